@@ -1,0 +1,178 @@
+#include "base/cpu.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <omp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+/* Internal to OpenBLAS's dynamic builds, so weak: absent in single-core builds. */
+extern void gotoblas_dynamic_quit(void) __attribute__((weak));
+extern void gotoblas_dynamic_init(void) __attribute__((weak));
+
+static const char *const core_variable = "OPENBLAS_CORETYPE";
+
+/* Core types by what they need, best first. SkylakeX also serves later AVX-512 processors: the
+   special cores for them are slower on products of our shapes. */
+static const char *best_core(void)
+{
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+		return "SkylakeX";
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+		return __builtin_cpu_is("amd") ? "Zen" : "Haswell";
+	return NULL;
+}
+
+/* A core that uses less than the processor has: any pre-AVX2 core where AVX2 exists, and an AVX2
+   core where AVX-512 exists. */
+int blas_core_suspect(void)
+{
+	static const char *const avx512[] = {"SkylakeX", "Cooperlake", "SapphireRapids"};
+	static const char *const avx2[] = {"Haswell", "Zen", "Excavator"};
+	const char *best = best_core(), *core = blas_core();
+
+	if (!best)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(avx512); i++)
+		if (!strcasecmp(core, avx512[i]))
+			return 0;
+	if (!strcmp(best, "SkylakeX"))
+		return 1;
+	for (size_t i = 0; i < ARRAY_SIZE(avx2); i++)
+		if (!strcasecmp(core, avx2[i]))
+			return 0;
+	return 1;
+}
+
+/* Largest difference between BLAS and plain loops over a few shapes, edges included. */
+static double product_error(void)
+{
+	enum { N = 70 };
+	static float a[N * N], b[N * N], c[N * N];
+	double worst = 0;
+
+	for (int i = 0; i < N * N; i++) {
+		a[i] = (float)((i * 37) % 101 - 50) / 50.0f;
+		b[i] = (float)((i * 53) % 97 - 48) / 48.0f;
+	}
+	for (int n = 5; n <= N; n += 13) {
+		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, n, 1, a, N, b, N, 0, c, N);
+		for (int i = 0; i < n; i++)
+			for (int j = 0; j < n; j++) {
+				double sum = 0;
+				for (int k = 0; k < n; k++)
+					sum += (double)a[i * N + k] * b[j * N + k];
+				worst = fmax(worst, fabs(sum - c[i * N + j]));
+			}
+	}
+	return worst;
+}
+
+static void switch_core(const char *core)
+{
+	gotoblas_dynamic_quit();
+	if (core)
+		setenv(core_variable, core, 1);
+	else
+		unsetenv(core_variable);
+	gotoblas_dynamic_init();
+}
+
+void blas_start(char **argv)
+{
+	static const char *const tried = "MOELAB_BLAS_TRIED";	/* stops a second re-exec */
+	char before[64];
+
+	if (getenv(core_variable) || !blas_core_suspect())
+		return;
+	snprintf(before, sizeof before, "%s", blas_core());
+	if (!gotoblas_dynamic_quit || !gotoblas_dynamic_init) {
+		if (!argv || getenv(tried))
+			return;
+		setenv(core_variable, best_core(), 1);
+		setenv(tried, "1", 1);
+		execv("/proc/self/exe", argv);
+		unsetenv(core_variable);
+		return;
+	}
+	switch_core(best_core());
+	if (!(product_error() < 1e-4)) {
+		warning("OpenBLAS core %s gives wrong products here; staying with %s", best_core(),
+			before);
+		switch_core(NULL);
+		return;
+	}
+	verbose("OpenBLAS took this processor for %s; switched to %s", before, blas_core());
+}
+
+const char *blas_core(void)
+{
+	return openblas_get_corename();
+}
+
+const char *blas_config(void)
+{
+	return openblas_get_config();
+}
+
+const char *cpu_name(char *buffer, int size)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	char line[512];
+
+	snprintf(buffer, (size_t)size, "unknown processor");
+	while (f && fgets(line, sizeof line, f)) {
+		char *colon = strchr(line, ':');
+		if (colon && !strncmp(line, "model name", 10)) {
+			line[strcspn(line, "\n")] = '\0';
+			snprintf(buffer, (size_t)size, "%s", colon + 2);
+			break;
+		}
+	}
+	if (f)
+		fclose(f);
+	return buffer;
+}
+
+int cpu_cores(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+}
+
+void cpu_threads(int n)
+{
+	omp_set_dynamic(0);
+	omp_set_num_threads(n > 0 ? n : cpu_cores());
+}
+
+void cpu_pin(int core)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(core, &set);
+	if (sched_setaffinity(0, sizeof set, &set))
+		warning("cannot bind to core %d", core);
+}
+
+double cpu_memory_bytes(void)
+{
+	return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
+}
+
+double cpu_peak_rss_bytes(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)u.ru_maxrss * 1024.0;
+}

@@ -1,0 +1,24 @@
+/*
+ * What the processor and its BLAS can do, set up once before the first product.
+ *
+ * Debian 12's OpenBLAS takes recent processors for the oldest core it knows and then runs five
+ * times too slow. blas_start() picks the best core the processor supports, in place, checks its
+ * products against plain loops, and goes back with a warning if they differ. A core chosen by the
+ * user or the environment (OPENBLAS_CORETYPE) stands.
+ */
+#ifndef BASE_CPU_H
+#define BASE_CPU_H
+
+void blas_start(char **argv);	/* before any BLAS call and any thread; argv: for a re-exec if the
+				   library cannot switch in place */
+const char *blas_core(void);	/* the core in use: "SkylakeX", "Haswell", ... */
+const char *blas_config(void);	/* the library's own description of its build */
+int blas_core_suspect(void);	/* 1: the core is below what the processor has */
+const char *cpu_name(char *buffer, int size);
+int cpu_cores(void);		/* cores this process may run on */
+void cpu_threads(int n);	/* OpenMP threads of our loops; <= 0: all cores */
+void cpu_pin(int core);		/* bind this process to one core; failure is only warned about */
+double cpu_memory_bytes(void);	/* physical memory */
+double cpu_peak_rss_bytes(void);
+
+#endif

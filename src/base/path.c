@@ -1,0 +1,161 @@
+#include "base/path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+char *path_join(const char *folder, const char *name)
+{
+	if (name[0] == '/' || !strcmp(folder, "."))
+		return xstrdup(name);
+	return xasprintf("%s/%s", folder, name);
+}
+
+char *path_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return xstrdup(".");
+	return slash == path ? xstrdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+const char *path_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+bool path_exists(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+int path_mkdirs(const char *folder)
+{
+	char *copy = xstrdup(folder);
+	int ret = 0;
+
+	for (char *p = copy + 1; !ret; p++) {
+		if (*p != '/' && *p != '\0')
+			continue;
+		char end = *p;
+		*p = '\0';
+		if (mkdir(copy, 0777) && errno != EEXIST)
+			ret = error_errno("cannot make folder %s", copy);
+		*p = end;
+		if (!end)
+			break;
+	}
+	free(copy);
+	return ret;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+int path_remove_tree(const char *folder)
+{
+	if (nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
+		return error_errno("cannot remove %s", folder);
+	return 0;
+}
+
+char *path_read(const char *path, size_t *bytes)
+{
+	FILE *f = fopen(path, "rbe");
+	char *text = NULL;
+	size_t n = 0, size = 0, got;
+
+	if (!f) {
+		error_errno("cannot read %s", path);
+		return NULL;
+	}
+	do {
+		GROW(text, n + 65536 + 1, size);
+		got = fread(text + n, 1, 65536, f);
+		n += got;
+	} while (got);
+	text[n] = '\0';
+	if (ferror(f)) {
+		error_errno("cannot read %s", path);
+		free(text);
+		text = NULL;
+	}
+	fclose(f);
+	if (bytes)
+		*bytes = n;
+	return text;
+}
+
+static int write_all(int fd, const char *bytes, size_t n)
+{
+	while (n) {
+		ssize_t done = write(fd, bytes, n);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return -1;
+		bytes += done;
+		n -= (size_t)done;
+	}
+	return 0;
+}
+
+static void sync_folder(const char *path)
+{
+	char *folder = path_folder(path);
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		fsync(fd);	/* best effort: some file systems refuse it for folders */
+		close(fd);
+	}
+	free(folder);
+}
+
+int path_write(const char *path, const void *bytes, size_t n)
+{
+	char *temporary = xasprintf("%s.tmp%d", path, (int)getpid());
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), ret = -1;
+
+	if (fd < 0) {
+		error_errno("cannot write %s", temporary);
+		goto out;
+	}
+	if (write_all(fd, bytes, n) || fsync(fd)) {
+		error_errno("cannot write %s", temporary);
+		close(fd);
+		unlink(temporary);
+		goto out;
+	}
+	close(fd);
+	if (rename(temporary, path)) {
+		error_errno("cannot rename %s to %s", temporary, path);
+		goto out;
+	}
+	sync_folder(path);
+	ret = 0;
+out:
+	free(temporary);
+	return ret;
+}
+
+double path_free_bytes(const char *path)
+{
+	struct statvfs s;
+
+	return statvfs(path, &s) ? -1.0 : (double)s.f_bavail * (double)s.f_frsize;
+}

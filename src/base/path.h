@@ -1,0 +1,20 @@
+/* Files and paths. Functions returning int give 0, or -1 after one message. */
+#ifndef BASE_PATH_H
+#define BASE_PATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+char *path_join(const char *folder, const char *name);	/* caller frees; absolute names stay as they are */
+char *path_folder(const char *path);			/* "a/b.c" -> "a", "b.c" -> "."; caller frees */
+const char *path_name(const char *path);		/* the part behind the last slash, in place */
+bool path_exists(const char *path);
+int path_mkdirs(const char *folder);			/* with parents; an existing folder is fine */
+int path_remove_tree(const char *folder);
+/* Whole file as one terminated block; caller frees. NULL after a message. */
+char *path_read(const char *path, size_t *bytes);
+/* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. */
+int path_write(const char *path, const void *bytes, size_t n);
+double path_free_bytes(const char *path);		/* free space of its file system; < 0: unknown */
+
+#endif

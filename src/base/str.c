@@ -1,0 +1,189 @@
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+void str_init(struct str *s)
+{
+	*s = (struct str){.text = xcalloc(1, 16), .size = 16};
+}
+
+void str_release(struct str *s)
+{
+	free(s->text);
+	*s = (struct str){0};
+}
+
+void str_clear(struct str *s)
+{
+	s->length = 0;
+	s->text[0] = '\0';
+}
+
+static void reserve(struct str *s, size_t more)
+{
+	GROW(s->text, s->length + more + 1, s->size);
+}
+
+void str_add_bytes(struct str *s, const void *bytes, size_t n)
+{
+	reserve(s, n);
+	memcpy(s->text + s->length, bytes, n);
+	s->length += n;
+	s->text[s->length] = '\0';
+}
+
+void str_add(struct str *s, const char *text)
+{
+	str_add_bytes(s, text, strlen(text));
+}
+
+void str_printf(struct str *s, const char *format, ...)
+{
+	va_list ap, again;
+	int n;
+
+	va_start(ap, format);
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, format, ap);
+	reserve(s, (size_t)n);
+	vsnprintf(s->text + s->length, (size_t)n + 1, format, again);
+	s->length += (size_t)n;
+	va_end(again);
+	va_end(ap);
+}
+
+char *str_take(struct str *s)
+{
+	char *text = s->text;
+
+	str_init(s);
+	return text;
+}
+
+bool str_starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+bool str_ends(const char *s, const char *suffix)
+{
+	size_t n = strlen(s), m = strlen(suffix);
+
+	return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+/* Levenshtein distance; words here are keys of a spec, so short. */
+static int edit_distance(const char *a, const char *b)
+{
+	int n = (int)strlen(a), m = (int)strlen(b), row[128];
+
+	if (n > 100 || m > 100)
+		return 100;
+	for (int j = 0; j <= m; j++)
+		row[j] = j;
+	for (int i = 1; i <= n; i++) {
+		int diagonal = row[0];
+		row[0] = i;
+		for (int j = 1; j <= m; j++) {
+			int best = diagonal + (a[i - 1] != b[j - 1]);
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[m];
+}
+
+const char *str_nearest(const char *word, const char *const *candidates, int n)
+{
+	const char *nearest = NULL;
+	int best = 3 + (int)strlen(word) / 8;
+
+	for (int i = 0; i < n; i++) {
+		int distance = edit_distance(word, candidates[i]);
+		if (distance < best) {
+			best = distance;
+			nearest = candidates[i];
+		}
+	}
+	return nearest;
+}
+
+bool str_to_long(const char *s, long long *value)
+{
+	char *end;
+	long long v;
+
+	errno = 0;
+	v = strtoll(s, &end, 10);
+	if (end == s || *end || errno)
+		return false;
+	*value = v;
+	return true;
+}
+
+bool str_to_double(const char *s, double *value)
+{
+	char *end;
+	double v;
+
+	errno = 0;
+	v = strtod(s, &end);
+	if (end == s || *end || (errno && v != 0))
+		return false;
+	*value = v;
+	return true;
+}
+
+const char *str_bytes(double bytes, char *buffer)
+{
+	static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	int u = 0;
+
+	while (bytes >= 1024 && u < 4) {
+		bytes /= 1024;
+		u++;
+	}
+	snprintf(buffer, 32, u ? "%.1f %s" : "%.0f %s", bytes, unit[u]);
+	return buffer;
+}
+
+const char *str_count(long long n, char *buffer)
+{
+	char digits[32];
+	int length = snprintf(digits, sizeof digits, "%lld", n), out = 0;
+
+	for (int i = 0; i < length; i++) {
+		buffer[out++] = digits[i];
+		if (digits[i] != '-' && (length - 1 - i) % 3 == 0 && i != length - 1)
+			buffer[out++] = ',';
+	}
+	buffer[out] = '\0';
+	return buffer;
+}
+
+const char *str_duration(double seconds, char *buffer)
+{
+	long s = (long)(seconds + 0.5);
+
+	if (seconds < 10)
+		snprintf(buffer, 32, "%.1f s", seconds);
+	else if (s < 120)
+		snprintf(buffer, 32, "%ld s", s);
+	else if (s < 7200)
+		snprintf(buffer, 32, "%ld min %ld s", s / 60, s % 60);
+	else if (s < 48 * 3600)
+		snprintf(buffer, 32, "%ld h %ld min", s / 3600, s / 60 % 60);
+	else
+		snprintf(buffer, 32, "%ld d %ld h", s / 86400, s / 3600 % 24);
+	return buffer;
+}

@@ -1,0 +1,34 @@
+/* A growing text: always terminated, so s->text can be read as a C string at any time. */
+#ifndef BASE_STR_H
+#define BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct str {
+	char *text;		/* owned; "" (not NULL) after str_init */
+	size_t length, size;	/* bytes used without the terminator; bytes allocated */
+};
+
+void str_init(struct str *s);
+void str_release(struct str *s);
+void str_clear(struct str *s);					/* empty, memory kept */
+void str_add(struct str *s, const char *text);
+void str_add_bytes(struct str *s, const void *bytes, size_t n);
+void str_printf(struct str *s, const char *format, ...)	/* appends */
+	__attribute__((format(printf, 2, 3)));
+char *str_take(struct str *s);					/* caller frees; s is empty again */
+
+bool str_starts(const char *s, const char *prefix);
+bool str_ends(const char *s, const char *suffix);
+/* The candidate nearest to `word` by edit distance, or NULL when none is near enough to suggest. */
+const char *str_nearest(const char *word, const char *const *candidates, int n);
+/* Whole text as a number; false (and *value untouched) if anything is left over. */
+bool str_to_long(const char *s, long long *value);
+bool str_to_double(const char *s, double *value);
+/* "1.5 GiB", "12,345", "2 h 5 min": for people. The buffer is the caller's, at least 32 bytes. */
+const char *str_bytes(double bytes, char *buffer);
+const char *str_count(long long n, char *buffer);
+const char *str_duration(double seconds, char *buffer);
+
+#endif
