@@ -1,0 +1,60 @@
+/*
+ * A dataset: a folder of token files with dataset.json, written once by data_import() and only
+ * read afterwards. Each split is one long sequence of tokens, each document ended by the
+ * end-of-text id, cut into files of llm.c's form (data/token_file.h) and mapped into memory.
+ *
+ * Held-out splits: `val` is what every evaluation reports; `tune` is for choosing learning rates
+ * and the like, and is never reported.
+ */
+#ifndef DATA_DATASET_H
+#define DATA_DATASET_H
+
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "data/token_file.h"
+
+enum split { SPLIT_TRAIN, SPLIT_VAL, SPLIT_TUNE, N_SPLITS };
+
+const char *split_name(enum split s);	/* "train", "val", "tune" */
+
+struct dataset_split {
+	long n_tokens;		/* end-of-text ids included */
+	long n_documents;
+	long n_bytes;		/* of text: what the tokens decode to */
+	char hash[HASH_HEX];	/* of the tokens in their order, however cut into files */
+	struct token_file *files;	/* all but the last hold file_tokens tokens */
+	int n_files;
+	long file_tokens;
+};
+
+struct dataset {
+	char *folder;			/* as given to dataset_open */
+	char *tokenizer;		/* a name for tokenizer_open() */
+	int vocab, eot;
+	/* The data's part of a run's identity: tokenizer and tokens of all splits, nothing else
+	   (not the folder, not how the files are cut, not the names of the sources). */
+	char hash[HASH_HEX];
+	struct dataset_split splits[N_SPLITS];
+};
+
+/*
+ * Map a dataset. Checked: dataset.json and its version, each file's magic number, version and
+ * length, counts against dataset.json, and the first tokens of each file against the vocabulary;
+ * all further tokens are checked when they are read. 0, or -1 after one message (and nothing to
+ * close).
+ */
+int dataset_open(struct dataset *d, const char *folder);
+void dataset_close(struct dataset *d);
+
+/* Copy tokens at .. at + n - 1 of a split, widened. -1 after a message if one is not below the
+   vocabulary (the file was damaged after the import); the range must lie inside the split. */
+int dataset_read(const struct dataset *d, enum split s, long at, long n, int32_t *out);
+
+/* Read everything and compare with the hashes of dataset.json. 0, or -1 after a message. */
+int dataset_verify(const struct dataset *d);
+
+/* Bits per byte = nats per token x this. 0 if the split is empty. */
+double dataset_bits_per_nat(const struct dataset *d, enum split s);
+
+#endif

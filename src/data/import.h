@@ -1,0 +1,55 @@
+/*
+ * From text to a dataset: read, cut into documents, encode, choose a split, write. One pass over
+ * streams, with memory bounded by the longest document, so standard input and corpora larger than
+ * memory work. The dataset appears whole or not at all: it is written into a temporary folder
+ * beside the target and renamed at the end.
+ *
+ * Inputs are plain text or JSON lines ({"text": ..., "url": ...}, one document a line, as in C4),
+ * each also in gzip of one or several members; "-" is standard input. Gzip is recognised by its
+ * first bytes, JSON lines by the name (.json, .jsonl, .ndjson, each also with .gz), or on standard
+ * input by a `{"` at the start.
+ *
+ * Documents of plain text, rule `split`:
+ *	blank[:N]	cut behind a blank line after at least N bytes (default, N = 4096)
+ *	entry[:N]	the same, but only before a line that is not indented (dictionaries; N = 1)
+ *	line		each line is a document
+ *	file		each input is a document
+ *	=TEXT		cut at TEXT, which belongs to no document: =<|endoftext|>
+ * A document of more than 16 MiB is cut at its last line end before. Bytes are kept as they are.
+ * Documents without any byte but white space are left out.
+ *
+ * Held-out splits take whole groups, chosen by a hash, so that related text never falls on both
+ * sides. Rule `group_by`:
+ *	block[:BYTES]	plain text (default): consecutive documents of one input, up to BYTES; blocks
+ *			of one input are spread evenly. BYTES: 1/512 of the input, 8 KiB to 1 MiB
+ *	file		the input's name without its folder
+ *	url-host	JSON lines (default): the host of the url; document, where there is no url
+ *	url		the whole url; document, where there is no url
+ *	document	the document's text, so exact copies stay together
+ */
+#ifndef DATA_IMPORT_H
+#define DATA_IMPORT_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+struct import_options {
+	const char *const *inputs;	/* paths; "-" is standard input */
+	int n_inputs;
+	const char *output;		/* folder to make; its parents are made too */
+	const char *tokenizer;		/* name */
+	const char *format;		/* "text", "jsonl"; NULL: recognised as said above */
+	const char *split;		/* NULL: "blank" */
+	const char *group_by;		/* NULL: "url-host" for JSON lines, "block" for text */
+	double val, tune;		/* share of the groups; < 0: about 2 MiB of text, but at least
+					   0.1 % and at most 5 % (1 % of standard input); 0: none */
+	bool strict;			/* a bad JSON line is an error, not skipped and counted */
+	bool force;			/* replace an existing dataset (nothing but a dataset) */
+	long file_tokens;		/* tokens per token file; 0: 2^30 */
+	const volatile sig_atomic_t *stop;	/* if not NULL: give up when it becomes non-zero */
+};
+
+/* 0, or -1 after one message with nothing left behind. Progress goes to stderr. */
+int data_import(const struct import_options *o);
+
+#endif

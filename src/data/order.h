@@ -1,0 +1,64 @@
+/*
+ * Order of training and evaluation: which tokens make sequence number i.
+ *
+ * A split of n tokens holds W = (n - 1) / T sequences of context T; number w has the T inputs from
+ * token w T on, and the T tokens after each as targets. So each token is predicted once per epoch,
+ * but for the first of the split and the last (n - 1) mod T. Epoch e reads the W sequences in an
+ * order that is a function of (seed, e) alone: a run needs no state to resume, batch size and
+ * architecture cannot change what is read, and variants of one seed see the same tokens.
+ *
+ * The permutation is a Feistel network over the pairs of a rectangle that just covers [0, W), with
+ * cycle walking (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", methods 2 and 3).
+ * Its round function is Philox, so there is no table: W may be of any size.
+ */
+#ifndef DATA_ORDER_H
+#define DATA_ORDER_H
+
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "data/dataset.h"
+
+struct permutation {
+	uint64_t n, rows, columns;	/* rows x columns >= n, and less than n + rows */
+	uint64_t seed, stream;
+	uint32_t epoch;
+};
+
+void permutation_init(struct permutation *p, uint64_t n, uint64_t seed, uint32_t epoch);	/* n > 0 */
+uint64_t permutation_at(const struct permutation *p, uint64_t i);	/* i < n; one to one on [0, n) */
+
+/* The sequences of a split in one order. Keeps a pointer to the dataset; nothing to release. */
+struct sequences {
+	const struct dataset *dataset;
+	enum split split;
+	int context;		/* T */
+	uint64_t seed;
+	long per_epoch;		/* W: sequence i is in epoch i / W */
+};
+
+/* -1 after a message if the split has no sequence of this length. */
+int sequences_init(struct sequences *s, const struct dataset *d, enum split split, int context,
+	uint64_t seed);
+
+/* Sequences first .. first + n - 1, counted from 0 over all epochs, one row of T = context each;
+   targets_BT[b][t] follows tokens_BT[b][t]. 0, or -1 after a message (damaged file). */
+int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens_BT,
+	int32_t *targets_BT);
+
+/* Epochs that n sequences from the first on make: 1.0 = each was read once. */
+double sequences_epochs(const struct sequences *s, long n);
+
+/*
+ * The windows of every evaluation: the first min(n_tokens / context, all) sequences of one fixed
+ * order of the split. They are spread over the whole split (a held-out split may be sorted), do not
+ * depend on the run's seed, and a larger budget holds the windows of a smaller one. Returns their
+ * number (at least 1), or -1 after a message; read them with sequences_read(s, 0 ..).
+ */
+long sequences_eval(struct sequences *s, const struct dataset *d, enum split split, int context,
+	long n_tokens);
+
+/* Names the first n sequences in a record: hash of context and tokens. 0, or -1 after a message. */
+int sequences_hash(const struct sequences *s, long n, char hex[HASH_HEX]);
+
+#endif
