@@ -70,8 +70,7 @@ all: $(BUILD)/moelab
 
 # --- lists made from folders -------------------------------------------------------------------
 GEN := $(BUILD)/gen/op.inc $(BUILD)/gen/arch.inc $(BUILD)/gen/cmd.inc $(BUILD)/gen/table.inc $(BUILD)/gen/plot.inc
-OP_NAMES    := $(call names,src/op)
-$(BUILD)/gen/op.inc:    NAMES = $(filter-out op rows gemm act_fn,$(call names,src/op))
+$(BUILD)/gen/op.inc:    NAMES = $(filter-out op gemm act_fn vec,$(call names,src/op))
 $(BUILD)/gen/arch.inc:  NAMES = $(filter-out arch,$(call names,src/arch))
 $(BUILD)/gen/cmd.inc:   NAMES = $(filter-out cmd,$(call names,src/cmd))
 $(BUILD)/gen/table.inc: NAMES = $(call names,src/report/table)

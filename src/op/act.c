@@ -1,0 +1,74 @@
+#include "op/act.h"
+
+#include <string.h>
+
+#include "base/error.h"
+
+enum act_fn act_fn_find(const char *name)
+{
+	static const char *const names[] = {"relu", "silu", "gelu"};
+
+	for (int i = 0; i < (int)ARRAY_SIZE(names); i++)
+		if (!strcmp(name, names[i]))
+			return (enum act_fn)i;
+	BUG("no activation \"%s\"", name);
+}
+
+static void act_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	double n = (double)tensor_size(s->in[ACT_X]), bytes = op_io_bytes(&op_act, s);
+
+	c->forward_flops = n;
+	c->backward_flops = 2 * n;
+	c->executed_flops = 3 * n;
+	c->forward_bytes = bytes;
+	c->backward_bytes = 1.5 * bytes;
+}
+
+static void act_forward_ref(const struct op_run *r)
+{
+	const struct act_attr *attr = r->attr;
+	const struct tensor *x = r->in[ACT_X], *y = r->out[ACT_Y];
+
+	for (long t = 0; t < tensor_rows(x); t++)
+		for (long i = 0; i < tensor_width(x); i++)
+			row_f64(y, t)[i] = act_f64(attr->fn, row_f64(x, t)[i]);
+}
+
+/* dx = f'(x) dy */
+static void act_backward_ref(const struct op_run *r)
+{
+	const struct act_attr *attr = r->attr;
+	const struct tensor *x = r->in[ACT_X], *dx = r->d_in[ACT_X], *dy = r->d_out[ACT_Y];
+
+	for (long t = 0; t < tensor_rows(x); t++)
+		for (long i = 0; i < tensor_width(x); i++) {
+			double g = act_slope_f64(attr->fn, row_f64(x, t)[i]) * row_f64(dy, t)[i];
+			row_f64(dx, t)[i] = g + (op_adds(r, ACT_X) ? row_f64(dx, t)[i] : 0);
+		}
+}
+
+static const struct act_attr example_relu = {ACT_RELU}, example_silu = {ACT_SILU},
+	example_gelu = {ACT_GELU};
+
+static const struct op_example examples[] = {
+	{.name = "relu", .attr = &example_relu, .in = {[ACT_X] = {2, 3, 37}}},
+	{.name = "silu", .attr = &example_silu, .in = {[ACT_X] = {2, 5, 37}}},
+	{.name = "gelu", .attr = &example_gelu, .in = {[ACT_X] = {1, 7, 16}}},
+};
+
+const struct op op_act = {
+	.name = "act",
+	.semantics = 1,
+	.n_in = ACT_N_IN,
+	.n_out = ACT_N_OUT,
+	.in = {[ACT_X] = {"x", 0}},
+	.out = {[ACT_Y] = {"y", REAL, false}},
+	.shape = op_shape_same,
+	.cost = act_cost,
+	.backward_reads_in = READS(ACT_X),
+	.forward = {[REF] = act_forward_ref},
+	.backward = {[REF] = act_backward_ref},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};

@@ -1,0 +1,43 @@
+/*
+ * add_norm: the residual stream and the norm in front of the next layer, in one pass:
+ *   r = x + branch1 + branch2          (absent branches count as 0)
+ *   n = norm(r) * weight + bias        (no norm when weight is absent: n is then r itself, not made)
+ * layer norm: (r - mean) / sqrt(variance + eps), biased variance; Ba, Kiros, Hinton 2016
+ *   (arXiv:1607.06450). rms norm: r / sqrt(mean(r^2) + eps); Zhang, Sennrich 2019 (arXiv:1910.07467).
+ * With weight absent only R is an output of interest; N is then a 1-element placeholder without
+ * gradient. With both branches absent R lies on X. Backward: dx = dr + (norm)'dn; the branches' gradients equal dx.
+ * Statistics (mean, 1/std) of each row are saved in float32 (master kind).
+ */
+#ifndef OP_ADD_NORM_H
+#define OP_ADD_NORM_H
+
+#include "op/op.h"
+
+enum {
+	ADD_NORM_X_BTD,	/* residual stream */
+	ADD_NORM_BRANCH1_BTD,	/* optional */
+	ADD_NORM_BRANCH2_BTD,	/* optional */
+	ADD_NORM_WEIGHT_D,	/* optional, master */
+	ADD_NORM_BIAS_D,	/* optional, master */
+	ADD_NORM_N_IN
+};
+
+enum {
+	ADD_NORM_R_BTD,	/* x + branches */
+	ADD_NORM_N_BTD,	/* normed */
+	ADD_NORM_N_OUT
+};
+
+enum {
+	ADD_NORM_STATS_BT2,	/* mean and 1/std of each row */
+	ADD_NORM_N_SAVED
+};
+
+struct add_norm_attr {
+	bool rms;		/* rms norm; else layer norm */
+	double eps;
+};
+
+extern const struct op op_add_norm;
+
+#endif

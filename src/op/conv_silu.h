@@ -1,0 +1,26 @@
+/*
+ * conv_silu: y = SiLU(causal depthwise convolution of x along T, plus bias), Mamba's first branch:
+ *   s[b, t, i] = bias[i] + sum_k w[i, k] x[b, t - (K - 1) + k, i]     (x before t = 0 counts as 0)
+ *   y = s / (1 + exp(-s))
+ * Gu and Dao 2023 (arXiv:2312.00752), section 3.4. w[i, K - 1] multiplies the present token.
+ */
+#ifndef OP_CONV_SILU_H
+#define OP_CONV_SILU_H
+
+#include "op/op.h"
+
+enum {
+	CONV_SILU_X_BTI,	/* a slice, as a rule */
+	CONV_SILU_W_IK,	/* master */
+	CONV_SILU_BIAS_I,	/* master */
+	CONV_SILU_N_IN
+};
+
+enum {
+	CONV_SILU_Y_BTI,
+	CONV_SILU_N_OUT
+};
+
+extern const struct op op_conv_silu;
+
+#endif

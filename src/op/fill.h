@@ -1,0 +1,37 @@
+/*
+ * fill: initial values of one parameter, element k from the random block (seed, stream, 0, k):
+ *   FILL_CONSTANT   a
+ *   FILL_UNIFORM    uniform in [a, b]
+ *   FILL_NORMAL     normal with standard deviation a, truncated to |x| <= b by drawing again
+ *   FILL_A_LOG      log(n + 1), n the column: S4D-real (Gu et al. 2022, arXiv:2206.11893)
+ *   FILL_DT_BIAS    inverse softplus of dt = exp(uniform(log a, log b)), dt >= 1e-4 (Gu and Dao 2023)
+ * Only the first used_rows rows are filled; the rest (vocabulary padding) becomes 0. Values are made
+ * in float64 and rounded once, so all devices start from the same weights.
+ */
+#ifndef OP_FILL_H
+#define OP_FILL_H
+
+#include "op/op.h"
+
+enum {
+	FILL_W,	/* parameter, updated, contiguous */
+	FILL_N_IN
+};
+
+enum {
+	FILL_DONE,	/* [1], index, always 0: an op has an output */
+	FILL_N_OUT
+};
+
+enum fill_rule { FILL_CONSTANT, FILL_UNIFORM, FILL_NORMAL, FILL_A_LOG, FILL_DT_BIAS };
+
+struct fill_attr {
+	enum fill_rule rule;
+	double a, b;
+	long used_rows;
+	uint64_t stream;	/* hash_u64(parameter name) */
+};
+
+extern const struct op op_fill;
+
+#endif
