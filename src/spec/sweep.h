@@ -1,0 +1,86 @@
+/*
+ * A sweep file: which runs answer one question.
+ *
+ *   question: text               base: [specs]          set: {key: value}
+ *   grid: {key: [values]}        every combination
+ *   zip: {key: [values]}         lists of one length, taken row by row
+ *   variants: {LABEL: {base:, set:, grid:, zip:}}
+ *   exclude: [{key: value or [values]}]     include: [{variant: LABEL, key: value}]
+ *   seeds: [1, 2, 3]             baseline: LABEL        name: default is the file's place
+ *   targets: [baseline, 2.1, {perplexity: 8}]
+ *   published: {LABEL: {loss:, perplexity:, speedup:, params:, active:}}
+ *   limits: {runs:, hours:, memory_gib:, disk_gib:}
+ *
+ * Runs = variants x (grid x zip rows) + include - exclude, x seeds. Later wins: base, set, variant
+ * base, variant set, axis, command line. `exclude` and --restrict match resolved values, and also
+ * `variant`. A key that an architecture lacks is dropped when it comes from the sweep's own set,
+ * grid or zip, combinations that become equal are merged; everywhere else it is an error. A plain
+ * spec is a sweep of one variant.
+ */
+#ifndef SPEC_SWEEP_H
+#define SPEC_SWEEP_H
+
+#include "spec/config.h"
+
+struct sweep_axis {
+	const char *key, *short_key;	/* "model.moe.n_experts", "n_experts" */
+	const char *text;		/* canonical value */
+};
+
+struct sweep_run {
+	const char *label;		/* "moe_mamba-n_experts=8": one per configuration, fit as file name */
+	const char *variant;		/* "moe_mamba" */
+	struct sweep_axis *axes;	/* of this configuration, inactive ones left out */
+	int n_axes;
+	long seed;			/* also the value of the config's key "seed" */
+	struct config config;
+	const char *note;		/* what was dropped and merged into this run, or NULL */
+};
+
+enum target_kind { TARGET_BASELINE, TARGET_LOSS, TARGET_PERPLEXITY };
+
+struct sweep_target {
+	enum target_kind kind;		/* as written; TARGET_BASELINE: the baseline's final loss */
+	double loss;			/* nats per token, also for a perplexity; NAN for TARGET_BASELINE */
+};
+
+struct sweep_published {
+	const char *label, *quantity;	/* quantity: loss, perplexity, speedup, params, active */
+	const char *text;		/* as written, for instance "<1" */
+	double value;			/* NAN where text is no number */
+};
+
+struct sweep_limits {			/* 0: no limit; all but runs are for the supervisor to keep */
+	long runs;
+	double hours, memory_gib, disk_gib;
+};
+
+struct sweep {
+	const char *name;		/* "micro/table1" for .../sweeps/micro/table1.yaml */
+	const char *file, *question;	/* question: NULL if none */
+	struct sweep_run *runs;		/* by variant, then point, then seed */
+	int n_runs;
+	const char *baseline;		/* a label (also one that --restrict left out); NULL: none */
+	struct sweep_target *targets;	/* none: the baseline's final loss */
+	int n_targets;
+	struct sweep_published *published;
+	int n_published;
+	struct sweep_limits limits;
+	int n_combinations, n_merged, n_excluded;	/* configurations, seeds not counted */
+	int n_unselected;				/* left out by --restrict */
+};
+
+struct sweep_options {
+	const char *const *overrides;	/* "key=value" for all runs; a swept key is an error */
+	int n_overrides;
+	const char *const *restrict_to;	/* "key=value", "variant=LABEL": keep the runs that match all */
+	int n_restrict;
+};
+
+/* All runs of the file, resolved. In arena a. 0, or -1 after one message. */
+int sweep_load(struct arena *a, const char *path, const struct sweep_options *options,
+	const struct schema *schema, struct sweep *sweep);
+/* "12 combinations, 3 inactive duplicates merged, 1 excluded": one line without line feed. */
+void sweep_summary(const struct sweep *s, struct str *out);
+
+#endif
