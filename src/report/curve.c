@@ -30,7 +30,7 @@ struct crossing curve_cross(const struct curve *c, double target)
 {
 	struct crossing none = {.reached = false};
 
-	for (int i = 0; i < c->n && isfinite(c->loss[i]); i++) {
+	for (int i = 0; i < c->n && isfinite(c->loss[i]) && !c->diverged; i++) {
 		if (c->loss[i] > target)
 			continue;
 		if (i == 0)

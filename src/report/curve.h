@@ -25,6 +25,7 @@ int axis_find(const char *name);
 struct curve {
 	int n;
 	double *x[N_AXES], *loss;
+	bool diverged;	/* the run did: it has reached nothing */
 };
 
 struct curve curve_new(struct arena *a, int n);
