@@ -1,0 +1,69 @@
+/*
+ * Questions to the database that more than one command or report asks. Results live in the caller's
+ * arena. Functions returning int give 0, or -1 after one message. All else: plain SQL by store/db.h
+ * on the views `runs` and `curve`.
+ */
+#ifndef STORE_QUERY_H
+#define STORE_QUERY_H
+
+#include "base/arena.h"
+#include "store/db.h"
+
+struct sweep_row {
+	long long sweep_id;
+	const char *name, *file, *question;	/* the last two may be NULL */
+	const char *baseline;			/* label; NULL: none */
+};
+
+/* By name, or by the path of its file ("sweeps/micro/table1.yaml"). Unknown: the message lists those there are. */
+int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_row *sweep);
+
+struct run_row {			/* a row of the view `runs` */
+	long long run_id;
+	const char *sweep, *label, *variant;
+	long seed;
+	const char *identity, *dir, *state, *reason;	/* dir: as query_dir() resolves it */
+	const char *arch;			/* NULL until its first attempt */
+	long long step, steps;			/* done; when complete */
+	double loss, train_loss;		/* NaN: none yet */
+};
+
+/* Runs of a sweep in its order (variants, points, seeds). */
+int query_runs(struct db *db, long long sweep_id, struct arena *a, struct run_row **runs, int *n);
+
+/*
+ * Runs by selector; no selector means all runs. A run is listed once. Forms:
+ *   label glob               moe_mamba*
+ *   identity, 4 digits on    3f2a9c
+ *   run directory            moe_mamba-s1-3f2a9c01, with or without a path before it
+ *   KEY=GLOB                 state (or status), sweep, label, variant, arch, seed, or a config key
+ *                            ("model.moe.n_experts=8")
+ * Several must all hold. where: an SQL condition on the columns of `runs`, or NULL.
+ */
+struct selection {
+	const char *const *selectors;
+	int n;
+	const char *where;
+};
+int query_select(struct db *db, const struct selection *s, struct arena *a,
+	struct run_row **runs, int *n);
+/* Exactly one run; none or several is an error that lists the candidates. */
+int query_one(struct db *db, const char *selector, struct arena *a, struct run_row *run);
+
+/* The run's directory as a path from here: `dir` of the view `runs`, seen from the database's folder. */
+char *query_dir(struct db *db, const char *dir, struct arena *a);
+
+struct curve_rows {			/* of one run, in order of steps */
+	int n;
+	long long *step;
+	double *tokens, *seconds, *flops;
+	double *loss;			/* NaN: not finite */
+};
+/* kind: "train", "val", "val_dropless" */
+int query_curve(struct db *db, long long run_id, const char *kind, struct arena *a,
+	struct curve_rows *curve);
+
+/* A value of the run's config as text; NULL if it has no such key. */
+const char *query_param(struct db *db, long long run_id, const char *key, struct arena *a);
+
+#endif

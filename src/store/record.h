@@ -1,0 +1,118 @@
+/*
+ * What a run tells while it trains: one JSON object a line, appended to metrics.jsonl and sent up the
+ * pipe to the supervisor, which puts it into the table of its kind. Key "t" names the kind, all else
+ * are fields; what a field means stands at the column of the same name in schema.sql.
+ *
+ *   {"t":"step","step":1,"tokens":4096,"seconds":0.41,...}
+ *
+ * Absent and non-finite numbers are null. Steps count updates done, from 1; tokens, seconds and flops
+ * are cumulative and go on across resumes. Records are flushed to the file before a checkpoint counts
+ * as written, so a resumed run leaves no gap; it repeats the steps since its checkpoint, and the
+ * later record of a step replaces the earlier one. Unknown keys and kinds (of a newer writer) are
+ * skipped; a torn last line (of a killed writer) is no record.
+ *
+ * A field is declared once, here, for the struct, the writer, the reader and the INSERT; its column
+ * stands in schema.sql. A kind is a list of X(type, name):
+ *   INT long long, RECORD_NONE if absent;  REAL double, NAN if absent;  TEXT const char *, NULL if absent;
+ *   JSON the same, holding JSON;  REALS an array of float.
+ */
+#ifndef STORE_RECORD_H
+#define STORE_RECORD_H
+
+#include <limits.h>
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/str.h"
+#include "store/db.h"
+
+#define RECORD_NONE LLONG_MIN
+
+#define RECORD_STEP(X)                                                                             \
+	X(INT, step) X(INT, tokens) X(REAL, seconds) X(REAL, flops)                                \
+	X(REAL, ce) X(REAL, aux) X(REAL, balance) X(REAL, z)                                       \
+	X(REAL, lr) X(REAL, grad_norm) X(INT, clipped) X(REAL, tokens_per_s) X(REAL, drop)
+
+#define RECORD_EVAL(X)                                                                             \
+	X(TEXT, kind) X(INT, step) X(INT, tokens) X(REAL, seconds) X(REAL, flops)                  \
+	X(REAL, loss) X(REAL, bpb) X(REAL, accuracy) X(REAL, loss_bigram) X(REAL, share_bigram)    \
+	X(REAL, drop) X(INT, n_tokens) X(TEXT, windows) X(TEXT, capacity)
+
+/* One router. load: share of the tokens by expert; goes to the table `expert`, the rest to `layer`. */
+#define RECORD_EXPERT(X)                                                                           \
+	X(INT, step) X(INT, layer) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)
+
+#define RECORD_GROUP(X)                                                                            \
+	X(INT, step) X(TEXT, group) X(REAL, grad_norm) X(REAL, update_ratio) X(REAL, weight_norm)
+
+#define RECORD_EVENT(X)                                                                            \
+	X(TEXT, kind) X(INT, step) X(TEXT, wall) X(TEXT, text)
+
+/* A worker starts. What belongs to the run goes to the table `run`, the rest to `attempt`. */
+#define RECORD_ATTEMPT(X)                                                                          \
+	X(TEXT, run) X(TEXT, label) X(INT, seed) X(TEXT, sweep)                                    \
+	X(TEXT, arch) X(TEXT, data_hash) X(TEXT, tokenizer) X(INT, vocab) X(TEXT, precision)       \
+	X(JSON, semantics) X(INT, params_total) X(INT, params_active) X(INT, params_embedding)     \
+	X(REAL, flops_per_token)                                                                   \
+	X(TEXT, started) X(TEXT, host) X(INT, pid) X(TEXT, boot_id) X(INT, start_time)             \
+	X(TEXT, device) X(INT, threads) X(INT, jobs) X(TEXT, blas) X(TEXT, blas_core)              \
+	X(TEXT, cpu) X(TEXT, git) X(TEXT, build) X(JSON, argv) X(INT, memory_planned_bytes)
+
+struct record_reals {
+	const float *at;
+	int n;
+};
+
+#define RECORD_C_INT	long long
+#define RECORD_C_REAL	double
+#define RECORD_C_TEXT	const char *
+#define RECORD_C_JSON	const char *
+#define RECORD_C_REALS	struct record_reals
+#define RECORD_MEMBER(type, name) RECORD_C_##type name;
+
+struct step_record { RECORD_STEP(RECORD_MEMBER) };
+struct eval_record { RECORD_EVAL(RECORD_MEMBER) };
+struct expert_record { RECORD_EXPERT(RECORD_MEMBER) };
+struct group_record { RECORD_GROUP(RECORD_MEMBER) };
+struct event_record { RECORD_EVENT(RECORD_MEMBER) };
+struct attempt_record { RECORD_ATTEMPT(RECORD_MEMBER) };
+
+enum record_type {
+	RECORD_IS_STEP, RECORD_IS_EVAL, RECORD_IS_EXPERT, RECORD_IS_GROUP, RECORD_IS_EVENT,
+	RECORD_IS_ATTEMPT, N_RECORD_TYPES
+};
+
+struct record {
+	enum record_type type;
+	union {
+		struct step_record step;
+		struct eval_record eval;
+		struct expert_record expert;
+		struct group_record group;
+		struct event_record event;
+		struct attempt_record attempt;
+	};
+};
+
+/* All fields absent. */
+struct record record_new(enum record_type type);
+/* Appends the record as one line with its line feed. */
+void record_write(const struct record *r, struct str *out);
+/*
+ * Reads n bytes of one line. Texts and arrays live in the arena. False, without a message, if the
+ * line is no record that this moelab knows.
+ */
+bool record_parse(struct record *r, const char *line, size_t n, struct arena *a);
+
+/* Inserts records: the statements, prepared once. */
+struct recorder {
+	struct db *db;
+	struct db_statement insert[N_RECORD_TYPES];
+	struct db_statement attempt_of_run, expert_load;
+};
+
+void recorder_open(struct recorder *r, struct db *db);
+void recorder_add(struct recorder *r, long long run_id, const struct record *record);
+int recorder_close(struct recorder *r);		/* 0, or -1 if any insert failed */
+
+#endif

@@ -1,0 +1,230 @@
+-- The database of moelab: an index of the run directories, rebuilt at any time by `moelab ingest`.
+--
+-- Public interface: the views `runs` (one row per sweep and run) and `curve` (every loss that was
+-- measured). Tables may gain columns; the columns of the views keep their meaning.
+-- The tables from `step` to `event` hold what the runs said: rows are added, and replaced only by the
+-- same record told again (a resumed run repeats the steps since its checkpoint). `run.state` and the
+-- sweep tables follow the supervisor.
+-- NULL in a measured column: not finite, or absent in that run (no experts, no such evaluation).
+-- Losses are in nats per token. Times are UTC, "2026-11-23T20:15:56Z". JSON columns hold text.
+
+CREATE TABLE sweep (
+	sweep_id	INTEGER PRIMARY KEY,
+	name		TEXT NOT NULL UNIQUE,	-- "micro/table1"; runs of `moelab train` are in the sweep "train"
+	file		TEXT,			-- the sweep file, as it was named
+	question	TEXT,			-- what the sweep asks
+	baseline	TEXT,			-- label that tables compare with
+	planned		TEXT			-- time of the last `moelab run`
+) STRICT;
+
+CREATE TABLE target (
+	sweep_id	INTEGER NOT NULL REFERENCES sweep ON DELETE CASCADE,
+	n		INTEGER NOT NULL,	-- from 1, in the order of the file
+	kind		TEXT NOT NULL,		-- "baseline" (its final loss), "loss", "perplexity"
+	loss		REAL,			-- nats per token, also for a perplexity; NULL for "baseline"
+	PRIMARY KEY (sweep_id, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE published (
+	sweep_id	INTEGER NOT NULL REFERENCES sweep ON DELETE CASCADE,
+	label		TEXT NOT NULL,		-- row of the published table
+	quantity	TEXT NOT NULL,		-- "loss", "perplexity", "speedup", "params", "active"
+	value		REAL,			-- NULL where the text is no number
+	text		TEXT NOT NULL,		-- as printed there: "<1", "2.35"
+	PRIMARY KEY (sweep_id, label, quantity)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE run (
+	run_id		INTEGER PRIMARY KEY,
+	identity	TEXT NOT NULL UNIQUE,	-- hash of all that can change the numbers
+	dir		TEXT NOT NULL UNIQUE,	-- run directory; relative to the database's folder, or absolute
+	label		TEXT NOT NULL,		-- the label it was made for
+	seed		INTEGER NOT NULL,
+	steps		INTEGER,		-- optimiser steps when complete
+	state		TEXT NOT NULL DEFAULT 'queued'	-- lost: its process is gone without a word
+			CHECK (state IN ('queued', 'running', 'done', 'failed', 'diverged', 'stopped', 'lost')),
+	reason		TEXT,			-- why it is in that state, for people
+	config		TEXT,			-- config.yaml: complete and resolved
+	arch		TEXT,			-- architecture; from here on: what the first attempt told
+	data_hash	TEXT,			-- hash of the token files
+	tokenizer	TEXT,
+	vocab		INTEGER,		-- true vocabulary, without padding
+	"precision"	TEXT,			-- "float32", "bf16"
+	semantics	TEXT,			-- JSON: meaning version of each operator and of the architecture
+	params_total	INTEGER,		-- parameters without embedding and head
+	params_active	INTEGER,		-- of these, used by one token
+	params_embedding INTEGER,		-- of embedding and head
+	flops_per_token	REAL			-- model FLOPs of training, forward and backward
+) STRICT;
+
+CREATE TABLE member (
+	sweep_id	INTEGER NOT NULL REFERENCES sweep ON DELETE CASCADE,
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	label		TEXT NOT NULL,		-- name of the run's configuration in this sweep
+	variant		TEXT NOT NULL,		-- the label without its axis values
+	n		INTEGER NOT NULL,	-- place in the sweep, from 1: variants, then points, then seeds
+	PRIMARY KEY (sweep_id, run_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX member_of_run ON member(run_id);
+
+CREATE TABLE axis (
+	sweep_id	INTEGER NOT NULL REFERENCES sweep ON DELETE CASCADE,
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	key		TEXT NOT NULL,		-- swept key that applies to this run: "model.moe.n_experts"
+	short_key	TEXT NOT NULL,		-- as in labels: "n_experts"
+	value		TEXT NOT NULL,		-- as written in YAML
+	PRIMARY KEY (sweep_id, run_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE param (
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	key		TEXT NOT NULL,		-- dotted: "train.lr"
+	value		ANY,			-- number or text; true and false are text; lists are JSON
+	PRIMARY KEY (run_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE attempt (
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	n		INTEGER NOT NULL,	-- from 1; later ones resume from the newest checkpoint
+	started		TEXT NOT NULL,
+	ended		TEXT,			-- NULL: running or lost
+	exit_code	INTEGER,		-- 0 done, 1 failed, 10 diverged, 75 stopped; NULL: by signal
+	exit_signal	INTEGER,		-- signal that ended it
+	host		TEXT,
+	pid		INTEGER,		-- with boot_id and start_time: this process and no other
+	boot_id		TEXT,			-- /proc/sys/kernel/random/boot_id
+	start_time	INTEGER,		-- clock ticks from boot to the start of the process
+	device		TEXT,			-- "cpu", "cuda", ...
+	threads		INTEGER,
+	jobs		INTEGER,		-- workers side by side; above 1 seconds are not comparable
+	blas		TEXT,			-- library and build
+	blas_core	TEXT,			-- kernel set in use; results differ in bits between these
+	cpu		TEXT,
+	git		TEXT,			-- revision of the source, with "+" if changed
+	build		TEXT,			-- compiler and flags
+	argv		TEXT,			-- JSON
+	memory_planned_bytes	INTEGER,	-- blobs and arena, as planned before step 1
+	PRIMARY KEY (run_id, n),
+	UNIQUE (run_id, pid, boot_id, start_time)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE step (
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	step		INTEGER NOT NULL,	-- updates done, from 1
+	tokens		INTEGER,		-- trained on so far
+	seconds		REAL,			-- of training so far, without evaluation and checkpoints
+	flops		REAL,			-- model FLOPs so far
+	ce		REAL,			-- cross-entropy of this step's batch, before its update
+	aux		REAL,			-- weighted sum of auxiliary losses, as added to the loss
+	balance		REAL,			-- load-balancing loss, unweighted mean over the routers
+	z		REAL,			-- router z-loss, unweighted mean over the routers
+	lr		REAL,
+	grad_norm	REAL,			-- before clipping
+	clipped		INTEGER,		-- 1: the gradient was scaled down
+	tokens_per_s	REAL,			-- of this step
+	"drop"		REAL,			-- fraction of routed tokens over capacity
+	PRIMARY KEY (run_id, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE eval (
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	kind		TEXT NOT NULL,		-- "val"; "val_dropless": without capacity, at the end
+	step		INTEGER NOT NULL,	-- evaluated after this many updates
+	tokens		INTEGER,		-- trained on so far
+	seconds		REAL,			-- of training so far
+	flops		REAL,			-- model FLOPs so far
+	loss		REAL,
+	bpb		REAL,			-- bits per byte of text
+	accuracy	REAL,			-- fraction of tokens whose best guess is right
+	loss_bigram	REAL,			-- over tokens whose pair (previous, this) came earlier in the window
+	share_bigram	REAL,			-- fraction of such tokens
+	"drop"		REAL,			-- fraction of routed tokens over capacity
+	n_tokens	INTEGER,		-- evaluated
+	windows		TEXT,			-- hash of the windows evaluated
+	capacity	TEXT,			-- capacity factor in force, or "none"
+	PRIMARY KEY (run_id, kind, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE layer (			-- routers, by layer
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	step		INTEGER NOT NULL,
+	layer		INTEGER NOT NULL,	-- from 0
+	dead		INTEGER,		-- experts without any token
+	entropy		REAL,			-- of the router's probabilities, nats, mean over tokens
+	"drop"		REAL,			-- fraction of routed tokens over capacity
+	PRIMARY KEY (run_id, step, layer)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE expert (
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	step		INTEGER NOT NULL,
+	layer		INTEGER NOT NULL,	-- from 0
+	expert		INTEGER NOT NULL,	-- from 0
+	load		REAL,			-- share of the layer's tokens routed to it; 1/E is even
+	PRIMARY KEY (run_id, step, layer, expert)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE param_group (		-- parameters, by group
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	step		INTEGER NOT NULL,
+	"group"		TEXT NOT NULL,		-- "mixer", "router", "experts", "embedding", ...
+	grad_norm	REAL,			-- before clipping
+	update_ratio	REAL,			-- norm of the update over norm of the weights
+	weight_norm	REAL,
+	PRIMARY KEY (run_id, step, "group")
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event (
+	event_id	INTEGER PRIMARY KEY,	-- in the order of arrival
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	kind		TEXT NOT NULL,	-- start, resume, checkpoint, diverged, stop, done, failed, warning
+	step		INTEGER NOT NULL DEFAULT 0,
+	wall		TEXT NOT NULL DEFAULT '',	-- time
+	text		TEXT NOT NULL DEFAULT '',
+	UNIQUE (run_id, wall, kind, step, text)
+) STRICT;
+
+-- One row per sweep and run: what it is, how far it is, how well it does. A run that is in two sweeps
+-- has two rows: GROUP BY run_id where sweeps do not matter.
+CREATE VIEW runs AS
+SELECT	w.name AS sweep,
+	m.label, m.variant, r.seed, m.n,
+	r.run_id, r.identity, r.dir, r.state, r.reason,
+	r.arch, r.steps,
+	s.step, s.tokens, s.seconds, s.flops,	-- so far
+	s.ce AS train_loss,			-- of the last step
+	v.loss, exp(v.loss) AS perplexity,	-- last validation
+	v.bpb, v.accuracy, v.step AS loss_step, v.windows, v.n_tokens AS eval_tokens,
+	(SELECT loss FROM eval d WHERE d.run_id = r.run_id AND d.kind = 'val_dropless'
+		ORDER BY d.step DESC LIMIT 1) AS loss_dropless,
+	s."drop",
+	s.tokens / nullif(s.seconds, 0) AS tokens_per_s,	-- mean
+	r.params_total, r.params_active, r.params_embedding, r.flops_per_token,
+	r.data_hash, r.tokenizer, r.vocab, r."precision", r.semantics,
+	a.n AS attempts, a.started, a.ended, a.host, a.device, a.threads, a.jobs,
+	a.blas, a.blas_core, a.cpu, a.git, a.build, a.memory_planned_bytes	-- of the last attempt
+FROM run r
+JOIN member m ON m.run_id = r.run_id
+JOIN sweep w ON w.sweep_id = m.sweep_id
+LEFT JOIN step s ON s.run_id = r.run_id
+	AND s.step = (SELECT max(step) FROM step WHERE run_id = r.run_id)
+LEFT JOIN eval v ON v.run_id = r.run_id AND v.kind = 'val'
+	AND v.step = (SELECT max(step) FROM eval WHERE run_id = r.run_id AND kind = 'val')
+LEFT JOIN attempt a ON a.run_id = r.run_id
+	AND a.n = (SELECT max(n) FROM attempt WHERE run_id = r.run_id);
+
+-- Every loss: kind "train" (each step's own batch), "val", "val_dropless".
+CREATE VIEW curve AS
+SELECT	w.name AS sweep, m.label, r.seed, r.run_id, 'train' AS kind,
+	s.step, s.tokens, s.seconds, s.flops, s.ce AS loss
+FROM run r
+JOIN member m ON m.run_id = r.run_id
+JOIN sweep w ON w.sweep_id = m.sweep_id
+JOIN step s ON s.run_id = r.run_id
+UNION ALL
+SELECT	w.name, m.label, r.seed, r.run_id, e.kind,
+	e.step, e.tokens, e.seconds, e.flops, e.loss
+FROM run r
+JOIN member m ON m.run_id = r.run_id
+JOIN sweep w ON w.sweep_id = m.sweep_id
+JOIN eval e ON e.run_id = r.run_id;
