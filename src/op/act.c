@@ -48,6 +48,27 @@ static void act_backward_ref(const struct op_run *r)
 		}
 }
 
+static void act_forward(const struct op_run *r)
+{
+	const struct act_attr *attr = r->attr;
+	const struct tensor *x = r->in[ACT_X], *y = r->out[ACT_Y];
+
+	#pragma omp parallel for
+	for (long t = 0; t < tensor_rows(x); t++)
+		act_row_f32(attr->fn, row_f32(y, t), row_f32(x, t), tensor_width(x));
+}
+
+static void act_backward(const struct op_run *r)
+{
+	const struct act_attr *attr = r->attr;
+	const struct tensor *x = r->in[ACT_X], *dx = r->d_in[ACT_X], *dy = r->d_out[ACT_Y];
+
+	#pragma omp parallel for
+	for (long t = 0; t < tensor_rows(x); t++)
+		act_gradient_row_f32(attr->fn, row_f32(dx, t), row_f32(x, t), row_f32(dy, t),
+			tensor_width(x), op_adds(r, ACT_X));
+}
+
 static const struct act_attr example_relu = {ACT_RELU}, example_silu = {ACT_SILU},
 	example_gelu = {ACT_GELU};
 
@@ -67,8 +88,9 @@ const struct op op_act = {
 	.shape = op_shape_same,
 	.cost = act_cost,
 	.backward_reads_in = READS(ACT_X),
-	.forward = {[REF] = act_forward_ref},
-	.backward = {[REF] = act_backward_ref},
+	.d_in_takes = {[ACT_X] = TAKES(ACT_Y)},
+	.forward = {[REF] = act_forward_ref, [CPU] = act_forward},
+	.backward = {[REF] = act_backward_ref, [CPU] = act_backward},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };
