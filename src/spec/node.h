@@ -2,9 +2,8 @@
  * A YAML file as a tree of nodes, each with the place where it stands.
  *
  * Scalars mean what YAML 1.2's core schema says, with less: null (also ~ and nothing), true and
- * false (also True, TRUE, ...), decimal whole numbers, decimal fractions (1e-3, .5, .inf, .nan).
- * Everything else is text, above all no, yes, on, off, 1_000, 0x1F, 0o17, 017 and 1:30; so is
- * whatever stands in quotes. An alias is a copy of its anchor. Refused with one line that names the
+ * false (also True, TRUE, ...), decimal numbers (8, 1e-3, .5). Everything else is text, above all
+ * no, yes, on, off, 1_000, 0x1F, 0o17, 017, 1:30 and .nan; so is whatever stands in quotes. An alias is a copy of its anchor. Refused with one line that names the
  * place: duplicate keys, cyclic or unknown aliases, merge keys (<<), tags, keys that are no scalars,
  * several documents, no document, more than NODE_MAX_DEPTH levels or NODE_MAX_NODES nodes.
  */
@@ -44,8 +43,13 @@ struct node {
 struct node *node_read(struct arena *a, const char *path);
 /* The same for n bytes of text; name stands for the file in messages (kept, not copied). */
 struct node *node_parse(struct arena *a, const char *name, const char *text, size_t n);
-/* A scalar from plain text, as if it stood unquoted in a file; of no place. */
-struct node *node_scalar(struct arena *a, const char *name, const char *text);
+/*
+ * A value without a place (line 0), from a default or the command line: YAML if it begins with a
+ * bracket or a quote, else one scalar up to its end, whatever it holds. NULL after one message.
+ */
+struct node *node_value(struct arena *a, const char *name, const char *text);
+/* What plain (unquoted) text means: sets kind, text (kept) and the value. */
+void node_set_plain(struct node *n, const char *text);
 
 const struct node *node_get(const struct node *map, const char *key);	/* NULL: absent */
 const char *node_kind_name(const struct node *n);	/* "a list", "a number", ...: for messages */

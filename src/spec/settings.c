@@ -1,0 +1,200 @@
+#include "spec/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/path.h"
+
+void spec_reader_init(struct spec_reader *r, struct arena *a, const struct schema *schema)
+{
+	schema_check(schema);
+	*r = (struct spec_reader){.arena = a, .schema = schema, .rows = schema_rows(a, schema, NULL)};
+}
+
+void settings_add(struct spec_reader *r, struct settings *s, const char *key,
+	const struct node *value, bool optional)
+{
+	if (s->n == s->size) {
+		struct setting *old = s->at;
+		s->size = s->size ? 2 * s->size : 16;
+		s->at = ARENA_ARRAY(r->arena, struct setting, s->size);
+		if (old)
+			memcpy(s->at, old, (size_t)s->n * sizeof *old);
+	}
+	s->at[s->n++] = (struct setting){.key = key, .value = value, .optional = optional};
+}
+
+const struct setting *settings_find(const struct settings *s, const char *key)
+{
+	for (int i = s->n - 1; i >= 0; i--)
+		if (!strcmp(s->at[i].key, key))
+			return &s->at[i];
+	return NULL;
+}
+
+static int add_key(struct spec_reader *r, struct settings *s, int first, const char *key,
+	const struct node *value, bool optional)
+{
+	for (int i = first; i < s->n; i++)
+		if (!strcmp(s->at[i].key, key))
+			return node_key_error(value, "duplicate key \"%s\" (first in line %d)", key,
+				s->at[i].value->key_line);
+	settings_add(r, s, key, value, optional);
+	return 0;
+}
+
+/* first: where the settings of the outermost map begin in s. */
+static int add_entries(struct spec_reader *r, struct settings *s, int first, const char *group,
+	const struct node *map, const struct node *skip, bool optional)
+{
+	for (const struct node *n = map->first; n; n = n->next) {
+		if (n == skip)
+			continue;
+		const char *key = *group ? arena_printf(r->arena, "%s.%s", group, n->key) : n->key;
+		int ret;
+		if (rows_find(&r->rows, key))
+			ret = add_key(r, s, first, key, n, optional);
+		else if (n->kind == NODE_MAP && n->n)
+			ret = add_entries(r, s, first, key, n, NULL, optional);
+		else if (!rows_have_group(&r->rows, key))
+			ret = unknown_key(&r->rows, n, key);
+		else if (n->kind != NODE_MAP && n->kind != NODE_NULL)
+			ret = node_error(n, "\"%s\" is a group of keys: a map must stand here, not %s", key,
+				node_kind_name(n));
+		else
+			ret = 0;	/* an empty group says nothing */
+		if (ret)
+			return -1;
+	}
+	return 0;
+}
+
+int settings_add_map(struct spec_reader *r, struct settings *s, const struct node *map,
+	const struct node *skip, bool optional)
+{
+	if (map->kind == NODE_NULL)
+		return 0;
+	if (map->kind != NODE_MAP)
+		return node_error(map, "a map of keys must stand here, not %s", node_kind_name(map));
+	return add_entries(r, s, s->n, "", map, skip, optional);
+}
+
+int settings_add_override(struct spec_reader *r, struct settings *s, const char *key_value)
+{
+	const char *equals = strchr(key_value, '=');
+	struct node map = {.kind = NODE_MAP, .file = "command line"}, *value;
+
+	if (!equals || equals == key_value)
+		return error("command line: \"%s\" is not key=value", key_value);
+	value = node_value(r->arena, "command line", equals + 1);
+	if (!value)
+		return -1;
+	value->key = arena_printf(r->arena, "%.*s", (int)(equals - key_value), key_value);
+	map.first = value;
+	return settings_add_map(r, s, &map, NULL, false);
+}
+
+bool is_sweep_key(const char *key)
+{
+	static const char *const keys[] = {"set", "grid", "zip", "variants", "exclude", "include",
+		"seeds", "baseline", "targets", "tune", "published", "limits"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (!strcmp(keys[i], key))
+			return true;
+	return false;
+}
+
+/* The files being read, innermost first: one that comes again is a cycle. */
+struct open_file {
+	const char *path;		/* real path */
+	const struct open_file *outer;
+};
+
+static int add_file(struct spec_reader *r, struct settings *s, const char *path,
+	const struct node *named_by, const struct open_file *outer);
+
+static int add_base_file(struct spec_reader *r, struct settings *s, const struct node *n,
+	const struct open_file *outer)
+{
+	char *folder, *path;
+	int ret;
+
+	if (n->kind == NODE_NULL || n->kind == NODE_LIST || n->kind == NODE_MAP)
+		return node_error(n, "base: the name of a file must stand here, not %s",
+			node_kind_name(n));
+	folder = path_folder(n->file);
+	path = path_join(folder, n->text);
+	ret = add_file(r, s, path, n, outer);
+	free(path);
+	free(folder);
+	return ret;
+}
+
+static int add_bases(struct spec_reader *r, struct settings *s, const struct node *n,
+	const struct open_file *outer)
+{
+	if (n->kind != NODE_LIST)
+		return add_base_file(r, s, n, outer);
+	for (const struct node *file = n->first; file; file = file->next)
+		if (add_base_file(r, s, file, outer))
+			return -1;
+	return 0;
+}
+
+static int add_root(struct spec_reader *r, struct settings *s, const struct node *root,
+	const struct open_file *outer)
+{
+	const struct node *base;
+
+	if (root->kind != NODE_MAP)
+		return node_error(root, "a spec is a map of keys, not %s", node_kind_name(root));
+	base = node_get(root, "base");
+	if (base && add_bases(r, s, base, outer))
+		return -1;
+	for (const struct node *n = root->first; n; n = n->next)
+		if (is_sweep_key(n->key))
+			return node_key_error(n, "\"%s\" belongs to a sweep, and this is the spec of one "
+				"run (moelab run takes sweeps)", n->key);
+	return settings_add_map(r, s, root, base, false);
+}
+
+static int add_file(struct spec_reader *r, struct settings *s, const char *path,
+	const struct node *named_by, const struct open_file *outer)
+{
+	char *real = realpath(path, NULL);
+	struct open_file this = {real, outer};
+	const struct node *root;
+	int ret = -1;
+
+	if (!real && named_by)
+		return node_error(named_by, "base: there is no file %s", path);
+	for (const struct open_file *o = outer; real && o; o = o->outer) {
+		if (!strcmp(o->path, real)) {
+			node_error(named_by, "base: %s is read already: the files name each other in a "
+				"circle", path);
+			goto out;
+		}
+	}
+	root = node_read(r->arena, path);
+	if (root)
+		ret = add_root(r, s, root, &this);
+out:
+	free(real);
+	return ret;
+}
+
+int settings_add_spec(struct spec_reader *r, struct settings *s, const char *path)
+{
+	return add_file(r, s, path, NULL, NULL);
+}
+
+int settings_add_base(struct spec_reader *r, struct settings *s, const struct node *n)
+{
+	return add_bases(r, s, n, NULL);
+}
+
+int settings_add_spec_node(struct spec_reader *r, struct settings *s, const struct node *root)
+{
+	return add_root(r, s, root, NULL);
+}
