@@ -1,0 +1,136 @@
+/*
+ * A model as data. Layers record operators once; graph_plan() differentiates, decides which gradient
+ * is written and which added, which tensors share storage, and where each one lies in one arena;
+ * after graph_bind() the same list of kernel calls is replayed every step.
+ *
+ * Recording and planning allocate nothing on the device, so cost and memory of a model are known
+ * without building it. Shapes are fixed; nothing is decided from values.
+ *
+ * Files: record.c (this page's first part), program.c (the list of calls, backward included),
+ * alias.c (write or add, storage shared in place), pack.c (lifetimes to addresses), run.c, cost.c.
+ */
+#ifndef GRAPH_GRAPH_H
+#define GRAPH_GRAPH_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "graph/params.h"
+#include "op/op.h"
+
+struct graph;
+
+/* ---- recording ------------------------------------------------------------------------------ */
+
+/* All memory comes from the arena and lives as long as it. params: shared by the graphs of a model. */
+struct graph *graph_new(struct arena *a, struct params *params, const struct device *device,
+	bool training);
+void graph_release(struct graph *g);	/* device memory for inputs and metrics; the rest is the arena's */
+
+/* Names of parameters, nodes and metrics get the prefix "scope." of all scopes entered. */
+void graph_enter(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void graph_leave(struct graph *g);
+
+/* Data from outside, written by graph_set_input() before each replay. */
+struct tensor *graph_input(struct graph *g, const char *name, struct tensor shape);
+/* A parameter of the model, registered at its first use. Operators that ask for the master copy get
+   it; all others see the working copy. Its gradient goes to the gradient blob. */
+struct tensor *graph_param(struct graph *g, const char *name, struct tensor shape,
+	const struct param_rule *rule);
+/* A whole blob as one row of blob_size elements: optimiser graphs. */
+enum blob { BLOB_WEIGHTS, BLOB_WORKING, BLOB_GRADIENTS, BLOB_MOMENT1, BLOB_MOMENT2, N_BLOBS };
+struct tensor *graph_blob(struct graph *g, enum blob blob);
+/* A parameter as an operand that is written (fill): its master copy in the weight blob. */
+struct tensor *graph_param_storage(struct graph *g, int param);
+
+/* Apply an operator; attr (attr_bytes of it) is copied. in: op->n_in tensors, NULL for absent ones.
+   Gives the op->n_out outputs, valid as long as the graph. */
+struct tensor *const *graph_apply(struct graph *g, const struct op *op, const void *attr,
+	size_t attr_bytes, struct tensor *const *in);
+/* Columns [column, column + width) of every row of t: a view. */
+struct tensor *graph_slice(struct graph *g, struct tensor *t, long column, long width);
+
+/* What follows, up to the next call, is one block: with recomputation, only what leaves a block is
+   kept for backward. graph_block_end: what follows belongs to no block. */
+void graph_block(struct graph *g);
+void graph_block_end(struct graph *g);
+
+/* weight * scalar is part of the loss. Also a metric under that name. */
+void graph_loss(struct graph *g, struct tensor *scalar, double weight, const char *name);
+/* Keep t readable after a replay, under scope.name. Values stay those of the last replay. */
+void graph_metric(struct graph *g, struct tensor *t, const char *name);
+
+/* ---- planning ------------------------------------------------------------------------------- */
+
+struct graph_options {
+	bool recompute;		/* of blocks, in backward */
+	int micro_batches;	/* per step; losses are divided by it */
+};
+
+/* 0, or -1 after a message (an operator without a kernel for the device). */
+int graph_plan(struct graph *g, const struct graph_options *options);
+
+struct graph_memory {
+	size_t arena_bytes;		/* one packed block: activations, gradients, workspace */
+	size_t kept_bytes;		/* of it, alive between forward and backward */
+	size_t unshared_bytes;		/* what it would be without sharing: for the report */
+	size_t metric_bytes, input_bytes;
+};
+struct graph_memory graph_memory(const struct graph *g);
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+/* Device memory of a model: blobs, step state, arena; shared by its graphs. */
+struct model_memory {
+	const struct device *device;
+	void *blob[N_BLOBS];		/* BLOB_WORKING is BLOB_WEIGHTS where the types are equal */
+	size_t blob_bytes[N_BLOBS];
+	void *arena;
+	size_t arena_bytes;
+	struct step_state *state;	/* device memory */
+};
+
+/* Blobs for the parameters (moments and gradients only if training) and an arena of this size. */
+void model_memory_alloc(struct model_memory *m, const struct params *p, const struct device *d,
+	size_t arena_bytes, bool training);
+void model_memory_release(struct model_memory *m);
+size_t model_memory_bytes(const struct params *p, const struct device *d, bool training);
+
+/* Fixes all addresses. The memory must outlive the graph. */
+void graph_bind(struct graph *g, const struct model_memory *m);
+void graph_set_input(struct graph *g, const char *name, const void *host);
+void graph_forward(struct graph *g);
+/* first: first micro-batch of a step; gradients of parameters are written, afterwards added. */
+void graph_backward(struct graph *g, bool first);
+/* Copies metrics to the host once; call after a replay and before graph_read*. */
+void graph_fetch_metrics(struct graph *g);
+bool graph_has_metric(const struct graph *g, const char *name);
+/* Element i of the metric, from the last fetch. Unknown names are a fault of ours. */
+double graph_read(const struct graph *g, const char *name, long i);
+const struct tensor *graph_metric_shape(const struct graph *g, const char *name);
+/* Names of metrics that end in ".suffix" or equal it, in order of recording; n of them. */
+const char *const *graph_metrics_named(struct graph *g, const char *suffix, int *n);
+
+/* Seconds per node since profiling began (bench step); NULL ends it. */
+struct graph_profile {
+	double *forward_s, *backward_s;		/* by node; recomputation counts as backward */
+};
+void graph_profile(struct graph *g, struct graph_profile *p);
+
+/* ---- looking -------------------------------------------------------------------------------- */
+
+struct graph_node_info {
+	const char *name;		/* "layers.0.mixer.scan" */
+	const struct op *op;
+	const struct op_shapes *shapes;
+	struct op_cost cost;		/* zero where the op states none */
+	bool has_backward;
+};
+int graph_n_nodes(const struct graph *g);
+struct graph_node_info graph_node_info(const struct graph *g, int node);
+const struct params *graph_params(const struct graph *g);
+/* The planned program, one call a line with operands, sharing and addresses: for people and tests. */
+void graph_print(const struct graph *g, FILE *f);
+
+#endif

@@ -1,0 +1,94 @@
+#include "graph/params.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum { ALIGN_ELEMENTS = 16 };	/* 64 bytes of float32 */
+
+void params_init(struct params *p, struct arena *a)
+{
+	*p = (struct params){.arena = a};
+}
+
+void params_release(struct params *p)
+{
+	free(p->list);
+	*p = (struct params){0};
+}
+
+int params_find(const struct params *p, const char *name)
+{
+	for (int i = 0; i < p->n; i++)
+		if (!strcmp(p->list[i].name, name))
+			return i;
+	return -1;
+}
+
+static void add_group(struct params *p, const char *group)
+{
+	for (int i = 0; i < p->n_groups; i++)
+		if (!strcmp(p->groups[i], group))
+			return;
+	CHECK(p->n_groups < PARAM_GROUPS_MAX);
+	p->groups[p->n_groups++] = arena_strdup(p->arena, group);
+}
+
+int params_add(struct params *p, const char *name, const struct tensor *shape,
+	const struct param_rule *rule)
+{
+	int i = params_find(p, name);
+	long size = tensor_size(shape);
+
+	if (i >= 0) {
+		CHECK(tensor_same_shape(&p->list[i].shape, shape));
+		return i;
+	}
+	GROW(p->list, p->n + 1, p->capacity);
+	p->list[p->n] = (struct param){.name = arena_strdup(p->arena, name), .shape = *shape,
+		.rule = *rule, .offset = p->blob_size};
+	add_group(p, rule->group);
+	p->blob_size += (size + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+	return p->n++;
+}
+
+long param_elements(const struct param *p)
+{
+	long rows = p->rule.used_rows ? p->rule.used_rows : tensor_rows(&p->shape);
+
+	return rows * tensor_width(&p->shape);
+}
+
+double param_active(const struct param *p)
+{
+	double share = p->rule.of ? (double)p->rule.active / (double)p->rule.of : 1;
+
+	return share * (double)param_elements(p);
+}
+
+int params_group(const struct params *p, const char *group)
+{
+	for (int i = 0; i < p->n_groups; i++)
+		if (!strcmp(p->groups[i], group))
+			return i;
+	BUG("no parameter group \"%s\"", group);
+}
+
+const struct grad_norm_segment *params_segments(const struct params *p, int *n)
+{
+	struct grad_norm_segment *s = ARENA_ARRAY(p->arena, struct grad_norm_segment, p->n);
+
+	*n = 0;
+	for (int i = 0; i < p->n; i++) {
+		const struct param *q = &p->list[i];
+		long end = i + 1 < p->n ? q[1].offset : p->blob_size;
+		struct grad_norm_segment one = {q->offset, end, params_group(p, q->rule.group),
+			q->rule.decay};
+		if (*n && s[*n - 1].group == one.group && s[*n - 1].decay == one.decay)
+			s[*n - 1].end = end;
+		else
+			s[(*n)++] = one;
+	}
+	return s;
+}

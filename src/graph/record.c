@@ -1,0 +1,258 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "graph/internal.h"
+
+struct graph *graph_new(struct arena *a, struct params *params, const struct device *device,
+	bool training)
+{
+	struct graph *g = ARENA_NEW(a, struct graph);
+
+	*g = (struct graph){.arena = a, .params = params, .device = device, .training = training,
+		.block = -1, .scope = ARENA_NEW(a, struct str)};
+	str_init(g->scope);
+	return g;
+}
+
+void graph_release(struct graph *g)
+{
+	if (g->inputs)
+		device_free(g->device, g->inputs, g->memory.input_bytes);
+	if (g->metric_memory)
+		device_free(g->device, g->metric_memory, g->memory.metric_bytes);
+	free(g->metric_host);
+	free(g->values);
+	free(g->nodes);
+	free(g->calls);
+	free(g->cells);
+	free(g->metrics);
+	str_release(g->scope);
+}
+
+void graph_enter(struct graph *g, const char *format, ...)
+{
+	char name[128];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(name, sizeof name, format, ap);
+	va_end(ap);
+	str_printf(g->scope, "%s.", name);
+}
+
+void graph_leave(struct graph *g)
+{
+	char *text = g->scope->text, *dot;
+
+	CHECK(g->scope->length > 0);
+	text[--g->scope->length] = '\0';
+	dot = strrchr(text, '.');
+	g->scope->length = dot ? (size_t)(dot + 1 - text) : 0;
+	text[g->scope->length] = '\0';
+}
+
+static const char *scoped(struct graph *g, const char *name)
+{
+	return arena_printf(g->arena, "%s%s", g->scope->text, name);
+}
+
+static struct value *value_new(struct graph *g, enum place place, struct tensor shape)
+{
+	struct value *v = ARENA_NEW(g->arena, struct value);
+
+	*v = (struct value){.t = shape, .place = place, .slice_of = -1, .param = -1, .producer = -1};
+	v->t.id = g->n_values;
+	v->t.at = NULL;
+	GROW(g->values, g->n_values + 1, g->values_capacity);
+	g->values[g->n_values++] = v;
+	return v;
+}
+
+struct tensor *graph_input(struct graph *g, const char *name, struct tensor shape)
+{
+	struct value *v = value_new(g, PLACE_INPUT, shape);
+
+	v->name = scoped(g, name);
+	return &v->t;
+}
+
+struct tensor *graph_param(struct graph *g, const char *name, struct tensor shape,
+	const struct param_rule *rule)
+{
+	int param = params_add(g->params, scoped(g, name), &shape, rule);
+	struct value *v;
+
+	for (int i = 0; i < g->n_values; i++)
+		if (g->values[i]->param == param && g->values[i]->place == PLACE_PARAM)
+			return &g->values[i]->t;
+	v = value_new(g, PLACE_PARAM, shape);
+	v->param = param;
+	v->name = g->params->list[param].name;
+	v->wants_gradient = g->training;
+	return &v->t;
+}
+
+struct tensor *graph_param_storage(struct graph *g, int param)
+{
+	struct value *v = value_new(g, PLACE_BLOB, g->params->list[param].shape);
+
+	v->t.kind = MASTER;
+	v->param = param;
+	v->blob = BLOB_WEIGHTS;
+	return &v->t;
+}
+
+struct tensor *graph_blob(struct graph *g, enum blob blob)
+{
+	enum kind kind = blob == BLOB_WORKING ? REAL : MASTER;
+	struct value *v = value_new(g, PLACE_BLOB, tensor_of(kind, 1, g->params->blob_size));
+
+	v->blob = blob;
+	return &v->t;
+}
+
+int graph_slice_root(const struct graph *g, int value)
+{
+	while (g->values[value]->slice_of >= 0)
+		value = g->values[value]->slice_of;
+	return value;
+}
+
+struct tensor *graph_slice(struct graph *g, struct tensor *t, long column, long width)
+{
+	struct value *of = g->values[t->id], *v;
+	struct tensor shape = *t;
+
+	CHECK(column >= 0 && width > 0 && column + width <= tensor_width(t));
+	CHECK(of->place == PLACE_ARENA);
+	shape.dims[shape.n_dims - 1] = width;
+	v = value_new(g, PLACE_ARENA, shape);
+	v->slice_of = t->id;
+	v->column = column;
+	v->wants_gradient = of->wants_gradient;
+	return &v->t;
+}
+
+/* The operand as this operator sees it: parameters in the copy it asks for. */
+static const struct tensor *operand_shape(struct graph *g, const struct node *n, int i)
+{
+	struct tensor *t = ARENA_NEW(g->arena, struct tensor);
+	const struct value *v = g->values[n->in[i]];
+
+	*t = v->t;
+	if (v->place == PLACE_PARAM)
+		t->kind = n->op->in[i].flags & IN_MASTER ? MASTER : REAL;
+	return t;
+}
+
+static bool gradient_flows(const struct graph *g, const struct node *n)
+{
+	if (!g->training || !n->op->backward[REF])
+		return false;
+	for (int i = 0; i < n->op->n_in; i++)
+		if (n->in[i] >= 0 && g->values[n->in[i]]->wants_gradient &&
+			!(n->op->in[i].flags & (IN_INDEX | IN_NO_GRADIENT | IN_UPDATED)))
+			return true;
+	return false;
+}
+
+struct tensor *const *graph_apply(struct graph *g, const struct op *op, const void *attr,
+	size_t attr_bytes, struct tensor *const *in)
+{
+	struct node *n = ARENA_NEW(g->arena, struct node);
+	struct tensor **out = ARENA_ARRAY(g->arena, struct tensor *, OP_MAX_OUT);
+	void *own_attr = attr_bytes ? arena_get(g->arena, attr_bytes) : NULL;
+	bool flows;
+
+	if (attr_bytes)
+		memcpy(own_attr, attr, attr_bytes);
+	*n = (struct node){.op = op, .name = scoped(g, op->name), .block = g->block,
+		.shapes = {.device = g->device, .attr = own_attr}};
+	for (int i = 0; i < op->n_in; i++) {
+		n->in[i] = in[i] ? in[i]->id : -1;
+		n->shapes.in[i] = n->in_shape[i] = in[i] ? operand_shape(g, n, i) : NULL;
+	}
+	flows = gradient_flows(g, n);
+	n->shapes.training = flows;
+	op_infer(op, &n->shapes);
+	for (int i = 0; i < op->n_out; i++) {
+		struct value *v = value_new(g, PLACE_ARENA, n->shapes.out[i]);
+		v->producer = g->n_nodes;
+		v->output = i;
+		v->wants_gradient = flows && !op->out[i].no_gradient;
+		n->out[i] = v->t.id;
+		out[i] = &v->t;
+	}
+	GROW(g->nodes, g->n_nodes + 1, g->nodes_capacity);
+	g->nodes[g->n_nodes++] = n;
+	return out;
+}
+
+void graph_block(struct graph *g)
+{
+	g->block = g->n_blocks++;
+}
+
+void graph_block_end(struct graph *g)
+{
+	g->block = -1;
+}
+
+void graph_metric(struct graph *g, struct tensor *t, const char *name)
+{
+	struct value *v = g->values[t->id];
+
+	CHECK(v->place == PLACE_ARENA && v->slice_of < 0);
+	v->place = PLACE_METRIC;
+	v->name = scoped(g, name);
+	GROW(g->metrics, g->n_metrics + 1, g->metrics_capacity);
+	g->metrics[g->n_metrics++] = t->id;
+}
+
+void graph_loss(struct graph *g, struct tensor *scalar, double weight, const char *name)
+{
+	CHECK(g->n_losses < (int)ARRAY_SIZE(g->losses) && tensor_size(scalar) == 1);
+	graph_metric(g, scalar, name);
+	g->losses[g->n_losses++] = (struct loss){scalar->id, weight};
+}
+
+int graph_n_nodes(const struct graph *g)
+{
+	return g->n_nodes;
+}
+
+const struct params *graph_params(const struct graph *g)
+{
+	return g->params;
+}
+
+struct graph_node_info graph_node_info(const struct graph *g, int node)
+{
+	const struct node *n = g->nodes[node];
+	struct graph_node_info info = {.name = n->name, .op = n->op, .shapes = &n->shapes,
+		.has_backward = n->shapes.training};
+
+	if (n->op->cost)
+		n->op->cost(&n->shapes, &info.cost);
+	return info;
+}
+
+const char *const *graph_metrics_named(struct graph *g, const char *suffix, int *n)
+{
+	const char **names = ARENA_ARRAY(g->arena, const char *, g->n_metrics + 1);
+	size_t length = strlen(suffix);
+
+	*n = 0;
+	for (int i = 0; i < g->n_metrics; i++) {
+		const char *name = g->values[g->metrics[i]]->name;
+		size_t have = strlen(name);
+		if (have >= length && !strcmp(name + have - length, suffix) &&
+			(have == length || name[have - length - 1] == '.'))
+			names[(*n)++] = name;
+	}
+	return names;
+}

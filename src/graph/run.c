@@ -1,0 +1,330 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "graph/internal.h"
+#include "op/constant.h"
+
+enum { ALIGN = 64 };
+
+static size_t align(size_t bytes)
+{
+	return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* ---- planning as a whole -------------------------------------------------------------------- */
+
+static int check_kernels(const struct graph *g)
+{
+	for (int i = 0; i < g->n_nodes; i++) {
+		const struct node *n = g->nodes[i];
+		if (!op_kernel_for(n->op->forward, g->device->id) || (n->shapes.training &&
+			!op_kernel_for(n->op->backward, g->device->id)))
+			return error("operator %s (%s) has no kernel for device %s", n->op->name,
+				n->name, g->device->name);
+	}
+	return 0;
+}
+
+/* Inputs and metrics lie outside of the arena, each in one block that is copied at once. */
+static void place_outside(struct graph *g)
+{
+	for (int i = 0; i < g->n_values; i++) {
+		struct value *v = g->values[i];
+		size_t bytes = align((size_t)tensor_size(&v->t) * g->device->bytes[v->t.kind]);
+		if (v->place == PLACE_INPUT) {
+			v->offset = g->memory.input_bytes;
+			g->memory.input_bytes += bytes;
+		} else if (v->place == PLACE_METRIC) {
+			v->offset = g->memory.metric_bytes;
+			g->memory.metric_bytes += bytes;
+		}
+	}
+}
+
+int graph_plan(struct graph *g, const struct graph_options *options)
+{
+	g->options = *options;
+	CHECK(options->micro_batches >= 1);
+	if (check_kernels(g))
+		return -1;
+	graph_build_program(g);
+	graph_share_storage(g);
+	graph_pack(g);
+	place_outside(g);
+	return 0;
+}
+
+struct graph_memory graph_memory(const struct graph *g)
+{
+	return g->memory;
+}
+
+/* ---- memory of a model ---------------------------------------------------------------------- */
+
+static bool one_weight_copy(const struct device *d)
+{
+	return d->bytes[REAL] == d->bytes[MASTER];
+}
+
+static size_t blob_bytes(const struct params *p, const struct device *d, int blob, bool training)
+{
+	if (blob == BLOB_WORKING)
+		return one_weight_copy(d) ? 0 : (size_t)p->blob_size * d->bytes[REAL];
+	if (blob != BLOB_WEIGHTS && !training)
+		return 0;
+	return (size_t)p->blob_size * d->bytes[MASTER];
+}
+
+size_t model_memory_bytes(const struct params *p, const struct device *d, bool training)
+{
+	size_t bytes = 0;
+
+	for (int b = 0; b < N_BLOBS; b++)
+		bytes += blob_bytes(p, d, b, training);
+	return bytes;
+}
+
+void model_memory_alloc(struct model_memory *m, const struct params *p, const struct device *d,
+	size_t arena_bytes, bool training)
+{
+	*m = (struct model_memory){.device = d, .arena_bytes = arena_bytes};
+	for (int b = 0; b < N_BLOBS; b++) {
+		m->blob_bytes[b] = blob_bytes(p, d, b, training);
+		if (m->blob_bytes[b])
+			m->blob[b] = device_alloc(d, m->blob_bytes[b]);
+	}
+	if (one_weight_copy(d))
+		m->blob[BLOB_WORKING] = m->blob[BLOB_WEIGHTS];
+	m->arena = device_alloc(d, arena_bytes);
+	m->state = device_alloc(d, sizeof *m->state);
+}
+
+void model_memory_release(struct model_memory *m)
+{
+	for (int b = 0; b < N_BLOBS; b++)
+		if (m->blob_bytes[b])
+			device_free(m->device, m->blob[b], m->blob_bytes[b]);
+	device_free(m->device, m->arena, m->arena_bytes);
+	device_free(m->device, m->state, sizeof *m->state);
+	*m = (struct model_memory){0};
+}
+
+/* ---- addresses ------------------------------------------------------------------------------ */
+
+static char *outside_address(const struct graph *g, const struct value *v, int class, enum kind kind)
+{
+	long offset = v->param >= 0 ? g->params->list[v->param].offset : 0;
+	enum blob blob = v->blob;
+
+	if (v->place == PLACE_INPUT)
+		return g->inputs + v->offset;
+	if (v->place == PLACE_METRIC)
+		return g->metric_memory + v->offset;
+	if (v->place == PLACE_PARAM)
+		blob = class == CELL_GRADIENT ? BLOB_GRADIENTS
+			: kind == MASTER ? BLOB_WEIGHTS : BLOB_WORKING;
+	return (char *)g->model->blob[blob] + (size_t)offset * g->device->bytes[kind];
+}
+
+/* Fills *t, the operand in `cell` of the given shape; NULL for absent ones. */
+static const struct tensor *operand(const struct graph *g, int cell, const struct tensor *shape,
+	struct tensor *t)
+{
+	int value, root;
+	long column;
+
+	if (cell < 0)
+		return NULL;
+	*t = *shape;
+	value = graph_cell_value(g, cell);
+	if (!graph_cell_planned(g, cell)) {
+		t->at = outside_address(g, g->values[value], cell / g->n_values, t->kind);
+		return t;
+	}
+	root = graph_cell_root(g, cell, &column);
+	t->at = (char *)g->model->arena + g->cells[root].offset +
+		(size_t)column * g->device->bytes[t->kind];
+	if (value >= 0)
+		t->ld = tensor_width(&g->values[graph_cell_value(g, root)]->t);
+	return t;
+}
+
+static struct tensor gradient_shape(const struct graph *g, int value)
+{
+	struct tensor t = g->values[value]->t;
+
+	if (g->values[value]->place == PLACE_PARAM)
+		t.kind = MASTER;
+	return t;
+}
+
+static void bind_constant(struct graph *g, struct call *c)
+{
+	struct constant_attr *attr = ARENA_NEW(g->arena, struct constant_attr);
+	struct tensor shape = gradient_shape(g, c->constant_value);
+
+	attr->shape = shape;
+	for (int i = 0; i < g->n_losses; i++)
+		if (g->losses[i].value == c->constant_value)
+			attr->value = g->losses[i].weight / g->options.micro_batches;
+	c->run.op = &op_constant;
+	c->run.attr = attr;
+	c->run.out[CONSTANT_Y] = operand(g, c->out[CONSTANT_Y], &shape, c->tensors);
+}
+
+static void bind_node(struct graph *g, struct call *c)
+{
+	const struct node *n = g->nodes[c->node];
+	struct tensor *t = c->tensors;
+
+	c->run.op = n->op;
+	c->run.attr = n->shapes.attr;
+	for (int i = 0; i < n->op->n_in; i++) {
+		if (n->in[i] < 0)
+			continue;
+		struct tensor gradient = gradient_shape(g, n->in[i]);
+		c->run.in[i] = operand(g, c->in[i], n->in_shape[i], t++);
+		c->run.d_in[i] = operand(g, c->d_in[i], &gradient, t++);
+	}
+	for (int i = 0; i < n->op->n_out; i++) {
+		const struct tensor *shape = &g->values[n->out[i]]->t;
+		c->run.out[i] = operand(g, c->out[i], shape, t++);
+		c->run.d_out[i] = operand(g, c->d_out[i], shape, t++);
+	}
+	for (int i = 0; i < n->op->n_saved; i++)
+		c->run.saved[i] = operand(g, c->saved[i], &n->shapes.saved[i], t++);
+	if (c->workspace >= 0)
+		c->run.workspace = (char *)g->model->arena + g->cells[c->workspace].offset;
+}
+
+void graph_bind(struct graph *g, const struct model_memory *m)
+{
+	CHECK(m->arena_bytes >= g->memory.arena_bytes && m->device == g->device);
+	g->model = m;
+	g->inputs = device_alloc(g->device, g->memory.input_bytes);
+	g->metric_memory = device_alloc(g->device, g->memory.metric_bytes);
+	g->metric_host = xcalloc(1, g->memory.metric_bytes);
+	for (int k = 0; k < g->n_calls; k++) {
+		struct call *c = &g->calls[k];
+		c->tensors = ARENA_ARRAY(g->arena, struct tensor,
+			2 * (OP_MAX_IN + OP_MAX_OUT) + OP_MAX_SAVED);
+		c->run = (struct op_run){.device = g->device, .state = m->state};
+		if (c->node < 0)
+			bind_constant(g, c);
+		else
+			bind_node(g, c);
+	}
+}
+
+/* ---- replay --------------------------------------------------------------------------------- */
+
+static const struct value *named(const struct graph *g, enum place place, const char *name)
+{
+	for (int i = 0; i < g->n_values; i++)
+		if (g->values[i]->place == place && !strcmp(g->values[i]->name, name))
+			return g->values[i];
+	return NULL;
+}
+
+void graph_set_input(struct graph *g, const char *name, const void *host)
+{
+	const struct value *v = named(g, PLACE_INPUT, name);
+
+	CHECK(v);
+	device_from_host(g->device, g->inputs + v->offset, host,
+		(size_t)tensor_size(&v->t) * g->device->bytes[v->t.kind]);
+}
+
+static void run_call(struct graph *g, struct call *c, bool first)
+{
+	op_kernel *kernel = op_kernel_for(c->backward ? c->run.op->backward : c->run.op->forward,
+		g->device->id);
+	double start = g->profile ? clock_s() : 0;
+
+	c->run.add = c->add | (first ? 0 : c->param_gradients);
+	kernel(&c->run);
+	if (g->profile && c->node >= 0)
+		(c->backward || c->again ? g->profile->backward_s : g->profile->forward_s)[c->node] +=
+			clock_s() - start;
+}
+
+void graph_forward(struct graph *g)
+{
+	for (int k = 0; k < g->n_forward; k++)
+		run_call(g, &g->calls[k], true);
+}
+
+void graph_backward(struct graph *g, bool first)
+{
+	for (int k = g->n_forward; k < g->n_calls; k++)
+		run_call(g, &g->calls[k], first);
+}
+
+void graph_profile(struct graph *g, struct graph_profile *p)
+{
+	g->profile = p;
+}
+
+void graph_fetch_metrics(struct graph *g)
+{
+	device_to_host(g->device, g->metric_host, g->metric_memory, g->memory.metric_bytes);
+}
+
+bool graph_has_metric(const struct graph *g, const char *name)
+{
+	return named(g, PLACE_METRIC, name) != NULL;
+}
+
+const struct tensor *graph_metric_shape(const struct graph *g, const char *name)
+{
+	const struct value *v = named(g, PLACE_METRIC, name);
+
+	CHECK(v);
+	return &v->t;
+}
+
+double graph_read(const struct graph *g, const char *name, long i)
+{
+	const struct value *v = named(g, PLACE_METRIC, name);
+	const char *at;
+
+	CHECK(v && i >= 0 && i < tensor_size(&v->t));
+	at = g->metric_host + v->offset;
+	if (v->t.kind == INDEX)
+		return ((const int *)at)[i];
+	return g->device->bytes[v->t.kind] == 8 ? ((const double *)at)[i] : ((const float *)at)[i];
+}
+
+/* ---- looking -------------------------------------------------------------------------------- */
+
+static void print_cells(const struct graph *g, FILE *f, const char *label, const int *cells, int n)
+{
+	for (int i = 0; i < n; i++) {
+		int root;
+		long column;
+		if (cells[i] < 0)
+			continue;
+		root = graph_cell_root(g, cells[i], &column);
+		if (graph_cell_planned(g, cells[i]))
+			fprintf(f, " %s%d@%zu+%ld", label, i, g->cells[root].offset, column);
+		else
+			fprintf(f, " %s%d", label, i);
+	}
+}
+
+void graph_print(const struct graph *g, FILE *f)
+{
+	for (int k = 0; k < g->n_calls; k++) {
+		const struct call *c = &g->calls[k];
+		fprintf(f, "%4d %s%s", k, c->node < 0 ? "constant" : g->nodes[c->node]->name,
+			c->backward ? " backward" : c->again ? " again" : "");
+		print_cells(g, f, "in", c->in, OP_MAX_IN);
+		print_cells(g, f, "out", c->out, OP_MAX_OUT);
+		print_cells(g, f, "saved", c->saved, OP_MAX_SAVED);
+		print_cells(g, f, "d_out", c->d_out, OP_MAX_OUT);
+		print_cells(g, f, "d_in", c->d_in, OP_MAX_IN);
+		fprintf(f, " add %x\n", c->add);
+	}
+}
