@@ -78,14 +78,15 @@ static int operand(const struct graph *g, const bool *again, int value, bool sec
 	return value < 0 ? -1 : cell_of(g, second && again[value] ? CELL_AGAIN : CELL_VALUE, value);
 }
 
-/* saved[node][k]: its cell in the life that backward reads. */
+/* saved[node][k]: its cell in the life that backward reads. Where no backward follows a rule may
+   still ask for it: forward works in it, and it lives for that one call. */
 typedef int saved_cells[OP_MAX_SAVED];
 
 static void saved_new(struct graph *g, const struct node *n, int *saved)
 {
 	for (int k = 0; k < n->op->n_saved; k++) {
 		const struct tensor *t = &n->shapes.saved[k];
-		saved[k] = t->n_dims && n->shapes.training
+		saved[k] = t->n_dims
 			? cell_extra(g, (size_t)tensor_size(t) * g->device->bytes[t->kind]) : -1;
 	}
 }
@@ -177,7 +178,7 @@ static void repeat_block(struct graph *g, int block, const bool *again, const sa
 				again[n->out[k]];
 		}
 		for (int k = 0; k < n->op->n_saved; k++)
-			any |= saved[i][k] >= 0;
+			any |= n->shapes.training && saved[i][k] >= 0;
 		repeat[i] = any;
 		for (int k = 0; k < n->op->n_in; k++)
 			if (n->in[k] >= 0 && again[n->in[k]] && (any || (n->shapes.training &&

@@ -62,7 +62,8 @@ struct op_shapes {
 	bool training;				/* backward will follow: saved buffers are wanted */
 	/* set by the rule: */
 	struct tensor out[OP_MAX_OUT];		/* tensor_of(); kind as declared */
-	struct tensor saved[OP_MAX_SAVED];	/* n_dims 0: not used on this device */
+	struct tensor saved[OP_MAX_SAVED];	/* n_dims 0: none. One that is set is there in forward
+						   even where no backward follows: room to work */
 	size_t forward_workspace, backward_workspace;	/* bytes */
 };
 
