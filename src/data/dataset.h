@@ -23,9 +23,8 @@ struct dataset_split {
 	long n_documents;
 	long n_bytes;		/* of text: what the tokens decode to */
 	char hash[HASH_HEX];	/* of the tokens in their order, however cut into files */
-	struct token_file *files;	/* all but the last hold file_tokens tokens */
+	struct token_file *files;
 	int n_files;
-	long file_tokens;
 };
 
 struct dataset {
@@ -35,6 +34,7 @@ struct dataset {
 	/* The data's part of a run's identity: tokenizer and tokens of all splits, nothing else
 	   (not the folder, not how the files are cut, not the names of the sources). */
 	char hash[HASH_HEX];
+	long file_tokens;		/* in each token file but a split's last */
 	struct dataset_split splits[N_SPLITS];
 };
 

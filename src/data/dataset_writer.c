@@ -1,0 +1,149 @@
+#include "data/dataset_writer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "data/manifest.h"
+
+static bool is_dataset(const char *folder)
+{
+	char *path = path_join(folder, "dataset.json");
+	bool is = path_exists(path);
+
+	free(path);
+	return is;
+}
+
+static int check_target(const char *target, bool replace)
+{
+	if (!path_exists(target) || (is_dataset(target) && replace))
+		return 0;
+	if (is_dataset(target))
+		return error("%s: is a dataset already; --force replaces it", target);
+	if (rmdir(target))	/* the rename at the end needs no folder; an empty one may go */
+		return error("%s: exists and is no dataset: choose another output", target);
+	return 0;
+}
+
+static char *without_slash(const char *path)
+{
+	size_t n = strlen(path);
+
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	return strndup(path, n);
+}
+
+int dataset_writer_open(struct dataset_writer *w, const char *target, bool replace,
+	const struct tokenizer_type *tokenizer, long file_tokens)
+{
+	CHECK(file_tokens > 0 && file_tokens <= INT32_MAX);
+	*w = (struct dataset_writer){.replace = replace};
+	w->target = without_slash(target);
+	w->d.folder = xasprintf("%s.partial-%d", w->target, (int)getpid());
+	w->d.tokenizer = xstrdup(tokenizer->name);
+	w->d.vocab = tokenizer->vocab;
+	w->d.eot = tokenizer->eot;
+	w->d.file_tokens = file_tokens;
+	for (int s = 0; s < N_SPLITS; s++)
+		w->hash[s] = hash_open();
+	if (check_target(w->target, replace) || path_mkdirs(w->d.folder)) {
+		dataset_writer_release(w);
+		return -1;
+	}
+	return 0;
+}
+
+/* The file that the next token goes to: a full one is closed, and a new one begun. */
+static int next_file(struct dataset_writer *w, enum split s)
+{
+	struct token_writer *file = &w->file[s];
+	struct dataset_split *split = &w->d.splits[s];
+	char *path;
+	int ret;
+
+	if (file->file && file->n < w->d.file_tokens)
+		return 0;
+	if (file->file && token_writer_close(file))
+		return -1;
+	path = manifest_token_path(w->d.folder, s, (int)(split->n_tokens / w->d.file_tokens));
+	ret = token_writer_open(file, path);
+	free(path);
+	return ret;
+}
+
+int dataset_writer_add(struct dataset_writer *w, enum split s, const struct token_list *tokens,
+	size_t n_bytes)
+{
+	struct dataset_split *split = &w->d.splits[s];
+
+	for (size_t at = 0, n; at < tokens->n; at += n) {
+		if (next_file(w, s))
+			return -1;
+		n = (size_t)(w->d.file_tokens - w->file[s].n);
+		if (n > tokens->n - at)
+			n = tokens->n - at;
+		if (token_writer_add(&w->file[s], tokens->id + at, n))
+			return -1;
+		split->n_tokens += (long)n;
+	}
+	hash_add(w->hash[s], tokens->id, tokens->n * sizeof *tokens->id);
+	split->n_bytes += (long)n_bytes;
+	split->n_documents++;
+	return 0;
+}
+
+/* Two renames, not one: exchanging folders is not possible on every file system. */
+static int move_into_place(struct dataset_writer *w)
+{
+	char *old = xasprintf("%s.old-%d", w->target, (int)getpid());
+	bool replaced = w->replace && path_exists(w->target);
+	int ret = 0;
+
+	if (replaced && rename(w->target, old)) {
+		ret = error_errno("cannot rename %s", w->target);
+	} else if (rename(w->d.folder, w->target)) {
+		ret = error_errno("cannot rename %s to %s", w->d.folder, w->target);
+		if (replaced && rename(old, w->target))
+			error_errno("the previous dataset is now %s", old);
+	} else if (replaced) {
+		path_remove_tree(old);
+	}
+	free(old);
+	return ret;
+}
+
+int dataset_writer_commit(struct dataset_writer *w, json_t *provenance)
+{
+	for (int s = 0; s < N_SPLITS; s++) {
+		if (w->file[s].file && token_writer_close(&w->file[s]))
+			return -1;
+		hash_close(w->hash[s], w->d.splits[s].hash);
+		w->hash[s] = NULL;
+	}
+	if (manifest_save(&w->d, provenance))
+		return -1;
+	return move_into_place(w);
+}
+
+void dataset_writer_release(struct dataset_writer *w)
+{
+	char hex[HASH_HEX];
+
+	for (int s = 0; s < N_SPLITS; s++) {
+		token_writer_abandon(&w->file[s]);
+		if (w->hash[s])
+			hash_close(w->hash[s], hex);
+	}
+	if (path_exists(w->d.folder))
+		path_remove_tree(w->d.folder);
+	free(w->target);
+	free(w->d.folder);
+	free(w->d.tokenizer);
+	*w = (struct dataset_writer){0};
+}

@@ -1,0 +1,36 @@
+/*
+ * Writing a dataset: all files go into a temporary folder beside the target, and a rename makes it
+ * the dataset. So a reader sees the old one, none, or the whole new one.
+ */
+#ifndef DATA_DATASET_WRITER_H
+#define DATA_DATASET_WRITER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "data/dataset.h"
+#include "data/tokenizer.h"
+
+struct dataset_writer {
+	struct dataset d;		/* counts so far; d.folder is the temporary folder */
+	char *target;
+	bool replace;
+	struct token_writer file[N_SPLITS];	/* the file being written of each split, if any */
+	struct hash *hash[N_SPLITS];
+};
+
+/*
+ * Refuses a target that exists, unless it is an empty folder, or a dataset and `replace` is given.
+ * file_tokens: tokens of a full file. 0, or -1 after a message and nothing to release.
+ */
+int dataset_writer_open(struct dataset_writer *w, const char *target, bool replace,
+	const struct tokenizer_type *tokenizer, long file_tokens);
+/* Append one document, its end-of-text id included; n_bytes is its length as text. */
+int dataset_writer_add(struct dataset_writer *w, enum split s, const struct token_list *tokens,
+	size_t n_bytes);
+/* Finish; the provenance goes into dataset.json (manifest_save). 0, or -1 after a message. */
+int dataset_writer_commit(struct dataset_writer *w, json_t *provenance);
+/* Free everything; what was not committed is removed from the disk. */
+void dataset_writer_release(struct dataset_writer *w);
+
+#endif

@@ -1,0 +1,134 @@
+#include "data/manifest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "base/str.h"
+
+#define FORMAT "moelab dataset"
+enum { VERSION = 1 };
+
+char *manifest_token_path(const char *folder, enum split s, int i)
+{
+	return xasprintf("%s/%s_%06d.bin", folder, split_name(s), i);
+}
+
+static void identity(const struct dataset *d, char hex[HASH_HEX])
+{
+	struct str s;
+
+	str_init(&s);
+	str_printf(&s, "%s %d %d", d->tokenizer, d->vocab, d->eot);
+	for (int i = 0; i < N_SPLITS; i++)
+		str_printf(&s, " %ld %s", d->splits[i].n_tokens, d->splits[i].hash);
+	hash_bytes(s.text, s.length, hex);
+	str_release(&s);
+}
+
+static json_t *split_json(const struct dataset_split *s)
+{
+	return json_pack("{sI sI sI sf ss}", "tokens", (json_int_t)s->n_tokens, "documents",
+		(json_int_t)s->n_documents, "bytes", (json_int_t)s->n_bytes, "bytes_per_token",
+		s->n_tokens ? (double)s->n_bytes / (double)s->n_tokens : 0.0, "hash", s->hash);
+}
+
+int manifest_save(struct dataset *d, json_t *provenance)
+{
+	char *path = path_join(d->folder, "dataset.json"), *text;
+	json_t *splits = json_object(), *root;
+	int ret;
+
+	identity(d, d->hash);
+	for (enum split s = 0; s < N_SPLITS; s++)
+		json_object_set_new(splits, split_name(s), split_json(&d->splits[s]));
+	root = json_pack("{ss si ss si si ss sI so}", "format", FORMAT, "version", VERSION, "tokenizer",
+		d->tokenizer, "vocab", d->vocab, "eot", d->eot, "hash", d->hash, "file_tokens",
+		(json_int_t)d->file_tokens, "splits", splits);
+	CHECK(root && !json_object_update(root, provenance));
+	text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	CHECK(text);
+	ret = path_write(path, text, strlen(text));
+	free(text);
+	json_decref(root);
+	free(path);
+	return ret;
+}
+
+static int parse_split(struct dataset_split *s, json_t *splits, enum split which, const char *path)
+{
+	json_int_t tokens, documents, bytes;
+	const char *hash;
+	json_error_t e;
+
+	if (json_unpack_ex(splits, &e, 0, "{s{sI sI sI ss}}", split_name(which), "tokens", &tokens,
+		    "documents", &documents, "bytes", &bytes, "hash", &hash))
+		return error("%s: split %s: %s", path, split_name(which), e.text);
+	if (tokens < 0 || documents < 0 || bytes < 0 || strlen(hash) != HASH_HEX - 1)
+		return error("%s: split %s: negative count or malformed hash", path, split_name(which));
+	*s = (struct dataset_split){.n_tokens = tokens, .n_documents = documents, .n_bytes = bytes};
+	memcpy(s->hash, hash, HASH_HEX);
+	return 0;
+}
+
+static int parse(struct dataset *d, json_t *root, const char *path)
+{
+	const char *format, *tokenizer, *hash;
+	char expected[HASH_HEX];
+	json_int_t file_tokens;
+	json_t *splits;
+	json_error_t e;
+	int version;
+
+	if (json_unpack_ex(root, &e, 0, "{ss si}", "format", &format, "version", &version) ||
+		strcmp(format, FORMAT))
+		return error("%s: does not describe a dataset", path);
+	if (version != VERSION)
+		return error("%s: version %d, only %d can be read: import again, or use a newer moelab",
+			path, version, VERSION);
+	if (json_unpack_ex(root, &e, 0, "{ss si si ss sI so}", "tokenizer", &tokenizer, "vocab",
+		    &d->vocab, "eot", &d->eot, "hash", &hash, "file_tokens", &file_tokens, "splits",
+		    &splits))
+		return error("%s: %s", path, e.text);
+	if (d->vocab < 1 || d->vocab > 65536 || d->eot < 0 || d->eot >= d->vocab || file_tokens < 1)
+		return error("%s: vocab, eot or file_tokens out of range", path);
+	d->tokenizer = xstrdup(tokenizer);
+	d->file_tokens = file_tokens;
+	for (enum split s = 0; s < N_SPLITS; s++)
+		if (parse_split(&d->splits[s], splits, s, path))
+			return -1;
+	identity(d, expected);
+	if (strcmp(expected, hash))
+		return error("%s: hash does not fit the rest: edited? import again", path);
+	memcpy(d->hash, expected, HASH_HEX);
+	return 0;
+}
+
+int manifest_load(struct dataset *d, const char *folder)
+{
+	char *path = path_join(folder, "dataset.json"), *text;
+	json_error_t e;
+	json_t *root = NULL;
+	size_t n;
+	int ret = -1;
+
+	*d = (struct dataset){.folder = xstrdup(folder)};
+	if (!path_exists(path)) {
+		error("%s: not a dataset (no dataset.json); `moelab data import` makes one", folder);
+		goto out;
+	}
+	text = path_read(path, &n);
+	if (!text)
+		goto out;
+	root = json_loadb(text, n, 0, &e);
+	free(text);
+	if (root)
+		ret = parse(d, root, path);
+	else
+		error_at(path, e.line, e.column, "%s", e.text);
+out:
+	json_decref(root);
+	free(path);
+	return ret;
+}

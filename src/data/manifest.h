@@ -1,0 +1,23 @@
+/*
+ * dataset.json: what dataset_open() needs to know of a dataset, and where it came from. Written and
+ * read here alone.
+ */
+#ifndef DATA_MANIFEST_H
+#define DATA_MANIFEST_H
+
+#include <jansson.h>
+
+#include "data/dataset.h"
+
+/* Fill all of d but the token files from folder/dataset.json. 0, or -1 after a message with
+   whatever was filled left for dataset_close(). */
+int manifest_load(struct dataset *d, const char *folder);
+
+/* Set d->hash and write d->folder/dataset.json. `provenance` (borrowed) is an object with members
+   that nothing reads back: sources, options. 0, or -1 after a message. */
+int manifest_save(struct dataset *d, json_t *provenance);
+
+/* Path of token file i of a split; caller frees. */
+char *manifest_token_path(const char *folder, enum split s, int i);
+
+#endif

@@ -1,0 +1,119 @@
+#include "data/order.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+
+enum { ROUNDS = 8 };
+enum { EVAL_SEED = 1 };		/* of the order of evaluation windows; another gives other windows */
+
+void permutation_init(struct permutation *p, uint64_t n, uint64_t seed, uint32_t epoch)
+{
+	CHECK(n > 0 && n <= INT64_MAX);
+	*p = (struct permutation){.n = n, .seed = seed, .epoch = epoch};
+	p->stream = hash_u64("data order");
+	p->rows = (uint64_t)sqrt((double)n);
+	while (p->rows * p->rows < n)
+		p->rows++;
+	p->columns = (n + p->rows - 1) / p->rows;
+}
+
+/* The round function: a number that depends on the key, the round and one half. */
+static uint64_t mix(const struct permutation *p, uint64_t round, uint64_t half)
+{
+	struct rng_key key = {.seed = p->seed, .stream = p->stream, .step = p->epoch};
+	struct rng_block b = rng_block(key, round << 32 | half);
+
+	return (uint64_t)b.word[0] << 32 | b.word[1];
+}
+
+/* One to one on the rectangle: each round adds to one half what only the other half decides. */
+static uint64_t pass(const struct permutation *p, uint64_t i)
+{
+	uint64_t row = i / p->columns, column = i % p->columns;
+
+	for (uint64_t round = 0; round < ROUNDS; round += 2) {
+		row = (row + mix(p, round, column) % p->rows) % p->rows;
+		column = (column + mix(p, round + 1, row) % p->columns) % p->columns;
+	}
+	return row * p->columns + column;
+}
+
+uint64_t permutation_at(const struct permutation *p, uint64_t i)
+{
+	CHECK(i < p->n);
+	do
+		i = pass(p, i);
+	while (i >= p->n);	/* follows the cycle of i, which comes back into [0, n) */
+	return i;
+}
+
+int sequences_init(struct sequences *s, const struct dataset *d, enum split split, int context,
+	uint64_t seed)
+{
+	long n = d->splits[split].n_tokens;
+
+	CHECK(context > 0);
+	*s = (struct sequences){.dataset = d, .split = split, .context = context, .seed = seed};
+	s->per_epoch = n > 0 ? (n - 1) / context : 0;
+	if (!s->per_epoch)
+		return error("%s: split %s has %ld tokens, too few for one sequence of %d: import more text, "
+			"a larger --%s share, or use a shorter context", d->folder, split_name(split), n,
+			context, split_name(split));
+	return 0;
+}
+
+int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens_BT,
+	int32_t *targets_BT)
+{
+	struct permutation p = {.n = 0};
+	long T = s->context;
+
+	CHECK(first >= 0 && n >= 0);
+	for (long b = 0; b < n; b++) {
+		long epoch = (first + b) / s->per_epoch, i = (first + b) % s->per_epoch;
+		if (!p.n || p.epoch != (uint32_t)epoch)
+			permutation_init(&p, (uint64_t)s->per_epoch, s->seed, (uint32_t)epoch);
+		long at = (long)permutation_at(&p, (uint64_t)i) * T;
+		if (dataset_read(s->dataset, s->split, at, T, tokens_BT + b * T) ||
+			dataset_read(s->dataset, s->split, at + 1, T, targets_BT + b * T))
+			return -1;
+	}
+	return 0;
+}
+
+double sequences_epochs(const struct sequences *s, long n)
+{
+	return (double)n / (double)s->per_epoch;
+}
+
+long sequences_eval(struct sequences *s, const struct dataset *d, enum split split, int context,
+	long n_tokens)
+{
+	long n = n_tokens / context;
+
+	if (sequences_init(s, d, split, context, EVAL_SEED))
+		return -1;
+	if (n < 1)
+		n = 1;
+	return n < s->per_epoch ? n : s->per_epoch;
+}
+
+int sequences_hash(const struct sequences *s, long n, char hex[HASH_HEX])
+{
+	size_t T = (size_t)s->context;
+	int32_t *row = xmalloc(2 * T * sizeof *row);
+	struct hash *h = hash_open();
+	int ret = 0;
+
+	hash_add(h, &s->context, sizeof s->context);
+	for (long i = 0; i < n && !ret; i++) {
+		ret = sequences_read(s, i, 1, row, row + T);
+		hash_add(h, row, 2 * T * sizeof *row);
+	}
+	hash_close(h, hex);
+	free(row);
+	return ret;
+}

@@ -1,0 +1,44 @@
+/*
+ * One input of an import: a stream of bytes from a file or standard input ("-"), with gzip taken
+ * off (several members, zero padding and dictzip included). Truncated or damaged gzip is an error,
+ * never a short text.
+ */
+#ifndef DATA_SOURCE_H
+#define DATA_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <zlib.h>
+
+#include "base/hash.h"
+
+struct source {
+	const char *name;	/* kept: the caller's */
+	int fd;
+	long n_bytes;		/* as stored, read so far */
+	struct hash *hash;	/* of those */
+	uint8_t *raw;		/* stored bytes not used yet: raw[at .. n - 1] */
+	size_t at, n;
+	bool ended;		/* no stored bytes after raw */
+	bool gzip, in_member;
+	z_stream z;
+};
+
+/* 0, or -1 after a message and nothing to close. */
+int source_open(struct source *s, const char *name);
+void source_close(struct source *s);
+/* Up to n > 0 bytes of text; 0 at the end, -1 after a message. */
+long source_read(struct source *s, void *out, size_t n);
+/* Whether the text begins with `start`; reads nothing away. Compressed text: false. */
+bool source_starts(const struct source *s, const char *start);
+
+struct source_size {
+	long stored;		/* bytes on the disk; 0: unknown, as for a pipe */
+	long text;		/* bytes of text: the same, or three times as many in gzip (a guess) */
+};
+
+/* Opens and closes the input, so a missing one is found before work begins. -1 after a message. */
+int source_measure(const char *name, struct source_size *size);
+
+#endif

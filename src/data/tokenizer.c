@@ -1,0 +1,75 @@
+#include "data/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+extern const struct tokenizer_type tokenizer_byte;
+
+const struct tokenizer_type *const tokenizer_types[] = {
+	&tokenizer_byte,
+	NULL,
+};
+
+void token_list_add(struct token_list *l, uint16_t id)
+{
+	GROW(l->id, l->n + 1, l->size);
+	l->id[l->n++] = id;
+}
+
+void token_list_release(struct token_list *l)
+{
+	free(l->id);
+	*l = (struct token_list){0};
+}
+
+static int unknown(const char *name)
+{
+	struct str names;
+
+	str_init(&names);
+	for (const struct tokenizer_type *const *t = tokenizer_types; *t; t++)
+		str_printf(&names, "%s%s", names.length ? ", " : "", (*t)->name);
+	error("unknown tokenizer \"%s\" (there is: %s)", name, names.text);
+	str_release(&names);
+	return -1;
+}
+
+int tokenizer_open(struct tokenizer *t, const char *name)
+{
+	const struct tokenizer_type *const *type = tokenizer_types;
+
+	while (*type && strcmp((*type)->name, name))
+		type++;
+	*t = (struct tokenizer){.type = *type};
+	if (!*type)
+		return unknown(name);
+	if ((*type)->open) {
+		t->state = (*type)->open();
+		if (!t->state)
+			return -1;
+	}
+	return 0;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+	if (t->state)
+		t->type->close(t->state);
+	*t = (struct tokenizer){0};
+}
+
+void tokenizer_encode(const struct tokenizer *t, const void *bytes, size_t n, struct token_list *out)
+{
+	t->type->encode(t->state, bytes, n, out);
+}
+
+void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, struct str *out)
+{
+	for (size_t i = 0; i < n; i++) {
+		CHECK(ids[i] >= 0 && ids[i] < t->type->vocab);
+		if (ids[i] != t->type->eot)
+			t->type->decode(t->state, ids[i], out);
+	}
+}
