@@ -48,15 +48,18 @@
 #define RECORD_EVENT(X)                                                                            \
 	X(TEXT, kind) X(INT, step) X(TEXT, wall) X(TEXT, text)
 
-/* A worker starts. What belongs to the run goes to the table `run`, the rest to `attempt`. */
-#define RECORD_ATTEMPT(X)                                                                          \
-	X(TEXT, run) X(TEXT, label) X(INT, seed) X(TEXT, sweep)                                    \
-	X(TEXT, arch) X(TEXT, data_hash) X(TEXT, tokenizer) X(INT, vocab) X(TEXT, precision)       \
-	X(JSON, semantics) X(INT, params_total) X(INT, params_active) X(INT, params_embedding)     \
-	X(REAL, flops_per_token)                                                                   \
+/* A worker starts: whose it is, what the run is (table `run`), what the process is (table `attempt`). */
+#define RECORD_OF_RUN(X)                                                                           \
+	X(TEXT, arch) X(TEXT, data_hash) X(INT, data_tokens) X(TEXT, tokenizer) X(INT, vocab)      \
+	X(TEXT, precision) X(JSON, semantics) X(INT, params_total) X(INT, params_active)           \
+	X(INT, params_embedding) X(REAL, flops_per_token)
+#define RECORD_OF_PROCESS(X)                                                                       \
 	X(TEXT, started) X(TEXT, host) X(INT, pid) X(TEXT, boot_id) X(INT, start_time)             \
 	X(TEXT, device) X(INT, threads) X(INT, jobs) X(TEXT, blas) X(TEXT, blas_core)              \
 	X(TEXT, cpu) X(TEXT, git) X(TEXT, build) X(JSON, argv) X(INT, memory_planned_bytes)
+#define RECORD_ATTEMPT(X)                                                                          \
+	X(TEXT, run) X(TEXT, label) X(INT, seed) X(TEXT, sweep)                                    \
+	RECORD_OF_RUN(X) RECORD_OF_PROCESS(X)
 
 struct record_reals {
 	const float *at;
@@ -104,11 +107,10 @@ void record_write(const struct record *r, struct str *out);
  */
 bool record_parse(struct record *r, const char *line, size_t n, struct arena *a);
 
-/* Inserts records: the statements, prepared once. */
+/* Inserts records: the statements, prepared once. Call within a transaction. */
 struct recorder {
-	struct db *db;
-	struct db_statement insert[N_RECORD_TYPES];
-	struct db_statement attempt_of_run, expert_load;
+	struct db_statement insert[N_RECORD_TYPES];	/* of an attempt: the row of the process */
+	struct db_statement load, of_run;		/* expert loads; what an attempt tells of its run */
 };
 
 void recorder_open(struct recorder *r, struct db *db);

@@ -47,6 +47,7 @@ CREATE TABLE run (
 	config		TEXT,			-- config.yaml: complete and resolved
 	arch		TEXT,			-- architecture; from here on: what the first attempt told
 	data_hash	TEXT,			-- hash of the token files
+	data_tokens	INTEGER,		-- in the training split: runs over more see it again
 	tokenizer	TEXT,
 	vocab		INTEGER,		-- true vocabulary, without padding
 	"precision"	TEXT,			-- "float32", "bf16"
@@ -200,7 +201,7 @@ SELECT	w.name AS sweep,
 	s."drop",
 	s.tokens / nullif(s.seconds, 0) AS tokens_per_s,	-- mean
 	r.params_total, r.params_active, r.params_embedding, r.flops_per_token,
-	r.data_hash, r.tokenizer, r.vocab, r."precision", r.semantics,
+	r.data_hash, r.data_tokens, r.tokenizer, r.vocab, r."precision", r.semantics,
 	a.n AS attempts, a.started, a.ended, a.host, a.device, a.threads, a.jobs,
 	a.blas, a.blas_core, a.cpu, a.git, a.build, a.memory_planned_bytes	-- of the last attempt
 FROM run r

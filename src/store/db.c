@@ -1,0 +1,367 @@
+#include "store/db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "store/mount.h"
+
+/* Errors of the world below, that more tries would only repeat. */
+static bool breaks(int code)
+{
+	int kind = code & 0xff;
+
+	return kind == SQLITE_FULL || kind == SQLITE_IOERR || kind == SQLITE_READONLY ||
+		kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB;
+}
+
+/* One message for the failed call; -1. A broken database says so once and is silent from then on. */
+static int db_fail(struct db *db, const char *sql)
+{
+	int code = sqlite3_extended_errcode(db->handle);
+
+	if (db->broken)
+		return -1;
+	if (db->lock >= 0 && breaks(code)) {
+		db->broken = true;
+		return error("database %s: %s: nothing more is written to it. The runs keep all in "
+			"their directories; mend the cause, then `moelab ingest`",
+			db->path, sqlite3_errmsg(db->handle));
+	}
+	return error("database %s: %s%s%s", db->path, sqlite3_errmsg(db->handle),
+		sql ? ", in: " : "", sql ? sql : "");
+}
+
+int db_exec(struct db *db, const char *sql)
+{
+	if (db->broken)
+		return -1;
+	if (sqlite3_exec(db->handle, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return db_fail(db, strlen(sql) < 500 ? sql : NULL);
+	return 0;
+}
+
+/* An open-file-description lock: the kernel frees it with the last descriptor, so none is stale. */
+static int lock_take(struct db *db)
+{
+	char *path = xasprintf("%s.lock", db->path), holder[64] = "";
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int ret = -1;
+
+	db->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	if (db->lock < 0) {
+		error_errno("cannot write %s", path);
+	} else if (fcntl(db->lock, F_OFD_SETLK, &lock)) {
+		if (pread(db->lock, holder, sizeof holder - 1, 0) < 0)
+			holder[0] = '\0';
+		error("database %s is written by another moelab (process %s): wait for it, "
+			"or use another --db", db->path, *holder ? holder : "unknown");
+	} else if (ftruncate(db->lock, 0) || dprintf(db->lock, "%d", (int)getpid()) < 0) {
+		error_errno("cannot write %s", path);
+	} else {
+		ret = 0;
+	}
+	free(path);
+	return ret;
+}
+
+int db_version(const char *const *migrations)
+{
+	int n = 1;
+
+	while (migrations[n - 1])
+		n++;
+	return n;
+}
+
+static int db_back_up(struct db *db, int version)
+{
+	char *backup = xasprintf("%s.bak-v%d", db->path, version);
+	struct db_statement s;
+
+	unlink(backup);		/* of a migration that did not come to its end */
+	db_prepare(&s, db, "VACUUM INTO :file");
+	db_bind_text(&s, ":file", backup);
+	db_run(&s);
+	free(backup);
+	return db_finish(&s);
+}
+
+/* All of sql and the new version number, or nothing. */
+static int db_upgrade(struct db *db, const char *sql, int version)
+{
+	char pragma[64];
+
+	snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", version);
+	if (db_begin(db))
+		return -1;
+	if (db_exec(db, sql) || db_exec(db, pragma)) {
+		db_rollback(db);
+		return -1;
+	}
+	return db_commit(db);
+}
+
+int db_migrate(struct db *db, const char *const *migrations)
+{
+	int have = (int)db_value(db, "PRAGMA user_version", -1), want = db_version(migrations);
+
+	if (have < 0)
+		return -1;
+	if (have < want && db_back_up(db, have))
+		return -1;
+	for (; have < want; have++)
+		if (db_upgrade(db, migrations[have - 1], have + 1))
+			return -1;
+	return 0;
+}
+
+static int db_create(struct db *db)
+{
+	char pragma[64];
+
+	snprintf(pragma, sizeof pragma, "PRAGMA application_id = %d", DB_APPLICATION_ID);
+	return db_exec(db, pragma) || db_upgrade(db, db_schema, db_version(db_migrations)) ? -1 : 0;
+}
+
+/* Refuses what is no database of ours, or of a later schema; makes or migrates when writing. */
+static int db_check(struct db *db, enum db_mode mode)
+{
+	long long id = db_value(db, "PRAGMA application_id", -1);
+	long long version = db_value(db, "PRAGMA user_version", -1);
+	long long objects = db_value(db, "SELECT count(*) FROM sqlite_schema", -1);
+
+	if (id < 0 || version < 0 || objects < 0)
+		return -1;
+	if (version == 0 && objects == 0)
+		return mode == DB_WRITE ? db_create(db) :
+			error("database %s is empty: `moelab run` or `moelab ingest` fills it", db->path);
+	if (id != DB_APPLICATION_ID)
+		return error("%s is no database of moelab: use another --db", db->path);
+	if (version > db_version(db_migrations))
+		return error("database %s was made by a newer moelab (schema %lld, this one knows %d): "
+			"use that one, or rebuild into another --db with `moelab ingest`",
+			db->path, version, db_version(db_migrations));
+	return mode == DB_WRITE ? db_migrate(db, db_migrations) : 0;
+}
+
+/*
+ * A write-ahead log lets readers read while runs are logged. SQLite before 3.51.3 may corrupt it when
+ * two connections write or checkpoint; ours has one writer, and readers open read-only. It needs
+ * shared memory, which network file systems lack. The mode is stored in the file: set both ways.
+ */
+static int set_journal(struct db *db)
+{
+	char *folder = path_folder(db->path);
+	bool local = mount_is_local(folder, NULL);
+
+	free(folder);
+	return db_exec(db, local ? "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL" :
+		"PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL");
+}
+
+static int db_open_write(struct db *db)
+{
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE;
+	char *folder = path_folder(db->path);
+	int ret = path_mkdirs(folder);
+
+	free(folder);
+	if (ret || lock_take(db))
+		return -1;
+	if (sqlite3_open_v2(db->path, &db->handle, flags, NULL) != SQLITE_OK)
+		return db_fail(db, NULL);
+	if (sqlite3_db_readonly(db->handle, "main") == 1)
+		return error("database %s cannot be written: it or its disk is read-only", db->path);
+	return 0;
+}
+
+static int db_open_read(struct db *db)
+{
+	int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_EXRESCODE;
+
+	if (!path_exists(db->path))
+		return error("no database %s: `moelab run` makes one, `moelab ingest` rebuilds it from "
+			"run directories, --db names another", db->path);
+	if (sqlite3_open_v2(db->path, &db->handle, flags, NULL) != SQLITE_OK)
+		return db_fail(db, NULL);
+	return 0;
+}
+
+int db_open(struct db *db, const char *path, enum db_mode mode)
+{
+	static const char pragmas[] = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; "
+		"PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0; PRAGMA journal_size_limit = 67108864";
+
+	*db = (struct db){.path = xstrdup(path), .lock = -1};
+	if (mode == DB_WRITE ? db_open_write(db) : db_open_read(db))
+		goto failed;
+	sqlite3_busy_timeout(db->handle, DB_BUSY_MS);
+	if (db_check(db, mode) || (mode == DB_WRITE && set_journal(db)) || db_exec(db, pragmas))
+		goto failed;
+	return 0;
+failed:
+	db_close(db);
+	return -1;
+}
+
+void db_close(struct db *db)
+{
+	if (db->handle && db->lock >= 0 && !db->broken) {
+		/* Back to one plain file, that can be copied and read from anywhere. Readers at work
+		 * keep the log; then the next writer does it. */
+		sqlite3_busy_timeout(db->handle, 0);
+		sqlite3_exec(db->handle, "PRAGMA optimize; PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
+	}
+	sqlite3_close_v2(db->handle);
+	if (db->lock >= 0)
+		close(db->lock);
+	free(db->path);
+	*db = (struct db){.lock = -1};
+}
+
+int db_begin(struct db *db)
+{
+	return db_exec(db, "BEGIN IMMEDIATE");
+}
+
+int db_commit(struct db *db)
+{
+	if (!db_exec(db, "COMMIT"))
+		return 0;
+	db_rollback(db);
+	return -1;
+}
+
+void db_rollback(struct db *db)
+{
+	if (db->handle && !sqlite3_get_autocommit(db->handle))
+		sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+}
+
+static void statement_fail(struct db_statement *s, const char *sql)
+{
+	if (!s->failed)
+		db_fail(s->db, sql);
+	s->failed = true;
+}
+
+void db_prepare(struct db_statement *s, struct db *db, const char *sql)
+{
+	*s = (struct db_statement){.db = db, .failed = db->broken};
+	if (!s->failed && sqlite3_prepare_v2(db->handle, sql, -1, &s->handle, NULL) != SQLITE_OK)
+		statement_fail(s, sql);
+}
+
+static int parameter(const struct db_statement *s, const char *name)
+{
+	int i = sqlite3_bind_parameter_index(s->handle, name);
+
+	if (!i)
+		BUG("no parameter %s in: %s", name, sqlite3_sql(s->handle));
+	return i;
+}
+
+void db_bind_int(struct db_statement *s, const char *name, long long value)
+{
+	if (!s->failed && sqlite3_bind_int64(s->handle, parameter(s, name), value) != SQLITE_OK)
+		statement_fail(s, sqlite3_sql(s->handle));
+}
+
+void db_bind_real(struct db_statement *s, const char *name, double value)
+{
+	if (!isfinite(value))
+		db_bind_null(s, name);
+	else if (!s->failed && sqlite3_bind_double(s->handle, parameter(s, name), value) != SQLITE_OK)
+		statement_fail(s, sqlite3_sql(s->handle));
+}
+
+void db_bind_text(struct db_statement *s, const char *name, const char *text)
+{
+	if (!s->failed && sqlite3_bind_text(s->handle, parameter(s, name), text, -1,
+			SQLITE_TRANSIENT) != SQLITE_OK)
+		statement_fail(s, sqlite3_sql(s->handle));
+}
+
+void db_bind_null(struct db_statement *s, const char *name)
+{
+	if (!s->failed && sqlite3_bind_null(s->handle, parameter(s, name)) != SQLITE_OK)
+		statement_fail(s, sqlite3_sql(s->handle));
+}
+
+bool db_step(struct db_statement *s)
+{
+	int code;
+
+	if (s->failed)
+		return false;
+	code = sqlite3_step(s->handle);
+	if (code != SQLITE_ROW && code != SQLITE_DONE)
+		statement_fail(s, sqlite3_sql(s->handle));
+	return code == SQLITE_ROW;
+}
+
+void db_run(struct db_statement *s)
+{
+	while (db_step(s))
+		continue;
+	db_reset(s);
+}
+
+void db_reset(struct db_statement *s)
+{
+	sqlite3_reset(s->handle);	/* repeats the error of the step, which is told already */
+}
+
+int db_finish(struct db_statement *s)
+{
+	sqlite3_finalize(s->handle);
+	s->handle = NULL;
+	return s->failed ? -1 : 0;
+}
+
+long long db_int(const struct db_statement *s, int column)
+{
+	return sqlite3_column_int64(s->handle, column);
+}
+
+double db_real(const struct db_statement *s, int column)
+{
+	return db_null(s, column) ? NAN : sqlite3_column_double(s->handle, column);
+}
+
+const char *db_text(const struct db_statement *s, int column)
+{
+	return (const char *)sqlite3_column_text(s->handle, column);
+}
+
+bool db_null(const struct db_statement *s, int column)
+{
+	return sqlite3_column_type(s->handle, column) == SQLITE_NULL;
+}
+
+int db_columns(const struct db_statement *s)
+{
+	return s->handle ? sqlite3_column_count(s->handle) : 0;
+}
+
+const char *db_column_name(const struct db_statement *s, int column)
+{
+	return sqlite3_column_name(s->handle, column);
+}
+
+long long db_value(struct db *db, const char *sql, long long fallback)
+{
+	struct db_statement s;
+	long long value = fallback;
+
+	db_prepare(&s, db, sql);
+	if (db_step(&s))
+		value = db_int(&s, 0);
+	return db_finish(&s) ? fallback : value;
+}

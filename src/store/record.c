@@ -1,0 +1,347 @@
+#include "store/record.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum field_type { INT, REAL, TEXT, JSON, REALS };
+
+struct field {
+	const char *name;
+	enum field_type type;
+	size_t offset;		/* in the struct of its kind */
+};
+
+#define STEP_FIELD(type, name) {#name, type, offsetof(struct step_record, name)},
+#define EVAL_FIELD(type, name) {#name, type, offsetof(struct eval_record, name)},
+#define EXPERT_FIELD(type, name) {#name, type, offsetof(struct expert_record, name)},
+#define GROUP_FIELD(type, name) {#name, type, offsetof(struct group_record, name)},
+#define EVENT_FIELD(type, name) {#name, type, offsetof(struct event_record, name)},
+#define ATTEMPT_FIELD(type, name) {#name, type, offsetof(struct attempt_record, name)},
+
+static const struct field step_fields[] = {RECORD_STEP(STEP_FIELD)};
+static const struct field eval_fields[] = {RECORD_EVAL(EVAL_FIELD)};
+static const struct field expert_fields[] = {RECORD_EXPERT(EXPERT_FIELD)};
+static const struct field group_fields[] = {RECORD_GROUP(GROUP_FIELD)};
+static const struct field event_fields[] = {RECORD_EVENT(EVENT_FIELD)};
+static const struct field attempt_fields[] = {RECORD_ATTEMPT(ATTEMPT_FIELD)};
+static const struct field process_fields[] = {RECORD_OF_PROCESS(ATTEMPT_FIELD)};
+static const struct field run_fields[] = {RECORD_OF_RUN(ATTEMPT_FIELD)};
+
+struct fields {
+	const struct field *at;
+	int n;
+};
+#define FIELDS(array) {(array), (int)ARRAY_SIZE(array)}
+
+/* SQL lists; an array is no column. */
+#define COLUMN(type, name) COLUMN_##type(name)
+#define COLUMN_INT(name) ", \"" #name "\""
+#define COLUMN_REAL COLUMN_INT
+#define COLUMN_TEXT COLUMN_INT
+#define COLUMN_JSON COLUMN_INT
+#define COLUMN_REALS(name) ""
+#define VALUE(type, name) VALUE_##type(name)
+#define VALUE_INT(name) ", :" #name
+#define VALUE_REAL VALUE_INT
+#define VALUE_TEXT VALUE_INT
+#define VALUE_JSON VALUE_INT
+#define VALUE_REALS(name) ""
+#define SET(type, name) "\"" #name "\" = :" #name ", "
+
+static const struct kind {
+	const char *name;
+	struct fields fields;	/* of the line */
+	struct fields columns;	/* that `insert` binds */
+	const char *insert;
+} kinds[N_RECORD_TYPES] = {
+	[RECORD_IS_STEP] = {"step", FIELDS(step_fields), FIELDS(step_fields),
+		"INSERT OR REPLACE INTO step(run_id" RECORD_STEP(COLUMN) ") "
+		"VALUES (:run_id" RECORD_STEP(VALUE) ")"},
+	[RECORD_IS_EVAL] = {"eval", FIELDS(eval_fields), FIELDS(eval_fields),
+		"INSERT OR REPLACE INTO eval(run_id" RECORD_EVAL(COLUMN) ") "
+		"VALUES (:run_id" RECORD_EVAL(VALUE) ")"},
+	[RECORD_IS_EXPERT] = {"expert", FIELDS(expert_fields), FIELDS(expert_fields),
+		"INSERT OR REPLACE INTO layer(run_id" RECORD_EXPERT(COLUMN) ") "
+		"VALUES (:run_id" RECORD_EXPERT(VALUE) ")"},
+	[RECORD_IS_GROUP] = {"group", FIELDS(group_fields), FIELDS(group_fields),
+		"INSERT OR REPLACE INTO param_group(run_id" RECORD_GROUP(COLUMN) ") "
+		"VALUES (:run_id" RECORD_GROUP(VALUE) ")"},
+	[RECORD_IS_EVENT] = {"event", FIELDS(event_fields), FIELDS(event_fields),
+		"INSERT OR IGNORE INTO event(run_id" RECORD_EVENT(COLUMN) ") "
+		"VALUES (:run_id" RECORD_EVENT(VALUE) ")"},
+	[RECORD_IS_ATTEMPT] = {"attempt", FIELDS(attempt_fields), FIELDS(process_fields),
+		"INSERT INTO attempt(run_id, n" RECORD_OF_PROCESS(COLUMN) ") VALUES (:run_id, "
+		"1 + (SELECT count(*) FROM attempt WHERE run_id = :run_id)" RECORD_OF_PROCESS(VALUE)
+		") ON CONFLICT (run_id, pid, boot_id, start_time) DO NOTHING"},
+};
+static const char sql_of_run[] =
+	"UPDATE run SET " RECORD_OF_RUN(SET) "run_id = run_id WHERE run_id = :run_id";
+static const char sql_load[] = "INSERT OR REPLACE INTO expert(run_id, step, layer, expert, load) "
+	"VALUES (:run_id, :step, :layer, :expert, :load)";
+
+/* The members of the union begin at one place. */
+static const void *field_of(const struct record *r, const struct field *f)
+{
+	return (const char *)&r->step + f->offset;
+}
+
+static void *field_in(struct record *r, const struct field *f)
+{
+	return (char *)&r->step + f->offset;
+}
+
+struct record record_new(enum record_type type)
+{
+	struct record r = {.type = type};
+	const struct fields *fields = &kinds[type].fields;
+
+	for (int i = 0; i < fields->n; i++) {
+		void *at = field_in(&r, &fields->at[i]);
+		if (fields->at[i].type == INT)
+			*(long long *)at = RECORD_NONE;
+		else if (fields->at[i].type == REAL)
+			*(double *)at = NAN;
+	}
+	return r;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+/* 9 digits bring every float back. */
+static void write_real(double v, struct str *out)
+{
+	char digits[32];
+
+	if (isfinite(v))
+		str_add_bytes(out, digits, (size_t)snprintf(digits, sizeof digits, "%.9g", v));
+	else
+		str_add_bytes(out, "null", 4);
+}
+
+static void write_int(long long v, struct str *out)
+{
+	char digits[32];
+
+	if (v != RECORD_NONE)
+		str_add_bytes(out, digits, (size_t)snprintf(digits, sizeof digits, "%lld", v));
+	else
+		str_add_bytes(out, "null", 4);
+}
+
+/* Bytes that are no UTF-8, as paths may have, would make the line unreadable: they become "?". */
+static void write_text(const char *text, struct str *out)
+{
+	json_t *valid = json_string(text);
+	char escape[8];
+
+	str_add(out, "\"");
+	for (const char *c = text; *c; c++) {
+		unsigned char byte = (unsigned char)*c;
+		if (byte < 0x20 || *c == '"' || *c == '\\')
+			str_add_bytes(out, escape,
+				(size_t)snprintf(escape, sizeof escape, "\\u%04x", byte));
+		else
+			str_add_bytes(out, byte >= 0x80 && !valid ? "?" : c, 1);
+	}
+	str_add(out, "\"");
+	json_decref(valid);
+}
+
+static void write_reals(struct record_reals reals, struct str *out)
+{
+	str_add(out, "[");
+	for (int i = 0; i < reals.n; i++) {
+		if (i)
+			str_add(out, ",");
+		write_real((double)reals.at[i], out);
+	}
+	str_add(out, "]");
+}
+
+static void write_field(const void *at, enum field_type type, struct str *out)
+{
+	const char *text = type == TEXT || type == JSON ? *(const char *const *)at : NULL;
+
+	if (type == INT)
+		write_int(*(const long long *)at, out);
+	else if (type == REAL)
+		write_real(*(const double *)at, out);
+	else if (type == REALS)
+		write_reals(*(const struct record_reals *)at, out);
+	else if (!text)
+		str_add(out, "null");
+	else if (type == JSON)
+		str_add(out, text);
+	else
+		write_text(text, out);
+}
+
+void record_write(const struct record *r, struct str *out)
+{
+	const struct kind *kind = &kinds[r->type];
+
+	str_add(out, "{\"t\":\"");
+	str_add(out, kind->name);
+	for (int i = 0; i < kind->fields.n; i++) {
+		str_add(out, i ? ",\"" : "\",\"");
+		str_add(out, kind->fields.at[i].name);
+		str_add(out, "\":");
+		write_field(field_of(r, &kind->fields.at[i]), kind->fields.at[i].type, out);
+	}
+	str_add(out, "}\n");
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static struct record_reals read_reals(const json_t *array, struct arena *a)
+{
+	struct record_reals reals = {.n = (int)json_array_size(array)};
+	float *at = ARENA_ARRAY(a, float, reals.n);
+
+	for (int i = 0; i < reals.n; i++) {
+		const json_t *v = json_array_get(array, (size_t)i);
+		at[i] = json_is_number(v) ? (float)json_number_value(v) : NAN;
+	}
+	reals.at = at;
+	return reals;
+}
+
+static const char *read_json(const json_t *v, struct arena *a)
+{
+	char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS);
+	const char *copy = text ? arena_strdup(a, text) : NULL;
+
+	free(text);
+	return copy;
+}
+
+/* A value of another type than the field's leaves the field absent. */
+static void read_field(void *at, enum field_type type, const json_t *v, struct arena *a)
+{
+	double number = json_is_number(v) ? json_number_value(v) : NAN;
+
+	if (type == REAL)
+		*(double *)at = number;
+	else if (type == INT && json_is_integer(v))
+		*(long long *)at = json_integer_value(v);
+	else if (type == INT && fabs(number) < 0x1p62)
+		*(long long *)at = llround(number);
+	else if (type == TEXT && json_is_string(v))
+		*(const char **)at = arena_strdup(a, json_string_value(v));
+	else if (type == JSON && v && !json_is_null(v))
+		*(const char **)at = read_json(v, a);
+	else if (type == REALS && json_is_array(v))
+		*(struct record_reals *)at = read_reals(v, a);
+}
+
+static int kind_find(const char *name)
+{
+	for (int i = 0; name && i < N_RECORD_TYPES; i++)
+		if (!strcmp(name, kinds[i].name))
+			return i;
+	return -1;
+}
+
+/* Has it what its row is found by? */
+static bool record_complete(const struct record *r)
+{
+	switch (r->type) {
+	case RECORD_IS_STEP: return r->step.step != RECORD_NONE;
+	case RECORD_IS_EVAL: return r->eval.kind && r->eval.step != RECORD_NONE;
+	case RECORD_IS_EXPERT: return r->expert.step != RECORD_NONE && r->expert.layer != RECORD_NONE;
+	case RECORD_IS_GROUP: return r->group.group && r->group.step != RECORD_NONE;
+	case RECORD_IS_EVENT: return r->event.kind && r->event.step != RECORD_NONE &&
+			r->event.wall && r->event.text;
+	case RECORD_IS_ATTEMPT: return r->attempt.run && r->attempt.started;
+	default: return false;
+	}
+}
+
+bool record_parse(struct record *r, const char *line, size_t n, struct arena *a)
+{
+	json_t *object = json_loadb(line, n, 0, NULL);
+	int type = kind_find(json_string_value(json_object_get(object, "t")));
+
+	if (type >= 0) {
+		const struct fields *fields = &kinds[type].fields;
+		*r = record_new((enum record_type)type);
+		for (int i = 0; i < fields->n; i++)
+			read_field(field_in(r, &fields->at[i]), fields->at[i].type,
+				json_object_get(object, fields->at[i].name), a);
+	}
+	json_decref(object);
+	return type >= 0 && record_complete(r);
+}
+
+/* --- storing ---------------------------------------------------------------------------------- */
+
+void recorder_open(struct recorder *r, struct db *db)
+{
+	for (int i = 0; i < N_RECORD_TYPES; i++)
+		db_prepare(&r->insert[i], db, kinds[i].insert);
+	db_prepare(&r->load, db, sql_load);
+	db_prepare(&r->of_run, db, sql_of_run);
+}
+
+static void bind_fields(struct db_statement *s, const struct fields *fields,
+	const struct record *r)
+{
+	char name[64];
+
+	for (int i = 0; i < fields->n; i++) {
+		const struct field *f = &fields->at[i];
+		const void *at = field_of(r, f);
+		snprintf(name, sizeof name, ":%s", f->name);
+		if (f->type == REAL)
+			db_bind_real(s, name, *(const double *)at);
+		else if (f->type == INT && *(const long long *)at == RECORD_NONE)
+			db_bind_null(s, name);
+		else if (f->type == INT)
+			db_bind_int(s, name, *(const long long *)at);
+		else if (f->type != REALS)
+			db_bind_text(s, name, *(const char *const *)at);
+	}
+}
+
+static void add_loads(struct db_statement *s, long long run_id, const struct expert_record *e)
+{
+	db_bind_int(s, ":run_id", run_id);
+	db_bind_int(s, ":step", e->step);
+	db_bind_int(s, ":layer", e->layer);
+	for (int i = 0; i < e->load.n; i++) {
+		db_bind_int(s, ":expert", i);
+		db_bind_real(s, ":load", (double)e->load.at[i]);
+		db_run(s);
+	}
+}
+
+void recorder_add(struct recorder *r, long long run_id, const struct record *record)
+{
+	static const struct fields of_run = FIELDS(run_fields);
+	struct db_statement *s = &r->insert[record->type];
+
+	db_bind_int(s, ":run_id", run_id);
+	bind_fields(s, &kinds[record->type].columns, record);
+	db_run(s);
+	if (record->type == RECORD_IS_EXPERT)
+		add_loads(&r->load, run_id, &record->expert);
+	if (record->type == RECORD_IS_ATTEMPT) {
+		db_bind_int(&r->of_run, ":run_id", run_id);
+		bind_fields(&r->of_run, &of_run, record);
+		db_run(&r->of_run);
+	}
+}
+
+int recorder_close(struct recorder *r)
+{
+	int ret = db_finish(&r->load) | db_finish(&r->of_run);
+
+	for (int i = 0; i < N_RECORD_TYPES; i++)
+		ret |= db_finish(&r->insert[i]);
+	return ret ? -1 : 0;
+}
