@@ -12,7 +12,7 @@
  * Where kept tokens go: row SLOT of a buffer of S rows sorted by expert (dispatch, experts, combine);
  * the rows of expert e are FIRST[e] to FIRST[e + 1] (on host devices packed without gaps, S = B T);
  * within an expert in token order. Dropped and masked tokens have SLOT -1.
- * Gradients (f has none): dlogit_j = p_j (d_gate gate ([j = e] - p_j)/p_j ...) written out in route.c.
+ * Gradients: written out in route.c. f has none; a dropped token's gate is 0 and passes none on.
  * LOAD: share of valid tokens by argmax; DROPPED: tokens dropped and valid tokens; ENTROPY: mean over
  * tokens of -sum p log p.
  */
@@ -42,8 +42,8 @@ enum {
 };
 
 enum {
-	ROUTE_P_BTE,	/* softmax */
-	ROUTE_COUNT_GE,	/* tokens by argmax in each group, before dropping */
+	ROUTE_P_EBT,	/* softmax; tokens contiguous: they are the lanes of vector loops */
+	ROUTE_COUNT_GE,	/* int; tokens by argmax in each group, before dropping */
 	ROUTE_LSE_BT,	/* log-sum-exp of the logits */
 	ROUTE_N_SAVED
 };
@@ -54,5 +54,13 @@ struct route_attr {
 };
 
 extern const struct op op_route;
+
+/* Where token t (counted over all sequences) lies in a [B, T] tensor, in elements from its start. */
+static inline long route_at(const struct tensor *a_BT, long t)
+{
+	long width = tensor_width(a_BT);
+
+	return t / width * a_BT->ld + t % width;
+}
 
 #endif
