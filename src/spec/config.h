@@ -62,8 +62,6 @@ void config_bind(const struct config *c, const struct field_table *table, void *
 void config_yaml(const struct config *c, bool origins, struct str *out);
 int config_write(const struct config *c, const char *path);	/* config.yaml of a run, replaced whole */
 json_t *config_json(const struct config *c);			/* {"model.arch": "mamba", ...}; new reference */
-/* One line "key: value" a key: what two equal runs have in common. */
-void config_canonical(const struct config *c, bool provenance, struct str *out);
 
 struct config_change {
 	const char *key;
@@ -81,8 +79,11 @@ struct semantics {
 };
 /*
  * The identity of a run: hash of all keys (seed included) but provenance and those at their legacy
- * value, the data's hash, the precision, and the semantics in use (in any order; repeats count once).
+ * value, the data's hash, the precision, and the semantics in use (in any order; repeats count
+ * once). The text that is hashed has one line for each of them.
  */
+void config_identity_text(const struct config *c, const char *data_hash, const char *precision,
+	const struct semantics *semantics, int n_semantics, struct str *out);
 void config_identity(const struct config *c, const char *data_hash, const char *precision,
 	const struct semantics *semantics, int n_semantics, char hex[HASH_HEX]);
 

@@ -88,13 +88,6 @@ json_t *config_json(const struct config *c)
 	return object;
 }
 
-void config_canonical(const struct config *c, bool provenance, struct str *out)
-{
-	for (int i = 0; i < c->n; i++)
-		if (provenance || !field_is_provenance(c->values[i].field))
-			str_printf(out, "%s: %s\n", c->values[i].field->key, c->values[i].text);
-}
-
 static bool at_legacy_value(struct arena *a, const struct config_value *v)
 {
 	struct config_value legacy;
@@ -125,21 +118,28 @@ static void add_semantics(struct arena *a, const struct semantics *semantics, in
 			str_printf(out, "semantics %s: %d\n", sorted[i].name, sorted[i].number);
 }
 
-void config_identity(const struct config *c, const char *data_hash, const char *precision,
-	const struct semantics *semantics, int n_semantics, char hex[HASH_HEX])
+void config_identity_text(const struct config *c, const char *data_hash, const char *precision,
+	const struct semantics *semantics, int n_semantics, struct str *out)
 {
 	struct arena a = {0};
-	struct str text;
 
-	str_init(&text);
 	for (int i = 0; i < c->n; i++) {
 		const struct config_value *v = &c->values[i];
 		if (!field_is_provenance(v->field) && !at_legacy_value(&a, v))
-			str_printf(&text, "%s: %s\n", v->field->key, v->text);
+			str_printf(out, "%s: %s\n", v->field->key, v->text);
 	}
-	str_printf(&text, "data: %s\nprecision: %s\n", data_hash, precision);
-	add_semantics(&a, semantics, n_semantics, &text);
+	str_printf(out, "data: %s\nprecision: %s\n", data_hash, precision);
+	add_semantics(&a, semantics, n_semantics, out);
+	arena_release(&a);
+}
+
+void config_identity(const struct config *c, const char *data_hash, const char *precision,
+	const struct semantics *semantics, int n_semantics, char hex[HASH_HEX])
+{
+	struct str text;
+
+	str_init(&text);
+	config_identity_text(c, data_hash, precision, semantics, n_semantics, &text);
 	hash_bytes(text.text, text.length, hex);
 	str_release(&text);
-	arena_release(&a);
 }

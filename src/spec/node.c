@@ -52,7 +52,8 @@ int node_key_error(const struct node *n, const char *format, ...)
 	va_list ap;
 
 	va_start(ap, format);
-	place_error(n->file, n->key_line, n->key_column, format, ap);
+	place_error(n->file, n->key_line ? n->key_line : n->line,
+		n->key_line ? n->key_column : n->column, format, ap);
 	va_end(ap);
 	return -1;
 }
@@ -270,6 +271,8 @@ static int read_list(struct reader *r, struct node *list, int depth)
 		}
 		if (!(value = read_event(r, &event, depth + 1)))
 			return -1;
+		value->key = NULL;	/* an alias may have copied one */
+		value->key_line = 0;
 		append(list, &end, value);
 	}
 }

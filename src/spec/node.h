@@ -54,7 +54,7 @@ void node_set_plain(struct node *n, const char *text);
 const struct node *node_get(const struct node *map, const char *key);	/* NULL: absent */
 const char *node_kind_name(const struct node *n);	/* "a list", "a number", ...: for messages */
 
-/* One line at the node's place, or at its key's; returns -1. */
+/* One line at the node's place, or at its key's (in a map); returns -1. */
 int node_error(const struct node *n, const char *format, ...) PRINTF_LIKE(2, 3);
 int node_key_error(const struct node *n, const char *format, ...) PRINTF_LIKE(2, 3);
 

@@ -36,5 +36,6 @@ int value_set(struct arena *a, const struct field *f, const struct node *n, stru
 /* The same from one of the tables' own texts: a default, a preset, a legacy value. Cannot fail. */
 void value_set_own(struct arena *a, const struct field *f, const char *origin, const char *text,
 	struct config_value *v);
+void value_store(const struct config_value *v, void *member);	/* of the C type in field.h */
 
 #endif

@@ -198,3 +198,114 @@ int settings_add_spec_node(struct spec_reader *r, struct settings *s, const stru
 {
 	return add_root(r, s, root, NULL);
 }
+
+/* A config on its way: one slot a row, with the setting that decided it (NULL: nobody set it). */
+struct resolving {
+	struct spec_reader *reader;
+	const struct schema_choice *choice;
+	struct field_rows rows;
+	struct config_value *values;
+	struct setting **from;
+};
+
+static int choose(struct spec_reader *r, struct settings *const *stack, int n, const char *file,
+	const struct schema_choice **choice)
+{
+	const struct schema *s = r->schema;
+	const struct field *field = rows_find(&r->rows, s->selector);
+	const struct setting *found = NULL;
+	struct config_value v;
+
+	for (int i = n - 1; i >= 0 && !found; i--)
+		found = settings_find(stack[i], s->selector);
+	if (!found && !field->initial)
+		return error("%s: key \"%s\" is missing (%s)", file, field->key, field->help);
+	if (!found)
+		value_set_own(r->arena, field, "default", field->initial, &v);
+	else if (value_set(r->arena, field, found->value, &v))
+		return -1;
+	*choice = schema_choice(s, v.word);
+	if (!*choice) {
+		const char **names = ARENA_ARRAY(r->arena, const char *, s->n_choices);
+		for (int i = 0; i < s->n_choices; i++)
+			names[i] = s->choices[i].name;
+		CHECK(found);
+		return unknown_word(found->value, s->selector, names, s->n_choices);
+	}
+	return 0;
+}
+
+static int apply(struct resolving *x, struct settings *settings)
+{
+	for (int i = 0; i < settings->n; i++) {
+		struct setting *s = &settings->at[i];
+		int row = rows_index(&x->rows, s->key);
+		if (row < 0 && s->optional)
+			continue;
+		if (row < 0)
+			return inactive_key(x->reader->schema, x->choice, s->value, s->key);
+		if (value_set(x->reader->arena, x->rows.at[row], s->value, &x->values[row]))
+			return -1;
+		x->from[row] = s;
+	}
+	return 0;
+}
+
+/* Values nobody set: the table's default, or in a stored config what the key meant before it was. */
+static int apply_defaults(struct resolving *x, const char *file, bool keep_legacy)
+{
+	for (int i = 0; i < x->rows.n; i++) {
+		const struct field *f = x->rows.at[i];
+		bool legacy = keep_legacy && f->legacy;
+		if (x->from[i])
+			continue;
+		if (!legacy && !f->initial)
+			return error("%s: key \"%s\" is missing (%s)", file, f->key, f->help);
+		value_set_own(x->reader->arena, f, legacy ? "legacy" : "default",
+			legacy ? f->legacy : f->initial, &x->values[i]);
+	}
+	return 0;
+}
+
+static void apply_presets(struct resolving *x, bool keep_legacy)
+{
+	const struct schema *s = x->reader->schema;
+
+	for (int i = 0; i < s->n_presets; i++) {
+		const struct preset *p = &s->presets[i];
+		int row = rows_index(&x->rows, p->key), when = rows_index(&x->rows, p->when_key);
+		struct config_value wanted;
+		if (row < 0 || when < 0 || x->from[row] || (keep_legacy && x->rows.at[row]->legacy))
+			continue;
+		value_set_own(x->reader->arena, x->rows.at[when], "preset", p->when_value, &wanted);
+		if (strcmp(wanted.text, x->values[when].text))
+			continue;
+		value_set_own(x->reader->arena, x->rows.at[row],
+			arena_printf(x->reader->arena, "%s: %s", p->when_key, p->when_value),
+			p->value, &x->values[row]);
+	}
+}
+
+int settings_resolve(struct spec_reader *r, struct settings *const *stack, int n, const char *file,
+	bool keep_legacy, struct config *config)
+{
+	struct resolving x = {.reader = r};
+
+	if (choose(r, stack, n, file, &x.choice))
+		return -1;
+	x.rows = schema_rows(r->arena, r->schema, x.choice);
+	x.values = ARENA_ARRAY(r->arena, struct config_value, x.rows.n);
+	x.from = ARENA_ARRAY(r->arena, struct setting *, x.rows.n);
+	for (int i = 0; i < n; i++)
+		if (apply(&x, stack[i]))
+			return -1;
+	if (apply_defaults(&x, file, keep_legacy))
+		return -1;
+	apply_presets(&x, keep_legacy);
+	for (int i = 0; i < x.rows.n; i++)
+		if (x.from[i])
+			x.from[i]->used = true;
+	*config = (struct config){.file = arena_strdup(r->arena, file), .choice = x.choice->name,
+		.values = x.values, .n = x.rows.n};
+	return 0;
+}

@@ -240,3 +240,26 @@ void value_set_own(struct arena *a, const struct field *f, const char *origin, c
 	if (!n || value_set(a, f, n, v))
 		BUG("key %s: bad %s value %s in its table", f->key, origin, text);
 }
+
+void value_store(const struct config_value *v, void *member)
+{
+	switch (v->field->type) {
+	case FIELD_INT:
+		*(long *)member = v->integer;
+		break;
+	case FIELD_REAL:
+		*(double *)member = v->real;
+		break;
+	case FIELD_BOOL:
+		*(bool *)member = v->boolean;
+		break;
+	case FIELD_CHOICE:
+	case FIELD_TEXT:
+	case FIELD_PATH:
+		*(const char **)member = v->word;
+		break;
+	case FIELD_TREE:
+		*(const struct node **)member = v->tree;
+		break;
+	}
+}

@@ -1,0 +1,80 @@
+/* A sweep file as read, before it becomes runs. */
+#ifndef SPEC_SWEEP_FILE_H
+#define SPEC_SWEEP_FILE_H
+
+#include "spec/settings.h"
+#include "spec/sweep.h"
+
+/* What the sweep and each of its variants may have. The values of grid and zip are lists. */
+struct block {
+	const char *label;		/* of a variant */
+	const struct node *node;	/* its map, for messages; NULL: the file is the spec of one run */
+	struct settings base, set, grid, zip;
+};
+
+/* Criteria that must all hold; each value one of a list. */
+struct filter {
+	const struct node *node;	/* for messages; NULL: from the command line */
+	const struct node *variant;	/* a label or a list of them; NULL: any */
+	struct settings keys;
+};
+
+struct included {
+	struct block *variant;
+	const struct node *node;
+	struct settings keys;
+};
+
+struct sweep_file {
+	struct spec_reader reader;
+	const char *path;
+	const struct node *root;
+	struct block wide, *variants;
+	int n_variants;
+	struct filter *exclude;
+	int n_exclude;
+	struct included *include;
+	int n_include;
+	struct settings given;		/* the command line's */
+};
+
+/* One configuration: a run but for the seed. */
+struct point {
+	struct block *variant;
+	const struct node *node;	/* where it comes from, for messages */
+	struct settings axes;
+	struct config config;
+	const char *label;
+	int n_same;			/* combinations that are this configuration */
+};
+
+struct points {
+	struct point *at;
+	int n;
+};
+
+/* sweep_file.c. 0, or -1 after a message. */
+int sweep_file_read(struct sweep_file *f, struct arena *a, const char *path,
+	const struct schema *schema);
+/* Are the entries of a map among these names? rows (or NULL): keys of specs, for a better message. */
+int check_entries(const struct node *map, const char *const *names, int n_names,
+	const struct field_rows *rows);
+int filter_add(struct sweep_file *f, struct filter *filter, const char *key_value);
+/* 1: the config of this variant fulfils all criteria, 0: not, -1: a value of the filter is bad. */
+int filter_matches(struct sweep_file *f, const struct filter *filter, const struct block *variant,
+	const struct config *config);
+/* The setting that sweeps the key, in whatever part of the file; NULL: none. */
+const struct setting *swept(const struct sweep_file *f, const char *key);
+
+/* sweep_points.c: all configurations, labelled, excluded ones left out, equal ones merged. */
+int sweep_points(struct sweep_file *f, struct sweep *sweep, struct points *points);
+bool is_dropped(const struct point *p, const struct setting *s);	/* it does not apply to p */
+/* sweep_label.c: the label "LABEL[-key=value...]" and the axes it names. */
+const char *point_label(const struct sweep_file *f, const struct point *p);
+int point_axes(const struct sweep_file *f, const struct point *p, struct sweep_axis **axes);
+const char *file_label(struct arena *a, const char *text);	/* fit as part of a file name */
+
+/* sweep_goals.c: what the file says about its results: baseline, targets, published, limits. */
+int sweep_goals(struct sweep_file *f, const struct points *points, struct sweep *sweep);
+
+#endif
