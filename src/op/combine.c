@@ -1,0 +1,167 @@
+#include "op/combine.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "op/route.h"
+
+static void combine_shape(struct op_shapes *s)
+{
+	const struct tensor *ye = s->in[COMBINE_YE_SO], *slot = s->in[COMBINE_SLOT_BT];
+
+	CHECK(ye->n_dims == 2 && slot->n_dims == 2);
+	CHECK(tensor_same_shape(slot, s->in[COMBINE_GATE_BT]));
+	s->out[COMBINE_Y_BTO] = tensor_of(REAL, 3, slot->dims[0], slot->dims[1], tensor_width(ye));
+}
+
+static void combine_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	double n = (double)tensor_size(&s->out[COMBINE_Y_BTO]), bytes = op_io_bytes(&op_combine, s);
+
+	c->forward_flops = n;
+	c->backward_flops = 3 * n;
+	c->executed_flops = 4 * n;
+	c->forward_bytes = bytes;
+	c->backward_bytes = 1.5 * bytes;
+}
+
+static int slot_of(const struct op_run *r, long t)
+{
+	const struct tensor *slot = r->in[COMBINE_SLOT_BT];
+
+	return ((int *)slot->at)[route_at(slot, t)];
+}
+
+static void combine_forward_ref(const struct op_run *r)
+{
+	const struct tensor *ye = r->in[COMBINE_YE_SO], *gate = r->in[COMBINE_GATE_BT],
+		*y = r->out[COMBINE_Y_BTO];
+
+	for (long t = 0; t < tensor_rows(y); t++)
+		for (long i = 0; i < tensor_width(y); i++)
+			row_f64(y, t)[i] = slot_of(r, t) < 0 ? 0 :
+				((double *)gate->at)[route_at(gate, t)] * row_f64(ye, slot_of(r, t))[i];
+}
+
+/* dye = gate dy */
+static void backward_row_ref(const struct op_run *r, long t, double gate)
+{
+	const struct tensor *dy = r->d_out[COMBINE_Y_BTO], *dye = r->d_in[COMBINE_YE_SO];
+
+	for (long i = 0; i < tensor_width(dye); i++) {
+		double *d = row_f64(dye, slot_of(r, t)) + i;
+		*d = gate * row_f64(dy, t)[i] + (op_adds(r, COMBINE_YE_SO) ? *d : 0);
+	}
+}
+
+static void combine_backward_ref(const struct op_run *r)
+{
+	const struct tensor *ye = r->in[COMBINE_YE_SO], *gate = r->in[COMBINE_GATE_BT],
+		*dy = r->d_out[COMBINE_Y_BTO], *dgate = r->d_in[COMBINE_GATE_BT];
+
+	for (long t = 0; t < tensor_rows(dy); t++) {
+		double dot = 0;
+		for (long i = 0; i < tensor_width(dy) && slot_of(r, t) >= 0; i++)
+			dot += row_f64(dy, t)[i] * row_f64(ye, slot_of(r, t))[i];
+		if (dgate) {
+			double *d = (double *)dgate->at + route_at(dgate, t);
+			*d = dot + (op_adds(r, COMBINE_GATE_BT) ? *d : 0);
+		}
+		if (r->d_in[COMBINE_YE_SO] && slot_of(r, t) >= 0)
+			backward_row_ref(r, t, ((double *)gate->at)[route_at(gate, t)]);
+	}
+}
+
+static void combine_forward(const struct op_run *r)
+{
+	const struct tensor *ye = r->in[COMBINE_YE_SO], *gate = r->in[COMBINE_GATE_BT],
+		*y = r->out[COMBINE_Y_BTO];
+	long O = tensor_width(y);
+
+	#pragma omp parallel for schedule(static)
+	for (long t = 0; t < tensor_rows(y); t++) {
+		int slot = slot_of(r, t);
+		float *to = row_f32(y, t), scale = ((float *)gate->at)[route_at(gate, t)];
+		const float *from = row_f32(ye, slot < 0 ? 0 : slot);
+		if (slot < 0) {
+			memset(to, 0, (size_t)O * sizeof *to);
+			continue;
+		}
+		#pragma omp simd
+		for (long i = 0; i < O; i++)
+			to[i] = scale * from[i];
+	}
+}
+
+/* One token that has a slot; returns dgate. */
+static float backward_row(const struct op_run *r, long t, int slot)
+{
+	const struct tensor *ye = r->in[COMBINE_YE_SO], *gate = r->in[COMBINE_GATE_BT],
+		*dy = r->d_out[COMBINE_Y_BTO], *dye = r->d_in[COMBINE_YE_SO];
+	const float *from = row_f32(dy, t), *y = row_f32(ye, slot);
+	float *to = dye ? row_f32(dye, slot) : NULL, dot = 0;
+	float scale = ((float *)gate->at)[route_at(gate, t)];
+	bool add = op_adds(r, COMBINE_YE_SO);
+	long O = tensor_width(dy);
+
+	#pragma omp simd reduction(+:dot)
+	for (long i = 0; i < O; i++)
+		dot += from[i] * y[i];
+	if (!to)
+		return dot;
+	#pragma omp simd
+	for (long i = 0; i < O; i++)
+		to[i] = scale * from[i] + (add ? to[i] : 0);
+	return dot;
+}
+
+static void combine_backward(const struct op_run *r)
+{
+	const struct tensor *dy = r->d_out[COMBINE_Y_BTO], *dgate = r->d_in[COMBINE_GATE_BT];
+	bool add = op_adds(r, COMBINE_GATE_BT);
+
+	#pragma omp parallel for schedule(static)
+	for (long t = 0; t < tensor_rows(dy); t++) {
+		int slot = slot_of(r, t);
+		float dot = slot < 0 ? 0 : backward_row(r, t, slot);
+		if (dgate) {
+			float *d = (float *)dgate->at + route_at(dgate, t);
+			*d = dot + (add ? *d : 0);
+		}
+	}
+}
+
+/* Every row of the buffer gets a token, since tests read all of its gradient. */
+static void prepare(struct tensor *const *in, const void *attr)
+{
+	const struct tensor *slot = in[COMBINE_SLOT_BT];
+
+	(void)attr;
+	for (long t = 0; t < tensor_size(slot); t++)
+		((int *)slot->at)[route_at(slot, t)] = (int)(t * 5 % tensor_size(slot));
+}
+
+static const struct op_example examples[] = {
+	{.name = "permutation", .prepare = prepare, .in = {[COMBINE_YE_SO] = {21, 9},
+		[COMBINE_SLOT_BT] = {3, 7}, [COMBINE_GATE_BT] = {3, 7}}},
+};
+
+const struct op op_combine = {
+	.name = "combine",
+	.semantics = 1,
+	.n_in = COMBINE_N_IN,
+	.n_out = COMBINE_N_OUT,
+	.in = {
+		[COMBINE_YE_SO] = {"ye", 0},
+		[COMBINE_SLOT_BT] = {"slot", IN_INDEX},
+		[COMBINE_GATE_BT] = {"gate", IN_MASTER},
+	},
+	.out = {[COMBINE_Y_BTO] = {"y", REAL, false}},
+	.shape = combine_shape,
+	.cost = combine_cost,
+	.backward_reads_in = READS(COMBINE_YE_SO) | READS(COMBINE_SLOT_BT) | READS(COMBINE_GATE_BT),
+	.forward = {[REF] = combine_forward_ref, [CPU] = combine_forward},
+	.backward = {[REF] = combine_backward_ref, [CPU] = combine_backward},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};

@@ -1,0 +1,117 @@
+#include "op/dispatch.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "op/route.h"
+
+static void dispatch_shape(struct op_shapes *s)
+{
+	const struct tensor *x = s->in[DISPATCH_X_BTD], *slot = s->in[DISPATCH_SLOT_BT];
+
+	CHECK(x->n_dims == 3 && slot->n_dims == 2);
+	CHECK(slot->dims[0] == x->dims[0] && slot->dims[1] == x->dims[1]);
+	s->out[DISPATCH_XE_SD] = tensor_of(REAL, 2, tensor_rows(x), tensor_width(x));
+}
+
+static void dispatch_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	*c = (struct op_cost){.forward_bytes = op_io_bytes(&op_dispatch, s),
+		.backward_bytes = op_io_bytes(&op_dispatch, s)};
+}
+
+static int slot_of(const struct op_run *r, long t)
+{
+	const struct tensor *slot = r->in[DISPATCH_SLOT_BT];
+
+	return ((int *)slot->at)[route_at(slot, t)];
+}
+
+static void dispatch_forward_ref(const struct op_run *r)
+{
+	const struct tensor *x = r->in[DISPATCH_X_BTD], *xe = r->out[DISPATCH_XE_SD];
+
+	for (long t = 0; t < tensor_rows(x); t++)
+		for (long i = 0; i < tensor_width(x) && slot_of(r, t) >= 0; i++)
+			row_f64(xe, slot_of(r, t))[i] = row_f64(x, t)[i];
+}
+
+static void dispatch_backward_ref(const struct op_run *r)
+{
+	const struct tensor *dx = r->d_in[DISPATCH_X_BTD], *dxe = r->d_out[DISPATCH_XE_SD];
+
+	for (long t = 0; t < tensor_rows(dx); t++)
+		for (long i = 0; i < tensor_width(dx); i++) {
+			double d = slot_of(r, t) < 0 ? 0 : row_f64(dxe, slot_of(r, t))[i];
+			row_f64(dx, t)[i] = d + (op_adds(r, DISPATCH_X_BTD) ? row_f64(dx, t)[i] : 0);
+		}
+}
+
+static void dispatch_forward(const struct op_run *r)
+{
+	const struct tensor *x = r->in[DISPATCH_X_BTD], *xe = r->out[DISPATCH_XE_SD];
+	size_t bytes = (size_t)tensor_width(x) * sizeof(float);
+
+	#pragma omp parallel for schedule(static)
+	for (long t = 0; t < tensor_rows(x); t++) {
+		int slot = slot_of(r, t);
+		if (slot >= 0)
+			memcpy(row_f32(xe, slot), row_f32(x, t), bytes);
+	}
+}
+
+static void dispatch_backward(const struct op_run *r)
+{
+	const struct tensor *dx = r->d_in[DISPATCH_X_BTD], *dxe = r->d_out[DISPATCH_XE_SD];
+	bool add = op_adds(r, DISPATCH_X_BTD);
+	long D = tensor_width(dx);
+
+	#pragma omp parallel for schedule(static)
+	for (long t = 0; t < tensor_rows(dx); t++) {
+		int slot = slot_of(r, t);
+		float *to = row_f32(dx, t);
+		const float *from = row_f32(dxe, slot < 0 ? 0 : slot);
+		if (slot < 0 && !add)
+			memset(to, 0, (size_t)D * sizeof *to);
+		if (slot < 0)
+			continue;
+		#pragma omp simd
+		for (long i = 0; i < D; i++)
+			to[i] = from[i] + (add ? to[i] : 0);
+	}
+}
+
+/* Every row of the buffer gets a token, since tests read all of it: slots are t * 5 mod 21. */
+static void prepare(struct tensor *const *in, const void *attr)
+{
+	const struct tensor *slot = in[DISPATCH_SLOT_BT];
+
+	(void)attr;
+	for (long t = 0; t < tensor_size(slot); t++)
+		((int *)slot->at)[route_at(slot, t)] = (int)(t * 5 % tensor_size(slot));
+}
+
+static const struct op_example examples[] = {
+	{.name = "permutation", .prepare = prepare, .in = {[DISPATCH_X_BTD] = {3, 7, 9},
+		[DISPATCH_SLOT_BT] = {3, 7}, [DISPATCH_FIRST_E1] = {3}}},
+};
+
+const struct op op_dispatch = {
+	.name = "dispatch",
+	.semantics = 1,
+	.n_in = DISPATCH_N_IN,
+	.n_out = DISPATCH_N_OUT,
+	.in = {
+		[DISPATCH_X_BTD] = {"x", 0},
+		[DISPATCH_SLOT_BT] = {"slot", IN_INDEX},
+		[DISPATCH_FIRST_E1] = {"first", IN_INDEX},
+	},
+	.out = {[DISPATCH_XE_SD] = {"xe", REAL, false}},
+	.shape = dispatch_shape,
+	.cost = dispatch_cost,
+	.backward_reads_in = READS(DISPATCH_SLOT_BT),
+	.forward = {[REF] = dispatch_forward_ref, [CPU] = dispatch_forward},
+	.backward = {[REF] = dispatch_backward_ref, [CPU] = dispatch_backward},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};
