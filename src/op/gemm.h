@@ -21,4 +21,24 @@ static inline void gemm(enum gemm_op ta, enum gemm_op tb, long m, long n, long k
 		(blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
 }
 
+/* The tiles of a product: none larger than 512 x 512 elements of C, and at least four where that
+   leaves none narrower than 64. They depend on the shape of C alone. */
+struct gemm_grid {
+	long m, n;		/* of C */
+	long tile_m, tile_n;
+	long n_tiles;
+};
+
+/* Rows [i, i + m) and columns [j, j + n) of C. */
+struct gemm_tile {
+	long i, j, m, n;
+};
+
+struct gemm_grid gemm_grid(long m, long n);
+struct gemm_tile gemm_grid_tile(const struct gemm_grid *g, long tile);
+
+/* gemm() of any size, its tiles in parallel. To be called outside of parallel regions. */
+void gemm_tiled(enum gemm_op ta, enum gemm_op tb, long m, long n, long k, float alpha,
+	const float *a, long lda, const float *b, long ldb, float beta, float *c, long ldc);
+
 #endif
