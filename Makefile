@@ -71,7 +71,7 @@ all: $(BUILD)/moelab
 # --- lists made from folders -------------------------------------------------------------------
 GEN := $(BUILD)/gen/op.inc $(BUILD)/gen/arch.inc $(BUILD)/gen/cmd.inc $(BUILD)/gen/table.inc $(BUILD)/gen/plot.inc
 $(BUILD)/gen/op.inc:    NAMES = $(filter-out op gemm act_fn vec,$(call names,src/op))
-$(BUILD)/gen/arch.inc:  NAMES = $(filter-out arch,$(call names,src/arch))
+$(BUILD)/gen/arch.inc:  NAMES = $(filter-out arch check fields run_spec,$(call names,src/arch))
 $(BUILD)/gen/cmd.inc:   NAMES = $(filter-out cmd,$(call names,src/cmd))
 $(BUILD)/gen/table.inc: NAMES = $(call names,src/report/table)
 $(BUILD)/gen/plot.inc:  NAMES = $(call names,src/report/plot)

@@ -28,9 +28,13 @@ struct graph *graph_new(struct arena *a, struct params *params, const struct dev
 	bool training);
 void graph_release(struct graph *g);	/* device memory for inputs and metrics; the rest is the arena's */
 
+struct arena *graph_arena(struct graph *g);	/* for what must live as long as the graph */
+
 /* Names of parameters, nodes and metrics get the prefix "scope." of all scopes entered. */
 void graph_enter(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void graph_leave(struct graph *g);
+/* The present scope with its last dot removed, "layers.0.mixer"; lives as long as the graph. */
+const char *graph_scope(struct graph *g);
 
 /* Data from outside, written by graph_set_input() before each replay. */
 struct tensor *graph_input(struct graph *g, const char *name, struct tensor shape);
@@ -56,7 +60,7 @@ struct tensor *graph_slice(struct graph *g, struct tensor *t, long column, long 
 void graph_block(struct graph *g);
 void graph_block_end(struct graph *g);
 
-/* weight * scalar is part of the loss. Also a metric under that name. */
+/* weight * scalar is part of the loss; weight 0: not part of it. A metric under that name. */
 void graph_loss(struct graph *g, struct tensor *scalar, double weight, const char *name);
 /* Keep t readable after a replay, under scope.name. Values stay those of the last replay. */
 void graph_metric(struct graph *g, struct tensor *t, const char *name);

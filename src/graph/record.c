@@ -33,6 +33,11 @@ void graph_release(struct graph *g)
 	str_release(g->scope);
 }
 
+struct arena *graph_arena(struct graph *g)
+{
+	return g->arena;
+}
+
 void graph_enter(struct graph *g, const char *format, ...)
 {
 	char name[128];
@@ -53,6 +58,15 @@ void graph_leave(struct graph *g)
 	dot = strrchr(text, '.');
 	g->scope->length = dot ? (size_t)(dot + 1 - text) : 0;
 	text[g->scope->length] = '\0';
+}
+
+const char *graph_scope(struct graph *g)
+{
+	char *copy = arena_strdup(g->arena, g->scope->text);
+
+	if (copy[0])
+		copy[g->scope->length - 1] = '\0';
+	return copy;
 }
 
 static const char *scoped(struct graph *g, const char *name)
@@ -217,6 +231,8 @@ void graph_loss(struct graph *g, struct tensor *scalar, double weight, const cha
 {
 	CHECK(g->n_losses < (int)ARRAY_SIZE(g->losses) && tensor_size(scalar) == 1);
 	graph_metric(g, scalar, name);
+	if (weight == 0)
+		return;
 	g->losses[g->n_losses++] = (struct loss){scalar->id, weight};
 }
 

@@ -1,0 +1,70 @@
+#include "arch/arch.h"
+
+#include <string.h>
+
+#include "arch/run_spec.h"
+#include "base/error.h"
+
+#define X(name) extern const struct arch arch_##name;
+#include "arch.inc"
+#undef X
+
+const struct arch *const arch_list[] = {
+#define X(name) &arch_##name,
+#include "arch.inc"
+#undef X
+	NULL,
+};
+
+enum { MAX_ARCHES = ARRAY_SIZE(arch_list) };
+
+const struct schema *spec_schema(void)
+{
+	static const struct field_table *tables[MAX_ARCHES][ARCH_MAX_PARTS + 1];
+	static struct schema_choice choices[MAX_ARCHES];
+	static const struct field_table *const common[] = {&run_fields, NULL};
+	static struct schema schema = {.common = common, .selector = "model.arch", .choices = choices,
+		.presets = run_presets};
+
+	if (schema.n_choices)
+		return &schema;
+	for (int i = 0; arch_list[i]; i++) {
+		for (int k = 0; k < ARCH_MAX_PARTS; k++)
+			tables[i][k] = arch_list[i]->parts[k].table;
+		choices[i] = (struct schema_choice){arch_list[i]->name, arch_list[i]->help, tables[i]};
+		schema.n_choices++;
+	}
+	schema.n_presets = n_run_presets;
+	return &schema;
+}
+
+static const struct arch *arch_find(const char *name)
+{
+	for (int i = 0; arch_list[i]; i++)
+		if (!strcmp(arch_list[i]->name, name))
+			return arch_list[i];
+	BUG("no architecture \"%s\"", name);
+}
+
+int model_open(struct model *m, const struct config *c, struct arena *a)
+{
+	m->arch = arch_find(c->choice);
+	m->spec = arena_get(a, m->arch->spec_bytes);
+	for (const struct arch_part *p = m->arch->parts; p->table; p++)
+		config_bind(c, p->table, (char *)m->spec + p->offset);
+	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
+}
+
+const struct skeleton *model_skeleton(const struct model *m)
+{
+	return m->spec;		/* each spec begins with it */
+}
+
+void model_record(const struct model *m, struct graph *g, struct net_env env)
+{
+	struct net *net = ARENA_NEW(graph_arena(g), struct net);
+
+	net_begin(net, g, model_skeleton(m), env);
+	m->arch->record(net, m->spec);
+	net_end(net);
+}

@@ -1,0 +1,47 @@
+/*
+ * An architecture: one file in this folder. It says which keys of a spec apply to it (parts: a field
+ * table and where its struct lies in the architecture's own) and records the body of the model, all
+ * between embedding and head. Start with moe_mamba.c.
+ */
+#ifndef ARCH_ARCH_H
+#define ARCH_ARCH_H
+
+#include "nn/net.h"
+#include "spec/config.h"
+
+struct arch_part {
+	const struct field_table *table;
+	size_t offset;
+};
+
+enum { ARCH_MAX_PARTS = 8 };
+
+struct arch {
+	const char *name, *help;
+	int semantics;			/* raised when results change beyond rounding */
+	size_t spec_bytes;		/* of its struct, which begins with a struct skeleton */
+	struct arch_part parts[ARCH_MAX_PARTS];	/* ended by a NULL table */
+	void (*record)(struct net *net, const void *spec);
+	/* Optional: checks what ranges cannot say ("n_heads must divide d_model") and makes what record
+	   needs besides, in the arena. 0, or -1 after a message that names the file c->file. */
+	int (*check)(void *spec, const struct config *c, struct arena *a);
+};
+
+extern const struct arch *const arch_list[];	/* all architectures, ended by NULL */
+
+/* The schema of all specs: keys of every run (src/arch/run_spec.h) and those of each architecture. */
+const struct schema *spec_schema(void);
+
+/* A model as its spec says it. */
+struct model {
+	const struct arch *arch;
+	void *spec;
+};
+
+/* Binds and checks; memory from the arena. 0, or -1 after a message. */
+int model_open(struct model *m, const struct config *c, struct arena *a);
+/* Records embedding, body and head into g. */
+void model_record(const struct model *m, struct graph *g, struct net_env env);
+const struct skeleton *model_skeleton(const struct model *m);
+
+#endif

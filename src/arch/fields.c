@@ -1,0 +1,92 @@
+#include "arch/fields.h"
+
+#include "op/act_fn.h"
+
+static const struct field skeleton_rows[] = {
+	FIELD(struct skeleton, d_model, "model.d_model", INT, NULL, 1, 65536, .unit = "channels",
+		.help = "width of the residual stream"),
+	FIELD(struct skeleton, n_blocks, "model.n_blocks", INT, NULL, 1, 1024,
+		.help = "blocks as the paper counts them (a block may hold two residual layers)"),
+	FIELD(struct skeleton, norm, "model.norm", CHOICE, "layernorm", 0, 0,
+		.choices = "layernorm|rmsnorm", .help = "norm in front of each layer"),
+	FIELD(struct skeleton, norm_eps, "model.norm_eps", REAL, "1e-5", 1e-12, 1,
+		.help = "added to the variance"),
+	FIELD(struct skeleton, final_norm, "model.final_norm", BOOL, "false", 0, 0,
+		.help = "a norm between the last layer and the head"),
+	FIELD(struct skeleton, init_scale, "init.scale", REAL, "0.1", 0, 100,
+		.help = "weights begin normal with std sqrt(scale / fan_in)"),
+	FIELD(struct skeleton, init_cut, "init.cut", REAL, "0.2", 1e-6, 100,
+		.help = "largest initial weight; beyond it is drawn again"),
+	FIELD(struct skeleton, decay, "train.decay", CHOICE, "all", 0, 0, .choices = "all|matrices",
+		.help = "parameters with weight decay (matrices: no norms, biases, A_log, D)"),
+};
+const struct field_table skeleton_fields = FIELD_TABLE(skeleton_rows);
+
+static const struct field ssm_rows[] = {
+	FIELD(struct ssm_spec, d_state, "model.ssm.d_state", INT, "16", 1, 256,
+		.help = "states per channel"),
+	FIELD(struct ssm_spec, d_conv, "model.ssm.d_conv", INT, "4", 1, 16, .unit = "tokens",
+		.help = "taps of the causal convolution"),
+	FIELD(struct ssm_spec, expand, "model.ssm.expand", REAL, "2", 0.1, 16,
+		.help = "inner width / d_model"),
+	FIELD(struct ssm_spec, dt_rank, "model.ssm.dt_rank", INT, "0", 0, 4096,
+		.help = "rank of the step-size projection; 0: d_model / 16, rounded up"),
+	FIELD(struct ssm_spec, dt_min, "model.ssm.dt_min", REAL, "0.001", 1e-6, 1,
+		.help = "smallest initial step size"),
+	FIELD(struct ssm_spec, dt_max, "model.ssm.dt_max", REAL, "0.1", 1e-6, 10,
+		.help = "largest initial step size"),
+};
+const struct field_table ssm_fields = FIELD_TABLE(ssm_rows);
+
+static const struct field attn_rows[] = {
+	FIELD(struct attn_spec, n_heads, "model.attn.n_heads", INT, "0", 0, 1024,
+		.help = "attention heads; 0: d_model / 64"),
+	FIELD(struct attn_spec, rope_base, "model.attn.rope_base", REAL, "10000", 1, 1e9,
+		.help = "base of the rotary angles"),
+};
+const struct field_table attn_fields = FIELD_TABLE(attn_rows);
+
+static const struct field ffn_rows[] = {
+	FIELD(struct ffn_spec, d_hidden, "model.ffn.d_hidden", INT, "0", 0, 1 << 20,
+		.unit = "channels", .help = "hidden width of the dense channel mixer; 0: 4 d_model"),
+	FIELD(struct ffn_spec, bias, "model.ffn.bias", BOOL, "true", 0, 0,
+		.help = "biases in both layers"),
+	FIELD(struct ffn_spec, activation, "model.ffn.activation", CHOICE, "relu", 0, 0,
+		.choices = ACT_CHOICES, .help = "between the two layers"),
+};
+const struct field_table ffn_fields = FIELD_TABLE(ffn_rows);
+
+static const struct field moe_rows[] = {
+	FIELD(struct moe_spec, n_experts, "model.moe.n_experts", INT, "8", 1, 4096,
+		.help = "experts of a mixture"),
+	FIELD(struct moe_spec, d_expert, "model.moe.d_expert", INT, "0", 0, 1 << 20,
+		.unit = "channels", .help = "hidden width of an expert; 0: 3 d_model"),
+	FIELD(struct moe_spec, capacity_factor, "model.moe.capacity_factor", REAL, "1", 0.01, 1e4,
+		.help = "an expert takes factor * tokens / n_experts of each routing group"),
+	FIELD(struct moe_spec, group_tokens, "model.moe.group_tokens", INT, "0", 0, 1L << 30,
+		.unit = "tokens", .help = "routing group; 0: the whole batch of a step"),
+	FIELD(struct moe_spec, balance, "model.moe.balance", REAL, "0.01", 0, 100,
+		.help = "weight of the load-balancing loss"),
+	FIELD(struct moe_spec, z_loss, "model.moe.z_loss", REAL, "0", 0, 100,
+		.help = "weight of the router z-loss"),
+	FIELD(struct moe_spec, aux_reduce, "model.moe.aux_reduce", CHOICE, "mean", 0, 0,
+		.choices = "mean|sum", .help = "auxiliary losses over the routers of a model"),
+	FIELD(struct moe_spec, init_fan, "model.moe.init_fan", CHOICE, "all_experts", 0, 0,
+		.choices = "all_experts|one",
+		.help = "fan-in that sets the std of the second expert matrix"),
+	FIELD(struct moe_spec, activation, "model.moe.activation", CHOICE, "relu", 0, 0,
+		.choices = ACT_CHOICES, .help = "inside the experts"),
+};
+const struct field_table moe_fields = FIELD_TABLE(moe_rows);
+
+static const struct field inner_rows[] = {
+	FIELD(struct inner_spec, conv, "model.inner.conv", BOOL, "false", 0, 0,
+		.help = "mixture of experts in place of the convolution projection"),
+	FIELD(struct inner_spec, gate, "model.inner.gate", BOOL, "false", 0, 0,
+		.help = "mixture of experts in place of the gate projection"),
+	FIELD(struct inner_spec, out, "model.inner.out", BOOL, "false", 0, 0,
+		.help = "mixture of experts in place of the output projection"),
+	FIELD(struct inner_spec, every, "model.inner.every", INT, "2", 1, 2,
+		.help = "1: in every Mamba layer; 2: in every other one, beginning with the second"),
+};
+const struct field_table inner_fields = FIELD_TABLE(inner_rows);

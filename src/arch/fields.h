@@ -1,0 +1,19 @@
+/* Field tables of the parts that architectures are made of: keys, defaults, ranges, help. */
+#ifndef ARCH_FIELDS_H
+#define ARCH_FIELDS_H
+
+#include "nn/attn.h"
+#include "nn/ffn.h"
+#include "nn/mamba.h"
+#include "nn/moe.h"
+#include "nn/net.h"
+#include "spec/field.h"
+
+extern const struct field_table skeleton_fields;	/* struct skeleton */
+extern const struct field_table ssm_fields;		/* struct ssm_spec */
+extern const struct field_table attn_fields;		/* struct attn_spec */
+extern const struct field_table ffn_fields;		/* struct ffn_spec */
+extern const struct field_table moe_fields;		/* struct moe_spec */
+extern const struct field_table inner_fields;		/* struct inner_spec */
+
+#endif

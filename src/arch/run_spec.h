@@ -1,0 +1,47 @@
+/*
+ * What a spec says about a run besides its architecture: recipe, batch, schedule, data, evaluation.
+ * These keys are common to all architectures.
+ */
+#ifndef ARCH_RUN_SPEC_H
+#define ARCH_RUN_SPEC_H
+
+#include "spec/config.h"
+
+struct run_spec {
+	const char *recipe, *question;
+	long seed;
+	/* training */
+	long batch, context;		/* sequences per step, tokens per sequence */
+	long tokens;			/* of the whole run; rounded up to whole steps */
+	long micro_batch;		/* sequences per replay; 0: the whole batch */
+	double lr, lr_final, warmup;	/* peak; final share of it; share of the steps */
+	double clip, weight_decay, beta1, beta2, eps;
+	const char *recompute;
+	/* data */
+	const char *data_path;
+	long data_seed;
+	/* evaluation, checkpoints, log */
+	long eval_every, eval_tokens;
+	double checkpoint_every_s;
+	long checkpoint_keep, log_every;
+};
+
+extern const struct field_table run_fields;
+extern const struct preset run_presets[];
+extern const int n_run_presets;
+
+/* Fills *s from the config and checks what ranges cannot say. 0, or -1 after a message. */
+int run_spec_open(struct run_spec *s, const struct config *c);
+
+long run_steps(const struct run_spec *s);		/* updates of the whole run */
+long run_warmup_steps(const struct run_spec *s);	/* at least 1 */
+long run_eval_every(const struct run_spec *s);		/* steps between evaluations */
+long run_log_every(const struct run_spec *s);		/* steps between rows by expert and group */
+
+/*
+ * Learning rate of update `step` (from 0): linear warm-up lr (step + 1) / warm-up, then a cosine from
+ * lr to lr_final * lr at the end (arXiv:2401.04081; Loshchilov and Hutter 2017, arXiv:1608.03983).
+ */
+double run_lr(const struct run_spec *s, long step);
+
+#endif

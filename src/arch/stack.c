@@ -1,0 +1,192 @@
+/*
+ * Any order of layers, without C: model.pattern is a list of residual layers, repeated n_blocks times.
+ *
+ *	pattern: [mamba, attn, {moe: {n_experts: 16}}, {parallel: [mamba, {ffn: {d_hidden: 512}}]}]
+ *
+ * An entry is a word (mamba, attn, ffn, moe, inner), or a map of one word to keys that differ from
+ * model.ssm, model.attn, model.ffn, model.moe and model.inner for this entry; `parallel` puts two
+ * layers behind one norm. `inner` is a Mamba layer with mixtures in place of projections.
+ */
+#include <string.h>
+
+#include "arch/arch.h"
+#include "arch/check.h"
+#include "arch/fields.h"
+#include "base/error.h"
+#include "spec/schema.h"
+
+/* The specs that an entry can differ in; each entry has a copy. */
+struct parts {
+	struct ssm_spec ssm;
+	struct attn_spec attn;
+	struct ffn_spec ffn;
+	struct moe_spec moe;
+	struct inner_spec inner;
+};
+
+struct layer {
+	layer_fn *fn;
+	const void *spec;
+};
+
+struct entry {
+	struct layer layer[2];	/* the second for `parallel` */
+};
+
+struct stack {
+	struct skeleton base;
+	struct parts parts;
+	const struct node *pattern;
+	struct entry *entries;
+	int n_entries;
+};
+
+static const struct field rows[] = {
+	FIELD(struct stack, pattern, "model.pattern", TREE, NULL, 0, 0,
+		.help = "list of residual layers: mamba, attn, ffn, moe, inner, {WORD: {key: value}}, "
+			"{parallel: [two of them]}; repeated model.n_blocks times"),
+};
+static const struct field_table stack_fields = FIELD_TABLE(rows);
+
+#define PART(member) offsetof(struct parts, member)
+
+/* A word of the pattern: the layer, and the tables whose keys its map may hold. */
+static const struct word {
+	const char *name;
+	layer_fn *fn;
+	size_t spec;
+	struct arch_part tables[3];
+	const char *prefix[3];
+} words[] = {
+	{"mamba", mamba, PART(ssm), {{&ssm_fields, PART(ssm)}}, {"model.ssm."}},
+	{"attn", attn, PART(attn), {{&attn_fields, PART(attn)}}, {"model.attn."}},
+	{"ffn", ffn, PART(ffn), {{&ffn_fields, PART(ffn)}}, {"model.ffn."}},
+	{"moe", moe, PART(moe), {{&moe_fields, PART(moe)}}, {"model.moe."}},
+	{"inner", mamba_with_inner_moe, 0,
+		{{&inner_fields, PART(inner)}, {&moe_fields, PART(moe)}, {&ssm_fields, PART(ssm)}},
+		{"model.inner.", "model.moe.", "model.ssm."}},
+};
+
+static const struct word *word_find(const struct node *n, const char *text)
+{
+	const char *names[ARRAY_SIZE(words)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		names[i] = words[i].name;
+		if (!strcmp(text, words[i].name))
+			return &words[i];
+	}
+	unknown_word(n, "layer", names, ARRAY_SIZE(words));
+	return NULL;
+}
+
+/* One key of an entry's map, checked like the same key of the model. */
+static int set_key(const struct word *w, const struct node *n, struct parts *p, struct arena *a)
+{
+	for (int t = 0; t < 3 && w->tables[t].table; t++) {
+		const struct field_table *table = w->tables[t].table;
+		for (int i = 0; i < table->n; i++) {
+			const struct field *f = &table->rows[i];
+			struct config_value v;
+			if (!str_starts(f->key, w->prefix[t]) ||
+				strcmp(f->key + strlen(w->prefix[t]), n->key))
+				continue;
+			if (value_set(a, f, n, &v))
+				return -1;
+			value_store(&v, (char *)p + w->tables[t].offset + f->offset);
+			return 0;
+		}
+	}
+	return node_error(n, "layer \"%s\" has no key \"%s\"", w->name, n->key);
+}
+
+static const void *inner_layer(const struct parts *p, struct arena *a)
+{
+	struct mamba_inner *m = ARENA_NEW(a, struct mamba_inner);
+
+	*m = (struct mamba_inner){&p->ssm, &p->inner, &p->moe};
+	return m;
+}
+
+static int read_layer(struct stack *s, const struct node *n, struct layer *out, const struct config *c,
+	struct arena *a)
+{
+	struct parts *p = ARENA_NEW(a, struct parts);
+	bool map = n->kind == NODE_MAP;
+	const struct word *w;
+
+	if (map && n->n != 1)
+		return node_error(n, "a layer is one word or a map of one word to its keys");
+	if (!map && n->kind != NODE_TEXT)
+		return node_error(n, "expected the name of a layer, not %s", node_kind_name(n));
+	w = word_find(n, map ? n->first->key : n->text);
+	if (!w)
+		return -1;
+	if (map && n->first->kind != NODE_MAP)
+		return node_error(n->first, "expected a map of keys for \"%s\"", w->name);
+	*p = s->parts;
+	for (const struct node *k = map ? n->first->first : NULL; k; k = k->next)
+		if (set_key(w, k, p, a))
+			return -1;
+	if (w->fn == attn && check_heads(c, &s->base, &p->attn))
+		return -1;
+	if (w->fn == mamba_with_inner_moe && !p->inner.conv && !p->inner.gate && !p->inner.out)
+		return node_error(n, "inner names no projection: set conv, gate or out to true");
+	*out = (struct layer){w->fn,
+		w->fn == mamba_with_inner_moe ? inner_layer(p, a) : (char *)p + w->spec};
+	return 0;
+}
+
+static int read_entry(struct stack *s, const struct node *n, struct entry *e, const struct config *c,
+	struct arena *a)
+{
+	const struct node *list = n->kind == NODE_MAP && n->n == 1 ? n->first : NULL;
+
+	if (!list || strcmp(list->key, "parallel"))
+		return read_layer(s, n, &e->layer[0], c, a);
+	if (list->kind != NODE_LIST || list->n != 2)
+		return node_error(list, "parallel takes a list of two layers");
+	if (read_layer(s, list->first, &e->layer[0], c, a))
+		return -1;
+	return read_layer(s, list->first->next, &e->layer[1], c, a);
+}
+
+static int check(void *spec, const struct config *c, struct arena *a)
+{
+	struct stack *s = spec;
+
+	if (s->pattern->kind != NODE_LIST || s->pattern->n == 0)
+		return node_error(s->pattern, "model.pattern must be a list of layers");
+	s->entries = ARENA_ARRAY(a, struct entry, s->pattern->n);
+	for (const struct node *n = s->pattern->first; n; n = n->next)
+		if (read_entry(s, n, &s->entries[s->n_entries++], c, a))
+			return -1;
+	return 0;
+}
+
+static void record(struct net *net, const void *spec)
+{
+	const struct stack *s = spec;
+
+	for (long i = 0; i < s->base.n_blocks; i++)
+		for (int k = 0; k < s->n_entries; k++) {
+			const struct layer *l = s->entries[k].layer;
+			residual2(net, l[0].fn, l[0].spec, l[1].fn, l[1].spec);
+		}
+}
+
+const struct arch arch_stack = {
+	.name = "stack",
+	.help = "any pattern of layers, written in the spec",
+	.semantics = 1,
+	.spec_bytes = sizeof(struct stack),
+	.parts = {{&skeleton_fields, offsetof(struct stack, base)},
+		{&ssm_fields, offsetof(struct stack, parts.ssm)},
+		{&attn_fields, offsetof(struct stack, parts.attn)},
+		{&ffn_fields, offsetof(struct stack, parts.ffn)},
+		{&moe_fields, offsetof(struct stack, parts.moe)},
+		{&inner_fields, offsetof(struct stack, parts.inner)},
+		{&stack_fields, 0}},
+	.record = record,
+	.check = check,
+};

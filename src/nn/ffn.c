@@ -1,0 +1,26 @@
+#include "nn/ffn.h"
+
+#include <math.h>
+
+static struct tensor *layer(struct net *net, const struct ffn_spec *s, const char *name,
+	struct tensor *x, long out)
+{
+	double fan_in = (double)tensor_width(x);
+	struct param_rule weight = rule_normal(net, fan_in, "ffn");
+	struct param_rule bias = rule_uniform(net, 1 / sqrt(fan_in), false, "ffn");
+
+	return linear(net, name, x, out, &weight, s->bias ? &bias : NULL);
+}
+
+struct tensor *ffn(struct net *net, const void *ffn_spec, struct tensor *x_BTD)
+{
+	const struct ffn_spec *s = ffn_spec;
+	long hidden = s->d_hidden ? s->d_hidden : 4 * net->s->d_model;
+	struct tensor *y_BTD;
+
+	graph_enter(net->g, "ffn");
+	y_BTD = layer(net, s, "out",
+		activation(net, s->activation, layer(net, s, "in", x_BTD, hidden)), net->s->d_model);
+	graph_leave(net->g);
+	return y_BTD;
+}

@@ -1,0 +1,110 @@
+#include "nn/mamba.h"
+
+#include <math.h>
+
+#include "base/error.h"
+#include "op/conv_silu.h"
+#include "op/scan.h"
+
+static const char group[] = "mixer";
+
+long ssm_inner_width(const struct ssm_spec *s, long d_model)
+{
+	return lround(s->expand * (double)d_model);
+}
+
+long ssm_dt_rank(const struct ssm_spec *s, long d_model)
+{
+	return s->dt_rank ? s->dt_rank : (d_model + 15) / 16;
+}
+
+/* A projection with PyTorch's initial values for nn.Linear. */
+static struct tensor *project(struct net *net, const char *name, struct tensor *x, long out)
+{
+	struct param_rule rule = rule_uniform(net, 1 / sqrt((double)tensor_width(x)), true, group);
+
+	return linear(net, name, x, out, &rule, NULL);
+}
+
+static struct tensor *conv(struct net *net, const struct ssm_spec *s, struct tensor *x_BTI)
+{
+	long width = tensor_width(x_BTI);
+	double bound = 1 / sqrt((double)s->d_conv);
+	struct param_rule weight = rule_uniform(net, bound, true, group);
+	struct param_rule bias = rule_uniform(net, bound, false, group);
+	struct tensor *in[CONV_SILU_N_IN] = {[CONV_SILU_X_BTI] = x_BTI};
+
+	in[CONV_SILU_W_IK] = graph_param(net->g, "conv1d.weight",
+		tensor_of(REAL, 3, width, 1L, s->d_conv), &weight);
+	in[CONV_SILU_BIAS_I] = graph_param(net->g, "conv1d.bias", tensor_of(REAL, 1, width), &bias);
+	return graph_apply(net->g, &op_conv_silu, NULL, 0, in)[CONV_SILU_Y_BTI];
+}
+
+/* Parameters of the recurrence: A_log, D and the bias of dt. */
+static void ssm_params(struct net *net, const struct ssm_spec *s, long width, struct tensor **in)
+{
+	struct param_rule a_log = {.fill = FILL_A_LOG, .decay = net_decays(net, false), .group = group};
+	struct param_rule d = rule_constant(net, 1, group);
+	struct param_rule dt = {.fill = FILL_DT_BIAS, .a = s->dt_min, .b = s->dt_max,
+		.decay = net_decays(net, false), .group = group};
+
+	in[SCAN_ALOG_IN] = graph_param(net->g, "A_log", tensor_of(REAL, 2, width, s->d_state), &a_log);
+	in[SCAN_D_I] = graph_param(net->g, "D", tensor_of(REAL, 1, width), &d);
+	in[SCAN_DTBIAS_I] = graph_param(net->g, "dt_proj.bias", tensor_of(REAL, 1, width), &dt);
+}
+
+static struct tensor *ssm(struct net *net, const struct ssm_spec *s, struct tensor *u_BTI,
+	struct tensor *z_BTI)
+{
+	long width = tensor_width(u_BTI), rank = ssm_dt_rank(s, net->s->d_model), n = s->d_state;
+	struct param_rule dt_weight = rule_uniform(net, 1 / sqrt((double)rank), true, group);
+	struct tensor *dbc = project(net, "x_proj", u_BTI, rank + 2 * n);
+	struct tensor *in[SCAN_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
+		[SCAN_B_BTN] = graph_slice(net->g, dbc, rank, n),
+		[SCAN_C_BTN] = graph_slice(net->g, dbc, rank + n, n)};
+
+	in[SCAN_DTRAW_BTI] = linear(net, "dt_proj", graph_slice(net->g, dbc, 0, rank), width,
+		&dt_weight, NULL);
+	ssm_params(net, s, width, in);
+	return graph_apply(net->g, &op_scan, NULL, 0, in)[SCAN_Y_BTI];
+}
+
+/* The two halves of the input projection: one product, or an own layer for each half. */
+static void project_in(struct net *net, const struct mamba_inner *m, struct tensor *x_BTD, long width,
+	struct tensor **x_BTI, struct tensor **z_BTI)
+{
+	const struct inner_spec *inner = m->inner;
+
+	if (!inner || (!inner->conv && !inner->gate)) {
+		struct tensor *xz = project(net, "in_proj", x_BTD, 2 * width);
+		*x_BTI = graph_slice(net->g, xz, 0, width);
+		*z_BTI = graph_slice(net->g, xz, width, width);
+		return;
+	}
+	*x_BTI = inner->conv ? moe_project(net, "conv_moe", m->moe, x_BTD, width)
+		: project(net, "in_proj", x_BTD, width);
+	*z_BTI = inner->gate ? moe_project(net, "gate_moe", m->moe, x_BTD, width)
+		: project(net, "in_proj", x_BTD, width);
+}
+
+struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, struct tensor *x_BTD)
+{
+	const struct mamba_inner *m = mamba_inner;
+	long width = ssm_inner_width(m->ssm, net->s->d_model);
+	struct tensor *x_BTI, *z_BTI, *y_BTI, *out_BTD;
+
+	graph_enter(net->g, "mixer");
+	project_in(net, m, x_BTD, width, &x_BTI, &z_BTI);
+	y_BTI = ssm(net, m->ssm, conv(net, m->ssm, x_BTI), z_BTI);
+	out_BTD = m->inner && m->inner->out ? moe_project(net, "out_moe", m->moe, y_BTI, net->s->d_model)
+		: project(net, "out_proj", y_BTI, net->s->d_model);
+	graph_leave(net->g);
+	return out_BTD;
+}
+
+struct tensor *mamba(struct net *net, const void *ssm_spec, struct tensor *x_BTD)
+{
+	struct mamba_inner plain = {.ssm = ssm_spec};
+
+	return mamba_with_inner_moe(net, &plain, x_BTD);
+}

@@ -1,0 +1,42 @@
+/*
+ * The Mamba layer (Gu and Dao 2023, arXiv:2312.00752, figure 3), for x_BTD, I = expand * D:
+ *
+ *	[x; z] = W_in x          u = SiLU(conv(x))        [dt; B; C] = W_x u       dt = W_dt dt
+ *	y = scan(u, softplus(dt + bias), A, B, C, D) * SiLU(z)                      out = W_out y
+ *
+ * Each of the three projections (the x half of W_in, its z half, W_out) can be replaced by a
+ * mixture of experts with a router of its own (MoE-Mamba, arXiv:2401.04081, section 4.5).
+ * Initial values are those of mamba_ssm: PyTorch's uniform for projections and convolution, A from
+ * 1 to N, D 1, dt between dt_min and dt_max.
+ */
+#ifndef NN_MAMBA_H
+#define NN_MAMBA_H
+
+#include "nn/moe.h"
+#include "nn/net.h"
+
+struct ssm_spec {
+	long d_state, d_conv;
+	double expand;
+	long dt_rank;		/* 0: d_model / 16, rounded up */
+	double dt_min, dt_max;
+};
+
+struct inner_spec {
+	bool conv, gate, out;	/* projections that are mixtures of experts */
+	long every;		/* 1: in all layers, 2: in odd layers (1, 3, ...) */
+};
+
+struct mamba_inner {
+	const struct ssm_spec *ssm;
+	const struct inner_spec *inner;
+	const struct moe_spec *moe;
+};
+
+long ssm_inner_width(const struct ssm_spec *s, long d_model);	/* I */
+long ssm_dt_rank(const struct ssm_spec *s, long d_model);	/* R */
+
+struct tensor *mamba(struct net *net, const void *ssm_spec, struct tensor *x_BTD);
+struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, struct tensor *x_BTD);
+
+#endif

@@ -1,0 +1,93 @@
+#include "nn/moe.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "op/combine.h"
+#include "op/dispatch.h"
+#include "op/experts.h"
+#include "op/route.h"
+
+/* int(factor * tokens / E), as the paper has it; at least one. */
+long moe_capacity(const struct moe_spec *s, long group_tokens)
+{
+	long capacity = (long)(s->capacity_factor * (double)group_tokens / (double)s->n_experts);
+
+	return capacity < 1 ? 1 : capacity;
+}
+
+static void keep_losses(struct net *net, const struct moe_spec *s, struct tensor *const *route)
+{
+	struct router_loss *r = &net->routers[net->n_routers++];
+
+	CHECK(net->n_routers <= NET_ROUTERS_MAX);
+	*r = (struct router_loss){.balance = route[ROUTE_BALANCE], .z = route[ROUTE_Z],
+		.balance_weight = s->balance, .z_weight = s->z_loss,
+		.mean = !strcmp(s->aux_reduce, "mean"), .scope = graph_scope(net->g)};
+}
+
+/* All outputs of op_route; under the scope of the mixture. */
+static struct tensor *const *route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD)
+{
+	long group = s->group_tokens ? s->group_tokens : net->env.group_tokens;
+	struct route_attr attr = {.group_tokens = group,
+		.capacity = net->env.dropless ? 0 : moe_capacity(s, group)};
+	struct param_rule rule = rule_normal(net, (double)tensor_width(x_BTD), "router");
+	struct tensor *in[ROUTE_N_IN] = {[ROUTE_X_BTD] = x_BTD}, *const *out;
+
+	in[ROUTE_W_ED] = graph_param(net->g, "router.weight",
+		tensor_of(REAL, 2, s->n_experts, tensor_width(x_BTD)), &rule);
+	if (net->env.masked)
+		in[ROUTE_MASK_BT] = net->targets_BT;
+	out = graph_apply(net->g, &op_route, &attr, sizeof attr, in);
+	graph_metric(net->g, out[ROUTE_LOAD_E], "load");
+	graph_metric(net->g, out[ROUTE_DROPPED], "dropped");
+	graph_metric(net->g, out[ROUTE_ENTROPY], "entropy");
+	return out;
+}
+
+static struct tensor *gather(struct net *net, struct tensor *x_BTD, struct tensor *const *route)
+{
+	struct tensor *in[DISPATCH_N_IN] = {[DISPATCH_X_BTD] = x_BTD,
+		[DISPATCH_SLOT_BT] = route[ROUTE_SLOT_BT], [DISPATCH_FIRST_E1] = route[ROUTE_FIRST_E1]};
+
+	return graph_apply(net->g, &op_dispatch, NULL, 0, in)[DISPATCH_XE_SD];
+}
+
+static struct tensor *experts(struct net *net, const struct moe_spec *s, struct tensor *xe_SD,
+	struct tensor *const *route, long width_out)
+{
+	struct experts_attr attr = {.fn = act_fn_find(s->activation)};
+	long n = s->n_experts, f = s->d_expert ? s->d_expert : 3 * net->s->d_model, width_in = tensor_width(xe_SD);
+	bool all = !strcmp(s->init_fan, "all_experts");
+	struct param_rule w1 = rule_normal(net, (double)width_in, "experts");
+	struct param_rule w2 = rule_normal(net, (double)(all ? n * f : f), "experts");
+	struct tensor *in[EXPERTS_N_IN] = {[EXPERTS_XE_SD] = xe_SD,
+		[EXPERTS_FIRST_E1] = route[ROUTE_FIRST_E1]};
+
+	w1.active = w2.active = 1;
+	w1.of = w2.of = n;
+	in[EXPERTS_W1_EFD] = graph_param(net->g, "w1", tensor_of(REAL, 3, n, f, width_in), &w1);
+	in[EXPERTS_W2_EOF] = graph_param(net->g, "w2", tensor_of(REAL, 3, n, width_out, f), &w2);
+	return graph_apply(net->g, &op_experts, &attr, sizeof attr, in)[EXPERTS_YE_SO];
+}
+
+struct tensor *moe_project(struct net *net, const char *name, const struct moe_spec *s,
+	struct tensor *x_BTD, long out)
+{
+	struct tensor *in[COMBINE_N_IN], *const *r;
+
+	graph_enter(net->g, "%s", name);
+	r = route(net, s, x_BTD);
+	keep_losses(net, s, r);
+	in[COMBINE_YE_SO] = experts(net, s, gather(net, x_BTD, r), r, out);
+	in[COMBINE_SLOT_BT] = r[ROUTE_SLOT_BT];
+	in[COMBINE_GATE_BT] = r[ROUTE_GATE_BT];
+	graph_leave(net->g);
+	return graph_apply(net->g, &op_combine, NULL, 0, in)[COMBINE_Y_BTO];
+}
+
+struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD)
+{
+	return moe_project(net, "moe", moe_spec, x_BTD, net->s->d_model);
+}

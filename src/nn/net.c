@@ -1,0 +1,174 @@
+#include "nn/net.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "op/act.h"
+#include "op/add_norm.h"
+#include "op/cross_entropy.h"
+#include "op/embedding.h"
+#include "op/linear.h"
+
+long vocab_padded(long n_vocab)
+{
+	long unit = n_vocab < 4096 ? 16 : 128;
+
+	return (n_vocab + unit - 1) / unit * unit;
+}
+
+/* ---- how parameters begin ------------------------------------------------------------------- */
+
+bool net_decays(const struct net *net, bool matrix)
+{
+	return matrix || !strcmp(net->s->decay, "all");
+}
+
+struct param_rule rule_normal(const struct net *net, double fan_in, const char *group)
+{
+	return (struct param_rule){.fill = FILL_NORMAL, .a = sqrt(net->s->init_scale / fan_in),
+		.b = net->s->init_cut, .decay = true, .group = group};
+}
+
+struct param_rule rule_uniform(const struct net *net, double bound, bool matrix, const char *group)
+{
+	return (struct param_rule){.fill = FILL_UNIFORM, .a = -bound, .b = bound,
+		.decay = net_decays(net, matrix), .group = group};
+}
+
+struct param_rule rule_constant(const struct net *net, double value, const char *group)
+{
+	return (struct param_rule){.fill = FILL_CONSTANT, .a = value, .decay = net_decays(net, false),
+		.group = group};
+}
+
+/* ---- operators ------------------------------------------------------------------------------ */
+
+struct tensor *linear(struct net *net, const char *name, struct tensor *x, long out,
+	const struct param_rule *weight, const struct param_rule *bias)
+{
+	struct tensor *in[LINEAR_N_IN] = {[LINEAR_X_BTI] = x}, *const *y;
+
+	graph_enter(net->g, "%s", name);
+	in[LINEAR_W_OI] = graph_param(net->g, "weight", tensor_of(REAL, 2, out, tensor_width(x)), weight);
+	if (bias)
+		in[LINEAR_B_O] = graph_param(net->g, "bias", tensor_of(REAL, 1, out), bias);
+	y = graph_apply(net->g, &op_linear, NULL, 0, in);
+	graph_leave(net->g);
+	return y[LINEAR_Y_BTO];
+}
+
+struct tensor *activation(struct net *net, const char *name, struct tensor *x)
+{
+	struct act_attr attr = {act_fn_find(name)};
+	struct tensor *in[ACT_N_IN] = {[ACT_X] = x};
+
+	return graph_apply(net->g, &op_act, &attr, sizeof attr, in)[ACT_Y];
+}
+
+/* Adds the pending branches and norms the sum; without a name there is no norm. */
+static struct tensor *add_pending(struct net *net, const char *norm)
+{
+	struct add_norm_attr attr = {.rms = !strcmp(net->s->norm, "rmsnorm"), .eps = net->s->norm_eps};
+	struct param_rule one = rule_constant(net, 1, "norm"), zero = rule_constant(net, 0, "norm");
+	struct tensor shape = tensor_of(REAL, 1, net->s->d_model);
+	struct tensor *in[ADD_NORM_N_IN] = {[ADD_NORM_X_BTD] = net->stream_BTD,
+		[ADD_NORM_BRANCH1_BTD] = net->pending[0], [ADD_NORM_BRANCH2_BTD] = net->pending[1]};
+	struct tensor *const *out;
+
+	if (norm) {
+		graph_enter(net->g, "%s", norm);
+		in[ADD_NORM_WEIGHT_D] = graph_param(net->g, "weight", shape, &one);
+		if (!attr.rms)
+			in[ADD_NORM_BIAS_D] = graph_param(net->g, "bias", shape, &zero);
+		graph_leave(net->g);
+	}
+	out = graph_apply(net->g, &op_add_norm, &attr, sizeof attr, in);
+	net->stream_BTD = out[ADD_NORM_R_BTD];
+	net->pending[0] = net->pending[1] = NULL;
+	return out[norm ? ADD_NORM_N_BTD : ADD_NORM_R_BTD];
+}
+
+/* ---- the stream ----------------------------------------------------------------------------- */
+
+void residual2(struct net *net, layer_fn *a, const void *spec_a, layer_fn *b, const void *spec_b)
+{
+	struct tensor *n_BTD, *out[2] = {NULL};
+
+	graph_enter(net->g, "layers.%d", net->layer++);
+	graph_block(net->g);
+	n_BTD = add_pending(net, "norm");
+	out[0] = a(net, spec_a, n_BTD);
+	if (b)
+		out[1] = b(net, spec_b, n_BTD);
+	memcpy(net->pending, out, sizeof out);
+	graph_leave(net->g);
+}
+
+void residual(struct net *net, layer_fn *layer, const void *spec)
+{
+	residual2(net, layer, spec, NULL, NULL);
+}
+
+/* ---- both ends ------------------------------------------------------------------------------ */
+
+static struct param_rule vocab_rule(const struct net *net, double fan_in, const char *group)
+{
+	struct param_rule rule = rule_normal(net, fan_in, group);
+
+	rule.used_rows = net->env.n_vocab;
+	return rule;
+}
+
+void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struct net_env env)
+{
+	struct tensor shape = tensor_of(INDEX, 2, env.batch, env.context);
+	struct tensor *in[EMBEDDING_N_IN];
+	struct param_rule rule;
+
+	*net = (struct net){.g = g, .s = s, .env = env};
+	net->tokens_BT = graph_input(g, "tokens", shape);
+	net->targets_BT = graph_input(g, "targets", shape);
+	rule = vocab_rule(net, 1, "embedding");	/* fan_in of a look-up: one row */
+	rule.active = 1;
+	rule.of = env.n_vocab;
+	in[EMBEDDING_TOKEN_BT] = net->tokens_BT;
+	graph_enter(g, "embedding");
+	in[EMBEDDING_TABLE_VD] = graph_param(g, "weight",
+		tensor_of(REAL, 2, vocab_padded(env.n_vocab), s->d_model), &rule);
+	net->stream_BTD = graph_apply(g, &op_embedding, NULL, 0, in)[EMBEDDING_X_BTD];
+	graph_leave(g);
+}
+
+/* The weight of a router's loss is divided by the number of routers where their mean is asked for. */
+static void add_router_losses(struct net *net)
+{
+	for (int i = 0; i < net->n_routers; i++) {
+		const struct router_loss *r = &net->routers[i];
+		double share = r->mean ? 1.0 / net->n_routers : 1.0;
+		graph_enter(net->g, "%s", r->scope);
+		graph_loss(net->g, r->balance, r->balance_weight * share, "balance");
+		graph_loss(net->g, r->z, r->z_weight * share, "z");
+		graph_leave(net->g);
+	}
+}
+
+void net_end(struct net *net)
+{
+	struct cross_entropy_attr attr = {.n_vocab = net->env.n_vocab};
+	struct param_rule rule = vocab_rule(net, (double)net->s->d_model, "head");
+	struct tensor *in[CROSS_ENTROPY_N_IN], *const *out;
+
+	graph_block_end(net->g);
+	in[CROSS_ENTROPY_X_BTD] = add_pending(net, net->s->final_norm ? "final_norm" : NULL);
+	graph_enter(net->g, "lm_head");
+	in[CROSS_ENTROPY_W_VD] = graph_param(net->g, "weight",
+		tensor_of(REAL, 2, vocab_padded(net->env.n_vocab), net->s->d_model), &rule);
+	in[CROSS_ENTROPY_TARGET_BT] = net->targets_BT;
+	out = graph_apply(net->g, &op_cross_entropy, &attr, sizeof attr, in);
+	graph_leave(net->g);
+	graph_loss(net->g, out[CROSS_ENTROPY_LOSS], 1, "ce");
+	graph_metric(net->g, out[CROSS_ENTROPY_NLL_BT], "nll");
+	graph_metric(net->g, out[CROSS_ENTROPY_CORRECT_BT], "correct");
+	add_router_losses(net);
+}

@@ -1,0 +1,86 @@
+/*
+ * A network under construction: what all layers of a model share. Layers are functions that record
+ * operators and give back a tensor; residual() puts one into the stream:
+ *
+ *	x <- x + layer(norm(x))                              (pre-norm)
+ *
+ * so a model is a few lines of residual() calls (src/arch/moe_mamba.c). The sum is not made on the
+ * spot: the layer's output stays pending and is added by the next norm, in one pass (op/add_norm.h).
+ *
+ * Letters of shapes: tensor/tensor.h.
+ */
+#ifndef NN_NET_H
+#define NN_NET_H
+
+#include "graph/graph.h"
+
+/* Keys model.*, init.*, train.decay that every architecture has. */
+struct skeleton {
+	long d_model, n_blocks;
+	const char *norm;		/* "layernorm" | "rmsnorm" */
+	double norm_eps;
+	bool final_norm;
+	double init_scale, init_cut;	/* std = sqrt(scale / fan_in), |w| <= cut */
+	const char *decay;		/* weight decay on "all" parameters or on "matrices" alone */
+};
+
+/* What the model is run on; not part of the spec of an architecture. */
+struct net_env {
+	long batch, context;		/* sequences and tokens of one replay (a micro-batch) */
+	long group_tokens;		/* a routing group where model.moe.group_tokens is 0 */
+	long n_vocab;			/* true size; matrices are padded by vocab_padded() */
+	bool masked;			/* targets < 0 mark tokens that are not there (evaluation) */
+	bool dropless;			/* experts take all tokens, whatever the capacity factor */
+};
+
+enum { NET_ROUTERS_MAX = 512 };
+
+struct net {
+	struct graph *g;
+	const struct skeleton *s;
+	struct net_env env;
+	struct tensor *tokens_BT, *targets_BT;
+	struct tensor *stream_BTD;		/* residual stream, without the pending branches */
+	struct tensor *pending[2];		/* outputs of layers not yet added; NULL */
+	int layer;				/* number of the residual layer, from 0 */
+	struct router_loss {
+		struct tensor *balance, *z;
+		double balance_weight, z_weight;
+		bool mean;			/* over all routers; else sum */
+		const char *scope;
+	} routers[NET_ROUTERS_MAX];
+	int n_routers;
+};
+
+/* A layer: records what it does to x_BTD and gives its output, same shape. */
+typedef struct tensor *layer_fn(struct net *net, const void *spec, struct tensor *x_BTD);
+
+/* Embedding, body, head with loss. Inputs of the graph: "tokens" and "targets", int [B, T]. Metrics:
+   "ce" (the loss), and per token "nll" and "correct". */
+void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struct net_env env);
+void net_end(struct net *net);
+
+/* x <- x + layer(norm(x)); one recompute block. */
+void residual(struct net *net, layer_fn *layer, const void *spec);
+/* x <- x + a(norm(x)) + b(norm(x)): one norm, two branches. */
+void residual2(struct net *net, layer_fn *a, const void *spec_a, layer_fn *b, const void *spec_b);
+
+long vocab_padded(long n_vocab);	/* multiple of 128 (of 16 below 4096): tiles of matrix products */
+
+/* ---- how parameters begin ------------------------------------------------------------------- */
+
+/* Truncated normal of the paper's recipe: std sqrt(scale / fan_in). */
+struct param_rule rule_normal(const struct net *net, double fan_in, const char *group);
+/* Uniform in +-bound: PyTorch's default for a linear layer has bound 1 / sqrt(fan_in). */
+struct param_rule rule_uniform(const struct net *net, double bound, bool matrix, const char *group);
+struct param_rule rule_constant(const struct net *net, double value, const char *group);
+bool net_decays(const struct net *net, bool matrix);
+
+/* ---- operators as layers write them: y = op(g, x, ...) -------------------------------------- */
+
+/* y_BTO = x W^T (+ b): W is the parameter "name.weight" [O, I], b "name.bias". bias may be NULL. */
+struct tensor *linear(struct net *net, const char *name, struct tensor *x, long out,
+	const struct param_rule *weight, const struct param_rule *bias);
+struct tensor *activation(struct net *net, const char *name, struct tensor *x);
+
+#endif
