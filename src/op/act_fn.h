@@ -7,7 +7,6 @@
 #define OP_ACT_FN_H
 
 #include <math.h>
-#include <stdbool.h>
 
 #include "op/vec.h"
 
@@ -82,28 +81,28 @@ static inline void act_row_f32(enum act_fn fn, float *y, const float *x, long n)
 	}
 }
 
-/* dx = f'(x) dy, or added to dx; dx may be dy. For relu x may be f(x) as well: same sign. */
+/* dx = f'(x) dy; dx may be dy. For relu x may be f(x) as well: same sign. */
 static inline void act_gradient_row_f32(enum act_fn fn, float *dx, const float *x, const float *dy,
-	long n, bool add)
+	long n)
 {
 	switch (fn) {
 	case ACT_RELU:
 		#pragma omp simd
 		for (long i = 0; i < n; i++)
-			dx[i] = (x[i] > 0 ? dy[i] : 0) + (add ? dx[i] : 0);
+			dx[i] = x[i] > 0 ? dy[i] : 0;
 		break;
 	case ACT_SILU:
 		#pragma omp simd
 		for (long i = 0; i < n; i++) {
 			float s = vec_sigmoid(x[i]);
-			dx[i] = s * (1 + x[i] * (1 - s)) * dy[i] + (add ? dx[i] : 0);
+			dx[i] = s * (1 + x[i] * (1 - s)) * dy[i];
 		}
 		break;
 	case ACT_GELU:
 		#pragma omp simd
 		for (long i = 0; i < n; i++) {
 			float density = 0.3989422804f * vec_exp(-0.5f * x[i] * x[i]);
-			dx[i] = (act_normal_f32(x[i]) + x[i] * density) * dy[i] + (add ? dx[i] : 0);
+			dx[i] = (act_normal_f32(x[i]) + x[i] * density) * dy[i];
 		}
 		break;
 	}

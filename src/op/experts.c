@@ -195,7 +195,7 @@ static void backward_rows(const struct op_run *r, struct rows rows, float *dpre_
 
 	gemm(GEMM_N, GEMM_N, rows.n, F, O, 1, row_f32(dy, rows.at), dy->ld,
 		row_f32(w2, rows.expert * O), w2->ld, 0, dpre, F);
-	act_gradient_row_f32(attr->fn, dpre, h, dpre, rows.n * F, false);
+	act_gradient_row_f32(attr->fn, dpre, h, dpre, rows.n * F);
 	if (attr->fn != ACT_RELU)
 		act_row_f32(attr->fn, act_SF + rows.at * F, h, rows.n * F);
 	if (dx)
