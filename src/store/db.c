@@ -70,6 +70,21 @@ static int lock_take(struct db *db)
 	return ret;
 }
 
+bool db_is_written(const struct db *db)
+{
+	char *path = xasprintf("%s.lock", db->path);
+	int fd = db->lock < 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	bool held = db->lock >= 0;
+
+	if (fd >= 0) {
+		held = !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
+		close(fd);
+	}
+	free(path);
+	return held;
+}
+
 int db_version(const char *const *migrations)
 {
 	int n = 1;

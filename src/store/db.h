@@ -44,6 +44,7 @@ struct db {
  */
 int db_open(struct db *db, const char *path, enum db_mode mode);
 void db_close(struct db *db);		/* also after a failed db_open, or twice */
+bool db_is_written(const struct db *db);	/* a writer is at it now */
 int db_exec(struct db *db, const char *sql);	/* statements without values; 0, or -1 after a message */
 
 /* One transaction, taking the write lock at once: an upgrade later could not wait. */

@@ -22,6 +22,7 @@ struct field {
 #define GROUP_FIELD(type, name) {#name, type, offsetof(struct group_record, name)},
 #define EVENT_FIELD(type, name) {#name, type, offsetof(struct event_record, name)},
 #define ATTEMPT_FIELD(type, name) {#name, type, offsetof(struct attempt_record, name)},
+#define EXIT_FIELD(type, name) {#name, type, offsetof(struct exit_record, name)},
 
 static const struct field step_fields[] = {RECORD_STEP(STEP_FIELD)};
 static const struct field eval_fields[] = {RECORD_EVAL(EVAL_FIELD)};
@@ -30,6 +31,7 @@ static const struct field group_fields[] = {RECORD_GROUP(GROUP_FIELD)};
 static const struct field event_fields[] = {RECORD_EVENT(EVENT_FIELD)};
 static const struct field attempt_fields[] = {RECORD_ATTEMPT(ATTEMPT_FIELD)};
 static const struct field process_fields[] = {RECORD_OF_PROCESS(ATTEMPT_FIELD)};
+static const struct field exit_fields[] = {RECORD_EXIT(EXIT_FIELD)};
 static const struct field run_fields[] = {RECORD_OF_RUN(ATTEMPT_FIELD)};
 
 struct fields {
@@ -57,7 +59,7 @@ static const struct kind {
 	const char *name;
 	struct fields fields;	/* of the line */
 	struct fields columns;	/* that `insert` binds */
-	const char *insert;
+	const char *insert;	/* SQL; the newer of two records of one thing stays */
 } kinds[N_RECORD_TYPES] = {
 	[RECORD_IS_STEP] = {"step", FIELDS(step_fields), FIELDS(step_fields),
 		"INSERT OR REPLACE INTO step(run_id" RECORD_STEP(COLUMN) ") "
@@ -78,6 +80,10 @@ static const struct kind {
 		"INSERT INTO attempt(run_id, n" RECORD_OF_PROCESS(COLUMN) ") VALUES (:run_id, "
 		"1 + (SELECT count(*) FROM attempt WHERE run_id = :run_id)" RECORD_OF_PROCESS(VALUE)
 		") ON CONFLICT (run_id, pid, boot_id, start_time) DO NOTHING"},
+	[RECORD_IS_EXIT] = {"exit", FIELDS(exit_fields), FIELDS(exit_fields),
+		"UPDATE attempt SET ended = :ended, exit_code = :exit_code, exit_signal = :exit_signal "
+		"WHERE run_id = :run_id AND n = "
+		"(SELECT max(n) FROM attempt WHERE run_id = :run_id AND pid = :pid)"},
 };
 static const char sql_of_run[] =
 	"UPDATE run SET " RECORD_OF_RUN(SET) "run_id = run_id WHERE run_id = :run_id";
@@ -258,6 +264,7 @@ static bool record_complete(const struct record *r)
 	case RECORD_IS_EVENT: return r->event.kind && r->event.step != RECORD_NONE &&
 			r->event.wall && r->event.text;
 	case RECORD_IS_ATTEMPT: return r->attempt.run && r->attempt.started;
+	case RECORD_IS_EXIT: return r->exit.pid != RECORD_NONE && r->exit.ended;
 	default: return false;
 	}
 }

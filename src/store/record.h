@@ -61,6 +61,10 @@
 	X(TEXT, run) X(TEXT, label) X(INT, seed) X(TEXT, sweep)                                    \
 	RECORD_OF_RUN(X) RECORD_OF_PROCESS(X)
 
+/* Written by the supervisor when a worker has ended: of its process, the newest with that pid. */
+#define RECORD_EXIT(X)                                                                             \
+	X(INT, pid) X(TEXT, ended) X(INT, exit_code) X(INT, exit_signal)
+
 struct record_reals {
 	const float *at;
 	int n;
@@ -79,10 +83,11 @@ struct expert_record { RECORD_EXPERT(RECORD_MEMBER) };
 struct group_record { RECORD_GROUP(RECORD_MEMBER) };
 struct event_record { RECORD_EVENT(RECORD_MEMBER) };
 struct attempt_record { RECORD_ATTEMPT(RECORD_MEMBER) };
+struct exit_record { RECORD_EXIT(RECORD_MEMBER) };
 
 enum record_type {
 	RECORD_IS_STEP, RECORD_IS_EVAL, RECORD_IS_EXPERT, RECORD_IS_GROUP, RECORD_IS_EVENT,
-	RECORD_IS_ATTEMPT, N_RECORD_TYPES
+	RECORD_IS_ATTEMPT, RECORD_IS_EXIT, N_RECORD_TYPES
 };
 
 struct record {
@@ -94,6 +99,7 @@ struct record {
 		struct group_record group;
 		struct event_record event;
 		struct attempt_record attempt;
+		struct exit_record exit;
 	};
 };
 

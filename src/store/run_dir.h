@@ -1,7 +1,7 @@
 /*
  * A run directory: the files that are the truth about a run, readable without moelab.
  *
- *   ROOT/runs/LABEL-sSEED-HASH8/   run.json        who it is (struct run_info), written at its claim
+ *   ROOT/runs/LABEL-sSEED-HASH8/   run.json        who it is (struct run_info), written when it starts
  *                                  config.yaml     complete, resolved
  *                                  metrics.jsonl   what it told (store/record.h)
  *                                  attempt.json    its newest process, as a record of kind "attempt"
@@ -16,49 +16,55 @@
 #include <stdbool.h>
 
 #include "base/arena.h"
+#include "base/str.h"
 
-/* run.json, written by whoever starts the worker. */
+/* run.json: one object with these keys ("run" is the identity). */
 struct run_info {
 	const char *identity, *label, *sweep;
 	long seed;
-	long steps;	/* when complete; 0: not known */
-	int jobs;	/* workers that run side by side; their seconds are no measurement above 1 */
+	long steps;		/* when complete; 0: not known */
+	int jobs;		/* workers side by side: above 1 its seconds are no measurement */
+	const char *config;	/* JSON object of dotted keys: config.yaml once more, flat */
 };
 
-int run_info_write(const struct run_info *info, const char *dir);
-int run_info_read(struct run_info *info, const char *dir, struct arena *a);	/* -1 after a message */
+int run_info_write(const struct run_info *info, const char *dir);	/* 0, or -1 after a message */
+int run_info_read(struct run_info *info, const char *dir, struct arena *a);	/* the same */
 
 /* "LABEL-sSEED-HASH8", in a. */
 const char *run_dir_name(const char *label, long seed, const char *identity, struct arena *a);
 
-/* A process, so that a number used again is not taken for it. */
+/* A process, so that its number used again is not taken for it. */
 struct process {
-	const char *host;	/* NULL: this one */
-	long long pid, start_time;	/* clock ticks since boot */
-	const char *boot_id;
+	const char *host, *boot_id;	/* NULL: not known */
+	long long pid, start_time;	/* start_time: clock ticks since boot */
 };
 
 void process_self(struct process *p, struct arena *a);
-bool process_alive(const struct process *p);	/* on this host; false for other hosts */
+bool process_alive(const struct process *p);	/* on this host; false for others */
 
 enum run_state {
-	RUN_NEW, RUN_RUNNING, RUN_DONE, RUN_FAILED, RUN_DIVERGED, RUN_STOPPED, RUN_LOST, N_RUN_STATES
+	RUN_QUEUED, RUN_RUNNING, RUN_DONE, RUN_FAILED, RUN_DIVERGED, RUN_STOPPED, RUN_LOST,
+	N_RUN_STATES
 };
-extern const char *const run_state_name[N_RUN_STATES];	/* as in the column run.state; NEW is "queued" */
+extern const char *const run_state_name[N_RUN_STATES];	/* as in the column run.state */
 
 struct run_status {
 	enum run_state state;
 	long checkpoint;	/* step of the newest checkpoint; 0: none */
-	const char *reason;	/* marker's line, or what is known; in the arena */
+	const char *reason;	/* marker's line, or what is known; "" if nothing. In the arena */
 };
 
 /*
- * What the files say. A run without a marker is running while its process lives (on another host:
- * while metrics.jsonl grew within ten minutes), stopped if its last event says so, else lost.
+ * What the files say. A run without a marker is queued before its first attempt, running while its
+ * process lives (on another host: while metrics.jsonl grew within ten minutes), stopped if it said so,
+ * else lost.
  */
 void run_dir_status(const char *dir, struct arena *a, struct run_status *status);
 
-/* Replaces any marker; state is DONE, FAILED or DIVERGED. NEW: only removes. */
+/* Replaces any marker; state: RUN_DONE, RUN_FAILED, RUN_DIVERGED, or RUN_QUEUED for none. */
 int run_dir_mark(const char *dir, enum run_state state, const char *reason);
+
+/* Opens metrics.jsonl for appending whole lines: a torn last one is ended first. -1 after a message. */
+int run_dir_open_metrics(const char *dir);
 
 #endif

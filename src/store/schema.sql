@@ -27,6 +27,7 @@ CREATE TABLE target (
 
 CREATE TABLE published (
 	sweep_id	INTEGER NOT NULL REFERENCES sweep ON DELETE CASCADE,
+	n		INTEGER NOT NULL,	-- from 1, in the order of the file
 	label		TEXT NOT NULL,		-- row of the published table
 	quantity	TEXT NOT NULL,		-- "loss", "perplexity", "speedup", "params", "active"
 	value		REAL,			-- NULL where the text is no number

@@ -1,0 +1,174 @@
+#include "store/ingest.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "store/catalog.h"
+#include "store/record.h"
+#include "store/run_dir.h"
+
+/* Lines of one file, if it is there. A torn line, also in the middle, is counted and skipped. */
+static void ingest_lines(struct recorder *recorder, long long run_id, const char *path,
+	struct ingest_count *count)
+{
+	FILE *f = fopen(path, "re");
+	struct arena a = {0};
+	struct record r;
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t n;
+
+	while (f && (n = getline(&line, &size, f)) > 0) {
+		if (record_parse(&r, line, (size_t)n, &a)) {
+			recorder_add(recorder, run_id, &r);
+			count->records++;
+		} else if (n > 1) {
+			count->skipped_lines++;
+		}
+		arena_release(&a);
+	}
+	if (f)
+		fclose(f);
+	free(line);
+}
+
+int ingest_records(struct db *db, long long run_id, const char *dir, struct ingest_count *count)
+{
+	char *metrics = path_join(dir, "metrics.jsonl"), *attempt = path_join(dir, "attempt.json");
+	struct recorder recorder;
+	int ret = db_begin(db);
+
+	if (!ret) {
+		recorder_open(&recorder, db);
+		ingest_lines(&recorder, run_id, metrics, count);
+		ingest_lines(&recorder, run_id, attempt, count);	/* where metrics.jsonl was lost */
+		ret = recorder_close(&recorder);
+		if (ret)
+			db_rollback(db);
+		else
+			ret = db_commit(db);
+	}
+	free(metrics);
+	free(attempt);
+	return ret;
+}
+
+static int ingest_facts(struct db *db, const char *root, const char *name, const char *dir,
+	const struct run_info *info, struct arena *a)
+{
+	const char *yaml = arena_printf(a, "%s/config.yaml", dir);
+	char *config = path_exists(yaml) ? path_read(yaml, NULL) : NULL;
+	struct run_status status;
+	long long run_id;
+	int ret = -1;
+
+	run_dir_status(dir, a, &status);
+	if (!db_begin(db)) {
+		ret = catalog_add_run(db, root, name, info) ||
+			(run_id = catalog_run_id(db, info->identity)) < 0 ||
+			catalog_set_config(db, run_id, config, info->config) ||
+			catalog_set_state(db, run_id, status.state, status.reason) ? -1 : 0;
+		if (ret)
+			db_rollback(db);
+		else
+			ret = db_commit(db);
+	}
+	free(config);
+	return ret;
+}
+
+static int ingest_run(struct db *db, const char *root, const char *name,
+	struct ingest_count *count)
+{
+	struct arena a = {0};
+	const char *dir = arena_printf(&a, "%s/runs/%s", root, name);
+	struct run_info info;
+	int ret = 0;
+
+	if (run_info_read(&info, dir, &a)) {
+		count->skipped_runs++;
+	} else {
+		ret = ingest_facts(db, root, name, dir, &info, &a) ||
+			ingest_records(db, catalog_run_id(db, info.identity), dir, count) ? -1 : 0;
+		count->runs++;
+	}
+	arena_release(&a);
+	return ret;
+}
+
+static int ingest_sweep(struct db *db, const char *root, const char *path,
+	struct ingest_count *count)
+{
+	json_error_t problem;
+	json_t *sweep = json_load_file(path, 0, &problem);
+	int ret;
+
+	if (!sweep) {
+		warning("%s:%d: %s: skipped", path, problem.line, problem.text);
+		return 0;
+	}
+	ret = catalog_add_sweep(db, root, sweep);
+	json_decref(sweep);
+	count->sweeps++;
+	return ret;
+}
+
+static int visible(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
+static bool is_folder(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+/* Sweeps have names with slashes, so folders in folders. A missing folder holds none. */
+static int ingest_sweeps(struct db *db, const char *root, const char *folder,
+	struct ingest_count *count)
+{
+	struct dirent **entries;
+	int n = scandir(folder, &entries, visible, alphasort), ret = 0;
+
+	for (int i = 0; i < n; i++) {
+		char *path = path_join(folder, entries[i]->d_name);
+		if (!ret && is_folder(path))
+			ret = ingest_sweeps(db, root, path, count);
+		else if (!ret && str_ends(path, ".json"))
+			ret = ingest_sweep(db, root, path, count);
+		free(path);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+	return ret;
+}
+
+int ingest_all(struct db *db, const char *root, struct ingest_count *count)
+{
+	char *sweeps = path_join(root, "sweeps"), *runs = path_join(root, "runs");
+	struct dirent **entries;
+	int ret = ingest_sweeps(db, root, sweeps, count);
+	int n = scandir(runs, &entries, visible, alphasort);
+
+	if (n < 0 && !ret)
+		ret = error_errno("cannot read run directories in %s", runs);
+	for (int i = 0; i < n; i++) {
+		if (!ret)
+			ret = ingest_run(db, root, entries[i]->d_name, count);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+	free(sweeps);
+	free(runs);
+	return ret;
+}

@@ -1,0 +1,290 @@
+#include "store/query.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "store/run_dir.h"
+
+static const char *column_text(const struct db_statement *s, int column, struct arena *a)
+{
+	const char *text = db_text(s, column);
+
+	return text ? arena_strdup(a, text) : NULL;
+}
+
+/* --- sweeps ----------------------------------------------------------------------------------- */
+
+static int no_sweep(struct db *db, const char *name)
+{
+	struct db_statement s;
+	struct str list;
+	int ret;
+
+	str_init(&list);
+	db_prepare(&s, db, "SELECT name FROM sweep ORDER BY name LIMIT 20");
+	while (db_step(&s))
+		str_printf(&list, " %s", db_text(&s, 0));
+	ret = db_finish(&s);
+	if (!ret && list.length)
+		ret = error("no sweep \"%s\" in %s; there are:%s", name, db->path, list.text);
+	else if (!ret)
+		ret = error("no sweep \"%s\" in %s: it has none, `moelab run` adds them", name, db->path);
+	str_release(&list);
+	return ret;
+}
+
+int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_row *sweep)
+{
+	struct db_statement s;
+	bool found;
+
+	/* By file: sweeps/micro/table1.yaml ends as the sweep micro/table1 with .yaml does. */
+	db_prepare(&s, db, "SELECT sweep_id, name, file, question, baseline FROM sweep "
+		"WHERE name = :name OR file = :name OR ('/' || :name) GLOB ('*/' || name || '.y*ml') "
+		"ORDER BY name = :name DESC, length(name) DESC LIMIT 1");
+	db_bind_text(&s, ":name", name);
+	found = db_step(&s);
+	if (found)
+		*sweep = (struct sweep_row){
+			.sweep_id = db_int(&s, 0),
+			.name = column_text(&s, 1, a),
+			.file = column_text(&s, 2, a),
+			.question = column_text(&s, 3, a),
+			.baseline = column_text(&s, 4, a),
+		};
+	if (db_finish(&s))
+		return -1;
+	return found ? 0 : no_sweep(db, name);
+}
+
+/* --- runs ------------------------------------------------------------------------------------- */
+
+#define RUN_COLUMNS                                                                                \
+	"run_id, sweep, label, variant, seed, identity, dir, state, reason, arch, step, steps, "   \
+	"loss, train_loss "
+
+/* A database that nobody writes has no running runs: their supervisor is dead. */
+static const char *true_state(const char *state, bool written)
+{
+	return !strcmp(state, "running") && !written ? run_state_name[RUN_LOST] : state;
+}
+
+static int collect_runs(struct db_statement *s, struct arena *a, struct run_row **runs, int *n)
+{
+	struct run_row *rows = NULL;
+	bool written = db_is_written(s->db);
+	int size = 0;
+
+	for (*n = 0; db_step(s); ++*n) {
+		GROW(rows, *n + 1, size);
+		rows[*n] = (struct run_row){
+			.run_id = db_int(s, 0),
+			.sweep = column_text(s, 1, a),
+			.label = column_text(s, 2, a),
+			.variant = column_text(s, 3, a),
+			.seed = (long)db_int(s, 4),
+			.identity = column_text(s, 5, a),
+			.dir = query_dir(s->db, db_text(s, 6), a),
+			.state = arena_strdup(a, true_state(db_text(s, 7), written)),
+			.reason = column_text(s, 8, a),
+			.arch = column_text(s, 9, a),
+			.step = db_int(s, 10),
+			.steps = db_int(s, 11),
+			.loss = db_real(s, 12),
+			.train_loss = db_real(s, 13),
+		};
+	}
+	*runs = ARENA_ARRAY(a, struct run_row, *n);
+	if (*n)
+		memcpy(*runs, rows, (size_t)*n * sizeof *rows);
+	free(rows);
+	return db_finish(s);
+}
+
+int query_runs(struct db *db, long long sweep_id, struct arena *a, struct run_row **runs, int *n)
+{
+	struct db_statement s;
+
+	db_prepare(&s, db, "SELECT " RUN_COLUMNS "FROM runs "
+		"WHERE sweep = (SELECT name FROM sweep WHERE sweep_id = :sweep_id) ORDER BY n");
+	db_bind_int(&s, ":sweep_id", sweep_id);
+	return collect_runs(&s, a, runs, n);
+}
+
+/* --- selectors -------------------------------------------------------------------------------- */
+
+static bool is_hash_prefix(const char *s)
+{
+	size_t n = strlen(s);
+
+	return n >= 4 && strspn(s, "0123456789abcdef") == n;
+}
+
+/* The column of `runs` that a selector's key means; NULL: a config key. */
+static const char *selector_column(const char *key, size_t n)
+{
+	static const char *const columns[][2] = {{"state", "state"}, {"status", "state"},
+		{"sweep", "sweep"}, {"label", "label"}, {"variant", "variant"}, {"arch", "arch"},
+		{"seed", "seed"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
+		if (strlen(columns[i][0]) == n && !strncmp(columns[i][0], key, n))
+			return columns[i][1];
+	return NULL;
+}
+
+/* One condition; :s is the selector's text, :k its key. 1e-3 also finds 0.001. */
+static void add_condition(struct str *sql, const char *selector, int i)
+{
+	const char *equals = strchr(selector, '=');
+	const char *column = equals ? selector_column(selector, (size_t)(equals - selector)) : NULL;
+
+	if (column)
+		str_printf(sql, " AND %s GLOB :s%d", column, i);
+	else if (equals)
+		str_printf(sql, " AND EXISTS (SELECT 1 FROM param p WHERE p.run_id = runs.run_id "
+			"AND p.key = :k%d AND (p.value GLOB :s%d OR (typeof(p.value) != 'text' "
+			"AND p.value = CAST(:s%d AS REAL))))", i, i, i);
+	else
+		str_printf(sql, " AND (label GLOB :s%d OR substr(dir, -length(:d%d)) = :d%d%s", i, i, i,
+			is_hash_prefix(selector) ? "" : ")");
+	if (!equals && is_hash_prefix(selector))
+		str_printf(sql, " OR identity GLOB :s%d || '*')", i);
+}
+
+static void bind_condition(struct db_statement *s, const char *selector, int i, struct arena *a)
+{
+	const char *equals = strchr(selector, '=');
+	char *dir = arena_strdup(a, selector);
+	size_t n = strlen(dir);
+
+	db_bind_text(s, arena_printf(a, ":s%d", i), equals ? equals + 1 : selector);
+	if (equals && !selector_column(selector, (size_t)(equals - selector)))
+		db_bind_text(s, arena_printf(a, ":k%d", i),
+			arena_printf(a, "%.*s", (int)(equals - selector), selector));
+	if (equals)
+		return;
+	while (n > 1 && dir[n - 1] == '/')
+		dir[--n] = '\0';
+	db_bind_text(s, arena_printf(a, ":d%d", i), arena_printf(a, "/%s", path_name(dir)));
+}
+
+int query_select(struct db *db, const struct selection *selection, struct arena *a,
+	struct run_row **runs, int *n)
+{
+	struct db_statement s;
+	struct str sql;
+
+	str_init(&sql);
+	str_add(&sql, "SELECT " RUN_COLUMNS "FROM runs WHERE 1");
+	for (int i = 0; i < selection->n; i++)
+		add_condition(&sql, selection->selectors[i], i);
+	if (selection->where)
+		str_printf(&sql, " AND (%s)", selection->where);
+	str_add(&sql, " GROUP BY run_id ORDER BY run_id");
+	db_prepare(&s, db, sql.text);
+	for (int i = 0; i < selection->n; i++)
+		bind_condition(&s, selection->selectors[i], i, a);
+	str_release(&sql);
+	return collect_runs(&s, a, runs, n);
+}
+
+static int several_runs(const char *selector, const struct run_row *runs, int n)
+{
+	struct str list;
+	int ret;
+
+	str_init(&list);
+	for (int i = 0; i < n && i < 8; i++)
+		str_printf(&list, " %s", path_name(runs[i].dir));
+	ret = error("\"%s\" means %d runs:%s%s", selector, n, list.text, n > 8 ? " ..." : "");
+	str_release(&list);
+	return ret;
+}
+
+int query_one(struct db *db, const char *selector, struct arena *a, struct run_row *run)
+{
+	struct selection selection = {.selectors = &selector, .n = 1};
+	struct run_row *runs;
+	int n;
+
+	if (query_select(db, &selection, a, &runs, &n))
+		return -1;
+	if (n > 1)
+		return several_runs(selector, runs, n);
+	if (n == 0)
+		return error("no run \"%s\" in %s: a label, the first digits of the identity or the "
+			"run directory's name is asked for; `moelab ls` lists them", selector, db->path);
+	*run = runs[0];
+	return 0;
+}
+
+char *query_dir(struct db *db, const char *dir, struct arena *a)
+{
+	char *folder = path_folder(db->path), *path = path_join(folder, dir);
+	char *copy = arena_strdup(a, path);
+
+	free(path);
+	free(folder);
+	return copy;
+}
+
+/* --- curves ----------------------------------------------------------------------------------- */
+
+#define CURVE_POINTS                                                                               \
+	"SELECT step, tokens, seconds, flops, ce FROM step "                                       \
+	"WHERE run_id = :run AND :kind = 'train' "                                                 \
+	"UNION ALL SELECT step, tokens, seconds, flops, loss FROM eval "                           \
+	"WHERE run_id = :run AND kind = :kind "
+
+static void bind_curve(struct db_statement *s, struct db *db, const char *sql, long long run_id,
+	const char *kind)
+{
+	db_prepare(s, db, sql);
+	db_bind_int(s, ":run", run_id);
+	db_bind_text(s, ":kind", kind);
+}
+
+int query_curve(struct db *db, long long run_id, const char *kind, struct arena *a,
+	struct curve_rows *c)
+{
+	struct db_statement s;
+	long long n;
+
+	bind_curve(&s, db, "SELECT count(*) FROM (" CURVE_POINTS ")", run_id, kind);
+	n = db_step(&s) ? db_int(&s, 0) : 0;
+	if (db_finish(&s))
+		return -1;
+	*c = (struct curve_rows){
+		.step = ARENA_ARRAY(a, long long, n), .tokens = ARENA_ARRAY(a, double, n),
+		.seconds = ARENA_ARRAY(a, double, n), .flops = ARENA_ARRAY(a, double, n),
+		.loss = ARENA_ARRAY(a, double, n),
+	};
+	bind_curve(&s, db, CURVE_POINTS "ORDER BY step", run_id, kind);
+	for (; c->n < n && db_step(&s); c->n++) {	/* more may have come meanwhile */
+		c->step[c->n] = db_int(&s, 0);
+		c->tokens[c->n] = db_real(&s, 1);
+		c->seconds[c->n] = db_real(&s, 2);
+		c->flops[c->n] = db_real(&s, 3);
+		c->loss[c->n] = db_real(&s, 4);
+	}
+	return db_finish(&s);
+}
+
+const char *query_param(struct db *db, long long run_id, const char *key, struct arena *a)
+{
+	struct db_statement s;
+	const char *value = NULL;
+
+	db_prepare(&s, db, "SELECT value FROM param WHERE run_id = :run AND key = :key");
+	db_bind_int(&s, ":run", run_id);
+	db_bind_text(&s, ":key", key);
+	if (db_step(&s))
+		value = column_text(&s, 0, a);
+	return db_finish(&s) ? NULL : value;
+}

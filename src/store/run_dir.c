@@ -1,0 +1,291 @@
+#include "store/run_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "store/record.h"
+
+enum {
+	TAIL_BYTES = 1 << 16,		/* of metrics.jsonl: holds the last words of a run */
+	FOREIGN_SILENCE_S = 600,	/* a run on another host that is silent for longer is lost */
+};
+
+const char *const run_state_name[N_RUN_STATES] = {
+	"queued", "running", "done", "failed", "diverged", "stopped", "lost",
+};
+static const char *const marker_name[N_RUN_STATES] = {
+	[RUN_DONE] = "DONE", [RUN_FAILED] = "FAILED", [RUN_DIVERGED] = "DIVERGED",
+};
+
+/* --- run.json --------------------------------------------------------------------------------- */
+
+int run_info_write(const struct run_info *info, const char *dir)
+{
+	json_t *config = info->config ? json_loads(info->config, 0, NULL) : NULL;
+	json_t *object = json_pack("{s:s, s:s, s:s?, s:I, s:I, s:i, s:o?}", "run", info->identity,
+		"label", info->label, "sweep", info->sweep, "seed", (json_int_t)info->seed,
+		"steps", (json_int_t)info->steps, "jobs", info->jobs, "config", config);
+	char *text = object ? json_dumps(object, JSON_INDENT(1)) : NULL;
+	char *path = path_join(dir, "run.json");
+	int ret = text ? path_write(path, text, strlen(text)) :
+		error("cannot write %s: label or sweep is no UTF-8", path);
+
+	json_decref(object);
+	free(text);
+	free(path);
+	return ret;
+}
+
+/* A string of the object, in a; NULL if it is none. */
+static const char *take_text(const json_t *object, const char *key, struct arena *a)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? arena_strdup(a, text) : NULL;
+}
+
+static const char *take_json(const json_t *object, const char *key, struct arena *a)
+{
+	char *text = json_dumps(json_object_get(object, key), JSON_COMPACT);
+	const char *copy = text ? arena_strdup(a, text) : NULL;
+
+	free(text);
+	return copy;
+}
+
+int run_info_read(struct run_info *info, const char *dir, struct arena *a)
+{
+	char *path = path_join(dir, "run.json");
+	json_error_t problem;
+	json_t *object = json_load_file(path, 0, &problem);
+	int ret = 0;
+
+	*info = (struct run_info){
+		.identity = take_text(object, "run", a),
+		.label = take_text(object, "label", a),
+		.sweep = take_text(object, "sweep", a),
+		.seed = (long)json_integer_value(json_object_get(object, "seed")),
+		.steps = (long)json_integer_value(json_object_get(object, "steps")),
+		.jobs = (int)json_integer_value(json_object_get(object, "jobs")),
+		.config = take_json(object, "config", a),
+	};
+	if (!object)
+		ret = error("cannot read %s: %s: is %s a run directory?", path, problem.text, dir);
+	else if (!info->identity || !info->label)
+		ret = error("%s names no run: \"run\" and \"label\" are missing", path);
+	json_decref(object);
+	free(path);
+	return ret;
+}
+
+const char *run_dir_name(const char *label, long seed, const char *identity, struct arena *a)
+{
+	return arena_printf(a, "%s-s%ld-%.8s", label, seed, identity);
+}
+
+/* --- processes -------------------------------------------------------------------------------- */
+
+/* First line of a small file without its line feed; "" if it cannot be read. */
+static char *first_line(const char *path, struct arena *a)
+{
+	char text[4096] = "";
+	FILE *f = fopen(path, "re");
+
+	if (f && !fgets(text, sizeof text, f))
+		text[0] = '\0';
+	if (f)
+		fclose(f);
+	text[strcspn(text, "\n")] = '\0';
+	return arena_strdup(a, text);
+}
+
+/* Field 22 of /proc/PID/stat; the second field is a name in parentheses that may hold anything. */
+static long long process_start(long long pid, struct arena *a)
+{
+	const char *stat = first_line(arena_printf(a, "/proc/%lld/stat", pid), a);
+	const char *rest = strrchr(stat, ')');
+	long long start = -1;
+	char state = 'X';
+
+	if (!rest || sscanf(rest, ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+			"%*s %*s %*s %*s %lld", &state, &start) != 2 || state == 'Z')
+		return -1;
+	return start;
+}
+
+void process_self(struct process *p, struct arena *a)
+{
+	char host[256] = "";
+
+	gethostname(host, sizeof host - 1);
+	*p = (struct process){
+		.host = arena_strdup(a, host),
+		.boot_id = first_line("/proc/sys/kernel/random/boot_id", a),
+		.pid = getpid(),
+		.start_time = process_start(getpid(), a),
+	};
+}
+
+/* Not known counts as equal. */
+static bool same(const char *a, const char *b)
+{
+	return !a || !b || !strcmp(a, b);
+}
+
+bool process_alive(const struct process *p)
+{
+	struct arena a = {0};
+	struct process self;
+	bool alive;
+
+	process_self(&self, &a);
+	alive = same(p->host, self.host) && same(p->boot_id, self.boot_id) &&
+		p->start_time >= 0 && process_start(p->pid, &a) == p->start_time;
+	arena_release(&a);
+	return alive;
+}
+
+/* --- state ------------------------------------------------------------------------------------ */
+
+static long newest_checkpoint(const char *dir)
+{
+	char *folder = path_join(dir, "ckpt");
+	DIR *d = opendir(folder);
+	struct dirent *entry;
+	long newest = 0, step;
+	int end;
+
+	while (d && (entry = readdir(d))) {
+		end = 0;
+		if (sscanf(entry->d_name, "step_%ld.safetensors%n", &step, &end) == 1 &&
+				end == (int)strlen(entry->d_name) && step > newest)
+			newest = step;
+	}
+	if (d)
+		closedir(d);
+	free(folder);
+	return newest;
+}
+
+/* The last bytes of metrics.jsonl, in a; "" if there is none. */
+static char *metrics_tail(const char *path, struct arena *a)
+{
+	char *tail = arena_get(a, TAIL_BYTES + 1);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+
+	if (fd < 0 || pread(fd, tail, TAIL_BYTES, size > TAIL_BYTES ? size - TAIL_BYTES : 0) < 0)
+		tail[0] = '\0';
+	if (fd >= 0)
+		close(fd);
+	return tail;
+}
+
+/* Was "stop" the last word of its newest process? */
+static bool said_stop(const char *path, struct arena *a)
+{
+	char *line = metrics_tail(path, a), *end;
+	struct record r;
+	bool stopped = false;
+
+	for (; (end = strchr(line, '\n')); line = end + 1) {
+		if (!record_parse(&r, line, (size_t)(end - line), a))
+			continue;
+		if (r.type == RECORD_IS_ATTEMPT)
+			stopped = false;
+		else if (r.type == RECORD_IS_EVENT && !strcmp(r.event.kind, "stop"))
+			stopped = true;
+	}
+	return stopped;
+}
+
+static bool grew_lately(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && time(NULL) - st.st_mtime < FOREIGN_SILENCE_S;
+}
+
+/* The state of a run without a marker, from its newest process. */
+static enum run_state unmarked_state(const char *dir, struct arena *a, const char **reason)
+{
+	const char *attempt = first_line(arena_printf(a, "%s/attempt.json", dir), a);
+	const char *metrics = arena_printf(a, "%s/metrics.jsonl", dir);
+	struct process self, p;
+	struct record r;
+
+	if (!record_parse(&r, attempt, strlen(attempt), a) || r.type != RECORD_IS_ATTEMPT)
+		return RUN_QUEUED;
+	p = (struct process){.host = r.attempt.host, .boot_id = r.attempt.boot_id,
+		.pid = r.attempt.pid, .start_time = r.attempt.start_time};
+	process_self(&self, a);
+	*reason = arena_printf(a, "process %lld on %s, since %s", p.pid, p.host ? p.host : "?",
+		r.attempt.started);
+	if (same(p.host, self.host) ? process_alive(&p) :
+			grew_lately(metrics) && !said_stop(metrics, a))
+		return RUN_RUNNING;
+	if (said_stop(metrics, a)) {
+		*reason = "stopped on request";
+		return RUN_STOPPED;
+	}
+	*reason = arena_printf(a, "%s: ended without a word", *reason);
+	return RUN_LOST;
+}
+
+void run_dir_status(const char *dir, struct arena *a, struct run_status *status)
+{
+	*status = (struct run_status){.reason = "", .checkpoint = newest_checkpoint(dir)};
+	for (int s = 0; s < N_RUN_STATES; s++) {
+		const char *marker = arena_printf(a, "%s/%s", dir, marker_name[s] ? marker_name[s] : "");
+		if (marker_name[s] && path_exists(marker)) {
+			status->state = (enum run_state)s;
+			status->reason = first_line(marker, a);
+			return;
+		}
+	}
+	status->state = unmarked_state(dir, a, &status->reason);
+}
+
+int run_dir_mark(const char *dir, enum run_state state, const char *reason)
+{
+	int ret = 0;
+
+	for (int s = 0; s < N_RUN_STATES; s++) {
+		char *path = marker_name[s] && s != (int)state ? path_join(dir, marker_name[s]) : NULL;
+		if (path && unlink(path) && errno != ENOENT)
+			ret = error_errno("cannot remove %s", path);
+		free(path);
+	}
+	if (!ret && marker_name[state]) {
+		char *path = path_join(dir, marker_name[state]), *line = xasprintf("%s\n", reason);
+		ret = path_write(path, line, strlen(line));
+		free(path);
+		free(line);
+	}
+	return ret;
+}
+
+int run_dir_open_metrics(const char *dir)
+{
+	char *path = path_join(dir, "metrics.jsonl"), last = '\n';
+	int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+
+	if (fd < 0)
+		error_errno("cannot write %s", path);
+	else if (size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n' &&
+			write(fd, "\n", 1) != 1)
+		warning("cannot end the torn last line of %s", path);
+	free(path);
+	return fd;
+}

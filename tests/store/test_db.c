@@ -1,0 +1,314 @@
+/* Opening, versions, locks, failing disks. */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "store/db.h"
+#include "store/mount.h"
+
+static char folder[64], path[96], message[4096];
+
+static void keep_message(const char *line)
+{
+	snprintf(message, sizeof message, "%s", line);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	snprintf(folder, sizeof folder, "/tmp/moelab-test-XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/lab.db", folder);
+	message[0] = '\0';
+	error_sink = keep_message;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	error_sink = NULL;
+	return path_remove_tree(folder);
+}
+
+static void open_new(struct db *db)
+{
+	assert_int_equal(db_open(db, path, DB_WRITE), 0);
+}
+
+static void test_new_database_has_the_schema(void **state)
+{
+	struct db db;
+
+	(void)state;
+	open_new(&db);
+	assert_int_equal(db_value(&db, "PRAGMA application_id", 0), DB_APPLICATION_ID);
+	assert_int_equal(db_value(&db, "PRAGMA user_version", 0), db_version(db_migrations));
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM runs", -1), 0);
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM curve", -1), 0);
+	/* The text in the program is the file of the source. */
+	char *schema = path_read("src/store/schema.sql", NULL);
+	assert_string_equal(schema, db_schema);
+	free(schema);
+	db_close(&db);
+	assert_int_equal(db_open(&db, path, DB_READ), 0);
+	assert_int_equal(db_exec(&db, "DELETE FROM run"), -1);
+	db_close(&db);
+}
+
+/* A closed database is one plain file, that can be copied. */
+static void test_close_leaves_one_file(void **state)
+{
+	struct db db;
+	char wal[128];
+
+	(void)state;
+	open_new(&db);
+	assert_int_equal(db_exec(&db, "INSERT INTO sweep(name) VALUES ('a')"), 0);
+	db_close(&db);
+	snprintf(wal, sizeof wal, "%s-wal", path);
+	assert_false(path_exists(wal));
+	char *bytes = path_read(path, NULL);
+	assert_int_equal(bytes[18], 1);		/* the header's journal version: 2 is a write-ahead log */
+	free(bytes);
+	assert_int_equal(db_open(&db, path, DB_READ), 0);
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM sweep", 0), 1);
+	db_close(&db);
+}
+
+static void test_one_writer(void **state)
+{
+	struct db first, second, reader;
+
+	(void)state;
+	open_new(&first);
+	assert_int_equal(db_open(&second, path, DB_WRITE), -1);
+	assert_non_null(strstr(message, "is written by another moelab (process"));
+	assert_int_equal(db_open(&reader, path, DB_READ), 0);	/* readers may */
+	assert_true(db_is_written(&reader));
+	db_close(&first);
+	assert_false(db_is_written(&reader));
+	open_new(&second);
+	db_close(&second);
+	db_close(&reader);
+}
+
+static void test_refusals(void **state)
+{
+	struct db db;
+
+	(void)state;
+	assert_int_equal(db_open(&db, path, DB_READ), -1);
+	assert_non_null(strstr(message, "no database"));
+	open_new(&db);
+	assert_int_equal(db_exec(&db, "PRAGMA user_version = 99"), 0);
+	db_close(&db);
+	for (int mode = DB_READ; mode <= DB_WRITE; mode++) {
+		assert_int_equal(db_open(&db, path, (enum db_mode)mode), -1);
+		assert_non_null(strstr(message, "made by a newer moelab (schema 99, this one knows 1)"));
+	}
+	assert_int_equal(path_write(path, "not a database, but long enough to be looked at\n", 48), 0);
+	assert_int_equal(db_open(&db, path, DB_READ), -1);
+	assert_non_null(strstr(message, "not a database"));
+	unlink(path);
+	sqlite3 *other;
+	assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(other, "CREATE TABLE t(x)", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(other);
+	assert_int_equal(db_open(&db, path, DB_WRITE), -1);
+	assert_non_null(strstr(message, "is no database of moelab"));
+}
+
+static void test_migration(void **state)
+{
+	static const char *const good[] = {"ALTER TABLE run ADD COLUMN colour TEXT",
+		"UPDATE run SET colour = 'red'", NULL};
+	static const char *const bad[] = {"ALTER TABLE run ADD COLUMN a TEXT",
+		"ALTER TABLE run ADD COLUMN b TEXT; SELECT nonsense", NULL};
+	struct db db;
+	char backup[128];
+
+	(void)state;
+	assert_int_equal(db_version(good), 3);
+	open_new(&db);
+	assert_int_equal(db_exec(&db, "INSERT INTO run(identity, dir, label, seed) "
+		"VALUES ('i', 'd', 'l', 1)"), 0);
+	assert_int_equal(db_migrate(&db, bad), -1);	/* the first step holds, the second is undone */
+	assert_int_equal(db_value(&db, "PRAGMA user_version", 0), 2);
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM pragma_table_info('run') "
+		"WHERE name IN ('a', 'b')", -1), 1);
+	assert_int_equal(db_exec(&db, "PRAGMA user_version = 1"), 0);
+	assert_int_equal(db_migrate(&db, good), 0);
+	assert_int_equal(db_value(&db, "PRAGMA user_version", 0), 3);
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM run WHERE colour = 'red'", 0), 1);
+	db_close(&db);
+	snprintf(backup, sizeof backup, "%s.bak-v1", path);
+	sqlite3 *old;
+	assert_int_equal(sqlite3_open_v2(backup, &old, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(old, "SELECT dir FROM run", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_not_equal(sqlite3_exec(old, "SELECT colour FROM run", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(old);
+}
+
+static void test_statement_error_sticks(void **state)
+{
+	struct db_statement s;
+	struct db db;
+
+	(void)state;
+	open_new(&db);
+	db_prepare(&s, &db, "SELECT nonsense FROM run WHERE run_id = :run");
+	assert_non_null(strstr(message, "nonsense"));
+	message[0] = '\0';
+	db_bind_int(&s, ":run", 1);
+	assert_false(db_step(&s));
+	db_run(&s);
+	assert_int_equal(db_finish(&s), -1);
+	assert_string_equal(message, "");	/* told once */
+	db_prepare(&s, &db, "INSERT INTO run(identity, dir, label, seed) VALUES (:a, :a, 'l', 1)");
+	db_bind_text(&s, ":a", "x");
+	db_run(&s);
+	db_run(&s);		/* the same again: UNIQUE fails */
+	assert_non_null(strstr(message, "UNIQUE"));
+	assert_int_equal(db_finish(&s), -1);
+	assert_false(db.broken);
+	db_close(&db);
+}
+
+static void test_not_finite_is_null(void **state)
+{
+	struct db_statement s;
+	struct db db;
+
+	(void)state;
+	open_new(&db);
+	db_prepare(&s, &db, "SELECT :nan IS NULL, :inf IS NULL, :nan");
+	db_bind_real(&s, ":nan", NAN);
+	db_bind_real(&s, ":inf", INFINITY);
+	assert_true(db_step(&s));
+	assert_true(db_int(&s, 0) && db_int(&s, 1) && isnan(db_real(&s, 2)));
+	assert_int_equal(db_finish(&s), 0);
+	db_close(&db);
+}
+
+static void fill(struct db *db, int rows)
+{
+	struct db_statement s;
+
+	db_begin(db);
+	db_prepare(&s, db, "INSERT INTO sweep(name, question) VALUES (:name, hex(randomblob(500)))");
+	for (int i = 0; i < rows; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "%d-%lld", i, db_value(db, "SELECT count(*) FROM sweep", 0));
+		db_bind_text(&s, ":name", name);
+		db_run(&s);
+	}
+	db_finish(&s);
+	db_commit(db);
+}
+
+/* A full disk: told once, then silence, and what was committed before stays. */
+static void test_disk_full(void **state)
+{
+	struct rlimit limit = {256 << 10, RLIM_INFINITY}, before;
+	struct db db;
+
+	(void)state;
+	open_new(&db);
+	fill(&db, 10);
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &before);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	for (int i = 0; i < 10 && !db.broken; i++)
+		fill(&db, 100);
+	assert_true(db.broken);
+	assert_non_null(strstr(message, "nothing more is written to it"));
+	message[0] = '\0';
+	fill(&db, 10);
+	assert_int_equal(db_begin(&db), -1);
+	assert_string_equal(message, "");
+	db_close(&db);
+	setrlimit(RLIMIT_FSIZE, &before);
+	assert_int_equal(db_open(&db, path, DB_READ), 0);
+	assert_true(db_value(&db, "SELECT count(*) FROM sweep", 0) >= 10);
+	assert_int_equal(db_value(&db, "SELECT integrity_check = 'ok' FROM pragma_integrity_check", 0), 1);
+	db_close(&db);
+}
+
+/* kill -9 of a writer: its lock is free at once, its transactions are whole or absent. */
+static void test_killed_writer(void **state)
+{
+	struct db db;
+	int ready[2], status;
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe(ready), 0);
+	pid_t child = fork();
+	if (!child) {
+		if (db_open(&db, path, DB_WRITE))
+			_exit(1);
+		for (;;) {
+			fill(&db, 7);
+			if (write(ready[1], "x", 1) != 1)
+				_exit(2);
+		}
+	}
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(read(ready[0], &byte, 1), 1);
+	kill(child, SIGKILL);
+	waitpid(child, &status, 0);
+	assert_true(WIFSIGNALED(status));
+	open_new(&db);
+	long long n = db_value(&db, "SELECT count(*) FROM sweep", 0);
+	assert_true(n >= 35 && n % 7 == 0);
+	db_close(&db);
+	close(ready[0]);
+	close(ready[1]);
+}
+
+static void test_local_mounts(void **state)
+{
+	static const char table[] =
+		"22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
+		"23 22 0:30 / /mnt/big\\040disk rw - nfs4 server:/x rw\n"
+		"24 23 8:2 / /mnt/big\\040disk/scratch rw - xfs /dev/sdb rw\n"
+		"25 22 0:31 / /lustre rw - lustre server:/y rw\n"
+		"26 22 0:32 / /odd rw - newfs none rw\n";
+	char file[96];
+
+	(void)state;
+	snprintf(file, sizeof file, "%s/mountinfo", folder);
+	assert_int_equal(path_write(file, table, strlen(table)), 0);
+	assert_true(mount_is_local("/home/x", file));
+	assert_false(mount_is_local("/mnt/big disk/x", file));
+	assert_true(mount_is_local("/mnt/big disk/scratch/x", file));
+	assert_true(mount_is_local("/mnt/big disks", file));
+	assert_false(mount_is_local("/lustre", file));
+	assert_false(mount_is_local("/odd/x", file));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+		TEST(test_new_database_has_the_schema), TEST(test_close_leaves_one_file),
+		TEST(test_one_writer), TEST(test_refusals), TEST(test_migration),
+		TEST(test_statement_error_sticks), TEST(test_not_finite_is_null),
+		TEST(test_disk_full), TEST(test_killed_writer), TEST(test_local_mounts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,191 @@
+/* Records: line, struct, row. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "store/record.h"
+
+static char folder[64];
+static struct db db;
+static struct arena arena;
+
+static int set_up(void **state)
+{
+	char path[96];
+
+	(void)state;
+	snprintf(folder, sizeof folder, "/tmp/moelab-test-XXXXXX");
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof path, "%s/lab.db", folder);
+	assert_int_equal(db_open(&db, path, DB_WRITE), 0);
+	return db_exec(&db, "INSERT INTO run(run_id, identity, dir, label, seed) "
+		"VALUES (1, 'i', 'd', 'l', 1)");
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	db_close(&db);
+	arena_release(&arena);
+	return path_remove_tree(folder);
+}
+
+static bool parse(struct record *r, const char *line)
+{
+	return record_parse(r, line, strlen(line), &arena);
+}
+
+static void store(const char *line)
+{
+	struct recorder recorder;
+	struct record r;
+
+	assert_true(parse(&r, line));
+	recorder_open(&recorder, &db);
+	recorder_add(&recorder, 1, &r);
+	assert_int_equal(recorder_close(&recorder), 0);
+}
+
+static void assert_sql(const char *condition)
+{
+	char *sql = xasprintf("SELECT %s", condition);
+
+	if (db_value(&db, sql, -1) != 1)
+		fail_msg("not so: %s", condition);
+	free(sql);
+}
+
+static const char step_line[] =
+	"{\"t\":\"step\",\"step\":7,\"tokens\":28672,\"seconds\":0.5,\"flops\":1.25e+12,"
+	"\"ce\":5.53999996,\"aux\":0.0109999999,\"balance\":1.01999998,\"z\":null,\"lr\":1e-05,"
+	"\"grad_norm\":2.0999999,\"clipped\":1,\"tokens_per_s\":9990,\"drop\":null}\n";
+
+/* What is written reads back, and every float comes back to the bit. */
+static void test_step_there_and_back(void **state)
+{
+	struct record r = record_new(RECORD_IS_STEP), back;
+	struct str line;
+
+	(void)state;
+	r.step = (struct step_record){.step = 7, .tokens = 28672, .seconds = 0.5, .flops = 1.25e12,
+		.ce = 5.54f, .aux = 0.011f, .balance = 1.02f, .z = NAN, .lr = 1e-5, .grad_norm = 2.1f,
+		.clipped = 1, .tokens_per_s = 9990, .drop = INFINITY};
+	str_init(&line);
+	record_write(&r, &line);
+	assert_string_equal(line.text, step_line);
+	assert_true(parse(&back, line.text));
+	assert_int_equal(back.type, RECORD_IS_STEP);
+	assert_true((float)back.step.ce == 5.54f && (float)back.step.aux == 0.011f);
+	assert_true(back.step.tokens == 28672 && back.step.flops == 1.25e12);
+	assert_true(isnan(back.step.z) && isnan(back.step.drop));
+	str_release(&line);
+}
+
+static void test_absent_fields(void **state)
+{
+	struct record r = record_new(RECORD_IS_EVAL), back;
+	struct str line;
+
+	(void)state;
+	r.eval.kind = "val";
+	r.eval.step = 3;
+	str_init(&line);
+	record_write(&r, &line);
+	assert_true(parse(&back, line.text));
+	assert_true(back.eval.tokens == RECORD_NONE && isnan(back.eval.loss) && !back.eval.windows);
+	store(line.text);
+	assert_sql("tokens IS NULL AND loss IS NULL AND windows IS NULL FROM eval");
+	str_release(&line);
+}
+
+/* Text of any kind survives, or becomes readable; a line is one line. */
+static void test_text(void **state)
+{
+	static const char odd[] = "quote \" slash \\ line\nfeed\ttab \x01 \xc3\xa4";
+	struct record r = record_new(RECORD_IS_EVENT), back;
+	struct str line;
+
+	(void)state;
+	r.event = (struct event_record){.kind = "warning", .step = 0, .wall = "w", .text = odd};
+	str_init(&line);
+	record_write(&r, &line);
+	assert_ptr_equal(strchr(line.text, '\n'), line.text + line.length - 1);
+	assert_true(parse(&back, line.text));
+	assert_string_equal(back.event.text, odd);
+	str_clear(&line);
+	r.event.text = "bad \xff byte";
+	record_write(&r, &line);
+	assert_true(parse(&back, line.text));
+	assert_string_equal(back.event.text, "bad ? byte");
+	str_release(&line);
+}
+
+static void test_no_records(void **state)
+{
+	static const char *const lines[] = {"", "\n", "{", "[]", "7", "{\"t\":\"other\",\"step\":1}",
+		"{\"step\":1}", "{\"t\":\"step\"}", "{\"t\":\"step\",\"step\":null}",
+		"{\"t\":\"step\",\"step\":\"1\"}", "{\"t\":\"eval\",\"step\":1}",
+		"{\"t\":\"expert\",\"step\":1,\"load\":[]}", "{\"t\":\"group\",\"step\":1}",
+		"{\"t\":\"event\",\"kind\":\"start\",\"step\":1}", "{\"t\":7}"};
+	struct record r;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		if (parse(&r, lines[i]))
+			fail_msg("taken for a record: %s", lines[i]);
+	/* Torn anywhere, it is no record. */
+	for (size_t n = 0; n < strlen(step_line) - 2; n++)
+		assert_false(record_parse(&r, step_line, n, &arena));
+	/* A newer writer's key is skipped. */
+	assert_true(parse(&r, "{\"t\":\"step\",\"step\":1,\"colour\":\"red\",\"ce\":2}"));
+	assert_true(r.step.ce == 2);
+}
+
+/* Told again: the later record of a step stands; events and attempts are not doubled. */
+static void test_again(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		store(step_line);
+		store("{\"t\":\"eval\",\"kind\":\"val\",\"step\":7,\"loss\":2.5}");
+		store("{\"t\":\"expert\",\"step\":7,\"layer\":1,\"load\":[0.25,0.75],\"dead\":0,"
+			"\"entropy\":0.6,\"drop\":0.01}");
+		store("{\"t\":\"group\",\"step\":7,\"group\":\"mixer\",\"grad_norm\":1,"
+			"\"update_ratio\":0.001,\"weight_norm\":20}");
+		store("{\"t\":\"event\",\"kind\":\"start\",\"step\":0,\"wall\":\"w\",\"text\":\"\"}");
+		store("{\"t\":\"attempt\",\"run\":\"i\",\"started\":\"2026\",\"pid\":9,\"boot_id\":\"b\","
+			"\"start_time\":5,\"arch\":\"mamba\",\"semantics\":{\"scan\":2},\"vocab\":257}");
+	}
+	store("{\"t\":\"step\",\"step\":7,\"ce\":4}");
+	store("{\"t\":\"exit\",\"pid\":9,\"ended\":\"2027\",\"exit_code\":75,\"exit_signal\":null}");
+	assert_sql("count(*) = 1 AND min(ce) = 4 FROM step");
+	assert_sql("count(*) = 1 AND min(loss) = 2.5 FROM eval");
+	assert_sql("count(*) = 1 AND min(\"drop\") = 0.01 FROM layer");
+	assert_sql("count(*) = 2 AND sum(load) = 1 AND max(expert) = 1 FROM expert");
+	assert_sql("count(*) = 1 AND min(\"group\") = 'mixer' FROM param_group");
+	assert_sql("count(*) = 1 FROM event");
+	assert_sql("count(*) = 1 AND min(n) = 1 AND min(ended) = '2027' AND min(exit_code) = 75 "
+		"FROM attempt");
+	assert_sql("arch = 'mamba' AND vocab = 257 AND semantics = '{\"scan\":2}' FROM run");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+		TEST(test_step_there_and_back), TEST(test_absent_fields), TEST(test_text),
+		TEST(test_no_records), TEST(test_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
