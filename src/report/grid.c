@@ -17,7 +17,7 @@ void grid_release(struct grid *g)
 	free(g->columns);
 	free(g->rows);
 	free(g->ruled);
-	free(g->notes);
+	notes_release(&g->notes);
 	arena_release(&g->arena);
 	*g = (struct grid){.name = ""};
 }
@@ -47,8 +47,9 @@ void grid_column(struct grid *g, const char *name, const char *title, enum colum
 {
 	CHECK(g->n_rows == 0);
 	GROW(g->columns, g->n_columns + 1, g->cap_columns);
-	g->columns[g->n_columns++] = (struct column){.name = arena_strdup(&g->arena, name),
-		.title = arena_strdup(&g->arena, title), .kind = kind};
+	g->columns[g->n_columns++] = (struct column){.kind = kind,
+		.name = name ? arena_strdup(&g->arena, name) : NULL,
+		.title = title ? arena_strdup(&g->arena, title) : NULL};
 }
 
 void grid_row(struct grid *g)
@@ -110,20 +111,6 @@ void grid_interval(struct grid *g, double value, double low, double high, const 
 void grid_blank(struct grid *g)
 {
 	grid_next(g);
-}
-
-void grid_note(struct grid *g, enum note_kind kind, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	const char *text = grid_vprintf(g, format, args);
-	va_end(args);
-	for (int i = 0; i < g->n_notes; i++)
-		if (!strcmp(g->notes[i].text, text))
-			return;
-	GROW(g->notes, g->n_notes + 1, g->cap_notes);
-	g->notes[g->n_notes++] = (struct note){.kind = kind, .text = text};
 }
 
 const struct grid_format *grid_format_find(const char *name)

@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "report/note.h"
 
 #include <stdbool.h>
 
@@ -22,8 +23,8 @@ enum column_kind {
 };
 
 struct column {
-	const char *name;	/* for programs: "speedup_tokens" */
-	const char *title;	/* for people: "tokens, x" */
+	const char *name;	/* for programs: "speedup_tokens"; NULL: a column for people only */
+	const char *title;	/* for people: "tokens, x"; NULL: a column for programs only */
 	enum column_kind kind;
 };
 
@@ -32,25 +33,14 @@ struct cell {
 	double value, low, high;	/* NaN: none */
 };
 
-enum note_kind {
-	NOTE_PLAIN,	/* how the table was made */
-	NOTE_WARNING,	/* what to mistrust in it */
-	NOTE_STAMP,	/* forced against a refusal; stands above the table */
-};
-
-struct note {
-	enum note_kind kind;
-	const char *text;
-};
-
 struct grid {
 	struct arena arena;
 	const char *name, *title;
 	struct column *columns;
 	struct cell **rows;	/* rows[i][column] */
 	bool *ruled;		/* a line is drawn above row i */
-	struct note *notes;
-	int n_columns, cap_columns, n_rows, cap_rows, cap_ruled, n_notes, cap_notes;
+	struct notes notes;	/* footers; stamps stand above the table */
+	int n_columns, cap_columns, n_rows, cap_rows, cap_ruled;
 	int filled;		/* cells of the last row that are set */
 };
 
@@ -70,9 +60,6 @@ void grid_number(struct grid *g, double value, const char *format, ...) PRINTF_L
 void grid_interval(struct grid *g, double value, double low, double high, const char *format, ...)
 	PRINTF_LIKE(5, 6);
 void grid_blank(struct grid *g);
-
-/* Footers, in order; a note that is already there is not repeated. */
-void grid_note(struct grid *g, enum note_kind kind, const char *format, ...) PRINTF_LIKE(3, 4);
 
 struct grid_format {
 	const char *name, *suffix;	/* "md", ".md" */

@@ -5,9 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const note_mark[] = {
-	[NOTE_PLAIN] = "", [NOTE_WARNING] = "Warning: ", [NOTE_STAMP] = "FORCED: "};
-
 static int width_of(const char *text)
 {
 	int n = 0;
@@ -61,28 +58,34 @@ static int md_column_width(const struct grid *g, int column)
 
 static void md_notes(const struct grid *g, struct str *out, bool stamps)
 {
-	for (int i = 0; i < g->n_notes; i++) {
-		if ((g->notes[i].kind == NOTE_STAMP) != stamps)
+	for (int i = 0; i < g->notes.n; i++) {
+		if ((g->notes.items[i].kind == NOTE_STAMP) != stamps)
 			continue;
-		str_printf(out, "- %s", note_mark[g->notes[i].kind]);
-		md_text(out, g->notes[i].text);
+		str_printf(out, "- %s", note_mark[g->notes.items[i].kind]);
+		md_text(out, g->notes.items[i].text);
 		str_add(out, "\n");
 	}
-}
-
-static bool has_stamp(const struct grid *g)
-{
-	for (int i = 0; i < g->n_notes; i++)
-		if (g->notes[i].kind == NOTE_STAMP)
-			return true;
-	return false;
 }
 
 static void md_row(const struct grid *g, struct str *out, const int *width, const struct cell *row)
 {
 	for (int c = 0; c < g->n_columns; c++)
-		md_cell(out, row ? row[c].text : g->columns[c].title, width[c],
-			g->columns[c].kind != COLUMN_TEXT);
+		if (g->columns[c].title)
+			md_cell(out, row ? row[c].text : g->columns[c].title, width[c],
+				g->columns[c].kind != COLUMN_TEXT);
+	str_add(out, "|\n");
+}
+
+static void md_line(const struct grid *g, struct str *out, const int *width)
+{
+	for (int c = 0; c < g->n_columns; c++) {
+		if (!g->columns[c].title)
+			continue;
+		str_add(out, "|-");
+		for (int i = 0; i < width[c]; i++)
+			str_add(out, "-");
+		str_add(out, g->columns[c].kind == COLUMN_TEXT ? "-" : ":");
+	}
 	str_add(out, "|\n");
 }
 
@@ -91,23 +94,16 @@ static void render_md(const struct grid *g, struct str *out)
 	int *width = xcalloc((size_t)g->n_columns + 1, sizeof *width);
 
 	for (int c = 0; c < g->n_columns; c++)
-		width[c] = md_column_width(g, c);
+		width[c] = g->columns[c].title ? md_column_width(g, c) : 0;
 	str_add(out, "### ");
 	md_text(out, g->title);
 	str_add(out, "\n\n");
-	if (has_stamp(g)) {
+	if (notes_count(&g->notes, NOTE_STAMP)) {
 		md_notes(g, out, true);
 		str_add(out, "\n");
 	}
 	md_row(g, out, width, NULL);
-	for (int c = 0; c < g->n_columns; c++) {
-		bool right = g->columns[c].kind != COLUMN_TEXT;
-		str_add(out, "|-");
-		for (int i = 0; i < width[c]; i++)
-			str_add(out, "-");
-		str_add(out, right ? ":" : "-");
-	}
-	str_add(out, "|\n");
+	md_line(g, out, width);
 	for (int i = 0; i < g->n_rows; i++)
 		md_row(g, out, width, g->rows[i]);
 	str_add(out, "\n");
@@ -147,8 +143,13 @@ static void csv_comment(struct str *out, const char *mark, const char *text)
 
 static void csv_row(const struct grid *g, struct str *out, const struct cell *row)
 {
+	const char *comma = "";
+
 	for (int c = 0; c < g->n_columns; c++) {
-		str_add(out, c ? "," : "");
+		if (!g->columns[c].name)
+			continue;
+		str_add(out, comma);
+		comma = ",";
 		if (g->columns[c].kind == COLUMN_TEXT)
 			csv_text(out, row[c].text);
 		else
@@ -167,11 +168,15 @@ static void csv_row(const struct grid *g, struct str *out, const struct cell *ro
 static void render_csv(const struct grid *g, struct str *out)
 {
 	csv_comment(out, "", g->title);
-	for (int i = 0; i < g->n_notes; i++)
-		csv_comment(out, note_mark[g->notes[i].kind], g->notes[i].text);
+	for (int i = 0; i < g->notes.n; i++)
+		csv_comment(out, note_mark[g->notes.items[i].kind], g->notes.items[i].text);
+	const char *comma = "";
 	for (int c = 0; c < g->n_columns; c++) {
 		const char *name = g->columns[c].name;
-		str_printf(out, "%s%s", c ? "," : "", name);
+		if (!name)
+			continue;
+		str_printf(out, "%s%s", comma, name);
+		comma = ",";
 		if (g->columns[c].kind == COLUMN_INTERVAL)
 			str_printf(out, ",%s_low,%s_high", name, name);
 	}
@@ -211,6 +216,8 @@ static void json_row(const struct grid *g, struct str *out, const struct cell *r
 	str_init(&s);
 	for (int c = 0; c < g->n_columns; c++) {
 		const struct column *column = &g->columns[c];
+		if (!column->name)
+			continue;
 		if (column->kind == COLUMN_TEXT) {
 			str_printf(&s, ", \"%s\": ", column->name);
 			json_text(&s, row[c].text);
@@ -236,9 +243,9 @@ static void render_json(const struct grid *g, struct str *out)
 	str_add(out, ",\n  \"title\": ");
 	json_text(out, g->title);
 	str_add(out, ",\n  \"notes\": [");
-	for (int i = 0; i < g->n_notes; i++) {
-		str_printf(out, "%s\n    {\"kind\": \"%s\", \"text\": ", i ? "," : "", kind[g->notes[i].kind]);
-		json_text(out, g->notes[i].text);
+	for (int i = 0; i < g->notes.n; i++) {
+		str_printf(out, "%s\n    {\"kind\": \"%s\", \"text\": ", i ? "," : "", kind[g->notes.items[i].kind]);
+		json_text(out, g->notes.items[i].text);
 		str_add(out, "}");
 	}
 	str_add(out, "],\n  \"rows\": [");
@@ -271,9 +278,14 @@ static void latex_text(struct str *out, const char *text)
 
 static void latex_row(const struct grid *g, struct str *out, const struct cell *row)
 {
+	const char *between = "\t\t";
+
 	for (int c = 0; c < g->n_columns; c++) {
-		str_add(out, c ? " & " : "\t\t");
+		if (!g->columns[c].title)
+			continue;
+		str_add(out, between);
 		latex_text(out, row ? row[c].text : g->columns[c].title);
+		between = " & ";
 	}
 	str_add(out, " \\\\\n");
 }
@@ -285,7 +297,8 @@ static void render_latex(const struct grid *g, struct str *out)
 	latex_text(out, g->title);
 	str_printf(out, "}\n\t\\label{tab:%s}\n\t\\begin{tabular}{", g->name);
 	for (int c = 0; c < g->n_columns; c++)
-		str_add(out, g->columns[c].kind == COLUMN_TEXT ? "l" : "r");
+		if (g->columns[c].title)
+			str_add(out, g->columns[c].kind == COLUMN_TEXT ? "l" : "r");
 	str_add(out, "}\n\t\t\\toprule\n");
 	latex_row(g, out, NULL);
 	str_add(out, "\t\t\\midrule\n");
@@ -294,9 +307,9 @@ static void render_latex(const struct grid *g, struct str *out)
 		latex_row(g, out, g->rows[i]);
 	}
 	str_add(out, "\t\t\\bottomrule\n\t\\end{tabular}\n");
-	for (int i = 0; i < g->n_notes; i++) {
-		str_printf(out, "\n\t\\par\\footnotesize %s", note_mark[g->notes[i].kind]);
-		latex_text(out, g->notes[i].text);
+	for (int i = 0; i < g->notes.n; i++) {
+		str_printf(out, "\n\t\\par\\footnotesize %s", note_mark[g->notes.items[i].kind]);
+		latex_text(out, g->notes.items[i].text);
 	}
 	str_add(out, "\n\\end{table}\n");
 }
@@ -316,6 +329,8 @@ void html_text(struct str *out, const char *text)
 
 static void html_cell(struct str *out, const char *tag, const struct column *column, const char *text)
 {
+	if (!column->title)
+		return;
 	str_printf(out, "<%s%s>", tag, column->kind == COLUMN_TEXT ? "" : " class=\"number\"");
 	html_text(out, text);
 	str_printf(out, "</%s>", tag);
@@ -327,11 +342,11 @@ static void html_notes(const struct grid *g, struct str *out, bool stamps)
 		[NOTE_PLAIN] = "plain", [NOTE_WARNING] = "warning", [NOTE_STAMP] = "stamp"};
 
 	str_add(out, "<ul class=\"notes\">\n");
-	for (int i = 0; i < g->n_notes; i++) {
-		if ((g->notes[i].kind == NOTE_STAMP) != stamps)
+	for (int i = 0; i < g->notes.n; i++) {
+		if ((g->notes.items[i].kind == NOTE_STAMP) != stamps)
 			continue;
-		str_printf(out, "<li class=\"%s\">%s", class[g->notes[i].kind], note_mark[g->notes[i].kind]);
-		html_text(out, g->notes[i].text);
+		str_printf(out, "<li class=\"%s\">%s", class[g->notes.items[i].kind], note_mark[g->notes.items[i].kind]);
+		html_text(out, g->notes.items[i].text);
 		str_add(out, "</li>\n");
 	}
 	str_add(out, "</ul>\n");
@@ -339,7 +354,7 @@ static void html_notes(const struct grid *g, struct str *out, bool stamps)
 
 static void render_html(const struct grid *g, struct str *out)
 {
-	if (has_stamp(g))
+	if (notes_count(&g->notes, NOTE_STAMP))
 		html_notes(g, out, true);
 	str_add(out, "<div class=\"scroll\"><table>\n<caption>");
 	html_text(out, g->title);

@@ -1,0 +1,74 @@
+/*
+ * A figure in memory: panels of series, or of a heat map, between the query that fills it and the
+ * gnuplot script that draws it. Beside each figure stand its data (.csv, one line a point) and its
+ * script (.gp), which runs alone. Texts are never read as markup.
+ */
+#ifndef REPORT_CHART_H
+#define REPORT_CHART_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+
+struct series {
+	const char *label;
+	int style;		/* colour, dash and point; 0 is the baseline's */
+	bool points, flat;	/* points: marked; flat: a reference line right across, one y */
+	int n;
+	double *x, *y;
+	double *low, *high;	/* band, or bars if there are points; NaN: none */
+};
+
+struct panel {
+	const char *title, *y_title;	/* title: NULL, or text above the panel */
+	bool y_log;
+	double y_low, y_high;		/* NaN: as the data need */
+	double y_level;			/* a thin line at this height; NaN: none */
+	struct series *series;
+	int n_series, cap_series;
+	/* A heat map instead of series: n_x columns at x, rows below each other from the top. */
+	double *x, *value;		/* value[row * n_x + column] */
+	const char **row_title;		/* NULL: no label at this row */
+	int n_x, n_rows;
+};
+
+struct chart {
+	struct arena arena;
+	const char *name, *title, *subtitle;	/* subtitle: n, band, data */
+	const char *x_title;
+	bool x_log;
+	double x_base;			/* of a logarithmic x axis with few values, for its tics: 2; else 10 */
+	const char *value_title;	/* of a heat map's colours */
+	struct panel *panels;
+	int n_panels, cap_panels;
+};
+
+void chart_init(struct chart *c, const char *name);
+void chart_release(struct chart *c);
+const char *chart_text(struct chart *c, const char *format, ...) PRINTF_LIKE(2, 3);
+struct panel *chart_panel(struct chart *c, const char *y_title);	/* valid until the next one */
+/* Room for n points, low and high NaN; n may be lowered afterwards. Valid until the next one. */
+struct series *chart_series(struct chart *c, struct panel *p, const char *label, int style, int n);
+
+enum { N_STYLES = 8 };
+
+struct chart_format {
+	const char *name, *suffix;	/* "svg", ".svg"; the suffix is "" for the terminal */
+};
+extern const struct chart_format chart_formats[];	/* svg, png, pdf, term; ended by name NULL */
+const struct chart_format *chart_format_find(const char *name);	/* NULL after a message */
+
+void chart_csv(const struct chart *c, struct str *out);
+/* The script that draws from stem.csv into stem and the format's suffix, in its own folder. */
+void chart_script(const struct chart *c, const struct chart_format *f, const char *stem, struct str *out);
+
+/*
+ * Writes STEM.csv and STEM.gp and draws: to STEM.svg (or .png, .pdf), or to standard output. path: the
+ * figure's file, with or without suffix; folders are made. The terminal needs no path.
+ * An exit code: 0, or EXIT_ENVIRONMENT after a message.
+ */
+int chart_write(const struct chart *c, const struct chart_format *f, const char *path);
+
+#endif

@@ -1,0 +1,297 @@
+#include "report/check.h"
+
+#include "base/str.h"
+
+#include <math.h>
+#include <string.h>
+
+/* --- refusals -------------------------------------------------------------------------------- */
+
+static int refuse(struct study *s, const char *reason)
+{
+	if (s->options.force) {
+		notes_add(&s->notes, NOTE_STAMP, "%s", reason);
+		return 0;
+	}
+	return error("sweep %s: refused: %s (--force shows it all the same, stamped)", s->sweep.name, reason);
+}
+
+static const char *data_of(const struct run_data *r) { return r->data_hash; }
+static const char *tokenizer_of(const struct run_data *r) { return r->tokenizer; }
+static const char *context_of(const struct run_data *r) { return run_text(r, "train.context"); }
+static const char *budget_of(const struct run_data *r) { return run_text(r, "train.tokens"); }
+static const char *windows_of(const struct run_data *r) { return r->windows; }
+static const char *precision_of(const struct run_data *r) { return r->precision; }
+
+/* Rows must agree in these, unless one of the keys is an axis of the sweep. */
+static const struct sameness {
+	const char *what;
+	const char *(*of)(const struct run_data *r);
+	const char *keys[3];
+} samenesses[] = {
+	{"data", data_of, {"data.path"}},
+	{"tokenizer", tokenizer_of, {"data.path"}},
+	{"context", context_of, {"train.context"}},
+	{"token budget", budget_of, {"train.tokens"}},
+	{"evaluation windows", windows_of, {"data.path", "train.context", "eval.tokens"}},
+	{"precision", precision_of, {NULL}},
+};
+
+static bool is_axis(const struct study *s, const struct sameness *same)
+{
+	for (int i = 0; i < (int)ARRAY_SIZE(same->keys) && same->keys[i]; i++)
+		if (study_has_axis(s, same->keys[i]))
+			return true;
+	return false;
+}
+
+static int check_same(struct study *s, const struct sameness *same)
+{
+	const struct run_data *first = NULL;
+
+	for (int i = 0; i < s->n_runs; i++) {
+		const struct run_data *r = &s->runs[i];
+		const char *value = same->of(r);
+		if (!value)
+			continue;
+		if (!first)
+			first = r;
+		if (!strcmp(same->of(first), value))
+			continue;
+		if (is_axis(s, same)) {
+			notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s on purpose: it is swept", same->what);
+			return 0;
+		}
+		return refuse(s, arena_printf(&s->arena, "rows differ in %s: %s has %.12s, %s has %.12s",
+			same->what, first->label, same->of(first), r->label, value));
+	}
+	return 0;
+}
+
+static int check_semantics(struct study *s)
+{
+	struct db_statement row;
+	int result = 0;
+
+	db_prepare(&row, s->db, "SELECT j.key, min(j.value), max(j.value) FROM runs r, json_each(r.semantics) j"
+		" WHERE r.sweep = :sweep AND r.state IN ('done', 'diverged')"
+		" GROUP BY j.key HAVING min(j.value) < max(j.value)");
+	db_bind_text(&row, ":sweep", s->sweep.name);
+	while (db_step(&row))
+		result |= refuse(s, arena_printf(&s->arena, "rows differ in semantics: %s was computed by version %s and by version %s",
+			db_text(&row, 0), db_text(&row, 1), db_text(&row, 2)));
+	return db_finish(&row) || result ? -1 : 0;
+}
+
+static int check_rule(struct study *s)
+{
+	double shortest = INFINITY;
+
+	for (int i = 0; i < s->n_runs; i++)
+		if (!s->runs[i].diverged)
+			shortest = fmin(shortest, s->runs[i].steps);
+	if (shortest < (double)s->rule->min_steps)
+		return refuse(s, arena_printf(&s->arena, "rule %s needs runs of %ld steps, these have %.0f; paper-scaled is for short runs",
+			s->rule->name, s->rule->min_steps, shortest));
+	if (s->rule->training && study_epochs(s) > 1)
+		return refuse(s, arena_printf(&s->arena, "rule %s reads the training loss, but runs see their data %.1f times",
+			s->rule->name, study_epochs(s)));
+	if (s->rule->from_first && shortest * s->rule->alpha < 50)
+		notes_add(&s->notes, NOTE_WARNING, "the average of rule %s lags %.0f steps, %.0f %% of the run: ratios are pulled towards 1",
+			s->rule->name, 1 / s->rule->alpha, 100 / (s->rule->alpha * shortest));
+	return 0;
+}
+
+/* --- warnings -------------------------------------------------------------------------------- */
+
+static bool few_seeds(const struct study *s, const struct setup *v)
+{
+	(void)s;
+	return v->n < 3;
+}
+
+static bool diverged(const struct study *s, const struct setup *v)
+{
+	(void)s;
+	return setup_diverged(v) > 0;
+}
+
+static bool short_warmup(const struct study *s, const struct setup *v)
+{
+	const struct run_data *r = v->runs[0];
+	double per_step = setup_number(v, "train.batch") * setup_number(v, "train.context");
+
+	(void)s;
+	return setup_number(v, "train.warmup") * setup_number(v, "train.tokens") / per_step < 99.5 && !r->diverged;
+}
+
+static bool unequal_active(const struct study *s, const struct setup *v)
+{
+	return s->baseline && fabs(v->runs[0]->params_active / s->baseline->runs[0]->params_active - 1) > 0.03;
+}
+
+static double run_drop(const struct run_data *r) { return r->drop; }
+static double run_clipped(const struct run_data *r) { return r->clipped; }
+static double run_least_load(const struct run_data *r) { return r->least_load; }
+
+static bool drops(const struct study *s, const struct setup *v)
+{
+	(void)s;
+	return setup_mean(v, run_drop).mean > 0.01;
+}
+
+static bool starved(const struct study *s, const struct setup *v)
+{
+	(void)s;
+	return setup_mean(v, run_least_load).mean < 0.1;
+}
+
+static bool clips(const struct study *s, const struct setup *v)
+{
+	(void)s;
+	return setup_mean(v, run_clipped).mean > 0.5;
+}
+
+/* The best of its variant has the smallest or largest rate that was tried. */
+static bool rate_at_edge(const struct study *s, const struct setup *v)
+{
+	double rate = setup_number(v, "train.lr"), loss = setup_mean(v, run_final).mean;
+	bool below = false, above = false;
+
+	if (!study_has_axis(s, "train.lr"))
+		return false;
+	for (int i = 0; i < s->n_setups; i++) {
+		const struct setup *other = &s->setups[i];
+		if (strcmp(other->variant, v->variant))
+			continue;
+		if (setup_mean(other, run_final).mean < loss)
+			return false;
+		below = below || setup_number(other, "train.lr") < rate;
+		above = above || setup_number(other, "train.lr") > rate;
+	}
+	return below != above;
+}
+
+static bool coarse_curve(const struct curve *c, double target)
+{
+	struct crossing at = curve_cross(c, target);
+	const double *x = c->x[AXIS_TOKENS];
+
+	return at.reached && x[at.at] - (at.at ? x[at.at - 1] : 0) > 0.02 * curve_x(c, at, AXIS_TOKENS);
+}
+
+static bool coarse(const struct study *s, const struct setup *v)
+{
+	for (int t = 0; t < s->n_targets; t++) {
+		double target = s->targets[t];
+		if (isnan(target) && s->baseline)
+			target = setup_mean(s->baseline, run_final).mean;
+		for (int i = 0; i < v->n; i++)
+			if (coarse_curve(&v->runs[i]->curve, target))
+				return true;
+	}
+	return false;
+}
+
+static const struct suspicion {
+	bool (*holds)(const struct study *s, const struct setup *v);
+	const char *text;
+} suspicions[] = {
+	{diverged, "diverged runs count as not reached"},
+	{few_seeds, "fewer than 3 seeds"},
+	{short_warmup, "warm-up shorter than 100 steps"},
+	{rate_at_edge, "best learning rate at the edge of its grid"},
+	{unequal_active, "active parameters more than 3 % from the baseline's"},
+	{drops, "more than 1 % of the routed tokens dropped at the end"},
+	{starved, "an expert with less than a tenth of its even share at the end"},
+	{clips, "gradients clipped in more than half of the steps"},
+	{coarse, "evaluations further apart than 2 % of the way to the target"},
+};
+
+static void warn(struct study *s, const struct suspicion *suspicion)
+{
+	struct str list;
+	int n = 0;
+
+	str_init(&list);
+	for (int i = 0; i < s->n_setups; i++)
+		if (suspicion->holds(s, &s->setups[i]))
+			str_printf(&list, "%s%s", n++ ? ", " : "", s->setups[i].label);
+	if (n > 0)
+		notes_add(&s->notes, NOTE_WARNING, "%s: %s", suspicion->text,
+			n == s->n_setups && n > 1 ? "all rows" : list.text);
+	str_release(&list);
+}
+
+static void warn_all(struct study *s)
+{
+	if (s->n_unfinished)
+		notes_add(&s->notes, NOTE_WARNING, "%d unfinished runs are left out", s->n_unfinished);
+	if (study_epochs(s) > 1)
+		notes_add(&s->notes, NOTE_WARNING, "runs see their data %.1f times: more than one epoch", study_epochs(s));
+	for (int i = 0; i < (int)ARRAY_SIZE(suspicions); i++)
+		warn(s, &suspicions[i]);
+}
+
+/* --- facts ----------------------------------------------------------------------------------- */
+
+static const char *host_of(const struct run_data *r) { return r->host; }
+static const char *device_of(const struct run_data *r) { return r->device; }
+static const char *cpu_of(const struct run_data *r) { return r->cpu; }
+static const char *core_of(const struct run_data *r) { return r->blas_core; }
+static const char *git_of(const struct run_data *r) { return r->git; }
+static const char *build_of(const struct run_data *r) { return r->build; }
+
+static const struct provenance {
+	const char *what;
+	const char *(*of)(const struct run_data *r);
+} provenances[] = {
+	{"host", host_of}, {"device", device_of}, {"processor", cpu_of}, {"BLAS core", core_of},
+	{"source revision", git_of}, {"build", build_of},
+};
+
+static void note_provenance(struct study *s, const struct provenance *p)
+{
+	const char *first = NULL;
+
+	for (int i = 0; i < s->n_runs; i++) {
+		const char *value = p->of(&s->runs[i]);
+		if (!value || (first && !strcmp(first, value)))
+			continue;
+		if (first) {
+			notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s: %s; %s", p->what, first, value);
+			return;
+		}
+		first = value;
+	}
+}
+
+static void state_facts(struct study *s)
+{
+	const struct run_data *r = &s->runs[0];
+	char tokens[32], evaluated[32];
+
+	notes_add(&s->notes, NOTE_PLAIN, "rule %s: %s; first crossing, interpolated between evaluations%s",
+		s->rule->name, s->rule->help, s->rule->baseline_at_end ? "" : ", for baseline and variants alike");
+	str_count((long long)r->tokens, tokens);
+	str_count((long long)r->eval_tokens, evaluated);
+	notes_add(&s->notes, NOTE_PLAIN, "budget %s tokens, %.0f steps; data %.8s (%s); validation on %s tokens",
+		tokens, r->steps, r->data_hash ? r->data_hash : "unknown", r->tokenizer ? r->tokenizer : "?", evaluated);
+	for (int i = 0; i < (int)ARRAY_SIZE(provenances); i++)
+		note_provenance(s, &provenances[i]);
+}
+
+int check_study(struct study *s)
+{
+	int result = 0;
+
+	for (int i = 0; i < (int)ARRAY_SIZE(samenesses); i++)
+		result |= check_same(s, &samenesses[i]);
+	result |= check_semantics(s);
+	result |= check_rule(s);
+	if (result)
+		return -1;
+	state_facts(s);
+	warn_all(s);
+	return 0;
+}

@@ -1,0 +1,18 @@
+/*
+ * What keeps tables honest: comparisons that are refused, suspicions that are printed, and the
+ * facts every table states about itself. All of it goes to the study's notes.
+ */
+#ifndef REPORT_CHECK_H
+#define REPORT_CHECK_H
+
+#include "report/study.h"
+
+/*
+ * Refuses rows that differ in data, tokenizer, context, token budget, evaluation windows, precision
+ * or semantics, unless the sweep has that key as an axis; runs too short for the rule; and rules on
+ * the training loss beyond one epoch. -1 after one message for each reason; under --force each
+ * becomes a stamp instead.
+ */
+int check_study(struct study *s);
+
+#endif

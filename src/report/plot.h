@@ -1,0 +1,44 @@
+/*
+ * A plot: src/report/plot/NAME.c defines `const struct plot plot_NAME`, which fills a chart from a
+ * study. Below: what several plots share.
+ */
+#ifndef REPORT_PLOT_H
+#define REPORT_PLOT_H
+
+#include "report/chart.h"
+#include "report/study.h"
+
+struct plot_options {
+	enum axis x;
+};
+
+struct plot {
+	const char *name, *help;	/* help: one line */
+	/* Has the study what the plot shows? NULL: always. needs: what is missing, for people. */
+	bool (*applies)(const struct study *s);
+	const char *needs;
+	int (*fill)(struct study *s, const struct plot_options *o, struct chart *c);
+};
+
+extern const struct plot *const plots[];	/* ended by NULL */
+const struct plot *plot_find(const char *name);	/* NULL after a message */
+/* The chart, titled; stamps of the study stand in the title. Released by the caller also after an error. */
+int plot_make(const struct plot *p, struct study *s, const struct plot_options *o, struct chart *c);
+
+/* --- for the plots --------------------------------------------------------------------------- */
+
+void plot_title(struct chart *c, const struct study *s, const char *format, ...) PRINTF_LIKE(3, 4);
+/* "3 seeds, band from lowest to highest; data 3f2a9c01 (byte)", after `what`. */
+void plot_subtitle(struct chart *c, const struct study *s, const char *what);
+int plot_style(const struct study *s, const struct setup *v);	/* the same in every plot of a study */
+/* Mean over the seeds, point by point, with the range from lowest to highest as band. */
+struct series *plot_curve(struct chart *c, struct panel *p, const struct study *s,
+	const struct setup *v, enum axis axis);
+/*
+ * A number of each configuration against a key of its config: one series for each variant that has
+ * the key, a flat line for others (the dense baseline).
+ */
+void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key,
+	double (*of)(const struct run_data *r));
+
+#endif

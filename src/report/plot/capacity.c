@@ -1,0 +1,34 @@
+/* Final loss and dropped tokens by capacity factor. */
+#include "report/plot.h"
+
+static const char key[] = "model.moe.capacity_factor";
+
+static bool applies(const struct study *s)
+{
+	return study_has_axis(s, key);
+}
+
+static double dropped_percent(const struct run_data *r)
+{
+	return 100 * r->drop;
+}
+
+static int fill(struct study *s, const struct plot_options *o, struct chart *c)
+{
+	(void)o;
+	plot_title(c, s, "final loss by capacity factor");
+	plot_subtitle(c, s, s->rule->help);
+	c->x_title = "capacity factor";
+	plot_by_key(c, chart_panel(c, "final loss, nats per token"), s, key, run_final);
+	plot_by_key(c, chart_panel(c, "dropped tokens, %"), s, key, dropped_percent);
+	c->panels[1].y_low = 0;
+	return 0;
+}
+
+const struct plot plot_capacity = {
+	.name = "capacity",
+	.help = "final loss and dropped tokens by capacity factor",
+	.applies = applies,
+	.needs = "axis model.moe.capacity_factor",
+	.fill = fill,
+};

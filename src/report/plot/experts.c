@@ -1,0 +1,29 @@
+/* Final loss by number of experts, dense variants as flat lines. */
+#include "report/plot.h"
+
+static const char key[] = "model.moe.n_experts";
+
+static bool applies(const struct study *s)
+{
+	return study_has_axis(s, key);
+}
+
+static int fill(struct study *s, const struct plot_options *o, struct chart *c)
+{
+	(void)o;
+	plot_title(c, s, "final loss by number of experts");
+	plot_subtitle(c, s, s->rule->help);
+	c->x_title = "experts per MoE layer";
+	c->x_log = true;
+	c->x_base = 2;
+	plot_by_key(c, chart_panel(c, "final loss, nats per token"), s, key, run_final);
+	return 0;
+}
+
+const struct plot plot_experts = {
+	.name = "experts",
+	.help = "final loss by number of experts",
+	.applies = applies,
+	.needs = "axis model.moe.n_experts",
+	.fill = fill,
+};

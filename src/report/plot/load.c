@@ -1,0 +1,90 @@
+/* Expert load during the run: one panel a variant (its first seed), one row an expert, layer by layer. */
+#include "report/plot.h"
+
+#include <math.h>
+
+static bool has_load(const struct setup *v)
+{
+	return !v->runs[0]->diverged && isfinite(v->runs[0]->least_load);
+}
+
+static bool applies(const struct study *s)
+{
+	for (int i = 0; i < s->n_setups; i++)
+		if (has_load(&s->setups[i]))
+			return true;
+	return false;
+}
+
+/* Sizes of the map: steps recorded, and experts of all layers. */
+static int measure(struct study *s, const struct run_data *r, struct panel *p)
+{
+	struct db_statement row;
+
+	db_prepare(&row, s->db, "SELECT count(DISTINCT step),"
+		" (SELECT count(*) FROM (SELECT DISTINCT layer, expert FROM expert WHERE run_id = :run))"
+		" FROM expert WHERE run_id = :run");
+	db_bind_int(&row, ":run", r->id);
+	if (db_step(&row)) {
+		p->n_x = (int)db_int(&row, 0);
+		p->n_rows = (int)db_int(&row, 1);
+	}
+	return db_finish(&row);
+}
+
+/* Dense ranks make column and row of each cell, so gaps in the record stay gaps. */
+static const char sql[] =
+	"SELECT step, layer, expert, load * e.n, dense_rank() OVER (ORDER BY step) - 1,"
+	" dense_rank() OVER (ORDER BY layer, expert) - 1"
+	" FROM expert JOIN (SELECT layer, count(DISTINCT expert) AS n FROM expert WHERE run_id = :run"
+	"  GROUP BY layer) e USING (layer) WHERE run_id = :run";
+
+static int read_map(struct study *s, const struct run_data *r, struct chart *c, struct panel *p)
+{
+	struct db_statement row;
+
+	p->x = ARENA_ARRAY(&c->arena, double, p->n_x);
+	p->value = ARENA_ARRAY(&c->arena, double, p->n_x * p->n_rows);
+	p->row_title = ARENA_ARRAY(&c->arena, const char *, p->n_rows);
+	for (int i = 0; i < p->n_x * p->n_rows; i++)
+		p->value[i] = NAN;
+	db_prepare(&row, s->db, sql);
+	db_bind_int(&row, ":run", r->id);
+	while (db_step(&row)) {
+		int x = (int)db_int(&row, 4), y = (int)db_int(&row, 5);
+		p->x[x] = db_real(&row, 0);
+		p->value[y * p->n_x + x] = db_real(&row, 3);
+		if (db_int(&row, 2) == 0)
+			p->row_title[y] = chart_text(c, "layer %lld", db_int(&row, 1));
+	}
+	return db_finish(&row);
+}
+
+static int add_panel(struct study *s, const struct setup *v, struct chart *c)
+{
+	struct panel *p = chart_panel(c, "");
+
+	p->title = chart_text(c, "%s, seed %ld", v->label, v->runs[0]->seed);
+	return measure(s, v->runs[0], p) || read_map(s, v->runs[0], c, p) ? -1 : 0;
+}
+
+static int fill(struct study *s, const struct plot_options *o, struct chart *c)
+{
+	(void)o;
+	plot_title(c, s, "expert load during training");
+	plot_subtitle(c, s, "one row an expert, layers below each other; first seed of each variant");
+	c->x_title = "training steps";
+	c->value_title = "load x number of experts";
+	for (int i = 0; i < s->n_setups; i++)
+		if (has_load(&s->setups[i]) && add_panel(s, &s->setups[i], c))
+			return -1;
+	return 0;
+}
+
+const struct plot plot_load = {
+	.name = "load",
+	.help = "heat map of expert load by step, layer and expert",
+	.applies = applies,
+	.needs = "record of expert loads",
+	.fill = fill,
+};

@@ -1,0 +1,29 @@
+/* Loss curves of all variants over steps, tokens, FLOPs or seconds. */
+#include "report/plot.h"
+
+#include <math.h>
+
+static int fill(struct study *s, const struct plot_options *o, struct chart *c)
+{
+	struct panel *p = chart_panel(c, "loss, nats per token");
+
+	plot_title(c, s, "%s loss", s->rule->training ? "smoothed training" : "validation");
+	plot_subtitle(c, s, s->rule->help);
+	c->x_title = axis_title[o->x];
+	c->x_log = true;
+	if (s->baseline)
+		p->y_level = setup_mean(s->baseline, run_final).mean;
+	for (int i = 0; i < s->n_setups; i++)
+		plot_curve(c, p, s, &s->setups[i], o->x);
+	if (o->x == AXIS_SECONDS)
+		for (int i = 0; i < s->n_setups; i++)
+			if (!setup_alone(&s->setups[i]))
+				c->x_title = "~ training seconds, beside other runs";
+	return 0;
+}
+
+const struct plot plot_loss = {
+	.name = "loss",
+	.help = "loss over steps, tokens, FLOPs or seconds, band over seeds",
+	.fill = fill,
+};

@@ -1,0 +1,169 @@
+#include "report/study.h"
+
+#include "base/str.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+double run_number(const struct run_data *r, const char *key)
+{
+	for (int i = 0; i < r->n_params; i++)
+		if (!strcmp(r->params[i].key, key))
+			return r->params[i].number;
+	return NAN;
+}
+
+const char *run_text(const struct run_data *r, const char *key)
+{
+	for (int i = 0; i < r->n_params; i++)
+		if (!strcmp(r->params[i].key, key))
+			return r->params[i].text;
+	return NULL;
+}
+
+double setup_number(const struct setup *s, const char *key)
+{
+	return run_number(s->runs[0], key);
+}
+
+static const struct run_data *setup_seed(const struct setup *s, long seed)
+{
+	for (int i = 0; i < s->n; i++)
+		if (s->runs[i]->seed == seed)
+			return s->runs[i];
+	return NULL;
+}
+
+struct pairs study_pairs(struct study *s, const struct setup *variant, double target)
+{
+	const struct curve **base = ARENA_ARRAY(&s->arena, const struct curve *, variant->n);
+	const struct curve **other = ARENA_ARRAY(&s->arena, const struct curve *, variant->n);
+	struct pairs p = {.rule = s->rule, .baseline = base, .variant = other, .target = target};
+
+	for (int i = 0; i < variant->n && s->baseline; i++) {
+		const struct run_data *b = setup_seed(s->baseline, variant->runs[i]->seed);
+		if (!b)
+			continue;
+		base[p.n] = &b->curve;
+		other[p.n++] = &variant->runs[i]->curve;
+	}
+	return p;
+}
+
+double run_final(const struct run_data *r)
+{
+	return r->diverged ? NAN : curve_final(&r->curve);
+}
+
+struct interval setup_mean(const struct setup *s, double (*of)(const struct run_data *r))
+{
+	double *x = xcalloc((size_t)s->n + 1, sizeof *x);
+	int n = 0;
+
+	for (int i = 0; i < s->n; i++) {
+		double value = of(s->runs[i]);
+		if (!s->runs[i]->diverged && isfinite(value))
+			x[n++] = value;
+	}
+	struct interval mean = interval_of_mean(x, n);
+	free(x);
+	return mean;
+}
+
+int setup_diverged(const struct setup *s)
+{
+	int n = 0;
+
+	for (int i = 0; i < s->n; i++)
+		n += s->runs[i]->diverged;
+	return n;
+}
+
+struct interval study_loss_difference(struct study *s, const struct setup *variant)
+{
+	double *x = ARENA_ARRAY(&s->arena, double, variant->n);
+	int n = 0;
+
+	for (int i = 0; i < variant->n && s->baseline; i++) {
+		const struct run_data *b = setup_seed(s->baseline, variant->runs[i]->seed);
+		double d = b ? run_final(variant->runs[i]) - run_final(b) : NAN;
+		if (isfinite(d))
+			x[n++] = d;
+	}
+	return interval_of_mean(x, n);
+}
+
+double study_loss_unseen(const struct study *s)
+{
+	double x[256];
+	int n = 0;
+
+	for (int i = 0; s->baseline && i < s->baseline->n && n < 256; i++) {
+		double loss = run_final(s->baseline->runs[i]);
+		if (isfinite(loss))
+			x[n++] = loss;
+	}
+	return smallest_difference(x, n);
+}
+
+double study_epochs(const struct study *s)
+{
+	double most = NAN;
+
+	for (int i = 0; i < s->n_runs; i++)
+		most = fmax(most, s->runs[i].tokens / s->runs[i].data_tokens);
+	return most;
+}
+
+bool study_has_axis(const struct study *s, const char *key)
+{
+	for (int i = 0; i < s->n_axes; i++)
+		if (!strcmp(s->axes[i], key))
+			return true;
+	return false;
+}
+
+const struct published *study_published(const struct study *s, const struct setup *setup,
+	const char *quantity)
+{
+	const struct published *of_variant = NULL;
+
+	for (int i = 0; i < s->n_published; i++) {
+		const struct published *p = &s->published[i];
+		if (strcmp(p->quantity, quantity))
+			continue;
+		if (!strcmp(p->label, setup->label))
+			return p;
+		if (!strcmp(p->label, setup->variant))
+			of_variant = p;
+	}
+	return of_variant;
+}
+
+/* NaN comes before all numbers. */
+static bool after(double a, double b)
+{
+	return isnan(b) ? !isnan(a) : a > b;
+}
+
+const struct setup **setups_by(struct study *s, const char *key)
+{
+	const struct setup **sorted = ARENA_ARRAY(&s->arena, const struct setup *, s->n_setups);
+
+	for (int i = 0; i < s->n_setups; i++) {
+		int at = i;
+		for (; at > 0 && after(setup_number(sorted[at - 1], key), setup_number(&s->setups[i], key)); at--)
+			sorted[at] = sorted[at - 1];
+		sorted[at] = &s->setups[i];
+	}
+	return sorted;
+}
+
+bool setup_alone(const struct setup *v)
+{
+	for (int i = 0; i < v->n; i++)
+		if (!(v->runs[i]->jobs == 1))
+			return false;
+	return true;
+}

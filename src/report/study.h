@@ -1,0 +1,109 @@
+/*
+ * A sweep as tables and plots see it: its finished runs, grouped by configuration, read from the
+ * database once. No sweep file is needed.
+ *
+ * A run counts if it is done or diverged; a diverged one has reached nothing and has no final
+ * loss. Others are left out, and a note says so.
+ */
+#ifndef REPORT_STUDY_H
+#define REPORT_STUDY_H
+
+#include "report/curve.h"
+#include "report/note.h"
+#include "report/speedup.h"
+#include "store/db.h"
+#include "store/query.h"
+
+struct study_options {
+	const char *rule;	/* NULL: "default" */
+	const char *target;	/* "baseline", a loss in nats, or NULL: the sweep's targets */
+	bool force;		/* stamp instead of refuse */
+	bool no_head_flops;	/* leave the output head out of all FLOPs */
+};
+
+struct run_param {
+	const char *key, *text;
+	double number;		/* NaN: not a number */
+};
+
+struct run_data {
+	long long id;
+	const char *label, *variant, *arch, *dir, *state, *reason;
+	long seed;
+	bool diverged;
+	double params_total, params_active, params_embedding;
+	double flops_per_token, head_flops_per_token;	/* model FLOPs; the latter are part of the former */
+	double vocab, memory_bytes;
+	double data_tokens;		/* of the training split */
+	const char *data_hash, *tokenizer, *precision, *semantics;	/* semantics: JSON */
+	const char *windows;		/* of the validation */
+	const char *host, *device, *cpu, *blas_core, *git, *build;	/* of the last attempt */
+	double threads, jobs;		/* jobs: largest of all attempts */
+	double bpb, accuracy, loss_bigram, share_bigram, drop, eval_tokens;	/* last validation */
+	double loss_dropless, clipped;	/* clipped: share of the steps */
+	double least_load;		/* smallest share of any expert at the end, times their number */
+	double train_loss, steps, tokens, seconds, flops, tokens_per_s;	/* at its end */
+	struct curve val, train, curve;	/* curve: as the rule sees it; train: empty if it is not needed */
+	const struct run_param *params;	/* sorted by key */
+	int n_params;
+};
+
+/* A configuration and its runs in order of seed. */
+struct setup {
+	const char *label, *variant, *arch;
+	struct run_data **runs;
+	int n;
+};
+
+struct published {
+	const char *label, *quantity, *text;
+	double value;
+};
+
+struct study {
+	struct arena arena;
+	struct db *db;
+	struct study_options options;
+	const struct rule *rule;
+	struct sweep_row sweep;
+	struct run_data *runs;		/* that count, in the sweep's order */
+	struct setup *setups;		/* in the sweep's order */
+	const struct setup *baseline;	/* NULL: the sweep names none, or it has no run that counts */
+	double *targets;		/* NaN: the baseline's final loss */
+	struct published *published;
+	const char **axes;		/* swept keys */
+	int n_runs, n_setups, n_targets, n_published, n_axes;
+	int n_unfinished;
+	struct notes notes;		/* what every table and plot of it has to say */
+};
+
+/* The database stays the caller's and must outlive the study. 0, or -1 after one message. */
+int study_open(struct study *s, struct db *db, const char *sweep, const struct study_options *o);
+void study_close(struct study *s);
+
+/* A key of a run's config: NaN or NULL if it has none. */
+double run_number(const struct run_data *r, const char *key);
+const char *run_text(const struct run_data *r, const char *key);
+
+/* The runs of one seed in both, as pairs for speedup_of(); arrays in the study's arena. */
+struct pairs study_pairs(struct study *s, const struct setup *variant, double target);
+/* Mean over the seeds that did not diverge. */
+struct interval setup_mean(const struct setup *s, double (*of)(const struct run_data *r));
+double run_final(const struct run_data *r);	/* loss at the end under the rule; NaN if diverged */
+int setup_diverged(const struct setup *s);
+/* Paired difference of the final losses to the baseline's. */
+struct interval study_loss_difference(struct study *s, const struct setup *variant);
+/* Smallest difference of final losses that the baseline's seeds could show; NaN below two. */
+double study_loss_unseen(const struct study *s);
+
+double study_epochs(const struct study *s);	/* most passes of any run over its data; NaN: unknown */
+bool study_has_axis(const struct study *s, const char *key);
+/* The published value of a quantity for a label, or for its variant; NULL if there is none. */
+const struct published *study_published(const struct study *s, const struct setup *setup,
+	const char *quantity);
+double setup_number(const struct setup *s, const char *key);	/* of its first run */
+/* Ordered by a numeric key; those without it (the dense baseline) first. In the study's arena. */
+const struct setup **setups_by(struct study *s, const char *key);
+bool setup_alone(const struct setup *v);	/* every run had the machine to itself */
+
+#endif

@@ -1,0 +1,274 @@
+/* Reading a sweep from the database: the queries behind struct study. */
+#include "report/check.h"
+#include "report/study.h"
+
+#include "base/str.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *keep(struct study *s, const struct db_statement *row, int column)
+{
+	const char *text = db_text(row, column);
+
+	return text ? arena_strdup(&s->arena, text) : NULL;
+}
+
+static int read_targets(struct study *s)
+{
+	struct db_statement row;
+	double value = NAN;
+
+	if (s->options.target) {
+		if (strcmp(s->options.target, "baseline") && !str_to_double(s->options.target, &value))
+			return error("target \"%s\": give a loss in nats, or \"baseline\"", s->options.target);
+		s->targets = ARENA_NEW(&s->arena, double);
+		s->targets[s->n_targets++] = value;
+		return 0;
+	}
+	int n = 1;
+	db_prepare(&row, s->db, "SELECT loss, count(*) OVER () FROM target WHERE sweep_id = :sweep ORDER BY n");
+	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
+	while (db_step(&row)) {
+		n = (int)db_int(&row, 1);
+		if (!s->targets)
+			s->targets = ARENA_ARRAY(&s->arena, double, n);
+		s->targets[s->n_targets++] = db_real(&row, 0);
+	}
+	if (!s->targets) {
+		s->targets = ARENA_NEW(&s->arena, double);
+		s->targets[s->n_targets++] = NAN;
+	}
+	return db_finish(&row);
+}
+
+static int read_published(struct study *s)
+{
+	struct db_statement row;
+
+	db_prepare(&row, s->db, "SELECT label, quantity, text, value, count(*) OVER ()"
+		" FROM published WHERE sweep_id = :sweep");
+	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
+	while (db_step(&row)) {
+		if (!s->published)
+			s->published = ARENA_ARRAY(&s->arena, struct published, db_int(&row, 4));
+		s->published[s->n_published++] = (struct published){.label = keep(s, &row, 0),
+			.quantity = keep(s, &row, 1), .text = keep(s, &row, 2),
+			.value = db_real(&row, 3)};
+	}
+	return db_finish(&row);
+}
+
+static int read_axes(struct study *s)
+{
+	struct db_statement row;
+
+	db_prepare(&row, s->db, "SELECT key, count(*) OVER () FROM"
+		" (SELECT DISTINCT key FROM axis WHERE sweep_id = :sweep ORDER BY key)");
+	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
+	while (db_step(&row)) {
+		if (!s->axes)
+			s->axes = ARENA_ARRAY(&s->arena, const char *, db_int(&row, 1));
+		s->axes[s->n_axes++] = keep(s, &row, 0);
+	}
+	return db_finish(&row);
+}
+
+static int read_params(struct study *s, struct run_data *r)
+{
+	struct db_statement row;
+	struct run_param *params = NULL;
+
+	db_prepare(&row, s->db, "SELECT key, value, typeof(value) IN ('integer', 'real'), count(*) OVER ()"
+		" FROM param WHERE run_id = :run ORDER BY key");
+	db_bind_int(&row, ":run", r->id);
+	while (db_step(&row)) {
+		if (!params)
+			params = ARENA_ARRAY(&s->arena, struct run_param, db_int(&row, 3));
+		const char *text = keep(s, &row, 1);
+		params[r->n_params++] = (struct run_param){.key = keep(s, &row, 0),
+			.text = text ? text : "", .number = db_int(&row, 2) ? db_real(&row, 1) : NAN};
+	}
+	r->params = params;
+	return db_finish(&row);
+}
+
+static int read_curve(struct study *s, struct run_data *r, const char *kind, struct curve *c)
+{
+	struct curve_rows rows;
+
+	if (query_curve(s->db, r->id, kind, &s->arena, &rows))
+		return -1;
+	*c = curve_new(&s->arena, rows.n);
+	c->diverged = r->diverged;
+	for (int i = 0; i < rows.n; i++) {
+		c->x[AXIS_STEPS][i] = (double)rows.step[i];
+		c->x[AXIS_TOKENS][i] = rows.tokens[i];
+		c->x[AXIS_SECONDS][i] = rows.seconds[i];
+		c->x[AXIS_FLOPS][i] = rows.flops[i];
+		if (s->options.no_head_flops)
+			c->x[AXIS_FLOPS][i] -= rows.tokens[i] * r->head_flops_per_token;
+		c->loss[i] = rows.loss[i];
+	}
+	return 0;
+}
+
+/* What the runs' view lacks, at the last validation and over all steps. */
+static int read_ending(struct study *s, struct run_data *r)
+{
+	struct db_statement row;
+
+	db_prepare(&row, s->db,
+		"SELECT e.accuracy, e.loss_bigram, e.share_bigram, e.\"drop\","
+		" (SELECT avg(clipped) FROM step WHERE run_id = :run),"
+		" (SELECT max(jobs) FROM attempt WHERE run_id = :run),"
+		" (SELECT min(load * n) FROM (SELECT load, count(*) OVER (PARTITION BY layer) AS n"
+		"  FROM expert WHERE run_id = :run"
+		"  AND step = (SELECT max(step) FROM expert WHERE run_id = :run)))"
+		" FROM (SELECT 1) LEFT JOIN eval e ON e.run_id = :run AND e.kind = 'val'"
+		" ORDER BY e.step DESC LIMIT 1");
+	db_bind_int(&row, ":run", r->id);
+	if (db_step(&row)) {
+		r->accuracy = db_real(&row, 0);
+		r->loss_bigram = db_real(&row, 1);
+		r->share_bigram = db_real(&row, 2);
+		r->drop = db_real(&row, 3);
+		r->clipped = db_real(&row, 4);
+		r->jobs = db_real(&row, 5);
+		r->least_load = db_real(&row, 6);
+	}
+	return db_finish(&row);
+}
+
+static const char runs_sql[] =
+	"SELECT run_id, label, variant, arch, dir, state, reason, seed,"			/* 0 */
+	" params_total, params_active, params_embedding, flops_per_token, vocab,"	/* 8 */
+	" memory_planned_bytes, data_hash, tokenizer, \"precision\", semantics,"	/* 13 */
+	" windows, host, device, cpu, blas_core, git, build, threads,"			/* 18 */
+	" train_loss, step, tokens, seconds, flops, tokens_per_s, bpb, loss_dropless,"	/* 26 */
+	" eval_tokens, data_tokens, count(*) OVER () FROM runs WHERE sweep = :sweep ORDER BY n";	/* 34 */
+
+static void read_run(struct study *s, const struct db_statement *row, struct run_data *r)
+{
+	const char **const texts[] = {&r->label, &r->variant, &r->arch, &r->dir, &r->state, &r->reason};
+	double *const sizes[] = {&r->params_total, &r->params_active, &r->params_embedding,
+		&r->flops_per_token, &r->vocab, &r->memory_bytes};
+	const char **const kinds[] = {&r->data_hash, &r->tokenizer, &r->precision, &r->semantics,
+		&r->windows, &r->host, &r->device, &r->cpu, &r->blas_core, &r->git, &r->build};
+	double *const ends[] = {&r->threads, &r->train_loss, &r->steps, &r->tokens, &r->seconds,
+		&r->flops, &r->tokens_per_s, &r->bpb, &r->loss_dropless, &r->eval_tokens,
+		&r->data_tokens};
+
+	r->id = db_int(row, 0);
+	r->seed = (long)db_int(row, 7);
+	for (int i = 0; i < (int)ARRAY_SIZE(texts); i++)
+		*texts[i] = keep(s, row, 1 + i);
+	for (int i = 0; i < (int)ARRAY_SIZE(sizes); i++)
+		*sizes[i] = db_real(row, 8 + i);
+	for (int i = 0; i < (int)ARRAY_SIZE(kinds); i++)
+		*kinds[i] = keep(s, row, 14 + i);
+	for (int i = 0; i < (int)ARRAY_SIZE(ends); i++)
+		*ends[i] = db_real(row, 25 + i);
+	r->diverged = !strcmp(r->state, "diverged");
+}
+
+static int read_runs(struct study *s)
+{
+	struct db_statement row;
+
+	db_prepare(&row, s->db, runs_sql);
+	db_bind_text(&row, ":sweep", s->sweep.name);
+	while (db_step(&row)) {
+		const char *state = db_text(&row, 5);
+		if (!s->runs)
+			s->runs = ARENA_ARRAY(&s->arena, struct run_data, db_int(&row, 36));
+		if (strcmp(state, "done") && strcmp(state, "diverged"))
+			s->n_unfinished++;
+		else
+			read_run(s, &row, &s->runs[s->n_runs++]);
+	}
+	return db_finish(&row);
+}
+
+/* Forward d V multiply-adds a token, backward twice as much. */
+static double head_flops(const struct run_data *r)
+{
+	return 6 * run_number(r, "model.d_model") * r->vocab;
+}
+
+static int complete_run(struct study *s, struct run_data *r)
+{
+	if (read_params(s, r) || read_ending(s, r))
+		return -1;
+	r->head_flops_per_token = head_flops(r);
+	if (s->options.no_head_flops) {
+		if (isnan(r->head_flops_per_token))
+			return error("run %s: its record lacks what the head's FLOPs follow from", r->label);
+		r->flops_per_token -= r->head_flops_per_token;
+		r->flops -= r->tokens * r->head_flops_per_token;
+	}
+	if (read_curve(s, r, "val", &r->val))
+		return -1;
+	if (s->rule->training && read_curve(s, r, "train", &r->train))
+		return -1;
+	r->curve = rule_smooth(s->rule, s->rule->training ? &r->train : &r->val, &s->arena);
+	return 0;
+}
+
+static struct setup *setup_of(struct study *s, const struct run_data *r)
+{
+	for (int i = 0; i < s->n_setups; i++)
+		if (!strcmp(s->setups[i].label, r->label))
+			return &s->setups[i];
+	s->setups[s->n_setups] = (struct setup){.label = r->label, .variant = r->variant,
+		.arch = r->arch ? r->arch : "", .runs = ARENA_ARRAY(&s->arena, struct run_data *, s->n_runs)};
+	return &s->setups[s->n_setups++];
+}
+
+static void group_runs(struct study *s)
+{
+	s->setups = ARENA_ARRAY(&s->arena, struct setup, s->n_runs);
+	for (int i = 0; i < s->n_runs; i++) {
+		struct setup *setup = setup_of(s, &s->runs[i]);
+		int at = setup->n++;
+		for (; at > 0 && setup->runs[at - 1]->seed > s->runs[i].seed; at--)
+			setup->runs[at] = setup->runs[at - 1];
+		setup->runs[at] = &s->runs[i];
+	}
+	for (int i = 0; i < s->n_setups; i++)
+		if (s->sweep.baseline && !strcmp(s->setups[i].label, s->sweep.baseline))
+			s->baseline = &s->setups[i];
+}
+
+static int study_read(struct study *s, const char *sweep)
+{
+	if (query_sweep(s->db, sweep, &s->arena, &s->sweep) || read_targets(s) ||
+		read_published(s) || read_axes(s) || read_runs(s))
+		return -1;
+	for (int i = 0; i < s->n_runs; i++)
+		if (complete_run(s, &s->runs[i]))
+			return -1;
+	group_runs(s);
+	if (s->n_runs == 0)
+		return error("sweep %s: no finished run yet (%d unfinished); `moelab run` does them",
+			s->sweep.name, s->n_unfinished);
+	return 0;
+}
+
+int study_open(struct study *s, struct db *db, const char *sweep, const struct study_options *o)
+{
+	*s = (struct study){.db = db, .options = *o};
+	s->rule = rule_find(o->rule ? o->rule : "default");
+	if (!s->rule || study_read(s, sweep) || check_study(s)) {
+		study_close(s);
+		return -1;
+	}
+	return 0;
+}
+
+void study_close(struct study *s)
+{
+	notes_release(&s->notes);
+	arena_release(&s->arena);
+}

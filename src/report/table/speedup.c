@@ -1,0 +1,168 @@
+/* How much less of everything a variant needs to reach the baseline's loss: the paper's table 1. */
+#include "report/table.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static bool applies(const struct study *s)
+{
+	return s->baseline;
+}
+
+static const char *const speedup_names[N_AXES] = {
+	"speedup_steps", "speedup_tokens", "speedup_flops", "speedup_seconds"};
+
+static void columns(struct grid *g, bool several_targets)
+{
+	grid_column(g, "target", several_targets ? "target" : NULL, COLUMN_NUMBER);
+	columns_of_model(g);
+	grid_column(g, "loss", "loss", COLUMN_INTERVAL);
+	grid_column(g, "perplexity", "ppl", COLUMN_NUMBER);
+	grid_column(g, "bits_per_byte", "bits/byte", COLUMN_NUMBER);
+	grid_column(g, "verdict", NULL, COLUMN_TEXT);
+	grid_column(g, NULL, "speed-up", COLUMN_NUMBER);
+	grid_column(g, "reached", NULL, COLUMN_NUMBER);
+	grid_column(g, "seeds", NULL, COLUMN_NUMBER);
+	grid_column(g, NULL, "reached", COLUMN_NUMBER);
+	grid_column(g, "best_loss", NULL, COLUMN_NUMBER);
+	for (int axis = 0; axis < N_AXES; axis++) {
+		grid_column(g, axis_name[axis], axis_name[axis], COLUMN_NUMBER);
+		grid_column(g, speedup_names[axis], NULL, COLUMN_INTERVAL);
+	}
+	grid_column(g, "published_speedup", "published", COLUMN_NUMBER);
+}
+
+static double run_bpb(const struct run_data *r) { return r->bpb; }
+
+/* What it took along one axis, and the ratio in brackets. Seconds of busy machines have no ratio. */
+static void cells_of_axis(struct grid *g, const struct study *s, const struct setup *v,
+	const struct speedup *up, enum axis axis)
+{
+	bool clean = axis != AXIS_SECONDS || (setup_alone(v) && setup_alone(s->baseline));
+	bool alone = axis != AXIS_SECONDS || setup_alone(v);
+	struct interval ratio = clean && v != s->baseline ? up->ratio[axis] : interval_of_ratio(NULL, 0);
+	char at[32] = "-", times[32] = "";
+
+	if (isfinite(up->at[axis]) && axis == AXIS_FLOPS)
+		text_flops(up->at[axis], at);
+	else if (isfinite(up->at[axis]) && axis == AXIS_TOKENS)
+		text_count(up->at[axis], at);
+	else if (isfinite(up->at[axis]))
+		snprintf(at, sizeof at, up->at[axis] < 99.5 && axis == AXIS_SECONDS ? "%.1f" : "%.0f", up->at[axis]);
+	if (isfinite(ratio.mean))
+		snprintf(times, sizeof times, " (%.2fx)", ratio.mean);
+	grid_number(g, up->at[axis], "%s%s%s", alone ? "" : "~", at, times);
+	grid_interval(g, ratio.mean, ratio.low, ratio.high, "%s", times);
+}
+
+static void row(struct study *s, struct grid *g, const struct setup *v, double target,
+	const struct null_speedup *null)
+{
+	struct pairs p = study_pairs(s, v, target);
+	struct speedup up = speedup_of(&p);
+	struct interval loss = setup_mean(v, run_final);
+
+	grid_row(g);
+	if (isnan(target))
+		grid_number(g, NAN, "baseline");
+	else
+		grid_number(g, target, "%.3f", target);
+	cells_of_model(g, s, v);
+	cell_mean(g, loss, 3);
+	cell_value(g, exp(loss.mean), 2);
+	cell_value(g, setup_mean(v, run_bpb).mean, 3);
+	struct verdict verdict = verdict_of(s, v, &up, null);
+	grid_text(g, "%s", verdict.word);
+	grid_text(g, "%s", verdict.text);
+	grid_number(g, up.reached, "%d", up.reached);
+	grid_number(g, up.n, "%d", up.n);
+	grid_text(g, "%d/%d", up.reached, up.n);
+	cell_value(g, up.best, 3);
+	for (int axis = 0; axis < N_AXES; axis++)
+		cells_of_axis(g, s, v, &up, axis);
+	cell_published(g, s, v, "speedup");
+	if (up.n < v->n)
+		notes_add(&g->notes, NOTE_WARNING, "%s: only %d of %d seeds have a baseline run to pair with",
+			v->label, up.n, v->n);
+}
+
+static void row_of_null(struct study *s, struct grid *g, double target, const struct null_speedup *null)
+{
+	grid_row(g);
+	grid_rule(g);
+	grid_number(g, target, "%s", "");
+	grid_text(g, "null: %s against itself", s->baseline->label);
+	for (int i = 0; i < 6; i++)
+		grid_blank(g);
+	grid_text(g, "null");
+	if (isfinite(null->smallest))
+		grid_text(g, "seeds within %.2f, %d show %.2f", null->widest, null->n, null->smallest);
+	else if (null->n < 2)
+		grid_text(g, "needs 2 seeds");
+	else
+		grid_text(g, "not reached");
+	grid_number(g, null->reached, "%d", null->reached);
+	grid_number(g, null->n, "%d", null->n);
+	grid_text(g, "%d/%d", null->reached, null->n);
+	grid_blank(g);
+	for (int axis = 0; axis < N_AXES; axis++) {
+		grid_blank(g);
+		double smallest = axis == AXIS_TOKENS ? null->smallest : NAN;
+		grid_interval(g, NAN, 1 / smallest, smallest, "%s", "");
+	}
+}
+
+static void title(struct study *s, struct grid *g)
+{
+	double target = s->targets[0], loss = setup_mean(s->baseline, run_final).mean;
+
+	if (s->n_targets > 1)
+		table_title(g, s, "resources to each target, as ratios to %s", s->baseline->label);
+	else if (isnan(target))
+		table_title(g, s, "speed-up to %s's final loss (mean %.3f nats per token, perplexity %.2f)",
+			s->baseline->label, loss, exp(loss));
+	else
+		table_title(g, s, "speed-up over %s to %.3f nats per token (perplexity %.2f)",
+			s->baseline->label, target, exp(target));
+}
+
+static void notes(struct study *s, struct grid *g)
+{
+	bool alone = true;
+
+	for (int i = 0; i < s->n_setups; i++)
+		alone = alone && setup_alone(&s->setups[i]);
+	notes_add(&g->notes, NOTE_PLAIN, "ratios are baseline / variant, pairs of one seed: geometric mean"
+		" [95 %% interval, Student's t of the logarithms]; the target is the final loss of the pair's"
+		" baseline unless a number is given");
+	notes_add(&g->notes, NOTE_PLAIN, "FLOPs are model FLOPs, forward and backward, %s the output head",
+		s->options.no_head_flops ? "without" : "with");
+	if (!alone)
+		notes_add(&g->notes, NOTE_PLAIN, "~: seconds measured beside other runs, so no ratio is given");
+}
+
+static int fill(struct study *s, struct grid *g)
+{
+	title(s, g);
+	columns(g, s->n_targets > 1);
+	for (int t = 0; t < s->n_targets; t++) {
+		struct pairs base = study_pairs(s, s->baseline, s->targets[t]);
+		struct null_speedup null = null_speedup_of(&base);
+		for (int i = 0; i < s->n_setups; i++) {
+			row(s, g, &s->setups[i], s->targets[t], &null);
+			if (t > 0 && i == 0)
+				grid_rule(g);
+		}
+		row_of_null(s, g, s->targets[t], &null);
+	}
+	notes(s, g);
+	return 0;
+}
+
+const struct table table_speedup = {
+	.name = "speedup",
+	.help = "steps, tokens, FLOPs and seconds to the target, as ratios to the baseline",
+	.applies = applies,
+	.needs = "finished run of its baseline (key `baseline` of the sweep file)",
+	.fill = fill,
+};
