@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/path.h"
+#include "base/str.h"
 
 enum { BLOCK_MIN = 8 << 10, BLOCK_MAX = 1 << 20, BLOCK_UNKNOWN = 64 << 10, BLOCKS = 512 };
 /* 2^64 / golden ratio: multiples of it, modulo 2^64, are spread as evenly as can be (Weyl), so even

@@ -7,7 +7,7 @@
  * Inputs are plain text or JSON lines ({"text": ..., "url": ...}, one document a line, as in C4),
  * each also in gzip of one or several members; "-" is standard input. Gzip is recognised by its
  * first bytes, JSON lines by the name (.json, .jsonl, .ndjson, each also with .gz), or on standard
- * input by a `{"` at the start.
+ * input by a `{"` at the start (not in gzip).
  *
  * Documents of plain text, rule `split`:
  *	blank[:N]	cut behind a blank line after at least N bytes (default, N = 4096)
@@ -49,7 +49,10 @@ struct import_options {
 	const volatile sig_atomic_t *stop;	/* if not NULL: give up when it becomes non-zero */
 };
 
-/* 0, or -1 after one message with nothing left behind. Progress goes to stderr. */
+enum { IMPORT_UNWRITTEN = -2 };
+
+/* 0; or after one message, and with nothing left behind, -1 for wrong options or inputs and
+   IMPORT_UNWRITTEN if the dataset could not be written. Progress goes to stderr. */
 int data_import(const struct import_options *o);
 
 #endif

@@ -36,7 +36,7 @@ static json_t *split_json(const struct dataset_split *s)
 
 int manifest_save(struct dataset *d, json_t *provenance)
 {
-	char *path = path_join(d->folder, "dataset.json"), *text;
+	char *path = path_join(d->folder, "dataset.json"), *json, *text;
 	json_t *splits = json_object(), *root;
 	int ret;
 
@@ -47,10 +47,12 @@ int manifest_save(struct dataset *d, json_t *provenance)
 		d->tokenizer, "vocab", d->vocab, "eot", d->eot, "hash", d->hash, "file_tokens",
 		(json_int_t)d->file_tokens, "splits", splits);
 	CHECK(root && !json_object_update(root, provenance));
-	text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-	CHECK(text);
+	json = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	CHECK(json);
+	text = xasprintf("%s\n", json);
 	ret = path_write(path, text, strlen(text));
 	free(text);
+	free(json);
 	json_decref(root);
 	free(path);
 	return ret;

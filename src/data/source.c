@@ -1,6 +1,5 @@
 #include "data/source.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +11,14 @@
 enum { RAW_BYTES = 1 << 18 };
 enum { GZIP_ONLY = 15 + 16 };	/* windowBits of zlib: largest window, gzip header required */
 
-/* Fill raw when it is used up. */
+/* Fill raw when it is used up. A signal that interrupts a wait for input ends the import. */
 static int fill(struct source *s)
 {
 	ssize_t got;
 
 	if (s->at < s->n || s->ended)
 		return 0;
-	do
-		got = read(s->fd, s->raw, RAW_BYTES);
-	while (got < 0 && errno == EINTR);
+	got = read(s->fd, s->raw, RAW_BYTES);
 	if (got < 0)
 		return error_errno("cannot read %s", s->name);
 	s->ended = !got;
@@ -37,8 +34,6 @@ static int fill_first(struct source *s, size_t wanted)
 {
 	while (s->n < wanted) {
 		ssize_t got = read(s->fd, s->raw + s->n, RAW_BYTES - s->n);
-		if (got < 0 && errno == EINTR)
-			continue;
 		if (got < 0)
 			return error_errno("cannot read %s", s->name);
 		if (!got)

@@ -1,0 +1,96 @@
+/* Evaluation slices against their definition; synthetic text against its stated entropy. */
+#include <math.h>
+
+#include "data/slice.h"
+#include "data/synthetic.h"
+#include "scratch.h"
+
+static uint8_t repeated(const int32_t *tokens, const int32_t *targets, int t)
+{
+	for (int s = 0; s < t; s++)
+		if (tokens[s] == tokens[t] && targets[s] == targets[t])
+			return 1;
+	return 0;
+}
+
+static void check_against_definition(int B, int T, int vocab)
+{
+	int n = B * T;
+	int32_t *tokens = xmalloc((size_t)n * 4), *targets = xmalloc((size_t)n * 4);
+	uint8_t *mask = xmalloc((size_t)n);
+	struct rng_key key = {.seed = (uint64_t)(B * 1000 + T)};
+
+	for (int i = 0; i < n; i++) {
+		struct rng_block r = rng_block(key, (uint64_t)i);
+		tokens[i] = (int32_t)(r.word[0] % (uint32_t)vocab);
+		targets[i] = (int32_t)(r.word[1] % (uint32_t)vocab);
+	}
+	slice_repeated_bigram(tokens, targets, B, T, mask);
+	for (int b = 0; b < B; b++)
+		for (int t = 0; t < T; t++)
+			assert_int_equal(mask[b * T + t], repeated(tokens + b * T, targets + b * T, t));
+	free(tokens);
+	free(targets);
+	free(mask);
+}
+
+static void test_repeated_bigram(void **state)
+{
+	static const int32_t text[] = {1, 2, 3, 1, 2, 2, 3, 65535, 65535, 65535};
+	static const uint8_t expected[] = {0, 0, 0, 1, 0, 1, 0, 0, 1};
+	uint8_t mask[9];
+
+	(void)state;
+	slice_repeated_bigram(text, text + 1, 1, 9, mask);
+	assert_memory_equal(mask, expected, sizeof expected);
+	check_against_definition(1, 1, 4);
+	check_against_definition(3, 17, 3);
+	check_against_definition(2, 1024, 20);
+	check_against_definition(5, 333, 65536);
+}
+
+static void test_synthetic(void **state)
+{
+	static long pair[27][27], triple[27][27][27];
+	const size_t n = 400000;
+	struct str a, b;
+	double bits = 0;
+	long symbols = 0;
+
+	(void)state;
+	str_init(&a);
+	str_init(&b);
+	synthetic_text(&a, 7, n);
+	synthetic_text(&b, 7, n);
+	assert_int_equal(a.length, n);
+	assert_memory_equal(a.text, b.text, n);
+	str_clear(&b);
+	synthetic_text(&b, 8, n);
+	assert_memory_not_equal(a.text, b.text, 100);
+	for (size_t i = 0; i + 2 < n; i++) {
+		int s[3];
+		for (int k = 0; k < 3; k++)
+			s[k] = a.text[i + (size_t)k] == ' ' ? 26 : a.text[i + (size_t)k] - 'a';
+		if (s[0] < 0 || s[1] < 0 || s[2] < 0)
+			continue;
+		pair[s[0]][s[1]]++;
+		triple[s[0]][s[1]][s[2]]++;
+	}
+	for (int i = 0; i < 27 * 27 * 27; i++) {
+		long k = triple[i / 729][i / 27 % 27][i % 27];
+		bits -= k ? (double)k * log2((double)k / (double)pair[i / 729][i / 27 % 27]) : 0;
+		symbols += k;
+	}
+	assert_true(fabs(bits / (double)symbols - 1.75) < 0.01);
+	str_release(&a);
+	str_release(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(test_repeated_bigram), SCRATCH_TEST(test_synthetic),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
