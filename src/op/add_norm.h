@@ -4,9 +4,12 @@
  *   n = norm(r) * weight + bias        (no norm when weight is absent: n is then r itself, not made)
  * layer norm: (r - mean) / sqrt(variance + eps), biased variance; Ba, Kiros, Hinton 2016
  *   (arXiv:1607.06450). rms norm: r / sqrt(mean(r^2) + eps); Zhang, Sennrich 2019 (arXiv:1910.07467).
- * With weight absent only R is an output of interest; N is then a 1-element placeholder without
- * gradient. With both branches absent R lies on X. Backward: dx = dr + (norm)'dn; the branches' gradients equal dx.
- * Statistics (mean, 1/std) of each row are saved in float32 (master kind).
+ * With weight absent only R is an output of interest; N is then a placeholder of one element, 0,
+ * without gradient. R may lie on X, and does so for nothing where both branches are absent.
+ * Backward, with m = n as it is before weight and bias, a = weight dn:
+ *   dx = dr + (a - mean(a) - m mean(a m)) / std     (rms norm: without mean(a));  branches likewise
+ *   dweight = sum over rows of dn m;  dbias = sum over rows of dn
+ * The mean (rms norm: 0) and 1/std of each row are saved in float32.
  */
 #ifndef OP_ADD_NORM_H
 #define OP_ADD_NORM_H

@@ -1,0 +1,167 @@
+#include "op/rope.h"
+
+#include <math.h>
+
+#include "base/error.h"
+
+/* Cosine and sine of every position and pair, made anew in each call: far cheaper than one pass over
+   x. Workspace: 4 [dh/2] f64, then 2 [T, dh/2] f32. */
+struct table {
+	double *c, *s, *step_c, *step_s;
+	float *cos_TP, *sin_TP;
+	long pairs;
+};
+
+static long half_head(const struct tensor *x, const struct rope_attr *attr)
+{
+	return tensor_width(x) / attr->n_heads / 2;
+}
+
+static void rope_shape(struct op_shapes *s)
+{
+	const struct rope_attr *attr = s->attr;
+	const struct tensor *x = s->in[ROPE_X_BTD];
+
+	CHECK(x->n_dims == 3 && tensor_width(x) % (2 * attr->n_heads) == 0);
+	op_shape_same(s);
+	if (s->device->id == REF)
+		return;
+	size_t pairs = (size_t)half_head(x, attr);
+	s->forward_workspace = 4 * pairs * sizeof(double) +
+		2 * (size_t)x->dims[1] * pairs * sizeof(float);
+	s->backward_workspace = s->forward_workspace;
+}
+
+static void rope_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	double n = (double)tensor_size(s->in[ROPE_X_BTD]), bytes = op_io_bytes(&op_rope, s);
+
+	*c = (struct op_cost){.forward_flops = 3 * n, .backward_flops = 3 * n, .executed_flops = 6 * n,
+		.forward_bytes = bytes, .backward_bytes = bytes};
+}
+
+/* y = x turned by the angle of each position, or back (sign -1). y may be x. */
+static void rotate_ref(const struct op_run *r, const struct tensor *y, const struct tensor *x,
+	double sign, bool add)
+{
+	const struct rope_attr *attr = r->attr;
+	long pairs = half_head(x, attr), T = x->dims[1];
+
+	for (long t = 0; t < tensor_rows(x); t++)
+		for (long h = 0; h < attr->n_heads; h++)
+			for (long i = 0; i < pairs; i++) {
+				double a = (double)(t % T) * pow(attr->base, -(double)i / (double)pairs);
+				double *p = row_f64(x, t) + 2 * h * pairs + i, u = p[0], v = p[pairs];
+				double *q = row_f64(y, t) + 2 * h * pairs + i;
+				q[0] = u * cos(a) - sign * v * sin(a) + (add ? q[0] : 0);
+				q[pairs] = v * cos(a) + sign * u * sin(a) + (add ? q[pairs] : 0);
+			}
+}
+
+static void rope_forward_ref(const struct op_run *r)
+{
+	rotate_ref(r, r->out[ROPE_Y_BTD], r->in[ROPE_X_BTD], 1, false);
+}
+
+static void rope_backward_ref(const struct op_run *r)
+{
+	rotate_ref(r, r->d_in[ROPE_X_BTD], r->d_out[ROPE_Y_BTD], -1, op_adds(r, ROPE_X_BTD));
+}
+
+/* From position to position by a turn in float64: its error stays near T 1e-16, below what float32
+   can tell. */
+static struct table table_make(const struct op_run *r, const struct tensor *x)
+{
+	const struct rope_attr *attr = r->attr;
+	long pairs = half_head(x, attr), T = x->dims[1];
+	double *state = r->workspace;
+	struct table k = {state, state + pairs, state + 2 * pairs, state + 3 * pairs,
+		(float *)(state + 4 * pairs), (float *)(state + 4 * pairs) + T * pairs, pairs};
+
+	for (long i = 0; i < pairs; i++) {
+		double angle = pow(attr->base, -(double)i / (double)pairs);
+		k.c[i] = 1;
+		k.s[i] = 0;
+		k.step_c[i] = cos(angle);
+		k.step_s[i] = sin(angle);
+	}
+	for (long t = 0; t < T; t++)
+		#pragma omp simd
+		for (long i = 0; i < pairs; i++) {
+			double c = k.c[i], s = k.s[i];
+			k.cos_TP[t * pairs + i] = (float)c;
+			k.sin_TP[t * pairs + i] = (float)s;
+			k.c[i] = c * k.step_c[i] - s * k.step_s[i];
+			k.s[i] = s * k.step_c[i] + c * k.step_s[i];
+		}
+	return k;
+}
+
+/* One head of one row; c and s: of its position. */
+static void rotate_head(float *y, const float *x, const float *c, const float *s, long pairs,
+	float sign, bool add)
+{
+	if (add) {
+		#pragma omp simd
+		for (long i = 0; i < pairs; i++) {
+			float u = x[i], v = x[i + pairs], t = sign * s[i];
+			y[i] += u * c[i] - v * t;
+			y[i + pairs] += v * c[i] + u * t;
+		}
+		return;
+	}
+	#pragma omp simd
+	for (long i = 0; i < pairs; i++) {
+		float u = x[i], v = x[i + pairs], t = sign * s[i];
+		y[i] = u * c[i] - v * t;
+		y[i + pairs] = v * c[i] + u * t;
+	}
+}
+
+static void rotate(const struct op_run *r, const struct tensor *y, const struct tensor *x, float sign,
+	bool add)
+{
+	const struct rope_attr *attr = r->attr;
+	struct table k = table_make(r, x);
+	long T = x->dims[1];
+
+	#pragma omp parallel for schedule(static)
+	for (long t = 0; t < tensor_rows(x); t++)
+		for (long h = 0; h < attr->n_heads; h++)
+			rotate_head(row_f32(y, t) + 2 * h * k.pairs, row_f32(x, t) + 2 * h * k.pairs,
+				k.cos_TP + t % T * k.pairs, k.sin_TP + t % T * k.pairs, k.pairs, sign, add);
+}
+
+static void rope_forward(const struct op_run *r)
+{
+	rotate(r, r->out[ROPE_Y_BTD], r->in[ROPE_X_BTD], 1, false);
+}
+
+static void rope_backward(const struct op_run *r)
+{
+	rotate(r, r->d_in[ROPE_X_BTD], r->d_out[ROPE_Y_BTD], -1, op_adds(r, ROPE_X_BTD));
+}
+
+static const struct rope_attr two_heads = {2, 10000}, small_base = {3, 50};
+
+static const struct op_example examples[] = {
+	{.name = "two heads", .attr = &two_heads, .in = {[ROPE_X_BTD] = {2, 9, 12}}},
+	{.name = "three heads, long", .attr = &small_base, .in = {[ROPE_X_BTD] = {1, 300, 12}}},
+};
+
+const struct op op_rope = {
+	.name = "rope",
+	.semantics = 1,
+	.n_in = ROPE_N_IN,
+	.n_out = ROPE_N_OUT,
+	.in = {[ROPE_X_BTD] = {"x", 0}},
+	.out = {[ROPE_Y_BTD] = {"y", REAL, false}},
+	.shape = rope_shape,
+	.cost = rope_cost,
+	.out_takes = {[ROPE_Y_BTD] = TAKES(ROPE_X_BTD)},
+	.d_in_takes = {[ROPE_X_BTD] = TAKES(ROPE_Y_BTD)},
+	.forward = {[REF] = rope_forward_ref, [CPU] = rope_forward},
+	.backward = {[REF] = rope_backward_ref, [CPU] = rope_backward},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};
