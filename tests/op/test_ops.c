@@ -266,7 +266,7 @@ static void compare_outputs(struct bench *b, struct bench *ref, const struct op_
 		expect(distance(b, b->out[i], ref, ref->out[i]), b->op->out[i].kind == INDEX ? 0 : 1e-5,
 			b->op, e, "forward", b->op->out[i].name);
 	for (int i = 0; i < b->op->n_in; i++)
-		if (b->op->in[i].flags & IN_UPDATED)
+		if (b->in[i] && (b->op->in[i].flags & IN_UPDATED))
 			expect(distance(b, b->in[i], ref, ref->in[i]), 1e-5, b->op, e, "update",
 				b->op->in[i].name);
 }
