@@ -36,4 +36,35 @@ struct grad_norm_attr {
 
 extern const struct op op_grad_norm;
 
+/* For kernels that walk a blob: blocks of fixed size in parallel, each leaving one partial sum for
+   each group, which are then added in the order of the blocks. */
+enum { GRAD_NORM_BLOCK = 16384 };	/* elements */
+
+static inline long grad_norm_blocks(long size)
+{
+	return (size + GRAD_NORM_BLOCK - 1) / GRAD_NORM_BLOCK;
+}
+
+static inline long grad_norm_block_end(long block, long size)
+{
+	long end = (block + 1) * GRAD_NORM_BLOCK;
+
+	return end < size ? end : size;
+}
+
+/* What of [at, end) lies in the same segment as element `at`. */
+static inline struct grad_norm_segment grad_norm_piece(const struct grad_norm_segment *list,
+	long at, long end)
+{
+	while (list->end <= at)
+		list++;
+	return (struct grad_norm_segment){at, list->end < end ? list->end : end, list->group,
+		list->decay};
+}
+
+/* CHECKs that the segments cover [0, size) in order and name groups below n_groups. */
+void grad_norm_check_segments(const struct grad_norm_segment *s, int n, int n_groups, long size);
+/* out[g] = sum over blocks of part[block][g], out float32; gives the sum of all. */
+double grad_norm_sum_blocks(const double *part, long n_blocks, int n_groups, float *out);
+
 #endif
