@@ -51,6 +51,7 @@ void document_reader_init(struct document_reader *r, struct source *source,
 	*r = (struct document_reader){.source = source, .json = !rule, .strict = strict};
 	if (rule)
 		r->rule = *rule;
+	GROW(r->buffer, (size_t)FILL_BYTES, r->size);
 }
 
 void document_reader_release(struct document_reader *r)
@@ -206,10 +207,9 @@ static int parse_line(struct document_reader *r, const char *line, size_t n, str
 static int next_json(struct document_reader *r, struct document *d)
 {
 	for (;;) {
-		const char *line = r->buffer + r->at, *eol = NULL;
 		size_t n = r->n - r->at;
-		if (n)
-			eol = memchr(line + r->scanned, '\n', n - r->scanned);
+		const char *line = r->buffer + r->at;
+		const char *eol = memchr(line + r->scanned, '\n', n - r->scanned);
 		if (!eol && !r->ended) {
 			r->scanned = n;
 			if (n > JSON_LINE_MAX)

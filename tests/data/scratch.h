@@ -72,7 +72,11 @@ HELPER const char *put(const char *name, const void *bytes, size_t n)
 {
 	const char *path = at(name);
 
+	char *folder = path_folder(path);
+
+	assert_int_equal(path_mkdirs(folder), 0);
 	assert_int_equal(path_write(path, bytes, n), 0);
+	free(folder);
 	return path;
 }
 
@@ -110,7 +114,10 @@ HELPER int n_entries(const char *prefix)
 /* Defaults of the tests: bytes, all of it to train on. */
 HELPER struct import_options import_of(const char *const *inputs, int n)
 {
-	return (struct import_options){.inputs = inputs, .n_inputs = n, .output = at("set"),
+	static char output[128];
+
+	snprintf(output, sizeof output, "%s/set", scratch);
+	return (struct import_options){.inputs = inputs, .n_inputs = n, .output = output,
 		.tokenizer = "byte"};
 }
 

@@ -1,0 +1,637 @@
+/* Import: every byte arrives, documents and splits follow their rules, and bad input leaves nothing. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "data/synthetic.h"
+#include "scratch.h"
+
+/* Import `input` with the options so far and compare: documents as text, each ended by '\x1e'. */
+static void check_documents(struct import_options *o, const char *expected)
+{
+	struct dataset d;
+	struct str text;
+
+	o->force = true;
+	import_and_open(&d, o);
+	text = split_text(&d, SPLIT_TRAIN);
+	assert_string_equal(text.text, expected);
+	str_release(&text);
+	dataset_close(&d);
+}
+
+static void check_split(const char *rule, const char *text, const char *expected)
+{
+	const char *input = put_text("text", text);
+	struct import_options o = import_of(&input, 1);
+
+	o.split = rule;
+	check_documents(&o, expected);
+}
+
+static void check_fails(struct import_options *o, const char *why)
+{
+	n_messages = 0;
+	assert_int_equal(data_import(o), -1);
+	SAID(why);
+	assert_int_equal(n_messages, 1);
+	assert_int_equal(n_entries("set"), 0);	/* neither a dataset nor a temporary folder */
+}
+
+/* --- documents ------------------------------------------------------------------------------------ */
+
+static void test_split_rules(void **state)
+{
+	static const char poem[] = "one\n two\n\nthree\n\n\n four\n \nfive";
+
+	(void)state;
+	check_split("blank:1", poem, "one\n two\n\n\x1ethree\n\n\n\x1e four\n \n\x1e" "five\x1e");
+	check_split("blank:11", poem, "one\n two\n\nthree\n\n\n\x1e four\n \nfive\x1e");
+	check_split(NULL, poem, "one\n two\n\nthree\n\n\n four\n \nfive\x1e");
+	check_split("entry", poem, "one\n two\n\n\x1ethree\n\n\n four\n \n\x1e" "five\x1e");
+	check_split("line", "a\nb\n\nc", "a\n\x1e" "b\n\x1e" "c\x1e");	/* no empty documents */
+	check_split("file", poem, "one\n two\n\nthree\n\n\n four\n \nfive\x1e");
+	check_split("=<|x|>", "a\n<|x|><|x|>\nb<|x", "a\n\x1e\nb<|x\x1e");
+	check_split("blank:1", "a\r\n\r\nb\r\n", "a\r\n\r\n\x1e" "b\r\n\x1e");
+	check_split("blank:1", "\n\n\na\n", "a\n\x1e");
+}
+
+static void test_bad_rules(void **state)
+{
+	static const char *const bad[] = {"", "=", "blank:", "blank:0", "blank:x", "line:3", "words"};
+	const char *input = put_text("text", "some text");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct import_options o = import_of(&input, 1);
+		o.split = bad[i];
+		check_fails(&o, "split \"");
+		o.split = NULL;
+		o.group_by = bad[i];
+		check_fails(&o, "group-by \"");
+	}
+}
+
+static void test_bytes_are_kept(void **state)
+{
+	enum { N = 3000000 };	/* several fills of the buffer */
+	char *bytes = xmalloc(N);
+	struct rng_key key = {.seed = 4};
+	struct dataset d;
+	struct str text;
+	const char *input;
+	size_t n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < N; i++)
+		bytes[i] = (char)rng_block(key, i).word[0];
+	for (size_t i = 1; i < N; i++)		/* no line of white space: it would be left out */
+		if (bytes[i] == '\n')
+			bytes[i - 1] = 'x';
+	input = put("text", bytes, N);
+	struct import_options o = import_of(&input, 1);
+	o.split = "line";
+	import_and_open(&d, &o);
+	assert_true(d.splits[SPLIT_TRAIN].n_documents > N / 512);
+	text = split_text(&d, SPLIT_TRAIN);
+	for (size_t i = 0; i < text.length; i++) {	/* without the marks: what was read */
+		if (n < N && text.text[i] == bytes[n])
+			n++;
+		else
+			assert_int_equal(text.text[i], '\x1e');
+	}
+	assert_int_equal(n, N);
+	str_release(&text);
+	dataset_close(&d);
+	free(bytes);
+}
+
+static void test_long_documents(void **state)
+{
+	const size_t n = (16 << 20) + 5000, line = 16 << 20;
+	char *text = xmalloc(n);
+	const char *input;
+	struct dataset d;
+
+	(void)state;
+	memset(text, 'x', n);
+	text[line - 3] = '\n';
+	input = put("text", text, n);
+	struct import_options o = import_of(&input, 1);
+	o.split = "file";
+	import_and_open(&d, &o);
+	assert_int_equal(d.splits[SPLIT_TRAIN].n_documents, 2);
+	assert_int_equal(d.splits[SPLIT_TRAIN].n_bytes, n);
+	int32_t end[2];
+	assert_int_equal(dataset_read(&d, SPLIT_TRAIN, (long)line - 3, 2, end), 0);
+	assert_int_equal(end[0], '\n');
+	assert_int_equal(end[1], 256);
+	dataset_close(&d);
+	memcpy(text + line - 3, "xx\xe2\x82\xac", 5);	/* no line end: cut before the character */
+	put("text", text, n);
+	o.force = true;
+	import_and_open(&d, &o);
+	assert_int_equal(d.splits[SPLIT_TRAIN].n_documents, 2);
+	assert_int_equal(dataset_read(&d, SPLIT_TRAIN, (long)line - 1, 2, end), 0);
+	assert_int_equal(end[0], 256);
+	assert_int_equal(end[1], 0xe2);
+	dataset_close(&d);
+	free(text);
+}
+
+/* --- gzip ----------------------------------------------------------------------------------------- */
+
+static void test_gzip(void **state)
+{
+	const char *input = at("text.gz");
+	struct import_options o = import_of(&input, 1);
+	FILE *f;
+
+	(void)state;
+	put_gzip("text.gz", "one\n\ntw", 7);
+	put_gzip("text.gz", "", 0);
+	put_gzip("text.gz", "o\n", 2);
+	o.split = "blank:1";
+	check_documents(&o, "one\n\n\x1etwo\n\x1e");
+	f = fopen(input, "ab");			/* tar and tapes pad with zeros */
+	assert_non_null(f);
+	for (int i = 0; i < 1000; i++)
+		putc(0, f);
+	fclose(f);
+	check_documents(&o, "one\n\n\x1etwo\n\x1e");
+}
+
+static void test_large_members(void **state)
+{
+	struct str text, got;
+	struct dataset d;
+	const char *input = at("text.gz");
+	struct import_options o = import_of(&input, 1);
+
+	(void)state;
+	str_init(&text);
+	synthetic_text(&text, 3, 2000000);
+	for (size_t i = 0; i < text.length; i += 300000)
+		put_gzip("text.gz", text.text + i, text.length - i < 300000 ? text.length - i : 300000);
+	o.split = "=@";		/* does not occur: one document */
+	import_and_open(&d, &o);
+	got = split_text(&d, SPLIT_TRAIN);
+	assert_int_equal(got.length, text.length + 1);
+	assert_memory_equal(got.text, text.text, text.length);
+	str_release(&got);
+	str_release(&text);
+	dataset_close(&d);
+}
+
+static void test_bad_gzip(void **state)
+{
+	const char *input = at("text.gz");
+	struct import_options o = import_of(&input, 1);
+	size_t n, first;
+	char *bytes;
+
+	(void)state;
+	put_gzip("text.gz", "The first member.\n", 18);
+	free(path_read(input, &first));
+	put_gzip("text.gz", "The second member.\n", 19);
+	bytes = path_read(input, &n);
+	for (size_t cut = 2; cut < n; cut++) {
+		if (cut == first)
+			continue;	/* a whole member is a whole file */
+		put("text.gz", bytes, cut);
+		check_fails(&o, "truncated gzip");
+	}
+	put("text.gz", bytes, n - 3);
+	check_fails(&o, "truncated gzip");
+	bytes[n - 5] ^= 1;	/* in the checksum of the second member */
+	put("text.gz", bytes, n);
+	check_fails(&o, "damaged gzip");
+	bytes[n - 5] ^= 1;
+	bytes[first] = 'x';	/* where the second member should begin */
+	put("text.gz", bytes, n);
+	check_fails(&o, "damaged gzip");
+	free(bytes);
+}
+
+/* --- JSON lines ----------------------------------------------------------------------------------- */
+
+static const char json[] =
+	"{\"text\":\"one\\n\\ntwo \\u20ac\\u0000!\",\"url\":\"http://a.org/1\",\"timestamp\":\"x\"}\n"
+	"\n"
+	"{\"text\":\"unfinished}\n"
+	"[\"text\"]\r\n"
+	"{\"text\":\"two\"}\r\n"
+	"{\"title\":\"no text\"}\n"
+	"{\"text\":5}\n"
+	"{\"text\":\"\"}\n"
+	"{\"text\":\"\xff\"}\n"
+	"{\"text\":\"three\"}";
+static const char json_documents[] = "one\n\ntwo \xe2\x82\xac\0!\x1etwo\x1ethree\x1e";
+
+static void check_json(const char *input, const char *format)
+{
+	struct import_options o = import_of(&input, 1);
+	struct dataset d;
+	struct str text;
+
+	o.format = format;
+	o.force = true;
+	n_messages = 0;
+	import_and_open(&d, &o);
+	text = split_text(&d, SPLIT_TRAIN);
+	assert_int_equal(text.length, sizeof json_documents - 1);
+	assert_memory_equal(text.text, json_documents, text.length);
+	assert_int_equal(n_messages, 4);	/* the first three, and how many */
+	SAID("5 bad JSON lines were skipped");
+	str_release(&text);
+	dataset_close(&d);
+}
+
+static void test_json(void **state)
+{
+	(void)state;
+	check_json(put_text("c4.json", json), NULL);
+	check_json(put_text("other", json), "jsonl");
+	put_gzip("c4.json.gz", json, 100);
+	check_json(put_gzip("c4.json.gz", json + 100, strlen(json) - 100), NULL);
+}
+
+static void test_json_strict(void **state)
+{
+	const char *input = put_text("c4.jsonl", json);
+	struct import_options o = import_of(&input, 1);
+
+	(void)state;
+	o.strict = true;
+	check_fails(&o, "c4.jsonl:3:");
+	put_text("c4.jsonl", "{\"text\":\"fine\"}\n\n{\"title\":\"no text\"}\n");
+	check_fails(&o, "c4.jsonl:3:1: bad JSON line: no member \"text\"");
+	put_text("c4.jsonl", "no JSON at all\n");
+	o.strict = false;
+	n_messages = 0;
+	assert_int_equal(data_import(&o), -1);
+	SAID("empty corpus");
+}
+
+/* --- inputs --------------------------------------------------------------------------------------- */
+
+static void read_from(const char *path, struct import_options *o, const char *expected)
+{
+	int kept = dup(STDIN_FILENO), fd = open(path, O_RDONLY);
+
+	assert_true(fd >= 0 && dup2(fd, STDIN_FILENO) >= 0);
+	close(fd);
+	check_documents(o, expected);
+	dup2(kept, STDIN_FILENO);
+	close(kept);
+}
+
+static void test_stdin(void **state)
+{
+	const char *input = "-";
+	struct import_options o = import_of(&input, 1);
+
+	(void)state;
+	read_from(put_text("a", "text\n"), &o, "text\n\x1e");
+	read_from(put_text("b", "{\"text\":\"one\"}\n"), &o, "one\x1e");
+	read_from(put_gzip("c", "text\n", 5), &o, "text\n\x1e");
+}
+
+static void test_several_inputs(void **state)
+{
+	const char *inputs[] = {put_text("a", "no line end"), put_text("b.json", "{\"text\":\"two\"}"),
+		put_gzip("c.gz", "three", 5)};
+	struct import_options o = import_of(inputs, 3);
+
+	(void)state;
+	check_documents(&o, "no line end\x1etwo\x1ethree\x1e");
+}
+
+static void test_bad_inputs(void **state)
+{
+	const char *input = put_text("empty", "");
+	struct import_options o = import_of(&input, 1);
+
+	(void)state;
+	check_fails(&o, "empty corpus");
+	put_text("empty", " \n\n\t\n");
+	check_fails(&o, "empty corpus");
+	input = at("missing");
+	check_fails(&o, "missing: No such file");
+	input = scratch;
+	check_fails(&o, "Is a directory");
+	input = put_text("text", "text");
+	o.tokenizer = "no";
+	check_fails(&o, "unknown tokenizer");
+	o.tokenizer = "byte";
+	o.val = 0.5;
+	o.tune = 0.5;
+	check_fails(&o, "nothing to train on");
+	o.val = 0.1;
+	check_fails(&o, "fell into split");
+	o.n_inputs = 0;
+	check_fails(&o, "at least one input");
+}
+
+/* --- the target ----------------------------------------------------------------------------------- */
+
+static void test_target(void **state)
+{
+	const char *input = put_text("text", "first");
+	struct import_options o = import_of(&input, 1);
+
+	(void)state;
+	o.output = at("folder/of/set/");	/* parents are made, a slash at the end means nothing */
+	assert_int_equal(data_import(&o), 0);
+	put_text("text", "second");
+	assert_int_equal(data_import(&o), -1);
+	SAID("--force");
+	check_documents(&o, "second\x1e");	/* forces */
+	assert_int_equal(n_entries("folder"), 1);
+
+	put_text("other/precious", "mine");
+	o.output = at("other");
+	o.force = true;
+	assert_int_equal(data_import(&o), -1);
+	SAID("is no dataset");
+	assert_true(path_exists(at("other/precious")));
+	o.output = put_text("file", "mine");
+	assert_int_equal(data_import(&o), -1);
+	SAID("is no dataset");
+	assert_int_equal(path_mkdirs(at("empty")), 0);
+	o.output = at("empty");
+	assert_int_equal(data_import(&o), 0);
+}
+
+/* A failed import leaves the dataset that it should replace as it was. */
+static void test_failure_keeps_old(void **state)
+{
+	const char *inputs[] = {put_text("text", "first"), put_gzip("bad.gz", "second", 6)};
+	struct import_options o = import_of(inputs, 1);
+	struct dataset d;
+
+	(void)state;
+	assert_int_equal(data_import(&o), 0);
+	assert_int_equal(truncate(inputs[1], 20), 0);
+	o.n_inputs = 2;
+	o.force = true;
+	assert_int_equal(data_import(&o), -1);
+	assert_int_equal(n_entries("set"), 1);
+	assert_int_equal(dataset_open(&d, at("set")), 0);
+	assert_int_equal(dataset_verify(&d), 0);
+	assert_int_equal(d.splits[SPLIT_TRAIN].n_bytes, 5);
+	dataset_close(&d);
+}
+
+static void test_stop(void **state)
+{
+	const char *input = put_text("text", "text");
+	struct import_options o = import_of(&input, 1);
+	volatile sig_atomic_t stop = 1;
+
+	(void)state;
+	o.stop = &stop;
+	check_fails(&o, "interrupted");
+}
+
+/* A limit on the size of files stands in for a full disk: the same error path of a write. */
+static void test_disk_full(void **state)
+{
+	struct rlimit kept, small = {.rlim_cur = 100000, .rlim_max = RLIM_INFINITY};
+	struct str text;
+
+	(void)state;
+	str_init(&text);
+	synthetic_text(&text, 1, 3000000);
+	const char *input = put("text", text.text, text.length);
+	struct import_options o = import_of(&input, 1);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &kept), 0);
+	small.rlim_max = kept.rlim_max;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	n_messages = 0;
+	assert_int_equal(data_import(&o), IMPORT_UNWRITTEN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &kept), 0);
+	assert_int_equal(n_messages, 1);
+	SAID("cannot write");
+	assert_int_equal(n_entries("set"), 0);
+	str_release(&text);
+}
+
+/* --- held-out splits ------------------------------------------------------------------------------ */
+
+/* Text of n lines "<number>\n", each followed by a blank line: a document each with blank:1. */
+static const char *put_numbers(const char *name, int n)
+{
+	struct str s;
+	const char *path;
+
+	str_init(&s);
+	for (int i = 0; i < n; i++)
+		str_printf(&s, "%07d\n\n", i);
+	path = put(name, s.text, s.length);
+	str_release(&s);
+	return path;
+}
+
+static void test_blocks(void **state)
+{
+	enum { N = 50000, BLOCK = 90 };	/* blocks of ten documents of nine bytes */
+	const char *input = put_numbers("text", N);
+	struct import_options o = import_of(&input, 1);
+	static uint8_t seen[N];
+	int borders = 0;
+	struct dataset d;
+
+	(void)state;
+	o.split = "blank:1";
+	o.group_by = "block:90";
+	o.val = 0.04;
+	o.tune = 0.1;
+	import_and_open(&d, &o);
+	assert_in_range(d.splits[SPLIT_VAL].n_documents, N * 0.039, N * 0.041);
+	assert_in_range(d.splits[SPLIT_TUNE].n_documents, N * 0.099, N * 0.101);
+	for (enum split s = 0; s < N_SPLITS; s++) {
+		struct str text = split_text(&d, s);
+		for (size_t i = 0; i < text.length; i += BLOCK / 10 + 1)
+			seen[atoi(text.text + i)] += 1 + (s != SPLIT_TRAIN);
+		str_release(&text);
+	}
+	for (int i = 0; i < N; i++) {
+		assert_in_range(seen[i], 1, 2);			/* each document is in one split */
+		assert_int_equal(seen[i], seen[i / 10 * 10]);	/* that of its whole block */
+		borders += i && seen[i] != seen[i - 1];
+	}
+	assert_in_range(borders, 2 * N / 10 * 0.13, 2 * N / 10 * 0.15);	/* held-out blocks stand apart */
+	dataset_close(&d);
+}
+
+static void test_default_shares(void **state)
+{
+	struct str text;
+	const char *input;
+	struct dataset d;
+
+	(void)state;
+	str_init(&text);
+	synthetic_text(&text, 2, 1 << 20);
+	input = put("text", text.text, text.length);
+	struct import_options o = import_of(&input, 1);
+	o.val = o.tune = -1;
+	import_and_open(&d, &o);
+	for (enum split s = SPLIT_VAL; s < N_SPLITS; s++)
+		assert_in_range(d.splits[s].n_bytes, (1 << 20) * 0.04, (1 << 20) * 0.06);
+	str_release(&text);
+	dataset_close(&d);
+}
+
+/* Which split holds the text; fails if it is in none or in two. */
+static enum split split_of(const struct dataset *d, const char *text)
+{
+	enum split found = N_SPLITS;
+
+	for (enum split s = 0; s < N_SPLITS; s++) {
+		struct str all = split_text(d, s);
+		if (strstr(all.text, text)) {
+			assert_int_equal(found, N_SPLITS);
+			found = s;
+		}
+		str_release(&all);
+	}
+	assert_int_not_equal(found, N_SPLITS);
+	return found;
+}
+
+static void test_url_hosts(void **state)
+{
+	static const char *const urls[] = {"http://h%d.org/a", "https://H%d.ORG", "http://u:p@h%d.org:80/b",
+		"h%d.org/c", "http://h%d.org?q=/@x", "http://h%d.org#@y/"};
+	enum { HOSTS = 60, URLS = ARRAY_SIZE(urls) };
+	int count[N_SPLITS] = {0};
+	struct dataset d;
+	struct str s;
+	const char *input;
+
+	(void)state;
+	str_init(&s);
+	for (int u = 0; u < URLS; u++)
+		for (int h = 0; h < HOSTS; h++) {
+			str_printf(&s, "{\"text\":\"<%d %d>\",\"url\":\"", h, u);
+			char *url = xasprintf("%s", urls[u]), *place = strstr(url, "%d");
+			*place = '\0';
+			str_printf(&s, "%s%d%s\"}\n", url, h, place + 2);
+			free(url);
+		}
+	input = put("c4.json", s.text, s.length);
+	struct import_options o = import_of(&input, 1);
+	o.val = o.tune = 0.25;
+	import_and_open(&d, &o);
+	for (int h = 0; h < HOSTS; h++) {
+		enum split first = N_SPLITS;
+		for (int u = 0; u < URLS; u++) {
+			char text[32];
+			snprintf(text, sizeof text, "<%d %d>", h, u);
+			enum split here = split_of(&d, text);
+			if (u)
+				assert_int_equal(here, first);
+			first = here;
+		}
+		count[first]++;
+	}
+	assert_true(count[SPLIT_TRAIN] > 15 && count[SPLIT_VAL] > 5 && count[SPLIT_TUNE] > 5);
+	dataset_close(&d);
+	o.group_by = "url";	/* now documents of one host part */
+	o.force = true;
+	import_and_open(&d, &o);
+	int parted = 0;
+	for (int h = 0; h < HOSTS; h++) {
+		char a[32], b[32];
+		snprintf(a, sizeof a, "<%d 0>", h);
+		snprintf(b, sizeof b, "<%d 3>", h);
+		parted += split_of(&d, a) != split_of(&d, b);
+	}
+	assert_true(parted > 10);
+	dataset_close(&d);
+	str_release(&s);
+}
+
+static void test_files_and_documents(void **state)
+{
+	enum { FILES = 40 };
+	const char *inputs[FILES];
+	struct import_options o = import_of(inputs, FILES);
+	int held_out = 0;
+	struct dataset d;
+
+	(void)state;
+	for (int i = 0; i < FILES; i++) {
+		char name[32], text[64];
+		snprintf(name, sizeof name, "f%d", i);
+		snprintf(text, sizeof text, "<%d a>\n\nsame text\n\n<%d b>", i, i);
+		inputs[i] = xstrdup(put_text(name, text));
+	}
+	o.split = "blank:1";
+	o.group_by = "file";
+	o.val = 0.3;
+	import_and_open(&d, &o);
+	for (int i = 0; i < FILES; i++) {
+		char a[32], b[32];
+		snprintf(a, sizeof a, "<%d a>", i);
+		snprintf(b, sizeof b, "<%d b>", i);
+		assert_int_equal(split_of(&d, a), split_of(&d, b));
+		held_out += split_of(&d, a) == SPLIT_VAL;
+	}
+	assert_in_range(held_out, 3, 24);
+	dataset_close(&d);
+	o.group_by = "document";
+	o.force = true;
+	import_and_open(&d, &o);
+	split_of(&d, "same text");	/* copies are on one side */
+	dataset_close(&d);
+	for (int i = 0; i < FILES; i++)
+		free((char *)inputs[i]);
+}
+
+/* Same input, same dataset, wherever the input lies; and the identity of stored runs stands. */
+static void test_golden(void **state)
+{
+	struct str text;
+	const char *input;
+	struct dataset d;
+	char first[HASH_HEX];
+
+	(void)state;
+	str_init(&text);
+	synthetic_text(&text, 1, 200000);
+	input = put("a/text", text.text, text.length);
+	struct import_options o = import_of(&input, 1);
+	o.val = o.tune = -1;
+	import_and_open(&d, &o);
+	memcpy(first, d.hash, HASH_HEX);
+	dataset_close(&d);
+	input = put("b/text", text.text, text.length);
+	o.force = true;
+	import_and_open(&d, &o);
+	assert_string_equal(d.hash, first);
+	assert_string_equal(d.hash, "a55e6bb8e154ab754821a88a31c0ea64");
+	dataset_close(&d);
+	str_release(&text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(test_split_rules), SCRATCH_TEST(test_bad_rules),
+		SCRATCH_TEST(test_bytes_are_kept), SCRATCH_TEST(test_long_documents),
+		SCRATCH_TEST(test_gzip), SCRATCH_TEST(test_large_members), SCRATCH_TEST(test_bad_gzip),
+		SCRATCH_TEST(test_json), SCRATCH_TEST(test_json_strict), SCRATCH_TEST(test_stdin),
+		SCRATCH_TEST(test_several_inputs), SCRATCH_TEST(test_bad_inputs),
+		SCRATCH_TEST(test_target), SCRATCH_TEST(test_failure_keeps_old), SCRATCH_TEST(test_stop),
+		SCRATCH_TEST(test_disk_full), SCRATCH_TEST(test_blocks),
+		SCRATCH_TEST(test_default_shares), SCRATCH_TEST(test_url_hosts),
+		SCRATCH_TEST(test_files_and_documents), SCRATCH_TEST(test_golden),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
