@@ -206,11 +206,15 @@ static void norm_row(const struct add_norm_attr *attr, float *n, float *stats, c
 	for (long i = 0; i < D; i++)
 		variance += (r[i] - mean) * (r[i] - mean);
 	float scale = 1 / sqrtf(variance / (float)D + (float)attr->eps);
-	#pragma omp simd
-	for (long i = 0; i < D; i++)
-		n[i] = (r[i] - mean) * scale * weight[i];
-	for (long i = 0; bias && i < D; i++)
-		n[i] += bias[i];
+	if (bias) {
+		#pragma omp simd
+		for (long i = 0; i < D; i++)
+			n[i] = (r[i] - mean) * scale * weight[i] + bias[i];
+	} else {
+		#pragma omp simd
+		for (long i = 0; i < D; i++)
+			n[i] = (r[i] - mean) * scale * weight[i];
+	}
 	stats[0] = mean;
 	stats[1] = scale;
 }

@@ -1,0 +1,372 @@
+#include "op/attention.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "op/gemm.h"
+#include "op/vec.h"
+
+/* A tile of scores: queries by keys. Tiles of queries divide those of keys, so the first row of a
+   tile sees at least the first of its keys. */
+enum { QUERIES = 64, KEYS = 256, BACKWARD_KEYS = 128 };
+
+static void attention_shape(struct op_shapes *s)
+{
+	const struct attention_attr *attr = s->attr;
+	const struct tensor *q = s->in[ATTENTION_Q_BTD];
+
+	CHECK(q->n_dims == 3 && tensor_width(q) % attr->n_heads == 0);
+	CHECK(tensor_same_shape(q, s->in[ATTENTION_K_BTD]));
+	CHECK(tensor_same_shape(q, s->in[ATTENTION_V_BTD]));
+	op_shape_same(s);
+	s->saved[ATTENTION_LSE_BTH] = tensor_of(MASTER, 3, q->dims[0], q->dims[1], (long)attr->n_heads);
+	if (s->device->id != REF)
+		s->backward_workspace = (size_t)tensor_rows(q) * (size_t)attr->n_heads * sizeof(float);
+}
+
+/* The causal half; with tiles, what lies above the diagonal in those that it cuts comes on top. */
+static void attention_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	const struct attention_attr *attr = s->attr;
+	const struct tensor *q = s->in[ATTENTION_Q_BTD];
+	double heads = (double)q->dims[0] * attr->n_heads, T = (double)q->dims[1];
+	double dh = (double)tensor_width(q) / attr->n_heads;
+	double pairs = heads * T * (T + 1) / 2, tiled = heads * T * (T + QUERIES) / 2;
+
+	c->forward_flops = pairs * (4 * dh + 1);
+	c->backward_flops = pairs * (8 * dh + 1);
+	c->executed_flops = tiled * (4 * dh + 1) + tiled * (10 * dh + 2);
+	c->forward_bytes = op_io_bytes(&op_attention, s);
+	c->backward_bytes = 2 * c->forward_bytes;
+}
+
+/* One head of one sequence: row t of x is x.at + t * x.ld. */
+struct head_f64 {
+	double *at;
+	long ld;
+};
+
+static struct head_f64 head_ref(const struct tensor *x, long b, long h, long dh)
+{
+	return (struct head_f64){row_f64(x, b * x->dims[1]) + h * dh, x->ld};
+}
+
+static double dot_ref(struct head_f64 a, long t, struct head_f64 b, long s, long dh)
+{
+	double sum = 0;
+
+	for (long i = 0; i < dh; i++)
+		sum += a.at[t * a.ld + i] * b.at[s * b.ld + i];
+	return sum;
+}
+
+static void forward_head_ref(const struct op_run *r, long b, long h, long dh)
+{
+	const struct tensor *y_BTD = r->out[ATTENTION_Y_BTD];
+	struct head_f64 q = head_ref(r->in[ATTENTION_Q_BTD], b, h, dh),
+		k = head_ref(r->in[ATTENTION_K_BTD], b, h, dh),
+		v = head_ref(r->in[ATTENTION_V_BTD], b, h, dh), y = head_ref(y_BTD, b, h, dh);
+	double scale = 1 / sqrt((double)dh);
+
+	for (long t = 0; t < y_BTD->dims[1]; t++) {
+		double most = -INFINITY, sum = 0;
+		for (long s = 0; s <= t; s++)
+			most = fmax(most, dot_ref(q, t, k, s, dh) * scale);
+		for (long s = 0; s <= t; s++)
+			sum += exp(dot_ref(q, t, k, s, dh) * scale - most);
+		double lse = most + log(sum);
+		row_f64(r->saved[ATTENTION_LSE_BTH], b * y_BTD->dims[1] + t)[h] = lse;
+		for (long i = 0; i < dh; i++)
+			y.at[t * y.ld + i] = 0;
+		for (long s = 0; s <= t; s++)
+			for (long i = 0; i < dh; i++)
+				y.at[t * y.ld + i] += exp(dot_ref(q, t, k, s, dh) * scale - lse) *
+					v.at[s * v.ld + i];
+	}
+}
+
+static void attention_forward_ref(const struct op_run *r)
+{
+	const struct attention_attr *attr = r->attr;
+	const struct tensor *q = r->in[ATTENTION_Q_BTD];
+
+	for (long b = 0; b < q->dims[0]; b++)
+		for (long h = 0; h < attr->n_heads; h++)
+			forward_head_ref(r, b, h, tensor_width(q) / attr->n_heads);
+}
+
+/* What the pair (query t, key s) adds to the gradients of q_t, k_s and v_s. */
+static void backward_pair_ref(const struct op_run *r, long b, long h, long t, long s)
+{
+	const struct attention_attr *attr = r->attr;
+	const struct tensor *x = r->in[ATTENTION_Q_BTD];
+	long dh = tensor_width(x) / attr->n_heads;
+	struct head_f64 in[3], y = head_ref(r->out[ATTENTION_Y_BTD], b, h, dh),
+		dy = head_ref(r->d_out[ATTENTION_Y_BTD], b, h, dh);
+	double scale = 1 / sqrt((double)dh);
+
+	for (int i = 0; i < 3; i++)
+		in[i] = head_ref(r->in[i], b, h, dh);
+	struct head_f64 q = in[ATTENTION_Q_BTD], k = in[ATTENTION_K_BTD], v = in[ATTENTION_V_BTD];
+	double p = exp(dot_ref(q, t, k, s, dh) * scale -
+		row_f64(r->saved[ATTENTION_LSE_BTH], b * x->dims[1] + t)[h]);
+	double ds = p * (dot_ref(dy, t, v, s, dh) - dot_ref(dy, t, y, t, dh)) * scale;
+	for (long i = 0; i < dh; i++) {
+		if (r->d_in[ATTENTION_Q_BTD])
+			row_f64(r->d_in[ATTENTION_Q_BTD], b * x->dims[1] + t)[h * dh + i] +=
+				ds * k.at[s * k.ld + i];
+		if (r->d_in[ATTENTION_K_BTD])
+			row_f64(r->d_in[ATTENTION_K_BTD], b * x->dims[1] + s)[h * dh + i] +=
+				ds * q.at[t * q.ld + i];
+		if (r->d_in[ATTENTION_V_BTD])
+			row_f64(r->d_in[ATTENTION_V_BTD], b * x->dims[1] + s)[h * dh + i] +=
+				p * dy.at[t * dy.ld + i];
+	}
+}
+
+static void attention_backward_ref(const struct op_run *r)
+{
+	const struct attention_attr *attr = r->attr;
+	const struct tensor *x = r->in[ATTENTION_Q_BTD];
+
+	for (int i = 0; i < ATTENTION_N_IN; i++)
+		for (long t = 0; r->d_in[i] && !op_adds(r, i) && t < tensor_rows(x); t++)
+			memset(row_f64(r->d_in[i], t), 0, (size_t)tensor_width(x) * sizeof(double));
+	for (long b = 0; b < x->dims[0]; b++)
+		for (long h = 0; h < attr->n_heads; h++)
+			for (long t = 0; t < x->dims[1]; t++)
+				for (long s = 0; s <= t; s++)
+					backward_pair_ref(r, b, h, t, s);
+}
+
+/* One head of one sequence; at NULL where the tensor is absent. */
+struct head {
+	float *at;
+	long ld;
+};
+
+static struct head head_of(const struct tensor *x, long b, long h, long dh)
+{
+	if (!x)
+		return (struct head){0};
+	return (struct head){row_f32(x, b * x->dims[1]) + h * dh, x->ld};
+}
+
+static float *at(struct head x, long t)
+{
+	return x.at + t * x.ld;
+}
+
+static long least(long a, long b)
+{
+	return a < b ? a : b;
+}
+
+/* A row of `seen` scores out of n becomes exp(score - maximum) with zeros behind; maximum and sum
+   run on from earlier tiles. Returns what the earlier sum was scaled with. */
+static float softmax_row(float *score, long seen, long n, float *maximum, float *sum)
+{
+	float most = *maximum, total = 0;
+
+	#pragma omp simd reduction(max:most)
+	for (long s = 0; s < seen; s++)
+		most = score[s] > most ? score[s] : most;
+	#pragma omp simd reduction(+:total)
+	for (long s = 0; s < seen; s++) {
+		score[s] = vec_exp(score[s] - most);
+		total += score[s];
+	}
+	for (long s = seen; s < n; s++)
+		score[s] = 0;
+	float scale = vec_exp(*maximum - most);
+	*maximum = most;
+	*sum = *sum * scale + total;
+	return scale;
+}
+
+static void scale_row(float *y, float scale, long n)
+{
+	#pragma omp simd
+	for (long i = 0; i < n; i++)
+		y[i] *= scale;
+}
+
+/* Queries from `first` on of head h of sequence b. */
+static void forward_tile(const struct op_run *r, long b, long h, long first)
+{
+	const struct attention_attr *attr = r->attr;
+	const struct tensor *x = r->in[ATTENTION_Q_BTD];
+	long T = x->dims[1], dh = tensor_width(x) / attr->n_heads, rows = least(QUERIES, T - first);
+	struct head q = head_of(x, b, h, dh), k = head_of(r->in[ATTENTION_K_BTD], b, h, dh),
+		v = head_of(r->in[ATTENTION_V_BTD], b, h, dh),
+		y = head_of(r->out[ATTENTION_Y_BTD], b, h, dh);
+	float score[QUERIES * KEYS], maximum[QUERIES], sum[QUERIES] = {0};
+
+	for (long i = 0; i < rows; i++)
+		maximum[i] = -INFINITY;
+	for (long key = 0; key < first + rows; key += KEYS) {
+		long n = least(KEYS, first + rows - key);
+		gemm(GEMM_N, GEMM_T, rows, n, dh, 1 / sqrtf((float)dh), at(q, first), q.ld, at(k, key),
+			k.ld, 0, score, KEYS);
+		for (long i = 0; i < rows; i++) {
+			float scale = softmax_row(score + i * KEYS, least(n, first + i + 1 - key), n,
+				&maximum[i], &sum[i]);
+			if (key > 0)
+				scale_row(at(y, first + i), scale, dh);
+		}
+		gemm(GEMM_N, GEMM_N, rows, dh, n, 1, score, KEYS, at(v, key), v.ld, key > 0,
+			at(y, first), y.ld);
+	}
+	for (long i = 0; i < rows; i++) {
+		scale_row(at(y, first + i), 1 / sum[i], dh);
+		row_f32(r->saved[ATTENTION_LSE_BTH], b * T + first + i)[h] = maximum[i] + logf(sum[i]);
+	}
+}
+
+static void attention_forward(const struct op_run *r)
+{
+	const struct attention_attr *attr = r->attr;
+	const struct tensor *x = r->in[ATTENTION_Q_BTD];
+	long tiles = (x->dims[1] + QUERIES - 1) / QUERIES;
+
+	#pragma omp parallel for collapse(3) schedule(dynamic)
+	for (long b = 0; b < x->dims[0]; b++)
+		for (long h = 0; h < attr->n_heads; h++)
+			for (long i = 0; i < tiles; i++)
+				forward_tile(r, b, h, i * QUERIES);
+}
+
+/* What the tiles of one head share in backward. */
+struct backward {
+	struct head q, k, v, dy, dq, dk, dv;
+	const float *lse, *delta;	/* lse of row t at lse[t * n_heads]; delta_t = <dy_t, y_t> */
+	bool add_q, add_k, add_v;
+	long T, dh, n_heads;
+};
+
+/* A row: scores become p, dp becomes ds = p (dp - delta); zeros behind the keys seen. */
+static void backward_row(float *p, float *ds, long seen, long n, float lse, float delta)
+{
+	#pragma omp simd
+	for (long s = 0; s < seen; s++) {
+		p[s] = vec_exp(p[s] - lse);
+		ds[s] = p[s] * (ds[s] - delta);
+	}
+	for (long s = seen; s < n; s++)
+		p[s] = ds[s] = 0;
+}
+
+/* Queries from `first` on against keys from `key` on. The first key tile of a query writes dq, the
+   last query tile comes first and writes dk and dv of all keys; others add. */
+static void backward_tile(const struct backward *w, long first, long key)
+{
+	long rows = least(QUERIES, w->T - first), n = least(BACKWARD_KEYS, first + rows - key);
+	long dh = w->dh, ld = BACKWARD_KEYS;
+	float p[QUERIES * BACKWARD_KEYS], ds[QUERIES * BACKWARD_KEYS], scale = 1 / sqrtf((float)dh);
+	bool last = first + rows == w->T;
+
+	gemm(GEMM_N, GEMM_T, rows, n, dh, scale, at(w->q, first), w->q.ld, at(w->k, key), w->k.ld, 0, p,
+		ld);
+	gemm(GEMM_N, GEMM_T, rows, n, dh, 1, at(w->dy, first), w->dy.ld, at(w->v, key), w->v.ld, 0, ds,
+		ld);
+	for (long i = 0; i < rows; i++)
+		backward_row(p + i * ld, ds + i * ld, least(n, first + i + 1 - key), n,
+			w->lse[(first + i) * w->n_heads], w->delta[first + i]);
+	if (w->dv.at)
+		gemm(GEMM_T, GEMM_N, n, dh, rows, 1, p, ld, at(w->dy, first), w->dy.ld,
+			!last || w->add_v, at(w->dv, key), w->dv.ld);
+	if (w->dk.at)
+		gemm(GEMM_T, GEMM_N, n, dh, rows, scale, ds, ld, at(w->q, first), w->q.ld,
+			!last || w->add_k, at(w->dk, key), w->dk.ld);
+	if (w->dq.at)
+		gemm(GEMM_N, GEMM_N, rows, dh, n, scale, ds, ld, at(w->k, key), w->k.ld,
+			key > 0 || w->add_q, at(w->dq, first), w->dq.ld);
+}
+
+static void delta_rows(float *delta, struct head dy, struct head y, long T, long dh)
+{
+	for (long t = 0; t < T; t++) {
+		const float *a = at(dy, t), *b = at(y, t);
+		float sum = 0;
+		#pragma omp simd reduction(+:sum)
+		for (long i = 0; i < dh; i++)
+			sum += a[i] * b[i];
+		delta[t] = sum;
+	}
+}
+
+static void backward_head(const struct op_run *r, long b, long h)
+{
+	const struct attention_attr *attr = r->attr;
+	const struct tensor *x = r->in[ATTENTION_Q_BTD];
+	long T = x->dims[1], dh = tensor_width(x) / attr->n_heads;
+	float *delta = (float *)r->workspace + (b * attr->n_heads + h) * T;
+	struct backward w = {
+		.q = head_of(x, b, h, dh),
+		.k = head_of(r->in[ATTENTION_K_BTD], b, h, dh),
+		.v = head_of(r->in[ATTENTION_V_BTD], b, h, dh),
+		.dy = head_of(r->d_out[ATTENTION_Y_BTD], b, h, dh),
+		.dq = head_of(r->d_in[ATTENTION_Q_BTD], b, h, dh),
+		.dk = head_of(r->d_in[ATTENTION_K_BTD], b, h, dh),
+		.dv = head_of(r->d_in[ATTENTION_V_BTD], b, h, dh),
+		.lse = row_f32(r->saved[ATTENTION_LSE_BTH], b * T) + h,
+		.delta = delta,
+		.add_q = op_adds(r, ATTENTION_Q_BTD),
+		.add_k = op_adds(r, ATTENTION_K_BTD),
+		.add_v = op_adds(r, ATTENTION_V_BTD),
+		.T = T,
+		.dh = dh,
+		.n_heads = attr->n_heads,
+	};
+
+	delta_rows(delta, w.dy, head_of(r->out[ATTENTION_Y_BTD], b, h, dh), T, dh);
+	for (long key = 0; key < T; key += BACKWARD_KEYS)
+		for (long first = (T - 1) / QUERIES * QUERIES; first >= key; first -= QUERIES)
+			backward_tile(&w, first, key);
+}
+
+static void attention_backward(const struct op_run *r)
+{
+	const struct attention_attr *attr = r->attr;
+	const struct tensor *x = r->in[ATTENTION_Q_BTD];
+
+	#pragma omp parallel for collapse(2) schedule(dynamic)
+	for (long b = 0; b < x->dims[0]; b++)
+		for (long h = 0; h < attr->n_heads; h++)
+			backward_head(r, b, h);
+}
+
+static const struct attention_attr one_head = {1}, two_heads = {2}, three_heads = {3};
+
+static const struct op_example examples[] = {
+	{.name = "two heads", .attr = &two_heads, .in = {[ATTENTION_Q_BTD] = {2, 7, 6},
+		[ATTENTION_K_BTD] = {2, 7, 6}, [ATTENTION_V_BTD] = {2, 7, 6}}},
+	{.name = "one token", .attr = &one_head, .in = {[ATTENTION_Q_BTD] = {3, 1, 4},
+		[ATTENTION_K_BTD] = {3, 1, 4}, [ATTENTION_V_BTD] = {3, 1, 4}}},
+	{.name = "several tiles", .attr = &three_heads, .no_gradient_check = true,
+		.in = {[ATTENTION_Q_BTD] = {1, 333, 24}, [ATTENTION_K_BTD] = {1, 333, 24},
+			[ATTENTION_V_BTD] = {1, 333, 24}}},
+};
+
+const struct op op_attention = {
+	.name = "attention",
+	.semantics = 1,
+	.n_in = ATTENTION_N_IN,
+	.n_out = ATTENTION_N_OUT,
+	.n_saved = ATTENTION_N_SAVED,
+	.in = {
+		[ATTENTION_Q_BTD] = {"q", 0},
+		[ATTENTION_K_BTD] = {"k", 0},
+		[ATTENTION_V_BTD] = {"v", 0},
+	},
+	.out = {[ATTENTION_Y_BTD] = {"y", REAL, false}},
+	.shape = attention_shape,
+	.cost = attention_cost,
+	.backward_reads_in = READS(ATTENTION_Q_BTD) | READS(ATTENTION_K_BTD) | READS(ATTENTION_V_BTD),
+	.backward_reads_out = READS(ATTENTION_Y_BTD),
+	.forward = {[REF] = attention_forward_ref, [CPU] = attention_forward},
+	.backward = {[REF] = attention_backward_ref, [CPU] = attention_backward},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};
