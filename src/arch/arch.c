@@ -60,11 +60,17 @@ const struct skeleton *model_skeleton(const struct model *m)
 	return m->spec;		/* each spec begins with it */
 }
 
-void model_record(const struct model *m, struct graph *g, struct net_env env)
+int model_record(const struct model *m, struct graph *g, struct net_env env, const char *file)
 {
 	struct net *net = ARENA_NEW(graph_arena(g), struct net);
 
 	net_begin(net, g, model_skeleton(m), env);
 	m->arch->record(net, m->spec);
 	net_end(net);
+	if (net->misfit)
+		return error("%s: a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
+			"set train.micro_batch to a multiple of %ld sequences, or model.moe.group_tokens "
+			"to a divisor of it", file, env.batch * env.context, net->misfit,
+			(net->misfit + env.context - 1) / env.context);
+	return 0;
 }

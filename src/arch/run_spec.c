@@ -40,6 +40,8 @@ static const struct field rows[] = {
 		.help = "dataset folder (moelab data import); its contents are identified by hash"),
 	ROW(data_seed, "data.seed", INT, "-1", -1, 1L << 31,
 		.help = "order of the training data; -1: the run's seed"),
+	ROW(data_vocab, "data.vocab", INT, "257", 0, 65536, .unit = "tokens",
+		.help = "size of the vocabulary (byte: 257, gpt2: 50257); must be the dataset's"),
 	ROW(eval_every, "eval.every", INT, "0", 0, 1e9, .unit = "steps", .provenance = true,
 		.help = "steps between evaluations; 0: a fiftieth of the run"),
 	ROW(eval_tokens, "eval.tokens", INT, "65536", 1, 1e12, .unit = "tokens",

@@ -19,7 +19,7 @@ struct run_spec {
 	const char *recompute;
 	/* data */
 	const char *data_path;
-	long data_seed;
+	long data_seed, data_vocab;
 	/* evaluation, checkpoints, log */
 	long eval_every, eval_tokens;
 	double checkpoint_every_s;

@@ -126,7 +126,22 @@ static void sync_folder(const char *path)
 	free(folder);
 }
 
+static int write_pieces(int fd, const struct path_piece *pieces, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (write_all(fd, pieces[i].bytes, pieces[i].n))
+			return -1;
+	return fsync(fd);
+}
+
 int path_write(const char *path, const void *bytes, size_t n)
+{
+	struct path_piece piece = {bytes, n};
+
+	return path_write_pieces(path, &piece, 1);
+}
+
+int path_write_pieces(const char *path, const struct path_piece *pieces, int n)
 {
 	char *temporary = xasprintf("%s.tmp%d", path, (int)getpid());
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), ret = -1;
@@ -135,7 +150,7 @@ int path_write(const char *path, const void *bytes, size_t n)
 		error_errno("cannot write %s", temporary);
 		goto out;
 	}
-	if (write_all(fd, bytes, n) || fsync(fd)) {
+	if (write_pieces(fd, pieces, n)) {
 		error_errno("cannot write %s", temporary);
 		close(fd);
 		unlink(temporary);

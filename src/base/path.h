@@ -15,6 +15,12 @@ int path_remove_tree(const char *folder);
 char *path_read(const char *path, size_t *bytes);
 /* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. */
 int path_write(const char *path, const void *bytes, size_t n);
+/* The same from several pieces of memory, in order. */
+struct path_piece {
+	const void *bytes;
+	size_t n;
+};
+int path_write_pieces(const char *path, const struct path_piece *pieces, int n);
 double path_free_bytes(const char *path);		/* free space of its file system; < 0: unknown */
 
 #endif

@@ -113,6 +113,10 @@ bool graph_has_metric(const struct graph *g, const char *name);
 /* Element i of the metric, from the last fetch. Unknown names are a fault of ours. */
 double graph_read(const struct graph *g, const char *name, long i);
 const struct tensor *graph_metric_shape(const struct graph *g, const char *name);
+/* All elements of a metric, from the last fetch, in order. */
+void graph_read_all(const struct graph *g, const char *name, double *out);
+/* Weighted sum of all losses, from the last fetch. */
+double graph_loss_total(const struct graph *g);
 /* Names of metrics that end in ".suffix" or equal it, in order of recording; n of them. */
 const char *const *graph_metrics_named(struct graph *g, const char *suffix, int *n);
 

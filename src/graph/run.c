@@ -220,17 +220,25 @@ void graph_bind(struct graph *g, const struct model_memory *m)
 
 /* ---- replay --------------------------------------------------------------------------------- */
 
-static const struct value *named(const struct graph *g, enum place place, const char *name)
+static const struct value *input_named(const struct graph *g, const char *name)
 {
 	for (int i = 0; i < g->n_values; i++)
-		if (g->values[i]->place == place && !strcmp(g->values[i]->name, name))
+		if (g->values[i]->place == PLACE_INPUT && !strcmp(g->values[i]->name, name))
 			return g->values[i];
+	return NULL;
+}
+
+static const struct value *metric_named(const struct graph *g, const char *name)
+{
+	for (int i = 0; i < g->n_metrics; i++)
+		if (!strcmp(g->values[g->metrics[i]]->name, name))
+			return g->values[g->metrics[i]];
 	return NULL;
 }
 
 void graph_set_input(struct graph *g, const char *name, const void *host)
 {
-	const struct value *v = named(g, PLACE_INPUT, name);
+	const struct value *v = input_named(g, name);
 
 	CHECK(v);
 	device_from_host(g->device, g->inputs + v->offset, host,
@@ -274,27 +282,50 @@ void graph_fetch_metrics(struct graph *g)
 
 bool graph_has_metric(const struct graph *g, const char *name)
 {
-	return named(g, PLACE_METRIC, name) != NULL;
+	return metric_named(g, name) != NULL;
 }
 
 const struct tensor *graph_metric_shape(const struct graph *g, const char *name)
 {
-	const struct value *v = named(g, PLACE_METRIC, name);
+	const struct value *v = metric_named(g, name);
 
 	CHECK(v);
 	return &v->t;
 }
 
-double graph_read(const struct graph *g, const char *name, long i)
+static double metric_at(const struct graph *g, const struct value *v, long i)
 {
-	const struct value *v = named(g, PLACE_METRIC, name);
-	const char *at;
+	const char *at = g->metric_host + v->offset;
 
-	CHECK(v && i >= 0 && i < tensor_size(&v->t));
-	at = g->metric_host + v->offset;
 	if (v->t.kind == INDEX)
 		return ((const int *)at)[i];
 	return g->device->bytes[v->t.kind] == 8 ? ((const double *)at)[i] : ((const float *)at)[i];
+}
+
+double graph_read(const struct graph *g, const char *name, long i)
+{
+	const struct value *v = metric_named(g, name);
+
+	CHECK(v && i >= 0 && i < tensor_size(&v->t));
+	return metric_at(g, v, i);
+}
+
+void graph_read_all(const struct graph *g, const char *name, double *out)
+{
+	const struct value *v = metric_named(g, name);
+
+	CHECK(v);
+	for (long i = 0; i < tensor_size(&v->t); i++)
+		out[i] = metric_at(g, v, i);
+}
+
+double graph_loss_total(const struct graph *g)
+{
+	double total = 0;
+
+	for (int i = 0; i < g->n_losses; i++)
+		total += g->losses[i].weight * metric_at(g, g->values[g->losses[i].value], 0);
+	return total;
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */

@@ -33,8 +33,13 @@ static struct tensor *const *route(struct net *net, const struct moe_spec *s, st
 	struct route_attr attr = {.group_tokens = group,
 		.capacity = net->env.dropless ? 0 : moe_capacity(s, group)};
 	struct param_rule rule = rule_normal(net, (double)tensor_width(x_BTD), "router");
+	long tokens = net->env.batch * net->env.context;
 	struct tensor *in[ROUTE_N_IN] = {[ROUTE_X_BTD] = x_BTD}, *const *out;
 
+	if (tokens % group) {
+		net->misfit = group;	/* told by model_record() */
+		attr.group_tokens = tokens;
+	}
 	in[ROUTE_W_ED] = graph_param(net->g, "router.weight",
 		tensor_of(REAL, 2, s->n_experts, tensor_width(x_BTD)), &rule);
 	if (net->env.masked)

@@ -50,6 +50,7 @@ struct net {
 		const char *scope;
 	} routers[NET_ROUTERS_MAX];
 	int n_routers;
+	long misfit;				/* a routing group that does not divide a replay; 0: none */
 };
 
 /* A layer: records what it does to x_BTD and gives its output, same shape. */

@@ -24,11 +24,16 @@ const struct device *device_find(const char *name)
 	return NULL;
 }
 
-/* Memory of the GPU-resident device belongs to the step that needs it (op/ has no such kernel
-   set yet), so a request for it is a fault of ours that graph_plan() has to catch before. */
+bool device_is_host(const struct device *d)
+{
+	return d->id != CUDA;
+}
+
+/* No operator has kernels for the GPU-resident device, so graph_plan() refuses it before any memory
+   is asked for: a request that comes here is a fault of ours. */
 static void check_host(const struct device *d)
 {
-	CHECK(d->id != CUDA);
+	CHECK(device_is_host(d));
 }
 
 void *device_alloc(const struct device *d, size_t bytes)

@@ -10,6 +10,7 @@
 #ifndef TENSOR_DEVICE_H
 #define TENSOR_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum device_id { REF, CPU, CUDA_SCAN, CUDA, N_DEVICES };
@@ -32,6 +33,7 @@ struct device {
 extern const struct device device_list[N_DEVICES];
 
 const struct device *device_find(const char *name);	/* NULL after a message that lists them */
+bool device_is_host(const struct device *d);	/* its memory can be read and written directly */
 /* 64-byte aligned, large blocks on huge pages, zeroed. Exhaustion is fatal. */
 void *device_alloc(const struct device *d, size_t bytes);
 void device_free(const struct device *d, void *at, size_t bytes);

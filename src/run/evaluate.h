@@ -1,0 +1,36 @@
+/*
+ * Evaluation: the mean loss over fixed windows of the validation split, read in whole routing groups
+ * as in training. The last group is filled up with masked tokens, which take no capacity.
+ */
+#ifndef RUN_EVALUATE_H
+#define RUN_EVALUATE_H
+
+#include "data/order.h"
+#include "run/setup.h"
+
+struct evaluation {
+	double loss, bpb, accuracy;	/* nats per token, bits per byte, share of tokens */
+	double loss_bigram, share_bigram;	/* of targets whose bigram occurred before in its window */
+	double drop;			/* share of routed tokens; NAN without routers */
+	long n_tokens;
+};
+
+struct evaluator {
+	struct sequences windows;
+	long n_windows;
+	char hash[HASH_HEX];
+	double bits_per_nat;
+	int *tokens_BT, *targets_BT;	/* one replay */
+	double *nll_BT, *correct_BT;
+	unsigned char *bigram_BT;
+};
+
+/* Of a split, spec.eval_tokens of it. 0, or -1 after a message. */
+int evaluator_open(struct evaluator *e, const struct setup *s, const struct dataset *d,
+	enum split split);
+void evaluator_close(struct evaluator *e);
+/* g: s->eval or s->eval_dropless. 0, or -1 after a message (damaged file). */
+int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
+	struct evaluation *result);
+
+#endif
