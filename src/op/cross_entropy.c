@@ -1,0 +1,363 @@
+#include "op/cross_entropy.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "op/gemm.h"
+#include "op/vec.h"
+
+/* Logits of a chunk fill about CHUNK_BYTES, but products want CHUNK_ROWS rows. */
+enum { CHUNK_BYTES = 64 << 20, CHUNK_ROWS = 512, ROUND = 16 };
+
+static long min_long(long a, long b)
+{
+	return a < b ? a : b;
+}
+
+/* Floats from row to row of a chunk's logits. */
+static long logit_ld(long n_vocab)
+{
+	return (n_vocab + ROUND - 1) / ROUND * ROUND;
+}
+
+static long chunk_rows(long rows, long n_vocab)
+{
+	long fitting = CHUNK_BYTES / (long)sizeof(float) / logit_ld(n_vocab);
+	long chunk = fitting / CHUNK_ROWS * CHUNK_ROWS;
+
+	return min_long(rows, chunk ? chunk : CHUNK_ROWS);
+}
+
+static void cross_entropy_shape(struct op_shapes *s)
+{
+	const struct cross_entropy_attr *attr = s->attr;
+	const struct tensor *x = s->in[CROSS_ENTROPY_X_BTD], *w = s->in[CROSS_ENTROPY_W_VD];
+	const struct tensor *target = s->in[CROSS_ENTROPY_TARGET_BT];
+	long rows = tensor_rows(x), d = tensor_width(x), n = attr->n_vocab;
+
+	CHECK(x->n_dims == 3 && target->n_dims == 2);
+	CHECK(target->dims[0] == x->dims[0] && target->dims[1] == x->dims[1]);
+	CHECK(w->n_dims == 2 && w->dims[1] == d && n > 0 && n <= w->dims[0]);
+	s->out[CROSS_ENTROPY_LOSS] = tensor_of(MASTER, 1, 1L);
+	s->out[CROSS_ENTROPY_NLL_BT] = tensor_of(MASTER, 2, x->dims[0], x->dims[1]);
+	s->out[CROSS_ENTROPY_CORRECT_BT] = tensor_of(INDEX, 2, x->dims[0], x->dims[1]);
+	if (s->training) {
+		s->saved[CROSS_ENTROPY_DX_BTD] = tensor_of(REAL, 3, x->dims[0], x->dims[1], d);
+		s->saved[CROSS_ENTROPY_DW_VD] = tensor_of(REAL, 2, w->dims[0], d);
+	}
+	s->forward_workspace = s->device->id == REF ? (size_t)n * sizeof(double)
+		: (size_t)(chunk_rows(rows, n) * logit_ld(n)) * sizeof(float);
+}
+
+/* Softmax: subtract, exp and add for each logit; its gradient: one product more. */
+static void cross_entropy_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	const struct cross_entropy_attr *attr = s->attr;
+	double real = (double)s->device->bytes[REAL], n = (double)attr->n_vocab;
+	double x = (double)tensor_size(s->in[CROSS_ENTROPY_X_BTD]);
+	double w = (double)tensor_size(s->in[CROSS_ENTROPY_W_VD]);
+	double logits = (double)tensor_rows(s->in[CROSS_ENTROPY_X_BTD]) * n;
+
+	c->forward_flops = 2 * x * n + 3 * logits;
+	c->backward_flops = 4 * x * n + logits;
+	c->executed_flops = c->forward_flops + (s->training ? c->backward_flops + x + w : 0);
+	c->forward_bytes = op_io_bytes(&op_cross_entropy, s) + (s->training ? (x + w) * real : 0);
+	c->backward_bytes = 2 * (x + w) * real;
+}
+
+static int *int_at(const struct tensor *a_BT, long t)
+{
+	return row_int(a_BT, t / a_BT->dims[1]) + t % a_BT->dims[1];
+}
+
+static int target_at(const struct op_run *r, long t)
+{
+	return *int_at(r->in[CROSS_ENTROPY_TARGET_BT], t);
+}
+
+static long count_valid(const struct op_run *r)
+{
+	long rows = tensor_rows(r->in[CROSS_ENTROPY_X_BTD]), n = 0;
+
+	for (long t = 0; t < rows; t++)
+		n += target_at(r, t) >= 0;
+	return n;
+}
+
+/* ---- reference ------------------------------------------------------------------------------ */
+
+/* Logits of token t; gives their log-sum-exp, and the first of the largest. */
+static double logits_ref(const struct op_run *r, long t, double *logit, long *argmax)
+{
+	const struct cross_entropy_attr *attr = r->attr;
+	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
+	double sum = 0;
+
+	*argmax = 0;
+	for (long v = 0; v < attr->n_vocab; v++) {
+		logit[v] = 0;
+		for (long i = 0; i < tensor_width(x); i++)
+			logit[v] += row_f64(w, v)[i] * row_f64(x, t)[i];
+		if (logit[v] > logit[*argmax])
+			*argmax = v;
+	}
+	for (long v = 0; v < attr->n_vocab; v++)
+		sum += exp(logit[v] - logit[*argmax]);
+	return logit[*argmax] + log(sum);
+}
+
+/* dlogit = (p - [target]) / n_valid;  dx = dlogit W;  dW = dlogit^T x */
+static void gradients_ref(const struct op_run *r, long t, const double *logit, double lse,
+	double weight)
+{
+	const struct cross_entropy_attr *attr = r->attr;
+	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
+	double *dx = row_f64(r->saved[CROSS_ENTROPY_DX_BTD], t);
+
+	for (long v = 0; v < attr->n_vocab; v++) {
+		double *dw = row_f64(r->saved[CROSS_ENTROPY_DW_VD], v);
+		double dlogit = weight * (exp(logit[v] - lse) - (v == target_at(r, t)));
+		for (long i = 0; i < tensor_width(x); i++) {
+			dx[i] += dlogit * row_f64(w, v)[i];
+			dw[i] += dlogit * row_f64(x, t)[i];
+		}
+	}
+}
+
+static void clear_f64(const struct tensor *a)
+{
+	memset(a->at, 0, (size_t)tensor_size(a) * sizeof(double));
+}
+
+static void cross_entropy_forward_ref(const struct op_run *r)
+{
+	const struct tensor *nll = r->out[CROSS_ENTROPY_NLL_BT];
+	long rows = tensor_rows(r->in[CROSS_ENTROPY_X_BTD]), n_valid = count_valid(r), argmax;
+	double *logit = r->workspace, loss = 0;
+
+	if (r->saved[CROSS_ENTROPY_DX_BTD]) {
+		clear_f64(r->saved[CROSS_ENTROPY_DX_BTD]);
+		clear_f64(r->saved[CROSS_ENTROPY_DW_VD]);
+	}
+	for (long t = 0; t < rows; t++) {
+		int target = target_at(r, t);
+		double lse = logits_ref(r, t, logit, &argmax), own = target < 0 ? lse : logit[target];
+		row_f64(nll, t / nll->dims[1])[t % nll->dims[1]] = lse - own;
+		*int_at(r->out[CROSS_ENTROPY_CORRECT_BT], t) = argmax == target;
+		loss += lse - own;
+		if (r->saved[CROSS_ENTROPY_DX_BTD] && target >= 0)
+			gradients_ref(r, t, logit, lse, 1.0 / (double)n_valid);
+	}
+	*row_f64(r->out[CROSS_ENTROPY_LOSS], 0) = n_valid ? loss / (double)n_valid : 0;
+}
+
+static void scale_ref(const struct tensor *to, const struct tensor *from, double factor, bool add)
+{
+	for (long t = 0; t < tensor_rows(to); t++)
+		for (long i = 0; i < tensor_width(to); i++)
+			row_f64(to, t)[i] = factor * row_f64(from, t)[i] + (add ? row_f64(to, t)[i] : 0);
+}
+
+static void cross_entropy_backward_ref(const struct op_run *r)
+{
+	const struct tensor *d_loss = r->d_out[CROSS_ENTROPY_LOSS];
+	double factor = d_loss ? *row_f64(d_loss, 0) : 0;
+
+	if (r->d_in[CROSS_ENTROPY_X_BTD])
+		scale_ref(r->d_in[CROSS_ENTROPY_X_BTD], r->saved[CROSS_ENTROPY_DX_BTD], factor,
+			op_adds(r, CROSS_ENTROPY_X_BTD));
+	if (r->d_in[CROSS_ENTROPY_W_VD])
+		scale_ref(r->d_in[CROSS_ENTROPY_W_VD], r->saved[CROSS_ENTROPY_DW_VD], factor,
+			op_adds(r, CROSS_ENTROPY_W_VD));
+}
+
+/* ---- cpu ------------------------------------------------------------------------------------ */
+
+static float largest(const float *a, long n)
+{
+	float most = -INFINITY;
+
+	#pragma omp simd reduction(max : most)
+	for (long i = 0; i < n; i++)
+		most = a[i] > most ? a[i] : most;
+	return most;
+}
+
+/* a = exp(a - most); gives the sum. */
+static float exp_row(float *a, long n, float most)
+{
+	float sum = 0;
+
+	#pragma omp simd reduction(+ : sum)
+	for (long i = 0; i < n; i++) {
+		a[i] = vec_exp(a[i] - most);
+		sum += a[i];
+	}
+	return sum;
+}
+
+/* Metrics of token t from its logits, which become weight (softmax - [target]) in training. */
+static void token_forward(const struct op_run *r, long t, float *logit, float weight)
+{
+	const struct cross_entropy_attr *attr = r->attr;
+	const struct tensor *nll = r->out[CROSS_ENTROPY_NLL_BT];
+	float *nll_t = row_f32(nll, t / nll->dims[1]) + t % nll->dims[1];
+	int *correct_t = int_at(r->out[CROSS_ENTROPY_CORRECT_BT], t);
+	long n = attr->n_vocab, target = target_at(r, t);
+
+	if (target < 0) {
+		*nll_t = 0;
+		*correct_t = 0;
+		memset(logit, 0, (size_t)n * sizeof *logit);
+		return;
+	}
+	float before = largest(logit, target), from = largest(logit + target, n - target);
+	float own = logit[target], most = before > from ? before : from;
+	float sum = exp_row(logit, n, most), scale = weight / sum;
+	*nll_t = logf(sum) + most - own;
+	*correct_t = own > before && own >= from;
+	if (!r->saved[CROSS_ENTROPY_DX_BTD])
+		return;
+	#pragma omp simd
+	for (long v = 0; v < n; v++)
+		logit[v] *= scale;
+	logit[target] -= weight;
+}
+
+/* Tokens [from, from + rows): logits, metrics, and in training gradients; dW sums over chunks. */
+static void chunk_forward(const struct op_run *r, long from, long rows, float weight)
+{
+	const struct cross_entropy_attr *attr = r->attr;
+	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
+	const struct tensor *dx = r->saved[CROSS_ENTROPY_DX_BTD];
+	const struct tensor *dw = r->saved[CROSS_ENTROPY_DW_VD];
+	long d = tensor_width(x), n = attr->n_vocab, ld = logit_ld(n);
+	float *logit = r->workspace;
+
+	gemm_tiled(GEMM_N, GEMM_T, rows, n, d, 1, row_f32(x, from), x->ld, w->at, w->ld, 0, logit, ld);
+	#pragma omp parallel for schedule(static)
+	for (long t = 0; t < rows; t++)
+		token_forward(r, from + t, logit + t * ld, weight);
+	if (!dx)
+		return;
+	gemm_tiled(GEMM_N, GEMM_N, rows, d, n, 1, logit, ld, w->at, w->ld, 0, row_f32(dx, from), d);
+	gemm_tiled(GEMM_T, GEMM_N, n, d, rows, 1, logit, ld, row_f32(x, from), x->ld, from > 0,
+		dw->at, d);
+}
+
+/* Mean over valid tokens; the rest have nll 0. */
+static float mean_nll(const struct tensor *nll, long n_valid)
+{
+	double sum = 0;
+
+	for (long b = 0; b < tensor_rows(nll); b++)
+		for (long t = 0; t < tensor_width(nll); t++)
+			sum += row_f32(nll, b)[t];
+	return n_valid ? (float)(sum / (double)n_valid) : 0;
+}
+
+static void cross_entropy_forward(const struct op_run *r)
+{
+	const struct cross_entropy_attr *attr = r->attr;
+	const struct tensor *dw = r->saved[CROSS_ENTROPY_DW_VD];
+	long rows = tensor_rows(r->in[CROSS_ENTROPY_X_BTD]), n_valid = count_valid(r);
+	long chunk = chunk_rows(rows, attr->n_vocab);
+	float weight = n_valid ? 1 / (float)n_valid : 0;
+
+	for (long from = 0; from < rows; from += chunk)
+		chunk_forward(r, from, min_long(chunk, rows - from), weight);
+	if (dw)
+		memset(row_f32(dw, attr->n_vocab), 0, (size_t)((tensor_rows(dw) - attr->n_vocab) *
+			dw->ld) * sizeof(float));
+	*row_f32(r->out[CROSS_ENTROPY_LOSS], 0) = mean_nll(r->out[CROSS_ENTROPY_NLL_BT], n_valid);
+}
+
+static void scale_row(float *restrict to, const float *restrict from, float factor, long n, bool add)
+{
+	if (add) {
+		#pragma omp simd
+		for (long i = 0; i < n; i++)
+			to[i] += factor * from[i];
+	} else {
+		#pragma omp simd
+		for (long i = 0; i < n; i++)
+			to[i] = factor * from[i];
+	}
+}
+
+static void cross_entropy_backward(const struct op_run *r)
+{
+	static const int saved[] = {[CROSS_ENTROPY_X_BTD] = CROSS_ENTROPY_DX_BTD,
+		[CROSS_ENTROPY_W_VD] = CROSS_ENTROPY_DW_VD};
+	const struct tensor *d_loss = r->d_out[CROSS_ENTROPY_LOSS];
+	float factor = d_loss ? *row_f32(d_loss, 0) : 0;
+
+	for (int i = 0; i < (int)ARRAY_SIZE(saved); i++) {
+		const struct tensor *to = r->d_in[i], *from = r->saved[saved[i]];
+		if (!to)
+			continue;
+		#pragma omp parallel for schedule(static)
+		for (long t = 0; t < tensor_rows(to); t++)
+			scale_row(row_f32(to, t), row_f32(from, t), factor, tensor_width(to),
+				op_adds(r, i));
+	}
+}
+
+/* Every third token is masked. */
+static void prepare_masked(struct tensor *const *in, const void *attr)
+{
+	const struct tensor *target = in[CROSS_ENTROPY_TARGET_BT];
+
+	(void)attr;
+	for (long t = 0; t < tensor_size(target); t += 3)
+		*int_at(target, t) = -1;
+}
+
+static void prepare_all_masked(struct tensor *const *in, const void *attr)
+{
+	const struct tensor *target = in[CROSS_ENTROPY_TARGET_BT];
+
+	(void)attr;
+	for (long t = 0; t < tensor_size(target); t++)
+		*int_at(target, t) = -1;
+}
+
+static const struct cross_entropy_attr example_whole = {.n_vocab = 32}, example_padded = {.n_vocab = 37},
+	example_chunks = {.n_vocab = 33000};
+
+static const struct op_example examples[] = {
+	{.name = "whole vocabulary", .attr = &example_whole,
+		.in = {{2, 5, 12}, {32, 12}, {2, 5}}, .index_below = {0, 0, 32}},
+	{.name = "padded, masked", .attr = &example_padded, .prepare = prepare_masked,
+		.in = {{3, 7, 21}, {48, 21}, {3, 7}}, .index_below = {0, 0, 37}},
+	{.name = "all masked", .attr = &example_padded, .prepare = prepare_all_masked,
+		.in = {{1, 4, 8}, {48, 8}, {1, 4}}},
+	{.name = "two chunks", .attr = &example_chunks, .prepare = prepare_masked,
+		.in = {{2, 260, 4}, {33024, 4}, {2, 260}}, .index_below = {0, 0, 33000},
+		.no_gradient_check = true},
+};
+
+const struct op op_cross_entropy = {
+	.name = "cross_entropy",
+	.semantics = 1,
+	.n_in = CROSS_ENTROPY_N_IN,
+	.n_out = CROSS_ENTROPY_N_OUT,
+	.n_saved = CROSS_ENTROPY_N_SAVED,
+	.in = {
+		[CROSS_ENTROPY_X_BTD] = {"x_BTD", 0},
+		[CROSS_ENTROPY_W_VD] = {"w_VD", 0},
+		[CROSS_ENTROPY_TARGET_BT] = {"target_BT", IN_INDEX},
+	},
+	.out = {
+		[CROSS_ENTROPY_LOSS] = {"loss", MASTER, false},
+		[CROSS_ENTROPY_NLL_BT] = {"nll_BT", MASTER, true},
+		[CROSS_ENTROPY_CORRECT_BT] = {"correct_BT", INDEX, true},
+	},
+	.shape = cross_entropy_shape,
+	.cost = cross_entropy_cost,
+	.forward = {[REF] = cross_entropy_forward_ref, [CPU] = cross_entropy_forward},
+	.backward = {[REF] = cross_entropy_backward_ref, [CPU] = cross_entropy_backward},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};
