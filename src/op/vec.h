@@ -39,4 +39,26 @@ static inline float vec_sigmoid(float x)
 	return 1.0f / (1.0f + vec_exp(-x));
 }
 
+/* log(1 + w) for 0 <= w <= 1: w times a minimax polynomial, exact in the limit of small w. */
+static inline float vec_log1p_unit(float w)
+{
+	float p = 5.23269411e-3f;
+
+	p = fmaf(p, w, -2.950523728e-2f);
+	p = fmaf(p, w, 7.822594782e-2f);
+	p = fmaf(p, w, -1.36632453e-1f);
+	p = fmaf(p, w, 1.910600644e-1f);
+	p = fmaf(p, w, -2.484298211e-1f);
+	p = fmaf(p, w, 3.331909679e-1f);
+	p = fmaf(p, w, -4.999949314e-1f);
+	p = fmaf(p, w, 1.0f);
+	return p * w;
+}
+
+/* log(1 + exp(x)) */
+static inline float vec_softplus(float x)
+{
+	return (x > 0 ? x : 0) + vec_log1p_unit(vec_exp(-fabsf(x)));
+}
+
 #endif

@@ -1,0 +1,248 @@
+#include "op/scan.h"
+
+#include <math.h>
+
+#include "base/error.h"
+#include "op/scan_kernels.h"
+
+struct scan_dims scan_dims(const struct tensor *const *in)
+{
+	const struct tensor *u = in[SCAN_U_BTI], *b = in[SCAN_B_BTN];
+
+	return (struct scan_dims){u->dims[0], u->dims[1], u->dims[2], b->dims[2]};
+}
+
+static void scan_shape(struct op_shapes *s)
+{
+	const struct tensor *u = s->in[SCAN_U_BTI], *a = s->in[SCAN_ALOG_IN];
+	struct scan_dims d = scan_dims(s->in);
+
+	CHECK(u->n_dims == 3 && s->in[SCAN_B_BTN]->n_dims == 3);
+	CHECK(tensor_same_shape(u, s->in[SCAN_DTRAW_BTI]));
+	CHECK(tensor_same_shape(s->in[SCAN_B_BTN], s->in[SCAN_C_BTN]));
+	CHECK(s->in[SCAN_B_BTN]->dims[0] == d.B && s->in[SCAN_B_BTN]->dims[1] == d.T);
+	CHECK(a->n_dims == 2 && a->dims[0] == d.I && a->dims[1] == d.N);
+	CHECK(tensor_size(s->in[SCAN_D_I]) == d.I && tensor_size(s->in[SCAN_DTBIAS_I]) == d.I);
+	CHECK(!s->in[SCAN_Z_BTI] || tensor_same_shape(u, s->in[SCAN_Z_BTI]));
+	op_shape_same(s);
+	switch (s->device->id) {
+	case REF:
+		s->forward_workspace = (size_t)d.N * sizeof(double);
+		s->backward_workspace = (size_t)((d.T + 2) * d.N) * sizeof(double);
+		break;
+	case CPU:
+		scan_shape_cpu(s, d);
+		break;
+	default:	/* the staged kernel recomputes on the device what it would have to copy */
+		break;
+	}
+}
+
+/* Per (token, channel, state) forward: dt A, exp, x B, two multiply-adds; backward: six
+   multiply-adds and two products. Around it per (token, channel): softplus, D, gate. */
+static void scan_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	struct scan_dims d = scan_dims(s->in);
+	double channels = (double)d.B * (double)d.T * (double)d.I, states = channels * (double)d.N;
+	double bytes = op_io_bytes(&op_scan, s);
+	bool gated = s->in[SCAN_Z_BTI] != NULL;
+
+	c->forward_flops = 7 * states + (gated ? 12 : 7) * channels;
+	c->backward_flops = 14 * states + (gated ? 22 : 12) * channels;
+	c->executed_flops = c->forward_flops * 2 + c->backward_flops;
+	c->forward_bytes = bytes;
+	c->backward_bytes = 2 * bytes;	/* all inputs and dy in, all gradients out */
+}
+
+static double softplus_f64(double v)
+{
+	return v > 0 ? v + log1p(exp(-v)) : log1p(exp(v));
+}
+
+static double sigmoid_f64(double v)
+{
+	return 1 / (1 + exp(-v));
+}
+
+/* One channel of one sequence on the reference device; rows are tokens. */
+struct channel {
+	const struct op_run *run;
+	struct scan_dims dims;
+	long b, i;
+};
+
+static double at(const struct channel *c, int input, long t)
+{
+	return row_f64(c->run->in[input], c->b * c->dims.T + t)[c->i];
+}
+
+static double step_size(const struct channel *c, long t)
+{
+	return softplus_f64(at(c, SCAN_DTRAW_BTI, t) + row_f64(c->run->in[SCAN_DTBIAS_I], 0)[c->i]);
+}
+
+static double decay(const struct channel *c, double dt, long n)
+{
+	return exp(-dt * exp(row_f64(c->run->in[SCAN_ALOG_IN], c->i)[n]));
+}
+
+/* h at t from h at t - 1 (both of N states; they may be the same); returns s_t. */
+static double step_forward(const struct channel *c, long t, const double *before, double *h)
+{
+	const double *B = row_f64(c->run->in[SCAN_B_BTN], c->b * c->dims.T + t);
+	const double *C = row_f64(c->run->in[SCAN_C_BTN], c->b * c->dims.T + t);
+	double u = at(c, SCAN_U_BTI, t), dt = step_size(c, t);
+	double s = row_f64(c->run->in[SCAN_D_I], 0)[c->i] * u;
+
+	for (long n = 0; n < c->dims.N; n++) {
+		h[n] = decay(c, dt, n) * before[n] + dt * B[n] * u;
+		s += C[n] * h[n];
+	}
+	return s;
+}
+
+static void scan_forward_ref(const struct op_run *r)
+{
+	struct scan_dims d = scan_dims(r->in);
+	double *h = r->workspace;
+
+	for (long k = 0; k < d.B * d.I; k++) {
+		struct channel c = {r, d, k / d.I, k % d.I};
+		for (long n = 0; n < d.N; n++)
+			h[n] = 0;
+		for (long t = 0; t < d.T; t++) {
+			double s = step_forward(&c, t, h, h);
+			double z = r->in[SCAN_Z_BTI] ? at(&c, SCAN_Z_BTI, t) : 0;
+			row_f64(r->out[SCAN_Y_BTI], c.b * d.T + t)[c.i] =
+				r->in[SCAN_Z_BTI] ? s * z * sigmoid_f64(z) : s;
+		}
+	}
+}
+
+/* A gradient that sums over channels or time: cleared first, then added to. */
+static void clear_gradient(const struct op_run *r, int input)
+{
+	const struct tensor *d = r->d_in[input];
+
+	for (long k = 0; d && !op_adds(r, input) && k < tensor_size(d); k++)
+		row_f64(d, k / tensor_width(d))[k % tensor_width(d)] = 0;
+}
+
+static void add_gradient(const struct op_run *r, int input, long row, long column, double g)
+{
+	if (r->d_in[input])
+		row_f64(r->d_in[input], row)[column] += g;
+}
+
+/* A gradient with one term only; it may lie where dy was. */
+static void put_gradient(const struct op_run *r, int input, long row, long column, double g)
+{
+	if (r->d_in[input])
+		row_f64(r->d_in[input], row)[column] =
+			g + (op_adds(r, input) ? row_f64(r->d_in[input], row)[column] : 0);
+}
+
+/* One step back in time; g holds e_{t+1} g_{t+1} before and e_t g_t after. before: h_{t-1}. */
+static void step_backward(const struct channel *c, long t, const double *before, double s, double *g)
+{
+	const struct op_run *r = c->run;
+	long row = c->b * c->dims.T + t;
+	const double *B = row_f64(r->in[SCAN_B_BTN], row), *C = row_f64(r->in[SCAN_C_BTN], row);
+	double u = at(c, SCAN_U_BTI, t), dt = step_size(c, t), ddt = 0, gB = 0;
+	double ds = row_f64(r->d_out[SCAN_Y_BTI], row)[c->i];
+
+	if (r->in[SCAN_Z_BTI]) {
+		double z = at(c, SCAN_Z_BTI, t), gate = sigmoid_f64(z);
+		put_gradient(r, SCAN_Z_BTI, row, c->i, ds * s * gate * (1 + z * (1 - gate)));
+		ds *= z * gate;
+	}
+	for (long n = 0; n < c->dims.N; n++) {
+		double e = decay(c, dt, n), a = -exp(row_f64(r->in[SCAN_ALOG_IN], c->i)[n]);
+		double h = e * before[n] + dt * B[n] * u;
+		g[n] += ds * C[n];
+		add_gradient(r, SCAN_C_BTN, row, n, ds * h);
+		add_gradient(r, SCAN_B_BTN, row, n, g[n] * dt * u);
+		gB += g[n] * B[n];
+		g[n] *= e;
+		ddt += g[n] * before[n] * a;
+		add_gradient(r, SCAN_ALOG_IN, c->i, n, g[n] * before[n] * dt * a);
+	}
+	ddt = (ddt + u * gB) * (1 - exp(-dt));	/* logistic(v) = 1 - exp(-softplus(v)) */
+	put_gradient(r, SCAN_U_BTI, row, c->i, dt * gB + row_f64(r->in[SCAN_D_I], 0)[c->i] * ds);
+	put_gradient(r, SCAN_DTRAW_BTI, row, c->i, ddt);
+	add_gradient(r, SCAN_DTBIAS_I, 0, c->i, ddt);
+	add_gradient(r, SCAN_D_I, 0, c->i, ds * u);
+}
+
+static void scan_backward_ref(const struct op_run *r)
+{
+	struct scan_dims d = scan_dims(r->in);
+	double *g = r->workspace, *h = g + d.N, *out = h + d.T * d.N;	/* out: h after the last step */
+
+	clear_gradient(r, SCAN_ALOG_IN);
+	clear_gradient(r, SCAN_B_BTN);
+	clear_gradient(r, SCAN_C_BTN);
+	clear_gradient(r, SCAN_D_I);
+	clear_gradient(r, SCAN_DTBIAS_I);
+	for (long k = 0; k < d.B * d.I; k++) {
+		struct channel c = {r, d, k / d.I, k % d.I};
+		for (long n = 0; n < d.N; n++)
+			h[n] = g[n] = 0;
+		for (long t = 0; t < d.T - 1; t++)
+			step_forward(&c, t, h + t * d.N, h + (t + 1) * d.N);
+		for (long t = d.T - 1; t >= 0; t--) {
+			double s = step_forward(&c, t, h + t * d.N, out);
+			step_backward(&c, t, h + t * d.N, s, g);
+		}
+	}
+}
+
+/* Sizes that leave every tile of the fast kernels with a remainder. */
+static const struct op_example examples[] = {
+	{.name = "plain", .in = {[SCAN_U_BTI] = {1, 4, 3}, [SCAN_DTRAW_BTI] = {1, 4, 3},
+		[SCAN_ALOG_IN] = {3, 2}, [SCAN_B_BTN] = {1, 4, 2}, [SCAN_C_BTN] = {1, 4, 2},
+		[SCAN_D_I] = {3}, [SCAN_DTBIAS_I] = {3}}},
+	{.name = "gated", .in = {[SCAN_U_BTI] = {2, 5, 19}, [SCAN_DTRAW_BTI] = {2, 5, 19},
+		[SCAN_ALOG_IN] = {19, 16}, [SCAN_B_BTN] = {2, 5, 16}, [SCAN_C_BTN] = {2, 5, 16},
+		[SCAN_D_I] = {19}, [SCAN_DTBIAS_I] = {19}, [SCAN_Z_BTI] = {2, 5, 19}}},
+	{.name = "long", .in = {[SCAN_U_BTI] = {2, 131, 5}, [SCAN_DTRAW_BTI] = {2, 131, 5},
+		[SCAN_ALOG_IN] = {5, 7}, [SCAN_B_BTN] = {2, 131, 7}, [SCAN_C_BTN] = {2, 131, 7},
+		[SCAN_D_I] = {5}, [SCAN_DTBIAS_I] = {5}, [SCAN_Z_BTI] = {2, 131, 5}}},
+	{.name = "wide", .no_gradient_check = true, .in = {[SCAN_U_BTI] = {1, 66, 300},
+		[SCAN_DTRAW_BTI] = {1, 66, 300}, [SCAN_ALOG_IN] = {300, 16},
+		[SCAN_B_BTN] = {1, 66, 16}, [SCAN_C_BTN] = {1, 66, 16}, [SCAN_D_I] = {300},
+		[SCAN_DTBIAS_I] = {300}, [SCAN_Z_BTI] = {1, 66, 300}}},
+	{.name = "states", .no_gradient_check = true, .in = {[SCAN_U_BTI] = {2, 35, 40},
+		[SCAN_DTRAW_BTI] = {2, 35, 40}, [SCAN_ALOG_IN] = {40, 37},
+		[SCAN_B_BTN] = {2, 35, 37}, [SCAN_C_BTN] = {2, 35, 37}, [SCAN_D_I] = {40},
+		[SCAN_DTBIAS_I] = {40}, [SCAN_Z_BTI] = {2, 35, 40}}},
+};
+
+const struct op op_scan = {
+	.name = "scan",
+	.semantics = 1,
+	.n_in = SCAN_N_IN,
+	.n_out = SCAN_N_OUT,
+	.n_saved = SCAN_N_SAVED,
+	.in = {
+		[SCAN_U_BTI] = {"u_BTI", 0},
+		[SCAN_DTRAW_BTI] = {"dtraw_BTI", 0},
+		[SCAN_ALOG_IN] = {"A_log_IN", IN_MASTER},
+		[SCAN_B_BTN] = {"B_BTN", 0},
+		[SCAN_C_BTN] = {"C_BTN", 0},
+		[SCAN_D_I] = {"D_I", IN_MASTER},
+		[SCAN_DTBIAS_I] = {"dt_bias_I", IN_MASTER},
+		[SCAN_Z_BTI] = {"z_BTI", IN_OPTIONAL},
+	},
+	.out = {[SCAN_Y_BTI] = {"y_BTI", REAL, false}},
+	.shape = scan_shape,
+	.cost = scan_cost,
+	.backward_reads_in = READS(SCAN_N_IN) - 1,	/* all of them */
+	.d_in_takes = {[SCAN_U_BTI] = TAKES(SCAN_Y_BTI)},
+	.forward = {[REF] = scan_forward_ref, [CPU] = scan_forward_cpu,
+		[CUDA_SCAN] = OP_CUDA(scan_forward_cuda_scan)},
+	.backward = {[REF] = scan_backward_ref, [CPU] = scan_backward_cpu,
+		[CUDA_SCAN] = OP_CUDA(scan_backward_cuda_scan)},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};

@@ -1,0 +1,28 @@
+/* The scan's kernels by device, in files of their own; op/scan.h has the formula. */
+#ifndef OP_SCAN_KERNELS_H
+#define OP_SCAN_KERNELS_H
+
+#include "op/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct scan_dims {
+	long B, T, I, N;	/* sequences, tokens of each, channels, states of a channel */
+};
+
+struct scan_dims scan_dims(const struct tensor *const *in);
+
+/* Sets saved and workspace for the CPU kernels (op/cpu/scan.c). */
+void scan_shape_cpu(struct op_shapes *s, struct scan_dims d);
+op_kernel scan_forward_cpu, scan_backward_cpu;
+
+/* On host tensors: they stage inputs to the GPU and results back (op/scan.cu). */
+op_kernel scan_forward_cuda_scan, scan_backward_cuda_scan;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
