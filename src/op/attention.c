@@ -9,7 +9,7 @@
 
 /* A tile of scores: queries by keys. Tiles of queries divide those of keys, so the first row of a
    tile sees at least the first of its keys. */
-enum { QUERIES = 64, KEYS = 256, BACKWARD_KEYS = 128 };
+enum { QUERIES = 32, KEYS = 256, BACKWARD_KEYS = 128 };
 
 static void attention_shape(struct op_shapes *s)
 {
