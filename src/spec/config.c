@@ -21,8 +21,8 @@ int spec_load(struct arena *a, const char *path, const char *const *overrides, i
 	return settings_resolve(&r, stack, 2, path, false, config);
 }
 
-int config_read(struct arena *a, const char *path, const struct schema *schema,
-	struct config *config)
+int config_read(
+	struct arena *a, const char *path, const struct schema *schema, struct config *config)
 {
 	struct settings spec = {0}, *const stack[] = {&spec};
 	struct spec_reader r;
@@ -49,7 +49,8 @@ void config_bind(const struct config *c, const struct field_table *table, void *
 		const struct field *f = &table->rows[i];
 		const struct config_value *v = config_find(c, f->key);
 		if (!v || v->field->type != f->type)
-			BUG("%s \"%s\" does not have key %s of this type", c->file, c->choice, f->key);
+			BUG("%s \"%s\" does not have key %s of this type", c->file, c->choice,
+				f->key);
 		value_store(v, (char *)into + f->offset);
 	}
 }

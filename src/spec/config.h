@@ -32,7 +32,7 @@ struct config_value {
 		long integer;			/* FIELD_INT */
 		double real;			/* FIELD_REAL */
 		bool boolean;			/* FIELD_BOOL */
-		const char *word;		/* FIELD_CHOICE, FIELD_TEXT, FIELD_PATH (absolute) */
+		const char *word;		/* FIELD_CHOICE, FIELD_TEXT, FIELD_PATH: absolute */
 		const struct node *tree;	/* FIELD_TREE */
 	};
 };
@@ -54,14 +54,15 @@ int spec_load(struct arena *a, const char *path, const char *const *overrides, i
 int config_read(struct arena *a, const char *path, const struct schema *schema,
 	struct config *config);
 
-const struct config_value *config_find(const struct config *c, const char *key);	/* or NULL */
+/* NULL: the key does not apply. */
+const struct config_value *config_find(const struct config *c, const char *key);
 /* Fill the struct that the table describes. Texts and trees point into the config's arena. */
 void config_bind(const struct config *c, const struct field_table *table, void *into);
 
 /* Nested YAML of all keys, each with its origin as a comment if asked. */
 void config_yaml(const struct config *c, bool origins, struct str *out);
-int config_write(const struct config *c, const char *path);	/* config.yaml of a run, replaced whole */
-json_t *config_json(const struct config *c);			/* {"model.arch": "mamba", ...}; new reference */
+int config_write(const struct config *c, const char *path);	/* with origins, atomically */
+json_t *config_json(const struct config *c);	/* {"model.arch": "mamba", ...}; caller owns it */
 
 struct config_change {
 	const char *key;
@@ -72,7 +73,7 @@ struct config_change {
 int config_diff(struct arena *a, const struct config *before, const struct config *after,
 	struct config_change **changes);
 
-/* A version of meaning: raised when an operator's or architecture's results change beyond rounding. */
+/* A version of meaning, raised when results of an operator or architecture change. */
 struct semantics {
 	const char *name;
 	int number;

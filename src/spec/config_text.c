@@ -54,7 +54,8 @@ void config_yaml(const struct config *c, bool origins, struct str *out)
 		str_printf(out, ": %s", v->text);
 		if (origins) {
 			str_add(out, "  # ");
-			for (const char *p = v->origin; *p; p++)	/* no line break of a file's name */
+			for (const char *p = v->origin; *p;
+				p++) /* no line break of a file's name */
 				str_add_bytes(out, (unsigned char)*p < ' ' ? "?" : p, 1);
 		}
 		str_add(out, "\n");
@@ -80,9 +81,10 @@ json_t *config_json(const struct config *c)
 
 	for (int i = 0; i < c->n; i++) {
 		const struct config_value *v = &c->values[i];
-		json_t *value = v->field->type == FIELD_CHOICE ? json_string(v->word)
-			: json_loads(v->text, JSON_DECODE_ANY, NULL);
-		CHECK(value);	/* canonical texts are JSON */
+		json_t *value = v->field->type == FIELD_CHOICE
+					? json_string(v->word)
+					: json_loads(v->text, JSON_DECODE_ANY, NULL);
+		CHECK(value); /* canonical texts are JSON */
 		json_object_set_new(object, v->field->key, value);
 	}
 	return object;
@@ -106,7 +108,8 @@ static int compare_semantics(const void *a, const void *b)
 	return order ? order : (x->number > y->number) - (x->number < y->number);
 }
 
-static void add_semantics(struct arena *a, const struct semantics *semantics, int n, struct str *out)
+static void add_semantics(
+	struct arena *a, const struct semantics *semantics, int n, struct str *out)
 {
 	struct semantics *sorted = ARENA_ARRAY(a, struct semantics, n);
 

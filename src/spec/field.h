@@ -1,7 +1,7 @@
 /*
- * A field table says once what a key of a spec is: name, type, default, range, unit, help, and where
- * its value lies in the struct of the code that uses it. Checking, `moelab help spec`, the resolved
- * config and the identity of a run all come from these rows.
+ * A field table says once what a key of a spec is: name, type, default, range, unit, help, and
+ * where its value lies in the struct of the code that uses it. Checking, `moelab help spec`, the
+ * resolved config and the identity of a run all come from these rows.
  */
 #ifndef SPEC_FIELD_H
 #define SPEC_FIELD_H
@@ -23,12 +23,14 @@ struct field {
 	const char *key;		/* full, dotted: "model.moe.n_experts" */
 	enum field_type type;
 	size_t offset;			/* of the member, in the struct that the table binds */
-	const char *initial;		/* default, as written in YAML; NULL: the key must be given */
+	const char *initial;		/* default, as in YAML; NULL: the key must be given */
 	double min, max;		/* FIELD_INT, FIELD_REAL: both ends allowed */
-	const char *choices;		/* FIELD_CHOICE: "mean|sum" */
+	const char *choices;		/* FIELD_CHOICE: "mean|sum"; NULL for a schema's selector */
 	const char *unit, *help;	/* unit may be NULL; help is one line */
-	bool provenance;		/* cannot change the numbers: stays out of the identity */
-	const char *legacy;		/* key younger than stored runs: out of the identity at this value */
+	bool provenance;		/* cannot change the numbers: stays out of the identity,
+					   as FIELD_PATH does anyway */
+	const char *legacy;		/* of a key younger than stored runs: the value that means
+					   what was before it, and stays out of the identity */
 };
 
 struct field_table {

@@ -14,9 +14,13 @@ static bool holds(const struct field_table *const *tables, const struct field_ta
 
 static const char *type_name(enum field_type type)
 {
-	static const char *const names[] = {[FIELD_INT] = "whole", [FIELD_REAL] = "number",
-		[FIELD_BOOL] = "true/false", [FIELD_CHOICE] = "word", [FIELD_TEXT] = "text",
-		[FIELD_PATH] = "path", [FIELD_TREE] = "list/map"};
+	static const char *const names[] = {[FIELD_INT] = "whole",
+		[FIELD_REAL] = "number",
+		[FIELD_BOOL] = "true/false",
+		[FIELD_CHOICE] = "word",
+		[FIELD_TEXT] = "text",
+		[FIELD_PATH] = "path",
+		[FIELD_TREE] = "list/map"};
 
 	return names[type];
 }
@@ -39,8 +43,9 @@ static void print_row(const struct schema *s, const struct field *f, FILE *out)
 		field_is_provenance(f) ? " [not in the identity]" : "");
 	for (int i = 0; i < s->n_presets; i++)
 		if (!strcmp(s->presets[i].key, f->key))
-			fprintf(out, "  %-28s %-10s %-12s with %s: %s\n", "", "", s->presets[i].value,
-				s->presets[i].when_key, s->presets[i].when_value);
+			fprintf(out, "  %-28s %-10s %-12s with %s: %s\n", "", "",
+				s->presets[i].value, s->presets[i].when_key,
+				s->presets[i].when_value);
 }
 
 static void print_table(const struct schema *s, const struct field_table *table, FILE *out)
@@ -68,8 +73,8 @@ static void print_choices(const struct schema *s, FILE *out)
 
 void spec_help(const struct schema *s, FILE *out)
 {
-	fprintf(out, "Keys of every spec:\n  %-28s %-10s %-12s %-26s %s\n", "key", "type", "default",
-		"range", "meaning");
+	fprintf(out, "Keys of every spec:\n  %-28s %-10s %-12s %-26s %s\n", "key", "type",
+		"default", "range", "meaning");
 	for (const struct field_table *const *t = s->common; t && *t; t++)
 		print_table(s, *t, out);
 	print_choices(s, out);
@@ -80,7 +85,8 @@ void spec_help(const struct schema *s, FILE *out)
 			fprintf(out, "\nKeys of");
 			for (int j = i; j < s->n_choices; j++)
 				if (holds(s->choices[j].tables, *t))
-					fprintf(out, "%s %s", j == i ? "" : ",", s->choices[j].name);
+					fprintf(out, "%s %s", j == i ? "" : ",",
+						s->choices[j].name);
 			fprintf(out, ":\n");
 			print_table(s, *t, out);
 		}

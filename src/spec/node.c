@@ -16,7 +16,7 @@
 struct anchor {
 	const char *name;
 	const struct node *node;
-	bool open;			/* still being read: an alias to it would be a cycle */
+	bool open; /* still being read: an alias to it would be a cycle */
 	struct anchor *older;
 };
 
@@ -25,7 +25,7 @@ struct reader {
 	const char *file, *text;
 	size_t n_bytes;
 	yaml_parser_t parser;
-	struct anchor *anchors;		/* newest first, as a name may be given again */
+	struct anchor *anchors; /* newest first, as a name may be given again */
 	int n_nodes;
 };
 
@@ -126,11 +126,14 @@ static struct node *new_node(struct reader *r, yaml_mark_t mark, enum node_kind 
 		return NULL;
 	}
 	if (++r->n_nodes > NODE_MAX_NODES) {
-		mark_error(r, mark, "more than %d values, copies by aliases counted", NODE_MAX_NODES);
+		mark_error(
+			r, mark, "more than %d values, copies by aliases counted", NODE_MAX_NODES);
 		return NULL;
 	}
 	struct node *n = ARENA_NEW(r->arena, struct node);
-	*n = (struct node){.kind = kind, .file = r->file, .line = (int)mark.line + 1,
+	*n = (struct node){.kind = kind,
+		.file = r->file,
+		.line = (int)mark.line + 1,
 		.column = (int)mark.column + 1};
 	return n;
 }
@@ -142,7 +145,8 @@ static void append(struct node *parent, struct node ***end, struct node *child)
 	parent->n++;
 }
 
-static struct node *copy_node(struct reader *r, yaml_mark_t alias, const struct node *from, int depth)
+static struct node *copy_node(
+	struct reader *r, yaml_mark_t alias, const struct node *from, int depth)
 {
 	struct node *n = new_node(r, alias, from->kind, depth), **end;
 
@@ -170,8 +174,10 @@ static struct node *read_alias(struct reader *r, const yaml_event_t *event, int 
 			continue;
 		if (!a->open)
 			return copy_node(r, event->start_mark, a->node, depth);
-		mark_error(r, event->start_mark, "cyclic alias: \"*%s\" stands inside its own anchor "
-			"of line %d", name, a->node->line);
+		mark_error(r, event->start_mark,
+			"cyclic alias: \"*%s\" stands inside its own anchor "
+			"of line %d",
+			name, a->node->line);
 		return NULL;
 	}
 	mark_error(r, event->start_mark, "unknown alias \"*%s\"", name);
@@ -222,7 +228,7 @@ static int read_key(struct reader *r, const struct node *map, struct node *entry
 	if (event.type == YAML_MAPPING_END_EVENT)
 		ret = 0;
 	else if (event.type != YAML_SCALAR_EVENT || event.data.scalar.tag || !*text ||
-		strlen(text) != event.data.scalar.length)
+		 strlen(text) != event.data.scalar.length)
 		mark_error(r, event.start_mark, "a key must be a plain word");
 	else if (!strcmp(text, "<<"))
 		mark_error(r, event.start_mark, "merge keys (<<) are not supported: use \"base:\"");
@@ -271,7 +277,7 @@ static int read_list(struct reader *r, struct node *list, int depth)
 		}
 		if (!(value = read_event(r, &event, depth + 1)))
 			return -1;
-		value->key = NULL;	/* an alias may have copied one */
+		value->key = NULL; /* an alias may have copied one */
 		value->key_line = 0;
 		append(list, &end, value);
 	}
@@ -285,8 +291,8 @@ static struct node *read_collection(struct reader *r, const yaml_event_t *event,
 
 	if (!n)
 		return NULL;
-	anchor = add_anchor(r, is_map ? event->data.mapping_start.anchor
-		: event->data.sequence_start.anchor, n);
+	anchor = add_anchor(r,
+		is_map ? event->data.mapping_start.anchor : event->data.sequence_start.anchor, n);
 	if (is_map ? read_map(r, n, depth) : read_list(r, n, depth))
 		return NULL;
 	if (anchor)
@@ -342,7 +348,8 @@ static struct node *read_stream(struct reader *r)
 		yaml_event_type_t type = event.type;
 		yaml_mark_t mark = event.start_mark;
 		if (type == YAML_STREAM_START_EVENT || type == YAML_DOCUMENT_END_EVENT ||
-			type == YAML_STREAM_END_EVENT || (type == YAML_DOCUMENT_START_EVENT && !root))
+			type == YAML_STREAM_END_EVENT ||
+			(type == YAML_DOCUMENT_START_EVENT && !root))
 			yaml_event_delete(&event);
 		else if (type == YAML_DOCUMENT_START_EVENT) {
 			yaml_event_delete(&event);
@@ -413,11 +420,20 @@ const struct node *node_get(const struct node *map, const char *key)
 	return NULL;
 }
 
+bool node_is_scalar(const struct node *n)
+{
+	return n->kind != NODE_NULL && n->kind != NODE_LIST && n->kind != NODE_MAP;
+}
+
 const char *node_kind_name(const struct node *n)
 {
-	static const char *const names[] = {[NODE_NULL] = "nothing", [NODE_BOOL] = "a truth value",
-		[NODE_INT] = "a number", [NODE_REAL] = "a number", [NODE_TEXT] = "a text",
-		[NODE_LIST] = "a list", [NODE_MAP] = "a map"};
+	static const char *const names[] = {[NODE_NULL] = "nothing",
+		[NODE_BOOL] = "a truth value",
+		[NODE_INT] = "a number",
+		[NODE_REAL] = "a number",
+		[NODE_TEXT] = "a text",
+		[NODE_LIST] = "a list",
+		[NODE_MAP] = "a map"};
 
 	return names[n->kind];
 }

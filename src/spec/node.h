@@ -3,9 +3,10 @@
  *
  * Scalars mean what YAML 1.2's core schema says, with less: null (also ~ and nothing), true and
  * false (also True, TRUE, ...), decimal numbers (8, 1e-3, .5). Everything else is text, above all
- * no, yes, on, off, 1_000, 0x1F, 0o17, 017, 1:30 and .nan; so is whatever stands in quotes. An alias is a copy of its anchor. Refused with one line that names the
- * place: duplicate keys, cyclic or unknown aliases, merge keys (<<), tags, keys that are no scalars,
- * several documents, no document, more than NODE_MAX_DEPTH levels or NODE_MAX_NODES nodes.
+ * no, yes, on, off, 1_000, 0x1F, 0o17, 017, 1:30 and .nan; so is whatever stands in quotes. An
+ * alias is a copy of its anchor. Refused with one line that names the place: duplicate keys, cyclic
+ * or unknown aliases, merge keys (<<), tags, keys that are no scalars, several documents, no
+ * document, more than NODE_MAX_DEPTH levels or NODE_MAX_NODES nodes.
  */
 #ifndef SPEC_NODE_H
 #define SPEC_NODE_H
@@ -52,18 +53,19 @@ struct node *node_value(struct arena *a, const char *name, const char *text);
 void node_set_plain(struct node *n, const char *text);
 
 const struct node *node_get(const struct node *map, const char *key);	/* NULL: absent */
-const char *node_kind_name(const struct node *n);	/* "a list", "a number", ...: for messages */
+bool node_is_scalar(const struct node *n);	/* a truth value, number or text; not null */
+const char *node_kind_name(const struct node *n);	/* "a list", "a number": for messages */
 
 /* One line at the node's place, or at its key's (in a map); returns -1. */
 int node_error(const struct node *n, const char *format, ...) PRINTF_LIKE(2, 3);
 int node_key_error(const struct node *n, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /*
- * Canonical text: JSON on one line (which is YAML, too), map keys sorted, numbers by value, so equal
- * texts are equal trees: 1e-3 and 0.001, 8 and 8.0 are one.
+ * Canonical text: JSON on one line (which is YAML, too), map keys sorted, numbers by value, so
+ * equal texts are equal trees: 1e-3 and 0.001, 8 and 8.0 are one.
  */
 void node_canonical(const struct node *n, struct str *out);
-void text_canonical(const char *text, struct str *out);		/* in quotes, with JSON's escapes */
-void real_canonical(double value, struct str *out);		/* the shortest digits that read back */
+void text_canonical(const char *text, struct str *out);	/* in quotes, with JSON's escapes */
+void real_canonical(double value, struct str *out);	/* the shortest digits that read back */
 
 #endif

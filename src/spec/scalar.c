@@ -31,7 +31,7 @@ static enum node_kind number_kind(const char *text)
 
 	p = skip_digits(p);
 	if (whole[0] == '0' && p - whole > 1)
-		return NODE_TEXT;	/* 017: octal to some readers, decimal to others */
+		return NODE_TEXT; /* 017: octal to some readers, decimal to others */
 	n_digits = (size_t)(p - whole);
 	if (*p == '.') {
 		kind = NODE_REAL;
@@ -63,7 +63,7 @@ void node_set_plain(struct node *n, const char *text)
 	n->kind = number_kind(text);
 	if (n->kind == NODE_INT && str_to_long(text, &n->integer))
 		n->real = (double)n->integer;
-	else if (n->kind != NODE_TEXT)	/* a whole number beyond 64 bits is a real one */
+	else if (n->kind != NODE_TEXT) /* a whole number beyond 64 bits is a real one */
 		n->kind = str_to_double(text, &n->real) ? NODE_REAL : NODE_TEXT;
 	else if (is_one_of(text, nulls, ARRAY_SIZE(nulls)))
 		n->kind = NODE_NULL;
@@ -77,7 +77,11 @@ void node_set_plain(struct node *n, const char *text)
 static long next_code(const char **p)
 {
 	const unsigned char *s = (const unsigned char *)*p;
-	int more = s[0] < 0x80 ? 0 : s[0] >> 5 == 6 ? 1 : s[0] >> 4 == 14 ? 2 : s[0] >> 3 == 30 ? 3 : -1;
+	int more = s[0] < 0x80       ? 0
+		   : s[0] >> 5 == 6  ? 1
+		   : s[0] >> 4 == 14 ? 2
+		   : s[0] >> 3 == 30 ? 3
+				     : -1;
 	static const long least[] = {0, 0x80, 0x800, 0x10000};
 	long code = more == 0 ? s[0] : s[0] & (0x3f >> (more < 0 ? 0 : more));
 
@@ -112,7 +116,7 @@ struct node *node_value(struct arena *a, const char *name, const char *text)
 	n->file = name;
 	node_set_plain(n, arena_strdup(a, text));
 	if (!*text)
-		n->kind = NODE_TEXT;	/* key= gives the empty text */
+		n->kind = NODE_TEXT; /* key= gives the empty text */
 	return n;
 }
 
@@ -120,7 +124,7 @@ struct node *node_value(struct arena *a, const char *name, const char *text)
 static bool needs_escape(long code)
 {
 	return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029 ||
-		code == 0xfeff || code == 0xfffe || code == 0xffff;
+	       code == 0xfeff || code == 0xfffe || code == 0xffff;
 }
 
 void text_canonical(const char *text, struct str *out)
@@ -128,7 +132,7 @@ void text_canonical(const char *text, struct str *out)
 	str_add(out, "\"");
 	for (const char *p = text, *start = p; *p; start = p) {
 		long code = next_code(&p);
-		CHECK(code >= 0);	/* readers let nothing else in */
+		CHECK(code >= 0); /* readers let nothing else in */
 		if (code == '"' || code == '\\')
 			str_printf(out, "\\%c", (int)code);
 		else if (code == '\n')
@@ -147,7 +151,7 @@ void real_canonical(double value, struct str *out)
 
 	CHECK(isfinite(value));
 	if (value == floor(value) && fabs(value) < 0x1p63) {
-		str_printf(out, "%.0f", value + 0.0);	/* + 0.0: no "-0" */
+		str_printf(out, "%.0f", value + 0.0); /* + 0.0: no "-0" */
 		return;
 	}
 	for (int digits = 1; digits <= 17; digits++) {

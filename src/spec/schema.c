@@ -13,8 +13,8 @@ static void add_tables(const struct field_table *const *tables, const struct fie
 				rows[*n] = &(*tables)->rows[i];
 }
 
-static int add_all(const struct schema *s, const struct schema_choice *choice,
-	const struct field **rows)
+static int add_all(
+	const struct schema *s, const struct schema_choice *choice, const struct field **rows)
 {
 	int n = 0;
 
@@ -27,13 +27,14 @@ static int add_all(const struct schema *s, const struct schema_choice *choice,
 
 static int compare_rows(const void *a, const void *b)
 {
-	const struct field *x = *(const struct field *const *)a, *y = *(const struct field *const *)b;
+	const struct field *x = *(const struct field *const *)a,
+			   *y = *(const struct field *const *)b;
 
 	return strcmp(x->key, y->key);
 }
 
-struct field_rows schema_rows(struct arena *a, const struct schema *s,
-	const struct schema_choice *choice)
+struct field_rows schema_rows(
+	struct arena *a, const struct schema *s, const struct schema_choice *choice)
 {
 	int n = add_all(s, choice, NULL), n_kept = 0;
 	const struct field **rows = ARENA_ARRAY(a, const struct field *, n);
@@ -49,8 +50,8 @@ struct field_rows schema_rows(struct arena *a, const struct schema *s,
 int rows_index(const struct field_rows *rows, const char *key)
 {
 	const struct field wanted = {.key = key}, *p = &wanted;
-	const struct field **found = bsearch(&p, rows->at, (size_t)rows->n, sizeof *rows->at,
-		compare_rows);
+	const struct field **found =
+		bsearch(&p, rows->at, (size_t)rows->n, sizeof *rows->at, compare_rows);
 
 	return found ? (int)(found - rows->at) : -1;
 }

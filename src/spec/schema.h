@@ -29,7 +29,8 @@ int unknown_word(const struct node *n, const char *what, const char *const *allo
 void schema_check(const struct schema *s);
 
 bool field_is_provenance(const struct field *f);	/* paths always are */
-const char *field_range(const struct field *f, char *buffer, size_t size);	/* "1 to 4096 tokens" */
+/* "1 to 4096 tokens" */
+const char *field_range(const struct field *f, char *buffer, size_t size);
 
 /* n checked against the row and made the value; n must live as long. -1 after a message. */
 int value_set(struct arena *a, const struct field *f, const struct node *n, struct config_value *v);

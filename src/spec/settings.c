@@ -8,7 +8,8 @@
 void spec_reader_init(struct spec_reader *r, struct arena *a, const struct schema *schema)
 {
 	schema_check(schema);
-	*r = (struct spec_reader){.arena = a, .schema = schema, .rows = schema_rows(a, schema, NULL)};
+	*r = (struct spec_reader){
+		.arena = a, .schema = schema, .rows = schema_rows(a, schema, NULL)};
 }
 
 void settings_add(struct spec_reader *r, struct settings *s, const char *key,
@@ -59,10 +60,11 @@ static int add_entries(struct spec_reader *r, struct settings *s, int first, con
 		else if (!rows_have_group(&r->rows, key))
 			ret = unknown_key(&r->rows, n, key);
 		else if (n->kind != NODE_MAP && n->kind != NODE_NULL)
-			ret = node_error(n, "\"%s\" is a group of keys: a map must stand here, not %s", key,
+			ret = node_error(n,
+				"\"%s\" is a group of keys: a map must stand here, not %s", key,
 				node_kind_name(n));
 		else
-			ret = 0;	/* an empty group says nothing */
+			ret = 0; /* an empty group says nothing */
 		if (ret)
 			return -1;
 	}
@@ -75,7 +77,8 @@ int settings_add_map(struct spec_reader *r, struct settings *s, const struct nod
 	if (map->kind == NODE_NULL)
 		return 0;
 	if (map->kind != NODE_MAP)
-		return node_error(map, "a map of keys must stand here, not %s", node_kind_name(map));
+		return node_error(
+			map, "a map of keys must stand here, not %s", node_kind_name(map));
 	return add_entries(r, s, s->n, "", map, skip, optional);
 }
 
@@ -107,7 +110,7 @@ bool is_sweep_key(const char *key)
 
 /* The files being read, innermost first: one that comes again is a cycle. */
 struct open_file {
-	const char *path;		/* real path */
+	const char *path; /* real path */
 	const struct open_file *outer;
 };
 
@@ -120,9 +123,9 @@ static int add_base_file(struct spec_reader *r, struct settings *s, const struct
 	char *folder, *path;
 	int ret;
 
-	if (n->kind == NODE_NULL || n->kind == NODE_LIST || n->kind == NODE_MAP)
-		return node_error(n, "base: the name of a file must stand here, not %s",
-			node_kind_name(n));
+	if (!node_is_scalar(n))
+		return node_error(
+			n, "base: the name of a file must stand here, not %s", node_kind_name(n));
 	folder = path_folder(n->file);
 	path = path_join(folder, n->text);
 	ret = add_file(r, s, path, n, outer);
@@ -154,8 +157,10 @@ static int add_root(struct spec_reader *r, struct settings *s, const struct node
 		return -1;
 	for (const struct node *n = root->first; n; n = n->next)
 		if (is_sweep_key(n->key))
-			return node_key_error(n, "\"%s\" belongs to a sweep, and this is the spec of one "
-				"run (moelab run takes sweeps)", n->key);
+			return node_key_error(n,
+				"\"%s\" belongs to a sweep, and this is the spec of one "
+				"run (moelab run takes sweeps)",
+				n->key);
 	return settings_add_map(r, s, root, base, false);
 }
 
@@ -171,8 +176,10 @@ static int add_file(struct spec_reader *r, struct settings *s, const char *path,
 		return node_error(named_by, "base: there is no file %s", path);
 	for (const struct open_file *o = outer; real && o; o = o->outer) {
 		if (!strcmp(o->path, real)) {
-			node_error(named_by, "base: %s is read already: the files name each other in a "
-				"circle", path);
+			node_error(named_by,
+				"base: %s is read already: the files name each other in a "
+				"circle",
+				path);
 			goto out;
 		}
 	}
@@ -251,7 +258,7 @@ static int apply(struct resolving *x, struct settings *settings)
 	return 0;
 }
 
-/* Values nobody set: the table's default, or in a stored config what the key meant before it was. */
+/* Values nobody set: the default, or in a stored config the value from before the key was there. */
 static int apply_defaults(struct resolving *x, const char *file, bool keep_legacy)
 {
 	for (int i = 0; i < x->rows.n; i++) {
@@ -305,7 +312,9 @@ int settings_resolve(struct spec_reader *r, struct settings *const *stack, int n
 	for (int i = 0; i < x.rows.n; i++)
 		if (x.from[i])
 			x.from[i]->used = true;
-	*config = (struct config){.file = arena_strdup(r->arena, file), .choice = x.choice->name,
-		.values = x.values, .n = x.rows.n};
+	*config = (struct config){.file = arena_strdup(r->arena, file),
+		.choice = x.choice->name,
+		.values = x.values,
+		.n = x.rows.n};
 	return 0;
 }

@@ -10,7 +10,7 @@
 struct setting {
 	const char *key;		/* full, dotted */
 	const struct node *value;
-	bool optional;			/* dropped where the key does not apply; else that is an error */
+	bool optional;			/* dropped where the key does not apply, else an error */
 	bool used;			/* it decided the value in at least one config */
 };
 
@@ -43,7 +43,8 @@ int settings_add_spec(struct spec_reader *r, struct settings *s, const char *pat
 int settings_add_spec_node(struct spec_reader *r, struct settings *s, const struct node *root);
 /* base: FILE or [FILES], named in n. */
 int settings_add_base(struct spec_reader *r, struct settings *s, const struct node *n);
-const struct setting *settings_find(const struct settings *s, const char *key);	/* last one; or NULL */
+/* The last one of the key; NULL: none. */
+const struct setting *settings_find(const struct settings *s, const char *key);
 
 /* Is this a key of sweep files only? Such keys make a file a sweep. */
 bool is_sweep_key(const char *key);

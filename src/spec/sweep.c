@@ -5,7 +5,7 @@
 
 #include "spec/sweep_file.h"
 
-/* "x/sweeps/micro/table1.yaml" is "micro/table1"; outside such folders the file's own name counts. */
+/* "x/sweeps/micro/table1.yaml" is "micro/table1"; outside such folders the file's name alone. */
 static const char *sweep_name(struct arena *a, const char *path)
 {
 	static const char *const folders[] = {"/sweeps/", "/experiments/"};
@@ -28,7 +28,7 @@ static int read_text(const struct node *root, const char *key, const char **text
 {
 	const struct node *n = node_get(root, key);
 
-	if (n && (n->kind == NODE_LIST || n->kind == NODE_MAP || n->kind == NODE_NULL))
+	if (n && !node_is_scalar(n))
 		return node_error(n, "%s: a text must stand here, not %s", key, node_kind_name(n));
 	if (n)
 		*text = n->text;
@@ -48,8 +48,10 @@ static int read_given(struct sweep_file *f, const struct sweep_options *options)
 		const struct setting *axis = swept(f, key);
 		const struct node *place = axis ? axis->value : strcmp(key, "seed") ? NULL : seeds;
 		if (place)
-			return error("command line: \"%s\" is swept (%s:%d): pick from its values with "
-				"--restrict %s=...", key, place->file, place->key_line, key);
+			return error(
+				"command line: \"%s\" is swept (%s:%d): pick from its values with "
+				"--restrict %s=...",
+				key, place->file, place->key_line, key);
 	}
 	return 0;
 }
@@ -71,7 +73,8 @@ static const char *point_note(const struct sweep_file *f, const struct point *p)
 		note = arena_printf(f->reader.arena, "%s %s not apply to %s", keys.text,
 			n == 1 ? "does" : "do", p->config.choice);
 	if (n && p->n_same > 1)
-		note = arena_printf(f->reader.arena, "%s: %d combinations are this run", note, p->n_same);
+		note = arena_printf(
+			f->reader.arena, "%s: %d combinations are this run", note, p->n_same);
 	str_release(&keys);
 	return note;
 }
@@ -82,7 +85,8 @@ static int read_seeds(struct sweep_file *f, const struct node *list, struct conf
 	int n = 0;
 
 	if (list->kind != NODE_LIST || !list->n)
-		return node_error(list, "seeds: a list of seeds must stand here, such as [1, 2, 3]");
+		return node_error(
+			list, "seeds: a list of seeds must stand here, such as [1, 2, 3]");
 	*seeds = ARENA_ARRAY(f->reader.arena, struct config_value, list->n);
 	for (const struct node *s = list->first; s; s = s->next, n++) {
 		if (value_set(f->reader.arena, field, s, &(*seeds)[n]))
@@ -95,7 +99,8 @@ static int read_seeds(struct sweep_file *f, const struct node *list, struct conf
 }
 
 /* The point's config with another seed; the rest is shared. */
-static struct config with_seed(struct arena *a, const struct config *c, const struct config_value *seed)
+static struct config with_seed(
+	struct arena *a, const struct config *c, const struct config_value *seed)
 {
 	struct config copy = *c;
 
@@ -122,8 +127,10 @@ static int add_run(struct sweep_file *f, const struct filter *filter, const stru
 static int add_point_runs(struct sweep_file *f, const struct filter *filter, const struct point *p,
 	const struct config_value *seeds, int n_seeds, struct sweep *sweep)
 {
-	struct sweep_run run = {.label = p->label, .variant = p->variant->label,
-		.note = point_note(f, p), .config = p->config};
+	struct sweep_run run = {.label = p->label,
+		.variant = p->variant->label,
+		.note = point_note(f, p),
+		.config = p->config};
 
 	run.n_axes = point_axes(f, p, &run.axes);
 	for (int i = 0; i < n_seeds || (!n_seeds && i == 0); i++) {
@@ -173,7 +180,8 @@ int sweep_load(struct arena *a, const char *path, const struct sweep_options *op
 	if (sweep_file_read(&f, a, path, schema))
 		return -1;
 	sweep->file = f.path;
-	if (read_text(f.root, "name", &sweep->name) || read_text(f.root, "question", &sweep->question))
+	if (read_text(f.root, "name", &sweep->name) ||
+		read_text(f.root, "question", &sweep->question))
 		return -1;
 	if (read_given(&f, options) || sweep_points(&f, sweep, &points))
 		return -1;

@@ -12,10 +12,14 @@
  *   limits: {runs:, hours:, memory_gib:, disk_gib:}
  *
  * Runs = variants x (grid x zip rows) + include - exclude, x seeds. Later wins: base, set, variant
- * base, variant set, axis, command line. `exclude` and --restrict match resolved values, and also
- * `variant`. A key that an architecture lacks is dropped when it comes from the sweep's own set,
- * grid or zip, combinations that become equal are merged; everywhere else it is an error. A plain
- * spec is a sweep of one variant.
+ * base, variant set, axis or included value, command line; a `set` that decides nothing in any run
+ * is an error. `exclude` and --restrict match resolved values, and also `variant`. A key that an
+ * architecture lacks is dropped when it comes from the sweep's own set, grid or zip, and
+ * combinations that thereby become equal are merged; everywhere else it is an error. A plain spec
+ * is a sweep of one variant.
+ *
+ * Labels are LABEL[-key=value...] with as many last parts of a key as tell it from the other axes;
+ * without variants LABEL is the file's name.
  */
 #ifndef SPEC_SWEEP_H
 #define SPEC_SWEEP_H
@@ -28,7 +32,7 @@ struct sweep_axis {
 };
 
 struct sweep_run {
-	const char *label;		/* "moe_mamba-n_experts=8": one per configuration, fit as file name */
+	const char *label;		/* "moe_mamba-n_experts=8"; fit as a file's name */
 	const char *variant;		/* "moe_mamba" */
 	struct sweep_axis *axes;	/* of this configuration, inactive ones left out */
 	int n_axes;
@@ -41,7 +45,7 @@ enum target_kind { TARGET_BASELINE, TARGET_LOSS, TARGET_PERPLEXITY };
 
 struct sweep_target {
 	enum target_kind kind;		/* as written; TARGET_BASELINE: the baseline's final loss */
-	double loss;			/* nats per token, also for a perplexity; NAN for TARGET_BASELINE */
+	double loss;			/* nats per token, also for a perplexity; or NAN */
 };
 
 struct sweep_published {
@@ -50,7 +54,8 @@ struct sweep_published {
 	double value;			/* NAN where text is no number */
 };
 
-struct sweep_limits {			/* 0: no limit; all but runs are for the supervisor to keep */
+/* 0: no limit. sweep_load() keeps to `runs`, the supervisor to the others. */
+struct sweep_limits {
 	long runs;
 	double hours, memory_gib, disk_gib;
 };
@@ -60,7 +65,7 @@ struct sweep {
 	const char *file, *question;	/* question: NULL if none */
 	struct sweep_run *runs;		/* by variant, then point, then seed */
 	int n_runs;
-	const char *baseline;		/* a label (also one that --restrict left out); NULL: none */
+	const char *baseline;		/* a label, even if --restrict left it out; NULL: none */
 	struct sweep_target *targets;	/* none: the baseline's final loss */
 	int n_targets;
 	struct sweep_published *published;
@@ -73,7 +78,7 @@ struct sweep {
 struct sweep_options {
 	const char *const *overrides;	/* "key=value" for all runs; a swept key is an error */
 	int n_overrides;
-	const char *const *restrict_to;	/* "key=value", "variant=LABEL": keep the runs that match all */
+	const char *const *restrict_to;	/* "key=value", "variant=LABEL": keep what matches all */
 	int n_restrict;
 };
 

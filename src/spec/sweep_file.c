@@ -16,12 +16,14 @@ int check_entries(const struct node *map, const char *const *names, int n_names,
 		if (known)
 			continue;
 		if (rows && (rows_find(rows, n->key) || rows_have_group(rows, n->key)))
-			return node_key_error(n, "\"%s\" is a key of specs: in a sweep it stands under "
-				"\"set\"", n->key);
+			return node_key_error(n,
+				"\"%s\" is a key of specs: in a sweep it stands under "
+				"\"set\"",
+				n->key);
 		nearest = str_nearest(n->key, names, n_names);
 		if (nearest)
-			return node_key_error(n, "unknown key \"%s\" (did you mean \"%s\"?)", n->key,
-				nearest);
+			return node_key_error(
+				n, "unknown key \"%s\" (did you mean \"%s\"?)", n->key, nearest);
 		return node_key_error(n, "unknown key \"%s\"", n->key);
 	}
 	return 0;
@@ -117,21 +119,22 @@ static int check_axes_once(const struct block *wide, const struct block *b)
 			if (other == s && b != wide)
 				other = axis_of(wide, s->key);
 			if (other && other != s)
-				return node_key_error(s->value, "\"%s\" is an axis already, in line %d",
-					s->key, other->value->key_line);
+				return node_key_error(s->value,
+					"\"%s\" is an axis already, in line %d", s->key,
+					other->value->key_line);
 		}
 	}
 	return 0;
 }
 
-static int check_label(const struct node *n)
+static int check_label(struct arena *a, const struct node *n)
 {
-	const char *const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-";
-
-	if (strspn(n->key, safe) == strlen(n->key) && n->key[0] != '.' && n->key[0] != '-')
+	if (!strcmp(file_label(a, n->key), n->key))
 		return 0;
-	return node_key_error(n, "label \"%s\": labels become names of folders: letters, digits and "
-		"_ . + - only", n->key);
+	return node_key_error(n,
+		"label \"%s\": labels become names of folders: letters, digits and "
+		"_ . + - only, and %d at most",
+		n->key, MAX_LABEL);
 }
 
 static int read_variant(struct sweep_file *f, struct block *b, const struct node *n)
@@ -139,7 +142,7 @@ static int read_variant(struct sweep_file *f, struct block *b, const struct node
 	static const char *const keys[] = {"base", "set", "grid", "zip"};
 	static const struct node nothing = {.kind = NODE_MAP};
 
-	if (check_label(n))
+	if (check_label(f->reader.arena, n))
 		return -1;
 	if (n->kind != NODE_MAP && n->kind != NODE_NULL)
 		return node_error(n, "variant \"%s\": a map must stand here, not %s", n->key,
@@ -175,7 +178,7 @@ static int check_variant(const struct sweep_file *f, const struct node *n)
 {
 	const char **labels = ARENA_ARRAY(f->reader.arena, const char *, f->n_variants);
 
-	if (n->kind == NODE_LIST || n->kind == NODE_MAP)
+	if (!node_is_scalar(n))
 		return node_error(n, "a label must stand here, not %s", node_kind_name(n));
 	if (find_variant(f, n->text))
 		return 0;
@@ -184,7 +187,8 @@ static int check_variant(const struct sweep_file *f, const struct node *n)
 	return unknown_word(n, "variant", labels, f->n_variants);
 }
 
-static int filter_set_variant(const struct sweep_file *f, struct filter *filter, const struct node *n)
+static int filter_set_variant(
+	const struct sweep_file *f, struct filter *filter, const struct node *n)
 {
 	filter->variant = n;
 	if (n->kind != NODE_LIST)
@@ -223,7 +227,8 @@ static int read_include(struct sweep_file *f, struct included *in, const struct 
 	*in = (struct included){.node = n, .variant = &f->variants[0]};
 	variant = node_get(n, "variant");
 	if (!variant && f->n_variants > 1)
-		return node_error(n, "include: \"variant\" is missing, and there are %d", f->n_variants);
+		return node_error(
+			n, "include: \"variant\" is missing, and there are %d", f->n_variants);
 	if (variant && check_variant(f, variant))
 		return -1;
 	if (variant)
@@ -277,11 +282,12 @@ static bool is_sweep(const struct node *root)
 	return false;
 }
 
-int sweep_file_read(struct sweep_file *f, struct arena *a, const char *path,
-	const struct schema *schema)
+int sweep_file_read(
+	struct sweep_file *f, struct arena *a, const char *path, const struct schema *schema)
 {
 	static const char *const keys[] = {"name", "question", "base", "set", "grid", "zip",
-		"variants", "exclude", "include", "seeds", "baseline", "targets", "published", "limits"};
+		"variants", "exclude", "include", "seeds", "baseline", "targets", "published",
+		"limits"};
 	const struct node *variants;
 
 	*f = (struct sweep_file){.path = arena_strdup(a, path)};
@@ -290,7 +296,8 @@ int sweep_file_read(struct sweep_file *f, struct arena *a, const char *path,
 	if (!f->root)
 		return -1;
 	if (f->root->kind != NODE_MAP)
-		return node_error(f->root, "a sweep is a map of keys, not %s", node_kind_name(f->root));
+		return node_error(
+			f->root, "a sweep is a map of keys, not %s", node_kind_name(f->root));
 	if (!is_sweep(f->root)) {
 		name_only_variant(f);
 		return settings_add_spec_node(&f->reader, &f->variants[0].base, f->root);

@@ -5,10 +5,12 @@
 #include "spec/settings.h"
 #include "spec/sweep.h"
 
+enum { MAX_LABEL = 48 };
+
 /* What the sweep and each of its variants may have. The values of grid and zip are lists. */
 struct block {
 	const char *label;		/* of a variant */
-	const struct node *node;	/* its map, for messages; NULL: the file is the spec of one run */
+	const struct node *node;	/* its map, for messages */
 	struct settings base, set, grid, zip;
 };
 
@@ -56,7 +58,7 @@ struct points {
 /* sweep_file.c. 0, or -1 after a message. */
 int sweep_file_read(struct sweep_file *f, struct arena *a, const char *path,
 	const struct schema *schema);
-/* Are the entries of a map among these names? rows (or NULL): keys of specs, for a better message. */
+/* Are the entries of a map among these names? rows (or NULL): keys of specs, for messages. */
 int check_entries(const struct node *map, const char *const *names, int n_names,
 	const struct field_rows *rows);
 int filter_add(struct sweep_file *f, struct filter *filter, const char *key_value);
@@ -72,7 +74,8 @@ bool is_dropped(const struct point *p, const struct setting *s);	/* it does not 
 /* sweep_label.c: the label "LABEL[-key=value...]" and the axes it names. */
 const char *point_label(const struct sweep_file *f, const struct point *p);
 int point_axes(const struct sweep_file *f, const struct point *p, struct sweep_axis **axes);
-const char *file_label(struct arena *a, const char *text);	/* fit as part of a file name */
+/* text fit as part of a file's name: other characters become "_", at most MAX_LABEL are kept. */
+const char *file_label(struct arena *a, const char *text);
 
 /* sweep_goals.c: what the file says about its results: baseline, targets, published, limits. */
 int sweep_goals(struct sweep_file *f, const struct points *points, struct sweep *sweep);

@@ -4,11 +4,6 @@
 
 #include "spec/sweep_file.h"
 
-static bool is_scalar(const struct node *n)
-{
-	return n->kind != NODE_NULL && n->kind != NODE_LIST && n->kind != NODE_MAP;
-}
-
 /* Labels and variants: what baseline and published may name. */
 static const char **all_labels(const struct sweep_file *f, const struct points *points, int *n)
 {
@@ -30,8 +25,9 @@ static int read_baseline(struct sweep_file *f, const struct points *points, cons
 	struct str found;
 	int n_found = 0, n_labels;
 
-	if (!is_scalar(n))
-		return node_error(n, "baseline: a label must stand here, not %s", node_kind_name(n));
+	if (!node_is_scalar(n))
+		return node_error(
+			n, "baseline: a label must stand here, not %s", node_kind_name(n));
 	str_init(&found);
 	for (int i = 0; i < points->n && !sweep->baseline; i++) {
 		const struct point *p = &points->at[i];
@@ -65,11 +61,14 @@ static int read_target(const struct node *n, struct sweep_target *target)
 	}
 	if ((value != n && !perplexity && strcmp(value->key, "loss")) ||
 		(value->kind != NODE_INT && value->kind != NODE_REAL))
-		return node_error(n, "targets: a loss in nats, {perplexity: number} or \"baseline\" "
+		return node_error(n,
+			"targets: a loss in nats, {perplexity: number} or \"baseline\" "
 			"must stand here");
 	if (value->real <= (perplexity ? 1 : 0))
-		return node_error(value, "targets: %s is out of range (a loss is above 0, a perplexity "
-			"above 1)", value->text);
+		return node_error(value,
+			"targets: %s is out of range (a loss is above 0, a perplexity "
+			"above 1)",
+			value->text);
 	target->kind = perplexity ? TARGET_PERPLEXITY : TARGET_LOSS;
 	target->loss = perplexity ? log(value->real) : value->real;
 	return 0;
@@ -86,8 +85,8 @@ static int read_targets(struct arena *a, const struct node *list, struct sweep *
 	return 0;
 }
 
-static int check_published_label(struct sweep_file *f, const struct points *points,
-	const struct node *n)
+static int check_published_label(
+	struct sweep_file *f, const struct points *points, const struct node *n)
 {
 	struct node label = *n;
 	int n_labels;
@@ -105,7 +104,8 @@ static int check_published_label(struct sweep_file *f, const struct points *poin
 static int read_published(struct sweep_file *f, const struct points *points, const struct node *map,
 	struct sweep *sweep)
 {
-	static const char *const quantities[] = {"loss", "perplexity", "speedup", "params", "active"};
+	static const char *const quantities[] = {
+		"loss", "perplexity", "speedup", "params", "active"};
 	int size = 0;
 
 	if (map->kind != NODE_MAP)
@@ -115,15 +115,17 @@ static int read_published(struct sweep_file *f, const struct points *points, con
 	sweep->published = ARENA_ARRAY(f->reader.arena, struct sweep_published, size);
 	for (const struct node *n = map->first; n; n = n->next) {
 		if (n->kind != NODE_MAP)
-			return node_error(n, "published: a map such as {loss: 3.34} must stand here");
+			return node_error(
+				n, "published: a map such as {loss: 3.34} must stand here");
 		if (check_published_label(f, points, n) ||
 			check_entries(n, quantities, ARRAY_SIZE(quantities), NULL))
 			return -1;
 		for (const struct node *v = n->first; v; v = v->next) {
-			if (!is_scalar(v))
+			if (!node_is_scalar(v))
 				return node_error(v, "published: a number must stand here");
-			sweep->published[sweep->n_published++] = (struct sweep_published){n->key, v->key,
-				v->text, v->kind == NODE_INT || v->kind == NODE_REAL ? v->real : NAN};
+			sweep->published[sweep->n_published++] = (struct sweep_published){n->key,
+				v->key, v->text,
+				v->kind == NODE_INT || v->kind == NODE_REAL ? v->real : NAN};
 		}
 	}
 	return 0;
@@ -134,7 +136,8 @@ static int read_limits(struct sweep_file *f, const struct node *map, struct swee
 	static const struct field rows[] = {
 		FIELD(struct sweep_limits, disk_gib, "disk_gib", REAL, "0", 0, 1e6, .unit = "GiB"),
 		FIELD(struct sweep_limits, hours, "hours", REAL, "0", 0, 1e6, .unit = "hours"),
-		FIELD(struct sweep_limits, memory_gib, "memory_gib", REAL, "0", 0, 1e6, .unit = "GiB"),
+		FIELD(struct sweep_limits, memory_gib, "memory_gib", REAL, "0", 0, 1e6,
+			.unit = "GiB"),
 		FIELD(struct sweep_limits, runs, "runs", INT, "1000", 1, 1e6, .unit = "runs"),
 	};
 	static const char *const names[] = {"disk_gib", "hours", "memory_gib", "runs"};

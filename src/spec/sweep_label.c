@@ -18,11 +18,12 @@ static bool clashes(const struct settings *s, const char *key, const char *short
 
 static bool ambiguous(const struct sweep_file *f, const char *key, const char *short_key)
 {
-	bool clash = clashes(&f->wide.grid, key, short_key) || clashes(&f->wide.zip, key, short_key);
+	bool clash =
+		clashes(&f->wide.grid, key, short_key) || clashes(&f->wide.zip, key, short_key);
 
 	for (int i = 0; i < f->n_variants; i++)
 		clash |= clashes(&f->variants[i].grid, key, short_key) ||
-			clashes(&f->variants[i].zip, key, short_key);
+			 clashes(&f->variants[i].zip, key, short_key);
 	for (int i = 0; i < f->n_include; i++)
 		clash |= clashes(&f->include[i].keys, key, short_key);
 	return clash;
@@ -44,13 +45,13 @@ static const char *short_key(const struct sweep_file *f, const char *key)
 
 const char *file_label(struct arena *a, const char *text)
 {
-	enum { MAX_LABEL = 48 };
-	const char *const safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-_";
+	const char *const safe =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-_";
 	char *label = arena_get(a, MAX_LABEL + 1);
 	int n = 0;
 
 	for (; *text && n < MAX_LABEL; text++) {
-		if (strchr(safe, *text) && (n || (*text != '.' && *text != '_')))
+		if (strchr(safe, *text) && (n || !strchr("._-", *text)))
 			label[n++] = *text;
 		else if (n && label[n - 1] != '_')
 			label[n++] = '_';

@@ -29,8 +29,8 @@ static int variant_axes(struct sweep_file *f, const struct block *variant, struc
 {
 	int size = f->wide.grid.n + variant->grid.n + 2;
 
-	*axes = (struct axes){.at = ARENA_ARRAY(f->reader.arena, struct axis, size),
-		.n_combinations = 1};
+	*axes = (struct axes){
+		.at = ARENA_ARRAY(f->reader.arena, struct axis, size), .n_combinations = 1};
 	add_axes(axes, &f->wide);
 	add_axes(axes, variant);
 	for (int i = 0; i < axes->n; i++) {
@@ -61,7 +61,8 @@ static void set_axes(struct sweep_file *f, const struct axes *axes, long i, stru
 		weight /= axis->n;
 		for (int k = 0; k < axis->n_keys; k++)
 			settings_add(&f->reader, out, axis->keys[k].key,
-				nth(axis->keys[k].value, i / weight % axis->n), axis->keys[k].optional);
+				nth(axis->keys[k].value, i / weight % axis->n),
+				axis->keys[k].optional);
 	}
 }
 
@@ -177,8 +178,10 @@ static int merge_points(struct points *points)
 		if (!twin)
 			points->at[n_kept++] = *p;
 		else if (!same_config(&twin->config, &p->config))
-			return node_error(p->node, "two configurations have the label \"%s\": make them "
-				"variants", p->label);
+			return node_error(p->node,
+				"two configurations have the label \"%s\": make them "
+				"variants",
+				p->label);
 		else if (!any_axis_dropped(p))
 			return node_error(p->node, "configuration \"%s\" stands in the sweep twice",
 				p->label);
@@ -193,8 +196,10 @@ static int check_set(const struct sweep_file *f, const struct settings *set)
 {
 	for (int i = 0; i < set->n; i++)
 		if (!set->at[i].used && !settings_find(&f->given, set->at[i].key))
-			return node_key_error(set->at[i].value, "set: \"%s\" has no effect: it is replaced "
-				"in, or does not apply to, every run", set->at[i].key);
+			return node_key_error(set->at[i].value,
+				"set: \"%s\" has no effect: it is replaced "
+				"in, or does not apply to, every run",
+				set->at[i].key);
 	return 0;
 }
 

@@ -32,14 +32,9 @@ const char *field_range(const struct field *f, char *buffer, size_t size)
 	return buffer;
 }
 
-static bool is_scalar(const struct node *n)
-{
-	return n->kind != NODE_NULL && n->kind != NODE_LIST && n->kind != NODE_MAP;
-}
-
 static int type_error(const struct field *f, const struct node *n, const char *wanted)
 {
-	if (is_scalar(n))
+	if (node_is_scalar(n))
 		return node_error(n, "%s: \"%s\" is not %s", f->key, n->text, wanted);
 	return node_error(n, "%s: %s, where %s must stand", f->key, node_kind_name(n), wanted);
 }
@@ -83,7 +78,8 @@ int unknown_word(const struct node *n, const char *what, const char *const *allo
 	struct str list;
 
 	if (nearest)
-		return node_error(n, "unknown %s \"%s\" (did you mean \"%s\"?)", what, n->text, nearest);
+		return node_error(
+			n, "unknown %s \"%s\" (did you mean \"%s\"?)", what, n->text, nearest);
 	str_init(&list);
 	for (int i = 0; i < n_allowed; i++)
 		str_printf(&list, "%s%s", i ? ", " : "", allowed[i]);
@@ -100,7 +96,7 @@ static int set_choice(const struct field *f, const struct node *n, struct config
 	char *copy, *rest = NULL;
 	int n_words = 0, ret = 0;
 
-	if (!is_scalar(n))
+	if (!node_is_scalar(n))
 		return type_error(f, n, "a word");
 	v->word = n->text;
 	if (!f->choices)
@@ -139,12 +135,12 @@ static char *append_parts(char *path, const char *rest)
 }
 
 /* Names in a file are relative to its folder, all others to the current one. */
-static int set_path(struct arena *a, const struct field *f, const struct node *n,
-	struct config_value *v)
+static int set_path(
+	struct arena *a, const struct field *f, const struct node *n, struct config_value *v)
 {
 	char *folder, *real, *path;
 
-	if (!is_scalar(n))
+	if (!node_is_scalar(n))
 		return type_error(f, n, "a path");
 	v->word = n->text;
 	if (n->text[0] == '/' || !n->text[0])
@@ -164,8 +160,8 @@ static int set_path(struct arena *a, const struct field *f, const struct node *n
 	return 0;
 }
 
-static int set_typed(struct arena *a, const struct field *f, const struct node *n,
-	struct config_value *v)
+static int set_typed(
+	struct arena *a, const struct field *f, const struct node *n, struct config_value *v)
 {
 	switch (f->type) {
 	case FIELD_INT:
@@ -179,13 +175,14 @@ static int set_typed(struct arena *a, const struct field *f, const struct node *
 		return set_choice(f, n, v);
 	case FIELD_TEXT:
 		v->word = n->text;
-		return is_scalar(n) ? 0 : type_error(f, n, "a text");
+		return node_is_scalar(n) ? 0 : type_error(f, n, "a text");
 	case FIELD_PATH:
 		return set_path(a, f, n, v);
 	case FIELD_TREE:
 		v->tree = n;
-		return n->kind == NODE_LIST || n->kind == NODE_MAP ? 0
-			: type_error(f, n, "a list or a map");
+		return n->kind == NODE_LIST || n->kind == NODE_MAP
+			       ? 0
+			       : type_error(f, n, "a list or a map");
 	}
 	BUG("%s: field type %d", f->key, (int)f->type);
 }

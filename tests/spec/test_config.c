@@ -43,8 +43,9 @@ static void refuses_override(const char *override, const char *line)
 
 static void test_types_and_defaults(void **state)
 {
-	struct config c = load_text("model: {arch: moe_mamba, d_model: 64, final_norm: true,\n"
-		"  moe: {capacity_factor: 2}}\ntrain.tokens: 1e9\nquestion: no\n");
+	struct config c =
+		load_text("model: {arch: moe_mamba, d_model: 64, final_norm: true,\n"
+			  "  moe: {capacity_factor: 2}}\ntrain.tokens: 1e9\nquestion: no\n");
 	struct common common;
 	struct moe moe;
 
@@ -71,7 +72,8 @@ static void test_later_wins(void **state)
 	struct config c;
 
 	(void)state;
-	write_file("base/a.yaml", "model.arch: mamba\ntrain: {lr: 1e-4, beta2: 0.9, tokens: 100}\n");
+	write_file(
+		"base/a.yaml", "model.arch: mamba\ntrain: {lr: 1e-4, beta2: 0.9, tokens: 100}\n");
 	write_file("base/b.yaml", "base: a.yaml\ntrain.lr: 2e-4\n");
 	write_file("base/c.yaml", "train.beta2: 0.8\n");
 	write_file("top.yaml", "train.tokens: 300\nbase: [base/b.yaml, base/c.yaml]\n");
@@ -94,11 +96,13 @@ static void test_bases_refused(void **state)
 	write_file("q.yaml", "model.arch: mamba\nbase: [p.yaml]\n");
 	clear_message();
 	assert_int_equal(load_with(&c, "p.yaml", NULL), -1);
-	assert_message("q.yaml:2:8: base: p.yaml is read already: the files name each other in a circle");
+	assert_message(
+		"q.yaml:2:8: base: p.yaml is read already: the files name each other in a circle");
 	refuses("base: x.yaml\n",
 		"x.yaml:1:7: base: x.yaml is read already: the files name each other in a circle");
 	refuses("base:\n  - absent.yaml\n", "x.yaml:2:5: base: there is no file absent.yaml");
-	refuses("base: {a: b}\n", "x.yaml:1:7: base: the name of a file must stand here, not a map");
+	refuses("base: {a: b}\n",
+		"x.yaml:1:7: base: the name of a file must stand here, not a map");
 	write_file("list.yaml", "[1]\n");
 	refuses("base: list.yaml\n", "list.yaml:1:1: a spec is a map of keys, not a list");
 }
@@ -127,16 +131,21 @@ static void test_keys_refused(void **state)
 		"x.yaml:1:9: unknown key \"modle.arch\" (did you mean \"model.arch\"?)");
 	refuses("zzzzzzzzzzzzzzz: 1\n",
 		"x.yaml:1:1: unknown key \"zzzzzzzzzzzzzzz\" (moelab help spec lists all)");
-	refuses("model.arch: mamba\nmodel.moe.n_experts: 8\n", "x.yaml:2:1: key \"model.moe.n_experts\" "
-		"does not apply to model.arch \"mamba\" (it belongs to moe_mamba, transformer_moe)");
+	refuses("model.arch: mamba\nmodel.moe.n_experts: 8\n",
+		"x.yaml:2:1: key \"model.moe.n_experts\" "
+		"does not apply to model.arch \"mamba\" (it belongs to moe_mamba, "
+		"transformer_moe)");
 	refuses("model.arch: mamba\nmodel: {arch: stack}\n",
 		"x.yaml:2:9: duplicate key \"model.arch\" (first in line 1)");
 	refuses("model: mamba\n",
 		"x.yaml:1:8: \"model\" is a group of keys: a map must stand here, not a text");
 	refuses("train.lr: 1e-3\n", "moelab: x.yaml: key \"model.arch\" is missing (architecture)");
-	refuses("model.arch: mamab\n", "x.yaml:1:13: unknown model.arch \"mamab\" (did you mean \"mamba\"?)");
-	refuses("model.arch: [mamba]\n", "x.yaml:1:13: model.arch: a list, where a word must stand");
-	refuses("model.arch: mamba\ngrid: {train.lr: [1]}\n", "x.yaml:2:1: \"grid\" belongs to a sweep, "
+	refuses("model.arch: mamab\n",
+		"x.yaml:1:13: unknown model.arch \"mamab\" (did you mean \"mamba\"?)");
+	refuses("model.arch: [mamba]\n",
+		"x.yaml:1:13: model.arch: a list, where a word must stand");
+	refuses("model.arch: mamba\ngrid: {train.lr: [1]}\n",
+		"x.yaml:2:1: \"grid\" belongs to a sweep, "
 		"and this is the spec of one run (moelab run takes sweeps)");
 	refuses("just text\n", "x.yaml:1:1: a spec is a map of keys, not a text");
 }
@@ -156,15 +165,20 @@ static void test_values_refused(void **state)
 		"x.yaml:2:15: train.tokens: 0 is out of range (at least 1 tokens)");
 	refuses("model.arch: mamba\ntrain.tokens: 1e30\n",
 		"x.yaml:2:15: train.tokens: 1e30 is too large for a whole number");
-	refuses("model.arch: mamba\ntrain.lr: fast\n", "x.yaml:2:11: train.lr: \"fast\" is not a number");
-	refuses("model.arch: mamba\ntrain.lr: .nan\n", "x.yaml:2:11: train.lr: \".nan\" is not a number");
-	refuses("model.arch: mamba\ntrain.lr: 2\n", "x.yaml:2:11: train.lr: 2 is out of range (0 to 1)");
-	refuses("model.arch: mamba\ntrain.lr:\n", "x.yaml:2:10: train.lr: nothing, where a number must stand");
+	refuses("model.arch: mamba\ntrain.lr: fast\n",
+		"x.yaml:2:11: train.lr: \"fast\" is not a number");
+	refuses("model.arch: mamba\ntrain.lr: .nan\n",
+		"x.yaml:2:11: train.lr: \".nan\" is not a number");
+	refuses("model.arch: mamba\ntrain.lr: 2\n",
+		"x.yaml:2:11: train.lr: 2 is out of range (0 to 1)");
+	refuses("model.arch: mamba\ntrain.lr:\n",
+		"x.yaml:2:10: train.lr: nothing, where a number must stand");
 	refuses("model: {arch: mamba, final_norm: yes}\n",
 		"x.yaml:1:34: model.final_norm: \"yes\" is not true or false");
 	refuses("model: {arch: mamba, norm: rmsnrom}\n",
 		"x.yaml:1:28: unknown model.norm \"rmsnrom\" (did you mean \"rmsnorm\"?)");
-	refuses("model: {arch: mamba, norm: batch_normalisation}\n", "x.yaml:1:28: unknown model.norm "
+	refuses("model: {arch: mamba, norm: batch_normalisation}\n",
+		"x.yaml:1:28: unknown model.norm "
 		"\"batch_normalisation\" (there are layernorm, rmsnorm)");
 	refuses("model: {arch: stack, pattern: mamba}\n",
 		"x.yaml:1:31: model.pattern: \"mamba\" is not a list or a map");
@@ -189,13 +203,15 @@ static void test_overrides(void **state)
 	refuses_override("train.lr", "moelab: command line: \"train.lr\" is not key=value");
 	refuses_override("=3", "moelab: command line: \"=3\" is not key=value");
 	refuses_override("n_experts=4", "command line: unknown key \"n_experts\" "
-		"(did you mean \"model.moe.n_experts\"?)");
-	refuses_override("model.moe.n_experts=0", "command line: model.moe.n_experts: 0 is out of range "
+					"(did you mean \"model.moe.n_experts\"?)");
+	refuses_override("model.moe.n_experts=0",
+		"command line: model.moe.n_experts: 0 is out of range "
 		"(1 to 4096 experts)");
-	refuses_override("model.pattern=[mamba]", "command line: key \"model.pattern\" does not apply to "
+	refuses_override("model.pattern=[mamba]",
+		"command line: key \"model.pattern\" does not apply to "
 		"model.arch \"moe_mamba\" (it belongs to stack)");
 	refuses_override("train.lr=[1, 2", "command line:2:1: did not find expected ',' or ']' "
-		"(while parsing a flow sequence that began in line 1)");
+					   "(while parsing a flow sequence that began in line 1)");
 	refuses_override("question=\xff", "moelab: command line: \"\xff\" is no valid UTF-8");
 }
 
@@ -222,7 +238,8 @@ static void test_written_config_reads_back(void **state)
 	struct str x, y;
 
 	(void)state;
-	write_file("deep/s.yaml", "model: {arch: stack, pattern: [mamba, {moe: {n_experts: 8.0}}, 'no']}\n"
+	write_file("deep/s.yaml",
+		"model: {arch: stack, pattern: [mamba, {moe: {n_experts: 8.0}}, 'no']}\n"
 		"train.lr: 0.1234567890123456789\ndata.path: here\n"
 		"question: \"a: \\\"b\\\"\\n# \\u2028 \\u00e4 \\x07\"\n");
 	c = load("deep/s.yaml");
@@ -234,7 +251,8 @@ static void test_written_config_reads_back(void **state)
 	config_yaml(&again, false, &y);
 	assert_string_equal(x.text, y.text);
 	assert_true(config_find(&c, "train.lr")->real == config_find(&again, "train.lr")->real);
-	assert_string_equal(config_find(&c, "question")->word, config_find(&again, "question")->word);
+	assert_string_equal(
+		config_find(&c, "question")->word, config_find(&again, "question")->word);
 	str_release(&x);
 	str_release(&y);
 }
@@ -247,33 +265,33 @@ static void test_yaml_text(void **state)
 	(void)state;
 	str_init(&s);
 	config_yaml(&c, true, &s);
-	assert_string_equal(s.text,
-		"data:\n"
-		"  path: \"\"  # default\n"
-		"eval:\n"
-		"  tokens: 64  # default\n"
-		"log:\n"
-		"  every: 1  # default\n"
-		"model:\n"
-		"  arch: mamba  # x.yaml:1\n"
-		"  d_model: 512  # default\n"
-		"  final_norm: false  # default\n"
-		"  norm: layernorm  # default\n"
-		"  ssm:\n"
-		"    d_state: 16  # default\n"
-		"question: \"\"  # default\n"
-		"recipe: paper  # default\n"
-		"seed: 1  # default\n"
-		"train:\n"
-		"  beta2: 0.999  # default\n"
-		"  lr: 0.001  # x.yaml:2\n"
-		"  tokens: 1000000  # default\n");
+	assert_string_equal(s.text, "data:\n"
+				    "  path: \"\"  # default\n"
+				    "eval:\n"
+				    "  tokens: 64  # default\n"
+				    "log:\n"
+				    "  every: 1  # default\n"
+				    "model:\n"
+				    "  arch: mamba  # x.yaml:1\n"
+				    "  d_model: 512  # default\n"
+				    "  final_norm: false  # default\n"
+				    "  norm: layernorm  # default\n"
+				    "  ssm:\n"
+				    "    d_state: 16  # default\n"
+				    "question: \"\"  # default\n"
+				    "recipe: paper  # default\n"
+				    "seed: 1  # default\n"
+				    "train:\n"
+				    "  beta2: 0.999  # default\n"
+				    "  lr: 0.001  # x.yaml:2\n"
+				    "  tokens: 1000000  # default\n");
 	str_release(&s);
 }
 
 static void test_json(void **state)
 {
-	struct config c = load_text("model: {arch: stack, pattern: [a, {b: 1}]}\nquestion: \"q\\\"\"\n");
+	struct config c =
+		load_text("model: {arch: stack, pattern: [a, {b: 1}]}\nquestion: \"q\\\"\"\n");
 	json_t *j = config_json(&c);
 
 	(void)state;
@@ -318,7 +336,8 @@ static void test_help_lists_every_key(void **state)
 	for (int i = 0; i < common_table.n; i++)
 		assert_non_null(strstr(text, common_rows[i].key));
 	assert_non_null(strstr(text, "Keys of mamba, moe_mamba:\n  model.ssm.d_state "));
-	assert_non_null(strstr(text, "Keys of moe_mamba, transformer_moe:\n  model.moe.n_experts "));
+	assert_non_null(
+		strstr(text, "Keys of moe_mamba, transformer_moe:\n  model.moe.n_experts "));
 	assert_non_null(strstr(text, "1 to 4096 experts"));
 	assert_non_null(strstr(text, "with recipe: modern"));
 	assert_null(strstr(strstr(text, "model.ssm.d_state") + 1, "model.ssm.d_state"));
@@ -329,7 +348,8 @@ static void test_help_lists_every_key(void **state)
 static void test_truncated_files(void **state)
 {
 	const char *text = "base: [cut_base.yaml]\nrecipe: modern\nmodel:\n  arch: stack\n"
-		"  pattern: &p [mamba, {moe: {n_experts: 8}}]\n  norm: rmsnorm\ntrain: {lr: 1e-3}\n";
+			   "  pattern: &p [mamba, {moe: {n_experts: 8}}]\n  norm: rmsnorm\n"
+			   "train: {lr: 1e-3}\n";
 	struct config c;
 
 	(void)state;
@@ -348,13 +368,20 @@ static void test_truncated_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_types_and_defaults), cmocka_unit_test(test_later_wins),
-		cmocka_unit_test(test_bases_refused), cmocka_unit_test(test_presets),
-		cmocka_unit_test(test_keys_refused), cmocka_unit_test(test_values_refused),
-		cmocka_unit_test(test_overrides), cmocka_unit_test(test_paths),
-		cmocka_unit_test(test_written_config_reads_back), cmocka_unit_test(test_yaml_text),
-		cmocka_unit_test(test_json), cmocka_unit_test(test_diff),
-		cmocka_unit_test(test_help_lists_every_key), cmocka_unit_test(test_truncated_files),
+		cmocka_unit_test(test_types_and_defaults),
+		cmocka_unit_test(test_later_wins),
+		cmocka_unit_test(test_bases_refused),
+		cmocka_unit_test(test_presets),
+		cmocka_unit_test(test_keys_refused),
+		cmocka_unit_test(test_values_refused),
+		cmocka_unit_test(test_overrides),
+		cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_written_config_reads_back),
+		cmocka_unit_test(test_yaml_text),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_diff),
+		cmocka_unit_test(test_help_lists_every_key),
+		cmocka_unit_test(test_truncated_files),
 	};
 
 	return cmocka_run_group_tests(tests, open_folder, remove_folder);

@@ -33,8 +33,10 @@ static void test_golden(void **state)
 {
 	(void)state;
 	assert_string_equal(identity("model.arch: mamba\n"), "6c30c1e7c012a975b15d532e7d424536");
-	assert_string_equal(identity("model: {arch: moe_mamba, moe: {n_experts: 4, balance: none}}\n"
-		"recipe: modern\nseed: 7\ntrain.lr: 5e-4\n"), "b1afd32f9a61415a1f749b5cbbf9f765");
+	assert_string_equal(
+		identity("model: {arch: moe_mamba, moe: {n_experts: 4, balance: none}}\n"
+			 "recipe: modern\nseed: 7\ntrain.lr: 5e-4\n"),
+		"b1afd32f9a61415a1f749b5cbbf9f765");
 	assert_string_equal(identity("model: {arch: stack, pattern: [mamba, {moe: {n: 8}}]}\n"),
 		"ae6ff00bc4e2b2177fed583070998557");
 }
@@ -50,8 +52,8 @@ static void test_text(void **state)
 	assert_string_equal(s.text,
 		"model.arch: moe_mamba\nmodel.d_model: 512\nmodel.final_norm: false\n"
 		"model.moe.capacity_factor: 1\nmodel.moe.n_experts: 8\nmodel.norm: layernorm\n"
-		"model.ssm.d_state: 16\nrecipe: paper\nseed: 1\ntrain.beta2: 0.999\ntrain.lr: 0.001\n"
-		"train.tokens: 1000000\ndata: 0123abcd\nprecision: float32\n"
+		"model.ssm.d_state: 16\nrecipe: paper\nseed: 1\ntrain.beta2: 0.999\n"
+		"train.lr: 0.001\ntrain.tokens: 1000000\ndata: 0123abcd\nprecision: float32\n"
 		"semantics linear: 2\nsemantics moe_mamba: 1\nsemantics scan: 1\n");
 	str_release(&s);
 }
@@ -66,18 +68,23 @@ static void test_same(void **state)
 	assert_string_equal(identity("model.arch: moe_mamba\ntrain.tokens: 1.0e+6\n"), plain);
 	assert_string_equal(identity("model.arch: moe_mamba\nmodel.moe.balance: switch\n"), plain);
 	assert_string_equal(identity("model.arch: moe_mamba\nquestion: why\nlog.every: 9\n"
-		"data.path: elsewhere\n"), plain);
+				     "data.path: elsewhere\n"),
+		plain);
 }
 
 static void test_different(void **state)
 {
 	static const char *const texts[] = {
-		"model.arch: moe_mamba\n", "model.arch: transformer_moe\n",
-		"model.arch: moe_mamba\nseed: 2\n", "model.arch: moe_mamba\ntrain.lr: 0.0010000001\n",
+		"model.arch: moe_mamba\n",
+		"model.arch: transformer_moe\n",
+		"model.arch: moe_mamba\nseed: 2\n",
+		"model.arch: moe_mamba\ntrain.lr: 0.0010000001\n",
 		"model.arch: moe_mamba\nmodel.moe.balance: none\n",
 		"model.arch: moe_mamba\nmodel.final_norm: true\n",
-		"model: {arch: stack, pattern: [a, b]}\n", "model: {arch: stack, pattern: [b, a]}\n",
-		"model: {arch: stack, pattern: ['1']}\n", "model: {arch: stack, pattern: [1]}\n",
+		"model: {arch: stack, pattern: [a, b]}\n",
+		"model: {arch: stack, pattern: [b, a]}\n",
+		"model: {arch: stack, pattern: ['1']}\n",
+		"model: {arch: stack, pattern: [1]}\n",
 	};
 	const char *seen[ARRAY_SIZE(texts)];
 
@@ -92,8 +99,8 @@ static void test_different(void **state)
 static void test_surroundings_count(void **state)
 {
 	struct config c = load("model.arch: mamba\n");
-	static const struct semantics reversed[] = {{"moe_mamba", 1}, {"linear", 2}, {"scan", 1},
-		{"linear", 2}};
+	static const struct semantics reversed[] = {
+		{"moe_mamba", 1}, {"linear", 2}, {"scan", 1}, {"linear", 2}};
 	static const struct semantics raised[] = {{"scan", 2}, {"linear", 2}, {"moe_mamba", 1}};
 	char hex[HASH_HEX];
 
@@ -134,8 +141,11 @@ static void test_younger_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden), cmocka_unit_test(test_text), cmocka_unit_test(test_same),
-		cmocka_unit_test(test_different), cmocka_unit_test(test_surroundings_count),
+		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_same),
+		cmocka_unit_test(test_different),
+		cmocka_unit_test(test_surroundings_count),
 		cmocka_unit_test(test_younger_key),
 	};
 

@@ -31,17 +31,46 @@ static void test_plain_scalars(void **state)
 		const char *text;
 		enum node_kind kind;
 	} cases[] = {
-		{"8", NODE_INT}, {"-8", NODE_INT}, {"+8", NODE_INT}, {"0", NODE_INT},
-		{"1e-3", NODE_REAL}, {"1E+3", NODE_REAL}, {".5", NODE_REAL}, {"5.", NODE_REAL},
-		{"-0.25", NODE_REAL}, {"99999999999999999999", NODE_REAL},
-		{"no", NODE_TEXT}, {"yes", NODE_TEXT}, {"on", NODE_TEXT}, {"off", NODE_TEXT},
-		{"y", NODE_TEXT}, {"1_000", NODE_TEXT}, {"0x1F", NODE_TEXT}, {"0o17", NODE_TEXT},
-		{"017", NODE_TEXT}, {"1:30", NODE_TEXT}, {".nan", NODE_TEXT}, {".inf", NODE_TEXT},
-		{"1e", NODE_TEXT}, {"e3", NODE_TEXT}, {".", NODE_TEXT}, {"-", NODE_LIST},
-		{"1e999", NODE_TEXT}, {"2026-11-23", NODE_TEXT}, {"1.2.3", NODE_TEXT},
-		{"true", NODE_BOOL}, {"False", NODE_BOOL}, {"TRUE", NODE_BOOL}, {"tRUE", NODE_TEXT},
-		{"null", NODE_NULL}, {"~", NODE_NULL}, {"", NODE_NULL}, {"nil", NODE_TEXT},
-		{"\"8\"", NODE_TEXT}, {"'true'", NODE_TEXT}, {"''", NODE_TEXT},
+		{"8", NODE_INT},
+		{"-8", NODE_INT},
+		{"+8", NODE_INT},
+		{"0", NODE_INT},
+		{"1e-3", NODE_REAL},
+		{"1E+3", NODE_REAL},
+		{".5", NODE_REAL},
+		{"5.", NODE_REAL},
+		{"-0.25", NODE_REAL},
+		{"99999999999999999999", NODE_REAL},
+		{"no", NODE_TEXT},
+		{"yes", NODE_TEXT},
+		{"on", NODE_TEXT},
+		{"off", NODE_TEXT},
+		{"y", NODE_TEXT},
+		{"1_000", NODE_TEXT},
+		{"0x1F", NODE_TEXT},
+		{"0o17", NODE_TEXT},
+		{"017", NODE_TEXT},
+		{"1:30", NODE_TEXT},
+		{".nan", NODE_TEXT},
+		{".inf", NODE_TEXT},
+		{"1e", NODE_TEXT},
+		{"e3", NODE_TEXT},
+		{".", NODE_TEXT},
+		{"-", NODE_LIST},
+		{"1e999", NODE_TEXT},
+		{"2026-11-23", NODE_TEXT},
+		{"1.2.3", NODE_TEXT},
+		{"true", NODE_BOOL},
+		{"False", NODE_BOOL},
+		{"TRUE", NODE_BOOL},
+		{"tRUE", NODE_TEXT},
+		{"null", NODE_NULL},
+		{"~", NODE_NULL},
+		{"", NODE_NULL},
+		{"nil", NODE_TEXT},
+		{"\"8\"", NODE_TEXT},
+		{"'true'", NODE_TEXT},
+		{"''", NODE_TEXT},
 	};
 
 	(void)state;
@@ -95,13 +124,15 @@ static void test_refused(void **state)
 {
 	(void)state;
 	refuses("a: 1\nb: 2\na: 3\n", "x.yaml:3:1: duplicate key \"a\" (first in line 1)");
-	refuses("a: &a [*a]\n", "x.yaml:1:8: cyclic alias: \"*a\" stands inside its own anchor of line 1");
+	refuses("a: &a [*a]\n",
+		"x.yaml:1:8: cyclic alias: \"*a\" stands inside its own anchor of line 1");
 	refuses("a: &m\n  b: {c: *m}\n",
 		"x.yaml:2:10: cyclic alias: \"*m\" stands inside its own anchor of line 1");
 	refuses("a: *b\n", "x.yaml:1:4: unknown alias \"*b\"");
 	refuses("a: &x {}\nb:\n  <<: *x\n",
 		"x.yaml:3:3: merge keys (<<) are not supported: use \"base:\"");
-	refuses("a: !!str 8\n", "x.yaml:1:4: tag \"tag:yaml.org,2002:str\": tags are not supported");
+	refuses("a: !!str 8\n",
+		"x.yaml:1:4: tag \"tag:yaml.org,2002:str\": tags are not supported");
 	refuses("[a]: 1\n", "x.yaml:1:1: a key must be a plain word");
 	refuses("{\"\": 1}\n", "x.yaml:1:2: a key must be a plain word");
 	refuses("a: 1\n---\nb: 1\n", "x.yaml:2:1: a second document: one file holds one");
@@ -109,7 +140,7 @@ static void test_refused(void **state)
 	refuses("# nothing\n", "x.yaml:1:1: empty: no value in this file");
 	refuses("a:\n\tb: 1\n", "x.yaml:2:1: tab in the indentation: use spaces");
 	refuses("a: [1, 2\nb: 3\n", "x.yaml:2:2: did not find expected ',' or ']' "
-		"(while parsing a flow sequence that began in line 1)");
+				    "(while parsing a flow sequence that began in line 1)");
 	refuses("a: \"x\\0y\"\n", "x.yaml:1:4: NUL character in a text");
 	refuses("a: 1\nb: \x01\n", "x.yaml:2:4: control characters are not allowed");
 	refuses("a: \xff\n", "x.yaml:1:4: invalid leading UTF-8 octet");
@@ -127,10 +158,10 @@ static void test_limits(void **state)
 {
 	char deep[2 * NODE_MAX_DEPTH + 8] = "";
 	const char *laughs = "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
-		"b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
-		"c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\n"
-		"d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
-		"e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\n";
+			     "b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n"
+			     "c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\n"
+			     "d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n"
+			     "e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\n";
 
 	(void)state;
 	refuses(laughs, "x.yaml:5:36: more than 100000 values, copies by aliases counted");
@@ -156,17 +187,20 @@ static void test_files(void **state)
 	write_file("big.yaml", big);
 	assert_null(node_read(&arena, "big.yaml"));
 	assert_message("moelab: cannot read big.yaml: 4194305 bytes are too many for a spec");
-	write_file("good.yaml", "\xef\xbb\xbf" "a: 1\r\nb: x\r\n");
+	write_file("good.yaml", "\xef\xbb\xbf"
+				"a: 1\r\nb: x\r\n");
 	assert_string_equal(node_get(node_read(&arena, "good.yaml"), "b")->text, "x");
 	free(big);
 }
 
-/* Every prefix of a file with all kinds of syntax, and every byte of it spoilt: read, or refused. */
+/* Every prefix of a file with all kinds of syntax, and every byte spoilt: read, or refused. */
 static void test_damaged_files(void **state)
 {
-	const char *text = "a: &x [1, 'two', \"th\\u0072ee\", *y]\nb: {c: ~, d: {e: [-1e-3]}}\n"
+	const char *text =
+		"a: &x [1, 'two', \"th\\u0072ee\", *y]\nb: {c: ~, d: {e: [-1e-3]}}\n"
 		"f: |\n  block\n  text\ng: >-\n  folded\n? h\n: - i\n  - j: *x\n# end\n--- &z k\n";
-	const char spoil[] = {'\0', '\t', '\n', '"', '&', '*', ':', '[', '{', '\x80', '\xff', '\x1b'};
+	const char spoil[] = {
+		'\0', '\t', '\n', '"', '&', '*', ':', '[', '{', '\x80', '\xff', '\x1b'};
 	size_t n = strlen(text);
 
 	(void)state;
@@ -174,7 +208,8 @@ static void test_damaged_files(void **state)
 		struct arena a = {0};
 		clear_message();
 		if (!node_parse(&a, "x.yaml", text, i))
-			assert_true(str_starts(message, "x.yaml:") && strchr(message, '\n')[1] == '\0');
+			assert_true(
+				str_starts(message, "x.yaml:") && strchr(message, '\n')[1] == '\0');
 		for (size_t s = 0; i < n && s < sizeof spoil; s++) {
 			char *copy = xstrdup(text);
 			copy[i] = spoil[s];
@@ -190,10 +225,14 @@ static void test_damaged_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain_scalars), cmocka_unit_test(test_marks_and_order),
-		cmocka_unit_test(test_canonical), cmocka_unit_test(test_aliases_are_copies),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_nul_byte),
-		cmocka_unit_test(test_limits), cmocka_unit_test(test_files),
+		cmocka_unit_test(test_plain_scalars),
+		cmocka_unit_test(test_marks_and_order),
+		cmocka_unit_test(test_canonical),
+		cmocka_unit_test(test_aliases_are_copies),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_nul_byte),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_damaged_files),
 	};
 
