@@ -152,6 +152,8 @@ static void check_rows(const struct schema *s, const struct schema_choice *choic
 		const struct field *f = rows.at[i];
 		if (rows_have_group(&rows, f->key))
 			BUG("key %s is also a group of keys", f->key);
+		if (!f->initial && !f->help)
+			BUG("key %s must be given, and has no help to say what it is", f->key);
 		if (f->initial)
 			value_set_own(&a, f, "default", f->initial, &v);
 		if (f->legacy)
