@@ -15,7 +15,7 @@ static const double draw_limit_s = 60;
 
 void chart_init(struct chart *c, const char *name)
 {
-	*c = (struct chart){.title = "", .subtitle = "", .x_title = "", .value_title = "", .x_base = 10};
+	*c = (struct chart){.title = "", .subtitle = "", .x_title = "", .value_title = ""};
 	c->name = arena_strdup(&c->arena, name);
 }
 
@@ -154,6 +154,10 @@ static int draw_on_terminal(const struct chart *c, const struct chart_format *f)
 {
 	char folder[] = "/tmp/moelab-plot-XXXXXX";
 
+	if (c->n_panels && c->panels[0].n_rows) {
+		error("plot %s: a heat map needs the format svg, png or pdf", c->name);
+		return EXIT_USAGE;
+	}
 	if (!mkdtemp(folder)) {
 		error_errno("folder %s", folder);
 		return EXIT_ENVIRONMENT;

@@ -26,11 +26,12 @@ struct panel {
 	bool y_log;
 	double y_low, y_high;		/* NaN: as the data need */
 	double y_level;			/* a thin line at this height; NaN: none */
+	const char *level_title;	/* what it says, or NULL */
 	struct series *series;
 	int n_series, cap_series;
 	/* A heat map instead of series: n_x columns at x, rows below each other from the top. */
 	double *x, *value;		/* value[row * n_x + column] */
-	const char **row_title;		/* NULL: no label at this row */
+	const char **row_title;		/* at the first row of a group of rows; NULL at all others */
 	int n_x, n_rows;
 };
 
@@ -39,7 +40,7 @@ struct chart {
 	const char *name, *title, *subtitle;	/* subtitle: n, band, data */
 	const char *x_title;
 	bool x_log;
-	double x_base;			/* of a logarithmic x axis with few values, for its tics: 2; else 10 */
+	bool x_few;			/* few values of x, each with a tic of its own */
 	const char *value_title;	/* of a heat map's colours */
 	struct panel *panels;
 	int n_panels, cap_panels;
@@ -67,7 +68,7 @@ void chart_script(const struct chart *c, const struct chart_format *f, const cha
 /*
  * Writes STEM.csv and STEM.gp and draws: to STEM.svg (or .png, .pdf), or to standard output. path: the
  * figure's file, with or without suffix; folders are made. The terminal needs no path.
- * An exit code: 0, or EXIT_ENVIRONMENT after a message.
+ * An exit code: 0; after a message EXIT_ENVIRONMENT, or EXIT_USAGE for a heat map on a terminal.
  */
 int chart_write(const struct chart *c, const struct chart_format *f, const char *path);
 

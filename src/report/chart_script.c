@@ -16,8 +16,9 @@ static const struct style {
 	const char *colour, *dash;
 	int point;
 } styles[N_STYLES] = {
-	{"#000000", "1", 7}, {"#0072b2", "1", 5}, {"#d55e00", "2", 9}, {"#009e73", "4", 11},
-	{"#cc79a7", "1", 13}, {"#e69f00", "2", 4}, {"#56b4e9", "4", 6}, {"#7f7f7f", "1", 8},
+	{"#000000", "solid", 7}, {"#0072b2", "solid", 5}, {"#d55e00", "(5,1.5)", 9},
+	{"#009e73", "(7,1.5,1.5,1.5)", 11}, {"#cc79a7", "solid", 13}, {"#e69f00", "(5,1.5)", 4},
+	{"#56b4e9", "(2,1.2)", 6}, {"#7f7f7f", "(7,1.5,1.5,1.5)", 8},
 };
 
 const struct chart_format chart_formats[] = {
@@ -92,7 +93,7 @@ static void terminal(const struct chart *c, const struct chart_format *f, const 
 			18 * height / 960);
 	} else {
 		terminal_size(&columns, &lines);
-		str_printf(out, "set terminal dumb size %d,%d noattributes\n", columns, lines);
+		str_printf(out, "set terminal dumb size %d,%d\n", columns, lines);
 	}
 	str_add(out, "set termoption noenhanced\nset encoding utf8\n");
 	if (!on_terminal(f)) {
@@ -123,22 +124,96 @@ static void headings(const struct chart *c, const struct chart_format *f, struct
 		1 - 48 * line);
 }
 
+static void x_range(const struct chart *c, double *low, double *high)
+{
+	*low = INFINITY;
+	*high = -INFINITY;
+	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
+		for (int i = 0; i < p->n_series; i++)
+			for (int k = 0; k < p->series[i].n; k++) {
+				*low = fmin(*low, p->series[i].x[k]);
+				*high = fmax(*high, p->series[i].x[k]);
+			}
+}
+
+static bool is_x(const struct chart *c, double x)
+{
+	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
+		for (int i = 0; i < p->n_series; i++)
+			for (int k = 0; k < p->series[i].n && !p->series[i].flat; k++)
+				if (p->series[i].x[k] == x)
+					return true;
+	return false;
+}
+
+/* The smallest x of the data above `than`; NaN: none. */
+static double next_x(const struct chart *c, double than)
+{
+	double next = INFINITY;
+
+	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
+		for (int i = 0; i < p->n_series; i++)
+			for (int k = 0; k < p->series[i].n; k++)
+				if (p->series[i].x[k] > than && is_x(c, p->series[i].x[k]))
+					next = fmin(next, p->series[i].x[k]);
+	return isfinite(next) ? next : NAN;
+}
+
+/* 1, 2 and 5 of each power of ten between low and high; only 1 over more than three powers. */
+static void log_tics(double low, double high, struct str *out)
+{
+	static const double digits[] = {1, 2, 5};
+	int n = high / low > 1000 ? 1 : 3;
+	const char *between = "";
+
+	for (int k = (int)floor(log10(low)); k <= log10(high); k++)
+		for (int i = 0; i < n; i++) {
+			double x = digits[i] * pow(10, k);
+			if (x < low || x > high)
+				continue;
+			str_printf(out, "%s%g", between, x);
+			between = ", ";
+		}
+}
+
+static void x_axis(const struct chart *c, struct str *out)
+{
+	double low, high, margin;
+	const char *between = "";
+
+	x_range(c, &low, &high);
+	if (!(low <= high))
+		return;
+	margin = c->x_few ? 0.06 : 0.01;
+	if (c->x_log)
+		str_printf(out, "set logscale x\nset xrange [%.9g:%.9g] noextend\nset xtics (",
+			low / pow(high / low, margin), high * pow(high / low, margin));
+	else
+		str_printf(out, "set xrange [%.9g:%.9g] noextend\nset xtics (", low - margin * (high - low),
+			high + margin * (high - low));
+	if (c->x_log && !c->x_few)
+		log_tics(low, high, out);
+	for (double x = next_x(c, -INFINITY); c->x_few && isfinite(x); x = next_x(c, x)) {
+		str_printf(out, "%s%g", between, x);
+		between = ", ";
+	}
+	str_add(out, ")\n");
+}
+
 static void look(const struct chart *c, const struct chart_format *f, struct str *out)
 {
 	str_add(out, "set border 3 linewidth 1 linecolor rgb '#333333'\nset tics nomirror out scale 0.6\n"
 		"set grid linetype 1 linewidth 0.5 linecolor rgb '#dddddd'\n");
 	str_add(out, "set style fill transparent solid 0.18 noborder\n");
 	if (on_terminal(f))
-		str_add(out, "unset grid\nset key bottom left\n");
+		str_add(out, "unset grid\nset key outside below\n");
 	else
 		str_add(out, "set key outside right center Left reverse samplen 3 spacing 1.25\n");
 	str_add(out, "set xlabel ");
 	quoted(out, c->x_title);
-	str_add(out, "\nset format x '%.4s%c'\n");
-	if (c->x_log)
-		str_printf(out, "set logscale x %g\n", c->x_base);
-	if (c->x_log && c->x_base < 10)
-		str_add(out, "set format x '%g'\n");
+	str_printf(out, "\nset format x '%s'\n", c->x_log && !c->x_few ? "%.0s%c" : "%g");
+	if (!is_heat(c))
+		x_axis(c, out);
 }
 
 static double last_y(const struct series *s)
@@ -235,7 +310,7 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 		plot_range(c, p, s, stem, out);
 		between = ", \\\n\t";
 	}
-	if (isfinite(p->y_level)) {
+	if (isfinite(p->y_level) && !on_terminal(f)) {
 		str_printf(out, "%s%.9g with lines linecolor rgb '#888888' linewidth 1 dashtype 3 notitle",
 			between, p->y_level);
 		between = ", \\\n\t";
@@ -249,20 +324,27 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 	free(order);
 }
 
+/* A label in the middle of each group of rows, a white line between groups. */
 static void heat_rows(const struct panel *p, struct str *out)
 {
 	const char *between = "";
+	struct str lines;
 
-	str_printf(out, "set yrange [%d:-1] noextend\nset ytics (", p->n_rows);
-	for (int i = 0; i < p->n_rows; i++) {
-		if (!p->row_title[i])
-			continue;
+	str_init(&lines);
+	str_printf(out, "set yrange [%g:-0.5] noextend\nset ytics (", p->n_rows - 0.5);
+	for (int i = 0, end; i < p->n_rows; i = end) {
+		for (end = i + 1; end < p->n_rows && !p->row_title[end]; end++)
+			;
 		str_add(out, between);
-		quoted(out, p->row_title[i]);
-		str_printf(out, " %g", i - 0.5);
+		quoted(out, p->row_title[i] ? p->row_title[i] : "");
+		str_printf(out, " %g", (i + end - 1) / 2.0);
 		between = ", ";
+		if (end < p->n_rows)
+			str_printf(&lines, "set arrow from graph 0, first %g to graph 1, first %g nohead front"
+				" linecolor rgb 'white' linewidth 3\n", end - 0.5, end - 0.5);
 	}
-	str_add(out, ")\n");
+	str_printf(out, ")\nunset arrow\n%s", lines.text);
+	str_release(&lines);
 }
 
 /* Column i reaches half-way to its neighbours. */
@@ -294,6 +376,16 @@ static void range(const struct panel *p, struct str *out)
 	str_printf(out, "set yrange [%s:%s]\n%s logscale y\n", low, high, p->y_log ? "set" : "unset");
 }
 
+static void level_label(const struct panel *p, struct str *out)
+{
+	if (!isfinite(p->y_level) || !p->level_title)
+		return;
+	str_add(out, "set label 3 ");
+	quoted(out, p->level_title);
+	str_printf(out, " at graph 0.01, first %.9g offset 0,0.5 left font 'sans,10' textcolor rgb '#555555'\n",
+		p->y_level);
+}
+
 static void panel(const struct chart *c, const struct chart_format *f, const struct panel *p,
 	const char *stem, struct str *out)
 {
@@ -307,7 +399,7 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 		quoted(out, p->title);
 		str_add(out, " font 'sans,12' offset 0,-0.5\n");
 	}
-	if (!last)
+	if (!last && !on_terminal(f))
 		str_add(out, "unset xlabel\n");
 	else if (c->n_panels > 1) {
 		str_add(out, "set xlabel ");
@@ -318,14 +410,16 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 		plot_heat(c, p, stem, out);
 	} else {
 		range(p, out);
+		if (!on_terminal(f))
+			level_label(p, out);
 		plot_series(c, f, p, stem, out);
 	}
-	str_add(out, "unset label 1\nunset label 2\n");
+	str_add(out, "unset label\nunset colorbox\n");
 }
 
 static void heat_look(const struct chart *c, struct str *out)
 {
-	str_add(out, "set palette defined (0 '#2166ac', 0.5 '#92c5de', 1 '#f7f7f7', 1.5 '#f4a582', 2 '#b2182b')\n"
+	str_add(out, "set style fill solid 1 noborder\nset palette defined (0 '#2166ac', 0.5 '#92c5de', 1 '#f7f7f7', 1.5 '#f4a582', 2 '#b2182b')\n"
 		"set cbrange [0:2]\nset cbtics ('0' 0, '1' 1, '2 and more' 2)\nunset grid\nset cblabel ");
 	quoted(out, c->value_title);
 	str_add(out, "\n");
@@ -334,6 +428,7 @@ static void heat_look(const struct chart *c, struct str *out)
 void chart_script(const struct chart *c, const struct chart_format *f, const char *stem, struct str *out)
 {
 	double line = 1 / page_height(c);
+	int shown = on_terminal(f) ? 1 : c->n_panels;	/* a terminal has room for the first panel */
 
 	str_printf(out, "# Draws %s%s from %s.csv: gnuplot %s.gp\n", stem, f->suffix, stem, stem);
 	terminal(c, f, stem, out);
@@ -343,11 +438,11 @@ void chart_script(const struct chart *c, const struct chart_format *f, const cha
 		heat_look(c, out);
 	if (!on_terminal(f) && c->n_panels == 1)
 		str_printf(out, "set tmargin at screen %.4f\n", 1 - 72 * line);
-	if (c->n_panels > 1)
+	if (shown > 1)
 		str_printf(out, "set multiplot layout %d,1 margins screen 0.1, 0.76, %.4f, %.4f spacing screen 0, %.4f\n",
 			c->n_panels, 64 * line, 1 - (is_heat(c) ? 92 : 72) * line, (is_heat(c) ? 52 : 40) * line);
-	for (int i = 0; i < c->n_panels; i++)
+	for (int i = 0; i < shown; i++)
 		panel(c, f, &c->panels[i], stem, out);
-	if (c->n_panels > 1)
+	if (shown > 1)
 		str_add(out, "unset multiplot\n");
 }

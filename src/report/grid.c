@@ -8,7 +8,7 @@
 
 void grid_init(struct grid *g, const char *name)
 {
-	*g = (struct grid){.title = ""};
+	*g = (struct grid){.title = "", .subtitle = ""};
 	g->name = arena_strdup(&g->arena, name);
 }
 
@@ -108,9 +108,10 @@ void grid_interval(struct grid *g, double value, double low, double high, const 
 	va_end(args);
 }
 
-void grid_blank(struct grid *g)
+void grid_skip_to(struct grid *g, int column)
 {
-	grid_next(g);
+	CHECK(column >= g->filled && column < g->n_columns);
+	g->filled = column;
 }
 
 const struct grid_format *grid_format_find(const char *name)

@@ -35,7 +35,7 @@ struct cell {
 
 struct grid {
 	struct arena arena;
-	const char *name, *title;
+	const char *name, *title, *subtitle;	/* subtitle: a line below the title, or "" */
 	struct column *columns;
 	struct cell **rows;	/* rows[i][column] */
 	bool *ruled;		/* a line is drawn above row i */
@@ -59,7 +59,7 @@ void grid_text(struct grid *g, const char *format, ...) PRINTF_LIKE(2, 3);
 void grid_number(struct grid *g, double value, const char *format, ...) PRINTF_LIKE(3, 4);
 void grid_interval(struct grid *g, double value, double low, double high, const char *format, ...)
 	PRINTF_LIKE(5, 6);
-void grid_blank(struct grid *g);
+void grid_skip_to(struct grid *g, int column);	/* leaves those before it empty */
 
 struct grid_format {
 	const char *name, *suffix;	/* "md", ".md" */

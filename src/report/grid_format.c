@@ -98,6 +98,10 @@ static void render_md(const struct grid *g, struct str *out)
 	str_add(out, "### ");
 	md_text(out, g->title);
 	str_add(out, "\n\n");
+	if (*g->subtitle) {
+		md_text(out, g->subtitle);
+		str_add(out, "\n\n");
+	}
 	if (notes_count(&g->notes, NOTE_STAMP)) {
 		md_notes(g, out, true);
 		str_add(out, "\n");
@@ -168,6 +172,8 @@ static void csv_row(const struct grid *g, struct str *out, const struct cell *ro
 static void render_csv(const struct grid *g, struct str *out)
 {
 	csv_comment(out, "", g->title);
+	if (*g->subtitle)
+		csv_comment(out, "", g->subtitle);
 	for (int i = 0; i < g->notes.n; i++)
 		csv_comment(out, note_mark[g->notes.items[i].kind], g->notes.items[i].text);
 	const char *comma = "";
@@ -242,6 +248,8 @@ static void render_json(const struct grid *g, struct str *out)
 	json_text(out, g->name);
 	str_add(out, ",\n  \"title\": ");
 	json_text(out, g->title);
+	str_add(out, ",\n  \"subtitle\": ");
+	json_text(out, g->subtitle);
 	str_add(out, ",\n  \"notes\": [");
 	for (int i = 0; i < g->notes.n; i++) {
 		str_printf(out, "%s\n    {\"kind\": \"%s\", \"text\": ", i ? "," : "", kind[g->notes.items[i].kind]);
@@ -295,6 +303,8 @@ static void render_latex(const struct grid *g, struct str *out)
 {
 	str_add(out, "\\begin{table}\n\t\\centering\n\t\\caption{");
 	latex_text(out, g->title);
+	str_add(out, *g->subtitle ? ". " : "");
+	latex_text(out, g->subtitle);
 	str_printf(out, "}\n\t\\label{tab:%s}\n\t\\begin{tabular}{", g->name);
 	for (int c = 0; c < g->n_columns; c++)
 		if (g->columns[c].title)
@@ -358,7 +368,9 @@ static void render_html(const struct grid *g, struct str *out)
 		html_notes(g, out, true);
 	str_add(out, "<div class=\"scroll\"><table>\n<caption>");
 	html_text(out, g->title);
-	str_add(out, "</caption>\n<thead><tr>");
+	str_add(out, "<small>");
+	html_text(out, g->subtitle);
+	str_add(out, "</small></caption>\n<thead><tr>");
 	for (int c = 0; c < g->n_columns; c++)
 		html_cell(out, "th", &g->columns[c], g->columns[c].title);
 	str_add(out, "</tr></thead>\n<tbody>\n");

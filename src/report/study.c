@@ -128,14 +128,17 @@ const struct published *study_published(const struct study *s, const struct setu
 	const char *quantity)
 {
 	const struct published *of_variant = NULL;
+	int n_of_variant = 0;
 
+	for (int i = 0; i < s->n_setups; i++)
+		n_of_variant += !strcmp(s->setups[i].variant, setup->variant);
 	for (int i = 0; i < s->n_published; i++) {
 		const struct published *p = &s->published[i];
 		if (strcmp(p->quantity, quantity))
 			continue;
 		if (!strcmp(p->label, setup->label))
 			return p;
-		if (!strcmp(p->label, setup->variant))
+		if (n_of_variant == 1 && !strcmp(p->label, setup->variant))
 			of_variant = p;
 	}
 	return of_variant;

@@ -98,7 +98,7 @@ double study_loss_unseen(const struct study *s);
 
 double study_epochs(const struct study *s);	/* most passes of any run over its data; NaN: unknown */
 bool study_has_axis(const struct study *s, const char *key);
-/* The published value of a quantity for a label, or for its variant; NULL if there is none. */
+/* The published value of a quantity for a label, or for its variant if that is its only one; else NULL. */
 const struct published *study_published(const struct study *s, const struct setup *setup,
 	const char *quantity);
 double setup_number(const struct setup *s, const char *key);	/* of its first run */

@@ -48,7 +48,7 @@ static int read_published(struct study *s)
 	struct db_statement row;
 
 	db_prepare(&row, s->db, "SELECT label, quantity, text, value, count(*) OVER ()"
-		" FROM published WHERE sweep_id = :sweep");
+		" FROM published WHERE sweep_id = :sweep ORDER BY n");
 	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
 	while (db_step(&row)) {
 		if (!s->published)

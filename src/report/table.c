@@ -34,14 +34,15 @@ const struct table *table_find(const char *name)
 	return NULL;
 }
 
-int table_make(const struct table *t, struct study *s, struct grid *g)
+int table_make(const struct table *t, struct study *s, bool with_notes, struct grid *g)
 {
 	grid_init(g, t->name);
 	if (t->applies && !t->applies(s))
 		return error("table %s: sweep %s has no %s", t->name, s->sweep.name, t->needs);
 	if (s->sweep.question)
-		notes_add(&g->notes, NOTE_PLAIN, "question: %s", s->sweep.question);
-	notes_copy(&g->notes, &s->notes);
+		g->subtitle = arena_strdup(&g->arena, s->sweep.question);
+	if (with_notes)
+		notes_copy(&g->notes, &s->notes);
 	return t->fill(s, g);
 }
 
@@ -224,7 +225,7 @@ double study_baseline_spread(const struct study *s)
 	return n < 2 ? NAN : high - low;
 }
 
-void row_of_null_loss(struct grid *g, const struct study *s, int before)
+void row_of_null_loss(struct grid *g, const struct study *s, int label, int difference)
 {
 	double unseen = study_loss_unseen(s), spread = study_baseline_spread(s);
 
@@ -232,9 +233,9 @@ void row_of_null_loss(struct grid *g, const struct study *s, int before)
 		return;
 	grid_row(g);
 	grid_rule(g);
+	grid_skip_to(g, label);
 	grid_text(g, "null: %s against itself", s->baseline->label);
-	for (int i = 0; i < before; i++)
-		grid_blank(g);
+	grid_skip_to(g, difference);
 	if (isfinite(unseen))
 		grid_interval(g, NAN, -unseen, unseen, "seeds %.3f apart, %d show %.3f", spread,
 			s->baseline->n, unseen);

@@ -18,8 +18,11 @@ struct table {
 
 extern const struct table *const tables[];	/* ended by NULL */
 const struct table *table_find(const char *name);	/* NULL after a message */
-/* The grid, with the study's notes; released by the caller also after an error. */
-int table_make(const struct table *t, struct study *s, struct grid *g);
+/*
+ * The grid; with the study's notes, unless the page it goes to has them already. Released by the
+ * caller also after an error.
+ */
+int table_make(const struct table *t, struct study *s, bool with_notes, struct grid *g);
 
 /* --- for the tables -------------------------------------------------------------------------- */
 
@@ -47,8 +50,8 @@ struct verdict verdict_of(const struct study *s, const struct setup *v, const st
 	const struct null_speedup *null);
 void cell_speedup(struct grid *g, struct study *s, const struct setup *v);	/* to the first target */
 void cell_published(struct grid *g, const struct study *s, const struct setup *v, const char *quantity);
-/* The null row's first cells and its difference column are filled; `before`: empty cells between. */
-void row_of_null_loss(struct grid *g, const struct study *s, int before);
+/* The null row of a table of losses: its label in column `label`, its sentence in `difference`. */
+void row_of_null_loss(struct grid *g, const struct study *s, int label, int difference);
 double study_baseline_spread(const struct study *s);	/* largest minus smallest final loss; NaN below 2 */
 
 #endif

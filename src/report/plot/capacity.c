@@ -19,6 +19,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_title(c, s, "final loss by capacity factor");
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = "capacity factor";
+	c->x_few = true;
 	plot_by_key(c, chart_panel(c, "final loss, nats per token"), s, key, run_final);
 	plot_by_key(c, chart_panel(c, "dropped tokens, %"), s, key, dropped_percent);
 	c->panels[1].y_low = 0;

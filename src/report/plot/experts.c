@@ -15,7 +15,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = "experts per MoE layer";
 	c->x_log = true;
-	c->x_base = 2;
+	c->x_few = true;
 	plot_by_key(c, chart_panel(c, "final loss, nats per token"), s, key, run_final);
 	return 0;
 }

@@ -72,9 +72,9 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
 	(void)o;
 	plot_title(c, s, "expert load during training");
-	plot_subtitle(c, s, "one row an expert, layers below each other; first seed of each variant");
+	c->subtitle = "one row an expert, layers below each other; first seed of each variant";
 	c->x_title = "training steps";
-	c->value_title = "load x number of experts";
+	c->value_title = "load x experts";
 	for (int i = 0; i < s->n_setups; i++)
 		if (has_load(&s->setups[i]) && add_panel(s, &s->setups[i], c))
 			return -1;

@@ -11,8 +11,10 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = axis_title[o->x];
 	c->x_log = true;
-	if (s->baseline)
+	if (s->baseline) {
 		p->y_level = setup_mean(s->baseline, run_final).mean;
+		p->level_title = chart_text(c, "%s at its end: %.3f", s->baseline->label, p->y_level);
+	}
 	for (int i = 0; i < s->n_setups; i++)
 		plot_curve(c, p, s, &s->setups[i], o->x);
 	if (o->x == AXIS_SECONDS)

@@ -22,6 +22,17 @@ static double level_at(const struct curve *c, int i)
 	return level;
 }
 
+/* A loss that is reached by the first evaluation was reached some time before: it has no ratio. */
+static double ratio_at(const struct study *s, const struct curve *baseline, const struct curve *variant,
+	enum axis axis, int i)
+{
+	double level = i < baseline->n ? level_at(baseline, i) : NAN;
+
+	if (curve_cross(baseline, level).at == 0 || curve_cross(variant, level).at == 0)
+		return NAN;
+	return rule_ratio(s->rule, baseline, variant, level, axis);
+}
+
 /* Point i of the baseline's curve: the ratio at the loss it has reached there. */
 static void add_point(const struct study *s, const struct pairs *p, enum axis axis, int i, struct series *out)
 {
@@ -30,7 +41,7 @@ static void add_point(const struct study *s, const struct pairs *p, enum axis ax
 
 	for (int k = 0; k < p->n && whole; k++) {
 		const struct curve *b = p->baseline[k];
-		ratio[k] = i < b->n ? rule_ratio(s->rule, b, p->variant[k], level_at(b, i), axis) : NAN;
+		ratio[k] = ratio_at(s, b, p->variant[k], axis, i);
 		whole = isfinite(ratio[k]) && ratio[k] > 0;
 		if (!whole)
 			break;

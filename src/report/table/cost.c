@@ -69,8 +69,7 @@ static void row_of_null(struct study *s, struct grid *g)
 	grid_row(g);
 	grid_rule(g);
 	grid_text(g, "null: %s against itself", b->label);
-	for (int i = 0; i < 8; i++)
-		grid_blank(g);
+	grid_skip_to(g, 9);
 	for (int i = 0; i < b->n && n < (int)ARRAY_SIZE(logs); i++)
 		if (!b->runs[i]->diverged && b->runs[i]->tokens_per_s > 0)
 			logs[n++] = log(b->runs[i]->tokens_per_s);

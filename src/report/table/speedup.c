@@ -12,6 +12,9 @@ static bool applies(const struct study *s)
 static const char *const speedup_names[N_AXES] = {
 	"speedup_steps", "speedup_tokens", "speedup_flops", "speedup_seconds"};
 
+/* Columns that the null row finds by number. */
+enum { VERDICT = 8, FIRST_AXIS = 14 };
+
 static void columns(struct grid *g, bool several_targets)
 {
 	grid_column(g, "target", several_targets ? "target" : NULL, COLUMN_NUMBER);
@@ -51,7 +54,8 @@ static void cells_of_axis(struct grid *g, const struct study *s, const struct se
 		snprintf(at, sizeof at, up->at[axis] < 99.5 && axis == AXIS_SECONDS ? "%.1f" : "%.0f", up->at[axis]);
 	if (isfinite(ratio.mean))
 		snprintf(times, sizeof times, " (%.2fx)", ratio.mean);
-	grid_number(g, up->at[axis], "%s%s%s", alone ? "" : "~", at, times);
+	grid_number(g, up->at[axis], "%s%s%s",
+		alone || isnan(up->at[axis]) ? "" : "~", at, times);
 	grid_interval(g, ratio.mean, ratio.low, ratio.high, "%s", times);
 }
 
@@ -92,24 +96,17 @@ static void row_of_null(struct study *s, struct grid *g, double target, const st
 	grid_rule(g);
 	grid_number(g, target, "%s", "");
 	grid_text(g, "null: %s against itself", s->baseline->label);
-	for (int i = 0; i < 6; i++)
-		grid_blank(g);
+	grid_skip_to(g, VERDICT);
 	grid_text(g, "null");
 	if (isfinite(null->smallest))
 		grid_text(g, "seeds within %.2f, %d show %.2f", null->widest, null->n, null->smallest);
-	else if (null->n < 2)
-		grid_text(g, "needs 2 seeds");
 	else
-		grid_text(g, "not reached");
+		grid_text(g, null->n < 2 ? "needs 2 seeds" : "not reached");
 	grid_number(g, null->reached, "%d", null->reached);
 	grid_number(g, null->n, "%d", null->n);
 	grid_text(g, "%d/%d", null->reached, null->n);
-	grid_blank(g);
-	for (int axis = 0; axis < N_AXES; axis++) {
-		grid_blank(g);
-		double smallest = axis == AXIS_TOKENS ? null->smallest : NAN;
-		grid_interval(g, NAN, 1 / smallest, smallest, "%s", "");
-	}
+	grid_skip_to(g, FIRST_AXIS + 2 * AXIS_TOKENS + 1);
+	grid_interval(g, NAN, 1 / null->smallest, null->smallest, "%s", "");
 }
 
 static void title(struct study *s, struct grid *g)

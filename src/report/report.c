@@ -1,0 +1,140 @@
+#include "report/report.h"
+
+#include "base/path.h"
+#include "report/plot.h"
+#include "report/table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int write_file(const char *folder, const char *stem, const char *suffix, const struct str *text)
+{
+	char *path = xasprintf("%s/%s%s", folder, stem, suffix);
+	int result = path_write(path, text->text, text->length);
+
+	free(path);
+	return result;
+}
+
+/* --- tables ---------------------------------------------------------------------------------- */
+
+static int write_forms(const struct grid *g, const char *folder, const char *stem)
+{
+	int result = 0;
+
+	for (const struct grid_format *f = grid_formats; f->name && !result; f++) {
+		struct str text;
+		if (!strcmp(f->name, "html"))
+			continue;
+		str_init(&text);
+		f->render(g, &text);
+		result = write_file(folder, stem, f->suffix, &text);
+		str_release(&text);
+	}
+	return result;
+}
+
+/* The files carry the study's notes; on the page they stand once, at its head. */
+static int add_table(struct str *page, struct study *s, const struct table *t, const char *folder)
+{
+	const char *stem = arena_printf(&s->arena, "tables/%s", t->name);
+	struct grid g;
+	int result;
+
+	if (t->applies && !t->applies(s))
+		return 0;
+	result = table_make(t, s, true, &g) || write_forms(&g, folder, stem);
+	grid_release(&g);
+	if (result)
+		return -1;
+	result = table_make(t, s, false, &g);
+	page_section(page, t->help);
+	if (!result)
+		grid_format_find("html")->render(&g, page);
+	page_table_links(page, stem);
+	grid_release(&g);
+	return result;
+}
+
+/* --- plots ----------------------------------------------------------------------------------- */
+
+/* What stands on the page: plots, some along several axes. */
+static const struct view {
+	const char *plot, *stem;
+	enum axis x;
+} more_views[] = {
+	{"loss", "loss-steps", AXIS_STEPS},
+	{"loss", "loss-flops", AXIS_FLOPS},
+	{"loss", "loss-seconds", AXIS_SECONDS},
+	{"speedup", "speedup-flops", AXIS_FLOPS},
+};
+
+static int add_plot(struct str *page, struct study *s, const struct plot *p, const struct view *v,
+	const char *folder)
+{
+	const struct chart_format *svg = chart_format_find("svg");
+	const struct plot_options options = {.x = v->x};
+	char *path = xasprintf("%s/%s.svg", folder, v->stem), *drawn = NULL;
+	struct chart c;
+	int result = EXIT_ENVIRONMENT;
+
+	if (!plot_make(p, s, &options, &c))
+		result = chart_write(&c, svg, path);
+	if (!result)
+		drawn = path_read(path, NULL);
+	page_figure(page, drawn, v->stem);
+	chart_release(&c);
+	free(drawn);
+	free(path);
+	return result;
+}
+
+/* Stops at the first figure that cannot be drawn: the next ones could not either. */
+static int add_plots(struct str *page, struct study *s, const char *folder)
+{
+	int result = 0;
+
+	page_section(page, "Figures");
+	for (int i = 0; plots[i] && !result; i++) {
+		const struct plot *p = plots[i];
+		if (p->applies && !p->applies(s))
+			continue;
+		struct view first = {.plot = p->name, .stem = p->name, .x = AXIS_TOKENS};
+		result = add_plot(page, s, p, &first, folder);
+		for (int k = 0; k < (int)ARRAY_SIZE(more_views) && !result; k++)
+			if (!strcmp(more_views[k].plot, p->name))
+				result = add_plot(page, s, p, &more_views[k], folder);
+	}
+	return result;
+}
+
+int report_write(struct study *s, const char *folder)
+{
+	struct str page;
+	int drawn = 0, result = -1;
+
+	if (path_mkdirs(arena_printf(&s->arena, "%s/tables", folder)))
+		return EXIT_ENVIRONMENT;
+	str_init(&page);
+	page_begin(&page, s);
+	page_notes(&page, &s->notes, NOTE_STAMP);
+	page_notes(&page, &s->notes, NOTE_WARNING);
+	page_notes(&page, &s->notes, NOTE_PLAIN);
+	if (add_table(&page, s, table_find(s->baseline ? "speedup" : "final"), folder))
+		goto out;
+	drawn = add_plots(&page, s, folder);
+	for (int i = 0; tables[i]; i++)
+		if (strcmp(tables[i]->name, s->baseline ? "speedup" : "final") &&
+			add_table(&page, s, tables[i], folder))
+			goto out;
+	page_section(&page, "Runs");
+	if (page_runs(&page, s, folder))
+		goto out;
+	page_section(&page, "Provenance");
+	page_provenance(&page, s);
+	page_end(&page);
+	result = write_file(folder, "index", ".html", &page);
+out:
+	str_release(&page);
+	return result ? EXIT_ENVIRONMENT : drawn;
+}
