@@ -95,7 +95,8 @@ static void update_piece(struct update *u, float *restrict w, float *restrict m,
 		float grad = g[k] * c.clip;
 		float m1 = c.beta1 * m[k] + c.rest1 * grad;
 		float v1 = c.beta2 * v[k] + c.rest2 * grad * grad;
-		float step = c.lr * (m1 * c.scale_m / (sqrtf(v1) * c.scale_v + c.eps) + c.decay * w[k]);
+		float adam = m1 * c.scale_m / (sqrtf(v1) * c.scale_v + c.eps);
+		float step = c.lr * (adam + c.decay * w[k]);
 		float w1 = w[k] - step;
 		m[k] = m1;
 		v[k] = v1;

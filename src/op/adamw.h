@@ -2,7 +2,8 @@
  * adamw: one update of all parameters, after clipping by the global norm:
  *   g' = g * min(1, clip / norm);   m = beta1 m + (1 - beta1) g';   v = beta2 v + (1 - beta2) g'^2
  *   w = w - lr (m / c1 / (sqrt(v / c2) + eps) + decay w),  c1 = 1 - beta1^t, c2 = 1 - beta2^t
- * Loshchilov and Hutter 2019 (arXiv:1711.05101); clip 0: no clipping (torch adds 1e-6 to the norm; we do not).
+ * Loshchilov and Hutter 2019 (arXiv:1711.05101); clip 0: no clipping (torch adds 1e-6 to the norm;
+ * we do not).
  * lr, c1 and c2 come from the step state. A norm that is not finite makes the update skip itself:
  * nothing is written but zeros to the metrics, so the last good weights stay.
  */

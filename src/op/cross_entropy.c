@@ -142,7 +142,8 @@ static void cross_entropy_forward_ref(const struct op_run *r)
 	}
 	for (long t = 0; t < rows; t++) {
 		int target = target_at(r, t);
-		double lse = logits_ref(r, t, logit, &argmax), own = target < 0 ? lse : logit[target];
+		double lse = logits_ref(r, t, logit, &argmax);
+		double own = target < 0 ? lse : logit[target];
 		row_f64(nll, t / nll->dims[1])[t % nll->dims[1]] = lse - own;
 		*int_at(r->out[CROSS_ENTROPY_CORRECT_BT], t) = argmax == target;
 		loss += lse - own;
@@ -155,8 +156,10 @@ static void cross_entropy_forward_ref(const struct op_run *r)
 static void scale_ref(const struct tensor *to, const struct tensor *from, double factor, bool add)
 {
 	for (long t = 0; t < tensor_rows(to); t++)
-		for (long i = 0; i < tensor_width(to); i++)
-			row_f64(to, t)[i] = factor * row_f64(from, t)[i] + (add ? row_f64(to, t)[i] : 0);
+		for (long i = 0; i < tensor_width(to); i++) {
+			double g = factor * row_f64(from, t)[i];
+			row_f64(to, t)[i] = g + (add ? row_f64(to, t)[i] : 0);
+		}
 }
 
 static void cross_entropy_backward_ref(const struct op_run *r)
@@ -235,7 +238,8 @@ static void chunk_forward(const struct op_run *r, long from, long rows, float we
 	long d = tensor_width(x), n = attr->n_vocab, ld = logit_ld(n);
 	float *logit = r->workspace;
 
-	gemm_tiled(GEMM_N, GEMM_T, rows, n, d, 1, row_f32(x, from), x->ld, w->at, w->ld, 0, logit, ld);
+	gemm_tiled(GEMM_N, GEMM_T, rows, n, d, 1, row_f32(x, from), x->ld, w->at, w->ld, 0, logit,
+		ld);
 	#pragma omp parallel for schedule(static)
 	for (long t = 0; t < rows; t++)
 		token_forward(r, from + t, logit + t * ld, weight);
@@ -273,7 +277,8 @@ static void cross_entropy_forward(const struct op_run *r)
 	*row_f32(r->out[CROSS_ENTROPY_LOSS], 0) = mean_nll(r->out[CROSS_ENTROPY_NLL_BT], n_valid);
 }
 
-static void scale_row(float *restrict to, const float *restrict from, float factor, long n, bool add)
+static void scale_row(float *restrict to, const float *restrict from, float factor, long n,
+	bool add)
 {
 	if (add) {
 		#pragma omp simd
@@ -323,8 +328,8 @@ static void prepare_all_masked(struct tensor *const *in, const void *attr)
 		*int_at(target, t) = -1;
 }
 
-static const struct cross_entropy_attr example_whole = {.n_vocab = 32}, example_padded = {.n_vocab = 37},
-	example_chunks = {.n_vocab = 33000};
+static const struct cross_entropy_attr example_whole = {.n_vocab = 32},
+	example_padded = {.n_vocab = 37}, example_chunks = {.n_vocab = 33000};
 
 static const struct op_example examples[] = {
 	{.name = "whole vocabulary", .attr = &example_whole,

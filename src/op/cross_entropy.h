@@ -4,9 +4,9 @@
  *   logit = W x;  nll = log sum exp logit - logit[target];  loss = mean of nll over valid targets
  * Only the first n_vocab columns count; rows of W behind them are padding and get zero gradients.
  * Targets < 0 are masked: nll 0, not correct, no gradient. No valid target: loss 0.
- * The loss is a scalar, so its gradient is known up to a factor as soon as the logits are: in training
- * forward makes dx and dW for d_loss = 1 while a chunk's logits are at hand (dlogit = (p - [target]) /
- * n_valid) and backward only scales them. No product is made twice.
+ * The loss is a scalar, so its gradient is known up to a factor as soon as the logits are: in
+ * training forward makes dx and dW for d_loss = 1 while a chunk's logits are at hand
+ * (dlogit = (p - [target]) / n_valid) and backward only scales them. No product is made twice.
  */
 #ifndef OP_CROSS_ENTROPY_H
 #define OP_CROSS_ENTROPY_H
@@ -23,7 +23,7 @@ enum {
 enum {
 	CROSS_ENTROPY_LOSS,	/* [1], mean over valid tokens, nats */
 	CROSS_ENTROPY_NLL_BT,	/* master, metric */
-	CROSS_ENTROPY_CORRECT_BT,	/* int, metric: 1 where argmax (lowest of ties) is the target */
+	CROSS_ENTROPY_CORRECT_BT,	/* int, metric: 1 if argmax (lowest of ties) is the target */
 	CROSS_ENTROPY_N_OUT
 };
 

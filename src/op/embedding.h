@@ -1,7 +1,7 @@
 /*
  * embedding: x[b, t] = table[token[b, t]], a row of the table for each token.
- * Backward gathers, token by token in order, the gradients of equal tokens; rows of tokens that do
- * not occur get zeros, so the gradient of the table is complete. Token numbers must lie in the table.
+ * Backward sums, token by token in order, the gradients of equal tokens; rows of tokens that do not
+ * occur get zeros, so the gradient of the table is complete. Token numbers must lie in the table.
  */
 #ifndef OP_EMBEDDING_H
 #define OP_EMBEDDING_H

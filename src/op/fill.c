@@ -27,9 +27,9 @@ static void fill_cost(const struct op_shapes *s, struct op_cost *c)
 static double uniform(const struct op_run *r, long k)
 {
 	const struct fill_attr *attr = r->attr;
+	struct rng_key key = {r->state->seed, attr->stream, 0};
 
-	return rng_uniform(rng_block((struct rng_key){r->state->seed, attr->stream, 0}, (uint64_t)k),
-		0);
+	return rng_uniform(rng_block(key, (uint64_t)k), 0);
 }
 
 /* Box and Muller 1958: two uniform numbers of a block give a normal one. */

@@ -1,7 +1,8 @@
 /*
- * Matrix products on row-major float32 tiles. gemm() is one serial BLAS call, meant to be made from
- * inside an OpenMP loop over fixed tiles (OpenBLAS runs serially there); the caller's tiling decides
- * the parallelism, so results do not depend on the number of threads.
+ * Matrix products of row-major float32. gemm() is one serial BLAS call, meant to be made from inside
+ * an OpenMP loop over fixed tiles (OpenBLAS runs serially there): the tiling decides what runs in
+ * parallel, so results do not depend on the number of threads. gemm_tiled() is such a loop; with
+ * gemm_grid() an operator writes its own where a tile has more to do.
  */
 #ifndef OP_GEMM_H
 #define OP_GEMM_H

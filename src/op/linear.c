@@ -9,15 +9,16 @@ enum { BIAS_COLUMNS = 64, BIAS_ROWS = 256 };
 
 static void linear_shape(struct op_shapes *s)
 {
-	const struct tensor *x = s->in[LINEAR_X_BTI], *w = s->in[LINEAR_W_OI], *b = s->in[LINEAR_B_O];
+	const struct tensor *x = s->in[LINEAR_X_BTI], *w = s->in[LINEAR_W_OI];
+	const struct tensor *b = s->in[LINEAR_B_O];
+	struct tensor *y = &s->out[LINEAR_Y_BTO];
 
 	CHECK(w->n_dims == 2 && w->dims[1] == tensor_width(x));
 	CHECK(!b || (b->n_dims == 1 && b->dims[0] == w->dims[0]));
-	s->out[LINEAR_Y_BTO] = *x;
-	s->out[LINEAR_Y_BTO].kind = REAL;
-	s->out[LINEAR_Y_BTO].dims[x->n_dims - 1] = w->dims[0];
-	s->out[LINEAR_Y_BTO].ld = w->dims[0];
-	s->out[LINEAR_Y_BTO].at = NULL;
+	*y = *x;
+	y->kind = REAL;
+	y->dims[x->n_dims - 1] = y->ld = w->dims[0];
+	y->at = NULL;
 }
 
 static void linear_cost(const struct op_shapes *s, struct op_cost *c)

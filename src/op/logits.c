@@ -45,8 +45,8 @@ static void logits_forward(const struct op_run *r)
 	const struct tensor *x = r->in[LOGITS_X_BTD], *w = r->in[LOGITS_W_VD];
 	const struct tensor *y = r->out[LOGITS_Y_BTV];
 
-	gemm_tiled(GEMM_N, GEMM_T, tensor_rows(y), tensor_width(y), tensor_width(x), 1, x->at, x->ld,
-		w->at, w->ld, 0, y->at, y->ld);
+	gemm_tiled(GEMM_N, GEMM_T, tensor_rows(y), tensor_width(y), tensor_width(x), 1, x->at,
+		x->ld, w->at, w->ld, 0, y->at, y->ld);
 }
 
 static const struct logits_attr example_whole = {.n_vocab = 16}, example_padded = {.n_vocab = 601};
