@@ -8,6 +8,7 @@
 	FIELD(struct run_spec, member, key, kind, initial, min, max, __VA_ARGS__)
 
 static const struct field rows[] = {
+	ROW(arch, "model.arch", CHOICE, NULL, 0, 0, .help = "architecture"),
 	ROW(recipe, "recipe", CHOICE, "paper", 0, 0, .choices = "paper|modern",
 		.help = "defaults: the MoE-Mamba paper's, or today's habits (RMSNorm, final norm, "
 			"decay on matrices, beta2 0.95)"),

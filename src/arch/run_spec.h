@@ -8,7 +8,7 @@
 #include "spec/config.h"
 
 struct run_spec {
-	const char *recipe, *question;
+	const char *arch, *recipe, *question;
 	long seed;
 	/* training */
 	long batch, context;		/* sequences per step, tokens per sequence */

@@ -11,6 +11,7 @@
 #include "run/checkpoint.h"
 #include "run/cost.h"
 #include "run/evaluate.h"
+#include "run/supervisor.h"
 #include "run/worker_link.h"
 #include "run/worker_log.h"
 
@@ -111,14 +112,14 @@ static int evaluate(struct worker *w, struct graph *g, const char *kind)
 	return 0;
 }
 
-/* One update with its records. EXIT_DONE to go on. */
+/* One update with its records. WORKER_DONE to go on. */
 static int train_step(struct worker *w)
 {
 	struct step_result r;
 	double start = clock_s(), seconds;
 
 	if (setup_step(&w->setup, w->progress.step, &w->input, &r))
-		return EXIT_RUN_FAILED;
+		return WORKER_FAILED;
 	seconds = clock_s() - start;
 	if (!isfinite(r.grad_norm) || !isfinite(r.ce)) {
 		worker_link_event(&w->link, "diverged", w->progress.step,
@@ -129,7 +130,7 @@ static int train_step(struct worker *w)
 	w->progress.step++;
 	w->progress.seconds += seconds;
 	worker_log_step(&w->log, &w->progress, &r, seconds);
-	return EXIT_DONE;
+	return WORKER_DONE;
 }
 
 static bool due(long step, long every, long last)
@@ -144,38 +145,38 @@ static int train(struct worker *w)
 	int ret;
 
 	if (w->progress.step == 0 && evaluate(w, w->setup.eval, "val"))
-		return EXIT_RUN_FAILED;
+		return WORKER_FAILED;
 	while (w->progress.step < steps) {
 		if (worker_link_stop())
-			return EXIT_STOPPED;
+			return WORKER_STOPPED;
 		ret = train_step(w);
 		if (ret)
 			return ret;
 		if (due(w->progress.step, every, steps) && evaluate(w, w->setup.eval, "val"))
-			return EXIT_RUN_FAILED;
+			return WORKER_FAILED;
 		if (clock_s() - w->checkpoint_s > s->checkpoint_every_s && w->progress.step < steps)
 			save(w);
 	}
 	if (w->setup.eval_dropless && evaluate(w, w->setup.eval_dropless, "val_dropless"))
-		return EXIT_RUN_FAILED;
-	return EXIT_DONE;
+		return WORKER_FAILED;
+	return WORKER_DONE;
 }
 
 /* The last checkpoint, the marker of the state, the exit code. */
 static int finish(struct worker *w, int ret)
 {
-	int saved = ret == EXIT_RUN_FAILED ? 0 : save(w);
+	int saved = ret == WORKER_FAILED ? 0 : save(w);
 
-	if (ret == EXIT_DONE && saved)
-		ret = EXIT_RUN_FAILED;
-	if (ret == EXIT_STOPPED) {
+	if (ret == WORKER_DONE && saved)
+		ret = WORKER_FAILED;
+	if (ret == WORKER_STOPPED) {
 		worker_link_event(&w->link, "stop", w->progress.step, "signal %d", worker_link_stop());
 		worker_link_flush(&w->link, true);
 		return ret;
 	}
-	worker_link_finish(&w->link, ret == EXIT_DONE ? RUN_DONE
+	worker_link_finish(&w->link, ret == WORKER_DONE ? RUN_DONE
 		: ret == WORKER_DIVERGED ? RUN_DIVERGED : RUN_FAILED,
-		ret == EXIT_DONE ? "complete" : ret == WORKER_DIVERGED ? "gradients are not finite"
+		ret == WORKER_DONE ? "complete" : ret == WORKER_DIVERGED ? "gradients are not finite"
 		: "see log.txt");
 	return ret;
 }
@@ -186,7 +187,7 @@ static int run(struct worker *w, const struct worker_options *options)
 
 	if (open_all(w, options)) {
 		worker_link_finish(&w->link, RUN_FAILED, "could not start; see log.txt");
-		return EXIT_RUN_FAILED;
+		return WORKER_FAILED;
 	}
 	resumed = checkpoint_resume(&w->setup, w->run_dir, &w->progress);
 	w->checkpoint_s = clock_s();
@@ -204,7 +205,7 @@ int worker_main(const char *run_dir, const struct worker_options *options)
 
 	cpu_threads(options->threads);
 	if (worker_link_open(&w.link, run_dir, options->pipe))
-		return EXIT_RUN_FAILED;
+		return WORKER_FAILED;
 	ret = run(&w, options);
 	worker_link_close(&w.link);
 	close_all(&w);

@@ -12,9 +12,7 @@ struct worker_options {
 	int pipe;		/* descriptor of the supervisor's pipe, or -1 */
 };
 
-enum { WORKER_DIVERGED = 10 };	/* exit code besides those of base/error.h */
-
-/* Returns the exit code of the process: EXIT_DONE, EXIT_RUN_FAILED, WORKER_DIVERGED, EXIT_STOPPED. */
+/* Returns the exit code of the process, one of enum worker_exit (run/supervisor.h). */
 int worker_main(const char *run_dir, const struct worker_options *options);
 
 #endif

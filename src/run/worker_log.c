@@ -74,16 +74,6 @@ void worker_log_attempt(struct worker_log *l, const struct worker_options *o)
 
 /* ---- by router and by parameter group ------------------------------------------------------- */
 
-/* "layers.3.moe.load" -> 3; a model's own numbering of residual layers. */
-static long layer_of(const char *metric)
-{
-	long layer = 0;
-
-	if (sscanf(metric, "layers.%ld.", &layer) != 1)
-		return 0;
-	return layer;
-}
-
 static void log_router(struct worker_log *l, long step, int i)
 {
 	struct graph *g = l->setup->train;
@@ -98,7 +88,7 @@ static void log_router(struct worker_log *l, long step, int i)
 		r.expert.dead += l->load[e] == 0;
 	}
 	r.expert.step = step;
-	r.expert.layer = layer_of(names->load[i]);
+	r.expert.layer = i;	/* routers in order: a layer may have several */
 	r.expert.load = (struct record_reals){l->load, (int)n};
 	r.expert.entropy = graph_read(g, names->entropy[i], 0);
 	r.expert.drop = valid > 0 ? graph_read(g, names->dropped[i], 0) / valid : NAN;

@@ -11,8 +11,8 @@
  *   published: {LABEL: {loss:, perplexity:, speedup:, params:, active:}}
  *   limits: {runs:, hours:, memory_gib:, disk_gib:}
  *
- * Runs = variants x (grid x zip rows) + include - exclude, x seeds. Later wins: base, set, variant
- * base, variant set, axis or included value, command line; a `set` that decides nothing in any run
+ * Runs = variants x (grid x zip rows) + include - exclude, x seeds. Later wins: base, variant base,
+ * set, variant set, axis or included value, command line; a `set` that decides nothing in any run
  * is an error. `exclude` and --restrict match resolved values, and also `variant`. A key that an
  * architecture lacks is dropped when it comes from the sweep's own set, grid or zip, and
  * combinations that thereby become equal are merged; everywhere else it is an error. A plain spec

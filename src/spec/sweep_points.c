@@ -69,7 +69,7 @@ static void set_axes(struct sweep_file *f, const struct axes *axes, long i, stru
 /* Later wins: the order of this stack is the rule of precedence. */
 static int resolve(struct sweep_file *f, struct point *p)
 {
-	struct settings *const stack[] = {&f->wide.base, &f->wide.set, &p->variant->base,
+	struct settings *const stack[] = {&f->wide.base, &p->variant->base, &f->wide.set,
 		&p->variant->set, &p->axes, &f->given};
 
 	if (settings_resolve(&f->reader, stack, ARRAY_SIZE(stack), f->path, false, &p->config))

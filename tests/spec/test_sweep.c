@@ -151,7 +151,7 @@ static void test_precedence(void **state)
 		       "grid: {train.lr: [0.5]}\n");
 	assert_int_equal(load_with(&s, &options), 0);
 	assert_string_equal(run_value(&s, 0, "model.d_model"), "2");
-	assert_string_equal(run_value(&s, 0, "train.tokens"), "3");
+	assert_string_equal(run_value(&s, 0, "train.tokens"), "2");
 	assert_string_equal(run_value(&s, 1, "train.tokens"), "2");
 	assert_string_equal(run_value(&s, 0, "eval.tokens"), "4");
 	assert_string_equal(run_value(&s, 0, "train.lr"), "0.5");
@@ -219,7 +219,7 @@ static void test_set_without_effect_is_refused(void **state)
 	(void)state;
 	write_bases();
 	write_file("sweeps/micro/v.yaml", "model.arch: mamba\ntrain.tokens: 3\n");
-	refuses("set: {train.tokens: 5}\nvariants: {v: {base: v.yaml}}\n",
+	refuses("set: {train.tokens: 5}\nvariants: {v: {base: v.yaml, set: {train.tokens: 6}}}\n",
 		AT ":1:7: set: \"train.tokens\" has no effect: it is replaced in, or does "
 		   "not apply to, every run");
 	refuses("variants: {v: {base: v.yaml, set: {train.lr: 0.5}}}\ngrid: {train.lr: [0.1]}\n",

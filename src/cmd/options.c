@@ -1,0 +1,147 @@
+#include "cmd/options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+
+enum { MAX_ROWS = 40, FIRST_CODE = 256 };
+
+static bool quiet, loud, no_color, help;
+
+static const struct option_row common[] = {
+	{"quiet", 'q', NULL, "print errors only", .flag = &quiet},
+	{"verbose", 'v', NULL, "print more", .flag = &loud},
+	{"no-color", 0, NULL, "plain text on terminals", .flag = &no_color},
+	{"help", 'h', NULL, "print this", .flag = &help},
+	{0},
+};
+
+static void print_rows(const struct option_row *rows)
+{
+	for (; rows->name; rows++) {
+		char left[64];
+		snprintf(left, sizeof left, "--%s%s%s", rows->name, rows->value ? " " : "",
+			rows->value ? rows->value : "");
+		if (rows->letter)
+			printf("  -%c, %-22s %s\n", rows->letter, left, rows->help);
+		else
+			printf("      %-22s %s\n", left, rows->help);
+	}
+}
+
+void options_help(const struct cmd *cmd, const struct option_row *rows)
+{
+	printf("usage: moelab %s %s\n%s\n\n", cmd->name, cmd->arguments, cmd->help);
+	print_rows(rows);
+	print_rows(common);
+}
+
+static int set_value(const struct option_row *row, const char *text)
+{
+	long long n;
+
+	if (row->flag) {
+		*row->flag = true;
+	} else if (row->text) {
+		*row->text = text;
+	} else if (row->number) {
+		if (!str_to_long(text, &n) || n < 0)
+			return error("--%s takes a whole number, not \"%s\"", row->name, text);
+		*row->number = (long)n;
+	} else if (!str_to_double(text, row->real)) {
+		return error("--%s takes a number, not \"%s\"", row->name, text);
+	}
+	return 0;
+}
+
+/* getopt's two forms of the tables; all[] is the row of each code. */
+struct scan {
+	struct option longs[MAX_ROWS];
+	char shorts[3 * MAX_ROWS];
+	const struct option_row *all[MAX_ROWS];
+	int n;
+};
+
+static void scan_add(struct scan *s, const struct option_row *rows)
+{
+	for (; rows->name; rows++) {
+		size_t at = strlen(s->shorts);
+		CHECK(s->n < MAX_ROWS - 1);
+		s->all[s->n] = rows;
+		s->longs[s->n] = (struct option){rows->name, rows->value ? required_argument : no_argument,
+			NULL, FIRST_CODE + s->n};
+		s->n++;
+		if (rows->letter)
+			snprintf(s->shorts + at, sizeof s->shorts - at, "%c%s", rows->letter,
+				rows->value ? ":" : "");
+	}
+}
+
+static const struct option_row *scan_row(const struct scan *s, int code)
+{
+	if (code >= FIRST_CODE)
+		return s->all[code - FIRST_CODE];
+	for (int i = 0; i < s->n; i++)
+		if (s->all[i]->letter == code)
+			return s->all[i];
+	return NULL;
+}
+
+static bool is_override(const char *word)
+{
+	const char *equals = strchr(word, '=');
+
+	return equals && equals != word && strcspn(word, "/") > (size_t)(equals - word);
+}
+
+static void split_words(int argc, char **argv, struct arguments *a)
+{
+	for (int i = optind; i < argc; i++)
+		if (is_override(argv[i]))
+			a->overrides[a->n_overrides++] = argv[i];
+		else
+			a->words[a->n_words++] = argv[i];
+}
+
+static void apply_common(void)
+{
+	if (quiet)
+		log_level = LOG_QUIET;
+	if (loud)
+		log_level = LOG_VERBOSE;
+	if (no_color)
+		setenv("NO_COLOR", "1", 1);
+}
+
+int options_parse(const struct cmd *cmd, const struct option_row *rows, int argc, char **argv,
+	struct arguments *a)
+{
+	struct scan s = {0};
+	int code;
+
+	scan_add(&s, rows);
+	scan_add(&s, common);
+	*a = (struct arguments){.words = xcalloc((size_t)argc + 1, sizeof *a->words),
+		.overrides = xcalloc((size_t)argc + 1, sizeof *a->overrides)};
+	optind = 0;	/* glibc: begin anew */
+	while ((code = getopt_long(argc, argv, s.shorts, s.longs, NULL)) != -1) {
+		const struct option_row *row = scan_row(&s, code);
+		if (!row) {
+			error("see \"moelab %s --help\"", cmd->name);
+			return -1;
+		}
+		if (set_value(row, optarg))
+			return -1;
+	}
+	apply_common();
+	if (help) {
+		options_help(cmd, rows);
+		return 1;
+	}
+	split_words(argc, argv, a);
+	return 0;
+}

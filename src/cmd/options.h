@@ -1,0 +1,36 @@
+/*
+ * Options of a command, declared in a table from which parsing and help both come. Options and
+ * arguments may be mixed; `--` ends options. key=value arguments are split from the others.
+ */
+#ifndef CMD_OPTIONS_H
+#define CMD_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "cmd/cmd.h"
+
+struct option_row {
+	const char *name;	/* "threads", for --threads; NULL ends the table */
+	char letter;		/* 'T' for -T, or 0 */
+	const char *value;	/* what the help calls the value, "N"; NULL: a switch */
+	const char *help;
+	bool *flag;		/* a switch: set to true */
+	const char **text;	/* one of these three for a value */
+	long *number;		/* >= 0 */
+	double *real;
+};
+
+struct arguments {
+	const char **words;		/* without options and key=value */
+	int n_words;
+	const char **overrides;		/* key=value, in order */
+	int n_overrides;
+};
+
+/* Every command knows -h, -q, -v and --no-color besides its rows. 0: go on; 1: help was printed, the
+   command is done; -1: after a message, a usage error. The arrays live as long as argv. */
+int options_parse(const struct cmd *cmd, const struct option_row *rows, int argc, char **argv,
+	struct arguments *a);
+void options_help(const struct cmd *cmd, const struct option_row *rows);
+
+#endif

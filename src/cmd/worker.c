@@ -1,0 +1,40 @@
+/* moelab worker: started by the supervisor, one process for each run. */
+#include "run/worker.h"
+
+#include "base/error.h"
+#include "cmd/options.h"
+
+extern const struct cmd cmd_worker;
+
+static int run(int argc, char **argv)
+{
+	struct worker_options o = {.pipe = -1};
+	const char *device = NULL;
+	long threads = 0, fd = -1;
+	struct arguments a;
+	const struct option_row rows[] = {
+		{"fd", 0, "N", "pipe of the supervisor", .number = &fd},
+		{"threads", 0, "T", "threads; 0: all cores", .number = &threads},
+		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
+		{0},
+	};
+	int ret = options_parse(&cmd_worker, rows, argc, argv, &a);
+
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (a.n_words != 1) {
+		error("worker takes one run directory");
+		return EXIT_USAGE;
+	}
+	o.device = device;
+	o.threads = (int)threads;
+	o.pipe = (int)fd;
+	return worker_main(a.words[0], &o);
+}
+
+const struct cmd cmd_worker = {
+	.name = "worker",
+	.arguments = "RUN_DIR [--fd N] [--threads T] [--device NAME]",
+	.help = NULL,	/* not for people: not listed */
+	.run = run,
+};

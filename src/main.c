@@ -1,0 +1,72 @@
+/* moelab COMMAND ...: the commands are the files in src/cmd. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/str.h"
+#include "cmd/cmd.h"
+#include "run/build_info.h"
+
+#define X(name) extern const struct cmd cmd_##name;
+#include "cmd.inc"
+#undef X
+
+static const struct cmd *const commands[] = {
+#define X(name) &cmd_##name,
+#include "cmd.inc"
+#undef X
+};
+
+static const struct cmd *find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(commands[i]->name, name))
+			return commands[i];
+	return NULL;
+}
+
+static int print_commands(void)
+{
+	printf("moelab trains Mamba, Transformer and mixture-of-experts language models and compares\n"
+		"how fast they learn.\n\nusage: moelab COMMAND [arguments]; moelab COMMAND --help\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (commands[i]->help)
+			printf("  %-10s %s\n", commands[i]->name, commands[i]->help);
+	return EXIT_DONE;
+}
+
+static int unknown(const char *name)
+{
+	const char *names[ARRAY_SIZE(commands)], *nearest;
+
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		names[i] = commands[i]->name;
+	nearest = str_nearest(name, names, ARRAY_SIZE(commands));
+	if (nearest)
+		error("no command \"%s\" (did you mean \"%s\"?)", name, nearest);
+	else
+		error("no command \"%s\"; \"moelab --help\" lists them", name);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	const struct cmd *cmd;
+
+	if (argc < 2) {
+		print_commands();
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return print_commands();
+	if (!strcmp(argv[1], "--version")) {
+		printf("moelab %s\n", build_commit);
+		return EXIT_DONE;
+	}
+	cmd = find(argv[1]);
+	if (!cmd)
+		return unknown(argv[1]);
+	blas_start(argv);
+	return cmd->run(argc - 1, argv + 1);
+}

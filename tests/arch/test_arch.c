@@ -1,0 +1,286 @@
+/*
+ * Whole architectures: the reference's gradients against central differences, the CPU against the
+ * reference, recomputation and accumulation, and causality.
+ */
+#include "lab.h"
+
+#include "base/cpu.h"
+#include "op/add_norm.h"
+#include "op/embedding.h"
+
+static const struct lab_options training = {.batch = 2, .context = 16, .training = true};
+
+static struct lab_options with(struct lab_options o, enum device_id device)
+{
+	o.device = device;
+	return o;
+}
+
+/* ---- gradients ------------------------------------------------------------------------------ */
+
+static double largest(const struct lab *lab, const struct param *p)
+{
+	double most = 1e-6;
+
+	for (long k = 0; k < param_elements(p); k++)
+		most = fmax(most, fabs(take(lab, BLOB_GRADIENTS, p->offset + k)));
+	return most;
+}
+
+static void test_central_differences(void **state)
+{
+	const struct lab_case *c = *state;
+	struct lab lab;
+
+	lab_open(&lab, c->spec, with(training, REF));
+	lab_loss(&lab);
+	graph_backward(lab.g, true);
+	for (int i = 0; i < lab.params.n; i++) {
+		const struct param *p = &lab.params.list[i];
+		long n = param_elements(p), step = n > 8 ? n / 7 : 1;
+		for (long k = 0; k < n; k += step) {
+			double x = take(&lab, BLOB_WEIGHTS, p->offset + k), h = 1e-5, above, below, error;
+			put(&lab, BLOB_WEIGHTS, p->offset + k, x + h);
+			above = lab_loss(&lab);
+			put(&lab, BLOB_WEIGHTS, p->offset + k, x - h);
+			below = lab_loss(&lab);
+			put(&lab, BLOB_WEIGHTS, p->offset + k, x);
+			error = fabs((above - below) / (2 * h) - take(&lab, BLOB_GRADIENTS, p->offset + k)) /
+				fmax(largest(&lab, p), 1e-4);
+			if (!(error < 1e-6))
+				fail_msg("%s: %s[%ld]: gradient off by %.2g", c->name, p->name, k, error);
+		}
+	}
+	lab_close(&lab);
+}
+
+/* || a - b || / || b || of one parameter's gradient. */
+static double distance(const struct lab *a, const struct lab *b, const struct param *p)
+{
+	double diff = 0, norm = 1e-20;
+
+	for (long k = 0; k < param_elements(p); k++) {
+		double x = take(a, BLOB_GRADIENTS, p->offset + k), y = take(b, BLOB_GRADIENTS, p->offset + k);
+		diff += (x - y) * (x - y);
+		norm += y * y;
+	}
+	return sqrt(diff / norm);
+}
+
+static void expect_close(const char *name, const struct lab *a, const struct lab *b, double limit)
+{
+	for (int i = 0; i < a->params.n; i++) {
+		double error = distance(a, b, &a->params.list[i]);
+		if (!(error <= limit))
+			fail_msg("%s: gradient of %s: error %.2g, allowed %.1g", name,
+				a->params.list[i].name, error, limit);
+	}
+}
+
+static void test_cpu_against_ref(void **state)
+{
+	const struct lab_case *c = *state;
+	struct lab cpu, ref;
+	double a, b;
+
+	lab_open(&ref, c->spec, with(training, REF));
+	lab_open(&cpu, c->spec, with(training, CPU));
+	a = lab_loss(&cpu);
+	b = lab_loss(&ref);
+	if (!(fabs(a - b) < 1e-5 * fabs(b)))
+		fail_msg("%s: loss %.9g, reference %.9g", c->name, a, b);
+	graph_backward(cpu.g, true);
+	graph_backward(ref.g, true);
+	expect_close(c->name, &cpu, &ref, 1e-4);
+	/* A second replay finds other garbage in the arena and must give the same. */
+	lab_loss(&cpu);
+	graph_backward(cpu.g, true);
+	expect_close(c->name, &cpu, &ref, 1e-4);
+	lab_close(&cpu);
+	lab_close(&ref);
+}
+
+static void test_recompute_same_bits(void **state)
+{
+	const struct lab_case *c = *state;
+	struct lab plain, again;
+	struct lab_options o = with(training, CPU);
+
+	lab_open(&plain, c->spec, o);
+	o.recompute = true;
+	lab_open(&again, c->spec, o);
+	lab_loss(&plain);
+	lab_loss(&again);
+	graph_backward(plain.g, true);
+	graph_backward(again.g, true);
+	assert_true(graph_memory(again.g).kept_bytes < graph_memory(plain.g).kept_bytes);
+	expect_close(c->name, &again, &plain, 0);
+	lab_close(&plain);
+	lab_close(&again);
+}
+
+/* Two micro-batches of one routing group each against one batch of two groups. */
+static void test_accumulation(void **state)
+{
+	const struct lab_case *c = *state;
+	struct lab whole, parts;
+	struct lab_options o = with(training, REF);
+	int *tokens, *targets;
+
+	if (strstr(c->name, "one expert"))	/* its routing group is the whole batch */
+		return;
+	lab_open(&whole, c->spec, o);
+	o.batch = 1;
+	o.micro_batches = 2;
+	lab_open(&parts, c->spec, o);
+	lab_loss(&whole);
+	graph_backward(whole.g, true);
+	tokens = parts.tokens = whole.tokens;
+	targets = parts.targets = whole.targets;
+	for (int micro = 0; micro < 2; micro++) {
+		parts.tokens = tokens + micro * o.context;
+		parts.targets = targets + micro * o.context;
+		lab_loss(&parts);
+		graph_backward(parts.g, micro == 0);
+	}
+	expect_close(c->name, &parts, &whole, 1e-12);
+	lab_close(&whole);
+	lab_close(&parts);
+}
+
+/* ---- causality ------------------------------------------------------------------------------ */
+
+static void token_losses(struct lab *lab, double *nll)
+{
+	lab_loss(lab);
+	graph_read_all(lab->g, "nll", nll);
+}
+
+/* First token whose loss changes, bit for bit, when token `at` is another; n if none does. */
+static long first_change(struct lab *lab, long at, const double *before, double *after)
+{
+	long n = lab->batch * lab->context;
+	int old = lab->tokens[at];
+
+	lab->tokens[at] = (old + 7) % VOCAB;
+	token_losses(lab, after);
+	lab->tokens[at] = old;
+	for (long i = 0; i < n; i++)
+		if (before[i] != after[i])
+			return i;
+	return n;
+}
+
+/* Across chunks of the scan (64 tokens), blocks of attention and routing groups (16 tokens). */
+static void check_causal(const struct lab_case *c, enum device_id device)
+{
+	struct lab lab;
+	struct lab_options o = {.device = device, .batch = 2, .context = 144};
+	double before[288], after[288];
+	const long places[] = {1, 15, 16, 17, 63, 64, 65, 100, 127, 128, 143, 144, 200, 287};
+
+	lab_open(&lab, c->spec, o);
+	token_losses(&lab, before);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		long first = first_change(&lab, places[i], before, after);
+		if (first != places[i])
+			fail_msg("%s on %s: token %ld changes the loss of token %ld", c->name,
+				device_list[device].name, places[i], first);
+	}
+	lab_close(&lab);
+}
+
+static void test_causal(void **state)
+{
+	check_causal(*state, REF);
+	check_causal(*state, CPU);
+}
+
+/* A model that looks one token ahead: the test above must see it. */
+static void test_leak_is_seen(void **state)
+{
+	struct arena a = {0};
+	struct params params;
+	const struct skeleton s = {.d_model = 8, .norm = "layernorm", .norm_eps = 1e-5,
+		.init_scale = 0.1, .init_cut = 0.2, .decay = "all"};
+	struct net net;
+	struct lab lab = {.batch = 1, .context = 16};
+	struct tensor *in[EMBEDDING_N_IN];
+	struct param_rule rule;
+	double before[16], after[16];
+	int ahead[16];
+
+	(void)state;
+	params_init(&params, &a);
+	lab.g = graph_new(&a, &params, &device_list[REF], false);
+	net_begin(&net, lab.g, &s, (struct net_env){.batch = 1, .context = 16, .n_vocab = VOCAB});
+	rule = rule_normal(&net, 1, "embedding");
+	in[EMBEDDING_TOKEN_BT] = graph_input(lab.g, "ahead", tensor_of(INDEX, 2, 1L, 16L));
+	in[EMBEDDING_TABLE_VD] = graph_param(lab.g, "leak", tensor_of(REAL, 2, 32L, 8L), &rule);
+	net.pending[0] = graph_apply(lab.g, &op_embedding, NULL, 0, in)[EMBEDDING_X_BTD];
+	net_end(&net);
+	assert_int_equal(graph_plan(lab.g, &(struct graph_options){.micro_batches = 1}), 0);
+	model_memory_alloc(&lab.memory, &params, &device_list[REF], graph_memory(lab.g).arena_bytes, true);
+	graph_bind(lab.g, &lab.memory);
+	lab.params = params;
+	lab_weights(&lab);
+	lab.arena = a;
+	lab_data(&lab);
+	for (int pass = 0; pass < 2; pass++) {
+		for (int t = 0; t < 16; t++)
+			ahead[t] = lab.tokens[t < 15 ? t + 1 : t];
+		graph_set_input(lab.g, "ahead", ahead);
+		token_losses(&lab, pass ? after : before);
+		lab.tokens[9] = (lab.tokens[9] + 7) % VOCAB;
+	}
+	assert_true(before[7] == after[7]);
+	assert_true(before[8] != after[8]);
+	lab_close(&lab);
+}
+
+/* ---- masked targets ------------------------------------------------------------------------- */
+
+/* Windows filled up with masked tokens behind the others change nothing for these. */
+static void test_masked_tokens(void **state)
+{
+	const struct lab_case *c = *state;
+	struct lab full, half;
+	struct lab_options o = {.device = REF, .batch = 2, .context = 16, .masked = true};
+	double a[32], b[16];
+
+	lab_open(&full, c->spec, o);
+	o.batch = 1;
+	lab_open(&half, c->spec, o);
+	for (int i = 16; i < 32; i++)
+		full.targets[i] = -1;
+	token_losses(&full, a);
+	token_losses(&half, b);
+	for (int i = 0; i < 16; i++)
+		assert_true(strstr(c->name, "one expert") || a[i] == b[i]);
+	for (int i = 16; i < 32; i++)
+		assert_true(a[i] == 0);
+	lab_close(&full);
+	lab_close(&half);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*test)(void **state);
+	} each[] = {{"central differences", test_central_differences},
+		{"cpu against ref", test_cpu_against_ref},
+		{"recompute, same bits", test_recompute_same_bits}, {"accumulation", test_accumulation},
+		{"causal", test_causal}, {"masked tokens", test_masked_tokens}};
+	struct CMUnitTest tests[ARRAY_SIZE(lab_cases) * ARRAY_SIZE(each) + 1];
+	size_t n = 0;
+
+	(void)argc;
+	blas_start(argv);
+	for (size_t i = 0; i < ARRAY_SIZE(lab_cases); i++)
+		for (size_t k = 0; k < ARRAY_SIZE(each); k++)
+			tests[n++] = (struct CMUnitTest){xasprintf("%s: %s", lab_cases[i].name, each[k].name),
+				each[k].test, NULL, NULL, (void *)&lab_cases[i]};
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_leak_is_seen);
+	return _cmocka_run_group_tests("arch", tests, n, NULL, NULL);
+}
