@@ -200,6 +200,11 @@ static void x_axis(const struct chart *c, struct str *out)
 	str_add(out, ")\n");
 }
 
+static const char *tic_format(const struct chart *c)
+{
+	return c->x_log && !c->x_few ? "%.0s%c" : "%g";
+}
+
 static void look(const struct chart *c, const struct chart_format *f, struct str *out)
 {
 	str_add(out, "set border 3 linewidth 1 linecolor rgb '#333333'\nset tics nomirror out scale 0.6\n"
@@ -211,7 +216,7 @@ static void look(const struct chart *c, const struct chart_format *f, struct str
 		str_add(out, "set key outside right center Left reverse samplen 3 spacing 1.25\n");
 	str_add(out, "set xlabel ");
 	quoted(out, c->x_title);
-	str_printf(out, "\nset format x '%s'\n", c->x_log && !c->x_few ? "%.0s%c" : "%g");
+	str_printf(out, "\nset format x '%s'\n", tic_format(c));
 	if (!is_heat(c))
 		x_axis(c, out);
 }
@@ -397,14 +402,12 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 	if (p->title && !on_terminal(f)) {
 		str_add(out, "set title ");
 		quoted(out, p->title);
-		str_add(out, " font 'sans,12' offset 0,-0.5\n");
+		str_add(out, " font 'sans,12' offset 0,-0.6\n");
 	}
-	if (!last && !on_terminal(f))
-		str_add(out, "unset xlabel\n");
-	else if (c->n_panels > 1) {
+	if (c->n_panels > 1 && !on_terminal(f)) {
 		str_add(out, "set xlabel ");
-		quoted(out, c->x_title);
-		str_add(out, "\n");
+		quoted(out, last ? c->x_title : "");
+		str_printf(out, "\nset format x '%s'\n", last ? tic_format(c) : "");
 	}
 	if (p->n_rows) {
 		plot_heat(c, p, stem, out);
@@ -440,7 +443,7 @@ void chart_script(const struct chart *c, const struct chart_format *f, const cha
 		str_printf(out, "set tmargin at screen %.4f\n", 1 - 72 * line);
 	if (shown > 1)
 		str_printf(out, "set multiplot layout %d,1 margins screen 0.1, 0.76, %.4f, %.4f spacing screen 0, %.4f\n",
-			c->n_panels, 64 * line, 1 - (is_heat(c) ? 92 : 72) * line, (is_heat(c) ? 52 : 40) * line);
+			c->n_panels, 76 * line, 1 - (is_heat(c) ? 92 : 72) * line, (is_heat(c) ? 44 : 24) * line);
 	for (int i = 0; i < shown; i++)
 		panel(c, f, &c->panels[i], stem, out);
 	if (shown > 1)

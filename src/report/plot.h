@@ -14,6 +14,7 @@ struct plot_options {
 
 struct plot {
 	const char *name, *help;	/* help: one line */
+	int place;			/* in reports and lists: small ones first */
 	/* Has the study what the plot shows? NULL: always. needs: what is missing, for people. */
 	bool (*applies)(const struct study *s);
 	const char *needs;

@@ -89,14 +89,25 @@ static int add_plot(struct str *page, struct study *s, const struct plot *p, con
 	return result;
 }
 
+/* The next plot by place, NULL after the last. */
+static const struct plot *plot_after(int place)
+{
+	const struct plot *next = NULL;
+
+	for (int i = 0; plots[i]; i++)
+		if (plots[i]->place > place && (!next || plots[i]->place < next->place))
+			next = plots[i];
+	return next;
+}
+
 /* Stops at the first figure that cannot be drawn: the next ones could not either. */
 static int add_plots(struct str *page, struct study *s, const char *folder)
 {
 	int result = 0;
 
-	page_section(page, "Figures");
-	for (int i = 0; plots[i] && !result; i++) {
-		const struct plot *p = plots[i];
+	page_section(page, "figures");
+	str_add(page, "<div class=\"figures\">\n");
+	for (const struct plot *p = plot_after(0); p && !result; p = plot_after(p->place)) {
 		if (p->applies && !p->applies(s))
 			continue;
 		struct view first = {.plot = p->name, .stem = p->name, .x = AXIS_TOKENS};
@@ -105,7 +116,18 @@ static int add_plots(struct str *page, struct study *s, const char *folder)
 			if (!strcmp(more_views[k].plot, p->name))
 				result = add_plot(page, s, p, &more_views[k], folder);
 	}
+	str_add(page, "</div>\n");
 	return result;
+}
+
+static const struct table *table_after(int place)
+{
+	const struct table *next = NULL;
+
+	for (int i = 0; tables[i]; i++)
+		if (tables[i]->place > place && (!next || tables[i]->place < next->place))
+			next = tables[i];
+	return next;
 }
 
 int report_write(struct study *s, const char *folder)
@@ -120,17 +142,17 @@ int report_write(struct study *s, const char *folder)
 	page_notes(&page, &s->notes, NOTE_STAMP);
 	page_notes(&page, &s->notes, NOTE_WARNING);
 	page_notes(&page, &s->notes, NOTE_PLAIN);
-	if (add_table(&page, s, table_find(s->baseline ? "speedup" : "final"), folder))
+	const struct table *first = table_after(0);
+	if (add_table(&page, s, first, folder))
 		goto out;
 	drawn = add_plots(&page, s, folder);
-	for (int i = 0; tables[i]; i++)
-		if (strcmp(tables[i]->name, s->baseline ? "speedup" : "final") &&
-			add_table(&page, s, tables[i], folder))
+	for (const struct table *t = table_after(first->place); t; t = table_after(t->place))
+		if (add_table(&page, s, t, folder))
 			goto out;
-	page_section(&page, "Runs");
+	page_section(&page, "runs");
 	if (page_runs(&page, s, folder))
 		goto out;
-	page_section(&page, "Provenance");
+	page_section(&page, "provenance");
 	page_provenance(&page, s);
 	page_end(&page);
 	result = write_file(folder, "index", ".html", &page);

@@ -10,6 +10,7 @@
 
 struct table {
 	const char *name, *help;	/* help: one line */
+	int place;			/* in reports and lists: small ones first */
 	/* Has the study what the table shows? NULL: always. needs: what is missing, for people. */
 	bool (*applies)(const struct study *s);
 	const char *needs;

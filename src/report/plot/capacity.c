@@ -28,6 +28,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 const struct plot plot_capacity = {
 	.name = "capacity",
+	.place = 4,
 	.help = "final loss and dropped tokens by capacity factor",
 	.applies = applies,
 	.needs = "axis model.moe.capacity_factor",

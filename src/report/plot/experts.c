@@ -22,6 +22,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 const struct plot plot_experts = {
 	.name = "experts",
+	.place = 3,
 	.help = "final loss by number of experts",
 	.applies = applies,
 	.needs = "axis model.moe.n_experts",

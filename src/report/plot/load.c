@@ -83,6 +83,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 const struct plot plot_load = {
 	.name = "load",
+	.place = 5,
 	.help = "heat map of expert load by step, layer and expert",
 	.applies = applies,
 	.needs = "record of expert loads",

@@ -26,6 +26,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 const struct plot plot_loss = {
 	.name = "loss",
+	.place = 1,
 	.help = "loss over steps, tokens, FLOPs or seconds, band over seeds",
 	.fill = fill,
 };

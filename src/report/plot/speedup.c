@@ -92,6 +92,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 const struct plot plot_speedup = {
 	.name = "speedup",
+	.place = 2,
 	.help = "speed-up over the baseline at every loss it passes",
 	.applies = applies,
 	.needs = "finished run of its baseline and of another variant",

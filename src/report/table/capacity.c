@@ -63,6 +63,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_capacity = {
 	.name = "capacity",
+	.place = 4,
 	.help = "final loss, dropped tokens and loss without drops by capacity factor",
 	.applies = applies,
 	.needs = "axis model.moe.capacity_factor",

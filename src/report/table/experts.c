@@ -63,6 +63,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_experts = {
 	.name = "experts",
+	.place = 3,
 	.help = "final loss and speed-up by number of experts",
 	.applies = applies,
 	.needs = "axis model.moe.n_experts",

@@ -76,6 +76,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_load = {
 	.name = "load",
+	.place = 5,
 	.help = "expert load, router entropy and drops by layer",
 	.applies = applies,
 	.needs = "record of expert loads",

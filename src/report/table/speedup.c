@@ -158,6 +158,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_speedup = {
 	.name = "speedup",
+	.place = 1,
 	.help = "steps, tokens, FLOPs and seconds to the target, as ratios to the baseline",
 	.applies = applies,
 	.needs = "finished run of its baseline (key `baseline` of the sweep file)",
