@@ -8,6 +8,7 @@
  *   4. every element of outputs and gradients is written (memory starts as NaN)
  *   5. a missing d_out counts as zero
  *   6. the same bits with 1, 2 and 4 threads
+ *   7. the same bits where outputs lie on inputs and gradients on gradients, as far as declared
  *
  * MOELAB_DEVICE=cuda_scan|cuda tests that device instead of cpu; MOELAB_OP=name one operator.
  */
@@ -185,10 +186,19 @@ static void forward(struct bench *b)
 	op_kernel_for(b->op->forward, b->shapes.device->id)(&b->run);
 }
 
+/* Backward gets those inputs and outputs that it says it reads. */
 static void backward(struct bench *b)
 {
+	const struct op *op = b->op;
+
 	memset(b->run.workspace, 0xff, b->workspace);
-	op_kernel_for(b->op->backward, b->shapes.device->id)(&b->run);
+	for (int i = 0; i < op->n_in; i++)
+		b->run.in[i] = op->backward_reads_in & READS(i) ? b->in[i] : NULL;
+	for (int i = 0; i < op->n_out; i++)
+		b->run.out[i] = op->backward_reads_out & READS(i) ? b->out[i] : NULL;
+	op_kernel_for(op->backward, b->shapes.device->id)(&b->run);
+	memcpy(b->run.in, b->in, sizeof b->in);
+	memcpy(b->run.out, b->out, sizeof b->out);
 }
 
 /* || a - b || / || b ||, where both are zero 0; NaN where either holds one. */
@@ -377,6 +387,51 @@ static void check_threads(const struct op *op, const struct op_example *e)
 	arena_release(&one.arena);
 }
 
+/* Storage shared as the operator allows: the same bits, in the rows themselves. */
+static void share(struct tensor *t, const struct tensor *with)
+{
+	if (t && with) {
+		t->at = with->at;
+		t->ld = with->ld;
+	}
+}
+
+static void check_sharing(const struct op *op, const struct op_example *e, enum device_id id)
+{
+	struct bench own, shared;
+
+	setup(&own, op, e, id, STRIDE_PAD);
+	setup(&shared, op, e, id, STRIDE_PAD);
+	for (int o = 0; o < op->n_out; o++)
+		if (op->out_takes[o] && !(op->backward_reads_in & READS(op->out_takes[o] - 1)))
+			share(shared.out[o], shared.in[op->out_takes[o] - 1]);
+	forward(&own);
+	forward(&shared);
+	for (int o = 0; o < op->n_out; o++)
+		if (op->out[o].kind != INDEX && distance(&shared, shared.out[o], &own, own.out[o]) != 0)
+			fail_msg("%s/%s: other %s on the storage of an input", op->name, e->name,
+				op->out[o].name);
+	if (!op->backward[REF])
+		goto out;
+	fill_d_out(&own);
+	fill_d_out(&shared);
+	for (int i = 0; i < op->n_in; i++) {
+		if (op->d_in_takes[i])
+			share(shared.d_in[i], shared.d_out[op->d_in_takes[i] - 1]);
+		if (op->d_in_equals[i])
+			share(shared.d_in[i], shared.d_in[op->d_in_equals[i] - 1]);
+	}
+	backward(&own);
+	backward(&shared);
+	for (int i = 0; i < op->n_in; i++)
+		if (own.d_in[i] && distance(&shared, shared.d_in[i], &own, own.d_in[i]) != 0)
+			fail_msg("%s/%s: other gradient of %s on shared storage", op->name, e->name,
+				op->in[i].name);
+out:
+	arena_release(&own.arena);
+	arena_release(&shared.arena);
+}
+
 static void test_op(void **state)
 {
 	const struct op *op = *state;
@@ -392,6 +447,8 @@ static void test_op(void **state)
 		check_device(op, e, 0);
 		check_device(op, e, STRIDE_PAD);
 		check_threads(op, e);
+		check_sharing(op, e, REF);
+		check_sharing(op, e, tested);
 	}
 }
 
