@@ -309,23 +309,22 @@ static void cross_entropy_backward(const struct op_run *r)
 	}
 }
 
-/* Every third token is masked. */
+static void mask_every(const struct tensor *target, long nth)
+{
+	for (long t = 0; t < tensor_size(target); t += nth)
+		*int_at(target, t) = -1;
+}
+
 static void prepare_masked(struct tensor *const *in, const void *attr)
 {
-	const struct tensor *target = in[CROSS_ENTROPY_TARGET_BT];
-
 	(void)attr;
-	for (long t = 0; t < tensor_size(target); t += 3)
-		*int_at(target, t) = -1;
+	mask_every(in[CROSS_ENTROPY_TARGET_BT], 3);
 }
 
 static void prepare_all_masked(struct tensor *const *in, const void *attr)
 {
-	const struct tensor *target = in[CROSS_ENTROPY_TARGET_BT];
-
 	(void)attr;
-	for (long t = 0; t < tensor_size(target); t++)
-		*int_at(target, t) = -1;
+	mask_every(in[CROSS_ENTROPY_TARGET_BT], 1);
 }
 
 static const struct cross_entropy_attr example_whole = {.n_vocab = 32},

@@ -191,6 +191,22 @@ static void test_keys(void **state)
 	free(z);
 }
 
+/* Weights that runs begin with must not change: element 12 takes six draws, element 52 eleven. */
+static void test_golden(void **state)
+{
+	static const struct {
+		int element;
+		double value;
+	} golden[] = {{0, 0.287716091}, {2, 0.0317225978}, {12, -0.037793614}, {52, 0.38991493}};
+	struct fill_attr attr = {FILL_NORMAL, 1, 0.5, 1, 82};
+	float *x = filled(attr, 1, 60);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(golden); i++)
+		assert_true(fabs(x[golden[i].element] / golden[i].value - 1) < 3e-7);
+	free(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +216,7 @@ int main(void)
 		cmocka_unit_test(test_dt_bias),
 		cmocka_unit_test(test_fixed_values),
 		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_golden),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
