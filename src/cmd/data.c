@@ -1,5 +1,4 @@
 /* moelab data import | info | batches */
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,94 +7,15 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
+#include "cmd/options.h"
 #include "data/dataset.h"
 #include "data/import.h"
 #include "data/order.h"
 #include "data/tokenizer.h"
 
-static const char usage_text[] =
-	"usage: moelab data import INPUT... --tokenizer NAME -o DIR [options]\n"
-	"       moelab data info DIR [--check]\n"
-	"       moelab data batches DIR [--split NAME] [--seed S] [--context T] [--first I] [-n N]\n"
-	"\n"
-	"import: make a dataset of text or JSON lines ({\"text\": .., \"url\": ..}), plain or gzip; - is\n"
-	"standard input\n"
-	"  -o, --output DIR     the dataset to make\n"
-	"  --tokenizer NAME     one of those below\n"
-	"  --format text|jsonl  default: by the name of the input\n"
-	"  --split RULE         how text is cut into documents: blank[:BYTES] (default, blank:4096),\n"
-	"                       entry[:BYTES] (behind a blank line and before one not indented), line,\n"
-	"                       file, =TEXT\n"
-	"  --group-by RULE      what is never spread over two splits: block[:BYTES] (default for text),\n"
-	"                       file, url-host (default for JSON lines), url, document\n"
-	"  --val F, --tune F    held-out shares; default: about 2 MiB each, at most 0.05\n"
-	"  --strict             a bad JSON line is an error, not skipped\n"
-	"  --force              replace an existing dataset\n"
-	"info: sizes and origin\n"
-	"  --check              read all tokens and compare them with their hashes\n"
-	"batches: sequences in training order, one a line: number, then the text with escapes; \\E is\n"
-	"the end of a document (default: train, seed 1, context 256, 8 from number 0 on)\n"
-	"tokenizers:\n";
+/* --- import -------------------------------------------------------------------------------- */
 
-static int usage(FILE *f, int code)
-{
-	fputs(usage_text, f);
-	for (const struct tokenizer_type *const *t = tokenizer_types; *t; t++)
-		fprintf(f, "  %-20s %s\n", (*t)->name, (*t)->help);
-	return code;
-}
-
-/* --- options: each fills its place in an array of texts ------------------------------------------- */
-
-enum { TOKENIZER = 1, FORMAT, SPLIT, GROUP_BY, VAL, TUNE, STRICT, FORCE, CHECKED, SEED, CONTEXT, FIRST,
-	HELP = 'h', NUMBER = 'n', OUTPUT = 'o', N_TEXTS = 128 };
-
-struct arguments {
-	const char *text[N_TEXTS];	/* NULL: not given; "": given without a value */
-	char **rest;			/* what is no option */
-	int n_rest;
-};
-
-static bool parse(struct arguments *a, int argc, char **argv, const char *letters,
-	const struct option *options)
-{
-	int c;
-
-	*a = (struct arguments){0};
-	optind = 0;	/* the GNU way to say: from the start, forget the last scan */
-	while ((c = getopt_long(argc, argv, letters, options, NULL)) != -1) {
-		if (c == '?')
-			return false;
-		a->text[c] = optarg ? optarg : "";
-	}
-	a->rest = argv + optind;
-	a->n_rest = argc - optind;
-	return true;
-}
-
-/* A number of an option that may be left out; false after a message. */
-static bool number(const char *name, const char *text, long min, long max, long *value)
-{
-	long long n = *value;
-
-	if (text && (!str_to_long(text, &n) || n < min || n > max)) {
-		error("%s %s: not a whole number from %ld to %ld", name, text, min, max);
-		return false;
-	}
-	*value = (long)n;
-	return true;
-}
-
-static bool share(const char *name, const char *text, double *value)
-{
-	*value = -1;
-	if (!text || (str_to_double(text, value) && *value >= 0 && *value < 1))
-		return true;
-	error("%s %s: not a number from 0 to below 1", name, text);
-	return false;
-}
-
-/* --- import --------------------------------------------------------------------------------------- */
+#define HELP_INDENT "                             "	/* as options_help() indents */
 
 static volatile sig_atomic_t stop_signal;
 
@@ -104,13 +24,14 @@ static void on_signal(int n)
 	stop_signal = n;
 }
 
-static int import(const struct import_options *o)
+static int import(struct import_options *o)
 {
 	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
 	int ret;
 
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	o->stop = &stop_signal;
 	ret = data_import(o);
 	if (ret && stop_signal)
 		return 128 + stop_signal;
@@ -119,67 +40,90 @@ static int import(const struct import_options *o)
 	return ret ? EXIT_USAGE : EXIT_DONE;
 }
 
-static int run_import(int argc, char **argv)
+static int run_import(const struct cmd *cmd, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"output", 1, NULL, OUTPUT}, {"tokenizer", 1, NULL, TOKENIZER},
-		{"format", 1, NULL, FORMAT}, {"split", 1, NULL, SPLIT}, {"group-by", 1, NULL, GROUP_BY},
-		{"val", 1, NULL, VAL}, {"tune", 1, NULL, TUNE}, {"strict", 0, NULL, STRICT},
-		{"force", 0, NULL, FORCE}, {"help", 0, NULL, HELP}, {0}};
+	struct import_options o = {.val = -1, .tune = -1};
+	const struct option_row rows[] = {
+		{"output", 'o', "DIR", "the dataset to make", .text = &o.output},
+		{"tokenizer", 0, "NAME", "a wrong one lists those there are", .text = &o.tokenizer},
+		{"format", 0, "FORMAT", "text or jsonl ({\"text\": .., \"url\": ..}); default: by "
+			"name", .text = &o.format},
+		{"split", 0, "RULE", "how text is cut into documents: blank[:BYTES] (default),\n"
+			HELP_INDENT "entry[:BYTES], line, file, =TEXT", .text = &o.split},
+		{"group-by", 0, "RULE", "what stays together: block[:BYTES] (default of text),\n"
+			HELP_INDENT "file, url-host (default of jsonl), url, document",
+			.text = &o.group_by},
+		{"val", 0, "SHARE", "held out for evaluation; default: 2 MiB, at most 0.05",
+			.real = &o.val},
+		{"tune", 0, "SHARE", "held out for choosing learning rates; default as val",
+			.real = &o.tune},
+		{"strict", 0, NULL, "a bad JSON line is an error, not skipped", .flag = &o.strict},
+		{"force", 0, NULL, "replace an existing dataset", .flag = &o.force},
+		{0},
+	};
 	struct arguments a;
+	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (!parse(&a, argc, argv, "o:h", options))
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (a.n_overrides) {
+		error("data import: write ./%s if that is an input", a.overrides[0]);
 		return EXIT_USAGE;
-	if (a.text[HELP])
-		return usage(stdout, EXIT_DONE);
-	if (!a.n_rest || !a.text[OUTPUT] || !a.text[TOKENIZER]) {
+	}
+	if (!a.n_words || !o.output || !o.tokenizer) {
 		error("data import: needs an input, --tokenizer NAME and -o DIR");
 		return EXIT_USAGE;
 	}
-	struct import_options o = {
-		.inputs = (const char *const *)a.rest, .n_inputs = a.n_rest,
-		.output = a.text[OUTPUT], .tokenizer = a.text[TOKENIZER], .format = a.text[FORMAT],
-		.split = a.text[SPLIT], .group_by = a.text[GROUP_BY], .strict = a.text[STRICT],
-		.force = a.text[FORCE], .stop = &stop_signal,
-	};
-	if (!share("--val", a.text[VAL], &o.val) || !share("--tune", a.text[TUNE], &o.tune))
-		return EXIT_USAGE;
+	o.inputs = a.words;
+	o.n_inputs = a.n_words;
 	return import(&o);
 }
 
-/* --- info ----------------------------------------------------------------------------------------- */
+/* --- info ---------------------------------------------------------------------------------- */
 
 static void print_info(const struct dataset *d)
 {
 	char tokens[32], documents[32], bytes[32];
 
-	printf("%s: tokenizer %s, vocabulary %d, hash %s\n", d->folder, d->tokenizer, d->vocab, d->hash);
-	printf("%-6s %16s %14s %18s %12s\n", "split", "tokens", "documents", "bytes", "bytes/token");
+	printf("%s: tokenizer %s, vocabulary %d, hash %s\n", d->folder, d->tokenizer, d->vocab,
+		d->hash);
+	printf("%-6s %16s %14s %18s %12s\n", "split", "tokens", "documents", "bytes",
+		"bytes/token");
 	for (enum split i = 0; i < N_SPLITS; i++) {
 		const struct dataset_split *s = &d->splits[i];
-		printf("%-6s %16s %14s %18s %12.4f\n", split_name(i), str_count(s->n_tokens, tokens),
-			str_count(s->n_documents, documents), str_count(s->n_bytes, bytes),
+		printf("%-6s %16s %14s %18s %12.4f\n", split_name(i),
+			str_count(s->n_tokens, tokens), str_count(s->n_documents, documents),
+			str_count(s->n_bytes, bytes),
 			s->n_tokens ? (double)s->n_bytes / (double)s->n_tokens : 0.0);
 	}
 	printf("origin: %s/dataset.json\n", d->folder);
 }
 
-static int run_info(int argc, char **argv)
+/* The one argument of info and batches, opened. 0, or -1 after a message. */
+static int open_argument(struct dataset *d, const struct cmd *cmd, const struct arguments *a)
 {
-	static const struct option options[] = {
-		{"check", 0, NULL, CHECKED}, {"help", 0, NULL, HELP}, {0}};
+	if (a->n_words != 1 || a->n_overrides)
+		return error("%s: needs one folder of a dataset", cmd->name);
+	return dataset_open(d, a->words[0]);
+}
+
+static int run_info(const struct cmd *cmd, int argc, char **argv)
+{
+	bool check = false;
+	const struct option_row rows[] = {
+		{"check", 0, NULL, "read all tokens and compare their hashes", .flag = &check},
+		{0},
+	};
 	struct arguments a;
 	struct dataset d;
-	int ret = 0;
+	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (!parse(&a, argc, argv, "h", options))
-		return EXIT_USAGE;
-	if (a.text[HELP] || a.n_rest != 1)
-		return a.text[HELP] ? usage(stdout, EXIT_DONE) : usage(stderr, EXIT_USAGE);
-	if (dataset_open(&d, a.rest[0]))
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
 	print_info(&d);
-	if (a.text[CHECKED]) {
+	if (check) {
 		ret = dataset_verify(&d);
 		if (!ret)
 			puts("checked: all tokens are as imported");
@@ -188,7 +132,7 @@ static int run_info(int argc, char **argv)
 	return ret ? EXIT_USAGE : EXIT_DONE;
 }
 
-/* --- batches -------------------------------------------------------------------------------------- */
+/* --- batches ------------------------------------------------------------------------------- */
 
 static void print_escaped(const struct str *s)
 {
@@ -242,41 +186,42 @@ static int print_batches(const struct sequences *s, long first, long n)
 	return ret;
 }
 
-/* false after a message. */
-static bool find_split(const char *name, enum split *split)
+/* 0, or -1 after a message. */
+static int find_split(const char *name, enum split *split)
 {
 	for (enum split s = 0; s < N_SPLITS; s++)
 		if (!strcmp(name, split_name(s))) {
 			*split = s;
-			return true;
+			return 0;
 		}
-	error("--split %s: not train, val or tune", name);
-	return false;
+	return error("--split %s: not train, val or tune", name);
 }
 
-static int run_batches(int argc, char **argv)
+static int run_batches(const struct cmd *cmd, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"split", 1, NULL, SPLIT}, {"seed", 1, NULL, SEED}, {"context", 1, NULL, CONTEXT},
-		{"first", 1, NULL, FIRST}, {"help", 0, NULL, HELP}, {0}};
 	long seed = 1, context = 256, first = 0, n = 8;
+	const char *name = "train";
+	const struct option_row rows[] = {
+		{"split", 0, "NAME", "train (default), val or tune", .text = &name},
+		{"seed", 0, "S", "of the order (default 1)", .number = &seed},
+		{"context", 0, "T", "tokens of a sequence (default 256)", .number = &context},
+		{"first", 0, "I", "number of the first one, counted from 0", .number = &first},
+		{"number", 'n', "N", "how many (default 8)", .number = &n},
+		{0},
+	};
 	enum split split = SPLIT_TRAIN;
 	struct sequences s;
 	struct arguments a;
 	struct dataset d;
-	int ret;
+	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (!parse(&a, argc, argv, "n:h", options))
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (context < 1 || context > 1 << 24) {
+		error("--context %ld: not from 1 to %d", context, 1 << 24);
 		return EXIT_USAGE;
-	if (a.text[HELP] || a.n_rest != 1)
-		return a.text[HELP] ? usage(stdout, EXIT_DONE) : usage(stderr, EXIT_USAGE);
-	if (!number("--seed", a.text[SEED], 0, INT64_MAX, &seed) ||
-		!number("--context", a.text[CONTEXT], 1, 1 << 24, &context) ||
-		!number("--first", a.text[FIRST], 0, INT64_MAX / 2, &first) ||
-		!number("-n", a.text[NUMBER], 0, INT64_MAX / 2, &n) ||
-		(a.text[SPLIT] && !find_split(a.text[SPLIT], &split)))
-		return EXIT_USAGE;
-	if (dataset_open(&d, a.rest[0]))
+	}
+	if (find_split(name, &split) || open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
 	ret = sequences_init(&s, &d, split, (int)context, (uint64_t)seed);
 	if (!ret)
@@ -285,28 +230,40 @@ static int run_batches(int argc, char **argv)
 	return ret ? EXIT_USAGE : EXIT_DONE;
 }
 
-/* -------------------------------------------------------------------------------------------------- */
+/* ------------------------------------------------------------------------------------------- */
+
+static const struct subcommand {
+	const char *word;
+	struct cmd cmd;		/* for its help; it is run with the function below */
+	int (*run)(const struct cmd *cmd, int argc, char **argv);
+} subcommands[] = {
+	{"import", {.name = "data import", .arguments = "INPUT... --tokenizer NAME -o DIR",
+		.help = "make a dataset of text or JSON lines, plain or gzip; - is standard input"},
+		run_import},
+	{"info", {.name = "data info", .arguments = "DIR",
+		.help = "size and identity of a dataset"}, run_info},
+	{"batches", {.name = "data batches", .arguments = "DIR",
+		.help = "print sequences in training order, one a line: number, text with escapes\n"
+			"(\\E is the end of a document)"}, run_batches},
+};
 
 static int run(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		int (*run)(int argc, char **argv);
-	} commands[] = {{"import", run_import}, {"info", run_info}, {"batches", run_batches}};
-
-	if (argc < 2)
-		return usage(stderr, EXIT_USAGE);
-	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		if (!strcmp(commands[i].name, argv[1]))
-			return commands[i].run(argc - 1, argv + 1);
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
-		return usage(stdout, EXIT_DONE);
-	error("data: no subcommand \"%s\" (there is: import, info, batches)", argv[1]);
-	return EXIT_USAGE;
+	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(subcommands); i++)
+		if (!strcmp(subcommands[i].word, argv[1]))
+			return subcommands[i].run(&subcommands[i].cmd, argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "--help") && strcmp(argv[1], "-h")) {
+		error("data: no subcommand \"%s\" (there is: import, info, batches)", argv[1]);
+		return EXIT_USAGE;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
+		printf("moelab %s %s\n\t%s\n", subcommands[i].cmd.name,
+			subcommands[i].cmd.arguments, subcommands[i].cmd.help);
+	return argc > 1 ? EXIT_DONE : EXIT_USAGE;
 }
 
 extern const struct cmd cmd_data;
 const struct cmd cmd_data = {
 	.name = "data", .arguments = "import INPUT... -o DIR | info DIR | batches DIR",
-	.help = "make and look at datasets", .run = run,
+	.help = "make datasets of text, and look at them", .run = run,
 };

@@ -84,9 +84,9 @@ int dataset_read(const struct dataset *d, enum split s, long at, long n, int32_t
 		long i = at / d->file_tokens, from = at % d->file_tokens;
 		long part = min_long(n, d->file_tokens - from);
 		if (widen(out, split->files[i].tokens + from, part) >= d->vocab)
-			return error("%s: damaged: a token of split %s between %ld and %ld is not below the "
-				"vocabulary of %d: import again", d->folder, split_name(s), at, at + part,
-				d->vocab);
+			return error("%s: damaged: a token of split %s from %ld on is not below "
+				"the vocabulary of %d: import again", d->folder, split_name(s),
+				at, d->vocab);
 		at += part;
 		n -= part;
 		out += part;
@@ -104,8 +104,8 @@ int dataset_verify(const struct dataset *d)
 			hash_add(h, split->files[i].tokens, 2 * (size_t)split->files[i].n);
 		hash_close(h, hex);
 		if (strcmp(hex, split->hash))
-			return error("%s: the tokens of split %s do not have the hash in dataset.json: import "
-				"again", d->folder, split_name(s));
+			return error("%s: damaged: the tokens of split %s do not have the hash in "
+				"dataset.json: import again", d->folder, split_name(s));
 	}
 	return 0;
 }

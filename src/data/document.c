@@ -167,7 +167,6 @@ static int next_text(struct document_reader *r, struct document *d)
 			*d = (struct document){.text = r->buffer + r->at, .n = end};
 			r->at += end + skip;
 			r->scanned = 0;
-			r->after_blank = false;
 			return 1;
 		}
 		if (r->ended)
@@ -213,7 +212,7 @@ static int next_json(struct document_reader *r, struct document *d)
 		if (!eol && !r->ended) {
 			r->scanned = n;
 			if (n > JSON_LINE_MAX)
-				return error("%s:%ld: a line of more than %d bytes: not JSON lines?",
+				return error("%s:%ld: line of more than %d bytes: not JSON lines?",
 					r->source->name, r->line + 1, JSON_LINE_MAX);
 			if (fill(r))
 				return -1;

@@ -25,8 +25,10 @@ int group_rule_parse(struct group_rule *rule, const char *text)
 			rule->by = (enum group)i;
 			return 0;
 		}
-	if (!str_starts(text, "block:") || !str_to_long(text + strlen("block:"), &bytes) || bytes < 1)
-		return error("group-by \"%s\": not block[:BYTES], file, url-host, url or document", text);
+	if (!str_starts(text, "block:") || !str_to_long(text + strlen("block:"), &bytes) ||
+		bytes < 1)
+		return error("group-by \"%s\": not block[:BYTES], file, url-host, url or document",
+			text);
 	rule->by = GROUP_BLOCK;
 	rule->block_bytes = (size_t)bytes;
 	return 0;
@@ -35,11 +37,12 @@ int group_rule_parse(struct group_rule *rule, const char *text)
 void grouping_init(struct grouping *g, const struct group_rule *rule, const char *input,
 	long input_bytes)
 {
-	size_t share = input_bytes > 0 ? (size_t)input_bytes / BLOCKS : BLOCK_UNKNOWN;
+	size_t bytes = input_bytes > 0 ? (size_t)input_bytes / BLOCKS : BLOCK_UNKNOWN;
 
 	*g = (struct grouping){.rule = *rule, .input = hash_u64(path_name(input))};
 	if (!rule->block_bytes)
-		g->rule.block_bytes = share < BLOCK_MIN ? BLOCK_MIN : share > BLOCK_MAX ? BLOCK_MAX : share;
+		g->rule.block_bytes = bytes < BLOCK_MIN ? BLOCK_MIN
+			: bytes > BLOCK_MAX ? BLOCK_MAX : bytes;
 }
 
 static uint64_t hash_text(const char *text, size_t n)

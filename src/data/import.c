@@ -26,12 +26,12 @@ struct import {
 	struct dataset_writer writer;
 	json_t *sources;		/* what was read, for dataset.json */
 	struct source_size *sizes;	/* by input */
-	long stored, stored_done;	/* bytes of all inputs (0: unknown), of those read to the end */
+	long stored, stored_done;	/* bytes of all inputs (0: unknown), of those read whole */
 	long n_bad_lines;
 	double start_s, shown_s;
 };
 
-/* --- progress ---------------------------------------------------------------------------------- */
+/* --- progress ------------------------------------------------------------------------------ */
 
 static long n_bytes(const struct import *im)
 {
@@ -75,7 +75,7 @@ static void show_progress(struct import *im, const struct source *source)
 	str_init(&line);
 	progress_line(im, source, now_s, &line);
 	if (terminal)
-		fprintf(stderr, "%s\033[K\r", line.text);	/* what is printed next overwrites it */
+		fprintf(stderr, "%s\033[K\r", line.text);	/* the next line overwrites it */
 	else
 		info("%s", line.text);
 	str_release(&line);
@@ -87,7 +87,7 @@ static void clear_progress(void)
 		fputs("\033[K", stderr);
 }
 
-/* --- one input ----------------------------------------------------------------------------------- */
+/* --- one input ----------------------------------------------------------------------------- */
 
 static bool has_text(const struct document *d)
 {
@@ -190,7 +190,7 @@ static int import_input(struct import *im, int i)
 	return ret;
 }
 
-/* --- the whole ------------------------------------------------------------------------------------- */
+/* --- the whole ----------------------------------------------------------------------------- */
 
 /* Sizes of all inputs; text is set to their sum, 0 if one is unknown. */
 static int measure(struct import *im, long *text)
@@ -237,7 +237,7 @@ static int check_options(struct import *im)
 		return -1;
 	im->val = held_out(o->val, text_bytes);
 	im->tune = held_out(o->tune, text_bytes);
-	if (im->val + im->tune >= 1.0)
+	if (!(im->val + im->tune < 1.0))	/* not a number, too */
 		return error("shares of val (%g) and tune (%g) leave nothing to train on", im->val,
 			im->tune);
 	return tokenizer_open(&im->tokenizer, o->tokenizer);
@@ -253,9 +253,9 @@ static int check_result(const struct import *im)
 			im->options->n_inputs > 1 ? " and the other inputs" : "");
 	for (enum split s = 0; s < N_SPLITS; s++)
 		if (shares[s] > 0 && !splits[s].n_documents)
-			return error("no group of documents fell into split %s (%ld documents in all): import "
-				"more text, set --val and --tune (0: none), or a finer --group-by",
-				split_name(s), n_documents(im));
+			return error("no group of documents fell into split %s (%ld documents in "
+				"all): import more text, set --val and --tune (0: none), or a "
+				"finer --group-by", split_name(s), n_documents(im));
 	return 0;
 }
 
@@ -263,10 +263,11 @@ static json_t *provenance(const struct import *im)
 {
 	const struct import_options *o = im->options;
 
-	return json_pack("{sO sI s{ss so ss sf sf sb}}", "sources", im->sources, "bad_lines_skipped",
-		(json_int_t)im->n_bad_lines, "options", "format", o->format ? o->format : "by name",
-		"split", text_json(o->split ? o->split : "blank"), "group_by",
-		o->group_by ? o->group_by : "by format", "val", im->val, "tune", im->tune, "strict",
+	return json_pack("{sO sI s{ss so ss sf sf sb}}", "sources", im->sources,
+		"bad_lines_skipped", (json_int_t)im->n_bad_lines, "options",
+		"format", o->format ? o->format : "by name",
+		"split", text_json(o->split ? o->split : "blank"),
+		"group_by", o->group_by ? o->group_by : "by format", "val", im->val, "tune", im->tune, "strict",
 		o->strict);
 }
 
@@ -287,11 +288,12 @@ static void report(const struct import *im, const struct dataset_split *splits)
 static int run(struct import *im)
 {
 	const struct import_options *o = im->options;
+	long file_tokens = o->file_tokens ? o->file_tokens : FILE_TOKENS;
 	json_t *origin;
 	int ret = 0;
 
 	if (check_options(im) || dataset_writer_open(&im->writer, o->output, o->force,
-				       im->tokenizer.type, o->file_tokens ? o->file_tokens : FILE_TOKENS))
+		im->tokenizer.type, file_tokens))
 		return -1;
 	for (int i = 0; i < o->n_inputs && !ret; i++)
 		ret = import_input(im, i);

@@ -20,8 +20,9 @@
  *
  * Held-out splits take whole groups, chosen by a hash, so that related text never falls on both
  * sides. Rule `group_by`:
- *	block[:BYTES]	plain text (default): consecutive documents of one input, up to BYTES; blocks
- *			of one input are spread evenly. BYTES: 1/512 of the input, 8 KiB to 1 MiB
+ *	block[:BYTES]	plain text (default): consecutive documents of one input, until they
+ *			have BYTES; the held-out blocks are spread evenly over it. Default of
+ *			BYTES: 1/512 of the input, 8 KiB to 1 MiB
  *	file		the input's name without its folder
  *	url-host	JSON lines (default): the host of the url; document, where there is no url
  *	url		the whole url; document, where there is no url
@@ -41,8 +42,8 @@ struct import_options {
 	const char *format;		/* "text", "jsonl"; NULL: recognised as said above */
 	const char *split;		/* NULL: "blank" */
 	const char *group_by;		/* NULL: "url-host" for JSON lines, "block" for text */
-	double val, tune;		/* share of the groups; < 0: about 2 MiB of text, but at least
-					   0.1 % and at most 5 % (1 % of standard input); 0: none */
+	double val, tune;		/* share of the groups; < 0: about 2 MiB of text, but 0.1 %
+					   to 5 % (1 % where an input is a pipe); 0: none */
 	bool strict;			/* a bad JSON line is an error, not skipped and counted */
 	bool force;			/* replace an existing dataset (nothing but a dataset) */
 	long file_tokens;		/* tokens per token file; 0: 2^30 */

@@ -43,9 +43,9 @@ int manifest_save(struct dataset *d, json_t *provenance)
 	identity(d, d->hash);
 	for (enum split s = 0; s < N_SPLITS; s++)
 		json_object_set_new(splits, split_name(s), split_json(&d->splits[s]));
-	root = json_pack("{ss si ss si si ss sI so}", "format", FORMAT, "version", VERSION, "tokenizer",
-		d->tokenizer, "vocab", d->vocab, "eot", d->eot, "hash", d->hash, "file_tokens",
-		(json_int_t)d->file_tokens, "splits", splits);
+	root = json_pack("{ss si ss si si ss sI so}", "format", FORMAT, "version", VERSION,
+		"tokenizer", d->tokenizer, "vocab", d->vocab, "eot", d->eot, "hash", d->hash,
+		"file_tokens", (json_int_t)d->file_tokens, "splits", splits);
 	CHECK(root && !json_object_update(root, provenance));
 	json = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	CHECK(json);
@@ -68,7 +68,7 @@ static int parse_split(struct dataset_split *s, json_t *splits, enum split which
 		    "documents", &documents, "bytes", &bytes, "hash", &hash))
 		return error("%s: split %s: %s", path, split_name(which), e.text);
 	if (tokens < 0 || documents < 0 || bytes < 0 || strlen(hash) != HASH_HEX - 1)
-		return error("%s: split %s: negative count or malformed hash", path, split_name(which));
+		return error("%s: split %s: bad count or hash", path, split_name(which));
 	*s = (struct dataset_split){.n_tokens = tokens, .n_documents = documents, .n_bytes = bytes};
 	memcpy(s->hash, hash, HASH_HEX);
 	return 0;
@@ -87,8 +87,8 @@ static int parse(struct dataset *d, json_t *root, const char *path)
 		strcmp(format, FORMAT))
 		return error("%s: does not describe a dataset", path);
 	if (version != VERSION)
-		return error("%s: version %d, only %d can be read: import again, or use a newer moelab",
-			path, version, VERSION);
+		return error("%s: version %d, only %d can be read: import again, or use a newer "
+			"moelab", path, version, VERSION);
 	if (json_unpack_ex(root, &e, 0, "{ss si si ss sI so}", "tokenizer", &tokenizer, "vocab",
 		    &d->vocab, "eot", &d->eot, "hash", &hash, "file_tokens", &file_tokens, "splits",
 		    &splits))
@@ -117,7 +117,7 @@ int manifest_load(struct dataset *d, const char *folder)
 
 	*d = (struct dataset){.folder = xstrdup(folder)};
 	if (!path_exists(path)) {
-		error("%s: not a dataset (no dataset.json); `moelab data import` makes one", folder);
+		error("%s: no dataset (dataset.json); `moelab data import` makes one", folder);
 		goto out;
 	}
 	text = path_read(path, &n);

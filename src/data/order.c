@@ -7,7 +7,7 @@
 #include "base/rng.h"
 
 enum { ROUNDS = 8 };
-enum { EVAL_SEED = 1 };		/* of the order of evaluation windows; another gives other windows */
+enum { EVAL_SEED = 1 };		/* of the order of evaluation windows; must never change */
 
 void permutation_init(struct permutation *p, uint64_t n, uint64_t seed, uint32_t epoch)
 {
@@ -59,9 +59,9 @@ int sequences_init(struct sequences *s, const struct dataset *d, enum split spli
 	*s = (struct sequences){.dataset = d, .split = split, .context = context, .seed = seed};
 	s->per_epoch = n > 0 ? (n - 1) / context : 0;
 	if (!s->per_epoch)
-		return error("%s: split %s has %ld tokens, too few for one sequence of %d: import more text, "
-			"a larger --%s share, or use a shorter context", d->folder, split_name(split), n,
-			context, split_name(split));
+		return error("%s: split %s has %ld tokens, too few for one sequence of %d: import "
+			"more text or a larger share, or use a shorter context", d->folder,
+			split_name(split), n, context);
 	return 0;
 }
 

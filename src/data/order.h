@@ -25,8 +25,9 @@ struct permutation {
 	uint32_t epoch;
 };
 
-void permutation_init(struct permutation *p, uint64_t n, uint64_t seed, uint32_t epoch);	/* n > 0 */
-uint64_t permutation_at(const struct permutation *p, uint64_t i);	/* i < n; one to one on [0, n) */
+/* Of 0 .. n - 1, n > 0. */
+void permutation_init(struct permutation *p, uint64_t n, uint64_t seed, uint32_t epoch);
+uint64_t permutation_at(const struct permutation *p, uint64_t i);	/* i < n */
 
 /* The sequences of a split in one order. Keeps a pointer to the dataset; nothing to release. */
 struct sequences {

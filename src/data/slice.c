@@ -35,8 +35,10 @@ void slice_repeated_bigram(const int32_t *tokens_BT, const int32_t *targets_BT, 
 	struct bigram_set set = {.slots = xmalloc(n * sizeof *set.slots), .mask = (uint32_t)n - 1};
 	for (long b = 0; b < B; b++) {
 		memset(set.slots, 0, n * sizeof *set.slots);
-		for (long i = b * T; i < (b + 1) * T; i++)
-			mask_BT[i] = add(&set, (uint32_t)tokens_BT[i] << 16 | (uint32_t)targets_BT[i]);
+		for (long i = b * T; i < (b + 1) * T; i++) {
+			uint32_t bigram = (uint32_t)tokens_BT[i] << 16 | (uint32_t)targets_BT[i];
+			mask_BT[i] = add(&set, bigram);
+		}
 	}
 	free(set.slots);
 }

@@ -116,7 +116,7 @@ static long read_gzip(struct source *s, void *out, size_t n)
 			s->in_member = false;
 		else if (status != Z_OK)
 			return error("%s: damaged gzip before byte %ld: %s", s->name,
-				s->n_bytes - (long)(s->n - s->at), s->z.msg ? s->z.msg : "bad data");
+				s->n_bytes - (long)(s->n - s->at), s->z.msg ? s->z.msg : "?");
 	}
 	return (long)(n - s->z.avail_out);
 }

@@ -35,7 +35,7 @@ bool source_starts(const struct source *s, const char *start);
 
 struct source_size {
 	long stored;		/* bytes on the disk; 0: unknown, as for a pipe */
-	long text;		/* bytes of text: the same, or three times as many in gzip (a guess) */
+	long text;		/* bytes of text: as many, or in gzip three times that (a guess) */
 };
 
 /* Opens and closes the input, so a missing one is found before work begins. -1 after a message. */

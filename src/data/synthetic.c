@@ -43,7 +43,8 @@ void synthetic_text(struct str *out, uint64_t seed, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		char c = '\n';
 		if (i % (LINE + 2) < LINE) {
-			uint8_t next = chain.next[before][last][choice_of[rng_block(key, i).word[0] % 8]];
+			uint8_t choice = choice_of[rng_block(key, i).word[0] % 8];
+			uint8_t next = chain.next[before][last][choice];
 			before = last;
 			last = next;
 			c = next < 26 ? (char)('a' + next) : ' ';

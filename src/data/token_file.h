@@ -1,7 +1,7 @@
 /*
  * A token file in the form of karpathy/llm.c: 256 little-endian int32 (20240520, 1, number of
- * tokens, zeros), then the tokens as little-endian uint16. The count is an int32, so a file holds at
- * most 2^31 - 1 tokens and longer sequences are cut into several files.
+ * tokens, zeros), then the tokens as little-endian uint16. The count is an int32, so a file holds
+ * at most 2^31 - 1 tokens and longer sequences are cut into several files.
  */
 #ifndef DATA_TOKEN_FILE_H
 #define DATA_TOKEN_FILE_H
@@ -14,7 +14,7 @@ enum {
 	TOKEN_FILE_MAGIC = 20240520,
 	TOKEN_FILE_VERSION = 1,
 	TOKEN_FILE_HEADER = 1024,	/* bytes */
-	TOKEN_FILE_CHECKED = 1 << 16,	/* tokens compared with the vocabulary when a file is opened */
+	TOKEN_FILE_CHECKED = 1 << 16,	/* tokens compared with the vocabulary on opening */
 };
 
 struct token_file {		/* a mapped file */
@@ -37,7 +37,7 @@ struct token_writer {		/* a file being written */
 /* 0, or -1 after a message. After a failure call token_writer_abandon, which keeps no file open. */
 int token_writer_open(struct token_writer *w, const char *path);
 int token_writer_add(struct token_writer *w, const uint16_t *tokens, size_t n);
-int token_writer_close(struct token_writer *w);		/* writes the count; the file is on the disk */
+int token_writer_close(struct token_writer *w);	/* writes the count, waits for the disk */
 void token_writer_abandon(struct token_writer *w);
 
 #endif

@@ -60,7 +60,8 @@ void tokenizer_close(struct tokenizer *t)
 	*t = (struct tokenizer){0};
 }
 
-void tokenizer_encode(const struct tokenizer *t, const void *bytes, size_t n, struct token_list *out)
+void tokenizer_encode(const struct tokenizer *t, const void *bytes, size_t n,
+	struct token_list *out)
 {
 	t->type->encode(t->state, bytes, n, out);
 }

@@ -42,7 +42,8 @@ struct tokenizer {
 int tokenizer_open(struct tokenizer *t, const char *name);
 void tokenizer_close(struct tokenizer *t);
 /* Append the ids of n bytes. Text that reads like the end-of-text mark is text like any other. */
-void tokenizer_encode(const struct tokenizer *t, const void *bytes, size_t n, struct token_list *out);
+void tokenizer_encode(const struct tokenizer *t, const void *bytes, size_t n,
+	struct token_list *out);
 /* Append the bytes of n ids. End of text appends nothing; ids must be below the vocabulary. */
 void tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, struct str *out);
 

@@ -1,4 +1,4 @@
-/* Token files and datasets: the form on the disk, reading across files, and every kind of damage. */
+/* Token files and datasets: the form on the disk, reading across files, every kind of damage. */
 #include <unistd.h>
 
 #include "data/token_file.h"
@@ -35,7 +35,7 @@ static void test_form(void **state)
 	struct token_file f;
 	size_t n;
 	char *bytes = path_read(path, &n);
-	const uint8_t header[12] = {0x88, 0xd8, 0x34, 0x01, 1, 0, 0, 0, 5, 0, 0, 0};	/* llm.c's */
+	const uint8_t header[12] = {0x88, 0xd8, 0x34, 0x01, 1, 0, 0, 0, 5, 0, 0, 0};
 
 	(void)state;
 	assert_int_equal(n, 1024 + 10);
@@ -147,9 +147,9 @@ static void test_late_damage(void **state)
 	assert_int_equal(dataset_open(&d, at("set")), 0);
 	assert_int_equal(dataset_read(&d, SPLIT_TRAIN, 0, 150000, ids), 0);
 	assert_int_equal(dataset_read(&d, SPLIT_TRAIN, 100000, 50001, ids), -1);
-	SAID("damaged");
+	SAID("from 100000 on is not below");
 	dataset_close(&d);
-	patch(path, 1024 + 2 * 150000, &(uint16_t){'~'}, 2);	/* a token, but not what was there */
+	patch(path, 1024 + 2 * 150000, &(uint16_t){'~'}, 2);	/* a token, but another */
 	assert_int_equal(dataset_open(&d, at("set")), 0);
 	assert_int_equal(dataset_verify(&d), -1);
 	SAID("split train do not have the hash");
@@ -183,7 +183,7 @@ static void test_bad_json(void **state)
 	const char *path = at("set/dataset.json");
 
 	(void)state;
-	check_not_opened("not a dataset");
+	check_not_opened("no dataset");
 	make_dataset("set", 60000, 20000);
 	replace(path, "\"version\": 1", "\"version\": 2");
 	check_not_opened("version 2");
@@ -228,7 +228,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_form), SCRATCH_TEST(test_bad_files),
 		SCRATCH_TEST(test_files_do_not_matter), SCRATCH_TEST(test_late_damage),
-		SCRATCH_TEST(test_bad_json), SCRATCH_TEST(test_missing_file), SCRATCH_TEST(test_bits),
+		SCRATCH_TEST(test_bad_json), SCRATCH_TEST(test_missing_file),
+		SCRATCH_TEST(test_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

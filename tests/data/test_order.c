@@ -65,7 +65,7 @@ static void test_uniform(void **state)
 		double d = count[i / N][i % N] - SEEDS / N;
 		chi2 += d * d * N / SEEDS;
 	}
-	assert_true(chi2 < 140);	/* 81 degrees of freedom: mean 81, standard deviation 12.7 */
+	assert_true(chi2 < 140);	/* 81 degrees of freedom: mean 81, deviation 12.7 */
 }
 
 /* Stored runs name their data by seed and position, so the numbers must never change. */
@@ -142,7 +142,8 @@ static void test_batch_size(void **state)
 	for (int size = 7; size <= N; size = size * 5 + 1) {
 		for (int i = 0; i < N; i += size) {
 			int n = size < N - i ? size : N - i;
-			assert_int_equal(sequences_read(&s, i, n, many[0] + i * T, many[1] + i * T), 0);
+			int32_t *tokens = many[0] + i * T, *targets = many[1] + i * T;
+			assert_int_equal(sequences_read(&s, i, n, tokens, targets), 0);
 		}
 		assert_memory_equal(one, many, sizeof one);
 	}
@@ -170,7 +171,7 @@ static void test_eval_windows(void **state)
 	assert_int_equal(sequences_hash(&s, 21, more), 0);
 	all = sequences_eval(&t, &d, SPLIT_VAL, T, 1000000000);
 	assert_int_equal(all, (d.splits[SPLIT_VAL].n_tokens - 1) / T);
-	assert_int_equal(sequences_hash(&t, 20, again), 0);	/* more windows begin with the fewer */
+	assert_int_equal(sequences_hash(&t, 20, again), 0);	/* more begin with the fewer */
 	assert_string_equal(few, again);
 	assert_string_not_equal(few, more);
 	assert_int_equal(sequences_eval(&t, &d, SPLIT_VAL, 2 * T, 1000), 10);

@@ -27,8 +27,10 @@ static void check_against_definition(int B, int T, int vocab)
 	}
 	slice_repeated_bigram(tokens, targets, B, T, mask);
 	for (int b = 0; b < B; b++)
-		for (int t = 0; t < T; t++)
-			assert_int_equal(mask[b * T + t], repeated(tokens + b * T, targets + b * T, t));
+		for (int t = 0; t < T; t++) {
+			uint8_t expected = repeated(tokens + b * T, targets + b * T, t);
+			assert_int_equal(mask[b * T + t], expected);
+		}
 	free(tokens);
 	free(targets);
 	free(mask);

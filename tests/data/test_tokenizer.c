@@ -30,7 +30,8 @@ static void check_round_trip(const struct tokenizer *t, const void *bytes, size_
 static void test_round_trip(void **state)
 {
 	static const char *const texts[] = {"", "a", "Hello world, it's 3 o'clock.\n\n  x",
-		"na\xc3\xafve \xe2\x82\xac \xf0\x9f\x98\x80", "\xff\xfe broken \xc3", "<|endoftext|>"};
+		"na\xc3\xafve \xe2\x82\xac \xf0\x9f\x98\x80", "\xff\xfe broken \xc3",
+		"<|endoftext|>"};
 	uint8_t bytes[3000];
 
 	(void)state;
