@@ -71,6 +71,8 @@ struct graph {
 	const struct device *device;
 	bool training;
 	struct str *scope;	/* "layers.0.mixer." */
+	size_t scope_marks[16];	/* its length at each graph_enter() */
+	int n_scopes;
 	struct value **values;
 	int n_values, values_capacity;
 	struct node **nodes;

@@ -46,18 +46,16 @@ void graph_enter(struct graph *g, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(name, sizeof name, format, ap);
 	va_end(ap);
+	CHECK(g->n_scopes < (int)ARRAY_SIZE(g->scope_marks));
+	g->scope_marks[g->n_scopes++] = g->scope->length;
 	str_printf(g->scope, "%s.", name);
 }
 
 void graph_leave(struct graph *g)
 {
-	char *text = g->scope->text, *dot;
-
-	CHECK(g->scope->length > 0);
-	text[--g->scope->length] = '\0';
-	dot = strrchr(text, '.');
-	g->scope->length = dot ? (size_t)(dot + 1 - text) : 0;
-	text[g->scope->length] = '\0';
+	CHECK(g->n_scopes > 0);
+	g->scope->length = g->scope_marks[--g->n_scopes];
+	g->scope->text[g->scope->length] = '\0';
 }
 
 const char *graph_scope(struct graph *g)

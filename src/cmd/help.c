@@ -1,0 +1,31 @@
+/* moelab help [spec]: the commands, or every key of a spec. */
+#include <stdio.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "base/error.h"
+#include "cmd/options.h"
+
+extern const struct cmd cmd_help;
+
+static int run(int argc, char **argv)
+{
+	const struct option_row rows[] = {{0}};
+	struct arguments a;
+	int ret = options_parse(&cmd_help, rows, argc, argv, &a);
+
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (a.n_words != 1 || strcmp(a.words[0], "spec"))
+		return error("\"moelab help spec\" prints the keys of a spec; \"moelab --help\" lists the "
+			"commands, \"moelab COMMAND --help\" explains one"), EXIT_USAGE;
+	spec_help(spec_schema(), stdout);
+	return EXIT_DONE;
+}
+
+const struct cmd cmd_help = {
+	.name = "help",
+	.arguments = "spec",
+	.help = "every key of a spec with type, default, range and meaning",
+	.run = run,
+};

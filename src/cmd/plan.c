@@ -1,0 +1,164 @@
+/* moelab plan SWEEP: what `run` would do, why, and what it would cost. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "cmd/options.h"
+#include "run/plan.h"
+#include "run/rate.h"
+
+extern const struct cmd cmd_plan;
+
+/* Share of the matrix rate that training reaches, for estimates without --measure. */
+static const double usual_share = 0.3;
+
+struct plan_options {
+	long jobs, threads;
+	bool measure, json, check;
+};
+
+/* Seconds that run i still takes on one worker. */
+static double seconds_left(struct plan *p, int i, bool measure, double flops_per_s)
+{
+	double left = plan_share_left(p, i), tokens_per_s;
+	struct setup setup;
+
+	if (left == 0)
+		return 0;
+	if (!measure)
+		return left * plan_flops(p, i) / flops_per_s;
+	if (setup_open(&setup, &p->sweep.runs[i].config, p->device, 0) || setup_allocate(&setup))
+		return NAN;
+	tokens_per_s = rate_train(&setup, 2);
+	setup_close(&setup);
+	return left * p->tokens[i] / tokens_per_s;
+}
+
+struct totals {
+	double seconds, disk, memory;
+	int work;
+};
+
+static struct totals add_up(struct plan *p, const struct plan_options *o, double *seconds)
+{
+	struct totals t = {0};
+	double rate = o->measure ? 0 : usual_share * rate_gemm();
+
+	for (int i = 0; i < p->sweep.n_runs; i++) {
+		seconds[i] = seconds_left(p, i, o->measure, rate);
+		t.seconds += seconds[i];
+		t.work += job_is_work(&p->jobs[i]);
+		if (job_is_work(&p->jobs[i]))
+			t.disk += p->jobs[i].disk_bytes;
+		t.memory = fmax(t.memory, p->costs[i].total_bytes);
+	}
+	t.seconds /= (double)o->jobs;
+	t.memory *= (double)o->jobs;
+	return t;
+}
+
+static void print_plan(struct plan *p, const struct plan_options *o, const double *seconds,
+	const struct totals *t)
+{
+	char time[32], memory[32], disk[32], free_disk[32];
+	struct str summary;
+
+	str_init(&summary);
+	sweep_summary(&p->sweep, &summary);
+	printf("%s: %s\n\n%-8s %-36s %5s %9s %9s %7s %10s %9s  %s\n", p->sweep.name, summary.text, "do",
+		"run", "seed", "steps", "tokens", "epochs", "memory", "time", "why");
+	for (int i = 0; i < p->sweep.n_runs; i++) {
+		const struct job *j = &p->jobs[i];
+		printf("%-8s %-36s %5ld %9ld %9.3g %7.2f %10s %9s  %s\n", job_action_name[j->action],
+			j->label, j->seed, j->steps, p->tokens[i], p->epochs[i],
+			str_bytes(p->costs[i].total_bytes, memory),
+			job_is_work(j) ? str_duration(seconds[i], time) : "-", j->why);
+	}
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		if (p->sweep.runs[i].note && p->sweep.runs[i].seed == p->sweep.runs[0].seed)
+			printf("%s: %s\n", p->sweep.runs[i].label, p->sweep.runs[i].note);
+	printf("\n%d of %d runs to do, %ld at a time: about %s (%s), memory %s, disk %s (free: %s)\n",
+		t->work, p->sweep.n_runs, o->jobs, str_duration(t->seconds, time),
+		o->measure ? "from two steps of each" : "from the rate of matrix products; --measure "
+		"times two steps of each", str_bytes(t->memory, memory), str_bytes(t->disk, disk),
+		str_bytes(path_free_bytes("."), free_disk));
+	str_release(&summary);
+}
+
+static void print_json(struct plan *p, const double *seconds)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < p->sweep.n_runs; i++) {
+		const struct job *j = &p->jobs[i];
+		json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:f, s:f, s:f, s:f}",
+			"do", job_action_name[j->action], "label", j->label, "seed", (json_int_t)j->seed,
+			"run", j->identity, "why", j->why, "steps", (json_int_t)j->steps, "tokens",
+			p->tokens[i], "flops", plan_flops(p, i), "memory_bytes", p->costs[i].total_bytes,
+			"seconds_left", seconds[i]));
+	}
+	json_dumpf(list, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(list);
+}
+
+static int show(struct plan *p, const struct plan_options *o)
+{
+	double *seconds = xcalloc((size_t)p->sweep.n_runs, sizeof *seconds);
+	struct totals t;
+
+	cpu_threads((int)o->threads);
+	t = add_up(p, o, seconds);
+	if (o->json)
+		print_json(p, seconds);
+	else
+		print_plan(p, o, seconds, &t);
+	free(seconds);
+	return o->check && t.work ? EXIT_PENDING : EXIT_DONE;
+}
+
+static int run(int argc, char **argv)
+{
+	struct plan_options o = {.jobs = 1};
+	const char *device = "cpu", *root = "results", *restrict_to = NULL;
+	const struct option_row rows[] = {
+		{"jobs", 'j', "N", "runs at a time (default 1)", .number = &o.jobs},
+		{"threads", 'T', "T", "threads of each; 0: all cores", .number = &o.threads},
+		{"measure", 0, NULL, "time two steps of each configuration", .flag = &o.measure},
+		{"check", 0, NULL, "exit code 3 if there is work", .flag = &o.check},
+		{"json", 0, NULL, "as JSON", .flag = &o.json},
+		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
+		{"results", 0, "DIR", "folder of run directories (default results)", .text = &root},
+		{"restrict", 0, "KEY=VALUE", "only the runs with this value", .text = &restrict_to},
+		{0},
+	};
+	struct arguments a;
+	struct plan plan;
+	const struct device *d;
+	int ret = options_parse(&cmd_plan, rows, argc, argv, &a);
+
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (a.n_words != 1)
+		return error("plan takes one sweep or spec"), EXIT_USAGE;
+	d = device_find(device);
+	if (!d || o.jobs < 1 || plan_open(&plan, a.words[0], &(struct sweep_options){a.overrides,
+		a.n_overrides, &restrict_to, restrict_to ? 1 : 0}, d, root))
+		return EXIT_USAGE;
+	ret = show(&plan, &o);
+	plan_close(&plan);
+	return ret;
+}
+
+const struct cmd cmd_plan = {
+	.name = "plan",
+	.arguments = "SWEEP|SPEC [-j N] [key=value...]",
+	.help = "what `run` would do and why, with memory, disk and hours; nothing is done",
+	.run = run,
+};

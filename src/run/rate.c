@@ -1,0 +1,108 @@
+#include "run/rate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "op/gemm.h"
+
+enum { ROWS = 3072, TILE = 96, INNER = 512, OUTER = 1024, TRIES = 5 };
+
+static void product(const float *a, const float *b, float *c)
+{
+	#pragma omp parallel for schedule(static)
+	for (int t = 0; t < ROWS; t += TILE)
+		gemm(GEMM_N, GEMM_T, TILE, OUTER, INNER, 1, a + (long)t * INNER, INNER, b, INNER, 0,
+			c + (long)t * OUTER, OUTER);
+}
+
+/* Memory that is touched, so that pages exist before the clock runs. */
+static float *filled(long n)
+{
+	float *x = xmalloc(sizeof *x * (size_t)n);
+
+	#pragma omp parallel for schedule(static)
+	for (long i = 0; i < n; i++)
+		x[i] = (float)(i % 13) - 6;
+	return x;
+}
+
+double rate_gemm(void)
+{
+	float *a = filled((long)ROWS * INNER), *b = filled((long)OUTER * INNER);
+	float *c = filled((long)ROWS * OUTER);
+	double best = 1e9, flops = 2.0 * ROWS * OUTER * INNER;
+
+	for (int i = 0; i < TRIES; i++) {
+		double start = clock_s(), seconds;
+		product(a, b, c);
+		seconds = clock_s() - start;
+		best = i && seconds < best ? seconds : best;
+	}
+	free(a);
+	free(b);
+	free(c);
+	return flops / best;
+}
+
+double rate_copy(void)
+{
+	long n = 1L << 24;
+	float *a = filled(n), *b = filled(n);
+	double best = 1e9;
+
+	for (int i = 0; i < TRIES; i++) {
+		double start = clock_s(), seconds;
+		#pragma omp parallel for schedule(static)
+		for (long k = 0; k < n; k++)
+			b[k] = a[k];
+		seconds = clock_s() - start;
+		best = i && seconds < best ? seconds : best;
+	}
+	free(a);
+	free(b);
+	return 2.0 * 4.0 * (double)n / best;
+}
+
+static int random_tokens(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
+{
+	const struct setup *s = from;
+	struct rng_key key = {1, (uint64_t)micro, (uint32_t)step};
+
+	for (long i = 0; i < s->spec.micro_batch * s->spec.context; i++) {
+		struct rng_block b = rng_block(key, (uint64_t)i);
+		tokens_BT[i] = (int)(b.word[0] % (uint32_t)s->n_vocab);
+		targets_BT[i] = (int)(b.word[1] % (uint32_t)s->n_vocab);
+	}
+	return 0;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double rate_train(struct setup *s, int n)
+{
+	size_t tokens = (size_t)(s->spec.micro_batch * s->spec.context);
+	struct step_input in = {random_tokens, s, xcalloc(tokens, sizeof(int)),
+		xcalloc(tokens, sizeof(int))};
+	double *seconds = xcalloc((size_t)n + 1, sizeof *seconds), median;
+	struct step_result r;
+
+	for (int i = 0; i <= n; i++) {
+		double start = clock_s();
+		setup_step(s, i, &in, &r);
+		seconds[i] = clock_s() - start;
+	}
+	qsort(seconds + 1, (size_t)n, sizeof *seconds, by_size);
+	median = seconds[1 + n / 2];
+	free(in.tokens_BT);
+	free(in.targets_BT);
+	free(seconds);
+	return (double)(s->spec.batch * s->spec.context) / median;
+}

@@ -1,0 +1,18 @@
+/* Measured ceilings and rates of this machine: for estimates and for shares of the peak. */
+#ifndef RUN_RATE_H
+#define RUN_RATE_H
+
+#include "run/setup.h"
+
+/* FLOP/s of matrix products of a good shape (2 x 96 x 512 x 2048 and the like, tiles on all threads of
+   our loops), best of a few tries; takes about a fifth of a second. */
+double rate_gemm(void);
+
+/* Bytes/s of a large copy on all threads, read plus written. */
+double rate_copy(void);
+
+/* Training tokens/s of a set-up (allocated), on random tokens: median of n steps after one to warm up.
+   The weights move; not for a model that is still wanted. */
+double rate_train(struct setup *s, int n);
+
+#endif
