@@ -1,15 +1,16 @@
 # moelab: make help lists the targets.
 #
 # A folder of src/ is a layer (below: what each may include) and becomes one archive; a file's name
-# is its registration: gen/op.inc, gen/arch.inc, gen/cmd.inc and gen/table.inc are X-macro lists of
-# the files in src/op, src/arch, src/cmd and src/report/table.
+# is its registration: gen/op.inc, gen/arch.inc, gen/cmd.inc, gen/table.inc and gen/plot.inc are
+# X-macro lists of the files in src/op, src/arch, src/cmd, src/report/table and src/report/plot.
 # Variants, each in a build folder of its own: SAN=1 (sanitizers), CUDA=1 (GPU kernels),
-# STATIC=1 (third-party libraries linked in), WERROR=1, MARCH=x86-64-v3.
+# STATIC=1 (third-party libraries linked in). Also: WERROR=1, MARCH=x86-64-v3, V=1 (show commands).
 
 SAN     ?= 0
 CUDA    ?= 0
 STATIC  ?= 0
 WERROR  ?= 0
+V       ?= 0
 MARCH   ?= native
 CUDA_ARCH ?= 90
 BUILD   ?= build/$(if $(filter 1,$(CUDA)),cuda,cpu)$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(STATIC)),-static)
@@ -64,15 +65,23 @@ archive  = $(BUILD)/lib$(1).a
 ARCHIVES = $(foreach l,$(1),$(call archive,$(l)))
 names    = $(sort $(basename $(notdir $(wildcard $(1)/*.c))))
 
+# The line shown for a command, unless V=1 shows the command itself.
+say      = $(if $(filter 0,$(V)),@echo "  $(1)";)
+
+# All cores, unless make was given a -j of its own.
+ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
 .PHONY: all
-all: $(BUILD)/moelab
+all: $(BUILD)/moelab	## build ./moelab
 	@ln -sfn $(BUILD)/moelab moelab
 
 # --- lists made from folders -------------------------------------------------------------------
 GEN := $(BUILD)/gen/op.inc $(BUILD)/gen/arch.inc $(BUILD)/gen/cmd.inc $(BUILD)/gen/table.inc $(BUILD)/gen/plot.inc
 $(BUILD)/gen/op.inc:    NAMES = $(filter-out op gemm act_fn vec,$(call names,src/op))
 $(BUILD)/gen/arch.inc:  NAMES = $(filter-out arch check fields run_spec,$(call names,src/arch))
-$(BUILD)/gen/cmd.inc:   NAMES = $(filter-out cmd,$(call names,src/cmd))
+$(BUILD)/gen/cmd.inc:   NAMES = $(filter-out cmd options,$(call names,src/cmd))
 $(BUILD)/gen/table.inc: NAMES = $(call names,src/report/table)
 $(BUILD)/gen/plot.inc:  NAMES = $(call names,src/report/plot)
 .PHONY: force
@@ -81,40 +90,129 @@ $(GEN): force
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # --- compiling ---------------------------------------------------------------------------------
-# The stamp holds the flags: a changed flag rebuilds what it touches.
+# The stamp holds the flags: a changed flag rebuilds what it touches. -Werror changes no code.
 $(BUILD)/flags: force
-	@mkdir -p $(@D); echo '$(CC) $(CFLAGS) $(LDFLAGS) $(LIBS)' >$@.new; \
+	@mkdir -p $(@D); echo '$(CC) $(filter-out -Werror,$(CFLAGS)) $(LDFLAGS) $(LIBS)' >$@.new; \
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC   $<)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/src/store/schema.c.o: src/store/schema.sql
 
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)
-	$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
+	$(call say,NVCC $<)$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
+
+# What the binary says of itself.
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD -- src 2>/dev/null || echo +)
+$(BUILD)/gen/build_info.c: force
+	@mkdir -p $(@D); printf '#include "run/build_info.h"\nconst char build_commit[] = "%s";\nconst char build_flags[] = "%s";\n' \
+		'$(COMMIT)' '$(CC) $(filter-out -Werror,$(CFLAGS))' >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(BUILD)/gen/build_info.c.o: $(BUILD)/gen/build_info.c
+	$(call say,CC   $<)$(CC) $(CFLAGS) -c $< -o $@
+objects_run_extra = $(BUILD)/gen/build_info.c.o
 
 define archive_rule
-$(call archive,$(1)): $(call objects,$(1))
-	@rm -f $$@; ar crs $$@ $$^
+$(call archive,$(1)): $(call objects,$(1)) $(objects_$(1)_extra)
+	$(call say,AR   $$@)rm -f $$@; ar crs $$@ $$^
 endef
 $(foreach l,$(LAYERS),$(eval $(call archive_rule,$(l))))
 
 $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
-	$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include ---------------------------
 TESTS := $(wildcard tests/*/test_*.c)
 test_program = $(patsubst tests/%.c,$(BUILD)/tests/%,$(1))
 define test_rule
 $(call test_program,$(1)): $(BUILD)/$(1).o $(call ARCHIVES,$(call layers_of,$(patsubst tests/%/,%,$(dir $(1)))))
-	$(CC) $(LDFLAGS) $$^ -lcmocka $(LIBS) -o $$@
+	$(call say,LINK $$@)$(CC) $(LDFLAGS) $$^ -lcmocka $(LIBS) -o $$@
 endef
 $(foreach t,$(TESTS),$(eval $(call test_rule,$(t))))
 
-.PHONY: check-%
-check-%: force
-	@$(MAKE) --no-print-directory $(call test_program,$(wildcard tests/$*/test_*.c))
-	@for t in $(call test_program,$(wildcard tests/$*/test_*.c)); do echo "== $$t"; $$t || exit 1; done
+# Too slow under the sanitizers, and nothing in them that other tests do not reach.
+SLOW :=
+RUN_TESTS = MOELAB=$(abspath $(BUILD)/moelab) tests/run.sh
+
+tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
+
+.PHONY: check test-programs
+check: deps	## set-up, build, all tests (SAN=1: the fast ones, under the sanitizers)
+	@$(MAKE) --no-print-directory WERROR=1 $(BUILD)/moelab test-programs
+	@$(RUN_TESTS) tests/layers.sh $(call test_program,$(if $(filter 1,$(SAN)),$(filter-out $(SLOW),$(TESTS)),$(TESTS)))
+
+test-programs: $(call test_program,$(TESTS))
+
+# make check-LAYER: the tests of one layer, whatever state the layers above it are in.
+define check_rule
+.PHONY: check-$(1)
+check-$(1): $(call tests_of,$(1))
+	@$(RUN_TESTS) $$^
+endef
+$(foreach l,$(LAYERS),$(eval $(call check_rule,$(l))))
+check-cmd: | $(BUILD)/moelab
+
+.PHONY: layers
+layers:	## check that each layer includes only what it may
+	@tests/layers.sh
+
+# What tests/layers.sh reads: a line a layer, itself and what it may include.
+.PHONY: print-layers
+print-layers:
+	@$(foreach l,$(LAYERS),echo '$(call layers_of,$(l))';)
+
+# --- set-up ------------------------------------------------------------------------------------
+PACKAGES := gcc libc6-dev libopenblas-openmp-dev libsqlite3-dev libyaml-dev zlib1g-dev libpcre2-dev \
+	libjansson-dev libxxhash-dev libcmocka-dev gnuplot-nox
+INSTALL  := apt-get install -y --no-install-recommends
+
+.PHONY: deps
+deps:	## install the Debian packages that are missing (as root; else say which)
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | \
+		grep -q 'ok installed' || echo $$p; done); \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ]; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive $(INSTALL) $$missing; \
+	else \
+		echo "missing packages; as root: apt-get update && $(INSTALL)" $$missing >&2; exit 1; \
+	fi
+
+# --- demo --------------------------------------------------------------------------------------
+DEMO_PLOTS := loss speedup experts load
+
+.PHONY: demo
+demo: deps	## set-up, build, corpus, a small sweep of all architectures, its table and plots
+	@$(MAKE) --no-print-directory all data/demo/dataset.json
+	./moelab run sweeps/demo.yaml -j 2 --threads 1
+	./moelab table speedup --sweep demo
+	./moelab plot loss --sweep demo
+	./moelab plot speedup --sweep demo
+	./moelab plot load --sweep demo
+
+# A dictionary of 40 MB that Debian packages for dictd: unpacked here, not installed.
+data/demo/dataset.json: | $(BUILD)/moelab
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	get() { (cd "$$dir" && apt-get -q -o APT::Sandbox::User=root download dict-gcide); }; \
+	get || { apt-get update -q && get; }; \
+	dpkg-deb -x "$$dir"/dict-gcide_*.deb "$$dir"; \
+	$(BUILD)/moelab data import "$$dir/usr/share/dictd/gcide.dict.dz" --tokenizer byte \
+		--split entry -o data/demo
+
+# --- the rest ----------------------------------------------------------------------------------
+.PHONY: bench format clean help
+bench: all	## measure operators and steps of training
+	./moelab bench op
+	./moelab bench step
+
+format:	## lay out src and tests by .clang-format
+	clang-format -i $$(find src tests -name '*.[ch]')
+
+clean:	## remove what was built; data and results stay
+	rm -rf build moelab
+
+help:	## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
