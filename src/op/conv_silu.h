@@ -3,6 +3,9 @@
  *   s[b, t, i] = bias[i] + sum_k w[i, k] x[b, t - (K - 1) + k, i]     (x before t = 0 counts as 0)
  *   y = s / (1 + exp(-s))
  * Gu and Dao 2023 (arXiv:2312.00752), section 3.4. w[i, K - 1] multiplies the present token.
+ * Backward computes s once more instead of keeping it:
+ *   ds = dy g (1 + s (1 - g)), g = logistic(s);    dx_t = sum_k w_k ds_{t + K - 1 - k};
+ *   dw_k = sum_t ds_t x_{t - (K - 1) + k};         dbias = sum_t ds_t
  */
 #ifndef OP_CONV_SILU_H
 #define OP_CONV_SILU_H
@@ -20,6 +23,8 @@ enum {
 	CONV_SILU_Y_BTI,
 	CONV_SILU_N_OUT
 };
+
+enum { CONV_SILU_MAX_TAPS = 16 };	/* K may be 1 to 16 */
 
 extern const struct op op_conv_silu;
 

@@ -92,7 +92,7 @@ static inline void lanes_sum4(float to[4], const float (*rows)[LANES])
 }
 
 /* 2^x for x <= 0, relative error 1e-7. Results below 2^-100 become 2^-100, so that products with
-   them stay normal numbers. */
+   them stay normal numbers. A NaN that arithmetic made stays one. */
 static inline lanes lanes_exp2(lanes x)
 {
 	const float shift = 0x1.8p23f;	/* added, it leaves round(x) in the low bits */
