@@ -262,7 +262,6 @@ static int run(int argc, char **argv)
 	return argc > 1 ? EXIT_DONE : EXIT_USAGE;
 }
 
-extern const struct cmd cmd_data;
 const struct cmd cmd_data = {
 	.name = "data", .arguments = "import INPUT... -o DIR | info DIR | batches DIR",
 	.help = "make datasets of text, and look at them", .run = run,

@@ -28,6 +28,7 @@ struct import {
 	struct source_size *sizes;	/* by input */
 	long stored, stored_done;	/* bytes of all inputs (0: unknown), of those read whole */
 	long n_bad_lines;
+	bool terminal;			/* stderr is one */
 	double start_s, shown_s;
 };
 
@@ -65,25 +66,24 @@ static void progress_line(const struct import *im, const struct source *source, 
 /* On a terminal one line that moves; else a line every ten seconds. */
 static void show_progress(struct import *im, const struct source *source)
 {
-	bool terminal = isatty(STDERR_FILENO);
 	double now_s = clock_s();
 	struct str line;
 
-	if (log_level < LOG_NORMAL || now_s - im->shown_s < (terminal ? 0.2 : 10.0))
+	if (log_level < LOG_NORMAL || now_s - im->shown_s < (im->terminal ? 0.2 : 10.0))
 		return;
 	im->shown_s = now_s;
 	str_init(&line);
 	progress_line(im, source, now_s, &line);
-	if (terminal)
+	if (im->terminal)
 		fprintf(stderr, "%s\033[K\r", line.text);	/* the next line overwrites it */
 	else
 		info("%s", line.text);
 	str_release(&line);
 }
 
-static void clear_progress(void)
+static void clear_progress(const struct import *im)
 {
-	if (log_level >= LOG_NORMAL && isatty(STDERR_FILENO))
+	if (log_level >= LOG_NORMAL && im->terminal)
 		fputs("\033[K", stderr);
 }
 
@@ -181,7 +181,7 @@ static int import_input(struct import *im, int i)
 	grouping_init(&grouping, &group, source.name, im->sizes[i].text);
 	document_reader_init(&reader, &source, json ? NULL : &im->cut, o->strict);
 	ret = add_documents(im, &source, &reader, &grouping);
-	clear_progress();
+	clear_progress(im);
 	im->n_bad_lines += reader.n_bad_lines;
 	document_reader_release(&reader);
 	if (!ret)
@@ -216,7 +216,7 @@ static double held_out(double given, long text_bytes)
 {
 	double share = text_bytes ? HELD_OUT_BYTES / (double)text_bytes : HELD_OUT_UNKNOWN;
 
-	if (given >= 0)
+	if (!(given < 0))
 		return given;
 	return share < HELD_OUT_MIN ? HELD_OUT_MIN : share > HELD_OUT_MAX ? HELD_OUT_MAX : share;
 }
@@ -267,8 +267,8 @@ static json_t *provenance(const struct import *im)
 		"bad_lines_skipped", (json_int_t)im->n_bad_lines, "options",
 		"format", o->format ? o->format : "by name",
 		"split", text_json(o->split ? o->split : "blank"),
-		"group_by", o->group_by ? o->group_by : "by format", "val", im->val, "tune", im->tune, "strict",
-		o->strict);
+		"group_by", o->group_by ? o->group_by : "by format", "val", im->val,
+		"tune", im->tune, "strict", o->strict);
 }
 
 static void report(const struct import *im, const struct dataset_split *splits)
@@ -312,7 +312,8 @@ static int run(struct import *im)
 
 int data_import(const struct import_options *o)
 {
-	struct import im = {.options = o, .sources = json_array(), .start_s = clock_s()};
+	struct import im = {.options = o, .sources = json_array(), .start_s = clock_s(),
+		.terminal = isatty(STDERR_FILENO)};
 	int ret;
 
 	im.shown_s = im.start_s;

@@ -17,7 +17,6 @@ static void decode(const void *state, int id, struct str *out)
 	str_add_bytes(out, &(char){(char)id}, 1);
 }
 
-extern const struct tokenizer_type tokenizer_byte;
 const struct tokenizer_type tokenizer_byte = {
 	.name = "byte", .help = "one token a byte; 256 bytes and end of text",
 	.vocab = 257, .eot = 256,

@@ -361,6 +361,8 @@ static void test_bad_inputs(void **state)
 	o.val = 0.5;
 	o.tune = 0.5;
 	check_fails(&o, "nothing to train on");
+	o.val = strtod("nan", NULL);
+	check_fails(&o, "nothing to train on");
 	o.val = 0.1;
 	check_fails(&o, "fell into split");
 	o.n_inputs = 0;
