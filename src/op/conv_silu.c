@@ -22,7 +22,7 @@ static struct conv conv_of(const struct op_run *r, const struct tensor *const *i
 	const struct tensor *x = in[CONV_SILU_X_BTI];
 
 	return (struct conv){r, x, x->dims[0], x->dims[1], x->dims[2],
-		in[CONV_SILU_W_IK]->dims[1], (x->dims[2] + SPAN - 1) / SPAN};
+		tensor_width(in[CONV_SILU_W_IK]), (x->dims[2] + SPAN - 1) / SPAN};
 }
 
 static void conv_silu_shape(struct op_shapes *s)
@@ -30,7 +30,7 @@ static void conv_silu_shape(struct op_shapes *s)
 	const struct tensor *x = s->in[CONV_SILU_X_BTI], *w = s->in[CONV_SILU_W_IK];
 	struct conv c = conv_of(NULL, s->in);
 
-	CHECK(x->n_dims == 3 && w->n_dims == 2 && w->dims[0] == c.I);
+	CHECK(x->n_dims == 3 && tensor_rows(w) == c.I);
 	CHECK(c.K <= CONV_SILU_MAX_TAPS && tensor_size(s->in[CONV_SILU_BIAS_I]) == c.I);
 	op_shape_same(s);
 	if (s->device->id != REF) {
@@ -42,7 +42,7 @@ static void conv_silu_shape(struct op_shapes *s)
 static void conv_silu_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	double n = (double)tensor_size(s->in[CONV_SILU_X_BTI]);
-	double taps = (double)s->in[CONV_SILU_W_IK]->dims[1], bytes = op_io_bytes(&op_conv_silu, s);
+	double taps = (double)tensor_width(s->in[CONV_SILU_W_IK]), bytes = op_io_bytes(&op_conv_silu, s);
 
 	c->forward_flops = n * (2 * taps + 4);		/* silu: exp, add, divide, multiply */
 	c->backward_flops = n * (4 * taps + 8);
