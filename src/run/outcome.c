@@ -38,8 +38,8 @@ static struct outcome by_signal(int signal, long step, bool asked, struct arena 
 	if (asked && (signal == SIGKILL || signal == SIGTERM))
 		return (struct outcome){.state = RUN_LOST, .reason = "killed on request"};
 	return (struct outcome){.state = RUN_FAILED, .crash = true,
-		.reason = arena_printf(a, "killed by signal %d (%s) after step %ld%s", signal,
-			strsignal(signal), step, signal == SIGKILL ? ": out of memory?" : "")};
+		.reason = arena_printf(a, "killed by signal %d (%s)%s, last heard of at step %ld", signal,
+			strsignal(signal), signal == SIGKILL ? ", out of memory?" : "", step)};
 }
 
 struct outcome outcome_of(int status, const char *dir, long step, bool asked, struct arena *a)
@@ -56,6 +56,7 @@ struct outcome outcome_of(int status, const char *dir, long step, bool asked, st
 		break;
 	case WORKER_DIVERGED:
 		o.state = RUN_DIVERGED;
+		o.reason = arena_printf(a, "not finite after step %ld", step);
 		break;
 	case WORKER_STOPPED:
 		o.state = RUN_STOPPED;
@@ -64,8 +65,8 @@ struct outcome outcome_of(int status, const char *dir, long step, bool asked, st
 	default:
 		o.state = RUN_FAILED;
 		o.crash = code != WORKER_FAILED && code != EXIT_USAGE && code != EXIT_ENVIRONMENT;
-		o.reason = arena_printf(a, "exit code %d after step %ld: %s", code, step,
-			*o.reason ? o.reason : "log.txt is empty");
+		o.reason = arena_printf(a, "exit code %d, last heard of at step %ld: %s", code,
+			step, *o.reason ? o.reason : "log.txt is empty");
 	}
 	return o;
 }

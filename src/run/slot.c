@@ -211,20 +211,23 @@ void stop_workers(struct supervision *v, int signal)
 		}
 }
 
-/* The files get what the worker did not say itself, the database what the pipe did not carry. */
-static void settle_run(struct supervision *v, struct slot *slot, int status,
-	const struct outcome *o)
+/*
+ * The files get what the worker did not say itself, the database what the pipe did not carry. What the
+ * worker says of a good end or a divergence stands; of a failure, its exit and last words say more.
+ */
+static void settle_run(struct supervision *v, struct slot *slot, int status, struct outcome *o)
 {
+	bool marks = o->state == RUN_DONE || o->state == RUN_DIVERGED || o->state == RUN_FAILED;
 	struct ingest_count count = {0};
+	struct run_status said;
 	struct db *db;
 
 	outcome_record(slot->dir, slot->pid, status);
-	if (o->state == RUN_DONE || o->state == RUN_FAILED || o->state == RUN_DIVERGED) {
-		struct run_status said;
-		run_dir_status(slot->dir, &v->arena, &said);
-		if (said.state != o->state || o->state == RUN_FAILED)
-			run_dir_mark(slot->dir, o->state, o->reason);
-	}
+	run_dir_status(slot->dir, &v->arena, &said);
+	if (marks && (said.state != o->state || o->state == RUN_FAILED))
+		run_dir_mark(slot->dir, o->state, o->reason);
+	else if (marks)
+		o->reason = said.reason;
 	batch_commit(&v->batch);
 	db = batch_db(&v->batch);
 	if (db && slot->run_id >= 0 && !ingest_records(db, slot->run_id, slot->dir, &count))

@@ -1,0 +1,673 @@
+/*
+ * The supervisor with workers that only pretend to train: this program is its own worker, and the
+ * label of a run says what its worker does.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/path.h"
+#include "run/display.h"
+#include "run/supervisor.h"
+#include "run/worker_link.h"
+#include "store/ingest.h"
+
+enum { STEPS = 20, CHECKPOINT_EVERY = 5, EVAL_EVERY = 10 };
+
+/* --- the worker -------------------------------------------------------------------------------- */
+
+static void nap(double seconds)
+{
+	struct timespec t = {.tv_nsec = (long)(seconds * 1e9)};
+
+	nanosleep(&t, NULL);
+}
+
+static void send_attempt(struct worker_link *l)
+{
+	struct record r = record_new(RECORD_IS_ATTEMPT);
+
+	r.attempt.arch = "mamba";
+	r.attempt.threads = 1;
+	assert_int_equal(worker_link_attempt(l, &r), 0);
+}
+
+static void send_step(struct worker_link *l, long step)
+{
+	struct record r = record_new(RECORD_IS_STEP);
+
+	r.step.step = step;
+	r.step.tokens = step * 100;
+	r.step.seconds = (double)step * 0.01;
+	r.step.ce = 1 + 5.0 / (double)step;
+	worker_link_add(l, &r);
+	if (step % EVAL_EVERY)
+		return;
+	r = record_new(RECORD_IS_EVAL);
+	r.eval.kind = "val";
+	r.eval.step = step;
+	r.eval.loss = 1 + 6.0 / (double)step;
+	worker_link_add(l, &r);
+}
+
+static void checkpoint(struct worker_link *l, long step)
+{
+	char *path = xasprintf("%s/ckpt/step_%ld.safetensors", l->dir, step);
+	char *folder = path_folder(path);
+
+	worker_link_flush(l, true);
+	if (!path_mkdirs(folder) && !path_write(path, "", 0))
+		worker_link_event(l, "checkpoint", step, "step %ld", step);
+	free(folder);
+	free(path);
+}
+
+static bool first_time(const struct worker_link *l)
+{
+	char *path = path_join(l->dir, "seen");
+	bool first = !path_exists(path) && !path_write(path, "", 0);
+
+	free(path);
+	return first;
+}
+
+/* What goes wrong at this step; 0: nothing. */
+static int misbehave(const struct worker_link *l, long step)
+{
+	const char *label = l->info.label;
+
+	if (step != 7)
+		return 0;
+	if (!strcmp(label, "diverge"))
+		return WORKER_DIVERGED;
+	if (!strcmp(label, "crash") || (!strcmp(label, "crash-once") && first_time(l)))
+		abort();
+	if (!strcmp(label, "fail")) {
+		error("no luck with this one");
+		return WORKER_FAILED;
+	}
+	return 0;
+}
+
+static int pretend(struct worker_link *l)
+{
+	bool slow = str_starts(l->info.label, "slow");
+	struct run_status status;
+
+	run_dir_status(l->dir, &l->arena, &status);
+	send_attempt(l);
+	for (long step = status.checkpoint + 1; step <= STEPS; step++) {
+		int wrong = misbehave(l, step);
+		if (wrong)
+			return wrong;
+		nap(slow ? 0.1 : 0.002);
+		send_step(l, step);
+		if (step % CHECKPOINT_EVERY == 0)
+			checkpoint(l, step);
+		if (worker_link_stop()) {
+			checkpoint(l, step);
+			worker_link_event(l, "stop", step, "signal %d", worker_link_stop());
+			return WORKER_STOPPED;
+		}
+	}
+	return worker_link_finish(l, RUN_DONE, "20 steps") ? WORKER_FAILED : WORKER_DONE;
+}
+
+static int fake_worker(char **argv)
+{
+	struct worker_link l;
+	int code;
+
+	if (worker_link_open(&l, argv[2], atoi(argv[4])))
+		return WORKER_FAILED;
+	code = pretend(&l);
+	worker_link_close(&l);
+	return code;
+}
+
+/* --- help -------------------------------------------------------------------------------------- */
+
+static char root[64], db_path[96];
+static struct arena arena;
+static struct config no_config;
+
+static int set_up(void **state)
+{
+	(void)state;
+	snprintf(root, sizeof root, "/tmp/moelab-test-XXXXXX");
+	assert_non_null(mkdtemp(root));
+	snprintf(db_path, sizeof db_path, "%s/lab.db", root);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	arena_release(&arena);
+	return path_remove_tree(root);
+}
+
+static struct job job(const char *label, long seed)
+{
+	char hex[HASH_HEX], *text = arena_printf(&arena, "%s/%ld", label, seed);
+
+	hash_bytes(text, strlen(text), hex);
+	return (struct job){.label = label, .seed = seed, .identity = arena_strdup(&arena, hex),
+		.config = &no_config, .steps = STEPS};
+}
+
+static struct supervisor two_workers(struct db *db)
+{
+	return (struct supervisor){.root = root, .db = db, .sweep = "test", .workers = 2,
+		.threads = 1, .oversubscribe = true, .retries = 1};
+}
+
+/* Decide and run with a database of its own; gives the exit code. */
+static int supervise_with(struct supervisor s, struct job *jobs, int n)
+{
+	struct db db;
+	int code;
+
+	assert_int_equal(db_open(&db, db_path, DB_WRITE), 0);
+	assert_int_equal(jobs_decide(root, jobs, n, &arena), 0);
+	s.db = &db;
+	code = supervisor_run(&s, jobs, n);
+	db_close(&db);
+	return code;
+}
+
+static int supervise(struct job *jobs, int n)
+{
+	return supervise_with(two_workers(NULL), jobs, n);
+}
+
+static pid_t supervise_aside(struct job *jobs, int n)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(supervise(jobs, n));
+	return pid;
+}
+
+static int wait_code(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void assert_sql(const char *condition)
+{
+	struct db db;
+	char *sql = xasprintf("SELECT %s", condition);
+
+	assert_int_equal(db_open(&db, db_path, DB_READ), 0);
+	if (db_value(&db, sql, -1) != 1)
+		fail_msg("not so: %s", condition);
+	db_close(&db);
+	free(sql);
+}
+
+static const char *dir_of(const struct job *j)
+{
+	return arena_printf(&arena, "%s/runs/%s", root,
+		run_dir_name(j->label, j->seed, j->identity, &arena));
+}
+
+static enum run_state state_of(const struct job *j)
+{
+	struct run_status status;
+
+	run_dir_status(dir_of(j), &arena, &status);
+	return status.state;
+}
+
+/* The worker of a run, once it has gone so many steps. */
+static pid_t wait_for_worker(const struct job *j, int steps)
+{
+	char *attempt = arena_printf(&arena, "%s/attempt.json", dir_of(j));
+	char *metrics = arena_printf(&arena, "%s/metrics.jsonl", dir_of(j));
+	char *wanted = arena_printf(&arena, "\"step\":%d,", steps), *text;
+	struct record r;
+
+	for (int i = 0; i < 1000; i++) {
+		nap(0.01);
+		text = path_exists(metrics) && path_exists(attempt) ? path_read(metrics, NULL) : NULL;
+		bool there = text && strstr(text, wanted);
+		free(text);
+		if (!there)
+			continue;
+		text = path_read(attempt, NULL);
+		assert_true(record_parse(&r, text, strlen(text), &arena));
+		free(text);
+		return (pid_t)r.attempt.pid;
+	}
+	fail_msg("no worker of %s", j->label);
+	return -1;
+}
+
+/* --- tests ------------------------------------------------------------------------------------- */
+
+static void test_all_kinds_of_end(void **state)
+{
+	struct job jobs[] = {job("good", 1), job("diverge", 1), job("crash-once", 1), job("crash", 1),
+		job("fail", 1), job("good", 2)};
+
+	(void)state;
+	assert_int_equal(supervise(jobs, 6), EXIT_RUN_FAILED);
+	assert_int_equal(state_of(&jobs[0]), RUN_DONE);
+	assert_int_equal(state_of(&jobs[1]), RUN_DIVERGED);
+	assert_int_equal(state_of(&jobs[2]), RUN_DONE);
+	assert_int_equal(state_of(&jobs[3]), RUN_FAILED);
+	assert_int_equal(state_of(&jobs[4]), RUN_FAILED);
+	assert_sql("group_concat(state) = 'done,diverged,done,failed,failed,done' FROM "
+		"(SELECT state FROM runs ORDER BY n)");
+	assert_sql("group_concat(attempts) = '1,1,2,2,1,1' FROM (SELECT attempts FROM runs ORDER BY n)");
+	assert_sql("count(*) = 1 FROM runs WHERE reason LIKE 'exit code 1 %no luck with this one'");
+	assert_sql("count(*) = 1 FROM runs WHERE reason LIKE 'killed by signal 6 %last heard of at step _'");
+	assert_sql("count(*) = 3 FROM attempt WHERE exit_signal = 6");
+	/* The crashed run went on from its checkpoint: every step once. */
+	assert_sql("count(*) = 20 AND max(step) = 20 FROM step JOIN runs USING (run_id) "
+		"WHERE label = 'crash-once'");
+	assert_sql("loss = 1.3 AND steps = 20 FROM runs WHERE label = 'good' AND seed = 2");
+}
+
+static void test_second_run_does_nothing(void **state)
+{
+	struct job jobs[] = {job("good", 1), job("good", 2), job("diverge", 1)};
+	char *metrics;
+	struct stat before, after;
+
+	(void)state;
+	assert_int_equal(supervise(jobs, 3), EXIT_RUN_FAILED);
+	metrics = arena_printf(&arena, "%s/metrics.jsonl", dir_of(&jobs[2]));
+	assert_int_equal(stat(metrics, &before), 0);
+	assert_int_equal(supervise(jobs, 2), EXIT_DONE);
+	assert_int_equal(supervise(jobs, 3), EXIT_RUN_FAILED);
+	assert_int_equal(stat(metrics, &after), 0);
+	assert_int_equal(before.st_size, after.st_size);
+	assert_sql("count(*) = 3 FROM attempt");
+	/* Under another label it is the same run. */
+	struct job renamed = jobs[0];
+	renamed.label = "other";
+	assert_int_equal(supervise(&renamed, 1), EXIT_DONE);
+	assert_int_equal(renamed.action, JOB_DONE);
+	assert_sql("count(*) = 3 FROM attempt");
+}
+
+static void test_failed_run_is_tried_again(void **state)
+{
+	struct job j = job("fail", 1);
+
+	(void)state;
+	assert_int_equal(supervise(&j, 1), EXIT_RUN_FAILED);
+	assert_int_equal(supervise(&j, 1), EXIT_RUN_FAILED);
+	assert_int_equal(j.action, JOB_RETRY);
+	assert_int_equal(j.step, 5);
+	assert_sql("count(*) = 2 FROM attempt");
+}
+
+static void test_stop_and_go_on(void **state)
+{
+	struct job jobs[] = {job("slow", 1), job("slow", 2), job("good", 1)};
+	pid_t pid;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		pid = supervise_aside(jobs, 3);
+		wait_for_worker(&jobs[0], i ? 13 : 6);
+		kill(pid, i ? SIGINT : SIGUSR1);
+		assert_int_equal(wait_code(pid), EXIT_STOPPED);
+		assert_int_equal(state_of(&jobs[0]), RUN_STOPPED);
+		assert_sql("count(*) = 2 FROM runs WHERE state = 'stopped' "
+			"AND reason = 'stopped on request'");
+	}
+	assert_int_equal(supervise(jobs, 3), EXIT_DONE);
+	assert_sql("count(*) = 3 FROM runs WHERE state = 'done'");
+	assert_sql("count(*) = 60 AND count(DISTINCT run_id) = 3 FROM step");
+	assert_sql("count(*) = 4 FROM attempt WHERE exit_code = 75");
+}
+
+static void test_second_interrupt_kills(void **state)
+{
+	struct job j = job("slow", 1);
+	pid_t pid = supervise_aside(&j, 1), worker;
+
+	(void)state;
+	worker = wait_for_worker(&j, 6);
+	kill(worker, SIGSTOP);		/* so that it cannot obey */
+	kill(pid, SIGINT);
+	nap(0.4);
+	assert_int_equal(kill(worker, 0), 0);
+	kill(pid, SIGINT);
+	assert_int_equal(wait_code(pid), 130);
+	assert_int_equal(state_of(&j), RUN_LOST);
+	assert_int_equal(supervise(&j, 1), EXIT_DONE);
+	assert_int_equal(j.step, 5);
+	assert_sql("count(*) = 20 FROM step");
+}
+
+static void test_killed_worker_is_tried_again(void **state)
+{
+	struct job j = job("slow", 1);
+	pid_t pid = supervise_aside(&j, 1);
+
+	(void)state;
+	kill(wait_for_worker(&j, 6), SIGKILL);
+	assert_int_equal(wait_code(pid), EXIT_DONE);
+	assert_sql("count(*) = 20 AND max(step) = 20 FROM step");
+	assert_sql("group_concat(coalesce(exit_signal, 'code ' || exit_code)) = '9,code 0' FROM "
+		"(SELECT * FROM attempt ORDER BY n)");
+}
+
+/* Its workers stop with a checkpoint; the next supervisor waits for that and goes on. */
+static void test_killed_supervisor(void **state)
+{
+	struct job jobs[] = {job("slow", 1), job("slow", 2)};
+	pid_t pid = supervise_aside(jobs, 2);
+
+	(void)state;
+	wait_for_worker(&jobs[0], 6);
+	kill(pid, SIGKILL);
+	assert_int_equal(wait_code(pid), -SIGKILL);
+	assert_int_equal(supervise(jobs, 2), EXIT_DONE);
+	assert_true(jobs[0].step >= 6);
+	assert_sql("count(*) = 40 AND count(DISTINCT run_id) = 2 FROM step");
+	assert_sql("count(*) = 4 FROM attempt");
+}
+
+/* Without a database nothing but the run directories keeps two supervisors apart. */
+static void test_two_supervisors(void **state)
+{
+	struct job jobs[] = {job("good", 1), job("slow", 1), job("good", 2), job("good", 3)};
+	struct supervisor s = two_workers(NULL);
+	struct ingest_count count = {0};
+	struct db db;
+	pid_t pid[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		pid[i] = fork();
+		if (!pid[i])
+			_exit(jobs_decide(root, jobs, 4, &arena) ? 99 : supervisor_run(&s, jobs, 4));
+	}
+	assert_int_equal(wait_code(pid[0]), EXIT_DONE);
+	assert_int_equal(wait_code(pid[1]), EXIT_DONE);
+	assert_int_equal(db_open(&db, db_path, DB_WRITE), 0);
+	assert_int_equal(ingest_all(&db, root, &count), 0);
+	db_close(&db);
+	assert_int_equal(count.runs, 4);
+	assert_sql("count(*) = 4 FROM runs WHERE state = 'done' AND attempts = 1");
+	assert_sql("count(*) = 80 FROM step");
+}
+
+static void test_fail_fast(void **state)
+{
+	struct job jobs[] = {job("slow", 1), job("fail", 1), job("good", 1)};
+	struct supervisor s = two_workers(NULL);
+
+	(void)state;
+	s.fail_fast = true;
+	assert_int_equal(supervise_with(s, jobs, 3), EXIT_RUN_FAILED);
+	assert_int_equal(state_of(&jobs[0]), RUN_STOPPED);
+	assert_int_equal(state_of(&jobs[2]), RUN_QUEUED);
+	s.fail_fast = false;
+	s.max_failures = 1;
+	assert_int_equal(supervise_with(s, jobs, 3), EXIT_RUN_FAILED);
+	assert_int_equal(state_of(&jobs[0]), RUN_DONE);	/* what runs may end */
+	assert_int_equal(state_of(&jobs[2]), RUN_QUEUED);
+}
+
+static void test_cores_and_disk(void **state)
+{
+	struct job jobs[] = {job("good", 1), job("good", 2)};
+	struct supervisor s = two_workers(NULL);
+
+	(void)state;
+	s.oversubscribe = false;
+	s.threads = 4096;
+	assert_int_equal(supervise_with(s, jobs, 2), EXIT_USAGE);
+	s.threads = 1;
+	jobs[1].disk_bytes = 1e18;
+	assert_int_equal(supervise_with(s, jobs, 2), EXIT_ENVIRONMENT);
+	assert_int_equal(state_of(&jobs[0]), RUN_QUEUED);
+}
+
+/* The database cannot grow: the runs end well, and ingest brings it up to date. */
+static void test_database_disk_full(void **state)
+{
+	struct job jobs[] = {job("good", 1), job("good", 2), job("good", 3), job("good", 4)};
+	struct ingest_count count = {0};
+	struct db db;
+	pid_t pid = fork();
+
+	(void)state;
+	if (!pid) {
+		struct rlimit limit = {48 << 10, 48 << 10};
+		struct supervisor s = two_workers(&db);
+		signal(SIGXFSZ, SIG_IGN);
+		if (db_open(&db, db_path, DB_WRITE) || jobs_decide(root, jobs, 4, &arena) ||
+				setrlimit(RLIMIT_FSIZE, &limit))
+			_exit(99);
+		_exit(supervisor_run(&s, jobs, 4));
+	}
+	assert_int_equal(wait_code(pid), EXIT_ENVIRONMENT);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(state_of(&jobs[i]), RUN_DONE);
+	assert_int_equal(db_open(&db, db_path, DB_WRITE), 0);
+	assert_true(db_value(&db, "SELECT count(*) FROM step", -1) < 80);
+	assert_int_equal(ingest_all(&db, root, &count), 0);
+	db_close(&db);
+	assert_sql("count(*) = 4 FROM runs WHERE state = 'done'");
+	assert_sql("count(*) = 80 FROM step");
+}
+
+/* --- the link ---------------------------------------------------------------------------------- */
+
+static const char *open_link(struct worker_link *l, int pipe)
+{
+	struct job j = job("link", 1);
+	struct run_info info = {.identity = j.identity, .label = j.label, .seed = 1};
+	const char *dir = dir_of(&j);
+
+	assert_int_equal(path_mkdirs(dir), 0);
+	assert_int_equal(run_info_write(&info, dir), 0);
+	assert_int_equal(worker_link_open(l, dir, pipe), 0);
+	return dir;
+}
+
+static long count_lines(const char *text, const char *with)
+{
+	long n = 0;
+
+	for (; (text = strstr(text, with)); text++)
+		n++;
+	return n;
+}
+
+/* Nobody reads the pipe: no step waits, steps are dropped from it, evaluations never, the file has all. */
+static void test_full_pipe(void **state)
+{
+	struct worker_link l;
+	struct record eval = record_new(RECORD_IS_EVAL);
+	int ends[2];
+	double begun;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	const char *dir = open_link(&l, ends[1]);
+	begun = clock_s();
+	eval.eval.kind = "val";
+	for (long step = 1; step <= 30001; step += 1) {
+		struct record r = record_new(RECORD_IS_STEP);
+		r.step.step = step;
+		worker_link_add(&l, &r);
+		eval.eval.step = step;
+		if (step % 1000 == 0)
+			worker_link_add(&l, &eval);
+	}
+	assert_true(clock_s() - begun < 10);
+	assert_true(l.dropped > 10000);
+	worker_link_flush(&l, true);
+	char *text = path_read(arena_printf(&arena, "%s/metrics.jsonl", dir), NULL);
+	assert_int_equal(count_lines(text, "\"t\":\"step\""), 30001);
+	assert_int_equal(count_lines(text, "\"t\":\"eval\""), 30);
+	free(text);
+	/* In the pipe or waiting for it: all evaluations, the rest of the steps. */
+	struct str seen;
+	char bytes[65536];
+	ssize_t n;
+	str_init(&seen);
+	fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	while ((n = read(ends[0], bytes, sizeof bytes)) > 0) {
+		str_add_bytes(&seen, bytes, (size_t)n);
+		worker_link_flush(&l, false);
+	}
+	assert_int_equal(count_lines(seen.text, "\"t\":\"eval\""), 30);
+	assert_int_equal(count_lines(seen.text, "\"t\":\"step\""), 30001 - l.dropped);
+	str_release(&seen);
+	worker_link_close(&l);
+	close(ends[0]);
+}
+
+static void test_link_alone_in_its_directory(void **state)
+{
+	struct worker_link first, second;
+	const char *dir = open_link(&first, -1);
+
+	(void)state;
+	assert_int_equal(worker_link_open(&second, dir, -1), -1);
+	worker_link_close(&first);
+	assert_int_equal(worker_link_open(&second, dir, -1), 0);
+	worker_link_close(&second);
+}
+
+/* The disk is full for a while: records wait, then all are there, each whole. */
+static void test_full_disk_of_a_run(void **state)
+{
+	struct rlimit before, limit;
+	struct worker_link l;
+	const char *dir = open_link(&l, -1);
+
+	(void)state;
+	getrlimit(RLIMIT_FSIZE, &before);
+	limit = (struct rlimit){1000, before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	for (long step = 1; step <= 100; step++)
+		send_step(&l, step);
+	assert_int_equal(worker_link_flush(&l, false), -1);
+	setrlimit(RLIMIT_FSIZE, &before);
+	assert_int_equal(worker_link_flush(&l, true), 0);
+	char *text = path_read(arena_printf(&arena, "%s/metrics.jsonl", dir), NULL);
+	assert_int_equal(count_lines(text, "{\"t\":\"step\""), 100);
+	assert_int_equal(count_lines(text, "}\n"), 110);
+	assert_int_equal(count_lines(text, "\n{"), 109);
+	free(text);
+	worker_link_close(&l);
+}
+
+static double cpu_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* What a step pays for being logged: its record to the file and up the pipe, and the question whether
+   to stop. The steps come as fast as they can, so the flushes are weighed by their bytes. */
+static void test_cost_of_logging(void **state)
+{
+	struct worker_link l;
+	double best = 1;
+	int ends[2];
+	pid_t reader;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	reader = fork();
+	if (!reader) {
+		char bytes[65536];
+		close(ends[1]);
+		while (read(ends[0], bytes, sizeof bytes) > 0)
+			continue;
+		_exit(0);
+	}
+	close(ends[0]);
+	open_link(&l, ends[1]);
+	for (int round = 0; round < 5; round++) {
+		double begun = cpu_s();
+		for (long step = 0; step < 20000; step++) {
+			struct record r = record_new(RECORD_IS_STEP);
+			double x = 1 + 1.0 / (double)(step + 3);
+			r.step = (struct step_record){.step = step, .tokens = step * 4096, .seconds = x,
+				.flops = x * 1e15, .ce = x, .aux = x, .balance = x, .z = x, .lr = x * 1e-3,
+				.grad_norm = x, .tokens_per_s = x * 1e4, .drop = x / 10};
+			worker_link_add(&l, &r);
+			if (worker_link_stop())
+				break;
+			if (step % 50 == 49)	/* as often as 4 ms steps make the clock do it */
+				worker_link_flush(&l, false);
+		}
+		best = fmin(best, (cpu_s() - begun) / 20000);
+	}
+	print_message("logging costs %.2f us a step: %.4f %% of 4 ms\n", best * 1e6, best / 4e-3 * 100);
+#ifndef __SANITIZE_ADDRESS__
+	assert_true(best < 4e-6);
+#endif
+	worker_link_close(&l);
+	waitpid(reader, NULL, 0);
+}
+
+static void test_display_line(void **state)
+{
+	struct display_row row = {.label = "moe_mamba-n_experts=8", .seed = 1, .from = 100,
+		.step = 300, .steps = 1000, .loss = 2.34567, .val_loss = NAN, .tokens_per_s = 12345,
+		.begun_s = 0};
+	char line[200];
+
+	(void)state;
+	display_line(&row, 100, line, 200);
+	assert_string_equal(line, "moe_mamba-n_experts=8 s1  300/1000  loss 2.3457  12,345 tok/s  "
+		"5 min 50 s left");
+	display_line(&row, 100, line, 20);
+	assert_string_equal(line, "moe_mamba-n_experts");
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+		TEST(test_all_kinds_of_end), TEST(test_second_run_does_nothing),
+		TEST(test_failed_run_is_tried_again), TEST(test_stop_and_go_on),
+		TEST(test_second_interrupt_kills), TEST(test_killed_worker_is_tried_again),
+		TEST(test_killed_supervisor), TEST(test_two_supervisors), TEST(test_fail_fast),
+		TEST(test_cores_and_disk), TEST(test_database_disk_full), TEST(test_full_pipe),
+		TEST(test_link_alone_in_its_directory), TEST(test_full_disk_of_a_run),
+		TEST(test_cost_of_logging), TEST(test_display_line),
+	};
+
+	if (argc > 4 && !strcmp(argv[1], "worker"))
+		return fake_worker(argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
