@@ -58,13 +58,15 @@ static void act_forward(const struct op_run *r)
 		act_row_f32(attr->fn, row_f32(y, t), row_f32(x, t), tensor_width(x));
 }
 
-/* dx += f'(x) dy goes by pieces through a buffer, so that the derivative is written down once. */
-static void backward_row(enum act_fn fn, float *dx, const float *x, const float *dy, long n, bool add)
+/* Added gradients go by pieces through a buffer, so that the derivatives are written down once. */
+static void backward_row(enum act_fn fn, float *dx, const float *x, const float *dy, long n,
+	bool add)
 {
-	float piece[256];
+	enum { PIECE = 256 };
+	float piece[PIECE];
 
-	for (long at = 0; at < n; at += 256) {
-		long m = n - at < 256 ? n - at : 256;
+	for (long at = 0; at < n; at += PIECE) {
+		long m = n - at < PIECE ? n - at : PIECE;
 		act_gradient_row_f32(fn, add ? piece : dx + at, x + at, dy + at, m);
 		for (long i = 0; add && i < m; i++)
 			dx[at + i] += piece[i];
@@ -78,8 +80,8 @@ static void act_backward(const struct op_run *r)
 
 	#pragma omp parallel for
 	for (long t = 0; t < tensor_rows(x); t++)
-		backward_row(attr->fn, row_f32(dx, t), row_f32(x, t), row_f32(dy, t), tensor_width(x),
-			op_adds(r, ACT_X));
+		backward_row(attr->fn, row_f32(dx, t), row_f32(x, t), row_f32(dy, t),
+			tensor_width(x), op_adds(r, ACT_X));
 }
 
 static const struct act_attr example_relu = {ACT_RELU}, example_silu = {ACT_SILU},

@@ -1,6 +1,6 @@
 /*
  * act: y = f(x), element by element.
- *   relu  max(x, 0)                                       gelu  x Phi(x), Phi the normal distribution
+ *   relu  max(x, 0)                       gelu  x Phi(x), Phi the normal distribution
  *   silu  x s(x), s(x) = 1 / (1 + exp(-x))
  * gelu: Hendrycks and Gimpel 2016 (arXiv:1606.08415); silu: Elfwing et al. 2018 (arXiv:1702.03118).
  */

@@ -7,7 +7,7 @@
 #include "op/reduce.h"
 
 enum {
-	PARTS = 64,		/* at most: blocks of rows with sums of their own for weight and bias */
+	PARTS = 64,		/* at most: blocks of rows, each with sums for weight and bias */
 	MIN_PART_ROWS = 16,
 	PIECE = 256,		/* columns */
 	N_TARGETS = 3,		/* x and its branches get the same gradient */
@@ -65,8 +65,10 @@ static void norm_row_ref(const struct op_run *r, long t)
 {
 	const struct add_norm_attr *attr = r->attr;
 	const struct tensor *bias = r->in[ADD_NORM_BIAS_D];
-	const double *x = row_f64(r->out[ADD_NORM_R_BTD], t), *w = row_f64(r->in[ADD_NORM_WEIGHT_D], 0);
-	double *n = row_f64(r->out[ADD_NORM_N_BTD], t), *stats = row_f64(r->saved[ADD_NORM_STATS_BT2], t);
+	const double *x = row_f64(r->out[ADD_NORM_R_BTD], t);
+	const double *w = row_f64(r->in[ADD_NORM_WEIGHT_D], 0);
+	double *n = row_f64(r->out[ADD_NORM_N_BTD], t);
+	double *stats = row_f64(r->saved[ADD_NORM_STATS_BT2], t);
 	long D = tensor_width(r->out[ADD_NORM_R_BTD]);
 	double mean = 0, variance = 0;
 
@@ -123,10 +125,18 @@ static double normed_ref(const struct op_run *r, long t, long i)
 	return (row_f64(r->out[ADD_NORM_R_BTD], t)[i] - stats[0]) * stats[1];
 }
 
+/* Element i of row t of a gradient, if it is wanted: written or added. */
+static void store_ref(const struct op_run *r, int input, long t, long i, double g)
+{
+	const struct tensor *d = r->d_in[input];
+
+	if (d)
+		row_f64(d, t)[i] = g + (op_adds(r, input) ? row_f64(d, t)[i] : 0);
+}
+
 static void backward_parameters_ref(const struct op_run *r)
 {
-	const struct tensor *dn = r->d_out[ADD_NORM_N_BTD], *dw = r->d_in[ADD_NORM_WEIGHT_D],
-		*db = r->d_in[ADD_NORM_BIAS_D];
+	const struct tensor *dn = r->d_out[ADD_NORM_N_BTD];
 
 	for (long i = 0; i < tensor_width(r->out[ADD_NORM_R_BTD]); i++) {
 		double sum_dw = 0, sum_db = 0;
@@ -134,10 +144,8 @@ static void backward_parameters_ref(const struct op_run *r)
 			sum_dw += row_f64(dn, t)[i] * normed_ref(r, t, i);
 			sum_db += row_f64(dn, t)[i];
 		}
-		if (dw)
-			row_f64(dw, 0)[i] = sum_dw + (op_adds(r, ADD_NORM_WEIGHT_D) ? row_f64(dw, 0)[i] : 0);
-		if (db)
-			row_f64(db, 0)[i] = sum_db + (op_adds(r, ADD_NORM_BIAS_D) ? row_f64(db, 0)[i] : 0);
+		store_ref(r, ADD_NORM_WEIGHT_D, 0, i, sum_dw);
+		store_ref(r, ADD_NORM_BIAS_D, 0, i, sum_db);
 	}
 }
 
@@ -148,6 +156,7 @@ static void backward_row_ref(const struct op_run *r, long t, const int *input, i
 		*dn = weight ? r->d_out[ADD_NORM_N_BTD] : NULL;
 	long D = tensor_width(r->out[ADD_NORM_R_BTD]);
 	double mean_a = 0, mean_am = 0;
+	double scale = dn ? row_f64(r->saved[ADD_NORM_STATS_BT2], t)[1] : 0;
 
 	for (long i = 0; dn && i < D; i++) {
 		double a = row_f64(dn, t)[i] * row_f64(weight, 0)[i] / (double)D;
@@ -158,11 +167,9 @@ static void backward_row_ref(const struct op_run *r, long t, const int *input, i
 		double g = dr ? row_f64(dr, t)[i] : 0;
 		if (dn)
 			g += (row_f64(dn, t)[i] * row_f64(weight, 0)[i] - mean_a -
-				mean_am * normed_ref(r, t, i)) * row_f64(r->saved[ADD_NORM_STATS_BT2], t)[1];
-		for (int k = 0; k < n_inputs; k++) {
-			double *to = row_f64(r->d_in[input[k]], t) + i;
-			*to = g + (op_adds(r, input[k]) ? *to : 0);
-		}
+				mean_am * normed_ref(r, t, i)) * scale;
+		for (int k = 0; k < n_inputs; k++)
+			store_ref(r, input[k], t, i, g);
 	}
 }
 
@@ -232,11 +239,12 @@ static void add_norm_forward(const struct op_run *r)
 
 	#pragma omp parallel for schedule(static)
 	for (long t = 0; t < tensor_rows(x); t++) {
-		sum_row(row_f32(sum, t), row_f32(x, t), optional_row(r->in[ADD_NORM_BRANCH1_BTD], t),
+		float *to = row_f32(sum, t);
+		sum_row(to, row_f32(x, t), optional_row(r->in[ADD_NORM_BRANCH1_BTD], t),
 			optional_row(r->in[ADD_NORM_BRANCH2_BTD], t), D);
 		if (weight)
 			norm_row(r->attr, row_f32(r->out[ADD_NORM_N_BTD], t),
-				row_f32(r->saved[ADD_NORM_STATS_BT2], t), row_f32(sum, t), weight->at,
+				row_f32(r->saved[ADD_NORM_STATS_BT2], t), to, weight->at,
 				optional_row(r->in[ADD_NORM_BIAS_D], 0), D);
 	}
 	if (!weight)
@@ -274,7 +282,8 @@ static struct norm_gradient norm_gradient(const struct op_run *r, long t, float 
 }
 
 /* Columns at to at + n of d of the norm's input, by pieces because several tensors may want it. */
-static void gradient_piece(float *to, const struct norm_gradient *g, const float *dr, long at, long n)
+static void gradient_piece(float *to, const struct norm_gradient *g, const float *dr, long at,
+	long n)
 {
 	for (long i = 0; i < n; i++)
 		to[i] = dr ? dr[at + i] : 0;
@@ -282,7 +291,8 @@ static void gradient_piece(float *to, const struct norm_gradient *g, const float
 		return;
 	#pragma omp simd
 	for (long i = 0; i < n; i++) {
-		float m = (g->x[at + i] - g->mean) * g->scale, a = g->dn[at + i] * g->weight[at + i];
+		float m = (g->x[at + i] - g->mean) * g->scale;
+		float a = g->dn[at + i] * g->weight[at + i];
 		to[i] += (a - g->mean_a - m * g->mean_am) * g->scale;
 	}
 }
@@ -340,10 +350,12 @@ static void add_norm_backward(const struct op_run *r)
 static const struct add_norm_attr layer_norm = {false, 1e-5}, rms_norm = {true, 1e-3};
 
 static const struct op_example examples[] = {
-	{.name = "layer norm, first layer", .attr = &layer_norm, .in = {[ADD_NORM_X_BTD] = {2, 5, 17},
-		[ADD_NORM_WEIGHT_D] = {17}, [ADD_NORM_BIAS_D] = {17}}},
-	{.name = "layer norm, one branch", .attr = &layer_norm, .in = {[ADD_NORM_X_BTD] = {2, 50, 7},
-		[ADD_NORM_BRANCH1_BTD] = {2, 50, 7}, [ADD_NORM_WEIGHT_D] = {7}, [ADD_NORM_BIAS_D] = {7}}},
+	{.name = "layer norm, first layer", .attr = &layer_norm,
+		.in = {[ADD_NORM_X_BTD] = {2, 5, 17}, [ADD_NORM_WEIGHT_D] = {17},
+			[ADD_NORM_BIAS_D] = {17}}},
+	{.name = "layer norm, one branch", .attr = &layer_norm,
+		.in = {[ADD_NORM_X_BTD] = {2, 50, 7}, [ADD_NORM_BRANCH1_BTD] = {2, 50, 7},
+			[ADD_NORM_WEIGHT_D] = {7}, [ADD_NORM_BIAS_D] = {7}}},
 	{.name = "layer norm, second branch alone, no bias", .attr = &layer_norm,
 		.in = {[ADD_NORM_X_BTD] = {2, 3, 9}, [ADD_NORM_BRANCH2_BTD] = {2, 3, 9},
 			[ADD_NORM_WEIGHT_D] = {9}}},

@@ -1,9 +1,10 @@
 /*
  * add_norm: the residual stream and the norm in front of the next layer, in one pass:
  *   r = x + branch1 + branch2          (absent branches count as 0)
- *   n = norm(r) * weight + bias        (no norm when weight is absent: n is then r itself, not made)
+ *   n = norm(r) * weight + bias        (no norm when weight is absent)
  * layer norm: (r - mean) / sqrt(variance + eps), biased variance; Ba, Kiros, Hinton 2016
- *   (arXiv:1607.06450). rms norm: r / sqrt(mean(r^2) + eps); Zhang, Sennrich 2019 (arXiv:1910.07467).
+ *   (arXiv:1607.06450). rms norm: r / sqrt(mean(r^2) + eps); Zhang, Sennrich 2019
+ *   (arXiv:1910.07467).
  * With weight absent only R is an output of interest; N is then a placeholder of one element, 0,
  * without gradient. R may lie on X, and does so for nothing where both branches are absent.
  * Backward, with m = n as it is before weight and bias, a = weight dn:

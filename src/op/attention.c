@@ -20,9 +20,10 @@ static void attention_shape(struct op_shapes *s)
 	CHECK(tensor_same_shape(q, s->in[ATTENTION_K_BTD]));
 	CHECK(tensor_same_shape(q, s->in[ATTENTION_V_BTD]));
 	op_shape_same(s);
-	s->saved[ATTENTION_LSE_BTH] = tensor_of(MASTER, 3, q->dims[0], q->dims[1], (long)attr->n_heads);
+	s->saved[ATTENTION_LSE_BTH] = tensor_of(MASTER, 3, q->dims[0], q->dims[1],
+		(long)attr->n_heads);
 	if (s->device->id != REF)
-		s->backward_workspace = (size_t)tensor_rows(q) * (size_t)attr->n_heads * sizeof(float);
+		s->backward_workspace = (size_t)(tensor_rows(q) * attr->n_heads) * sizeof(float);
 }
 
 /* The causal half; with tiles, what lies above the diagonal in those that it cuts comes on top. */
@@ -207,11 +208,11 @@ static void forward_tile(const struct op_run *r, long b, long h, long first)
 		maximum[i] = -INFINITY;
 	for (long key = 0; key < first + rows; key += KEYS) {
 		long n = least(KEYS, first + rows - key);
-		gemm(GEMM_N, GEMM_T, rows, n, dh, 1 / sqrtf((float)dh), at(q, first), q.ld, at(k, key),
-			k.ld, 0, score, KEYS);
+		gemm(GEMM_N, GEMM_T, rows, n, dh, 1 / sqrtf((float)dh), at(q, first), q.ld,
+			at(k, key), k.ld, 0, score, KEYS);
 		for (long i = 0; i < rows; i++) {
-			float scale = softmax_row(score + i * KEYS, least(n, first + i + 1 - key), n,
-				&maximum[i], &sum[i]);
+			long seen = least(n, first + i + 1 - key);
+			float scale = softmax_row(score + i * KEYS, seen, n, &maximum[i], &sum[i]);
 			if (key > 0)
 				scale_row(at(y, first + i), scale, dh);
 		}
@@ -219,8 +220,9 @@ static void forward_tile(const struct op_run *r, long b, long h, long first)
 			at(y, first), y.ld);
 	}
 	for (long i = 0; i < rows; i++) {
+		float *lse = row_f32(r->saved[ATTENTION_LSE_BTH], b * T + first + i) + h;
+		*lse = maximum[i] + logf(sum[i]);
 		scale_row(at(y, first + i), 1 / sum[i], dh);
-		row_f32(r->saved[ATTENTION_LSE_BTH], b * T + first + i)[h] = maximum[i] + logf(sum[i]);
 	}
 }
 
@@ -240,7 +242,7 @@ static void attention_forward(const struct op_run *r)
 /* What the tiles of one head share in backward. */
 struct backward {
 	struct head q, k, v, dy, dq, dk, dv;
-	const float *lse, *delta;	/* lse of row t at lse[t * n_heads]; delta_t = <dy_t, y_t> */
+	const float *lse, *delta;	/* of row t: lse[t * n_heads]; delta[t] = <dy_t, y_t> */
 	bool add_q, add_k, add_v;
 	long T, dh, n_heads;
 };
@@ -266,10 +268,10 @@ static void backward_tile(const struct backward *w, long first, long key)
 	float p[QUERIES * BACKWARD_KEYS], ds[QUERIES * BACKWARD_KEYS], scale = 1 / sqrtf((float)dh);
 	bool last = first + rows == w->T;
 
-	gemm(GEMM_N, GEMM_T, rows, n, dh, scale, at(w->q, first), w->q.ld, at(w->k, key), w->k.ld, 0, p,
-		ld);
-	gemm(GEMM_N, GEMM_T, rows, n, dh, 1, at(w->dy, first), w->dy.ld, at(w->v, key), w->v.ld, 0, ds,
-		ld);
+	gemm(GEMM_N, GEMM_T, rows, n, dh, scale, at(w->q, first), w->q.ld, at(w->k, key), w->k.ld,
+		0, p, ld);
+	gemm(GEMM_N, GEMM_T, rows, n, dh, 1, at(w->dy, first), w->dy.ld, at(w->v, key), w->v.ld,
+		0, ds, ld);
 	for (long i = 0; i < rows; i++)
 		backward_row(p + i * ld, ds + i * ld, least(n, first + i + 1 - key), n,
 			w->lse[(first + i) * w->n_heads], w->delta[first + i]);
@@ -342,8 +344,8 @@ static const struct attention_attr one_head = {1}, two_heads = {2}, three_heads 
 static const struct op_example examples[] = {
 	{.name = "two heads", .attr = &two_heads, .in = {[ATTENTION_Q_BTD] = {2, 7, 6},
 		[ATTENTION_K_BTD] = {2, 7, 6}, [ATTENTION_V_BTD] = {2, 7, 6}}},
-	{.name = "one token", .attr = &one_head, .in = {[ATTENTION_Q_BTD] = {3, 1, 4},
-		[ATTENTION_K_BTD] = {3, 1, 4}, [ATTENTION_V_BTD] = {3, 1, 4}}},
+	{.name = "two tokens", .attr = &one_head, .in = {[ATTENTION_Q_BTD] = {3, 2, 4},
+		[ATTENTION_K_BTD] = {3, 2, 4}, [ATTENTION_V_BTD] = {3, 2, 4}}},
 	{.name = "several tiles", .attr = &three_heads, .no_gradient_check = true,
 		.in = {[ATTENTION_Q_BTD] = {1, 333, 24}, [ATTENTION_K_BTD] = {1, 333, 24},
 			[ATTENTION_V_BTD] = {1, 333, 24}}},
@@ -363,7 +365,8 @@ const struct op op_attention = {
 	.out = {[ATTENTION_Y_BTD] = {"y", REAL, false}},
 	.shape = attention_shape,
 	.cost = attention_cost,
-	.backward_reads_in = READS(ATTENTION_Q_BTD) | READS(ATTENTION_K_BTD) | READS(ATTENTION_V_BTD),
+	.backward_reads_in = READS(ATTENTION_Q_BTD) | READS(ATTENTION_K_BTD) |
+		READS(ATTENTION_V_BTD),
 	.backward_reads_out = READS(ATTENTION_Y_BTD),
 	.forward = {[REF] = attention_forward_ref, [CPU] = attention_forward},
 	.backward = {[REF] = attention_backward_ref, [CPU] = attention_backward},

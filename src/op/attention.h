@@ -1,9 +1,9 @@
 /*
  * attention: causal softmax attention, scale 1 / sqrt(dh), D = n_heads * dh:
  *   y_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(dh)) v_s        for each sequence and head
- * Vaswani et al. 2017 (arXiv:1706.03762). Blocked over queries and keys with running maximum and sum
- * (Dao et al. 2022, arXiv:2205.14135): no T x T matrix is kept; backward recomputes the weights from
- * the saved log-sum-exp of each row:  p = exp(score - lse);  dv = p^T dy;  dp = dy v^T;
+ * Vaswani et al. 2017 (arXiv:1706.03762). Blocked over queries and keys with running maximum and
+ * sum (Dao et al. 2022, arXiv:2205.14135): no T x T matrix is kept; backward recomputes the weights
+ * from the saved log-sum-exp of each row:  p = exp(score - lse);  dv = p^T dy;  dp = dy v^T;
  *   ds = p (dp - sum_j dy_j y_j);  dq = ds k / sqrt(dh);  dk = ds^T q / sqrt(dh)
  */
 #ifndef OP_ATTENTION_H

@@ -37,10 +37,12 @@ static void combine_forward_ref(const struct op_run *r)
 	const struct tensor *ye = r->in[COMBINE_YE_SO], *gate = r->in[COMBINE_GATE_BT],
 		*y = r->out[COMBINE_Y_BTO];
 
-	for (long t = 0; t < tensor_rows(y); t++)
+	for (long t = 0; t < tensor_rows(y); t++) {
+		double scale = ((double *)gate->at)[route_at(gate, t)];
 		for (long i = 0; i < tensor_width(y); i++)
 			row_f64(y, t)[i] = slot_of(r, t) < 0 ? 0 :
-				((double *)gate->at)[route_at(gate, t)] * row_f64(ye, slot_of(r, t))[i];
+				scale * row_f64(ye, slot_of(r, t))[i];
+	}
 }
 
 /* dye = gate dy */

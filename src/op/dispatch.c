@@ -42,8 +42,9 @@ static void dispatch_backward_ref(const struct op_run *r)
 
 	for (long t = 0; t < tensor_rows(dx); t++)
 		for (long i = 0; i < tensor_width(dx); i++) {
-			double d = slot_of(r, t) < 0 ? 0 : row_f64(dxe, slot_of(r, t))[i];
-			row_f64(dx, t)[i] = d + (op_adds(r, DISPATCH_X_BTD) ? row_f64(dx, t)[i] : 0);
+			double *d = row_f64(dx, t) + i;
+			*d = (slot_of(r, t) < 0 ? 0 : row_f64(dxe, slot_of(r, t))[i]) +
+				(op_adds(r, DISPATCH_X_BTD) ? *d : 0);
 		}
 }
 

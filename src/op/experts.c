@@ -23,7 +23,8 @@ static void experts_shape(struct op_shapes *s)
 		*w2 = s->in[EXPERTS_W2_EOF];
 
 	CHECK(xe->n_dims == 2 && w1->n_dims == 3 && w2->n_dims == 3);
-	CHECK(w1->dims[0] == w2->dims[0] && w1->dims[1] == w2->dims[2] && w1->dims[2] == xe->dims[1]);
+	CHECK(w1->dims[0] == w2->dims[0] && w1->dims[1] == w2->dims[2]);
+	CHECK(w1->dims[2] == xe->dims[1]);
 	CHECK(tensor_size(s->in[EXPERTS_FIRST_E1]) == w1->dims[0] + 1);
 	long S = xe->dims[0], F = w1->dims[1];
 	s->out[EXPERTS_YE_SO] = tensor_of(REAL, 2, S, w2->dims[1]);
@@ -37,12 +38,12 @@ static void experts_shape(struct op_shapes *s)
 
 static void experts_cost(const struct op_shapes *s, struct op_cost *c)
 {
-	double S = (double)s->in[EXPERTS_XE_SD]->dims[0];
-	double D = (double)s->in[EXPERTS_W1_EFD]->dims[2], F = (double)s->in[EXPERTS_W1_EFD]->dims[1],
-		O = (double)s->in[EXPERTS_W2_EOF]->dims[1];
+	const struct tensor *w1 = s->in[EXPERTS_W1_EFD], *w2 = s->in[EXPERTS_W2_EOF];
+	double hidden = (double)tensor_size(&s->saved[EXPERTS_H_SF]);
+	double widths = (double)(w1->dims[2] + w2->dims[1]);
 
-	c->forward_flops = 2 * S * F * (D + O) + S * F;
-	c->backward_flops = 4 * S * F * (D + O) + 2 * S * F;
+	c->forward_flops = hidden * (2 * widths + 1);
+	c->backward_flops = hidden * (4 * widths + 2);
 	c->executed_flops = c->forward_flops + c->backward_flops;
 	c->forward_bytes = op_io_bytes(&op_experts, s);
 	c->backward_bytes = 2 * c->forward_bytes;
@@ -52,7 +53,8 @@ static void forward_row_ref(const struct op_run *r, long e, long s)
 {
 	const struct experts_attr *attr = r->attr;
 	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EFD],
-		*w2 = r->in[EXPERTS_W2_EOF], *y = r->out[EXPERTS_YE_SO], *h = r->saved[EXPERTS_H_SF];
+		*w2 = r->in[EXPERTS_W2_EOF], *y = r->out[EXPERTS_YE_SO],
+		*h = r->saved[EXPERTS_H_SF];
 	long D = w1->dims[2], F = w1->dims[1], O = w2->dims[1];
 
 	for (long f = 0; f < F; f++) {
@@ -91,18 +93,20 @@ static void backward_row_ref(const struct op_run *r, long e, long s)
 {
 	const struct experts_attr *attr = r->attr;
 	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EFD],
-		*w2 = r->in[EXPERTS_W2_EOF], *h = r->saved[EXPERTS_H_SF], *dy = r->d_out[EXPERTS_YE_SO],
-		*dx = r->d_in[EXPERTS_XE_SD], *dw1 = r->d_in[EXPERTS_W1_EFD],
-		*dw2 = r->d_in[EXPERTS_W2_EOF];
+		*w2 = r->in[EXPERTS_W2_EOF], *h = r->saved[EXPERTS_H_SF],
+		*dy = r->d_out[EXPERTS_YE_SO], *dx = r->d_in[EXPERTS_XE_SD],
+		*dw1 = r->d_in[EXPERTS_W1_EFD], *dw2 = r->d_in[EXPERTS_W2_EOF];
 	long D = w1->dims[2], F = w1->dims[1], O = w2->dims[1];
 
 	for (long f = 0; f < F; f++) {
-		double a = 0, pre = row_f64(h, s)[f];
+		double sum = 0, pre = row_f64(h, s)[f];
 		for (long o = 0; o < O; o++) {
-			a += act_slope_f64(attr->fn, pre) * row_f64(w2, e * O + o)[f] * row_f64(dy, s)[o];
+			double d = row_f64(dy, s)[o];
+			sum += row_f64(w2, e * O + o)[f] * d;
 			if (dw2)
-				row_f64(dw2, e * O + o)[f] += row_f64(dy, s)[o] * act_f64(attr->fn, pre);
+				row_f64(dw2, e * O + o)[f] += d * act_f64(attr->fn, pre);
 		}
+		double a = act_slope_f64(attr->fn, pre) * sum;
 		for (long i = 0; i < D; i++) {
 			if (dx)
 				row_f64(dx, s)[i] += row_f64(w1, e * F + f)[i] * a;
@@ -238,7 +242,8 @@ static void experts_backward(const struct op_run *r)
 {
 	const struct experts_attr *attr = r->attr;
 	const struct tensor *first = r->in[EXPERTS_FIRST_E1], *h = r->saved[EXPERTS_H_SF];
-	long n = max_items(r->in[EXPERTS_XE_SD], first), E = tensor_width(first) - 1, F = tensor_width(h);
+	long n = max_items(r->in[EXPERTS_XE_SD], first), E = tensor_width(first) - 1;
+	long F = tensor_width(h);
 	float *dpre = r->workspace, *act = attr->fn == ACT_RELU ? h->at : dpre + tensor_size(h);
 	long piece = F * E / WEIGHT_ITEMS / 16 * 16;
 
@@ -280,9 +285,10 @@ static const struct op_example examples[] = {
 	{.name = "gelu, one expert", .attr = &gelu, .prepare = prepare,
 		.in = {[EXPERTS_XE_SD] = {6, 3}, [EXPERTS_FIRST_E1] = {2},
 			[EXPERTS_W1_EFD] = {1, 5, 3}, [EXPERTS_W2_EOF] = {1, 3, 5}}},
-	{.name = "several items an expert", .attr = &silu, .prepare = prepare, .no_gradient_check = true,
-		.in = {[EXPERTS_XE_SD] = {700, 8}, [EXPERTS_FIRST_E1] = {4},
-			[EXPERTS_W1_EFD] = {3, 150, 8}, [EXPERTS_W2_EOF] = {3, 10, 150}}},
+	{.name = "several items an expert", .attr = &silu, .prepare = prepare,
+		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {700, 8},
+			[EXPERTS_FIRST_E1] = {4}, [EXPERTS_W1_EFD] = {3, 150, 8},
+			[EXPERTS_W2_EOF] = {3, 10, 150}}},
 };
 
 const struct op op_experts = {
@@ -300,8 +306,8 @@ const struct op op_experts = {
 	.out = {[EXPERTS_YE_SO] = {"ye", REAL, false}},
 	.shape = experts_shape,
 	.cost = experts_cost,
-	.backward_reads_in = READS(EXPERTS_XE_SD) | READS(EXPERTS_FIRST_E1) | READS(EXPERTS_W1_EFD) |
-		READS(EXPERTS_W2_EOF),
+	.backward_reads_in = READS(EXPERTS_XE_SD) | READS(EXPERTS_FIRST_E1) |
+		READS(EXPERTS_W1_EFD) | READS(EXPERTS_W2_EOF),
 	.forward = {[REF] = experts_forward_ref, [CPU] = experts_forward},
 	.backward = {[REF] = experts_backward_ref, [CPU] = experts_backward},
 	.examples = examples,

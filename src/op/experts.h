@@ -1,6 +1,6 @@
 /*
  * experts: a two-layer network for each expert, on its own rows of the dispatch buffer:
- *   y_s = W2[e] f(W1[e] x_s)      for first[e] <= s < first[e + 1];  f = relu, silu or gelu; no biases
+ *   y_s = W2[e] f(W1[e] x_s)     for first[e] <= s < first[e + 1];  f relu, silu or gelu; no biases
  *   with a = f'(pre) (W2^T dy):  dx = W1^T a;  dW1 = a x^T;  dW2 = dy f(pre)^T
  * Experts without tokens get zero gradients (written, or nothing added). Rows without a token are
  * neither read nor written.

@@ -10,7 +10,7 @@
 
 enum { REDUCE_PIECE = 1024 };
 
-/* sum[i] = parts[0][i] + parts[1][i] + ..., written or added; `parts` is [n_parts, n], contiguous. */
+/* sum[i] = parts[0][i] + parts[1][i] + ..., written or added; parts is [n_parts, n], contiguous. */
 static inline void reduce_parts(float *sum, const float *parts, long n_parts, long n, bool add)
 {
 	#pragma omp parallel for schedule(static)

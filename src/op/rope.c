@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 
-/* Cosine and sine of every position and pair, made anew in each call: far cheaper than one pass over
-   x. Workspace: 4 [dh/2] f64, then 2 [T, dh/2] f32. */
+/* Cosine and sine of every position and pair, made anew in each call: far cheaper than one pass
+   over x. Workspace: 4 [dh/2] f64, then 2 [T, dh/2] f32. */
 struct table {
 	double *c, *s, *step_c, *step_s;
 	float *cos_TP, *sin_TP;
@@ -36,8 +36,8 @@ static void rope_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	double n = (double)tensor_size(s->in[ROPE_X_BTD]), bytes = op_io_bytes(&op_rope, s);
 
-	*c = (struct op_cost){.forward_flops = 3 * n, .backward_flops = 3 * n, .executed_flops = 6 * n,
-		.forward_bytes = bytes, .backward_bytes = bytes};
+	*c = (struct op_cost){.forward_flops = 3 * n, .backward_flops = 3 * n,
+		.executed_flops = 6 * n, .forward_bytes = bytes, .backward_bytes = bytes};
 }
 
 /* y = x turned by the angle of each position, or back (sign -1). y may be x. */
@@ -50,9 +50,11 @@ static void rotate_ref(const struct op_run *r, const struct tensor *y, const str
 	for (long t = 0; t < tensor_rows(x); t++)
 		for (long h = 0; h < attr->n_heads; h++)
 			for (long i = 0; i < pairs; i++) {
-				double a = (double)(t % T) * pow(attr->base, -(double)i / (double)pairs);
-				double *p = row_f64(x, t) + 2 * h * pairs + i, u = p[0], v = p[pairs];
+				double speed = pow(attr->base, -(double)i / (double)pairs);
+				double a = (double)(t % T) * speed;
+				const double *p = row_f64(x, t) + 2 * h * pairs + i;
 				double *q = row_f64(y, t) + 2 * h * pairs + i;
+				double u = p[0], v = p[pairs];
 				q[0] = u * cos(a) - sign * v * sin(a) + (add ? q[0] : 0);
 				q[pairs] = v * cos(a) + sign * u * sin(a) + (add ? q[pairs] : 0);
 			}
@@ -118,18 +120,19 @@ static void rotate_head(float *y, const float *x, const float *c, const float *s
 	}
 }
 
-static void rotate(const struct op_run *r, const struct tensor *y, const struct tensor *x, float sign,
-	bool add)
+static void rotate(const struct op_run *r, const struct tensor *y, const struct tensor *x,
+	float sign, bool add)
 {
-	const struct rope_attr *attr = r->attr;
 	struct table k = table_make(r, x);
 	long T = x->dims[1];
 
 	#pragma omp parallel for schedule(static)
-	for (long t = 0; t < tensor_rows(x); t++)
-		for (long h = 0; h < attr->n_heads; h++)
-			rotate_head(row_f32(y, t) + 2 * h * k.pairs, row_f32(x, t) + 2 * h * k.pairs,
-				k.cos_TP + t % T * k.pairs, k.sin_TP + t % T * k.pairs, k.pairs, sign, add);
+	for (long t = 0; t < tensor_rows(x); t++) {
+		const float *c = k.cos_TP + t % T * k.pairs, *s = k.sin_TP + t % T * k.pairs;
+		for (long at = 0; at < tensor_width(x); at += 2 * k.pairs)
+			rotate_head(row_f32(y, t) + at, row_f32(x, t) + at, c, s, k.pairs, sign,
+				add);
+	}
 }
 
 static void rope_forward(const struct op_run *r)

@@ -44,7 +44,8 @@ static void route_cost(const struct op_shapes *s, struct op_cost *c)
 	double weights = (double)tensor_size(s->in[ROUTE_W_ED]);
 	double choices = n * (double)s->in[ROUTE_W_ED]->dims[0];
 
-	c->forward_flops = 2 * n * weights + 6 * choices;	/* max, exp, sum, scale, two means */
+	/* Per choice: maximum, exp, sum, scale, two means. */
+	c->forward_flops = 2 * n * weights + 6 * choices;
 	c->backward_flops = 4 * n * weights + 5 * choices;
 	c->executed_flops = c->forward_flops + c->backward_flops;
 	c->forward_bytes = op_io_bytes(&op_route, s);
@@ -174,7 +175,8 @@ static void route_forward_ref(const struct op_run *r)
 {
 	const struct tensor *mask = r->in[ROUTE_MASK_BT], *count = r->saved[ROUTE_COUNT_GE],
 		*load = r->out[ROUTE_LOAD_E];
-	long n = tensor_rows(r->in[ROUTE_X_BTD]), size = n / tensor_rows(count), E = tensor_width(count);
+	long n = tensor_rows(r->in[ROUTE_X_BTD]), E = tensor_width(count);
+	long size = n / tensor_rows(count);
 	double balance = 0, z = 0, entropy = 0, valid = 0;
 
 	for (long i = 0; i < tensor_size(count); i++)
@@ -285,7 +287,8 @@ static void prepare(struct tensor *const *in, const void *attr)
 				logit[place] = v, order[place] = e;
 		}
 		for (long i = 0; i < D && logit[0] - logit[1] < 0.1; i++)
-			row_f64(x, t)[i] += 0.2 * (row_f64(w, order[0])[i] - row_f64(w, order[1])[i]);
+			row_f64(x, t)[i] +=
+				0.2 * (row_f64(w, order[0])[i] - row_f64(w, order[1])[i]);
 		if (mask)
 			*int_at(mask, t) = t % 3 == 2 ? -1 : 0;
 	}

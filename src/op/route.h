@@ -9,12 +9,13 @@
  *   balance = E sum_i f_i P_i  (1 at uniform);  z = mean (log sum exp logit)^2 (Zoph et al. 2022,
  *   arXiv:2202.08906).  BALANCE and Z are means over groups that have valid tokens.
  * Masked tokens choose no expert, take no capacity, and have gate 0.
- * Where kept tokens go: row SLOT of a buffer of S rows sorted by expert (dispatch, experts, combine);
- * the rows of expert e are FIRST[e] to FIRST[e + 1] (on host devices packed without gaps, S = B T);
- * within an expert in token order. Dropped and masked tokens have SLOT -1.
+ * Where kept tokens go: row SLOT of a buffer of S rows sorted by expert (dispatch, experts and
+ * combine work on it); the rows of expert e are FIRST[e] to FIRST[e + 1], on host devices packed
+ * without gaps, S = B T; within an expert in token order over all groups. Dropped and masked tokens
+ * have SLOT -1.
  * Gradients: written out in route.c. f has none; a dropped token's gate is 0 and passes none on.
- * LOAD: share of valid tokens by argmax; DROPPED: tokens dropped and valid tokens; ENTROPY: mean over
- * tokens of -sum p log p.
+ * LOAD: share of valid tokens by argmax; DROPPED: tokens dropped and valid tokens; ENTROPY: mean
+ * over valid tokens of -sum p log p.
  */
 #ifndef OP_ROUTE_H
 #define OP_ROUTE_H
@@ -55,7 +56,7 @@ struct route_attr {
 
 extern const struct op op_route;
 
-/* Where token t (counted over all sequences) lies in a [B, T] tensor, in elements from its start. */
+/* Where token t, counted over all sequences, lies in a [B, T] tensor: elements from its start. */
 static inline long route_at(const struct tensor *a_BT, long t)
 {
 	long width = tensor_width(a_BT);

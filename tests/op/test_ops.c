@@ -408,7 +408,7 @@ static void check_sharing(const struct op *op, const struct op_example *e, enum 
 	forward(&own);
 	forward(&shared);
 	for (int o = 0; o < op->n_out; o++)
-		if (op->out[o].kind != INDEX && distance(&shared, shared.out[o], &own, own.out[o]) != 0)
+		if (distance(&shared, shared.out[o], &own, own.out[o]) != 0)
 			fail_msg("%s/%s: other %s on the storage of an input", op->name, e->name,
 				op->out[o].name);
 	if (!op->backward[REF])

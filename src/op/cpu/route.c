@@ -35,16 +35,17 @@ struct tile_sums {
 	int dropped;
 };
 
-struct forward_room {
+struct room {
 	int *rank;			/* [tiles, E]: tokens by argmax; then rank of the first */
 	int *start;			/* [groups, E]: slot of rank 0 */
 	float *p_sum;			/* [tiles, E] */
 	struct tile_sums *sums;		/* [tiles] */
 };
 
-static struct sizes sizes_of(const struct tensor *x_BTD, long E, const struct route_attr *attr)
+static struct sizes sizes_of(const struct tensor *x_BTD, const struct tensor *w_ED,
+	const struct route_attr *attr)
 {
-	struct sizes s = {.n = tensor_rows(x_BTD), .D = tensor_width(x_BTD), .E = E,
+	struct sizes s = {.n = tensor_rows(x_BTD), .D = tensor_width(x_BTD), .E = w_ED->dims[0],
 		.group = attr->group_tokens};
 
 	s.groups = s.n / s.group;
@@ -68,7 +69,7 @@ static long parts_of(const struct sizes *s)
 
 void route_workspace(struct op_shapes *shapes)
 {
-	struct sizes s = sizes_of(shapes->in[ROUTE_X_BTD], shapes->in[ROUTE_W_ED]->dims[0], shapes->attr);
+	struct sizes s = sizes_of(shapes->in[ROUTE_X_BTD], shapes->in[ROUTE_W_ED], shapes->attr);
 
 	if (shapes->device->id == REF)
 		return;
@@ -78,9 +79,9 @@ void route_workspace(struct op_shapes *shapes)
 		(size_t)(s.E * s.n + parts_of(&s) * s.E * s.D + s.groups) * sizeof(float);
 }
 
-static struct forward_room room_of(const struct sizes *s, void *workspace)
+static struct room room_of(const struct sizes *s, void *workspace)
 {
-	struct forward_room room = {.rank = workspace};
+	struct room room = {.rank = workspace};
 
 	room.start = room.rank + s->tiles * s->E;
 	room.p_sum = (float *)(room.start + s->groups * s->E);
@@ -141,18 +142,19 @@ static void softmax(float *p_EN, const struct sizes *s, long n, int *choice, flo
 }
 
 /* First pass over tile i: everything about its tokens but their places. */
-static void tile_choose(const struct op_run *r, const struct sizes *s, const struct forward_room *room,
+static void tile_choose(const struct op_run *r, const struct sizes *s, const struct room *room,
 	long i)
 {
-	const struct tensor *x = r->in[ROUTE_X_BTD], *w = r->in[ROUTE_W_ED], *mask = r->in[ROUTE_MASK_BT];
+	const struct tensor *x = r->in[ROUTE_X_BTD], *w = r->in[ROUTE_W_ED],
+		*mask = r->in[ROUTE_MASK_BT];
 	struct tile tile = tile_of(s, i);
 	float *p_EN = row_f32(r->saved[ROUTE_P_EBT], 0) + tile.at,
 		*lse = row_f32(r->saved[ROUTE_LSE_BT], 0) + tile.at, entropy[TILE];
 	int choice[TILE], *count = room->rank + i * s->E;
 	struct tile_sums sums = {0};
 
-	gemm(GEMM_N, GEMM_T, s->E, tile.n, s->D, 1, row_f32(w, 0), w->ld, row_f32(x, tile.at), x->ld, 0,
-		p_EN, s->n);
+	gemm(GEMM_N, GEMM_T, s->E, tile.n, s->D, 1, row_f32(w, 0), w->ld, row_f32(x, tile.at),
+		x->ld, 0, p_EN, s->n);
 	softmax(p_EN, s, tile.n, choice, lse, entropy);
 	memset(count, 0, (size_t)s->E * sizeof *count);
 	for (long k = 0; k < tile.n; k++) {
@@ -177,7 +179,7 @@ static void tile_choose(const struct op_run *r, const struct sizes *s, const str
 
 /* Between the passes: counts of tiles become ranks, and each group's share of each expert's rows
    gets its place. */
-static void place_groups(const struct op_run *r, const struct sizes *s, const struct forward_room *room)
+static void place_groups(const struct op_run *r, const struct sizes *s, const struct room *room)
 {
 	const struct route_attr *attr = r->attr;
 	int slot = 0, *first = row_int(r->out[ROUTE_FIRST_E1], 0);
@@ -193,14 +195,15 @@ static void place_groups(const struct op_run *r, const struct sizes *s, const st
 			}
 			row_int(r->saved[ROUTE_COUNT_GE], g)[e] = total;
 			room->start[g * s->E + e] = slot;
-			slot += attr->capacity && total > attr->capacity ? (int)attr->capacity : total;
+			bool full = attr->capacity && total > attr->capacity;
+			slot += full ? (int)attr->capacity : total;
 		}
 	}
 	first[s->E] = slot;
 }
 
 /* Second pass over tile i: slots and gates in token order. */
-static void tile_place(const struct op_run *r, const struct sizes *s, const struct forward_room *room,
+static void tile_place(const struct op_run *r, const struct sizes *s, const struct room *room,
 	long i)
 {
 	const struct route_attr *attr = r->attr;
@@ -232,7 +235,7 @@ static long valid_tokens(const struct op_run *r, const struct sizes *s, long g)
 }
 
 /* E sum_i f_i P_i of group g with n valid tokens. */
-static double balance(const struct op_run *r, const struct sizes *s, const struct forward_room *room,
+static double balance(const struct op_run *r, const struct sizes *s, const struct room *room,
 	long g, double n)
 {
 	double sum = 0;
@@ -247,7 +250,7 @@ static double balance(const struct op_run *r, const struct sizes *s, const struc
 }
 
 /* Losses and metrics from the sums of tiles. */
-static void summarise(const struct op_run *r, const struct sizes *s, const struct forward_room *room)
+static void summarise(const struct op_run *r, const struct sizes *s, const struct room *room)
 {
 	double loss = 0, z = 0, entropy = 0, dropped = 0, valid = 0, groups = 0;
 	float *load = row_f32(r->out[ROUTE_LOAD_E], 0), *drops = row_f32(r->out[ROUTE_DROPPED], 0);
@@ -281,8 +284,8 @@ static void summarise(const struct op_run *r, const struct sizes *s, const struc
 
 void route_forward_cpu(const struct op_run *r)
 {
-	struct sizes s = sizes_of(r->in[ROUTE_X_BTD], r->in[ROUTE_W_ED]->dims[0], r->attr);
-	struct forward_room room = room_of(&s, r->workspace);
+	struct sizes s = sizes_of(r->in[ROUTE_X_BTD], r->in[ROUTE_W_ED], r->attr);
+	struct room room = room_of(&s, r->workspace);
 
 	#pragma omp parallel for schedule(static)
 	for (long i = 0; i < s.tiles; i++)
@@ -317,33 +320,36 @@ static void tile_dlogit(const struct op_run *r, const struct sizes *s, float *dl
 	float share)
 {
 	struct tile tile = tile_of(s, i);
+	const struct tensor *d_gate = r->d_out[ROUTE_GATE_BT];
 	const int *count = row_int(r->saved[ROUTE_COUNT_GE], tile.group);
 	const float *p_EN = row_f32(r->saved[ROUTE_P_EBT], 0) + tile.at,
 		*lse = row_f32(r->saved[ROUTE_LSE_BT], 0) + tile.at;
-	float per_count = scalar(r->d_out[ROUTE_BALANCE]) * (float)s->E * share *
-		(share > 0 ? 1 / (float)valid_tokens(r, s, tile.group) : 0);
-	float d_z = scalar(r->d_out[ROUTE_Z]) * 2 * share, level[TILE], valid[TILE], gate[TILE];
+	float d_z = scalar(r->d_out[ROUTE_Z]) * 2 * share;
+	float d_balance = scalar(r->d_out[ROUTE_BALANCE]) * share * (float)s->E;
+	float per_count = share > 0 ? d_balance / (float)valid_tokens(r, s, tile.group) : 0;
+	float gate[TILE], mean[TILE];
 	int choice[TILE];
 
 	for (long k = 0; k < tile.n; k++) {
 		long t = tile.at + k;
-		bool kept = *int_at(r->out[ROUTE_SLOT_BT], t) >= 0;
+		bool kept = d_gate && *int_at(r->out[ROUTE_SLOT_BT], t) >= 0;
 		choice[k] = *int_at(r->out[ROUTE_EXPERT_BT], t);
-		valid[k] = choice[k] >= 0;
-		gate[k] = kept && r->d_out[ROUTE_GATE_BT]
-			? *f32_at(r->d_out[ROUTE_GATE_BT], t) * p_EN[choice[k] * s->n + k] : 0;
-		level[k] = d_z * lse[k] - gate[k];
+		gate[k] = kept ? *f32_at(d_gate, t) : 0;
+		mean[k] = kept ? gate[k] * p_EN[choice[k] * s->n + k] : 0;
 	}
-	for (long e = 0; e < s->E; e++)
+	for (long e = 0; e < s->E; e++) {
+		float a = per_count * (float)count[e];
 		#pragma omp simd
 		for (long k = 0; k < tile.n; k++)
-			level[k] -= p_EN[e * s->n + k] * per_count * (float)count[e];
+			mean[k] += p_EN[e * s->n + k] * a;
+	}
 	for (long e = 0; e < s->E; e++) {
 		float *d = dlogit_EN + e * s->n + tile.at, a = per_count * (float)count[e];
 		#pragma omp simd
-		for (long k = 0; k < tile.n; k++)
-			d[k] = valid[k] > 0 ? p_EN[e * s->n + k] * (a + level[k]) +
-				(choice[k] == e ? gate[k] : 0) : 0;
+		for (long k = 0; k < tile.n; k++) {
+			float g = (choice[k] == e ? a + gate[k] : a) - mean[k] + d_z * lse[k];
+			d[k] = choice[k] < 0 ? 0 : p_EN[e * s->n + k] * g;
+		}
 	}
 }
 
@@ -351,26 +357,26 @@ void route_backward_cpu(const struct op_run *r)
 {
 	const struct tensor *x = r->in[ROUTE_X_BTD], *w = r->in[ROUTE_W_ED],
 		*dx = r->d_in[ROUTE_X_BTD], *dw = r->d_in[ROUTE_W_ED];
-	struct sizes s = sizes_of(x, w->dims[0], r->attr);
-	float *dlogit_EN = r->workspace, *parts = dlogit_EN + s.E * s.n, *share = parts +
-		parts_of(&s) * s.E * s.D;
+	struct sizes s = sizes_of(x, w, r->attr);
+	float *dlogit_EN = r->workspace, *parts = dlogit_EN + s.E * s.n,
+		*share = parts + parts_of(&s) * s.E * s.D;
 
 	token_shares(r, &s, share);
 	#pragma omp parallel for schedule(static)
 	for (long part = 0; part < parts_of(&s); part++) {
-		long from = part * TILES_PER_PART, to = from + TILES_PER_PART, end;
+		long from = part * TILES_PER_PART, to = from + TILES_PER_PART;
 		to = to < s.tiles ? to : s.tiles;
 		for (long i = from; i < to; i++)
 			tile_dlogit(r, &s, dlogit_EN, i, share[i / s.group_tiles]);
-		long at = tile_of(&s, from).at;
-		end = tile_of(&s, to - 1).at + tile_of(&s, to - 1).n;
+		long at = tile_of(&s, from).at, end = to < s.tiles ? tile_of(&s, to).at : s.n;
 		if (dx)
-			gemm(GEMM_T, GEMM_N, end - at, s.D, s.E, 1, dlogit_EN + at, s.n, row_f32(w, 0), w->ld,
-				op_adds(r, ROUTE_X_BTD), row_f32(dx, at), dx->ld);
+			gemm(GEMM_T, GEMM_N, end - at, s.D, s.E, 1, dlogit_EN + at, s.n,
+				row_f32(w, 0), w->ld, op_adds(r, ROUTE_X_BTD), row_f32(dx, at),
+				dx->ld);
 		if (dw)
-			gemm(GEMM_N, GEMM_N, s.E, s.D, end - at, 1, dlogit_EN + at, s.n, row_f32(x, at),
-				x->ld, 0, parts + part * s.E * s.D, s.D);
+			gemm(GEMM_N, GEMM_N, s.E, s.D, end - at, 1, dlogit_EN + at, s.n,
+				row_f32(x, at), x->ld, 0, parts + part * s.E * s.D, s.D);
 	}
 	if (dw)
-		reduce_parts(row_f32(dw, 0), parts, parts_of(&s), s.E * s.D, op_adds(r, ROUTE_W_ED));
+		reduce_parts(dw->at, parts, parts_of(&s), s.E * s.D, op_adds(r, ROUTE_W_ED));
 }
