@@ -1,81 +1,87 @@
-/* moelab plot NAME --sweep S */
+/* moelab plot NAME: a figure of a sweep, with its data and script beside it. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cmd/cmd.h"
-#include "report/arguments.h"
+#include "cmd/study_options.h"
 #include "report/plot.h"
 
-static int usage(FILE *f, int code)
+extern const struct cmd cmd_plot;
+
+static void print_plots(FILE *f)
 {
-	fprintf(f, "usage: moelab plot NAME --sweep S [options]\n"
-		"  --x AXIS         tokens, steps, seconds, flops; default tokens\n"
-		"  --format F       svg, png, pdf, term; default: by the name given with -o, else svg\n"
-		"%splots go to plots/SWEEP/ unless -o names another place:\n", arguments_help);
+	fprintf(f, "\nplots, drawn into plots/SWEEP/ unless -o names another place:\n");
 	for (int i = 0; plots[i]; i++)
-		fprintf(f, "  %-16s %s\n", plots[i]->name, plots[i]->help);
-	return code;
+		fprintf(f, "  %-12s %s\n", plots[i]->name, plots[i]->help);
 }
 
-static const struct chart_format *format_of(const struct arguments *a)
+/* As asked; else by the name of the output; else svg. */
+static const struct chart_format *format_of(const char *name, const char *path)
 {
-	if (a->format)
-		return chart_format_find(a->format);
-	for (const struct chart_format *f = chart_formats; a->output && f->name; f++)
-		if (*f->suffix && str_ends(a->output, f->suffix))
+	for (const struct chart_format *f = chart_formats; !name && path && f->name; f++)
+		if (*f->suffix && str_ends(path, f->suffix))
 			return f;
-	return chart_format_find("svg");
+	return chart_format_find(name ? name : "svg");
 }
 
-static int draw(const struct arguments *a, const struct study *s, const struct chart *c,
-	const struct chart_format *f)
+static int draw(const struct study *s, const struct chart *c, const struct chart_format *f, const char *path)
 {
-	char *path = a->output ? xstrdup(a->output) : xasprintf("plots/%s/%s", s->sweep.name, c->name);
-	int code = chart_write(c, f, path);
+	char *place = path ? xstrdup(path) : xasprintf("plots/%s/%s%s", s->sweep.name, c->name, f->suffix);
+	int code = chart_write(c, f, place);
 
 	if (!code && *f->suffix)
-		info("%s%s", path, str_ends(path, f->suffix) ? "" : f->suffix);
-	free(path);
+		info("%s", place);
+	free(place);
 	return code;
 }
 
-static int show(const struct arguments *a, const struct plot *p, const struct plot_options *o,
-	const struct chart_format *f)
+static int show(const struct study_query *q, const struct plot *p, enum axis x,
+	const struct chart_format *f, const char *path)
 {
+	const struct plot_options options = {.x = x};
 	struct study s;
 	struct chart c;
 	struct db db;
-	int code = arguments_open(a, &db, &s);
+	int code = study_begin(&s, &db, q);
 
 	if (code)
 		return code;
 	for (int i = 0; i < s.notes.n; i++)
 		if (s.notes.items[i].kind != NOTE_PLAIN)
 			warning("%s", s.notes.items[i].text);
-	code = plot_make(p, &s, o, &c) ? EXIT_USAGE : draw(a, &s, &c, f);
+	code = plot_make(p, &s, &options, &c) ? EXIT_USAGE : draw(&s, &c, f, path);
 	chart_release(&c);
-	arguments_close(&db, &s);
+	study_end(&s, &db);
 	return code;
 }
 
 static int run(int argc, char **argv)
 {
-	const struct chart_format *format;
-	const struct plot *plot;
+	struct study_query query = {.db = "results/lab.db"};
+	const char *axis = "tokens", *format = NULL, *path = NULL;
+	const struct option_row rows[] = {
+		STUDY_ROWS(query),
+		{"x", 0, "AXIS", "tokens, steps, flops or seconds (default tokens)", .text = &axis},
+		{"format", 0, "FORM", "svg, png, pdf or term (default: by the name after -o, else svg)",
+			.text = &format},
+		{"output", 'o', "FILE", "draw there", .text = &path},
+		{0},
+	};
 	struct arguments a;
+	int ret = options_parse(&cmd_plot, rows, argc, argv, &a), x = axis_find(axis);
 
-	if (arguments_parse(&a, argc, argv))
+	if (ret > 0 || (!ret && !a.n_words && !a.n_overrides))
+		print_plots(ret > 0 ? stdout : stderr);
+	if (ret > 0)
+		return EXIT_DONE;
+	if (!ret && (a.n_words != 1 || a.n_overrides))
+		ret = error("plot takes one name: moelab plot loss --sweep S");
+	if (!ret && x < 0)
+		ret = error("--x takes tokens, steps, flops or seconds, not \"%s\"", axis);
+	if (ret)
 		return EXIT_USAGE;
-	if (a.help || !a.name)
-		return usage(a.help ? stdout : stderr, a.help ? EXIT_DONE : EXIT_USAGE);
-	int x = axis_find(a.axis);
-	if (x < 0) {
-		error("--x %s: axes are steps, tokens, flops, seconds", a.axis);
-		return EXIT_USAGE;
-	}
-	plot = plot_find(a.name);
-	format = format_of(&a);
-	return plot && format ? show(&a, plot, &(struct plot_options){.x = (enum axis)x}, format) : EXIT_USAGE;
+	const struct plot *p = plot_find(a.words[0]);
+	const struct chart_format *f = format_of(format, path);
+	return p && f ? show(&query, p, (enum axis)x, f, path) : EXIT_USAGE;
 }
 
 const struct cmd cmd_plot = {

@@ -1,44 +1,51 @@
-/* moelab report --sweep S */
+/* moelab report: a page with all tables and figures of a sweep. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cmd/cmd.h"
-#include "report/arguments.h"
+#include "cmd/study_options.h"
 #include "report/report.h"
 
-static int usage(FILE *f, int code)
+extern const struct cmd cmd_report;
+
+static int write_report(const struct study_query *q, const char *path)
 {
-	fprintf(f, "usage: moelab report --sweep S [options]\n"
-		"One page index.html that needs no other file, and every table and plot beside it, in the\n"
-		"folder given with -o or in plots/SWEEP/.\n%s", arguments_help);
+	struct study s;
+	struct db db;
+	int code = study_begin(&s, &db, q);
+
+	if (code)
+		return code;
+	char *folder = path ? xstrdup(path) : xasprintf("plots/%s", s.sweep.name);
+	code = report_write(&s, folder);
+	if (!code)
+		info("%s/index.html", folder);
+	free(folder);
+	study_end(&s, &db);
 	return code;
 }
 
 static int run(int argc, char **argv)
 {
+	struct study_query query = {.db = "results/lab.db"};
+	const char *path = NULL;
+	const struct option_row rows[] = {
+		STUDY_ROWS(query),
+		{"output", 'o', "FOLDER", "default plots/SWEEP", .text = &path},
+		{0},
+	};
 	struct arguments a;
-	struct study s;
-	struct db db;
+	int ret = options_parse(&cmd_report, rows, argc, argv, &a);
 
-	if (arguments_parse(&a, argc, argv))
-		return EXIT_USAGE;
-	if (a.help || a.name || a.format)
-		return usage(a.help ? stdout : stderr, a.help ? EXIT_DONE : EXIT_USAGE);
-	int code = arguments_open(&a, &db, &s);
-	if (code)
-		return code;
-	char *folder = a.output ? xstrdup(a.output) : xasprintf("plots/%s", s.sweep.name);
-	code = report_write(&s, folder);
-	if (!code)
-		info("%s/index.html", folder);
-	free(folder);
-	arguments_close(&db, &s);
-	return code;
+	if (!ret && (a.n_words || a.n_overrides))
+		ret = error("report takes options only: moelab report --sweep S");
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	return write_report(&query, path);
 }
 
 const struct cmd cmd_report = {
 	.name = "report",
 	.arguments = "--sweep S [-o FOLDER]",
-	.help = "write a sweep's report: one page, all tables and plots",
+	.help = "a sweep on one page that needs no other file, with all tables and plots beside it",
 	.run = run,
 };

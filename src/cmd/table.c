@@ -1,18 +1,17 @@
-/* moelab table NAME --sweep S */
+/* moelab table NAME: a table of a sweep, to standard output. */
 #include <stdio.h>
 
 #include "base/path.h"
-#include "cmd/cmd.h"
-#include "report/arguments.h"
+#include "cmd/study_options.h"
 #include "report/table.h"
 
-static int usage(FILE *f, int code)
+extern const struct cmd cmd_table;
+
+static void print_tables(FILE *f)
 {
-	fprintf(f, "usage: moelab table NAME --sweep S [options]\n"
-		"  --format F       md, csv, json, latex, html; default md\n%stables:\n", arguments_help);
+	fprintf(f, "\ntables:\n");
 	for (int i = 0; tables[i]; i++)
-		fprintf(f, "  %-16s %s\n", tables[i]->name, tables[i]->help);
-	return code;
+		fprintf(f, "  %-12s %s\n", tables[i]->name, tables[i]->help);
 }
 
 static int put(const struct grid *g, const struct grid_format *f, const char *path)
@@ -25,39 +24,54 @@ static int put(const struct grid *g, const struct grid_format *f, const char *pa
 	if (path)
 		failed = path_write(path, text.text, text.length);
 	else
-		failed = fputs(text.text, stdout) < 0 || fflush(stdout);
+		failed = (fputs(text.text, stdout) < 0 || fflush(stdout)) && error_errno("standard output");
 	str_release(&text);
 	return failed ? EXIT_ENVIRONMENT : EXIT_DONE;
 }
 
-static int show(const struct arguments *a, const struct table *t, const struct grid_format *f)
+static int show(const struct study_query *q, const struct table *t, const struct grid_format *f,
+	const char *path)
 {
 	struct study s;
 	struct grid g;
 	struct db db;
-	int code = arguments_open(a, &db, &s);
+	int code = study_begin(&s, &db, q);
 
 	if (code)
 		return code;
-	code = table_make(t, &s, true, &g) ? EXIT_USAGE : put(&g, f, a->output);
+	code = table_make(t, &s, true, &g) ? EXIT_USAGE : put(&g, f, path);
 	grid_release(&g);
-	arguments_close(&db, &s);
+	study_end(&s, &db);
 	return code;
 }
 
 static int run(int argc, char **argv)
 {
-	const struct grid_format *format;
-	const struct table *table;
+	struct study_query query = {.db = "results/lab.db"};
+	const char *format = "md", *path = NULL;
+	bool json = false;
+	const struct option_row rows[] = {
+		STUDY_ROWS(query),
+		{"format", 0, "FORM", "md, csv, json, latex or html (default md)", .text = &format},
+		{"json", 0, NULL, "the same as --format json", .flag = &json},
+		{"output", 'o', "FILE", "write there", .text = &path},
+		{0},
+	};
 	struct arguments a;
+	int ret = options_parse(&cmd_table, rows, argc, argv, &a);
 
-	if (arguments_parse(&a, argc, argv))
+	if (ret > 0 || (!ret && !a.n_words && !a.n_overrides))
+		print_tables(ret > 0 ? stdout : stderr);
+	if (ret > 0)
+		return EXIT_DONE;
+	if (ret < 0 || a.n_words != 1 || a.n_overrides) {
+		if (!ret)
+			error("table takes one name: moelab table speedup --sweep S");
 		return EXIT_USAGE;
-	if (a.help || !a.name)
-		return usage(a.help ? stdout : stderr, a.help ? EXIT_DONE : EXIT_USAGE);
-	table = table_find(a.name);
-	format = grid_format_find(a.format ? a.format : "md");
-	return table && format ? show(&a, table, format) : EXIT_USAGE;
+	}
+	const struct table *t = table_find(a.words[0]);
+	const struct grid_format *f = grid_format_find(json ? "json" : format);
+	return t && f ? show(&query, t, f, path) : EXIT_USAGE;
 }
 
 const struct cmd cmd_table = {

@@ -77,6 +77,14 @@ struct study {
 	struct notes notes;		/* what every table and plot of it has to say */
 };
 
+struct study_query {
+	const char *db, *sweep;		/* sweep: a name or a file; NULL: the only one there is */
+	struct study_options options;
+};
+/* Database and study, for a command. An exit code, not 0 after a message with nothing left to end. */
+int study_begin(struct study *s, struct db *db, const struct study_query *q);
+void study_end(struct study *s, struct db *db);
+
 /* The database stays the caller's and must outlive the study. 0, or -1 after one message. */
 int study_open(struct study *s, struct db *db, const char *sweep, const struct study_options *o);
 void study_close(struct study *s);

@@ -272,3 +272,35 @@ void study_close(struct study *s)
 	notes_release(&s->notes);
 	arena_release(&s->arena);
 }
+
+/* The only sweep of the database; else "", which no sweep is called. */
+static const char *only_sweep(struct db *db, struct arena *a)
+{
+	struct db_statement row;
+	const char *name = "";
+
+	db_prepare(&row, db, "SELECT name FROM sweep WHERE (SELECT count(*) FROM sweep) = 1");
+	if (db_step(&row))
+		name = arena_strdup(a, db_text(&row, 0));
+	db_finish(&row);
+	return name;
+}
+
+int study_begin(struct study *s, struct db *db, const struct study_query *q)
+{
+	struct arena names = {0};
+
+	if (db_open(db, q->db, DB_READ))
+		return EXIT_ENVIRONMENT;
+	int failed = study_open(s, db, q->sweep ? q->sweep : only_sweep(db, &names), &q->options);
+	arena_release(&names);
+	if (failed)
+		db_close(db);
+	return failed ? EXIT_USAGE : EXIT_DONE;
+}
+
+void study_end(struct study *s, struct db *db)
+{
+	study_close(s);
+	db_close(db);
+}

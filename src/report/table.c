@@ -89,7 +89,8 @@ void table_title(struct grid *g, const struct study *s, const char *format, ...)
 
 void columns_of_model(struct grid *g)
 {
-	grid_column(g, "model", "model", COLUMN_TEXT);
+	grid_column(g, "model", NULL, COLUMN_TEXT);
+	grid_column(g, NULL, "model", COLUMN_TEXT);
 	grid_column(g, "params_total", "params", COLUMN_NUMBER);
 	grid_column(g, "params_active", "active", COLUMN_NUMBER);
 	grid_column(g, "params_embedding", "embedding", COLUMN_NUMBER);
@@ -97,6 +98,7 @@ void columns_of_model(struct grid *g)
 
 void cells_of_model(struct grid *g, const struct study *s, const struct setup *v)
 {
+	grid_text(g, "%s", v->label);
 	grid_text(g, "%s%s", v->label, v == s->baseline ? " (baseline)" : "");
 	cell_count(g, v->runs[0]->params_total);
 	cell_count(g, v->runs[0]->params_active);
@@ -169,7 +171,7 @@ static struct verdict verdict_number(const struct interval *ratio)
 struct verdict verdict_of(const struct study *s, const struct setup *v, const struct speedup *up,
 	const struct null_speedup *null)
 {
-	if (v == s->baseline)
+	if (v == s->baseline && up->reached == up->n)
 		return (struct verdict){"baseline", "1"};
 	if (up->n == 0)
 		return (struct verdict){"no common seed", "no common seed"};
@@ -225,16 +227,22 @@ double study_baseline_spread(const struct study *s)
 	return n < 2 ? NAN : high - low;
 }
 
-void row_of_null_loss(struct grid *g, const struct study *s, int label, int difference)
+void row_of_null(struct grid *g, const struct study *s, int model)
+{
+	grid_row(g);
+	grid_rule(g);
+	grid_skip_to(g, model);
+	grid_text(g, "null");
+	grid_text(g, "null: %s against itself", s->baseline->label);
+}
+
+void row_of_null_loss(struct grid *g, const struct study *s, int model, int difference)
 {
 	double unseen = study_loss_unseen(s), spread = study_baseline_spread(s);
 
 	if (!s->baseline)
 		return;
-	grid_row(g);
-	grid_rule(g);
-	grid_skip_to(g, label);
-	grid_text(g, "null: %s against itself", s->baseline->label);
+	row_of_null(g, s, model);
 	grid_skip_to(g, difference);
 	if (isfinite(unseen))
 		grid_interval(g, NAN, -unseen, unseen, "seeds %.3f apart, %d show %.3f", spread,

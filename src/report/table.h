@@ -51,8 +51,10 @@ struct verdict verdict_of(const struct study *s, const struct setup *v, const st
 	const struct null_speedup *null);
 void cell_speedup(struct grid *g, struct study *s, const struct setup *v);	/* to the first target */
 void cell_published(struct grid *g, const struct study *s, const struct setup *v, const char *quantity);
-/* The null row of a table of losses: its label in column `label`, its sentence in `difference`. */
-void row_of_null_loss(struct grid *g, const struct study *s, int label, int difference);
+/* Begins the null row; model: number of the first of the two columns that columns_of_model() begins with. */
+void row_of_null(struct grid *g, const struct study *s, int model);
+/* The null row of a table of losses, with its sentence in column `difference`. No baseline: no row. */
+void row_of_null_loss(struct grid *g, const struct study *s, int model, int difference);
 double study_baseline_spread(const struct study *s);	/* largest minus smallest final loss; NaN below 2 */
 
 #endif

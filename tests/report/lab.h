@@ -21,7 +21,7 @@
 struct lab_run {
 	const char *label, *variant;
 	long seed;
-	double fast, noise, floor;		/* floor 0: 1.7 */
+	double fast, noise, floor;		/* 0: 1, none, 1.7 */
 	int experts;				/* 0: dense */
 	double capacity, drop;
 	int jobs;				/* 0: 1 */
@@ -71,8 +71,11 @@ static inline const char *lab_identity(const struct lab_run *r, char *buffer)
 static inline void lab_add(struct lab *lab, const struct lab_run *r)
 {
 	char id[HASH_HEX];
+	char *dir = xasprintf("%s/runs/%s%s", lab->folder, r->label, lab_identity(r, id));
 	json_t *axes = json_array();
 
+	CHECK(!path_mkdirs(dir));
+	free(dir);
 	if (strcmp(r->label, r->variant) && r->lr > 0)
 		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "train.lr", "short_key", "lr", "value", "x"));
 	else if (strcmp(r->label, r->variant) && r->capacity > 0)
@@ -93,7 +96,9 @@ static inline double lab_noise(const struct lab_run *r, int i)
 
 static inline double lab_loss(const struct lab_run *r, int step)
 {
-	return (r->floor > 0 ? r->floor : 1.7) + 0.4 * pow(r->fast * step / LAB_STEPS, -0.3) + lab_noise(r, step);
+	double fast = r->fast > 0 ? r->fast : 1;
+
+	return (r->floor > 0 ? r->floor : 1.7) + 0.4 * pow(fast * step / LAB_STEPS, -0.3) + lab_noise(r, step);
 }
 
 static inline void lab_step(struct recorder *rec, long long id, const struct lab_run *r, int step)

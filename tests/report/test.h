@@ -19,7 +19,7 @@ static inline void catch_line(const char *line)
 {
 	size_t n = strlen(caught);
 
-	snprintf(caught + n, sizeof caught - n, "%s\n", line);
+	snprintf(caught + n, sizeof caught - n, "%s", line);
 }
 
 static inline void catch_messages(void)

@@ -11,6 +11,8 @@ static double flops(const struct run_data *r) { return r->flops; }
 static double speed(const struct run_data *r) { return r->tokens_per_s; }
 static double rate(const struct run_data *r) { return r->flops / r->seconds / 1e9; }
 
+enum { SPEED = 10 };	/* column that the null row finds by number */
+
 static void columns(struct grid *g)
 {
 	columns_of_model(g);
@@ -60,16 +62,14 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 	cell_value(g, r->jobs - 1, 0);
 }
 
-static void row_of_null(struct study *s, struct grid *g)
+static void row_of_null_speed(struct study *s, struct grid *g)
 {
 	const struct setup *b = s->baseline;
 	double logs[256];
 	int n = 0;
 
-	grid_row(g);
-	grid_rule(g);
-	grid_text(g, "null: %s against itself", b->label);
-	grid_skip_to(g, 9);
+	row_of_null(g, s, 0);
+	grid_skip_to(g, SPEED);
 	for (int i = 0; i < b->n && n < (int)ARRAY_SIZE(logs); i++)
 		if (!b->runs[i]->diverged && b->runs[i]->tokens_per_s > 0)
 			logs[n++] = log(b->runs[i]->tokens_per_s);
@@ -87,7 +87,7 @@ static int fill(struct study *s, struct grid *g)
 	for (int i = 0; i < s->n_setups; i++)
 		row(s, g, &s->setups[i]);
 	if (s->baseline)
-		row_of_null(s, g);
+		row_of_null_speed(s, g);
 	notes_add(&g->notes, NOTE_PLAIN, "FLOPs are model FLOPs, forward and backward, %s the output head;"
 		" seconds are of training alone; memory as planned for weights, optimiser and activations",
 		s->options.no_head_flops ? "without" : "with");

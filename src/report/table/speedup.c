@@ -13,7 +13,7 @@ static const char *const speedup_names[N_AXES] = {
 	"speedup_steps", "speedup_tokens", "speedup_flops", "speedup_seconds"};
 
 /* Columns that the null row finds by number. */
-enum { VERDICT = 8, FIRST_AXIS = 14 };
+enum { VERDICT = 9, FIRST_AXIS = 15 };
 
 static void columns(struct grid *g, bool several_targets)
 {
@@ -68,7 +68,7 @@ static void row(struct study *s, struct grid *g, const struct setup *v, double t
 
 	grid_row(g);
 	if (isnan(target))
-		grid_number(g, NAN, "baseline");
+		grid_number(g, setup_mean(s->baseline, run_final).mean, "baseline");
 	else
 		grid_number(g, target, "%.3f", target);
 	cells_of_model(g, s, v);
@@ -90,12 +90,9 @@ static void row(struct study *s, struct grid *g, const struct setup *v, double t
 			v->label, up.n, v->n);
 }
 
-static void row_of_null(struct study *s, struct grid *g, double target, const struct null_speedup *null)
+static void row_of_null_speedup(struct study *s, struct grid *g, const struct null_speedup *null)
 {
-	grid_row(g);
-	grid_rule(g);
-	grid_number(g, target, "%s", "");
-	grid_text(g, "null: %s against itself", s->baseline->label);
+	row_of_null(g, s, 1);
 	grid_skip_to(g, VERDICT);
 	grid_text(g, "null");
 	if (isfinite(null->smallest))
@@ -150,7 +147,7 @@ static int fill(struct study *s, struct grid *g)
 			if (t > 0 && i == 0)
 				grid_rule(g);
 		}
-		row_of_null(s, g, s->targets[t], &null);
+		row_of_null_speedup(s, g, &null);
 	}
 	notes(s, g);
 	return 0;

@@ -1,0 +1,20 @@
+/* Options that table, plot and report share. */
+#ifndef CMD_STUDY_OPTIONS_H
+#define CMD_STUDY_OPTIONS_H
+
+#include "cmd/options.h"
+#include "report/study.h"
+
+/* Rows of an option table that fill a struct study_query. */
+#define STUDY_ROWS(query)                                                                          \
+	{"sweep", 0, "S", "name or file; not needed if there is only one", .text = &(query).sweep}, \
+	{"db", 0, "FILE", "default results/lab.db", .text = &(query).db},                          \
+	{"rule", 0, "RULE", "default (validation loss, raw), paper, paper-scaled",                 \
+		.text = &(query).options.rule},                                                    \
+	{"target", 0, "LOSS", "nats per token, or baseline; default: the sweep's targets",         \
+		.text = &(query).options.target},                                                  \
+	{"no-head-flops", 0, NULL, "leave the output head out of FLOPs",                           \
+		.flag = &(query).options.no_head_flops},                                           \
+	{"force", 0, NULL, "show what would be refused, stamped", .flag = &(query).options.force}
+
+#endif

@@ -1,0 +1,278 @@
+/* Figures: scripts that gnuplot takes whatever the names are, data beside them, faults in one line;
+   and the page that holds them. */
+#include "test.h"
+
+#include "lab.h"
+#include "report/gnuplot.h"
+#include "report/plot.h"
+#include "report/report.h"
+
+#include <unistd.h>
+
+static const char nasty[] = "a_b^c {x} 'q' \"d\" `touch owned` @m $(touch owned) %d \\n <&>\nend";
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+	(void)state;
+	memcpy(folder, "/tmp/moelab-fig-XXXXXX", 23);
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	error_sink = NULL;
+	return path_remove_tree(folder);
+}
+
+static char *in_folder(const char *name)
+{
+	return path_join(folder, name);
+}
+
+static void fill(struct chart *c)
+{
+	chart_init(c, "lines");
+	c->title = nasty;
+	c->subtitle = nasty;
+	c->x_title = nasty;
+	c->x_log = true;
+	struct panel *p = chart_panel(c, nasty);
+	p->y_level = 2;
+	p->level_title = nasty;
+	for (int k = 0; k < 9; k++) {
+		struct series *s = chart_series(c, p, nasty, k, 5);
+		for (int i = 0; i < 5; i++) {
+			s->x[i] = 100 << i;
+			s->y[i] = i == 2 ? NAN : 1 + k + 3.0 / (i + 1);
+			s->low[i] = k == 1 ? s->y[i] - 0.1 : NAN;
+			s->high[i] = k == 1 ? s->y[i] + 0.1 : NAN;
+		}
+	}
+}
+
+static void nasty_names_are_drawn_as_they_are(void **state)
+{
+	struct chart c;
+
+	(void)state;
+	fill(&c);
+	for (const struct chart_format *f = chart_formats; *f->suffix; f++) {
+		char *name = xasprintf("lines%s", f->suffix), *path = in_folder(name);
+		catch_messages();
+		assert_int_equal(chart_write(&c, f, path), 0);
+		assert_string_equal(caught, "");
+		char *drawn = path_read(path, NULL);
+		assert_non_null(drawn);
+		if (!strcmp(f->name, "svg"))
+			assert_has(drawn, "a_b^c {x} 'q' \"d\" `touch owned` @m $(touch owned) %d \\n &lt;&amp;> end");
+		free(drawn);
+		free(path);
+		free(name);
+	}
+	char *owned = in_folder("owned");
+	assert_false(path_exists(owned));
+	free(owned);
+	chart_release(&c);
+}
+
+static void script_runs_alone(void **state)
+{
+	struct chart c;
+	char *path = in_folder("lines.svg");
+
+	(void)state;
+	fill(&c);
+	assert_int_equal(chart_write(&c, chart_format_find("svg"), path), 0);
+	char *first = path_read(path, NULL);
+	unlink(path);
+	char *command = xasprintf("cd %s && gnuplot lines.gp", folder);
+	assert_int_equal(system(command), 0);
+	char *again = path_read(path, NULL);
+	assert_string_equal(first, again);
+	free(command);
+	free(again);
+	free(first);
+	free(path);
+	chart_release(&c);
+}
+
+static void data_stand_beside_one_line_a_point(void **state)
+{
+	struct chart c;
+	struct str csv;
+
+	(void)state;
+	chart_init(&c, "lines");
+	struct series *s = chart_series(&c, chart_panel(&c, "loss"), "a \"b\"", 0, 2);
+	s->x[0] = 1;
+	s->x[1] = 2.5;
+	s->y[0] = 3;
+	s->low[0] = 2;
+	s->high[0] = 4;
+	str_init(&csv);
+	chart_csv(&c, &csv);
+	assert_string_equal(csv.text, "panel,series,x,y,low,high\n"
+		"\"loss\",\"a \"\"b\"\"\",1,3,2,4\n\"loss\",\"a \"\"b\"\"\",2.5,NaN,NaN,NaN\n");
+	str_release(&csv);
+	chart_release(&c);
+}
+
+static void missing_gnuplot_is_one_line(void **state)
+{
+	char *path = xstrdup(getenv("PATH")), *figure = in_folder("lines.svg");
+	struct chart c;
+
+	(void)state;
+	fill(&c);
+	setenv("PATH", "/nonexistent", 1);
+	catch_messages();
+	int code = chart_write(&c, chart_format_find("svg"), figure);
+	setenv("PATH", path, 1);
+	assert_int_equal(code, EXIT_ENVIRONMENT);
+	assert_caught("gnuplot: not found: install the package gnuplot-nox");
+	assert_true(strchr(caught, '\n') == caught + strlen(caught) - 1);
+	chart_release(&c);
+	free(figure);
+	free(path);
+}
+
+static void run_script(const char *text, double limit_s, const char *message)
+{
+	char *path = in_folder("odd.gp");
+
+	assert_int_equal(path_write(path, text, strlen(text)), 0);
+	catch_messages();
+	assert_int_equal(gnuplot_run(folder, "odd.gp", limit_s), -1);
+	assert_caught(message);
+	free(path);
+}
+
+static void faults_of_scripts_are_shown(void **state)
+{
+	(void)state;
+	run_script("plot 'absent.csv'\n", 20, "absent.csv");
+	run_script("nonsense\n", 20, "invalid command");
+}
+
+static void endless_scripts_are_ended(void **state)
+{
+	(void)state;
+	run_script("while (1) { x = 1 }\n", 0.3, "not done after");
+}
+
+static const struct lab_run runs[] = {
+	{.label = "mamba", .variant = "mamba", .seed = 1, .noise = 0.002},
+	{.label = "mamba", .variant = "mamba", .seed = 2, .noise = 0.002},
+	{.label = "m-n_experts=2", .variant = "m", .seed = 1, .fast = 1.3, .experts = 2},
+	{.label = "m-n_experts=2", .variant = "m", .seed = 2, .fast = 1.3, .experts = 2},
+	{.label = "m-n_experts=8", .variant = "m", .seed = 1, .fast = 1.8, .experts = 8},
+	{.label = "wild", .variant = "wild", .seed = 1, .diverged = true},
+};
+
+static const struct series *series_of(const struct chart *c, const char *label)
+{
+	for (int i = 0; i < c->panels[0].n_series; i++)
+		if (!strcmp(c->panels[0].series[i].label, label))
+			return &c->panels[0].series[i];
+	fail_msg("no series %s", label);
+	return NULL;
+}
+
+static void plots_show_what_the_runs_told(void **state)
+{
+	const struct plot_options o = {.x = AXIS_STEPS};
+	struct study s;
+	struct lab lab;
+	struct chart c;
+
+	(void)state;
+	lab_open(&lab, "mamba");
+	lab_fill(&lab, runs, ARRAY_SIZE(runs));
+	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+
+	assert_int_equal(plot_make(plot_find("loss"), &s, &o, &c), 0);
+	const struct series *mamba = series_of(&c, "mamba");
+	assert_true(mamba->n == LAB_STEPS / LAB_EVERY && mamba->style == 0);
+	assert_true(fabs(mamba->x[4] - 50) < 1e-9);
+	assert_true(fabs(mamba->y[4] - (lab_loss(&runs[0], 50) + lab_loss(&runs[1], 50)) / 2) < 1e-6);
+	assert_true(fabs(mamba->high[4] - fmax(lab_loss(&runs[0], 50), lab_loss(&runs[1], 50))) < 1e-6);
+	assert_true(series_of(&c, "wild")->n == LAB_STEPS / LAB_EVERY / 2);
+	assert_true(isnan(series_of(&c, "m-n_experts=8")->high[0]));
+	chart_release(&c);
+
+	assert_int_equal(plot_make(plot_find("speedup"), &s, &o, &c), 0);
+	const struct series *m = series_of(&c, "m-n_experts=8");
+	assert_true(fabs(m->y[m->n / 2] - 1.8) < 0.1 && fabs(m->y[m->n - 1] - 1.8) < 0.1);
+	chart_release(&c);
+
+	assert_int_equal(plot_make(plot_find("experts"), &s, &o, &c), 0);
+	m = series_of(&c, "m");
+	assert_true(m->n == 2 && fabs(m->x[0] - 2) < 1e-9 && fabs(m->x[1] - 8) < 1e-9);
+	assert_true(fabs(m->y[1] - lab_loss(&runs[4], LAB_STEPS)) < 1e-6);
+	assert_true(series_of(&c, "mamba")->flat);
+	chart_release(&c);
+
+	assert_int_equal(plot_make(plot_find("load"), &s, &o, &c), 0);
+	assert_true(c.n_panels == 2 && c.panels[1].n_rows == 8 * LAB_LAYERS && c.panels[1].n_x == LAB_STEPS / 50);
+	double sum = 0;
+	for (int i = 0; i < 8; i++)
+		sum += c.panels[1].value[i * c.panels[1].n_x + 3];
+	assert_true(fabs(sum - 8) < 1e-4);
+	chart_release(&c);
+	study_close(&s);
+	lab_close(&lab);
+}
+
+static void page_needs_no_other_file(void **state)
+{
+	struct study s;
+	struct lab lab;
+
+	(void)state;
+	lab_open(&lab, "mamba");
+	lab_fill(&lab, runs, ARRAY_SIZE(runs));
+	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	char *place = in_folder("report");
+	assert_int_equal(report_write(&s, place), 0);
+	char *page_path = path_join(place, "index.html"), *page = path_read(page_path, NULL);
+	assert_has(page, "does it tell a factor from nothing?");
+	assert_has(page, "Warning: diverged runs count as not reached: wild");
+	assert_has(page, "not reached (best");
+	assert_has(page, "<svg");
+	assert_has(page, "prefers-color-scheme");
+	assert_has(page, "href=\"../../moelab-lab-");	/* a run directory */
+	assert_lacks(page, "src=");
+	assert_lacks(page, "<link");
+	assert_lacks(page, "<script");
+	static const char *const files[] = {"loss.svg", "loss.gp", "loss.csv", "loss-flops.svg", "speedup.svg",
+		"experts.svg", "load.svg", "tables/speedup.md", "tables/final.csv", "tables/experts.json", "tables/cost.tex"};
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		char *path = path_join(place, files[i]);
+		assert_true(path_exists(path));
+		free(path);
+	}
+	free(page);
+	free(page_path);
+	free(place);
+	study_close(&s);
+	lab_close(&lab);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nasty_names_are_drawn_as_they_are),
+		cmocka_unit_test(script_runs_alone),
+		cmocka_unit_test(data_stand_beside_one_line_a_point),
+		cmocka_unit_test(missing_gnuplot_is_one_line),
+		cmocka_unit_test(faults_of_scripts_are_shown),
+		cmocka_unit_test(endless_scripts_are_ended),
+		cmocka_unit_test(plots_show_what_the_runs_told),
+		cmocka_unit_test(page_needs_no_other_file),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

@@ -1,0 +1,466 @@
+/* From a database to tables: the numbers are those the curves were made with, and nothing doubtful
+   is shown without being refused, stamped or warned about. */
+#include "test.h"
+
+#include "lab.h"
+#include "report/table.h"
+
+/* One lab a test: runs, the table as text; the messages are in `caught`. */
+struct shown {
+	struct lab lab;
+	struct study study;
+	struct grid grid;
+	struct str text;
+	bool open;
+};
+
+static bool show_with(struct shown *w, const char *table, const char *form, const struct study_options *o)
+{
+	catch_messages();
+	str_init(&w->text);
+	w->open = !study_open(&w->study, &w->lab.db, "sweeps/lab/one.yaml", o);
+	if (!w->open)
+		return false;
+	bool made = !table_make(table_find(table), &w->study, true, &w->grid);
+	if (made)
+		grid_format_find(form)->render(&w->grid, &w->text);
+	grid_release(&w->grid);
+	return made;
+}
+
+static void hide(struct shown *w)
+{
+	if (w->open)
+		study_close(&w->study);
+	str_release(&w->text);
+	error_sink = NULL;
+}
+
+static bool show(struct shown *w, const struct lab_run *runs, int n, const char *table, const char *form)
+{
+	const struct study_options o = {.rule = NULL};
+
+	lab_open(&w->lab, "mamba");
+	lab_fill(&w->lab, runs, n);
+	return show_with(w, table, form, &o);
+}
+
+static void end(struct shown *w)
+{
+	hide(w);
+	lab_close(&w->lab);
+}
+
+/* The line of the text that begins with a name. */
+static const char *line(const struct shown *w, const char *name, char *buffer, size_t size)
+{
+	for (const char *at = w->text.text; at; at = strchr(at, '\n')) {
+		at += *at == '\n';
+		const char *start = at + (str_starts(at, "| ") ? 2 : 0);
+		if (str_starts(start, name) && strchr(" ,", start[strlen(name)])) {
+			snprintf(buffer, size, "%.*s", (int)strcspn(at, "\n"), at);
+			return buffer;
+		}
+	}
+	fail_msg("no line %s in:\n%s", name, w->text.text);
+	return NULL;
+}
+
+/* --- speed-ups ------------------------------------------------------------------------------- */
+
+#define THREE(label_, fast_, ...)                                                                  \
+	{.label = label_, .variant = label_, .seed = 1, .fast = fast_, __VA_ARGS__},              \
+	{.label = label_, .variant = label_, .seed = 2, .fast = fast_, __VA_ARGS__},              \
+	{.label = label_, .variant = label_, .seed = 3, .fast = fast_, __VA_ARGS__}
+
+static void published(struct lab *lab, const char *label, const char *quantity, double value, const char *text)
+{
+	json_array_append_new(json_object_get(lab->sweep, "published"), json_pack("{s:s,s:s,s:o,s:s}",
+		"label", label, "quantity", quantity, "value", isnan(value) ? json_null() : json_real(value),
+		"text", text));
+}
+
+/* The cell of a CSV line under a column; "" if it is empty. */
+static const char *cell(const struct shown *w, const char *model, const char *column, char *buffer)
+{
+	char names[2000], values[2000], *n = names, *v = values, *name;
+
+	line(w, "target,model", names, sizeof names);
+	for (char *at = w->text.text; (at = strchr(at, '\n')); at++) {
+		const char *second = strchr(at + 1, ',');
+		if (at[1] != '#' && second && str_starts(second + 1, model) && second[1 + strlen(model)] == ',') {
+			snprintf(values, sizeof values, "%.*s", (int)strcspn(at + 1, "\n"), at + 1);
+			while ((name = strsep(&n, ",")) && strcmp(name, column))
+				strsep(&v, ",");
+			assert_non_null(name);
+			snprintf(buffer, 64, "%s", strsep(&v, ","));
+			return buffer;
+		}
+	}
+	fail_msg("no row %s in:\n%s", model, w->text.text);
+	return NULL;
+}
+
+static double value(const struct shown *w, const char *model, const char *column)
+{
+	char text[64];
+
+	return atof(cell(w, model, column, text));
+}
+
+/* Curves made with the speed-ups of the paper's table 1 give them back, beside the published ones. */
+static void paper_table_one(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), THREE("moe_mamba", 1.76, .experts = 42),
+		THREE("transformer_moe", 1.56, .experts = 32), THREE("transformer", 0.7, .floor = 0)};
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	lab_open(&w.lab, "mamba");
+	published(&w.lab, "moe_mamba", "speedup", 1.76, "1.76");
+	published(&w.lab, "transformer", "speedup", NAN, "<1");
+	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
+	assert_true(show_with(&w, "speedup", "md", &o));
+	assert_has(line(&w, "moe_mamba", text, sizeof text), " 1.76 [1.76, 1.76] |");
+	assert_has(text, "| 568 (1.76x) | 2.33M (1.76x) | 1.14e13 (1.76x) | 56.8 (1.76x) |      1.76 |");
+	assert_has(line(&w, "transformer_moe", text, sizeof text), " 1.56 [1.56, 1.56] |     3/3 |");
+	assert_has(line(&w, "transformer", text, sizeof text), " not reached (best 2.145) |     0/3 |");
+	assert_has(text, " <1 |");
+	assert_has(line(&w, "mamba (baseline)", text, sizeof text), " 1000 ");
+	assert_has(w.text.text, "final loss (mean 2.100 nats per token, perplexity 8.17)");
+	assert_has(w.text.text, "does it tell a factor from nothing?");
+	assert_has(w.text.text, "rule default: validation loss, raw");
+	end(&w);
+}
+
+static void noise_below_the_seeds_is_no_difference(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.004), THREE("same", 1.03, .noise = 0.004),
+		THREE("other", 1.5, .noise = 0.004)};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "final", "md"));
+	assert_has(line(&w, "same", text, sizeof text), "no difference seen");
+	assert_lacks(line(&w, "other", text, sizeof text), "no difference seen");
+	assert_has(line(&w, "null: mamba against itself", text, sizeof text), "3 show 0.0");
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.target = "2.13"}));
+	assert_string_equal(cell(&w, "same", "verdict", text), "no difference seen");
+	assert_string_equal(cell(&w, "other", "verdict", text), "faster");
+	assert_true(fabs(value(&w, "other", "speedup_tokens") - 1.5) < 0.06);
+	assert_true(value(&w, "null", "speedup_tokens_high") > value(&w, "same", "speedup_tokens"));
+	end(&w);
+}
+
+static void one_seed_has_ratios_but_no_interval(void **state)
+{
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1},
+		{.label = "fast", .variant = "fast", .seed = 1, .fast = 2}};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	assert_true(show(&w, runs, 2, "speedup", "md"));
+	assert_has(line(&w, "fast", text, sizeof text), " 2.00 |     1/1 |");
+	assert_has(line(&w, "null: mamba against itself", text, sizeof text), "needs 2 seeds");
+	assert_has(w.text.text, "Warning: fewer than 3 seeds: all rows");
+	end(&w);
+}
+
+static void targets_of_the_sweep_each_get_rows(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), THREE("fast", 2, .floor = 0)};
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+
+	(void)state;
+	lab_open(&w.lab, "mamba");
+	json_array_append_new(json_object_get(w.lab.sweep, "targets"), json_pack("{s:s,s:n}", "kind", "baseline", "loss"));
+	json_array_append_new(json_object_get(w.lab.sweep, "targets"), json_pack("{s:s,s:f}", "kind", "loss", "loss", 2.05));
+	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
+	assert_true(show_with(&w, "speedup", "md", &o));
+	assert_has(w.text.text, "|   target | model");
+	assert_has(w.text.text, "|    2.050 | mamba (baseline)");
+	assert_has(w.text.text, "not reached (best 2.100) |     0/3 |");	/* mamba */
+	assert_has(w.text.text, "baseline did not reach it |     3/3 |");	/* fast */
+	end(&w);
+}
+
+static void diverged_seeds_count_as_not_reached(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0),
+		{.label = "wild", .variant = "wild", .seed = 1, .fast = 4},
+		{.label = "wild", .variant = "wild", .seed = 2, .fast = 4, .diverged = true},
+		{.label = "late", .variant = "late", .seed = 1, .fast = 4, .unfinished = true}};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "md"));
+	assert_has(line(&w, "wild", text, sizeof text), "not reached (best ");
+	assert_has(text, "1/2");
+	assert_has(w.text.text, "diverged runs count as not reached: wild");
+	assert_has(w.text.text, "1 unfinished runs are left out");
+	assert_lacks(w.text.text, "| late");
+	hide(&w);
+	assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
+	assert_has(line(&w, "wild", text, sizeof text), "1/2 diverged");
+	end(&w);
+}
+
+static void seconds_beside_other_runs_get_no_ratio(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), THREE("fast", 2, .jobs = 2)};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "md"));
+	assert_has(line(&w, "fast", text, sizeof text), " ~50.0 |");
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.rule = NULL}));
+	assert_string_equal(cell(&w, "fast", "speedup_seconds", text), "");
+	assert_true(fabs(value(&w, "fast", "speedup_flops") - 2) < 0.01);
+	end(&w);
+}
+
+/* 2e10 FLOPs a step of 4096 tokens, of which 6 x 128 x 257 a token are the head's. */
+static void head_can_be_left_out_of_flops(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), THREE("fast", 2, .floor = 0)};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "csv"));
+	double with = value(&w, "fast", "flops"), tokens = value(&w, "fast", "tokens");
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.no_head_flops = true}));
+	assert_true(fabs(with - value(&w, "fast", "flops") - tokens * 6 * 128 * 257) < 1e-6 * with);
+	assert_has(w.text.text, "without the output head");
+	end(&w);
+}
+
+static void rules_read_the_training_loss(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.002), THREE("fast", 2, .noise = 0.002)};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "final", "md"));
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.rule = "paper-scaled"}));
+	assert_true(fabs(value(&w, "fast", "speedup_tokens") - 2) < 0.15);
+	assert_has(w.text.text, "rule paper-scaled: training loss");
+	hide(&w);
+	assert_false(show_with(&w, "speedup", "csv", &(struct study_options){.rule = "paper"}));
+	assert_caught("rule paper needs runs of 10000 steps, these have 1000");
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.rule = "paper", .force = true}));
+	assert_has(w.text.text, "# FORCED: rule paper needs runs of 10000 steps");
+	hide(&w);
+	assert_false(show_with(&w, "speedup", "csv", &(struct study_options){.rule = "median"}));
+	assert_caught("unknown rule \"median\"");
+	end(&w);
+}
+
+/* --- refusals and warnings ------------------------------------------------------------------- */
+
+static void refused(const struct lab_run *odd, const char *message)
+{
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1}, *odd};
+	struct shown w;
+
+	assert_false(show(&w, runs, 2, "speedup", "md"));
+	assert_caught(message);
+	assert_caught("--force");
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "md", &(struct study_options){.force = true}));
+	assert_has(w.text.text, "- FORCED: ");
+	assert_has(w.text.text, message);
+	end(&w);
+}
+
+#define ODD(...) &(const struct lab_run){.label = "odd", .variant = "odd", .seed = 1, __VA_ARGS__}
+
+static void unlike_rows_are_refused_unless_forced(void **state)
+{
+	(void)state;
+	refused(ODD(.data_hash = "fedcba9876543210"), "rows differ in data: mamba has 0123456789ab, odd has fedcba987654");
+	refused(ODD(.precision = "bf16"), "rows differ in precision: mamba has float32, odd has bf16");
+	refused(ODD(.windows = "w1"), "rows differ in evaluation windows");
+	refused(ODD(.tokens = "8192000"), "rows differ in token budget: mamba has 4096000, odd has 8192000");
+	refused(ODD(.semantics = "{\"scan\":2,\"route\":1}"), "rows differ in semantics: scan was computed by version 1 and by version 2");
+}
+
+static void other_operators_are_no_difference_in_semantics(void **state)
+{
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1},
+		{.label = "t", .variant = "t", .seed = 1, .fast = 1, .semantics = "{\"attention\":3}"}};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, 2, "speedup", "md"));
+	end(&w);
+}
+
+static void training_rules_are_refused_beyond_an_epoch(void **state)
+{
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1, .data_tokens = 800000},
+		{.label = "fast", .variant = "fast", .seed = 1, .fast = 2, .data_tokens = 800000}};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, 2, "speedup", "md"));
+	assert_has(w.text.text, "Warning: runs see their data 5.1 times: more than one epoch");
+	assert_has(w.text.text, "multi-epoch (5.1)");
+	hide(&w);
+	assert_false(show_with(&w, "speedup", "md", &(struct study_options){.rule = "paper-scaled"}));
+	assert_caught("runs see their data 5.1 times");
+	end(&w);
+}
+
+static void warned(const struct lab_run *odd, const char *message)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), *odd};
+	struct shown w;
+
+	assert_true(show(&w, runs, 4, "speedup", "md"));
+	assert_has(w.text.text, message);
+	end(&w);
+}
+
+static void doubtful_rows_are_warned_about(void **state)
+{
+	(void)state;
+	warned(ODD(.active = 1.1e6), "Warning: active parameters more than 3 % from the baseline's: odd");
+	warned(ODD(.experts = 8, .drop = 0.02), "Warning: more than 1 % of the routed tokens dropped at the end: odd");
+	warned(ODD(.experts = 8, .starved = true), "Warning: an expert with less than a tenth of its even share at the end: odd");
+	warned(ODD(.clipped = 0.6), "Warning: gradients clipped in more than half of the steps: odd");
+	warned(ODD(.fast = 4), "Warning: evaluations further apart than 2 % of the way to the target: odd");
+	warned(ODD(.host = "there"), "rows differ in host: here; there");
+	warned(ODD(.jobs = 1), "Warning: fewer than 3 seeds: odd");
+}
+
+static void sound_rows_get_no_warning(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.001), THREE("fast", 1.5, .experts = 8, .noise = 0.001, .drop = 0.005)};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "md"));
+	assert_lacks(w.text.text, "Warning");
+	assert_lacks(w.text.text, "FORCED");
+	end(&w);
+}
+
+static void learning_rates_at_the_edge_are_warned_about(void **state)
+{
+	struct lab_run runs[] = {{.label = "mamba-lr=1", .variant = "mamba", .seed = 1, .fast = 1, .lr = 1e-3},
+		{.label = "mamba-lr=2", .variant = "mamba", .seed = 1, .fast = 1.5, .lr = 2e-3},
+		{.label = "mamba-lr=4", .variant = "mamba", .seed = 1, .fast = 1.2, .lr = 4e-3}};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, 3, "final", "md"));
+	assert_lacks(w.text.text, "edge of its grid");
+	end(&w);
+	runs[2].fast = 2;
+	assert_true(show(&w, runs, 3, "final", "md"));
+	assert_has(w.text.text, "Warning: best learning rate at the edge of its grid: mamba-lr=4");
+	end(&w);
+}
+
+/* --- other tables ---------------------------------------------------------------------------- */
+
+static const struct lab_run expert_runs[] = {THREE("mamba", 1, .noise = 0.001),
+	{.label = "m-n_experts=8", .variant = "m", .seed = 1, .fast = 1.5, .experts = 8, .capacity = 1},
+	{.label = "m-n_experts=2", .variant = "m", .seed = 1, .fast = 1.2, .experts = 2, .capacity = 1}};
+
+static void experts_are_in_order_of_their_number(void **state)
+{
+	struct lab_run runs[5];
+	struct shown w;
+
+	(void)state;
+	memcpy(runs, expert_runs, sizeof runs);
+	runs[3].capacity = runs[4].capacity = 0;	/* the axis is the number of experts */
+	assert_true(show(&w, runs, 5, "experts", "md"));
+	const char *dense = strstr(w.text.text, "dense | mamba (baseline)");
+	const char *two = strstr(w.text.text, "| m-n_experts=2"), *eight = strstr(w.text.text, "| m-n_experts=8");
+	assert_true(dense && two && eight && dense < two && two < eight);
+	end(&w);
+}
+
+static void tables_without_their_axis_say_so(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0)};
+	struct shown w;
+
+	(void)state;
+	assert_false(show(&w, runs, 3, "experts", "md"));
+	assert_caught("table experts: sweep lab/one has no axis model.moe.n_experts");
+	hide(&w);
+	assert_false(show_with(&w, "load", "md", &(struct study_options){.rule = NULL}));
+	assert_caught("no record of expert loads");
+	end(&w);
+}
+
+static void load_is_that_of_the_last_step(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), THREE("m", 2, .experts = 4, .starved = true)};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "load", "md"));
+	assert_has(line(&w, "m", text, sizeof text), "|     0 |       4 |     3 |           0.01 |");
+	assert_has(text, "0.900");
+	end(&w);
+}
+
+static void sweep_must_exist_and_have_runs(void **state)
+{
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1, .unfinished = true}};
+	struct shown w;
+
+	(void)state;
+	assert_false(show(&w, runs, 1, "final", "md"));
+	assert_caught("no finished run yet (1 unfinished)");
+	hide(&w);
+	catch_messages();
+	assert_int_equal(study_open(&w.study, &w.lab.db, "nothing", &(struct study_options){.rule = NULL}), -1);
+	assert_caught("no sweep \"nothing\"");
+	w.open = false;
+	str_init(&w.text);
+	end(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(paper_table_one),
+		cmocka_unit_test(noise_below_the_seeds_is_no_difference),
+		cmocka_unit_test(one_seed_has_ratios_but_no_interval),
+		cmocka_unit_test(targets_of_the_sweep_each_get_rows),
+		cmocka_unit_test(diverged_seeds_count_as_not_reached),
+		cmocka_unit_test(seconds_beside_other_runs_get_no_ratio),
+		cmocka_unit_test(head_can_be_left_out_of_flops),
+		cmocka_unit_test(rules_read_the_training_loss),
+		cmocka_unit_test(unlike_rows_are_refused_unless_forced),
+		cmocka_unit_test(other_operators_are_no_difference_in_semantics),
+		cmocka_unit_test(training_rules_are_refused_beyond_an_epoch),
+		cmocka_unit_test(doubtful_rows_are_warned_about),
+		cmocka_unit_test(sound_rows_get_no_warning),
+		cmocka_unit_test(learning_rates_at_the_edge_are_warned_about),
+		cmocka_unit_test(experts_are_in_order_of_their_number),
+		cmocka_unit_test(tables_without_their_axis_say_so),
+		cmocka_unit_test(load_is_that_of_the_last_step),
+		cmocka_unit_test(sweep_must_exist_and_have_runs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
