@@ -174,6 +174,9 @@ static int finish(struct worker *w, int ret)
 		worker_link_flush(&w->link, true);
 		return ret;
 	}
+	if (ret == WORKER_DONE)
+		worker_link_event(&w->link, "done", w->progress.step, "%.1f s of training",
+			w->progress.seconds);
 	worker_link_finish(&w->link, ret == WORKER_DONE ? RUN_DONE
 		: ret == WORKER_DIVERGED ? RUN_DIVERGED : RUN_FAILED,
 		ret == WORKER_DONE ? "complete" : ret == WORKER_DIVERGED ? "gradients are not finite"
