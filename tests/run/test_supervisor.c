@@ -283,11 +283,11 @@ static void test_all_kinds_of_end(void **state)
 	assert_sql("group_concat(state) = 'done,diverged,done,failed,failed,done' FROM "
 		"(SELECT state FROM runs ORDER BY n)");
 	assert_sql("group_concat(attempts) = '1,1,2,2,1,1' FROM (SELECT attempts FROM runs ORDER BY n)");
-	assert_sql("count(*) = 1 FROM runs WHERE reason LIKE 'exit code 1 %no luck with this one'");
+	assert_sql("count(*) = 1 FROM runs WHERE reason LIKE 'exit code 1, %no luck with this one'");
 	assert_sql("count(*) = 1 FROM runs WHERE reason LIKE 'killed by signal 6 %last heard of at step _'");
 	assert_sql("count(*) = 3 FROM attempt WHERE exit_signal = 6");
 	/* The crashed run went on from its checkpoint: every step once. */
-	assert_sql("count(*) = 20 AND max(step) = 20 FROM step JOIN runs USING (run_id) "
+	assert_sql("count(*) = 20 AND max(s.step) = 20 FROM step s JOIN runs USING (run_id) "
 		"WHERE label = 'crash-once'");
 	assert_sql("loss = 1.3 AND steps = 20 FROM runs WHERE label = 'good' AND seed = 2");
 }
