@@ -22,7 +22,7 @@ struct bench {
 	struct cost cost;
 	struct graph_profile profile;
 	long steps;
-	double gemm, copy, tokens_per_s, profile_s;
+	double gemm, copy, tokens_per_s, peak_bytes;
 };
 
 /* Nodes that are alike: the same operator on the same shapes (bench op), or the same operator. */
@@ -122,7 +122,7 @@ static void print_step(const struct bench *b)
 		"of the matrix rate\nmemory planned %s, peak %s\n", b->setup.config->file, b->tokens_per_s,
 		1e3 * (double)tokens / b->tokens_per_s, tokens, flops / 1e9, 100 * flops / b->gemm,
 		str_bytes(b->cost.total_bytes, planned),
-		str_bytes(cpu_peak_rss_bytes(), peak));
+		str_bytes(b->peak_bytes, peak));
 }
 
 static void print_json(const struct bench *b, const struct row *rows, int n)
@@ -139,7 +139,7 @@ static void print_json(const struct bench *b, const struct row *rows, int n)
 		b->setup.config->file, "device", b->setup.device->name, "threads", omp_get_max_threads(),
 		"blas_core", blas_core(), "tokens_per_s", b->tokens_per_s, "flops_per_token",
 		b->cost.flops_per_token, "gemm_flops_per_s", b->gemm, "copy_bytes_per_s", b->copy,
-		"peak_rss_bytes", cpu_peak_rss_bytes(), "ops", ops);
+		"peak_rss_bytes", b->peak_bytes, "ops", ops);
 	json_dumpf(root, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(root);
@@ -167,9 +167,10 @@ static void measure(struct bench *b, bool by_shape, bool json)
 		sizeof *rows);
 	int n = 0;
 
+	b->tokens_per_s = rate_train(s, (int)b->steps);
+	b->peak_bytes = cpu_peak_rss_bytes();	/* before the ceilings take memory of their own */
 	b->gemm = rate_gemm();
 	b->copy = rate_copy();
-	b->tokens_per_s = rate_train(s, (int)b->steps);
 	graph_profile(s->train, &train);
 	graph_profile(s->update, &update);
 	rate_train(s, (int)b->steps);

@@ -80,7 +80,7 @@ static struct tensor *experts(struct net *net, const struct moe_spec *s, struct 
 struct tensor *moe_project(struct net *net, const char *name, const struct moe_spec *s,
 	struct tensor *x_BTD, long out)
 {
-	struct tensor *in[COMBINE_N_IN], *const *r;
+	struct tensor *in[COMBINE_N_IN], *const *r, *y;
 
 	graph_enter(net->g, "%s", name);
 	r = route(net, s, x_BTD);
@@ -88,8 +88,9 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	in[COMBINE_YE_SO] = experts(net, s, gather(net, x_BTD, r), r, out);
 	in[COMBINE_SLOT_BT] = r[ROUTE_SLOT_BT];
 	in[COMBINE_GATE_BT] = r[ROUTE_GATE_BT];
+	y = graph_apply(net->g, &op_combine, NULL, 0, in)[COMBINE_Y_BTO];
 	graph_leave(net->g);
-	return graph_apply(net->g, &op_combine, NULL, 0, in)[COMBINE_Y_BTO];
+	return y;
 }
 
 struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD)
