@@ -3,38 +3,43 @@
 #include "base/str.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 /* --- refusals -------------------------------------------------------------------------------- */
 
-static int refuse(struct study *s, const char *reason)
+static int refuse(struct study *s, const char *format, ...) PRINTF_LIKE(2, 3);
+
+static int refuse(struct study *s, const char *format, ...)
 {
+	char reason[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reason, sizeof reason, format, args);
+	va_end(args);
 	if (s->options.force) {
 		notes_add(&s->notes, NOTE_STAMP, "%s", reason);
 		return 0;
 	}
-	return error("sweep %s: refused: %s (--force shows it all the same, stamped)", s->sweep.name, reason);
+	return error("sweep %s: refused: %s (--force shows it all the same, stamped)",
+		s->sweep.name, reason);
 }
 
-static const char *data_of(const struct run_data *r) { return r->data_hash; }
-static const char *tokenizer_of(const struct run_data *r) { return r->tokenizer; }
-static const char *context_of(const struct run_data *r) { return run_text(r, "train.context"); }
-static const char *budget_of(const struct run_data *r) { return run_text(r, "train.tokens"); }
-static const char *windows_of(const struct run_data *r) { return r->windows; }
-static const char *precision_of(const struct run_data *r) { return r->precision; }
-
-/* Rows must agree in these, unless one of the keys is an axis of the sweep. */
+/* Rows must agree in these members, unless one of the keys is an axis of the sweep. */
 static const struct sameness {
 	const char *what;
-	const char *(*of)(const struct run_data *r);
+	size_t member;
 	const char *keys[3];
 } samenesses[] = {
-	{"data", data_of, {"data.path"}},
-	{"tokenizer", tokenizer_of, {"data.path"}},
-	{"context", context_of, {"train.context"}},
-	{"token budget", budget_of, {"train.tokens"}},
-	{"evaluation windows", windows_of, {"data.path", "train.context", "eval.tokens"}},
-	{"precision", precision_of, {NULL}},
+	{"data", offsetof(struct run_data, data_hash), {"data.path"}},
+	{"tokenizer", offsetof(struct run_data, tokenizer), {"data.path"}},
+	{"context", offsetof(struct run_data, context), {"train.context"}},
+	{"token budget", offsetof(struct run_data, budget), {"train.tokens"}},
+	{"evaluation windows", offsetof(struct run_data, windows),
+		{"data.path", "train.context", "eval.tokens"}},
+	{"precision", offsetof(struct run_data, precision), {NULL}},
 };
 
 static bool is_axis(const struct study *s, const struct sameness *same)
@@ -51,19 +56,19 @@ static int check_same(struct study *s, const struct sameness *same)
 
 	for (int i = 0; i < s->n_runs; i++) {
 		const struct run_data *r = &s->runs[i];
-		const char *value = same->of(r);
+		const char *value = run_member_text(r, same->member);
 		if (!value)
 			continue;
 		if (!first)
 			first = r;
-		if (!strcmp(same->of(first), value))
+		if (!strcmp(run_member_text(first, same->member), value))
 			continue;
 		if (is_axis(s, same)) {
 			notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s on purpose: it is swept", same->what);
 			return 0;
 		}
-		return refuse(s, arena_printf(&s->arena, "rows differ in %s: %s has %.12s, %s has %.12s",
-			same->what, first->label, same->of(first), r->label, value));
+		return refuse(s, "rows differ in %s: %s has %.12s, %s has %.12s", same->what,
+			first->label, run_member_text(first, same->member), r->label, value);
 	}
 	return 0;
 }
@@ -78,8 +83,8 @@ static int check_semantics(struct study *s)
 		" GROUP BY j.key HAVING min(j.value) < max(j.value)");
 	db_bind_text(&row, ":sweep", s->sweep.name);
 	while (db_step(&row))
-		result |= refuse(s, arena_printf(&s->arena, "rows differ in semantics: %s was computed by version %s and by version %s",
-			db_text(&row, 0), db_text(&row, 1), db_text(&row, 2)));
+		result |= refuse(s, "rows differ in semantics: %s was computed by version %s"
+			" and by version %s", db_text(&row, 0), db_text(&row, 1), db_text(&row, 2));
 	return db_finish(&row) || result ? -1 : 0;
 }
 
@@ -91,14 +96,14 @@ static int check_rule(struct study *s)
 		if (!s->runs[i].diverged)
 			shortest = fmin(shortest, s->runs[i].steps);
 	if (shortest < (double)s->rule->min_steps)
-		return refuse(s, arena_printf(&s->arena, "rule %s needs runs of %ld steps, these have %.0f; paper-scaled is for short runs",
-			s->rule->name, s->rule->min_steps, shortest));
+		return refuse(s, "rule %s needs runs of %ld steps, these have %.0f; paper-scaled is"
+			" for short runs", s->rule->name, s->rule->min_steps, shortest);
 	if (s->rule->training && study_epochs(s) > 1)
-		return refuse(s, arena_printf(&s->arena, "rule %s reads the training loss, but runs see their data %.1f times",
-			s->rule->name, study_epochs(s)));
+		return refuse(s, "rule %s reads the training loss, but runs see their data %.1f times",
+			s->rule->name, study_epochs(s));
 	if (s->rule->from_first && shortest * s->rule->alpha < 50)
-		notes_add(&s->notes, NOTE_WARNING, "the average of rule %s lags %.0f steps, %.0f %% of the run: ratios are pulled towards 1",
-			s->rule->name, 1 / s->rule->alpha, 100 / (s->rule->alpha * shortest));
+		notes_add(&s->notes, NOTE_WARNING, "the average of rule %s lags %.0f steps, %.0f %% of"
+			" the run: ratios are pulled towards 1", s->rule->name, 1 / s->rule->alpha, 100 / (s->rule->alpha * shortest));
 	return 0;
 }
 
@@ -118,44 +123,42 @@ static bool diverged(const struct study *s, const struct setup *v)
 
 static bool short_warmup(const struct study *s, const struct setup *v)
 {
-	const struct run_data *r = v->runs[0];
 	double per_step = setup_number(v, "train.batch") * setup_number(v, "train.context");
+	double steps = setup_number(v, "train.tokens") / per_step;
 
 	(void)s;
-	return setup_number(v, "train.warmup") * setup_number(v, "train.tokens") / per_step < 99.5 && !r->diverged;
+	return setup_number(v, "train.warmup") * steps < 99.5;
 }
 
 static bool unequal_active(const struct study *s, const struct setup *v)
 {
-	return s->baseline && fabs(v->runs[0]->params_active / s->baseline->runs[0]->params_active - 1) > 0.03;
+	if (!s->baseline)
+		return false;
+	return fabs(v->runs[0]->params_active / s->baseline->runs[0]->params_active - 1) > 0.03;
 }
-
-static double run_drop(const struct run_data *r) { return r->drop; }
-static double run_clipped(const struct run_data *r) { return r->clipped; }
-static double run_least_load(const struct run_data *r) { return r->least_load; }
 
 static bool drops(const struct study *s, const struct setup *v)
 {
 	(void)s;
-	return setup_mean(v, run_drop).mean > 0.01;
+	return SETUP_MEAN(v, drop).mean > 0.01;
 }
 
 static bool starved(const struct study *s, const struct setup *v)
 {
 	(void)s;
-	return setup_mean(v, run_least_load).mean < 0.1;
+	return SETUP_MEAN(v, least_load).mean < 0.1;
 }
 
 static bool clips(const struct study *s, const struct setup *v)
 {
 	(void)s;
-	return setup_mean(v, run_clipped).mean > 0.5;
+	return SETUP_MEAN(v, clipped).mean > 0.5;
 }
 
 /* The best of its variant has the smallest or largest rate that was tried. */
 static bool rate_at_edge(const struct study *s, const struct setup *v)
 {
-	double rate = setup_number(v, "train.lr"), loss = setup_mean(v, run_final).mean;
+	double rate = setup_number(v, "train.lr"), loss = SETUP_MEAN(v, final_loss).mean;
 	bool below = false, above = false;
 
 	if (!study_has_axis(s, "train.lr"))
@@ -164,7 +167,7 @@ static bool rate_at_edge(const struct study *s, const struct setup *v)
 		const struct setup *other = &s->setups[i];
 		if (strcmp(other->variant, v->variant))
 			continue;
-		if (setup_mean(other, run_final).mean < loss)
+		if (SETUP_MEAN(other, final_loss).mean < loss)
 			return false;
 		below = below || setup_number(other, "train.lr") < rate;
 		above = above || setup_number(other, "train.lr") > rate;
@@ -177,7 +180,9 @@ static bool coarse_curve(const struct curve *c, double target)
 	struct crossing at = curve_cross(c, target);
 	const double *x = c->x[AXIS_TOKENS];
 
-	return at.reached && x[at.at] - (at.at ? x[at.at - 1] : 0) > 0.02 * curve_x(c, at, AXIS_TOKENS);
+	if (!at.reached)
+		return false;
+	return x[at.at] - (at.at ? x[at.at - 1] : 0) > 0.02 * curve_x(c, at, AXIS_TOKENS);
 }
 
 static bool coarse(const struct study *s, const struct setup *v)
@@ -185,7 +190,7 @@ static bool coarse(const struct study *s, const struct setup *v)
 	for (int t = 0; t < s->n_targets; t++) {
 		double target = s->targets[t];
 		if (isnan(target) && s->baseline)
-			target = setup_mean(s->baseline, run_final).mean;
+			target = SETUP_MEAN(s->baseline, final_loss).mean;
 		for (int i = 0; i < v->n; i++)
 			if (coarse_curve(&v->runs[i]->curve, target))
 				return true;
@@ -235,19 +240,9 @@ static void warn_all(struct study *s)
 
 /* --- facts ----------------------------------------------------------------------------------- */
 
-static const char *host_of(const struct run_data *r) { return r->host; }
-static const char *device_of(const struct run_data *r) { return r->device; }
-static const char *cpu_of(const struct run_data *r) { return r->cpu; }
-static const char *core_of(const struct run_data *r) { return r->blas_core; }
-static const char *git_of(const struct run_data *r) { return r->git; }
-static const char *build_of(const struct run_data *r) { return r->build; }
-
-static const struct provenance {
-	const char *what;
-	const char *(*of)(const struct run_data *r);
-} provenances[] = {
-	{"host", host_of}, {"device", device_of}, {"processor", cpu_of}, {"BLAS core", core_of},
-	{"source revision", git_of}, {"build", build_of},
+const struct provenance provenances[] = {
+	{"host", offsetof(struct run_data, host)}, {"device", offsetof(struct run_data, device)}, {"processor", offsetof(struct run_data, cpu)}, {"BLAS core", offsetof(struct run_data, blas_core)},
+	{"source revision", offsetof(struct run_data, git)}, {"build", offsetof(struct run_data, build)}, {NULL, 0},
 };
 
 static void note_provenance(struct study *s, const struct provenance *p)
@@ -255,7 +250,7 @@ static void note_provenance(struct study *s, const struct provenance *p)
 	const char *first = NULL;
 
 	for (int i = 0; i < s->n_runs; i++) {
-		const char *value = p->of(&s->runs[i]);
+		const char *value = run_member_text(&s->runs[i], p->member);
 		if (!value || (first && !strcmp(first, value)))
 			continue;
 		if (first) {
@@ -275,10 +270,11 @@ static void state_facts(struct study *s)
 		s->rule->name, s->rule->help, s->rule->baseline_at_end ? "" : ", for baseline and variants alike");
 	str_count((long long)r->tokens, tokens);
 	str_count((long long)r->eval_tokens, evaluated);
-	notes_add(&s->notes, NOTE_PLAIN, "budget %s tokens, %.0f steps; data %.8s (%s); validation on %s tokens",
-		tokens, r->steps, r->data_hash ? r->data_hash : "unknown", r->tokenizer ? r->tokenizer : "?", evaluated);
-	for (int i = 0; i < (int)ARRAY_SIZE(provenances); i++)
-		note_provenance(s, &provenances[i]);
+	notes_add(&s->notes, NOTE_PLAIN, "budget %s tokens, %.0f steps; data %.8s (%s); validation on %s tokens; %s",
+		tokens, r->steps, r->data_hash ? r->data_hash : "unknown",
+		r->tokenizer ? r->tokenizer : "?", evaluated, r->precision ? r->precision : "precision unknown");
+	for (const struct provenance *p = provenances; p->what; p++)
+		note_provenance(s, p);
 }
 
 int check_study(struct study *s)

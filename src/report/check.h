@@ -15,4 +15,11 @@
  */
 int check_study(struct study *s);
 
+/* What a run was computed with; may differ between rows, which is then said. Ended by what NULL. */
+struct provenance {
+	const char *what;
+	size_t member;	/* of struct run_data, a text; NULL there: not known */
+};
+extern const struct provenance provenances[];
+
 #endif

@@ -1,7 +1,7 @@
 /* The parts of the report's page. */
 #include "report/report.h"
 
-#include "base/path.h"
+#include "report/check.h"
 #include "report/grid.h"
 
 #include <math.h>
@@ -105,133 +105,87 @@ void page_table_links(struct str *page, const char *stem)
 	str_add(page, "</p>\n");
 }
 
-/* A path as seen from a folder; both exist. Caller frees. */
+/* A path as seen from a folder; both exist, else it stays as it is. Caller frees. */
 static char *path_from(const char *folder, const char *path)
 {
-	char *from = realpath(folder, NULL), *to = realpath(path, NULL);
-	struct str s;
+	char *from = realpath(folder, NULL), *to = realpath(path, NULL), *result = NULL;
 	size_t common = 0;
+	int up = 0;
 
-	str_init(&s);
-	if (!from || !to) {
-		str_add(&s, path);
-	} else {
+	if (from && to) {
 		for (size_t i = 0;; i++) {
-			char a = from[i], b = to[i];
-			if ((a == '/' || !a) && (b == '/' || !b))
+			if ((from[i] == '/' || !from[i]) && (to[i] == '/' || !to[i]))
 				common = i;
-			if (a != b || !a)
+			if (from[i] != to[i] || !from[i])
 				break;
 		}
 		for (const char *c = from + common; *c; c++)
-			if (*c == '/')
-				str_add(&s, "../");
-		str_add(&s, to[common] == '/' ? to + common + 1 : to + common);
+			up += *c == '/';
+		result = xmalloc(3 * (size_t)up + strlen(to) + 1);
+		for (int i = 0; i < up; i++)
+			memcpy(result + 3 * i, "../", 3);
+		strcpy(result + 3 * up, to + common + (to[common] == '/'));
 	}
 	free(from);
 	free(to);
-	return str_take(&s);
+	return result ? result : xstrdup(path);
 }
 
-static void run_cells(struct grid *g, const struct run_row *r)
+static void run_row(struct str *page, const struct run_row *r, const char *folder)
 {
-	grid_row(g);
-	grid_text(g, "%s", r->label);
-	grid_number(g, (double)r->seed, "%ld", r->seed);
-	grid_text(g, "%s", r->state);
-	grid_number(g, (double)r->step, "%lld/%lld", r->step, r->steps);
-	if (isfinite(r->loss))
-		grid_number(g, r->loss, "%.3f", r->loss);
-	else
-		grid_number(g, NAN, "-");
-	grid_text(g, "%.8s", r->identity);
-	grid_text(g, "%s", r->reason ? r->reason : "");
-}
+	char *path = path_from(folder, r->dir);
 
-static void run_html(struct str *page, const struct grid *g, const struct run_row *runs, const char *folder)
-{
-	str_add(page, "<div class=\"scroll\"><table>\n<thead><tr>");
-	for (int c = 0; c < g->n_columns; c++)
-		str_printf(page, "<th%s>%s</th>", g->columns[c].kind == COLUMN_TEXT ? "" : " class=\"number\"",
-			g->columns[c].title);
-	str_add(page, "</tr></thead>\n<tbody>\n");
-	for (int i = 0; i < g->n_rows; i++) {
-		char *path = path_from(folder, runs[i].dir);
-		str_add(page, "<tr><td><a href=\"");
-		html_text(page, path);
-		str_add(page, "/\">");
-		html_text(page, runs[i].label);
-		str_add(page, "</a></td>");
-		for (int c = 1; c < g->n_columns; c++) {
-			str_add(page, g->columns[c].kind == COLUMN_TEXT ? "<td>" : "<td class=\"number\">");
-			html_text(page, g->rows[i][c].text);
-			str_add(page, "</td>");
-		}
-		str_add(page, "</tr>\n");
-		free(path);
-	}
-	str_add(page, "</tbody></table></div>\n");
+	str_add(page, "<tr><td><a href=\"");
+	html_text(page, path);
+	str_add(page, "/\">");
+	html_text(page, r->label);
+	str_printf(page, "</a></td><td class=\"number\">%ld</td><td>%s</td><td class=\"number\">%lld/%lld</td>",
+		r->seed, r->state, r->step, r->steps);
+	str_printf(page, isfinite(r->loss) ? "<td class=\"number\">%.3f</td>" : "<td class=\"number\">-</td>", r->loss);
+	str_printf(page, "<td>%.8s</td><td>", r->identity);
+	html_text(page, r->reason ? r->reason : "");
+	str_add(page, "</td></tr>\n");
+	free(path);
 }
 
 int page_runs(struct str *page, struct study *s, const char *folder)
 {
 	struct run_row *runs;
-	struct grid g;
 	int n;
 
 	if (query_runs(s->db, s->sweep.sweep_id, &s->arena, &runs, &n))
 		return -1;
-	grid_init(&g, "runs");
-	grid_column(&g, "label", "run", COLUMN_TEXT);
-	grid_column(&g, "seed", "seed", COLUMN_NUMBER);
-	grid_column(&g, "state", "state", COLUMN_TEXT);
-	grid_column(&g, "step", "steps", COLUMN_NUMBER);
-	grid_column(&g, "loss", "loss", COLUMN_NUMBER);
-	grid_column(&g, "identity", "identity", COLUMN_TEXT);
-	grid_column(&g, "reason", "reason", COLUMN_TEXT);
+	str_add(page, "<div class=\"scroll\"><table>\n<thead><tr><th>run</th><th class=\"number\">seed</th>"
+		"<th>state</th><th class=\"number\">steps</th><th class=\"number\">loss</th><th>identity</th>"
+		"<th>reason</th></tr></thead>\n<tbody>\n");
 	for (int i = 0; i < n; i++)
-		run_cells(&g, &runs[i]);
-	run_html(page, &g, runs, folder);
-	grid_release(&g);
+		run_row(page, &runs[i], folder);
+	str_add(page, "</tbody></table></div>\n");
 	return 0;
 }
 
-static const char *host_of(const struct run_data *r) { return r->host; }
-static const char *device_of(const struct run_data *r) { return r->device; }
-static const char *cpu_of(const struct run_data *r) { return r->cpu; }
-static const char *core_of(const struct run_data *r) { return r->blas_core; }
-static const char *git_of(const struct run_data *r) { return r->git; }
-static const char *build_of(const struct run_data *r) { return r->build; }
-static const char *data_of(const struct run_data *r) { return r->data_hash; }
-static const char *precision_of(const struct run_data *r) { return r->precision; }
-
-static bool seen_before(const struct study *s, const char *(*of)(const struct run_data *r), int i)
+static bool seen_before(const struct study *s, const struct provenance *p, int i)
 {
-	for (int k = 0; k < i; k++)
-		if (of(&s->runs[k]) && !strcmp(of(&s->runs[k]), of(&s->runs[i])))
+	for (int k = 0; k < i; k++) {
+		const char *text = run_member_text(&s->runs[k], p->member);
+		if (text && !strcmp(text, run_member_text(&s->runs[i], p->member)))
 			return true;
+	}
 	return false;
 }
 
 void page_provenance(struct str *page, const struct study *s)
 {
-	static const struct {
-		const char *what;
-		const char *(*of)(const struct run_data *r);
-	} rows[] = {
-		{"data", data_of}, {"precision", precision_of}, {"host", host_of}, {"device", device_of},
-		{"processor", cpu_of}, {"BLAS core", core_of}, {"source", git_of}, {"build", build_of},
-	};
-
 	str_add(page, "<div class=\"scroll\"><table>\n");
-	for (int i = 0; i < (int)ARRAY_SIZE(rows); i++) {
-		str_printf(page, "<tr><th>%s</th><td>", rows[i].what);
+	for (const struct provenance *p = provenances; p->what; p++) {
 		const char *between = "";
+		str_printf(page, "<tr><th>%s</th><td>", p->what);
 		for (int k = 0; k < s->n_runs; k++) {
-			if (!rows[i].of(&s->runs[k]) || seen_before(s, rows[i].of, k))
+			const char *text = run_member_text(&s->runs[k], p->member);
+			if (!text || seen_before(s, p, k))
 				continue;
 			str_add(page, between);
-			html_text(page, rows[i].of(&s->runs[k]));
+			html_text(page, text);
 			between = "<br>";
 		}
 		str_add(page, "</td></tr>\n");

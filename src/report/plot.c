@@ -129,15 +129,16 @@ struct series *plot_curve(struct chart *c, struct panel *p, const struct study *
 	return series;
 }
 
-static void range_of(const struct setup *v, double (*of)(const struct run_data *r), struct series *s, int at)
+static void range_of(const struct setup *v, size_t member, struct series *s, int at)
 {
 	double low = INFINITY, high = -INFINITY;
 
 	for (int i = 0; i < v->n; i++) {
-		low = fmin(low, of(v->runs[i]));
-		high = fmax(high, of(v->runs[i]));
+		double value = v->runs[i]->diverged ? NAN : run_member(v->runs[i], member);
+		low = fmin(low, value);
+		high = fmax(high, value);
 	}
-	s->y[at] = setup_mean(v, of).mean;
+	s->y[at] = setup_mean(v, member).mean;
 	if (v->n > 1 && low <= high) {
 		s->low[at] = low;
 		s->high[at] = high;
@@ -145,14 +146,14 @@ static void range_of(const struct setup *v, double (*of)(const struct run_data *
 }
 
 static void add_flat(struct chart *c, struct panel *p, struct study *s, const struct setup *v,
-	const double *x, double (*of)(const struct run_data *r))
+	const double *x, size_t member)
 {
 	struct series *series = chart_series(c, p, v->label, plot_style(s, v), 2);
 
 	series->flat = true;
 	for (int i = 0; i < 2; i++) {
 		series->x[i] = x[i];
-		range_of(v, of, series, i);
+		range_of(v, member, series, i);
 	}
 }
 
@@ -165,7 +166,7 @@ static bool first_of_variant(const struct study *s, const struct setup *v, const
 }
 
 void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key,
-	double (*of)(const struct run_data *r))
+	size_t member)
 {
 	const struct setup **sorted = setups_by(s, key);
 	double x[2] = {INFINITY, -INFINITY};
@@ -183,10 +184,10 @@ void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *
 			if (strcmp(sorted[k]->variant, v->variant) || isnan(setup_number(sorted[k], key)))
 				continue;
 			series->x[series->n] = setup_number(sorted[k], key);
-			range_of(sorted[k], of, series, series->n++);
+			range_of(sorted[k], member, series, series->n++);
 		}
 	}
 	for (int i = 0; i < s->n_setups; i++)
-		if (isnan(setup_number(&s->setups[i], key)) && isfinite(setup_mean(&s->setups[i], of).mean))
-			add_flat(c, p, s, &s->setups[i], x, of);
+		if (isnan(setup_number(&s->setups[i], key)) && isfinite(setup_mean(&s->setups[i], member).mean))
+			add_flat(c, p, s, &s->setups[i], x, member);
 }

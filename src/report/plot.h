@@ -36,10 +36,10 @@ int plot_style(const struct study *s, const struct setup *v);	/* the same in eve
 struct series *plot_curve(struct chart *c, struct panel *p, const struct study *s,
 	const struct setup *v, enum axis axis);
 /*
- * A number of each configuration against a key of its config: one series for each variant that has
+ * A number of each configuration (a double of struct run_data) against a key of its config: one series for each variant that has
  * the key, a flat line for others (the dense baseline).
  */
 void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key,
-	double (*of)(const struct run_data *r));
+	size_t member);
 
 #endif

@@ -51,18 +51,13 @@ struct pairs study_pairs(struct study *s, const struct setup *variant, double ta
 	return p;
 }
 
-double run_final(const struct run_data *r)
-{
-	return r->diverged ? NAN : curve_final(&r->curve);
-}
-
-struct interval setup_mean(const struct setup *s, double (*of)(const struct run_data *r))
+struct interval setup_mean(const struct setup *s, size_t member)
 {
 	double *x = xcalloc((size_t)s->n + 1, sizeof *x);
 	int n = 0;
 
 	for (int i = 0; i < s->n; i++) {
-		double value = of(s->runs[i]);
+		double value = run_member(s->runs[i], member);
 		if (!s->runs[i]->diverged && isfinite(value))
 			x[n++] = value;
 	}
@@ -87,7 +82,7 @@ struct interval study_loss_difference(struct study *s, const struct setup *varia
 
 	for (int i = 0; i < variant->n && s->baseline; i++) {
 		const struct run_data *b = setup_seed(s->baseline, variant->runs[i]->seed);
-		double d = b ? run_final(variant->runs[i]) - run_final(b) : NAN;
+		double d = b ? variant->runs[i]->final_loss - b->final_loss : NAN;
 		if (isfinite(d))
 			x[n++] = d;
 	}
@@ -100,7 +95,7 @@ double study_loss_unseen(const struct study *s)
 	int n = 0;
 
 	for (int i = 0; s->baseline && i < s->baseline->n && n < 256; i++) {
-		double loss = run_final(s->baseline->runs[i]);
+		double loss = s->baseline->runs[i]->final_loss;
 		if (isfinite(loss))
 			x[n++] = loss;
 	}

@@ -8,6 +8,8 @@
 #ifndef REPORT_STUDY_H
 #define REPORT_STUDY_H
 
+#include <stddef.h>
+
 #include "report/curve.h"
 #include "report/note.h"
 #include "report/speedup.h"
@@ -36,10 +38,12 @@ struct run_data {
 	double vocab, memory_bytes;
 	double data_tokens;		/* of the training split */
 	const char *data_hash, *tokenizer, *precision, *semantics;	/* semantics: JSON */
+	const char *context, *budget;	/* tokens of a sequence, of the run, as in the config */
 	const char *windows;		/* of the validation */
 	const char *host, *device, *cpu, *blas_core, *git, *build;	/* of the last attempt */
 	double threads, jobs;		/* jobs: largest of all attempts */
 	double bpb, accuracy, loss_bigram, share_bigram, drop, eval_tokens;	/* last validation */
+	double final_loss;		/* under the rule; NaN if diverged */
 	double loss_dropless, clipped;	/* clipped: share of the steps */
 	double least_load;		/* smallest share of any expert at the end, times their number */
 	double train_loss, steps, tokens, seconds, flops, tokens_per_s;	/* at its end */
@@ -95,9 +99,17 @@ const char *run_text(const struct run_data *r, const char *key);
 
 /* The runs of one seed in both, as pairs for speedup_of(); arrays in the study's arena. */
 struct pairs study_pairs(struct study *s, const struct setup *variant, double target);
-/* Mean over the seeds that did not diverge. */
-struct interval setup_mean(const struct setup *s, double (*of)(const struct run_data *r));
-double run_final(const struct run_data *r);	/* loss at the end under the rule; NaN if diverged */
+/* Mean of a member of struct run_data (a double) over the seeds that did not diverge and have it. */
+#define SETUP_MEAN(setup, member) setup_mean((setup), offsetof(struct run_data, member))
+static inline const char *run_member_text(const struct run_data *r, size_t member)
+{
+	return *(const char *const *)(const void *)((const char *)r + member);
+}
+struct interval setup_mean(const struct setup *s, size_t member);
+static inline double run_member(const struct run_data *r, size_t member)
+{
+	return *(const double *)(const void *)((const char *)r + member);
+}
 int setup_diverged(const struct setup *s);
 /* Paired difference of the final losses to the baseline's. */
 struct interval study_loss_difference(struct study *s, const struct setup *variant);

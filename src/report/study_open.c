@@ -201,6 +201,8 @@ static int complete_run(struct study *s, struct run_data *r)
 {
 	if (read_params(s, r) || read_ending(s, r))
 		return -1;
+	r->context = run_text(r, "train.context");
+	r->budget = run_text(r, "train.tokens");
 	r->head_flops_per_token = head_flops(r);
 	if (s->options.no_head_flops) {
 		if (isnan(r->head_flops_per_token))
@@ -213,6 +215,7 @@ static int complete_run(struct study *s, struct run_data *r)
 	if (s->rule->training && read_curve(s, r, "train", &r->train))
 		return -1;
 	r->curve = rule_smooth(s->rule, s->rule->training ? &r->train : &r->val, &s->arena);
+	r->final_loss = r->diverged ? NAN : curve_final(&r->curve);
 	return 0;
 }
 

@@ -217,7 +217,7 @@ double study_baseline_spread(const struct study *s)
 	int n = 0;
 
 	for (int i = 0; s->baseline && i < s->baseline->n; i++) {
-		double loss = run_final(s->baseline->runs[i]);
+		double loss = s->baseline->runs[i]->final_loss;
 		if (!isfinite(loss))
 			continue;
 		low = fmin(low, loss);

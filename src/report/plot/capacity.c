@@ -8,11 +8,6 @@ static bool applies(const struct study *s)
 	return study_has_axis(s, key);
 }
 
-static double dropped_percent(const struct run_data *r)
-{
-	return 100 * r->drop;
-}
-
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
 	(void)o;
@@ -20,8 +15,9 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = "capacity factor";
 	c->x_few = true;
-	plot_by_key(c, chart_panel(c, "final loss, nats per token"), s, key, run_final);
-	plot_by_key(c, chart_panel(c, "dropped tokens, %"), s, key, dropped_percent);
+	plot_by_key(c, chart_panel(c, "final loss, nats per token"), s, key,
+		offsetof(struct run_data, final_loss));
+	plot_by_key(c, chart_panel(c, "share of tokens dropped"), s, key, offsetof(struct run_data, drop));
 	c->panels[1].y_low = 0;
 	return 0;
 }

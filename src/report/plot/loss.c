@@ -12,7 +12,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->x_title = axis_title[o->x];
 	c->x_log = true;
 	if (s->baseline) {
-		p->y_level = setup_mean(s->baseline, run_final).mean;
+		p->y_level = SETUP_MEAN(s->baseline, final_loss).mean;
 		p->level_title = chart_text(c, "%s at its end: %.3f", s->baseline->label, p->y_level);
 	}
 	for (int i = 0; i < s->n_setups; i++)

@@ -10,9 +10,6 @@ static bool applies(const struct study *s)
 	return study_has_axis(s, key);
 }
 
-static double loss_dropless(const struct run_data *r) { return r->loss_dropless; }
-static double dropped(const struct run_data *r) { return r->drop; }
-
 static void columns(struct grid *g)
 {
 	grid_column(g, "capacity_factor", "capacity", COLUMN_NUMBER);
@@ -38,9 +35,9 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 	cell_value(g, setup_number(v, "model.moe.n_experts"), 0);
 	cells_of_model(g, s, v);
 	grid_number(g, v->n, "%d", v->n);
-	cell_mean(g, setup_mean(v, run_final), 3);
-	cell_mean(g, setup_mean(v, loss_dropless), 3);
-	cell_share(g, setup_mean(v, dropped));
+	cell_mean(g, SETUP_MEAN(v, final_loss), 3);
+	cell_mean(g, SETUP_MEAN(v, loss_dropless), 3);
+	cell_share(g, SETUP_MEAN(v, drop));
 	cell_difference(g, s, v);
 	cell_speedup(g, s, v);
 	grid_number(g, flops, "%s", text_flops(flops, buffer));

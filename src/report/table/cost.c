@@ -5,12 +5,6 @@
 
 #include <math.h>
 
-static double tokens(const struct run_data *r) { return r->tokens; }
-static double seconds(const struct run_data *r) { return r->seconds; }
-static double flops(const struct run_data *r) { return r->flops; }
-static double speed(const struct run_data *r) { return r->tokens_per_s; }
-static double rate(const struct run_data *r) { return r->flops / r->seconds / 1e9; }
-
 enum { SPEED = 10 };	/* column that the null row finds by number */
 
 static void columns(struct grid *g)
@@ -39,9 +33,9 @@ static void cell_flops(struct grid *g, double n)
 static void row(struct study *s, struct grid *g, const struct setup *v)
 {
 	const struct run_data *r = v->runs[0];
-	struct interval speeds = setup_mean(v, speed);
+	struct interval speeds = SETUP_MEAN(v, tokens_per_s);
 	const char *mark = setup_alone(v) ? "" : "~";
-	double time = setup_mean(v, seconds).mean;
+	double time = SETUP_MEAN(v, seconds).mean;
 	char buffer[32];
 
 	grid_row(g);
@@ -49,12 +43,12 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 	cell_flops(g, r->flops_per_token);
 	cell_share(g, (struct interval){
 		.mean = s->options.no_head_flops ? 0 : r->head_flops_per_token / r->flops_per_token});
-	cell_count(g, setup_mean(v, tokens).mean);
-	cell_flops(g, setup_mean(v, flops).mean);
+	cell_count(g, SETUP_MEAN(v, tokens).mean);
+	cell_flops(g, SETUP_MEAN(v, flops).mean);
 	grid_number(g, time, isfinite(time) ? "%s%.1f" : "-", mark, time);
 	grid_interval(g, speeds.mean, speeds.low, speeds.high, isfinite(speeds.mean) ? "%s%.0f" : "-",
 		mark, speeds.mean);
-	cell_value(g, setup_mean(v, rate).mean, 1);
+	cell_value(g, SETUP_MEAN(v, flops).mean / time / 1e9, 1);
 	grid_number(g, r->memory_bytes, "%s",
 		isfinite(r->memory_bytes) ? str_bytes(r->memory_bytes, buffer) : "-");
 	grid_text(g, "%s", r->device ? r->device : "-");

@@ -10,9 +10,6 @@ static bool applies(const struct study *s)
 	return study_has_axis(s, key);
 }
 
-static double least_load(const struct run_data *r) { return r->least_load; }
-static double dropped(const struct run_data *r) { return r->drop; }
-
 static void columns(struct grid *g)
 {
 	grid_column(g, "n_experts", "experts", COLUMN_NUMBER);
@@ -38,11 +35,11 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 		grid_number(g, NAN, "dense");
 	cells_of_model(g, s, v);
 	grid_number(g, v->n, "%d", v->n);
-	cell_mean(g, setup_mean(v, run_final), 3);
+	cell_mean(g, SETUP_MEAN(v, final_loss), 3);
 	cell_difference(g, s, v);
 	cell_speedup(g, s, v);
-	cell_share(g, setup_mean(v, dropped));
-	cell_value(g, setup_mean(v, least_load).mean, 2);
+	cell_share(g, SETUP_MEAN(v, drop));
+	cell_value(g, SETUP_MEAN(v, least_load).mean, 2);
 	cell_published(g, s, v, "loss");
 	cell_published(g, s, v, "speedup");
 }

@@ -3,12 +3,6 @@
 
 #include <math.h>
 
-static double bpb(const struct run_data *r) { return r->bpb; }
-static double accuracy(const struct run_data *r) { return r->accuracy; }
-static double loss_dropless(const struct run_data *r) { return r->loss_dropless; }
-static double loss_bigram(const struct run_data *r) { return r->loss_bigram; }
-static double share_bigram(const struct run_data *r) { return r->share_bigram; }
-
 static void columns(struct grid *g)
 {
 	columns_of_model(g);
@@ -26,18 +20,18 @@ static void columns(struct grid *g)
 
 static void row(struct study *s, struct grid *g, const struct setup *v)
 {
-	struct interval loss = setup_mean(v, run_final);
+	struct interval loss = SETUP_MEAN(v, final_loss);
 
 	grid_row(g);
 	cells_of_model(g, s, v);
 	grid_number(g, v->n, "%d", v->n);
 	cell_mean(g, loss, 3);
 	cell_value(g, exp(loss.mean), 2);
-	cell_value(g, setup_mean(v, bpb).mean, 3);
-	cell_share(g, setup_mean(v, accuracy));
-	cell_mean(g, setup_mean(v, loss_dropless), 3);
-	cell_mean(g, setup_mean(v, loss_bigram), 3);
-	cell_share(g, setup_mean(v, share_bigram));
+	cell_value(g, SETUP_MEAN(v, bpb).mean, 3);
+	cell_share(g, SETUP_MEAN(v, accuracy));
+	cell_mean(g, SETUP_MEAN(v, loss_dropless), 3);
+	cell_mean(g, SETUP_MEAN(v, loss_bigram), 3);
+	cell_share(g, SETUP_MEAN(v, share_bigram));
 	cell_difference(g, s, v);
 	cell_published(g, s, v, "loss");
 }

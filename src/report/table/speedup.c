@@ -35,8 +35,6 @@ static void columns(struct grid *g, bool several_targets)
 	grid_column(g, "published_speedup", "published", COLUMN_NUMBER);
 }
 
-static double run_bpb(const struct run_data *r) { return r->bpb; }
-
 /* What it took along one axis, and the ratio in brackets. Seconds of busy machines have no ratio. */
 static void cells_of_axis(struct grid *g, const struct study *s, const struct setup *v,
 	const struct speedup *up, enum axis axis)
@@ -64,17 +62,17 @@ static void row(struct study *s, struct grid *g, const struct setup *v, double t
 {
 	struct pairs p = study_pairs(s, v, target);
 	struct speedup up = speedup_of(&p);
-	struct interval loss = setup_mean(v, run_final);
+	struct interval loss = SETUP_MEAN(v, final_loss);
 
 	grid_row(g);
 	if (isnan(target))
-		grid_number(g, setup_mean(s->baseline, run_final).mean, "baseline");
+		grid_number(g, SETUP_MEAN(s->baseline, final_loss).mean, "baseline");
 	else
 		grid_number(g, target, "%.3f", target);
 	cells_of_model(g, s, v);
 	cell_mean(g, loss, 3);
 	cell_value(g, exp(loss.mean), 2);
-	cell_value(g, setup_mean(v, run_bpb).mean, 3);
+	cell_value(g, SETUP_MEAN(v, bpb).mean, 3);
 	struct verdict verdict = verdict_of(s, v, &up, null);
 	grid_text(g, "%s", verdict.word);
 	grid_text(g, "%s", verdict.text);
@@ -108,7 +106,7 @@ static void row_of_null_speedup(struct study *s, struct grid *g, const struct nu
 
 static void title(struct study *s, struct grid *g)
 {
-	double target = s->targets[0], loss = setup_mean(s->baseline, run_final).mean;
+	double target = s->targets[0], loss = SETUP_MEAN(s->baseline, final_loss).mean;
 
 	if (s->n_targets > 1)
 		table_title(g, s, "resources to each target, as ratios to %s", s->baseline->label);
