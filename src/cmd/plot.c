@@ -23,9 +23,11 @@ static const struct chart_format *format_of(const char *name, const char *path)
 	return chart_format_find(name ? name : "svg");
 }
 
-static int draw(const struct study *s, const struct chart *c, const struct chart_format *f, const char *path)
+static int draw(const struct study *s, const struct chart *c, const struct chart_format *f,
+	const char *path)
 {
-	char *place = path ? xstrdup(path) : xasprintf("plots/%s/%s%s", s->sweep.name, c->name, f->suffix);
+	char *place = path ? xstrdup(path)
+			   : xasprintf("plots/%s/%s%s", s->sweep.name, c->name, f->suffix);
 	int code = chart_write(c, f, place);
 
 	if (!code && *f->suffix)
@@ -61,7 +63,8 @@ static int run(int argc, char **argv)
 	const struct option_row rows[] = {
 		STUDY_ROWS(query),
 		{"x", 0, "AXIS", "tokens, steps, flops or seconds (default tokens)", .text = &axis},
-		{"format", 0, "FORM", "svg, png, pdf or term (default: by the name after -o, else svg)",
+		{"format", 0, "FORM",
+			"svg, png, pdf or term (default: by the name after -o, else svg)",
 			.text = &format},
 		{"output", 'o', "FILE", "draw there", .text = &path},
 		{0},

@@ -24,7 +24,8 @@ static int put(const struct grid *g, const struct grid_format *f, const char *pa
 	if (path)
 		failed = path_write(path, text.text, text.length);
 	else
-		failed = (fputs(text.text, stdout) < 0 || fflush(stdout)) && error_errno("standard output");
+		failed = (fputs(text.text, stdout) < 0 || fflush(stdout)) &&
+			 error_errno("standard output");
 	str_release(&text);
 	return failed ? EXIT_ENVIRONMENT : EXIT_DONE;
 }

@@ -46,7 +46,9 @@ struct panel *chart_panel(struct chart *c, const char *y_title)
 {
 	GROW(c->panels, c->n_panels + 1, c->cap_panels);
 	c->panels[c->n_panels] = (struct panel){.y_title = arena_strdup(&c->arena, y_title),
-		.y_low = NAN, .y_high = NAN, .y_level = NAN};
+		.y_low = NAN,
+		.y_high = NAN,
+		.y_level = NAN};
 	return &c->panels[c->n_panels++];
 }
 
@@ -122,7 +124,8 @@ void chart_csv(const struct chart *c, struct str *out)
 	}
 }
 
-static int write_beside(const char *folder, const char *stem, const char *suffix, const struct str *text)
+static int write_beside(
+	const char *folder, const char *stem, const char *suffix, const struct str *text)
 {
 	char *name = xasprintf("%s%s", stem, suffix), *path = path_join(folder, name);
 	int result = path_write(path, text->text, text->length);
@@ -132,7 +135,8 @@ static int write_beside(const char *folder, const char *stem, const char *suffix
 	return result;
 }
 
-static int draw(const struct chart *c, const struct chart_format *f, const char *folder, const char *stem)
+static int draw(
+	const struct chart *c, const struct chart_format *f, const char *folder, const char *stem)
 {
 	char *script = xasprintf("%s.gp", stem);
 	struct str csv, gp;

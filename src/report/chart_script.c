@@ -16,9 +16,14 @@ static const struct style {
 	const char *colour, *dash;
 	int point;
 } styles[N_STYLES] = {
-	{"#000000", "solid", 7}, {"#0072b2", "solid", 5}, {"#d55e00", "(5,1.5)", 9},
-	{"#009e73", "(7,1.5,1.5,1.5)", 11}, {"#cc79a7", "solid", 13}, {"#e69f00", "(5,1.5)", 4},
-	{"#56b4e9", "(2,1.2)", 6}, {"#7f7f7f", "(7,1.5,1.5,1.5)", 8},
+	{"#000000", "solid", 7},
+	{"#0072b2", "solid", 5},
+	{"#d55e00", "(5,1.5)", 9},
+	{"#009e73", "(7,1.5,1.5,1.5)", 11},
+	{"#cc79a7", "solid", 13},
+	{"#e69f00", "(5,1.5)", 4},
+	{"#56b4e9", "(2,1.2)", 6},
+	{"#7f7f7f", "(7,1.5,1.5,1.5)", 8},
 };
 
 const struct chart_format chart_formats[] = {
@@ -75,21 +80,27 @@ static double page_height(const struct chart *c)
 	return 560 + 260 * (c->n_panels - 1);
 }
 
-static void terminal(const struct chart *c, const struct chart_format *f, const char *stem, struct str *out)
+static void terminal(
+	const struct chart *c, const struct chart_format *f, const char *stem, struct str *out)
 {
 	double height = page_height(c);
 	int columns, lines;
 
 	if (!strcmp(f->name, "svg")) {
-		str_printf(out, "set terminal svg size 960,%.0f dynamic font 'sans,14' linewidth 1"
-			" background rgb 'white' name ", height);
+		str_printf(out,
+			"set terminal svg size 960,%.0f dynamic font 'sans,14' linewidth 1"
+			" background rgb 'white' name ",
+			height);
 		quoted(out, c->name);
 		str_add(out, "\n");
 	} else if (!strcmp(f->name, "png")) {
-		str_printf(out, "set terminal pngcairo size 1920,%.0f font 'sans,14' fontscale 1.5 linewidth 2"
-			" pointscale 2 background rgb 'white'\n", 2 * height);
+		str_printf(out,
+			"set terminal pngcairo size 1920,%.0f font 'sans,14' fontscale 1.5 linewidth 2"
+			" pointscale 2 background rgb 'white'\n",
+			2 * height);
 	} else if (!strcmp(f->name, "pdf")) {
-		str_printf(out, "set terminal pdfcairo size 18cm,%.1fcm font 'sans,10' linewidth 1\n",
+		str_printf(out,
+			"set terminal pdfcairo size 18cm,%.1fcm font 'sans,10' linewidth 1\n",
 			18 * height / 960);
 	} else {
 		terminal_size(&columns, &lines);
@@ -103,7 +114,8 @@ static void terminal(const struct chart *c, const struct chart_format *f, const 
 		str_add(out, "\n");
 		free(file);
 	}
-	str_add(out, "set datafile separator comma\nset datafile columnheaders\nset datafile missing 'NaN'\n");
+	str_add(out,
+		"set datafile separator comma\nset datafile columnheaders\nset datafile missing 'NaN'\n");
 }
 
 /* Title and subtitle stand left, above the page. */
@@ -118,9 +130,11 @@ static void headings(const struct chart *c, const struct chart_format *f, struct
 	double line = 1 / page_height(c);
 	str_add(out, "set label 1 ");
 	quoted(out, c->title);
-	str_printf(out, " at screen 0.02, screen %.4f left font 'sans,16'\nset label 2 ", 1 - 24 * line);
+	str_printf(out, " at screen 0.02, screen %.4f left font 'sans,16'\nset label 2 ",
+		1 - 24 * line);
 	quoted(out, c->subtitle);
-	str_printf(out, " at screen 0.02, screen %.4f left font 'sans,11' textcolor rgb '#555555'\n",
+	str_printf(out,
+		" at screen 0.02, screen %.4f left font 'sans,11' textcolor rgb '#555555'\n",
 		1 - 48 * line);
 }
 
@@ -189,8 +203,8 @@ static void x_axis(const struct chart *c, struct str *out)
 		str_printf(out, "set logscale x\nset xrange [%.9g:%.9g] noextend\nset xtics (",
 			low / pow(high / low, margin), high * pow(high / low, margin));
 	else
-		str_printf(out, "set xrange [%.9g:%.9g] noextend\nset xtics (", low - margin * (high - low),
-			high + margin * (high - low));
+		str_printf(out, "set xrange [%.9g:%.9g] noextend\nset xtics (",
+			low - margin * (high - low), high + margin * (high - low));
 	if (c->x_log && !c->x_few)
 		log_tics(low, high, out);
 	for (double x = next_x(c, -INFINITY); c->x_few && isfinite(x); x = next_x(c, x)) {
@@ -207,7 +221,8 @@ static const char *tic_format(const struct chart *c)
 
 static void look(const struct chart *c, const struct chart_format *f, struct str *out)
 {
-	str_add(out, "set border 3 linewidth 1 linecolor rgb '#333333'\nset tics nomirror out scale 0.6\n"
+	str_add(out,
+		"set border 3 linewidth 1 linecolor rgb '#333333'\nset tics nomirror out scale 0.6\n"
 		"set grid linetype 1 linewidth 0.5 linecolor rgb '#dddddd'\n");
 	str_add(out, "set style fill transparent solid 0.18 noborder\n");
 	if (on_terminal(f))
@@ -280,10 +295,12 @@ static void plot_range(const struct chart *c, const struct panel *p, const struc
 
 	source(c, p, s, stem, out);
 	if (s->points)
-		str_printf(out, "3:4:5:6 with yerrorbars linecolor rgb '%s' linewidth 1.2 pointtype -1 notitle",
+		str_printf(out,
+			"3:4:5:6 with yerrorbars linecolor rgb '%s' linewidth 1.2 pointtype -1 notitle",
 			look_of->colour);
 	else
-		str_printf(out, "3:5:6 with filledcurves fillcolor rgb '%s' notitle", look_of->colour);
+		str_printf(
+			out, "3:5:6 with filledcurves fillcolor rgb '%s' notitle", look_of->colour);
 }
 
 static void plot_line(const struct chart *c, const struct panel *p, const struct series *s,
@@ -293,7 +310,8 @@ static void plot_line(const struct chart *c, const struct panel *p, const struct
 
 	source(c, p, s, stem, out);
 	str_printf(out, "3:4 with %s linecolor rgb '%s' linewidth 2 dashtype %s",
-		s->points ? "linespoints" : "lines", look_of->colour, s->flat ? "3" : look_of->dash);
+		s->points ? "linespoints" : "lines", look_of->colour,
+		s->flat ? "3" : look_of->dash);
 	if (s->points)
 		str_printf(out, " pointtype %d pointsize 0.8", look_of->point);
 	str_add(out, " title ");
@@ -316,7 +334,8 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 		between = ", \\\n\t";
 	}
 	if (isfinite(p->y_level) && !on_terminal(f)) {
-		str_printf(out, "%s%.9g with lines linecolor rgb '#888888' linewidth 1 dashtype 3 notitle",
+		str_printf(out,
+			"%s%.9g with lines linecolor rgb '#888888' linewidth 1 dashtype 3 notitle",
 			between, p->y_level);
 		between = ", \\\n\t";
 	}
@@ -345,15 +364,18 @@ static void heat_rows(const struct panel *p, struct str *out)
 		str_printf(out, " %g", (i + end - 1) / 2.0);
 		between = ", ";
 		if (end < p->n_rows)
-			str_printf(&lines, "set arrow from graph 0, first %g to graph 1, first %g nohead front"
-				" linecolor rgb 'white' linewidth 3\n", end - 0.5, end - 0.5);
+			str_printf(&lines,
+				"set arrow from graph 0, first %g to graph 1, first %g nohead front"
+				" linecolor rgb 'white' linewidth 3\n",
+				end - 0.5, end - 0.5);
 	}
 	str_printf(out, ")\nunset arrow\n%s", lines.text);
 	str_release(&lines);
 }
 
 /* Column i reaches half-way to its neighbours. */
-static void plot_heat(const struct chart *c, const struct panel *p, const char *stem, struct str *out)
+static void plot_heat(
+	const struct chart *c, const struct panel *p, const char *stem, struct str *out)
 {
 	char *file = xasprintf("%s.csv", stem);
 	long first = 0;
@@ -362,9 +384,11 @@ static void plot_heat(const struct chart *c, const struct panel *p, const char *
 	for (const struct panel *q = c->panels; q < p; q++)
 		first += (long)q->n_x * q->n_rows;
 	heat_rows(p, out);
-	str_printf(out, "set xrange [%.9g:%.9g] noextend\nplot ", p->x[0] - half, p->x[p->n_x - 1] + half);
+	str_printf(out, "set xrange [%.9g:%.9g] noextend\nplot ", p->x[0] - half,
+		p->x[p->n_x - 1] + half);
 	quoted(out, file);
-	str_printf(out, " every ::%ld::%ld using 2:3:(%.9g):(0.5):4 with boxxyerror"
+	str_printf(out,
+		" every ::%ld::%ld using 2:3:(%.9g):(0.5):4 with boxxyerror"
 		" fillstyle solid 1 noborder linecolor palette notitle\n",
 		first, first + (long)p->n_x * p->n_rows - 1, half);
 	free(file);
@@ -378,7 +402,8 @@ static void range(const struct panel *p, struct str *out)
 		snprintf(low, sizeof low, "%.6g", p->y_low);
 	if (isfinite(p->y_high))
 		snprintf(high, sizeof high, "%.6g", p->y_high);
-	str_printf(out, "set yrange [%s:%s]\n%s logscale y\n", low, high, p->y_log ? "set" : "unset");
+	str_printf(
+		out, "set yrange [%s:%s]\n%s logscale y\n", low, high, p->y_log ? "set" : "unset");
 }
 
 static void level_label(const struct panel *p, struct str *out)
@@ -387,7 +412,8 @@ static void level_label(const struct panel *p, struct str *out)
 		return;
 	str_add(out, "set label 3 ");
 	quoted(out, p->level_title);
-	str_printf(out, " at graph 0.01, first %.9g offset 0,0.5 left font 'sans,10' textcolor rgb '#555555'\n",
+	str_printf(out,
+		" at graph 0.01, first %.9g offset 0,0.5 left font 'sans,10' textcolor rgb '#555555'\n",
 		p->y_level);
 }
 
@@ -422,16 +448,18 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 
 static void heat_look(const struct chart *c, struct str *out)
 {
-	str_add(out, "set style fill solid 1 noborder\nset palette defined (0 '#2166ac', 0.5 '#92c5de', 1 '#f7f7f7', 1.5 '#f4a582', 2 '#b2182b')\n"
+	str_add(out,
+		"set style fill solid 1 noborder\nset palette defined (0 '#2166ac', 0.5 '#92c5de', 1 '#f7f7f7', 1.5 '#f4a582', 2 '#b2182b')\n"
 		"set cbrange [0:2]\nset cbtics ('0' 0, '1' 1, '2 and more' 2)\nunset grid\nset cblabel ");
 	quoted(out, c->value_title);
 	str_add(out, "\n");
 }
 
-void chart_script(const struct chart *c, const struct chart_format *f, const char *stem, struct str *out)
+void chart_script(
+	const struct chart *c, const struct chart_format *f, const char *stem, struct str *out)
 {
 	double line = 1 / page_height(c);
-	int shown = on_terminal(f) ? 1 : c->n_panels;	/* a terminal has room for the first panel */
+	int shown = on_terminal(f) ? 1 : c->n_panels; /* a terminal has room for the first panel */
 
 	str_printf(out, "# Draws %s%s from %s.csv: gnuplot %s.gp\n", stem, f->suffix, stem, stem);
 	terminal(c, f, stem, out);
@@ -442,8 +470,10 @@ void chart_script(const struct chart *c, const struct chart_format *f, const cha
 	if (!on_terminal(f) && c->n_panels == 1)
 		str_printf(out, "set tmargin at screen %.4f\n", 1 - 72 * line);
 	if (shown > 1)
-		str_printf(out, "set multiplot layout %d,1 margins screen 0.1, 0.76, %.4f, %.4f spacing screen 0, %.4f\n",
-			c->n_panels, 76 * line, 1 - (is_heat(c) ? 92 : 72) * line, (is_heat(c) ? 44 : 24) * line);
+		str_printf(out,
+			"set multiplot layout %d,1 margins screen 0.1, 0.76, %.4f, %.4f spacing screen 0, %.4f\n",
+			c->n_panels, 76 * line, 1 - (is_heat(c) ? 92 : 72) * line,
+			(is_heat(c) ? 44 : 24) * line);
 	for (int i = 0; i < shown; i++)
 		panel(c, f, &c->panels[i], stem, out);
 	if (shown > 1)

@@ -64,7 +64,8 @@ static int check_same(struct study *s, const struct sameness *same)
 		if (!strcmp(run_member_text(first, same->member), value))
 			continue;
 		if (is_axis(s, same)) {
-			notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s on purpose: it is swept", same->what);
+			notes_add(&s->notes, NOTE_PLAIN,
+				"rows differ in %s on purpose: it is swept", same->what);
 			return 0;
 		}
 		return refuse(s, "rows differ in %s: %s has %.12s, %s has %.12s", same->what,
@@ -78,13 +79,16 @@ static int check_semantics(struct study *s)
 	struct db_statement row;
 	int result = 0;
 
-	db_prepare(&row, s->db, "SELECT j.key, min(j.value), max(j.value) FROM runs r, json_each(r.semantics) j"
+	db_prepare(&row, s->db,
+		"SELECT j.key, min(j.value), max(j.value) FROM runs r, json_each(r.semantics) j"
 		" WHERE r.sweep = :sweep AND r.state IN ('done', 'diverged')"
 		" GROUP BY j.key HAVING min(j.value) < max(j.value)");
 	db_bind_text(&row, ":sweep", s->sweep.name);
 	while (db_step(&row))
-		result |= refuse(s, "rows differ in semantics: %s was computed by version %s"
-			" and by version %s", db_text(&row, 0), db_text(&row, 1), db_text(&row, 2));
+		result |= refuse(s,
+			"rows differ in semantics: %s was computed by version %s"
+			" and by version %s",
+			db_text(&row, 0), db_text(&row, 1), db_text(&row, 2));
 	return db_finish(&row) || result ? -1 : 0;
 }
 
@@ -96,14 +100,19 @@ static int check_rule(struct study *s)
 		if (!s->runs[i].diverged)
 			shortest = fmin(shortest, s->runs[i].steps);
 	if (shortest < (double)s->rule->min_steps)
-		return refuse(s, "rule %s needs runs of %ld steps, these have %.0f; paper-scaled is"
-			" for short runs", s->rule->name, s->rule->min_steps, shortest);
+		return refuse(s,
+			"rule %s needs runs of %ld steps, these have %.0f; paper-scaled is"
+			" for short runs",
+			s->rule->name, s->rule->min_steps, shortest);
 	if (s->rule->training && study_epochs(s) > 1)
-		return refuse(s, "rule %s reads the training loss, but runs see their data %.1f times",
+		return refuse(s,
+			"rule %s reads the training loss, but runs see their data %.1f times",
 			s->rule->name, study_epochs(s));
 	if (s->rule->from_first && shortest * s->rule->alpha < 50)
-		notes_add(&s->notes, NOTE_WARNING, "the average of rule %s lags %.0f steps, %.0f %% of"
-			" the run: ratios are pulled towards 1", s->rule->name, 1 / s->rule->alpha, 100 / (s->rule->alpha * shortest));
+		notes_add(&s->notes, NOTE_WARNING,
+			"the average of rule %s lags %.0f steps, %.0f %% of"
+			" the run: ratios are pulled towards 1",
+			s->rule->name, 1 / s->rule->alpha, 100 / (s->rule->alpha * shortest));
 	return 0;
 }
 
@@ -231,9 +240,11 @@ static void warn(struct study *s, const struct suspicion *suspicion)
 static void warn_all(struct study *s)
 {
 	if (s->n_unfinished)
-		notes_add(&s->notes, NOTE_WARNING, "%d unfinished runs are left out", s->n_unfinished);
+		notes_add(&s->notes, NOTE_WARNING, "%d unfinished runs are left out",
+			s->n_unfinished);
 	if (study_epochs(s) > 1)
-		notes_add(&s->notes, NOTE_WARNING, "runs see their data %.1f times: more than one epoch", study_epochs(s));
+		notes_add(&s->notes, NOTE_WARNING,
+			"runs see their data %.1f times: more than one epoch", study_epochs(s));
 	for (int i = 0; i < (int)ARRAY_SIZE(suspicions); i++)
 		warn(s, &suspicions[i]);
 }
@@ -241,8 +252,13 @@ static void warn_all(struct study *s)
 /* --- facts ----------------------------------------------------------------------------------- */
 
 const struct provenance provenances[] = {
-	{"host", offsetof(struct run_data, host)}, {"device", offsetof(struct run_data, device)}, {"processor", offsetof(struct run_data, cpu)}, {"BLAS core", offsetof(struct run_data, blas_core)},
-	{"source revision", offsetof(struct run_data, git)}, {"build", offsetof(struct run_data, build)}, {NULL, 0},
+	{"host", offsetof(struct run_data, host)},
+	{"device", offsetof(struct run_data, device)},
+	{"processor", offsetof(struct run_data, cpu)},
+	{"BLAS core", offsetof(struct run_data, blas_core)},
+	{"source revision", offsetof(struct run_data, git)},
+	{"build", offsetof(struct run_data, build)},
+	{NULL, 0},
 };
 
 static void note_provenance(struct study *s, const struct provenance *p)
@@ -254,7 +270,8 @@ static void note_provenance(struct study *s, const struct provenance *p)
 		if (!value || (first && !strcmp(first, value)))
 			continue;
 		if (first) {
-			notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s: %s; %s", p->what, first, value);
+			notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s: %s; %s", p->what,
+				first, value);
 			return;
 		}
 		first = value;
@@ -266,13 +283,16 @@ static void state_facts(struct study *s)
 	const struct run_data *r = &s->runs[0];
 	char tokens[32], evaluated[32];
 
-	notes_add(&s->notes, NOTE_PLAIN, "rule %s: %s; first crossing, interpolated between evaluations%s",
-		s->rule->name, s->rule->help, s->rule->baseline_at_end ? "" : ", for baseline and variants alike");
+	notes_add(&s->notes, NOTE_PLAIN,
+		"rule %s: %s; first crossing, interpolated between evaluations%s", s->rule->name,
+		s->rule->help, s->rule->baseline_at_end ? "" : ", for baseline and variants alike");
 	str_count((long long)r->tokens, tokens);
 	str_count((long long)r->eval_tokens, evaluated);
-	notes_add(&s->notes, NOTE_PLAIN, "budget %s tokens, %.0f steps; data %.8s (%s); validation on %s tokens; %s",
-		tokens, r->steps, r->data_hash ? r->data_hash : "unknown",
-		r->tokenizer ? r->tokenizer : "?", evaluated, r->precision ? r->precision : "precision unknown");
+	notes_add(&s->notes, NOTE_PLAIN,
+		"budget %s tokens, %.0f steps; data %.8s (%s); validation on %s tokens; %s", tokens,
+		r->steps, r->data_hash ? r->data_hash : "unknown",
+		r->tokenizer ? r->tokenizer : "?", evaluated,
+		r->precision ? r->precision : "precision unknown");
 	for (const struct provenance *p = provenances; p->what; p++)
 		note_provenance(s, p);
 }

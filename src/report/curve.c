@@ -6,8 +6,8 @@
 #include <string.h>
 
 const char *const axis_name[N_AXES] = {"steps", "tokens", "flops", "seconds"};
-const char *const axis_title[N_AXES] = {"training steps", "training tokens",
-	"model FLOPs", "training seconds"};
+const char *const axis_title[N_AXES] = {
+	"training steps", "training tokens", "model FLOPs", "training seconds"};
 
 int axis_find(const char *name)
 {
@@ -35,7 +35,8 @@ struct crossing curve_cross(const struct curve *c, double target)
 			continue;
 		if (i == 0)
 			return (struct crossing){.reached = true, .at = 0, .share = 1};
-		return (struct crossing){.reached = true, .at = i,
+		return (struct crossing){.reached = true,
+			.at = i,
 			.share = (c->loss[i - 1] - target) / (c->loss[i - 1] - c->loss[i])};
 	}
 	return none;
@@ -71,16 +72,23 @@ double curve_best(const struct curve *c)
 	double best = NAN;
 
 	for (int i = 0; i < c->n; i++)
-		best = fmin(best, c->loss[i]);	/* fmin passes over NaN */
+		best = fmin(best, c->loss[i]); /* fmin passes over NaN */
 	return best;
 }
 
 const struct rule rules[] = {
 	{.name = "default", .help = "validation loss, raw"},
-	{.name = "paper", .training = true, .baseline_at_end = true, .min_steps = 10000,
-		.alpha = 0.001, .from_first = true,
+	{.name = "paper",
+		.training = true,
+		.baseline_at_end = true,
+		.min_steps = 10000,
+		.alpha = 0.001,
+		.from_first = true,
 		.help = "training loss, EMA 0.001 from the first loss; baseline at its end"},
-	{.name = "paper-scaled", .training = true, .alpha = 0.001, .alpha_steps = 150000,
+	{.name = "paper-scaled",
+		.training = true,
+		.alpha = 0.001,
+		.alpha_steps = 150000,
 		.help = "training loss, bias-corrected EMA with alpha = 0.001 x 150,000 / steps"},
 	{.name = NULL},
 };
@@ -109,7 +117,7 @@ struct curve rule_smooth(const struct rule *r, const struct curve *raw, struct a
 {
 	struct curve c = *raw;
 	const double *step = raw->x[AXIS_STEPS];
-	double ema = 0, seen = 0;	/* seen: weight of all losses so far, 1 without correction */
+	double ema = 0, seen = 0; /* seen: weight of all losses so far, 1 without correction */
 
 	if (r->alpha <= 0 || raw->n == 0)
 		return c;
@@ -117,7 +125,8 @@ struct curve rule_smooth(const struct rule *r, const struct curve *raw, struct a
 	double alpha = rule_alpha(r, step[raw->n - 1]);
 	for (int i = 0; i < raw->n; i++) {
 		double w = i == 0 && r->from_first
-			? 1 : weight_of_gap(alpha, step[i] - (i ? step[i - 1] : 0));
+				   ? 1
+				   : weight_of_gap(alpha, step[i] - (i ? step[i - 1] : 0));
 		ema += w * (raw->loss[i] - ema);
 		seen += w * (1 - seen);
 		c.loss[i] = ema / seen;
@@ -136,5 +145,5 @@ double rule_ratio(const struct rule *r, const struct curve *baseline, const stru
 	double target, enum axis axis)
 {
 	return curve_x(baseline, rule_baseline(r, baseline, target), axis) /
-		curve_x(variant, curve_cross(variant, target), axis);
+	       curve_x(variant, curve_cross(variant, target), axis);
 }

@@ -77,7 +77,8 @@ static int judge(const char *script, bool in_time, double limit_s, int status, s
 	if (!in_time)
 		return error("gnuplot %s: not done after %.0f s, ended", script, limit_s);
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		return error("gnuplot %s: failed: %s", script, said->length ? said->text : "no reason given");
+		return error("gnuplot %s: failed: %s", script,
+			said->length ? said->text : "no reason given");
 	if (said->length)
 		warning("gnuplot %s: %s", script, said->text);
 	return 0;

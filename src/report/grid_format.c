@@ -252,7 +252,8 @@ static void render_json(const struct grid *g, struct str *out)
 	json_text(out, g->subtitle);
 	str_add(out, ",\n  \"notes\": [");
 	for (int i = 0; i < g->notes.n; i++) {
-		str_printf(out, "%s\n    {\"kind\": \"%s\", \"text\": ", i ? "," : "", kind[g->notes.items[i].kind]);
+		str_printf(out, "%s\n    {\"kind\": \"%s\", \"text\": ", i ? "," : "",
+			kind[g->notes.items[i].kind]);
 		json_text(out, g->notes.items[i].text);
 		str_add(out, "}");
 	}
@@ -328,16 +329,26 @@ void html_text(struct str *out, const char *text)
 {
 	for (; *text; text++) {
 		switch (*text) {
-		case '&': str_add(out, "&amp;"); break;
-		case '<': str_add(out, "&lt;"); break;
-		case '>': str_add(out, "&gt;"); break;
-		case '"': str_add(out, "&quot;"); break;
-		default: str_add_bytes(out, text, 1);
+		case '&':
+			str_add(out, "&amp;");
+			break;
+		case '<':
+			str_add(out, "&lt;");
+			break;
+		case '>':
+			str_add(out, "&gt;");
+			break;
+		case '"':
+			str_add(out, "&quot;");
+			break;
+		default:
+			str_add_bytes(out, text, 1);
 		}
 	}
 }
 
-static void html_cell(struct str *out, const char *tag, const struct column *column, const char *text)
+static void html_cell(
+	struct str *out, const char *tag, const struct column *column, const char *text)
 {
 	if (!column->title)
 		return;
@@ -355,7 +366,8 @@ static void html_notes(const struct grid *g, struct str *out, bool stamps)
 	for (int i = 0; i < g->notes.n; i++) {
 		if ((g->notes.items[i].kind == NOTE_STAMP) != stamps)
 			continue;
-		str_printf(out, "<li class=\"%s\">%s", class[g->notes.items[i].kind], note_mark[g->notes.items[i].kind]);
+		str_printf(out, "<li class=\"%s\">%s", class[g->notes.items[i].kind],
+			note_mark[g->notes.items[i].kind]);
 		html_text(out, g->notes.items[i].text);
 		str_add(out, "</li>\n");
 	}

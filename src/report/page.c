@@ -38,7 +38,8 @@ static const char style[] =
 
 void page_begin(struct str *page, const struct study *s)
 {
-	str_add(page, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+	str_add(page,
+		"<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
 		"<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
 	html_text(page, s->sweep.name);
 	str_add(page, "</title>\n<style>\n");
@@ -84,7 +85,7 @@ static void link_to(struct str *page, const char *stem, const char *suffix)
 
 void page_figure(struct str *page, const char *svg, const char *stem)
 {
-	const char *root = svg ? strstr(svg, "<svg") : NULL;	/* behind the XML declaration */
+	const char *root = svg ? strstr(svg, "<svg") : NULL; /* behind the XML declaration */
 
 	str_add(page, "<figure>\n");
 	str_add(page, root ? root : "<p>not drawn</p>\n");
@@ -139,9 +140,13 @@ static void run_row(struct str *page, const struct run_row *r, const char *folde
 	html_text(page, path);
 	str_add(page, "/\">");
 	html_text(page, r->label);
-	str_printf(page, "</a></td><td class=\"number\">%ld</td><td>%s</td><td class=\"number\">%lld/%lld</td>",
+	str_printf(page,
+		"</a></td><td class=\"number\">%ld</td><td>%s</td><td class=\"number\">%lld/%lld</td>",
 		r->seed, r->state, r->step, r->steps);
-	str_printf(page, isfinite(r->loss) ? "<td class=\"number\">%.3f</td>" : "<td class=\"number\">-</td>", r->loss);
+	str_printf(page,
+		isfinite(r->loss) ? "<td class=\"number\">%.3f</td>"
+				  : "<td class=\"number\">-</td>",
+		r->loss);
 	str_printf(page, "<td>%.8s</td><td>", r->identity);
 	html_text(page, r->reason ? r->reason : "");
 	str_add(page, "</td></tr>\n");
@@ -155,7 +160,8 @@ int page_runs(struct str *page, struct study *s, const char *folder)
 
 	if (query_runs(s->db, s->sweep.sweep_id, &s->arena, &runs, &n))
 		return -1;
-	str_add(page, "<div class=\"scroll\"><table>\n<thead><tr><th>run</th><th class=\"number\">seed</th>"
+	str_add(page,
+		"<div class=\"scroll\"><table>\n<thead><tr><th>run</th><th class=\"number\">seed</th>"
 		"<th>state</th><th class=\"number\">steps</th><th class=\"number\">loss</th><th>identity</th>"
 		"<th>reason</th></tr></thead>\n<tbody>\n");
 	for (int i = 0; i < n; i++)

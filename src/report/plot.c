@@ -16,7 +16,7 @@ const struct plot *const plots[] = {
 	NULL,
 };
 
-enum { MOST_POINTS = 600 };	/* of a curve in a figure */
+enum { MOST_POINTS = 600 }; /* of a curve in a figure */
 
 const struct plot *plot_find(const char *name)
 {
@@ -165,8 +165,7 @@ static bool first_of_variant(const struct study *s, const struct setup *v, const
 	return isfinite(setup_number(v, key));
 }
 
-void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key,
-	size_t member)
+void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key, size_t member)
 {
 	const struct setup **sorted = setups_by(s, key);
 	double x[2] = {INFINITY, -INFINITY};
@@ -177,17 +176,20 @@ void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *
 		x[1] = fmax(x[1], setup_number(v, key));
 		if (!first_of_variant(s, v, key))
 			continue;
-		struct series *series = chart_series(c, p, v->variant, plot_style(s, v), s->n_setups);
+		struct series *series =
+			chart_series(c, p, v->variant, plot_style(s, v), s->n_setups);
 		series->points = true;
 		series->n = 0;
 		for (int k = 0; k < s->n_setups; k++) {
-			if (strcmp(sorted[k]->variant, v->variant) || isnan(setup_number(sorted[k], key)))
+			if (strcmp(sorted[k]->variant, v->variant) ||
+				isnan(setup_number(sorted[k], key)))
 				continue;
 			series->x[series->n] = setup_number(sorted[k], key);
 			range_of(sorted[k], member, series, series->n++);
 		}
 	}
 	for (int i = 0; i < s->n_setups; i++)
-		if (isnan(setup_number(&s->setups[i], key)) && isfinite(setup_mean(&s->setups[i], member).mean))
+		if (isnan(setup_number(&s->setups[i], key)) &&
+			isfinite(setup_mean(&s->setups[i], member).mean))
 			add_flat(c, p, s, &s->setups[i], x, member);
 }

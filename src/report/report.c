@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int write_file(const char *folder, const char *stem, const char *suffix, const struct str *text)
+static int write_file(
+	const char *folder, const char *stem, const char *suffix, const struct str *text)
 {
 	char *path = xasprintf("%s/%s%s", folder, stem, suffix);
 	int result = path_write(path, text->text, text->length);

@@ -60,7 +60,8 @@ struct null_speedup null_speedup_of(const struct pairs *p)
 	double target = null_target(p);
 
 	for (int i = 0; i < p->n; i++) {
-		double x = curve_x(p->baseline[i], curve_cross(p->baseline[i], target), AXIS_TOKENS);
+		double x =
+			curve_x(p->baseline[i], curve_cross(p->baseline[i], target), AXIS_TOKENS);
 		if (!(x > 0))
 			continue;
 		low = fmin(low, log(x));

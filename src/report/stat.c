@@ -73,7 +73,8 @@ struct interval interval_of_ratio(const double *ratio, int n)
 	}
 	r = interval_of_mean(logs, n);
 	free(logs);
-	return (struct interval){.mean = exp(r.mean), .low = exp(r.low), .high = exp(r.high), .n = n};
+	return (struct interval){
+		.mean = exp(r.mean), .low = exp(r.low), .high = exp(r.high), .n = n};
 }
 
 double smallest_difference(const double *x, int n)

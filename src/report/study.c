@@ -119,8 +119,8 @@ bool study_has_axis(const struct study *s, const char *key)
 	return false;
 }
 
-const struct published *study_published(const struct study *s, const struct setup *setup,
-	const char *quantity)
+const struct published *study_published(
+	const struct study *s, const struct setup *setup, const char *quantity)
 {
 	const struct published *of_variant = NULL;
 	int n_of_variant = 0;
@@ -151,7 +151,9 @@ const struct setup **setups_by(struct study *s, const char *key)
 
 	for (int i = 0; i < s->n_setups; i++) {
 		int at = i;
-		for (; at > 0 && after(setup_number(sorted[at - 1], key), setup_number(&s->setups[i], key)); at--)
+		for (; at > 0 &&
+			after(setup_number(sorted[at - 1], key), setup_number(&s->setups[i], key));
+			at--)
 			sorted[at] = sorted[at - 1];
 		sorted[at] = &s->setups[i];
 	}

@@ -30,14 +30,14 @@ struct run_param {
 
 struct run_data {
 	long long id;
-	const char *label, *variant, *arch, *dir, *state, *reason;
+	const char *label, *variant, *arch, *state;
 	long seed;
 	bool diverged;
 	double params_total, params_active, params_embedding;
 	double flops_per_token, head_flops_per_token;	/* model FLOPs; the latter are part of the former */
 	double vocab, memory_bytes;
 	double data_tokens;		/* of the training split */
-	const char *data_hash, *tokenizer, *precision, *semantics;	/* semantics: JSON */
+	const char *data_hash, *tokenizer, *precision;
 	const char *context, *budget;	/* tokens of a sequence, of the run, as in the config */
 	const char *windows;		/* of the validation */
 	const char *host, *device, *cpu, *blas_core, *git, *build;	/* of the last attempt */
@@ -46,7 +46,7 @@ struct run_data {
 	double final_loss;		/* under the rule; NaN if diverged */
 	double loss_dropless, clipped;	/* clipped: share of the steps */
 	double least_load;		/* smallest share of any expert at the end, times their number */
-	double train_loss, steps, tokens, seconds, flops, tokens_per_s;	/* at its end */
+	double steps, tokens, seconds, flops, tokens_per_s;	/* at its end */
 	struct curve val, train, curve;	/* curve: as the rule sees it; train: empty if it is not needed */
 	const struct run_param *params;	/* sorted by key */
 	int n_params;

@@ -21,14 +21,17 @@ static int read_targets(struct study *s)
 	double value = NAN;
 
 	if (s->options.target) {
-		if (strcmp(s->options.target, "baseline") && !str_to_double(s->options.target, &value))
-			return error("target \"%s\": give a loss in nats, or \"baseline\"", s->options.target);
+		if (strcmp(s->options.target, "baseline") &&
+			!str_to_double(s->options.target, &value))
+			return error("target \"%s\": give a loss in nats, or \"baseline\"",
+				s->options.target);
 		s->targets = ARENA_NEW(&s->arena, double);
 		s->targets[s->n_targets++] = value;
 		return 0;
 	}
 	int n = 1;
-	db_prepare(&row, s->db, "SELECT loss, count(*) OVER () FROM target WHERE sweep_id = :sweep ORDER BY n");
+	db_prepare(&row, s->db,
+		"SELECT loss, count(*) OVER () FROM target WHERE sweep_id = :sweep ORDER BY n");
 	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
 	while (db_step(&row)) {
 		n = (int)db_int(&row, 1);
@@ -47,14 +50,16 @@ static int read_published(struct study *s)
 {
 	struct db_statement row;
 
-	db_prepare(&row, s->db, "SELECT label, quantity, text, value, count(*) OVER ()"
+	db_prepare(&row, s->db,
+		"SELECT label, quantity, text, value, count(*) OVER ()"
 		" FROM published WHERE sweep_id = :sweep ORDER BY n");
 	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
 	while (db_step(&row)) {
 		if (!s->published)
 			s->published = ARENA_ARRAY(&s->arena, struct published, db_int(&row, 4));
 		s->published[s->n_published++] = (struct published){.label = keep(s, &row, 0),
-			.quantity = keep(s, &row, 1), .text = keep(s, &row, 2),
+			.quantity = keep(s, &row, 1),
+			.text = keep(s, &row, 2),
 			.value = db_real(&row, 3)};
 	}
 	return db_finish(&row);
@@ -64,7 +69,8 @@ static int read_axes(struct study *s)
 {
 	struct db_statement row;
 
-	db_prepare(&row, s->db, "SELECT key, count(*) OVER () FROM"
+	db_prepare(&row, s->db,
+		"SELECT key, count(*) OVER () FROM"
 		" (SELECT DISTINCT key FROM axis WHERE sweep_id = :sweep ORDER BY key)");
 	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
 	while (db_step(&row)) {
@@ -80,7 +86,8 @@ static int read_params(struct study *s, struct run_data *r)
 	struct db_statement row;
 	struct run_param *params = NULL;
 
-	db_prepare(&row, s->db, "SELECT key, value, typeof(value) IN ('integer', 'real'), count(*) OVER ()"
+	db_prepare(&row, s->db,
+		"SELECT key, value, typeof(value) IN ('integer', 'real'), count(*) OVER ()"
 		" FROM param WHERE run_id = :run ORDER BY key");
 	db_bind_int(&row, ":run", r->id);
 	while (db_step(&row)) {
@@ -88,7 +95,8 @@ static int read_params(struct study *s, struct run_data *r)
 			params = ARENA_ARRAY(&s->arena, struct run_param, db_int(&row, 3));
 		const char *text = keep(s, &row, 1);
 		params[r->n_params++] = (struct run_param){.key = keep(s, &row, 0),
-			.text = text ? text : "", .number = db_int(&row, 2) ? db_real(&row, 1) : NAN};
+			.text = text ? text : "",
+			.number = db_int(&row, 2) ? db_real(&row, 1) : NAN};
 	}
 	r->params = params;
 	return db_finish(&row);
@@ -114,81 +122,117 @@ static int read_curve(struct study *s, struct run_data *r, const char *kind, str
 	return 0;
 }
 
-/* What the runs' view lacks, at the last validation and over all steps. */
-static int read_ending(struct study *s, struct run_data *r)
+/* --- runs: what a column of the view `runs`, or an expression on it, gives to a member ------------ */
+
+#define LAST_VAL(column)                                                                           \
+	"(SELECT " column " FROM eval e WHERE e.run_id = runs.run_id AND e.kind = 'val'"           \
+	" ORDER BY e.step DESC LIMIT 1)"
+
+/* The smallest share of any expert at the last record, times their number in its layer. */
+#define LEAST_LOAD                                                                                 \
+	"(SELECT min(load * n) FROM (SELECT load, count(*) OVER (PARTITION BY layer) AS n"         \
+	" FROM expert x WHERE x.run_id = runs.run_id"                                              \
+	" AND x.step = (SELECT max(step) FROM expert l WHERE l.run_id = runs.run_id)))"
+
+#define TEXT(member_, sql_) {.sql = sql_, .member = offsetof(struct run_data, member_), .text = true}
+#define REAL(member_, sql_) {.sql = sql_, .member = offsetof(struct run_data, member_)}
+
+static const struct run_column {
+	const char *sql;
+	size_t member;
+	bool text;
+} run_columns[] = {
+	TEXT(label, "label"),
+	TEXT(variant, "variant"),
+	TEXT(arch, "coalesce(arch, '')"),
+	TEXT(state, "state"),
+	TEXT(data_hash, "data_hash"),
+	TEXT(tokenizer, "tokenizer"),
+	TEXT(precision, "\"precision\""),
+	TEXT(windows, "windows"),
+	TEXT(host, "host"),
+	TEXT(device, "device"),
+	TEXT(cpu, "cpu"),
+	TEXT(blas_core, "blas_core"),
+	TEXT(git, "git"),
+	TEXT(build, "build"),
+	REAL(params_total, "params_total"),
+	REAL(params_active, "params_active"),
+	REAL(params_embedding, "params_embedding"),
+	REAL(flops_per_token, "flops_per_token"),
+	REAL(vocab, "vocab"),
+	REAL(memory_bytes, "memory_planned_bytes"),
+	REAL(data_tokens, "data_tokens"),
+	REAL(threads, "threads"),
+	REAL(jobs, "(SELECT max(jobs) FROM attempt a WHERE a.run_id = runs.run_id)"),
+	REAL(steps, "step"),
+	REAL(tokens, "tokens"),
+	REAL(seconds, "seconds"),
+	REAL(flops, "flops"),
+	REAL(tokens_per_s, "tokens_per_s"),
+	REAL(bpb, "bpb"),
+	REAL(accuracy, "accuracy"),
+	REAL(eval_tokens, "eval_tokens"),
+	REAL(loss_dropless, "loss_dropless"),
+	REAL(loss_bigram, LAST_VAL("loss_bigram")),
+	REAL(share_bigram, LAST_VAL("share_bigram")),
+	REAL(drop, LAST_VAL("\"drop\"")),
+	REAL(clipped, "(SELECT avg(clipped) FROM step s WHERE s.run_id = runs.run_id)"),
+	REAL(least_load, LEAST_LOAD),
+};
+
+enum { RUN_ID, SEED, COUNT, FIRST_COLUMN };
+
+static void read_run(struct study *s, const struct db_statement *row, struct run_data *r)
+{
+	r->id = db_int(row, RUN_ID);
+	r->seed = (long)db_int(row, SEED);
+	for (int i = 0; i < (int)ARRAY_SIZE(run_columns); i++) {
+		void *member = (char *)r + run_columns[i].member;
+		if (run_columns[i].text)
+			*(const char **)member = keep(s, row, FIRST_COLUMN + i);
+		else
+			*(double *)member = db_real(row, FIRST_COLUMN + i);
+	}
+	r->diverged = !strcmp(r->state, "diverged");
+}
+
+static void prepare_runs(struct study *s, struct db_statement *row)
+{
+	struct str sql;
+
+	str_init(&sql);
+	str_add(&sql, "SELECT run_id, seed, count(*) OVER ()");
+	for (int i = 0; i < (int)ARRAY_SIZE(run_columns); i++)
+		str_printf(&sql, ", %s", run_columns[i].sql);
+	str_add(&sql, " FROM runs WHERE sweep = :sweep AND state IN ('done', 'diverged') ORDER BY n");
+	db_prepare(row, s->db, sql.text);
+	str_release(&sql);
+	db_bind_text(row, ":sweep", s->sweep.name);
+}
+
+static int count_unfinished(struct study *s)
 {
 	struct db_statement row;
 
 	db_prepare(&row, s->db,
-		"SELECT e.accuracy, e.loss_bigram, e.share_bigram, e.\"drop\","
-		" (SELECT avg(clipped) FROM step WHERE run_id = :run),"
-		" (SELECT max(jobs) FROM attempt WHERE run_id = :run),"
-		" (SELECT min(load * n) FROM (SELECT load, count(*) OVER (PARTITION BY layer) AS n"
-		"  FROM expert WHERE run_id = :run"
-		"  AND step = (SELECT max(step) FROM expert WHERE run_id = :run)))"
-		" FROM (SELECT 1) LEFT JOIN eval e ON e.run_id = :run AND e.kind = 'val'"
-		" ORDER BY e.step DESC LIMIT 1");
-	db_bind_int(&row, ":run", r->id);
-	if (db_step(&row)) {
-		r->accuracy = db_real(&row, 0);
-		r->loss_bigram = db_real(&row, 1);
-		r->share_bigram = db_real(&row, 2);
-		r->drop = db_real(&row, 3);
-		r->clipped = db_real(&row, 4);
-		r->jobs = db_real(&row, 5);
-		r->least_load = db_real(&row, 6);
-	}
+		"SELECT count(*) FROM runs WHERE sweep = :sweep AND state NOT IN ('done', 'diverged')");
+	db_bind_text(&row, ":sweep", s->sweep.name);
+	if (db_step(&row))
+		s->n_unfinished = (int)db_int(&row, 0);
 	return db_finish(&row);
-}
-
-static const char runs_sql[] =
-	"SELECT run_id, label, variant, arch, dir, state, reason, seed,"			/* 0 */
-	" params_total, params_active, params_embedding, flops_per_token, vocab,"	/* 8 */
-	" memory_planned_bytes, data_hash, tokenizer, \"precision\", semantics,"	/* 13 */
-	" windows, host, device, cpu, blas_core, git, build, threads,"			/* 18 */
-	" train_loss, step, tokens, seconds, flops, tokens_per_s, bpb, loss_dropless,"	/* 26 */
-	" eval_tokens, data_tokens, count(*) OVER () FROM runs WHERE sweep = :sweep ORDER BY n";	/* 34 */
-
-static void read_run(struct study *s, const struct db_statement *row, struct run_data *r)
-{
-	const char **const texts[] = {&r->label, &r->variant, &r->arch, &r->dir, &r->state, &r->reason};
-	double *const sizes[] = {&r->params_total, &r->params_active, &r->params_embedding,
-		&r->flops_per_token, &r->vocab, &r->memory_bytes};
-	const char **const kinds[] = {&r->data_hash, &r->tokenizer, &r->precision, &r->semantics,
-		&r->windows, &r->host, &r->device, &r->cpu, &r->blas_core, &r->git, &r->build};
-	double *const ends[] = {&r->threads, &r->train_loss, &r->steps, &r->tokens, &r->seconds,
-		&r->flops, &r->tokens_per_s, &r->bpb, &r->loss_dropless, &r->eval_tokens,
-		&r->data_tokens};
-
-	r->id = db_int(row, 0);
-	r->seed = (long)db_int(row, 7);
-	for (int i = 0; i < (int)ARRAY_SIZE(texts); i++)
-		*texts[i] = keep(s, row, 1 + i);
-	for (int i = 0; i < (int)ARRAY_SIZE(sizes); i++)
-		*sizes[i] = db_real(row, 8 + i);
-	for (int i = 0; i < (int)ARRAY_SIZE(kinds); i++)
-		*kinds[i] = keep(s, row, 14 + i);
-	for (int i = 0; i < (int)ARRAY_SIZE(ends); i++)
-		*ends[i] = db_real(row, 25 + i);
-	r->diverged = !strcmp(r->state, "diverged");
 }
 
 static int read_runs(struct study *s)
 {
 	struct db_statement row;
 
-	db_prepare(&row, s->db, runs_sql);
-	db_bind_text(&row, ":sweep", s->sweep.name);
-	while (db_step(&row)) {
-		const char *state = db_text(&row, 5);
+	for (prepare_runs(s, &row); db_step(&row); s->n_runs++) {
 		if (!s->runs)
-			s->runs = ARENA_ARRAY(&s->arena, struct run_data, db_int(&row, 36));
-		if (strcmp(state, "done") && strcmp(state, "diverged"))
-			s->n_unfinished++;
-		else
-			read_run(s, &row, &s->runs[s->n_runs++]);
+			s->runs = ARENA_ARRAY(&s->arena, struct run_data, db_int(&row, COUNT));
+		read_run(s, &row, &s->runs[s->n_runs]);
 	}
-	return db_finish(&row);
+	return db_finish(&row) || count_unfinished(s) ? -1 : 0;
 }
 
 /* Forward d V multiply-adds a token, backward twice as much. */
@@ -199,14 +243,15 @@ static double head_flops(const struct run_data *r)
 
 static int complete_run(struct study *s, struct run_data *r)
 {
-	if (read_params(s, r) || read_ending(s, r))
+	if (read_params(s, r))
 		return -1;
 	r->context = run_text(r, "train.context");
 	r->budget = run_text(r, "train.tokens");
 	r->head_flops_per_token = head_flops(r);
 	if (s->options.no_head_flops) {
 		if (isnan(r->head_flops_per_token))
-			return error("run %s: its record lacks what the head's FLOPs follow from", r->label);
+			return error("run %s: its record lacks what the head's FLOPs follow from",
+				r->label);
 		r->flops_per_token -= r->head_flops_per_token;
 		r->flops -= r->tokens * r->head_flops_per_token;
 	}
@@ -224,8 +269,10 @@ static struct setup *setup_of(struct study *s, const struct run_data *r)
 	for (int i = 0; i < s->n_setups; i++)
 		if (!strcmp(s->setups[i].label, r->label))
 			return &s->setups[i];
-	s->setups[s->n_setups] = (struct setup){.label = r->label, .variant = r->variant,
-		.arch = r->arch ? r->arch : "", .runs = ARENA_ARRAY(&s->arena, struct run_data *, s->n_runs)};
+	s->setups[s->n_setups] = (struct setup){.label = r->label,
+		.variant = r->variant,
+		.arch = r->arch,
+		.runs = ARENA_ARRAY(&s->arena, struct run_data *, s->n_runs)};
 	return &s->setups[s->n_setups++];
 }
 
@@ -254,7 +301,8 @@ static int study_read(struct study *s, const char *sweep)
 			return -1;
 	group_runs(s);
 	if (s->n_runs == 0)
-		return error("sweep %s: no finished run yet (%d unfinished); `moelab run` does them",
+		return error(
+			"sweep %s: no finished run yet (%d unfinished); `moelab run` does them",
 			s->sweep.name, s->n_unfinished);
 	return 0;
 }

@@ -55,7 +55,11 @@ const char *text_count(double n, char *buffer)
 		return "-";
 	for (; n >= 999.5 && u < 4; u++)
 		n /= 1000;
-	snprintf(buffer, 32, u == 0 || n >= 99.95 ? "%.0f%s" : n >= 9.995 ? "%.1f%s" : "%.2f%s", n, unit[u]);
+	snprintf(buffer, 32,
+		u == 0 || n >= 99.95 ? "%.0f%s"
+		: n >= 9.995         ? "%.1f%s"
+				     : "%.2f%s",
+		n, unit[u]);
 	return buffer;
 }
 
@@ -68,7 +72,8 @@ const char *text_flops(double flops, char *buffer)
 	snprintf(buffer, 32, "%.2e", flops);
 	e = strchr(buffer, 'e');
 	if (e)
-		memmove(e + 1, e + 2 + (e[2] == '0'), strlen(e + 2 + (e[2] == '0')) + 1);	/* "e+15": "e15" */
+		memmove(e + 1, e + 2 + (e[2] == '0'),
+			strlen(e + 2 + (e[2] == '0')) + 1); /* "e+15": "e15" */
 	return buffer;
 }
 
@@ -150,7 +155,8 @@ void cell_difference(struct grid *g, struct study *s, const struct setup *v)
 	else if (fabs(d.mean) < study_loss_unseen(s))
 		grid_interval(g, d.mean, d.low, d.high, "no difference seen");
 	else if (isfinite(d.low))
-		grid_interval(g, d.mean, d.low, d.high, "%+.3f [%+.3f, %+.3f]", d.mean, d.low, d.high);
+		grid_interval(
+			g, d.mean, d.low, d.high, "%+.3f [%+.3f, %+.3f]", d.mean, d.low, d.high);
 	else if (isfinite(d.mean))
 		grid_interval(g, d.mean, NAN, NAN, "%+.3f", d.mean);
 	else
@@ -162,7 +168,8 @@ static struct verdict verdict_number(const struct interval *ratio)
 	struct verdict v = {.word = ratio->mean > 1 ? "faster" : "slower"};
 
 	if (isfinite(ratio->low))
-		snprintf(v.text, sizeof v.text, "%.2f [%.2f, %.2f]", ratio->mean, ratio->low, ratio->high);
+		snprintf(v.text, sizeof v.text, "%.2f [%.2f, %.2f]", ratio->mean, ratio->low,
+			ratio->high);
 	else
 		snprintf(v.text, sizeof v.text, "%.2f", ratio->mean);
 	return v;
@@ -193,21 +200,25 @@ void cell_speedup(struct grid *g, struct study *s, const struct setup *v)
 		grid_interval(g, NAN, NAN, NAN, "-");
 		return;
 	}
-	struct pairs p = study_pairs(s, v, s->targets[0]), base = study_pairs(s, s->baseline, s->targets[0]);
+	struct pairs p = study_pairs(s, v, s->targets[0]),
+		     base = study_pairs(s, s->baseline, s->targets[0]);
 	struct speedup up = speedup_of(&p);
 	struct null_speedup null = null_speedup_of(&base);
 	const struct interval *ratio = &up.ratio[AXIS_TOKENS];
 
-	grid_interval(g, ratio->mean, ratio->low, ratio->high, "%s", verdict_of(s, v, &up, &null).text);
+	grid_interval(
+		g, ratio->mean, ratio->low, ratio->high, "%s", verdict_of(s, v, &up, &null).text);
 }
 
-void cell_published(struct grid *g, const struct study *s, const struct setup *v, const char *quantity)
+void cell_published(
+	struct grid *g, const struct study *s, const struct setup *v, const char *quantity)
 {
 	const struct published *p = study_published(s, v, quantity);
 
 	grid_number(g, p ? p->value : NAN, "%s", p ? p->text : "");
 	if (p)
-		notes_add(&g->notes, NOTE_PLAIN, "published values come from other data or budgets unless this sweep"
+		notes_add(&g->notes, NOTE_PLAIN,
+			"published values come from other data or budgets unless this sweep"
 			" repeats them in full: compare ordering and speed-up only");
 }
 

@@ -17,7 +17,8 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->x_few = true;
 	plot_by_key(c, chart_panel(c, "final loss, nats per token"), s, key,
 		offsetof(struct run_data, final_loss));
-	plot_by_key(c, chart_panel(c, "share of tokens dropped"), s, key, offsetof(struct run_data, drop));
+	plot_by_key(c, chart_panel(c, "share of tokens dropped"), s, key,
+		offsetof(struct run_data, drop));
 	c->panels[1].y_low = 0;
 	return 0;
 }

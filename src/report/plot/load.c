@@ -21,7 +21,8 @@ static int measure(struct study *s, const struct run_data *r, struct panel *p)
 {
 	struct db_statement row;
 
-	db_prepare(&row, s->db, "SELECT count(DISTINCT step),"
+	db_prepare(&row, s->db,
+		"SELECT count(DISTINCT step),"
 		" (SELECT count(*) FROM (SELECT DISTINCT layer, expert FROM expert WHERE run_id = :run))"
 		" FROM expert WHERE run_id = :run");
 	db_bind_int(&row, ":run", r->id);

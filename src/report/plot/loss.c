@@ -13,7 +13,8 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->x_log = true;
 	if (s->baseline) {
 		p->y_level = SETUP_MEAN(s->baseline, final_loss).mean;
-		p->level_title = chart_text(c, "%s at its end: %.3f", s->baseline->label, p->y_level);
+		p->level_title =
+			chart_text(c, "%s at its end: %.3f", s->baseline->label, p->y_level);
 	}
 	for (int i = 0; i < s->n_setups; i++)
 		plot_curve(c, p, s, &s->setups[i], o->x);

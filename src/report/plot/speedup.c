@@ -23,8 +23,8 @@ static double level_at(const struct curve *c, int i)
 }
 
 /* A loss that is reached by the first evaluation was reached some time before: it has no ratio. */
-static double ratio_at(const struct study *s, const struct curve *baseline, const struct curve *variant,
-	enum axis axis, int i)
+static double ratio_at(const struct study *s, const struct curve *baseline,
+	const struct curve *variant, enum axis axis, int i)
 {
 	double level = i < baseline->n ? level_at(baseline, i) : NAN;
 
@@ -34,7 +34,8 @@ static double ratio_at(const struct study *s, const struct curve *baseline, cons
 }
 
 /* Point i of the baseline's curve: the ratio at the loss it has reached there. */
-static void add_point(const struct study *s, const struct pairs *p, enum axis axis, int i, struct series *out)
+static void add_point(
+	const struct study *s, const struct pairs *p, enum axis axis, int i, struct series *out)
 {
 	double *ratio = xcalloc((size_t)p->n + 1, sizeof *ratio), x = 0, low = INFINITY, high = 0;
 	bool whole = true;
@@ -59,8 +60,8 @@ static void add_point(const struct study *s, const struct pairs *p, enum axis ax
 	free(ratio);
 }
 
-static void add_variant(struct chart *c, struct panel *panel, struct study *s, const struct setup *v,
-	enum axis axis)
+static void add_variant(struct chart *c, struct panel *panel, struct study *s,
+	const struct setup *v, enum axis axis)
 {
 	struct pairs p = study_pairs(s, v, NAN);
 	int n = p.n ? p.baseline[0]->n : 0, stride = n / 400 + 1;
@@ -76,8 +77,9 @@ static void add_variant(struct chart *c, struct panel *panel, struct study *s, c
 
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
-	struct panel *p = chart_panel(c, chart_text(c, "%s of %s / %s to the same loss",
-		axis_name[o->x], s->baseline->label, axis_name[o->x]));
+	struct panel *p =
+		chart_panel(c, chart_text(c, "%s of %s / %s to the same loss", axis_name[o->x],
+				       s->baseline->label, axis_name[o->x]));
 
 	plot_title(c, s, "speed-up over %s during the run", s->baseline->label);
 	plot_subtitle(c, s, s->rule->help);

@@ -53,7 +53,8 @@ static int fill(struct study *s, struct grid *g)
 	for (int i = 0; i < s->n_setups; i++)
 		row(s, g, sorted[i]);
 	row_of_null_loss(g, s, 2, 11);
-	notes_add(&g->notes, NOTE_PLAIN, "no drops: the last evaluation repeated without capacity; FLOPs count"
+	notes_add(&g->notes, NOTE_PLAIN,
+		"no drops: the last evaluation repeated without capacity; FLOPs count"
 		" the routed tokens that were computed");
 	return 0;
 }

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { SPEED = 10 };	/* column that the null row finds by number */
+enum { SPEED = 10 }; /* column that the null row finds by number */
 
 static void columns(struct grid *g)
 {
@@ -41,13 +41,15 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 	grid_row(g);
 	cells_of_model(g, s, v);
 	cell_flops(g, r->flops_per_token);
-	cell_share(g, (struct interval){
-		.mean = s->options.no_head_flops ? 0 : r->head_flops_per_token / r->flops_per_token});
+	cell_share(g,
+		(struct interval){.mean = s->options.no_head_flops
+						  ? 0
+						  : r->head_flops_per_token / r->flops_per_token});
 	cell_count(g, SETUP_MEAN(v, tokens).mean);
 	cell_flops(g, SETUP_MEAN(v, flops).mean);
 	grid_number(g, time, isfinite(time) ? "%s%.1f" : "-", mark, time);
-	grid_interval(g, speeds.mean, speeds.low, speeds.high, isfinite(speeds.mean) ? "%s%.0f" : "-",
-		mark, speeds.mean);
+	grid_interval(g, speeds.mean, speeds.low, speeds.high,
+		isfinite(speeds.mean) ? "%s%.0f" : "-", mark, speeds.mean);
 	cell_value(g, SETUP_MEAN(v, flops).mean / time / 1e9, 1);
 	grid_number(g, r->memory_bytes, "%s",
 		isfinite(r->memory_bytes) ? str_bytes(r->memory_bytes, buffer) : "-");
@@ -82,10 +84,12 @@ static int fill(struct study *s, struct grid *g)
 		row(s, g, &s->setups[i]);
 	if (s->baseline)
 		row_of_null_speed(s, g);
-	notes_add(&g->notes, NOTE_PLAIN, "FLOPs are model FLOPs, forward and backward, %s the output head;"
+	notes_add(&g->notes, NOTE_PLAIN,
+		"FLOPs are model FLOPs, forward and backward, %s the output head;"
 		" seconds are of training alone; memory as planned for weights, optimiser and activations",
 		s->options.no_head_flops ? "without" : "with");
-	notes_add(&g->notes, NOTE_PLAIN, "beside: other runs on the machine at the same time; ~ marks their seconds");
+	notes_add(&g->notes, NOTE_PLAIN,
+		"beside: other runs on the machine at the same time; ~ marks their seconds");
 	return 0;
 }
 

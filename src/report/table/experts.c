@@ -53,7 +53,8 @@ static int fill(struct study *s, struct grid *g)
 	for (int i = 0; i < s->n_setups; i++)
 		row(s, g, sorted[i]);
 	row_of_null_loss(g, s, 1, 8);
-	notes_add(&g->notes, NOTE_PLAIN, "speed-up: tokens of the baseline to its final loss / tokens of the row;"
+	notes_add(&g->notes, NOTE_PLAIN,
+		"speed-up: tokens of the baseline to its final loss / tokens of the row;"
 		" least load: smallest share of any expert in any layer at the end, times the number of experts");
 	return 0;
 }

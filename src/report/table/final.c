@@ -43,9 +43,11 @@ static int fill(struct study *s, struct grid *g)
 	for (int i = 0; i < s->n_setups; i++)
 		row(s, g, &s->setups[i]);
 	row_of_null_loss(g, s, 0, 13);
-	notes_add(&g->notes, NOTE_PLAIN, "loss is a mean over seeds +- half its 95 %% interval; differences are"
+	notes_add(&g->notes, NOTE_PLAIN,
+		"loss is a mean over seeds +- half its 95 %% interval; differences are"
 		" means of pairs of one seed [95 %% interval, Student's t]");
-	notes_add(&g->notes, NOTE_PLAIN, "no drops: the last evaluation repeated without capacity; repeated"
+	notes_add(&g->notes, NOTE_PLAIN,
+		"no drops: the last evaluation repeated without capacity; repeated"
 		" bigrams: tokens whose pair with the token before came earlier in the window");
 	return 0;
 }

@@ -69,7 +69,8 @@ static int fill(struct study *s, struct grid *g)
 	for (int i = 0; i < s->n_setups; i++)
 		if (rows(s, g, &s->setups[i]))
 			return -1;
-	notes_add(&g->notes, NOTE_PLAIN, "load x E: an expert's share of the tokens times the number of experts,"
+	notes_add(&g->notes, NOTE_PLAIN,
+		"load x E: an expert's share of the tokens times the number of experts,"
 		" so 1 is even; entropy of the router's probabilities, 1 is undecided; means over seeds");
 	return 0;
 }

@@ -41,7 +41,8 @@ static void cells_of_axis(struct grid *g, const struct study *s, const struct se
 {
 	bool clean = axis != AXIS_SECONDS || (setup_alone(v) && setup_alone(s->baseline));
 	bool alone = axis != AXIS_SECONDS || setup_alone(v);
-	struct interval ratio = clean && v != s->baseline ? up->ratio[axis] : interval_of_ratio(NULL, 0);
+	struct interval ratio =
+		clean && v != s->baseline ? up->ratio[axis] : interval_of_ratio(NULL, 0);
 	char at[32] = "-", times[32] = "";
 
 	if (isfinite(up->at[axis]) && axis == AXIS_FLOPS)
@@ -49,11 +50,12 @@ static void cells_of_axis(struct grid *g, const struct study *s, const struct se
 	else if (isfinite(up->at[axis]) && axis == AXIS_TOKENS)
 		text_count(up->at[axis], at);
 	else if (isfinite(up->at[axis]))
-		snprintf(at, sizeof at, up->at[axis] < 99.5 && axis == AXIS_SECONDS ? "%.1f" : "%.0f", up->at[axis]);
+		snprintf(at, sizeof at,
+			up->at[axis] < 99.5 && axis == AXIS_SECONDS ? "%.1f" : "%.0f",
+			up->at[axis]);
 	if (isfinite(ratio.mean))
 		snprintf(times, sizeof times, " (%.2fx)", ratio.mean);
-	grid_number(g, up->at[axis], "%s%s%s",
-		alone || isnan(up->at[axis]) ? "" : "~", at, times);
+	grid_number(g, up->at[axis], "%s%s%s", alone || isnan(up->at[axis]) ? "" : "~", at, times);
 	grid_interval(g, ratio.mean, ratio.low, ratio.high, "%s", times);
 }
 
@@ -84,8 +86,9 @@ static void row(struct study *s, struct grid *g, const struct setup *v, double t
 		cells_of_axis(g, s, v, &up, axis);
 	cell_published(g, s, v, "speedup");
 	if (up.n < v->n)
-		notes_add(&g->notes, NOTE_WARNING, "%s: only %d of %d seeds have a baseline run to pair with",
-			v->label, up.n, v->n);
+		notes_add(&g->notes, NOTE_WARNING,
+			"%s: only %d of %d seeds have a baseline run to pair with", v->label, up.n,
+			v->n);
 }
 
 static void row_of_null_speedup(struct study *s, struct grid *g, const struct null_speedup *null)
@@ -94,7 +97,8 @@ static void row_of_null_speedup(struct study *s, struct grid *g, const struct nu
 	grid_skip_to(g, VERDICT);
 	grid_text(g, "null");
 	if (isfinite(null->smallest))
-		grid_text(g, "seeds within %.2f, %d show %.2f", null->widest, null->n, null->smallest);
+		grid_text(g, "seeds within %.2f, %d show %.2f", null->widest, null->n,
+			null->smallest);
 	else
 		grid_text(g, null->n < 2 ? "needs 2 seeds" : "not reached");
 	grid_number(g, null->reached, "%d", null->reached);
@@ -111,7 +115,8 @@ static void title(struct study *s, struct grid *g)
 	if (s->n_targets > 1)
 		table_title(g, s, "resources to each target, as ratios to %s", s->baseline->label);
 	else if (isnan(target))
-		table_title(g, s, "speed-up to %s's final loss (mean %.3f nats per token, perplexity %.2f)",
+		table_title(g, s,
+			"speed-up to %s's final loss (mean %.3f nats per token, perplexity %.2f)",
 			s->baseline->label, loss, exp(loss));
 	else
 		table_title(g, s, "speed-up over %s to %.3f nats per token (perplexity %.2f)",
@@ -124,13 +129,16 @@ static void notes(struct study *s, struct grid *g)
 
 	for (int i = 0; i < s->n_setups; i++)
 		alone = alone && setup_alone(&s->setups[i]);
-	notes_add(&g->notes, NOTE_PLAIN, "ratios are baseline / variant, pairs of one seed: geometric mean"
+	notes_add(&g->notes, NOTE_PLAIN,
+		"ratios are baseline / variant, pairs of one seed: geometric mean"
 		" [95 %% interval, Student's t of the logarithms]; the target is the final loss of the pair's"
 		" baseline unless a number is given");
-	notes_add(&g->notes, NOTE_PLAIN, "FLOPs are model FLOPs, forward and backward, %s the output head",
+	notes_add(&g->notes, NOTE_PLAIN,
+		"FLOPs are model FLOPs, forward and backward, %s the output head",
 		s->options.no_head_flops ? "without" : "with");
 	if (!alone)
-		notes_add(&g->notes, NOTE_PLAIN, "~: seconds measured beside other runs, so no ratio is given");
+		notes_add(&g->notes, NOTE_PLAIN,
+			"~: seconds measured beside other runs, so no ratio is given");
 }
 
 static int fill(struct study *s, struct grid *g)
