@@ -159,6 +159,7 @@ int path_write_pieces(const char *path, const struct path_piece *pieces, int n)
 	close(fd);
 	if (rename(temporary, path)) {
 		error_errno("cannot rename %s to %s", temporary, path);
+		unlink(temporary);
 		goto out;
 	}
 	sync_folder(path);

@@ -48,12 +48,13 @@ RNG_FN struct rng_block rng_block(struct rng_key key, uint64_t i)
 	return rng_philox(c, (uint32_t)key.seed, (uint32_t)(key.seed >> 32));
 }
 
-/* Uniform in (0, 1), 53 bits, from words 0 and 1 (half = 0) or 2 and 3 (half = 1). */
+/* Uniform in (0, 1) from words 0 and 1 (half = 0) or 2 and 3 (half = 1). 52 bits, so that adding half
+   a step is exact and 1 is never reached. */
 RNG_FN double rng_uniform(struct rng_block b, int half)
 {
 	uint64_t bits = ((uint64_t)b.word[2 * half] << 32) | b.word[2 * half + 1];
 
-	return ((double)(bits >> 11) + 0.5) * 0x1p-53;
+	return ((double)(bits >> 12) + 0.5) * 0x1p-52;
 }
 
 #endif

@@ -1,0 +1,138 @@
+/* Files, paths and hashes of files. */
+#include "base/hash.h"
+#include "base/path.h"
+#include "test.h"
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+	(void)state;
+	snprintf(folder, sizeof folder, "/tmp/moelab-path-XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	return path_remove_tree(folder);
+}
+
+static void assert_frees(char *got, const char *wanted)
+{
+	assert_string_equal(got, wanted);
+	free(got);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	assert_frees(path_join("a/b", "c"), "a/b/c");
+	assert_frees(path_join("a/b", "/c"), "/c");
+	assert_frees(path_join(".", "c"), "c");
+	assert_frees(path_folder("a/b.c"), "a");
+	assert_frees(path_folder("b.c"), ".");
+	assert_frees(path_folder("/b"), "/");
+	assert_string_equal(path_name("a/b.c"), "b.c");
+	assert_string_equal(path_name("b.c"), "b.c");
+}
+
+static void test_write_and_read(void **state)
+{
+	static const struct path_piece pieces[] = {{"ab", 2}, {"", 0}, {"c\0d", 3}};
+	char *file = path_join(folder, "deep/er/file"), *parent = path_folder(file), *text;
+	size_t n;
+
+	(void)state;
+	assert_int_equal(path_write(file, "x", 1), -1);
+	assert_non_null(strstr(message, "No such file or directory"));
+	assert_int_equal(path_mkdirs(parent), 0);
+	assert_int_equal(path_mkdirs(parent), 0);
+	assert_int_equal(path_write(file, "long old text", 13), 0);
+	assert_int_equal(path_write_pieces(file, pieces, 3), 0);
+	text = path_read(file, &n);
+	assert_int_equal(n, 5);
+	assert_memory_equal(text, "abc\0d", 6);
+	free(text);
+	assert_true(path_exists(file));
+	assert_int_equal(path_remove_tree(parent), 0);
+	assert_false(path_exists(file));
+	assert_int_equal(path_remove_tree(parent), 0);
+	assert_null(path_read(file, NULL));
+	assert_true(path_free_bytes(folder) > 0);
+	assert_true(path_free_bytes("/no/such/folder") < 0);
+	free(parent);
+	free(file);
+}
+
+/* A file that cannot be replaced stays as it is, and nothing is left beside it. */
+static void test_failed_write_leaves_nothing(void **state)
+{
+	char *parent = path_join(folder, "parent"), *target = path_join(parent, "taken");
+	char *inside = path_join(target, "inside");
+
+	(void)state;
+	assert_int_equal(path_mkdirs(target), 0);
+	assert_int_equal(path_write(inside, "x", 1), 0);
+	assert_int_equal(path_write(target, "y", 1), -1);
+	assert_non_null(strstr(message, "cannot rename"));
+	assert_true(path_exists(inside));
+	assert_int_equal(path_remove_tree(target), 0);
+	assert_int_equal(rmdir(parent), 0);
+	free(inside);
+	free(target);
+	free(parent);
+}
+
+static void test_big_file(void **state)
+{
+	enum { N = 300000 };
+	char *bytes = xmalloc(N), *file = path_join(folder, "big"), *text;
+	char of_file[HASH_HEX], of_bytes[HASH_HEX];
+	size_t n;
+
+	(void)state;
+	for (int i = 0; i < N; i++)
+		bytes[i] = (char)(i * 31 + i / 256);
+	assert_int_equal(path_write(file, bytes, N), 0);
+	text = path_read(file, &n);
+	assert_int_equal(n, N);
+	assert_memory_equal(text, bytes, N);
+	hash_bytes(bytes, N, of_bytes);
+	assert_int_equal(hash_file(file, of_file), 0);
+	assert_string_equal(of_file, of_bytes);
+	assert_int_equal(hash_file("/no/such/file", of_file), -1);
+	free(text);
+	free(file);
+	free(bytes);
+}
+
+/* XXH3's own value for no bytes; a running hash does not depend on how it is fed. */
+static void test_hash(void **state)
+{
+	char one[HASH_HEX], many[HASH_HEX];
+	struct hash *h = hash_open();
+
+	(void)state;
+	hash_bytes("", 0, one);
+	assert_string_equal(one, "99aa06d3014798d86001c324468d497f");
+	hash_bytes("moelab", 6, one);
+	hash_add(h, "mo", 2);
+	hash_add(h, "", 0);
+	hash_add(h, "elab", 4);
+	hash_close(h, many);
+	assert_string_equal(one, many);
+	hash_bytes("moelac", 6, many);
+	assert_string_not_equal(one, many);
+	assert_true(hash_u64("layers.0.moe.w1") != hash_u64("layers.1.moe.w1"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_names), TEST(test_write_and_read), TEST(test_failed_write_leaves_nothing),
+		TEST(test_big_file), TEST(test_hash),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
