@@ -63,7 +63,8 @@ src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA)),$(wi
 objects  = $(patsubst %,$(BUILD)/%.o,$(call src,$(1)))
 archive  = $(BUILD)/lib$(1).a
 ARCHIVES = $(foreach l,$(1),$(call archive,$(l)))
-names    = $(sort $(basename $(notdir $(wildcard $(1)/*.c))))
+# Names of the files in a folder that define `const struct KIND KIND_NAME`; others are helpers.
+names    = $(sort $(notdir $(basename $(shell grep -l '^const struct $(2) $(2)_' $(1)/*.c))))
 
 # The line shown for a command, unless V=1 shows the command itself.
 say      = $(if $(filter 0,$(V)),@echo "  $(1)";)
@@ -79,11 +80,11 @@ all: $(BUILD)/moelab	## build ./moelab
 
 # --- lists made from folders -------------------------------------------------------------------
 GEN := $(BUILD)/gen/op.inc $(BUILD)/gen/arch.inc $(BUILD)/gen/cmd.inc $(BUILD)/gen/table.inc $(BUILD)/gen/plot.inc
-$(BUILD)/gen/op.inc:    NAMES = $(filter-out op gemm act_fn vec,$(call names,src/op))
-$(BUILD)/gen/arch.inc:  NAMES = $(filter-out arch check fields run_spec,$(call names,src/arch))
-$(BUILD)/gen/cmd.inc:   NAMES = $(filter-out cmd options,$(call names,src/cmd))
-$(BUILD)/gen/table.inc: NAMES = $(call names,src/report/table)
-$(BUILD)/gen/plot.inc:  NAMES = $(call names,src/report/plot)
+$(BUILD)/gen/op.inc:    NAMES = $(call names,src/op,op)
+$(BUILD)/gen/arch.inc:  NAMES = $(call names,src/arch,arch)
+$(BUILD)/gen/cmd.inc:   NAMES = $(call names,src/cmd,cmd)
+$(BUILD)/gen/table.inc: NAMES = $(call names,src/report/table,table)
+$(BUILD)/gen/plot.inc:  NAMES = $(call names,src/report/plot,plot)
 .PHONY: force
 $(GEN): force
 	@mkdir -p $(@D); for n in $(NAMES); do echo "X($$n)"; done >$@.new; \
