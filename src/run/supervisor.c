@@ -78,27 +78,33 @@ static void reap(struct supervision *v)
 			slot_end(v, &v->slots[i], status);
 }
 
+static void stop_all(struct supervision *v, int signal, const char *why)
+{
+	display_clear(&v->display);
+	info("%s: %d workers write a checkpoint and stop%s", why, n_active(v),
+		signal == SIGINT ? "; once more kills them" : "");
+	v->stop_signal = signal;
+	v->stopping = true;
+	stop_workers(v, SIGTERM);
+}
+
 static void take_signals(struct supervision *v)
 {
-	struct signalfd_siginfo info_;
+	struct signalfd_siginfo news;
 
-	while (read(v->signals, &info_, sizeof info_) == sizeof info_) {
-		int signal = (int)info_.ssi_signo;
-		if (signal == SIGCHLD)
-			continue;
-		display_clear(&v->display);
-		if (v->stop_signal && signal == SIGINT) {
+	while (read(v->signals, &news, sizeof news) == sizeof news) {
+		int signal = (int)news.ssi_signo;
+		if (signal != SIGCHLD && !v->stop_signal) {
+			stop_all(v, signal, strsignal(signal));
+		} else if (signal == SIGINT) {
+			display_clear(&v->display);
 			info("killing the workers: their runs go back to their last checkpoints");
 			v->killed = true;
 			stop_workers(v, SIGKILL);
-		} else if (!v->stop_signal) {
-			info("%s: %d workers write a checkpoint and stop%s", strsignal(signal),
-				n_active(v), signal == SIGINT ? "; once more kills them" : "");
-			v->stop_signal = signal;
-			v->stopping = true;
-			stop_workers(v, SIGTERM);
 		}
 	}
+	if (v->s->limit_s > 0 && clock_s() - v->begun_s > v->s->limit_s && !v->stop_signal)
+		stop_all(v, SIGTERM, "time limit");
 }
 
 static void wait_for_news(struct supervision *v)

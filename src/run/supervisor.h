@@ -35,6 +35,7 @@ struct supervisor {
 	bool fail_fast;			/* the first failure stops all */
 	int max_failures;		/* after so many nothing new starts; 0: no limit */
 	int retries;			/* of a crash */
+	double limit_s;			/* all stop after this time; 0: no limit */
 	const char *const *worker;	/* ended by NULL; itself NULL: {"/proc/self/exe", "worker"} */
 	const char *const *options;	/* passed on to workers, ended by NULL; may be NULL */
 };

@@ -154,7 +154,7 @@ static int insert_axes(struct db *db, long long sweep_id, long long run_id, cons
 	json_t *axis;
 	size_t i;
 
-	db_prepare(&s, db, "INSERT INTO axis(sweep_id, run_id, key, short_key, value) "
+	db_prepare(&s, db, "INSERT OR IGNORE INTO axis(sweep_id, run_id, key, short_key, value) "
 		"VALUES (:sweep_id, :run_id, :key, :short_key, :value)");
 	db_bind_int(&s, ":sweep_id", sweep_id);
 	db_bind_int(&s, ":run_id", run_id);

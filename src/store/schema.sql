@@ -65,7 +65,7 @@ CREATE TABLE member (
 	label		TEXT NOT NULL,		-- name of the run's configuration in this sweep
 	variant		TEXT NOT NULL,		-- the label without its axis values
 	n		INTEGER NOT NULL,	-- place in the sweep, from 1: variants, then points, then seeds
-	PRIMARY KEY (sweep_id, run_id)
+	PRIMARY KEY (sweep_id, run_id, label)	-- equal configurations may have two labels
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX member_of_run ON member(run_id);
 

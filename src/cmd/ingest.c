@@ -1,0 +1,56 @@
+/* moelab ingest: the database from the run directories. */
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "cmd/options.h"
+#include "store/ingest.h"
+
+extern const struct cmd cmd_ingest;
+
+static void report(const struct ingest_count *c, const char *path)
+{
+	char records[32];
+
+	info("%s: %d sweeps, %d runs, %s records", path, c->sweeps, c->runs,
+		str_count(c->records, records));
+	if (c->skipped_lines)
+		info("%ld lines were torn or unknown: skipped", c->skipped_lines);
+	if (c->skipped_runs)
+		info("%d folders hold no run: skipped", c->skipped_runs);
+}
+
+static int run(int argc, char **argv)
+{
+	const char *root = "results", *path = NULL;
+	const struct option_row rows[] = {
+		{"results", 0, "DIR", "folder with runs/ and sweeps/ (default results)", .text = &root},
+		{"db", 0, "FILE", "database (default DIR/lab.db)", .text = &path},
+		{0},
+	};
+	struct ingest_count count = {0};
+	struct arguments a;
+	struct db db;
+	int ret = options_parse(&cmd_ingest, rows, argc, argv, &a);
+
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	char *file = path ? xstrdup(path) : path_join(root, "lab.db");
+	ret = EXIT_ENVIRONMENT;
+	if (!db_open(&db, file, DB_WRITE)) {
+		if (!ingest_all(&db, root, &count))
+			ret = EXIT_DONE;
+		report(&count, file);
+		db_close(&db);
+	}
+	free(file);
+	return ret;
+}
+
+const struct cmd cmd_ingest = {
+	.name = "ingest",
+	.arguments = "[--results DIR] [--db FILE]",
+	.help = "rebuild the database from the run directories, or fill its gaps",
+	.run = run,
+};

@@ -1,0 +1,77 @@
+/* moelab query SQL: a question to the database, read-only. */
+#include <math.h>
+#include <string.h>
+
+#include "cmd/lab.h"
+
+extern const struct cmd cmd_query;
+
+/* A column is one of numbers if all its values are. */
+static void add_columns(struct grid *g, struct db_statement *s, bool *number)
+{
+	int n = db_columns(s), n_rows = 0;
+
+	for (; db_step(s); n_rows++)
+		for (int i = 0; i < n; i++) {
+			int type = sqlite3_column_type(s->handle, i);
+			number[i] &= type == SQLITE_INTEGER || type == SQLITE_FLOAT || type == SQLITE_NULL;
+		}
+	db_reset(s);
+	for (int i = 0; i < n; i++) {
+		number[i] &= n_rows > 0;
+		grid_column(g, db_column_name(s, i), db_column_name(s, i),
+			number[i] ? COLUMN_NUMBER : COLUMN_TEXT);
+	}
+}
+
+static int fill(struct lab *lab, const char *sql, struct grid *g)
+{
+	struct db_statement s;
+	bool *number;
+
+	db_prepare(&s, &lab->db, sql);
+	number = ARENA_ARRAY(&lab->arena, bool, db_columns(&s));
+	memset(number, true, (size_t)db_columns(&s));
+	add_columns(g, &s, number);
+	while (db_step(&s)) {
+		grid_row(g);
+		for (int i = 0; i < db_columns(&s); i++) {
+			double value = number[i] ? db_real(&s, i) : NAN;	/* before text converts */
+			const char *text = db_text(&s, i);
+			if (number[i])
+				grid_number(g, value, "%s", text ? text : "");
+			else
+				grid_text(g, "%s", text ? text : "");
+		}
+	}
+	return db_finish(&s);
+}
+
+static int run(int argc, char **argv)
+{
+	struct lab lab = LAB_NEW;
+	const struct option_row rows[] = {LAB_FORM(lab), LAB_DB(lab), {0}};
+	struct arguments a;
+	struct grid g;
+	int ret = lab_begin(&lab, &cmd_query, rows, argc, argv, &a);
+
+	if (ret)
+		return lab_code(ret);
+	if (a.n_words + a.n_overrides != 1) {
+		error("query takes one SQL statement, in quotes");
+		ret = EXIT_USAGE;
+	} else {
+		grid_init(&g, "query");
+		ret = fill(&lab, a.n_words ? a.words[0] : a.overrides[0], &g) ? EXIT_USAGE :
+			lab_print(&lab, &g);
+	}
+	lab_end(&lab);
+	return ret;
+}
+
+const struct cmd cmd_query = {
+	.name = "query",
+	.arguments = "\"SQL\" [--format md|csv|json]",
+	.help = "ask the database, read-only; views runs and curve are its public interface",
+	.run = run,
+};

@@ -1,0 +1,153 @@
+/* moelab run SWEEP: does exactly the missing work. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "base/str.h"
+#include "cmd/options.h"
+#include "run/plan.h"
+#include "run/supervisor.h"
+
+extern const struct cmd cmd_run;
+
+static const double GIB = 1024.0 * 1024.0 * 1024.0;
+
+struct run_options {
+	const char *sweep, *device, *root, *db, *restrict_to;
+	long jobs, threads, max_failures, retries;
+	bool fail_fast, oversubscribe, shared;
+};
+
+/* The sweep's own limits, and the memory there is. */
+static int check_limits(const struct plan *p, long workers)
+{
+	const struct sweep_limits *limits = &p->sweep.limits;
+	double disk = 0, memory = 0, most = cpu_memory_bytes();
+	char need[32], have[32];
+
+	for (int i = 0; i < p->sweep.n_runs; i++) {
+		if (!job_is_work(&p->jobs[i]))
+			continue;
+		disk += p->jobs[i].disk_bytes;
+		if (p->costs[i].total_bytes > memory)
+			memory = p->costs[i].total_bytes;
+	}
+	memory *= (double)workers;
+	if (limits->memory_gib > 0 && limits->memory_gib * GIB < most)
+		most = limits->memory_gib * GIB;
+	if (memory > most)
+		return error("%ld workers need %s of memory, %s may be used: lower -j, or "
+			"train.micro_batch", workers, str_bytes(memory, need), str_bytes(most, have));
+	if (limits->disk_gib > 0 && disk > limits->disk_gib * GIB)
+		return error("%s: the runs need %s of disk, its limit is %s", p->sweep.file,
+			str_bytes(disk, need), str_bytes(limits->disk_gib * GIB, have));
+	return 0;
+}
+
+/* What the sweep consists of is recorded whole, also when only a part of it is run now. */
+static int record(struct db *db, const struct run_options *o, const struct plan *part,
+	const struct sweep_options *options)
+{
+	struct sweep_options all = *options;
+	struct plan whole;
+	int ret;
+
+	if (!options->n_restrict)
+		return jobs_record(db, o->root, &part->sweep, part->jobs);
+	all.n_restrict = 0;
+	if (plan_open(&whole, o->sweep, &all, part->device, o->root))
+		return -1;
+	ret = jobs_record(db, o->root, &whole.sweep, whole.jobs);
+	plan_close(&whole);
+	return ret;
+}
+
+static int supervise(struct db *db, const struct run_options *o, struct plan *p)
+{
+	const char *const worker_options[] = {"--device", o->device, NULL};
+	const struct supervisor s = {
+		.root = o->root, .db = db, .sweep = p->sweep.name,
+		.workers = (int)o->jobs, .threads = (int)o->threads,
+		.oversubscribe = o->oversubscribe, .fail_fast = o->fail_fast,
+		.max_failures = (int)o->max_failures, .retries = (int)o->retries,
+		.limit_s = p->sweep.limits.hours * 3600, .options = worker_options,
+	};
+
+	return supervisor_run(&s, p->jobs, p->sweep.n_runs);
+}
+
+static int run_plan(const struct run_options *o, struct plan *p,
+	const struct sweep_options *options)
+{
+	char *path = o->db ? xstrdup(o->db) : path_join(o->root, "lab.db");
+	struct db db;
+	int ret = EXIT_ENVIRONMENT;
+
+	if (check_limits(p, o->jobs)) {
+		ret = EXIT_USAGE;
+	} else if (o->shared || !db_open(&db, path, DB_WRITE)) {
+		if (!record(o->shared ? NULL : &db, o, p, options))
+			ret = supervise(o->shared ? NULL : &db, o, p);
+		if (!o->shared)
+			db_close(&db);
+	}
+	free(path);
+	return ret;
+}
+
+static int run_sweep(struct run_options *o, const struct arguments *a)
+{
+	struct sweep_options options = {a->overrides, a->n_overrides, &o->restrict_to,
+		o->restrict_to != NULL};
+	const struct device *device = device_find(o->device);
+	struct plan plan;
+	int ret;
+
+	if (!device || plan_open(&plan, o->sweep, &options, device, o->root))
+		return EXIT_USAGE;
+	if (!o->threads)
+		o->threads = cpu_cores() > o->jobs ? cpu_cores() / o->jobs : 1;
+	ret = run_plan(o, &plan, &options);
+	plan_close(&plan);
+	return ret;
+}
+
+static int run(int argc, char **argv)
+{
+	struct run_options o = {.device = "cpu", .root = "results", .jobs = 1, .retries = 1};
+	const struct option_row rows[] = {
+		{"jobs", 'j', "N", "runs at a time (default 1)", .number = &o.jobs},
+		{"threads", 'T', "T", "threads of each (default: cores / N)", .number = &o.threads},
+		{"oversubscribe", 0, NULL, "N x T may exceed the cores", .flag = &o.oversubscribe},
+		{"restrict", 0, "KEY=VALUE", "only the runs with this value", .text = &o.restrict_to},
+		{"fail-fast", 0, NULL, "stop all at the first failure", .flag = &o.fail_fast},
+		{"max-failures", 0, "N", "start nothing new after N failures", .number = &o.max_failures},
+		{"retries", 0, "N", "of a crashed run (default 1)", .number = &o.retries},
+		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &o.device},
+		{"results", 0, "DIR", "folder of run directories (default results)", .text = &o.root},
+		{"db", 0, "FILE", "database (default DIR/lab.db)", .text = &o.db},
+		{"shared", 0, NULL, "leave the database alone; `ingest` it later", .flag = &o.shared},
+		{0},
+	};
+	struct arguments a;
+	int ret = options_parse(&cmd_run, rows, argc, argv, &a);
+
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (a.n_words != 1 || o.jobs < 1) {
+		error(o.jobs < 1 ? "-j must be at least 1" : "run takes one sweep or spec");
+		return EXIT_USAGE;
+	}
+	o.sweep = a.words[0];
+	return run_sweep(&o, &a);
+}
+
+const struct cmd cmd_run = {
+	.name = "run",
+	.arguments = "SWEEP|SPEC [-j N] [--threads T] [key=value...]",
+	.help = "do the missing runs of a sweep; stops and goes on at any time",
+	.run = run,
+};

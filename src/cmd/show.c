@@ -1,0 +1,158 @@
+/* moelab show RUN: all that is known of a run. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/lab.h"
+
+extern const struct cmd cmd_show;
+
+/* Everything shown comes from these, with :run; a column's name is its title. */
+static const char sql_facts[] = "SELECT group_concat(sweep, ' ') AS sweeps, * FROM runs "
+	"WHERE run_id = :run GROUP BY run_id";
+static const char sql_attempts[] = "SELECT n, started, ended, exit_code, exit_signal, host, pid, "
+	"device, threads, jobs, blas_core, git FROM attempt WHERE run_id = :run ORDER BY n";
+static const char sql_config[] = "SELECT key, value FROM param WHERE run_id = :run ORDER BY key";
+
+static void ask(struct db_statement *s, struct lab *lab, const char *sql, long long run_id)
+{
+	db_prepare(s, &lab->db, sql);
+	db_bind_int(s, ":run", run_id);
+}
+
+static bool is_place(const char *column)	/* in a sweep or in the database: not of the run */
+{
+	return !strcmp(column, "sweep") || !strcmp(column, "n") || !strcmp(column, "run_id");
+}
+
+/* --- for people -------------------------------------------------------------------------------- */
+
+static int print_facts(struct lab *lab, const struct run_row *run)
+{
+	struct db_statement s;
+
+	ask(&s, lab, sql_facts, run->run_id);
+	if (db_step(&s))
+		for (int i = 0; i < db_columns(&s); i++)
+			if (!db_null(&s, i) && !is_place(db_column_name(&s, i)))
+				printf("%-20s %s\n", db_column_name(&s, i),
+					!strcmp(db_column_name(&s, i), "dir") ? run->dir :
+					!strcmp(db_column_name(&s, i), "state") ? run->state :
+					db_text(&s, i));
+	return db_finish(&s);
+}
+
+static int print_attempts(struct lab *lab, const struct run_row *run)
+{
+	struct db_statement s;
+
+	ask(&s, lab, sql_attempts, run->run_id);
+	while (db_step(&s)) {
+		printf("attempt %-12s", db_text(&s, 0));
+		for (int i = 1; i < db_columns(&s); i++)
+			if (!db_null(&s, i))
+				printf(" %s %s", db_column_name(&s, i), db_text(&s, i));
+		printf("\n");
+	}
+	return db_finish(&s);
+}
+
+static int print_config(struct lab *lab, const struct run_row *run)
+{
+	struct db_statement s;
+
+	printf("\n");
+	ask(&s, lab, sql_config, run->run_id);
+	while (db_step(&s))
+		printf("%-32s %s\n", db_text(&s, 0), db_null(&s, 1) ? "null" : db_text(&s, 1));
+	return db_finish(&s);
+}
+
+/* --- for programs ------------------------------------------------------------------------------ */
+
+static json_t *value(const struct db_statement *s, int column)
+{
+	switch (sqlite3_column_type(s->handle, column)) {
+	case SQLITE_INTEGER: return json_integer(db_int(s, column));
+	case SQLITE_FLOAT: return json_real(db_real(s, column));
+	case SQLITE_NULL: return json_null();
+	default: return json_string(db_text(s, column));
+	}
+}
+
+static json_t *row(const struct db_statement *s)
+{
+	json_t *object = json_object();
+
+	for (int i = 0; i < db_columns(s); i++)
+		if (!is_place(db_column_name(s, i)))
+			json_object_set_new(object, db_column_name(s, i), value(s, i));
+	return object;
+}
+
+static int print_json(struct lab *lab, const struct run_row *run)
+{
+	json_t *all = NULL, *attempts = json_array(), *config = json_object();
+	struct db_statement s;
+	int ret;
+
+	ask(&s, lab, sql_facts, run->run_id);
+	all = db_step(&s) ? row(&s) : json_object();
+	ret = db_finish(&s);
+	ask(&s, lab, sql_attempts, run->run_id);
+	while (db_step(&s))
+		json_array_append_new(attempts, row(&s));
+	ret |= db_finish(&s);
+	ask(&s, lab, sql_config, run->run_id);
+	while (db_step(&s))
+		json_object_set_new(config, db_text(&s, 0), value(&s, 1));
+	ret |= db_finish(&s);
+	json_object_set_new(all, "dir", json_string(run->dir));
+	json_object_set_new(all, "state", json_string(run->state));
+	json_object_set_new(all, "processes", attempts);
+	json_object_set_new(all, "config", config);
+	json_dumpf(all, stdout, JSON_INDENT(2));
+	printf("\n");
+	json_decref(all);
+	return ret;
+}
+
+static int show(struct lab *lab, const char *selector)
+{
+	struct run_row run;
+	int ret;
+
+	if (query_one(&lab->db, selector, &lab->arena, &run))
+		return EXIT_USAGE;
+	ret = lab->json ? print_json(lab, &run) : print_facts(lab, &run) ||
+		print_attempts(lab, &run) || print_config(lab, &run);
+	return ret ? EXIT_ENVIRONMENT : lab_flush();
+}
+
+static int run(int argc, char **argv)
+{
+	struct lab lab = LAB_NEW;
+	const struct option_row rows[] = {
+		{"json", 0, NULL, "as JSON", .flag = &lab.json}, LAB_DB(lab), {0},
+	};
+	struct arguments a;
+	int ret = lab_begin(&lab, &cmd_show, rows, argc, argv, &a);
+
+	if (ret)
+		return lab_code(ret);
+	if (a.n_words != 1) {
+		error("show takes one run: label, first digits of its identity, or directory");
+		ret = EXIT_USAGE;
+	} else {
+		ret = show(&lab, a.words[0]);
+	}
+	lab_end(&lab);
+	return ret;
+}
+
+const struct cmd cmd_show = {
+	.name = "show",
+	.arguments = "RUN [--json]",
+	.help = "all that is known of a run: results, provenance, attempts, config",
+	.run = run,
+};
