@@ -5,10 +5,11 @@
 
 #include "base/error.h"
 
-extern const struct tokenizer_type tokenizer_byte;
+extern const struct tokenizer_type tokenizer_byte, tokenizer_gpt2;
 
 const struct tokenizer_type *const tokenizer_types[] = {
 	&tokenizer_byte,
+	&tokenizer_gpt2,
 	NULL,
 };
 

@@ -28,7 +28,8 @@ struct tokenizer_type {
 	int eot;		/* the end-of-text id: ends each document, stands for no bytes */
 	void *(*open)(void);	/* NULL: there is no state. Returns NULL after a message */
 	void (*close)(void *state);
-	void (*encode)(const void *state, const uint8_t *bytes, size_t n, struct token_list *out);
+	/* May remember in the state what it met: one thread at a time. */
+	void (*encode)(void *state, const uint8_t *bytes, size_t n, struct token_list *out);
 	/* Bytes of one id, which is below vocab and not eot. */
 	void (*decode)(const void *state, int id, struct str *out);
 };
@@ -41,7 +42,8 @@ struct tokenizer {
 /* 0, or -1 after a message that lists the names there are. */
 int tokenizer_open(struct tokenizer *t, const char *name);
 void tokenizer_close(struct tokenizer *t);
-/* Append the ids of n bytes. Text that reads like the end-of-text mark is text like any other. */
+/* Append the ids of n bytes. Text that reads like the end-of-text mark is text like any other.
+   A tokenizer encodes for one thread at a time; each thread opens its own. */
 void tokenizer_encode(const struct tokenizer *t, const void *bytes, size_t n,
 	struct token_list *out);
 /* Append the bytes of n ids. End of text appends nothing; ids must be below the vocabulary. */

@@ -2,7 +2,7 @@
 #include "base/error.h"
 #include "data/tokenizer.h"
 
-static void encode(const void *state, const uint8_t *bytes, size_t n, struct token_list *out)
+static void encode(void *state, const uint8_t *bytes, size_t n, struct token_list *out)
 {
 	(void)state;
 	GROW(out->id, out->n + n, out->size);
