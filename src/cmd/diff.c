@@ -17,7 +17,7 @@ static const char sql_config[] =
 	"WHERE a.value IS NOT b.value ORDER BY k.key";
 
 /* Facts and results: columns of the view `runs`. */
-static const char *const columns[] = {"state", "arch", "seed", "data_hash", "tokenizer", "precision",
+static const char *const columns[] = {"state", "data_hash", "tokenizer", "precision",
 	"semantics", "params_total", "params_active", "flops_per_token", "windows", "host", "device",
 	"threads", "jobs", "blas", "blas_core", "cpu", "git", "build", "step", "tokens", "seconds",
 	"flops", "train_loss", "loss", "loss_dropless", "bpb", "accuracy", "drop", "tokens_per_s"};
@@ -64,9 +64,11 @@ static int compare(struct lab *lab, const struct arguments *a)
 	struct run_row ab[2];
 	struct grid g;
 
-	for (int i = 0; i < 2; i++)
-		if (query_one(&lab->db, a->words[i], &lab->arena, &ab[i]))
+	for (int i = 0; i < 2; i++) {
+		struct selection one = {.selectors = &a->words[i], .n = 1};
+		if (query_one(&lab->db, &one, &lab->arena, &ab[i]))
 			return EXIT_USAGE;
+	}
 	grid_init(&g, "diff");
 	grid_column(&g, "kind", "", COLUMN_TEXT);
 	grid_column(&g, "key", "key", COLUMN_TEXT);

@@ -90,10 +90,11 @@ static int run(int argc, char **argv)
 
 	if (ret)
 		return lab_code(ret);
+	struct selection selection = lab_selection(&lab, &a, NULL);
 	ret = EXIT_USAGE;
-	if (a.n_words != 1)
-		error("logs takes one run: label, first digits of its identity, or directory");
-	else if (!query_one(&lab.db, a.words[0], &lab.arena, &run_row))
+	if (!a.n_words)
+		error("logs takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
+	else if (!query_one(&lab.db, &selection, &lab.arena, &run_row))
 		ret = print_log(run_row.dir, lines, follow);
 	lab_end(&lab);
 	return ret;
@@ -101,7 +102,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_logs = {
 	.name = "logs",
-	.arguments = "RUN [-f] [-n N]",
+	.arguments = "RUN [KEY=VALUE...] [-f] [-n N]",
 	.help = "what the workers of a run printed",
 	.run = run,
 };

@@ -117,12 +117,12 @@ static int print_json(struct lab *lab, const struct run_row *run)
 	return ret;
 }
 
-static int show(struct lab *lab, const char *selector)
+static int show(struct lab *lab, const struct selection *selection)
 {
 	struct run_row run;
 	int ret;
 
-	if (query_one(&lab->db, selector, &lab->arena, &run))
+	if (query_one(&lab->db, selection, &lab->arena, &run))
 		return EXIT_USAGE;
 	ret = lab->json ? print_json(lab, &run) : print_facts(lab, &run) ||
 		print_attempts(lab, &run) || print_config(lab, &run);
@@ -140,11 +140,12 @@ static int run(int argc, char **argv)
 
 	if (ret)
 		return lab_code(ret);
-	if (a.n_words != 1) {
-		error("show takes one run: label, first digits of its identity, or directory");
+	struct selection selection = lab_selection(&lab, &a, NULL);
+	if (!a.n_words) {
+		error("show takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
 		ret = EXIT_USAGE;
 	} else {
-		ret = show(&lab, a.words[0]);
+		ret = show(&lab, &selection);
 	}
 	lab_end(&lab);
 	return ret;
@@ -152,7 +153,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_show = {
 	.name = "show",
-	.arguments = "RUN [--json]",
+	.arguments = "RUN [KEY=VALUE...] [--json]",
 	.help = "all that is known of a run: results, provenance, attempts, config",
 	.run = run,
 };

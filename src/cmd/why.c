@@ -75,10 +75,11 @@ static int run(int argc, char **argv)
 
 	if (ret)
 		return lab_code(ret);
+	struct selection selection = lab_selection(&lab, &a, NULL);
 	ret = EXIT_USAGE;
-	if (a.n_words != 1) {
-		error("why takes one run: label, first digits of its identity, or directory");
-	} else if (!query_one(&lab.db, a.words[0], &lab.arena, &run_row)) {
+	if (!a.n_words) {
+		error("why takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
+	} else if (!query_one(&lab.db, &selection, &lab.arena, &run_row)) {
 		ret = print_decision(&lab, &run_row) || print_events(&lab, &run_row) ?
 			EXIT_ENVIRONMENT : EXIT_DONE;
 		print_last_words(&run_row);
@@ -89,7 +90,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_why = {
 	.name = "why",
-	.arguments = "RUN",
+	.arguments = "RUN [KEY=VALUE...]",
 	.help = "why a run is in its state, and what the next `run` would do",
 	.run = run,
 };

@@ -95,9 +95,11 @@ static void render_md(const struct grid *g, struct str *out)
 
 	for (int c = 0; c < g->n_columns; c++)
 		width[c] = g->columns[c].title ? md_column_width(g, c) : 0;
-	str_add(out, "### ");
-	md_text(out, g->title);
-	str_add(out, "\n\n");
+	if (*g->title) {
+		str_add(out, "### ");
+		md_text(out, g->title);
+		str_add(out, "\n\n");
+	}
 	if (*g->subtitle) {
 		md_text(out, g->subtitle);
 		str_add(out, "\n\n");
@@ -171,7 +173,8 @@ static void csv_row(const struct grid *g, struct str *out, const struct cell *ro
 /* Title and notes are comment lines, so that a warning travels with the numbers. */
 static void render_csv(const struct grid *g, struct str *out)
 {
-	csv_comment(out, "", g->title);
+	if (*g->title)
+		csv_comment(out, "", g->title);
 	if (*g->subtitle)
 		csv_comment(out, "", g->subtitle);
 	for (int i = 0; i < g->notes.n; i++)

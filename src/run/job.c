@@ -233,7 +233,7 @@ static int record_config(struct db *db, const struct job *job)
 {
 	long long run_id = catalog_run_id(db, job->identity);
 	json_t *flat = config_json(job->config);
-	char *json = json_dumps(flat, JSON_COMPACT);
+	char *json = json_dumps(flat, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	struct str yaml;
 	int ret;
 

@@ -103,7 +103,8 @@ static int start_worker(struct supervision *v, struct slot *slot, struct task *t
 		return -1;
 	if (v->pin && launch_cores((int)(slot - v->slots), v->s->threads, &cores))
 		l.cores = &cores;
-	dprintf(slot->log, "--- %s: %s\n", clock_iso(clock_wall_s(), wall), job->why);
+	dprintf(slot->log, "--- %s %s: %s\n", clock_iso(clock_wall_s(), wall),
+		job_action_name[job->action], job->why);
 	if (launch_worker(v->s, &l, &slot->pid, &slot->pipe))
 		return -1;
 	slot->run_id = enter(v, job);

@@ -151,10 +151,10 @@ static void add_condition(struct str *sql, const char *selector, int i)
 			"AND p.key = :k%d AND (p.value GLOB :s%d OR (typeof(p.value) != 'text' "
 			"AND p.value = CAST(:s%d AS REAL))))", i, i, i);
 	else
-		str_printf(sql, " AND (label GLOB :s%d OR substr(dir, -length(:d%d)) = :d%d%s", i, i, i,
-			is_hash_prefix(selector) ? "" : ")");
-	if (!equals && is_hash_prefix(selector))
-		str_printf(sql, " OR identity GLOB :s%d || '*')", i);
+		str_printf(sql, " AND (label GLOB :s%d OR dir GLOB '*/' || :d%d OR "
+			"dir GLOB '*/' || :d%d || '-????????" "'", i, i, i);	/* cut: no trigraph */
+	if (!equals)
+		str_printf(sql, is_hash_prefix(selector) ? " OR identity GLOB :s%d || '*')" : ")", i);
 }
 
 static void bind_condition(struct db_statement *s, const char *selector, int i, struct arena *a)
@@ -171,7 +171,7 @@ static void bind_condition(struct db_statement *s, const char *selector, int i, 
 		return;
 	while (n > 1 && dir[n - 1] == '/')
 		dir[--n] = '\0';
-	db_bind_text(s, arena_printf(a, ":d%d", i), arena_printf(a, "/%s", path_name(dir)));
+	db_bind_text(s, arena_printf(a, ":d%d", i), path_name(dir));
 }
 
 int query_select(struct db *db, const struct selection *selection, struct arena *a,
@@ -194,32 +194,52 @@ int query_select(struct db *db, const struct selection *selection, struct arena 
 	return collect_runs(&s, a, runs, n);
 }
 
-static int several_runs(const char *selector, const struct run_row *runs, int n)
+static void add_selectors(struct str *out, const struct selection *s)
+{
+	for (int i = 0; i < s->n; i++)
+		str_printf(out, "%s%s", i ? " " : "", s->selectors[i]);
+}
+
+static int several_runs(const struct selection *s, const struct run_row *runs, int n)
 {
 	struct str list;
 	int ret;
 
 	str_init(&list);
+	add_selectors(&list, s);
+	str_printf(&list, "\" means %d runs:", n);
 	for (int i = 0; i < n && i < 8; i++)
 		str_printf(&list, " %s", path_name(runs[i].dir));
-	ret = error("\"%s\" means %d runs:%s%s", selector, n, list.text, n > 8 ? " ..." : "");
+	ret = error("\"%s%s", list.text, n > 8 ? " ..." : "");
 	str_release(&list);
 	return ret;
 }
 
-int query_one(struct db *db, const char *selector, struct arena *a, struct run_row *run)
+static int no_run(struct db *db, const struct selection *s)
 {
-	struct selection selection = {.selectors = &selector, .n = 1};
+	struct str list;
+	int ret;
+
+	str_init(&list);
+	add_selectors(&list, s);
+	ret = error("no run \"%s\" in %s: a run is named by its label, LABEL-sSEED, the first digits of "
+		"its identity, or its directory; `moelab ls` lists them", list.text, db->path);
+	str_release(&list);
+	return ret;
+}
+
+int query_one(struct db *db, const struct selection *selection, struct arena *a,
+	struct run_row *run)
+{
 	struct run_row *runs;
 	int n;
 
-	if (query_select(db, &selection, a, &runs, &n))
+	if (query_select(db, selection, a, &runs, &n))
 		return -1;
 	if (n > 1)
-		return several_runs(selector, runs, n);
+		return several_runs(selection, runs, n);
 	if (n == 0)
-		return error("no run \"%s\" in %s: a label, the first digits of the identity or the "
-			"run directory's name is asked for; `moelab ls` lists them", selector, db->path);
+		return no_run(db, selection);
 	*run = runs[0];
 	return 0;
 }

@@ -35,7 +35,8 @@ int query_runs(struct db *db, long long sweep_id, struct arena *a, struct run_ro
  * Runs by selector; no selector means all runs. A run is listed once. Forms:
  *   label glob               moe_mamba*
  *   identity, 4 digits on    3f2a9c
- *   run directory            moe_mamba-s1-3f2a9c01, with or without a path before it
+ *   run directory            moe_mamba-s1-3f2a9c01, with or without a path before it; also without
+ *                            the hash: moe_mamba-s1
  *   KEY=GLOB                 state (or status), sweep, label, variant, arch, seed, or a config key
  *                            ("model.moe.n_experts=8")
  * Several must all hold. where: an SQL condition on the columns of `runs`, or NULL.
@@ -48,7 +49,7 @@ struct selection {
 int query_select(struct db *db, const struct selection *s, struct arena *a,
 	struct run_row **runs, int *n);
 /* Exactly one run; none or several is an error that lists the candidates. */
-int query_one(struct db *db, const char *selector, struct arena *a, struct run_row *run);
+int query_one(struct db *db, const struct selection *s, struct arena *a, struct run_row *run);
 
 /* The run's directory as a path from here: `dir` of the view `runs`, seen from the database's folder. */
 char *query_dir(struct db *db, const char *dir, struct arena *a);

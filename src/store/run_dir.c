@@ -35,7 +35,7 @@ int run_info_write(const struct run_info *info, const char *dir)
 	json_t *object = json_pack("{s:s, s:s, s:s?, s:I, s:I, s:i, s:o?}", "run", info->identity,
 		"label", info->label, "sweep", info->sweep, "seed", (json_int_t)info->seed,
 		"steps", (json_int_t)info->steps, "jobs", info->jobs, "config", config);
-	char *text = object ? json_dumps(object, JSON_INDENT(1)) : NULL;
+	char *text = object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) : NULL;
 	char *path = path_join(dir, "run.json");
 	int ret = text ? path_write(path, text, strlen(text)) :
 		error("cannot write %s: label or sweep is no UTF-8", path);
@@ -56,7 +56,7 @@ static const char *take_text(const json_t *object, const char *key, struct arena
 
 static const char *take_json(const json_t *object, const char *key, struct arena *a)
 {
-	char *text = json_dumps(json_object_get(object, key), JSON_COMPACT);
+	char *text = json_dumps(json_object_get(object, key), JSON_COMPACT | JSON_REAL_PRECISION(15));
 	const char *copy = text ? arena_strdup(a, text) : NULL;
 
 	free(text);
