@@ -29,7 +29,7 @@ static void fill(struct grid *g, const struct run_row *runs, int n)
 		grid_number(g, (double)r->steps, "%lld", r->steps);
 		grid_number(g, r->train_loss, isnan(r->train_loss) ? "" : "%.4f", r->train_loss);
 		grid_number(g, r->loss, isnan(r->loss) ? "" : "%.4f", r->loss);
-		grid_text(g, "%s", r->sweep);
+		grid_text(g, "%s", r->sweep ? r->sweep : "");
 		grid_text(g, "%s", r->dir);
 	}
 }

@@ -20,7 +20,7 @@ int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_r
 
 struct run_row {			/* a row of the view `runs` */
 	long long run_id;
-	const char *sweep, *label, *variant;
+	const char *sweep, *label, *variant;	/* sweep: NULL if it is in none */
 	long seed;
 	const char *identity, *dir, *state, *reason;	/* dir: as query_dir() resolves it */
 	const char *arch;			/* NULL until its first attempt */

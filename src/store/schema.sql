@@ -186,11 +186,18 @@ CREATE TABLE event (
 	UNIQUE (run_id, wall, kind, step, text)
 ) STRICT;
 
--- One row per sweep and run: what it is, how far it is, how well it does. A run that is in two sweeps
+-- Where runs stand: one row per sweep and run; a run that is in no sweep (any more) has sweep NULL.
+CREATE VIEW place AS
+SELECT w.name AS sweep, m.label, m.variant, m.n, m.run_id
+FROM sweep w JOIN member m ON m.sweep_id = w.sweep_id
+UNION ALL
+SELECT NULL, r.label, r.label, NULL, r.run_id
+FROM run r WHERE NOT EXISTS (SELECT 1 FROM member m WHERE m.run_id = r.run_id);
+
+-- One row per place and run: what it is, how far it is, how well it does. A run that is in two sweeps
 -- has two rows: GROUP BY run_id where sweeps do not matter.
 CREATE VIEW runs AS
-SELECT	w.name AS sweep,
-	m.label, m.variant, r.seed, m.n,
+SELECT	p.sweep, p.label, p.variant, r.seed, p.n,
 	r.run_id, r.identity, r.dir, r.state, r.reason,
 	r.arch, r.steps,
 	s.step, s.tokens, s.seconds, s.flops,	-- so far
@@ -205,9 +212,8 @@ SELECT	w.name AS sweep,
 	r.data_hash, r.data_tokens, r.tokenizer, r.vocab, r."precision", r.semantics,
 	a.n AS attempts, a.started, a.ended, a.host, a.device, a.threads, a.jobs,
 	a.blas, a.blas_core, a.cpu, a.git, a.build, a.memory_planned_bytes	-- of the last attempt
-FROM run r
-JOIN member m ON m.run_id = r.run_id
-JOIN sweep w ON w.sweep_id = m.sweep_id
+FROM place p
+JOIN run r ON r.run_id = p.run_id
 LEFT JOIN step s ON s.run_id = r.run_id
 	AND s.step = (SELECT max(step) FROM step WHERE run_id = r.run_id)
 LEFT JOIN eval v ON v.run_id = r.run_id AND v.kind = 'val'
@@ -217,16 +223,14 @@ LEFT JOIN attempt a ON a.run_id = r.run_id
 
 -- Every loss: kind "train" (each step's own batch), "val", "val_dropless".
 CREATE VIEW curve AS
-SELECT	w.name AS sweep, m.label, r.seed, r.run_id, 'train' AS kind,
+SELECT	p.sweep, p.label, r.seed, r.run_id, 'train' AS kind,
 	s.step, s.tokens, s.seconds, s.flops, s.ce AS loss
-FROM run r
-JOIN member m ON m.run_id = r.run_id
-JOIN sweep w ON w.sweep_id = m.sweep_id
+FROM place p
+JOIN run r ON r.run_id = p.run_id
 JOIN step s ON s.run_id = r.run_id
 UNION ALL
-SELECT	w.name, m.label, r.seed, r.run_id, e.kind,
+SELECT	p.sweep, p.label, r.seed, r.run_id, e.kind,
 	e.step, e.tokens, e.seconds, e.flops, e.loss
-FROM run r
-JOIN member m ON m.run_id = r.run_id
-JOIN sweep w ON w.sweep_id = m.sweep_id
+FROM place p
+JOIN run r ON r.run_id = p.run_id
 JOIN eval e ON e.run_id = r.run_id;
