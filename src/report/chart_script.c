@@ -138,6 +138,7 @@ static void headings(const struct chart *c, const struct chart_format *f, struct
 		1 - 48 * line);
 }
 
+/* A logarithmic axis begins at the first point above 0: the evaluation before the first step is left out. */
 static void x_range(const struct chart *c, double *low, double *high)
 {
 	*low = INFINITY;
@@ -145,8 +146,11 @@ static void x_range(const struct chart *c, double *low, double *high)
 	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
 		for (int i = 0; i < p->n_series; i++)
 			for (int k = 0; k < p->series[i].n; k++) {
-				*low = fmin(*low, p->series[i].x[k]);
-				*high = fmax(*high, p->series[i].x[k]);
+				double x = p->series[i].x[k];
+				if (c->x_log && x <= 0)
+					continue;
+				*low = fmin(*low, x);
+				*high = fmax(*high, x);
 			}
 }
 

@@ -167,6 +167,9 @@ static struct verdict verdict_number(const struct interval *ratio)
 {
 	struct verdict v = {.word = ratio->mean > 1 ? "faster" : "slower"};
 
+	if (ratio->low < 1 && ratio->high > 1)
+		v.word = "unclear";
+
 	if (isfinite(ratio->low))
 		snprintf(v.text, sizeof v.text, "%.2f [%.2f, %.2f]", ratio->mean, ratio->low,
 			ratio->high);

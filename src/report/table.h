@@ -44,7 +44,7 @@ void cell_difference(struct grid *g, struct study *s, const struct setup *v);
 
 /* What a speed-up in tokens amounts to. */
 struct verdict {
-	const char *word;	/* "faster", "slower", "no difference seen", "not reached", "baseline", ... */
+	const char *word;	/* "faster", "slower", "unclear" (the interval holds 1), "no difference seen", ... */
 	char text[64];		/* the same for people, with the number where there is one */
 };
 struct verdict verdict_of(const struct study *s, const struct setup *v, const struct speedup *up,

@@ -98,6 +98,9 @@ static inline double lab_loss(const struct lab_run *r, int step)
 {
 	double fast = r->fast > 0 ? r->fast : 1;
 
+	if (step == 0)
+		return 5.55;
+
 	return (r->floor > 0 ? r->floor : 1.7) + 0.4 * pow(fast * step / LAB_STEPS, -0.3) + lab_noise(r, step);
 }
 
@@ -204,6 +207,7 @@ static inline void lab_fill(struct lab *lab, const struct lab_run *runs, int n)
 		int last = r->diverged || r->unfinished ? LAB_STEPS / 2 : LAB_STEPS;
 		lab_config(lab, id, r);
 		lab_attempt(&rec, id, r);
+		lab_eval(&rec, id, r, 0, "val");
 		for (int step = 1; step <= last; step++) {
 			lab_step(&rec, id, r, step);
 			if (step % LAB_EVERY == 0)

@@ -22,13 +22,21 @@ static double level_at(const struct curve *c, int i)
 	return level;
 }
 
-/* A loss that is reached by the first evaluation was reached some time before: it has no ratio. */
+/*
+ * A loss reached by the first evaluation after the start was reached some time before: what lies
+ * between that and the start is not known, and has no ratio.
+ */
+static bool known(const struct curve *c, struct crossing at)
+{
+	return at.reached && at.at > 0 && c->x[AXIS_STEPS][at.at - 1] > 0;
+}
+
 static double ratio_at(const struct study *s, const struct curve *baseline,
 	const struct curve *variant, enum axis axis, int i)
 {
 	double level = i < baseline->n ? level_at(baseline, i) : NAN;
 
-	if (curve_cross(baseline, level).at == 0 || curve_cross(variant, level).at == 0)
+	if (!known(baseline, curve_cross(baseline, level)) || !known(variant, curve_cross(variant, level)))
 		return NAN;
 	return rule_ratio(s->rule, baseline, variant, level, axis);
 }

@@ -71,7 +71,7 @@ static void row_of_null_speed(struct study *s, struct grid *g)
 			logs[n++] = log(b->runs[i]->tokens_per_s);
 	double smallest = exp(smallest_difference(logs, n));
 	if (isfinite(smallest))
-		grid_interval(g, NAN, 1 / smallest, smallest, "%d show %.2fx", n, smallest);
+		grid_interval(g, NAN, 1 / smallest, smallest, "%d show %.3gx", n, smallest);
 	else
 		grid_interval(g, NAN, NAN, NAN, "needs 2 seeds");
 }

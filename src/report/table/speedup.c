@@ -97,7 +97,7 @@ static void row_of_null_speedup(struct study *s, struct grid *g, const struct nu
 	grid_skip_to(g, VERDICT);
 	grid_text(g, "null");
 	if (isfinite(null->smallest))
-		grid_text(g, "seeds within %.2f, %d show %.2f", null->widest, null->n,
+		grid_text(g, "seeds within %.3g, %d show %.3g", null->widest, null->n,
 			null->smallest);
 	else
 		grid_text(g, null->n < 2 ? "needs 2 seeds" : "not reached");
