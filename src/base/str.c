@@ -103,14 +103,25 @@ static int edit_distance(const char *a, const char *b)
 	return row[m];
 }
 
+/* People rarely get the beginning of a word wrong: of equally near words that with more of it. */
+static int common_prefix(const char *a, const char *b)
+{
+	int n = 0;
+
+	while (a[n] && a[n] == b[n])
+		n++;
+	return n;
+}
+
 const char *str_nearest(const char *word, const char *const *candidates, int n)
 {
 	const char *nearest = NULL;
-	int best = 3 + (int)strlen(word) / 8;
+	int best = 2 + (int)strlen(word) / 8;
 
 	for (int i = 0; i < n; i++) {
 		int distance = edit_distance(word, candidates[i]);
-		if (distance < best) {
+		if (distance < best || (distance == best && (!nearest ||
+			common_prefix(word, candidates[i]) > common_prefix(word, nearest)))) {
 			best = distance;
 			nearest = candidates[i];
 		}
