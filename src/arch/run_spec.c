@@ -1,6 +1,7 @@
 #include "arch/run_spec.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/error.h"
 
@@ -37,6 +38,10 @@ static const struct field rows[] = {
 	ROW(recompute, "train.recompute", CHOICE, "none", 0, 0, .choices = "none|block",
 		.provenance = true, .help = "block: keep only what leaves a residual layer, compute the "
 			"rest again in backward; same numbers, less memory"),
+	ROW(init_from, "train.init_from", PATH, "", 0, 0,
+		.help = "checkpoint or trace whose weights the run begins with"),
+	ROW(init_hash, "train.init_hash", TEXT, "", 0, 0, .legacy = "",
+		.help = "hash of that file; set when the run is planned"),
 	ROW(data_path, "data.path", PATH, NULL, 0, 0, .provenance = true,
 		.help = "dataset folder (moelab data import); its contents are identified by hash"),
 	ROW(data_seed, "data.seed", INT, "-1", -1, 1L << 31,
@@ -64,6 +69,23 @@ const struct preset run_presets[] = {
 	{"model.arch", "mamba_mlp", "model.ffn.bias", "false"},
 };
 const int n_run_presets = ARRAY_SIZE(run_presets);
+
+int run_spec_pin(struct arena *a, struct config *c)
+{
+	const char *path = config_find(c, "train.init_from")->word;
+	const char *known = config_find(c, "train.init_hash")->word;
+	char hex[HASH_HEX];
+
+	if (!*path)
+		return *known ? error("%s: train.init_hash without train.init_from", c->file) : 0;
+	if (hash_file(path, hex))
+		return -1;
+	if (*known && strcmp(known, hex))
+		return error("%s: its contents have hash %s, but train.init_hash is %s: another file, or "
+			"changed since the run was planned", path, hex, known);
+	config_set(c, a, "train.init_hash", hex);
+	return 0;
+}
 
 int run_spec_open(struct run_spec *s, const struct config *c)
 {

@@ -17,6 +17,7 @@ struct run_spec {
 	double lr, lr_final, warmup;	/* peak; final share of it; share of the steps */
 	double clip, weight_decay, beta1, beta2, eps;
 	const char *recompute;
+	const char *init_from, *init_hash;	/* "": weights begin by the seed */
 	/* data */
 	const char *data_path;
 	long data_seed, data_vocab;
@@ -29,6 +30,13 @@ struct run_spec {
 extern const struct field_table run_fields;
 extern const struct preset run_presets[];
 extern const int n_run_presets;
+
+/*
+ * Content, not the name, of the file that train.init_from names belongs to a run's identity: sets
+ * train.init_hash, or checks it if it is set. For plans, before the identity is taken. 0, or -1 after
+ * a message.
+ */
+int run_spec_pin(struct arena *a, struct config *c);
 
 /* Fills *s from the config and checks what ranges cannot say. 0, or -1 after a message. */
 int run_spec_open(struct run_spec *s, const struct config *c);

@@ -117,7 +117,7 @@ const struct tensor *graph_metric_shape(const struct graph *g, const char *name)
 void graph_read_all(const struct graph *g, const char *name, double *out);
 /* Weighted sum of all losses, from the last fetch. */
 double graph_loss_total(const struct graph *g);
-/* Names of metrics that end in ".suffix" or equal it, in order of recording; n of them. */
+/* Names of metrics that end in ".suffix" or equal it, in order of recording; n of them. NULL: all. */
 const char *const *graph_metrics_named(struct graph *g, const char *suffix, int *n);
 
 /* Seconds per node since profiling began (bench step); NULL ends it. */

@@ -77,8 +77,8 @@ struct graph {
 	int n_values, values_capacity;
 	struct node **nodes;
 	int n_nodes, nodes_capacity;
-	struct loss losses[64];
-	int n_losses;
+	struct loss *losses;
+	int n_losses, losses_capacity;
 	int block, n_blocks;
 	int *metrics;		/* values */
 	int n_metrics, metrics_capacity;

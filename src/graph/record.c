@@ -30,6 +30,7 @@ void graph_release(struct graph *g)
 	free(g->calls);
 	free(g->cells);
 	free(g->metrics);
+	free(g->losses);
 	str_release(g->scope);
 }
 
@@ -227,10 +228,11 @@ void graph_metric(struct graph *g, struct tensor *t, const char *name)
 
 void graph_loss(struct graph *g, struct tensor *scalar, double weight, const char *name)
 {
-	CHECK(g->n_losses < (int)ARRAY_SIZE(g->losses) && tensor_size(scalar) == 1);
+	CHECK(tensor_size(scalar) == 1);
 	graph_metric(g, scalar, name);
 	if (weight == 0)
 		return;
+	GROW(g->losses, g->n_losses + 1, g->losses_capacity);
 	g->losses[g->n_losses++] = (struct loss){scalar->id, weight};
 }
 
@@ -258,14 +260,14 @@ struct graph_node_info graph_node_info(const struct graph *g, int node)
 const char *const *graph_metrics_named(struct graph *g, const char *suffix, int *n)
 {
 	const char **names = ARENA_ARRAY(g->arena, const char *, g->n_metrics + 1);
-	size_t length = strlen(suffix);
+	size_t length = suffix ? strlen(suffix) : 0;
 
 	*n = 0;
 	for (int i = 0; i < g->n_metrics; i++) {
 		const char *name = g->values[g->metrics[i]]->name;
 		size_t have = strlen(name);
-		if (have >= length && !strcmp(name + have - length, suffix) &&
-			(have == length || name[have - length - 1] == '.'))
+		if (!suffix || (have >= length && !strcmp(name + have - length, suffix) &&
+			(have == length || name[have - length - 1] == '.')))
 			names[(*n)++] = name;
 	}
 	return names;

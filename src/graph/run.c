@@ -293,12 +293,24 @@ const struct tensor *graph_metric_shape(const struct graph *g, const char *name)
 	return &v->t;
 }
 
+/* The upper half of a float32. */
+static double bf16_at(const void *at, long i)
+{
+	uint32_t bits = (uint32_t)((const uint16_t *)at)[i] << 16;
+	float value;
+
+	memcpy(&value, &bits, sizeof value);
+	return value;
+}
+
 static double metric_at(const struct graph *g, const struct value *v, long i)
 {
 	const char *at = g->metric_host + v->offset;
 
 	if (v->t.kind == INDEX)
 		return ((const int *)at)[i];
+	if (g->device->bytes[v->t.kind] == 2)
+		return bf16_at(at, i);
 	return g->device->bytes[v->t.kind] == 8 ? ((const double *)at)[i] : ((const float *)at)[i];
 }
 

@@ -36,5 +36,5 @@ struct tensor *attn(struct net *net, const void *attn_spec, struct tensor *x_BTD
 	y_BTD = graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD];
 	y_BTD = linear(net, "out", y_BTD, d, &rule, NULL);
 	graph_leave(net->g);
-	return y_BTD;
+	return net_output(net, "attn", y_BTD);
 }

@@ -22,5 +22,5 @@ struct tensor *ffn(struct net *net, const void *ffn_spec, struct tensor *x_BTD)
 	y_BTD = layer(net, s, "out",
 		activation(net, s->activation, layer(net, s, "in", x_BTD, hidden)), net->s->d_model);
 	graph_leave(net->g);
-	return y_BTD;
+	return net_output(net, "ffn", y_BTD);
 }

@@ -99,7 +99,7 @@ struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, st
 	out_BTD = m->inner && m->inner->out ? moe_project(net, "out_moe", m->moe, y_BTI, net->s->d_model)
 		: project(net, "out_proj", y_BTI, net->s->d_model);
 	graph_leave(net->g);
-	return out_BTD;
+	return net_output(net, "mixer", out_BTD);
 }
 
 struct tensor *mamba(struct net *net, const void *ssm_spec, struct tensor *x_BTD)

@@ -48,6 +48,11 @@ static struct tensor *const *route(struct net *net, const struct moe_spec *s, st
 	graph_metric(net->g, out[ROUTE_LOAD_E], "load");
 	graph_metric(net->g, out[ROUTE_DROPPED], "dropped");
 	graph_metric(net->g, out[ROUTE_ENTROPY], "entropy");
+	if (net->env.trace.routes) {
+		graph_metric(net->g, out[ROUTE_EXPERT_BT], "route");
+		graph_metric(net->g, out[ROUTE_SLOT_BT], "slot");
+		graph_metric(net->g, out[ROUTE_GATE_BT], "gate");
+	}
 	return out;
 }
 
@@ -90,7 +95,7 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	in[COMBINE_GATE_BT] = r[ROUTE_GATE_BT];
 	y = graph_apply(net->g, &op_combine, NULL, 0, in)[COMBINE_Y_BTO];
 	graph_leave(net->g);
-	return y;
+	return net_output(net, name, y);
 }
 
 struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD)

@@ -9,6 +9,7 @@
 #include "op/cross_entropy.h"
 #include "op/embedding.h"
 #include "op/linear.h"
+#include "op/logits.h"
 
 long vocab_padded(long n_vocab)
 {
@@ -66,6 +67,16 @@ struct tensor *activation(struct net *net, const char *name, struct tensor *x)
 	return graph_apply(net->g, &op_act, &attr, sizeof attr, in)[ACT_Y];
 }
 
+struct tensor *net_output(struct net *net, const char *module, struct tensor *y)
+{
+	if (net->env.trace.outputs) {
+		graph_enter(net->g, "%s", module);
+		graph_metric(net->g, y, "output");
+		graph_leave(net->g);
+	}
+	return y;
+}
+
 /* Adds the pending branches and norms the sum; without a name there is no norm. */
 static struct tensor *add_pending(struct net *net, const char *norm)
 {
@@ -86,7 +97,7 @@ static struct tensor *add_pending(struct net *net, const char *norm)
 	out = graph_apply(net->g, &op_add_norm, &attr, sizeof attr, in);
 	net->stream_BTD = out[ADD_NORM_R_BTD];
 	net->pending[0] = net->pending[1] = NULL;
-	return out[norm ? ADD_NORM_N_BTD : ADD_NORM_R_BTD];
+	return norm ? net_output(net, norm, out[ADD_NORM_N_BTD]) : out[ADD_NORM_R_BTD];
 }
 
 /* ---- the stream ----------------------------------------------------------------------------- */
@@ -138,6 +149,7 @@ void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struc
 		tensor_of(REAL, 2, vocab_padded(env.n_vocab), s->d_model), &rule);
 	net->stream_BTD = graph_apply(g, &op_embedding, NULL, 0, in)[EMBEDDING_X_BTD];
 	graph_leave(g);
+	net_output(net, "embedding", net->stream_BTD);
 }
 
 /* The weight of a router's loss is divided by the number of routers where their mean is asked for. */
@@ -153,6 +165,16 @@ static void add_router_losses(struct net *net)
 	}
 }
 
+/* In the scope of the head. */
+static void keep_logits(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
+{
+	struct logits_attr attr = {.n_vocab = net->env.n_vocab};
+	struct tensor *in[LOGITS_N_IN] = {[LOGITS_X_BTD] = x_BTD, [LOGITS_W_VD] = w_VD};
+
+	graph_metric(net->g, graph_apply(net->g, &op_logits, &attr, sizeof attr, in)[LOGITS_Y_BTV],
+		"logits");
+}
+
 void net_end(struct net *net)
 {
 	struct cross_entropy_attr attr = {.n_vocab = net->env.n_vocab};
@@ -166,6 +188,8 @@ void net_end(struct net *net)
 		tensor_of(REAL, 2, vocab_padded(net->env.n_vocab), net->s->d_model), &rule);
 	in[CROSS_ENTROPY_TARGET_BT] = net->targets_BT;
 	out = graph_apply(net->g, &op_cross_entropy, &attr, sizeof attr, in);
+	if (net->env.trace.logits)
+		keep_logits(net, in[CROSS_ENTROPY_X_BTD], in[CROSS_ENTROPY_W_VD]);
 	graph_leave(net->g);
 	graph_loss(net->g, out[CROSS_ENTROPY_LOSS], 1, "ce");
 	graph_metric(net->g, out[CROSS_ENTROPY_NLL_BT], "nll");

@@ -24,6 +24,13 @@ struct skeleton {
 	const char *decay;		/* weight decay on "all" parameters or on "matrices" alone */
 };
 
+/* Tensors of a replay that stay readable as metrics (src/run/trace.h); nothing in training. */
+struct net_trace {
+	bool routes;			/* "route", "slot", "gate" of each router (op/route.h) */
+	bool outputs;			/* "output" of embedding, norms and layers */
+	bool logits;			/* "logits" [B, T, n_vocab] */
+};
+
 /* What the model is run on; not part of the spec of an architecture. */
 struct net_env {
 	long batch, context;		/* sequences and tokens of one replay (a micro-batch) */
@@ -31,6 +38,7 @@ struct net_env {
 	long n_vocab;			/* true size; matrices are padded by vocab_padded() */
 	bool masked;			/* targets < 0 mark tokens that are not there (evaluation) */
 	bool dropless;			/* experts take all tokens, whatever the capacity factor */
+	struct net_trace trace;
 };
 
 enum { NET_ROUTERS_MAX = 512 };
@@ -83,5 +91,7 @@ bool net_decays(const struct net *net, bool matrix);
 struct tensor *linear(struct net *net, const char *name, struct tensor *x, long out,
 	const struct param_rule *weight, const struct param_rule *bias);
 struct tensor *activation(struct net *net, const char *name, struct tensor *x);
+/* y itself; where a trace wants outputs, it stays readable as that of the module. */
+struct tensor *net_output(struct net *net, const char *module, struct tensor *y);
 
 #endif

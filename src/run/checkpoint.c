@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "base/str.h"
-#include "run/safetensors.h"
 
 static const struct {
 	enum blob blob;
@@ -22,18 +21,25 @@ static void *param_at(const struct setup *s, const struct param *p, enum blob bl
 	return (char *)s->memory.blob[blob] + (size_t)p->offset * s->device->bytes[MASTER];
 }
 
-/* The tensor of a parameter as the file has it: true rows only. */
-static struct safetensor file_tensor(const struct setup *s, const struct param *p, const char *name,
-	enum blob blob)
+struct safetensor checkpoint_tensor(const struct setup *s, const struct param *p, const char *name,
+	const void *blob)
 {
-	struct safetensor t = {.name = name, .dtype = s->device->bytes[MASTER] == 8 ? "F64" : "F32",
-		.n_dims = p->shape.n_dims, .data = param_at(s, p, blob),
-		.bytes = (size_t)param_elements(p) * s->device->bytes[MASTER]};
+	size_t bytes = s->device->bytes[MASTER];
+	struct safetensor t = {.name = name, .dtype = bytes == 8 ? "F64" : "F32",
+		.n_dims = p->shape.n_dims, .data = (const char *)blob + (size_t)p->offset * bytes,
+		.bytes = (size_t)param_elements(p) * bytes};
 
 	memcpy(t.dims, p->shape.dims, sizeof t.dims);
 	if (p->rule.used_rows)
 		t.dims[0] = p->rule.used_rows;
 	return t;
+}
+
+static struct safetensor file_tensor(const struct setup *s, const struct param *p, const char *name,
+	enum blob blob)
+{
+	CHECK(device_is_host(s->device));
+	return checkpoint_tensor(s, p, name, s->memory.blob[blob]);
 }
 
 /* ---- files of a run ------------------------------------------------------------------------- */
@@ -196,4 +202,61 @@ int checkpoint_resume(struct setup *s, const char *run_dir, struct progress *p)
 	free(steps);
 	free(folder);
 	return found;
+}
+
+/* ---- weights from other files --------------------------------------------------------------- */
+
+static const struct safetensor *find_prefixed(const struct safetensors *f, const char *prefix,
+	const struct param *p)
+{
+	char *name = xasprintf("%s%s", prefix, p->name);
+	const struct safetensor *found = safetensors_find(f, name);
+
+	free(name);
+	return found;
+}
+
+/* Into the blob, in its type; padding rows stay as they are. */
+static void copy_values(const struct setup *s, const struct param *p, enum blob blob,
+	const struct safetensor *from)
+{
+	void *at = param_at(s, p, blob);
+
+	for (long i = 0; i < param_elements(p); i++)
+		if (s->device->bytes[MASTER] == 8)
+			((double *)at)[i] = safetensor_at(from, i);
+		else
+			((float *)at)[i] = (float)safetensor_at(from, i);
+}
+
+static int load_blob(struct setup *s, const struct safetensors *f, const char *path,
+	const char *prefix, enum blob blob)
+{
+	for (int i = 0; i < s->params.n; i++) {
+		const struct param *p = &s->params.list[i];
+		struct safetensor own = file_tensor(s, p, p->name, blob);
+		const struct safetensor *found = find_prefixed(f, prefix, p);
+		if (!found || found->n_dims != own.n_dims ||
+			memcmp(found->dims, own.dims, sizeof(long) * (size_t)own.n_dims))
+			return error("%s: no tensor %s%s of the model's shape: another model's file",
+				path, prefix, p->name);
+		copy_values(s, p, blob, found);
+	}
+	return 0;
+}
+
+int checkpoint_weights(struct setup *s, const char *path, bool moments)
+{
+	const struct param *first = &s->params.list[0];
+	struct safetensors f;
+	int ret;
+
+	if (safetensors_open(&f, path))
+		return -1;
+	ret = load_blob(s, &f, path, find_prefixed(&f, "param.", first) ? "param." : "", BLOB_WEIGHTS);
+	for (size_t k = 1; moments && k < ARRAY_SIZE(stored) && !ret; k++)
+		if (find_prefixed(&f, stored[k].prefix, first))
+			ret = load_blob(s, &f, path, stored[k].prefix, stored[k].blob);
+	safetensors_close(&f);
+	return ret;
 }

@@ -43,13 +43,14 @@ static double disk_bytes(const struct setup *s)
 
 static int plan_run(struct plan *p, int i, struct known_data **list)
 {
-	const struct sweep_run *run = &p->sweep.runs[i];
+	struct sweep_run *run = &p->sweep.runs[i];
 	const struct known_data *data = data_open(&p->arena, list,
 		config_find(&run->config, "data.path")->word);
 	struct setup setup;
 	char *identity = arena_get(&p->arena, HASH_HEX);
 
-	if (!data || setup_open(&setup, &run->config, p->device, data->vocab))
+	if (!data || run_spec_pin(&p->arena, &run->config) ||
+		setup_open(&setup, &run->config, p->device, data->vocab))
 		return -1;
 	setup_identity(&setup, data->hash, identity);
 	cost_of(&setup, &p->costs[i]);

@@ -89,8 +89,8 @@ static int by_size(const void *a, const void *b)
 double rate_train(struct setup *s, int n)
 {
 	size_t tokens = (size_t)(s->spec.micro_batch * s->spec.context);
-	struct step_input in = {random_tokens, s, xcalloc(tokens, sizeof(int)),
-		xcalloc(tokens, sizeof(int))};
+	struct step_input in = {.read = random_tokens, .from = s,
+		.tokens_BT = xcalloc(tokens, sizeof(int)), .targets_BT = xcalloc(tokens, sizeof(int))};
 	double *seconds = xcalloc((size_t)n + 1, sizeof *seconds), median;
 	struct step_result r;
 

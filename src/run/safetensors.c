@@ -21,7 +21,7 @@ enum { HEADER_LIMIT = 100 << 20 };	/* as other readers have it */
 static const struct {
 	const char *name;
 	size_t bytes;
-} dtypes[] = {{"F64", 8}, {"F32", 4}, {"I32", 4}, {"BF16", 2}};
+} dtypes[] = {{"F64", 8}, {"F32", 4}, {"I32", 4}, {"I64", 8}, {"BF16", 2}};
 
 static size_t dtype_bytes(const char *name)
 {
@@ -228,6 +228,29 @@ const struct safetensor *safetensors_find(const struct safetensors *f, const cha
 		if (!strcmp(f->list[i].name, name))
 			return &f->list[i];
 	return NULL;
+}
+
+long safetensor_size(const struct safetensor *t)
+{
+	return (long)(t->bytes / dtype_bytes(t->dtype));
+}
+
+double safetensor_at(const struct safetensor *t, long i)
+{
+	uint32_t bits;
+	float value;
+
+	if (!strcmp(t->dtype, "F32"))
+		return ((const float *)t->data)[i];
+	if (!strcmp(t->dtype, "F64"))
+		return ((const double *)t->data)[i];
+	if (!strcmp(t->dtype, "I32"))
+		return ((const int32_t *)t->data)[i];
+	if (!strcmp(t->dtype, "I64"))
+		return (double)((const int64_t *)t->data)[i];
+	bits = (uint32_t)((const uint16_t *)t->data)[i] << 16;	/* BF16: the upper half of an F32 */
+	memcpy(&value, &bits, sizeof value);
+	return value;
 }
 
 const char *safetensors_metadata(const struct safetensors *f, const char *key)

@@ -12,7 +12,7 @@
 
 struct safetensor {
 	const char *name;
-	const char *dtype;		/* "F32", "F64", "I32", "BF16" */
+	const char *dtype;		/* "F32", "F64", "I32", "I64", "BF16" */
 	int n_dims;
 	long dims[MAX_DIMS];
 	const void *data;		/* not owned */
@@ -42,6 +42,8 @@ struct safetensors {
 int safetensors_open(struct safetensors *f, const char *path);
 void safetensors_close(struct safetensors *f);
 const struct safetensor *safetensors_find(const struct safetensors *f, const char *name);	/* NULL */
+long safetensor_size(const struct safetensor *t);	/* elements */
+double safetensor_at(const struct safetensor *t, long i);	/* element i, whatever its type */
 const char *safetensors_metadata(const struct safetensors *f, const char *key);		/* NULL */
 
 #endif

@@ -33,14 +33,40 @@ static struct net_env environment(const struct setup *s, long batch)
 		.group_tokens = s->spec.batch * s->spec.context, .n_vocab = s->n_vocab};
 }
 
+static struct graph *record_model(struct setup *s, struct net_env env, bool training)
+{
+	struct graph *g = new_graph(s, training);
+
+	if (!model_record(&s->model, g, env, s->config->file))
+		return g;
+	graph_release(g);
+	return NULL;
+}
+
+static struct graph *record_train(struct setup *s)
+{
+	struct net_env env = environment(s, s->spec.micro_batch);
+
+	env.trace = s->trace;
+	env.trace.logits = false;
+	return record_model(s, env, true);
+}
+
+static struct graph *record_logits(struct setup *s)
+{
+	struct net_env env = environment(s, s->spec.micro_batch);
+
+	env.trace.logits = true;
+	return record_model(s, env, false);
+}
+
 static struct graph *record_eval(struct setup *s, bool dropless)
 {
 	struct net_env env = environment(s, s->eval_batch);
-	struct graph *g = new_graph(s, false);
 
 	env.masked = true;
 	env.dropless = dropless;
-	return model_record(&s->model, g, env, s->config->file) ? NULL : g;
+	return record_model(s, env, false);
 }
 
 static struct graph *record_update(struct setup *s)
@@ -108,8 +134,8 @@ static int record_all(struct setup *s)
 	s->group_tokens = group_tokens(s);
 	s->micro_batches = s->spec.batch / s->spec.micro_batch;
 	choose_eval_batch(s);
-	s->train = new_graph(s, true);
-	if (model_record(&s->model, s->train, environment(s, s->spec.micro_batch), s->config->file))
+	s->train = record_train(s);
+	if (!s->train)
 		return -1;
 	name_routers(s);
 	s->eval = record_eval(s, false);
@@ -117,14 +143,19 @@ static int record_all(struct setup *s)
 		return -1;
 	if (s->group_tokens)
 		s->eval_dropless = record_eval(s, true);
+	if (s->trace.logits)
+		s->logits = record_logits(s);
 	s->update = record_update(s);
 	s->init = record_init(s);
 	return 0;
 }
 
-static struct graph **all_graphs(struct setup *s, struct graph *list[5])
+enum { N_GRAPHS = 6 };
+
+static struct graph **all_graphs(struct setup *s, struct graph *list[N_GRAPHS])
 {
-	struct graph *all[5] = {s->train, s->eval, s->eval_dropless, s->update, s->init};
+	struct graph *all[N_GRAPHS] = {s->train, s->eval, s->eval_dropless, s->logits, s->update,
+		s->init};
 
 	memcpy(list, all, sizeof all);
 	return list;
@@ -134,10 +165,10 @@ static int plan_all(struct setup *s)
 {
 	struct graph_options options = {.recompute = !strcmp(s->spec.recompute, "block"),
 		.micro_batches = (int)s->micro_batches};
-	struct graph *list[5];
+	struct graph *list[N_GRAPHS];
 
 	all_graphs(s, list);
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < N_GRAPHS; i++)
 		if (list[i] && graph_plan(list[i], &options))
 			return -1;
 	return 0;
@@ -151,12 +182,14 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 		return error("%s: data.vocab is %ld, but the dataset has %ld tokens: import it with the "
 			"tokenizer of the spec", s->config->file, declared, dataset_vocab);
 	s->n_vocab = dataset_vocab ? dataset_vocab : declared;
-	return 0;
+	return s->n_vocab ? 0 : error("%s: data.vocab is 0, and there is no dataset to say more",
+		s->config->file);
 }
 
-int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab)
+int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	struct net_trace trace)
 {
-	*s = (struct setup){.config = c, .device = d};
+	*s = (struct setup){.config = c, .device = d, .trace = trace};
 	params_init(&s->params, &s->arena);
 	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
 		choose_vocab(s, n_vocab) || record_all(s) || plan_all(s)) {
@@ -166,12 +199,17 @@ int setup_open(struct setup *s, const struct config *c, const struct device *d, 
 	return 0;
 }
 
+int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab)
+{
+	return setup_open_traced(s, c, d, n_vocab, (struct net_trace){0});
+}
+
 void setup_close(struct setup *s)
 {
-	struct graph *list[5];
+	struct graph *list[N_GRAPHS];
 
 	all_graphs(s, list);
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < N_GRAPHS; i++)
 		if (list[i])
 			graph_release(list[i]);
 	if (s->memory.arena)
@@ -186,12 +224,12 @@ void setup_close(struct setup *s)
 /* One arena serves all graphs in turn. */
 static size_t arena_bytes(const struct setup *s, size_t *outside)
 {
-	struct graph *list[5];
+	struct graph *list[N_GRAPHS];
 	size_t most = 0;
 
 	*outside = 0;
 	all_graphs((struct setup *)s, list);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < N_GRAPHS; i++) {
 		struct graph_memory m = list[i] ? graph_memory(list[i]) : (struct graph_memory){0};
 		most = m.arena_bytes > most ? m.arena_bytes : most;
 		*outside += m.input_bytes + 2 * m.metric_bytes;
@@ -208,7 +246,7 @@ double setup_bytes(const struct setup *s)
 
 int setup_allocate(struct setup *s)
 {
-	struct graph *list[5];
+	struct graph *list[N_GRAPHS];
 	size_t outside, arena = arena_bytes(s, &outside);
 	char need[32], have[32];
 
@@ -218,7 +256,7 @@ int setup_allocate(struct setup *s)
 			str_bytes(setup_bytes(s), need), str_bytes(cpu_memory_bytes(), have));
 	model_memory_alloc(&s->memory, &s->params, s->device, arena, true);
 	all_graphs(s, list);
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < N_GRAPHS; i++)
 		if (list[i])
 			graph_bind(list[i], &s->memory);
 	struct step_state state = {.seed = (uint64_t)s->spec.seed};
@@ -231,17 +269,17 @@ int setup_allocate(struct setup *s)
 
 const struct semantics *setup_semantics(struct setup *s, int *n)
 {
-	struct graph *list[5];
+	struct graph *list[N_GRAPHS];
 	struct semantics *all;
 	int most = 1;
 
 	all_graphs(s, list);
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < N_GRAPHS; i++)
 		most += list[i] ? graph_n_nodes(list[i]) : 0;
 	all = ARENA_ARRAY(&s->arena, struct semantics, most);
 	all[0] = (struct semantics){s->model.arch->name, s->model.arch->semantics};
 	*n = 1;
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < N_GRAPHS; i++)
 		for (int k = 0; list[i] && k < graph_n_nodes(list[i]); k++) {
 			const struct op *op = graph_node_info(list[i], k).op;
 			all[(*n)++] = (struct semantics){arena_printf(&s->arena, "op.%s", op->name),
@@ -317,6 +355,8 @@ int setup_step(struct setup *s, long step, const struct step_input *in, struct s
 		graph_forward(s->train);
 		graph_backward(s->train, micro == 0);
 		add_micro(s, result);
+		if (in->seen)
+			in->seen(in->from, micro);
 	}
 	graph_forward(s->update);
 	graph_fetch_metrics(s->update);

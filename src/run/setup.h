@@ -24,6 +24,8 @@ struct setup {
 	struct graph *train, *update, *init;
 	struct graph *eval;		/* with the capacity of training, masked targets allowed */
 	struct graph *eval_dropless;	/* NULL without routers */
+	struct net_trace trace;		/* what train keeps readable; nothing in a run */
+	struct graph *logits;		/* forward of a micro-batch, for a trace; else NULL */
 	struct router_names {		/* metrics of each router, the same in all graphs */
 		const char *const *balance, *const *z, *const *dropped, *const *load, *const *entropy;
 		int n;
@@ -33,6 +35,9 @@ struct setup {
 
 /* n_vocab: the dataset's; 0: the spec's data.vocab. 0, or -1 after a message; then nothing is left. */
 int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab);
+/* The same for a trace (run/trace.h): routes and outputs are kept by train, logits have a graph. */
+int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	struct net_trace trace);
 void setup_close(struct setup *s);
 
 /* Bytes of blobs, arena, inputs and metrics that setup_allocate() will take. */
@@ -50,6 +55,7 @@ struct step_input {
 	int (*read)(void *from, long step, long micro, int *tokens_BT, int *targets_BT);
 	void *from;
 	int *tokens_BT, *targets_BT;	/* room for one micro-batch */
+	void (*seen)(void *from, long micro);	/* optional: after each, its metrics fetched */
 };
 
 struct step_result {		/* of one update; means over its micro-batches */

@@ -57,7 +57,8 @@ static int open_model(struct worker *w, const struct device *device)
 	if (setup_open(s, &w->config, device, w->data.vocab))
 		return -1;
 	n = (size_t)(s->spec.micro_batch * s->spec.context);
-	w->input = (struct step_input){read_micro, w, xcalloc(n, sizeof(int)), xcalloc(n, sizeof(int))};
+	w->input = (struct step_input){.read = read_micro, .from = w,
+		.tokens_BT = xcalloc(n, sizeof(int)), .targets_BT = xcalloc(n, sizeof(int))};
 	if (sequences_init(&w->train, &w->data, SPLIT_TRAIN, (int)s->spec.context,
 		(uint64_t)s->spec.data_seed) || evaluator_open(&w->evaluator, s, &w->data, SPLIT_VAL))
 		return -1;
@@ -75,6 +76,19 @@ static int open_all(struct worker *w, const struct worker_options *o)
 		ret = 0;
 	free(path);
 	return ret;
+}
+
+/* Newest checkpoint, or where there is none, the weights of train.init_from: 1, 0, or -1. */
+static int begin_weights(struct worker *w)
+{
+	const char *from = w->setup.spec.init_from;
+
+	if (checkpoint_resume(&w->setup, w->run_dir, &w->progress))
+		return 1;
+	if (*from && (run_spec_pin(&w->arena, &w->config) ||
+		checkpoint_weights(&w->setup, from, false)))
+		return -1;
+	return 0;
 }
 
 static void close_all(struct worker *w)
@@ -186,13 +200,12 @@ static int finish(struct worker *w, int ret)
 
 static int run(struct worker *w, const struct worker_options *options)
 {
-	int resumed;
+	int resumed = open_all(w, options) ? -1 : begin_weights(w);
 
-	if (open_all(w, options)) {
+	if (resumed < 0) {
 		worker_link_finish(&w->link, RUN_FAILED, "could not start; see log.txt");
 		return WORKER_FAILED;
 	}
-	resumed = checkpoint_resume(&w->setup, w->run_dir, &w->progress);
 	w->checkpoint_s = clock_s();
 	worker_log_open(&w->log, &w->link, &w->setup, &w->data, w->evaluator.hash);
 	worker_log_attempt(&w->log, options);

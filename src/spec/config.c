@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "spec/schema.h"
 #include "spec/settings.h"
 
 int spec_load(struct arena *a, const char *path, const char *const *overrides, int n_overrides,
@@ -33,6 +34,22 @@ int config_read(
 	return settings_resolve(&r, stack, 1, path, true, config);
 }
 
+int config_parse(struct arena *a, const char *name, const char *text, const char *const *overrides,
+	int n_overrides, const struct schema *schema, struct config *config)
+{
+	struct settings spec = {0}, given = {0}, *const stack[] = {&spec, &given};
+	struct spec_reader r;
+	const struct node *root = node_parse(a, name, text, strlen(text));
+
+	spec_reader_init(&r, a, schema);
+	if (!root || settings_add_spec_node(&r, &spec, root))
+		return -1;
+	for (int i = 0; i < n_overrides; i++)
+		if (settings_add_override(&r, &given, overrides[i]))
+			return -1;
+	return settings_resolve(&r, stack, 2, name, true, config);
+}
+
 static int compare_key(const void *key, const void *value)
 {
 	return strcmp(key, ((const struct config_value *)value)->field->key);
@@ -41,6 +58,14 @@ static int compare_key(const void *key, const void *value)
 const struct config_value *config_find(const struct config *c, const char *key)
 {
 	return bsearch(key, c->values, (size_t)c->n, sizeof *c->values, compare_key);
+}
+
+void config_set(struct config *c, struct arena *a, const char *key, const char *text)
+{
+	struct config_value *v = (struct config_value *)config_find(c, key);
+
+	CHECK(v && v->field->type == FIELD_TEXT);
+	value_set_own(a, v->field, "found out", text, v);
 }
 
 void config_bind(const struct config *c, const struct field_table *table, void *into)

@@ -53,9 +53,15 @@ int spec_load(struct arena *a, const char *path, const char *const *overrides, i
  */
 int config_read(struct arena *a, const char *path, const struct schema *schema,
 	struct config *config);
+/* The same from its text, or from that of config_json(), with overrides "key=value"; name stands for
+   the file in messages. */
+int config_parse(struct arena *a, const char *name, const char *text, const char *const *overrides,
+	int n_overrides, const struct schema *schema, struct config *config);
 
 /* NULL: the key does not apply. */
 const struct config_value *config_find(const struct config *c, const char *key);
+/* Sets a text that the program itself finds out; the key must apply. */
+void config_set(struct config *c, struct arena *a, const char *key, const char *text);
 /* Fill the struct that the table describes. Texts and trees point into the config's arena. */
 void config_bind(const struct config *c, const struct field_table *table, void *into);
 

@@ -78,8 +78,9 @@ static void lab_open(struct lab *lab, const struct model_case *c, const char *co
 	unlink(path);
 	assert_int_equal(setup_open(&lab->setup, &lab->config, &device_list[CPU], 0), 0);
 	assert_int_equal(setup_allocate(&lab->setup), 0);
-	lab->input = (struct step_input){read_random, lab, ARENA_ARRAY(&lab->arena, int, 4096),
-		ARENA_ARRAY(&lab->arena, int, 4096)};
+	lab->input = (struct step_input){.read = read_random, .from = lab,
+		.tokens_BT = ARENA_ARRAY(&lab->arena, int, 4096),
+		.targets_BT = ARENA_ARRAY(&lab->arena, int, 4096)};
 }
 
 static void lab_close(struct lab *lab)
