@@ -220,7 +220,10 @@ static void x_axis(const struct chart *c, struct str *out)
 
 static const char *tic_format(const struct chart *c)
 {
-	return c->x_log && !c->x_few ? "%.0s%c" : "%g";
+	double low, high;
+
+	x_range(c, &low, &high);
+	return c->x_log && high >= 1e4 ? "%.0s%c" : "%g";
 }
 
 static void look(const struct chart *c, const struct chart_format *f, struct str *out)
@@ -472,7 +475,7 @@ void chart_script(
 	if (is_heat(c))
 		heat_look(c, out);
 	if (!on_terminal(f) && c->n_panels == 1)
-		str_printf(out, "set tmargin at screen %.4f\n", 1 - 72 * line);
+		str_printf(out, "set tmargin at screen %.4f\n", 1 - (is_heat(c) ? 92 : 72) * line);
 	if (shown > 1)
 		str_printf(out,
 			"set multiplot layout %d,1 margins screen 0.1, 0.76, %.4f, %.4f spacing screen 0, %.4f\n",

@@ -103,7 +103,7 @@ static void add_point(struct series *series, const struct setup *v, enum axis ax
 		high = fmax(high, c->loss[i]);
 		n++;
 	}
-	if (n == 0)
+	if (n == 0 || x <= 0)
 		return;
 	int at = series->n++;
 	series->x[at] = x / n;

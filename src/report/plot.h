@@ -32,7 +32,10 @@ void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 /* "3 seeds, band from lowest to highest; data 3f2a9c01 (byte)", after `what`. */
 void plot_subtitle(struct chart *c, const struct study *s, const char *what);
 int plot_style(const struct study *s, const struct setup *v);	/* the same in every plot of a study */
-/* Mean over the seeds, point by point, with the range from lowest to highest as band. */
+/*
+ * Mean over the seeds, point by point, with the range from lowest to highest as band. For logarithmic
+ * axes: without the evaluation before the first step.
+ */
 struct series *plot_curve(struct chart *c, struct panel *p, const struct study *s,
 	const struct setup *v, enum axis axis);
 /*

@@ -16,8 +16,10 @@ static bool applies(const struct study *s)
 	return false;
 }
 
-/* Sizes of the map: steps recorded, and experts of all layers. */
-static int measure(struct study *s, const struct run_data *r, struct panel *p)
+enum { MOST_COLUMNS = 240 };
+
+/* Sizes of the map: steps recorded, of which each `stride`-th is shown, and experts of all layers. */
+static int measure(struct study *s, const struct run_data *r, struct panel *p, int *stride)
 {
 	struct db_statement row;
 
@@ -27,7 +29,9 @@ static int measure(struct study *s, const struct run_data *r, struct panel *p)
 		" FROM expert WHERE run_id = :run");
 	db_bind_int(&row, ":run", r->id);
 	if (db_step(&row)) {
-		p->n_x = (int)db_int(&row, 0);
+		int n = (int)db_int(&row, 0);
+		*stride = (n + MOST_COLUMNS - 1) / MOST_COLUMNS;
+		p->n_x = (n + *stride - 1) / *stride;
 		p->n_rows = (int)db_int(&row, 1);
 	}
 	return db_finish(&row);
@@ -40,7 +44,7 @@ static const char sql[] =
 	" FROM expert JOIN (SELECT layer, count(DISTINCT expert) AS n FROM expert WHERE run_id = :run"
 	"  GROUP BY layer) e USING (layer) WHERE run_id = :run";
 
-static int read_map(struct study *s, const struct run_data *r, struct chart *c, struct panel *p)
+static int read_map(struct study *s, const struct run_data *r, struct chart *c, struct panel *p, int stride)
 {
 	struct db_statement row;
 
@@ -52,7 +56,9 @@ static int read_map(struct study *s, const struct run_data *r, struct chart *c, 
 	db_prepare(&row, s->db, sql);
 	db_bind_int(&row, ":run", r->id);
 	while (db_step(&row)) {
-		int x = (int)db_int(&row, 4), y = (int)db_int(&row, 5);
+		int x = (int)db_int(&row, 4) / stride, y = (int)db_int(&row, 5);
+		if (db_int(&row, 4) % stride)
+			continue;
 		p->x[x] = db_real(&row, 0);
 		p->value[y * p->n_x + x] = db_real(&row, 3);
 		if (db_int(&row, 2) == 0)
@@ -64,9 +70,12 @@ static int read_map(struct study *s, const struct run_data *r, struct chart *c, 
 static int add_panel(struct study *s, const struct setup *v, struct chart *c)
 {
 	struct panel *p = chart_panel(c, "");
+	int stride = 1;
 
 	p->title = chart_text(c, "%s, seed %ld", v->label, v->runs[0]->seed);
-	return measure(s, v->runs[0], p) || read_map(s, v->runs[0], c, p) ? -1 : 0;
+	if (measure(s, v->runs[0], p, &stride))
+		return -1;
+	return read_map(s, v->runs[0], c, p, stride);
 }
 
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
