@@ -48,8 +48,7 @@ static int show(const struct study_query *q, const struct plot *p, enum axis x,
 	if (code)
 		return code;
 	for (int i = 0; i < s.notes.n; i++)
-		if (s.notes.items[i].kind != NOTE_PLAIN)
-			warning("%s", s.notes.items[i].text);
+		verbose("%s%s", note_mark[s.notes.items[i].kind], s.notes.items[i].text);
 	code = plot_make(p, &s, &options, &c) ? EXIT_USAGE : draw(&s, &c, f, path);
 	chart_release(&c);
 	study_end(&s, &db);
