@@ -77,9 +77,9 @@ static int next_file(struct dataset_writer *w, enum split s)
 	return ret;
 }
 
-int dataset_writer_add(struct dataset_writer *w, enum split s, const struct token_list *tokens,
-	size_t n_bytes)
+int dataset_writer_add(struct dataset_writer *w, enum split s, const struct dataset_part *part)
 {
+	const struct token_list *tokens = &part->tokens;
 	struct dataset_split *split = &w->d.splits[s];
 
 	for (size_t at = 0, n; at < tokens->n; at += n) {
@@ -93,8 +93,8 @@ int dataset_writer_add(struct dataset_writer *w, enum split s, const struct toke
 		split->n_tokens += (long)n;
 	}
 	hash_add(w->hash[s], tokens->id, tokens->n * sizeof *tokens->id);
-	split->n_bytes += (long)n_bytes;
-	split->n_documents++;
+	split->n_bytes += part->n_bytes;
+	split->n_documents += part->n_documents;
 	return 0;
 }
 

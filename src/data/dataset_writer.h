@@ -11,6 +11,12 @@
 #include "data/dataset.h"
 #include "data/tokenizer.h"
 
+struct dataset_part {			/* to be appended to a split */
+	struct token_list tokens;	/* of whole documents, their end-of-text ids included */
+	long n_documents;
+	long n_bytes;			/* of text */
+};
+
 struct dataset_writer {
 	struct dataset d;		/* counts so far; d.folder is the temporary folder */
 	char *target;
@@ -25,9 +31,7 @@ struct dataset_writer {
  */
 int dataset_writer_open(struct dataset_writer *w, const char *target, bool replace,
 	const struct tokenizer_type *tokenizer, long file_tokens);
-/* Append one document, its end-of-text id included; n_bytes is its length as text. */
-int dataset_writer_add(struct dataset_writer *w, enum split s, const struct token_list *tokens,
-	size_t n_bytes);
+int dataset_writer_add(struct dataset_writer *w, enum split s, const struct dataset_part *part);
 /* Finish; the provenance goes into dataset.json (manifest_save). 0, or -1 after a message. */
 int dataset_writer_commit(struct dataset_writer *w, json_t *provenance);
 /* Free everything; what was not committed is removed from the disk. */

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "data/token_file.h"
 
 enum { FILL_BYTES = 1 << 20 };
 enum { BAD_LINES_SHOWN = 3 };
@@ -27,7 +28,7 @@ int cut_rule_parse(struct cut_rule *rule, const char *text)
 	long long min;
 
 	if (text[0] == '=' && text[1]) {
-		*rule = (struct cut_rule){.cut = CUT_MARK, .mark = text + 1};
+		*rule = (struct cut_rule){.by = CUT_MARK, .mark = text + 1};
 		return 0;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(cut_names); i++) {
@@ -38,19 +39,30 @@ int cut_rule_parse(struct cut_rule *rule, const char *text)
 		if (text[word] && (min < 0 || !str_to_long(text + word + 1, &min) || min < 1 ||
 			min > DOCUMENT_MAX))
 			break;
-		*rule = (struct cut_rule){.cut = c->cut, .min_bytes = (size_t)min};
+		*rule = (struct cut_rule){.by = c->cut, .min_bytes = (size_t)min};
 		return 0;
 	}
 	return error("split \"%s\": not blank[:BYTES], entry[:BYTES], line, file or =TEXT "
 		"(1 to %d bytes)", text, DOCUMENT_MAX);
 }
 
-void document_reader_init(struct document_reader *r, struct source *source,
-	const struct cut_rule *rule, bool strict)
+int form_parse(enum form *form, const char *name)
 {
-	*r = (struct document_reader){.source = source, .json = !rule, .strict = strict};
-	if (rule)
-		r->rule = *rule;
+	static const char *const names[] = {[FORM_TEXT] = "text", [FORM_JSONL] = "jsonl",
+		[FORM_NANOGPT] = "nanogpt", [FORM_LLMC] = "llmc"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name)) {
+			*form = (enum form)i;
+			return 0;
+		}
+	return error("format \"%s\": not text, jsonl, nanogpt or llmc", name);
+}
+
+void document_reader_init(struct document_reader *r, struct source *source,
+	const struct document_rule *rule)
+{
+	*r = (struct document_reader){.source = source, .rule = *rule, .header_tokens = -1};
 	GROW(r->buffer, (size_t)FILL_BYTES, r->size);
 }
 
@@ -91,11 +103,11 @@ static bool is_blank(const char *text, size_t n)
 /* May a document of n bytes end where this line begins? */
 static bool cut_before(const struct document_reader *r, size_t n, char first, bool blank)
 {
-	switch (r->rule.cut) {
+	switch (r->rule.cut.by) {
 	case CUT_BLANK:
-		return r->after_blank && !blank && n >= r->rule.min_bytes;
+		return r->after_blank && !blank && n >= r->rule.cut.min_bytes;
 	case CUT_ENTRY:
-		return r->after_blank && !isspace((unsigned char)first) && n >= r->rule.min_bytes;
+		return r->after_blank && !isspace((unsigned char)first) && n >= r->rule.cut.min_bytes;
 	case CUT_LINE:
 		return true;
 	default:
@@ -127,8 +139,8 @@ static size_t end_by_line(struct document_reader *r)
 static size_t end_by_mark(struct document_reader *r, size_t *skip)
 {
 	const char *text = r->buffer + r->at;
-	size_t n = r->n - r->at, length = strlen(r->rule.mark);
-	const char *found = memmem(text + r->scanned, n - r->scanned, r->rule.mark, length);
+	size_t n = r->n - r->at, length = strlen(r->rule.cut.mark);
+	const char *found = memmem(text + r->scanned, n - r->scanned, r->rule.cut.mark, length);
 
 	if (!found) {
 		r->scanned = n < length ? 0 : n - length + 1;
@@ -155,7 +167,7 @@ static int next_text(struct document_reader *r, struct document *d)
 {
 	for (;;) {
 		size_t skip = 0;
-		size_t end = r->rule.cut == CUT_MARK ? end_by_mark(r, &skip) : end_by_line(r);
+		size_t end = r->rule.cut.by == CUT_MARK ? end_by_mark(r, &skip) : end_by_line(r);
 		size_t left = r->n - r->at;
 		if (end > DOCUMENT_MAX || (!end && !skip && left > DOCUMENT_MAX)) {
 			end = forced_end(r->buffer + r->at);
@@ -178,7 +190,7 @@ static int next_text(struct document_reader *r, struct document *d)
 
 static int bad_line(struct document_reader *r, int column, const char *why)
 {
-	if (r->strict)
+	if (r->rule.strict)
 		return error_at(r->source->name, (int)r->line, column, "bad JSON line: %s", why);
 	if (r->n_bad_lines++ < BAD_LINES_SHOWN)
 		warning("%s:%ld: skipped, bad JSON line: %s", r->source->name, r->line, why);
@@ -232,7 +244,68 @@ static int next_json(struct document_reader *r, struct document *d)
 	}
 }
 
+/* --- tokens -------------------------------------------------------------------------------- */
+
+static int read_header(struct document_reader *r)
+{
+	int32_t header[TOKEN_FILE_HEADER / sizeof(int32_t)];
+
+	while (r->n < sizeof header && !r->ended)
+		if (fill(r))
+			return -1;
+	if (r->n < sizeof header)
+		return error("%s: %zu bytes are too few for a token file", r->source->name, r->n);
+	memcpy(header, r->buffer, sizeof header);
+	r->header_tokens = token_header_count(header, r->source->name);
+	r->at = sizeof header;
+	return r->header_tokens < 0 ? -1 : 0;
+}
+
+static int check_end(const struct document_reader *r, size_t bytes_left)
+{
+	if (bytes_left)
+		return error("%s: ends inside a token of two bytes: truncated, or another format?",
+			r->source->name);
+	if (r->rule.form == FORM_LLMC && r->n_tokens != r->header_tokens)
+		return error("%s: holds %ld tokens, but its header says %ld: truncated?",
+			r->source->name, r->n_tokens, r->header_tokens);
+	return 0;
+}
+
+/* Bytes of the document at the start of the buffer; 0: its end is not in sight. */
+static size_t end_by_token(struct document_reader *r)
+{
+	const uint16_t *ids = (const uint16_t *)(r->buffer + r->at);
+	size_t n = (r->n - r->at) / 2, i = r->scanned / 2;
+
+	while (i < n && ids[i] != r->rule.eot && i < DOCUMENT_MAX / 2 - 1)
+		i++;
+	r->scanned = 2 * i;
+	return i < n ? 2 * (i + 1) : r->ended ? 2 * n : 0;
+}
+
+static int next_tokens(struct document_reader *r, struct document *d)
+{
+	size_t end;
+
+	if (r->rule.form == FORM_LLMC && r->header_tokens < 0 && read_header(r))
+		return -1;
+	while (!(end = end_by_token(r))) {
+		if (r->ended)
+			return check_end(r, r->n - r->at);
+		if (fill(r))
+			return -1;
+	}
+	*d = (struct document){.text = r->buffer + r->at, .n = end};
+	r->at += end;
+	r->scanned = 0;
+	r->n_tokens += (long)end / 2;
+	return 1;
+}
+
 int document_next(struct document_reader *r, struct document *d)
 {
-	return r->json ? next_json(r, d) : next_text(r, d);
+	if (form_is_tokens(r->rule.form))
+		return next_tokens(r, d);
+	return r->rule.form == FORM_JSONL ? next_json(r, d) : next_text(r, d);
 }

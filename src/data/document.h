@@ -1,6 +1,6 @@
 /*
  * Cutting one input into documents, by the rules that data/import.h describes. Memory is bounded by
- * the longest document (text) or line (JSON lines).
+ * the longest document (text, tokens) or line (JSON lines).
  */
 #ifndef DATA_DOCUMENT_H
 #define DATA_DOCUMENT_H
@@ -12,12 +12,21 @@
 #include "data/source.h"
 
 enum {
-	DOCUMENT_MAX = 16 << 20,	/* bytes of a document of plain text; longer ones are cut */
+	DOCUMENT_MAX = 16 << 20,	/* bytes of a document of text or tokens; longer ones are cut */
 	JSON_LINE_MAX = 256 << 20,	/* bytes of a line; a longer one is an error */
 };
 
+enum form { FORM_TEXT, FORM_JSONL, FORM_NANOGPT, FORM_LLMC };
+
+/* "text", "jsonl", "nanogpt", "llmc". 0, or -1 after a message. */
+int form_parse(enum form *form, const char *name);
+static inline bool form_is_tokens(enum form form)
+{
+	return form == FORM_NANOGPT || form == FORM_LLMC;
+}
+
 struct cut_rule {
-	enum cut { CUT_BLANK, CUT_ENTRY, CUT_LINE, CUT_FILE, CUT_MARK } cut;
+	enum cut { CUT_BLANK, CUT_ENTRY, CUT_LINE, CUT_FILE, CUT_MARK } by;
 	size_t min_bytes;	/* CUT_BLANK, CUT_ENTRY */
 	const char *mark;	/* CUT_MARK: points into the text of the rule */
 };
@@ -26,15 +35,21 @@ struct cut_rule {
 int cut_rule_parse(struct cut_rule *rule, const char *text);
 
 struct document {
-	const char *text;	/* not terminated; valid until the next call */
-	size_t n;
+	const char *text;	/* not terminated; valid until the next call; tokens: uint16 */
+	size_t n;		/* bytes */
 	const char *url;	/* NULL if it has none */
+};
+
+struct document_rule {
+	enum form form;
+	struct cut_rule cut;	/* text */
+	bool strict;		/* JSON lines: a bad one is an error, not skipped and counted */
+	int eot;		/* tokens: the last of a document */
 };
 
 struct document_reader {
 	struct source *source;	/* kept; still owned by the caller */
-	bool json, strict;
-	struct cut_rule rule;
+	struct document_rule rule;
 	char *buffer;		/* the text not handed out yet is buffer[at .. n - 1] */
 	size_t at, n, size;
 	size_t scanned;		/* bytes from `at` on known to hold no cut */
@@ -42,13 +57,14 @@ struct document_reader {
 	bool ended;		/* nothing is left in the source */
 	long line, n_bad_lines;	/* JSON lines: current line; lines skipped */
 	json_t *record;		/* of the current document */
+	long n_tokens;		/* tokens handed out */
+	long header_tokens;	/* llm.c: as its header says; -1 before that is read */
 };
 
-/* rule is NULL for JSON lines; with strict a bad line ends the reading with an error. */
 void document_reader_init(struct document_reader *r, struct source *source,
-	const struct cut_rule *rule, bool strict);
+	const struct document_rule *rule);
 void document_reader_release(struct document_reader *r);
-/* 1: a document; 0: the end; -1 after a message. */
+/* 1: a document; 0: the end; -1 after a message, or by a stop of the source. */
 int document_next(struct document_reader *r, struct document *d);
 
 #endif

@@ -6,28 +6,49 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/error.h"
+#include "base/path.h"
 #include "base/str.h"
+#include "data/batch.h"
 #include "data/dataset_writer.h"
 #include "data/document.h"
 #include "data/group.h"
+#include "data/pipeline.h"
 
 static const double HELD_OUT_BYTES = 2 << 20, HELD_OUT_MIN = 0.001, HELD_OUT_MAX = 0.05,
 	HELD_OUT_UNKNOWN = 0.01;
 enum { FILE_TOKENS = 1 << 30 };
+enum { HELD_MAX = 64 << 20 };		/* bytes a thread of tokens that wait to be written */
+
+
+struct input {			/* while it is read */
+	struct source source;
+	struct document_reader reader;
+	struct grouping grouping;
+	long n_stored;		/* bytes read, as stored, that batches have been told of */
+};
+
+struct input_state {
+	struct source_size size;
+	bool whole_val;		/* goes to the split val as a whole */
+	struct input *open;	/* NULL before and after */
+	json_t *origin;		/* what was read, for dataset.json; afterwards */
+	long n_bad_lines;
+};
 
 struct import {
 	const struct import_options *options;
-	struct cut_rule cut;
+	struct document_rule rule;
 	struct group_rule group;
 	double val, tune;
-	struct tokenizer tokenizer;
-	struct token_list tokens;	/* of the current document */
+	struct tokenizer *tokenizers;	/* by thread; the first is opened at the start, the others
+					   when they are needed */
+	int n_threads;
+	uint8_t *id_bytes;		/* of tokens as input: bytes of text of each id */
 	struct dataset_writer writer;
-	json_t *sources;		/* what was read, for dataset.json */
-	struct source_size *sizes;	/* by input */
-	long stored, stored_done;	/* bytes of all inputs (0: unknown), of those read whole */
-	long n_bad_lines;
+	struct input_state *inputs;
+	long stored, stored_done;	/* bytes of all inputs (0: unknown), of those written */
 	bool terminal;			/* stderr is one */
 	double start_s, shown_s;
 };
@@ -48,8 +69,7 @@ static long n_documents(const struct import *im)
 	return s[SPLIT_TRAIN].n_documents + s[SPLIT_VAL].n_documents + s[SPLIT_TUNE].n_documents;
 }
 
-static void progress_line(const struct import *im, const struct source *source, double now_s,
-	struct str *line)
+static void progress_line(const struct import *im, double now_s, struct str *line)
 {
 	char text[32], rate[32], count[32];
 	double bytes = (double)n_bytes(im);
@@ -57,14 +77,14 @@ static void progress_line(const struct import *im, const struct source *source, 
 	str_add(line, "import: ");
 	if (im->stored)
 		str_printf(line, "%.0f %%, ",
-			100.0 * (double)(im->stored_done + source->n_bytes) / (double)im->stored);
+			100.0 * (double)im->stored_done / (double)im->stored);
 	str_printf(line, "%s of text, %s documents, %s/s", str_bytes(bytes, text),
 		str_count(n_documents(im), count),
 		str_bytes(bytes / (now_s - im->start_s + 1e-9), rate));
 }
 
 /* On a terminal one line that moves; else a line every ten seconds. */
-static void show_progress(struct import *im, const struct source *source)
+static void show_progress(struct import *im)
 {
 	double now_s = clock_s();
 	struct str line;
@@ -73,7 +93,7 @@ static void show_progress(struct import *im, const struct source *source)
 		return;
 	im->shown_s = now_s;
 	str_init(&line);
-	progress_line(im, source, now_s, &line);
+	progress_line(im, now_s, &line);
 	if (im->terminal)
 		fprintf(stderr, "%s\033[K\r", line.text);	/* the next line overwrites it */
 	else
@@ -87,42 +107,7 @@ static void clear_progress(const struct import *im)
 		fputs("\033[K", stderr);
 }
 
-/* --- one input ----------------------------------------------------------------------------- */
-
-static bool has_text(const struct document *d)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (!isspace((unsigned char)d->text[i]))
-			return true;
-	return false;
-}
-
-static int add_document(struct import *im, struct grouping *g, const struct document *d)
-{
-	enum split split = group_split(group_position(g, d), im->val, im->tune);
-
-	if (!has_text(d))
-		return 0;
-	im->tokens.n = 0;
-	tokenizer_encode(&im->tokenizer, d->text, d->n, &im->tokens);
-	token_list_add(&im->tokens, (uint16_t)im->tokenizer.type->eot);
-	return dataset_writer_add(&im->writer, split, &im->tokens, d->n) ? IMPORT_UNWRITTEN : 0;
-}
-
-static int add_documents(struct import *im, struct source *source, struct document_reader *reader,
-	struct grouping *g)
-{
-	struct document d;
-	int more, ret = 0;
-
-	while (!ret && (more = document_next(reader, &d)) > 0) {
-		if (im->options->stop && *im->options->stop)
-			return error("import interrupted: nothing was written");
-		ret = add_document(im, g, &d);
-		show_progress(im, source);
-	}
-	return ret ? ret : more;
-}
+/* --- inputs: reading ----------------------------------------------------------------------- */
 
 static bool named_json(const char *name)
 {
@@ -135,13 +120,42 @@ static bool named_json(const char *name)
 	return false;
 }
 
-static bool is_json(const struct import_options *o, const struct source *source)
+static enum form form_of(const struct import *im, const struct source *source)
 {
-	if (o->format)
-		return !strcmp(o->format, "jsonl");
+	if (im->options->format)
+		return im->rule.form;
 	if (!strcmp(source->name, "-"))
-		return source_starts(source, "{\"");
-	return named_json(source->name);
+		return source_starts(source, "{\"") ? FORM_JSONL : FORM_TEXT;
+	return named_json(source->name) ? FORM_JSONL : FORM_TEXT;
+}
+
+static int open_input(struct import *im, int i)
+{
+	const struct import_options *o = im->options;
+	struct input_state *state = &im->inputs[i];
+	struct document_rule rule = im->rule;
+	struct group_rule group = im->group;
+	struct input *in = xcalloc(1, sizeof *in);
+
+	if (source_open(&in->source, o->inputs[i], o->stop)) {
+		free(in);
+		return -1;
+	}
+	rule.form = form_of(im, &in->source);
+	if (!o->group_by && rule.form == FORM_JSONL)
+		group.by = GROUP_URL_HOST;
+	grouping_init(&in->grouping, &group, o->inputs[i], state->size.text);
+	document_reader_init(&in->reader, &in->source, &rule);
+	state->open = in;
+	return 0;
+}
+
+static void close_input(struct input_state *state)
+{
+	document_reader_release(&state->open->reader);
+	source_close(&state->open->source);
+	free(state->open);
+	state->open = NULL;
 }
 
 /* Names and rules are any bytes, JSON is not. */
@@ -152,41 +166,114 @@ static json_t *text_json(const char *text)
 	return json ? json : json_string("(not UTF-8)");
 }
 
-static void record_source(struct import *im, struct source *source)
+static void end_input(struct input_state *state)
 {
+	struct source *source = &state->open->source;
 	char hex[HASH_HEX];
 
 	hash_close(source->hash, hex);
 	source->hash = NULL;
-	json_array_append_new(im->sources, json_pack("{so sI ss}", "name", text_json(source->name),
-		"bytes", (json_int_t)source->n_bytes, "hash", hex));
-	im->stored_done += source->n_bytes;
+	state->origin = json_pack("{so sI ss}", "name", text_json(source->name), "bytes",
+		(json_int_t)source->n_bytes, "hash", hex);
+	state->n_bad_lines = state->open->reader.n_bad_lines;
+	close_input(state);
 }
 
-static int import_input(struct import *im, int i)
+static bool has_text(const struct document *d)
 {
-	const struct import_options *o = im->options;
-	struct group_rule group = im->group;
-	struct document_reader reader;
-	struct grouping grouping;
-	struct source source;
-	bool json;
-	int ret;
+	for (size_t i = 0; i < d->n; i++)
+		if (!isspace((unsigned char)d->text[i]))
+			return true;
+	return false;
+}
 
-	if (source_open(&source, o->inputs[i]))
+/* 1: there is more; 0: the input has ended; -1: a failure, or a stop. */
+static int fill_batch(struct import *im, const struct input_state *state, struct batch *b)
+{
+	const volatile sig_atomic_t *stop = im->options->stop;
+	struct input *in = state->open;
+	struct document d;
+	int more = 1;
+
+	while (b->text.length < BATCH_BYTES && (more = document_next(&in->reader, &d)) > 0) {
+		double position = group_position(&in->grouping, &d);
+		enum split split = state->whole_val ? SPLIT_VAL
+			: group_split(position, im->val, im->tune);
+		if (stop && *stop)
+			return -1;
+		if (im->id_bytes || has_text(&d))
+			batch_add(b, &d, split);
+	}
+	b->n_stored = in->source.n_bytes - in->n_stored;
+	in->n_stored = in->source.n_bytes;
+	return more;
+}
+
+static int read_batch(void *context, int i, struct job **job)
+{
+	struct import *im = context;
+	struct batch *b;
+	int more;
+
+	if (!im->inputs[i].open && open_input(im, i))
 		return -1;
-	json = is_json(o, &source);
-	if (!o->group_by)
-		group.by = json ? GROUP_URL_HOST : GROUP_BLOCK;
-	grouping_init(&grouping, &group, source.name, im->sizes[i].text);
-	document_reader_init(&reader, &source, json ? NULL : &im->cut, o->strict);
-	ret = add_documents(im, &source, &reader, &grouping);
+	b = batch_new();
+	more = fill_batch(im, &im->inputs[i], b);
+	if (more > 0 || (!more && b->n_documents)) {	/* at the end, the next call meets it again */
+		*job = &b->job;
+		return 1;
+	}
+	batch_free(b);
+	if (!more)
+		end_input(&im->inputs[i]);
+	return more;
+}
+
+/* --- inputs: encoding and writing ---------------------------------------------------------- */
+
+static int encode_batch(void *context, int thread, struct job *job)
+{
+	struct import *im = context;
+	struct tokenizer *t = &im->tokenizers[thread];
+	struct batch *b = (struct batch *)job;
+
+	if (!t->type && tokenizer_open(t, im->options->tokenizer))
+		return -1;
+	if (im->id_bytes)
+		return batch_adopt(b, im->options->inputs[job->input], t->type, im->id_bytes);
+	batch_encode(b, t);
+	return 0;
+}
+
+static int write_batch(void *context, const struct job *job)
+{
+	const struct batch *b = (const struct batch *)job;
+	struct import *im = context;
+
+	for (enum split s = 0; s < N_SPLITS; s++)
+		if (dataset_writer_add(&im->writer, s, &b->parts[s]))
+			return IMPORT_UNWRITTEN;
+	im->stored_done += b->n_stored;
+	show_progress(im);
+	return 0;
+}
+
+static void free_batch(struct job *job)
+{
+	batch_free((struct batch *)job);
+}
+
+static int import_inputs(struct import *im)
+{
+	struct pipeline p = {.context = im, .n_inputs = im->options->n_inputs,
+		.n_threads = im->n_threads, .held_max = (size_t)im->n_threads * HELD_MAX,
+		.stop = im->options->stop, .read = read_batch, .work = encode_batch,
+		.write = write_batch, .free_job = free_batch};
+	int ret = pipeline_run(&p);
+
 	clear_progress(im);
-	im->n_bad_lines += reader.n_bad_lines;
-	document_reader_release(&reader);
-	if (!ret)
-		record_source(im, &source);
-	source_close(&source);
+	if (ret && im->options->stop && *im->options->stop)
+		error("import interrupted: nothing was written");
 	return ret;
 }
 
@@ -198,14 +285,14 @@ static int measure(struct import *im, long *text)
 	const struct import_options *o = im->options;
 	bool known = true;
 
-	im->sizes = xcalloc((size_t)o->n_inputs, sizeof *im->sizes);
 	*text = 0;
 	for (int i = 0; i < o->n_inputs; i++) {
-		if (source_measure(o->inputs[i], &im->sizes[i]))
+		struct source_size *size = &im->inputs[i].size;
+		if (source_measure(o->inputs[i], size))
 			return -1;
-		known = known && im->sizes[i].stored;
-		im->stored += im->sizes[i].stored;
-		*text += im->sizes[i].text;
+		known = known && size->stored;
+		im->stored += size->stored;
+		*text += size->text;
 	}
 	if (!known)
 		im->stored = *text = 0;
@@ -221,26 +308,72 @@ static double held_out(double given, long text_bytes)
 	return share < HELD_OUT_MIN ? HELD_OUT_MIN : share > HELD_OUT_MAX ? HELD_OUT_MAX : share;
 }
 
+/* Does the name of the file have the word "val"? */
+static bool named_val(const char *path)
+{
+	static const char separators[] = "._-";
+	const char *word = path_name(path);
+
+	while (*word) {
+		size_t n = strcspn(word, separators);
+		if (n == 3 && !memcmp(word, "val", 3))
+			return true;
+		word += n + (word[n] != '\0');
+	}
+	return false;
+}
+
+/* What is held out: files of their own, or shares. */
+static int choose_splits(struct import *im, long text_bytes)
+{
+	const struct import_options *o = im->options;
+	bool given = false;
+
+	for (int i = 0; i < o->n_inputs && form_is_tokens(im->rule.form); i++) {
+		im->inputs[i].whole_val = named_val(o->inputs[i]);
+		given = given || im->inputs[i].whole_val;
+	}
+	im->val = given && o->val < 0 ? 0.0 : held_out(o->val, text_bytes);
+	im->tune = held_out(o->tune, text_bytes);
+	if (!(im->val + im->tune < 1.0))	/* not a number, too */
+		return error("shares of val (%g) and tune (%g) leave nothing to train on", im->val,
+			im->tune);
+	return 0;
+}
+
+/* By id: how many bytes of text it stands for. */
+static uint8_t *measure_ids(const struct tokenizer *t)
+{
+	uint8_t *id_bytes = xmalloc((size_t)t->type->vocab);
+	struct str text;
+
+	str_init(&text);
+	for (int32_t id = 0; id < t->type->vocab; id++) {
+		str_clear(&text);
+		tokenizer_decode(t, &id, 1, &text);
+		CHECK(text.length <= UINT8_MAX);
+		id_bytes[id] = (uint8_t)text.length;
+	}
+	str_release(&text);
+	return id_bytes;
+}
+
 static int check_options(struct import *im)
 {
 	const struct import_options *o = im->options;
 	long text_bytes;
 
-	if (o->n_inputs < 1 || !o->output)
-		return error("data import: give at least one input, and the output folder");
-	if (o->format && strcmp(o->format, "text") && strcmp(o->format, "jsonl"))
-		return error("format \"%s\": not text or jsonl", o->format);
-	if (cut_rule_parse(&im->cut, o->split ? o->split : "blank") ||
-		group_rule_parse(&im->group, o->group_by ? o->group_by : "block"))
+	if (form_parse(&im->rule.form, o->format ? o->format : "text") ||
+		cut_rule_parse(&im->rule.cut, o->split ? o->split : "blank") ||
+		group_rule_parse(&im->group, o->group_by ? o->group_by : "block") ||
+		measure(im, &text_bytes) || choose_splits(im, text_bytes) ||
+		tokenizer_open(&im->tokenizers[0], o->tokenizer))
 		return -1;
-	if (measure(im, &text_bytes))
-		return -1;
-	im->val = held_out(o->val, text_bytes);
-	im->tune = held_out(o->tune, text_bytes);
-	if (!(im->val + im->tune < 1.0))	/* not a number, too */
-		return error("shares of val (%g) and tune (%g) leave nothing to train on", im->val,
-			im->tune);
-	return tokenizer_open(&im->tokenizer, o->tokenizer);
+	im->rule.strict = o->strict;
+	im->rule.eot = im->tokenizers[0].type->eot;
+	if (form_is_tokens(im->rule.form))
+		im->id_bytes = measure_ids(&im->tokenizers[0]);
+	return 0;
 }
 
 static int check_result(const struct import *im)
@@ -259,12 +392,24 @@ static int check_result(const struct import *im)
 	return 0;
 }
 
+static long n_bad_lines(const struct import *im)
+{
+	long n = 0;
+
+	for (int i = 0; i < im->options->n_inputs; i++)
+		n += im->inputs[i].n_bad_lines;
+	return n;
+}
+
 static json_t *provenance(const struct import *im)
 {
 	const struct import_options *o = im->options;
+	json_t *sources = json_array();
 
-	return json_pack("{sO sI s{ss so ss sf sf sb}}", "sources", im->sources,
-		"bad_lines_skipped", (json_int_t)im->n_bad_lines, "options",
+	for (int i = 0; i < o->n_inputs; i++)
+		json_array_append(sources, im->inputs[i].origin);
+	return json_pack("{so sI s{ss so ss sf sf sb}}", "sources", sources,
+		"bad_lines_skipped", (json_int_t)n_bad_lines(im), "options",
 		"format", o->format ? o->format : "by name",
 		"split", text_json(o->split ? o->split : "blank"),
 		"group_by", o->group_by ? o->group_by : "by format", "val", im->val,
@@ -275,12 +420,13 @@ static void report(const struct import *im, const struct dataset_split *splits)
 {
 	double seconds = clock_s() - im->start_s + 1e-9;
 	char bytes[32], rate[32], count[32];
+	long n_bad = n_bad_lines(im);
 
-	if (im->n_bad_lines)
-		warning("%ld bad JSON lines were skipped", im->n_bad_lines);
+	if (n_bad)
+		warning("%ld bad JSON lines were skipped", n_bad);
 	info("%s: %s of text in %s documents, tokenizer %s, %.1f s, %s/s", im->options->output,
 		str_bytes((double)n_bytes(im), bytes), str_count(n_documents(im), count),
-		im->tokenizer.type->name, seconds, str_bytes((double)n_bytes(im) / seconds, rate));
+		im->writer.d.tokenizer, seconds, str_bytes((double)n_bytes(im) / seconds, rate));
 	for (enum split s = 0; s < N_SPLITS; s++)
 		info("  %-5s %15s tokens", split_name(s), str_count(splits[s].n_tokens, count));
 }
@@ -290,13 +436,12 @@ static int run(struct import *im)
 	const struct import_options *o = im->options;
 	long file_tokens = o->file_tokens ? o->file_tokens : FILE_TOKENS;
 	json_t *origin;
-	int ret = 0;
+	int ret;
 
 	if (check_options(im) || dataset_writer_open(&im->writer, o->output, o->force,
-		im->tokenizer.type, file_tokens))
+		im->tokenizers[0].type, file_tokens))
 		return -1;
-	for (int i = 0; i < o->n_inputs && !ret; i++)
-		ret = import_input(im, i);
+	ret = import_inputs(im);
 	if (!ret)
 		ret = check_result(im);
 	if (!ret) {
@@ -310,18 +455,33 @@ static int run(struct import *im)
 	return ret;
 }
 
+static void release(struct import *im)
+{
+	for (int i = 0; i < im->options->n_inputs; i++) {
+		if (im->inputs[i].open)
+			close_input(&im->inputs[i]);
+		json_decref(im->inputs[i].origin);
+	}
+	for (int i = 0; i < im->n_threads; i++)
+		if (im->tokenizers[i].type)
+			tokenizer_close(&im->tokenizers[i]);
+	free(im->tokenizers);
+	free(im->inputs);
+	free(im->id_bytes);
+}
+
 int data_import(const struct import_options *o)
 {
-	struct import im = {.options = o, .sources = json_array(), .start_s = clock_s(),
-		.terminal = isatty(STDERR_FILENO)};
+	struct import im = {.options = o, .start_s = clock_s(), .terminal = isatty(STDERR_FILENO),
+		.n_threads = o->threads ? o->threads : cpu_cores()};
 	int ret;
 
+	if (o->n_inputs < 1 || !o->output)
+		return error("data import: give at least one input, and the output folder");
 	im.shown_s = im.start_s;
+	im.tokenizers = xcalloc((size_t)im.n_threads, sizeof *im.tokenizers);
+	im.inputs = xcalloc((size_t)o->n_inputs, sizeof *im.inputs);
 	ret = run(&im);
-	if (im.tokenizer.type)
-		tokenizer_close(&im.tokenizer);
-	token_list_release(&im.tokens);
-	json_decref(im.sources);
-	free(im.sizes);
+	release(&im);
 	return ret;
 }

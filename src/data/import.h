@@ -1,13 +1,21 @@
 /*
  * From text to a dataset: read, cut into documents, encode, choose a split, write. One pass over
- * streams, with memory bounded by the longest document, so standard input and corpora larger than
- * memory work. The dataset appears whole or not at all: it is written into a temporary folder
+ * streams, so standard input and corpora larger than memory work. All cores take part; what they
+ * make is what one would make, in the order of the inputs. Memory: a few MiB for each input that is
+ * being read and its longest document, and up to 64 MiB a thread for tokens that wait for those of
+ * earlier inputs. The dataset appears whole or not at all: it is written into a temporary folder
  * beside the target and renamed at the end.
  *
  * Inputs are plain text or JSON lines ({"text": ..., "url": ...}, one document a line, as in C4),
  * each also in gzip of one or several members; "-" is standard input. Gzip is recognised by its
  * first bytes, JSON lines by the name (.json, .jsonl, .ndjson, each also with .gz), or on standard
  * input by a `{"` at the start (not in gzip).
+ *
+ * Inputs may also be tokens that other programs made, if the format is stated: `nanogpt`, mere
+ * uint16, or `llmc`, the same behind a header (data/token_file.h). They are kept as they are; a
+ * document goes up to and including its end of text. The tokenizer named must be the one that made
+ * them. An input whose name has the word `val` (val.bin, fineweb_val_000000.bin) goes as a whole
+ * to the split val; if there is one, nothing else does, unless `val` says so.
  *
  * Documents of plain text, rule `split`:
  *	blank[:N]	cut behind a blank line after at least N bytes (default, N = 4096)
@@ -39,7 +47,8 @@ struct import_options {
 	int n_inputs;
 	const char *output;		/* folder to make; its parents are made too */
 	const char *tokenizer;		/* name */
-	const char *format;		/* "text", "jsonl"; NULL: recognised as said above */
+	const char *format;		/* "text", "jsonl", "nanogpt", "llmc"; NULL: text or JSON
+					   lines, recognised as said above */
 	const char *split;		/* NULL: "blank" */
 	const char *group_by;		/* NULL: "url-host" for JSON lines, "block" for text */
 	double val, tune;		/* share of the groups; < 0: about 2 MiB of text, but 0.1 %
@@ -47,13 +56,16 @@ struct import_options {
 	bool strict;			/* a bad JSON line is an error, not skipped and counted */
 	bool force;			/* replace an existing dataset (nothing but a dataset) */
 	long file_tokens;		/* tokens per token file; 0: 2^30 */
-	const volatile sig_atomic_t *stop;	/* if not NULL: give up when it becomes non-zero */
+	int threads;			/* 0: a thread a core */
+	const volatile sig_atomic_t *stop;	/* if not NULL: give up when it becomes non-zero;
+						   may be set by the handler of a signal */
 };
 
 enum { IMPORT_UNWRITTEN = -2 };
 
-/* 0; or after one message, and with nothing left behind, -1 for wrong options or inputs and
-   IMPORT_UNWRITTEN if the dataset could not be written. Progress goes to stderr. */
+/* 0; or after a message (two, where two inputs fail at the same time) and with nothing left behind,
+   -1 for wrong options or inputs and IMPORT_UNWRITTEN if the dataset could not be written. Progress
+   goes to stderr. */
 int data_import(const struct import_options *o);
 
 #endif

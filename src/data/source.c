@@ -1,6 +1,8 @@
 #include "data/source.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,17 +12,36 @@
 
 enum { RAW_BYTES = 1 << 18 };
 enum { GZIP_ONLY = 15 + 16 };	/* windowBits of zlib: largest window, gzip header required */
+enum { STOP_MS = 100 };		/* looks for a stop in between */
 
-/* Fill raw when it is used up. A signal that interrupts a wait for input ends the import. */
+/* As read(2). The signal that makes the stop may go to another thread, so it would not end a read
+   that waits for a pipe: this waits in short steps. */
+static ssize_t read_some(struct source *s, void *out, size_t n)
+{
+	struct pollfd poll_fd = {.fd = s->fd, .events = POLLIN};
+	ssize_t got = -1;
+	int ready;
+
+	do {
+		if (s->stop && *s->stop)
+			return -1;
+		ready = poll(&poll_fd, 1, STOP_MS);
+	} while (!ready || (ready < 0 && errno == EINTR));
+	if (ready > 0)
+		got = read(s->fd, out, n);
+	return got < 0 ? error_errno("cannot read %s", s->name) : got;
+}
+
+/* Fill raw when it is used up. */
 static int fill(struct source *s)
 {
 	ssize_t got;
 
 	if (s->at < s->n || s->ended)
 		return 0;
-	got = read(s->fd, s->raw, RAW_BYTES);
+	got = read_some(s, s->raw, RAW_BYTES);
 	if (got < 0)
-		return error_errno("cannot read %s", s->name);
+		return -1;
 	s->ended = !got;
 	s->at = 0;
 	s->n = (size_t)got;
@@ -33,9 +54,9 @@ static int fill(struct source *s)
 static int fill_first(struct source *s, size_t wanted)
 {
 	while (s->n < wanted) {
-		ssize_t got = read(s->fd, s->raw + s->n, RAW_BYTES - s->n);
+		ssize_t got = read_some(s, s->raw + s->n, RAW_BYTES - s->n);
 		if (got < 0)
-			return error_errno("cannot read %s", s->name);
+			return -1;
 		if (!got)
 			break;
 		s->n += (size_t)got;
@@ -45,9 +66,9 @@ static int fill_first(struct source *s, size_t wanted)
 	return 0;
 }
 
-int source_open(struct source *s, const char *name)
+int source_open(struct source *s, const char *name, const volatile sig_atomic_t *stop)
 {
-	*s = (struct source){.name = name};
+	*s = (struct source){.name = name, .stop = stop};
 	s->fd = strcmp(name, "-") ? open(name, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
 	if (s->fd < 0)
 		return error_errno("cannot read %s", name);
@@ -154,7 +175,7 @@ int source_measure(const char *name, struct source_size *size)
 		return error_errno("cannot read %s", name);
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 		return 0;	/* a pipe: looking into it would take bytes out of it */
-	if (source_open(&s, name))
+	if (source_open(&s, name, NULL))
 		return -1;
 	size->stored = (long)st.st_size;
 	size->text = s.gzip ? 3 * size->stored : size->stored;

@@ -6,6 +6,7 @@
 #ifndef DATA_SOURCE_H
 #define DATA_SOURCE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,12 +24,14 @@ struct source {
 	bool ended;		/* no stored bytes after raw */
 	bool gzip, in_member;
 	z_stream z;
+	const volatile sig_atomic_t *stop;	/* kept */
 };
 
-/* 0, or -1 after a message and nothing to close. */
-int source_open(struct source *s, const char *name);
+/* When *stop becomes non-zero, what waits for input ends within 0.1 s: -1, without a message (NULL:
+   never). 0, or -1 after a message and nothing to close. */
+int source_open(struct source *s, const char *name, const volatile sig_atomic_t *stop);
 void source_close(struct source *s);
-/* Up to n > 0 bytes of text; 0 at the end, -1 after a message. */
+/* Up to n > 0 bytes of text; 0 at the end, -1 after a message or by a stop. */
 long source_read(struct source *s, void *out, size_t n);
 /* Whether the text begins with `start`; reads nothing away. Compressed text: false. */
 bool source_starts(const struct source *s, const char *start);

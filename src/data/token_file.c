@@ -15,21 +15,31 @@
 
 enum { HEADER_INTS = TOKEN_FILE_HEADER / 4 };
 
-/* What of a mapped file can be wrong; the map is at least as long as a header. */
-static int check(const struct token_file *f, const char *path, int vocab)
+long token_header_count(const int32_t *header, const char *path)
 {
-	const int32_t *header = f->map;
-	size_t expected = TOKEN_FILE_HEADER + 2 * (size_t)(header[2] < 0 ? 0 : header[2]);
-
 	if (header[0] != TOKEN_FILE_MAGIC)
 		return error("%s: not a token file (begins with %d, not %d)", path, header[0],
 			TOKEN_FILE_MAGIC);
 	if (header[1] != TOKEN_FILE_VERSION)
 		return error("%s: token file of version %d, only version %d can be read", path,
 			header[1], TOKEN_FILE_VERSION);
-	if (header[2] < 0 || f->map_bytes != expected)
-		return error("%s: has %zu bytes, but its header says %d tokens (%zu bytes): "
-			"truncated? import again", path, f->map_bytes, header[2], expected);
+	if (header[2] < 0)
+		return error("%s: damaged: its header says %d tokens", path, header[2]);
+	return header[2];
+}
+
+/* What of a mapped file can be wrong; the map is at least as long as a header. */
+static int check(struct token_file *f, const char *path, int vocab)
+{
+	size_t expected;
+
+	f->n = token_header_count(f->map, path);
+	if (f->n < 0)
+		return -1;
+	expected = TOKEN_FILE_HEADER + 2 * (size_t)f->n;
+	if (f->map_bytes != expected)
+		return error("%s: has %zu bytes, but its header says %ld tokens (%zu bytes): "
+			"truncated? import again", path, f->map_bytes, f->n, expected);
 	for (long i = 0; i < f->n && i < TOKEN_FILE_CHECKED; i++)
 		if (f->tokens[i] >= vocab)
 			return error("%s: token %ld is %d, not below the vocabulary of %d", path, i,
@@ -61,7 +71,6 @@ int token_file_open(struct token_file *f, const char *path, int vocab)
 		goto out;
 	}
 	f->tokens = (const uint16_t *)((const char *)f->map + TOKEN_FILE_HEADER);
-	f->n = ((const int32_t *)f->map)[2];
 	ret = check(f, path, vocab);
 	if (ret)
 		token_file_close(f);

@@ -17,6 +17,9 @@ enum {
 	TOKEN_FILE_CHECKED = 1 << 16,	/* tokens compared with the vocabulary on opening */
 };
 
+/* Number of tokens that a header says, or -1 after a message, which names the file. */
+long token_header_count(const int32_t *header, const char *path);
+
 struct token_file {		/* a mapped file */
 	const uint16_t *tokens;
 	long n;

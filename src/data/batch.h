@@ -1,0 +1,37 @@
+/*
+ * Some documents of one input on their way from text to tokens: read one after the other, encoded
+ * together by some thread, written at once.
+ */
+#ifndef DATA_BATCH_H
+#define DATA_BATCH_H
+
+#include "base/str.h"
+#include "data/dataset_writer.h"
+#include "data/document.h"
+#include "data/pipeline.h"
+#include "data/tokenizer.h"
+
+enum { BATCH_BYTES = 1 << 20 };		/* a batch is full when its text has as many */
+
+struct batch {
+	struct job job;
+	struct str text;		/* of all its documents, until they are tokens */
+	struct batch_document *documents;
+	size_t n_documents, documents_size;
+	struct dataset_part parts[N_SPLITS];
+	long n_stored;			/* bytes of the input, as stored, read for it */
+};
+
+struct batch *batch_new(void);
+void batch_free(struct batch *b);
+/* Copies the text. */
+void batch_add(struct batch *b, const struct document *d, enum split split);
+
+/* Make the parts by encoding the text, an end-of-text id behind each document. */
+void batch_encode(struct batch *b, const struct tokenizer *t);
+/* Make the parts of text that is tokens already, as uint16; id_bytes[id]: of text, for each id below
+   the vocabulary. -1 after a message, which names the input, if one is not. */
+int batch_adopt(struct batch *b, const char *input, const struct tokenizer_type *type,
+	const uint8_t *id_bytes);
+
+#endif
