@@ -52,11 +52,17 @@ ifeq ($(STATIC),1)
 LIBS    := -Wl,-Bstatic -lopenblas -lyaml -lsqlite3 -ljansson -lxxhash -lz -lpcre2-8 -Wl,-Bdynamic -lm -lpthread -ldl
 endif
 ifeq ($(CUDA),1)
-CUDA_HOME := $(dir $(patsubst %/bin/,%,$(dir $(realpath $(shell command -v nvcc)))))x
 NVCC    := nvcc
-NVFLAGS := -O3 -std=c++17 -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) -Isrc -I$(BUILD)/gen -Xcompiler -Wall --expt-relaxed-constexpr
-CFLAGS  += -DWITH_CUDA
-LIBS    += -lcudart -lstdc++
+NVHOME  := $(dir $(shell command -v $(NVCC)))..
+# Without exceptions and guards the kernels' host code needs no C++ library at link time.
+NVFLAGS := -O3 -std=c++17 -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) -Isrc \
+	-Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics
+ifeq ($(WERROR),1)
+NVFLAGS += -Werror all-warnings
+endif
+CFLAGS  += -DWITH_CUDA -isystem $(NVHOME)/include
+LDFLAGS += -L$(NVHOME)/lib64
+LIBS    += -lcudart_static -ldl -lrt
 endif
 
 src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA)),$(wildcard src/$(1)/*.cu))
@@ -93,7 +99,8 @@ $(GEN): force
 # --- compiling ---------------------------------------------------------------------------------
 # The stamp holds the flags: a changed flag rebuilds what it touches. -Werror changes no code.
 $(BUILD)/flags: force
-	@mkdir -p $(@D); echo '$(CC) $(filter-out -Werror,$(CFLAGS)) $(LDFLAGS) $(LIBS)' >$@.new; \
+	@mkdir -p $(@D); echo '$(CC) $(filter-out -Werror,$(CFLAGS)) $(LDFLAGS) $(LIBS)' \
+		'$(filter-out -Werror all-warnings,$(NVFLAGS))' >$@.new; \
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(GEN)
@@ -132,6 +139,14 @@ $(call test_program,$(1)): $(BUILD)/$(1).o $(call ARCHIVES,$(call layers_of,$(pa
 	$(call say,LINK $$@)$(CC) $(LDFLAGS) $$^ -lcmocka $(LIBS) -o $$@
 endef
 $(foreach t,$(TESTS),$(eval $(call test_rule,$(t))))
+
+# The scan's CUDA kernels on a machine with a GPU: checked against ref and cpu, and timed.
+$(BUILD)/tests/op/gpu_scan: $(BUILD)/tests/op/gpu_scan.c.o $(call ARCHIVES,$(call layers_of,op))
+	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+.PHONY: gpu-programs gpu-check
+gpu-programs: $(BUILD)/tests/op/gpu_scan $(BUILD)/tests/op/test_ops
+gpu-check: gpu-programs	## with CUDA=1 on a machine with a GPU: check and time the CUDA scan
+	tests/gpu_check.sh $(BUILD)/tests/op
 
 # Too slow under the sanitizers, and nothing in them that other tests do not reach.
 SLOW :=

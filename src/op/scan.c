@@ -33,7 +33,8 @@ static void scan_shape(struct op_shapes *s)
 	case CPU:
 		scan_shape_cpu(s, d);
 		break;
-	default:	/* the staged kernel recomputes on the device what it would have to copy */
+	default:	/* the staged kernel makes its states anew on the GPU */
+		CHECK(d.B <= 65535);
 		break;
 	}
 }

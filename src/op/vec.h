@@ -9,9 +9,15 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __CUDACC__
+#define VEC_FN static inline __host__ __device__
+#else
+#define VEC_FN static inline
+#endif
+
 /* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; minimax polynomial for exp(r).
    Arguments are clamped to [-87.3, 88.3], where the result is a normal number. */
-static inline float vec_exp(float x)
+VEC_FN float vec_exp(float x)
 {
 	const float shift = 0x1.8p23f + 127;	/* leaves round(x / ln 2) + 127 in the low bits */
 	float shifted, n, r, p, scale;
@@ -36,13 +42,13 @@ static inline float vec_exp(float x)
 }
 
 /* 1 / (1 + exp(-x)) */
-static inline float vec_sigmoid(float x)
+VEC_FN float vec_sigmoid(float x)
 {
 	return 1.0f / (1.0f + vec_exp(-x));
 }
 
 /* log(1 + w) for 0 <= w <= 1: w times a minimax polynomial, exact in the limit of small w. */
-static inline float vec_log1p_unit(float w)
+VEC_FN float vec_log1p_unit(float w)
 {
 	float p = 5.23269411e-3f;
 
@@ -58,7 +64,7 @@ static inline float vec_log1p_unit(float w)
 }
 
 /* log(1 + exp(x)) */
-static inline float vec_softplus(float x)
+VEC_FN float vec_softplus(float x)
 {
 	return (x > 0 ? x : 0) + vec_log1p_unit(vec_exp(-fabsf(x)));
 }

@@ -1,0 +1,391 @@
+/* The scan's backward kernels: op/scan_cuda.h says how, op/scan.h what. */
+#include "op/scan_cuda.cuh"
+
+namespace {
+
+enum {
+	QUADS = STATES / 4,		/* threads that share a channel */
+	CHANNELS = 64,			/* of a block */
+	THREADS = CHANNELS * QUADS,
+	WARPS = THREADS / 32,
+	PITCH = CHANNELS + 8,		/* floats per token in shared memory: the rows of a quad's
+					   four tokens lie in different banks */
+};
+
+/* A quad of threads has one channel, four states each; a warp eight channels. So that sums over
+   channels need no selection, thread lane holds its states in the order k ^ (channel % 4). */
+struct seat {
+	int lane, warp, quad, channel, order;
+};
+
+__device__ __forceinline__ seat seat_of()
+{
+	int k = threadIdx.x;
+
+	return {k % 32, k / 32, k % QUADS, k / QUADS, k / QUADS % 4};
+}
+
+__device__ __forceinline__ int state_of(const seat &at, int k)
+{
+	return at.quad * 4 + (k ^ at.order);
+}
+
+struct backward_stage {
+	float u[TILE][PITCH];		/* u, in the end du */
+	float v[TILE][PITCH];		/* dtraw, the slope of softplus, in the end ddtraw */
+	float g[TILE][PITCH];		/* dy, then ds */
+	float z[TILE][PITCH];		/* z, dz / s, in the end dz */
+	float b[TILE][STATES], c[TILE][STATES];
+};
+
+struct backward_shared {
+	backward_stage stage[2];
+	float dt[TILE][PITCH];
+	float b[TILE][4][STATES], c[TILE][4][STATES];	/* in each of the four orders */
+	float sums[WARPS][TILE][32];			/* dB and dC over a warp's channels */
+};
+
+/* Partial results. */
+struct backward_parts {
+	float *bc;			/* [block of channels][token][32]: place_of_sum() */
+	float *a, *d, *bias;		/* [sequence][channel][STATES], [sequence][channel] */
+};
+
+template <bool aligned>
+__device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n0, backward_stage &to)
+{
+	long row = (long)blockIdx.y * s.T + t0;
+	int i = blockIdx.x * CHANNELS, n_tokens = min(TILE, s.T - t0);
+
+	if (t0 >= 0) {
+		fetch<CHANNELS, THREADS, aligned>(to.u, s.u, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, aligned>(to.v, s.dtraw, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, aligned>(to.g, s.dy, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, aligned>(to.z, s.z, row, n_tokens, i, s.I);
+		fetch<STATES, THREADS, aligned>(to.b, s.b, row, n_tokens, n0, s.N);
+		fetch<STATES, THREADS, aligned>(to.c, s.c, row, n_tokens, n0, s.N);
+	}
+	__pipeline_commit();
+}
+
+/* What is element by element: dt, slopes, ds; 0 beyond T and I. */
+__device__ __forceinline__ void prepare(const scan_cuda &s, int t0, float bias, float (*dt)[PITCH],
+	backward_stage &f)
+{
+	int c = threadIdx.x % CHANNELS, i = blockIdx.x * CHANNELS + c;
+
+	#pragma unroll
+	for (int j = 0; j < TILE; j += THREADS / CHANNELS) {
+		int t = j + threadIdx.x / CHANNELS;
+		bool real = t0 + t < s.T && i < s.I;
+		float v = f.v[t][c] + bias, z = s.z.at ? f.z[t][c] : 0, dy = f.g[t][c], gate = sigmoid(z);
+		dt[t][c] = real ? softplus(v) : 0;
+		f.u[t][c] = real ? f.u[t][c] : 0;
+		f.v[t][c] = real ? sigmoid(v) : 0;
+		f.g[t][c] = real ? s.z.at ? dy * z * gate : dy : 0;
+		f.z[t][c] = dy * gate * (1 + z * (1 - gate));
+	}
+}
+
+/* B and C in each of the four orders; 0 beyond T and N. */
+__device__ __forceinline__ void spread(const scan_cuda &s, int t0, int n0, const backward_stage &f,
+	backward_shared &sh)
+{
+	int k = threadIdx.x, n = k % STATES, order = k / STATES % 4, from = n ^ order;
+
+	#pragma unroll
+	for (int j = 0; j < TILE; j += THREADS / (4 * STATES)) {
+		int t = j + k / (4 * STATES);
+		bool real = t0 + t < s.T && n0 + from < s.N;
+		sh.b[t][order][n] = real ? f.b[t][from] : 0;
+		sh.c[t][order][n] = real ? f.c[t][from] : 0;
+	}
+}
+
+/* Of four tokens' values summed over the quad, the one of token `quad`. */
+__device__ __forceinline__ float sum_quad(const float v[4], int quad)
+{
+	bool odd = quad & 1, high = quad & 2;
+	float low2 = (odd ? v[1] : v[0]) + __shfl_xor_sync(~0u, odd ? v[0] : v[1], 1);
+	float high2 = (odd ? v[3] : v[2]) + __shfl_xor_sync(~0u, odd ? v[2] : v[3], 1);
+
+	return (high ? high2 : low2) + __shfl_xor_sync(~0u, high ? low2 : high2, 2);
+}
+
+/* Of 16 values of dB and 16 of dC summed over the warp's channels, one for each lane. */
+__device__ __forceinline__ float sum_channels(float b[4], float c[4], int lane)
+{
+	bool second = lane & 16;
+
+	b[0] += __shfl_xor_sync(~0u, b[1], 4);
+	b[2] += __shfl_xor_sync(~0u, b[3], 4);
+	c[0] += __shfl_xor_sync(~0u, c[1], 4);
+	c[2] += __shfl_xor_sync(~0u, c[3], 4);
+	b[0] += __shfl_xor_sync(~0u, b[2], 8);
+	c[0] += __shfl_xor_sync(~0u, c[2], 8);
+	return (second ? c[0] : b[0]) + __shfl_xor_sync(~0u, second ? b[0] : c[0], 16);
+}
+
+/* Where sum_channels() leaves state n of dB (side 0) or dC (1): the lane. */
+__device__ __forceinline__ int place_of_sum(int side, int n)
+{
+	return side * 16 + n % 4 * 4 + n / 4;
+}
+
+struct quad_values {
+	float v[4];
+};
+
+__device__ __forceinline__ quad_values ordered(const float (*tile)[STATES], const seat &at)
+{
+	float4 v = *(const float4 *)&tile[at.order][at.quad * 4];
+
+	return {{v.x, v.y, v.z, v.w}};
+}
+
+/* What a thread carries from tile to tile. */
+struct walker {
+	float a[4], carry[4];		/* A log2(e); e_{t+1} g_{t+1} */
+	float d_a[4], d_d, d_bias;	/* sums over time */
+	float d;
+};
+
+/* States after each token of the tile, from h[0] in front of it; s[j] gets sum_n C h of token
+   4 j + quad. */
+__device__ __forceinline__ void replay(const backward_shared &sh, const backward_stage &f,
+	const seat &at, const walker &w, float h[TILE + 1][4], float s[TILE / 4])
+{
+	float sum[4];
+
+	#pragma unroll
+	for (int t = 0; t < TILE; t++) {
+		float dt = sh.dt[t][at.channel], x = dt * f.u[t][at.channel];
+		quad_values b = ordered(sh.b[t], at), c = ordered(sh.c[t], at);
+		sum[t % 4] = 0;
+		#pragma unroll
+		for (int k = 0; k < 4; k++) {
+			h[t + 1][k] = exp2_fast(dt * w.a[k]) * h[t][k] + x * b.v[k];
+			sum[t % 4] += c.v[k] * h[t + 1][k];
+		}
+		if (t % 4 == 3)
+			s[t / 4] = sum_quad(sum, at.quad);
+	}
+}
+
+/* Gradients of one token and channel from the sums over states, to where u, slope and dz / s were.
+   g_b = sum g B, q_a = sum e g h_{t-1} A log2(e), y = sum C h. */
+__device__ __forceinline__ void finish_token(const backward_shared &sh, backward_stage &f, int t, int c,
+	float y, float g_b, float q_a, walker &w)
+{
+	float u = f.u[t][c], ds = f.g[t][c], ddtraw = (u * g_b + LN2 * q_a) * f.v[t][c];
+
+	w.d_d += ds * u;
+	w.d_bias += ddtraw;
+	__syncwarp();	/* the quad has read u of this token */
+	f.u[t][c] = sh.dt[t][c] * g_b + w.d * ds;
+	f.v[t][c] = ddtraw;
+	f.z[t][c] *= y + w.d * u;
+}
+
+/* Back through the tile. */
+__device__ __forceinline__ void walk_back(backward_shared &sh, backward_stage &f, const seat &at,
+	const float h[TILE + 1][4], const float y[TILE / 4], walker &w)
+{
+	float g_b[4], q_a[4];
+
+	#pragma unroll
+	for (int t = TILE - 1; t >= 0; t--) {
+		float dt = sh.dt[t][at.channel], x = dt * f.u[t][at.channel], ds = f.g[t][at.channel];
+		quad_values b = ordered(sh.b[t], at), c = ordered(sh.c[t], at);
+		float d_b[4], d_c[4];
+		g_b[t % 4] = q_a[t % 4] = 0;
+		#pragma unroll
+		for (int k = 0; k < 4; k++) {
+			float g = w.carry[k] + ds * c.v[k], q;
+			d_b[k] = g * x;
+			d_c[k] = ds * h[t + 1][k];
+			g_b[t % 4] += g * b.v[k];
+			w.carry[k] = g * exp2_fast(dt * w.a[k]);
+			q = w.carry[k] * h[t][k];
+			q_a[t % 4] += q * w.a[k];
+			w.d_a[k] += q * dt;
+		}
+		sh.sums[at.warp][t][at.lane] = sum_channels(d_b, d_c, at.lane);
+		if (t % 4 == 0)
+			finish_token(sh, f, t + at.quad, at.channel, y[t / 4],
+				sum_quad(g_b, at.quad), sum_quad(q_a, at.quad), w);
+	}
+}
+
+/* The block's share of dB and dC: the warps' sums in order. `bc` points at the tile's first token. */
+__device__ __forceinline__ void put_sums(const backward_shared &sh, int n_tokens, float *bc)
+{
+	int lane = threadIdx.x % 32;
+
+	#pragma unroll
+	for (int j = 0; j < TILE; j += WARPS) {
+		int t = j + threadIdx.x / 32;
+		float sum = 0;
+		#pragma unroll
+		for (int warp = 0; warp < WARPS; warp++)
+			sum += sh.sums[warp][t][lane];
+		if (t < n_tokens)
+			bc[t * 32 + lane] = sum;
+	}
+}
+
+__device__ __forceinline__ void load_states(const scan_cuda &s, const seat &at, int tile, int n0,
+	float h[4])
+{
+	int i = blockIdx.x * CHANNELS + at.channel;
+	const float *from = s.states + state_index(s, blockIdx.y, tile, n0, i);
+
+	#pragma unroll
+	for (int k = 0; k < 4; k++) {
+		int n = state_of(at, k);
+		h[k] = tile >= 0 && i < s.I && n0 + n < s.N ? from[n * s.I] : 0;
+	}
+}
+
+template <bool aligned>
+__device__ __forceinline__ void store_tile(const scan_cuda &s, const backward_shared &sh,
+	const backward_stage &f, int t0, bool add, float *bc)
+{
+	long row = (long)blockIdx.y * s.T + t0, rows = (long)s.B * s.T;
+	int i = blockIdx.x * CHANNELS, n_tokens = min(TILE, s.T - t0);
+
+	store<CHANNELS, THREADS, aligned>(s.du, f.u, row, n_tokens, i, s.I, add);
+	store<CHANNELS, THREADS, aligned>(s.ddtraw, f.v, row, n_tokens, i, s.I, add);
+	store<CHANNELS, THREADS, aligned>(s.dz, f.z, row, n_tokens, i, s.I, add);
+	put_sums(sh, n_tokens, bc + (blockIdx.x * rows + row) * 32);
+}
+
+/* Launched on (blocks of channels, sequences). */
+template <bool aligned>
+__global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cuda s,
+	const backward_parts parts, int n0)
+{
+	extern __shared__ float4 shared[];
+	backward_shared &sh = *(backward_shared *)shared;
+	seat at = seat_of();
+	int i = blockIdx.x * CHANNELS + at.channel, last = (s.T - 1) / TILE;
+	long own = (long)blockIdx.y * s.I + i;
+	int column = blockIdx.x * CHANNELS + threadIdx.x % CHANNELS;	/* of prepare() */
+	float bias = column < s.I ? s.dt_bias.at[column] : 0;
+	walker w = {};
+	float h[TILE + 1][4], ahead[4], y[TILE / 4];
+
+	w.d = i < s.I && n0 == 0 ? s.d.at[i] : 0;
+	for (int k = 0; k < 4; k++)
+		w.a[k] = decay_rate(s, i, n0 + state_of(at, k));
+	fetch_backward<aligned>(s, last * TILE, n0, sh.stage[last % 2]);
+	load_states(s, at, last, n0, ahead);
+	for (int tile = last; tile >= 0; tile--) {
+		backward_stage &f = sh.stage[tile % 2];
+		__pipeline_wait_prior(0);
+		__syncthreads();
+		for (int k = 0; k < 4; k++)
+			h[0][k] = ahead[k];
+		fetch_backward<aligned>(s, (tile - 1) * TILE, n0, sh.stage[(tile + 1) % 2]);
+		load_states(s, at, tile - 1, n0, ahead);
+		prepare(s, tile * TILE, bias, sh.dt, f);
+		spread(s, tile * TILE, n0, f, sh);
+		__syncthreads();
+		replay(sh, f, at, w, h, y);
+		walk_back(sh, f, at, h, y, w);
+		__syncthreads();
+		store_tile<aligned>(s, sh, f, tile * TILE, n0 > 0, parts.bc);
+	}
+	for (int m = 1; m < QUADS; m *= 2) {
+		w.d_d += __shfl_xor_sync(~0u, w.d_d, m);
+		w.d_bias += __shfl_xor_sync(~0u, w.d_bias, m);
+	}
+	if (i < s.I) {
+		for (int k = 0; k < 4; k++)
+			parts.a[own * STATES + state_of(at, k)] = w.d_a[k];
+		if (at.quad == 0) {
+			parts.d[own] = w.d_d;
+			parts.bias[own] = w.d_bias;
+		}
+	}
+}
+
+__device__ void put(const scan_rows &x, long row, int i, float v, bool add)
+{
+	if (x.at) {
+		float *to = x.at + row * x.ld + i;
+		*to = add || x.add ? *to + v : v;
+	}
+}
+
+/* dB and dC: the blocks' shares in order. One thread per token and state. */
+__global__ void sum_blocks_kernel(const scan_cuda s, const float *bc, int n_blocks, int n0)
+{
+	long rows = (long)s.B * s.T, k = blockIdx.x * (long)blockDim.x + threadIdx.x, row = k / STATES;
+	int n = (int)(k % STATES);
+	float b = 0, c = 0;
+
+	if (row >= rows || n0 + n >= s.N)
+		return;
+	for (int block = 0; block < n_blocks; block++) {
+		const float *at = bc + (block * rows + row) * 32;
+		b += at[place_of_sum(0, n)];
+		c += at[place_of_sum(1, n)];
+	}
+	put(s.db, row, n0 + n, b, false);
+	put(s.dc, row, n0 + n, c, false);
+}
+
+/* Parameters: the sequences' shares in order. One thread per channel and state. */
+__global__ void sum_sequences_kernel(const scan_cuda s, const backward_parts parts, int n0)
+{
+	int k = blockIdx.x * blockDim.x + threadIdx.x, i = k / STATES, n = k % STATES;
+	float a = 0, d = 0, bias = 0;
+
+	if (i >= s.I)
+		return;
+	for (int b = 0; b < s.B; b++)
+		a += parts.a[((long)b * s.I + i) * STATES + n];
+	if (n0 + n < s.N)	/* dA_log = dA A */
+		put(s.da_log, i, n0 + n, a * decay_rate(s, i, n0 + n) * LN2, false);
+	if (n > 0)
+		return;
+	for (int b = 0; b < s.B; b++) {
+		d += parts.d[(long)b * s.I + i];
+		bias += parts.bias[(long)b * s.I + i];
+	}
+	if (n0 == 0)
+		put(s.dd, 0, i, d, false);
+	put(s.ddt_bias, 0, i, bias, n0 > 0);
+}
+
+}  // namespace
+
+size_t scan_cuda_workspace(const struct scan_cuda *s)
+{
+	long channels = (long)s->B * s->I, rows = (long)s->B * s->T;
+
+	return (size_t)(ceil_div(s->I, CHANNELS) * rows * 32 + channels * (STATES + 2)) * sizeof(float);
+}
+
+void scan_cuda_backward(const struct scan_cuda *s, void *stream)
+{
+	auto kernel = all_aligned(*s) ? scan_backward_kernel<true> : scan_backward_kernel<false>;
+	long n_blocks = ceil_div(s->I, CHANNELS), channels = (long)s->B * s->I;
+	long sums = (long)s->B * s->T * STATES, parameters = (long)s->I * STATES;
+	dim3 grid((unsigned)n_blocks, (unsigned)s->B);
+	cudaStream_t on = (cudaStream_t)stream;
+	backward_parts p;
+
+	p.bc = s->workspace;
+	p.a = p.bc + n_blocks * s->B * s->T * 32;
+	p.d = p.a + channels * STATES;
+	p.bias = p.d + channels;
+	allow_shared(kernel, sizeof(backward_shared));
+	for (int n0 = 0; n0 < s->N; n0 += STATES) {
+		kernel<<<grid, THREADS, sizeof(backward_shared), on>>>(*s, p, n0);
+		sum_blocks_kernel<<<(unsigned)ceil_div(sums, 256), 256, 0, on>>>(*s, p.bc, (int)n_blocks, n0);
+		sum_sequences_kernel<<<(unsigned)ceil_div(parameters, 128), 128, 0, on>>>(*s, p, n0);
+	}
+	cuda_check(cudaSuccess, "scan backward on the GPU");
+}

@@ -1,0 +1,122 @@
+/* What the scan's forward and backward kernels share. */
+#ifndef OP_SCAN_CUDA_CUH
+#define OP_SCAN_CUDA_CUH
+
+#include <cuda_pipeline.h>
+#include <cuda_runtime.h>
+
+#include "op/cuda.h"
+#include "op/scan_cuda.h"
+#include "op/vec.h"
+
+enum {
+	TILE = SCAN_TILE,
+	STATES = 16,			/* of one launch */
+};
+
+constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.69314718055994531f;
+
+/* 2^x; 2 ulp, subnormal results are 0. */
+__device__ __forceinline__ float exp2_fast(float x)
+{
+	float y;
+
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
+}
+
+__device__ __forceinline__ float softplus(float x)
+{
+	return fmaxf(x, 0.0f) + vec_log1p_unit(exp2_fast(-fabsf(x) * LOG2E));
+}
+
+__device__ __forceinline__ float sigmoid(float x)
+{
+	return __fdividef(1.0f, 1.0f + exp2_fast(-x * LOG2E));
+}
+
+/* A log2(e) of a channel's state; beyond the last state 0, which keeps a state at 0. */
+__device__ __forceinline__ float decay_rate(const scan_cuda &s, int i, int n)
+{
+	return i < s.I && n < s.N ? -exp2f(s.a_log.at[i * s.a_log.ld + n] * LOG2E) * LOG2E : 0.0f;
+}
+
+__device__ __forceinline__ long state_index(const scan_cuda &s, int b, int tile, int n, int i)
+{
+	return (((long)b * ((s.T + TILE - 1) / TILE) + tile) * s.N + n) * s.I + i;
+}
+
+/* Floats that one access moves. */
+template <int n>
+struct alignas(n * sizeof(float)) vector {
+	float at[n];
+};
+
+/* Enqueues the copy of columns from .. from + wide (below `end`) of n_tokens rows, all threads of
+   the block together. `aligned`: four columns at once. */
+template <int wide, int threads, bool aligned, int pitch>
+__device__ __forceinline__ void fetch(float (*to)[pitch], const scan_rows &x, long row, int n_tokens,
+	int from, int end)
+{
+	constexpr int each = aligned ? 4 : 1, per_row = wide / each, step = threads / per_row;
+	int t = threadIdx.x / per_row, j = threadIdx.x % per_row * each;
+	const float *at = x.at + (row + t) * x.ld + from + j;
+
+	if (!x.at || from + j >= end)
+		return;
+	#pragma unroll
+	for (int k = 0; k < TILE; k += step, t += step, at += step * x.ld)
+		if (t < n_tokens)
+			__pipeline_memcpy_async(&to[t][j], at, each * sizeof(float));
+}
+
+/* The way back: rows of shared memory to a result, added where it or `add` says so. */
+template <int wide, int threads, bool aligned, int pitch>
+__device__ __forceinline__ void store(const scan_rows &x, const float (*from)[pitch], long row,
+	int n_tokens, int to, int end, bool add)
+{
+	constexpr int each = aligned ? 4 : 1, per_row = wide / each, step = threads / per_row;
+	int t = threadIdx.x / per_row, j = threadIdx.x % per_row * each;
+	float *at = x.at + (row + t) * x.ld + to + j;
+
+	if (!x.at || to + j >= end)
+		return;
+	#pragma unroll
+	for (int k = 0; k < TILE; k += step, t += step, at += step * x.ld) {
+		vector<each> v = *(const vector<each> *)&from[t][j];
+		if (t >= n_tokens)
+			return;
+		if (add || x.add)
+			#pragma unroll
+			for (int m = 0; m < each; m++)
+				v.at[m] += ((const vector<each> *)at)->at[m];
+		*(vector<each> *)at = v;
+	}
+}
+
+inline long ceil_div(long n, long d)
+{
+	return (n + d - 1) / d;
+}
+
+/* May rows be moved four columns at once? */
+inline bool rows_aligned(const scan_rows &x)
+{
+	return !x.at || ((size_t)x.at % 16 == 0 && x.ld % 4 == 0);
+}
+
+inline bool all_aligned(const scan_cuda &s)
+{
+	return s.I % 4 == 0 && s.N % 4 == 0 && rows_aligned(s.u) && rows_aligned(s.dtraw) &&
+		rows_aligned(s.b) && rows_aligned(s.c) && rows_aligned(s.z) && rows_aligned(s.dy) &&
+		rows_aligned(s.du) && rows_aligned(s.ddtraw) && rows_aligned(s.dz);
+}
+
+template <typename kernel>
+void allow_shared(kernel *k, size_t bytes)
+{
+	cuda_check(cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+		"scan: shared memory of the GPU");
+}
+
+#endif
