@@ -31,7 +31,7 @@ struct panel {
 	int n_series, cap_series;
 	/* A heat map instead of series: n_x columns at x, rows below each other from the top. */
 	double *x, *value;		/* value[row * n_x + column] */
-	const char **row_title;		/* at the first row of a group of rows; NULL at all others */
+	const char **row_title;		/* at the first row of each group of rows, else NULL */
 	int n_x, n_rows;
 };
 
@@ -49,7 +49,8 @@ struct chart {
 void chart_init(struct chart *c, const char *name);
 void chart_release(struct chart *c);
 const char *chart_text(struct chart *c, const char *format, ...) PRINTF_LIKE(2, 3);
-struct panel *chart_panel(struct chart *c, const char *y_title);	/* valid until the next one */
+/* Valid until the next one. */
+struct panel *chart_panel(struct chart *c, const char *y_title);
 /* Room for n points, low and high NaN; n may be lowered afterwards. Valid until the next one. */
 struct series *chart_series(struct chart *c, struct panel *p, const char *label, int style, int n);
 
@@ -58,16 +59,22 @@ enum { N_STYLES = 8 };
 struct chart_format {
 	const char *name, *suffix;	/* "svg", ".svg"; the suffix is "" for the terminal */
 };
-extern const struct chart_format chart_formats[];	/* svg, png, pdf, term; ended by name NULL */
+/* svg, png, pdf, term; ended by name NULL. */
+extern const struct chart_format chart_formats[];
 const struct chart_format *chart_format_find(const char *name);	/* NULL after a message */
+
+/* Range, scale and tics of the x axis, for chart_script(); and how its numbers are printed. */
+void chart_x_axis(const struct chart *c, struct str *out);
+const char *chart_x_format(const struct chart *c);
 
 void chart_csv(const struct chart *c, struct str *out);
 /* The script that draws from stem.csv into stem and the format's suffix, in its own folder. */
-void chart_script(const struct chart *c, const struct chart_format *f, const char *stem, struct str *out);
+void chart_script(const struct chart *c, const struct chart_format *f, const char *stem,
+	struct str *out);
 
 /*
- * Writes STEM.csv and STEM.gp and draws: to STEM.svg (or .png, .pdf), or to standard output. path: the
- * figure's file, with or without suffix; folders are made. The terminal needs no path.
+ * Writes STEM.csv and STEM.gp and draws: to STEM.svg (or .png, .pdf), or to standard output.
+ * path: the figure's file, with or without suffix; folders are made. The terminal needs no path.
  * An exit code: 0; after a message EXIT_ENVIRONMENT, or EXIT_USAGE for a heat map on a terminal.
  */
 int chart_write(const struct chart *c, const struct chart_format *f, const char *path);

@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Okabe and Ito 2008, without yellow; black for the baseline. Told apart by dash and point as well. */
+/* Okabe and Ito 2008, without yellow; black for the baseline. Dash and point differ, too. */
 static const struct style {
 	const char *colour, *dash;
 	int point;
@@ -95,8 +95,8 @@ static void terminal(
 		str_add(out, "\n");
 	} else if (!strcmp(f->name, "png")) {
 		str_printf(out,
-			"set terminal pngcairo size 1920,%.0f font 'sans,14' fontscale 1.5 linewidth 2"
-			" pointscale 2 background rgb 'white'\n",
+			"set terminal pngcairo size 1920,%.0f font 'sans,14' fontscale 1.5"
+			" linewidth 2 pointscale 2 background rgb 'white'\n",
 			2 * height);
 	} else if (!strcmp(f->name, "pdf")) {
 		str_printf(out,
@@ -115,7 +115,8 @@ static void terminal(
 		free(file);
 	}
 	str_add(out,
-		"set datafile separator comma\nset datafile columnheaders\nset datafile missing 'NaN'\n");
+		"set datafile separator comma\nset datafile columnheaders\n"
+		"set datafile missing 'NaN'\n");
 }
 
 /* Title and subtitle stand left, above the page. */
@@ -138,98 +139,11 @@ static void headings(const struct chart *c, const struct chart_format *f, struct
 		1 - 48 * line);
 }
 
-/* A logarithmic axis begins at the first point above 0: the evaluation before the first step is left out. */
-static void x_range(const struct chart *c, double *low, double *high)
-{
-	*low = INFINITY;
-	*high = -INFINITY;
-	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
-		for (int i = 0; i < p->n_series; i++)
-			for (int k = 0; k < p->series[i].n; k++) {
-				double x = p->series[i].x[k];
-				if (c->x_log && x <= 0)
-					continue;
-				*low = fmin(*low, x);
-				*high = fmax(*high, x);
-			}
-}
-
-static bool is_x(const struct chart *c, double x)
-{
-	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
-		for (int i = 0; i < p->n_series; i++)
-			for (int k = 0; k < p->series[i].n && !p->series[i].flat; k++)
-				if (p->series[i].x[k] == x)
-					return true;
-	return false;
-}
-
-/* The smallest x of the data above `than`; NaN: none. */
-static double next_x(const struct chart *c, double than)
-{
-	double next = INFINITY;
-
-	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
-		for (int i = 0; i < p->n_series; i++)
-			for (int k = 0; k < p->series[i].n; k++)
-				if (p->series[i].x[k] > than && is_x(c, p->series[i].x[k]))
-					next = fmin(next, p->series[i].x[k]);
-	return isfinite(next) ? next : NAN;
-}
-
-/* 1, 2 and 5 of each power of ten between low and high; only 1 over more than three powers. */
-static void log_tics(double low, double high, struct str *out)
-{
-	static const double digits[] = {1, 2, 5};
-	int n = high / low > 1000 ? 1 : 3;
-	const char *between = "";
-
-	for (int k = (int)floor(log10(low)); k <= log10(high); k++)
-		for (int i = 0; i < n; i++) {
-			double x = digits[i] * pow(10, k);
-			if (x < low || x > high)
-				continue;
-			str_printf(out, "%s%g", between, x);
-			between = ", ";
-		}
-}
-
-static void x_axis(const struct chart *c, struct str *out)
-{
-	double low, high, margin;
-	const char *between = "";
-
-	x_range(c, &low, &high);
-	if (!(low <= high))
-		return;
-	margin = c->x_few ? 0.06 : 0.01;
-	if (c->x_log)
-		str_printf(out, "set logscale x\nset xrange [%.9g:%.9g] noextend\nset xtics (",
-			low / pow(high / low, margin), high * pow(high / low, margin));
-	else
-		str_printf(out, "set xrange [%.9g:%.9g] noextend\nset xtics (",
-			low - margin * (high - low), high + margin * (high - low));
-	if (c->x_log && !c->x_few)
-		log_tics(low, high, out);
-	for (double x = next_x(c, -INFINITY); c->x_few && isfinite(x); x = next_x(c, x)) {
-		str_printf(out, "%s%g", between, x);
-		between = ", ";
-	}
-	str_add(out, ")\n");
-}
-
-static const char *tic_format(const struct chart *c)
-{
-	double low, high;
-
-	x_range(c, &low, &high);
-	return c->x_log && high >= 1e4 ? "%.0s%c" : "%g";
-}
-
 static void look(const struct chart *c, const struct chart_format *f, struct str *out)
 {
 	str_add(out,
-		"set border 3 linewidth 1 linecolor rgb '#333333'\nset tics nomirror out scale 0.6\n"
+		"set border 3 linewidth 1 linecolor rgb '#333333'\n"
+		"set tics nomirror out scale 0.6\n"
 		"set grid linetype 1 linewidth 0.5 linecolor rgb '#dddddd'\n");
 	str_add(out, "set style fill transparent solid 0.18 noborder\n");
 	if (on_terminal(f))
@@ -238,9 +152,9 @@ static void look(const struct chart *c, const struct chart_format *f, struct str
 		str_add(out, "set key outside right center Left reverse samplen 3 spacing 1.25\n");
 	str_add(out, "set xlabel ");
 	quoted(out, c->x_title);
-	str_printf(out, "\nset format x '%s'\n", tic_format(c));
+	str_printf(out, "\nset format x '%s'\n", chart_x_format(c));
 	if (!is_heat(c))
-		x_axis(c, out);
+		chart_x_axis(c, out);
 }
 
 static double last_y(const struct series *s)
@@ -303,7 +217,8 @@ static void plot_range(const struct chart *c, const struct panel *p, const struc
 	source(c, p, s, stem, out);
 	if (s->points)
 		str_printf(out,
-			"3:4:5:6 with yerrorbars linecolor rgb '%s' linewidth 1.2 pointtype -1 notitle",
+			"3:4:5:6 with yerrorbars linecolor rgb '%s' linewidth 1.2 pointtype -1"
+			" notitle",
 			look_of->colour);
 	else
 		str_printf(
@@ -420,7 +335,8 @@ static void level_label(const struct panel *p, struct str *out)
 	str_add(out, "set label 3 ");
 	quoted(out, p->level_title);
 	str_printf(out,
-		" at graph 0.01, first %.9g offset 0,0.5 left font 'sans,10' textcolor rgb '#555555'\n",
+		" at graph 0.01, first %.9g offset 0,0.5 left font 'sans,10'"
+		" textcolor rgb '#555555'\n",
 		p->y_level);
 }
 
@@ -440,7 +356,7 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 	if (c->n_panels > 1 && !on_terminal(f)) {
 		str_add(out, "set xlabel ");
 		quoted(out, last ? c->x_title : "");
-		str_printf(out, "\nset format x '%s'\n", last ? tic_format(c) : "");
+		str_printf(out, "\nset format x '%s'\n", last ? chart_x_format(c) : "");
 	}
 	if (p->n_rows) {
 		plot_heat(c, p, stem, out);
@@ -456,8 +372,10 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 static void heat_look(const struct chart *c, struct str *out)
 {
 	str_add(out,
-		"set style fill solid 1 noborder\nset palette defined (0 '#2166ac', 0.5 '#92c5de', 1 '#f7f7f7', 1.5 '#f4a582', 2 '#b2182b')\n"
-		"set cbrange [0:2]\nset cbtics ('0' 0, '1' 1, '2 and more' 2)\nunset grid\nset cblabel ");
+		"set style fill solid 1 noborder\nunset grid\nset cbrange [0:2]\n"
+		"set palette defined (0 '#2166ac', 0.5 '#92c5de', 1 '#f7f7f7', 1.5 '#f4a582',"
+		" 2 '#b2182b')\n"
+		"set cbtics ('0' 0, '1' 1, '2 and more' 2)\nset cblabel ");
 	quoted(out, c->value_title);
 	str_add(out, "\n");
 }
@@ -478,7 +396,8 @@ void chart_script(
 		str_printf(out, "set tmargin at screen %.4f\n", 1 - (is_heat(c) ? 92 : 72) * line);
 	if (shown > 1)
 		str_printf(out,
-			"set multiplot layout %d,1 margins screen 0.1, 0.76, %.4f, %.4f spacing screen 0, %.4f\n",
+			"set multiplot layout %d,1 margins screen 0.1, 0.76, %.4f, %.4f"
+			" spacing screen 0, %.4f\n",
 			c->n_panels, 76 * line, 1 - (is_heat(c) ? 92 : 72) * line,
 			(is_heat(c) ? 44 : 24) * line);
 	for (int i = 0; i < shown; i++)

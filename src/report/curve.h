@@ -14,7 +14,7 @@
 
 enum axis { AXIS_STEPS, AXIS_TOKENS, AXIS_FLOPS, AXIS_SECONDS, N_AXES };
 
-/* Name ("tokens") and legend ("training tokens") of an axis; axis_find gives -1 for no such name. */
+/* Name ("tokens") and legend ("training tokens") of an axis; axis_find: -1 for no such name. */
 extern const char *const axis_name[N_AXES], *const axis_title[N_AXES];
 int axis_find(const char *name);
 
@@ -43,9 +43,10 @@ struct crossing {
  */
 struct crossing curve_cross(const struct curve *c, double target);
 struct crossing curve_end(const struct curve *c);	/* the last finite point */
-double curve_x(const struct curve *c, struct crossing at, enum axis axis);	/* NaN: not reached */
+/* NaN: not reached. */
+double curve_x(const struct curve *c, struct crossing at, enum axis axis);
 double curve_final(const struct curve *c);		/* last finite loss; NaN if there is none */
-double curve_best(const struct curve *c);		/* smallest finite loss; NaN if there is none */
+double curve_best(const struct curve *c);	/* smallest finite loss; NaN if there is none */
 
 struct rule {
 	const char *name, *help;
@@ -61,7 +62,7 @@ struct rule {
 extern const struct rule rules[];
 const struct rule *rule_find(const char *name);		/* NULL after a message */
 double rule_alpha(const struct rule *r, double steps);	/* at a run of this many steps, at most 1 */
-/* The curve as the rule sees it. `raw`: the training or the validation curve, as rule->training says. */
+/* The curve as the rule sees it. raw: of training or validation, as rule->training says. */
 struct curve rule_smooth(const struct rule *r, const struct curve *raw, struct arena *a);
 
 /* Where the baseline reaches the target; its end, if the rule says so and it is its final loss. */

@@ -16,22 +16,25 @@ static const char style[] =
 	"body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);"
 	"max-width:84rem;margin:2rem auto;padding:0 1.25rem}\n"
 	"h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2.5rem 0 .75rem;"
-	"border-bottom:1px solid var(--line);padding-bottom:.25rem}h2::first-letter{text-transform:uppercase}\n"
+	"border-bottom:1px solid var(--line);padding-bottom:.25rem}\n"
+	"h2::first-letter{text-transform:uppercase}\n"
 	".question{color:var(--soft);font-style:italic;margin:.25rem 0 1rem}\n"
 	".scroll{overflow-x:auto}\n"
 	"table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}\n"
 	"caption{text-align:left;font-weight:600;padding:.25rem 0}\n"
 	"caption small{display:none}\n"
-	"th,td{padding:.25rem .7rem;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line)}\n"
+	"th,td{padding:.25rem .7rem;text-align:left;white-space:nowrap;"
+	"border-bottom:1px solid var(--line)}\n"
 	"th{color:var(--soft);font-weight:600}\n"
 	".number{text-align:right}\n"
 	"tr.ruled td{border-top:2px solid var(--line);color:var(--soft)}\n"
 	".notes{font-size:.82rem;color:var(--soft);padding-left:1.1rem;margin:.5rem 0}\n"
 	".notes:empty{display:none}.notes .warning{color:var(--warn)}\n"
 	".notes .stamp{color:var(--stamp);font-weight:700}\n"
-	".figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(34rem,100%),1fr));gap:1rem;"
-	"align-items:start}\n"
-	"figure{margin:0;padding:.75rem;background:#fff;border:1px solid var(--line);border-radius:4px}\n"
+	".figures{display:grid;gap:1rem;align-items:start;"
+	"grid-template-columns:repeat(auto-fit,minmax(min(34rem,100%),1fr))}\n"
+	"figure{margin:0;padding:.75rem;background:#fff;"
+	"border:1px solid var(--line);border-radius:4px}\n"
 	"figure svg{width:100%;height:auto;display:block}\n"
 	"figcaption,.files{font-size:.78rem;color:var(--soft)}\n"
 	"figcaption a,a{color:var(--link)}figure figcaption a{color:#0b5394}\n";
@@ -141,7 +144,8 @@ static void run_row(struct str *page, const struct run_row *r, const char *folde
 	str_add(page, "/\">");
 	html_text(page, r->label);
 	str_printf(page,
-		"</a></td><td class=\"number\">%ld</td><td>%s</td><td class=\"number\">%lld/%lld</td>",
+		"</a></td><td class=\"number\">%ld</td><td>%s</td>"
+		"<td class=\"number\">%lld/%lld</td>",
 		r->seed, r->state, r->step, r->steps);
 	str_printf(page,
 		isfinite(r->loss) ? "<td class=\"number\">%.3f</td>"
@@ -161,8 +165,10 @@ int page_runs(struct str *page, struct study *s, const char *folder)
 	if (query_runs(s->db, s->sweep.sweep_id, &s->arena, &runs, &n))
 		return -1;
 	str_add(page,
-		"<div class=\"scroll\"><table>\n<thead><tr><th>run</th><th class=\"number\">seed</th>"
-		"<th>state</th><th class=\"number\">steps</th><th class=\"number\">loss</th><th>identity</th>"
+		"<div class=\"scroll\"><table>\n<thead><tr>"
+		"<th>run</th><th class=\"number\">seed</th>"
+		"<th>state</th><th class=\"number\">steps</th>"
+		"<th class=\"number\">loss</th><th>identity</th>"
 		"<th>reason</th></tr></thead>\n<tbody>\n");
 	for (int i = 0; i < n; i++)
 		run_row(page, &runs[i], folder);

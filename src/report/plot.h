@@ -23,7 +23,7 @@ struct plot {
 
 extern const struct plot *const plots[];	/* ended by NULL */
 const struct plot *plot_find(const char *name);	/* NULL after a message */
-/* The chart, titled; stamps of the study stand in the title. Released by the caller also after an error. */
+/* The chart; its title says if rows were forced. Released by the caller also after an error. */
 int plot_make(const struct plot *p, struct study *s, const struct plot_options *o, struct chart *c);
 
 /* --- for the plots --------------------------------------------------------------------------- */
@@ -31,16 +31,17 @@ int plot_make(const struct plot *p, struct study *s, const struct plot_options *
 void plot_title(struct chart *c, const struct study *s, const char *format, ...) PRINTF_LIKE(3, 4);
 /* "3 seeds, band from lowest to highest; data 3f2a9c01 (byte)", after `what`. */
 void plot_subtitle(struct chart *c, const struct study *s, const char *what);
-int plot_style(const struct study *s, const struct setup *v);	/* the same in every plot of a study */
+/* The same in every plot of a study. */
+int plot_style(const struct study *s, const struct setup *v);
 /*
- * Mean over the seeds, point by point, with the range from lowest to highest as band. For logarithmic
- * axes: without the evaluation before the first step.
+ * Mean over the seeds, point by point, with the range from lowest to highest as band. For
+ * logarithmic axes: without the evaluation before the first step.
  */
 struct series *plot_curve(struct chart *c, struct panel *p, const struct study *s,
 	const struct setup *v, enum axis axis);
 /*
- * A number of each configuration (a double of struct run_data) against a key of its config: one series for each variant that has
- * the key, a flat line for others (the dense baseline).
+ * A number of each configuration (a double of struct run_data) against a key of its config: one
+ * series for each variant that has the key, a flat line for others (the dense baseline).
  */
 void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key,
 	size_t member);

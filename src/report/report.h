@@ -6,8 +6,9 @@
 #include "report/study.h"
 
 /*
- * Into folder (made where missing): index.html, tables/TABLE.md .csv .json .tex, PLOT.svg .csv .gp. An
- * exit code: 0; EXIT_ENVIRONMENT after a message, with the page all the same where only figures failed.
+ * Into folder (made where missing): index.html, tables/TABLE.md .csv .json .tex, PLOT.svg .csv .gp.
+ * An exit code: 0; EXIT_ENVIRONMENT after a message, with the page all the same where only figures
+ * failed.
  */
 int report_write(struct study *s, const char *folder);
 

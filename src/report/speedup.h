@@ -20,7 +20,8 @@ struct speedup {
 	int n, reached;				/* pairs, and variants that reached the target */
 	bool defined;				/* all variants and all baselines reached it */
 	struct interval ratio[N_AXES];		/* baseline / variant; NaN unless defined */
-	double at[N_AXES];			/* geometric mean of the variants' x at the target; NaN unless all reached */
+	/* Geometric mean of the variants' x at the target; NaN unless all reached it. */
+	double at[N_AXES];
 	double best;				/* smallest loss of any seed */
 };
 
@@ -33,7 +34,7 @@ struct speedup speedup_of(const struct pairs *p);
  */
 struct null_speedup {
 	int n, reached;
-	double widest;		/* largest ratio of two seeds in tokens, at least 1; NaN for fewer than 2 */
+	double widest;		/* largest ratio of two seeds in tokens; NaN for fewer than 2 */
 	double smallest;	/* ratio (> 1) that n seeds could tell from 1; NaN likewise */
 };
 

@@ -34,7 +34,7 @@ struct run_data {
 	long seed;
 	bool diverged;
 	double params_total, params_active, params_embedding;
-	double flops_per_token, head_flops_per_token;	/* model FLOPs; the latter are part of the former */
+	double flops_per_token, head_flops_per_token;	/* model FLOPs; the head's are among them */
 	double vocab, memory_bytes;
 	double data_tokens;		/* of the training split */
 	const char *data_hash, *tokenizer, *precision;
@@ -42,12 +42,13 @@ struct run_data {
 	const char *windows;		/* of the validation */
 	const char *host, *device, *cpu, *blas_core, *git, *build;	/* of the last attempt */
 	double threads, jobs;		/* jobs: largest of all attempts */
-	double bpb, accuracy, loss_bigram, share_bigram, drop, eval_tokens;	/* last validation */
+	/* Last validation. */
+	double bpb, accuracy, loss_bigram, share_bigram, drop, eval_tokens;
 	double final_loss;		/* under the rule; NaN if diverged */
 	double loss_dropless, clipped;	/* clipped: share of the steps */
-	double least_load;		/* smallest share of any expert at the end, times their number */
+	double least_load;		/* smallest share of an expert at the end, times E */
 	double steps, tokens, seconds, flops, tokens_per_s;	/* at its end */
-	struct curve val, train, curve;	/* curve: as the rule sees it; train: empty if it is not needed */
+	struct curve val, train, curve;	/* curve: as the rule sees it; train: empty if not needed */
 	const struct run_param *params;	/* sorted by key */
 	int n_params;
 };
@@ -72,7 +73,7 @@ struct study {
 	struct sweep_row sweep;
 	struct run_data *runs;		/* that count, in the sweep's order */
 	struct setup *setups;		/* in the sweep's order */
-	const struct setup *baseline;	/* NULL: the sweep names none, or it has no run that counts */
+	const struct setup *baseline;	/* NULL: none is named, or it has no run that counts */
 	double *targets;		/* NaN: the baseline's final loss */
 	struct published *published;
 	const char **axes;		/* swept keys */
@@ -85,7 +86,7 @@ struct study_query {
 	const char *db, *sweep;		/* sweep: a name or a file; NULL: the only one there is */
 	struct study_options options;
 };
-/* Database and study, for a command. An exit code, not 0 after a message with nothing left to end. */
+/* Database and study, for a command. An exit code; not 0: after a message, with nothing to end. */
 int study_begin(struct study *s, struct db *db, const struct study_query *q);
 void study_end(struct study *s, struct db *db);
 
@@ -99,7 +100,7 @@ const char *run_text(const struct run_data *r, const char *key);
 
 /* The runs of one seed in both, as pairs for speedup_of(); arrays in the study's arena. */
 struct pairs study_pairs(struct study *s, const struct setup *variant, double target);
-/* Mean of a member of struct run_data (a double) over the seeds that did not diverge and have it. */
+/* Mean of a double of struct run_data over the seeds that did not diverge and have it. */
 #define SETUP_MEAN(setup, member) setup_mean((setup), offsetof(struct run_data, member))
 static inline const char *run_member_text(const struct run_data *r, size_t member)
 {
@@ -116,9 +117,10 @@ struct interval study_loss_difference(struct study *s, const struct setup *varia
 /* Smallest difference of final losses that the baseline's seeds could show; NaN below two. */
 double study_loss_unseen(const struct study *s);
 
-double study_epochs(const struct study *s);	/* most passes of any run over its data; NaN: unknown */
+/* Most passes of any run over its data; NaN: unknown. */
+double study_epochs(const struct study *s);
 bool study_has_axis(const struct study *s, const char *key);
-/* The published value of a quantity for a label, or for its variant if that is its only one; else NULL. */
+/* The published value of a quantity for a label, or for its variant if it has no other; or NULL. */
 const struct published *study_published(const struct study *s, const struct setup *setup,
 	const char *quantity);
 double setup_number(const struct setup *s, const char *key);	/* of its first run */

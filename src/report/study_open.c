@@ -122,7 +122,7 @@ static int read_curve(struct study *s, struct run_data *r, const char *kind, str
 	return 0;
 }
 
-/* --- runs: what a column of the view `runs`, or an expression on it, gives to a member ------------ */
+/* --- runs: columns of the view `runs`, and expressions on it, by the member they fill ------- */
 
 #define LAST_VAL(column)                                                                           \
 	"(SELECT " column " FROM eval e WHERE e.run_id = runs.run_id AND e.kind = 'val'"           \
@@ -134,8 +134,14 @@ static int read_curve(struct study *s, struct run_data *r, const char *kind, str
 	" FROM expert x WHERE x.run_id = runs.run_id"                                              \
 	" AND x.step = (SELECT max(step) FROM expert l WHERE l.run_id = runs.run_id)))"
 
-#define TEXT(member_, sql_) {.sql = sql_, .member = offsetof(struct run_data, member_), .text = true}
-#define REAL(member_, sql_) {.sql = sql_, .member = offsetof(struct run_data, member_)}
+#define TEXT(member_, sql_)                                                                        \
+	{                                                                                          \
+		.sql = sql_, .member = offsetof(struct run_data, member_), .text = true            \
+	}
+#define REAL(member_, sql_)                                                                        \
+	{                                                                                          \
+		.sql = sql_, .member = offsetof(struct run_data, member_)                          \
+	}
 
 static const struct run_column {
 	const char *sql;
@@ -205,7 +211,8 @@ static void prepare_runs(struct study *s, struct db_statement *row)
 	str_add(&sql, "SELECT run_id, seed, count(*) OVER ()");
 	for (int i = 0; i < (int)ARRAY_SIZE(run_columns); i++)
 		str_printf(&sql, ", %s", run_columns[i].sql);
-	str_add(&sql, " FROM runs WHERE sweep = :sweep AND state IN ('done', 'diverged') ORDER BY n");
+	str_add(&sql,
+		" FROM runs WHERE sweep = :sweep AND state IN ('done', 'diverged') ORDER BY n");
 	db_prepare(row, s->db, sql.text);
 	str_release(&sql);
 	db_bind_text(row, ":sweep", s->sweep.name);
@@ -216,7 +223,8 @@ static int count_unfinished(struct study *s)
 	struct db_statement row;
 
 	db_prepare(&row, s->db,
-		"SELECT count(*) FROM runs WHERE sweep = :sweep AND state NOT IN ('done', 'diverged')");
+		"SELECT count(*) FROM runs WHERE sweep = :sweep"
+		" AND state NOT IN ('done', 'diverged')");
 	db_bind_text(&row, ":sweep", s->sweep.name);
 	if (db_step(&row))
 		s->n_unfinished = (int)db_int(&row, 0);

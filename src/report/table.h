@@ -14,7 +14,8 @@ struct table {
 	/* Has the study what the table shows? NULL: always. needs: what is missing, for people. */
 	bool (*applies)(const struct study *s);
 	const char *needs;
-	int (*fill)(struct study *s, struct grid *g);	/* title, columns, rows; 0, or -1 after a message */
+	/* Title, columns, rows. 0, or -1 after a message. */
+	int (*fill)(struct study *s, struct grid *g);
 };
 
 extern const struct table *const tables[];	/* ended by NULL */
@@ -44,17 +45,21 @@ void cell_difference(struct grid *g, struct study *s, const struct setup *v);
 
 /* What a speed-up in tokens amounts to. */
 struct verdict {
-	const char *word;	/* "faster", "slower", "unclear" (the interval holds 1), "no difference seen", ... */
+	/* "faster", "slower", "unclear" (the interval holds 1), "no difference seen", ... */
+	const char *word;
 	char text[64];		/* the same for people, with the number where there is one */
 };
 struct verdict verdict_of(const struct study *s, const struct setup *v, const struct speedup *up,
 	const struct null_speedup *null);
-void cell_speedup(struct grid *g, struct study *s, const struct setup *v);	/* to the first target */
-void cell_published(struct grid *g, const struct study *s, const struct setup *v, const char *quantity);
-/* Begins the null row; model: number of the first of the two columns that columns_of_model() begins with. */
+/* To the first target. */
+void cell_speedup(struct grid *g, struct study *s, const struct setup *v);
+void cell_published(struct grid *g, const struct study *s, const struct setup *v,
+	const char *quantity);
+/* Begins the null row; model: number of the first column of columns_of_model(). */
 void row_of_null(struct grid *g, const struct study *s, int model);
-/* The null row of a table of losses, with its sentence in column `difference`. No baseline: no row. */
+/* The null row of a table of losses, its sentence in column `difference`; no baseline, no row. */
 void row_of_null_loss(struct grid *g, const struct study *s, int model, int difference);
-double study_baseline_spread(const struct study *s);	/* largest minus smallest final loss; NaN below 2 */
+/* Largest minus smallest final loss of the baseline's seeds; NaN below two. */
+double study_baseline_spread(const struct study *s);
 
 #endif

@@ -1,4 +1,4 @@
-/* Expert load during the run: one panel a variant (its first seed), one row an expert, layer by layer. */
+/* Expert load during the run: a panel for each variant (its first seed), a row for each expert. */
 #include "report/plot.h"
 
 #include <math.h>
@@ -18,14 +18,15 @@ static bool applies(const struct study *s)
 
 enum { MOST_COLUMNS = 240 };
 
-/* Sizes of the map: steps recorded, of which each `stride`-th is shown, and experts of all layers. */
+/* Sizes of the map: steps recorded, each `stride`-th of them shown, and experts of all layers. */
 static int measure(struct study *s, const struct run_data *r, struct panel *p, int *stride)
 {
 	struct db_statement row;
 
 	db_prepare(&row, s->db,
 		"SELECT count(DISTINCT step),"
-		" (SELECT count(*) FROM (SELECT DISTINCT layer, expert FROM expert WHERE run_id = :run))"
+		" (SELECT count(*) FROM"
+		"  (SELECT DISTINCT layer, expert FROM expert WHERE run_id = :run))"
 		" FROM expert WHERE run_id = :run");
 	db_bind_int(&row, ":run", r->id);
 	if (db_step(&row)) {
@@ -41,10 +42,11 @@ static int measure(struct study *s, const struct run_data *r, struct panel *p, i
 static const char sql[] =
 	"SELECT step, layer, expert, load * e.n, dense_rank() OVER (ORDER BY step) - 1,"
 	" dense_rank() OVER (ORDER BY layer, expert) - 1"
-	" FROM expert JOIN (SELECT layer, count(DISTINCT expert) AS n FROM expert WHERE run_id = :run"
-	"  GROUP BY layer) e USING (layer) WHERE run_id = :run";
+	" FROM expert JOIN (SELECT layer, count(DISTINCT expert) AS n FROM expert"
+	"  WHERE run_id = :run GROUP BY layer) e USING (layer) WHERE run_id = :run";
 
-static int read_map(struct study *s, const struct run_data *r, struct chart *c, struct panel *p, int stride)
+static int read_map(
+	struct study *s, const struct run_data *r, struct chart *c, struct panel *p, int stride)
 {
 	struct db_statement row;
 

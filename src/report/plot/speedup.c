@@ -36,7 +36,8 @@ static double ratio_at(const struct study *s, const struct curve *baseline,
 {
 	double level = i < baseline->n ? level_at(baseline, i) : NAN;
 
-	if (!known(baseline, curve_cross(baseline, level)) || !known(variant, curve_cross(variant, level)))
+	if (!known(baseline, curve_cross(baseline, level)) ||
+		!known(variant, curve_cross(variant, level)))
 		return NAN;
 	return rule_ratio(s->rule, baseline, variant, level, axis);
 }

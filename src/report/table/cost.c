@@ -86,7 +86,8 @@ static int fill(struct study *s, struct grid *g)
 		row_of_null_speed(s, g);
 	notes_add(&g->notes, NOTE_PLAIN,
 		"FLOPs are model FLOPs, forward and backward, %s the output head;"
-		" seconds are of training alone; memory as planned for weights, optimiser and activations",
+		" seconds are of training alone; memory as planned for weights, optimiser and"
+		" activations",
 		s->options.no_head_flops ? "without" : "with");
 	notes_add(&g->notes, NOTE_PLAIN,
 		"beside: other runs on the machine at the same time; ~ marks their seconds");

@@ -55,7 +55,8 @@ static int fill(struct study *s, struct grid *g)
 	row_of_null_loss(g, s, 1, 8);
 	notes_add(&g->notes, NOTE_PLAIN,
 		"speed-up: tokens of the baseline to its final loss / tokens of the row;"
-		" least load: smallest share of any expert in any layer at the end, times the number of experts");
+		" least load: smallest share of any expert in any layer at the end, times the"
+		" number of experts");
 	return 0;
 }
 

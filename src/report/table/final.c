@@ -55,6 +55,6 @@ static int fill(struct study *s, struct grid *g)
 const struct table table_final = {
 	.name = "final",
 	.place = 2,
-	.help = "final loss, perplexity, bits per byte, accuracy; paired difference to the baseline",
+	.help = "final loss, perplexity, bits per byte, accuracy; difference to the baseline",
 	.fill = fill,
 };

@@ -30,8 +30,8 @@ static const char sql[] =
 	" by_layer AS (SELECT e.run_id, e.step, e.layer, count(*) AS n,"
 	"  min(e.load) * count(*) AS least, max(e.load) * count(*) AS most"
 	"  FROM expert e JOIN last USING (run_id, step) GROUP BY e.run_id, e.layer)"
-	" SELECT b.layer, max(b.n), count(*), avg(b.least), avg(b.most), avg(l.dead), avg(l.entropy),"
-	"  avg(l.\"drop\")"
+	" SELECT b.layer, max(b.n), count(*), avg(b.least), avg(b.most), avg(l.dead),"
+	"  avg(l.entropy),  avg(l.\"drop\")"
 	" FROM by_layer b JOIN runs r ON r.run_id = b.run_id"
 	" LEFT JOIN layer l ON l.run_id = b.run_id AND l.step = b.step AND l.layer = b.layer"
 	" WHERE r.sweep = :sweep AND r.label = :label AND r.state = 'done'"
@@ -71,7 +71,8 @@ static int fill(struct study *s, struct grid *g)
 			return -1;
 	notes_add(&g->notes, NOTE_PLAIN,
 		"load x E: an expert's share of the tokens times the number of experts,"
-		" so 1 is even; entropy of the router's probabilities, 1 is undecided; means over seeds");
+		" so 1 is even; entropy of the router's probabilities, 1 is undecided;"
+		" means over seeds");
 	return 0;
 }
 

@@ -35,7 +35,7 @@ static void columns(struct grid *g, bool several_targets)
 	grid_column(g, "published_speedup", "published", COLUMN_NUMBER);
 }
 
-/* What it took along one axis, and the ratio in brackets. Seconds of busy machines have no ratio. */
+/* What it took along one axis, and the ratio. Seconds of busy machines have no ratio. */
 static void cells_of_axis(struct grid *g, const struct study *s, const struct setup *v,
 	const struct speedup *up, enum axis axis)
 {
@@ -131,8 +131,8 @@ static void notes(struct study *s, struct grid *g)
 		alone = alone && setup_alone(&s->setups[i]);
 	notes_add(&g->notes, NOTE_PLAIN,
 		"ratios are baseline / variant, pairs of one seed: geometric mean"
-		" [95 %% interval, Student's t of the logarithms]; the target is the final loss of the pair's"
-		" baseline unless a number is given");
+		" [95 %% interval, Student's t of the logarithms]; the target is the final loss"
+		" of the pair's baseline unless a number is given");
 	notes_add(&g->notes, NOTE_PLAIN,
 		"FLOPs are model FLOPs, forward and backward, %s the output head",
 		s->options.no_head_flops ? "without" : "with");
