@@ -153,6 +153,10 @@ static void noise_below_the_seeds_is_no_difference(void **state)
 	assert_string_equal(cell(&w, "other", "verdict", text), "faster");
 	assert_true(fabs(value(&w, "other", "speedup_tokens") - 1.5) < 0.06);
 	assert_true(value(&w, "null", "speedup_tokens_high") > value(&w, "same", "speedup_tokens"));
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "md", &(struct study_options){.target = "2.13"}));
+	assert_has(line(&w, "other", text, sizeof text), "x)");
+	assert_lacks(line(&w, "same", text, sizeof text), "x)");
 	end(&w);
 }
 

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 static bool applies(const struct study *s)
 {
@@ -35,9 +36,9 @@ static void columns(struct grid *g, bool several_targets)
 	grid_column(g, "published_speedup", "published", COLUMN_NUMBER);
 }
 
-/* What it took along one axis, and the ratio. Seconds of busy machines have no ratio. */
+/* What it took along one axis, and the ratio if it is `seen`. Seconds of busy machines have none. */
 static void cells_of_axis(struct grid *g, const struct study *s, const struct setup *v,
-	const struct speedup *up, enum axis axis)
+	const struct speedup *up, bool seen, enum axis axis)
 {
 	bool clean = axis != AXIS_SECONDS || (setup_alone(v) && setup_alone(s->baseline));
 	bool alone = axis != AXIS_SECONDS || setup_alone(v);
@@ -53,7 +54,7 @@ static void cells_of_axis(struct grid *g, const struct study *s, const struct se
 		snprintf(at, sizeof at,
 			up->at[axis] < 99.5 && axis == AXIS_SECONDS ? "%.1f" : "%.0f",
 			up->at[axis]);
-	if (isfinite(ratio.mean))
+	if (isfinite(ratio.mean) && seen)
 		snprintf(times, sizeof times, " (%.2fx)", ratio.mean);
 	grid_number(g, up->at[axis], "%s%s%s", alone || isnan(up->at[axis]) ? "" : "~", at, times);
 	grid_interval(g, ratio.mean, ratio.low, ratio.high, "%s", times);
@@ -83,7 +84,7 @@ static void row(struct study *s, struct grid *g, const struct setup *v, double t
 	grid_text(g, "%d/%d", up.reached, up.n);
 	cell_value(g, up.best, 3);
 	for (int axis = 0; axis < N_AXES; axis++)
-		cells_of_axis(g, s, v, &up, axis);
+		cells_of_axis(g, s, v, &up, strcmp(verdict.word, "no difference seen"), axis);
 	cell_published(g, s, v, "speedup");
 	if (up.n < v->n)
 		notes_add(&g->notes, NOTE_WARNING,
