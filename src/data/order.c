@@ -65,6 +65,33 @@ int sequences_init(struct sequences *s, const struct dataset *d, enum split spli
 	return 0;
 }
 
+void sequences_sample(struct sequences *s, enum sampling sampling)
+{
+	sequences_release(s);
+	s->sampling = sampling;
+	if (sampling == SAMPLING_PAPER)
+		packing_init(&s->packing, s->dataset, s->split);
+}
+
+void sequences_release(struct sequences *s)
+{
+	packing_release(&s->packing);
+}
+
+/* Sequence i of the shuffled order; p is its permutation, made anew where an epoch begins. */
+static int read_shuffled(const struct sequences *s, struct permutation *p, long i, int32_t *tokens,
+	int32_t *targets)
+{
+	long T = s->context, epoch = i / s->per_epoch, at;
+
+	if (!p->n || p->epoch != (uint32_t)epoch)
+		permutation_init(p, (uint64_t)s->per_epoch, s->seed, (uint32_t)epoch);
+	at = (long)permutation_at(p, (uint64_t)(i % s->per_epoch)) * T;
+	if (dataset_read(s->dataset, s->split, at, T, tokens))
+		return -1;
+	return dataset_read(s->dataset, s->split, at + 1, T, targets);
+}
+
 int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens_BT,
 	int32_t *targets_BT)
 {
@@ -73,13 +100,12 @@ int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens
 
 	CHECK(first >= 0 && n >= 0);
 	for (long b = 0; b < n; b++) {
-		long epoch = (first + b) / s->per_epoch, i = (first + b) % s->per_epoch;
-		if (!p.n || p.epoch != (uint32_t)epoch)
-			permutation_init(&p, (uint64_t)s->per_epoch, s->seed, (uint32_t)epoch);
-		long at = (long)permutation_at(&p, (uint64_t)i) * T;
-		if (dataset_read(s->dataset, s->split, at, T, tokens_BT + b * T) ||
-			dataset_read(s->dataset, s->split, at + 1, T, targets_BT + b * T))
-			return -1;
+		int32_t *tokens = tokens_BT + b * T, *targets = targets_BT + b * T;
+		int ret = s->sampling == SAMPLING_PAPER
+			? packing_read(&s->packing, s->seed, first + b, s->context, tokens, targets)
+			: read_shuffled(s, &p, first + b, tokens, targets);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * Order of training and evaluation: which tokens make sequence number i.
  *
- * A split of n tokens holds W = (n - 1) / T sequences of context T; number w has the T inputs from
+ * Sampling `shuffle`, the default. A split of n tokens holds W = (n - 1) / T sequences of context T; number w has the T inputs from
  * token w T on, and the T tokens after each as targets. So each token is predicted once per epoch,
  * but for the first of the split and the last (n - 1) mod T. Epoch e reads the W sequences in an
  * order that is a function of (seed, e) alone: a run needs no state to resume, batch size and
@@ -10,6 +10,9 @@
  * The permutation is a Feistel network over the pairs of a rectangle that just covers [0, W), with
  * cycle walking (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", methods 2 and 3).
  * Its round function is Philox, so there is no table: W may be of any size.
+ *
+ * Sampling `paper`: data/packing.h. There are no epochs; what is called so is the number of
+ * sequences that have as many tokens as the split.
  */
 #ifndef DATA_ORDER_H
 #define DATA_ORDER_H
@@ -18,6 +21,7 @@
 
 #include "base/hash.h"
 #include "data/dataset.h"
+#include "data/packing.h"
 
 struct permutation {
 	uint64_t n, rows, columns;	/* rows x columns >= n, and less than n + rows */
@@ -29,18 +33,25 @@ struct permutation {
 void permutation_init(struct permutation *p, uint64_t n, uint64_t seed, uint32_t epoch);
 uint64_t permutation_at(const struct permutation *p, uint64_t i);	/* i < n */
 
-/* The sequences of a split in one order. Keeps a pointer to the dataset; nothing to release. */
+enum sampling { SAMPLING_SHUFFLE, SAMPLING_PAPER };
+
+/* The sequences of a split in one order. Keeps a pointer to the dataset. */
 struct sequences {
 	const struct dataset *dataset;
 	enum split split;
 	int context;		/* T */
 	uint64_t seed;
 	long per_epoch;		/* W: sequence i is in epoch i / W */
+	enum sampling sampling;
+	struct packing packing;	/* of SAMPLING_PAPER */
 };
 
-/* -1 after a message if the split has no sequence of this length. */
+/* Shuffled. -1 after a message if the split has no sequence of this length. */
 int sequences_init(struct sequences *s, const struct dataset *d, enum split split, int context,
 	uint64_t seed);
+/* Sample otherwise from now on. SAMPLING_PAPER reads the whole split once, and has to be released. */
+void sequences_sample(struct sequences *s, enum sampling sampling);
+void sequences_release(struct sequences *s);
 
 /* Sequences first .. first + n - 1, counted from 0 over all epochs, one row of T = context each;
    targets_BT[b][t] follows tokens_BT[b][t]. 0, or -1 after a message (damaged file). */
@@ -51,7 +62,7 @@ int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens
 double sequences_epochs(const struct sequences *s, long n);
 
 /*
- * The windows of every evaluation: the first min(n_tokens / context, all) sequences of one fixed
+ * The windows of every evaluation, shuffled: the first min(n_tokens / context, all) sequences of one fixed
  * order of the split. They are spread over the whole split (a held-out split may be sorted), do not
  * depend on the run's seed, and a larger budget holds the windows of a smaller one. Returns their
  * number (at least 1), or -1 after a message; read them with sequences_read(s, 0 ..).

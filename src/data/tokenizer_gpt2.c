@@ -42,7 +42,7 @@ enum { VOCAB = 50257, EOT = 50256 };
 enum { MATCH_LIMIT = 1000 };
 
 /* Words met before: most text is made of few. Each hash has one place, the newest word keeps it. */
-enum { CACHE_BITS = 14, CACHED_BYTES = 31, CACHED_IDS = 15 };
+enum { CACHE_BITS = 15, CACHED_BYTES = 31, CACHED_IDS = 15 };
 
 struct cached {
 	uint64_t key[4];		/* the bytes, zeros, and in the last byte their number */
