@@ -80,7 +80,7 @@ static int write_orders(const struct supervision *v, const struct job *job, cons
 
 static long long enter(struct supervision *v, const struct job *job)
 {
-	struct db *db = batch_db(&v->batch);
+	struct db *db = record_batch_db(&v->batch);
 	struct run_info info = {.identity = job->identity, .label = job->label,
 		.sweep = v->s->sweep, .seed = job->seed, .steps = job->steps};
 	long long run_id = db ? catalog_run_id(db, job->identity) : -1;
@@ -177,7 +177,7 @@ static void take_lines(struct supervision *v, struct slot *slot)
 	while ((end = strchr(line, '\n'))) {
 		if (record_parse(&r, line, (size_t)(end - line), &a)) {
 			show(&slot->row, &r);
-			batch_add(&v->batch, slot->run_id, &r);
+			record_batch_add(&v->batch, slot->run_id, &r);
 		}
 		line = end + 1;
 	}
@@ -229,8 +229,8 @@ static void settle_run(struct supervision *v, struct slot *slot, int status, str
 		run_dir_mark(slot->dir, o->state, o->reason);
 	else if (marks)
 		o->reason = said.reason;
-	batch_commit(&v->batch);
-	db = batch_db(&v->batch);
+	record_batch_commit(&v->batch);
+	db = record_batch_db(&v->batch);
 	if (db && slot->run_id >= 0 && !ingest_records(db, slot->run_id, slot->dir, &count))
 		catalog_set_state(db, slot->run_id, o->state, o->reason);
 }

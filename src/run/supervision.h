@@ -5,7 +5,7 @@
 #include <sys/types.h>
 
 #include "base/str.h"
-#include "run/batch.h"
+#include "run/record_batch.h"
 #include "run/display.h"
 #include "run/supervisor.h"
 #include "store/run_dir.h"
@@ -46,7 +46,7 @@ struct supervision {
 	int stop_signal;		/* what asked to stop; 0: nothing */
 	bool stopping, killed;		/* nothing new starts; workers are gone without a checkpoint */
 	int n_failed;			/* in this call: failed or diverged */
-	struct batch batch;
+	struct record_batch batch;
 	double begun_s, idle_s;		/* idle_s: since when only others' runs are waited for; 0: not */
 	struct display display;
 	struct display_row *rows;	/* room for all slots */

@@ -147,11 +147,11 @@ static void loop(struct supervision *v)
 		wait_for_news(v);
 		take_signals(v);
 		reap(v);
-		if (batch_age_s(&v->batch) > TICK_S)
-			batch_commit(&v->batch);
+		if (record_batch_age_s(&v->batch) > TICK_S)
+			record_batch_commit(&v->batch);
 		draw(v, false);
 	}
-	batch_commit(&v->batch);
+	record_batch_commit(&v->batch);
 	display_clear(&v->display);
 }
 

@@ -1,15 +1,15 @@
-#include "run/batch.h"
+#include "run/record_batch.h"
 
 #include "base/clock.h"
 
-struct db *batch_db(const struct batch *b)
+struct db *record_batch_db(const struct record_batch *b)
 {
 	return b->db && !b->db->broken ? b->db : NULL;
 }
 
-void batch_add(struct batch *b, long long run_id, const struct record *r)
+void record_batch_add(struct record_batch *b, long long run_id, const struct record *r)
 {
-	struct db *db = batch_db(b);
+	struct db *db = record_batch_db(b);
 
 	if (!db || run_id < 0)
 		return;
@@ -23,7 +23,7 @@ void batch_add(struct batch *b, long long run_id, const struct record *r)
 	recorder_add(&b->recorder, run_id, r);
 }
 
-void batch_commit(struct batch *b)
+void record_batch_commit(struct record_batch *b)
 {
 	if (!b->open)
 		return;
@@ -34,7 +34,7 @@ void batch_commit(struct batch *b)
 		db_commit(b->db);
 }
 
-double batch_age_s(const struct batch *b)
+double record_batch_age_s(const struct record_batch *b)
 {
 	return b->open ? clock_s() - b->begun_s : 0;
 }
