@@ -91,15 +91,16 @@ struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, st
 {
 	const struct mamba_inner *m = mamba_inner;
 	long width = ssm_inner_width(m->ssm, net->s->d_model);
+	bool out_moe = m->inner && m->inner->out;
 	struct tensor *x_BTI, *z_BTI, *y_BTI, *out_BTD;
 
 	graph_enter(net->g, "mixer");
 	project_in(net, m, x_BTD, width, &x_BTI, &z_BTI);
 	y_BTI = ssm(net, m->ssm, conv(net, m->ssm, x_BTI), z_BTI);
-	out_BTD = m->inner && m->inner->out ? moe_project(net, "out_moe", m->moe, y_BTI, net->s->d_model)
+	out_BTD = out_moe ? moe_project(net, "out_moe", m->moe, y_BTI, net->s->d_model)
 		: project(net, "out_proj", y_BTI, net->s->d_model);
 	graph_leave(net->g);
-	return net_output(net, "mixer", out_BTD);
+	return out_moe ? out_BTD : net_output(net, "mixer", out_BTD);
 }
 
 struct tensor *mamba(struct net *net, const void *ssm_spec, struct tensor *x_BTD)
