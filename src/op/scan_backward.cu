@@ -30,17 +30,22 @@ __device__ __forceinline__ int state_of(const seat &at, int k)
 	return at.quad * 4 + (k ^ at.order);
 }
 
+/* A token and channel, as one access. */
+struct alignas(16) point {
+	float dt, u, ds, slope;		/* slope of softplus */
+};
+
 struct backward_stage {
-	float u[TILE][PITCH];		/* u, in the end du */
-	float v[TILE][PITCH];		/* dtraw, the slope of softplus, in the end ddtraw */
-	float g[TILE][PITCH];		/* dy, then ds */
-	float z[TILE][PITCH];		/* z, dz / s, in the end dz */
+	float u[TILE][PITCH];		/* in the end du */
+	float dtraw[TILE][PITCH];	/* in the end ddtraw */
+	float dy[TILE][PITCH];
+	float z[TILE][PITCH];		/* z, then dz / s, in the end dz */
 	float b[TILE][STATES], c[TILE][STATES];
 };
 
 struct backward_shared {
 	backward_stage stage[2];
-	float dt[TILE][PITCH];
+	point points[TILE][CHANNELS + 2];	/* the padding as in PITCH */
 	float b[TILE][4][STATES], c[TILE][4][STATES];	/* in each of the four orders */
 	float sums[WARPS][TILE][32];			/* dB and dC over a warp's channels */
 };
@@ -59,8 +64,8 @@ __device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n
 
 	if (t0 >= 0) {
 		fetch<CHANNELS, THREADS, aligned>(to.u, s.u, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, aligned>(to.v, s.dtraw, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, aligned>(to.g, s.dy, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, aligned>(to.dtraw, s.dtraw, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, aligned>(to.dy, s.dy, row, n_tokens, i, s.I);
 		fetch<CHANNELS, THREADS, aligned>(to.z, s.z, row, n_tokens, i, s.I);
 		fetch<STATES, THREADS, aligned>(to.b, s.b, row, n_tokens, n0, s.N);
 		fetch<STATES, THREADS, aligned>(to.c, s.c, row, n_tokens, n0, s.N);
@@ -68,8 +73,8 @@ __device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n
 	__pipeline_commit();
 }
 
-/* What is element by element: dt, slopes, ds; 0 beyond T and I. */
-__device__ __forceinline__ void prepare(const scan_cuda &s, int t0, float bias, float (*dt)[PITCH],
+/* What is element by element; 0 beyond T and I. */
+__device__ __forceinline__ void prepare(const scan_cuda &s, int t0, float bias, backward_shared &sh,
 	backward_stage &f)
 {
 	int c = threadIdx.x % CHANNELS, i = blockIdx.x * CHANNELS + c;
@@ -77,13 +82,16 @@ __device__ __forceinline__ void prepare(const scan_cuda &s, int t0, float bias, 
 	#pragma unroll
 	for (int j = 0; j < TILE; j += THREADS / CHANNELS) {
 		int t = j + threadIdx.x / CHANNELS;
-		bool real = t0 + t < s.T && i < s.I;
-		float v = f.v[t][c] + bias, z = s.z.at ? f.z[t][c] : 0, dy = f.g[t][c], gate = sigmoid(z);
-		dt[t][c] = real ? softplus(v) : 0;
-		f.u[t][c] = real ? f.u[t][c] : 0;
-		f.v[t][c] = real ? sigmoid(v) : 0;
-		f.g[t][c] = real ? s.z.at ? dy * z * gate : dy : 0;
-		f.z[t][c] = dy * gate * (1 + z * (1 - gate));
+		float v = f.dtraw[t][c] + bias, dy = f.dy[t][c], ds = dy;
+		if (s.z.at) {
+			float z = f.z[t][c], gate = sigmoid(z);
+			ds = dy * z * gate;
+			f.z[t][c] = dy * gate * (1 + z * (1 - gate));
+		}
+		if (t0 + t < s.T && i < s.I)
+			sh.points[t][c] = {softplus(v), f.u[t][c], ds, sigmoid(v)};
+		else
+			sh.points[t][c] = {0, 0, 0, 0};
 	}
 }
 
@@ -152,14 +160,14 @@ struct walker {
 
 /* States after each token of the tile, from h[0] in front of it; s[j] gets sum_n C h of token
    4 j + quad. */
-__device__ __forceinline__ void replay(const backward_shared &sh, const backward_stage &f,
-	const seat &at, const walker &w, float h[TILE + 1][4], float s[TILE / 4])
+__device__ __forceinline__ void replay(const backward_shared &sh, const seat &at, const walker &w,
+	float h[TILE + 1][4], float s[TILE / 4])
 {
 	float sum[4];
 
 	#pragma unroll
 	for (int t = 0; t < TILE; t++) {
-		float dt = sh.dt[t][at.channel], x = dt * f.u[t][at.channel];
+		float dt = sh.points[t][at.channel].dt, x = dt * sh.points[t][at.channel].u;
 		quad_values b = ordered(sh.b[t], at), c = ordered(sh.c[t], at);
 		sum[t % 4] = 0;
 		#pragma unroll
@@ -172,19 +180,19 @@ __device__ __forceinline__ void replay(const backward_shared &sh, const backward
 	}
 }
 
-/* Gradients of one token and channel from the sums over states, to where u, slope and dz / s were.
-   g_b = sum g B, q_a = sum e g h_{t-1} A log2(e), y = sum C h. */
+/* Gradients of one token and channel from the sums over states: y = sum C h, g_b = sum g B,
+   q_a = sum e g h_{t-1} A log2(e). */
 __device__ __forceinline__ void finish_token(const backward_shared &sh, backward_stage &f, int t, int c,
 	float y, float g_b, float q_a, walker &w)
 {
-	float u = f.u[t][c], ds = f.g[t][c], ddtraw = (u * g_b + LN2 * q_a) * f.v[t][c];
+	point p = sh.points[t][c];
+	float ddtraw = (p.u * g_b + LN2 * q_a) * p.slope;
 
-	w.d_d += ds * u;
+	w.d_d += p.ds * p.u;
 	w.d_bias += ddtraw;
-	__syncwarp();	/* the quad has read u of this token */
-	f.u[t][c] = sh.dt[t][c] * g_b + w.d * ds;
-	f.v[t][c] = ddtraw;
-	f.z[t][c] *= y + w.d * u;
+	f.u[t][c] = p.dt * g_b + w.d * p.ds;
+	f.dtraw[t][c] = ddtraw;
+	f.z[t][c] *= y + w.d * p.u;
 }
 
 /* Back through the tile. */
@@ -195,20 +203,20 @@ __device__ __forceinline__ void walk_back(backward_shared &sh, backward_stage &f
 
 	#pragma unroll
 	for (int t = TILE - 1; t >= 0; t--) {
-		float dt = sh.dt[t][at.channel], x = dt * f.u[t][at.channel], ds = f.g[t][at.channel];
+		point p = sh.points[t][at.channel];
 		quad_values b = ordered(sh.b[t], at), c = ordered(sh.c[t], at);
-		float d_b[4], d_c[4];
+		float d_b[4], d_c[4], x = p.dt * p.u;
 		g_b[t % 4] = q_a[t % 4] = 0;
 		#pragma unroll
 		for (int k = 0; k < 4; k++) {
-			float g = w.carry[k] + ds * c.v[k], q;
+			float g = w.carry[k] + p.ds * c.v[k], q;
 			d_b[k] = g * x;
-			d_c[k] = ds * h[t + 1][k];
+			d_c[k] = p.ds * h[t + 1][k];
 			g_b[t % 4] += g * b.v[k];
-			w.carry[k] = g * exp2_fast(dt * w.a[k]);
+			w.carry[k] = g * exp2_fast(p.dt * w.a[k]);
 			q = w.carry[k] * h[t][k];
 			q_a[t % 4] += q * w.a[k];
-			w.d_a[k] += q * dt;
+			w.d_a[k] += q * p.dt;
 		}
 		sh.sums[at.warp][t][at.lane] = sum_channels(d_b, d_c, at.lane);
 		if (t % 4 == 0)
@@ -255,7 +263,7 @@ __device__ __forceinline__ void store_tile(const scan_cuda &s, const backward_sh
 	int i = blockIdx.x * CHANNELS, n_tokens = min(TILE, s.T - t0);
 
 	store<CHANNELS, THREADS, aligned>(s.du, f.u, row, n_tokens, i, s.I, add);
-	store<CHANNELS, THREADS, aligned>(s.ddtraw, f.v, row, n_tokens, i, s.I, add);
+	store<CHANNELS, THREADS, aligned>(s.ddtraw, f.dtraw, row, n_tokens, i, s.I, add);
 	store<CHANNELS, THREADS, aligned>(s.dz, f.z, row, n_tokens, i, s.I, add);
 	put_sums(sh, n_tokens, bc + (blockIdx.x * rows + row) * 32);
 }
@@ -288,10 +296,10 @@ __global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cu
 			h[0][k] = ahead[k];
 		fetch_backward<aligned>(s, (tile - 1) * TILE, n0, sh.stage[(tile + 1) % 2]);
 		load_states(s, at, tile - 1, n0, ahead);
-		prepare(s, tile * TILE, bias, sh.dt, f);
+		prepare(s, tile * TILE, bias, sh, f);
 		spread(s, tile * TILE, n0, f, sh);
 		__syncthreads();
-		replay(sh, f, at, w, h, y);
+		replay(sh, at, w, h, y);
 		walk_back(sh, f, at, h, y, w);
 		__syncthreads();
 		store_tile<aligned>(s, sh, f, tile * TILE, n0 > 0, parts.bc);
