@@ -53,7 +53,8 @@ enum { TRACE_SAME, TRACE_PARTS };
  * Holds b against a, tensor by tensor in the order of computing: forward, then gradients from the head
  * back, then new parameters (of these the change). Two real tensors part if the relative L2 error
  * |a - b| / |a| is above `tolerance` (gradients and changes: ten times that), integers if any differs,
- * and shapes. What only one file has is named and not compared. Prints a table and a verdict.
+ * and shapes. What only one file has is named and not compared. Prints a table of errors (of integers
+ * the share that differs) and largest differences, and a verdict that names the first that parts.
  * TRACE_SAME, TRACE_PARTS, or -1 after a message.
  */
 int trace_compare(const char *a, const char *b, double tolerance, FILE *out);

@@ -28,6 +28,7 @@ struct row {
 	const char *name;
 	int stage, place;		/* place: in the file that has the order */
 	const struct safetensor *a, *b;	/* NULL: a number of the metadata */
+	bool integers;
 	double error, largest;		/* relative L2 (integers: share that differs); largest difference */
 	bool parts;
 };
@@ -62,14 +63,16 @@ static void distance_add(struct distance *s, double a, double b, double slack)
 	s->norm += a * a;
 }
 
-static void judge(const struct comparison *c, struct row *r, const struct distance *s, bool integers)
+static void judge(const struct comparison *c, struct row *r, const struct distance *s)
 {
+	double most = r->integers ? 0 : c->tolerance * stages[r->stage].loose;
+
 	r->largest = s->largest;
-	if (integers)
+	if (r->integers)
 		r->error = (double)s->n_differ / (double)s->n;
 	else
 		r->error = s->squares == 0 ? 0 : sqrt(s->squares / s->norm);
-	r->parts = integers ? s->n_differ > 0 : !(r->error <= c->tolerance * stages[r->stage].loose);
+	r->parts = !(r->error <= most);
 }
 
 static bool same_shape(const struct safetensor *a, const struct safetensor *b)
@@ -110,7 +113,8 @@ static void measure(const struct comparison *c, struct row *r)
 		}
 		distance_add(&s, x, y, slack);
 	}
-	judge(c, r, &s, r->a->dtype[0] == 'I' && r->b->dtype[0] == 'I');
+	r->integers = r->a->dtype[0] == 'I' && r->b->dtype[0] == 'I';
+	judge(c, r, &s);
 }
 
 /* ---- rows in their order -------------------------------------------------------------------- */
@@ -170,7 +174,7 @@ static void add_scalars(struct comparison *c)
 		if (!a || !b || !str_to_double(a, &x) || !str_to_double(b, &y))
 			continue;
 		distance_add(&s, x, y, 0);
-		judge(c, &r, &s, false);
+		judge(c, &r, &s);
 		c->rows[c->n++] = r;
 	}
 }
@@ -195,7 +199,7 @@ static void print_rows(const struct comparison *c, FILE *out)
 
 	for (int i = 0; i < c->n; i++)
 		width = (int)strlen(c->rows[i].name) > width ? (int)strlen(c->rows[i].name) : width;
-	fprintf(out, "%-*s  %-22s %12s %12s\n", width, "tensor", "shape", "relative L2", "largest");
+	fprintf(out, "%-*s  %-22s %12s %12s\n", width, "tensor", "shape", "error", "largest");
 	for (int i = 0; i < c->n; i++) {
 		const struct row *r = &c->rows[i];
 		fprintf(out, "%-*s  %-22s %12.3g %12.3g%s\n", width, r->name, shape_text(r->a, shape),
@@ -232,13 +236,15 @@ static int print_verdict(const struct comparison *c, FILE *out)
 		worst = !worst || r->error > worst->error ? r : worst;
 	}
 	if (!first) {
-		fprintf(out, "same: %d compared, largest relative L2 error %.3g (%s)\n", c->n,
+		fprintf(out, "same: %d compared, largest error %.3g (%s)\n", c->n,
 			worst->error, worst->name);
 		return TRACE_SAME;
 	}
 	fprintf(out, "parts first at %s", first->name);
 	if (first->a && !same_shape(first->a, first->b))
 		fprintf(out, ": shapes %s and %s", shape_text(first->a, a), shape_text(first->b, b));
+	else if (first->integers)
+		fprintf(out, ": %.3g %% of the elements differ", 100 * first->error);
 	else
 		fprintf(out, ": relative L2 error %.3g, largest difference %.3g", first->error,
 			first->largest);

@@ -1,0 +1,83 @@
+"""The models that are checked: {name: keys of the spec}, on top of SMALL or LARGE."""
+from itertools import product
+
+SMALL = {"model.d_model": 16, "model.n_blocks": 2, "train.batch": 4, "train.context": 24,
+         "train.tokens": 96 * 40, "train.lr": 0.02, "train.warmup": 0.1, "data.path": "none",
+         "data.vocab": 29}
+# Beyond the borders of tiles, chunks of time and blocks of attention; lengths that divide nothing.
+LARGE = {"model.d_model": 72, "model.n_blocks": 2, "train.batch": 2, "train.context": 150,
+         "train.tokens": 300 * 40, "train.lr": 0.005, "train.warmup": 0.1, "data.path": "none",
+         "data.vocab": 611}
+
+HEADS = {"model.attn.n_heads": 2}
+EXPERTS = {"model.moe.n_experts": 4, "model.moe.d_expert": 20}
+ARCHITECTURES = {
+    "mamba": {},
+    "mamba_mlp": {"model.ffn.d_hidden": 40},
+    "transformer": {**HEADS, "model.ffn.d_hidden": 40},
+    "moe_mamba": EXPERTS,
+    "parallel_moe_mamba": EXPERTS,
+    "transformer_moe": {**HEADS, **EXPERTS},
+    "inner_moe_mamba": {**EXPERTS, "model.inner.out": True},
+    "stack": {**HEADS, **EXPERTS, "model.ffn.d_hidden": 24, "model.pattern": [
+        "mamba", "attn", {"moe": {"n_experts": 3, "z_loss": 0.01}},
+        {"parallel": [{"mamba": {"d_state": 5, "expand": 1.5}}, {"moe": {"activation": "silu"}}]},
+        {"inner": {"gate": True, "n_experts": 2}}, {"ffn": {"bias": False, "activation": "gelu"}}]},
+}
+
+
+def moe(**keys):
+    return {"model.arch": "moe_mamba", **EXPERTS,
+            **{("train." if k in ("micro_batch", "recompute") else "model.moe.") + k: v
+               for k, v in keys.items()}}
+
+
+def cases():
+    """Yields (name, keys, thorough): a thorough case is computed in float64 by moelab, too."""
+    for arch, keys in ARCHITECTURES.items():
+        own = {"model.arch": arch, **keys}
+        yield arch, {**SMALL, **own}, True
+        yield arch + " modern", {**SMALL, **own, "recipe": "modern"}, True
+        yield arch + " large", {**LARGE, **own}, False
+    for conv, gate, out in list(product((False, True), repeat=3))[1:]:
+        name = "+".join(n for n, on in (("conv", conv), ("gate", gate), ("out", out)) if on)
+        for every in (1, 2):
+            yield f"inner {name} every {every}", {
+                **SMALL, "model.arch": "inner_moe_mamba", **EXPERTS, "model.inner.conv": conv,
+                "model.inner.gate": gate, "model.inner.out": out, "model.inner.every": every}, True
+    for name, keys in {
+        "capacity 0.5": moe(capacity_factor=0.5),
+        "capacity 0.1, groups": moe(capacity_factor=0.1, group_tokens=24),
+        "capacity 8": moe(capacity_factor=8),
+        "groups of a sequence": moe(group_tokens=24),
+        "groups of 16": moe(group_tokens=16, capacity_factor=0.75),
+        "micro-batches of groups": moe(group_tokens=24, micro_batch=1),
+        "micro-batches, 2 groups": moe(group_tokens=24, micro_batch=2, capacity_factor=0.8),
+        "recompute": moe(recompute="block"),
+        "one expert": moe(n_experts=1),
+        "aux sum": moe(aux_reduce="sum"),
+        "z-loss": moe(z_loss=0.1),
+        "z-loss, sum, groups": moe(z_loss=0.1, aux_reduce="sum", group_tokens=48),
+        "no balance loss": moe(balance=0),
+        "silu experts": moe(activation="silu"),
+        "gelu experts": moe(activation="gelu"),
+        "mamba micro-batches": {"model.arch": "mamba", "train.micro_batch": 1},
+        "mamba sizes": {"model.arch": "mamba", "model.ssm.d_state": 3, "model.ssm.d_conv": 2,
+                        "model.ssm.expand": 1.5, "model.ssm.dt_rank": 3},
+        "mamba d_conv 1": {"model.arch": "mamba", "model.ssm.d_conv": 1},
+        "transformer silu, no bias": {**ARCHITECTURES["transformer"], "model.arch": "transformer",
+                                      "model.ffn.activation": "silu", "model.ffn.bias": False},
+        "rope base": {**ARCHITECTURES["transformer"], "model.arch": "transformer",
+                      "model.attn.rope_base": 500},
+        "no clipping, no decay": {"model.arch": "mamba", "train.clip": 0, "train.weight_decay": 0},
+        "betas, eps, eps of norm": {"model.arch": "mamba", "train.beta1": 0.8, "train.beta2": 0.9,
+                                    "train.eps": 1e-4, "model.norm_eps": 0.1},
+        "rmsnorm, no final norm": {"model.arch": "mamba", "model.norm": "rmsnorm"},
+        "many layers, mean": {**moe(), "model.n_blocks": 5},
+        "inner, 12 mixtures, z, sum": {"model.arch": "inner_moe_mamba", **EXPERTS,
+                                       "model.n_blocks": 4, "model.inner.every": 1,
+                                       "model.inner.conv": True, "model.inner.gate": True,
+                                       "model.inner.out": True, "model.moe.z_loss": 0.01,
+                                       "model.moe.aux_reduce": "sum", "model.moe.group_tokens": 24},
+    }.items():
+        yield name, {**SMALL, **keys}, True

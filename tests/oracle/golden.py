@@ -1,0 +1,116 @@
+#!/usr/bin/python3 -B
+"""golden.py: write the golden traces in tests/oracle/golden/, which `make check` holds moelab against
+(tests/run/test_trace.c). Everything in them, weights and moments too, is made here, in float64, from
+random numbers of numpy; files hold float32. Run it again when a case is added."""
+import json
+import math
+import os
+
+import numpy as np
+import torch
+
+import model
+import tensors
+
+STEP = 7
+COMMON = {
+    "model.d_model": 8, "model.n_blocks": 2, "model.norm": "layernorm", "model.norm_eps": 1e-5,
+    "model.final_norm": False, "train.batch": 2, "train.context": 9, "train.tokens": 18 * 20,
+    "train.warmup": 0.2, "train.lr": 0.01, "train.lr_final": 0.1, "train.clip": 0.5,
+    "train.weight_decay": 0.1, "train.decay": "all", "train.beta1": 0.9, "train.beta2": 0.999,
+    "train.eps": 1e-8, "train.micro_batch": 0, "data.path": "none", "data.vocab": 13,
+}
+SSM = {"model.ssm.d_state": 3, "model.ssm.d_conv": 4, "model.ssm.expand": 2, "model.ssm.dt_rank": 2}
+ATTN = {"model.attn.n_heads": 2, "model.attn.rope_base": 10000}
+FFN = {"model.ffn.d_hidden": 12, "model.ffn.bias": True, "model.ffn.activation": "relu"}
+MOE = {"model.moe.n_experts": 3, "model.moe.d_expert": 6, "model.moe.capacity_factor": 1,
+       "model.moe.group_tokens": 0, "model.moe.balance": 0.01, "model.moe.z_loss": 0,
+       "model.moe.aux_reduce": "mean", "model.moe.activation": "relu"}
+INNER = {"model.inner.conv": True, "model.inner.gate": True, "model.inner.out": True,
+         "model.inner.every": 2}
+MODERN = {"model.norm": "rmsnorm", "model.final_norm": True, "train.decay": "matrices",
+          "train.beta2": 0.95}
+
+CASES = {
+    "mamba": {**SSM, "model.n_blocks": 1},
+    "mamba_mlp": {**SSM, **FFN, **MODERN, "model.n_blocks": 1, "model.ffn.bias": False,
+                  "model.ffn.activation": "gelu"},
+    "transformer": {**ATTN, **FFN, "model.n_blocks": 1},
+    # drops, two routing groups, two mixtures, both auxiliary losses, as micro-batches
+    "moe_mamba": {**SSM, **MOE, "model.moe.capacity_factor": 0.8, "model.moe.group_tokens": 9,
+                  "model.moe.z_loss": 0.02, "train.micro_batch": 1},
+    "parallel_moe_mamba": {**SSM, **MOE, "model.n_blocks": 1, "model.moe.aux_reduce": "sum"},
+    "transformer_moe": {**ATTN, **MOE, **MODERN, "model.moe.activation": "silu"},
+    "inner_moe_mamba": {**SSM, **MOE, **INNER},
+    "stack": {**SSM, **ATTN, **FFN, **MOE, **INNER, "model.n_blocks": 1, "model.pattern": [
+        {"mamba": {"d_state": 2, "d_conv": 2}}, {"parallel": ["attn", {"moe": {"n_experts": 2}}]},
+        {"inner": {"conv": False, "out": False}}, {"ffn": {"activation": "silu"}}]},
+}
+
+
+def begin(name, shape, random):
+    """A weight as it may be in the middle of a training."""
+    x = random.standard_normal(shape)
+    if "norm.weight" in name or name.endswith(".D"):
+        return 1 + 0.3 * x
+    if name.endswith("A_log"):
+        return np.log(1 + np.arange(shape[1])) + 0.3 * x
+    if name.endswith("dt_proj.bias"):
+        return -2 + x
+    return 0.4 * x
+
+
+def rounded(values):
+    """What float32 keeps of it, in float64: the file and the oracle then begin with the same."""
+    return torch.from_numpy(np.asarray(values, np.float32).astype(np.float64))
+
+
+def make(arch, keys, seed):
+    spec, random = {**COMMON, **keys, "model.arch": arch}, np.random.RandomState(seed)
+    shapes = model.parameter_shapes(spec, spec["data.vocab"])
+    params = {n: rounded(begin(n, s, random)) for n, s in shapes.items()}
+    m = {n: rounded(0.01 * random.standard_normal(s)) for n, s in shapes.items()}
+    v = {n: rounded(1e-4 * random.uniform(0.1, 1, s)) for n, s in shapes.items()}
+    words = random.randint(spec["data.vocab"], size=(spec["train.batch"], spec["train.context"] + 1))
+    tensor = {"tokens": words[:, :-1], "targets": words[:, 1:]}
+    for prefix, blob in (("param.", params), ("moment1.", m), ("moment2.", v)):
+        tensor.update({prefix + n: t.numpy() for n, t in blob.items()})
+
+    leaves = {n: t.clone().requires_grad_() for n, t in params.items()}
+    net = model.Model(spec, leaves)
+    ce, aux, logits = net.losses(torch.from_numpy(words[:, :-1]), torch.from_numpy(words[:, 1:]))
+    (ce + aux).backward()
+    grads = {n: t.grad for n, t in leaves.items()}
+    norm = model.gradient_norm(grads)
+    new = model.adamw(spec, STEP, params, grads, norm, dict(m), dict(v))
+    for name, route in net.routes.items():
+        for what, t in zip(("route", "keep", "gate"), route):
+            tensor[f"{name}.{what}"] = t.detach().numpy()
+    tensor["logits"] = logits.detach().numpy()
+    for prefix, blob in (("grad.", grads), ("new.", new)):
+        tensor.update({prefix + n: t.numpy() for n, t in blob.items()})
+    numbers = {"ce": ce.item(), "aux": aux.item(), "loss": (ce + aux).item(), "grad_norm": norm,
+               "lr": model.learning_rate(spec, STEP)}
+    meta = {"format": "moelab trace 1", "spec": json.dumps(spec), "step": str(STEP), "device": "oracle",
+            **{k: repr(x) for k, x in numbers.items()}}
+    return tensor, meta, net
+
+
+def main():
+    torch.set_default_dtype(torch.float64)
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
+    os.makedirs(folder, exist_ok=True)
+    for arch, keys in CASES.items():
+        for seed in range(100):         # a token between two experts would be a matter of rounding
+            tensor, meta, net = make(arch, keys, seed)
+            if net.margin > 0.01:
+                break
+        kept = [keep.double().mean().item() for _, keep, _ in net.routes.values()]
+        dtype = lambda a: np.float32 if a.dtype == np.float64 else np.int32
+        path = os.path.join(folder, arch + ".safetensors")
+        tensors.save(path, {n: a.astype(dtype(a)) for n, a in tensor.items()}, meta)
+        print(f"{arch}: seed {seed}, {os.path.getsize(path)} bytes, margin {net.margin:.3f}, kept",
+              [round(k, 2) for k in kept])
+
+
+main()

@@ -1,0 +1,366 @@
+"""The architectures of moelab once more, in plain PyTorch: an oracle, so it is written to be read
+against the papers and not to be fast. Nothing here is translated from the C code.
+
+  Mamba         Gu and Dao 2023, arXiv:2312.00752
+  MoE           Fedus, Zoph, Shazeer 2022 (Switch), arXiv:2101.03961
+  MoE-Mamba     Pioro et al. 2024, arXiv:2401.04081: wiring, recipe, inner and parallel MoE
+  attention     Vaswani et al. 2017, arXiv:1706.03762; rotary positions: Su et al. 2021, arXiv:2104.09864
+  z-loss        Zoph et al. 2022, arXiv:2202.08906
+
+A model is a dict of parameters {name: tensor} and a spec, the dict of dotted keys that a trace carries
+in its metadata. B sequences, T tokens, D channels, I inner channels, N states, E experts, V words.
+"""
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def section(spec, prefix):
+    """The keys below a prefix: section(spec, "model.moe.")["n_experts"]."""
+    return {key[len(prefix):]: value for key, value in spec.items() if key.startswith(prefix)}
+
+
+# --- which layers there are ----------------------------------------------------------------------
+
+def residual_layers(spec):
+    """One entry for each residual layer x <- x + sum of branches(norm(x)): a list of branches, each a
+    pair (kind, keys that differ from those of the spec)."""
+    arch, n = spec["model.arch"], spec["model.n_blocks"]
+    if arch == "mamba":
+        return [[("mamba", {})]] * n
+    if arch == "mamba_mlp":
+        return [[("mamba", {})], [("ffn", {})]] * n
+    if arch == "moe_mamba":
+        return [[("mamba", {})], [("moe", {})]] * n
+    if arch == "parallel_moe_mamba":
+        return [[("mamba", {}), ("moe", {})]] * n
+    if arch == "transformer":
+        return [[("attn", {})], [("ffn", {})]] * n
+    if arch == "transformer_moe":
+        return [[("attn", {})], [("moe", {})]] * n
+    if arch == "inner_moe_mamba":
+        every = spec["model.inner.every"]
+        return [[("inner" if (i + 1) % every == 0 else "mamba", {})] for i in range(n)]
+    if arch == "stack":
+        return [pattern_entry(entry) for entry in spec["model.pattern"]] * n
+    raise ValueError(arch)
+
+
+def pattern_entry(entry):
+    if isinstance(entry, str):
+        return [(entry, {})]
+    (word, value), = entry.items()
+    if word == "parallel":
+        return [pattern_entry(e)[0] for e in value]
+    return [(word, value)]
+
+
+# --- small parts ---------------------------------------------------------------------------------
+
+def activation(name, x):
+    if name == "relu":
+        return torch.clamp(x, min=0)
+    if name == "silu":
+        return x * torch.sigmoid(x)
+    if name == "gelu":
+        return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+    raise ValueError(name)
+
+
+def default_width(value, otherwise):
+    return value if value else otherwise
+
+
+class Model:
+    def __init__(self, spec, params):
+        self.spec, self.p = spec, params
+        self.D = spec["model.d_model"]
+        self.layers = residual_layers(spec)
+
+    # --- norm: paper LN, arXiv:1607.06450; RMSNorm, arXiv:1910.07467
+
+    def norm(self, x, name):
+        eps = self.spec["model.norm_eps"]
+        if self.spec["model.norm"] == "rmsnorm":
+            y = x / torch.sqrt((x ** 2).mean(-1, keepdim=True) + eps) * self.p[name + ".weight"]
+        else:
+            centred = x - x.mean(-1, keepdim=True)
+            y = centred / torch.sqrt((centred ** 2).mean(-1, keepdim=True) + eps)
+            y = y * self.p[name + ".weight"] + self.p[name + ".bias"]
+        self.outputs[name] = y
+        return y
+
+    # --- dense feed-forward
+
+    def ffn(self, x, name, keys):
+        h = x @ self.p[name + ".in.weight"].T
+        if keys["bias"]:
+            h = h + self.p[name + ".in.bias"]
+        y = activation(keys["activation"], h) @ self.p[name + ".out.weight"].T
+        if keys["bias"]:
+            y = y + self.p[name + ".out.bias"]
+        return y
+
+    # --- attention: RoPE turns the pair of channels (i, i + dh/2) of a head at place t by the angle
+    # --- t base^(-2 i / dh); q, k turned, v not
+
+    def rotary(self, x, base):
+        B, T, H, dh = x.shape
+        i = torch.arange(dh // 2, dtype=torch.float64)
+        angle = torch.arange(T, dtype=torch.float64)[:, None] * base ** (-2 * i / dh)
+        turn = torch.polar(torch.ones_like(angle), angle)[None, :, None, :]
+        pair = torch.complex(x[..., :dh // 2], x[..., dh // 2:]) * turn.to(
+            torch.complex128 if x.dtype == torch.float64 else torch.complex64)
+        return torch.cat([pair.real, pair.imag], dim=-1)
+
+    def attention(self, x, name, keys):
+        B, T, D = x.shape
+        H = default_width(keys["n_heads"], max(1, D // 64))
+        q, k, v = (x @ self.p[name + ".qkv.weight"].T).reshape(B, T, 3, H, D // H).unbind(2)
+        q, k = self.rotary(q, keys["rope_base"]), self.rotary(k, keys["rope_base"])
+        score = torch.einsum("bthc,bshc->bhts", q, k) / math.sqrt(D // H)
+        future = torch.ones(T, T).triu(1).bool()
+        weight = torch.softmax(score.masked_fill(future, -math.inf), dim=-1)
+        y = torch.einsum("bhts,bshc->bthc", weight, v).reshape(B, T, D)
+        return y @ self.p[name + ".out.weight"].T
+
+    # --- Mamba
+
+    def convolution(self, x, name):
+        """Causal, one filter a channel; the last tap is the present token."""
+        w, b = self.p[name + ".conv1d.weight"], self.p[name + ".conv1d.bias"]
+        K, T = w.shape[-1], x.shape[1]
+        past = F.pad(x, (0, 0, K - 1, 0))
+        return sum(past[:, k:k + T] * w[:, 0, k] for k in range(K)) + b
+
+    def selective_scan(self, u, dt, B, C, name):
+        """h_t = exp(dt A) h_{t-1} + dt B u_t;  y_t = C h_t + D u_t, token by token."""
+        A = -torch.exp(self.p[name + ".A_log"])
+        h = torch.zeros(u.shape[0], *A.shape, dtype=u.dtype)
+        ys = []
+        for t in range(u.shape[1]):
+            step = dt[:, t, :, None]
+            h = torch.exp(step * A) * h + step * B[:, t, None, :] * u[:, t, :, None]
+            ys.append((h * C[:, t, None, :]).sum(-1))
+        return torch.stack(ys, dim=1) + self.p[name + ".D"] * u
+
+    def mamba(self, x, name, keys, inner):
+        """inner: which projections are mixtures, with the keys of the mixtures; {} for none."""
+        I = round(keys["expand"] * self.D)
+        N, R = keys["d_state"], default_width(keys["dt_rank"], math.ceil(self.D / 16))
+        if inner.get("conv") and inner.get("gate"):
+            u, z = self.moe(x, name + ".conv_moe", inner), self.moe(x, name + ".gate_moe", inner)
+        elif inner.get("conv"):
+            u, z = self.moe(x, name + ".conv_moe", inner), x @ self.p[name + ".in_proj.weight"].T
+        elif inner.get("gate"):
+            u, z = x @ self.p[name + ".in_proj.weight"].T, self.moe(x, name + ".gate_moe", inner)
+        else:
+            u, z = (x @ self.p[name + ".in_proj.weight"].T).split(I, dim=-1)
+        u = activation("silu", self.convolution(u, name))
+        dt, B, C = (u @ self.p[name + ".x_proj.weight"].T).split([R, N, N], dim=-1)
+        dt = torch.log1p(torch.exp(dt @ self.p[name + ".dt_proj.weight"].T +
+                                   self.p[name + ".dt_proj.bias"]))
+        y = self.selective_scan(u, dt, B, C, name) * activation("silu", z)
+        if inner.get("out"):
+            return self.moe(y, name + ".out_moe", inner)
+        return y @ self.p[name + ".out_proj.weight"].T
+
+    # --- mixture of experts
+
+    def moe(self, x, name, keys):
+        B, T, _ = x.shape
+        w1, w2 = self.p[name + ".w1"], self.p[name + ".w2"]
+        flat = x.reshape(B * T, -1)
+        logits = flat @ self.p[name + ".router.weight"].T
+        prob = torch.softmax(logits, dim=-1)
+        E, group = prob.shape[1], default_width(keys["group_tokens"], B * T)
+        choice = torch.from_numpy(prob.detach().numpy().argmax(1))    # the first of equal ones
+        keep = self.first_come(choice, E, group, keys["capacity_factor"])
+        gate = prob.gather(1, choice[:, None])[:, 0] * keep
+        y = torch.zeros(B * T, w2.shape[1], dtype=x.dtype)
+        for e in range(E):
+            mine = ((choice == e) & keep).nonzero()[:, 0]
+            out = activation(keys["activation"], flat[mine] @ w1[e].T) @ w2[e].T
+            y = y.index_add(0, mine, gate[mine, None] * out)
+        self.routers.append((keys, self.balance(prob, choice, group),
+                             (torch.logsumexp(logits, -1) ** 2).mean()))
+        self.routes[name] = (choice.reshape(B, T), keep.reshape(B, T), gate.reshape(B, T))
+        self.watch_margin(prob.detach())
+        y = y.reshape(B, T, -1)
+        self.outputs[name] = y
+        return y
+
+    def watch_margin(self, prob):
+        """Without exact ties, which no rounding decides: where x is 0, all experts are equal."""
+        if prob.shape[1] > 1:
+            top = prob.topk(2).values
+            lead = top[:, 0] - top[:, 1]
+            self.margin = min([self.margin] + lead[lead > 0].tolist())
+
+    @staticmethod
+    def first_come(choice, E, group, factor):
+        """In each routing group an expert takes the first int(factor * tokens / E), at least one."""
+        capacity = max(1, int(factor * group / E))
+        keep = torch.zeros(len(choice), dtype=torch.bool)
+        for begin in range(0, len(choice), group):
+            taken = [0] * E
+            for t in range(begin, begin + group):
+                e = choice[t].item()
+                keep[t] = taken[e] < capacity
+                taken[e] += 1
+        return keep
+
+    @staticmethod
+    def balance(prob, choice, group):
+        """E sum_i f_i P_i of each routing group, in the mean over groups. f counts before dropping and
+        has no gradient."""
+        E = prob.shape[1]
+        each = []
+        for begin in range(0, len(prob), group):
+            f = torch.bincount(choice[begin:begin + group], minlength=E).to(prob.dtype) / group
+            each.append(E * (f * prob[begin:begin + group].mean(0)).sum())
+        return torch.stack(each).mean()
+
+    # --- the whole
+
+    def branch(self, x, layer, kind, own):
+        name = f"layers.{layer}." + {"mamba": "mixer", "inner": "mixer"}.get(kind, kind)
+        keys = lambda part: {**section(self.spec, f"model.{part}."), **own}
+        if kind == "attn":
+            y = self.attention(x, name, keys("attn"))
+        elif kind == "ffn":
+            y = self.ffn(x, name, keys("ffn"))
+        elif kind == "moe":
+            return self.moe(x, name, keys("moe"))
+        elif kind == "inner":
+            y = self.mamba(x, name, keys("ssm"), {**keys("moe"), **keys("inner")})
+        else:
+            y = self.mamba(x, name, keys("ssm"), {})
+        self.outputs[name] = y
+        return y
+
+    def __call__(self, tokens):
+        """Logits [B, T, V]; besides them self.outputs, self.routes {mixture: (route, keep, gate)},
+        self.routers [(keys, balance, z)], self.margin: the least lead of a chosen expert
+        over the next one, in p."""
+        self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
+        x = self.p["embedding.weight"][tokens]
+        self.outputs["embedding"] = x
+        for i, branches in enumerate(self.layers):
+            n = self.norm(x, f"layers.{i}.norm")
+            x = x + sum(self.branch(n, i, kind, own) for kind, own in branches)
+        if self.spec["model.final_norm"]:
+            x = self.norm(x, "final_norm")
+        return x @ self.p["lm_head.weight"].T
+
+    def losses(self, tokens, targets):
+        """(cross entropy in nats per token, weighted auxiliary losses, logits)."""
+        logits = self(tokens)
+        right = logits.gather(-1, targets[..., None])[..., 0]
+        ce = (torch.logsumexp(logits, -1) - right).mean()
+        aux = torch.zeros((), dtype=ce.dtype)
+        for keys, balance, z in self.routers:
+            share = 1 / len(self.routers) if keys["aux_reduce"] == "mean" else 1
+            aux = aux + share * (keys["balance"] * balance + keys["z_loss"] * z)
+        return ce, aux, logits
+
+
+# --- training ------------------------------------------------------------------------------------
+
+def learning_rate(spec, step):
+    """Of the update after `step` others: linear warm-up, then half a cosine down to lr_final."""
+    peak, final = spec["train.lr"], spec["train.lr_final"]
+    steps = math.ceil(spec["train.tokens"] / (spec["train.batch"] * spec["train.context"]))
+    warmup = max(1, math.floor(spec["train.warmup"] * steps + 0.5))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = min(1, (step - warmup) / (steps - warmup)) if steps > warmup else 1
+    return peak * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def decays(spec, name):
+    if spec["train.decay"] == "all":
+        return True
+    last = name.split(".")[-1]
+    return not (last in ("bias", "A_log", "D") or "norm.weight" in name)
+
+
+def gradient_norm(grads):
+    return math.sqrt(sum((g.double() ** 2).sum().item() for g in grads.values()))
+
+
+def adamw(spec, step, params, grads, norm, m, v):
+    """The new parameters; moments are changed in place. Loshchilov and Hutter 2019, arXiv:1711.05101."""
+    lr, clip = learning_rate(spec, step), spec["train.clip"]
+    b1, b2, eps = spec["train.beta1"], spec["train.beta2"], spec["train.eps"]
+    scale = min(1, clip / norm) if clip > 0 and norm > 0 else 1
+    new = {}
+    for name, w in params.items():
+        g = scale * grads[name]
+        m[name] = b1 * m[name] + (1 - b1) * g
+        v[name] = b2 * v[name] + (1 - b2) * g ** 2
+        m_hat, v_hat = m[name] / (1 - b1 ** (step + 1)), v[name] / (1 - b2 ** (step + 1))
+        decay = spec["train.weight_decay"] if decays(spec, name) else 0
+        new[name] = w - lr * (m_hat / (torch.sqrt(v_hat) + eps) + decay * w)
+    return new
+
+
+# --- parameters ----------------------------------------------------------------------------------
+
+def parameter_shapes(spec, V):
+    """{name: shape} of a vocabulary of V words, in the order of the forward pass."""
+    D = spec["model.d_model"]
+    norm = ["weight", "bias"] if spec["model.norm"] == "layernorm" else ["weight"]
+    shapes = {"embedding.weight": (V, D)}
+    for i, branches in enumerate(residual_layers(spec)):
+        shapes.update({f"layers.{i}.norm.{part}": (D,) for part in norm})
+        for kind, own in branches:
+            keys = lambda part: {**section(spec, f"model.{part}."), **own}
+            if kind == "attn":
+                shapes[f"layers.{i}.attn.qkv.weight"] = (3 * D, D)
+                shapes[f"layers.{i}.attn.out.weight"] = (D, D)
+            elif kind == "ffn":
+                shapes.update(ffn_shapes(f"layers.{i}.ffn", D, keys("ffn")))
+            elif kind == "moe":
+                shapes.update(moe_shapes(f"layers.{i}.moe", D, D, D, keys("moe")))
+            else:
+                inner = {**keys("moe"), **keys("inner")} if kind == "inner" else {}
+                shapes.update(mamba_shapes(f"layers.{i}.mixer", D, keys("ssm"), inner))
+    if spec["model.final_norm"]:
+        shapes.update({f"final_norm.{part}": (D,) for part in norm})
+    shapes["lm_head.weight"] = (V, D)
+    return shapes
+
+
+def ffn_shapes(name, D, keys):
+    hidden = default_width(keys["d_hidden"], 4 * D)
+    shapes = {name + ".in.weight": (hidden, D), name + ".in.bias": (hidden,),
+              name + ".out.weight": (D, hidden), name + ".out.bias": (D,)}
+    return {n: s for n, s in shapes.items() if keys["bias"] or n.endswith("weight")}
+
+
+def moe_shapes(name, D, width_in, width_out, keys):
+    E, hidden = keys["n_experts"], default_width(keys["d_expert"], 3 * D)
+    return {name + ".router.weight": (E, width_in), name + ".w1": (E, hidden, width_in),
+            name + ".w2": (E, width_out, hidden)}
+
+
+def mamba_shapes(name, D, keys, inner):
+    I, N, K = round(keys["expand"] * D), keys["d_state"], keys["d_conv"]
+    R = default_width(keys["dt_rank"], math.ceil(D / 16))
+    shapes, halves = {}, 2
+    for half in ("conv", "gate"):
+        if inner.get(half):
+            shapes.update(moe_shapes(f"{name}.{half}_moe", D, D, I, inner))
+            halves -= 1
+    if halves:
+        shapes[name + ".in_proj.weight"] = (halves * I, D)
+    shapes.update({name + ".conv1d.weight": (I, 1, K), name + ".conv1d.bias": (I,),
+                   name + ".x_proj.weight": (R + 2 * N, I), name + ".dt_proj.weight": (I, R),
+                   name + ".A_log": (I, N), name + ".D": (I,), name + ".dt_proj.bias": (I,)})
+    if inner.get("out"):
+        shapes.update(moe_shapes(f"{name}.out_moe", D, I, D, inner))
+    else:
+        shapes[name + ".out_proj.weight"] = (D, I)
+    return shapes
