@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -279,6 +280,36 @@ static void test_killed_writer(void **state)
 	close(ready[1]);
 }
 
+/* Files that this user may only read: reading works, writing is refused with one line. */
+static void test_read_only(void **state)
+{
+	struct db database;
+	char lock[128];
+	int status;
+
+	(void)state;
+	open_new(&database);
+	fill(&database, 3);
+	db_close(&database);
+	snprintf(lock, sizeof lock, "%s.lock", path);
+	assert_int_equal(chmod(path, 0444) | chmod(lock, 0666) | chmod(folder, 0555), 0);
+	pid_t child = fork();
+	if (!child) {
+		if (geteuid() == 0 && setuid(65534))
+			_exit(1);
+		if (db_open(&database, path, DB_READ) ||
+				db_value(&database, "SELECT count(*) FROM sweep", 0) != 3)
+			_exit(2);
+		db_close(&database);
+		if (!db_open(&database, path, DB_WRITE) || !strstr(message, "cannot be written"))
+			_exit(3);
+		_exit(0);
+	}
+	waitpid(child, &status, 0);
+	assert_int_equal(status, 0);
+	assert_int_equal(chmod(folder, 0755), 0);
+}
+
 static void test_local_mounts(void **state)
 {
 	static const char table[] =
@@ -307,7 +338,8 @@ int main(void)
 		TEST(test_new_database_has_the_schema), TEST(test_close_leaves_one_file),
 		TEST(test_one_writer), TEST(test_refusals), TEST(test_migration),
 		TEST(test_statement_error_sticks), TEST(test_not_finite_is_null),
-		TEST(test_disk_full), TEST(test_killed_writer), TEST(test_local_mounts),
+		TEST(test_disk_full), TEST(test_killed_writer), TEST(test_read_only),
+		TEST(test_local_mounts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
