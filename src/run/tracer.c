@@ -134,8 +134,7 @@ int tracer_read(const struct tracer *t, long step, long micro, int *tokens_BT, i
 	long first = micro * s->micro_batch, n = s->micro_batch * s->context;
 
 	if (t->has_data)
-		return sequences_read(&t->sequences, step * s->batch + first, (int)s->micro_batch,
-			tokens_BT, targets_BT);
+		return feed_read(&t->feed, step, micro, tokens_BT, targets_BT);
 	if (t->has_trace) {
 		read_trace(t, "tokens", first * s->context, n, tokens_BT);
 		read_trace(t, "targets", first * s->context, n, targets_BT);
@@ -167,8 +166,7 @@ static int open_batch(struct tracer *t)
 	if (t->has_trace)
 		return check_tokens(t, "tokens") || check_tokens(t, "targets") ? -1 : 0;
 	if (t->has_data)
-		return sequences_init(&t->sequences, &t->data, SPLIT_TRAIN, (int)s->context,
-			(uint64_t)s->data_seed);
+		return feed_open(&t->feed, s, &t->data);
 	return 0;
 }
 
@@ -237,6 +235,7 @@ int tracer_open(struct tracer *t, const char *what, const struct trace_options *
 void tracer_close(struct tracer *t)
 {
 	setup_close(&t->setup);
+	feed_close(&t->feed);
 	if (t->has_data)
 		dataset_close(&t->data);
 	if (t->has_trace)

@@ -5,7 +5,7 @@
 #ifndef RUN_TRACER_H
 #define RUN_TRACER_H
 
-#include "data/order.h"
+#include "run/feed.h"
 #include "run/safetensors.h"
 #include "run/setup.h"
 #include "run/trace.h"
@@ -20,7 +20,7 @@ struct tracer {
 	long logits;			/* tokens of each sequence whose logits are wanted; 0: none */
 	bool has_data;			/* tokens from the dataset; else from the trace, or random */
 	struct dataset data;
-	struct sequences sequences;
+	struct feed feed;
 	bool has_trace;			/* a trace is repeated */
 	struct safetensors trace;
 	const char *weights;		/* checkpoint or trace; NULL: the spec says how they begin */

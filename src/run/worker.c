@@ -11,6 +11,7 @@
 #include "run/checkpoint.h"
 #include "run/cost.h"
 #include "run/evaluate.h"
+#include "run/feed.h"
 #include "run/supervisor.h"
 #include "run/worker_link.h"
 #include "run/worker_log.h"
@@ -20,7 +21,7 @@ struct worker {
 	const char *run_dir;
 	struct config config;
 	struct dataset data;
-	struct sequences train;
+	struct feed feed;
 	struct setup setup;
 	struct evaluator evaluator;
 	struct worker_link link;
@@ -34,11 +35,9 @@ struct worker {
 
 static int read_micro(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
 {
-	struct worker *w = from;
-	const struct run_spec *s = &w->setup.spec;
+	const struct worker *w = from;
 
-	return sequences_read(&w->train, step * s->batch + micro * s->micro_batch,
-		(int)s->micro_batch, tokens_BT, targets_BT);
+	return feed_read(&w->feed, step, micro, tokens_BT, targets_BT);
 }
 
 static int open_data(struct worker *w)
@@ -59,8 +58,8 @@ static int open_model(struct worker *w, const struct device *device)
 	n = (size_t)(s->spec.micro_batch * s->spec.context);
 	w->input = (struct step_input){.read = read_micro, .from = w,
 		.tokens_BT = xcalloc(n, sizeof(int)), .targets_BT = xcalloc(n, sizeof(int))};
-	if (sequences_init(&w->train, &w->data, SPLIT_TRAIN, (int)s->spec.context,
-		(uint64_t)s->spec.data_seed) || evaluator_open(&w->evaluator, s, &w->data, SPLIT_VAL))
+	if (feed_open(&w->feed, &s->spec, &w->data) ||
+		evaluator_open(&w->evaluator, s, &w->data, SPLIT_VAL))
 		return -1;
 	return setup_allocate(s);
 }
@@ -96,6 +95,7 @@ static void close_all(struct worker *w)
 	free(w->input.tokens_BT);
 	free(w->input.targets_BT);
 	evaluator_close(&w->evaluator);
+	feed_close(&w->feed);
 	setup_close(&w->setup);
 	dataset_close(&w->data);
 	arena_release(&w->arena);

@@ -1,0 +1,18 @@
+#include "run/feed.h"
+
+int feed_open(struct feed *f, const struct run_spec *s, const struct dataset *d)
+{
+	*f = (struct feed){.batch = s->batch, .micro_batch = s->micro_batch};
+	return sequences_init(&f->sequences, d, SPLIT_TRAIN, (int)s->context, (uint64_t)s->data_seed);
+}
+
+void feed_close(struct feed *f)
+{
+	sequences_release(&f->sequences);
+}
+
+int feed_read(const struct feed *f, long step, long micro, int *tokens_BT, int *targets_BT)
+{
+	return sequences_read(&f->sequences, step * f->batch + micro * f->micro_batch,
+		(int)f->micro_batch, tokens_BT, targets_BT);
+}
