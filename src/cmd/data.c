@@ -167,7 +167,15 @@ static void print_sequence(const struct tokenizer *t, const int32_t *ids, long n
 	str_release(&text);
 }
 
-static int print_batches(const struct sequences *s, long first, long n)
+/* The inputs, then what follows the last: its targets are those but the first. */
+static void print_ids(const int32_t *ids, const int32_t *targets, long n)
+{
+	for (long i = 0; i < n; i++)
+		printf("%d ", ids[i]);
+	printf("%d\n", targets[n - 1]);
+}
+
+static int print_batches(const struct sequences *s, long first, long n, bool as_ids)
 {
 	size_t T = (size_t)s->context;
 	int32_t *ids = xmalloc(2 * T * sizeof *ids);
@@ -179,7 +187,10 @@ static int print_batches(const struct sequences *s, long first, long n)
 		if (ret)
 			break;
 		printf("%ld\t", i);
-		print_sequence(&t, ids, s->context);
+		if (as_ids)
+			print_ids(ids, ids + T, s->context);
+		else
+			print_sequence(&t, ids, s->context);
 	}
 	tokenizer_close(&t);
 	free(ids);
@@ -201,12 +212,14 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 {
 	long seed = 1, context = 256, first = 0, n = 8;
 	const char *name = "train";
+	bool ids = false;
 	const struct option_row rows[] = {
 		{"split", 0, "NAME", "train (default), val or tune", .text = &name},
 		{"seed", 0, "S", "of the order (default 1)", .number = &seed},
 		{"context", 0, "T", "tokens of a sequence (default 256)", .number = &context},
 		{"first", 0, "I", "number of the first one, counted from 0", .number = &first},
 		{"number", 'n', "N", "how many (default 8)", .number = &n},
+		{"ids", 0, NULL, "the numbers of T tokens and the one after them", .flag = &ids},
 		{0},
 	};
 	enum split split = SPLIT_TRAIN;
@@ -225,7 +238,7 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 		return EXIT_USAGE;
 	ret = sequences_init(&s, &d, split, (int)context, (uint64_t)seed);
 	if (!ret)
-		ret = print_batches(&s, first, n);
+		ret = print_batches(&s, first, n, ids);
 	dataset_close(&d);
 	return ret ? EXIT_USAGE : EXIT_DONE;
 }
