@@ -17,10 +17,10 @@ static const char sql_config[] =
 	"WHERE a.value IS NOT b.value ORDER BY k.key";
 
 /* Facts and results: columns of the view `runs`. */
-static const char *const columns[] = {"state", "data_hash", "tokenizer", "precision",
-	"semantics", "params_total", "params_active", "flops_per_token", "windows", "host", "device",
-	"threads", "jobs", "blas", "blas_core", "cpu", "git", "build", "step", "tokens", "seconds",
-	"flops", "train_loss", "loss", "loss_dropless", "bpb", "accuracy", "drop", "tokens_per_s"};
+static const char *const columns[] = {"state", "data_hash", "tokenizer", "precision", "semantics",
+	"params_total", "params_active", "flops_per_token", "windows", "host", "device", "threads",
+	"jobs", "blas", "blas_core", "cpu", "git", "build", "step", "tokens", "seconds", "flops",
+	"train_loss", "loss", "loss_dropless", "bpb", "accuracy", "drop", "tokens_per_s"};
 
 static void add_row(struct grid *g, const char *kind, const struct db_statement *s)
 {
@@ -73,8 +73,10 @@ static int compare(struct lab *lab, const struct arguments *a)
 	grid_column(&g, "kind", "", COLUMN_TEXT);
 	grid_column(&g, "key", "key", COLUMN_TEXT);
 	for (int i = 0; i < 2; i++)
-		grid_column(&g, i ? "b" : "a", arena_printf(&lab->arena, "%s s%ld %.8s", ab[i].label,
-			ab[i].seed, ab[i].identity), COLUMN_TEXT);
+		grid_column(&g, i ? "b" : "a",
+			arena_printf(&lab->arena, "%s s%ld %.8s", ab[i].label, ab[i].seed,
+				ab[i].identity),
+			COLUMN_TEXT);
 	if (add_rows(lab, "config", sql_config, ab, &g) || add_columns(lab, ab, &g)) {
 		grid_release(&g);
 		return EXIT_ENVIRONMENT;

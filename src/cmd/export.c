@@ -14,13 +14,16 @@ extern const struct cmd cmd_export;
 /* One row a step; columns of an evaluation are there where it was one. Tags of TensorBoard are the
    names with a slash for the first underscore. */
 static const char sql_rows[] =
-	"SELECT n.step, coalesce(s.tokens, v.tokens) AS tokens, coalesce(s.seconds, v.seconds) AS seconds, "
+	"SELECT n.step, coalesce(s.tokens, v.tokens) AS tokens, "
+	"coalesce(s.seconds, v.seconds) AS seconds, "
 	"coalesce(s.flops, v.flops) AS flops, s.ce AS train_loss, s.aux AS train_aux, "
-	"s.balance AS train_balance, s.z AS train_z, s.lr AS train_lr, s.grad_norm AS train_grad_norm, "
-	"s.clipped AS train_clipped, s.tokens_per_s AS train_tokens_per_s, s.\"drop\" AS train_drop, "
+	"s.balance AS train_balance, s.z AS train_z, s.lr AS train_lr, "
+	"s.grad_norm AS train_grad_norm, s.clipped AS train_clipped, "
+	"s.tokens_per_s AS train_tokens_per_s, s.\"drop\" AS train_drop, "
 	"v.loss AS val_loss, v.bpb AS val_bpb, v.accuracy AS val_accuracy, "
 	"v.loss_bigram AS val_loss_bigram, v.\"drop\" AS val_drop, d.loss AS dropless_loss "
-	"FROM (SELECT step FROM step WHERE run_id = :run UNION SELECT step FROM eval WHERE run_id = :run) n "
+	"FROM (SELECT step FROM step WHERE run_id = :run "
+	"UNION SELECT step FROM eval WHERE run_id = :run) n "
 	"LEFT JOIN step s ON s.run_id = :run AND s.step = n.step "
 	"LEFT JOIN eval v ON v.run_id = :run AND v.kind = 'val' AND v.step = n.step "
 	"LEFT JOIN eval d ON d.run_id = :run AND d.kind = 'val_dropless' AND d.step = n.step "
@@ -29,13 +32,15 @@ enum { COLUMN_SECONDS = 2, FIRST_MEASURE = 4 };
 
 struct form {
 	const char *name;
-	int (*run)(struct db_statement *s, const struct run_row *run, const char *folder, bool first);
+	int (*run)(
+		struct db_statement *s, const struct run_row *run, const char *folder, bool first);
 };
 
-/* --- csv --------------------------------------------------------------------------------------- */
+/* --- csv ------------------------------------------------------------------------------------- */
 
 /* Labels hold no quote and no line feed: they are names of folders. */
-static int put_csv(struct db_statement *s, const struct run_row *run, const char *folder, bool first)
+static int put_csv(
+	struct db_statement *s, const struct run_row *run, const char *folder, bool first)
 {
 	(void)folder;
 	if (first) {
@@ -53,7 +58,7 @@ static int put_csv(struct db_statement *s, const struct run_row *run, const char
 	return 0;
 }
 
-/* --- json lines -------------------------------------------------------------------------------- */
+/* --- json lines ------------------------------------------------------------------------------ */
 
 static int put_jsonl(struct db_statement *s, const struct run_row *run, const char *folder,
 	bool first)
@@ -64,9 +69,11 @@ static int put_jsonl(struct db_statement *s, const struct run_row *run, const ch
 			(json_int_t)run->seed, "run", run->identity);
 		for (int i = 0; i < db_columns(s); i++)
 			if (sqlite3_column_type(s->handle, i) == SQLITE_INTEGER)
-				json_object_set_new(row, db_column_name(s, i), json_integer(db_int(s, i)));
+				json_object_set_new(
+					row, db_column_name(s, i), json_integer(db_int(s, i)));
 			else if (!db_null(s, i))
-				json_object_set_new(row, db_column_name(s, i), json_real(db_real(s, i)));
+				json_object_set_new(
+					row, db_column_name(s, i), json_real(db_real(s, i)));
 		json_dumpf(row, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
 		printf("\n");
 		json_decref(row);
@@ -74,7 +81,7 @@ static int put_jsonl(struct db_statement *s, const struct run_row *run, const ch
 	return 0;
 }
 
-/* --- TensorBoard ------------------------------------------------------------------------------- */
+/* --- TensorBoard ----------------------------------------------------------------------------- */
 
 static const char *tag_of(const char *column, char *tag, size_t size)
 {
@@ -100,7 +107,8 @@ static int put_events(struct db_statement *s, const struct run_row *run, const c
 		for (int i = FIRST_MEASURE; i < db_columns(s); i++)
 			if (!db_null(s, i))
 				tfevents_scalar(f, db_real(s, COLUMN_SECONDS), db_int(s, 0),
-					tag_of(db_column_name(s, i), tag, sizeof tag), db_real(s, i));
+					tag_of(db_column_name(s, i), tag, sizeof tag),
+					db_real(s, i));
 	if (f)
 		ret = tfevents_close(f, own);
 	free(own);
@@ -147,9 +155,11 @@ static int run(int argc, char **argv)
 	struct lab lab = LAB_NEW;
 	const char *folder = "tensorboard", *where = NULL;
 	const struct option_row rows[] = {
-		{"output", 'o', "DIR", "folder for tensorboard (default tensorboard)", .text = &folder},
+		{"output", 'o', "DIR", "folder for tensorboard (default tensorboard)",
+			.text = &folder},
 		{"where", 0, "SQL", "condition on columns of the view `runs`", .text = &where},
-		LAB_DB(lab), {0},
+		LAB_DB(lab),
+		{0},
 	};
 	const struct form *form;
 	struct arguments a;

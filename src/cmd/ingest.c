@@ -25,7 +25,8 @@ static int run(int argc, char **argv)
 {
 	const char *root = "results", *path = NULL;
 	const struct option_row rows[] = {
-		{"results", 0, "DIR", "folder with runs/ and sweeps/ (default results)", .text = &root},
+		{"results", 0, "DIR", "folder with runs/ and sweeps/ (default results)",
+			.text = &root},
 		{"db", 0, "FILE", "database (default DIR/lab.db)", .text = &path},
 		{0},
 	};

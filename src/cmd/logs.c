@@ -93,7 +93,8 @@ static int run(int argc, char **argv)
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	ret = EXIT_USAGE;
 	if (!a.n_words)
-		error("logs takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
+		error("logs takes one run: label, LABEL-sSEED, first digits of its "
+			"identity, or directory");
 	else if (!query_one(&lab.db, &selection, &lab.arena, &run_row))
 		ret = print_log(run_row.dir, lines, follow);
 	lab_end(&lab);

@@ -64,6 +64,6 @@ static int run(int argc, char **argv)
 const struct cmd cmd_ls = {
 	.name = "ls",
 	.arguments = "[LABEL|HASH|DIR|KEY=VALUE...] [--where SQL]",
-	.help = "list runs; KEY is state, sweep, label, variant, arch, seed or a config key; globs work",
+	.help = "list runs; KEY: state, sweep, label, variant, arch, seed or a config key; globs",
 	.run = run,
 };

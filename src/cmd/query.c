@@ -14,7 +14,8 @@ static void add_columns(struct grid *g, struct db_statement *s, bool *number)
 	for (; db_step(s); n_rows++)
 		for (int i = 0; i < n; i++) {
 			int type = sqlite3_column_type(s->handle, i);
-			number[i] &= type == SQLITE_INTEGER || type == SQLITE_FLOAT || type == SQLITE_NULL;
+			number[i] &= type == SQLITE_INTEGER || type == SQLITE_FLOAT ||
+				     type == SQLITE_NULL;
 		}
 	db_reset(s);
 	for (int i = 0; i < n; i++) {
@@ -36,7 +37,8 @@ static int fill(struct lab *lab, const char *sql, struct grid *g)
 	while (db_step(&s)) {
 		grid_row(g);
 		for (int i = 0; i < db_columns(&s); i++) {
-			double value = number[i] ? db_real(&s, i) : NAN;	/* before text converts */
+			/* First the number: asking for the text converts it. */
+			double value = number[i] ? db_real(&s, i) : NAN;
 			const char *text = db_text(&s, i);
 			if (number[i])
 				grid_number(g, value, "%s", text ? text : "");

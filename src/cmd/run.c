@@ -40,7 +40,8 @@ static int check_limits(const struct plan *p, long workers)
 		most = limits->memory_gib * GIB;
 	if (memory > most)
 		return error("%ld workers need %s of memory, %s may be used: lower -j, or "
-			"train.micro_batch", workers, str_bytes(memory, need), str_bytes(most, have));
+			     "train.micro_batch",
+			workers, str_bytes(memory, need), str_bytes(most, have));
 	if (limits->disk_gib > 0 && disk > limits->disk_gib * GIB)
 		return error("%s: the runs need %s of disk, its limit is %s", p->sweep.file,
 			str_bytes(disk, need), str_bytes(limits->disk_gib * GIB, have));
@@ -122,14 +123,18 @@ static int run(int argc, char **argv)
 		{"jobs", 'j', "N", "runs at a time (default 1)", .number = &o.jobs},
 		{"threads", 'T', "T", "threads of each (default: cores / N)", .number = &o.threads},
 		{"oversubscribe", 0, NULL, "N x T may exceed the cores", .flag = &o.oversubscribe},
-		{"restrict", 0, "KEY=VALUE", "only the runs with this value", .text = &o.restrict_to},
+		{"restrict", 0, "KEY=VALUE", "only the runs with this value",
+			.text = &o.restrict_to},
 		{"fail-fast", 0, NULL, "stop all at the first failure", .flag = &o.fail_fast},
-		{"max-failures", 0, "N", "start nothing new after N failures", .number = &o.max_failures},
+		{"max-failures", 0, "N", "start nothing new after N failures",
+			.number = &o.max_failures},
 		{"retries", 0, "N", "of a crashed run (default 1)", .number = &o.retries},
 		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &o.device},
-		{"results", 0, "DIR", "folder of run directories (default results)", .text = &o.root},
+		{"results", 0, "DIR", "folder of run directories (default results)",
+			.text = &o.root},
 		{"db", 0, "FILE", "database (default DIR/lab.db)", .text = &o.db},
-		{"shared", 0, NULL, "leave the database alone; `ingest` it later", .flag = &o.shared},
+		{"shared", 0, NULL, "leave the database alone; `ingest` it later",
+			.flag = &o.shared},
 		{0},
 	};
 	struct arguments a;

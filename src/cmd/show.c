@@ -25,7 +25,7 @@ static bool is_place(const char *column)	/* in a sweep or in the database: not o
 	return !strcmp(column, "sweep") || !strcmp(column, "n") || !strcmp(column, "run_id");
 }
 
-/* --- for people -------------------------------------------------------------------------------- */
+/* --- for people ------------------------------------------------------------------------------ */
 
 static int print_facts(struct lab *lab, const struct run_row *run)
 {
@@ -68,7 +68,7 @@ static int print_config(struct lab *lab, const struct run_row *run)
 	return db_finish(&s);
 }
 
-/* --- for programs ------------------------------------------------------------------------------ */
+/* --- for programs ---------------------------------------------------------------------------- */
 
 static json_t *value(const struct db_statement *s, int column)
 {
@@ -142,7 +142,8 @@ static int run(int argc, char **argv)
 		return lab_code(ret);
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	if (!a.n_words) {
-		error("show takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
+		error("show takes one run: label, LABEL-sSEED, first digits of its "
+			"identity, or directory");
 		ret = EXIT_USAGE;
 	} else {
 		ret = show(&lab, &selection);

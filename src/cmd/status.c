@@ -36,7 +36,8 @@ static int add_sweep(struct lab *lab, const struct sweep_row *sweep, struct grid
 	grid_number(g, n, "%d", n);
 	for (int s = 0; s < N_RUN_STATES; s++)
 		grid_number(g, count[s], count[s] ? "%d" : "", count[s]);
-	grid_number(g, steps > 0 ? done / steps : NAN, steps > 0 ? "%.0f %%" : "", 100 * done / steps);
+	grid_number(
+		g, steps > 0 ? done / steps : NAN, steps > 0 ? "%.0f %%" : "", 100 * done / steps);
 	return 0;
 }
 

@@ -78,7 +78,8 @@ static int run(int argc, char **argv)
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	ret = EXIT_USAGE;
 	if (!a.n_words) {
-		error("why takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
+		error("why takes one run: label, LABEL-sSEED, first digits of its "
+			"identity, or directory");
 	} else if (!query_one(&lab.db, &selection, &lab.arena, &run_row)) {
 		ret = print_decision(&lab, &run_row) || print_events(&lab, &run_row) ?
 			EXIT_ENVIRONMENT : EXIT_DONE;

@@ -67,8 +67,10 @@ void display_line(const struct display_row *row, double now_s, char *line, int w
 	if (row->tokens_per_s > 0)
 		append(line, width, "  %s tok/s", str_count((long long)row->tokens_per_s, text));
 	if (done > 0 && row->steps > row->step)
-		append(line, width, "  %s left", str_duration((now_s - row->begun_s) / (double)done *
-			(double)(row->steps - row->step), text));
+		append(line, width, "  %s left",
+			str_duration((now_s - row->begun_s) / (double)done *
+					     (double)(row->steps - row->step),
+				text));
 }
 
 static void total_line(const struct display_total *t, double now_s, char *line, int width)

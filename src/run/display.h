@@ -1,6 +1,6 @@
 /*
- * What the user sees while runs go on, on stderr: on a terminal one line per worker and one for all,
- * redrawn in place; elsewhere (pipe, file, TERM=dumb) a plain line per worker now and then.
+ * What the user sees while runs go on, on stderr: on a terminal one line per worker and one for
+ * all, redrawn in place; elsewhere (pipe, file, TERM=dumb) a plain line per worker now and then.
  * Nothing at all under -q. No colours.
  */
 #ifndef RUN_DISPLAY_H

@@ -103,7 +103,8 @@ static void decide_by_state(struct job *job, const struct run_status *status, st
 		break;
 	case RUN_DIVERGED:
 		job->action = JOB_DIVERGED;
-		job->why = arena_printf(a, "%s; an outcome, so it is not run again", status->reason);
+		job->why =
+			arena_printf(a, "%s; an outcome, so it is not run again", status->reason);
 		break;
 	case RUN_RUNNING:
 		job->action = JOB_RUNNING;
@@ -184,8 +185,9 @@ static json_t *targets_json(const struct sweep *s)
 	json_t *targets = json_array();
 
 	for (int i = 0; i < s->n_targets; i++)
-		json_array_append_new(targets, json_pack("{s:s, s:o}", "kind", kind[s->targets[i].kind],
-			"loss", real_or_null(s->targets[i].loss)));
+		json_array_append_new(
+			targets, json_pack("{s:s, s:o}", "kind", kind[s->targets[i].kind], "loss",
+					 real_or_null(s->targets[i].loss)));
 	return targets;
 }
 
@@ -194,9 +196,10 @@ static json_t *published_json(const struct sweep *s)
 	json_t *published = json_array();
 
 	for (int i = 0; i < s->n_published; i++)
-		json_array_append_new(published, json_pack("{s:s, s:s, s:o, s:s}",
-			"label", s->published[i].label, "quantity", s->published[i].quantity,
-			"value", real_or_null(s->published[i].value), "text", s->published[i].text));
+		json_array_append_new(published,
+			json_pack("{s:s, s:s, s:o, s:s}", "label", s->published[i].label,
+				"quantity", s->published[i].quantity, "value",
+				real_or_null(s->published[i].value), "text", s->published[i].text));
 	return published;
 }
 

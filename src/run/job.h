@@ -1,7 +1,7 @@
 /*
- * A job is a run that somebody wants: a configuration, a seed, and what is to be done about it. What
- * is done is decided by the run directory alone, so `plan`, `why` and `run` say the same, whatever
- * database is at hand.
+ * A job is a run that somebody wants: a configuration, a seed, and what is to be done about it.
+ * What is done is decided by the run directory alone, so `plan`, `why` and `run` say the same,
+ * whatever database is at hand.
  */
 #ifndef RUN_JOB_H
 #define RUN_JOB_H
@@ -47,9 +47,9 @@ int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a);
 bool job_is_work(const struct job *job);	/* new, resume, retry */
 
 /*
- * ROOT/sweeps/NAME.json and the sweep's rows, so that reports know what belongs to it; configs of new
- * runs, too. jobs: decided, those of sweep->runs in the same order. A run whose directory is gone is
- * forgotten first. db may be NULL (only the file). 0, or -1 after a message.
+ * ROOT/sweeps/NAME.json and the sweep's rows, so that reports know what belongs to it; configs of
+ * new runs, too. jobs: decided, those of sweep->runs in the same order. A run whose directory is
+ * gone is forgotten first. db may be NULL (only the file). 0, or -1 after a message.
  */
 int jobs_record(struct db *db, const char *root, const struct sweep *sweep, const struct job *jobs);
 

@@ -56,8 +56,8 @@ static char **arguments(const struct supervisor *s, const struct launch *l, stru
 }
 
 /*
- * The worker gets a process group of its own, so that ^C reaches the supervisor alone, and all signals
- * as they are by default. Descriptors but 0 to 3 close at exec.
+ * The worker gets a process group of its own, so that ^C reaches the supervisor alone, and all
+ * signals as they are by default. Descriptors but 0 to 3 close at exec.
  */
 static int spawn(char **argv, int log, int to_supervisor, pid_t *pid)
 {

@@ -37,9 +37,11 @@ static struct outcome by_signal(int signal, long step, bool asked, struct arena 
 {
 	if (asked && (signal == SIGKILL || signal == SIGTERM))
 		return (struct outcome){.state = RUN_LOST, .reason = "killed on request"};
-	return (struct outcome){.state = RUN_FAILED, .crash = true,
-		.reason = arena_printf(a, "killed by signal %d (%s)%s, last heard of at step %ld", signal,
-			strsignal(signal), signal == SIGKILL ? ", out of memory?" : "", step)};
+	return (struct outcome){.state = RUN_FAILED,
+		.crash = true,
+		.reason = arena_printf(a, "killed by signal %d (%s)%s, last heard of at step %ld",
+			signal, strsignal(signal), signal == SIGKILL ? ", out of memory?" : "",
+			step)};
 }
 
 struct outcome outcome_of(int status, const char *dir, long step, bool asked, struct arena *a)

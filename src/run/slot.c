@@ -22,7 +22,8 @@ enum { READ_BYTES = 1 << 16 };
 static void say(struct supervision *v, const struct job *job, const char *what, const char *why)
 {
 	display_clear(&v->display);
-	info("%s s%ld: %s%s%s", job->label, job->seed, what, why && *why ? ": " : "", why ? why : "");
+	info("%s s%ld: %s%s%s", job->label, job->seed, what, why && *why ? ": " : "",
+		why ? why : "");
 }
 
 /* --- starting --------------------------------------------------------------------------------- */
@@ -41,8 +42,9 @@ static void task_over(struct supervision *v, struct task *t, enum run_state outc
 }
 
 /*
- * Another supervisor that works without the database may have it, or the last worker of a killed one:
- * the lock of log.txt says. Gives the descriptor that holds the claim; -1: not now; -2: an error.
+ * Another supervisor that works without the database may have it, or the last worker of a killed
+ * one: the lock of log.txt says. Gives the descriptor that holds the claim; -1: not now; -2: an
+ * error.
  */
 static int claim(const char *dir)
 {
@@ -213,8 +215,9 @@ void stop_workers(struct supervision *v, int signal)
 }
 
 /*
- * The files get what the worker did not say itself, the database what the pipe did not carry. What the
- * worker says of a good end or a divergence stands; of a failure, its exit and last words say more.
+ * The files get what the worker did not say itself, the database what the pipe did not carry. What
+ * the worker says of a good end or a divergence stands; of a failure, its exit and last words say
+ * more.
  */
 static void settle_run(struct supervision *v, struct slot *slot, int status, struct outcome *o)
 {

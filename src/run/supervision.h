@@ -1,4 +1,4 @@
-/* Inside the supervisor: its tasks, its workers. supervisor.c has the loop, slot.c a worker's life. */
+/* Inside the supervisor: supervisor.c has the tasks and the loop, slot.c the life of a worker. */
 #ifndef RUN_SUPERVISION_H
 #define RUN_SUPERVISION_H
 
@@ -44,22 +44,24 @@ struct supervision {
 	bool pin;
 	int signals;			/* signalfd */
 	int stop_signal;		/* what asked to stop; 0: nothing */
-	bool stopping, killed;		/* nothing new starts; workers are gone without a checkpoint */
+	bool stopping;			/* nothing new starts */
+	bool killed;			/* workers are gone without a checkpoint */
 	int n_failed;			/* in this call: failed or diverged */
 	struct record_batch batch;
-	double begun_s, idle_s;		/* idle_s: since when only others' runs are waited for; 0: not */
+	double begun_s;
+	double idle_s;			/* since when only others' runs are waited for; 0: not */
 	struct display display;
 	struct display_row *rows;	/* room for all slots */
 	double steps_done, steps_all;	/* of the missing work */
 };
 
 /*
- * Claims the task's run directory and starts its worker in the free slot; or settles the task, if there
- * is nothing to do; or puts it off, if another process is at it.
+ * Claims the task's run directory and starts its worker in the free slot; or settles the task, if
+ * there is nothing to do; or puts it off, if another process is at it.
  */
 void slot_start(struct supervision *v, struct slot *slot, struct task *t);
 void slot_read(struct supervision *v, struct slot *slot);	/* all that is in the pipe now */
-/* The worker has ended, with this status of waitpid(): the run is settled or waits for another try. */
+/* The worker has ended, with this status of waitpid(): its run is settled or tried again. */
 void slot_end(struct supervision *v, struct slot *slot, int status);
 void stop_workers(struct supervision *v, int signal);
 

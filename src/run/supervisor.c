@@ -16,9 +16,9 @@
 #include "run/launch.h"
 
 #define TICK_S 0.2		/* between commits, and at most between looks at everything */
-#define ORPHAN_WAIT_S 15.0	/* a worker whose supervisor died needs a step and a checkpoint to end */
+#define ORPHAN_WAIT_S 15.0	/* a worker whose supervisor died takes a step and a checkpoint */
 #define FREE_BYTES 64e6		/* of disk, to begin with */
-enum { BUSY_MS = 2000 };	/* a reader may hold up the writer; the workers' pipes are not that deep */
+enum { BUSY_MS = 2000 };	/* a reader may hold up the writer, as long as pipes are deep */
 
 /* --- display --------------------------------------------------------------------------------- */
 
@@ -74,7 +74,8 @@ static void reap(struct supervision *v)
 	int status;
 
 	for (int i = 0; i < v->n_slots; i++)
-		if (v->slots[i].task && waitpid(v->slots[i].pid, &status, WNOHANG) == v->slots[i].pid)
+		if (v->slots[i].task &&
+			waitpid(v->slots[i].pid, &status, WNOHANG) == v->slots[i].pid)
 			slot_end(v, &v->slots[i], status);
 }
 
@@ -122,7 +123,7 @@ static void wait_for_news(struct supervision *v)
 			slot_read(v, &v->slots[i]);
 }
 
-/* Runs of others are waited for a while, when nothing else is left: a dead supervisor's workers end. */
+/* When nothing else is left, runs of others are waited for: workers of a dead supervisor end. */
 static bool more_to_come(struct supervision *v)
 {
 	bool waiting = false;
@@ -164,8 +165,9 @@ static int check_cores(const struct supervisor *s, int n_slots, bool *pin)
 	*pin = launch_cores(n_slots - 1, s->threads, &cores);
 	if (*pin || s->oversubscribe)
 		return EXIT_DONE;
-	error("%d workers of %d threads each need more cores than there are: lower -j or --threads, "
-		"or give --oversubscribe (seconds then say little)", n_slots, s->threads);
+	error("%d workers of %d threads each need more cores than there are: lower -j or "
+		"--threads, or give --oversubscribe (seconds then say little)",
+		n_slots, s->threads);
 	return EXIT_USAGE;
 }
 
@@ -220,7 +222,8 @@ static int exit_code(const struct supervision *v)
 		const struct task *t = &v->tasks[i];
 		failed += t->state == TASK_OVER &&
 			(t->outcome == RUN_FAILED || t->outcome == RUN_DIVERGED);
-		pending += t->state != TASK_OVER || t->outcome == RUN_STOPPED || t->outcome == RUN_LOST;
+		pending += t->state != TASK_OVER || t->outcome == RUN_STOPPED ||
+			   t->outcome == RUN_LOST;
 	}
 	if (v->killed)
 		return 128 + SIGINT;

@@ -39,8 +39,9 @@ static void set_handlers(void)
 			note.sa_flags |= SA_RESETHAND;
 		sigaction(asking[i], &note, NULL);
 	}
-	sigaction(SIGPIPE, &ignore, NULL);	/* the supervisor's death and a full file are errors */
-	sigaction(SIGXFSZ, &ignore, NULL);	/* of write(), not ours */
+	/* A dead supervisor and a full file are errors of write(). */
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 int worker_link_stop(void)
@@ -112,8 +113,8 @@ static void flush_file(struct worker_link *l)
 		l->file_failed = false;
 	} else if (!l->file_failed) {
 		l->file_failed = true;
-		error_errno("cannot write %s/metrics.jsonl: training goes on, its records wait in memory",
-			l->dir);
+		error_errno("cannot write %s/metrics.jsonl: training goes on, records wait in "
+			"memory", l->dir);
 	}
 }
 
@@ -204,7 +205,8 @@ int worker_link_finish(struct worker_link *l, enum run_state state, const char *
 void worker_link_close(struct worker_link *l)
 {
 	if (l->dropped)
-		warning("%ld step records did not go up the pipe; metrics.jsonl has them", l->dropped);
+		warning("%ld step records did not go up the pipe; metrics.jsonl has them",
+			l->dropped);
 	if (l->file >= 0 && (worker_link_flush(l, false) || l->lost))
 		error("%s/metrics.jsonl: %ld step records and %zu bytes are lost", l->dir, l->lost,
 			l->to_file.length);

@@ -8,8 +8,10 @@
  *
  *	worker_link_open(&link, run_dir, fd);
  *	r = record_new(RECORD_IS_ATTEMPT); r.attempt.arch = ...; worker_link_attempt(&link, &r);
- *	each step:	r = record_new(RECORD_IS_STEP); r.step.step = ...; worker_link_add(&link, &r);
- *			if (worker_link_stop()) checkpoint, worker_link_event(&link, "stop", ...), exit 75
+ *	each step:	r = record_new(RECORD_IS_STEP); r.step.step = ...;
+ *			worker_link_add(&link, &r);
+ *			if (worker_link_stop())
+ *				checkpoint; worker_link_event(&link, "stop", ...); exit 75
  *	checkpoint:	worker_link_flush(&link, true) before, so that a resumed run leaves no gap
  *	end:		worker_link_finish(&link, RUN_DONE, "1000 steps"); worker_link_close(&link);
  */
@@ -34,14 +36,14 @@ struct worker_link {
 	struct str to_file, to_pipe;	/* not yet written */
 	double flushed_s;
 	long dropped;			/* step records that the pipe did not take */
-	long lost;			/* step records that memory did not hold while the disk was full */
+	long lost;			/* step records that memory did not hold: disk full */
 	bool file_failed;		/* told already */
 };
 
 /*
  * run_dir holds run.json. pipe: descriptor that the supervisor passed, or -1. Sets the signal
- * handlers and, with a supervisor, SIGTERM at its death. 0, or -1 after a message: no run directory,
- * or another worker is at it.
+ * handlers and, with a supervisor, SIGTERM at its death. 0, or -1 after a message: no run
+ * directory, or another worker is at it.
  */
 int worker_link_open(struct worker_link *l, const char *run_dir, int pipe);
 void worker_link_close(struct worker_link *l);	/* flushes; also after a failed open, or twice */

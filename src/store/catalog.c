@@ -93,9 +93,11 @@ static int insert_sweep(struct db *db, const json_t *sweep, long long *sweep_id)
 	static const char *const keys[] = {"name", "file", "question", "baseline", "planned", NULL};
 	struct db_statement s;
 
-	db_prepare(&s, db, "INSERT INTO sweep(name, file, question, baseline, planned) "
+	db_prepare(&s, db,
+		"INSERT INTO sweep(name, file, question, baseline, planned) "
 		"VALUES (:name, :file, :question, :baseline, :planned) "
-		"ON CONFLICT (name) DO UPDATE SET file = excluded.file, question = excluded.question, "
+		"ON CONFLICT (name) DO UPDATE SET file = excluded.file, "
+		"question = excluded.question, "
 		"baseline = excluded.baseline, planned = excluded.planned RETURNING sweep_id");
 	bind_keys(&s, sweep, keys);
 	return insert_id(&s, sweep_id);
@@ -192,9 +194,11 @@ static int clear_sweep(struct db *db, long long sweep_id)
 {
 	char sql[256];
 
-	snprintf(sql, sizeof sql, "DELETE FROM member WHERE sweep_id = %lld; "
+	snprintf(sql, sizeof sql,
+		"DELETE FROM member WHERE sweep_id = %lld; "
 		"DELETE FROM axis WHERE sweep_id = %lld; DELETE FROM target WHERE sweep_id = %lld; "
-		"DELETE FROM published WHERE sweep_id = %lld", sweep_id, sweep_id, sweep_id, sweep_id);
+		"DELETE FROM published WHERE sweep_id = %lld",
+		sweep_id, sweep_id, sweep_id, sweep_id);
 	return db_exec(db, sql);
 }
 
@@ -295,7 +299,8 @@ int catalog_set_config(struct db *db, long long run_id, const char *yaml, const 
 	struct db_statement s;
 	int ret;
 
-	db_prepare(&s, db, "UPDATE run SET config = coalesce(:config, config) WHERE run_id = :run_id");
+	db_prepare(
+		&s, db, "UPDATE run SET config = coalesce(:config, config) WHERE run_id = :run_id");
 	db_bind_text(&s, ":config", yaml);
 	db_bind_int(&s, ":run_id", run_id);
 	db_run(&s);
@@ -308,7 +313,8 @@ int catalog_set_state(struct db *db, long long run_id, enum run_state state, con
 {
 	struct db_statement s;
 
-	db_prepare(&s, db, "UPDATE run SET state = :state, reason = :reason WHERE run_id = :run_id");
+	db_prepare(
+		&s, db, "UPDATE run SET state = :state, reason = :reason WHERE run_id = :run_id");
 	db_bind_text(&s, ":state", run_state_name[state]);
 	db_bind_text(&s, ":reason", reason);
 	db_bind_int(&s, ":run_id", run_id);

@@ -1,6 +1,6 @@
 /*
- * What is to be run: sweeps, their runs, the configs of these. From the same JSON that lies beside the
- * run directories, so that a rebuilt database has it too.
+ * What is to be run: sweeps, their runs, the configs of these. From the same JSON that lies beside
+ * the run directories, so that a rebuilt database has it too.
  *
  * ROOT/sweeps/NAME.json, written when a sweep is run:
  *   {"name", "file", "question", "baseline", "planned",

@@ -20,7 +20,7 @@ static bool breaks(int code)
 		kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB;
 }
 
-/* One message for the failed call; -1. A broken database says so once and is silent from then on. */
+/* One message for the failed call; -1. A broken database says so once, and nothing after. */
 static int db_fail(struct db *db, const char *sql)
 {
 	int code = sqlite3_extended_errcode(db->handle);
@@ -154,21 +154,23 @@ static int db_check(struct db *db, enum db_mode mode)
 	if (id < 0 || version < 0 || objects < 0)
 		return -1;
 	if (version == 0 && objects == 0)
-		return mode == DB_WRITE ? db_create(db) :
-			error("database %s is empty: `moelab run` or `moelab ingest` fills it", db->path);
+		return mode == DB_WRITE ? db_create(db) : error("database %s is empty: "
+			"`moelab run` or `moelab ingest` fills it", db->path);
 	if (id != DB_APPLICATION_ID)
 		return error("%s is no database of moelab: use another --db", db->path);
 	if (version > db_version(db_migrations))
-		return error("database %s was made by a newer moelab (schema %lld, this one knows %d): "
+		return error(
+			"database %s was made by a newer moelab (schema %lld, this one knows %d): "
 			"use that one, or rebuild into another --db with `moelab ingest`",
 			db->path, version, db_version(db_migrations));
 	return mode == DB_WRITE ? db_migrate(db, db_migrations) : 0;
 }
 
 /*
- * A write-ahead log lets readers read while runs are logged. SQLite before 3.51.3 may corrupt it when
- * two connections write or checkpoint; ours has one writer, and readers open read-only. It needs
- * shared memory, which network file systems lack. The mode is stored in the file: set both ways.
+ * A write-ahead log lets readers read while runs are logged. SQLite before 3.51.3 may corrupt it
+ * when two connections write or checkpoint; ours has one writer, and readers open read-only. It
+ * needs shared memory, which network file systems lack. The mode is stored in the file: set both
+ * ways.
  */
 static int set_journal(struct db *db)
 {
@@ -192,7 +194,8 @@ static int db_open_write(struct db *db)
 	if (sqlite3_open_v2(db->path, &db->handle, flags, NULL) != SQLITE_OK)
 		return db_fail(db, NULL);
 	if (sqlite3_db_readonly(db->handle, "main") == 1)
-		return error("database %s cannot be written: it or its disk is read-only", db->path);
+		return error(
+			"database %s cannot be written: it or its disk is read-only", db->path);
 	return 0;
 }
 
@@ -201,8 +204,10 @@ static int db_open_read(struct db *db)
 	int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_EXRESCODE;
 
 	if (!path_exists(db->path))
-		return error("no database %s: `moelab run` makes one, `moelab ingest` rebuilds it from "
-			"run directories, --db names another", db->path);
+		return error(
+			"no database %s: `moelab run` makes one, `moelab ingest` rebuilds it from "
+			"run directories, --db names another",
+			db->path);
 	if (sqlite3_open_v2(db->path, &db->handle, flags, NULL) != SQLITE_OK)
 		return db_fail(db, NULL);
 	return 0;
@@ -210,8 +215,10 @@ static int db_open_read(struct db *db)
 
 int db_open(struct db *db, const char *path, enum db_mode mode)
 {
-	static const char pragmas[] = "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; "
-		"PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0; PRAGMA journal_size_limit = 67108864";
+	static const char pragmas[] =
+		"PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; "
+		"PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0; "
+		"PRAGMA journal_size_limit = 67108864";
 
 	*db = (struct db){.path = xstrdup(path), .lock = -1};
 	if (mode == DB_WRITE ? db_open_write(db) : db_open_read(db))
@@ -228,10 +235,11 @@ failed:
 void db_close(struct db *db)
 {
 	if (db->handle && db->lock >= 0 && !db->broken) {
-		/* Back to one plain file, that can be copied and read from anywhere. Readers at work
-		 * keep the log; then the next writer does it. */
+		/* Back to one plain file, that can be copied and read from anywhere. Readers at
+		   work keep the log; then the next writer does it. */
 		sqlite3_busy_timeout(db->handle, 0);
-		sqlite3_exec(db->handle, "PRAGMA optimize; PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
+		sqlite3_exec(db->handle, "PRAGMA optimize; PRAGMA journal_mode = DELETE", NULL,
+			NULL, NULL);
 	}
 	sqlite3_close_v2(db->handle);
 	if (db->lock >= 0)
@@ -292,7 +300,8 @@ void db_bind_real(struct db_statement *s, const char *name, double value)
 {
 	if (!isfinite(value))
 		db_bind_null(s, name);
-	else if (!s->failed && sqlite3_bind_double(s->handle, parameter(s, name), value) != SQLITE_OK)
+	else if (!s->failed &&
+		 sqlite3_bind_double(s->handle, parameter(s, name), value) != SQLITE_OK)
 		statement_fail(s, sqlite3_sql(s->handle));
 }
 

@@ -2,10 +2,10 @@
  * SQLite: opening by the rules that keep the file whole, and statements without error plumbing.
  *
  * One process writes a database, the supervisor (or ingest); a lock on FILE.lock that the kernel
- * frees at its death keeps a second one out. All others open it read-only, also while it is written.
- * The database is an index of the run directories and can be rebuilt, so a write that fails for
- * want of space or a broken disk marks it `broken`: one message, later writes do nothing, and
- * training goes on.
+ * frees at its death keeps a second one out. All others open it read-only, also while it is
+ * written. The database is an index of the run directories and can be rebuilt, so a write that
+ * fails for want of space or a broken disk marks it `broken`: one message, later writes do
+ * nothing, and training goes on.
  *
  * Never open() and close() the file by other means in a process that has it open: that would drop
  * SQLite's locks. Never carry a struct db over fork().
@@ -45,7 +45,8 @@ struct db {
 int db_open(struct db *db, const char *path, enum db_mode mode);
 void db_close(struct db *db);		/* also after a failed db_open, or twice */
 bool db_is_written(const struct db *db);	/* a writer is at it now */
-int db_exec(struct db *db, const char *sql);	/* statements without values; 0, or -1 after a message */
+/* Statements without values. 0, or -1 after a message. */
+int db_exec(struct db *db, const char *sql);
 
 /* One transaction, taking the write lock at once: an upgrade later could not wait. */
 int db_begin(struct db *db);
@@ -74,20 +75,20 @@ struct db_statement {
 };
 
 void db_prepare(struct db_statement *s, struct db *db, const char *sql);
-/* Bindings outlive db_run() and db_reset(). */
+/* Bindings outlive db_run() and db_reset(). A real that is not finite and a NULL text are NULL. */
 void db_bind_int(struct db_statement *s, const char *name, long long value);
-void db_bind_real(struct db_statement *s, const char *name, double value);	/* not finite: NULL */
-void db_bind_text(struct db_statement *s, const char *name, const char *text);	/* copied; NULL: NULL */
+void db_bind_real(struct db_statement *s, const char *name, double value);
+void db_bind_text(struct db_statement *s, const char *name, const char *text);	/* copied */
 void db_bind_null(struct db_statement *s, const char *name);
 bool db_step(struct db_statement *s);	/* true: a row is there */
-void db_run(struct db_statement *s);	/* runs a statement without rows to its end, ready for the next */
+void db_run(struct db_statement *s);	/* to its end, without rows; ready for the next */
 void db_reset(struct db_statement *s);	/* ready to be stepped from the start again */
-int db_finish(struct db_statement *s);	/* frees it; 0, or -1 if anything failed. Twice is harmless */
+int db_finish(struct db_statement *s);	/* frees it; -1 if anything failed. Twice is harmless */
 
-/* Columns of the current row, from 0. */
-long long db_int(const struct db_statement *s, int column);	/* NULL: 0 */
-double db_real(const struct db_statement *s, int column);	/* NULL: NaN */
-const char *db_text(const struct db_statement *s, int column);	/* NULL: NULL; until the next step */
+/* Columns of the current row, from 0. SQL's NULL is 0, NaN, NULL. Texts last to the next step. */
+long long db_int(const struct db_statement *s, int column);
+double db_real(const struct db_statement *s, int column);
+const char *db_text(const struct db_statement *s, int column);
 bool db_null(const struct db_statement *s, int column);
 int db_columns(const struct db_statement *s);
 const char *db_column_name(const struct db_statement *s, int column);

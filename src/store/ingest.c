@@ -47,7 +47,7 @@ int ingest_records(struct db *db, long long run_id, const char *dir, struct inge
 	if (!ret) {
 		recorder_open(&recorder, db);
 		ingest_lines(&recorder, run_id, metrics, count);
-		ingest_lines(&recorder, run_id, attempt, count);	/* where metrics.jsonl was lost */
+		ingest_lines(&recorder, run_id, attempt, count);	/* if the other was lost */
 		ret = recorder_close(&recorder);
 		if (ret)
 			db_rollback(db);

@@ -1,6 +1,6 @@
 /*
- * The database from the run directories: all of it, or one run's gaps. What is there already is told
- * again and stays the same, so ingest is safe at any time, and repeatable.
+ * The database from the run directories: all of it, or one run's gaps. What is there already is
+ * told again and stays the same, so ingest is safe at any time, and repeatable.
  */
 #ifndef STORE_INGEST_H
 #define STORE_INGEST_H
@@ -12,7 +12,7 @@ struct ingest_count {
 	long records, skipped_lines;		/* torn or unknown lines */
 };
 
-/* All sweeps and runs below ROOT. 0, or -1 after a message; what was whole before the error stays. */
+/* All sweeps and runs below ROOT. 0, or -1 after a message; what was whole before it stays. */
 int ingest_all(struct db *db, const char *root, struct ingest_count *count);
 
 /* The records of one run directory, in a transaction of its own. */

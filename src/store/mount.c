@@ -72,7 +72,7 @@ bool mount_is_local(const char *path, const char *mountinfo)
 	while (f && getline(&line, &size, f) > 0) {
 		if (!parse_mount(line, &folder, &type) || !is_below(real ? real : path, folder))
 			continue;
-		if (strlen(folder) < longest)	/* at equal length the later mount covers the earlier */
+		if (strlen(folder) < longest)	/* of equal ones, the later covers the earlier */
 			continue;
 		longest = strlen(folder);
 		local = type_is_local(type);

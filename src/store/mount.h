@@ -5,8 +5,9 @@
 #include <stdbool.h>
 
 /*
- * Looks the path up in a table of /proc/self/mountinfo's form (NULL: that one). Only types known to be
- * local count: for an unknown one the slow journal is right, too. True if the table cannot be read.
+ * Looks the path up in a table of /proc/self/mountinfo's form (NULL: that one). Only types known
+ * to be local count: for an unknown one the slow journal is right, too. True if the table cannot
+ * be read.
  */
 bool mount_is_local(const char *path, const char *mountinfo);
 

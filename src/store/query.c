@@ -33,7 +33,8 @@ static int no_sweep(struct db *db, const char *name)
 	if (!ret && list.length)
 		ret = error("no sweep \"%s\" in %s; there are:%s", name, db->path, list.text);
 	else if (!ret)
-		ret = error("no sweep \"%s\" in %s: it has none, `moelab run` adds them", name, db->path);
+		ret = error("no sweep \"%s\" in %s: it has none, `moelab run` adds them", name,
+			db->path);
 	str_release(&list);
 	return ret;
 }
@@ -45,7 +46,8 @@ int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_r
 
 	/* By file: sweeps/micro/table1.yaml ends as the sweep micro/table1 with .yaml does. */
 	db_prepare(&s, db, "SELECT sweep_id, name, file, question, baseline FROM sweep "
-		"WHERE name = :name OR file = :name OR ('/' || :name) GLOB ('*/' || name || '.y*ml') "
+		"WHERE name = :name OR file = :name "
+		"OR ('/' || :name) GLOB ('*/' || name || '.y*ml') "
 		"ORDER BY name = :name DESC, length(name) DESC LIMIT 1");
 	db_bind_text(&s, ":name", name);
 	found = db_step(&s);
@@ -152,9 +154,11 @@ static void add_condition(struct str *sql, const char *selector, int i)
 			"AND p.value = CAST(:s%d AS REAL))))", i, i, i);
 	else
 		str_printf(sql, " AND (label GLOB :s%d OR dir GLOB '*/' || :d%d OR "
-			"dir GLOB '*/' || :d%d || '-????????" "'", i, i, i);	/* cut: no trigraph */
+			"dir GLOB '*/' || :d%d || '-????????" "'",	/* cut: no trigraph */
+			i, i, i);
 	if (!equals)
-		str_printf(sql, is_hash_prefix(selector) ? " OR identity GLOB :s%d || '*')" : ")", i);
+		str_printf(
+			sql, is_hash_prefix(selector) ? " OR identity GLOB :s%d || '*')" : ")", i);
 }
 
 static void bind_condition(struct db_statement *s, const char *selector, int i, struct arena *a)
@@ -222,8 +226,10 @@ static int no_run(struct db *db, const struct selection *s)
 
 	str_init(&list);
 	add_selectors(&list, s);
-	ret = error("no run \"%s\" in %s: a run is named by its label, LABEL-sSEED, the first digits of "
-		"its identity, or its directory; `moelab ls` lists them", list.text, db->path);
+	ret = error(
+		"no run \"%s\" in %s: a run is named by its label, LABEL-sSEED, the first digits "
+		"of its identity, or its directory; `moelab ls` lists them",
+		list.text, db->path);
 	str_release(&list);
 	return ret;
 }

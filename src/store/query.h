@@ -15,7 +15,7 @@ struct sweep_row {
 	const char *baseline;			/* label; NULL: none */
 };
 
-/* By name, or by the path of its file ("sweeps/micro/table1.yaml"). Unknown: the message lists those there are. */
+/* By name, or by the path of its file ("sweeps/micro/table1.yaml"). */
 int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_row *sweep);
 
 struct run_row {			/* a row of the view `runs` */
@@ -51,7 +51,7 @@ int query_select(struct db *db, const struct selection *s, struct arena *a,
 /* Exactly one run; none or several is an error that lists the candidates. */
 int query_one(struct db *db, const struct selection *s, struct arena *a, struct run_row *run);
 
-/* The run's directory as a path from here: `dir` of the view `runs`, seen from the database's folder. */
+/* Column `dir` of the view `runs` as a path from here: it is seen from the database's folder. */
 char *query_dir(struct db *db, const char *dir, struct arena *a);
 
 struct curve_rows {			/* of one run, in order of steps */

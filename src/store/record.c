@@ -78,10 +78,12 @@ static const struct kind {
 		"VALUES (:run_id" RECORD_EVENT(VALUE) ")"},
 	[RECORD_IS_ATTEMPT] = {"attempt", FIELDS(attempt_fields), FIELDS(process_fields),
 		"INSERT INTO attempt(run_id, n" RECORD_OF_PROCESS(COLUMN) ") VALUES (:run_id, "
-		"1 + (SELECT count(*) FROM attempt WHERE run_id = :run_id)" RECORD_OF_PROCESS(VALUE)
-		") ON CONFLICT (run_id, pid, boot_id, start_time) DO NOTHING"},
+		"1 + (SELECT count(*) FROM attempt WHERE run_id = :run_id)"
+		RECORD_OF_PROCESS(VALUE) ") "
+		"ON CONFLICT (run_id, pid, boot_id, start_time) DO NOTHING"},
 	[RECORD_IS_EXIT] = {"exit", FIELDS(exit_fields), FIELDS(exit_fields),
-		"UPDATE attempt SET ended = :ended, exit_code = :exit_code, exit_signal = :exit_signal "
+		"UPDATE attempt SET ended = :ended, exit_code = :exit_code, "
+		"exit_signal = :exit_signal "
 		"WHERE run_id = :run_id AND n = "
 		"(SELECT max(n) FROM attempt WHERE run_id = :run_id AND pid = :pid)"},
 };
@@ -259,7 +261,8 @@ static bool record_complete(const struct record *r)
 	switch (r->type) {
 	case RECORD_IS_STEP: return r->step.step != RECORD_NONE;
 	case RECORD_IS_EVAL: return r->eval.kind && r->eval.step != RECORD_NONE;
-	case RECORD_IS_EXPERT: return r->expert.step != RECORD_NONE && r->expert.layer != RECORD_NONE;
+	case RECORD_IS_EXPERT:
+		return r->expert.step != RECORD_NONE && r->expert.layer != RECORD_NONE;
 	case RECORD_IS_GROUP: return r->group.group && r->group.step != RECORD_NONE;
 	case RECORD_IS_EVENT: return r->event.kind && r->event.step != RECORD_NONE &&
 			r->event.wall && r->event.text;

@@ -1,19 +1,19 @@
 /*
- * What a run tells while it trains: one JSON object a line, appended to metrics.jsonl and sent up the
- * pipe to the supervisor, which puts it into the table of its kind. Key "t" names the kind, all else
- * are fields; what a field means stands at the column of the same name in schema.sql.
+ * What a run tells while it trains: one JSON object a line, appended to metrics.jsonl and sent up
+ * the pipe to the supervisor, which puts it into the table of its kind. Key "t" names the kind,
+ * all else are fields; what a field means stands at the column of the same name in schema.sql.
  *
  *   {"t":"step","step":1,"tokens":4096,"seconds":0.41,...}
  *
- * Absent and non-finite numbers are null. Steps count updates done, from 1; tokens, seconds and flops
- * are cumulative and go on across resumes. Records are flushed to the file before a checkpoint counts
- * as written, so a resumed run leaves no gap; it repeats the steps since its checkpoint, and the
- * later record of a step replaces the earlier one. Unknown keys and kinds (of a newer writer) are
- * skipped; a torn last line (of a killed writer) is no record.
+ * Absent and non-finite numbers are null. Steps count updates done, from 1; tokens, seconds and
+ * flops are cumulative and go on across resumes. Records are flushed to the file before a
+ * checkpoint counts as written, so a resumed run leaves no gap; it repeats the steps since its
+ * checkpoint, and the later record of a step replaces the earlier one. Unknown keys and kinds (of
+ * a newer writer) are skipped; a torn last line (of a killed writer) is no record.
  *
  * A field is declared once, here, for the struct, the writer, the reader and the INSERT; its column
  * stands in schema.sql. A kind is a list of X(type, name):
- *   INT long long, RECORD_NONE if absent;  REAL double, NAN if absent;  TEXT const char *, NULL if absent;
+ *   INT long long, absent RECORD_NONE;  REAL double, absent NAN;  TEXT const char *, absent NULL;
  *   JSON the same, holding JSON;  REALS an array of float.
  */
 #ifndef STORE_RECORD_H
@@ -38,7 +38,7 @@
 	X(REAL, loss) X(REAL, bpb) X(REAL, accuracy) X(REAL, loss_bigram) X(REAL, share_bigram)    \
 	X(REAL, drop) X(INT, n_tokens) X(TEXT, windows) X(TEXT, capacity)
 
-/* One router. load: share of the tokens by expert; goes to the table `expert`, the rest to `layer`. */
+/* One router, table `layer`. load: share of its tokens by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \
 	X(INT, step) X(INT, layer) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)
 
@@ -48,7 +48,7 @@
 #define RECORD_EVENT(X)                                                                            \
 	X(TEXT, kind) X(INT, step) X(TEXT, wall) X(TEXT, text)
 
-/* A worker starts: whose it is, what the run is (table `run`), what the process is (table `attempt`). */
+/* A worker starts: whose it is, what the run is (table `run`), what the process is (`attempt`). */
 #define RECORD_OF_RUN(X)                                                                           \
 	X(TEXT, arch) X(TEXT, data_hash) X(INT, data_tokens) X(TEXT, tokenizer) X(INT, vocab)      \
 	X(TEXT, precision) X(JSON, semantics) X(INT, params_total) X(INT, params_active)           \
@@ -116,7 +116,7 @@ bool record_parse(struct record *r, const char *line, size_t n, struct arena *a)
 /* Inserts records: the statements, prepared once. Call within a transaction. */
 struct recorder {
 	struct db_statement insert[N_RECORD_TYPES];	/* of an attempt: the row of the process */
-	struct db_statement load, of_run;		/* expert loads; what an attempt tells of its run */
+	struct db_statement load, of_run;	/* expert loads; what an attempt tells of its run */
 };
 
 void recorder_open(struct recorder *r, struct db *db);

@@ -17,7 +17,7 @@
 
 enum {
 	TAIL_BYTES = 1 << 16,		/* of metrics.jsonl: holds the last words of a run */
-	FOREIGN_SILENCE_S = 600,	/* a run on another host that is silent for longer is lost */
+	FOREIGN_SILENCE_S = 600,	/* a run on another host that is silent so long is lost */
 };
 
 const char *const run_state_name[N_RUN_STATES] = {
@@ -56,7 +56,8 @@ static const char *take_text(const json_t *object, const char *key, struct arena
 
 static const char *take_json(const json_t *object, const char *key, struct arena *a)
 {
-	char *text = json_dumps(json_object_get(object, key), JSON_COMPACT | JSON_REAL_PRECISION(15));
+	char *text =
+		json_dumps(json_object_get(object, key), JSON_COMPACT | JSON_REAL_PRECISION(15));
 	const char *copy = text ? arena_strdup(a, text) : NULL;
 
 	free(text);
@@ -246,7 +247,8 @@ void run_dir_status(const char *dir, struct arena *a, struct run_status *status)
 {
 	*status = (struct run_status){.reason = "", .checkpoint = newest_checkpoint(dir)};
 	for (int s = 0; s < N_RUN_STATES; s++) {
-		const char *marker = arena_printf(a, "%s/%s", dir, marker_name[s] ? marker_name[s] : "");
+		const char *marker =
+			arena_printf(a, "%s/%s", dir, marker_name[s] ? marker_name[s] : "");
 		if (marker_name[s] && path_exists(marker)) {
 			status->state = (enum run_state)s;
 			status->reason = first_line(marker, a);
@@ -261,7 +263,8 @@ int run_dir_mark(const char *dir, enum run_state state, const char *reason)
 	int ret = 0;
 
 	for (int s = 0; s < N_RUN_STATES; s++) {
-		char *path = marker_name[s] && s != (int)state ? path_join(dir, marker_name[s]) : NULL;
+		char *path =
+			marker_name[s] && s != (int)state ? path_join(dir, marker_name[s]) : NULL;
 		if (path && unlink(path) && errno != ENOENT)
 			ret = error_errno("cannot remove %s", path);
 		free(path);

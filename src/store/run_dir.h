@@ -1,10 +1,10 @@
 /*
  * A run directory: the files that are the truth about a run, readable without moelab.
  *
- *   ROOT/runs/LABEL-sSEED-HASH8/   run.json        who it is (struct run_info), written when it starts
+ *   ROOT/runs/LABEL-sSEED-HASH8/   run.json        who it is (struct run_info)
  *                                  config.yaml     complete, resolved
  *                                  metrics.jsonl   what it told (store/record.h)
- *                                  attempt.json    its newest process, as a record of kind "attempt"
+ *                                  attempt.json    its newest process, a record of kind "attempt"
  *                                  log.txt         what its processes printed
  *                                  DONE | FAILED | DIVERGED    one line: why
  *                                  ckpt/step_N.safetensors, samples/
@@ -27,8 +27,9 @@ struct run_info {
 	const char *config;	/* JSON object of dotted keys: config.yaml once more, flat */
 };
 
-int run_info_write(const struct run_info *info, const char *dir);	/* 0, or -1 after a message */
-int run_info_read(struct run_info *info, const char *dir, struct arena *a);	/* the same */
+/* 0, or -1 after a message. */
+int run_info_write(const struct run_info *info, const char *dir);
+int run_info_read(struct run_info *info, const char *dir, struct arena *a);
 
 /* "LABEL-sSEED-HASH8", in a. */
 const char *run_dir_name(const char *label, long seed, const char *identity, struct arena *a);
@@ -56,15 +57,15 @@ struct run_status {
 
 /*
  * What the files say. A run without a marker is queued before its first attempt, running while its
- * process lives (on another host: while metrics.jsonl grew within ten minutes), stopped if it said so,
- * else lost.
+ * process lives (on another host: while metrics.jsonl grew within ten minutes), stopped if it said
+ * so, else lost.
  */
 void run_dir_status(const char *dir, struct arena *a, struct run_status *status);
 
 /* Replaces any marker; state: RUN_DONE, RUN_FAILED, RUN_DIVERGED, or RUN_QUEUED for none. */
 int run_dir_mark(const char *dir, enum run_state state, const char *reason);
 
-/* Opens metrics.jsonl for appending whole lines: a torn last one is ended first. -1 after a message. */
+/* metrics.jsonl, for appending whole lines: a torn last one is ended first. -1 after a message. */
 int run_dir_open_metrics(const char *dir);
 
 #endif

@@ -42,7 +42,7 @@ static void write_record(FILE *f, const struct str *data)
 	fwrite(&of_data, sizeof of_data, 1, f);
 }
 
-/* --- protocol buffers -------------------------------------------------------------------------- */
+/* --- protocol buffers ------------------------------------------------------------------------ */
 
 enum wire { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
 
@@ -77,7 +77,7 @@ static void put_float(struct str *out, unsigned field, float v)
 	str_add_bytes(out, &v, sizeof v);
 }
 
-/* --- events ------------------------------------------------------------------------------------ */
+/* --- events ---------------------------------------------------------------------------------- */
 
 FILE *tfevents_open(const char *folder, double wall_s)
 {

@@ -32,7 +32,7 @@
 
 enum { STEPS = 20, CHECKPOINT_EVERY = 5, EVAL_EVERY = 10 };
 
-/* --- the worker -------------------------------------------------------------------------------- */
+/* --- the worker ------------------------------------------------------------------------------ */
 
 static void nap(double seconds)
 {
@@ -143,7 +143,7 @@ static int fake_worker(char **argv)
 	return code;
 }
 
-/* --- help -------------------------------------------------------------------------------------- */
+/* --- help ------------------------------------------------------------------------------------ */
 
 static char root[64], db_path[96];
 static struct arena arena;
@@ -252,7 +252,8 @@ static pid_t wait_for_worker(const struct job *j, int steps)
 
 	for (int i = 0; i < 1000; i++) {
 		nap(0.01);
-		text = path_exists(metrics) && path_exists(attempt) ? path_read(metrics, NULL) : NULL;
+		text = path_exists(metrics) && path_exists(attempt) ? path_read(metrics, NULL)
+								    : NULL;
 		bool there = text && strstr(text, wanted);
 		free(text);
 		if (!there)
@@ -266,12 +267,12 @@ static pid_t wait_for_worker(const struct job *j, int steps)
 	return -1;
 }
 
-/* --- tests ------------------------------------------------------------------------------------- */
+/* --- tests ----------------------------------------------------------------------------------- */
 
 static void test_all_kinds_of_end(void **state)
 {
-	struct job jobs[] = {job("good", 1), job("diverge", 1), job("crash-once", 1), job("crash", 1),
-		job("fail", 1), job("good", 2)};
+	struct job jobs[] = {job("good", 1), job("diverge", 1), job("crash-once", 1),
+		job("crash", 1), job("fail", 1), job("good", 2)};
 
 	(void)state;
 	assert_int_equal(supervise(jobs, 6), EXIT_RUN_FAILED);
@@ -282,9 +283,12 @@ static void test_all_kinds_of_end(void **state)
 	assert_int_equal(state_of(&jobs[4]), RUN_FAILED);
 	assert_sql("group_concat(state) = 'done,diverged,done,failed,failed,done' FROM "
 		"(SELECT state FROM runs ORDER BY n)");
-	assert_sql("group_concat(attempts) = '1,1,2,2,1,1' FROM (SELECT attempts FROM runs ORDER BY n)");
-	assert_sql("count(*) = 1 FROM runs WHERE reason LIKE 'exit code 1, %no luck with this one'");
-	assert_sql("count(*) = 1 FROM runs WHERE reason LIKE 'killed by signal 6 %last heard of at step _'");
+	assert_sql(
+		"group_concat(attempts) = '1,1,2,2,1,1' FROM (SELECT attempts FROM runs ORDER BY n)");
+	assert_sql(
+		"count(*) = 1 FROM runs WHERE reason LIKE 'exit code 1, %no luck with this one'");
+	assert_sql(
+		"count(*) = 1 FROM runs WHERE reason LIKE 'killed by signal 6 %last heard of at step _'");
 	assert_sql("count(*) = 3 FROM attempt WHERE exit_signal = 6");
 	/* The crashed run went on from its checkpoint: every step once. */
 	assert_sql("count(*) = 20 AND max(s.step) = 20 FROM step s JOIN runs USING (run_id) "
@@ -409,7 +413,8 @@ static void test_two_supervisors(void **state)
 	for (int i = 0; i < 2; i++) {
 		pid[i] = fork();
 		if (!pid[i])
-			_exit(jobs_decide(root, jobs, 4, &arena) ? 99 : supervisor_run(&s, jobs, 4));
+			_exit(jobs_decide(root, jobs, 4, &arena) ? 99
+								 : supervisor_run(&s, jobs, 4));
 	}
 	assert_int_equal(wait_code(pid[0]), EXIT_DONE);
 	assert_int_equal(wait_code(pid[1]), EXIT_DONE);
@@ -482,7 +487,7 @@ static void test_database_disk_full(void **state)
 	assert_sql("count(*) = 80 FROM step");
 }
 
-/* --- the link ---------------------------------------------------------------------------------- */
+/* --- the link -------------------------------------------------------------------------------- */
 
 static const char *open_link(struct worker_link *l, int pipe)
 {
@@ -505,7 +510,10 @@ static long count_lines(const char *text, const char *with)
 	return n;
 }
 
-/* Nobody reads the pipe: no step waits, steps are dropped from it, evaluations never, the file has all. */
+/*
+ * Nobody reads the pipe: no step waits, steps are dropped from it, evaluations never, the file has
+ * all.
+ */
 static void test_full_pipe(void **state)
 {
 	struct worker_link l;
@@ -620,9 +628,18 @@ static void test_cost_of_logging(void **state)
 		for (long step = 0; step < 20000; step++) {
 			struct record r = record_new(RECORD_IS_STEP);
 			double x = 1 + 1.0 / (double)(step + 3);
-			r.step = (struct step_record){.step = step, .tokens = step * 4096, .seconds = x,
-				.flops = x * 1e15, .ce = x, .aux = x, .balance = x, .z = x, .lr = x * 1e-3,
-				.grad_norm = x, .tokens_per_s = x * 1e4, .drop = x / 10};
+			r.step = (struct step_record){.step = step,
+				.tokens = step * 4096,
+				.seconds = x,
+				.flops = x * 1e15,
+				.ce = x,
+				.aux = x,
+				.balance = x,
+				.z = x,
+				.lr = x * 1e-3,
+				.grad_norm = x,
+				.tokens_per_s = x * 1e4,
+				.drop = x / 10};
 			worker_link_add(&l, &r);
 			if (worker_link_stop())
 				break;
@@ -631,7 +648,8 @@ static void test_cost_of_logging(void **state)
 		}
 		best = fmin(best, (cpu_s() - begun) / 20000);
 	}
-	print_message("logging costs %.2f us a step: %.4f %% of 4 ms\n", best * 1e6, best / 4e-3 * 100);
+	print_message(
+		"logging costs %.2f us a step: %.4f %% of 4 ms\n", best * 1e6, best / 4e-3 * 100);
 #ifndef __SANITIZE_ADDRESS__
 	assert_true(best < 4e-6);
 #endif

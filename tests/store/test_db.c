@@ -118,9 +118,11 @@ static void test_refusals(void **state)
 	db_close(&db);
 	for (int mode = DB_READ; mode <= DB_WRITE; mode++) {
 		assert_int_equal(db_open(&db, path, (enum db_mode)mode), -1);
-		assert_non_null(strstr(message, "made by a newer moelab (schema 99, this one knows 1)"));
+		assert_non_null(
+			strstr(message, "made by a newer moelab (schema 99, this one knows 1)"));
 	}
-	assert_int_equal(path_write(path, "not a database, but long enough to be looked at\n", 48), 0);
+	assert_int_equal(
+		path_write(path, "not a database, but long enough to be looked at\n", 48), 0);
 	assert_int_equal(db_open(&db, path, DB_READ), -1);
 	assert_non_null(strstr(message, "not a database"));
 	unlink(path);
@@ -159,7 +161,8 @@ static void test_migration(void **state)
 	sqlite3 *old;
 	assert_int_equal(sqlite3_open_v2(backup, &old, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(old, "SELECT dir FROM run", NULL, NULL, NULL), SQLITE_OK);
-	assert_int_not_equal(sqlite3_exec(old, "SELECT colour FROM run", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_not_equal(
+		sqlite3_exec(old, "SELECT colour FROM run", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(old);
 }
 
@@ -209,10 +212,12 @@ static void fill(struct db *db, int rows)
 	struct db_statement s;
 
 	db_begin(db);
-	db_prepare(&s, db, "INSERT INTO sweep(name, question) VALUES (:name, hex(randomblob(500)))");
+	db_prepare(
+		&s, db, "INSERT INTO sweep(name, question) VALUES (:name, hex(randomblob(500)))");
 	for (int i = 0; i < rows; i++) {
 		char name[32];
-		snprintf(name, sizeof name, "%d-%lld", i, db_value(db, "SELECT count(*) FROM sweep", 0));
+		snprintf(name, sizeof name, "%d-%lld", i,
+			db_value(db, "SELECT count(*) FROM sweep", 0));
 		db_bind_text(&s, ":name", name);
 		db_run(&s);
 	}
@@ -244,7 +249,8 @@ static void test_disk_full(void **state)
 	setrlimit(RLIMIT_FSIZE, &before);
 	assert_int_equal(db_open(&db, path, DB_READ), 0);
 	assert_true(db_value(&db, "SELECT count(*) FROM sweep", 0) >= 10);
-	assert_int_equal(db_value(&db, "SELECT integrity_check = 'ok' FROM pragma_integrity_check", 0), 1);
+	assert_int_equal(
+		db_value(&db, "SELECT integrity_check = 'ok' FROM pragma_integrity_check", 0), 1);
 	db_close(&db);
 }
 

@@ -60,28 +60,37 @@ static void assert_sql(const char *condition)
 
 static void put_file(const char *dir, const char *name, const char *text)
 {
-	assert_int_equal(path_write(arena_printf(&arena, "%s/%s", dir, name), text, strlen(text)), 0);
+	assert_int_equal(
+		path_write(arena_printf(&arena, "%s/%s", dir, name), text, strlen(text)), 0);
 }
 
 /* A run directory with some steps, of 10 each. */
 static const char *make_run(const char *label, long seed, const char *identity, double loss)
 {
-	struct run_info info = {.identity = identity, .label = label, .sweep = "micro/a", .seed = seed,
-		.steps = 20, .jobs = 2, .config = "{\"train.lr\":0.001,\"model.moe.n_experts\":8,"
-		"\"model.final_norm\":true,\"model.pattern\":[\"mamba\"],\"question\":\"why\"}"};
+	struct run_info info = {.identity = identity,
+		.label = label,
+		.sweep = "micro/a",
+		.seed = seed,
+		.steps = 20,
+		.jobs = 2,
+		.config =
+			"{\"train.lr\":0.001,\"model.moe.n_experts\":8,"
+			"\"model.final_norm\":true,\"model.pattern\":[\"mamba\"],\"question\":\"why\"}"};
 	const char *dir = arena_printf(&arena, "%s/runs/%s", root,
 		run_dir_name(label, seed, identity, &arena));
 
 	assert_int_equal(path_mkdirs(dir), 0);
 	assert_int_equal(run_info_write(&info, dir), 0);
 	put_file(dir, "config.yaml", "train.lr: 1e-3\n");
-	put_file(dir, "metrics.jsonl", arena_printf(&arena,
-		"{\"t\":\"attempt\",\"run\":\"%s\",\"started\":\"2026\",\"pid\":1,\"boot_id\":\"b\","
-		"\"start_time\":7,\"host\":\"elsewhere\",\"arch\":\"%s\"}\n"
-		"{\"t\":\"step\",\"step\":10,\"tokens\":100,\"seconds\":2,\"flops\":1e6,\"ce\":%g}\n"
-		"{\"t\":\"step\",\"step\":20,\"tokens\":200,\"seconds\":4,\"flops\":2e6,\"ce\":null}\n"
-		"{\"t\":\"eval\",\"kind\":\"val\",\"step\":20,\"tokens\":200,\"loss\":%g,\"bpb\":1}\n"
-		"{\"t\":\"ev", identity, label, loss + 1, loss));
+	put_file(dir, "metrics.jsonl",
+		arena_printf(&arena,
+			"{\"t\":\"attempt\",\"run\":\"%s\",\"started\":\"2026\",\"pid\":1,\"boot_id\":\"b\","
+			"\"start_time\":7,\"host\":\"elsewhere\",\"arch\":\"%s\"}\n"
+			"{\"t\":\"step\",\"step\":10,\"tokens\":100,\"seconds\":2,\"flops\":1e6,\"ce\":%g}\n"
+			"{\"t\":\"step\",\"step\":20,\"tokens\":200,\"seconds\":4,\"flops\":2e6,\"ce\":null}\n"
+			"{\"t\":\"eval\",\"kind\":\"val\",\"step\":20,\"tokens\":200,\"loss\":%g,\"bpb\":1}\n"
+			"{\"t\":\"ev",
+			identity, label, loss + 1, loss));
 	return dir;
 }
 
@@ -93,10 +102,14 @@ static void ingest(struct ingest_count *count)
 
 static json_t *sweep_of(const char *runs)
 {
-	json_t *sweep = json_loads(arena_printf(&arena, "{\"name\":\"micro/a\",\"file\":\"x/a.yaml\","
-		"\"baseline\":\"mamba\",\"planned\":\"2026\",\"targets\":[{\"kind\":\"baseline\","
-		"\"loss\":null},{\"kind\":\"loss\",\"loss\":2.5}],\"published\":[{\"label\":\"mamba\","
-		"\"quantity\":\"speedup\",\"value\":null,\"text\":\"<1\"}],\"runs\":[%s]}", runs), 0, NULL);
+	json_t *sweep = json_loads(
+		arena_printf(&arena,
+			"{\"name\":\"micro/a\",\"file\":\"x/a.yaml\","
+			"\"baseline\":\"mamba\",\"planned\":\"2026\",\"targets\":[{\"kind\":\"baseline\","
+			"\"loss\":null},{\"kind\":\"loss\",\"loss\":2.5}],\"published\":[{\"label\":\"mamba\","
+			"\"quantity\":\"speedup\",\"value\":null,\"text\":\"<1\"}],\"runs\":[%s]}",
+			runs),
+		0, NULL);
 
 	assert_non_null(sweep);
 	return sweep;
@@ -109,7 +122,7 @@ static const char two_runs[] =
 	"\"variant\":\"moe\",\"seed\":1,\"steps\":20,\"axes\":[{\"key\":\"model.moe.n_experts\","
 	"\"short_key\":\"n_experts\",\"value\":\"8\"}]}";
 
-/* --- run directories --------------------------------------------------------------------------- */
+/* --- run directories ------------------------------------------------------------------------- */
 
 static enum run_state state_of(const char *dir, const char **reason, long *step)
 {
@@ -123,9 +136,10 @@ static enum run_state state_of(const char *dir, const char **reason, long *step)
 
 static const char *attempt_of(const struct process *p)
 {
-	return arena_printf(&arena, "{\"t\":\"attempt\",\"run\":\"a\",\"started\":\"2026\",\"host\":\"%s\","
-		"\"pid\":%lld,\"boot_id\":\"%s\",\"start_time\":%lld}\n", p->host, p->pid, p->boot_id,
-		p->start_time);
+	return arena_printf(&arena,
+		"{\"t\":\"attempt\",\"run\":\"a\",\"started\":\"2026\",\"host\":\"%s\","
+		"\"pid\":%lld,\"boot_id\":\"%s\",\"start_time\":%lld}\n",
+		p->host, p->pid, p->boot_id, p->start_time);
 }
 
 static void test_states_of_a_directory(void **state)
@@ -185,7 +199,7 @@ static void test_torn_line_is_ended(void **state)
 	free(text);
 }
 
-/* --- ingest ------------------------------------------------------------------------------------ */
+/* --- ingest ---------------------------------------------------------------------------------- */
 
 static void test_ingest(void **state)
 {
@@ -240,7 +254,7 @@ static void test_sweep_is_replaced(void **state)
 	json_decref(sweep);
 }
 
-/* --- queries ----------------------------------------------------------------------------------- */
+/* --- queries --------------------------------------------------------------------------------- */
 
 static void expect(const char *selectors, const char *where, const char *labels)
 {
@@ -371,16 +385,19 @@ static void test_many_runs(void **state)
 	int n;
 
 	(void)state;
-	assert_int_equal(db_exec(&db, "INSERT INTO sweep(sweep_id, name) VALUES (1, 'many'); "
-		"INSERT INTO run(run_id, identity, dir, label, seed, steps) "
-		"WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 10000) "
-		"SELECT i, printf('%032x', i), 'runs/r' || i, 'label-' || i % 100, i / 100, 100 FROM k; "
-		"INSERT INTO member(sweep_id, run_id, label, variant, n) "
-		"SELECT 1, run_id, label, label, run_id FROM run; "
-		"INSERT INTO step(run_id, step, tokens, seconds, ce) "
-		"WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 100) "
-		"SELECT run_id, i, i * 100, i * 0.5, 5.0 / i FROM run, k; "
-		"INSERT INTO eval(run_id, kind, step, loss) SELECT run_id, 'val', 100, 2 FROM run"), 0);
+	assert_int_equal(
+		db_exec(&db,
+			"INSERT INTO sweep(sweep_id, name) VALUES (1, 'many'); "
+			"INSERT INTO run(run_id, identity, dir, label, seed, steps) "
+			"WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 10000) "
+			"SELECT i, printf('%032x', i), 'runs/r' || i, 'label-' || i % 100, i / 100, 100 FROM k; "
+			"INSERT INTO member(sweep_id, run_id, label, variant, n) "
+			"SELECT 1, run_id, label, label, run_id FROM run; "
+			"INSERT INTO step(run_id, step, tokens, seconds, ce) "
+			"WITH RECURSIVE k(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < 100) "
+			"SELECT run_id, i, i * 100, i * 0.5, 5.0 / i FROM run, k; "
+			"INSERT INTO eval(run_id, kind, step, loss) SELECT run_id, 'val', 100, 2 FROM run"),
+		0);
 	for (int i = 0; i < 5; i++) {
 		clock_t begun = clock();	/* of this process, whatever else runs */
 		assert_int_equal(query_select(&db, &s, &arena, &runs, &n), 0);
@@ -393,7 +410,7 @@ static void test_many_runs(void **state)
 #endif
 }
 
-/* --- TensorBoard ------------------------------------------------------------------------------- */
+/* --- TensorBoard ----------------------------------------------------------------------------- */
 
 static uint32_t mask(uint32_t crc)
 {
@@ -402,7 +419,9 @@ static uint32_t mask(uint32_t crc)
 
 static void test_event_file(void **state)
 {
-	/* Event {wall_time: 1.5, step: 300, summary {value {tag: "a", simple_value: 0.5}}} by hand */
+	/*
+	 * Event {wall_time: 1.5, step: 300, summary {value {tag: "a", simple_value: 0.5}}} by hand
+	 */
 	static const unsigned char event[] = {0x09, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0x10, 0xac, 0x02,
 		0x2a, 0x0a, 0x0a, 0x08, 0x0a, 0x01, 'a', 0x15, 0, 0, 0, 0x3f};
 	FILE *f = tfevents_open(root, 0);
@@ -416,7 +435,8 @@ static void test_event_file(void **state)
 	tfevents_scalar(f, 1.5, 300, "a", 0.5);
 	assert_int_equal(tfevents_close(f, root), 0);
 	gethostname(host, sizeof host - 1);
-	bytes = path_read(arena_printf(&arena, "%s/events.out.tfevents.0000000000.%s", root, host), &n);
+	bytes = path_read(
+		arena_printf(&arena, "%s/events.out.tfevents.0000000000.%s", root, host), &n);
 	assert_non_null(bytes);
 	memcpy(&length, bytes, 8);
 	at = 8 + 4 + length + 4;
@@ -433,9 +453,15 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-		TEST(test_states_of_a_directory), TEST(test_torn_line_is_ended), TEST(test_ingest),
-		TEST(test_sweep_is_replaced), TEST(test_selectors), TEST(test_running_needs_a_writer),
-		TEST(test_sweeps_and_curves), TEST(test_many_runs), TEST(test_event_file),
+		TEST(test_states_of_a_directory),
+		TEST(test_torn_line_is_ended),
+		TEST(test_ingest),
+		TEST(test_sweep_is_replaced),
+		TEST(test_selectors),
+		TEST(test_running_needs_a_writer),
+		TEST(test_sweeps_and_curves),
+		TEST(test_many_runs),
+		TEST(test_event_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

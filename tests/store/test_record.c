@@ -77,9 +77,19 @@ static void test_step_there_and_back(void **state)
 	struct str line;
 
 	(void)state;
-	r.step = (struct step_record){.step = 7, .tokens = 28672, .seconds = 0.5, .flops = 1.25e12,
-		.ce = 5.54f, .aux = 0.011f, .balance = 1.02f, .z = NAN, .lr = 1e-5, .grad_norm = 2.1f,
-		.clipped = 1, .tokens_per_s = 9990, .drop = INFINITY};
+	r.step = (struct step_record){.step = 7,
+		.tokens = 28672,
+		.seconds = 0.5,
+		.flops = 1.25e12,
+		.ce = 5.54f,
+		.aux = 0.011f,
+		.balance = 1.02f,
+		.z = NAN,
+		.lr = 1e-5,
+		.grad_norm = 2.1f,
+		.clipped = 1,
+		.tokens_per_s = 9990,
+		.drop = INFINITY};
 	str_init(&line);
 	record_write(&r, &line);
 	assert_string_equal(line.text, step_line);
@@ -132,11 +142,12 @@ static void test_text(void **state)
 
 static void test_no_records(void **state)
 {
-	static const char *const lines[] = {"", "\n", "{", "[]", "7", "{\"t\":\"other\",\"step\":1}",
-		"{\"step\":1}", "{\"t\":\"step\"}", "{\"t\":\"step\",\"step\":null}",
-		"{\"t\":\"step\",\"step\":\"1\"}", "{\"t\":\"eval\",\"step\":1}",
-		"{\"t\":\"expert\",\"step\":1,\"load\":[]}", "{\"t\":\"group\",\"step\":1}",
-		"{\"t\":\"event\",\"kind\":\"start\",\"step\":1}", "{\"t\":7}"};
+	static const char *const lines[] = {"", "\n", "{", "[]", "7",
+		"{\"t\":\"other\",\"step\":1}", "{\"step\":1}", "{\"t\":\"step\"}",
+		"{\"t\":\"step\",\"step\":null}", "{\"t\":\"step\",\"step\":\"1\"}",
+		"{\"t\":\"eval\",\"step\":1}", "{\"t\":\"expert\",\"step\":1,\"load\":[]}",
+		"{\"t\":\"group\",\"step\":1}", "{\"t\":\"event\",\"kind\":\"start\",\"step\":1}",
+		"{\"t\":7}"};
 	struct record r;
 
 	(void)state;
@@ -164,7 +175,7 @@ static void test_again(void **state)
 			"\"update_ratio\":0.001,\"weight_norm\":20}");
 		store("{\"t\":\"event\",\"kind\":\"start\",\"step\":0,\"wall\":\"w\",\"text\":\"\"}");
 		store("{\"t\":\"attempt\",\"run\":\"i\",\"started\":\"2026\",\"pid\":9,\"boot_id\":\"b\","
-			"\"start_time\":5,\"arch\":\"mamba\",\"semantics\":{\"scan\":2},\"vocab\":257}");
+		      "\"start_time\":5,\"arch\":\"mamba\",\"semantics\":{\"scan\":2},\"vocab\":257}");
 	}
 	store("{\"t\":\"step\",\"step\":7,\"ce\":4}");
 	store("{\"t\":\"exit\",\"pid\":9,\"ended\":\"2027\",\"exit_code\":75,\"exit_signal\":null}");
