@@ -202,14 +202,13 @@ class Model:
     def first_come(choice, E, group, factor):
         """In each routing group an expert takes the first int(factor * tokens / E), at least one."""
         capacity = max(1, int(factor * group / E))
-        keep = torch.zeros(len(choice), dtype=torch.bool)
+        keep = []
         for begin in range(0, len(choice), group):
             taken = [0] * E
-            for t in range(begin, begin + group):
-                e = choice[t].item()
-                keep[t] = taken[e] < capacity
+            for e in choice[begin:begin + group].tolist():
+                keep.append(taken[e] < capacity)
                 taken[e] += 1
-        return keep
+        return torch.tensor(keep)
 
     @staticmethod
     def balance(prob, choice, group):
