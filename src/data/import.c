@@ -1,6 +1,5 @@
 #include "data/import.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,8 +11,8 @@
 #include "base/str.h"
 #include "data/batch.h"
 #include "data/dataset_writer.h"
-#include "data/document.h"
-#include "data/group.h"
+#include "data/input.h"
+#include "data/manifest.h"
 #include "data/pipeline.h"
 
 static const double HELD_OUT_BYTES = 2 << 20, HELD_OUT_MIN = 0.001, HELD_OUT_MAX = 0.05,
@@ -21,33 +20,23 @@ static const double HELD_OUT_BYTES = 2 << 20, HELD_OUT_MIN = 0.001, HELD_OUT_MAX
 enum { FILE_TOKENS = 1 << 30 };
 enum { HELD_MAX = 64 << 20 };		/* bytes a thread of tokens that wait to be written */
 
-
-struct input {			/* while it is read */
-	struct source source;
-	struct document_reader reader;
-	struct grouping grouping;
-	long n_stored;		/* bytes read, as stored, that batches have been told of */
-};
-
-struct input_state {
+struct import_input {
 	struct source_size size;
-	bool whole_val;		/* goes to the split val as a whole */
-	struct input *open;	/* NULL before and after */
-	json_t *origin;		/* what was read, for dataset.json; afterwards */
+	bool whole_val;
+	struct input *open;	/* while it is read */
+	json_t *origin;		/* afterwards */
 	long n_bad_lines;
 };
 
 struct import {
 	const struct import_options *options;
-	struct document_rule rule;
-	struct group_rule group;
-	double val, tune;
+	struct input_rule rule;
 	struct tokenizer *tokenizers;	/* by thread; the first is opened at the start, the others
 					   when they are needed */
 	int n_threads;
 	uint8_t *id_bytes;		/* of tokens as input: bytes of text of each id */
 	struct dataset_writer writer;
-	struct input_state *inputs;
+	struct import_input *inputs;
 	long stored, stored_done;	/* bytes of all inputs (0: unknown), of those written */
 	bool terminal;			/* stderr is one */
 	double start_s, shown_s;
@@ -107,129 +96,39 @@ static void clear_progress(const struct import *im)
 		fputs("\033[K", stderr);
 }
 
-/* --- inputs: reading ----------------------------------------------------------------------- */
+/* --- the steps of the pipeline ------------------------------------------------------------- */
 
-static bool named_json(const char *name)
+static void end_input(struct import_input *in)
 {
-	static const char *const ends[] = {".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz",
-		".ndjson.gz"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
-		if (str_ends(name, ends[i]))
-			return true;
-	return false;
-}
-
-static enum form form_of(const struct import *im, const struct source *source)
-{
-	if (im->options->format)
-		return im->rule.form;
-	if (!strcmp(source->name, "-"))
-		return source_starts(source, "{\"") ? FORM_JSONL : FORM_TEXT;
-	return named_json(source->name) ? FORM_JSONL : FORM_TEXT;
-}
-
-static int open_input(struct import *im, int i)
-{
-	const struct import_options *o = im->options;
-	struct input_state *state = &im->inputs[i];
-	struct document_rule rule = im->rule;
-	struct group_rule group = im->group;
-	struct input *in = xcalloc(1, sizeof *in);
-
-	if (source_open(&in->source, o->inputs[i], o->stop)) {
-		free(in);
-		return -1;
-	}
-	rule.form = form_of(im, &in->source);
-	if (!o->group_by && rule.form == FORM_JSONL)
-		group.by = GROUP_URL_HOST;
-	grouping_init(&in->grouping, &group, o->inputs[i], state->size.text);
-	document_reader_init(&in->reader, &in->source, &rule);
-	state->open = in;
-	return 0;
-}
-
-static void close_input(struct input_state *state)
-{
-	document_reader_release(&state->open->reader);
-	source_close(&state->open->source);
-	free(state->open);
-	state->open = NULL;
-}
-
-/* Names and rules are any bytes, JSON is not. */
-static json_t *text_json(const char *text)
-{
-	json_t *json = json_string(text);
-
-	return json ? json : json_string("(not UTF-8)");
-}
-
-static void end_input(struct input_state *state)
-{
-	struct source *source = &state->open->source;
-	char hex[HASH_HEX];
-
-	hash_close(source->hash, hex);
-	source->hash = NULL;
-	state->origin = json_pack("{so sI ss}", "name", text_json(source->name), "bytes",
-		(json_int_t)source->n_bytes, "hash", hex);
-	state->n_bad_lines = state->open->reader.n_bad_lines;
-	close_input(state);
-}
-
-static bool has_text(const struct document *d)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (!isspace((unsigned char)d->text[i]))
-			return true;
-	return false;
-}
-
-/* 1: there is more; 0: the input has ended; -1: a failure, or a stop. */
-static int fill_batch(struct import *im, const struct input_state *state, struct batch *b)
-{
-	const volatile sig_atomic_t *stop = im->options->stop;
-	struct input *in = state->open;
-	struct document d;
-	int more = 1;
-
-	while (b->text.length < BATCH_BYTES && (more = document_next(&in->reader, &d)) > 0) {
-		double position = group_position(&in->grouping, &d);
-		enum split split = state->whole_val ? SPLIT_VAL
-			: group_split(position, im->val, im->tune);
-		if (stop && *stop)
-			return -1;
-		if (im->id_bytes || has_text(&d))
-			batch_add(b, &d, split);
-	}
-	b->n_stored = in->source.n_bytes - in->n_stored;
-	in->n_stored = in->source.n_bytes;
-	return more;
+	in->origin = input_origin(in->open);
+	in->n_bad_lines = in->open->reader.n_bad_lines;
+	input_close(in->open);
+	in->open = NULL;
 }
 
 static int read_batch(void *context, int i, struct job **job)
 {
 	struct import *im = context;
+	struct import_input *in = &im->inputs[i];
 	struct batch *b;
-	int more;
+	int got;
 
-	if (!im->inputs[i].open && open_input(im, i))
+	if (!in->open)
+		in->open = input_open(im->options->inputs[i], &im->rule, in->size.text,
+			in->whole_val);
+	if (!in->open)
 		return -1;
 	b = batch_new();
-	more = fill_batch(im, &im->inputs[i], b);
-	if (more > 0 || (!more && b->n_documents)) {	/* at the end, the next call meets it again */
+	got = input_read(in->open, b);
+	if (got > 0) {
 		*job = &b->job;
 		return 1;
 	}
 	batch_free(b);
-	if (!more)
-		end_input(&im->inputs[i]);
-	return more;
+	if (!got)
+		end_input(in);
+	return got;
 }
-
-/* --- inputs: encoding and writing ---------------------------------------------------------- */
 
 static int encode_batch(void *context, int thread, struct job *job)
 {
@@ -329,15 +228,15 @@ static int choose_splits(struct import *im, long text_bytes)
 	const struct import_options *o = im->options;
 	bool given = false;
 
-	for (int i = 0; i < o->n_inputs && form_is_tokens(im->rule.form); i++) {
+	for (int i = 0; i < o->n_inputs && form_is_tokens(im->rule.documents.form); i++) {
 		im->inputs[i].whole_val = named_val(o->inputs[i]);
 		given = given || im->inputs[i].whole_val;
 	}
-	im->val = given && o->val < 0 ? 0.0 : held_out(o->val, text_bytes);
-	im->tune = held_out(o->tune, text_bytes);
-	if (!(im->val + im->tune < 1.0))	/* not a number, too */
-		return error("shares of val (%g) and tune (%g) leave nothing to train on", im->val,
-			im->tune);
+	im->rule.val = given && o->val < 0 ? 0.0 : held_out(o->val, text_bytes);
+	im->rule.tune = held_out(o->tune, text_bytes);
+	if (!(im->rule.val + im->rule.tune < 1.0))	/* not a number, too */
+		return error("shares of val (%g) and tune (%g) leave nothing to train on", im->rule.val,
+			im->rule.tune);
 	return 0;
 }
 
@@ -363,15 +262,18 @@ static int check_options(struct import *im)
 	const struct import_options *o = im->options;
 	long text_bytes;
 
-	if (form_parse(&im->rule.form, o->format ? o->format : "text") ||
-		cut_rule_parse(&im->rule.cut, o->split ? o->split : "blank") ||
-		group_rule_parse(&im->group, o->group_by ? o->group_by : "block") ||
+	if (form_parse(&im->rule.documents.form, o->format ? o->format : "text") ||
+		cut_rule_parse(&im->rule.documents.cut, o->split ? o->split : "blank") ||
+		group_rule_parse(&im->rule.group, o->group_by ? o->group_by : "block") ||
 		measure(im, &text_bytes) || choose_splits(im, text_bytes) ||
 		tokenizer_open(&im->tokenizers[0], o->tokenizer))
 		return -1;
-	im->rule.strict = o->strict;
-	im->rule.eot = im->tokenizers[0].type->eot;
-	if (form_is_tokens(im->rule.form))
+	im->rule.form_by_name = !o->format;
+	im->rule.group_by_form = !o->group_by;
+	im->rule.stop = o->stop;
+	im->rule.documents.strict = o->strict;
+	im->rule.documents.eot = im->tokenizers[0].type->eot;
+	if (form_is_tokens(im->rule.documents.form))
 		im->id_bytes = measure_ids(&im->tokenizers[0]);
 	return 0;
 }
@@ -379,7 +281,7 @@ static int check_options(struct import *im)
 static int check_result(const struct import *im)
 {
 	const struct dataset_split *splits = im->writer.d.splits;
-	const double shares[N_SPLITS] = {1.0 - im->val - im->tune, im->val, im->tune};
+	const double shares[N_SPLITS] = {1.0 - im->rule.val - im->rule.tune, im->rule.val, im->rule.tune};
 
 	if (!n_documents(im))
 		return error("empty corpus: no text in %s%s", im->options->inputs[0],
@@ -411,9 +313,9 @@ static json_t *provenance(const struct import *im)
 	return json_pack("{so sI s{ss so ss sf sf sb}}", "sources", sources,
 		"bad_lines_skipped", (json_int_t)n_bad_lines(im), "options",
 		"format", o->format ? o->format : "by name",
-		"split", text_json(o->split ? o->split : "blank"),
-		"group_by", o->group_by ? o->group_by : "by format", "val", im->val,
-		"tune", im->tune, "strict", o->strict);
+		"split", manifest_text(o->split ? o->split : "blank"),
+		"group_by", o->group_by ? o->group_by : "by format", "val", im->rule.val,
+		"tune", im->rule.tune, "strict", o->strict);
 }
 
 static void report(const struct import *im, const struct dataset_split *splits)
@@ -459,7 +361,7 @@ static void release(struct import *im)
 {
 	for (int i = 0; i < im->options->n_inputs; i++) {
 		if (im->inputs[i].open)
-			close_input(&im->inputs[i]);
+			input_close(im->inputs[i].open);
 		json_decref(im->inputs[i].origin);
 	}
 	for (int i = 0; i < im->n_threads; i++)

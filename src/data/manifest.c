@@ -15,6 +15,13 @@ char *manifest_token_path(const char *folder, enum split s, int i)
 	return xasprintf("%s/%s_%06d.bin", folder, split_name(s), i);
 }
 
+json_t *manifest_text(const char *text)
+{
+	json_t *json = json_string(text);
+
+	return json ? json : json_string("(not UTF-8)");
+}
+
 static void identity(const struct dataset *d, char hex[HASH_HEX])
 {
 	struct str s;

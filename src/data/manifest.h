@@ -17,6 +17,9 @@ int manifest_load(struct dataset *d, const char *folder);
    that nothing reads back: sources, options. 0, or -1 after a message. */
 int manifest_save(struct dataset *d, json_t *provenance);
 
+/* A name or a rule for the provenance: they may be any bytes, and JSON may not. */
+json_t *manifest_text(const char *text);
+
 /* Path of token file i of a split; caller frees. */
 char *manifest_token_path(const char *folder, enum split s, int i);
 
