@@ -42,7 +42,8 @@ static void conv_silu_shape(struct op_shapes *s)
 static void conv_silu_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	double n = (double)tensor_size(s->in[CONV_SILU_X_BTI]);
-	double taps = (double)tensor_width(s->in[CONV_SILU_W_IK]), bytes = op_io_bytes(&op_conv_silu, s);
+	double taps = (double)tensor_width(s->in[CONV_SILU_W_IK]);
+	double bytes = op_io_bytes(&op_conv_silu, s);
 
 	c->forward_flops = n * (2 * taps + 4);		/* silu: exp, add, divide, multiply */
 	c->backward_flops = n * (4 * taps + 8);
@@ -51,7 +52,7 @@ static void conv_silu_cost(const struct op_shapes *s, struct op_cost *c)
 	c->backward_bytes = 1.5 * bytes;
 }
 
-/* --- reference --------------------------------------------------------------------------------- */
+/* --- reference -------------------------------------------------------------------------------- */
 
 static double before_silu(const struct conv *c, long b, long t, long i)
 {
@@ -99,20 +100,22 @@ static void conv_silu_backward_ref(const struct op_run *r)
 	for (long row = 0; row < c.B * c.T; row++)
 		for (long i = 0; i < c.I; i++) {
 			double s = before_silu(&c, row / c.T, row % c.T, i), g = 1 / (1 + exp(-s));
-			double ds = row_f64(r->d_out[CONV_SILU_Y_BTI], row)[i] * (g + s * g * (1 - g));
+			double dy = row_f64(r->d_out[CONV_SILU_Y_BTI], row)[i];
+			double ds = dy * (g + s * g * (1 - g));
 			add_gradient(r, CONV_SILU_BIAS_I, 0, i, ds);
 			for (long k = 0; k < c.K; k++) {
 				long back = c.K - 1 - k;
 				if (row % c.T < back)
 					continue;
-				add_gradient(r, CONV_SILU_W_IK, i, k, ds * row_f64(c.x, row - back)[i]);
+				add_gradient(r, CONV_SILU_W_IK, i, k,
+					ds * row_f64(c.x, row - back)[i]);
 				add_gradient(r, CONV_SILU_X_BTI, row - back, i,
 					ds * row_f64(r->in[CONV_SILU_W_IK], i)[k]);
 			}
 		}
 }
 
-/* --- cpu: a task is one sequence and a span of channels ----------------------------------------- */
+/* --- cpu: a task is one sequence and a span of channels --------------------------------------- */
 
 /* Weights as w_KI, so that a tap's weights of neighbouring channels are neighbours. */
 static void transpose_weights(const struct conv *c, float *w)
@@ -191,7 +194,8 @@ static void ds_row(const struct conv *c, const float *w, long b, long t, long i,
 }
 
 /* dx of one token; `ds` are the rows from that token on. */
-static void dx_row(const struct conv *c, const float *w, long row, long i, long n, float (*ds)[SPAN])
+static void dx_row(const struct conv *c, const float *w, long row, long i, long n,
+	float (*ds)[SPAN])
 {
 	float *dx = row_f32(c->run->d_in[CONV_SILU_X_BTI], row) + i;
 	bool add = op_adds(c->run, CONV_SILU_X_BTI);
@@ -226,7 +230,8 @@ static void span_backward(const struct conv *c, const float *w, long b, long i, 
 }
 
 /* Element (row, column) of a parameter's gradient from the sequences' shares, in order. */
-static void sum_sequences(const struct conv *c, int input, long row, long column, const float *parts)
+static void sum_sequences(const struct conv *c, int input, long row, long column,
+	const float *parts)
 {
 	float sum = 0, *to;
 

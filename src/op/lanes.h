@@ -87,7 +87,8 @@ static inline void lanes_sum4(float to[4], const float (*rows)[LANES])
 		__builtin_shufflevector(x[0], x[1], 2, 6, 3, 7);
 	hi = __builtin_shufflevector(x[2], x[3], 0, 4, 1, 5) +
 		__builtin_shufflevector(x[2], x[3], 2, 6, 3, 7);
-	lo = __builtin_shufflevector(lo, hi, 0, 1, 4, 5) + __builtin_shufflevector(lo, hi, 2, 3, 6, 7);
+	lo = __builtin_shufflevector(lo, hi, 0, 1, 4, 5) +
+		__builtin_shufflevector(lo, hi, 2, 3, 6, 7);
 	memcpy(to, &lo, sizeof lo);
 }
 

@@ -144,7 +144,8 @@ static void put_gradient(const struct op_run *r, int input, long row, long colum
 }
 
 /* One step back in time; g holds e_{t+1} g_{t+1} before and e_t g_t after. before: h_{t-1}. */
-static void step_backward(const struct channel *c, long t, const double *before, double s, double *g)
+static void step_backward(const struct channel *c, long t, const double *before, double s,
+	double *g)
 {
 	const struct op_run *r = c->run;
 	long row = c->b * c->dims.T + t;
@@ -178,7 +179,7 @@ static void step_backward(const struct channel *c, long t, const double *before,
 static void scan_backward_ref(const struct op_run *r)
 {
 	struct scan_dims d = scan_dims(r->in);
-	double *g = r->workspace, *h = g + d.N, *out = h + d.T * d.N;	/* out: h after the last step */
+	double *g = r->workspace, *h = g + d.N, *out = h + d.T * d.N;	/* out: h after a step */
 
 	clear_gradient(r, SCAN_ALOG_IN);
 	clear_gradient(r, SCAN_B_BTN);

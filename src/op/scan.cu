@@ -87,8 +87,9 @@ void copy(const staging &g, bool to_gpu)
 {
 	for (int k = 0; k < g.n; k++) {
 		const staged &x = g.list[k];
-		size_t width = (size_t)x.rows->ld * sizeof(float), gap = (size_t)x.host->ld * sizeof(float);
 		size_t rows = (size_t)tensor_rows(x.host);
+		size_t width = (size_t)x.rows->ld * sizeof(float);
+		size_t gap = (size_t)x.host->ld * sizeof(float);
 		if (to_gpu && x.in)
 			cuda_check(cudaMemcpy2D(x.rows->at, width, x.host->at, gap, width, rows,
 				cudaMemcpyHostToDevice), "scan: copy to the GPU");

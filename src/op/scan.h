@@ -1,5 +1,6 @@
 /*
- * scan: Mamba's selective scan with everything element-wise around it. For each sequence b, channel i:
+ * scan: Mamba's selective scan with all that is element-wise around it. For each sequence b and
+ * channel i:
  *   dt     = softplus(dtraw[b, t, i] + dt_bias[i])
  *   h_t[n] = exp(dt A[i, n]) h_{t-1}[n] + dt B[b, t, n] u[b, t, i],   A = -exp(A_log),  h_{-1} = 0
  *   s_t    = sum_n C[b, t, n] h_t[n] + D[i] u[b, t, i]
@@ -8,7 +9,7 @@
  * Backward walks back in time; g is the gradient of h_t:
  *   g_t = ds_t C_t + e_{t+1} g_{t+1};  dC_t = sum_i ds_t h_t;  dB_t = sum_i g_t dt u;
  *   du = dt sum_n g B + D ds;  ddt = u sum_n g B + sum_n g e h_{t-1} A;  dA = sum_t g e h_{t-1} dt;
- *   dA_log = dA A;  ddtraw = ddt * logistic(dtraw + dt_bias);  d dt_bias = sum ddtraw;  dD = sum ds u
+ *   dA_log = dA A;  ddtraw = ddt logistic(dtraw + dt_bias);  d dt_bias = sum ddtraw;  dD = sum ds u
  * The states h are not kept but for those at the borders of chunks of time, from which backward
  * recomputes the rest: memory grows with T / chunk.
  */

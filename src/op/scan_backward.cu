@@ -57,7 +57,8 @@ struct backward_parts {
 };
 
 template <bool aligned>
-__device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n0, backward_stage &to)
+__device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n0,
+	backward_stage &to)
 {
 	long row = (long)blockIdx.y * s.T + t0;
 	int i = blockIdx.x * CHANNELS, n_tokens = min(TILE, s.T - t0);
@@ -182,8 +183,8 @@ __device__ __forceinline__ void replay(const backward_shared &sh, const seat &at
 
 /* Gradients of one token and channel from the sums over states: y = sum C h, g_b = sum g B,
    q_a = sum e g h_{t-1} A log2(e). */
-__device__ __forceinline__ void finish_token(const backward_shared &sh, backward_stage &f, int t, int c,
-	float y, float g_b, float q_a, walker &w)
+__device__ __forceinline__ void finish_token(const backward_shared &sh, backward_stage &f, int t,
+	int c, float y, float g_b, float q_a, walker &w)
 {
 	point p = sh.points[t][c];
 	float ddtraw = (p.u * g_b + LN2 * q_a) * p.slope;
@@ -225,7 +226,7 @@ __device__ __forceinline__ void walk_back(backward_shared &sh, backward_stage &f
 	}
 }
 
-/* The block's share of dB and dC: the warps' sums in order. `bc` points at the tile's first token. */
+/* The block's share of dB and dC: the warps' sums in order. `bc`: the tile's first token. */
 __device__ __forceinline__ void put_sums(const backward_shared &sh, int n_tokens, float *bc)
 {
 	int lane = threadIdx.x % 32;
@@ -329,7 +330,8 @@ __device__ void put(const scan_rows &x, long row, int i, float v, bool add)
 /* dB and dC: the blocks' shares in order. One thread per token and state. */
 __global__ void sum_blocks_kernel(const scan_cuda s, const float *bc, int n_blocks, int n0)
 {
-	long rows = (long)s.B * s.T, k = blockIdx.x * (long)blockDim.x + threadIdx.x, row = k / STATES;
+	long k = blockIdx.x * (long)blockDim.x + threadIdx.x;
+	long rows = (long)s.B * s.T, row = k / STATES;
 	int n = (int)(k % STATES);
 	float b = 0, c = 0;
 
@@ -367,13 +369,21 @@ __global__ void sum_sequences_kernel(const scan_cuda s, const backward_parts par
 	put(s.ddt_bias, 0, i, bias, n0 > 0);
 }
 
+enum { BLOCK = 128 };	/* threads of the kernels that sum */
+
+unsigned blocks(long threads)
+{
+	return (unsigned)ceil_div(threads, BLOCK);
+}
+
 }  // namespace
 
 size_t scan_cuda_workspace(const struct scan_cuda *s)
 {
-	long channels = (long)s->B * s->I, rows = (long)s->B * s->T;
+	long sums = ceil_div(s->I, CHANNELS) * s->B * s->T * 32;
+	long parameters = (long)s->B * s->I * (STATES + 2);
 
-	return (size_t)(ceil_div(s->I, CHANNELS) * rows * 32 + channels * (STATES + 2)) * sizeof(float);
+	return (size_t)(sums + parameters) * sizeof(float);
 }
 
 void scan_cuda_backward(const struct scan_cuda *s, void *stream)
@@ -392,8 +402,8 @@ void scan_cuda_backward(const struct scan_cuda *s, void *stream)
 	allow_shared(kernel, sizeof(backward_shared));
 	for (int n0 = 0; n0 < s->N; n0 += STATES) {
 		kernel<<<grid, THREADS, sizeof(backward_shared), on>>>(*s, p, n0);
-		sum_blocks_kernel<<<(unsigned)ceil_div(sums, 256), 256, 0, on>>>(*s, p.bc, (int)n_blocks, n0);
-		sum_sequences_kernel<<<(unsigned)ceil_div(parameters, 128), 128, 0, on>>>(*s, p, n0);
+		sum_blocks_kernel<<<blocks(sums), BLOCK, 0, on>>>(*s, p.bc, (int)n_blocks, n0);
+		sum_sequences_kernel<<<blocks(parameters), BLOCK, 0, on>>>(*s, p, n0);
 	}
 	cuda_check(cudaSuccess, "scan backward on the GPU");
 }

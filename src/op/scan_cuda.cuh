@@ -55,8 +55,8 @@ struct alignas(n * sizeof(float)) vector {
 /* Enqueues the copy of columns from .. from + wide (below `end`) of n_tokens rows, all threads of
    the block together. `aligned`: four columns at once. */
 template <int wide, int threads, bool aligned, int pitch>
-__device__ __forceinline__ void fetch(float (*to)[pitch], const scan_rows &x, long row, int n_tokens,
-	int from, int end)
+__device__ __forceinline__ void fetch(float (*to)[pitch], const scan_rows &x, long row,
+	int n_tokens, int from, int end)
 {
 	constexpr int each = aligned ? 4 : 1, per_row = wide / each, step = threads / per_row;
 	int t = threadIdx.x / per_row, j = threadIdx.x % per_row * each;

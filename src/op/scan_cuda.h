@@ -28,10 +28,11 @@ struct scan_rows {
 
 struct scan_cuda {
 	int B, T, I, N;		/* B at most 65535 */
-	struct scan_rows u, dtraw, b, c, z;		/* rows are tokens, B * T of them; z optional */
+	struct scan_rows u, dtraw, b, c, z;		/* rows are tokens, B * T; z optional */
 	struct scan_rows a_log, d, dt_bias;		/* [I, N], and one row of I each */
 	struct scan_rows y;				/* forward's result */
-	float *states;	/* [B, ceil(T / SCAN_TILE), N, I]; forward writes it (unless NULL), backward reads it */
+	/* [B, ceil(T / SCAN_TILE), N, I]; forward writes it unless NULL, backward reads it */
+	float *states;
 	struct scan_rows dy;				/* from here on backward only */
 	struct scan_rows du, ddtraw, db, dc, dz;
 	struct scan_rows da_log, dd, ddt_bias;		/* [I, N], and one row of I each */

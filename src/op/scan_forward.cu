@@ -57,9 +57,11 @@ __global__ void __launch_bounds__(WIDE, 4) scan_forward_kernel(const scan_cuda s
 
 	for (int n = 0; n < STATES; n++)
 		a[n] = decay_rate(s, i, n0 + n);
-	for (int k = lane; k < TILE * STATES; k += WIDE)	/* B and C beyond N must not be NaN */
-		for (int side = 0; side < 2; side++)
-			stage[side].b[k / STATES][k % STATES] = stage[side].c[k / STATES][k % STATES] = 0;
+	for (int k = lane; k < TILE * STATES; k += WIDE)	/* beyond N there must be no NaN */
+		for (int side = 0; side < 2; side++) {
+			stage[side].b[k / STATES][k % STATES] = 0;
+			stage[side].c[k / STATES][k % STATES] = 0;
+		}
 	__syncthreads();
 	fetch_forward<aligned>(s, 0, n0, stage[0]);
 	for (int t0 = 0; t0 < s.T; t0 += TILE) {
@@ -73,7 +75,8 @@ __global__ void __launch_bounds__(WIDE, 4) scan_forward_kernel(const scan_cuda s
 			s.states[state_index(s, b, t0 / TILE, n0 + n, i)] = h[n];
 		#pragma unroll 2
 		for (int t = 0; t < n_tokens; t++, y += s.y.ld) {
-			float u = f.u[t][lane], dt = softplus(f.dtraw[t][lane] + bias), z = f.z[t][lane];
+			float u = f.u[t][lane], z = f.z[t][lane];
+			float dt = softplus(f.dtraw[t][lane] + bias);
 			float sum = d * u + step_forward(h, a, dt, u, f.b[t], f.c[t]);
 			if (s.z.at)
 				sum *= z * sigmoid(z);

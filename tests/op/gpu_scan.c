@@ -23,7 +23,7 @@
 struct shape {
 	long B, T, I, N;
 	bool gate;
-	int pad;		/* floats between rows; not a multiple of 4: the path without alignment */
+	int pad;	/* floats between rows; unless a multiple of 4: the unaligned path */
 	enum device_id oracle;
 };
 
@@ -86,8 +86,9 @@ static void set_up(struct scan_case *c, const struct shape *s, enum device_id id
 		c->run.in[i] = c->shapes.in[i] = new_tensor(c, in[i], pad);
 		c->run.d_in[i] = new_tensor(c, in[i], pad);
 		/* steps from 0.001 to 0.1 and decay rates from 1 to 16, as in a trained model */
-		fill(c, c->run.in[i], (uint64_t)i, i == SCAN_DTBIAS_I ? -7 : i == SCAN_ALOG_IN ? 0 : -1,
-			i == SCAN_DTBIAS_I ? -2 : i == SCAN_ALOG_IN ? 2.8 : 1);
+		double low = i == SCAN_DTBIAS_I ? -7 : i == SCAN_ALOG_IN ? 0 : -1;
+		double high = i == SCAN_DTBIAS_I ? -2 : i == SCAN_ALOG_IN ? 2.8 : 1;
+		fill(c, c->run.in[i], (uint64_t)i, low, high);
 	}
 	op_infer(&op_scan, &c->shapes);
 	c->run.out[SCAN_Y_BTI] = new_tensor(c, c->shapes.out[SCAN_Y_BTI], pad);
@@ -113,6 +114,11 @@ static void run_case(struct scan_case *c)
 	op_kernel_for(op_scan.backward, id)(&c->run);
 }
 
+static double get(const struct scan_case *c, const struct tensor *t, long row, long i)
+{
+	return c->shapes.device->id == REF ? row_f64(t, row)[i] : (double)row_f32(t, row)[i];
+}
+
 /* || a - b || / || b || */
 static double distance(const struct scan_case *x, const struct tensor *a, const struct scan_case *y,
 	const struct tensor *b)
@@ -121,8 +127,7 @@ static double distance(const struct scan_case *x, const struct tensor *a, const 
 
 	for (long row = 0; row < tensor_rows(a); row++)
 		for (long i = 0; i < tensor_width(a); i++) {
-			double u = x->shapes.device->id == REF ? row_f64(a, row)[i] : (double)row_f32(a, row)[i];
-			double v = y->shapes.device->id == REF ? row_f64(b, row)[i] : (double)row_f32(b, row)[i];
+			double u = get(x, a, row, i), v = get(y, b, row, i);
 			diff += (u - v) * (u - v);
 			norm += v * v;
 		}
@@ -142,9 +147,11 @@ static bool same_bits(struct scan_case *c)
 	for (int run = 0; run < RUNS; run++) {
 		struct hash *h = hash_open();
 		run_case(c);
-		for (int i = -1; i < SCAN_N_IN; i++)
-			if (result(c, i))
-				hash_add(h, result(c, i)->at, (size_t)tensor_span(result(c, i)) * 4);
+		for (int i = -1; i < SCAN_N_IN; i++) {
+			const struct tensor *t = result(c, i);
+			if (t)
+				hash_add(h, t->at, (size_t)tensor_span(t) * sizeof(float));
+		}
 		hash_close(h, run ? again : first);
 		same &= !run || !strcmp(first, again);
 	}
@@ -163,15 +170,17 @@ static bool check(const struct shape *s)
 	run_case(&gpu);
 	run_case(&oracle);
 	for (int i = -1; i < SCAN_N_IN; i++) {
-		double e = result(&gpu, i) ? distance(&gpu, result(&gpu, i), &oracle, result(&oracle, i)) : 0;
+		const struct tensor *t = result(&gpu, i);
+		double e = t ? distance(&gpu, t, &oracle, result(&oracle, i)) : 0;
 		if (!(e <= worst)) {
 			worst = e;
 			where = i < 0 ? "y" : op_scan.in[i].name;
 		}
 	}
 	same = same_bits(&gpu);
-	printf("%4ld x %4ld x %4ld x %2ld%s pad %d against %-3s: %.1e (worst: %s), %s\n", s->B, s->T, s->I,
-		s->N, s->gate ? " gated" : "      ", s->pad, device_list[s->oracle].name, worst, where,
+	printf("%4ld x %4ld x %4ld x %2ld%s pad %d against %-3s: %.1e (worst: %s), %s\n",
+		s->B, s->T, s->I, s->N, s->gate ? " gated" : "      ", s->pad,
+		device_list[s->oracle].name, worst, where,
 		same ? "same bits in 10 runs" : "OTHER BITS from run to run");
 	arena_release(&gpu.arena);
 	arena_release(&oracle.arena);
@@ -181,8 +190,9 @@ static bool check(const struct shape *s)
 static int check_all(bool small)
 {
 	static const struct shape shapes[] = {
-		{1, 1, 1, 1, false, 0, REF}, {2, 37, 19, 16, true, 3, REF}, {3, 33, 132, 16, true, 4, REF},
-		{1, 130, 70, 5, false, 1, REF}, {2, 64, 100, 37, true, 0, REF}, {5, 17, 64, 32, true, 8, REF},
+		{1, 1, 1, 1, false, 0, REF}, {2, 37, 19, 16, true, 3, REF},
+		{3, 33, 132, 16, true, 4, REF}, {1, 130, 70, 5, false, 1, REF},
+		{2, 64, 100, 37, true, 0, REF}, {5, 17, 64, 32, true, 8, REF},
 		{1, 1024, 1024, 16, true, 0, REF}, {3, 1000, 1000, 16, true, 1, CPU},
 		{64, 1024, 1024, 16, true, 0, CPU},
 	};
@@ -246,7 +256,7 @@ static struct scan_cuda device_scan(int B, int T, int I, int N)
 
 static int by_size(const void *a, const void *b)
 {
-	float x = *(const float *)a, y = *(const float *)b;
+	double x = *(const double *)a, y = *(const double *)b;
 
 	return (x > y) - (x < y);
 }
@@ -256,7 +266,8 @@ static double time_of(const char *what, void (*launch)(const struct scan_cuda *,
 	const struct scan_cuda *s, double bytes)
 {
 	cudaEvent_t from, to;
-	float ms[21];
+	double ms[21];
+	float one;
 	double ns;
 
 	cuda_check(cudaEventCreate(&from), "event");
@@ -266,13 +277,14 @@ static double time_of(const char *what, void (*launch)(const struct scan_cuda *,
 		launch(s, NULL);
 		cuda_check(cudaEventRecord(to, NULL), "event");
 		cuda_check(cudaEventSynchronize(to), what);
+		cuda_check(cudaEventElapsedTime(&one, from, to), "event");
 		if (k >= 0)
-			cuda_check(cudaEventElapsedTime(&ms[k], from, to), "event");
+			ms[k] = (double)one;
 	}
 	qsort(ms, 21, sizeof *ms, by_size);
 	ns = ms[10] * 1e6 / ((double)s->B * s->T);
-	printf("%-26s %7.3f ms, %6.2f ns per (token, layer) (fastest %.2f, slowest %.2f), %5.2f TB/s\n",
-		what, (double)ms[10], ns, ms[0] / ms[10] * ns, ms[20] / ms[10] * ns, bytes / ns / 1e3);
+	printf("%-24s %7.3f ms, %6.2f ns per (token, layer), %.2f to %.2f; %5.2f TB/s\n",
+		what, ms[10], ns, ms[0] / ms[10] * ns, ms[20] / ms[10] * ns, bytes / ns / 1e3);
 	return ns;
 }
 

@@ -30,11 +30,12 @@ static struct tensor *scan_output(struct arena *a, long T, long I, bool training
 {
 	struct op_shapes s = {.device = &device_list[CPU], .training = training};
 	struct op_run r = {.op = &op_scan, .device = s.device};
+	const struct tensor bti = tensor_of(REAL, 3, 2L, T, I), btn = tensor_of(REAL, 3, 2L, T, 5L);
+	const struct tensor i1 = tensor_of(MASTER, 1, I);
 	const struct tensor shapes[SCAN_N_IN] = {
-		[SCAN_U_BTI] = tensor_of(REAL, 3, 2L, T, I), [SCAN_DTRAW_BTI] = tensor_of(REAL, 3, 2L, T, I),
-		[SCAN_ALOG_IN] = tensor_of(MASTER, 2, I, 5L), [SCAN_B_BTN] = tensor_of(REAL, 3, 2L, T, 5L),
-		[SCAN_C_BTN] = tensor_of(REAL, 3, 2L, T, 5L), [SCAN_D_I] = tensor_of(MASTER, 1, I),
-		[SCAN_DTBIAS_I] = tensor_of(MASTER, 1, I), [SCAN_Z_BTI] = tensor_of(REAL, 3, 2L, T, I),
+		[SCAN_U_BTI] = bti, [SCAN_DTRAW_BTI] = bti, [SCAN_Z_BTI] = bti,
+		[SCAN_B_BTN] = btn, [SCAN_C_BTN] = btn, [SCAN_D_I] = i1, [SCAN_DTBIAS_I] = i1,
+		[SCAN_ALOG_IN] = tensor_of(MASTER, 2, I, 5L),
 	};
 
 	for (int i = 0; i < SCAN_N_IN; i++)
@@ -53,7 +54,8 @@ static struct tensor *scan_output(struct arena *a, long T, long I, bool training
 static void test_evaluation(void **state)
 {
 	struct arena a = {0};
-	struct tensor *kept = scan_output(&a, 150, 21, true), *bare = scan_output(&a, 150, 21, false);
+	struct tensor *kept = scan_output(&a, 150, 21, true);
+	struct tensor *bare = scan_output(&a, 150, 21, false);
 
 	(void)state;
 	assert_memory_equal(kept->at, bare->at, (size_t)tensor_size(kept) * sizeof(float));

@@ -84,7 +84,9 @@ static void test_lanes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_accuracy), cmocka_unit_test(test_limits), cmocka_unit_test(test_lanes),
+		cmocka_unit_test(test_accuracy),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_lanes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

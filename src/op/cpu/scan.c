@@ -5,7 +5,6 @@
  * and stores the tile. Sums over spans and sequences go through one partial result per task, added
  * up in the order of the tasks.
  */
-#include "base/error.h"
 #include "op/lanes.h"
 #include "op/scan.h"
 #include "op/scan_kernels.h"
@@ -97,11 +96,10 @@ void scan_shape_cpu(struct op_shapes *shapes, struct scan_dims d)
 static struct scan scan_start(const struct op_run *r, bool backward)
 {
 	const struct tensor *saved = r->saved[SCAN_STATES];
-	struct scan s = {.run = r, .keeps = saved != NULL, .workspace = r->workspace};
+	struct scan s = {.run = r, .keeps = saved, .h = saved ? saved->at : NULL,
+		.workspace = r->workspace};
 
 	layout(&s, scan_dims(r->in), backward);
-	if (saved)
-		s.h = saved->at;
 	#pragma omp parallel for schedule(static)
 	for (long i = 0; i < s.n_blocks * LANES; i++) {
 		float *a = s.a + i / LANES * s.states + i % LANES;
@@ -308,7 +306,8 @@ static void stage_backward(const struct scan *s, const struct place *at, struct 
 	if (gated)
 		load(w->dz, s->run->in[SCAN_Z_BTI], at);
 	for (long k = 0; k < at->n_blocks; k++) {
-		float *slope = w->slope[k][0], *v = w->f.dt[k][0], *ds = w->ds[k][0], *z = w->dz[k][0];
+		float *slope = w->slope[k][0], *v = w->f.dt[k][0];
+		float *ds = w->ds[k][0], *z = w->dz[k][0];
 		#pragma omp simd
 		for (long j = 0; j < at->n_tokens * LANES; j++)
 			slope[j] = vec_sigmoid(v[j]);
@@ -395,11 +394,12 @@ static void finish_backward(const struct scan *s, const struct place *at, struct
 		for (long t = 0; t < at->n_tokens; t++) {
 			lanes u = lanes_load(w->f.u[k][t]), dt = lanes_load(w->f.dt[k][t]);
 			lanes ds = lanes_load(w->ds[k][t]), g_b = lanes_load(w->g_b[k][t]);
+			lanes s_t = lanes_load(w->f.s[k][t]);
 			lanes ddt = u * g_b + lanes_load(w->q_a[k][t]) * LN2;
 			lanes ddtraw = ddt * lanes_load(w->slope[k][t]);
 			lanes_store(w->g_b[k][t], dt * g_b + d * ds);
 			lanes_store(w->q_a[k][t], ddtraw);
-			lanes_store(w->dz[k][t], lanes_load(w->dz[k][t]) * lanes_load(w->f.s[k][t]));
+			lanes_store(w->dz[k][t], lanes_load(w->dz[k][t]) * s_t);
 			d_d += u * ds;
 			d_bias += ddtraw;
 		}
