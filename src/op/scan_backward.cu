@@ -111,6 +111,14 @@ __device__ __forceinline__ void spread(const scan_cuda &s, int t0, int n0, const
 	}
 }
 
+/* The tile that has arrived, made ready for the walk. */
+__device__ __forceinline__ void enter_tile(const scan_cuda &s, int tile, int n0, float bias,
+	backward_shared &sh)
+{
+	prepare(s, tile * TILE, bias, sh, sh.stage[tile % 2]);
+	spread(s, tile * TILE, n0, sh.stage[tile % 2], sh);
+}
+
 /* Of four tokens' values summed over the quad, the one of token `quad`. */
 __device__ __forceinline__ float sum_quad(const float v[4], int quad)
 {
@@ -289,21 +297,24 @@ __global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cu
 		w.a[k] = decay_rate(s, i, n0 + state_of(at, k));
 	fetch_backward<aligned>(s, last * TILE, n0, sh.stage[last % 2]);
 	load_states(s, at, last, n0, ahead);
+	__pipeline_wait_prior(0);
+	__syncthreads();
+	enter_tile(s, last, n0, bias, sh);
+	__syncthreads();
 	for (int tile = last; tile >= 0; tile--) {
 		backward_stage &f = sh.stage[tile % 2];
-		__pipeline_wait_prior(0);
-		__syncthreads();
 		for (int k = 0; k < 4; k++)
 			h[0][k] = ahead[k];
 		fetch_backward<aligned>(s, (tile - 1) * TILE, n0, sh.stage[(tile + 1) % 2]);
 		load_states(s, at, tile - 1, n0, ahead);
-		prepare(s, tile * TILE, bias, sh, f);
-		spread(s, tile * TILE, n0, f, sh);
-		__syncthreads();
 		replay(sh, at, w, h, y);
 		walk_back(sh, f, at, h, y, w);
+		__pipeline_wait_prior(0);
 		__syncthreads();
 		store_tile<aligned>(s, sh, f, tile * TILE, n0 > 0, parts.bc);
+		if (tile > 0)
+			enter_tile(s, tile - 1, n0, bias, sh);
+		__syncthreads();
 	}
 	for (int m = 1; m < QUADS; m *= 2) {
 		w.d_d += __shfl_xor_sync(~0u, w.d_d, m);
