@@ -106,9 +106,9 @@ static void close_all(struct worker *w)
 /* 0, or -1: told, and the run goes on with the checkpoint before. */
 static int save(struct worker *w)
 {
-	worker_link_flush(&w->link, true);
 	w->checkpoint_s = clock_s();
-	if (checkpoint_write(&w->setup, w->run_dir, &w->progress)) {
+	/* Records first: a checkpoint that is ahead of them would leave a gap after resuming. */
+	if (worker_link_flush(&w->link, true) || checkpoint_write(&w->setup, w->run_dir, &w->progress)) {
 		worker_link_event(&w->link, "warning", w->progress.step, "checkpoint not written");
 		return -1;
 	}
