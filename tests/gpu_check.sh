@@ -6,7 +6,6 @@ set -e
 dir=$1
 export LD_LIBRARY_PATH="$dir:$LD_LIBRARY_PATH" MOELAB_DEVICE=cuda_scan MOELAB_OP=scan
 nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv,noheader
-"$dir/gpu_scan" time
 "$dir/test_ops"
 "$dir/gpu_scan" check
 for tool in memcheck racecheck initcheck synccheck; do

@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(WIDE, 4) scan_forward_kernel(const scan_cuda s
 		__syncthreads();
 		for (int n = 0; s.states && i < s.I && n < STATES && n0 + n < s.N; n++)
 			s.states[state_index(s, b, t0 / TILE, n0 + n, i)] = h[n];
-		#pragma unroll 2
+		#pragma unroll 4
 		for (int t = 0; t < n_tokens; t++, y += s.y.ld) {
 			float u = f.u[t][lane], z = f.z[t][lane];
 			float dt = softplus(f.dtraw[t][lane] + bias);
