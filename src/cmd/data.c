@@ -46,8 +46,8 @@ static int run_import(const struct cmd *cmd, int argc, char **argv)
 	const struct option_row rows[] = {
 		{"output", 'o', "DIR", "the dataset to make", .text = &o.output},
 		{"tokenizer", 0, "NAME", "a wrong one lists those there are", .text = &o.tokenizer},
-		{"format", 0, "FORMAT", "text or jsonl ({\"text\": .., \"url\": ..}); default: by "
-			"name", .text = &o.format},
+		{"format", 0, "FORMAT", "text, jsonl ({\"text\": .., \"url\": ..}); default: by name;\n"
+			HELP_INDENT "tokens of other programs: nanogpt, llmc", .text = &o.format},
 		{"split", 0, "RULE", "how text is cut into documents: blank[:BYTES] (default),\n"
 			HELP_INDENT "entry[:BYTES], line, file, =TEXT", .text = &o.split},
 		{"group-by", 0, "RULE", "what stays together: block[:BYTES] (default of text),\n"
@@ -57,6 +57,8 @@ static int run_import(const struct cmd *cmd, int argc, char **argv)
 			.real = &o.val},
 		{"tune", 0, "SHARE", "held out for choosing learning rates; default as val",
 			.real = &o.tune},
+		{"threads", 'T', "T", "threads; default: one a core; the result is the same",
+			.number = &o.threads},
 		{"strict", 0, NULL, "a bad JSON line is an error, not skipped", .flag = &o.strict},
 		{"force", 0, NULL, "replace an existing dataset", .flag = &o.force},
 		{0},
@@ -211,10 +213,11 @@ static int find_split(const char *name, enum split *split)
 static int run_batches(const struct cmd *cmd, int argc, char **argv)
 {
 	long seed = 1, context = 256, first = 0, n = 8;
-	const char *name = "train";
+	const char *name = "train", *sampling_name = "shuffle";
 	bool ids = false;
 	const struct option_row rows[] = {
 		{"split", 0, "NAME", "train (default), val or tune", .text = &name},
+		{"sampling", 0, "RULE", "shuffle (default) or paper", .text = &sampling_name},
 		{"seed", 0, "S", "of the order (default 1)", .number = &seed},
 		{"context", 0, "T", "tokens of a sequence (default 256)", .number = &context},
 		{"first", 0, "I", "number of the first one, counted from 0", .number = &first},
@@ -223,6 +226,7 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 		{0},
 	};
 	enum split split = SPLIT_TRAIN;
+	enum sampling sampling;
 	struct sequences s;
 	struct arguments a;
 	struct dataset d;
@@ -234,11 +238,15 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 		error("--context %ld: not from 1 to %d", context, 1 << 24);
 		return EXIT_USAGE;
 	}
-	if (find_split(name, &split) || open_argument(&d, cmd, &a))
+	if (find_split(name, &split) || sampling_parse(&sampling, sampling_name) ||
+		open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
 	ret = sequences_init(&s, &d, split, (int)context, (uint64_t)seed);
-	if (!ret)
+	if (!ret) {
+		sequences_sample(&s, sampling);
 		ret = print_batches(&s, first, n, ids);
+		sequences_release(&s);
+	}
 	dataset_close(&d);
 	return ret ? EXIT_USAGE : EXIT_DONE;
 }

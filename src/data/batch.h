@@ -29,8 +29,8 @@ void batch_add(struct batch *b, const struct document *d, enum split split);
 
 /* Make the parts by encoding the text, an end-of-text id behind each document. */
 void batch_encode(struct batch *b, const struct tokenizer *t);
-/* Make the parts of text that is tokens already, as uint16; id_bytes[id]: of text, for each id below
-   the vocabulary. -1 after a message, which names the input, if one is not. */
+/* Make the parts of text that is tokens already, as uint16. id_bytes[id]: bytes of text of each id
+   below the vocabulary. If one is not, -1 after a message, which names the input. */
 int batch_adopt(struct batch *b, const char *input, const struct tokenizer_type *type,
 	const uint8_t *id_bytes);
 

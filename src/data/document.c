@@ -107,7 +107,8 @@ static bool cut_before(const struct document_reader *r, size_t n, char first, bo
 	case CUT_BLANK:
 		return r->after_blank && !blank && n >= r->rule.cut.min_bytes;
 	case CUT_ENTRY:
-		return r->after_blank && !isspace((unsigned char)first) && n >= r->rule.cut.min_bytes;
+		return r->after_blank && !isspace((unsigned char)first) &&
+			n >= r->rule.cut.min_bytes;
 	case CUT_LINE:
 		return true;
 	default:

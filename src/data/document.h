@@ -12,8 +12,8 @@
 #include "data/source.h"
 
 enum {
-	DOCUMENT_MAX = 16 << 20,	/* bytes of a document of text or tokens; longer ones are cut */
-	JSON_LINE_MAX = 256 << 20,	/* bytes of a line; a longer one is an error */
+	DOCUMENT_MAX = 16 << 20,	/* bytes of a document but in JSON lines; longer: cut */
+	JSON_LINE_MAX = 256 << 20,	/* bytes of a line; longer: an error */
 };
 
 enum form { FORM_TEXT, FORM_JSONL, FORM_NANOGPT, FORM_LLMC };

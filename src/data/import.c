@@ -17,7 +17,7 @@
 
 static const double HELD_OUT_BYTES = 2 << 20, HELD_OUT_MIN = 0.001, HELD_OUT_MAX = 0.05,
 	HELD_OUT_UNKNOWN = 0.01;
-enum { FILE_TOKENS = 1 << 30 };
+enum { FILE_TOKENS = 1 << 30, THREADS_MAX = 1024 };
 enum { HELD_MAX = 64 << 20 };		/* bytes a thread of tokens that wait to be written */
 
 struct import_input {
@@ -226,17 +226,18 @@ static bool named_val(const char *path)
 static int choose_splits(struct import *im, long text_bytes)
 {
 	const struct import_options *o = im->options;
+	struct input_rule *rule = &im->rule;
 	bool given = false;
 
-	for (int i = 0; i < o->n_inputs && form_is_tokens(im->rule.documents.form); i++) {
+	for (int i = 0; i < o->n_inputs && form_is_tokens(rule->documents.form); i++) {
 		im->inputs[i].whole_val = named_val(o->inputs[i]);
 		given = given || im->inputs[i].whole_val;
 	}
-	im->rule.val = given && o->val < 0 ? 0.0 : held_out(o->val, text_bytes);
-	im->rule.tune = held_out(o->tune, text_bytes);
-	if (!(im->rule.val + im->rule.tune < 1.0))	/* not a number, too */
-		return error("shares of val (%g) and tune (%g) leave nothing to train on", im->rule.val,
-			im->rule.tune);
+	rule->val = given && o->val < 0 ? 0.0 : held_out(o->val, text_bytes);
+	rule->tune = held_out(o->tune, text_bytes);
+	if (!(rule->val + rule->tune < 1.0))	/* not a number, too */
+		return error("shares of val (%g) and tune (%g) leave nothing to train on",
+			rule->val, rule->tune);
 	return 0;
 }
 
@@ -260,20 +261,21 @@ static uint8_t *measure_ids(const struct tokenizer *t)
 static int check_options(struct import *im)
 {
 	const struct import_options *o = im->options;
+	struct input_rule *rule = &im->rule;
 	long text_bytes;
 
-	if (form_parse(&im->rule.documents.form, o->format ? o->format : "text") ||
-		cut_rule_parse(&im->rule.documents.cut, o->split ? o->split : "blank") ||
-		group_rule_parse(&im->rule.group, o->group_by ? o->group_by : "block") ||
+	if (form_parse(&rule->documents.form, o->format ? o->format : "text") ||
+		cut_rule_parse(&rule->documents.cut, o->split ? o->split : "blank") ||
+		group_rule_parse(&rule->group, o->group_by ? o->group_by : "block") ||
 		measure(im, &text_bytes) || choose_splits(im, text_bytes) ||
 		tokenizer_open(&im->tokenizers[0], o->tokenizer))
 		return -1;
-	im->rule.form_by_name = !o->format;
-	im->rule.group_by_form = !o->group_by;
-	im->rule.stop = o->stop;
-	im->rule.documents.strict = o->strict;
-	im->rule.documents.eot = im->tokenizers[0].type->eot;
-	if (form_is_tokens(im->rule.documents.form))
+	rule->form_by_name = !o->format;
+	rule->group_by_form = !o->group_by;
+	rule->stop = o->stop;
+	rule->documents.strict = o->strict;
+	rule->documents.eot = im->tokenizers[0].type->eot;
+	if (form_is_tokens(rule->documents.form))
 		im->id_bytes = measure_ids(&im->tokenizers[0]);
 	return 0;
 }
@@ -281,7 +283,8 @@ static int check_options(struct import *im)
 static int check_result(const struct import *im)
 {
 	const struct dataset_split *splits = im->writer.d.splits;
-	const double shares[N_SPLITS] = {1.0 - im->rule.val - im->rule.tune, im->rule.val, im->rule.tune};
+	const double val = im->rule.val, tune = im->rule.tune;
+	const double shares[N_SPLITS] = {1.0 - val - tune, val, tune};
 
 	if (!n_documents(im))
 		return error("empty corpus: no text in %s%s", im->options->inputs[0],
@@ -375,11 +378,14 @@ static void release(struct import *im)
 int data_import(const struct import_options *o)
 {
 	struct import im = {.options = o, .start_s = clock_s(), .terminal = isatty(STDERR_FILENO),
-		.n_threads = o->threads ? o->threads : cpu_cores()};
+		.n_threads = o->threads ? (int)o->threads : cpu_cores()};
 	int ret;
 
 	if (o->n_inputs < 1 || !o->output)
 		return error("data import: give at least one input, and the output folder");
+	if (o->threads < 0 || o->threads > THREADS_MAX)
+		return error("threads %ld: not from 1 to %d, or 0 for one a core", o->threads,
+			THREADS_MAX);
 	im.shown_s = im.start_s;
 	im.tokenizers = xcalloc((size_t)im.n_threads, sizeof *im.tokenizers);
 	im.inputs = xcalloc((size_t)o->n_inputs, sizeof *im.inputs);

@@ -56,7 +56,7 @@ struct import_options {
 	bool strict;			/* a bad JSON line is an error, not skipped and counted */
 	bool force;			/* replace an existing dataset (nothing but a dataset) */
 	long file_tokens;		/* tokens per token file; 0: 2^30 */
-	int threads;			/* 0: a thread a core */
+	long threads;			/* at most 1024; 0: one a core */
 	const volatile sig_atomic_t *stop;	/* if not NULL: give up when it becomes non-zero;
 						   may be set by the handler of a signal */
 };

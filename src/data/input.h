@@ -35,7 +35,8 @@ struct input {
 struct input *input_open(const char *name, const struct input_rule *rule, long text_bytes,
 	bool whole_val);
 void input_close(struct input *in);
-/* Fill a new batch. 1: it has documents; 0: the input has ended; -1 after a message, or by a stop. */
+/* Fill a new batch. 1: it has documents; 0: the input has ended; -1: a message was printed, or it
+   was stopped. */
 int input_read(struct input *in, struct batch *b);
 /* What was read, for dataset.json: name, bytes, hash. To be called once, at the end. */
 json_t *input_origin(struct input *in);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -62,6 +63,17 @@ int sequences_init(struct sequences *s, const struct dataset *d, enum split spli
 		return error("%s: split %s has %ld tokens, too few for one sequence of %d: import "
 			"more text or a larger share, or use a shorter context", d->folder,
 			split_name(split), n, context);
+	return 0;
+}
+
+int sampling_parse(enum sampling *sampling, const char *name)
+{
+	if (!strcmp(name, "shuffle"))
+		*sampling = SAMPLING_SHUFFLE;
+	else if (!strcmp(name, "paper"))
+		*sampling = SAMPLING_PAPER;
+	else
+		return error("sampling \"%s\": not shuffle or paper", name);
 	return 0;
 }
 

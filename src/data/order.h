@@ -1,11 +1,12 @@
 /*
  * Order of training and evaluation: which tokens make sequence number i.
  *
- * Sampling `shuffle`, the default. A split of n tokens holds W = (n - 1) / T sequences of context T; number w has the T inputs from
- * token w T on, and the T tokens after each as targets. So each token is predicted once per epoch,
- * but for the first of the split and the last (n - 1) mod T. Epoch e reads the W sequences in an
- * order that is a function of (seed, e) alone: a run needs no state to resume, batch size and
- * architecture cannot change what is read, and variants of one seed see the same tokens.
+ * Sampling `shuffle`, the default. A split of n tokens holds W = (n - 1) / T sequences of T tokens,
+ * the context; number w has the T inputs from token w T on, and the T tokens after each as targets.
+ * So each token is predicted once per epoch, but for the first of the split and the last
+ * (n - 1) mod T. Epoch e reads the W sequences in an order that is a function of (seed, e) alone: a
+ * run needs no state to resume, batch size and architecture cannot change what is read, and variants
+ * of one seed see the same tokens.
  *
  * The permutation is a Feistel network over the pairs of a rectangle that just covers [0, W), with
  * cycle walking (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", methods 2 and 3).
@@ -35,6 +36,9 @@ uint64_t permutation_at(const struct permutation *p, uint64_t i);	/* i < n */
 
 enum sampling { SAMPLING_SHUFFLE, SAMPLING_PAPER };
 
+/* "shuffle", "paper". 0, or -1 after a message. */
+int sampling_parse(enum sampling *sampling, const char *name);
+
 /* The sequences of a split in one order. Keeps a pointer to the dataset. */
 struct sequences {
 	const struct dataset *dataset;
@@ -49,7 +53,8 @@ struct sequences {
 /* Shuffled. -1 after a message if the split has no sequence of this length. */
 int sequences_init(struct sequences *s, const struct dataset *d, enum split split, int context,
 	uint64_t seed);
-/* Sample otherwise from now on. SAMPLING_PAPER reads the whole split once, and has to be released. */
+/* Sample otherwise from now on. SAMPLING_PAPER reads the whole split once and takes 8 bytes a
+   document; release it. */
 void sequences_sample(struct sequences *s, enum sampling sampling);
 void sequences_release(struct sequences *s);
 
@@ -62,10 +67,10 @@ int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens
 double sequences_epochs(const struct sequences *s, long n);
 
 /*
- * The windows of every evaluation, shuffled: the first min(n_tokens / context, all) sequences of one fixed
- * order of the split. They are spread over the whole split (a held-out split may be sorted), do not
- * depend on the run's seed, and a larger budget holds the windows of a smaller one. Returns their
- * number (at least 1), or -1 after a message; read them with sequences_read(s, 0 ..).
+ * The windows of every evaluation: the first min(n_tokens / context, all) sequences of one fixed
+ * shuffled order of the split. They are spread over the whole split (a held-out split may be
+ * sorted), do not depend on the run's seed, and a larger budget holds the windows of a smaller one.
+ * Returns their number (at least 1), or -1 after a message; read them with sequences_read(s, 0 ..).
  */
 long sequences_eval(struct sequences *s, const struct dataset *d, enum split split, int context,
 	long n_tokens);

@@ -1,10 +1,10 @@
 /*
  * Sequences as the code of the MoE-Mamba paper makes them (Pioro et al. 2024, arXiv:2401.04081;
- * github.com/llm-random/llm-random): documents are drawn uniformly and with replacement, and laid one behind the
- * other, each with its end of text, until all but the longest have more than T tokens in sum. The
- * inputs are the T tokens from a uniformly drawn start on, circularly: behind the last token follows
- * the first. The targets are one token further on. Here all draws are a function of the seed and
- * the number of the sequence.
+ * github.com/llm-random/llm-random): documents are drawn uniformly and with replacement, and laid
+ * one behind the other, each with its end of text, until all but the longest have more than T
+ * tokens in sum. The inputs are the T tokens from a uniformly drawn start on, circularly: behind
+ * the last token follows the first. The targets are one token further on. Here all draws are a
+ * function of the seed and the number of the sequence.
  *
  * So long documents are seen in part, short ones as often as long ones, and a token may be seen
  * twice or never in as many sequences as make an epoch.

@@ -205,8 +205,10 @@ static void encode_text(struct gpt2 *g, const uint8_t *text, size_t n, struct to
 static size_t utf8_length(const uint8_t *s, size_t n)
 {
 	uint8_t c = s[0];
-	size_t length = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+	size_t length = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
 
+	if ((c >= 0x80 && c < 0xc2) || c > 0xf4)
+		return 0;	/* no first byte, or longer than needed */
 	if (length > n)
 		return 0;
 	for (size_t i = 1; i < length; i++)

@@ -1,4 +1,4 @@
-/* Sampling as in the paper: which documents, how many, where the window lies; against a plain copy. */
+/* Sampling as in the paper: which documents, how many, where the window lies. */
 #include "data/order.h"
 #include "data/synthetic.h"
 #include "scratch.h"
@@ -51,7 +51,7 @@ static long scaled(uint32_t high, uint32_t low, long n)
 	return (long)(((double)high * 0x1p-32 + (double)low * 0x1p-64) * (double)n);
 }
 
-/* Sequence i by a plain copy of the rule: all documents in one row, then the window, T + 1 tokens. */
+/* Sequence i, written plainly: all documents in one row, then the window, T + 1 tokens. */
 static void plain_window(const struct dataset *d, uint64_t seed, uint64_t i, int T, int32_t *window)
 {
 	struct rng_key key = {.seed = seed, .stream = hash_u64("data packing")};
