@@ -208,6 +208,10 @@ static int bench_spec(const char *path, const struct arguments *a, const struct 
 	return ret;
 }
 
+/* Measured when no spec is named. */
+static const char *const usual[] = {"experiments/micro/mamba.yaml", "experiments/micro/moe_mamba.yaml",
+	"experiments/micro/transformer.yaml"};
+
 static int run(int argc, char **argv)
 {
 	bool json = false;
@@ -229,17 +233,19 @@ static int run(int argc, char **argv)
 	device = device_find(name);
 	if (!device)
 		return EXIT_USAGE;
-	if (a.n_words < 2 || steps < 1 || (strcmp(a.words[0], "step") && strcmp(a.words[0], "op")))
+	if (a.n_words < 1 || steps < 1 || (strcmp(a.words[0], "step") && strcmp(a.words[0], "op")))
 		return error("bench takes \"step\" or \"op\", and specs"), EXIT_USAGE;
 	cpu_threads((int)threads);
 	for (int i = 1; i < a.n_words && !ret; i++)
 		ret = bench_spec(a.words[i], &a, device, steps, !strcmp(a.words[0], "op"), json);
+	for (size_t i = 0; a.n_words == 1 && i < ARRAY_SIZE(usual) && !ret; i++)
+		ret = bench_spec(usual[i], &a, device, steps, !strcmp(a.words[0], "op"), json);
 	return ret;
 }
 
 const struct cmd cmd_bench = {
 	.name = "bench",
-	.arguments = "step|op SPEC... [key=value...]",
-	.help = "speed of a training step, as a whole and by operator (op: also by shape)",
+	.arguments = "step|op [SPEC...] [key=value...]",
+	.help = "speed of a training step, as a whole and by operator (op: also by shape);\nwithout a spec: micro mamba, moe_mamba and transformer",
 	.run = run,
 };
