@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,8 +35,12 @@ static int n_messages;
 
 HELPER void keep_message(const char *line)
 {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+	pthread_mutex_lock(&lock);
 	snprintf(message, sizeof message, "%s", line);
 	n_messages++;
+	pthread_mutex_unlock(&lock);
 }
 
 HELPER int scratch_setup(void **state)
