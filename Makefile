@@ -148,16 +148,14 @@ gpu-programs: $(BUILD)/tests/op/gpu_scan $(BUILD)/tests/op/test_ops
 gpu-check: gpu-programs	## with CUDA=1 on a machine with a GPU: check and time the CUDA scan
 	tests/gpu_check.sh $(BUILD)/tests/op
 
-# Too slow under the sanitizers, and nothing in them that other tests do not reach.
-SLOW :=
 RUN_TESTS = MOELAB=$(abspath $(BUILD)/moelab) tests/run.sh
 
 tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
 
 .PHONY: check test-programs
-check: deps	## set-up, build, all tests (SAN=1: the fast ones, under the sanitizers)
+check: deps	## set-up, build, all tests (SAN=1: under the sanitizers)
 	@$(MAKE) --no-print-directory WERROR=1 $(BUILD)/moelab test-programs
-	@$(RUN_TESTS) tests/layers.sh $(call test_program,$(if $(filter 1,$(SAN)),$(filter-out $(SLOW),$(TESTS)),$(TESTS)))
+	@$(RUN_TESTS) tests/layers.sh $(call test_program,$(TESTS))
 
 test-programs: $(call test_program,$(TESTS))
 
@@ -196,8 +194,6 @@ deps:	## install the Debian packages that are missing (as root; else say which)
 	fi
 
 # --- demo --------------------------------------------------------------------------------------
-DEMO_PLOTS := loss speedup experts load
-
 .PHONY: demo
 demo: deps	## set-up, build, corpus, a small sweep of all architectures, its table and plots
 	@$(MAKE) --no-print-directory all data/demo/dataset.json

@@ -273,14 +273,19 @@ int main(int argc, char **argv)
 		{"recompute, same bits", test_recompute_same_bits}, {"accumulation", test_accumulation},
 		{"causal", test_causal}, {"masked tokens", test_masked_tokens}};
 	struct CMUnitTest tests[ARRAY_SIZE(lab_cases) * ARRAY_SIZE(each) + 1];
+	struct arena names = {0};
 	size_t n = 0;
+	int failed;
 
 	(void)argc;
 	blas_start(argv);
 	for (size_t i = 0; i < ARRAY_SIZE(lab_cases); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(each); k++)
-			tests[n++] = (struct CMUnitTest){xasprintf("%s: %s", lab_cases[i].name, each[k].name),
+			tests[n++] = (struct CMUnitTest){
+				arena_printf(&names, "%s: %s", lab_cases[i].name, each[k].name),
 				each[k].test, NULL, NULL, (void *)&lab_cases[i]};
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_leak_is_seen);
-	return _cmocka_run_group_tests("arch", tests, n, NULL, NULL);
+	failed = _cmocka_run_group_tests("arch", tests, n, NULL, NULL);
+	arena_release(&names);
+	return failed;
 }

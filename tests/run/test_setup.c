@@ -228,15 +228,20 @@ int main(int argc, char **argv)
 		{"accumulation", test_accumulation}, {"overfits", test_overfits_one_batch},
 		{"diverged update", test_diverged_update_is_skipped}};
 	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 1];
+	struct arena names = {0};
 	size_t n = 0;
+	int failed;
 
 	(void)argc;
 	blas_start(argv);
 	omp_set_num_threads(2);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(each); k++)
-			tests[n++] = (struct CMUnitTest){xasprintf("%s: %s", cases[i].name, each[k].name),
+			tests[n++] = (struct CMUnitTest){
+				arena_printf(&names, "%s: %s", cases[i].name, each[k].name),
 				each[k].test, NULL, NULL, (void *)&cases[i]};
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_group_misfit);
-	return _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
+	failed = _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
+	arena_release(&names);
+	return failed;
 }
