@@ -17,8 +17,8 @@ static int run_compare(int argc, char **argv)
 		.help = "hold two traces against each other, tensor by tensor, in the order of computing"};
 	double tolerance = 1e-4;
 	const struct option_row rows[] = {
-		{"tolerance", 0, "X", "relative L2 error of values (default 1e-4); of gradients and of "
-			"the change of parameters ten times that", .real = &tolerance},
+		{"tolerance", 0, "X", "relative L2 error of values (default 1e-4); of gradients "
+			"and of the change of parameters ten times that", .real = &tolerance},
 		{0},
 	};
 	struct arguments a;
@@ -63,9 +63,10 @@ static int run(int argc, char **argv)
 	const char *output = NULL, *logits = NULL;
 	const struct option_row rows[] = {
 		{"output", 'o', "FILE", "safetensors file to write", .text = &output},
-		{"logits", 0, "none|last|N|all", "of the last N tokens of each sequence (default all, if "
-			"that is below 1 GiB)", .text = &logits},
-		{"outputs", 0, NULL, "what embedding, norms and layers gave, too", .flag = &o.outputs},
+		{"logits", 0, "WHICH", "none, last, all, or N: of the last N tokens of each "
+			"sequence (default all, if that is below 1 GiB)", .text = &logits},
+		{"outputs", 0, NULL, "what embedding, norms and layers gave, too",
+			.flag = &o.outputs},
 		{"step", 0, "N", "of a spec: make N updates first", .number = &o.step},
 		{"random", 0, NULL, "random tokens instead of the dataset's", .flag = &o.random},
 		{"device", 0, "NAME", "ref (float64), cpu, cuda_scan or cuda", .text = &o.device},

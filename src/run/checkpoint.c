@@ -253,7 +253,8 @@ int checkpoint_weights(struct setup *s, const char *path, bool moments)
 
 	if (safetensors_open(&f, path))
 		return -1;
-	ret = load_blob(s, &f, path, find_prefixed(&f, "param.", first) ? "param." : "", BLOB_WEIGHTS);
+	ret = load_blob(s, &f, path, find_prefixed(&f, "param.", first) ? "param." : "",
+		BLOB_WEIGHTS);
 	for (size_t k = 1; moments && k < ARRAY_SIZE(stored) && !ret; k++)
 		if (find_prefixed(&f, stored[k].prefix, first))
 			ret = load_blob(s, &f, path, stored[k].prefix, stored[k].blob);

@@ -20,9 +20,9 @@ struct safetensor checkpoint_tensor(const struct setup *s, const struct param *p
 /* Writes one, then deletes all but the newest spec.checkpoint_keep. 0, or -1 after a message; what
    was there before is left as it was. */
 int checkpoint_write(const struct setup *s, const char *run_dir, const struct progress *p);
-/* Weights alone, from a checkpoint, a trace (there they are called param.NAME), or any other file with
-   tensors of the model's names and shapes, in F64, F32 or BF16; with their moments, if asked for and
-   if the file has them. 0, or -1 after a message. */
+/* Weights alone, from a checkpoint, a trace (there they are called param.NAME), or any other file
+   with tensors of the model's names and shapes, in F64, F32 or BF16; with their moments, if asked
+   for and if the file has them. 0, or -1 after a message. */
 int checkpoint_weights(struct setup *s, const char *path, bool moments);
 /* Weights, moments and progress from a file. -1 after a message: missing tensors, other shapes. */
 int checkpoint_read(struct setup *s, const char *path, struct progress *p);

@@ -21,7 +21,7 @@ enum { HEADER_LIMIT = 100 << 20 };	/* as other readers have it */
 static const struct {
 	const char *name;
 	size_t bytes;
-} dtypes[] = {{"F64", 8}, {"F32", 4}, {"I32", 4}, {"I64", 8}, {"BF16", 2}};
+} dtypes[] = {{"F64", 8}, {"F32", 4}, {"I32", 4}, {"I64", 8}, {"BOOL", 1}, {"BF16", 2}};
 
 static size_t dtype_bytes(const char *name)
 {
@@ -100,9 +100,9 @@ static int bad(const char *path, const char *why)
 		why);
 }
 
-/* One entry of the header; data_bytes: what follows the header. */
-static int read_tensor(struct safetensors *f, const char *name, const json_t *entry, const char *data,
-	size_t data_bytes)
+/* One entry of the header; data_bytes: what follows the header. NULL, or why it is none. */
+static const char *read_tensor(struct safetensors *f, const char *name, const json_t *entry,
+	const char *data, size_t data_bytes)
 {
 	struct safetensor *t = &f->list[f->n];
 	const char *dtype = json_string_value(json_object_get(entry, "dtype"));
@@ -112,24 +112,25 @@ static int read_tensor(struct safetensors *f, const char *name, const json_t *en
 	json_int_t end = json_integer_value(json_array_get(offsets, 1));
 	size_t bytes;
 
-	if (!dtype || !dtype_bytes(dtype) || json_array_size(shape) > MAX_DIMS ||
-		json_array_size(offsets) != 2)
-		return -1;
+	if (!dtype || !dtype_bytes(dtype))
+		return "a tensor has a type that is not read here";
+	if (json_array_size(shape) > MAX_DIMS || json_array_size(offsets) != 2)
+		return "a tensor has no shape or no place";
 	*t = (struct safetensor){.name = arena_strdup(&f->arena, name),
 		.dtype = arena_strdup(&f->arena, dtype), .n_dims = (int)json_array_size(shape)};
 	bytes = dtype_bytes(dtype);
 	for (int i = 0; i < t->n_dims; i++) {
 		t->dims[i] = (long)json_integer_value(json_array_get(shape, (size_t)i));
 		if (t->dims[i] <= 0 || (size_t)t->dims[i] > data_bytes)
-			return -1;
+			return "a tensor is larger than the file";
 		bytes *= (size_t)t->dims[i];
 	}
 	if (begin < 0 || end < begin || (size_t)end > data_bytes || (size_t)(end - begin) != bytes)
-		return -1;
+		return "a tensor lies outside of the file";
 	t->data = data + begin;
 	t->bytes = bytes;
 	f->n++;
-	return 0;
+	return NULL;
 }
 
 static void read_meta(struct safetensors *f, json_t *texts)
@@ -154,10 +155,9 @@ static int by_address(const void *a, const void *b)
 static int read_header(struct safetensors *f, const char *path)
 {
 	uint64_t length;
-	const char *text = (const char *)f->map + sizeof length, *data, *key, *hash;
+	const char *text = (const char *)f->map + sizeof length, *data, *key, *hash, *wrong = NULL;
 	json_t *root, *value;
 	char hex[HASH_HEX];
-	int ret = 0;
 
 	if (f->bytes < sizeof length)
 		return bad(path, "too short");
@@ -173,11 +173,11 @@ static int read_header(struct safetensors *f, const char *path)
 	f->list = ARENA_ARRAY(&f->arena, struct safetensor, json_object_size(root));
 	read_meta(f, json_object_get(root, "__metadata__"));
 	json_object_foreach(root, key, value)
-		if (!ret && strcmp(key, "__metadata__"))
-			ret = read_tensor(f, key, value, data, f->bytes - sizeof length - length);
+		if (!wrong && strcmp(key, "__metadata__"))
+			wrong = read_tensor(f, key, value, data, f->bytes - sizeof length - length);
 	json_decref(root);
-	if (ret)
-		return bad(path, "a tensor lies outside of the file");
+	if (wrong)
+		return bad(path, wrong);
 	qsort(f->list, (size_t)f->n, sizeof *f->list, by_address);
 	hash = safetensors_metadata(f, "hash");
 	hash_data(f->list, f->n, hex);
@@ -235,20 +235,31 @@ long safetensor_size(const struct safetensor *t)
 	return (long)(t->bytes / dtype_bytes(t->dtype));
 }
 
+/* By memcpy: a foreign file may have its numbers at any offset. */
+#define ELEMENT(type)                                                                              \
+	do {                                                                                       \
+		type value_;                                                                       \
+		memcpy(&value_, (const char *)t->data + (size_t)i * sizeof value_, sizeof value_); \
+		return (double)value_;                                                             \
+	} while (0)
+
 double safetensor_at(const struct safetensor *t, long i)
 {
-	uint32_t bits;
+	uint32_t bits = 0;
 	float value;
 
 	if (!strcmp(t->dtype, "F32"))
-		return ((const float *)t->data)[i];
+		ELEMENT(float);
 	if (!strcmp(t->dtype, "F64"))
-		return ((const double *)t->data)[i];
+		ELEMENT(double);
 	if (!strcmp(t->dtype, "I32"))
-		return ((const int32_t *)t->data)[i];
+		ELEMENT(int32_t);
 	if (!strcmp(t->dtype, "I64"))
-		return (double)((const int64_t *)t->data)[i];
-	bits = (uint32_t)((const uint16_t *)t->data)[i] << 16;	/* BF16: the upper half of an F32 */
+		ELEMENT(int64_t);
+	if (!strcmp(t->dtype, "BOOL"))
+		ELEMENT(unsigned char);
+	/* BF16: the upper half of an F32 */
+	memcpy((char *)&bits + 2, (const char *)t->data + 2 * i, 2);
 	memcpy(&value, &bits, sizeof value);
 	return value;
 }

@@ -12,7 +12,7 @@
 
 struct safetensor {
 	const char *name;
-	const char *dtype;		/* "F32", "F64", "I32", "I64", "BF16" */
+	const char *dtype;		/* "F32", "F64", "I32", "I64", "BOOL", "BF16" */
 	int n_dims;
 	long dims[MAX_DIMS];
 	const void *data;		/* not owned */

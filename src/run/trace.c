@@ -29,7 +29,7 @@ struct trace {
 
 /* ---- tensors of the file -------------------------------------------------------------------- */
 
-/* The next one, its data cleared; `shape` with its first dimension replaced by that of the batch. */
+/* The next one, its data cleared; shape: with that of a micro-batch for the whole batch. */
 static struct safetensor *add_tensor(struct trace *t, const char *name, const struct tensor *shape)
 {
 	struct safetensor *f = &t->list[t->n++];
@@ -136,7 +136,8 @@ static void keep_micro(void *from, long micro)
 		double *values = xcalloc((size_t)n, sizeof *values);
 		graph_read_all(g, k->metric, values);
 		for (long j = 0; j < n; j++)
-			put(&t->list[k->place], micro * n + j, k->flag ? values[j] >= 0 : values[j]);
+			put(&t->list[k->place], micro * n + j,
+				k->flag ? values[j] >= 0 : values[j]);
 		free(values);
 	}
 }
@@ -144,14 +145,16 @@ static void keep_micro(void *from, long micro)
 /* ---- logits --------------------------------------------------------------------------------- */
 
 /* Of the last tokens of each sequence of a micro-batch; values: of all its tokens. */
-static void put_logits(struct trace *t, const struct safetensor *f, long micro, const double *values)
+static void put_logits(struct trace *t, const struct safetensor *f, long micro,
+	const double *values)
 {
 	const struct setup *s = &t->tracer.setup;
 	long n = t->tracer.logits * s->n_vocab, all = s->spec.context * s->n_vocab;
 
 	for (long b = 0; b < s->spec.micro_batch; b++)
 		for (long i = 0; i < n; i++)
-			put(f, (micro * s->spec.micro_batch + b) * n + i, values[(b + 1) * all - n + i]);
+			put(f, (micro * s->spec.micro_batch + b) * n + i,
+				values[(b + 1) * all - n + i]);
 }
 
 /* A forward pass of its own: training never has all logits at once. */

@@ -29,7 +29,8 @@ struct row {
 	int stage, place;		/* place: in the file that has the order */
 	const struct safetensor *a, *b;	/* NULL: a number of the metadata */
 	bool integers;
-	double error, largest;		/* relative L2 (integers: share that differs); largest difference */
+	double error;			/* relative L2; of integers, the share that differs */
+	double largest;			/* difference */
 	bool parts;
 };
 
@@ -77,7 +78,8 @@ static void judge(const struct comparison *c, struct row *r, const struct distan
 
 static bool same_shape(const struct safetensor *a, const struct safetensor *b)
 {
-	return a->n_dims == b->n_dims && !memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
+	return a->n_dims == b->n_dims &&
+		!memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
 }
 
 /* What a new parameter was before, if the file has it. */
@@ -202,8 +204,8 @@ static void print_rows(const struct comparison *c, FILE *out)
 	fprintf(out, "%-*s  %-22s %12s %12s\n", width, "tensor", "shape", "error", "largest");
 	for (int i = 0; i < c->n; i++) {
 		const struct row *r = &c->rows[i];
-		fprintf(out, "%-*s  %-22s %12.3g %12.3g%s\n", width, r->name, shape_text(r->a, shape),
-			r->error, r->largest, r->parts ? "  parts" : "");
+		fprintf(out, "%-*s  %-22s %12.3g %12.3g%s\n", width, r->name,
+			shape_text(r->a, shape), r->error, r->largest, r->parts ? "  parts" : "");
 	}
 }
 
@@ -219,8 +221,8 @@ static void print_missing(const struct safetensors *f, const struct safetensors 
 			n++;
 		}
 	if (n)
-		fprintf(out, "not compared: %d tensor%s that only %s has (%s%s)\n", n, n == 1 ? "" : "s",
-			path, first, n == 1 ? "" : ", ...");
+		fprintf(out, "not compared: %d tensor%s that only %s has (%s%s)\n", n,
+			n == 1 ? "" : "s", path, first, n == 1 ? "" : ", ...");
 }
 
 static int print_verdict(const struct comparison *c, FILE *out)
@@ -242,7 +244,8 @@ static int print_verdict(const struct comparison *c, FILE *out)
 	}
 	fprintf(out, "parts first at %s", first->name);
 	if (first->a && !same_shape(first->a, first->b))
-		fprintf(out, ": shapes %s and %s", shape_text(first->a, a), shape_text(first->b, b));
+		fprintf(out, ": shapes %s and %s", shape_text(first->a, a),
+			shape_text(first->b, b));
 	else if (first->integers)
 		fprintf(out, ": %.3g %% of the elements differ", 100 * first->error);
 	else

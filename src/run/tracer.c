@@ -13,22 +13,40 @@
 
 /* ---- what is to be traced ------------------------------------------------------------------- */
 
-static int open_run(struct tracer *t, const char *dir, const char *step)
+/* A run directory by its path, or by its name in results/runs; NULL after a message. */
+static const char *find_run(struct tracer *t, const char *name)
+{
+	const char *dir = arena_printf(&t->arena, "results/runs/%s", name);
+
+	if (path_exists(arena_printf(&t->arena, "%s/config.yaml", name)))
+		return name;
+	if (path_exists(arena_printf(&t->arena, "%s/config.yaml", dir)))
+		return dir;
+	error("%s is no run directory, and there is no %s", name, dir);
+	return NULL;
+}
+
+static int open_run(struct tracer *t, const char *name, const char *step)
 {
 	const struct trace_options *o = t->options;
-	char *file = path_join(dir, "config.yaml"), *text = path_read(file, NULL);
-	int ret = -1;
+	const char *dir = find_run(t, name), *file;
+	char *text;
+	int ret;
 
-	if (text)
-		ret = config_parse(&t->arena, arena_strdup(&t->arena, file), text, o->overrides,
-			o->n_overrides, spec_schema(), &t->config);
+	if (!dir)
+		return -1;
+	file = arena_printf(&t->arena, "%s/config.yaml", dir);
+	text = path_read(file, NULL);
+	if (!text)
+		return -1;
+	ret = config_parse(&t->arena, file, text, o->overrides, o->n_overrides, spec_schema(),
+		&t->config);
+	free(text);
 	t->is_run = true;
 	t->weights = arena_printf(&t->arena, "%s/ckpt/step_%s.safetensors", dir, step);
 	if (!ret && !path_exists(t->weights))
-		ret = error("%s: the run has no checkpoint of step %s (checkpoint.keep says how many it "
-			"keeps)", t->weights, step);
-	free(text);
-	free(file);
+		ret = error("%s: the run has no checkpoint of step %s (checkpoint.keep says how "
+			"many it keeps)", t->weights, step);
 	return ret;
 }
 
@@ -57,8 +75,8 @@ static int open_spec(struct tracer *t, const char *path)
 {
 	const struct trace_options *o = t->options;
 
-	return spec_load(&t->arena, path, o->overrides, o->n_overrides, spec_schema(), &t->config) ||
-		run_spec_pin(&t->arena, &t->config) ? -1 : 0;
+	return spec_load(&t->arena, path, o->overrides, o->n_overrides, spec_schema(),
+		&t->config) || run_spec_pin(&t->arena, &t->config) ? -1 : 0;
 }
 
 static int open_source(struct tracer *t, const char *what)
@@ -215,8 +233,8 @@ static int open_model(struct tracer *t)
 	if (choose_logits(t, n_vocab))
 		return -1;
 	trace.logits = t->logits > 0;
-	return setup_open_traced(&t->setup, &t->config, t->device, n_vocab, trace) || open_batch(t) ||
-		setup_allocate(&t->setup) || load_weights(t) ? -1 : 0;
+	return setup_open_traced(&t->setup, &t->config, t->device, n_vocab, trace) ||
+		open_batch(t) || setup_allocate(&t->setup) || load_weights(t) ? -1 : 0;
 }
 
 int tracer_open(struct tracer *t, const char *what, const struct trace_options *options)

@@ -17,13 +17,13 @@ struct tracer {
 	struct config config;
 	struct setup setup;		/* with the weights in front of the step */
 	long step;			/* updates done before */
-	long logits;			/* tokens of each sequence whose logits are wanted; 0: none */
-	bool has_data;			/* tokens from the dataset; else from the trace, or random */
+	long logits;			/* tokens of each sequence with logits; 0: none */
+	bool has_data;			/* tokens from the dataset; else of the trace, or random */
 	struct dataset data;
 	struct feed feed;
 	bool has_trace;			/* a trace is repeated */
 	struct safetensors trace;
-	const char *weights;		/* checkpoint or trace; NULL: the spec says how they begin */
+	const char *weights;		/* checkpoint or trace; NULL: as the spec says */
 	bool is_run;			/* weights are a checkpoint */
 };
 

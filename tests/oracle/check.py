@@ -26,7 +26,8 @@ def relative(ours, theirs):
 class Check:
     """One trace against the oracle: self.errors {what: (error, tensor)}, the worst of each kind."""
 
-    def __init__(self, path):
+    def __init__(self, path, strict=1):
+        self.strict = strict            # part of the limits that is allowed
         self.file, meta = tensors.load(path)
         self.spec, self.step = json.loads(meta["spec"]), int(meta["step"])
         self.numbers = {k: float(meta[k]) for k in ("ce", "aux", "loss", "grad_norm", "lr")}
@@ -55,7 +56,7 @@ class Check:
                          "grad_norm": self.norm, "lr": model.learning_rate(self.spec, self.step)}
 
     def note(self, kind, name, error, limit):
-        limit = min(limit, EXACT) if self.double else limit
+        limit = min(limit, EXACT) if self.double else limit * self.strict
         if not error <= limit:
             self.parts.append(f"{name}: {error:.3g}")
         if kind not in self.errors or not error <= self.errors[kind][0]:

@@ -1,11 +1,12 @@
 #!/usr/bin/python3 -B
-"""tests/oracle/curves.py [--moelab PATH] [--data DIR] [--out DIR] [ARCH...]: train each architecture for
+"""tests/oracle/curves.py [--double] [--moelab PATH] [--data DIR] [--out DIR] [ARCH...]: train each architecture for
 200 steps with moelab and with the PyTorch oracle, side by side: the same weights to begin with (a trace),
 the same batches (moelab data batches --ids), float32 in both. Prints by how far the losses of a step are
 apart; with --out, writes the two curves of each as CSV.
 
 Dense models must agree to 2e-3 in every step. A mixture's route is a decision: once rounding has turned
-one, the runs are two runs, so there it is 2e-3 for 50 steps and 1e-2 after.
+one, the runs are two runs, so there it is 2e-3 for 50 steps and 1e-2 after. With --double both are
+computed in float64 (moelab on device ref: slow), and every step must agree to 1e-6.
 
 Without --data, the text is moelab's own source."""
 import argparse
@@ -41,9 +42,9 @@ def import_sources(moelab, folder):
     return folder
 
 
-def train_moelab(moelab, spec, folder):
+def train_moelab(a, spec, folder):
     """Losses of each step, from the run's own records."""
-    run(moelab, "run", spec, "--results", folder, "-q")
+    run(a.moelab, "run", spec, "--results", folder, "--device", "ref" if a.double else "cpu", "-q")
     (metrics,) = glob.glob(os.path.join(folder, "runs", "*", "metrics.jsonl"))
     with open(metrics) as f:
         records = [json.loads(text) for text in f]
@@ -58,6 +59,7 @@ def batches(moelab, data):
 
 
 def train_torch(start, words):
+    """In the precision of the file."""
     file, meta = tensors.load(start)
     spec = json.loads(meta["spec"])
     w = {n[6:]: torch.from_numpy(a.copy()) for n, a in file.items() if n.startswith("param.")}
@@ -78,8 +80,9 @@ def compare(arch, keys, a, folder, data):
     spec, start = os.path.join(folder, arch + ".yaml"), os.path.join(folder, arch + ".safetensors")
     with open(spec, "w") as f:
         json.dump({**SPEC, **keys, "model.arch": arch, "data.path": data}, f)
-    run(a.moelab, "trace", spec, "-o", start, "--logits", "none", "-q")
-    ours = np.array(train_moelab(a.moelab, spec, os.path.join(folder, arch)))
+    run(a.moelab, "trace", spec, "-o", start, "--logits", "none", "-q", "--device",
+        "ref" if a.double else "cpu")
+    ours = np.array(train_moelab(a, spec, os.path.join(folder, arch)))
     theirs = np.array(train_torch(start, batches(a.moelab, data)))
     if a.out:
         with open(os.path.join(a.out, arch + ".csv"), "w", newline="") as f:
@@ -92,6 +95,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moelab", default="./moelab")
     parser.add_argument("--data")
+    parser.add_argument("--double", action="store_true")
     parser.add_argument("--out")
     parser.add_argument("archs", nargs="*")
     a = parser.parse_args()
@@ -105,8 +109,11 @@ def main():
             if a.archs and arch not in a.archs:
                 continue
             ours, theirs = compare(arch, keys, a, folder, data)
-            apart, late = abs(ours - theirs), 1e-2 if "model.moe.n_experts" in keys else 2e-3
-            good = len(ours) == STEPS and apart[:EARLY].max() <= 2e-3 and apart[EARLY:].max() <= late
+            apart = abs(ours - theirs)
+            early, late = 2e-3, 1e-2 if "model.moe.n_experts" in keys else 2e-3
+            if a.double:
+                early = late = 1e-6
+            good = len(ours) == STEPS and apart[:EARLY].max() <= early and apart[EARLY:].max() <= late
             failed += [] if good else [arch]
             print(f"{arch:<20}{theirs[0]:>8.4f}{ours[-1]:>9.4f}{theirs[-1]:>9.4f}"
                   f"{apart[:EARLY].max():>13.1e}{apart[EARLY:].max():>10.1e}"
