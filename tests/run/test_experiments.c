@@ -1,0 +1,137 @@
+/*
+ * The specs and sweeps that come with moelab: parameter counts of the paper (arXiv:2401.04081, tables
+ * 5 and 6, counted from its layers), equal active parameters at micro scale, sweeps that load. From the
+ * repository's root.
+ */
+#include <glob.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "run/cost.h"
+#include "spec/sweep.h"
+
+static struct cost_params params_of(const char *path, const char *override)
+{
+	const char *overrides[] = {override};
+	struct arena a = {0};
+	struct config config;
+	struct setup setup;
+	struct cost cost;
+
+	assert_int_equal(spec_load(&a, path, overrides, override ? 1 : 0, spec_schema(), &config), 0);
+	assert_int_equal(setup_open(&setup, &config, &device_list[CPU], 0), 0);
+	cost_of(&setup, &cost);
+	setup_close(&setup);
+	arena_release(&a);
+	return cost.params;
+}
+
+static void test_counts_of_the_paper(void **state)
+{
+	static const struct {
+		const char *path, *override;
+		long total, active;
+	} rows[] = {
+		{"experiments/25m/mamba.yaml", NULL, 27131904, 27131904},
+		{"experiments/25m/transformer.yaml", NULL, 25202688, 25202688},
+		{"experiments/25m/transformer_moe.yaml", NULL, 545406976, 25313280},
+		{"experiments/25m/moe_mamba.yaml", NULL, 542228480, 26329088},
+		{"experiments/25m/moe_mamba.yaml", "model.moe.n_experts=1", 26161152, 26161152},
+		{"experiments/25m/moe_mamba.yaml", "model.moe.n_experts=32", 416358400, 26288128},
+		{"experiments/25m/parallel_moe_mamba.yaml", NULL, 542220288, 26320896},
+		{"experiments/100m/mamba.yaml", NULL, 120717312, 120717312},
+		{"experiments/100m/transformer_moe.yaml", NULL, 2454110208, 113688576},
+		{"experiments/100m/moe_mamba.yaml", NULL, 2439069696, 117522432},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct cost_params p = params_of(rows[i].path, rows[i].override);
+		if (llround(p.total) != rows[i].total || llround(p.active) != rows[i].active)
+			fail_msg("%s %s: %.0f parameters, %.0f active", rows[i].path,
+				rows[i].override ? rows[i].override : "", p.total, p.active);
+	}
+}
+
+static bool is_part(const char *path)
+{
+	return strstr(path, "common.yaml") || strstr(path, "ablation.yaml") ||
+		strstr(path, "routing.yaml");
+}
+
+static void test_micro_has_equal_active(void **state)
+{
+	double wanted = params_of("experiments/micro/mamba.yaml", NULL).active;
+	glob_t files;
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(glob("experiments/micro/*.yaml", 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		double active;
+		if (is_part(files.gl_pathv[i]))
+			continue;
+		active = params_of(files.gl_pathv[i], NULL).active;
+		if (fabs(active / wanted - 1) > 0.02)
+			fail_msg("%s: %.0f active, mamba has %.0f", files.gl_pathv[i], active, wanted);
+		n++;
+	}
+	globfree(&files);
+	assert_int_equal(n, 8);
+}
+
+/* Every architecture has a spec of each scale. */
+static void test_every_architecture_has_specs(void **state)
+{
+	static const char *const scales[] = {"micro", "25m", "100m"};
+
+	(void)state;
+	for (size_t s = 0; s < ARRAY_SIZE(scales); s++)
+		for (const struct arch *const *arch = arch_list; *arch; arch++) {
+			char path[256];
+			if (!strcmp((*arch)->name, "stack") && s)
+				continue;
+			snprintf(path, sizeof path, "experiments/%s/%s.yaml", scales[s], (*arch)->name);
+			assert_true(params_of(path, NULL).total > 0);
+		}
+}
+
+static void test_sweeps_load(void **state)
+{
+	glob_t files;
+
+	(void)state;
+	assert_int_equal(glob("sweeps/*.yaml", 0, NULL, &files), 0);
+	assert_int_equal(glob("sweeps/*/*.yaml", GLOB_APPEND, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		struct arena a = {0};
+		struct sweep sweep;
+		if (sweep_load(&a, files.gl_pathv[i], NULL, spec_schema(), &sweep))
+			fail_msg("%s does not load", files.gl_pathv[i]);
+		assert_true(sweep.n_runs > 1);
+		assert_string_equal(sweep.baseline, "mamba");
+		arena_release(&a);
+	}
+	assert_true(files.gl_pathc >= 10);
+	globfree(&files);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_counts_of_the_paper),
+		cmocka_unit_test(test_micro_has_equal_active),
+		cmocka_unit_test(test_every_architecture_has_specs),
+		cmocka_unit_test(test_sweeps_load),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
