@@ -128,9 +128,9 @@ static int read_curve(struct study *s, struct run_data *r, const char *kind, str
 	"(SELECT " column " FROM eval e WHERE e.run_id = runs.run_id AND e.kind = 'val'"           \
 	" ORDER BY e.step DESC LIMIT 1)"
 
-/* The smallest share of any expert at the last record, times their number in its layer. */
+/* The smallest share of any expert at the last record, times their number in its router. */
 #define LEAST_LOAD                                                                                 \
-	"(SELECT min(load * n) FROM (SELECT load, count(*) OVER (PARTITION BY layer) AS n"         \
+	"(SELECT min(load * n) FROM (SELECT load, count(*) OVER (PARTITION BY router) AS n"         \
 	" FROM expert x WHERE x.run_id = runs.run_id"                                              \
 	" AND x.step = (SELECT max(step) FROM expert l WHERE l.run_id = runs.run_id)))"
 

@@ -88,7 +88,7 @@ static void log_router(struct worker_log *l, long step, int i)
 		r.expert.dead += l->load[e] == 0;
 	}
 	r.expert.step = step;
-	r.expert.layer = i;	/* routers in order: a layer may have several */
+	r.expert.router = i;
 	r.expert.load = (struct record_reals){l->load, (int)n};
 	r.expert.entropy = graph_read(g, names->entropy[i], 0);
 	r.expert.drop = valid > 0 ? graph_read(g, names->dropped[i], 0) / valid : NAN;

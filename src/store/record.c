@@ -68,7 +68,7 @@ static const struct kind {
 		"INSERT OR REPLACE INTO eval(run_id" RECORD_EVAL(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EVAL(VALUE) ")"},
 	[RECORD_IS_EXPERT] = {"expert", FIELDS(expert_fields), FIELDS(expert_fields),
-		"INSERT OR REPLACE INTO layer(run_id" RECORD_EXPERT(COLUMN) ") "
+		"INSERT OR REPLACE INTO router(run_id" RECORD_EXPERT(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EXPERT(VALUE) ")"},
 	[RECORD_IS_GROUP] = {"group", FIELDS(group_fields), FIELDS(group_fields),
 		"INSERT OR REPLACE INTO param_group(run_id" RECORD_GROUP(COLUMN) ") "
@@ -89,8 +89,8 @@ static const struct kind {
 };
 static const char sql_of_run[] =
 	"UPDATE run SET " RECORD_OF_RUN(SET) "run_id = run_id WHERE run_id = :run_id";
-static const char sql_load[] = "INSERT OR REPLACE INTO expert(run_id, step, layer, expert, load) "
-	"VALUES (:run_id, :step, :layer, :expert, :load)";
+static const char sql_load[] = "INSERT OR REPLACE INTO expert(run_id, step, router, expert, load) "
+	"VALUES (:run_id, :step, :router, :expert, :load)";
 
 /* The members of the union begin at one place. */
 static const void *field_of(const struct record *r, const struct field *f)
@@ -262,7 +262,7 @@ static bool record_complete(const struct record *r)
 	case RECORD_IS_STEP: return r->step.step != RECORD_NONE;
 	case RECORD_IS_EVAL: return r->eval.kind && r->eval.step != RECORD_NONE;
 	case RECORD_IS_EXPERT:
-		return r->expert.step != RECORD_NONE && r->expert.layer != RECORD_NONE;
+		return r->expert.step != RECORD_NONE && r->expert.router != RECORD_NONE;
 	case RECORD_IS_GROUP: return r->group.group && r->group.step != RECORD_NONE;
 	case RECORD_IS_EVENT: return r->event.kind && r->event.step != RECORD_NONE &&
 			r->event.wall && r->event.text;
@@ -322,7 +322,7 @@ static void add_loads(struct db_statement *s, long long run_id, const struct exp
 {
 	db_bind_int(s, ":run_id", run_id);
 	db_bind_int(s, ":step", e->step);
-	db_bind_int(s, ":layer", e->layer);
+	db_bind_int(s, ":router", e->router);
 	for (int i = 0; i < e->load.n; i++) {
 		db_bind_int(s, ":expert", i);
 		db_bind_real(s, ":load", (double)e->load.at[i]);

@@ -38,9 +38,9 @@
 	X(REAL, loss) X(REAL, bpb) X(REAL, accuracy) X(REAL, loss_bigram) X(REAL, share_bigram)    \
 	X(REAL, drop) X(INT, n_tokens) X(TEXT, windows) X(TEXT, capacity)
 
-/* One router, table `layer`. load: share of its tokens by expert, table `expert`. */
+/* One router, table `router`. load: share of its tokens by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \
-	X(INT, step) X(INT, layer) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)
+	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)
 
 #define RECORD_GROUP(X)                                                                            \
 	X(INT, step) X(TEXT, group) X(REAL, grad_norm) X(REAL, update_ratio) X(REAL, weight_norm)

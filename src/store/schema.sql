@@ -147,23 +147,23 @@ CREATE TABLE eval (
 	PRIMARY KEY (run_id, kind, step)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE layer (			-- routers, by layer
+CREATE TABLE router (			-- routers in the order of the model; a layer may have several
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
 	step		INTEGER NOT NULL,
-	layer		INTEGER NOT NULL,	-- from 0
+	router		INTEGER NOT NULL,	-- from 0
 	dead		INTEGER,		-- experts without any token
 	entropy		REAL,			-- of the router's probabilities, nats, mean over tokens
 	"drop"		REAL,			-- fraction of routed tokens over capacity
-	PRIMARY KEY (run_id, step, layer)
+	PRIMARY KEY (run_id, step, router)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE expert (
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
 	step		INTEGER NOT NULL,
-	layer		INTEGER NOT NULL,	-- from 0
+	router		INTEGER NOT NULL,	-- from 0
 	expert		INTEGER NOT NULL,	-- from 0
-	load		REAL,			-- share of the layer's tokens routed to it; 1/E is even
-	PRIMARY KEY (run_id, step, layer, expert)
+	load		REAL,			-- share of the router's tokens routed to it; 1/E is even
+	PRIMARY KEY (run_id, step, router, expert)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE param_group (		-- parameters, by group

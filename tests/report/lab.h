@@ -140,7 +140,7 @@ static inline void lab_experts(struct recorder *rec, long long id, const struct 
 			load[i] = (float)(load[i] / sum);
 		if (r->starved)
 			load[0] = 0.01f / (float)r->experts;
-		e.expert = (struct expert_record){.step = step, .layer = layer, .load = {load, r->experts},
+		e.expert = (struct expert_record){.step = step, .router = layer, .load = {load, r->experts},
 			.dead = 0, .entropy = 0.9 * log(r->experts), .drop = r->drop};
 		recorder_add(rec, id, &e);
 	}

@@ -169,7 +169,7 @@ static void test_again(void **state)
 	for (int i = 0; i < 2; i++) {
 		store(step_line);
 		store("{\"t\":\"eval\",\"kind\":\"val\",\"step\":7,\"loss\":2.5}");
-		store("{\"t\":\"expert\",\"step\":7,\"layer\":1,\"load\":[0.25,0.75],\"dead\":0,"
+		store("{\"t\":\"expert\",\"step\":7,\"router\":1,\"load\":[0.25,0.75],\"dead\":0,"
 			"\"entropy\":0.6,\"drop\":0.01}");
 		store("{\"t\":\"group\",\"step\":7,\"group\":\"mixer\",\"grad_norm\":1,"
 			"\"update_ratio\":0.001,\"weight_norm\":20}");
@@ -181,7 +181,7 @@ static void test_again(void **state)
 	store("{\"t\":\"exit\",\"pid\":9,\"ended\":\"2027\",\"exit_code\":75,\"exit_signal\":null}");
 	assert_sql("count(*) = 1 AND min(ce) = 4 FROM step");
 	assert_sql("count(*) = 1 AND min(loss) = 2.5 FROM eval");
-	assert_sql("count(*) = 1 AND min(\"drop\") = 0.01 FROM layer");
+	assert_sql("count(*) = 1 AND min(\"drop\") = 0.01 FROM router");
 	assert_sql("count(*) = 2 AND sum(load) = 1 AND max(expert) = 1 FROM expert");
 	assert_sql("count(*) = 1 AND min(\"group\") = 'mixer' FROM param_group");
 	assert_sql("count(*) = 1 FROM event");

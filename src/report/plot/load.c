@@ -26,7 +26,7 @@ static int measure(struct study *s, const struct run_data *r, struct panel *p, i
 	db_prepare(&row, s->db,
 		"SELECT count(DISTINCT step),"
 		" (SELECT count(*) FROM"
-		"  (SELECT DISTINCT layer, expert FROM expert WHERE run_id = :run))"
+		"  (SELECT DISTINCT router, expert FROM expert WHERE run_id = :run))"
 		" FROM expert WHERE run_id = :run");
 	db_bind_int(&row, ":run", r->id);
 	if (db_step(&row)) {
@@ -40,10 +40,10 @@ static int measure(struct study *s, const struct run_data *r, struct panel *p, i
 
 /* Dense ranks make column and row of each cell, so gaps in the record stay gaps. */
 static const char sql[] =
-	"SELECT step, layer, expert, load * e.n, dense_rank() OVER (ORDER BY step) - 1,"
-	" dense_rank() OVER (ORDER BY layer, expert) - 1"
-	" FROM expert JOIN (SELECT layer, count(DISTINCT expert) AS n FROM expert"
-	"  WHERE run_id = :run GROUP BY layer) e USING (layer) WHERE run_id = :run";
+	"SELECT step, router, expert, load * e.n, dense_rank() OVER (ORDER BY step) - 1,"
+	" dense_rank() OVER (ORDER BY router, expert) - 1"
+	" FROM expert JOIN (SELECT router, count(DISTINCT expert) AS n FROM expert"
+	"  WHERE run_id = :run GROUP BY router) e USING (router) WHERE run_id = :run";
 
 static int read_map(
 	struct study *s, const struct run_data *r, struct chart *c, struct panel *p, int stride)
@@ -64,7 +64,7 @@ static int read_map(
 		p->x[x] = db_real(&row, 0);
 		p->value[y * p->n_x + x] = db_real(&row, 3);
 		if (db_int(&row, 2) == 0)
-			p->row_title[y] = chart_text(c, "layer %lld", db_int(&row, 1));
+			p->row_title[y] = chart_text(c, "router %lld", db_int(&row, 1));
 	}
 	return db_finish(&row);
 }
@@ -96,7 +96,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 const struct plot plot_load = {
 	.name = "load",
 	.place = 5,
-	.help = "heat map of expert load by step, layer and expert",
+	.help = "heat map of expert load by step, router and expert",
 	.applies = applies,
 	.needs = "record of expert loads",
 	.fill = fill,

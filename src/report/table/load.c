@@ -1,4 +1,4 @@
-/* How evenly the routers spread the tokens at the end of training, layer by layer. */
+/* How evenly the routers spread the tokens at the end of training, router by router. */
 #include "report/table.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static bool applies(const struct study *s)
 static void columns(struct grid *g)
 {
 	grid_column(g, "model", "model", COLUMN_TEXT);
-	grid_column(g, "layer", "layer", COLUMN_NUMBER);
+	grid_column(g, "router", "router", COLUMN_NUMBER);
 	grid_column(g, "n_experts", "experts", COLUMN_NUMBER);
 	grid_column(g, "seeds", "seeds", COLUMN_NUMBER);
 	grid_column(g, "least_load", "least load x E", COLUMN_NUMBER);
@@ -27,15 +27,15 @@ static void columns(struct grid *g)
 /* Means over the seeds, each at its last record. */
 static const char sql[] =
 	"WITH last AS (SELECT run_id, max(step) AS step FROM expert GROUP BY run_id),"
-	" by_layer AS (SELECT e.run_id, e.step, e.layer, count(*) AS n,"
+	" by_router AS (SELECT e.run_id, e.step, e.router, count(*) AS n,"
 	"  min(e.load) * count(*) AS least, max(e.load) * count(*) AS most"
-	"  FROM expert e JOIN last USING (run_id, step) GROUP BY e.run_id, e.layer)"
-	" SELECT b.layer, max(b.n), count(*), avg(b.least), avg(b.most), avg(l.dead),"
+	"  FROM expert e JOIN last USING (run_id, step) GROUP BY e.run_id, e.router)"
+	" SELECT b.router, max(b.n), count(*), avg(b.least), avg(b.most), avg(l.dead),"
 	"  avg(l.entropy),  avg(l.\"drop\")"
-	" FROM by_layer b JOIN runs r ON r.run_id = b.run_id"
-	" LEFT JOIN layer l ON l.run_id = b.run_id AND l.step = b.step AND l.layer = b.layer"
+	" FROM by_router b JOIN runs r ON r.run_id = b.run_id"
+	" LEFT JOIN router l ON l.run_id = b.run_id AND l.step = b.step AND l.router = b.router"
 	" WHERE r.sweep = :sweep AND r.label = :label AND r.state = 'done'"
-	" GROUP BY b.layer ORDER BY b.layer";
+	" GROUP BY b.router ORDER BY b.router";
 
 static int rows(struct study *s, struct grid *g, const struct setup *v)
 {
@@ -79,7 +79,7 @@ static int fill(struct study *s, struct grid *g)
 const struct table table_load = {
 	.name = "load",
 	.place = 5,
-	.help = "expert load, router entropy and drops by layer",
+	.help = "expert load, router entropy and drops by router",
 	.applies = applies,
 	.needs = "record of expert loads",
 	.fill = fill,
