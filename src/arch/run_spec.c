@@ -44,6 +44,9 @@ static const struct field rows[] = {
 		.help = "hash of that file; set when the run is planned"),
 	ROW(data_path, "data.path", PATH, NULL, 0, 0, .provenance = true,
 		.help = "dataset folder (moelab data import); its contents are identified by hash"),
+	ROW(sampling, "data.sampling", CHOICE, "shuffle", 0, 0, .choices = "shuffle|paper",
+		.legacy = "shuffle", .help = "shuffle: each sequence once per epoch; paper: documents drawn "
+			"with replacement, packed, a circular window of them (arXiv:2401.04081's code)"),
 	ROW(data_seed, "data.seed", INT, "-1", -1, 1L << 31,
 		.help = "order of the training data; -1: the run's seed"),
 	ROW(data_vocab, "data.vocab", INT, "257", 0, 65536, .unit = "tokens",

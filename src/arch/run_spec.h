@@ -19,7 +19,7 @@ struct run_spec {
 	const char *recompute;
 	const char *init_from, *init_hash;	/* "": weights begin by the seed */
 	/* data */
-	const char *data_path;
+	const char *data_path, *sampling;
 	long data_seed, data_vocab;
 	/* evaluation, checkpoints, log */
 	long eval_every, eval_tokens;

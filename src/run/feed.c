@@ -2,8 +2,14 @@
 
 int feed_open(struct feed *f, const struct run_spec *s, const struct dataset *d)
 {
+	enum sampling how;
+
 	*f = (struct feed){.batch = s->batch, .micro_batch = s->micro_batch};
-	return sequences_init(&f->sequences, d, SPLIT_TRAIN, (int)s->context, (uint64_t)s->data_seed);
+	if (sampling_parse(&how, s->sampling) || sequences_init(&f->sequences, d, SPLIT_TRAIN,
+		(int)s->context, (uint64_t)s->data_seed))
+		return -1;
+	sequences_sample(&f->sequences, how);
+	return 0;
 }
 
 void feed_close(struct feed *f)
