@@ -131,8 +131,9 @@ $(foreach l,$(LAYERS),$(eval $(call archive_rule,$(l))))
 $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
-# --- tests: tests/LAYER/test_X.c links LAYER and what it may include ---------------------------
-TESTS := $(wildcard tests/*/test_*.c)
+# --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
+TESTS   := $(wildcard tests/*/test_*.c)
+SCRIPTS := $(wildcard tests/*/test_*.sh)
 test_program = $(patsubst tests/%.c,$(BUILD)/tests/%,$(1))
 define test_rule
 $(call test_program,$(1)): $(BUILD)/$(1).o $(call ARCHIVES,$(call layers_of,$(patsubst tests/%/,%,$(dir $(1)))))
@@ -155,7 +156,7 @@ tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
 .PHONY: check test-programs
 check: deps	## set-up, build, all tests (SAN=1: under the sanitizers)
 	@$(MAKE) --no-print-directory WERROR=1 $(BUILD)/moelab test-programs
-	@$(RUN_TESTS) tests/layers.sh $(call test_program,$(TESTS))
+	@$(RUN_TESTS) tests/layers.sh $(call test_program,$(TESTS)) $(SCRIPTS)
 
 test-programs: $(call test_program,$(TESTS))
 
@@ -163,7 +164,7 @@ test-programs: $(call test_program,$(TESTS))
 define check_rule
 .PHONY: check-$(1)
 check-$(1): $(call tests_of,$(1))
-	@$(RUN_TESTS) $$^
+	@$(RUN_TESTS) $$^ $(filter tests/$(1)/%,$(SCRIPTS))
 endef
 $(foreach l,$(LAYERS),$(eval $(call check_rule,$(l))))
 check-cmd: | $(BUILD)/moelab

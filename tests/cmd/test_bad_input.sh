@@ -1,0 +1,111 @@
+#!/bin/sh
+# Bad input on the command line: one clear line, the right exit code, nothing left behind. Environment:
+# MOELAB, the program. Ends like a program of cmocka: "[  PASSED  ] N test(s)."
+
+moelab=${MOELAB:?}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+passed=0 failed=0
+
+# refuses CODE TEXT COMMAND...: exits with CODE and prints exactly one line, which holds TEXT.
+refuses() {
+	code=$1 text=$2
+	shift 2
+	"$@" >out 2>err </dev/null
+	status=$?
+	if [ $status -eq "$code" ] && [ "$(wc -l <err)" -eq 1 ] && [ ! -s out ] && grep -qF -- "$text" err; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "$*: exit status $status, not $code; or not one line with: $text"
+		cat out err
+	fi
+}
+
+# holds CONDITION...: a command that succeeds
+holds() {
+	if "$@" >out 2>&1; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "failed: $*"
+		cat out
+	fi
+}
+
+# --- specs and sweeps
+moe=$root/experiments/micro/moe_mamba.yaml
+bad() { printf "$@" >bad.yaml; }
+refuses 2 "nofile.yaml: No such file" $moelab params nofile.yaml
+bad "base: [$moe]\nmodel.moe.n_expert: 4\n"
+refuses 2 'bad.yaml:2:1: unknown key "model.moe.n_expert" (did you mean "n_experts"?)' $moelab params bad.yaml
+bad "base: [$moe]\nmodel.moe.n_experts: many\n"
+refuses 2 'bad.yaml:2:22: model.moe.n_experts: "many" is not' $moelab params bad.yaml
+bad "base: [$moe]\nmodel.moe.n_experts: 0\n"
+refuses 2 "out of range (1 to 4096)" $moelab params bad.yaml
+bad "base: [$moe]\nmodel.d_model: 8\nmodel.d_model: 16\n"
+refuses 2 'bad.yaml:3:1: duplicate key "model.d_model"' $moelab params bad.yaml
+bad "base: [$moe]\nmodel: &a {moe: *a}\n"
+refuses 2 "cyclic alias" $moelab params bad.yaml
+bad "base: [bad.yaml]\n"
+refuses 2 "bad.yaml:1:8: base" $moelab params bad.yaml
+bad "base: [$moe]\nmodel: {d_model: 8\n"
+refuses 2 "bad.yaml:3:1" $moelab params bad.yaml
+refuses 2 "no command" $moelab frobnicate
+refuses 2 "whole number" $moelab run "$moe" -j x
+refuses 2 "unknown table" $moelab table nope
+refuses 4 "no database" $moelab table speedup --db nofile.db
+
+# --- data
+head -c 400000 /dev/zero | tr '\0' '\n' | awk '{ print "line", NR, NR * 7919 % 1009; print "" }' >text
+holds $moelab data import text --tokenizer byte --split blank:64 --group-by block:4096 -o data -q
+: >empty
+refuses 2 "empty corpus" $moelab data import empty --tokenizer byte -o new
+refuses 2 "unknown tokenizer" $moelab data import text --tokenizer bite -o new
+refuses 2 "--force replaces it" $moelab data import text --tokenizer byte -o data
+gzip -c text | head -c 5000 >cut.gz
+refuses 2 "cut.gz: truncated gzip" $moelab data import cut.gz --tokenizer byte -o new
+awk 'BEGIN { for (i = 0; i < 300; i++) printf "{\"text\": \"word %d\"}\n", i; print "{\"text\": x" }' >lines.jsonl
+refuses 2 "lines.jsonl:301" $moelab data import lines.jsonl --tokenizer byte --strict -o new
+holds test ! -e new
+$moelab data import lines.jsonl --tokenizer byte --val 0.2 --tune 0.2 -o skipped 2>said
+holds test -e skipped/dataset.json
+holds grep -q "1 bad JSON line" said
+full() { sh -c "trap '' XFSZ; ulimit -f 64; exec \"\$@\"" full "$@"; }	# a disk of 32 KiB
+refuses 4 "File too large" full $moelab data import text --tokenizer byte -o new
+holds test ! -e new
+cp -r data short
+truncate -s -7 short/train_000000.bin
+refuses 2 "short/train_000000.bin" $moelab data info short
+
+# --- runs
+cat >sweep.yaml <<END
+base: [$root/experiments/micro/mamba.yaml]
+set: {model: {d_model: 8, n_blocks: 1}, train: {batch: 2, context: 16, tokens: 96}, data.path: data,
+  eval.tokens: 32, checkpoint.every: 0}
+seeds: [1, 2]
+baseline: sweep
+END
+holds $moelab run sweep.yaml -q
+refuses 2 "short/train_000000.bin" $moelab run sweep.yaml data.path=short
+refuses 4 "gnuplot" env PATH=/nonexistent "$moelab" plot loss --sweep sweep -q
+holds test ! -e plots/sweep/loss.svg
+cp results/lab.db newer.db
+printf '\377' | dd of=newer.db bs=1 seek=62 conv=notrunc status=none	# user_version, of a later program
+refuses 4 "newer.db" $moelab ls --db newer.db
+
+# A damaged checkpoint: the run says so and begins anew rather than go on from it.
+dir=$(ls -d results/runs/*-s1-*)
+rm "$dir/DONE"
+for ckpt in "$dir"/ckpt/*; do
+	printf 'damaged' | dd of="$ckpt" bs=1 seek=3000 conv=notrunc status=none
+done
+$moelab run sweep.yaml >said 2>&1
+holds test -e "$dir/DONE"
+holds grep -q "is of no use" "$dir/log.txt"
+
+echo "[  PASSED  ] $passed test(s)."
+[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
+[ $failed -eq 0 ]
