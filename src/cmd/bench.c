@@ -1,5 +1,5 @@
 /*
- * moelab bench step|op SPEC: how fast a training step is, as a whole and by operator, against the
+ * moelab bench step|op|scale SPEC: how fast a training step is, as a whole and by operator, against the
  * rates of this machine measured in the same process.
  */
 #include <jansson.h>
@@ -11,6 +11,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "cmd/bench_scale.h"
 #include "cmd/options.h"
 #include "run/cost.h"
 #include "run/rate.h"
@@ -208,6 +209,16 @@ static int bench_spec(const char *path, const struct arguments *a, const struct 
 	return ret;
 }
 
+static int bench_one(const char *what, const char *spec, const struct arguments *a,
+	const struct device *device, long steps, bool json)
+{
+	if (!strcmp(what, "scale"))
+		return bench_scale(spec, a->overrides, a->n_overrides, device, steps, json);
+	if (strcmp(what, "step") && strcmp(what, "op"))
+		return error("bench takes step, op or scale, not \"%s\"", what), EXIT_USAGE;
+	return bench_spec(spec, a, device, steps, !strcmp(what, "op"), json);
+}
+
 /* Measured when no spec is named. */
 static const char *const usual[] = {"experiments/micro/mamba.yaml", "experiments/micro/moe_mamba.yaml",
 	"experiments/micro/transformer.yaml"};
@@ -233,19 +244,19 @@ static int run(int argc, char **argv)
 	device = device_find(name);
 	if (!device)
 		return EXIT_USAGE;
-	if (a.n_words < 1 || steps < 1 || (strcmp(a.words[0], "step") && strcmp(a.words[0], "op")))
-		return error("bench takes \"step\" or \"op\", and specs"), EXIT_USAGE;
+	if (a.n_words < 1 || steps < 1)
+		return error("bench takes step, op or scale, and specs"), EXIT_USAGE;
 	cpu_threads((int)threads);
 	for (int i = 1; i < a.n_words && !ret; i++)
-		ret = bench_spec(a.words[i], &a, device, steps, !strcmp(a.words[0], "op"), json);
+		ret = bench_one(a.words[0], a.words[i], &a, device, steps, json);
 	for (size_t i = 0; a.n_words == 1 && i < ARRAY_SIZE(usual) && !ret; i++)
-		ret = bench_spec(usual[i], &a, device, steps, !strcmp(a.words[0], "op"), json);
+		ret = bench_one(a.words[0], usual[i], &a, device, steps, json);
 	return ret;
 }
 
 const struct cmd cmd_bench = {
 	.name = "bench",
-	.arguments = "step|op [SPEC...] [key=value...]",
-	.help = "speed of a training step, as a whole and by operator (op: also by shape);\nwithout a spec: micro mamba, moe_mamba and transformer",
+	.arguments = "step|op|scale [SPEC...] [key=value...]",
+	.help = "speed of a training step, as a whole and by operator (op: also by shape),\nor as context, width, experts and threads grow (scale);\nwithout a spec: micro mamba, moe_mamba and transformer",
 	.run = run,
 };
