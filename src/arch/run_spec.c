@@ -61,6 +61,12 @@ static const struct field rows[] = {
 		.help = "checkpoints kept"),
 	ROW(log_every, "log.every", INT, "0", 0, 1e9, .unit = "steps", .provenance = true,
 		.help = "steps between rows by expert and parameter group; 0: a hundredth of the run"),
+	ROW(match_to, "match.to", PATH, "", 0, 0,
+		.help = "spec to equal: match.solve is chosen when the run is planned"),
+	ROW(match_by, "match.by", CHOICE, "active", 0, 0, .choices = "active|flops",
+		.provenance = true, .help = "in active parameters, or in model FLOPs per token"),
+	ROW(match_solve, "match.solve", TEXT, "", 0, 0, .provenance = true,
+		.help = "whole-number key of the model to choose, such as model.ffn.d_hidden"),
 };
 const struct field_table run_fields = FIELD_TABLE(rows);
 
@@ -86,7 +92,7 @@ int run_spec_pin(struct arena *a, struct config *c)
 	if (*known && strcmp(known, hex))
 		return error("%s: its contents have hash %s, but train.init_hash is %s: another file, or "
 			"changed since the run was planned", path, hex, known);
-	config_set(c, a, "train.init_hash", hex);
+	config_set(c, a, "train.init_hash", hex, "found out");
 	return 0;
 }
 

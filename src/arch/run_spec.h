@@ -25,6 +25,8 @@ struct run_spec {
 	long eval_every, eval_tokens;
 	double checkpoint_every_s;
 	long checkpoint_keep, log_every;
+	/* another spec to equal (run/match.h); empty once solved */
+	const char *match_to, *match_by, *match_solve;
 };
 
 extern const struct field_table run_fields;

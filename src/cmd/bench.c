@@ -14,6 +14,7 @@
 #include "cmd/bench_scale.h"
 #include "cmd/options.h"
 #include "run/cost.h"
+#include "run/match.h"
 #include "run/rate.h"
 
 extern const struct cmd cmd_bench;
@@ -197,7 +198,7 @@ static int bench_spec(const char *path, const struct arguments *a, const struct 
 	struct bench b = {.steps = steps};
 	int ret = EXIT_USAGE;
 
-	if (!spec_load(&arena, path, a->overrides, a->n_overrides, spec_schema(), &config) &&
+	if (!match_load(&arena, path, a->overrides, a->n_overrides, device, &config) &&
 		!setup_open(&b.setup, &config, device, 0)) {
 		cost_of(&b.setup, &b.cost);
 		ret = setup_allocate(&b.setup) ? EXIT_ENVIRONMENT : EXIT_DONE;

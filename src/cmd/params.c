@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "cmd/options.h"
 #include "run/cost.h"
+#include "run/match.h"
 
 extern const struct cmd cmd_params;
 
@@ -116,7 +117,7 @@ static int print_spec(const char *path, const struct arguments *a, const struct 
 	struct config config;
 	struct setup setup;
 	struct cost cost;
-	int ret = spec_load(&arena, path, a->overrides, a->n_overrides, spec_schema(), &config) ||
+	int ret = match_load(&arena, path, a->overrides, a->n_overrides, device, &config) ||
 		setup_open(&setup, &config, device, 0) ? EXIT_USAGE : EXIT_DONE;
 
 	if (!ret) {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "data/order.h"
+#include "run/match.h"
 
 /* What is needed of a dataset, once for all runs that read it. */
 struct known_data {
@@ -41,6 +42,19 @@ static double disk_bytes(const struct setup *s)
 	return checkpoint * (double)(s->spec.checkpoint_keep + 1) + 400.0 * (double)run_steps(&s->spec);
 }
 
+/* An axis gives each run of its own value, and a label that says it: no match may change it. */
+static int check_axes(const struct sweep_run *run)
+{
+	const struct config_value *to = config_find(&run->config, "match.to");
+	const char *key = config_find(&run->config, "match.solve")->word;
+
+	for (int i = 0; i < run->n_axes && *to->word; i++)
+		if (!strcmp(run->axes[i].key, key))
+			return error("%s: %s is an axis of the sweep and solved by match (%s): only one can "
+				"choose its value", run->label, key, to->origin);
+	return 0;
+}
+
 static int plan_run(struct plan *p, int i, struct known_data **list)
 {
 	struct sweep_run *run = &p->sweep.runs[i];
@@ -49,7 +63,8 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 	struct setup setup;
 	char *identity = arena_get(&p->arena, HASH_HEX);
 
-	if (!data || run_spec_pin(&p->arena, &run->config) ||
+	if (!data || check_axes(run) || match_solve(&p->arena, &run->config, p->device, data->vocab) ||
+		run_spec_pin(&p->arena, &run->config) ||
 		setup_open(&setup, &run->config, p->device, data->vocab))
 		return -1;
 	setup_identity(&setup, data->hash, identity);

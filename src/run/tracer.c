@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "base/str.h"
 #include "run/checkpoint.h"
+#include "run/match.h"
 
 /* ---- what is to be traced ------------------------------------------------------------------- */
 
@@ -75,7 +76,7 @@ static int open_spec(struct tracer *t, const char *path)
 {
 	const struct trace_options *o = t->options;
 
-	return spec_load(&t->arena, path, o->overrides, o->n_overrides, spec_schema(),
+	return match_load(&t->arena, path, o->overrides, o->n_overrides, t->device,
 		&t->config) || run_spec_pin(&t->arena, &t->config) ? -1 : 0;
 }
 

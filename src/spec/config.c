@@ -60,12 +60,13 @@ const struct config_value *config_find(const struct config *c, const char *key)
 	return bsearch(key, c->values, (size_t)c->n, sizeof *c->values, compare_key);
 }
 
-void config_set(struct config *c, struct arena *a, const char *key, const char *text)
+void config_set(struct config *c, struct arena *a, const char *key, const char *text,
+	const char *origin)
 {
 	struct config_value *v = (struct config_value *)config_find(c, key);
 
-	CHECK(v && v->field->type == FIELD_TEXT);
-	value_set_own(a, v->field, "found out", text, v);
+	CHECK(v);
+	value_set_own(a, v->field, origin, text, v);
 }
 
 void config_bind(const struct config *c, const struct field_table *table, void *into)

@@ -60,8 +60,9 @@ int config_parse(struct arena *a, const char *name, const char *text, const char
 
 /* NULL: the key does not apply. */
 const struct config_value *config_find(const struct config *c, const char *key);
-/* Sets a text that the program itself finds out; the key must apply. */
-void config_set(struct config *c, struct arena *a, const char *key, const char *text);
+/* Sets a value that the program itself finds out; the key must apply and allow it. */
+void config_set(struct config *c, struct arena *a, const char *key, const char *text,
+	const char *origin);
 /* Fill the struct that the table describes. Texts and trees point into the config's arena. */
 void config_bind(const struct config *c, const struct field_table *table, void *into);
 
