@@ -32,7 +32,7 @@ static int print_commands(void)
 		"how fast they learn.\n\nusage: moelab COMMAND [arguments]; moelab COMMAND --help\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (commands[i]->help)
-			printf("  %-10s %s\n", commands[i]->name, commands[i]->help);
+			printf("  %-12s %s\n", commands[i]->name, commands[i]->help);
 	return EXIT_DONE;
 }
 

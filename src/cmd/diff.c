@@ -1,10 +1,10 @@
 /* moelab diff A B: in what two runs differ. */
+#include "cmd/diff.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "cmd/lab.h"
 
 extern const struct cmd cmd_diff;
 
@@ -59,25 +59,44 @@ static int add_columns(struct lab *lab, const struct run_row *ab, struct grid *g
 	return 0;
 }
 
+int diff_runs(struct lab *lab, const struct arguments *a, struct run_row *ab)
+{
+	if (a->n_words != 2 || a->n_overrides)
+		return error("this takes two runs");
+	for (int i = 0; i < 2; i++) {
+		struct selection one = {.selectors = &a->words[i], .n = 1};
+		if (query_one(&lab->db, &one, &lab->arena, &ab[i]))
+			return -1;
+	}
+	return 0;
+}
+
+void diff_begin(struct lab *lab, const struct run_row *ab, struct grid *g)
+{
+	grid_init(g, "diff");
+	grid_column(g, "kind", "", COLUMN_TEXT);
+	grid_column(g, "key", "key", COLUMN_TEXT);
+	for (int i = 0; i < 2; i++)
+		grid_column(g, i ? "b" : "a",
+			arena_printf(&lab->arena, "%s s%ld %.8s", ab[i].label, ab[i].seed,
+				ab[i].identity),
+			COLUMN_TEXT);
+}
+
+int diff_config(struct lab *lab, const struct run_row *ab, struct grid *g)
+{
+	return add_rows(lab, "config", sql_config, ab, g);
+}
+
 static int compare(struct lab *lab, const struct arguments *a)
 {
 	struct run_row ab[2];
 	struct grid g;
 
-	for (int i = 0; i < 2; i++) {
-		struct selection one = {.selectors = &a->words[i], .n = 1};
-		if (query_one(&lab->db, &one, &lab->arena, &ab[i]))
-			return EXIT_USAGE;
-	}
-	grid_init(&g, "diff");
-	grid_column(&g, "kind", "", COLUMN_TEXT);
-	grid_column(&g, "key", "key", COLUMN_TEXT);
-	for (int i = 0; i < 2; i++)
-		grid_column(&g, i ? "b" : "a",
-			arena_printf(&lab->arena, "%s s%ld %.8s", ab[i].label, ab[i].seed,
-				ab[i].identity),
-			COLUMN_TEXT);
-	if (add_rows(lab, "config", sql_config, ab, &g) || add_columns(lab, ab, &g)) {
+	if (diff_runs(lab, a, ab))
+		return EXIT_USAGE;
+	diff_begin(lab, ab, &g);
+	if (diff_config(lab, ab, &g) || add_columns(lab, ab, &g)) {
 		grid_release(&g);
 		return EXIT_ENVIRONMENT;
 	}
@@ -93,12 +112,7 @@ static int run(int argc, char **argv)
 
 	if (ret)
 		return lab_code(ret);
-	if (a.n_words != 2) {
-		error("diff takes two runs");
-		ret = EXIT_USAGE;
-	} else {
-		ret = compare(&lab, &a);
-	}
+	ret = compare(&lab, &a);
 	lab_end(&lab);
 	return ret;
 }

@@ -14,15 +14,6 @@ static void print_plots(FILE *f)
 		fprintf(f, "  %-12s %s\n", plots[i]->name, plots[i]->help);
 }
 
-/* As asked; else by the name of the output; else svg. */
-static const struct chart_format *format_of(const char *name, const char *path)
-{
-	for (const struct chart_format *f = chart_formats; !name && path && f->name; f++)
-		if (*f->suffix && str_ends(path, f->suffix))
-			return f;
-	return chart_format_find(name ? name : "svg");
-}
-
 static int draw(const struct study *s, const struct chart *c, const struct chart_format *f,
 	const char *path)
 {
@@ -82,7 +73,7 @@ static int run(int argc, char **argv)
 	if (ret)
 		return EXIT_USAGE;
 	const struct plot *p = plot_find(a.words[0]);
-	const struct chart_format *f = format_of(format, path);
+	const struct chart_format *f = format ? chart_format_find(format) : chart_format_of(path);
 	return p && f ? show(&query, p, (enum axis)x, f, path) : EXIT_USAGE;
 }
 

@@ -62,6 +62,8 @@ struct chart_format {
 /* svg, png, pdf, term; ended by name NULL. */
 extern const struct chart_format chart_formats[];
 const struct chart_format *chart_format_find(const char *name);	/* NULL after a message */
+/* By the end of a file's name; svg for others and for NULL. */
+const struct chart_format *chart_format_of(const char *path);
 
 /* Range, scale and tics of the x axis, for chart_script(); and how its numbers are printed. */
 void chart_x_axis(const struct chart *c, struct str *out);

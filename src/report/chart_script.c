@@ -38,6 +38,14 @@ const struct chart_format *chart_format_find(const char *name)
 	return NULL;
 }
 
+const struct chart_format *chart_format_of(const char *path)
+{
+	for (const struct chart_format *f = chart_formats; path && f->name; f++)
+		if (*f->suffix && str_ends(path, f->suffix))
+			return f;
+	return chart_format_find("svg");
+}
+
 static void quoted(struct str *out, const char *text)
 {
 	str_add(out, "'");

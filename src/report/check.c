@@ -207,11 +207,18 @@ static bool coarse(const struct study *s, const struct setup *v)
 	return false;
 }
 
+static bool foreign(const struct study *s, const struct setup *v)
+{
+	(void)s;
+	return setup_foreign(v);
+}
+
 static const struct suspicion {
 	bool (*holds)(const struct study *s, const struct setup *v);
 	const char *text;
 } suspicions[] = {
 	{diverged, "diverged runs count as not reached"},
+	{foreign, "foreign curves, not run by moelab: data, context, budget and windows unchecked"},
 	{few_seeds, "fewer than 3 seeds"},
 	{short_warmup, "warm-up shorter than 100 steps"},
 	{rate_at_edge, "best learning rate at the edge of its grid"},

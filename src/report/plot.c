@@ -77,6 +77,11 @@ void plot_subtitle(struct chart *c, const struct study *s, const char *what)
 		r->data_hash ? r->data_hash : "unknown");
 }
 
+const char *plot_label(struct chart *c, const struct setup *v)
+{
+	return chart_text(c, "%s%s", v->label, setup_foreign(v) ? " (foreign)" : "");
+}
+
 int plot_style(const struct study *s, const struct setup *v)
 {
 	int i = (int)(v - s->setups);
@@ -120,7 +125,7 @@ struct series *plot_curve(struct chart *c, struct panel *p, const struct study *
 
 	for (int k = 0; k < v->n; k++)
 		n = v->runs[k]->curve.n > n ? v->runs[k]->curve.n : n;
-	series = chart_series(c, p, v->label, plot_style(s, v), n);
+	series = chart_series(c, p, plot_label(c, v), plot_style(s, v), n);
 	series->n = 0;
 	int stride = (n + MOST_POINTS - 1) / MOST_POINTS;
 	for (int i = 0; i < n; i++)

@@ -160,6 +160,14 @@ const struct setup **setups_by(struct study *s, const char *key)
 	return sorted;
 }
 
+bool setup_foreign(const struct setup *v)
+{
+	for (int i = 0; i < v->n; i++)
+		if (run_text(v->runs[i], "foreign"))
+			return true;
+	return false;
+}
+
 bool setup_alone(const struct setup *v)
 {
 	for (int i = 0; i < v->n; i++)

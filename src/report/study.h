@@ -126,6 +126,7 @@ const struct published *study_published(const struct study *s, const struct setu
 double setup_number(const struct setup *s, const char *key);	/* of its first run */
 /* Ordered by a numeric key; those without it (the dense baseline) first. In the study's arena. */
 const struct setup **setups_by(struct study *s, const char *key);
+bool setup_foreign(const struct setup *v);	/* a run of it was imported, not run by moelab */
 bool setup_alone(const struct setup *v);	/* every run had the machine to itself */
 
 #endif

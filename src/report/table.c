@@ -104,7 +104,8 @@ void columns_of_model(struct grid *g)
 void cells_of_model(struct grid *g, const struct study *s, const struct setup *v)
 {
 	grid_text(g, "%s", v->label);
-	grid_text(g, "%s%s", v->label, v == s->baseline ? " (baseline)" : "");
+	grid_text(g, "%s%s%s", v->label, v == s->baseline ? " (baseline)" : "",
+		setup_foreign(v) ? " (foreign)" : "");
 	cell_count(g, v->runs[0]->params_total);
 	cell_count(g, v->runs[0]->params_active);
 	cell_count(g, v->runs[0]->params_embedding);

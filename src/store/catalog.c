@@ -190,12 +190,14 @@ static int add_run_of_sweep(struct db *db, const char *root, long long sweep_id,
 	return ret;
 }
 
+/* Foreign runs stand in no sweep file and stay. */
 static int clear_sweep(struct db *db, long long sweep_id)
 {
-	char sql[256];
+	char sql[512];
 
 	snprintf(sql, sizeof sql,
-		"DELETE FROM member WHERE sweep_id = %lld; "
+		"DELETE FROM member WHERE sweep_id = %lld AND run_id NOT IN "
+		"(SELECT run_id FROM param WHERE key = 'foreign'); "
 		"DELETE FROM axis WHERE sweep_id = %lld; DELETE FROM target WHERE sweep_id = %lld; "
 		"DELETE FROM published WHERE sweep_id = %lld",
 		sweep_id, sweep_id, sweep_id, sweep_id);
@@ -239,11 +241,12 @@ static int join_sweep(struct db *db, long long run_id, const struct run_info *in
 	db_run(&s);
 	ret = db_finish(&s);
 	db_prepare(&s, db, "INSERT INTO member(sweep_id, run_id, label, variant, n) "
-		"SELECT sweep_id, :run_id, :label, :label, "
+		"SELECT sweep_id, :run_id, :label, coalesce(:variant, :label), "
 		"1 + (SELECT count(*) FROM member m WHERE m.sweep_id = sweep.sweep_id) "
 		"FROM sweep WHERE name = :name ON CONFLICT DO NOTHING");
 	db_bind_int(&s, ":run_id", run_id);
 	db_bind_text(&s, ":label", info->label);
+	db_bind_text(&s, ":variant", info->variant);
 	db_bind_text(&s, ":name", sweep);
 	db_run(&s);
 	return ret | db_finish(&s);

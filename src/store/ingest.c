@@ -83,7 +83,7 @@ static int ingest_facts(struct db *db, const char *root, const char *name, const
 	return ret;
 }
 
-static int ingest_run(struct db *db, const char *root, const char *name,
+int ingest_run(struct db *db, const char *root, const char *name,
 	struct ingest_count *count)
 {
 	struct arena a = {0};

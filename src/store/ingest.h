@@ -15,6 +15,9 @@ struct ingest_count {
 /* All sweeps and runs below ROOT. 0, or -1 after a message; what was whole before it stays. */
 int ingest_all(struct db *db, const char *root, struct ingest_count *count);
 
+/* One run, ROOT/runs/NAME: what it is, how it stands and its records. */
+int ingest_run(struct db *db, const char *root, const char *name, struct ingest_count *count);
+
 /* The records of one run directory, in a transaction of its own. */
 int ingest_records(struct db *db, long long run_id, const char *dir, struct ingest_count *count);
 

@@ -32,9 +32,9 @@ static const char *const marker_name[N_RUN_STATES] = {
 int run_info_write(const struct run_info *info, const char *dir)
 {
 	json_t *config = info->config ? json_loads(info->config, 0, NULL) : NULL;
-	json_t *object = json_pack("{s:s, s:s, s:s?, s:I, s:I, s:i, s:o?}", "run", info->identity,
-		"label", info->label, "sweep", info->sweep, "seed", (json_int_t)info->seed,
-		"steps", (json_int_t)info->steps, "jobs", info->jobs, "config", config);
+	json_t *object = json_pack("{s:s, s:s, s:s?, s:s*, s:I, s:I, s:i, s:o?}", "run", info->identity,
+		"label", info->label, "sweep", info->sweep, "variant", info->variant,
+		"seed", (json_int_t)info->seed, "steps", (json_int_t)info->steps, "jobs", info->jobs, "config", config);
 	char *text = object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) : NULL;
 	char *path = path_join(dir, "run.json");
 	int ret = text ? path_write(path, text, strlen(text)) :
@@ -75,6 +75,7 @@ int run_info_read(struct run_info *info, const char *dir, struct arena *a)
 		.identity = take_text(object, "run", a),
 		.label = take_text(object, "label", a),
 		.sweep = take_text(object, "sweep", a),
+		.variant = take_text(object, "variant", a),
 		.seed = (long)json_integer_value(json_object_get(object, "seed")),
 		.steps = (long)json_integer_value(json_object_get(object, "steps")),
 		.jobs = (int)json_integer_value(json_object_get(object, "jobs")),

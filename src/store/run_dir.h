@@ -21,6 +21,7 @@
 /* run.json: one object with these keys ("run" is the identity). */
 struct run_info {
 	const char *identity, *label, *sweep;
+	const char *variant;	/* NULL: the label */
 	long seed;
 	long steps;		/* when complete; 0: not known */
 	int jobs;		/* workers side by side: above 1 its seconds are no measurement */

@@ -1,0 +1,55 @@
+/*
+ * Foreign curves: what another program measured, taken into the results as a run directory that is
+ * done from the start. It has run.json, config.yaml (`foreign`: the file, `foreign_hash`: its
+ * content), metrics.jsonl and DONE, but never had a process; nothing runs or resumes it. Tables and
+ * figures know it by the key `foreign`.
+ *
+ * The file is a CSV with a line of names, or JSON lines (flat objects). A row with a step and a
+ * loss is a point; other rows are skipped. Losses are in nats per token; tokens, seconds and flops
+ * are cumulative.
+ */
+#ifndef STORE_FOREIGN_H
+#define STORE_FOREIGN_H
+
+#include "base/arena.h"
+
+enum foreign_form {
+	FOREIGN_BY_NAME,	/* .csv; .jsonl, .ndjson */
+	FOREIGN_CSV, FOREIGN_JSONL
+};
+
+enum foreign_column {
+	FOREIGN_STEP, FOREIGN_TOKENS, FOREIGN_SECONDS, FOREIGN_FLOPS,
+	FOREIGN_LOSS,		/* validation */
+	FOREIGN_TRAIN_LOSS,	/* of a step's own batch */
+	N_FOREIGN_COLUMNS
+};
+/* Their names in a file unless said otherwise: "step", "tokens", ... "loss", "train_loss". */
+extern const char *const foreign_column_name[N_FOREIGN_COLUMNS];
+
+struct foreign {
+	const char *path, *label, *sweep;
+	const char *variant;		/* NULL: the label */
+	long seed;
+	enum foreign_form form;
+	const char *columns;		/* "step=iteration,loss=val/loss"; NULL: all as above */
+	double tokens_per_step;		/* where the file has no tokens; 0: it must have them */
+};
+
+/* Rows in order of step; a value that is absent or not finite is NaN. */
+struct foreign_points {
+	int n, cap;
+	double (*at)[N_FOREIGN_COLUMNS];	/* freed by the caller */
+};
+
+/* 0, or -1 after a message that names file and line. */
+int foreign_read(const struct foreign *f, struct foreign_points *p);
+
+/*
+ * Makes the run directory below ROOT/runs; *name, in the arena, is what it is called there. The
+ * same curve again gives the same directory. 0, or -1 after a message: also if another run has this
+ * label and seed already.
+ */
+int foreign_import(const struct foreign *f, const char *root, struct arena *a, const char **name);
+
+#endif
