@@ -96,8 +96,27 @@ cp results/lab.db newer.db
 printf '\377' | dd of=newer.db bs=1 seek=62 conv=notrunc status=none	# user_version, of a later program
 refuses 4 "newer.db" $moelab ls --db newer.db
 
+# --- pairs of runs, and foreign curves
+refuses 2 "takes two runs" $moelab compare sweep-s1
+refuses 2 'no run "nope"' $moelab compare sweep-s1 nope
+$moelab compare sweep-s1 sweep-s2 --json >said
+holds grep -q '"part_step": null' said
+holds grep -q "they differ in data.seed, 1 and 2" said
+printf 'step,tokens,loss\n0,0,5.5\n4,96,x\n' >curve.csv
+refuses 2 "curve.csv:3:1: loss \"x\" is no number" $moelab import-curve curve.csv --label torch --sweep sweep
+refuses 2 "takes one file" $moelab import-curve curve.csv --label torch
+printf 'step,tokens,loss\n0,0,5.5\n4,96,5.25\n' >curve.csv
+holds $moelab import-curve curve.csv --label torch --sweep sweep
+$moelab table final --sweep sweep >said
+holds grep -q "torch (foreign)" said
+cp -r results/runs/torch-s1-* before
+holds $moelab run sweep.yaml -q
+holds diff -r before results/runs/torch-s1-*
+$moelab table final --sweep sweep >said
+holds grep -q "torch (foreign)" said
+
 # A damaged checkpoint: the run says so and begins anew rather than go on from it.
-dir=$(ls -d results/runs/*-s1-*)
+dir=$(ls -d results/runs/sweep-s1-*)
 rm "$dir/DONE"
 for ckpt in "$dir"/ckpt/*; do
 	printf 'damaged' | dd of="$ckpt" bs=1 seek=3000 conv=notrunc status=none
