@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "spec/sweep_file.h"
 
 /* "x/sweeps/micro/table1.yaml" is "micro/table1"; outside such folders the file's name alone. */
@@ -38,15 +39,13 @@ static int read_text(const struct node *root, const char *key, const char **text
 /* What the command line gives for all runs must not be what tells them apart. */
 static int read_given(struct sweep_file *f, const struct sweep_options *options)
 {
-	const struct node *seeds = node_get(f->root, "seeds");
-
 	for (int i = 0; i < options->n_overrides; i++)
 		if (settings_add_override(&f->reader, &f->given, options->overrides[i]))
 			return -1;
 	for (int i = 0; i < f->given.n; i++) {
 		const char *key = f->given.at[i].key;
 		const struct setting *axis = swept(f, key);
-		const struct node *place = axis ? axis->value : strcmp(key, "seed") ? NULL : seeds;
+		const struct node *place = axis ? axis->value : strcmp(key, "seed") ? NULL : f->seeds;
 		if (place)
 			return error(
 				"command line: \"%s\" is swept (%s:%d): pick from its values with "
@@ -146,7 +145,6 @@ static int add_point_runs(struct sweep_file *f, const struct filter *filter, con
 static int make_runs(struct sweep_file *f, const struct sweep_options *options,
 	const struct points *points, struct sweep *sweep)
 {
-	const struct node *seeds_node = node_get(f->root, "seeds");
 	struct config_value *seeds = NULL;
 	struct filter filter = {0};
 	int n_seeds = 0;
@@ -155,7 +153,7 @@ static int make_runs(struct sweep_file *f, const struct sweep_options *options,
 	for (int i = 0; i < options->n_restrict; i++)
 		if (filter_add(f, &filter, options->restrict_to[i]))
 			return -1;
-	if (seeds_node && (n_seeds = read_seeds(f, seeds_node, &seeds)) < 0)
+	if (f->seeds && (n_seeds = read_seeds(f, f->seeds, &seeds)) < 0)
 		return -1;
 	n = (long)points->n * (n_seeds ? n_seeds : 1);
 	if (n > sweep->limits.runs)
@@ -177,12 +175,17 @@ int sweep_load(struct arena *a, const char *path, const struct sweep_options *op
 
 	options = options ? options : &nothing;
 	*sweep = (struct sweep){.name = sweep_name(a, path)};
-	if (sweep_file_read(&f, a, path, schema))
+	if (sweep_file_read(&f, a, path, options->trials, schema))
 		return -1;
+	if (options->trials && !f.is_trials)
+		return error("%s: has no \"tune\", so there are no trials", path);
 	sweep->file = f.path;
+	sweep->tune = f.tune;
 	if (read_text(f.root, "name", &sweep->name) ||
 		read_text(f.root, "question", &sweep->question))
 		return -1;
+	if (f.is_trials)
+		sweep->name = arena_printf(a, "%s.tune", sweep->name);
 	if (read_given(&f, options) || sweep_points(&f, sweep, &points))
 		return -1;
 	if (sweep_goals(&f, &points, sweep))

@@ -8,6 +8,8 @@
  *   exclude: [{key: value or [values]}]     include: [{variant: LABEL, key: value}]
  *   seeds: [1, 2, 3]             baseline: LABEL        name: default is the file's place
  *   targets: [baseline, 2.1, {perplexity: 8}]
+ *   tune: {over: {key: [rising numbers]}, set: {key: value}, seeds: [8, 9], extend: true,
+ *          metric: val_loss}
  *   published: {LABEL: {loss:, perplexity:, speedup:, params:, active:}}
  *   limits: {runs:, hours:, memory_gib:, disk_gib:}
  *
@@ -17,6 +19,10 @@
  * architecture lacks is dropped when it comes from the sweep's own set, grid or zip, and
  * combinations that thereby become equal are merged; everywhere else it is an error. A plain spec
  * is a sweep of one variant.
+ *
+ * `tune` lets each configuration choose its value of one key by trials: a sweep of their own, called
+ * NAME.tune, with that key as one more axis, `set` over all variants' and seeds of its own
+ * (struct sweep_trials). Who loads the sweep does the choosing (run/tune.h).
  *
  * Labels are LABEL[-key=value...] with as many last parts of a key as tell it from the other axes;
  * without variants LABEL is the file's name.
@@ -60,6 +66,12 @@ struct sweep_limits {
 	double hours, memory_gib, disk_gib;
 };
 
+/* `tune`: what the trials vary; key NULL: nothing is tuned. */
+struct sweep_tune {
+	const char *key;
+	bool extend;			/* one more value where the best is the first or the last */
+};
+
 struct sweep {
 	const char *name;		/* "micro/table1" for .../sweeps/micro/table1.yaml */
 	const char *file, *question;	/* question: NULL if none */
@@ -71,8 +83,15 @@ struct sweep {
 	struct sweep_published *published;
 	int n_published;
 	struct sweep_limits limits;
+	struct sweep_tune tune;
 	int n_combinations, n_merged, n_excluded;	/* configurations, seeds not counted */
 	int n_unselected;				/* left out by --restrict */
+};
+
+/* The trials of a sweep's `tune` instead of its runs; they have no baseline, targets, published. */
+struct sweep_trials {
+	const char *set;		/* "key=value" for all trials, if the schema has the key */
+	bool lower, higher;		/* one more value before the first, after the last */
 };
 
 struct sweep_options {
@@ -80,6 +99,7 @@ struct sweep_options {
 	int n_overrides;
 	const char *const *restrict_to;	/* "key=value", "variant=LABEL": keep what matches all */
 	int n_restrict;
+	const struct sweep_trials *trials;	/* NULL: the sweep itself */
 };
 
 /* All runs of the file, resolved. In arena a. 0, or -1 after one message. */

@@ -54,7 +54,7 @@ static int check_distinct(const struct setting *axis)
 	return 0;
 }
 
-static int check_axis(const struct setting *axis)
+int check_axis(const struct setting *axis)
 {
 	const struct node *list = axis->value;
 
@@ -282,13 +282,13 @@ static bool is_sweep(const struct node *root)
 	return false;
 }
 
-int sweep_file_read(
-	struct sweep_file *f, struct arena *a, const char *path, const struct schema *schema)
+int sweep_file_read(struct sweep_file *f, struct arena *a, const char *path,
+	const struct sweep_trials *trials, const struct schema *schema)
 {
 	static const char *const keys[] = {"name", "question", "base", "set", "grid", "zip",
-		"variants", "exclude", "include", "seeds", "baseline", "targets", "published",
-		"limits"};
-	const struct node *variants;
+		"variants", "exclude", "include", "seeds", "baseline", "targets", "tune",
+		"published", "limits"};
+	const struct node *variants, *tune;
 
 	*f = (struct sweep_file){.path = arena_strdup(a, path)};
 	spec_reader_init(&f->reader, a, schema);
@@ -312,7 +312,11 @@ int sweep_file_read(
 		name_only_variant(f);
 	else if (read_variants(f, variants))
 		return -1;
-	return read_points(f, node_get(f->root, "exclude"), node_get(f->root, "include"));
+	f->seeds = node_get(f->root, "seeds");
+	if (read_points(f, node_get(f->root, "exclude"), node_get(f->root, "include")))
+		return -1;
+	tune = node_get(f->root, "tune");
+	return tune ? sweep_tune_read(f, tune, trials) : 0;
 }
 
 int filter_add(struct sweep_file *f, struct filter *filter, const char *key_value)

@@ -38,6 +38,10 @@ struct sweep_file {
 	struct included *include;
 	int n_include;
 	struct settings given;		/* the command line's */
+	struct settings trial;		/* what is set in all trials; none in the sweep itself */
+	const struct node *seeds;	/* NULL: those of the specs */
+	struct sweep_tune tune;
+	bool is_trials;
 };
 
 /* One configuration: a run but for the seed. */
@@ -55,9 +59,11 @@ struct points {
 	int n;
 };
 
-/* sweep_file.c. 0, or -1 after a message. */
+/* sweep_file.c. trials as in struct sweep_options. 0, or -1 after a message. */
 int sweep_file_read(struct sweep_file *f, struct arena *a, const char *path,
-	const struct schema *schema);
+	const struct sweep_trials *trials, const struct schema *schema);
+/* Lists of values, not empty. */
+int check_axis(const struct setting *axis);
 /* Are the entries of a map among these names? rows (or NULL): keys of specs, for messages. */
 int check_entries(const struct node *map, const char *const *names, int n_names,
 	const struct field_rows *rows);
@@ -67,6 +73,9 @@ int filter_matches(struct sweep_file *f, const struct filter *filter, const stru
 	const struct config *config);
 /* The setting that sweeps the key, in whatever part of the file; NULL: none. */
 const struct setting *swept(const struct sweep_file *f, const char *key);
+
+/* sweep_tune.c: reads `tune`; for trials makes the file that of the trials. */
+int sweep_tune_read(struct sweep_file *f, const struct node *map, const struct sweep_trials *trials);
 
 /* sweep_points.c: all configurations, labelled, excluded ones left out, equal ones merged. */
 int sweep_points(struct sweep_file *f, struct sweep *sweep, struct points *points);

@@ -164,6 +164,8 @@ int sweep_goals(struct sweep_file *f, const struct points *points, struct sweep 
 	const struct node *targets = node_get(f->root, "targets");
 	const struct node *published = node_get(f->root, "published");
 
+	if (f->is_trials)
+		return read_limits(f, node_get(f->root, "limits"), &sweep->limits);
 	if (baseline && read_baseline(f, points, baseline, sweep))
 		return -1;
 	if (targets && read_targets(f->reader.arena, targets, sweep))

@@ -70,7 +70,7 @@ static void set_axes(struct sweep_file *f, const struct axes *axes, long i, stru
 static int resolve(struct sweep_file *f, struct point *p)
 {
 	struct settings *const stack[] = {&f->wide.base, &p->variant->base, &f->wide.set,
-		&p->variant->set, &p->axes, &f->given};
+		&p->variant->set, &f->trial, &p->axes, &f->given};
 
 	if (settings_resolve(&f->reader, stack, ARRAY_SIZE(stack), f->path, false, &p->config))
 		return -1;
@@ -237,7 +237,7 @@ int sweep_points(struct sweep_file *f, struct sweep *sweep, struct points *point
 	for (int i = 0; i < f->n_variants; i++)
 		if (add_variant(f, &f->variants[i], points))
 			return -1;
-	if (check_effects(f, points))
+	if (!f->is_trials && check_effects(f, points))
 		return -1;
 	sweep->n_combinations = points->n;
 	for (int i = 0; i < f->n_exclude; i++)
