@@ -22,6 +22,7 @@ struct run_spec {
 	const char *data_path, *sampling;
 	long data_seed, data_vocab;
 	/* evaluation, checkpoints, log */
+	const char *eval_split;		/* "val", or "tune" for trials that choose a value */
 	long eval_every, eval_tokens;
 	double checkpoint_every_s;
 	long checkpoint_keep, log_every;

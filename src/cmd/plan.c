@@ -12,6 +12,7 @@
 #include "cmd/options.h"
 #include "run/plan.h"
 #include "run/rate.h"
+#include "run/tune.h"
 
 extern const struct cmd cmd_plan;
 
@@ -123,6 +124,22 @@ static int show(struct plan *p, const struct plan_options *o)
 	return o->check && t.work ? EXIT_PENDING : EXIT_DONE;
 }
 
+/* What comes before the sweep's own runs, whose values of the tuned key are not known yet. */
+static int show_trials(const char *path, const struct sweep_options *options,
+	const struct device *device, const char *root, const struct plan_options *o)
+{
+	struct plan trials;
+	int ret;
+
+	if (tune_open(&trials, path, options, device, root))
+		return EXIT_USAGE;
+	ret = show(&trials, o);
+	if (!o->json)
+		printf("\nthen, each with the %s that its trials choose:\n\n", trials.sweep.tune.key);
+	plan_close(&trials);
+	return ret;
+}
+
 static int run(int argc, char **argv)
 {
 	struct plan_options o = {.jobs = 1};
@@ -139,6 +156,7 @@ static int run(int argc, char **argv)
 		{0},
 	};
 	struct arguments a;
+	struct sweep_options sweep_options;
 	struct plan plan;
 	const struct device *d;
 	int ret = options_parse(&cmd_plan, rows, argc, argv, &a);
@@ -148,10 +166,14 @@ static int run(int argc, char **argv)
 	if (a.n_words != 1)
 		return error("plan takes one sweep or spec"), EXIT_USAGE;
 	d = device_find(device);
-	if (!d || o.jobs < 1 || plan_open(&plan, a.words[0], &(struct sweep_options){a.overrides,
-		a.n_overrides, &restrict_to, restrict_to ? 1 : 0}, d, root))
+	sweep_options = (struct sweep_options){a.overrides, a.n_overrides, &restrict_to,
+		restrict_to ? 1 : 0, NULL};
+	if (!d || o.jobs < 1 || plan_open(&plan, a.words[0], &sweep_options, d, root))
 		return EXIT_USAGE;
-	ret = show(&plan, &o);
+	if (plan.trials_left)
+		ret = show_trials(a.words[0], &sweep_options, d, root, &o);
+	if (!ret && !(plan.trials_left && o.json))
+		ret = show(&plan, &o);
 	plan_close(&plan);
 	return ret;
 }

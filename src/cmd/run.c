@@ -10,6 +10,7 @@
 #include "cmd/options.h"
 #include "run/plan.h"
 #include "run/supervisor.h"
+#include "run/tune.h"
 
 extern const struct cmd cmd_run;
 
@@ -59,6 +60,7 @@ static int record(struct db *db, const struct run_options *o, const struct plan 
 	if (!options->n_restrict)
 		return jobs_record(db, o->root, &part->sweep, part->jobs);
 	all.n_restrict = 0;
+	all.trials = part->trials.set ? &part->trials : NULL;
 	if (plan_open(&whole, o->sweep, &all, part->device, o->root))
 		return -1;
 	ret = jobs_record(db, o->root, &whole.sweep, whole.jobs);
@@ -99,18 +101,63 @@ static int run_plan(const struct run_options *o, struct plan *p,
 	return ret;
 }
 
+/* The trials of the sweep's `tune`, until none is left: a best at the edge may bring some more. */
+static int run_trials(struct run_options *o, const struct sweep_options *options,
+	const struct device *device)
+{
+	int n_before = 0, ret = EXIT_DONE;
+
+	for (;;) {
+		struct plan trials;
+		int left, n;
+		if (tune_open(&trials, o->sweep, options, device, o->root))
+			return EXIT_USAGE;
+		left = plan_incomplete(&trials);
+		n = trials.sweep.n_runs;
+		if (left && n > n_before)
+			ret = run_plan(o, &trials, options);
+		plan_close(&trials);
+		if (!left || (ret != EXIT_DONE && ret != EXIT_RUN_FAILED))
+			return left ? ret : EXIT_DONE;
+		if (n <= n_before) {
+			error("%d trials are not complete, so no values can be chosen", left);
+			return EXIT_RUN_FAILED;
+		}
+		n_before = n;
+	}
+}
+
+static int open_tuned(struct run_options *o, const struct sweep_options *options,
+	const struct device *device, struct plan *plan)
+{
+	int ret;
+
+	if (plan_open(plan, o->sweep, options, device, o->root))
+		return EXIT_USAGE;
+	if (!plan->trials_left)
+		return EXIT_DONE;
+	plan_close(plan);
+	ret = run_trials(o, options, device);
+	if (ret)
+		return ret;
+	return plan_open(plan, o->sweep, options, device, o->root) ? EXIT_USAGE : EXIT_DONE;
+}
+
 static int run_sweep(struct run_options *o, const struct arguments *a)
 {
 	struct sweep_options options = {a->overrides, a->n_overrides, &o->restrict_to,
-		o->restrict_to != NULL};
+		o->restrict_to != NULL, NULL};
 	const struct device *device = device_find(o->device);
 	struct plan plan;
 	int ret;
 
-	if (!device || plan_open(&plan, o->sweep, &options, device, o->root))
+	if (!device)
 		return EXIT_USAGE;
 	if (!o->threads)
 		o->threads = cpu_cores() > o->jobs ? cpu_cores() / o->jobs : 1;
+	ret = open_tuned(o, &options, device, &plan);
+	if (ret)
+		return ret;
 	ret = run_plan(o, &plan, &options);
 	plan_close(&plan);
 	return ret;

@@ -129,4 +129,20 @@ const struct setup **setups_by(struct study *s, const char *key);
 bool setup_foreign(const struct setup *v);	/* a run of it was imported, not run by moelab */
 bool setup_alone(const struct setup *v);	/* every run had the machine to itself */
 
+/* --- learning rates and trials (study_tune.c) --- */
+
+/* Is it a sweep of trials, NAME.tune, by which each configuration of NAME chooses a value? */
+bool study_is_trials(const struct study *s);
+/* The key that the trials of NAME.tune vary and NAME itself does not; NULL: there are none. */
+const char *study_tuned_key(struct study *s, const char *trials);
+/* Configurations that differ from v in this key alone, v among them, by rising value. */
+const struct setup **setups_like(struct study *s, const struct setup *v, const char *key, int *n);
+/* The label of these: "moe_mamba-n_experts=8". */
+const char *label_without(struct study *s, const struct setup *v, const char *key);
+/* Mean final loss; infinite if a seed diverged, as when a value is chosen. */
+double trial_loss(const struct setup *v);
+/* "tuned": one of the rates tried for it in NAME.tune; "paper": of recipe paper, for a published row;
+   else "untuned". */
+const char *study_rate_choice(struct study *s, const struct setup *v);
+
 #endif

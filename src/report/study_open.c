@@ -332,13 +332,13 @@ void study_close(struct study *s)
 	arena_release(&s->arena);
 }
 
-/* The only sweep of the database; else "", which no sweep is called. */
+/* The only sweep of the database, its trials not counted; else "", which no sweep is called. */
 static const char *only_sweep(struct db *db, struct arena *a)
 {
 	struct db_statement row;
 	const char *name = "";
 
-	db_prepare(&row, db, "SELECT name FROM sweep WHERE (SELECT count(*) FROM sweep) = 1");
+	db_prepare(&row, db, "SELECT max(name) FROM sweep WHERE name NOT GLOB '*.tune' HAVING count(*) = 1");
 	if (db_step(&row))
 		name = arena_strdup(a, db_text(&row, 0));
 	db_finish(&row);

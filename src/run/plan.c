@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "data/order.h"
 #include "run/match.h"
+#include "run/tune.h"
 
 /* What is needed of a dataset, once for all runs that read it. */
 struct known_data {
@@ -77,6 +78,22 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 	return 0;
 }
 
+static int choose_values(struct plan *p, const char *path, const struct sweep_options *options,
+	const char *root)
+{
+	struct plan trials;
+	int ret;
+
+	if (!p->sweep.tune.key || p->trials.set)
+		return 0;
+	if (tune_open(&trials, path, options, p->device, root))
+		return -1;
+	p->trials_left = plan_incomplete(&trials);
+	ret = p->trials_left ? 0 : tune_choose(&trials, root, &p->arena, &p->sweep);
+	plan_close(&trials);
+	return ret;
+}
+
 int plan_open(struct plan *p, const char *path, const struct sweep_options *options,
 	const struct device *device, const char *root)
 {
@@ -84,7 +101,10 @@ int plan_open(struct plan *p, const char *path, const struct sweep_options *opti
 	int ret;
 
 	*p = (struct plan){.device = device};
-	ret = sweep_load(&p->arena, path, options, spec_schema(), &p->sweep);
+	if (options && options->trials)
+		p->trials = *options->trials;
+	ret = sweep_load(&p->arena, path, options, spec_schema(), &p->sweep) ||
+		choose_values(p, path, options, root) ? -1 : 0;
 	if (!ret) {
 		p->jobs = ARENA_ARRAY(&p->arena, struct job, p->sweep.n_runs);
 		p->costs = ARENA_ARRAY(&p->arena, struct cost, p->sweep.n_runs);
@@ -104,6 +124,15 @@ void plan_close(struct plan *p)
 {
 	arena_release(&p->arena);
 	*p = (struct plan){0};
+}
+
+int plan_incomplete(const struct plan *p)
+{
+	int n = 0;
+
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		n += p->jobs[i].action != JOB_DONE && p->jobs[i].action != JOB_DIVERGED;
+	return n;
 }
 
 double plan_flops(const struct plan *p, int i)

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -59,7 +60,8 @@ static int open_model(struct worker *w, const struct device *device)
 	w->input = (struct step_input){.read = read_micro, .from = w,
 		.tokens_BT = xcalloc(n, sizeof(int)), .targets_BT = xcalloc(n, sizeof(int))};
 	if (feed_open(&w->feed, &s->spec, &w->data) ||
-		evaluator_open(&w->evaluator, s, &w->data, SPLIT_VAL))
+		evaluator_open(&w->evaluator, s, &w->data,
+			strcmp(s->spec.eval_split, "tune") ? SPLIT_VAL : SPLIT_TUNE))
 		return -1;
 	return setup_allocate(s);
 }

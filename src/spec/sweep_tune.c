@@ -24,10 +24,10 @@ static int check_values(const struct setting *over)
 /* A seed that chose a value must not judge it. */
 static int check_seeds(const struct node *trials, const struct node *reported)
 {
-	if (!trials)
-		return 0;
+	if (!reported)
+		return node_error(trials, "tune: the sweep itself needs \"seeds\", too: others than these");
 	for (const struct node *t = trials->first; t; t = t->next)
-		for (const struct node *r = reported ? reported->first : NULL; r; r = r->next)
+		for (const struct node *r = reported->first; r; r = r->next)
 			if (t->integer == r->integer)
 				return node_error(t, "tune: seed %s is one of the sweep's own", t->text);
 	return 0;

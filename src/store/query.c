@@ -44,11 +44,12 @@ int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_r
 	struct db_statement s;
 	bool found;
 
-	/* By file: sweeps/micro/table1.yaml ends as the sweep micro/table1 with .yaml does. */
+	/* By file: sweeps/micro/table1.yaml ends as the sweep micro/table1 with .yaml does. Trials of
+	   its `tune` have the same file. */
 	db_prepare(&s, db, "SELECT sweep_id, name, file, question, baseline FROM sweep "
 		"WHERE name = :name OR file = :name "
 		"OR ('/' || :name) GLOB ('*/' || name || '.y*ml') "
-		"ORDER BY name = :name DESC, length(name) DESC LIMIT 1");
+		"ORDER BY name = :name DESC, name GLOB '*.tune', length(name) DESC LIMIT 1");
 	db_bind_text(&s, ":name", name);
 	found = db_step(&s);
 	if (found)

@@ -174,7 +174,7 @@ static inline void lab_attempt(struct recorder *rec, long long id, const struct 
 
 static inline void lab_config(struct lab *lab, long long id, const struct lab_run *r)
 {
-	json_t *config = json_pack("{s:i, s:i, s:i, s:f, s:s, s:f}", "model.d_model", 128, "train.batch", 16,
+	json_t *config = json_pack("{s:i, s:s, s:i, s:i, s:f, s:s, s:f}", "model.d_model", 128, "recipe", "paper", "train.batch", 16,
 		"train.context", 256, "train.warmup", 0.2, "train.tokens", r->tokens ? r->tokens : "4096000",
 		"train.lr", r->lr > 0 ? r->lr : 1e-3);
 

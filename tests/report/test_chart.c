@@ -181,6 +181,35 @@ static const struct series *series_of(const struct chart *c, const char *label)
 	return NULL;
 }
 
+/* A series each configuration; a value with a diverged trial has no point. */
+static void trials_are_drawn_by_rate(void **state)
+{
+	const struct lab_run trials[] = {
+		{.label = "mamba-lr=2", .variant = "mamba", .seed = 8, .fast = 1.5, .lr = 2e-3},
+		{.label = "mamba-lr=1", .variant = "mamba", .seed = 8, .lr = 1e-3},
+		{.label = "mamba-lr=4", .variant = "mamba", .seed = 8, .lr = 4e-3, .diverged = true},
+		{.label = "m-lr=1", .variant = "m", .seed = 8, .lr = 1e-3}};
+	const struct plot_options o = {.x = AXIS_STEPS};
+	struct study s;
+	struct lab lab;
+	struct chart c;
+
+	(void)state;
+	lab_open(&lab, NULL);
+	json_object_set_new(lab.sweep, "name", json_string("lab/one.tune"));
+	lab_fill(&lab, trials, ARRAY_SIZE(trials));
+	assert_int_equal(study_open(&s, &lab.db, "lab/one.tune", &(struct study_options){.rule = NULL}), 0);
+	assert_int_equal(plot_make(plot_find("tune"), &s, &o, &c), 0);
+	assert_int_equal(c.panels[0].n_series, 2);
+	const struct series *mamba = series_of(&c, "mamba");
+	assert_true(mamba->n == 2 && mamba->x[0] < mamba->x[1] && fabs(mamba->x[1] - 2e-3) < 1e-12);
+	assert_true(fabs(mamba->y[1] - lab_loss(&trials[0], LAB_STEPS)) < 1e-6);
+	assert_int_equal(series_of(&c, "m")->n, 1);
+	chart_release(&c);
+	study_close(&s);
+	lab_close(&lab);
+}
+
 static void plots_show_what_the_runs_told(void **state)
 {
 	const struct plot_options o = {.x = AXIS_STEPS};
@@ -270,6 +299,7 @@ int main(void)
 		cmocka_unit_test(missing_gnuplot_is_one_line),
 		cmocka_unit_test(faults_of_scripts_are_shown),
 		cmocka_unit_test(endless_scripts_are_ended),
+		cmocka_unit_test(trials_are_drawn_by_rate),
 		cmocka_unit_test(plots_show_what_the_runs_told),
 		cmocka_unit_test(page_needs_no_other_file),
 	};

@@ -378,6 +378,42 @@ static void learning_rates_at_the_edge_are_warned_about(void **state)
 	end(&w);
 }
 
+#define TRIAL(label_, rate_, seed_, fast_, ...)                                                     \
+	{.label = label_, .variant = "mamba", .seed = seed_, .fast = fast_, .lr = rate_, __VA_ARGS__}
+
+/* Trials in the sweep lab/one.tune, then runs in lab/one: that file is not the trials', and only what
+   was among the rates tried is called tuned. */
+static void trials_choose_rates(void **state)
+{
+	const struct lab_run trials[] = {TRIAL("mamba-lr=1", 1e-3, 8, 1), TRIAL("mamba-lr=2", 2e-3, 8, 1.4),
+		TRIAL("mamba-lr=4", 4e-3, 8, 1.9), TRIAL("mamba-lr=4", 4e-3, 9, 1, .diverged = true)};
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .lr = 2e-3},
+		{.label = "other", .variant = "other", .seed = 1, .lr = 2e-3},
+		{.label = "famous", .variant = "famous", .seed = 1}};
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	lab_open(&w.lab, NULL);
+	json_object_set_new(w.lab.sweep, "name", json_string("lab/one.tune"));
+	lab_fill(&w.lab, trials, ARRAY_SIZE(trials));
+	assert_true(show_with(&w, "tune", "md", &o));
+	assert_has(w.text.text, "trials of train.lr");
+	assert_has(w.text.text, "| best ");
+	assert_lacks(w.text.text, "best, at the edge");	/* the best has neighbours on both sides */
+	hide(&w);
+	json_object_set_new(w.lab.sweep, "name", json_string("lab/one"));
+	json_array_clear(json_object_get(w.lab.sweep, "runs"));
+	published(&w.lab, "famous", "loss", 3.2, "3.2");
+	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
+	assert_true(show_with(&w, "final", "md", &o));
+	assert_has(line(&w, "mamba", text, sizeof text), "| tuned ");
+	assert_has(line(&w, "other", text, sizeof text), "| untuned ");
+	assert_has(line(&w, "famous", text, sizeof text), "| paper ");
+	end(&w);
+}
+
 /* --- other tables ---------------------------------------------------------------------------- */
 
 static const struct lab_run expert_runs[] = {THREE("mamba", 1, .noise = 0.001),
@@ -462,6 +498,7 @@ int main(void)
 		cmocka_unit_test(learning_rates_at_the_edge_are_warned_about),
 		cmocka_unit_test(experts_are_in_order_of_their_number),
 		cmocka_unit_test(tables_without_their_axis_say_so),
+		cmocka_unit_test(trials_choose_rates),
 		cmocka_unit_test(load_is_that_of_the_last_step),
 		cmocka_unit_test(sweep_must_exist_and_have_runs),
 	};

@@ -375,6 +375,53 @@ static void test_limits(void **state)
 	str_release(&many);
 }
 
+#define TUNED(more) "set: {model.arch: mamba, train.tokens: 100}\nseeds: [1, 2]\n" \
+	"grid: {model.d_model: [16, 32]}\n" more
+
+/* Trials are the configurations with the tuned key as one more axis, other seeds and other settings. */
+static void test_trials(void **state)
+{
+	const struct sweep_trials trials = {.set = "log.every=7", .higher = true};
+	const struct sweep_options o = {.trials = &trials};
+	struct sweep s = load(TUNED("baseline: s-d_model=16\n"
+		"tune: {over: {train.lr: [1e-3, 2e-3]}, seeds: [8], set: {train.tokens: 50}, extend: true}\n"));
+
+	(void)state;
+	assert_labels(&s, "s-d_model=16#1 s-d_model=16#2 s-d_model=32#1 s-d_model=32#2");
+	assert_string_equal(s.tune.key, "train.lr");
+	assert_true(s.tune.extend);
+	assert_string_equal(run_value(&s, 0, "train.tokens"), "100");
+	assert_int_equal(load_with(&s, &o), 0);
+	assert_string_equal(s.name, "micro/s.tune");
+	assert_null(s.baseline);
+	assert_labels(&s, "s-d_model=16-lr=0.001#8 s-d_model=16-lr=0.002#8 s-d_model=16-lr=0.004#8 "
+		"s-d_model=32-lr=0.001#8 s-d_model=32-lr=0.002#8 s-d_model=32-lr=0.004#8");
+	assert_string_equal(run_value(&s, 2, "train.lr"), "0.004");
+	assert_string_equal(run_value(&s, 0, "train.tokens"), "50");
+	assert_string_equal(run_value(&s, 0, "log.every"), "7");
+	clear_message();
+	write_file(AT, "set: {model.arch: mamba}\nseeds: [1]\n");
+	assert_int_equal(load_with(&s, &o), -1);
+	assert_message("moelab: " AT ": has no \"tune\", so there are no trials");
+}
+
+static void test_tune_refused(void **state)
+{
+	(void)state;
+	refuses(TUNED("tune: {over: {train.lr: [1e-3, 2e-3]}, seeds: [2]}\n"),
+		AT ":4:48: tune: seed 2 is one of the sweep's own");
+	refuses(TUNED("tune: {over: {train.lr: [2e-3, 1e-3]}, seeds: [8]}\n"),
+		AT ":4:32: tune: train.lr: numbers above 0 in rising order must stand here");
+	refuses(TUNED("tune: {over: {train.lr: [2e-3]}, seeds: [8]}\n"),
+		AT ":4:25: tune: train.lr: at least two values must stand here");
+	refuses(TUNED("tune: {over: {model.d_model: [8, 16]}, seeds: [8]}\n"),
+		AT ":4:15: tune: \"model.d_model\" is an axis of the sweep");
+	refuses(TUNED("tune: {over: {train.lr: [1, 2], train.beta2: [0.1, 0.2]}, seeds: [8]}\n"),
+		AT ":4:14: tune: over: one key must stand here, and there are 2");
+	refuses("set: {model.arch: mamba}\ntune: {over: {train.lr: [1e-3, 2e-3]}, seeds: [8]}\n",
+		AT ":2:47: tune: the sweep itself needs \"seeds\", too: others than these");
+}
+
 static void test_syntax_refused(void **state)
 {
 	(void)state;
@@ -382,7 +429,8 @@ static void test_syntax_refused(void **state)
 		AT ":1:1: unknown key \"varaints\" (did you mean \"variants\"?)");
 	refuses("train: {lr: 1}\nseeds: [1]\n", AT ":1:1: \"train\" is a key of specs: in a "
 						   "sweep it stands under \"set\"");
-	refuses("set: {model.arch: mamba}\ntune: {}\n", AT ":2:1: unknown key \"tune\"");
+	refuses("set: {model.arch: mamba}\ntune: {}\n", AT ":2:7: tune: a map must stand here, such as "
+		"{over: {train.lr: [1e-3, 2e-3, 4e-3]}, seeds: [8, 9]}");
 	refuses("grid: {train.lr: 1e-3}\n",
 		AT ":1:18: train.lr: a list of values must stand here, not a number");
 	refuses("grid: {train.lr: []}\n", AT ":1:18: train.lr: an empty list leaves no run");
@@ -457,6 +505,8 @@ int main(void)
 		cmocka_unit_test(test_baseline),
 		cmocka_unit_test(test_targets_and_published),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_trials),
+		cmocka_unit_test(test_tune_refused),
 		cmocka_unit_test(test_syntax_refused),
 		cmocka_unit_test(test_truncated_files),
 	};

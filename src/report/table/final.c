@@ -16,6 +16,7 @@ static void columns(struct grid *g)
 	grid_column(g, "share_repeated_bigram", NULL, COLUMN_NUMBER);
 	grid_column(g, "difference", "to baseline", COLUMN_INTERVAL);
 	grid_column(g, "published_loss", "published", COLUMN_NUMBER);
+	grid_column(g, "lr", "lr", COLUMN_TEXT);
 }
 
 static void row(struct study *s, struct grid *g, const struct setup *v)
@@ -34,6 +35,7 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 	cell_share(g, SETUP_MEAN(v, share_bigram));
 	cell_difference(g, s, v);
 	cell_published(g, s, v, "loss");
+	grid_text(g, "%s", study_rate_choice(s, v));
 }
 
 static int fill(struct study *s, struct grid *g)

@@ -34,6 +34,7 @@ static void columns(struct grid *g, bool several_targets)
 		grid_column(g, speedup_names[axis], NULL, COLUMN_INTERVAL);
 	}
 	grid_column(g, "published_speedup", "published", COLUMN_NUMBER);
+	grid_column(g, "lr", "lr", COLUMN_TEXT);
 }
 
 /* What it took along one axis, and the ratio if it is `seen`. Seconds of busy machines have none. */
@@ -86,6 +87,7 @@ static void row(struct study *s, struct grid *g, const struct setup *v, double t
 	for (int axis = 0; axis < N_AXES; axis++)
 		cells_of_axis(g, s, v, &up, strcmp(verdict.word, "no difference seen"), axis);
 	cell_published(g, s, v, "speedup");
+	grid_text(g, "%s", study_rate_choice(s, v));
 	if (up.n < v->n)
 		notes_add(&g->notes, NOTE_WARNING,
 			"%s: only %d of %d seeds have a baseline run to pair with", v->label, up.n,

@@ -1,0 +1,54 @@
+/* Loss of the trials against the value tried, a series each configuration. */
+#include "report/plot.h"
+
+#include <math.h>
+
+/* Diverged values have no point. */
+static void add_series(struct chart *c, struct panel *p, struct study *s, const struct setup **trials,
+	int n, const char *key)
+{
+	struct series *series = chart_series(c, p, label_without(s, trials[0], key),
+		p->n_series % N_STYLES, n);
+
+	series->points = true;
+	series->n = 0;
+	for (int i = 0; i < n; i++) {
+		if (!isfinite(trial_loss(trials[i])))
+			continue;
+		series->x[series->n] = setup_number(trials[i], key);
+		series->y[series->n++] = trial_loss(trials[i]);
+	}
+	if (!series->n)
+		p->n_series--;
+}
+
+static int fill(struct study *s, const struct plot_options *o, struct chart *c)
+{
+	const char *key = study_tuned_key(s, s->sweep.name);
+	struct panel *p = chart_panel(c, "final loss, nats per token");
+
+	(void)o;
+	if (!key)
+		return error("sweep %s: its trials do not differ in any key", s->sweep.name);
+	plot_title(c, s, "final loss by %s", key);
+	plot_subtitle(c, s, s->rule->help);
+	c->x_title = key;
+	c->x_log = true;
+	c->x_few = true;
+	for (int i = 0; i < s->n_setups; i++) {
+		int n;
+		const struct setup **trials = setups_like(s, &s->setups[i], key, &n);
+		if (n && trials[0] == &s->setups[i])
+			add_series(c, p, s, trials, n, key);
+	}
+	return 0;
+}
+
+const struct plot plot_tune = {
+	.name = "tune",
+	.place = 8,
+	.help = "loss of the trials by learning rate",
+	.applies = study_is_trials,
+	.needs = "trials: show the sweep NAME.tune",
+	.fill = fill,
+};

@@ -1,0 +1,113 @@
+/* Who chose the learning rates, and what the trials of `tune` found. */
+#include "report/study.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char suffix[] = ".tune";
+
+bool study_is_trials(const struct study *s)
+{
+	size_t n = strlen(s->sweep.name), m = strlen(suffix);
+
+	return n > m && !strcmp(s->sweep.name + n - m, suffix);
+}
+
+const char *study_tuned_key(struct study *s, const char *trials)
+{
+	struct db_statement row;
+	const char *key = NULL;
+	char *name = arena_strdup(&s->arena, trials);
+
+	name[strlen(name) - strlen(suffix)] = '\0';
+	db_prepare(&row, s->db, "SELECT DISTINCT a.key FROM axis a JOIN sweep t USING (sweep_id)"
+		" WHERE t.name = :trials AND a.key NOT IN"
+		" (SELECT b.key FROM axis b JOIN sweep w USING (sweep_id) WHERE w.name = :name)");
+	db_bind_text(&row, ":trials", trials);
+	db_bind_text(&row, ":name", name);
+	if (db_step(&row))
+		key = arena_strdup(&s->arena, db_text(&row, 0));
+	return db_finish(&row) ? NULL : key;
+}
+
+static bool same_value(const struct setup *a, const struct setup *b, const char *key)
+{
+	const char *x = run_text(a->runs[0], key), *y = run_text(b->runs[0], key);
+
+	return x && y ? !strcmp(x, y) : x == y;
+}
+
+static bool alike(const struct study *s, const struct setup *a, const struct setup *b, const char *but)
+{
+	if (strcmp(a->variant, b->variant))
+		return false;
+	for (int i = 0; i < s->n_axes; i++)
+		if (strcmp(s->axes[i], but) && !same_value(a, b, s->axes[i]))
+			return false;
+	return true;
+}
+
+const struct setup **setups_like(struct study *s, const struct setup *v, const char *key, int *n)
+{
+	const struct setup **sorted = setups_by(s, key);
+
+	*n = 0;
+	for (int i = 0; i < s->n_setups; i++)
+		if (alike(s, v, sorted[i], key))
+			sorted[(*n)++] = sorted[i];
+	return sorted;
+}
+
+const char *label_without(struct study *s, const struct setup *v, const char *key)
+{
+	const char *label = v->variant;
+
+	for (int i = 0; i < s->n_axes; i++) {
+		const char *value = run_text(v->runs[0], s->axes[i]), *dot = strrchr(s->axes[i], '.');
+		if (value && strcmp(s->axes[i], key))
+			label = arena_printf(&s->arena, "%s-%s=%s", label, dot ? dot + 1 : s->axes[i],
+				value);
+	}
+	return label;
+}
+
+double trial_loss(const struct setup *v)
+{
+	return setup_diverged(v) ? INFINITY : SETUP_MEAN(v, final_loss).mean;
+}
+
+/* Was this rate among those tried for the variant? */
+static bool is_tuned(struct study *s, const struct setup *v)
+{
+	const char *trials = arena_printf(&s->arena, "%s%s", s->sweep.name, suffix);
+	const char *key = study_tuned_key(s, trials);
+	struct db_statement row;
+	bool found;
+
+	if (!key || strcmp(key, "train.lr"))
+		return false;
+	db_prepare(&row, s->db, "SELECT 1 FROM runs r JOIN param p USING (run_id)"
+		" WHERE r.sweep = :trials AND r.variant = :variant AND p.key = 'train.lr' AND p.value = :rate");
+	db_bind_text(&row, ":trials", trials);
+	db_bind_text(&row, ":variant", v->variant);
+	db_bind_real(&row, ":rate", setup_number(v, "train.lr"));
+	found = db_step(&row);
+	return !db_finish(&row) && found;
+}
+
+static bool is_published(const struct study *s, const struct setup *v)
+{
+	for (int i = 0; i < s->n_published; i++)
+		if (!strcmp(s->published[i].label, v->label) || !strcmp(s->published[i].label, v->variant))
+			return true;
+	return false;
+}
+
+const char *study_rate_choice(struct study *s, const struct setup *v)
+{
+	const char *recipe = run_text(v->runs[0], "recipe");
+
+	if (is_tuned(s, v))
+		return "tuned";
+	return recipe && !strcmp(recipe, "paper") && is_published(s, v) ? "paper" : "untuned";
+}
