@@ -87,7 +87,8 @@ static bool is_tuned(struct study *s, const struct setup *v)
 	if (!key || strcmp(key, "train.lr"))
 		return false;
 	db_prepare(&row, s->db, "SELECT 1 FROM runs r JOIN param p USING (run_id)"
-		" WHERE r.sweep = :trials AND r.variant = :variant AND p.key = 'train.lr' AND p.value = :rate");
+		" WHERE r.sweep = :trials AND r.variant = :variant"
+		" AND p.key = 'train.lr' AND p.value = :rate");
 	db_bind_text(&row, ":trials", trials);
 	db_bind_text(&row, ":variant", v->variant);
 	db_bind_real(&row, ":rate", setup_number(v, "train.lr"));
@@ -98,7 +99,8 @@ static bool is_tuned(struct study *s, const struct setup *v)
 static bool is_published(const struct study *s, const struct setup *v)
 {
 	for (int i = 0; i < s->n_published; i++)
-		if (!strcmp(s->published[i].label, v->label) || !strcmp(s->published[i].label, v->variant))
+		if (!strcmp(s->published[i].label, v->label) ||
+			!strcmp(s->published[i].label, v->variant))
 			return true;
 	return false;
 }

@@ -16,9 +16,9 @@ int tune_open(struct plan *trials, const char *path, const struct sweep_options 
 	const struct device *device, const char *root);
 
 /*
- * Sets the key of each run to the value whose trials end with the lowest mean loss (a diverged trial is
- * the worst). Warns where that is the first or the last value. trials: all complete. a: of the sweep. 0, or
- * -1 after a message: trials cannot be read, or all of a configuration diverged.
+ * Sets the key of each run to the value whose trials end with the lowest mean loss (a diverged trial
+ * is the worst). Warns where that is the first or the last value. trials: all complete. a: of the
+ * sweep. 0, or -1 after a message: trials cannot be read, or all of a configuration diverged.
  */
 int tune_choose(struct plan *trials, const char *root, struct arena *a, struct sweep *sweep);
 

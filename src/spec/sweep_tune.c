@@ -35,7 +35,8 @@ static int check_seeds(const struct node *trials, const struct node *reported)
 
 static struct node *another_value(struct sweep_file *f, const struct node *list, double value)
 {
-	struct node *n = node_value(f->reader.arena, list->file, arena_printf(f->reader.arena, "%.6g", value));
+	struct arena *a = f->reader.arena;
+	struct node *n = node_value(a, list->file, arena_printf(a, "%.6g", value));
 
 	CHECK(n);
 	n->line = list->line;
@@ -55,18 +56,18 @@ static struct node *copy_node(struct arena *a, const struct node *n)
 static const struct node *extended(struct sweep_file *f, const struct node *list,
 	const struct sweep_trials *trials)
 {
-	struct node *longer = copy_node(f->reader.arena, list), **end = (struct node **)&longer->first;
-	double first = list->first->real, second = list->first->next->real, last = second, before = first;
+	struct node *longer = copy_node(f->reader.arena, list), **end = &longer->first;
+	double first = list->first->real, second = list->first->next->real, before = 0, last = 0;
 
 	if (trials->lower) {
 		*end = another_value(f, list, first * first / second);
-		end = (struct node **)&(*end)->next;
+		end = &(*end)->next;
 		longer->n++;
 	}
 	for (const struct node *n = list->first; n; n = n->next) {
 		*end = copy_node(f->reader.arena, n);
-		end = (struct node **)&(*end)->next;
-		before = n == list->first ? first : last;
+		end = &(*end)->next;
+		before = last;
 		last = n->real;
 	}
 	if (trials->higher) {
@@ -79,12 +80,13 @@ static const struct node *extended(struct sweep_file *f, const struct node *list
 static int become_trials(struct sweep_file *f, const struct setting *over, const struct node *set,
 	const struct node *seeds, const struct sweep_trials *trials)
 {
+	struct arena *a = f->reader.arena;
 	const char *equals = strchr(trials->set, '=');
-	const char *key = arena_printf(f->reader.arena, "%.*s", (int)(equals - trials->set), trials->set);
+	const char *key = arena_printf(a, "%.*s", (int)(equals - trials->set), trials->set);
 
 	if (set && settings_add_map(&f->reader, &f->trial, set, NULL, true))
 		return -1;
-	settings_add(&f->reader, &f->trial, key, node_value(f->reader.arena, "tune", equals + 1), true);
+	settings_add(&f->reader, &f->trial, key, node_value(a, "tune", equals + 1), true);
 	settings_add(&f->reader, &f->wide.grid, over->key, extended(f, over->value, trials), true);
 	f->seeds = seeds;
 	f->is_trials = true;
@@ -108,8 +110,8 @@ int sweep_tune_read(struct sweep_file *f, const struct node *map, const struct s
 	struct settings axis = {0};
 
 	if (map->kind != NODE_MAP || !node_get(map, "over") || !node_get(map, "seeds"))
-		return node_error(map, "tune: a map must stand here, such as {over: {train.lr: [1e-3, 2e-3, "
-			"4e-3]}, seeds: [8, 9]}");
+		return node_error(map, "tune: a map must stand here, such as "
+			"{over: {train.lr: [1e-3, 2e-3, 4e-3]}, seeds: [8, 9]}");
 	over = node_get(map, "over");
 	seeds = node_get(map, "seeds");
 	if (check_entries(map, keys, ARRAY_SIZE(keys), &f->reader.rows) ||
@@ -117,11 +119,13 @@ int sweep_tune_read(struct sweep_file *f, const struct node *map, const struct s
 		read_metric(node_get(map, "metric"), node_get(map, "extend"), &f->tune))
 		return -1;
 	if (axis.n != 1)
-		return node_error(over, "tune: over: one key must stand here, and there are %d", axis.n);
+		return node_error(over, "tune: over: one key must stand here, and there are %d",
+			axis.n);
 	if (check_values(&axis.at[0]) || check_seeds(seeds, f->seeds))
 		return -1;
 	f->tune.key = axis.at[0].key;
 	if (swept(f, f->tune.key))
-		return node_key_error(axis.at[0].value, "tune: \"%s\" is an axis of the sweep", f->tune.key);
+		return node_key_error(axis.at[0].value, "tune: \"%s\" is an axis of the sweep",
+			f->tune.key);
 	return trials ? become_trials(f, &axis.at[0], node_get(map, "set"), seeds, trials) : 0;
 }

@@ -3,6 +3,19 @@
 
 #include <math.h>
 
+/* Mean of the seeds, with bars from the lowest to the highest. */
+static void add_point(struct series *series, const struct setup *v, const char *key)
+{
+	int at = series->n++;
+
+	series->x[at] = setup_number(v, key);
+	series->y[at] = trial_loss(v);
+	for (int i = 0; i < v->n && v->n > 1; i++) {
+		series->low[at] = fmin(series->low[at], v->runs[i]->final_loss);
+		series->high[at] = fmax(series->high[at], v->runs[i]->final_loss);
+	}
+}
+
 /* Diverged values have no point. */
 static void add_series(struct chart *c, struct panel *p, struct study *s, const struct setup **trials,
 	int n, const char *key)
@@ -12,12 +25,9 @@ static void add_series(struct chart *c, struct panel *p, struct study *s, const 
 
 	series->points = true;
 	series->n = 0;
-	for (int i = 0; i < n; i++) {
-		if (!isfinite(trial_loss(trials[i])))
-			continue;
-		series->x[series->n] = setup_number(trials[i], key);
-		series->y[series->n++] = trial_loss(trials[i]);
-	}
+	for (int i = 0; i < n; i++)
+		if (isfinite(trial_loss(trials[i])))
+			add_point(series, trials[i], key);
 	if (!series->n)
 		p->n_series--;
 }

@@ -1,4 +1,4 @@
-/* The trials by which each configuration chose its value: losses, the best, and whether it is at an edge. */
+/* The trials by which each configuration chose its value: losses, the best, is it at an edge? */
 #include "report/table.h"
 
 #include <math.h>
@@ -58,8 +58,8 @@ static int fill(struct study *s, struct grid *g)
 			rows(s, g, trials, n, key);
 	}
 	notes_add(&g->notes, NOTE_PLAIN,
-		"trials have seeds of their own and are evaluated on the split tune; best: lowest mean loss, a"
-		" value with a diverged seed is the worst");
+		"trials have seeds of their own and are evaluated on the split tune; best: lowest"
+		" mean loss, a value with a diverged seed is the worst");
 	return 0;
 }
 
