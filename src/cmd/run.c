@@ -49,7 +49,10 @@ static int check_limits(const struct plan *p, long workers)
 	return 0;
 }
 
-/* What the sweep consists of is recorded whole, also when only a part of it is run now. */
+/*
+ * What the sweep consists of is recorded whole, also when only a part of it is run now; but not
+ * before all values are chosen by trials, as the runs are not known before.
+ */
 static int record(struct db *db, const struct run_options *o, const struct plan *part,
 	const struct sweep_options *options)
 {
@@ -63,7 +66,10 @@ static int record(struct db *db, const struct run_options *o, const struct plan 
 	all.trials = part->trials.set ? &part->trials : NULL;
 	if (plan_open(&whole, o->sweep, &all, part->device, o->root))
 		return -1;
-	ret = jobs_record(db, o->root, &whole.sweep, whole.jobs);
+	if (whole.trials_left)
+		ret = jobs_record(db, o->root, &part->sweep, part->jobs);
+	else
+		ret = jobs_record(db, o->root, &whole.sweep, whole.jobs);
 	plan_close(&whole);
 	return ret;
 }

@@ -142,7 +142,7 @@ const char *label_without(struct study *s, const struct setup *v, const char *ke
 /* Mean final loss; infinite if a seed diverged, as when a value is chosen. */
 double trial_loss(const struct setup *v);
 /* "tuned": one of the rates tried for it in NAME.tune; "paper": of recipe paper, for a published row;
-   else "untuned". */
+   "-": imported; else "untuned". */
 const char *study_rate_choice(struct study *s, const struct setup *v);
 
 #endif

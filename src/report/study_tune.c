@@ -109,6 +109,8 @@ const char *study_rate_choice(struct study *s, const struct setup *v)
 {
 	const char *recipe = run_text(v->runs[0], "recipe");
 
+	if (setup_foreign(v))
+		return "-";
 	if (is_tuned(s, v))
 		return "tuned";
 	return recipe && !strcmp(recipe, "paper") && is_published(s, v) ? "paper" : "untuned";
