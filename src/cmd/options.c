@@ -98,13 +98,21 @@ static bool is_override(const char *word)
 	return equals && equals != word && strcspn(word, "/") > (size_t)(equals - word);
 }
 
+/* Sorts what is no option within argv itself: words first, then key=value, each in order. */
 static void split_words(int argc, char **argv, struct arguments *a)
 {
-	for (int i = optind; i < argc; i++)
-		if (is_override(argv[i]))
-			a->overrides[a->n_overrides++] = argv[i];
+	const char **rest = (const char **)argv + optind;
+	const char **overrides = xcalloc((size_t)argc + 1, sizeof *overrides);
+
+	a->words = rest;
+	for (int i = 0; i < argc - optind; i++)
+		if (is_override(rest[i]))
+			overrides[a->n_overrides++] = rest[i];
 		else
-			a->words[a->n_words++] = argv[i];
+			rest[a->n_words++] = rest[i];
+	a->overrides = rest + a->n_words;
+	memcpy(a->overrides, overrides, sizeof *overrides * (size_t)a->n_overrides);
+	free(overrides);
 }
 
 static void apply_common(void)
@@ -125,8 +133,7 @@ int options_parse(const struct cmd *cmd, const struct option_row *rows, int argc
 
 	scan_add(&s, rows);
 	scan_add(&s, common);
-	*a = (struct arguments){.words = xcalloc((size_t)argc + 1, sizeof *a->words),
-		.overrides = xcalloc((size_t)argc + 1, sizeof *a->overrides)};
+	*a = (struct arguments){0};
 	optind = 0;	/* glibc: begin anew */
 	while ((code = getopt_long(argc, argv, s.shorts, s.longs, NULL)) != -1) {
 		const struct option_row *row = scan_row(&s, code);

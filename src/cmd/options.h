@@ -28,7 +28,7 @@ struct arguments {
 };
 
 /* Every command knows -h, -q, -v and --no-color besides its rows. 0: go on; 1: help was printed, the
-   command is done; -1: after a message, a usage error. The arrays live as long as argv. */
+   command is done; -1: after a message, a usage error. The arrays lie in argv, which is sorted. */
 int options_parse(const struct cmd *cmd, const struct option_row *rows, int argc, char **argv,
 	struct arguments *a);
 void options_help(const struct cmd *cmd, const struct option_row *rows);
