@@ -128,6 +128,10 @@ $(call archive,$(1)): $(call objects,$(1)) $(objects_$(1)_extra)
 endef
 $(foreach l,$(LAYERS),$(eval $(call archive_rule,$(l))))
 
+# All of it compiled but not linked: with CUDA=1 also where nvcc stands without CUDA's libraries.
+.PHONY: objects
+objects: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
+
 $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
