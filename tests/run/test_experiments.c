@@ -18,20 +18,28 @@
 #include "run/cost.h"
 #include "spec/sweep.h"
 
+static struct cost_params params_of_config(const struct config *config)
+{
+	struct setup setup;
+	struct cost cost;
+
+	assert_int_equal(setup_open(&setup, config, &device_list[CPU], 0), 0);
+	cost_of(&setup, &cost);
+	setup_close(&setup);
+	return cost.params;
+}
+
 static struct cost_params params_of(const char *path, const char *override)
 {
 	const char *overrides[] = {override};
 	struct arena a = {0};
 	struct config config;
-	struct setup setup;
-	struct cost cost;
+	struct cost_params p;
 
 	assert_int_equal(spec_load(&a, path, overrides, override ? 1 : 0, spec_schema(), &config), 0);
-	assert_int_equal(setup_open(&setup, &config, &device_list[CPU], 0), 0);
-	cost_of(&setup, &cost);
-	setup_close(&setup);
+	p = params_of_config(&config);
 	arena_release(&a);
-	return cost.params;
+	return p;
 }
 
 static void test_counts_of_the_paper(void **state)
@@ -124,6 +132,61 @@ static void test_sweeps_load(void **state)
 	globfree(&files);
 }
 
+/* Configurations of the paper's tables, and of what stands for them at micro scale. */
+static void test_sweeps_hold_the_tables(void **state)
+{
+	static const struct {
+		const char *path;
+		int n;
+	} rows[] = {
+		{"sweeps/25m/table1.yaml", 4}, {"sweeps/100m/table1.yaml", 3},
+		{"sweeps/25m/table2.yaml", 7}, {"sweeps/micro/table2.yaml", 7},
+		{"sweeps/25m/table3.yaml", 16}, {"sweeps/micro/table3.yaml", 16},
+		{"sweeps/25m/table4.yaml", 6},
+		{"sweeps/25m/table7.yaml", 13}, {"sweeps/micro/table7.yaml", 7},
+		{"sweeps/25m/capacity.yaml", 8},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct arena a = {0};
+		struct sweep sweep;
+		int n = 0;
+		assert_int_equal(sweep_load(&a, rows[i].path, NULL, spec_schema(), &sweep), 0);
+		for (int k = 0; k < sweep.n_runs; k++)
+			n += sweep.runs[k].seed == sweep.runs[0].seed;
+		if (n != rows[i].n)
+			fail_msg("%s: %d configurations", rows[i].path, n);
+		arena_release(&a);
+	}
+}
+
+/* What a sweep sets must not cost the equality of active parameters that its specs have. */
+static void test_micro_sweeps_have_equal_active(void **state)
+{
+	double wanted = params_of("experiments/micro/mamba.yaml", NULL).active;
+	glob_t files;
+
+	(void)state;
+	assert_int_equal(glob("sweeps/micro/*.yaml", 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		struct arena a = {0};
+		struct sweep sweep;
+		assert_int_equal(sweep_load(&a, files.gl_pathv[i], NULL, spec_schema(), &sweep), 0);
+		for (int k = 0; k < sweep.n_runs; k++) {
+			const struct sweep_run *r = &sweep.runs[k];
+			if (r->seed != sweep.runs[0].seed)
+				continue;
+			double active = params_of_config(&r->config).active;
+			if (fabs(active / wanted - 1) > 0.02)
+				fail_msg("%s: %s has %.0f active, mamba %.0f", files.gl_pathv[i], r->label,
+					active, wanted);
+		}
+		arena_release(&a);
+	}
+	globfree(&files);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -131,6 +194,8 @@ int main(void)
 		cmocka_unit_test(test_micro_has_equal_active),
 		cmocka_unit_test(test_every_architecture_has_specs),
 		cmocka_unit_test(test_sweeps_load),
+		cmocka_unit_test(test_sweeps_hold_the_tables),
+		cmocka_unit_test(test_micro_sweeps_have_equal_active),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
