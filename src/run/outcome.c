@@ -77,8 +77,6 @@ void outcome_record(const char *dir, pid_t pid, int status)
 {
 	struct record r = record_new(RECORD_IS_EXIT);
 	char wall[32];
-	struct str line;
-	int fd = run_dir_open_metrics(dir);
 
 	r.exit.pid = pid;
 	r.exit.ended = clock_iso(clock_wall_s(), wall);
@@ -86,11 +84,5 @@ void outcome_record(const char *dir, pid_t pid, int status)
 		r.exit.exit_signal = WTERMSIG(status);
 	else
 		r.exit.exit_code = WEXITSTATUS(status);
-	str_init(&line);
-	record_write(&r, &line);
-	if (fd >= 0 && write(fd, line.text, line.length) != (ssize_t)line.length)
-		warning("cannot add the end of process %d to %s/metrics.jsonl", (int)pid, dir);
-	if (fd >= 0)
-		close(fd);
-	str_release(&line);
+	record_append(&r, dir);
 }

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
+#include "store/run_dir.h"
 
 enum field_type { INT, REAL, TEXT, JSON, REALS };
 
@@ -18,20 +20,24 @@ struct field {
 
 #define STEP_FIELD(type, name) {#name, type, offsetof(struct step_record, name)},
 #define EVAL_FIELD(type, name) {#name, type, offsetof(struct eval_record, name)},
+#define SLICE_FIELD(type, name) {#name, type, offsetof(struct slice_record, name)},
 #define EXPERT_FIELD(type, name) {#name, type, offsetof(struct expert_record, name)},
 #define GROUP_FIELD(type, name) {#name, type, offsetof(struct group_record, name)},
 #define EVENT_FIELD(type, name) {#name, type, offsetof(struct event_record, name)},
 #define ATTEMPT_FIELD(type, name) {#name, type, offsetof(struct attempt_record, name)},
 #define EXIT_FIELD(type, name) {#name, type, offsetof(struct exit_record, name)},
+#define CALIBRATION_FIELD(type, name) {#name, type, offsetof(struct calibration_record, name)},
 
 static const struct field step_fields[] = {RECORD_STEP(STEP_FIELD)};
 static const struct field eval_fields[] = {RECORD_EVAL(EVAL_FIELD)};
+static const struct field slice_fields[] = {RECORD_SLICE(SLICE_FIELD)};
 static const struct field expert_fields[] = {RECORD_EXPERT(EXPERT_FIELD)};
 static const struct field group_fields[] = {RECORD_GROUP(GROUP_FIELD)};
 static const struct field event_fields[] = {RECORD_EVENT(EVENT_FIELD)};
 static const struct field attempt_fields[] = {RECORD_ATTEMPT(ATTEMPT_FIELD)};
 static const struct field process_fields[] = {RECORD_OF_PROCESS(ATTEMPT_FIELD)};
 static const struct field exit_fields[] = {RECORD_EXIT(EXIT_FIELD)};
+static const struct field calibration_fields[] = {RECORD_CALIBRATION(CALIBRATION_FIELD)};
 static const struct field run_fields[] = {RECORD_OF_RUN(ATTEMPT_FIELD)};
 
 struct fields {
@@ -67,6 +73,9 @@ static const struct kind {
 	[RECORD_IS_EVAL] = {"eval", FIELDS(eval_fields), FIELDS(eval_fields),
 		"INSERT OR REPLACE INTO eval(run_id" RECORD_EVAL(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EVAL(VALUE) ")"},
+	[RECORD_IS_SLICE] = {"slice", FIELDS(slice_fields), FIELDS(slice_fields),
+		"INSERT OR REPLACE INTO slice(run_id" RECORD_SLICE(COLUMN) ") "
+		"VALUES (:run_id" RECORD_SLICE(VALUE) ")"},
 	[RECORD_IS_EXPERT] = {"expert", FIELDS(expert_fields), FIELDS(expert_fields),
 		"INSERT OR REPLACE INTO router(run_id" RECORD_EXPERT(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EXPERT(VALUE) ")"},
@@ -86,6 +95,10 @@ static const struct kind {
 		"exit_signal = :exit_signal "
 		"WHERE run_id = :run_id AND n = "
 		"(SELECT max(n) FROM attempt WHERE run_id = :run_id AND pid = :pid)"},
+	[RECORD_IS_CALIBRATION] = {"calibration", FIELDS(calibration_fields),
+		FIELDS(calibration_fields),
+		"INSERT OR REPLACE INTO calibration(run_id" RECORD_CALIBRATION(COLUMN) ") "
+		"VALUES (:run_id" RECORD_CALIBRATION(VALUE) ")"},
 };
 static const char sql_of_run[] =
 	"UPDATE run SET " RECORD_OF_RUN(SET) "run_id = run_id WHERE run_id = :run_id";
@@ -204,6 +217,21 @@ void record_write(const struct record *r, struct str *out)
 	str_add(out, "}\n");
 }
 
+int record_append(const struct record *r, const char *run_dir)
+{
+	int fd = run_dir_open_metrics(run_dir), ret = fd < 0 ? -1 : 0;
+	struct str line;
+
+	str_init(&line);
+	record_write(r, &line);
+	if (fd >= 0 && write(fd, line.text, line.length) != (ssize_t)line.length)
+		ret = error_errno("cannot add a record to %s/metrics.jsonl", run_dir);
+	if (fd >= 0)
+		close(fd);
+	str_release(&line);
+	return ret;
+}
+
 /* --- reading ---------------------------------------------------------------------------------- */
 
 static struct record_reals read_reals(const json_t *array, struct arena *a)
@@ -261,6 +289,8 @@ static bool record_complete(const struct record *r)
 	switch (r->type) {
 	case RECORD_IS_STEP: return r->step.step != RECORD_NONE;
 	case RECORD_IS_EVAL: return r->eval.kind && r->eval.step != RECORD_NONE;
+	case RECORD_IS_SLICE: return r->slice.kind && r->slice.step != RECORD_NONE &&
+			r->slice.by && r->slice.low != RECORD_NONE && r->slice.high != RECORD_NONE;
 	case RECORD_IS_EXPERT:
 		return r->expert.step != RECORD_NONE && r->expert.router != RECORD_NONE;
 	case RECORD_IS_GROUP: return r->group.group && r->group.step != RECORD_NONE;
@@ -268,6 +298,8 @@ static bool record_complete(const struct record *r)
 			r->event.wall && r->event.text;
 	case RECORD_IS_ATTEMPT: return r->attempt.run && r->attempt.started;
 	case RECORD_IS_EXIT: return r->exit.pid != RECORD_NONE && r->exit.ended;
+	case RECORD_IS_CALIBRATION: return r->calibration.seconds_per_step > 0 &&
+			r->calibration.measured;
 	default: return false;
 	}
 }

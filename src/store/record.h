@@ -38,6 +38,11 @@
 	X(REAL, loss) X(REAL, bpb) X(REAL, accuracy) X(REAL, loss_bigram) X(REAL, share_bigram)    \
 	X(REAL, drop) X(INT, n_tokens) X(TEXT, windows) X(TEXT, capacity)
 
+/* A class of an evaluation's tokens. */
+#define RECORD_SLICE(X)                                                                            \
+	X(TEXT, kind) X(INT, step) X(TEXT, by) X(INT, low) X(INT, high) X(REAL, loss)              \
+	X(INT, n_tokens)
+
 /* One router, table `router`. load: share of its tokens by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \
 	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)
@@ -65,6 +70,11 @@
 #define RECORD_EXIT(X)                                                                             \
 	X(INT, pid) X(TEXT, ended) X(INT, exit_code) X(INT, exit_signal)
 
+/* Told of a run by who timed its configuration alone, when it had ended. */
+#define RECORD_CALIBRATION(X)                                                                      \
+	X(REAL, seconds_per_step) X(INT, n_steps) X(REAL, busy) X(TEXT, measured) X(TEXT, host)    \
+	X(TEXT, device) X(INT, threads) X(TEXT, cpu) X(TEXT, blas_core) X(TEXT, git) X(TEXT, build)
+
 struct record_reals {
 	const float *at;
 	int n;
@@ -79,15 +89,17 @@ struct record_reals {
 
 struct step_record { RECORD_STEP(RECORD_MEMBER) };
 struct eval_record { RECORD_EVAL(RECORD_MEMBER) };
+struct slice_record { RECORD_SLICE(RECORD_MEMBER) };
 struct expert_record { RECORD_EXPERT(RECORD_MEMBER) };
 struct group_record { RECORD_GROUP(RECORD_MEMBER) };
 struct event_record { RECORD_EVENT(RECORD_MEMBER) };
 struct attempt_record { RECORD_ATTEMPT(RECORD_MEMBER) };
 struct exit_record { RECORD_EXIT(RECORD_MEMBER) };
+struct calibration_record { RECORD_CALIBRATION(RECORD_MEMBER) };
 
 enum record_type {
-	RECORD_IS_STEP, RECORD_IS_EVAL, RECORD_IS_EXPERT, RECORD_IS_GROUP, RECORD_IS_EVENT,
-	RECORD_IS_ATTEMPT, RECORD_IS_EXIT, N_RECORD_TYPES
+	RECORD_IS_STEP, RECORD_IS_EVAL, RECORD_IS_SLICE, RECORD_IS_EXPERT, RECORD_IS_GROUP,
+	RECORD_IS_EVENT, RECORD_IS_ATTEMPT, RECORD_IS_EXIT, RECORD_IS_CALIBRATION, N_RECORD_TYPES
 };
 
 struct record {
@@ -95,11 +107,13 @@ struct record {
 	union {
 		struct step_record step;
 		struct eval_record eval;
+		struct slice_record slice;
 		struct expert_record expert;
 		struct group_record group;
 		struct event_record event;
 		struct attempt_record attempt;
 		struct exit_record exit;
+		struct calibration_record calibration;
 	};
 };
 
@@ -107,6 +121,8 @@ struct record {
 struct record record_new(enum record_type type);
 /* Appends the record as one line with its line feed. */
 void record_write(const struct record *r, struct str *out);
+/* Adds the record to metrics.jsonl of a run directory where no worker is. -1 after a message. */
+int record_append(const struct record *r, const char *run_dir);
 /*
  * Reads n bytes of one line. Texts and arrays live in the arena. False, without a message, if the
  * line is no record that this moelab knows.

@@ -11,4 +11,17 @@ __asm__(".pushsection .rodata\n"
 	".size db_schema, . - db_schema\n"
 	".popsection\n");
 
-const char *const db_migrations[] = {NULL};
+/* What each version added, as it was then: schema.sql is the newest alone. */
+const char *const db_migrations[] = {
+	"CREATE TABLE slice ("
+	" run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, kind TEXT NOT NULL,"
+	" step INTEGER NOT NULL, \"by\" TEXT NOT NULL, low INTEGER NOT NULL,"
+	" high INTEGER NOT NULL, loss REAL, n_tokens INTEGER,"
+	" PRIMARY KEY (run_id, kind, step, \"by\", low)) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE calibration ("
+	" run_id INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE,"
+	" seconds_per_step REAL NOT NULL, n_steps INTEGER, busy REAL, measured TEXT NOT NULL,"
+	" host TEXT, device TEXT, threads INTEGER, cpu TEXT, blas_core TEXT, git TEXT, build TEXT"
+	") STRICT;",
+	NULL,
+};

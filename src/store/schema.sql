@@ -176,6 +176,34 @@ CREATE TABLE param_group (		-- parameters, by group
 	PRIMARY KEY (run_id, step, "group")
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE slice (			-- the loss of an evaluation by classes of its tokens
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	kind		TEXT NOT NULL,		-- as in eval
+	step		INTEGER NOT NULL,	-- as in eval
+	"by"		TEXT NOT NULL,		-- "position": tokens of context, the input among them;
+						-- "frequency": count of the target in the training split
+	low		INTEGER NOT NULL,	-- the class: from low to high, both included
+	high		INTEGER NOT NULL,
+	loss		REAL,			-- mean over its tokens
+	n_tokens	INTEGER,		-- never 0: an empty class has no row
+	PRIMARY KEY (run_id, kind, step, "by", low)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE calibration (		-- a step of the run's configuration, timed beside no other run
+	run_id		INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE,
+	seconds_per_step REAL NOT NULL,		-- median
+	n_steps		INTEGER,		-- timed
+	busy		REAL,			-- share of the processors that other programs took meanwhile
+	measured	TEXT NOT NULL,		-- time; the same for all configurations timed in turn
+	host		TEXT,
+	device		TEXT,
+	threads		INTEGER,
+	cpu		TEXT,
+	blas_core	TEXT,
+	git		TEXT,
+	build		TEXT
+) STRICT;
+
 CREATE TABLE event (
 	event_id	INTEGER PRIMARY KEY,	-- in the order of arrival
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,

@@ -119,7 +119,7 @@ static void test_refusals(void **state)
 	for (int mode = DB_READ; mode <= DB_WRITE; mode++) {
 		assert_int_equal(db_open(&db, path, (enum db_mode)mode), -1);
 		assert_non_null(
-			strstr(message, "made by a newer moelab (schema 99, this one knows 1)"));
+			strstr(message, "made by a newer moelab (schema 99, this one knows 2)"));
 	}
 	assert_int_equal(
 		path_write(path, "not a database, but long enough to be looked at\n", 48), 0);
@@ -148,6 +148,7 @@ static void test_migration(void **state)
 	open_new(&db);
 	assert_int_equal(db_exec(&db, "INSERT INTO run(identity, dir, label, seed) "
 		"VALUES ('i', 'd', 'l', 1)"), 0);
+	assert_int_equal(db_exec(&db, "PRAGMA user_version = 1"), 0);
 	assert_int_equal(db_migrate(&db, bad), -1);	/* the first step holds, the second is undone */
 	assert_int_equal(db_value(&db, "PRAGMA user_version", 0), 2);
 	assert_int_equal(db_value(&db, "SELECT count(*) FROM pragma_table_info('run') "
@@ -164,6 +165,56 @@ static void test_migration(void **state)
 	assert_int_not_equal(
 		sqlite3_exec(old, "SELECT colour FROM run", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(old);
+}
+
+/* Name, place, type and key of every column, and the views. */
+static char *shape_of(struct db *db)
+{
+	struct db_statement s;
+	char *shape;
+
+	db_prepare(&s, db, "SELECT group_concat(line, char(10)) FROM ("
+		"SELECT t.name || ' ' || c.cid || ' ' || c.name || ' ' || c.type || ' ' || c.\"notnull\" "
+		"|| ' ' || c.pk || ' ' || t.wr || t.strict AS line "
+		"FROM pragma_table_list t JOIN pragma_table_info(t.name) c "
+		"WHERE t.schema = 'main' AND t.type = 'table' AND t.name NOT LIKE 'sqlite%' "
+		"UNION ALL SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL "
+		"UNION ALL SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY 1)");
+	assert_true(db_step(&s));
+	shape = xstrdup(db_text(&s, 0));
+	assert_int_equal(db_finish(&s), 0);
+	return shape;
+}
+
+/* A database of the first version: readable as it is, and by the next writer made like a new one. */
+static void test_version_1(void **state)
+{
+	char *text = path_read("tests/store/lab_v1.sql", NULL), *new, *migrated;
+	sqlite3 *handle;
+	struct db db;
+
+	(void)state;
+	assert_non_null(text);
+	open_new(&db);
+	new = shape_of(&db);
+	db_close(&db);
+	unlink(path);
+	assert_int_equal(sqlite3_open(path, &handle), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(handle, text, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(handle);
+	assert_int_equal(db_open(&db, path, DB_READ), 0);
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM runs WHERE loss < 2.6", 0), 2);
+	db_close(&db);
+	assert_int_equal(db_open(&db, path, DB_WRITE), 0);
+	migrated = shape_of(&db);
+	assert_string_equal(migrated, new);
+	assert_int_equal(db_value(&db, "PRAGMA user_version", 0), db_version(db_migrations));
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM curve", 0), 6);
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM slice", -1), 0);
+	db_close(&db);
+	free(migrated);
+	free(new);
+	free(text);
 }
 
 static void test_statement_error_sticks(void **state)
@@ -342,7 +393,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		TEST(test_new_database_has_the_schema), TEST(test_close_leaves_one_file),
-		TEST(test_one_writer), TEST(test_refusals), TEST(test_migration),
+		TEST(test_one_writer), TEST(test_refusals), TEST(test_migration), TEST(test_version_1),
 		TEST(test_statement_error_sticks), TEST(test_not_finite_is_null),
 		TEST(test_disk_full), TEST(test_killed_writer), TEST(test_read_only),
 		TEST(test_local_mounts),

@@ -146,6 +146,8 @@ static void test_no_records(void **state)
 		"{\"t\":\"other\",\"step\":1}", "{\"step\":1}", "{\"t\":\"step\"}",
 		"{\"t\":\"step\",\"step\":null}", "{\"t\":\"step\",\"step\":\"1\"}",
 		"{\"t\":\"eval\",\"step\":1}", "{\"t\":\"expert\",\"step\":1,\"load\":[]}",
+		"{\"t\":\"slice\",\"kind\":\"val\",\"step\":1,\"by\":\"position\",\"low\":3}",
+		"{\"t\":\"calibration\",\"seconds_per_step\":0,\"measured\":\"2026\"}",
 		"{\"t\":\"group\",\"step\":1}", "{\"t\":\"event\",\"kind\":\"start\",\"step\":1}",
 		"{\"t\":7}"};
 	struct record r;
@@ -169,6 +171,10 @@ static void test_again(void **state)
 	for (int i = 0; i < 2; i++) {
 		store(step_line);
 		store("{\"t\":\"eval\",\"kind\":\"val\",\"step\":7,\"loss\":2.5}");
+		store("{\"t\":\"slice\",\"kind\":\"val\",\"step\":7,\"by\":\"position\",\"low\":3,"
+			"\"high\":4,\"loss\":2.25,\"n_tokens\":64}");
+		store("{\"t\":\"calibration\",\"seconds_per_step\":0.5,\"measured\":\"2026\","
+			"\"host\":\"h\",\"threads\":2,\"busy\":0.01}");
 		store("{\"t\":\"expert\",\"step\":7,\"router\":1,\"load\":[0.25,0.75],\"dead\":0,"
 			"\"entropy\":0.6,\"drop\":0.01}");
 		store("{\"t\":\"group\",\"step\":7,\"group\":\"mixer\",\"grad_norm\":1,"
@@ -181,6 +187,10 @@ static void test_again(void **state)
 	store("{\"t\":\"exit\",\"pid\":9,\"ended\":\"2027\",\"exit_code\":75,\"exit_signal\":null}");
 	assert_sql("count(*) = 1 AND min(ce) = 4 FROM step");
 	assert_sql("count(*) = 1 AND min(loss) = 2.5 FROM eval");
+	assert_sql("count(*) = 1 AND min(low) = 3 AND min(high) = 4 AND min(loss) = 2.25 AND "
+		"min(n_tokens) = 64 AND min(\"by\") = 'position' FROM slice");
+	assert_sql("count(*) = 1 AND min(seconds_per_step) = 0.5 AND min(threads) = 2 "
+		"FROM calibration");
 	assert_sql("count(*) = 1 AND min(\"drop\") = 0.01 FROM router");
 	assert_sql("count(*) = 2 AND sum(load) = 1 AND max(expert) = 1 FROM expert");
 	assert_sql("count(*) = 1 AND min(\"group\") = 'mixer' FROM param_group");
