@@ -107,7 +107,7 @@ $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)
 	$(call say,CC   $<)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/src/store/schema.c.o: src/store/schema.sql
+$(BUILD)/src/store/schema.c.o: src/store/schema.sql src/store/bench.sql
 
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)

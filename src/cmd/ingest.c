@@ -13,8 +13,8 @@ static void report(const struct ingest_count *c, const char *path)
 {
 	char records[32];
 
-	info("%s: %d sweeps, %d runs, %s records", path, c->sweeps, c->runs,
-		str_count(c->records, records));
+	info("%s: %d sweeps, %d runs, %s records, %ld benches", path, c->sweeps, c->runs,
+		str_count(c->records, records), c->benches);
 	if (c->skipped_lines)
 		info("%ld lines were torn or unknown: skipped", c->skipped_lines);
 	if (c->skipped_runs)
@@ -25,7 +25,7 @@ static int run(int argc, char **argv)
 {
 	const char *root = "results", *path = NULL;
 	const struct option_row rows[] = {
-		{"results", 0, "DIR", "folder with runs/ and sweeps/ (default results)",
+		{"results", 0, "DIR", "folder with runs/, sweeps/, bench.jsonl (default results)",
 			.text = &root},
 		{"db", 0, "FILE", "database (default DIR/lab.db)", .text = &path},
 		{0},
@@ -52,6 +52,6 @@ static int run(int argc, char **argv)
 const struct cmd cmd_ingest = {
 	.name = "ingest",
 	.arguments = "[--results DIR] [--db FILE]",
-	.help = "rebuild the database from the run directories, or fill its gaps",
+	.help = "rebuild the database from the run directories and benches, or fill its gaps",
 	.run = run,
 };

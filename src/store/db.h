@@ -22,7 +22,8 @@ enum {
 	DB_BUSY_MS = 60000,		/* the busy handler is unfair: wait long */
 };
 
-extern const char db_schema[];		/* schema.sql */
+extern const char db_schema[];		/* schema.sql, then bench.sql */
+extern const char bench_schema[];	/* its end: bench.sql, which is also a migration */
 /* Entry i brings version i + 1 to i + 2; ended by NULL. A version, once released, never changes. */
 extern const char *const db_migrations[];
 

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/path.h"
+#include "store/bench.h"
 #include "store/catalog.h"
 #include "store/record.h"
 #include "store/run_dir.h"
@@ -166,6 +167,8 @@ int ingest_all(struct db *db, const char *root, struct ingest_count *count)
 			ret = ingest_run(db, root, entries[i]->d_name, count);
 		free(entries[i]);
 	}
+	if (!ret)
+		ret = bench_ingest(db, root, &count->benches, &count->skipped_lines);
 	if (n >= 0)
 		free(entries);
 	free(sweeps);

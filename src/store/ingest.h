@@ -10,9 +10,10 @@
 struct ingest_count {
 	int sweeps, runs, skipped_runs;		/* skipped: no readable run.json */
 	long records, skipped_lines;		/* torn or unknown lines */
+	long benches;				/* lines of bench.jsonl (store/bench.h) */
 };
 
-/* All sweeps and runs below ROOT. 0, or -1 after a message; what was whole before it stays. */
+/* All sweeps, runs and benches below ROOT. 0, or -1 after a message; what was whole before it stays. */
 int ingest_all(struct db *db, const char *root, struct ingest_count *count);
 
 /* One run, ROOT/runs/NAME: what it is, how it stands and its records. */

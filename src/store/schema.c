@@ -1,4 +1,4 @@
-/* schema.sql, in the program. */
+/* schema.sql and bench.sql, in the program. */
 #include <stddef.h>
 
 #include "store/db.h"
@@ -7,11 +7,13 @@ __asm__(".pushsection .rodata\n"
 	".global db_schema\n"
 	".type db_schema, @object\n"
 	"db_schema: .incbin \"store/schema.sql\"\n"
+	".global bench_schema\n"
+	"bench_schema: .incbin \"store/bench.sql\"\n"
 	".byte 0\n"
 	".size db_schema, . - db_schema\n"
 	".popsection\n");
 
-/* What each version added, as it was then: schema.sql is the newest alone. */
+/* What each version added, as it was then: db_schema is the newest alone. */
 const char *const db_migrations[] = {
 	"CREATE TABLE slice ("
 	" run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, kind TEXT NOT NULL,"
@@ -23,5 +25,6 @@ const char *const db_migrations[] = {
 	" seconds_per_step REAL NOT NULL, n_steps INTEGER, busy REAL, measured TEXT NOT NULL,"
 	" host TEXT, device TEXT, threads INTEGER, cpu TEXT, blas_core TEXT, git TEXT, build TEXT"
 	") STRICT;",
+	bench_schema,
 	NULL,
 };

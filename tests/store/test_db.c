@@ -59,10 +59,13 @@ static void test_new_database_has_the_schema(void **state)
 	assert_int_equal(db_value(&db, "PRAGMA user_version", 0), db_version(db_migrations));
 	assert_int_equal(db_value(&db, "SELECT count(*) FROM runs", -1), 0);
 	assert_int_equal(db_value(&db, "SELECT count(*) FROM curve", -1), 0);
-	/* The text in the program is the file of the source. */
-	char *schema = path_read("src/store/schema.sql", NULL);
-	assert_string_equal(schema, db_schema);
+	/* The text in the program is the files of the source. */
+	char *schema = path_read("src/store/schema.sql", NULL), *bench = path_read("src/store/bench.sql", NULL);
+	assert_memory_equal(schema, db_schema, strlen(schema));
+	assert_ptr_equal(bench_schema, db_schema + strlen(schema));
+	assert_string_equal(bench, bench_schema);
 	free(schema);
+	free(bench);
 	db_close(&db);
 	assert_int_equal(db_open(&db, path, DB_READ), 0);
 	assert_int_equal(db_exec(&db, "DELETE FROM run"), -1);
@@ -119,7 +122,7 @@ static void test_refusals(void **state)
 	for (int mode = DB_READ; mode <= DB_WRITE; mode++) {
 		assert_int_equal(db_open(&db, path, (enum db_mode)mode), -1);
 		assert_non_null(
-			strstr(message, "made by a newer moelab (schema 99, this one knows 2)"));
+			strstr(message, "made by a newer moelab (schema 99, this one knows 3)"));
 	}
 	assert_int_equal(
 		path_write(path, "not a database, but long enough to be looked at\n", 48), 0);
