@@ -21,6 +21,11 @@ char *str_take(struct str *s);					/* caller frees; s is empty again */
 
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
+/* A few texts that others own: an option given several times. */
+struct texts {
+	const char *items[64];
+	int n;
+};
 /* The candidate nearest to `word` by edit distance, or NULL when none is near enough to suggest. */
 const char *str_nearest(const char *word, const char *const *candidates, int n);
 /* Whole text as a number; false (and *value untouched) if anything is left over. */

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/str.h"
 
 enum { MAX_ROWS = 40, FIRST_CODE = 256 };
 
@@ -48,6 +47,10 @@ static int set_value(const struct option_row *row, const char *text)
 		*row->flag = true;
 	} else if (row->text) {
 		*row->text = text;
+	} else if (row->texts) {
+		if (row->texts->n == ARRAY_SIZE(row->texts->items))
+			return error("--%s: given more than %d times", row->name, row->texts->n);
+		row->texts->items[row->texts->n++] = text;
 	} else if (row->number) {
 		if (!str_to_long(text, &n) || n < 0)
 			return error("--%s takes a whole number, not \"%s\"", row->name, text);

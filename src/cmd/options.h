@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "base/str.h"
 #include "cmd/cmd.h"
 
 struct option_row {
@@ -15,7 +16,8 @@ struct option_row {
 	const char *value;	/* what the help calls the value, "N"; NULL: a switch */
 	const char *help;
 	bool *flag;		/* a switch: set to true */
-	const char **text;	/* one of these three for a value */
+	const char **text;	/* one of these four for a value */
+	struct texts *texts;	/* may be given several times */
 	long *number;		/* >= 0 */
 	double *real;
 };

@@ -14,6 +14,10 @@
 		.text = &(query).options.rule},                                                    \
 	{"target", 0, "LOSS", "nats per token, or baseline; default: the sweep's targets",         \
 		.text = &(query).options.target},                                                  \
+	{"label", 0, "OLD=NEW", "call a label or variant NEW; may be repeated",                    \
+		.texts = &(query).options.labels},                                                 \
+	{"order", 0, "A,B", "these rows and curves first, the others as they come",                \
+		.text = &(query).options.order},                                                   \
 	{"no-head-flops", 0, NULL, "leave the output head out of FLOPs",                           \
 		.flag = &(query).options.no_head_flops},                                           \
 	{"force", 0, NULL, "show what would be refused, stamped", .flag = &(query).options.force}

@@ -42,6 +42,7 @@ struct chart {
 	bool x_log;
 	bool x_few;			/* few values of x, each with a tic of its own */
 	const char *value_title;	/* of a heat map's colours */
+	bool ordered;			/* the legend lists series as they were added */
 	struct panel *panels;
 	int n_panels, cap_panels;
 };

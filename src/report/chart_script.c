@@ -173,12 +173,12 @@ static double last_y(const struct series *s)
 	return -INFINITY;
 }
 
-/* The legend has the order of the lines at their right end. */
-static void order_series(const struct panel *p, int *order)
+/* Without an order of its own the legend has that of the lines at their right end. */
+static void order_series(const struct chart *c, const struct panel *p, int *order)
 {
 	for (int i = 0; i < p->n_series; i++) {
 		int at = i;
-		for (; at > 0 && last_y(&p->series[order[at - 1]]) < last_y(&p->series[i]); at--)
+		for (; at > 0 && !c->ordered && last_y(&p->series[order[at - 1]]) < last_y(&p->series[i]); at--)
 			order[at] = order[at - 1];
 		order[at] = i;
 	}
@@ -254,7 +254,7 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 	int *order = xcalloc((size_t)p->n_series + 1, sizeof *order);
 	const char *between = "plot ";
 
-	order_series(p, order);
+	order_series(c, p, order);
 	for (int i = 0; i < p->n_series && !on_terminal(f); i++) {
 		const struct series *s = &p->series[order[i]];
 		if (!has_range(s))

@@ -40,6 +40,7 @@ int plot_make(const struct plot *p, struct study *s, const struct plot_options *
 	chart_init(c, p->name);
 	if (p->applies && !p->applies(s))
 		return error("plot %s: sweep %s has no %s", p->name, s->sweep.name, p->needs);
+	c->ordered = s->options.order;
 	return p->fill(s, o, c);
 }
 
@@ -84,12 +85,11 @@ const char *plot_label(struct chart *c, const struct setup *v)
 
 int plot_style(const struct study *s, const struct setup *v)
 {
-	int i = (int)(v - s->setups);
-	int baseline = s->baseline ? (int)(s->baseline - s->setups) : -1;
+	int baseline = s->baseline ? s->baseline->place : -1;
 
-	if (i == baseline)
+	if (v->place == baseline)
 		return 0;
-	return 1 + (i - (baseline >= 0 && i > baseline)) % (N_STYLES - 1);
+	return 1 + (v->place - (baseline >= 0 && v->place > baseline)) % (N_STYLES - 1);
 }
 
 /* Point i of a curve: mean and range over the runs that have it. */
@@ -162,39 +162,59 @@ static void add_flat(struct chart *c, struct panel *p, struct study *s, const st
 	}
 }
 
-static bool first_of_variant(const struct study *s, const struct setup *v, const char *key)
+static bool same_line(const struct setup *a, const struct setup *b, const char *key)
+{
+	return !strcmp(a->variant, b->variant) && isfinite(setup_number(a, key)) &&
+	       isfinite(setup_number(b, key));
+}
+
+static bool first_of_line(const struct study *s, const struct setup *v, const char *key)
 {
 	for (const struct setup *u = s->setups; u < v; u++)
-		if (!strcmp(u->variant, v->variant) && isfinite(setup_number(u, key)))
+		if (same_line(u, v, key))
 			return false;
-	return isfinite(setup_number(v, key));
+	return true;
+}
+
+/* The style of the line's first configuration in the sweep, whatever order is asked for. */
+static int line_style(const struct study *s, const struct setup *v, const char *key)
+{
+	const struct setup *first = v;
+
+	for (int i = 0; i < s->n_setups; i++)
+		if (same_line(&s->setups[i], v, key) && s->setups[i].place < first->place)
+			first = &s->setups[i];
+	return plot_style(s, first);
+}
+
+static void add_line(struct chart *c, struct panel *p, struct study *s, const struct setup *v,
+	const char *key, size_t member)
+{
+	const struct setup **sorted = setups_by(s, key);
+	struct series *series = chart_series(c, p, v->variant, line_style(s, v, key), s->n_setups);
+
+	series->points = true;
+	series->n = 0;
+	for (int i = 0; i < s->n_setups; i++)
+		if (same_line(sorted[i], v, key)) {
+			series->x[series->n] = setup_number(sorted[i], key);
+			range_of(sorted[i], member, series, series->n++);
+		}
 }
 
 void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key, size_t member)
 {
-	const struct setup **sorted = setups_by(s, key);
 	double x[2] = {INFINITY, -INFINITY};
 
 	for (int i = 0; i < s->n_setups; i++) {
-		const struct setup *v = &s->setups[i];
-		x[0] = fmin(x[0], setup_number(v, key));
-		x[1] = fmax(x[1], setup_number(v, key));
-		if (!first_of_variant(s, v, key))
-			continue;
-		struct series *series =
-			chart_series(c, p, v->variant, plot_style(s, v), s->n_setups);
-		series->points = true;
-		series->n = 0;
-		for (int k = 0; k < s->n_setups; k++) {
-			if (strcmp(sorted[k]->variant, v->variant) ||
-				isnan(setup_number(sorted[k], key)))
-				continue;
-			series->x[series->n] = setup_number(sorted[k], key);
-			range_of(sorted[k], member, series, series->n++);
-		}
+		x[0] = fmin(x[0], setup_number(&s->setups[i], key));
+		x[1] = fmax(x[1], setup_number(&s->setups[i], key));
 	}
-	for (int i = 0; i < s->n_setups; i++)
-		if (isnan(setup_number(&s->setups[i], key)) &&
-			isfinite(setup_mean(&s->setups[i], member).mean))
-			add_flat(c, p, s, &s->setups[i], x, member);
+	for (int i = 0; i < s->n_setups; i++) {
+		const struct setup *v = &s->setups[i];
+		if (isfinite(setup_number(v, key)) && first_of_line(s, v, key))
+			add_line(c, p, s, v, key, member);
+		else if (isnan(setup_number(v, key)) && isfinite(setup_mean(v, member).mean))
+			add_flat(c, p, s, v, x, member);
+	}
 }

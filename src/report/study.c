@@ -131,9 +131,9 @@ const struct published *study_published(
 		const struct published *p = &s->published[i];
 		if (strcmp(p->quantity, quantity))
 			continue;
-		if (!strcmp(p->label, setup->label))
+		if (!strcmp(p->label, setup->runs[0]->label))
 			return p;
-		if (n_of_variant == 1 && !strcmp(p->label, setup->variant))
+		if (n_of_variant == 1 && !strcmp(p->label, setup->runs[0]->variant))
 			of_variant = p;
 	}
 	return of_variant;

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 
+#include "base/str.h"
 #include "report/curve.h"
 #include "report/note.h"
 #include "report/speedup.h"
@@ -21,6 +22,8 @@ struct study_options {
 	const char *target;	/* "baseline", a loss in nats, or NULL: the sweep's targets */
 	bool force;		/* stamp instead of refuse */
 	bool no_head_flops;	/* leave the output head out of all FLOPs */
+	struct texts labels;	/* "OLD=NEW": a label, or a variant in all its labels, is shown as NEW */
+	const char *order;	/* "A,B": labels or variants that come first; NULL: the sweep's order */
 };
 
 struct run_param {
@@ -55,7 +58,9 @@ struct run_data {
 
 /* A configuration and its runs in order of seed. */
 struct setup {
-	const char *label, *variant, *arch;
+	const char *label, *variant;	/* as shown; the runs have those of the database */
+	const char *arch;
+	int place;			/* in the sweep, whatever order is asked for */
 	struct run_data **runs;
 	int n;
 };
@@ -72,7 +77,7 @@ struct study {
 	const struct rule *rule;
 	struct sweep_row sweep;
 	struct run_data *runs;		/* that count, in the sweep's order */
-	struct setup *setups;		/* in the sweep's order */
+	struct setup *setups;		/* in the order asked for, else the sweep's */
 	const struct setup *baseline;	/* NULL: none is named, or it has no run that counts */
 	double *targets;		/* NaN: the baseline's final loss */
 	struct published *published;
@@ -128,6 +133,14 @@ double setup_number(const struct setup *s, const char *key);	/* of its first run
 const struct setup **setups_by(struct study *s, const char *key);
 bool setup_foreign(const struct setup *v);	/* a run of it was imported, not run by moelab */
 bool setup_alone(const struct setup *v);	/* every run had the machine to itself */
+
+/* --- names and order (study_label.c) --- */
+
+/* Apply options.labels and options.order. 0, or -1 after a message. */
+int study_relabel(struct study *s);
+int study_reorder(struct study *s);
+/* The rows of a table that is sorted by a key: so, unless the user gave an order. */
+const struct setup **study_rows(struct study *s, const char *key);
 
 /* --- learning rates and trials (study_tune.c) --- */
 

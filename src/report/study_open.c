@@ -280,6 +280,7 @@ static struct setup *setup_of(struct study *s, const struct run_data *r)
 	s->setups[s->n_setups] = (struct setup){.label = r->label,
 		.variant = r->variant,
 		.arch = r->arch,
+		.place = s->n_setups,
 		.runs = ARENA_ARRAY(&s->arena, struct run_data *, s->n_runs)};
 	return &s->setups[s->n_setups++];
 }
@@ -312,7 +313,7 @@ static int study_read(struct study *s, const char *sweep)
 		return error(
 			"sweep %s: no finished run yet (%d unfinished); `moelab run` does them",
 			s->sweep.name, s->n_unfinished);
-	return 0;
+	return study_relabel(s) || study_reorder(s) ? -1 : 0;
 }
 
 int study_open(struct study *s, struct db *db, const char *sweep, const struct study_options *o)

@@ -90,7 +90,7 @@ static bool is_tuned(struct study *s, const struct setup *v)
 		" WHERE r.sweep = :trials AND r.variant = :variant"
 		" AND p.key = 'train.lr' AND p.value = :rate");
 	db_bind_text(&row, ":trials", trials);
-	db_bind_text(&row, ":variant", v->variant);
+	db_bind_text(&row, ":variant", v->runs[0]->variant);
 	db_bind_real(&row, ":rate", setup_number(v, "train.lr"));
 	found = db_step(&row);
 	return !db_finish(&row) && found;
@@ -99,8 +99,8 @@ static bool is_tuned(struct study *s, const struct setup *v)
 static bool is_published(const struct study *s, const struct setup *v)
 {
 	for (int i = 0; i < s->n_published; i++)
-		if (!strcmp(s->published[i].label, v->label) ||
-			!strcmp(s->published[i].label, v->variant))
+		if (!strcmp(s->published[i].label, v->runs[0]->label) ||
+			!strcmp(s->published[i].label, v->runs[0]->variant))
 			return true;
 	return false;
 }

@@ -43,7 +43,7 @@ static int rows(struct study *s, struct grid *g, const struct setup *v)
 
 	db_prepare(&row, s->db, sql);
 	db_bind_text(&row, ":sweep", s->sweep.name);
-	db_bind_text(&row, ":label", v->label);
+	db_bind_text(&row, ":label", v->runs[0]->label);
 	for (int i = 0; db_step(&row); i++) {
 		double n = db_real(&row, 1);
 		grid_row(g);
