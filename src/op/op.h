@@ -97,9 +97,8 @@ struct op_example {
 	const char *name;
 	const void *attr;
 	long in[OP_MAX_IN][MAX_DIMS];	/* dims, ended by 0; all 0: input absent */
-	/* Inputs are filled N(0, 1) (kind REAL, MASTER) or uniform below index_below (INDEX);
-	   prepare then sets what needs more structure. Host float64 / int32 tensors. */
-	long index_below[OP_MAX_IN];
+	/* Sets what needs more structure than N(0, 1), or 0 in an index: host float64 and int32
+	   tensors. That of the first example serves any shapes and attributes: `bench op` uses it. */
 	void (*prepare)(struct tensor *const *in, const void *attr);
 	bool no_gradient_check;		/* for ops without gradient, or at kinks */
 };
