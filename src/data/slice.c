@@ -42,3 +42,49 @@ void slice_repeated_bigram(const int32_t *tokens_BT, const int32_t *targets_BT, 
 	}
 	free(set.slots);
 }
+
+/* The class of a value, whose bounds rise; values come in any order up to the last bound. */
+static uint8_t class_of(const struct token_classes *c, long value)
+{
+	int i = 0;
+
+	while (value > c->high[i])
+		i++;
+	return (uint8_t)i;
+}
+
+static void add_class(struct token_classes *c, long high)
+{
+	CHECK(c->n < MAX_CLASSES);
+	c->low[c->n] = c->n ? c->high[c->n - 1] + 1 : c->low[0];
+	c->high[c->n++] = high;
+}
+
+void classes_by_position(struct token_classes *c, int T)
+{
+	*c = (struct token_classes){.by = "position", .low = {1}, .of = xmalloc((size_t)T)};
+	for (long high = 1; !c->n || c->high[c->n - 1] < T; high *= 2)
+		add_class(c, high < T ? high : T);
+	for (int t = 0; t < T; t++)
+		c->of[t] = class_of(c, t + 1);
+}
+
+void classes_by_frequency(struct token_classes *c, const long *counts_V, int V)
+{
+	long most = 0;
+
+	*c = (struct token_classes){.by = "frequency", .of = xmalloc((size_t)V)};
+	for (int i = 0; i < V; i++)
+		most = counts_V[i] > most ? counts_V[i] : most;
+	add_class(c, 0);
+	for (long next = 10; c->high[c->n - 1] < most; next *= 10)
+		add_class(c, next - 1);
+	for (int i = 0; i < V; i++)
+		c->of[i] = class_of(c, counts_V[i]);
+}
+
+void classes_release(struct token_classes *c)
+{
+	free(c->of);
+	c->of = NULL;
+}

@@ -16,4 +16,21 @@
 void slice_repeated_bigram(const int32_t *tokens_BT, const int32_t *targets_BT, int B, int T,
 	uint8_t *mask_BT);
 
+/*
+ * Classes of targets: by position, 1, 2, 3-4, 5-8, ... tokens of context (the input among them); by
+ * frequency, 0, 1-9, 10-99, ... occurrences in the training split.
+ */
+enum { MAX_CLASSES = 64 };
+
+struct token_classes {
+	const char *by;			/* "position", "frequency": column "by" of the table slice */
+	int n;
+	long low[MAX_CLASSES], high[MAX_CLASSES];	/* of class i, both included */
+	uint8_t *of;			/* class of position t = 0 .. T - 1, or of each token id */
+};
+
+void classes_by_position(struct token_classes *c, int T);
+void classes_by_frequency(struct token_classes *c, const long *counts_V, int V);
+void classes_release(struct token_classes *c);
+
 #endif

@@ -144,6 +144,23 @@ void worker_log_step(struct worker_log *l, const struct progress *p, const struc
 		log_group(l, p->step, i);
 }
 
+static void log_slice(struct worker_log *l, long step, const char *kind, const struct loss_slice *s)
+{
+	for (int i = 0; i < s->classes->n; i++) {
+		struct record r = record_new(RECORD_IS_SLICE);
+		if (s->tokens[i] == 0)
+			continue;
+		r.slice.kind = kind;
+		r.slice.step = step;
+		r.slice.by = s->classes->by;
+		r.slice.low = s->classes->low[i];
+		r.slice.high = s->classes->high[i];
+		r.slice.loss = s->nll[i] / s->tokens[i];
+		r.slice.n_tokens = llround(s->tokens[i]);
+		worker_link_add(l->link, &r);
+	}
+}
+
 void worker_log_eval(struct worker_log *l, const struct progress *p, const char *kind,
 	const struct evaluation *e)
 {
@@ -165,4 +182,6 @@ void worker_log_eval(struct worker_log *l, const struct progress *p, const char 
 	r.eval.windows = l->windows;
 	r.eval.capacity = !factor || !strcmp(kind, "val_dropless") ? "none" : factor->text;
 	worker_link_add(l->link, &r);
+	for (int k = 0; k < N_SLICES; k++)
+		log_slice(l, p->step, kind, &e->slices[k]);
 }

@@ -1,6 +1,7 @@
 /* Evaluation slices against their definition; synthetic text against its stated entropy. */
 #include <math.h>
 
+#include "data/frequency.h"
 #include "data/slice.h"
 #include "data/synthetic.h"
 #include "scratch.h"
@@ -51,6 +52,69 @@ static void test_repeated_bigram(void **state)
 	check_against_definition(5, 333, 65536);
 }
 
+static void test_classes(void **state)
+{
+	static const long counts[] = {0, 1, 9, 10, 99, 100, 0, 123456};
+	static const uint8_t by_count[] = {0, 1, 1, 2, 2, 3, 0, 6};
+	struct token_classes c;
+
+	(void)state;
+	for (int T = 1; T < 300; T++) {
+		classes_by_position(&c, T);
+		assert_int_equal(c.low[0], 1);
+		assert_int_equal(c.high[c.n - 1], T);
+		for (int t = 0; t < T; t++) {
+			int k = (int)ceil(log2(t + 1));
+			assert_int_equal(c.of[t], k);
+			assert_true(c.low[k] == (k ? (1 << (k - 1)) + 1 : 1));
+			assert_true(c.high[k] == (1 << k) || (c.high[k] == T && k == c.n - 1));
+		}
+		classes_release(&c);
+	}
+	classes_by_frequency(&c, counts, ARRAY_SIZE(counts));
+	assert_int_equal(c.n, 7);
+	assert_memory_equal(c.of, by_count, sizeof by_count);
+	assert_true(c.low[0] == 0 && c.high[0] == 0 && c.low[1] == 1 && c.high[1] == 9 &&
+		c.low[6] == 100000 && c.high[6] == 999999);
+	classes_release(&c);
+}
+
+/* Counted as defined; afterwards known without the tokens, unless they are others. */
+static void test_frequency(void **state)
+{
+	const char *inputs[] = {at("text.txt")}, *kept = at("set/train_counts.json");
+	struct import_options o = import_of(inputs, 1);
+	long counts[257], expected[257] = {0};
+	struct dataset d;
+	struct str text;
+	int n_files;
+
+	(void)state;
+	str_init(&text);
+	synthetic_text(&text, 1, 300000);
+	put("text.txt", text.text, text.length);
+	for (size_t i = 0; i < text.length; i++)
+		expected[(unsigned char)text.text[i]]++;
+	o.file_tokens = 70000;
+	import_and_open(&d, &o);
+	expected[d.eot] = d.splits[SPLIT_TRAIN].n_documents;
+	assert_int_equal(dataset_frequency(&d, counts), 0);
+	assert_memory_equal(counts, expected, sizeof expected);
+	assert_true(path_exists(kept));
+	n_files = d.splits[SPLIT_TRAIN].n_files;
+	assert_true(n_files > 1);
+	d.splits[SPLIT_TRAIN].n_files = 0;
+	memset(counts, 0, sizeof counts);
+	assert_int_equal(dataset_frequency(&d, counts), 0);
+	assert_memory_equal(counts, expected, sizeof expected);
+	d.splits[SPLIT_TRAIN].hash[0] ^= 1;
+	assert_int_equal(dataset_frequency(&d, counts), 0);
+	assert_int_equal(counts['e'], 0);	/* counted anew, now without files */
+	d.splits[SPLIT_TRAIN].n_files = n_files;
+	dataset_close(&d);
+	str_release(&text);
+}
+
 static void test_synthetic(void **state)
 {
 	static long pair[27][27], triple[27][27][27];
@@ -92,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_repeated_bigram), SCRATCH_TEST(test_synthetic),
+		SCRATCH_TEST(test_classes), SCRATCH_TEST(test_frequency),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,7 @@
 #include "run/safetensors.h"
 #include "run/supervisor.h"
 #include "run/worker.h"
+#include "store/record.h"
 #include "store/run_dir.h"
 
 enum { STEPS = 30 };
@@ -216,11 +217,58 @@ static void test_records(void **state)
 	assert_int_equal(finish(start(dir)), WORKER_DONE);
 	text = metrics(dir);
 	assert_int_equal(count(text, "\"t\":\"step\""), STEPS);
-	assert_int_equal(count(text, "\"kind\":\"val\""), 1 + STEPS / 7 + 1);
-	assert_int_equal(count(text, "\"kind\":\"val_dropless\""), 1);
+	assert_int_equal(count(text, "\"t\":\"eval\",\"kind\":\"val\""), 1 + STEPS / 7 + 1);
+	assert_int_equal(count(text, "\"t\":\"eval\",\"kind\":\"val_dropless\""), 1);
 	assert_int_equal(count(text, "\"kind\":\"done\""), 1);
 	assert_true(count(text, "\"t\":\"expert\"") >= 2 * 30);
 	assert_true(count(text, "\"t\":\"group\"") > 30);
+	free(text);
+	free(dir);
+}
+
+struct slice_sum {
+	double nll, tokens, loss[2];	/* loss: of the rarest and of the most frequent class */
+};
+
+/* Adds a line of metrics.jsonl to the evaluation or the slice it is about, at the last step. */
+static void add_slice(const struct record *r, struct slice_sum by[2], struct eval_record *last)
+{
+	const struct slice_record *s = &r->slice;
+	int k = r->type == RECORD_IS_SLICE && strcmp(s->by, "position");
+
+	if (r->type == RECORD_IS_EVAL && r->eval.step == STEPS && !strcmp(r->eval.kind, "val"))
+		*last = r->eval;
+	if (r->type != RECORD_IS_SLICE || s->step != STEPS || strcmp(s->kind, "val"))
+		return;
+	if (!k)		/* 15 windows of 64 tokens */
+		assert_int_equal(s->n_tokens, 15 * (s->high - s->low + 1));
+	assert_true(s->loss > 2 && s->loss < 5);
+	by[k].loss[by[k].tokens > 0] = s->loss;
+	by[k].nll += s->loss * (double)s->n_tokens;
+	by[k].tokens += (double)s->n_tokens;
+}
+
+/* The classes of each kind are all of the evaluation; what is frequent is learned first. */
+static void test_slices(void **state)
+{
+	char *dir = run_dir("slices", KEYS("train.lr=0.01")), *text, *save = NULL;
+	struct slice_sum by[2] = {0};
+	struct eval_record last = {0};
+	struct arena a = {0};
+	struct record r;
+
+	(void)state;
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	text = metrics(dir);
+	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
+		if (record_parse(&r, l, strlen(l), &a))
+			add_slice(&r, by, &last);
+	for (int k = 0; k < 2; k++) {
+		assert_true(by[k].tokens == (double)last.n_tokens && last.n_tokens == 15 * 64);
+		assert_float_equal(by[k].nll / by[k].tokens, last.loss, 1e-6);
+	}
+	assert_true(by[1].loss[1] < by[1].loss[0] - 0.1);
+	arena_release(&a);
 	free(text);
 	free(dir);
 }
@@ -287,6 +335,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_interrupted_equals_unbroken),
 		cmocka_unit_test(test_records),
+		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
 		cmocka_unit_test(test_diverged),
 		cmocka_unit_test(test_missing_data_fails),
