@@ -153,7 +153,7 @@ static void range_of(const struct setup *v, size_t member, struct series *s, int
 static void add_flat(struct chart *c, struct panel *p, struct study *s, const struct setup *v,
 	const double *x, size_t member)
 {
-	struct series *series = chart_series(c, p, v->label, plot_style(s, v), 2);
+	struct series *series = chart_series(c, p, plot_label(c, v), plot_style(s, v), 2);
 
 	series->flat = true;
 	for (int i = 0; i < 2; i++) {
@@ -162,59 +162,74 @@ static void add_flat(struct chart *c, struct panel *p, struct study *s, const st
 	}
 }
 
-static bool same_line(const struct setup *a, const struct setup *b, const char *key)
+/* A line of plot_by(): the configurations of a variant that have a place on the x axis. */
+struct line {
+	const struct study *study;
+	const double *x;		/* of each setup */
+	const struct setup *v;		/* one of them */
+};
+
+static bool is_on(const struct line *l, const struct setup *v)
 {
-	return !strcmp(a->variant, b->variant) && isfinite(setup_number(a, key)) &&
-	       isfinite(setup_number(b, key));
+	return !strcmp(v->variant, l->v->variant) && isfinite(l->x[v - l->study->setups]);
 }
 
-static bool first_of_line(const struct study *s, const struct setup *v, const char *key)
+static bool is_first(const struct line *l)
 {
-	for (const struct setup *u = s->setups; u < v; u++)
-		if (same_line(u, v, key))
+	for (const struct setup *u = l->study->setups; u < l->v; u++)
+		if (is_on(l, u))
 			return false;
-	return true;
+	return is_on(l, l->v);
 }
 
-/* The style of the line's first configuration in the sweep, whatever order is asked for. */
-static int line_style(const struct study *s, const struct setup *v, const char *key)
+/* The style of its first configuration in the sweep, whatever order is asked for. */
+static int line_style(const struct line *l)
 {
-	const struct setup *first = v;
+	const struct study *s = l->study;
+	const struct setup *first = l->v;
 
 	for (int i = 0; i < s->n_setups; i++)
-		if (same_line(&s->setups[i], v, key) && s->setups[i].place < first->place)
+		if (is_on(l, &s->setups[i]) && s->setups[i].place < first->place)
 			first = &s->setups[i];
 	return plot_style(s, first);
 }
 
-static void add_line(struct chart *c, struct panel *p, struct study *s, const struct setup *v,
-	const char *key, size_t member)
+static const char *line_label(struct chart *c, const struct line *l)
 {
-	const struct setup **sorted = setups_by(s, key);
-	struct series *series = chart_series(c, p, v->variant, line_style(s, v, key), s->n_setups);
+	for (int i = 0; i < l->study->n_setups; i++)
+		if (is_on(l, &l->study->setups[i]) && setup_foreign(&l->study->setups[i]))
+			return chart_text(c, "%s (foreign)", l->v->variant);
+	return l->v->variant;
+}
+
+static void add_line(struct chart *c, struct panel *p, struct study *s, const struct line *l,
+	size_t member)
+{
+	const struct setup **sorted = setups_sorted(s, l->x);
+	struct series *series = chart_series(c, p, line_label(c, l), line_style(l), s->n_setups);
 
 	series->points = true;
 	series->n = 0;
 	for (int i = 0; i < s->n_setups; i++)
-		if (same_line(sorted[i], v, key)) {
-			series->x[series->n] = setup_number(sorted[i], key);
+		if (is_on(l, sorted[i])) {
+			series->x[series->n] = l->x[sorted[i] - s->setups];
 			range_of(sorted[i], member, series, series->n++);
 		}
 }
 
-void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key, size_t member)
+void plot_by(struct chart *c, struct panel *p, struct study *s, const double *x, size_t member)
 {
-	double x[2] = {INFINITY, -INFINITY};
+	double ends[2] = {INFINITY, -INFINITY};
 
 	for (int i = 0; i < s->n_setups; i++) {
-		x[0] = fmin(x[0], setup_number(&s->setups[i], key));
-		x[1] = fmax(x[1], setup_number(&s->setups[i], key));
+		ends[0] = fmin(ends[0], x[i]);
+		ends[1] = fmax(ends[1], x[i]);
 	}
 	for (int i = 0; i < s->n_setups; i++) {
-		const struct setup *v = &s->setups[i];
-		if (isfinite(setup_number(v, key)) && first_of_line(s, v, key))
-			add_line(c, p, s, v, key, member);
-		else if (isnan(setup_number(v, key)) && isfinite(setup_mean(v, member).mean))
-			add_flat(c, p, s, v, x, member);
+		const struct line l = {s, x, &s->setups[i]};
+		if (is_first(&l))
+			add_line(c, p, s, &l, member);
+		else if (isnan(x[i]) && isfinite(setup_mean(l.v, member).mean))
+			add_flat(c, p, s, l.v, ends, member);
 	}
 }

@@ -42,10 +42,10 @@ int plot_style(const struct study *s, const struct setup *v);
 struct series *plot_curve(struct chart *c, struct panel *p, const struct study *s,
 	const struct setup *v, enum axis axis);
 /*
- * A number of each configuration (a double of struct run_data) against a key of its config: one
- * series for each variant that has the key, a flat line for others (the dense baseline).
+ * A number of each configuration (a double of struct run_data) against a value x[i] of setups[i], such
+ * as setups_numbers(): one series for each variant that has it, a flat line for others (NaN: the dense
+ * baseline).
  */
-void plot_by_key(struct chart *c, struct panel *p, struct study *s, const char *key,
-	size_t member);
+void plot_by(struct chart *c, struct panel *p, struct study *s, const double *x, size_t member);
 
 #endif

@@ -145,19 +145,79 @@ static bool after(double a, double b)
 	return isnan(b) ? !isnan(a) : a > b;
 }
 
-const struct setup **setups_by(struct study *s, const char *key)
+const struct setup **setups_sorted(struct study *s, const double *value)
 {
 	const struct setup **sorted = ARENA_ARRAY(&s->arena, const struct setup *, s->n_setups);
 
 	for (int i = 0; i < s->n_setups; i++) {
 		int at = i;
-		for (; at > 0 &&
-			after(setup_number(sorted[at - 1], key), setup_number(&s->setups[i], key));
-			at--)
+		for (; at > 0 && after(value[sorted[at - 1] - s->setups], value[i]); at--)
 			sorted[at] = sorted[at - 1];
 		sorted[at] = &s->setups[i];
 	}
 	return sorted;
+}
+
+const double *setups_numbers(struct study *s, const char *key)
+{
+	double *value = ARENA_ARRAY(&s->arena, double, s->n_setups);
+
+	for (int i = 0; i < s->n_setups; i++)
+		value[i] = setup_number(&s->setups[i], key);
+	return value;
+}
+
+/* A width of the config, where 0 stands for a multiple of d_model. */
+static double width(const struct run_data *r, const char *key, double times)
+{
+	double w = run_number(r, key);
+
+	return w > 0 ? w : times * run_number(r, "model.d_model");
+}
+
+/* Mixtures: two matrices of the one expert that a token visits, and the router; of each router. */
+static double active_in_mixtures(const struct run_data *r)
+{
+	double d = run_number(r, "model.d_model"), f = width(r, "model.moe.d_expert", 3);
+
+	if (!run_text(r, "model.moe.n_experts"))
+		return 0;
+	return r->routers > 0 ? r->routers * d * (2 * f + run_number(r, "model.moe.n_experts")) : NAN;
+}
+
+/* Dense channel mixers, one a block. */
+static double active_in_dense(const struct run_data *r)
+{
+	double d = run_number(r, "model.d_model"), h = width(r, "model.ffn.d_hidden", 4);
+	const char *bias = run_text(r, "model.ffn.bias");
+
+	if (!run_text(r, "model.ffn.d_hidden"))
+		return 0;
+	return run_number(r, "model.n_blocks") * (2 * d * h + (bias && !strcmp(bias, "true") ? d + h : 0));
+}
+
+double setup_mamba_share(const struct setup *v)
+{
+	const struct run_data *r = v->runs[0];
+
+	if (!run_text(r, "model.ssm.expand") || run_text(r, "model.attn.n_heads") ||
+		run_text(r, "model.inner.every"))
+		return NAN;
+	return 1 - (active_in_mixtures(r) + active_in_dense(r)) / r->params_active;
+}
+
+bool study_has_shares(const struct study *s)
+{
+	double low = INFINITY, high = -INFINITY;
+
+	for (int i = 0; i < s->n_setups; i++) {
+		double share = setup_mamba_share(&s->setups[i]);
+		if (!(share < 1))
+			continue;
+		low = fmin(low, share);
+		high = fmax(high, share);
+	}
+	return high - low > 1.0 / 12;
 }
 
 bool setup_foreign(const struct setup *v)

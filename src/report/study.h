@@ -50,6 +50,7 @@ struct run_data {
 	double final_loss;		/* under the rule; NaN if diverged */
 	double loss_dropless, clipped;	/* clipped: share of the steps */
 	double least_load;		/* smallest share of an expert at the end, times E */
+	double routers;			/* that told their loads at the end; 0: no mixtures */
 	double steps, tokens, seconds, flops, tokens_per_s;	/* at its end */
 	struct curve val, train, curve;	/* curve: as the rule sees it; train: empty if not needed */
 	const struct run_param *params;	/* sorted by key */
@@ -129,8 +130,18 @@ bool study_has_axis(const struct study *s, const char *key);
 const struct published *study_published(const struct study *s, const struct setup *setup,
 	const char *quantity);
 double setup_number(const struct setup *s, const char *key);	/* of its first run */
-/* Ordered by a numeric key; those without it (the dense baseline) first. In the study's arena. */
-const struct setup **setups_by(struct study *s, const char *key);
+/* Ordered by a value of each (value[i] of setups[i]), NaN first; the order of the sweep where values
+   are equal. In the study's arena. */
+const struct setup **setups_sorted(struct study *s, const double *value);
+/* Such values: of a numeric key, which the dense baseline may lack. */
+const double *setups_numbers(struct study *s, const char *key);
+/*
+ * Share of the active parameters in Mamba layers (and norms), the rest being in channel mixers behind
+ * or beside them: dense ones, or of a mixture one expert and the router. 1: Mamba alone; NaN: no Mamba
+ * layers, or the record does not tell (attention, mixtures inside Mamba, model.pattern).
+ */
+double setup_mamba_share(const struct setup *v);
+bool study_has_shares(const struct study *s);	/* two that lie more than half a sixth apart, below 1 */
 bool setup_foreign(const struct setup *v);	/* a run of it was imported, not run by moelab */
 bool setup_alone(const struct setup *v);	/* every run had the machine to itself */
 
@@ -139,8 +150,8 @@ bool setup_alone(const struct setup *v);	/* every run had the machine to itself 
 /* Apply options.labels and options.order. 0, or -1 after a message. */
 int study_relabel(struct study *s);
 int study_reorder(struct study *s);
-/* The rows of a table that is sorted by a key: so, unless the user gave an order. */
-const struct setup **study_rows(struct study *s, const char *key);
+/* The rows of a table, sorted by a value of each (setups_sorted) unless the user gave an order. */
+const struct setup **study_rows(struct study *s, const double *value);
 
 /* --- learning rates and trials (study_tune.c) --- */
 

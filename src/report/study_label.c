@@ -141,10 +141,10 @@ int study_reorder(struct study *s)
 	return 0;
 }
 
-const struct setup **study_rows(struct study *s, const char *key)
+const struct setup **study_rows(struct study *s, const double *value)
 {
 	if (!s->options.order)
-		return setups_by(s, key);
+		return setups_sorted(s, value);
 	const struct setup **rows = ARENA_ARRAY(&s->arena, const struct setup *, s->n_setups);
 	for (int i = 0; i < s->n_setups; i++)
 		rows[i] = &s->setups[i];

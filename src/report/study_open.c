@@ -134,6 +134,11 @@ static int read_curve(struct study *s, struct run_data *r, const char *kind, str
 	" FROM expert x WHERE x.run_id = runs.run_id"                                              \
 	" AND x.step = (SELECT max(step) FROM expert l WHERE l.run_id = runs.run_id)))"
 
+/* Routers at the last record. */
+#define ROUTERS                                                                                    \
+	"(SELECT count(*) FROM router x WHERE x.run_id = runs.run_id"                              \
+	" AND x.step = (SELECT max(step) FROM router l WHERE l.run_id = runs.run_id))"
+
 #define TEXT(member_, sql_)                                                                        \
 	{                                                                                          \
 		.sql = sql_, .member = offsetof(struct run_data, member_), .text = true            \
@@ -185,6 +190,7 @@ static const struct run_column {
 	REAL(drop, LAST_VAL("\"drop\"")),
 	REAL(clipped, "(SELECT avg(clipped) FROM step s WHERE s.run_id = runs.run_id)"),
 	REAL(least_load, LEAST_LOAD),
+	REAL(routers, ROUTERS),
 };
 
 enum { RUN_ID, SEED, COUNT, FIRST_COLUMN };

@@ -49,7 +49,7 @@ static bool alike(const struct study *s, const struct setup *a, const struct set
 
 const struct setup **setups_like(struct study *s, const struct setup *v, const char *key, int *n)
 {
-	const struct setup **sorted = setups_by(s, key);
+	const struct setup **sorted = setups_sorted(s, setups_numbers(s, key));
 
 	*n = 0;
 	for (int i = 0; i < s->n_setups; i++)

@@ -31,6 +31,11 @@ struct lab_run {
 	double lr;				/* 0: 1e-3 */
 	double clipped;
 	long data_tokens;			/* 0: plenty */
+	double expand;				/* of Mamba layers; 0: not in the config */
+	int d_expert, d_hidden;			/* likewise */
+	const char *inner;			/* projections that are mixtures: "conv gate"; NULL: no such key */
+	int every;				/* of `inner` */
+	bool foreign;
 };
 
 enum { LAB_STEPS = 1000, LAB_EVERY = 10, LAB_TOKENS = 4096, LAB_LAYERS = 2 };
@@ -172,14 +177,36 @@ static inline void lab_attempt(struct recorder *rec, long long id, const struct 
 	recorder_add(rec, id, &a);
 }
 
+static inline void lab_layers(json_t *config, const struct lab_run *r)
+{
+	static const char *const projections[] = {"conv", "gate", "out"};
+	char key[64];
+
+	if (r->expand > 0)
+		json_object_set_new(config, "model.ssm.expand", json_real(r->expand));
+	if (r->d_expert)
+		json_object_set_new(config, "model.moe.d_expert", json_integer(r->d_expert));
+	if (r->d_hidden)
+		json_object_set_new(config, "model.ffn.d_hidden", json_integer(r->d_hidden));
+	if (r->foreign)
+		json_object_set_new(config, "foreign", json_string("their.csv"));
+	for (size_t i = 0; i < ARRAY_SIZE(projections) && r->inner; i++) {
+		snprintf(key, sizeof key, "model.inner.%s", projections[i]);
+		json_object_set_new(config, key, json_boolean(strstr(r->inner, projections[i])));
+	}
+	if (r->inner)
+		json_object_set_new(config, "model.inner.every", json_integer(r->every));
+}
+
 static inline void lab_config(struct lab *lab, long long id, const struct lab_run *r)
 {
-	json_t *config = json_pack("{s:i, s:s, s:i, s:i, s:f, s:s, s:f}", "model.d_model", 128, "recipe", "paper", "train.batch", 16,
+	json_t *config = json_pack("{s:i, s:i, s:s, s:i, s:i, s:f, s:s, s:f}", "model.d_model", 128, "model.n_blocks", 4, "recipe", "paper", "train.batch", 16,
 		"train.context", 256, "train.warmup", 0.2, "train.tokens", r->tokens ? r->tokens : "4096000",
 		"train.lr", r->lr > 0 ? r->lr : 1e-3);
 
 	if (!r->tokens)
 		json_object_set_new(config, "train.tokens", json_integer(LAB_STEPS * LAB_TOKENS));
+	lab_layers(config, r);
 	if (r->experts) {
 		json_object_set_new(config, "model.moe.n_experts", json_integer(r->experts));
 		json_object_set_new(config, "model.moe.capacity_factor", json_real(r->capacity > 0 ? r->capacity : 1));

@@ -255,6 +255,59 @@ static void plots_show_what_the_runs_told(void **state)
 	lab_close(&lab);
 }
 
+static void loss_is_drawn_by_share_of_mamba(void **state)
+{
+	const struct lab_run mixed[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .expand = 2},
+		{.label = "m-d_expert=1024", .variant = "m", .seed = 1, .expand = 1, .d_expert = 1024, .experts = 8},
+		{.label = "m-d_expert=512", .variant = "m", .seed = 1, .fast = 2, .expand = 1, .d_expert = 512, .experts = 8},
+		{.label = "wide", .variant = "wide", .seed = 1, .expand = 4, .foreign = true}};
+	const struct plot_options o = {.x = AXIS_STEPS};
+	struct study s;
+	struct lab lab;
+	struct chart c;
+
+	(void)state;
+	lab_open(&lab, "mamba");
+	lab_fill(&lab, mixed, ARRAY_SIZE(mixed));
+	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	assert_int_equal(plot_make(plot_find("ratio"), &s, &o, &c), 0);
+	const struct series *m = series_of(&c, "m");
+	assert_true(m->n == 2 && fabs(m->x[0] - 2.8) < 1e-9 && fabs(m->x[1] - 4.4) < 1e-9);
+	assert_true(fabs(m->y[1] - lab_loss(&mixed[2], LAB_STEPS)) < 1e-6);
+	assert_true(series_of(&c, "mamba")->flat);
+	assert_true(fabs(series_of(&c, "wide (foreign)")->x[0] - 6) < 1e-9);
+	chart_release(&c);
+	study_close(&s);
+	lab_close(&lab);
+}
+
+/* Legends say what tables say of an imported curve. */
+static void foreign_curves_are_called_so(void **state)
+{
+	const struct lab_run mixed[] = {{.label = "mamba", .variant = "mamba", .seed = 1},
+		{.label = "m-n_experts=2", .variant = "m", .seed = 1, .fast = 1.3, .experts = 2},
+		{.label = "m-n_experts=8", .variant = "m", .seed = 1, .fast = 1.8, .experts = 8, .foreign = true},
+		{.label = "theirs", .variant = "theirs", .seed = 1, .fast = 1.1, .foreign = true}};
+	static const char *const labels[][3] = {{"loss", "m-n_experts=8 (foreign)", "theirs (foreign)"},
+		{"speedup", "m-n_experts=8 (foreign)", "theirs (foreign)"}, {"experts", "m (foreign)", "theirs (foreign)"}};
+	struct study s;
+	struct lab lab;
+	struct chart c;
+
+	(void)state;
+	lab_open(&lab, "mamba");
+	lab_fill(&lab, mixed, ARRAY_SIZE(mixed));
+	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(labels); i++) {
+		assert_int_equal(plot_make(plot_find(labels[i][0]), &s, &(struct plot_options){.x = AXIS_STEPS}, &c), 0);
+		for (int k = 1; k < 3; k++)
+			series_of(&c, labels[i][k]);
+		chart_release(&c);
+	}
+	study_close(&s);
+	lab_close(&lab);
+}
+
 static void page_needs_no_other_file(void **state)
 {
 	struct study s;
@@ -301,6 +354,8 @@ int main(void)
 		cmocka_unit_test(endless_scripts_are_ended),
 		cmocka_unit_test(trials_are_drawn_by_rate),
 		cmocka_unit_test(plots_show_what_the_runs_told),
+		cmocka_unit_test(loss_is_drawn_by_share_of_mamba),
+		cmocka_unit_test(foreign_curves_are_called_so),
 		cmocka_unit_test(page_needs_no_other_file),
 	};
 

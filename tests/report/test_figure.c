@@ -140,7 +140,7 @@ static void order_puts_rows_and_curves_first(void **state)
 	chart_release(&before);
 	chart_release(&after);
 	table_has("experts", "csv", "\n8,m-n_experts=8,");
-	const struct setup **rows = study_rows(&study, "model.moe.n_experts");
+	const struct setup **rows = study_rows(&study, setups_numbers(&study, "model.moe.n_experts"));
 	assert_string_equal(rows[0]->label, "m-n_experts=8");
 	study_close(&study);
 }

@@ -1,84 +1,8 @@
 /* From a database to tables: the numbers are those the curves were made with, and nothing doubtful
    is shown without being refused, stamped or warned about. */
-#include "test.h"
-
-#include "lab.h"
-#include "report/table.h"
-
-/* One lab a test: runs, the table as text; the messages are in `caught`. */
-struct shown {
-	struct lab lab;
-	struct study study;
-	struct grid grid;
-	struct str text;
-	bool open;
-};
-
-static bool show_with(struct shown *w, const char *table, const char *form, const struct study_options *o)
-{
-	catch_messages();
-	str_init(&w->text);
-	w->open = !study_open(&w->study, &w->lab.db, "sweeps/lab/one.yaml", o);
-	if (!w->open)
-		return false;
-	bool made = !table_make(table_find(table), &w->study, true, &w->grid);
-	if (made)
-		grid_format_find(form)->render(&w->grid, &w->text);
-	grid_release(&w->grid);
-	return made;
-}
-
-static void hide(struct shown *w)
-{
-	if (w->open)
-		study_close(&w->study);
-	str_release(&w->text);
-	error_sink = NULL;
-}
-
-static bool show(struct shown *w, const struct lab_run *runs, int n, const char *table, const char *form)
-{
-	const struct study_options o = {.rule = NULL};
-
-	lab_open(&w->lab, "mamba");
-	lab_fill(&w->lab, runs, n);
-	return show_with(w, table, form, &o);
-}
-
-static void end(struct shown *w)
-{
-	hide(w);
-	lab_close(&w->lab);
-}
-
-/* The line of the text that begins with a name. */
-static const char *line(const struct shown *w, const char *name, char *buffer, size_t size)
-{
-	for (const char *at = w->text.text; at; at = strchr(at, '\n')) {
-		at += *at == '\n';
-		const char *start = at + (str_starts(at, "| ") ? 2 : 0);
-		if (str_starts(start, name) && strchr(" ,", start[strlen(name)])) {
-			snprintf(buffer, size, "%.*s", (int)strcspn(at, "\n"), at);
-			return buffer;
-		}
-	}
-	fail_msg("no line %s in:\n%s", name, w->text.text);
-	return NULL;
-}
+#include "shown.h"
 
 /* --- speed-ups ------------------------------------------------------------------------------- */
-
-#define THREE(label_, fast_, ...)                                                                  \
-	{.label = label_, .variant = label_, .seed = 1, .fast = fast_, __VA_ARGS__},              \
-	{.label = label_, .variant = label_, .seed = 2, .fast = fast_, __VA_ARGS__},              \
-	{.label = label_, .variant = label_, .seed = 3, .fast = fast_, __VA_ARGS__}
-
-static void published(struct lab *lab, const char *label, const char *quantity, double value, const char *text)
-{
-	json_array_append_new(json_object_get(lab->sweep, "published"), json_pack("{s:s,s:s,s:o,s:s}",
-		"label", label, "quantity", quantity, "value", isnan(value) ? json_null() : json_real(value),
-		"text", text));
-}
 
 /* The cell of a CSV line under a column; "" if it is empty. */
 static const char *cell(const struct shown *w, const char *model, const char *column, char *buffer)
@@ -414,54 +338,6 @@ static void trials_choose_rates(void **state)
 	end(&w);
 }
 
-/* --- other tables ---------------------------------------------------------------------------- */
-
-static const struct lab_run expert_runs[] = {THREE("mamba", 1, .noise = 0.001),
-	{.label = "m-n_experts=8", .variant = "m", .seed = 1, .fast = 1.5, .experts = 8, .capacity = 1},
-	{.label = "m-n_experts=2", .variant = "m", .seed = 1, .fast = 1.2, .experts = 2, .capacity = 1}};
-
-static void experts_are_in_order_of_their_number(void **state)
-{
-	struct lab_run runs[5];
-	struct shown w;
-
-	(void)state;
-	memcpy(runs, expert_runs, sizeof runs);
-	runs[3].capacity = runs[4].capacity = 0;	/* the axis is the number of experts */
-	assert_true(show(&w, runs, 5, "experts", "md"));
-	const char *dense = strstr(w.text.text, "dense | mamba (baseline)");
-	const char *two = strstr(w.text.text, "| m-n_experts=2"), *eight = strstr(w.text.text, "| m-n_experts=8");
-	assert_true(dense && two && eight && dense < two && two < eight);
-	end(&w);
-}
-
-static void tables_without_their_axis_say_so(void **state)
-{
-	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0)};
-	struct shown w;
-
-	(void)state;
-	assert_false(show(&w, runs, 3, "experts", "md"));
-	assert_caught("table experts: sweep lab/one has no axis model.moe.n_experts");
-	hide(&w);
-	assert_false(show_with(&w, "load", "md", &(struct study_options){.rule = NULL}));
-	assert_caught("no record of expert loads");
-	end(&w);
-}
-
-static void load_is_that_of_the_last_step(void **state)
-{
-	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), THREE("m", 2, .experts = 4, .starved = true)};
-	struct shown w;
-	char text[600];
-
-	(void)state;
-	assert_true(show(&w, runs, ARRAY_SIZE(runs), "load", "md"));
-	assert_has(line(&w, "m", text, sizeof text), "|      0 |       4 |     3 |           0.01 |");
-	assert_has(text, "0.900");
-	end(&w);
-}
-
 static void sweep_must_exist_and_have_runs(void **state)
 {
 	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1, .unfinished = true}};
@@ -496,10 +372,7 @@ int main(void)
 		cmocka_unit_test(doubtful_rows_are_warned_about),
 		cmocka_unit_test(sound_rows_get_no_warning),
 		cmocka_unit_test(learning_rates_at_the_edge_are_warned_about),
-		cmocka_unit_test(experts_are_in_order_of_their_number),
-		cmocka_unit_test(tables_without_their_axis_say_so),
 		cmocka_unit_test(trials_choose_rates),
-		cmocka_unit_test(load_is_that_of_the_last_step),
 		cmocka_unit_test(sweep_must_exist_and_have_runs),
 	};
 

@@ -74,7 +74,7 @@ static void add_variant(struct chart *c, struct panel *panel, struct study *s,
 {
 	struct pairs p = study_pairs(s, v, NAN);
 	int n = p.n ? p.baseline[0]->n : 0, stride = n / 400 + 1;
-	struct series *series = chart_series(c, panel, v->label, plot_style(s, v), n);
+	struct series *series = chart_series(c, panel, plot_label(c, v), plot_style(s, v), n);
 
 	series->n = 0;
 	for (int i = 0; i < n; i++)

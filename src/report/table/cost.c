@@ -96,7 +96,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_cost = {
 	.name = "cost",
-	.place = 6,
+	.place = 9,
 	.help = "FLOPs, train seconds, tokens per second and memory",
 	.fill = fill,
 };

@@ -46,7 +46,7 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 
 static int fill(struct study *s, struct grid *g)
 {
-	const struct setup **sorted = study_rows(s, key);
+	const struct setup **sorted = study_rows(s, setups_numbers(s, key));
 
 	table_title(g, s, "final loss by number of experts (nats per token)");
 	columns(g);

@@ -78,7 +78,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_load = {
 	.name = "load",
-	.place = 5,
+	.place = 7,
 	.help = "expert load, router entropy and drops by router",
 	.applies = applies,
 	.needs = "record of expert loads",

@@ -1,0 +1,35 @@
+/* Final loss by the share of the active parameters in Mamba layers, the baseline as a flat line. */
+#include "report/plot.h"
+
+#include <math.h>
+
+/* In sixths, to the tenth that the table prints. */
+static double tenths(double share)
+{
+	return round(60 * share) / 10;
+}
+
+static int fill(struct study *s, const struct plot_options *o, struct chart *c)
+{
+	double *x = ARENA_ARRAY(&s->arena, double, s->n_setups);
+
+	(void)o;
+	for (int i = 0; i < s->n_setups; i++)
+		x[i] = &s->setups[i] == s->baseline ? NAN : tenths(setup_mamba_share(&s->setups[i]));
+	plot_title(c, s, "final loss by share of Mamba");
+	plot_subtitle(c, s, s->rule->help);
+	c->x_title = "sixths of the active parameters in Mamba layers";
+	c->x_few = true;
+	plot_by(c, chart_panel(c, "final loss, nats per token"), s, x,
+		offsetof(struct run_data, final_loss));
+	return 0;
+}
+
+const struct plot plot_ratio = {
+	.name = "ratio",
+	.place = 7,
+	.help = "final loss by the share of the active parameters in Mamba layers",
+	.applies = study_has_shares,
+	.needs = "mixtures that differ in their share of Mamba",
+	.fill = fill,
+};
