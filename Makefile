@@ -107,7 +107,9 @@ $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)
 	$(call say,CC   $<)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
 
+# Files that are taken into an object whole.
 $(BUILD)/src/store/schema.c.o: src/store/schema.sql src/store/bench.sql
+$(BUILD)/src/data/tokenizer_gpt2.c.o: src/data/gpt2/vocab.bpe
 
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)
