@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/error.h"
 
 /* Internal to OpenBLAS's dynamic builds, so weak: absent in single-core builds. */
@@ -141,11 +142,20 @@ const char *cpu_name(char *buffer, int size)
 	return buffer;
 }
 
+static struct cgroup own_cgroup(void)
+{
+	struct cgroup c;
+
+	cgroup_read("/sys/fs/cgroup", "/proc/self/cgroup", &c);
+	return c;
+}
+
 int cpu_cores(void)
 {
 	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
 
-	return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+	return (int)fmax(1, fmin(n, floor(own_cgroup().cores)));
 }
 
 void cpu_threads(int n)
@@ -166,7 +176,13 @@ void cpu_pin(int core)
 
 double cpu_memory_bytes(void)
 {
-	return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
+	return fmin((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE),
+		own_cgroup().memory_bytes);
+}
+
+double cpu_free_memory_bytes(void)
+{
+	return fmin(1024 * keyed_number("/proc/meminfo", "MemAvailable"), own_cgroup().free_bytes);
 }
 
 double cpu_peak_rss_bytes(void)

@@ -15,10 +15,12 @@ const char *blas_core(void);	/* the core in use: "SkylakeX", "Haswell", ... */
 const char *blas_config(void);	/* the library's own description of its build */
 int blas_core_suspect(void);	/* 1: the core is below what the processor has */
 const char *cpu_name(char *buffer, int size);
-int cpu_cores(void);		/* cores this process may run on */
+int cpu_cores(void);		/* cores this process may use: affinity mask, quota of its control group
+				   rounded down; at least 1 */
 void cpu_threads(int n);	/* OpenMP threads of our loops; <= 0: all cores */
 void cpu_pin(int core);		/* bind this process to one core; failure is only warned about */
-double cpu_memory_bytes(void);	/* physical memory */
+double cpu_memory_bytes(void);	/* physical memory, or the limit of the control group */
+double cpu_free_memory_bytes(void);	/* of it, what a new process can have without swapping */
 double cpu_peak_rss_bytes(void);
 
 #endif

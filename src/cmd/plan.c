@@ -10,14 +10,11 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "cmd/options.h"
-#include "run/plan.h"
+#include "run/crew.h"
 #include "run/rate.h"
 #include "run/tune.h"
 
 extern const struct cmd cmd_plan;
-
-/* Share of the matrix rate that training reaches, for estimates without --measure. */
-static const double usual_share = 0.3;
 
 struct plan_options {
 	long jobs, threads;
@@ -46,26 +43,29 @@ struct totals {
 	int work;
 };
 
-static struct totals add_up(struct plan *p, const struct plan_options *o, double *seconds)
+static struct totals add_up(struct plan *p, const struct plan_options *o, const struct crew *crew,
+	double *seconds)
 {
 	struct totals t = {0};
-	double rate = o->measure ? 0 : usual_share * rate_gemm();
+	double rate = crew->flops_per_s;
 
+	if (!rate)
+		rate = rate_expected(rate_gemm()) / cpu_cores() * crew->threads;
+	cpu_threads(crew->threads);
 	for (int i = 0; i < p->sweep.n_runs; i++) {
 		seconds[i] = seconds_left(p, i, o->measure, rate);
-		t.seconds += seconds[i];
 		t.work += job_is_work(&p->jobs[i]);
 		if (job_is_work(&p->jobs[i]))
 			t.disk += p->jobs[i].disk_bytes;
 		t.memory = fmax(t.memory, p->costs[i].total_bytes);
 	}
-	t.seconds /= (double)o->jobs;
-	t.memory *= (double)o->jobs;
+	t.seconds = crew_seconds(seconds, p->sweep.n_runs, crew->workers);
+	t.memory *= crew->workers;
 	return t;
 }
 
 static void print_plan(struct plan *p, const struct plan_options *o, const double *seconds,
-	const struct totals *t)
+	const struct totals *t, const struct crew *crew, const char *why)
 {
 	char time[32], memory[32], disk[32], free_disk[32];
 	struct str summary;
@@ -84,11 +84,14 @@ static void print_plan(struct plan *p, const struct plan_options *o, const doubl
 	for (int i = 0; i < p->sweep.n_runs; i++)
 		if (p->sweep.runs[i].note && p->sweep.runs[i].seed == p->sweep.runs[0].seed)
 			printf("%s: %s\n", p->sweep.runs[i].label, p->sweep.runs[i].note);
-	printf("\n%d of %d runs to do, %ld at a time: about %s (%s), memory %s, disk %s (free: %s)\n",
-		t->work, p->sweep.n_runs, o->jobs, str_duration(t->seconds, time),
+	printf("\n%d of %d runs to do, %d at a time on %d thread%s each: about %s (%s), memory %s, "
+		"disk %s (free: %s)\n", t->work, p->sweep.n_runs, crew->workers, crew->threads,
+		crew->threads == 1 ? "" : "s", str_duration(t->seconds, time),
 		o->measure ? "from two steps of each" : "from the rate of matrix products; --measure "
 		"times two steps of each", str_bytes(t->memory, memory), str_bytes(t->disk, disk),
 		str_bytes(path_free_bytes("."), free_disk));
+	if (*why)
+		printf("%s\n", why);
 	str_release(&summary);
 }
 
@@ -112,14 +115,18 @@ static void print_json(struct plan *p, const double *seconds)
 static int show(struct plan *p, const struct plan_options *o)
 {
 	double *seconds = xcalloc((size_t)p->sweep.n_runs, sizeof *seconds);
+	struct crew crew = {.workers = (int)o->jobs, .threads = (int)o->threads};
 	struct totals t;
+	struct str why;
 
-	cpu_threads((int)o->threads);
-	t = add_up(p, o, seconds);
+	str_init(&why);
+	crew_choose(p, o->measure ? CREW_BY_MEASURING : CREW_BY_RULE, NULL, &crew, &why);
+	t = add_up(p, o, &crew, seconds);
 	if (o->json)
 		print_json(p, seconds);
 	else
-		print_plan(p, o, seconds, &t);
+		print_plan(p, o, seconds, &t, &crew, why.text);
+	str_release(&why);
 	free(seconds);
 	return o->check && t.work ? EXIT_PENDING : EXIT_DONE;
 }
@@ -142,12 +149,14 @@ static int show_trials(const char *path, const struct sweep_options *options,
 
 static int run(int argc, char **argv)
 {
-	struct plan_options o = {.jobs = 1};
+	struct plan_options o = {0};
 	const char *device = "cpu", *root = "results", *restrict_to = NULL;
 	const struct option_row rows[] = {
-		{"jobs", 'j', "N", "runs at a time (default 1)", .number = &o.jobs},
-		{"threads", 'T', "T", "threads of each; 0: all cores", .number = &o.threads},
-		{"measure", 0, NULL, "time two steps of each configuration", .flag = &o.measure},
+		{"jobs", 'j', "N", "runs at a time (default: what run would choose)",
+			.number = &o.jobs},
+		{"threads", 'T', "T", "threads of each (default: chosen, or cores / N)", .number = &o.threads},
+		{"measure", 0, NULL, "time two steps of each configuration, and runs side by side",
+			.flag = &o.measure},
 		{"check", 0, NULL, "exit code 3 if there is work", .flag = &o.check},
 		{"json", 0, NULL, "as JSON", .flag = &o.json},
 		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
@@ -168,7 +177,7 @@ static int run(int argc, char **argv)
 	d = device_find(device);
 	sweep_options = (struct sweep_options){a.overrides, a.n_overrides, &restrict_to,
 		restrict_to ? 1 : 0, NULL};
-	if (!d || o.jobs < 1 || plan_open(&plan, a.words[0], &sweep_options, d, root))
+	if (!d || plan_open(&plan, a.words[0], &sweep_options, d, root))
 		return EXIT_USAGE;
 	if (plan.trials_left)
 		ret = show_trials(a.words[0], &sweep_options, d, root, &o);

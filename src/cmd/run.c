@@ -8,7 +8,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "cmd/options.h"
-#include "run/plan.h"
+#include "run/crew.h"
 #include "run/supervisor.h"
 #include "run/tune.h"
 
@@ -23,10 +23,10 @@ struct run_options {
 };
 
 /* The sweep's own limits, and the memory there is. */
-static int check_limits(const struct plan *p, long workers)
+static int check_limits(const struct plan *p, int workers)
 {
 	const struct sweep_limits *limits = &p->sweep.limits;
-	double disk = 0, memory = 0, most = cpu_memory_bytes();
+	double disk = 0, memory = 0, most = crew_memory(p, false);
 	char need[32], have[32];
 
 	for (int i = 0; i < p->sweep.n_runs; i++) {
@@ -36,11 +36,9 @@ static int check_limits(const struct plan *p, long workers)
 		if (p->costs[i].total_bytes > memory)
 			memory = p->costs[i].total_bytes;
 	}
-	memory *= (double)workers;
-	if (limits->memory_gib > 0 && limits->memory_gib * GIB < most)
-		most = limits->memory_gib * GIB;
+	memory *= workers;
 	if (memory > most)
-		return error("%ld workers need %s of memory, %s may be used: lower -j, or "
+		return error("%d workers need %s of memory, %s may be used: lower -j, or "
 			     "train.micro_batch",
 			workers, str_bytes(memory, need), str_bytes(most, have));
 	if (limits->disk_gib > 0 && disk > limits->disk_gib * GIB)
@@ -74,12 +72,13 @@ static int record(struct db *db, const struct run_options *o, const struct plan 
 	return ret;
 }
 
-static int supervise(struct db *db, const struct run_options *o, struct plan *p)
+static int supervise(struct db *db, const struct run_options *o, struct plan *p,
+	const struct crew *crew)
 {
 	const char *const worker_options[] = {"--device", o->device, NULL};
 	const struct supervisor s = {
 		.root = o->root, .db = db, .sweep = p->sweep.name,
-		.workers = (int)o->jobs, .threads = (int)o->threads,
+		.workers = crew->workers, .threads = crew->threads,
 		.oversubscribe = o->oversubscribe, .fail_fast = o->fail_fast,
 		.max_failures = (int)o->max_failures, .retries = (int)o->retries,
 		.limit_s = p->sweep.limits.hours * 3600, .options = worker_options,
@@ -88,18 +87,32 @@ static int supervise(struct db *db, const struct run_options *o, struct plan *p)
 	return supervisor_run(&s, p->jobs, p->sweep.n_runs);
 }
 
+static struct crew choose_crew(const struct run_options *o, const struct plan *p)
+{
+	struct crew crew = {.workers = (int)o->jobs, .threads = (int)o->threads};
+	struct str why;
+
+	str_init(&why);
+	crew_choose(p, CREW_BY_NEED, NULL, &crew, &why);
+	if (why.length)
+		info("%s: %s", p->sweep.name, why.text);
+	str_release(&why);
+	return crew;
+}
+
 static int run_plan(const struct run_options *o, struct plan *p,
 	const struct sweep_options *options)
 {
 	char *path = o->db ? xstrdup(o->db) : path_join(o->root, "lab.db");
+	struct crew crew = choose_crew(o, p);
 	struct db db;
 	int ret = EXIT_ENVIRONMENT;
 
-	if (check_limits(p, o->jobs)) {
+	if (check_limits(p, crew.workers)) {
 		ret = EXIT_USAGE;
 	} else if (o->shared || !db_open(&db, path, DB_WRITE)) {
 		if (!record(o->shared ? NULL : &db, o, p, options))
-			ret = supervise(o->shared ? NULL : &db, o, p);
+			ret = supervise(o->shared ? NULL : &db, o, p, &crew);
 		if (!o->shared)
 			db_close(&db);
 	}
@@ -159,8 +172,6 @@ static int run_sweep(struct run_options *o, const struct arguments *a)
 
 	if (!device)
 		return EXIT_USAGE;
-	if (!o->threads)
-		o->threads = cpu_cores() > o->jobs ? cpu_cores() / o->jobs : 1;
 	ret = open_tuned(o, &options, device, &plan);
 	if (ret)
 		return ret;
@@ -171,10 +182,11 @@ static int run_sweep(struct run_options *o, const struct arguments *a)
 
 static int run(int argc, char **argv)
 {
-	struct run_options o = {.device = "cpu", .root = "results", .jobs = 1, .retries = 1};
+	struct run_options o = {.device = "cpu", .root = "results", .retries = 1};
 	const struct option_row rows[] = {
-		{"jobs", 'j', "N", "runs at a time (default 1)", .number = &o.jobs},
-		{"threads", 'T', "T", "threads of each (default: cores / N)", .number = &o.threads},
+		{"jobs", 'j', "N", "runs at a time (default: chosen by measuring)", .number = &o.jobs},
+		{"threads", 'T', "T", "threads of each (default: chosen, or cores / N)",
+			.number = &o.threads},
 		{"oversubscribe", 0, NULL, "N x T may exceed the cores", .flag = &o.oversubscribe},
 		{"restrict", 0, "KEY=VALUE", "only the runs with this value",
 			.text = &o.restrict_to},
@@ -195,8 +207,8 @@ static int run(int argc, char **argv)
 
 	if (ret)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
-	if (a.n_words != 1 || o.jobs < 1) {
-		error(o.jobs < 1 ? "-j must be at least 1" : "run takes one sweep or spec");
+	if (a.n_words != 1) {
+		error("run takes one sweep or spec");
 		return EXIT_USAGE;
 	}
 	o.sweep = a.words[0];

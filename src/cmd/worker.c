@@ -1,5 +1,5 @@
-/* moelab worker: started by the supervisor, one process for each run. */
-#include "run/worker.h"
+/* moelab worker: started by the supervisor, one process for each run; or to see how fast it goes. */
+#include "run/pace.h"
 
 #include "base/error.h"
 #include "cmd/options.h"
@@ -11,11 +11,13 @@ static int run(int argc, char **argv)
 	struct worker_options o = {.pipe = -1};
 	const char *device = NULL;
 	long threads = 0, fd = -1;
+	bool pace = false;
 	struct arguments a;
 	const struct option_row rows[] = {
 		{"fd", 0, "N", "pipe of the supervisor", .number = &fd},
 		{"threads", 0, "T", "threads; 0: all cores", .number = &threads},
 		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
+		{"pace", 0, NULL, "train on random tokens and tell the time only", .flag = &pace},
 		{0},
 	};
 	int ret = options_parse(&cmd_worker, rows, argc, argv, &a);
@@ -29,12 +31,12 @@ static int run(int argc, char **argv)
 	o.device = device;
 	o.threads = (int)threads;
 	o.pipe = (int)fd;
-	return worker_main(a.words[0], &o);
+	return pace ? pace_worker(a.words[0], &o) : worker_main(a.words[0], &o);
 }
 
 const struct cmd cmd_worker = {
 	.name = "worker",
-	.arguments = "RUN_DIR [--fd N] [--threads T] [--device NAME]",
+	.arguments = "RUN_DIR [--fd N] [--threads T] [--device NAME] [--pace]",
 	.help = NULL,	/* not for people: not listed */
 	.run = run,
 };

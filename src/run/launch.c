@@ -13,23 +13,6 @@
 
 extern char **environ;
 
-bool launch_cores(int slot, int threads, cpu_set_t *cores)
-{
-	cpu_set_t all;
-	int place = 0;
-
-	CPU_ZERO(cores);
-	if (sched_getaffinity(0, sizeof all, &all))
-		return false;
-	for (int core = 0; core < CPU_SETSIZE; core++)
-		if (CPU_ISSET(core, &all)) {
-			if (place / threads == slot)
-				CPU_SET(core, cores);
-			place++;
-		}
-	return CPU_COUNT(cores) == threads;
-}
-
 /* The command as an array for exec; in the arena. */
 static char **arguments(const struct supervisor *s, const struct launch *l, struct arena *a)
 {

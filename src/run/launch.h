@@ -20,10 +20,4 @@ struct launch {
 /* Gives the process and the non-blocking end to read. 0, or -1 after a message. */
 int launch_worker(const struct supervisor *s, const struct launch *l, pid_t *pid, int *from_worker);
 
-/*
- * Cores of slot i of T threads each, out of those this process may use; false: there are not so
- * many.
- */
-bool launch_cores(int slot, int threads, cpu_set_t *cores);
-
 #endif

@@ -47,6 +47,13 @@ double rate_gemm(void)
 	return flops / best;
 }
 
+double rate_expected(double gemm)
+{
+	const double usual_share = 0.3;
+
+	return usual_share * gemm;
+}
+
 double rate_copy(void)
 {
 	long n = 1L << 24;
@@ -66,7 +73,7 @@ double rate_copy(void)
 	return 2.0 * 4.0 * (double)n / best;
 }
 
-static int random_tokens(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
+int rate_tokens(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
 {
 	const struct setup *s = from;
 	struct rng_key key = {1, (uint64_t)micro, (uint32_t)step};
@@ -89,7 +96,7 @@ static int by_size(const void *a, const void *b)
 double rate_train(struct setup *s, int n)
 {
 	size_t tokens = (size_t)(s->spec.micro_batch * s->spec.context);
-	struct step_input in = {.read = random_tokens, .from = s,
+	struct step_input in = {.read = rate_tokens, .from = s,
 		.tokens_BT = xcalloc(tokens, sizeof(int)), .targets_BT = xcalloc(tokens, sizeof(int))};
 	double *seconds = xcalloc((size_t)n + 1, sizeof *seconds), median;
 	struct step_result r;

@@ -11,6 +11,12 @@ double rate_gemm(void);
 /* Bytes/s of a large copy on all threads, read plus written. */
 double rate_copy(void);
 
+/* FLOP/s, of model FLOPs, that training may be expected to reach where the products reach this. */
+double rate_expected(double gemm);
+
+/* For step_input.read of a set-up (`from`): tokens and targets, random and the same each time. */
+int rate_tokens(void *from, long step, long micro, int *tokens_BT, int *targets_BT);
+
 /* Training tokens/s of a set-up (allocated), on random tokens: median of n steps after one to warm up.
    The weights move; not for a model that is still wanted. */
 double rate_train(struct setup *s, int n);

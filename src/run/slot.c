@@ -103,8 +103,10 @@ static int start_worker(struct supervision *v, struct slot *slot, struct task *t
 
 	if (write_orders(v, job, slot->dir))
 		return -1;
-	if (v->pin && launch_cores((int)(slot - v->slots), v->s->threads, &cores))
+	if (v->pin) {
+		cores_of_worker(&v->cores, (int)(slot - v->slots), &cores);
 		l.cores = &cores;
+	}
 	dprintf(slot->log, "--- %s %s: %s\n", clock_iso(clock_wall_s(), wall),
 		job_action_name[job->action], job->why);
 	if (launch_worker(v->s, &l, &slot->pid, &slot->pipe))

@@ -5,8 +5,9 @@
 #include <sys/types.h>
 
 #include "base/str.h"
-#include "run/record_batch.h"
+#include "run/cores.h"
 #include "run/display.h"
+#include "run/record_batch.h"
 #include "run/supervisor.h"
 #include "store/run_dir.h"
 
@@ -42,6 +43,7 @@ struct supervision {
 	struct slot *slots;
 	int n_slots;
 	bool pin;
+	struct core_claim cores;	/* where pin */
 	int signals;			/* signalfd */
 	int stop_signal;		/* what asked to stop; 0: nothing */
 	bool stopping;			/* nothing new starts */

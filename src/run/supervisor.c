@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
 #include "run/launch.h"
@@ -158,17 +159,21 @@ static void loop(struct supervision *v)
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
-static int check_cores(const struct supervisor *s, int n_slots, bool *pin)
+static int take_cores(struct supervision *v)
 {
-	cpu_set_t cores;
+	int threads = v->s->threads;
 
-	*pin = launch_cores(n_slots - 1, s->threads, &cores);
-	if (*pin || s->oversubscribe)
-		return EXIT_DONE;
-	error("%d workers of %d threads each need more cores than there are: lower -j or "
-		"--threads, or give --oversubscribe (seconds then say little)",
-		n_slots, s->threads);
-	return EXIT_USAGE;
+	if ((long)v->n_slots * threads > cpu_cores() && !v->s->oversubscribe) {
+		error("%d workers of %d threads each need more cores than there are (%d): lower -j "
+			"or --threads, or give --oversubscribe (seconds then say little)",
+			v->n_slots, threads, cpu_cores());
+		return EXIT_USAGE;
+	}
+	v->pin = cores_claim(&v->cores, v->n_slots, threads);
+	if (!v->pin && !v->s->oversubscribe)
+		info("workers are not pinned: another sweep has some of the cores, or a quota "
+			"limits them");
+	return EXIT_DONE;
 }
 
 static int check_disk(const struct supervisor *s, const struct job *jobs, int n)
@@ -286,7 +291,7 @@ int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 	if (s->db)
 		sqlite3_busy_timeout(s->db->handle, BUSY_MS);
 	open_tasks(&v, jobs, n);
-	code = v.n_slots ? check_cores(s, v.n_slots, &v.pin) : EXIT_DONE;
+	code = v.n_slots ? take_cores(&v) : EXIT_DONE;
 	if (!code)
 		code = v.n_slots ? check_disk(s, jobs, n) : EXIT_DONE;
 	if (!code) {
@@ -300,6 +305,8 @@ int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 	}
 	for (int i = 0; i < v.n_slots; i++)
 		str_release(&v.slots[i].text);
+	if (v.pin)
+		cores_release(&v.cores);
 	arena_release(&v.arena);
 	return code;
 }

@@ -31,7 +31,7 @@ struct supervisor {
 	const char *sweep;		/* name, for run.json */
 	int workers;			/* side by side */
 	int threads;			/* of each */
-	bool oversubscribe;		/* more threads than cores; workers are not pinned then */
+	bool oversubscribe;		/* more threads than cores are allowed; not pinned then */
 	bool fail_fast;			/* the first failure stops all */
 	int max_failures;		/* after so many nothing new starts; 0: no limit */
 	int retries;			/* of a crash */
