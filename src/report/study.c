@@ -27,7 +27,7 @@ double setup_number(const struct setup *s, const char *key)
 	return run_number(s->runs[0], key);
 }
 
-static const struct run_data *setup_seed(const struct setup *s, long seed)
+const struct run_data *setup_seed(const struct setup *s, long seed)
 {
 	for (int i = 0; i < s->n; i++)
 		if (s->runs[i]->seed == seed)

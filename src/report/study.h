@@ -118,6 +118,7 @@ static inline double run_member(const struct run_data *r, size_t member)
 	return *(const double *)(const void *)((const char *)r + member);
 }
 int setup_diverged(const struct setup *s);
+const struct run_data *setup_seed(const struct setup *s, long seed);	/* NULL: no such run */
 /* Paired difference of the final losses to the baseline's. */
 struct interval study_loss_difference(struct study *s, const struct setup *variant);
 /* Smallest difference of final losses that the baseline's seeds could show; NaN below two. */

@@ -303,6 +303,60 @@ int query_curve(struct db *db, long long run_id, const char *kind, struct arena 
 	return db_finish(&s);
 }
 
+/* Readers bring no database up to date. */
+static bool has_table(struct db *db, const char *name)
+{
+	struct db_statement s;
+	bool found;
+
+	db_prepare(&s, db, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = :name");
+	db_bind_text(&s, ":name", name);
+	found = db_step(&s);
+	return !db_finish(&s) && found;
+}
+
+/* --- slices ----------------------------------------------------------------------------------- */
+
+bool query_has_slices(struct db *db, long long run_id)
+{
+	struct db_statement s;
+	bool found;
+
+	if (!has_table(db, "slice"))
+		return false;
+	db_prepare(&s, db, "SELECT 1 FROM slice WHERE run_id = :run AND kind = 'val' LIMIT 1");
+	db_bind_int(&s, ":run", run_id);
+	found = db_step(&s);
+	return !db_finish(&s) && found;
+}
+
+int query_slices(struct db *db, long long run_id, const char *by, struct arena *a,
+	struct slice_rows *rows)
+{
+	struct db_statement s;
+
+	*rows = (struct slice_rows){0};
+	if (!has_table(db, "slice"))
+		return 0;
+	db_prepare(&s, db, "SELECT low, high, loss, n_tokens, count(*) OVER () FROM slice "
+		"WHERE run_id = :run AND kind = 'val' AND \"by\" = :by AND step = "
+		"(SELECT max(step) FROM slice WHERE run_id = :run AND kind = 'val') ORDER BY low");
+	db_bind_int(&s, ":run", run_id);
+	db_bind_text(&s, ":by", by);
+	for (; db_step(&s); rows->n++) {
+		if (!rows->n)
+			*rows = (struct slice_rows){.low = ARENA_ARRAY(a, long long, db_int(&s, 4)),
+				.high = ARENA_ARRAY(a, long long, db_int(&s, 4)),
+				.loss = ARENA_ARRAY(a, double, db_int(&s, 4)),
+				.tokens = ARENA_ARRAY(a, double, db_int(&s, 4))};
+		rows->low[rows->n] = db_int(&s, 0);
+		rows->high[rows->n] = db_int(&s, 1);
+		rows->loss[rows->n] = db_real(&s, 2);
+		rows->tokens[rows->n] = db_real(&s, 3);
+	}
+	return db_finish(&s);
+}
+
 const char *query_param(struct db *db, long long run_id, const char *key, struct arena *a)
 {
 	struct db_statement s;

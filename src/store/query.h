@@ -64,6 +64,17 @@ struct curve_rows {			/* of one run, in order of steps */
 int query_curve(struct db *db, long long run_id, const char *kind, struct arena *a,
 	struct curve_rows *curve);
 
+struct slice_rows {			/* classes of tokens, rising */
+	int n;
+	long long *low, *high;
+	double *loss, *tokens;
+};
+/* Of the run's last evaluation of kind "val"; by: "position", "frequency". None in an older database
+   that has not been written since. */
+int query_slices(struct db *db, long long run_id, const char *by, struct arena *a,
+	struct slice_rows *rows);
+bool query_has_slices(struct db *db, long long run_id);
+
 /* A value of the run's config as text; NULL if it has no such key. */
 const char *query_param(struct db *db, long long run_id, const char *key, struct arena *a);
 

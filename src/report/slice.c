@@ -1,0 +1,275 @@
+#include "report/slice.h"
+
+#include "store/query.h"
+
+#include <math.h>
+#include <stdio.h>
+
+const char slice_needs[] = "losses by class of tokens: its runs were made before these were recorded";
+
+bool slice_applies(const struct study *s)
+{
+	for (int i = 0; i < s->n_runs; i++)
+		if (query_has_slices(s->db, s->runs[i].id))
+			return true;
+	return false;
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+/* Place of the class that begins at low; a new one is put where it belongs. */
+static int place_of(struct slices *t, long long low, long long high, double tokens)
+{
+	int i = t->n;
+
+	for (int k = 0; k < t->n; k++)
+		if (t->low[k] == low)
+			return k;
+	for (; i > 0 && t->low[i - 1] > low; i--) {
+		t->low[i] = t->low[i - 1];
+		t->high[i] = t->high[i - 1];
+		t->tokens[i] = t->tokens[i - 1];
+	}
+	t->low[i] = low;
+	t->high[i] = high;
+	t->tokens[i] = tokens;
+	t->n++;
+	return i;
+}
+
+int slices_read(struct slices *t, struct study *s, const char *by)
+{
+	struct slice_rows *rows = ARENA_ARRAY(&s->arena, struct slice_rows, s->n_runs);
+	int most = 0;
+
+	for (int r = 0; r < s->n_runs; r++) {
+		if (query_slices(s->db, s->runs[r].id, by, &s->arena, &rows[r]))
+			return -1;
+		most += rows[r].n;
+	}
+	*t = (struct slices){.low = ARENA_ARRAY(&s->arena, long long, most),
+		.high = ARENA_ARRAY(&s->arena, long long, most),
+		.tokens = ARENA_ARRAY(&s->arena, double, most)};
+	for (int r = 0; r < s->n_runs; r++)
+		for (int k = 0; k < rows[r].n; k++)
+			place_of(t, rows[r].low[k], rows[r].high[k], rows[r].tokens[k]);
+	t->loss = ARENA_ARRAY(&s->arena, double, s->n_runs * t->n);
+	for (int i = 0; i < s->n_runs * t->n; i++)
+		t->loss[i] = NAN;
+	for (int r = 0; r < s->n_runs; r++)
+		for (int k = 0; k < rows[r].n; k++)
+			t->loss[r * t->n + place_of(t, rows[r].low[k], 0, 0)] = rows[r].loss[k];
+	return 0;
+}
+
+/* --- over seeds ------------------------------------------------------------------------------ */
+
+enum { MAX_SEEDS = 256 };
+
+static double loss_of(const struct slices *t, const struct study *s, const struct run_data *r, int i)
+{
+	return r && !r->diverged ? t->loss[(r - s->runs) * t->n + i] : NAN;
+}
+
+static int losses_of(const struct slices *t, const struct study *s, const struct setup *v, int i,
+	double x[MAX_SEEDS])
+{
+	int n = 0;
+
+	for (int k = 0; k < v->n && n < MAX_SEEDS; k++) {
+		x[n] = loss_of(t, s, v->runs[k], i);
+		n += isfinite(x[n]);
+	}
+	return n;
+}
+
+struct interval slice_mean(const struct slices *t, const struct study *s, const struct setup *v, int i)
+{
+	double x[MAX_SEEDS];
+
+	return interval_of_mean(x, losses_of(t, s, v, i, x));
+}
+
+struct interval slice_difference(
+	const struct slices *t, const struct study *s, const struct setup *v, int i)
+{
+	double x[MAX_SEEDS];
+	int n = 0;
+
+	for (int k = 0; s->baseline && k < v->n && n < MAX_SEEDS; k++) {
+		const struct run_data *b = setup_seed(s->baseline, v->runs[k]->seed);
+		x[n] = loss_of(t, s, v->runs[k], i) - loss_of(t, s, b, i);
+		n += isfinite(x[n]);
+	}
+	return interval_of_mean(x, n);
+}
+
+double slice_unseen(const struct slices *t, const struct study *s, int i)
+{
+	double x[MAX_SEEDS];
+
+	return s->baseline ? smallest_difference(x, losses_of(t, s, s->baseline, i, x)) : NAN;
+}
+
+/* --- the table ------------------------------------------------------------------------------- */
+
+static const char *short_count(double n, char *buffer)
+{
+	static const char units[] = " KMGT";
+	int u = 0;
+
+	for (; n >= 1000 && u < 4; u++)
+		n /= 1000;
+	snprintf(buffer, 32, "%.3g%.*s", n, u > 0, &units[u]);
+	return buffer;
+}
+
+const char *slice_title(const struct slices *t, int i, char *buffer)
+{
+	char low[32], high[32];
+	long long top = t->high[i];
+
+	if (t->low[i] == top)
+		snprintf(buffer, 64, "%lld", top);
+	else if (top < 1000)
+		snprintf(buffer, 64, "%lld-%lld", t->low[i], top);
+	else
+		snprintf(buffer, 64, "%s-%s", short_count((double)t->low[i], low),
+			short_count((double)top + (top % 10 == 9), high));
+	return buffer;
+}
+
+static void columns(struct grid *g, const struct slices *t)
+{
+	char title[64];
+
+	grid_column(g, "model", NULL, COLUMN_TEXT);
+	grid_column(g, NULL, "model", COLUMN_TEXT);
+	for (int i = 0; i < t->n; i++) {
+		const char *from = arena_printf(&g->arena, "%lld", t->low[i]);
+		grid_column(g, arena_printf(&g->arena, "loss_%s", from),
+			arena_strdup(&g->arena, slice_title(t, i, title)), COLUMN_INTERVAL);
+		grid_column(g, arena_printf(&g->arena, "difference_%s", from), NULL, COLUMN_INTERVAL);
+	}
+}
+
+/* Neither below what the baseline's seeds could show, nor with zero in its interval. */
+static bool is_seen(const struct interval *d, double unseen)
+{
+	return !(fabs(d->mean) < unseen) && !(d->low < 0 && d->high > 0);
+}
+
+static void cells_of_class(struct grid *g, const struct slices *t, const struct study *s,
+	const struct setup *v, int i)
+{
+	struct interval loss = slice_mean(t, s, v, i), d = slice_difference(t, s, v, i);
+	char difference[32] = "";
+
+	if (v != s->baseline && isfinite(d.mean) && is_seen(&d, slice_unseen(t, s, i)))
+		snprintf(difference, sizeof difference, " (%+.3f)", d.mean);
+	else if (v != s->baseline && isfinite(d.mean))
+		snprintf(difference, sizeof difference, " (=)");
+	if (isfinite(loss.mean))
+		grid_interval(g, loss.mean, loss.low, loss.high, "%.3f%s", loss.mean, difference);
+	else
+		grid_interval(g, NAN, NAN, NAN, "-");
+	if (v == s->baseline)
+		d = (struct interval){.mean = NAN, .low = NAN, .high = NAN};
+	grid_interval(g, d.mean, d.low, d.high, "%s", difference);
+}
+
+static void row_of_shares(struct grid *g, const struct slices *t)
+{
+	double all = 0;
+
+	for (int i = 0; i < t->n; i++)
+		all += t->tokens[i];
+	grid_row(g);
+	grid_rule(g);
+	grid_text(g, "share of tokens");
+	grid_text(g, "share of tokens");
+	for (int i = 0; i < t->n; i++) {
+		grid_interval(g, NAN, NAN, NAN, "%.2g %%", 100 * t->tokens[i] / all);
+		grid_interval(g, NAN, NAN, NAN, "%s", "");
+	}
+}
+
+static void row_of_null_slices(struct grid *g, const struct slices *t, const struct study *s)
+{
+	row_of_null(g, s, 0);
+	for (int i = 0; i < t->n; i++) {
+		double unseen = slice_unseen(t, s, i);
+		if (isfinite(unseen))
+			grid_interval(g, NAN, NAN, NAN, "%.3f", unseen);
+		else
+			grid_interval(g, NAN, NAN, NAN, i ? "-" : "needs 2 seeds");
+		grid_interval(g, NAN, -unseen, unseen, "%s", "");
+	}
+}
+
+int slice_table(struct study *s, struct grid *g, const char *by)
+{
+	struct slices t;
+
+	if (slices_read(&t, s, by))
+		return -1;
+	columns(g, &t);
+	for (int k = 0; k < s->n_setups; k++) {
+		const struct setup *v = &s->setups[k];
+		grid_row(g);
+		grid_text(g, "%s", v->label);
+		grid_text(g, "%s%s", v->label, v == s->baseline ? " (baseline)" : "");
+		for (int i = 0; i < t.n; i++)
+			cells_of_class(g, &t, s, v, i);
+	}
+	row_of_shares(g, &t);
+	if (s->baseline)
+		row_of_null_slices(g, &t, s);
+	notes_add(&g->notes, NOTE_PLAIN,
+		"nats per token at the last evaluation, mean over seeds; (difference to the"
+		" baseline, mean of pairs of one seed); (=): none seen, for it is below the null row,"
+		" the smallest that the baseline's seeds could show, or its 95 %% interval holds 0");
+	return 0;
+}
+
+/* --- the plot -------------------------------------------------------------------------------- */
+
+static void add_point(struct series *line, const struct slices *t, const struct study *s,
+	const struct setup *v, int i)
+{
+	double x[MAX_SEEDS], low = INFINITY, high = -INFINITY;
+	int n = losses_of(t, s, v, i, x), at = line->n;
+
+	if (!n || t->low[i] < 1)
+		return;
+	for (int k = 0; k < n; k++) {
+		low = fmin(low, x[k]);
+		high = fmax(high, x[k]);
+	}
+	line->x[at] = (double)t->low[i];
+	line->y[at] = interval_of_mean(x, n).mean;
+	line->low[at] = n > 1 ? low : NAN;
+	line->high[at] = n > 1 ? high : NAN;
+	line->n++;
+}
+
+int slice_plot(struct study *s, struct chart *c, const char *by)
+{
+	struct panel *p = chart_panel(c, "validation loss, nats per token");
+	struct slices t;
+
+	if (slices_read(&t, s, by))
+		return -1;
+	plot_subtitle(c, s, "last evaluation");
+	c->x_log = true;
+	c->x_few = true;
+	for (int k = 0; k < s->n_setups; k++) {
+		const struct setup *v = &s->setups[k];
+		struct series *line =
+			chart_series(c, p, plot_label(c, v), plot_style(s, v), t.n);
+		line->n = 0;
+		for (int i = 0; i < t.n; i++)
+			add_point(line, &t, s, v, i);
+	}
+	return 0;
+}

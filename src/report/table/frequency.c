@@ -1,0 +1,18 @@
+/* What does a variant learn better, common tokens or rare ones? Loss by how often the target occurs. */
+#include "report/slice.h"
+
+static int fill(struct study *s, struct grid *g)
+{
+	table_title(g, s, "loss by frequency of the target");
+	notes_add(&g->notes, NOTE_PLAIN, "columns: occurrences of the target in the training split");
+	return slice_table(s, g, "frequency");
+}
+
+const struct table table_frequency = {
+	.name = "frequency",
+	.place = 7,
+	.help = "validation loss by frequency of the target, difference to the baseline",
+	.applies = slice_applies,
+	.needs = slice_needs,
+	.fill = fill,
+};
