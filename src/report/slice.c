@@ -226,8 +226,9 @@ int slice_table(struct study *s, struct grid *g, const char *by)
 	if (s->baseline)
 		row_of_null_slices(g, &t, s);
 	notes_add(&g->notes, NOTE_PLAIN,
-		"nats per token at the last evaluation, mean over seeds; (difference to the"
-		" baseline, mean of pairs of one seed); (=): none seen, for it is below the null row,"
+		"nats per token at the last evaluation, mean over seeds; in brackets the"
+		" difference to the baseline, mean of pairs of one seed; (=): none seen: below what"
+		" the baseline's seeds could show (null row), or its 95 %% interval holds 0"); (=): none seen, for it is below the null row,"
 		" the smallest that the baseline's seeds could show, or its 95 %% interval holds 0");
 	return 0;
 }

@@ -11,7 +11,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 const struct plot plot_frequency = {
 	.name = "frequency",
-	.place = 7,
+	.place = 11,
 	.help = "loss by frequency of the target, band over seeds",
 	.applies = slice_applies,
 	.needs = slice_needs,

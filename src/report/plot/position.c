@@ -11,7 +11,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 const struct plot plot_position = {
 	.name = "position",
-	.place = 7,
+	.place = 10,
 	.help = "loss by position in the context, band over seeds",
 	.applies = slice_applies,
 	.needs = slice_needs,

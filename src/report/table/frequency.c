@@ -10,7 +10,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_frequency = {
 	.name = "frequency",
-	.place = 7,
+	.place = 11,
 	.help = "validation loss by frequency of the target, difference to the baseline",
 	.applies = slice_applies,
 	.needs = slice_needs,

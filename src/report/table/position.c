@@ -10,7 +10,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_position = {
 	.name = "position",
-	.place = 7,
+	.place = 10,
 	.help = "validation loss by position in the context, difference to the baseline",
 	.applies = slice_applies,
 	.needs = slice_needs,

@@ -1,0 +1,163 @@
+/* Losses by class of tokens: from records of known losses to tables and figures. */
+#include "shown.h"
+
+#include "report/slice.h"
+
+#include <unistd.h>
+
+enum { N_CLASSES = 4 };
+
+static const struct lab_run runs[] = {THREE("mamba", 1), THREE("near", 1), THREE("far", 1)};
+
+/* mamba's loss in class k is 3 - k / 2; seeds are 0.01 apart; far is 0.25 better in the last class and
+   in the others as much better as worse, near is below what the seeds show. */
+static double loss_of(const struct lab_run *r, int k)
+{
+	double loss = 3 - 0.5 * k + 0.01 * (double)r->seed;
+
+	if (!strcmp(r->label, "near"))
+		return loss - 0.001;
+	if (!strcmp(r->label, "far"))
+		return k == N_CLASSES - 1 ? loss - 0.25 : loss + (r->seed == 2 ? 0.3 : -0.14);
+	return loss;
+}
+
+static void tell(struct recorder *rec, long long id, const struct lab_run *r, const char *kind, long step)
+{
+	static const long by_position[N_CLASSES][2] = {{1, 1}, {2, 2}, {3, 4}, {5, 8}};
+	static const long by_frequency[N_CLASSES][2] = {{0, 0}, {1, 9}, {100, 999}, {100000, 999999}};
+	double off = step < LAB_STEPS || strcmp(kind, "val") ? 7 : 0;
+	struct record s = record_new(RECORD_IS_SLICE);
+
+	for (int k = 0; k < N_CLASSES; k++) {
+		s.slice = (struct slice_record){.kind = kind, .step = step, .by = "position",
+			.low = by_position[k][0], .high = by_position[k][1], .loss = off + loss_of(r, k),
+			.n_tokens = 100 * (by_position[k][1] - by_position[k][0] + 1)};
+		recorder_add(rec, id, &s);
+		s.slice.by = "frequency";
+		s.slice.low = by_frequency[k][0];
+		s.slice.high = by_frequency[k][1];
+		recorder_add(rec, id, &s);
+	}
+}
+
+/* Also an earlier evaluation, and one without capacity, which are not what is asked for. */
+static void fill(struct lab *lab)
+{
+	struct recorder rec;
+	char id_hex[HASH_HEX];
+
+	lab_open(lab, "mamba");
+	lab_fill(lab, runs, ARRAY_SIZE(runs));
+	assert_int_equal(db_begin(&lab->db), 0);
+	recorder_open(&rec, &lab->db);
+	for (size_t i = 0; i < ARRAY_SIZE(runs); i++) {
+		long long id = catalog_run_id(&lab->db, lab_identity(&runs[i], id_hex));
+		tell(&rec, id, &runs[i], "val", LAB_STEPS / 2);
+		tell(&rec, id, &runs[i], "val", LAB_STEPS);
+		tell(&rec, id, &runs[i], "val_dropless", LAB_STEPS);
+	}
+	assert_int_equal(recorder_close(&rec), 0);
+	assert_int_equal(db_commit(&lab->db), 0);
+}
+
+static void losses_by_position(void **state)
+{
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	fill(&w.lab);
+	assert_true(show_with(&w, "position", "md", &o));
+	assert_has(line(&w, "model", text, sizeof text), "|         1 |         2 |       3-4 |            5-8 |");
+	assert_has(line(&w, "mamba (baseline)", text, sizeof text), "|     3.020 |     2.520 |     2.020 |          1.520 |");
+	assert_has(line(&w, "near", text, sizeof text), "| 3.019 (=) | 2.519 (=) | 2.019 (=) |      1.519 (=) |");
+	assert_has(line(&w, "far", text, sizeof text), "| 3.027 (=) | 2.527 (=) | 2.027 (=) | 1.270 (-0.250) |");
+	assert_has(line(&w, "share of tokens", text, sizeof text), "|      12 % |      12 % |      25 % |           50 % |");
+	assert_has(line(&w, "null: mamba against itself", text, sizeof text), " 0.035 |");
+	hide(&w);
+	assert_true(show_with(&w, "position", "csv", &o));
+	assert_has(w.text.text, "loss_5,loss_5_low,loss_5_high,difference_5,difference_5_low,");
+	end(&w);
+}
+
+static void losses_by_frequency(void **state)
+{
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	fill(&w.lab);
+	assert_true(show_with(&w, "frequency", "md", &o));
+	assert_has(line(&w, "model", text, sizeof text), "|         0 |       1-9 |   100-999 |        100K-1M |");
+	assert_has(line(&w, "far", text, sizeof text), "| 1.270 (-0.250)");
+	end(&w);
+}
+
+static void lines_over_classes(void **state)
+{
+	const struct study_options o = {.rule = NULL};
+	const struct plot_options p = {0};
+	struct study study;
+	struct chart c;
+	struct lab lab;
+
+	(void)state;
+	fill(&lab);
+	assert_int_equal(study_open(&study, &lab.db, "lab/one", &o), 0);
+	assert_int_equal(plot_make(plot_find("position"), &study, &p, &c), 0);
+	const struct series *far = &c.panels[0].series[2];
+	assert_true(c.panels[0].n_series == 3 && far->n == N_CLASSES);
+	assert_true(far->x[3] == 5 && fabs(far->y[3] - 1.27) < 1e-9);
+	assert_true(fabs(far->low[3] - 1.26) < 1e-9 && fabs(far->high[3] - 1.28) < 1e-9);
+	chart_release(&c);
+	assert_int_equal(plot_make(plot_find("frequency"), &study, &p, &c), 0);
+	assert_true(c.panels[0].series[0].n == 3 && c.panels[0].series[0].x[0] == 1);	/* no place for 0 */
+	chart_release(&c);
+	study_close(&study);
+	lab_close(&lab);
+}
+
+/* Runs of an older moelab, in a new database and in their own. */
+static void older_runs_have_none(void **state)
+{
+	char path[] = "/tmp/moelab-old-XXXXXX", *text = path_read("tests/store/lab_v1.sql", NULL);
+	const struct study_options o = {.force = true};
+	struct study study;
+	struct shown w;
+	struct grid g;
+	sqlite3 *handle;
+	struct db db;
+
+	(void)state;
+	assert_false(show(&w, runs, ARRAY_SIZE(runs), "position", "md"));
+	assert_caught("sweep lab/one has no losses by class of tokens");
+	end(&w);
+	close(mkstemp(path));
+	assert_int_equal(sqlite3_open(path, &handle), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(handle, text, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(handle);
+	catch_messages();
+	assert_int_equal(db_open(&db, path, DB_READ), 0);
+	assert_int_equal(study_open(&study, &db, "old/sweep", &o), 0);
+	assert_int_equal(table_make(table_find("frequency"), &study, true, &g), -1);
+	assert_caught("has no losses by class of tokens");
+	grid_release(&g);
+	study_close(&study);
+	db_close(&db);
+	unlink(path);
+	free(text);
+	error_sink = NULL;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(losses_by_position), cmocka_unit_test(losses_by_frequency),
+		cmocka_unit_test(lines_over_classes), cmocka_unit_test(older_runs_have_none),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
