@@ -53,7 +53,7 @@ static int run_import(const struct cmd *cmd, int argc, char **argv)
 		{"group-by", 0, "RULE", "what stays together: block[:BYTES] (default of text),\n"
 			HELP_INDENT "file, url-host (default of jsonl), url, document",
 			.text = &o.group_by},
-		{"val", 0, "SHARE", "held out for evaluation; default: 2 MiB, at most 0.05",
+		{"val", 0, "SHARE", "held out for evaluation; default: 2 MiB, but 0.001 to 0.05",
 			.real = &o.val},
 		{"tune", 0, "SHARE", "held out for choosing learning rates; default as val",
 			.real = &o.tune},

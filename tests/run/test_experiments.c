@@ -161,6 +161,28 @@ static void test_sweeps_hold_the_tables(void **state)
 	}
 }
 
+/* The paper's code cuts d_inner = int(expand * 512); counts by that, layer by layer, from its shapes. */
+static void test_ratios_have_the_papers_widths(void **state)
+{
+	static const long totals[] = {403067928, 411797552, 416358400, 420938776, 425650224};
+	struct arena a = {0};
+	struct sweep sweep;
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(sweep_load(&a, "sweeps/25m/table2.yaml", NULL, spec_schema(), &sweep), 0);
+	for (int k = 0; k < sweep.n_runs; k++) {
+		const struct sweep_run *r = &sweep.runs[k];
+		if (strcmp(r->variant, "moe_mamba"))
+			continue;
+		assert_true(n < ARRAY_SIZE(totals));
+		if (llround(params_of_config(&r->config).total) != totals[n++])
+			fail_msg("%s: not %ld parameters", r->label, totals[n - 1]);
+	}
+	assert_int_equal(n, ARRAY_SIZE(totals));
+	arena_release(&a);
+}
+
 /* What a sweep sets must not cost the equality of active parameters that its specs have. */
 static void test_micro_sweeps_have_equal_active(void **state)
 {
@@ -195,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_every_architecture_has_specs),
 		cmocka_unit_test(test_sweeps_load),
 		cmocka_unit_test(test_sweeps_hold_the_tables),
+		cmocka_unit_test(test_ratios_have_the_papers_widths),
 		cmocka_unit_test(test_micro_sweeps_have_equal_active),
 	};
 
