@@ -228,8 +228,7 @@ int slice_table(struct study *s, struct grid *g, const char *by)
 	notes_add(&g->notes, NOTE_PLAIN,
 		"nats per token at the last evaluation, mean over seeds; in brackets the"
 		" difference to the baseline, mean of pairs of one seed; (=): none seen: below what"
-		" the baseline's seeds could show (null row), or its 95 %% interval holds 0"); (=): none seen, for it is below the null row,"
-		" the smallest that the baseline's seeds could show, or its 95 %% interval holds 0");
+		" the baseline's seeds could show (null row), or its 95 %% interval holds 0");
 	return 0;
 }
 
