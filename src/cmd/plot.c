@@ -27,10 +27,9 @@ static int draw(const struct study *s, const struct chart *c, const struct chart
 	return code;
 }
 
-static int show(const struct study_query *q, const struct plot *p, enum axis x,
+static int show(const struct study_query *q, const struct plot *p, const struct plot_options *o,
 	const struct chart_format *f, const char *path)
 {
-	const struct plot_options options = {.x = x};
 	struct study s;
 	struct chart c;
 	struct db db;
@@ -40,7 +39,7 @@ static int show(const struct study_query *q, const struct plot *p, enum axis x,
 		return code;
 	for (int i = 0; i < s.notes.n; i++)
 		verbose("%s%s", note_mark[s.notes.items[i].kind], s.notes.items[i].text);
-	code = plot_make(p, &s, &options, &c) ? EXIT_USAGE : draw(&s, &c, f, path);
+	code = plot_make(p, &s, o, &c) ? EXIT_USAGE : draw(&s, &c, f, path);
 	chart_release(&c);
 	study_end(&s, &db);
 	return code;
@@ -49,6 +48,8 @@ static int show(const struct study_query *q, const struct plot *p, enum axis x,
 static int run(int argc, char **argv)
 {
 	struct study_query query = {.db = "results/lab.db"};
+	struct look_words words = {.size = NULL};
+	struct look look;
 	const char *axis = "tokens", *format = NULL, *path = NULL;
 	const struct option_row rows[] = {
 		STUDY_ROWS(query),
@@ -57,6 +58,15 @@ static int run(int argc, char **argv)
 			"svg, png, pdf or term (default: by the name after -o, else svg)",
 			.text = &format},
 		{"output", 'o', "FILE", "draw there", .text = &path},
+		LOOK_ROWS(words),
+		{"xrange", 0, "A:B", "of the x axis; A or B may be left out", .text = &words.x_range},
+		{"yrange", 0, "A:B", "of the y axis, of the first panel", .text = &words.y_range},
+		{"log", 0, "AXES", "logarithmic axes: x, y, xy or none", .text = &words.log},
+		{"xtitle", 0, "TEXT", "of the x axis, or none", .text = &words.x_title},
+		{"ytitle", 0, "TEXT", "of the y axis, of the first panel, or none",
+			.text = &words.y_title},
+		{"title", 0, "TEXT", "instead of the plot's own; none: no title and no subtitle",
+			.text = &words.title},
 		{0},
 	};
 	struct arguments a;
@@ -74,7 +84,15 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	const struct plot *p = plot_find(a.words[0]);
 	const struct chart_format *f = format ? chart_format_find(format) : chart_format_of(path);
-	return p && f ? show(&query, p, (enum axis)x, f, path) : EXIT_USAGE;
+	if (!p || !f || look_read(&look, &words))
+		return EXIT_USAGE;
+	if (!*f->suffix && (words.size || words.font))
+		{
+		error("--size and --font do not go with a terminal");
+		return EXIT_USAGE;
+	}
+	const struct plot_options options = {.x = (enum axis)x, .look = &look};
+	return show(&query, p, &options, f, path);
 }
 
 const struct cmd cmd_plot = {

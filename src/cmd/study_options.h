@@ -22,4 +22,10 @@
 		.flag = &(query).options.no_head_flops},                                           \
 	{"force", 0, NULL, "show what would be refused, stamped", .flag = &(query).options.force}
 
+/* Rows that fill a struct look_words: what all figures of a report can share. */
+#define LOOK_ROWS(words)                                                                           \
+	{"size", 0, "WxH", "of the page, as 8.5x6cm or 3.3x2.5in (PNG: 300 dots per inch)",        \
+		.text = &(words).size},                                                            \
+	{"font", 0, "NAME,PT", "as Times,9 or Times or ,9", .text = &(words).font}
+
 #endif

@@ -15,7 +15,8 @@ static const double draw_limit_s = 60;
 
 void chart_init(struct chart *c, const char *name)
 {
-	*c = (struct chart){.title = "", .subtitle = "", .x_title = "", .value_title = ""};
+	*c = (struct chart){.title = "", .subtitle = "", .x_title = "", .value_title = "",
+		.x_low = NAN, .x_high = NAN, .look = LOOK_USUAL};
 	c->name = arena_strdup(&c->arena, name);
 }
 
@@ -179,8 +180,81 @@ int chart_write(const struct chart *c, const struct chart_format *f, const char 
 	char *folder = path_folder(path), *stem = xstrdup(path_name(path));
 	if (str_ends(stem, f->suffix))
 		stem[strlen(stem) - strlen(f->suffix)] = '\0';
+	if (strcmp(f->name, "svg"))
+		look_check_font(&c->look);
 	int result = path_mkdirs(folder) ? EXIT_ENVIRONMENT : draw(c, f, folder, stem);
 	free(stem);
 	free(folder);
 	return result;
+}
+
+/* --- dressing -------------------------------------------------------------------------------- */
+
+static bool within(double value, double low, double high)
+{
+	return !(value < low) && !(value > high);
+}
+
+static bool shows_points(const struct chart *c)
+{
+	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
+		for (int i = 0; i < p->n_series; i++)
+			for (int k = 0; k < p->series[i].n; k++)
+				if (isfinite(p->series[i].y[k]) &&
+					within(p->series[i].x[k], c->x_low, c->x_high) &&
+					within(p->series[i].y[k], p->y_low, p->y_high))
+					return true;
+	return false;
+}
+
+static bool has_logarithms(const struct panel *p)
+{
+	for (int i = 0; i < p->n_series; i++)
+		for (int k = 0; k < p->series[i].n; k++)
+			if (p->series[i].y[k] <= 0 || p->series[i].low[k] <= 0)
+				return false;
+	return !(p->y_low <= 0);
+}
+
+static int dress_axes(struct chart *c, const struct look *l)
+{
+	struct panel *p = c->panels;
+
+	c->x_low = l->x_low;
+	c->x_high = l->x_high;
+	p->y_low = isfinite(l->y_low) ? l->y_low : p->y_low;
+	p->y_high = isfinite(l->y_high) ? l->y_high : p->y_high;
+	if (l->log >= 0) {
+		c->x_log = l->log & LOOK_LOG_X;
+		p->y_log = l->log & LOOK_LOG_Y;
+	}
+	if (c->x_log && c->x_low <= 0)
+		return error("plot %s: --xrange begins at %g, but its axis is logarithmic (--log)",
+			c->name, c->x_low);
+	if (p->y_log && !has_logarithms(p))
+		return error("plot %s: --log y: the axis reaches to 0 or below", c->name);
+	if (!shows_points(c))
+		return error("plot %s: no point lies in --xrange and --yrange", c->name);
+	return 0;
+}
+
+int chart_dress(struct chart *c, const struct look *l)
+{
+	bool axes = isfinite(l->x_low) || isfinite(l->x_high) || isfinite(l->y_low) ||
+		    isfinite(l->y_high) || l->log >= 0;
+
+	c->look = *l;
+	if (l->title && c->forced)
+		c->title = chart_text(c, "FORCED%s%s", *l->title ? " " : "", l->title);
+	else if (l->title)
+		c->title = chart_text(c, "%s", l->title);
+	if (l->title && !*l->title)
+		c->subtitle = "";
+	if (l->x_title)
+		c->x_title = chart_text(c, "%s", l->x_title);
+	if (l->y_title)
+		c->panels[0].y_title = chart_text(c, "%s", l->y_title);
+	if (axes && c->panels[0].n_rows)
+		return error("plot %s: a heat map takes no --xrange, --yrange, --log", c->name);
+	return axes ? dress_axes(c, l) : 0;
 }

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "report/look.h"
 
 #include <stdbool.h>
 
@@ -40,9 +41,12 @@ struct chart {
 	const char *name, *title, *subtitle;	/* subtitle: n, band, data */
 	const char *x_title;
 	bool x_log;
+	double x_low, x_high;		/* NaN: as the data need */
 	bool x_few;			/* few values of x, each with a tic of its own */
 	const char *value_title;	/* of a heat map's colours */
 	bool ordered;			/* the legend lists series as they were added */
+	bool forced;			/* against a refusal: whatever the title, it says so */
+	struct look look;
 	struct panel *panels;
 	int n_panels, cap_panels;
 };
@@ -66,9 +70,11 @@ const struct chart_format *chart_format_find(const char *name);	/* NULL after a 
 /* By the end of a file's name; svg for others and for NULL. */
 const struct chart_format *chart_format_of(const char *path);
 
-/* Range, scale and tics of the x axis, for chart_script(); and how its numbers are printed. */
-void chart_x_axis(const struct chart *c, struct str *out);
-const char *chart_x_format(const struct chart *c);
+/*
+ * Draws it as the look asks for: size, font, title, ranges, scales. 0, or -1 after a message if that
+ * cannot be: a range without data, a logarithm of 0, an axis of a heat map.
+ */
+int chart_dress(struct chart *c, const struct look *look);
 
 void chart_csv(const struct chart *c, struct str *out);
 /* The script that draws from stem.csv into stem and the format's suffix, in its own folder. */

@@ -2,14 +2,11 @@
  * The gnuplot script of a chart. Texts stand in single quotes, where gnuplot expands nothing, and
  * the terminal is noenhanced, so names with underscores, backquotes or @ come out as they are.
  */
-#include "report/chart.h"
+#include "report/chart_sheet.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 /* Okabe and Ito 2008, without yellow; black for the baseline. Dash and point differ, too. */
 static const struct style {
@@ -46,129 +43,60 @@ const struct chart_format *chart_format_of(const char *path)
 	return chart_format_find("svg");
 }
 
-static void quoted(struct str *out, const char *text)
+/* Title and subtitle stand left, above the axes. */
+static void headings(const struct chart *c, const struct chart_format *f, const struct sheet *s,
+	struct str *out)
 {
-	str_add(out, "'");
-	for (; *text; text++) {
-		if (*text == '\'')
-			str_add(out, "''");
-		else
-			str_add_bytes(out, *text == '\n' || *text == '\r' ? " " : text, 1);
-	}
-	str_add(out, "'");
-}
+	const double line = 24 / 14.0;
 
-static bool is_heat(const struct chart *c)
-{
-	return c->n_panels && c->panels[0].n_rows;
-}
-
-static bool on_terminal(const struct chart_format *f)
-{
-	return !*f->suffix;
-}
-
-static void terminal_size(int *width, int *height)
-{
-	struct winsize w = {0};
-	const char *columns = getenv("COLUMNS");
-
-	ioctl(1, TIOCGWINSZ, &w);
-	*width = columns ? atoi(columns) : w.ws_col;
-	*height = w.ws_row;
-	*width = *width < 60 ? (*width ? 60 : 100) : *width > 160 ? 160 : *width;
-	*height = *height < 20 ? 32 : *height > 50 ? 50 : *height - 2;
-}
-
-/* Panels beyond the first make the page longer. */
-static double page_height(const struct chart *c)
-{
-	if (is_heat(c))
-		return 110 + 190 * c->n_panels;
-	return 560 + 260 * (c->n_panels - 1);
-}
-
-static void terminal(
-	const struct chart *c, const struct chart_format *f, const char *stem, struct str *out)
-{
-	double height = page_height(c);
-	int columns, lines;
-
-	if (!strcmp(f->name, "svg")) {
-		str_printf(out,
-			"set terminal svg size 960,%.0f dynamic font 'sans,14' linewidth 1"
-			" background rgb 'white' name ",
-			height);
-		quoted(out, c->name);
-		str_add(out, "\n");
-	} else if (!strcmp(f->name, "png")) {
-		str_printf(out,
-			"set terminal pngcairo size 1920,%.0f font 'sans,14' fontscale 1.5"
-			" linewidth 2 pointscale 2 background rgb 'white'\n",
-			2 * height);
-	} else if (!strcmp(f->name, "pdf")) {
-		str_printf(out,
-			"set terminal pdfcairo size 18cm,%.1fcm font 'sans,10' linewidth 1\n",
-			18 * height / 960);
-	} else {
-		terminal_size(&columns, &lines);
-		str_printf(out, "set terminal dumb size %d,%d\n", columns, lines);
-	}
-	str_add(out, "set termoption noenhanced\nset encoding utf8\n");
-	if (!on_terminal(f)) {
-		char *file = xasprintf("%s%s", stem, f->suffix);
-		str_add(out, "set output ");
-		quoted(out, file);
-		str_add(out, "\n");
-		free(file);
-	}
-	str_add(out,
-		"set datafile separator comma\nset datafile columnheaders\n"
-		"set datafile missing 'NaN'\n");
-}
-
-/* Title and subtitle stand left, above the page. */
-static void headings(const struct chart *c, const struct chart_format *f, struct str *out)
-{
-	if (on_terminal(f)) {
+	if (format_is_terminal(f)) {
 		str_add(out, "set title ");
-		quoted(out, c->title);
+		gnuplot_quoted(out, c->title);
 		str_add(out, "\n");
 		return;
 	}
-	double line = 1 / page_height(c);
+	if (!*c->title)
+		return;
 	str_add(out, "set label 1 ");
-	quoted(out, c->title);
-	str_printf(out, " at screen 0.02, screen %.4f left font 'sans,16'\nset label 2 ",
-		1 - 24 * line);
-	quoted(out, c->subtitle);
-	str_printf(out,
-		" at screen 0.02, screen %.4f left font 'sans,11' textcolor rgb '#555555'\n",
-		1 - 48 * line);
+	gnuplot_quoted(out, c->title);
+	str_printf(out, " at screen 0.02, screen %.4f left ", 1 - line / s->height);
+	sheet_font(s, 16 / 14.0, out);
+	str_add(out, "\nset label 2 ");
+	gnuplot_quoted(out, c->subtitle);
+	str_printf(out, " at screen 0.02, screen %.4f left ", 1 - 2 * line / s->height);
+	sheet_font(s, 11 / 14.0, out);
+	str_add(out, " textcolor rgb '#555555'\n");
 }
 
-static void look(const struct chart *c, const struct chart_format *f, struct str *out)
+static void legend(const struct chart_format *f, const struct sheet *s, struct str *out)
+{
+	if (format_is_terminal(f))
+		str_add(out, "set key outside below\n");
+	else if (s->legend_below)
+		str_printf(out,
+			"set key at screen 0.5, screen %.4f bottom center horizontal maxcols %d"
+			" Left reverse samplen 3 spacing 1.25\n",
+			0.4 / s->height, s->legend_columns);
+	else
+		str_add(out, "set key outside right center Left reverse samplen 3 spacing 1.25\n");
+}
+
+static void look(const struct chart_format *f, const struct sheet *s, struct str *out)
 {
 	str_add(out,
 		"set border 3 linewidth 1 linecolor rgb '#333333'\n"
 		"set tics nomirror out scale 0.6\n"
 		"set grid linetype 1 linewidth 0.5 linecolor rgb '#dddddd'\n");
 	str_add(out, "set style fill transparent solid 0.18 noborder\n");
-	if (on_terminal(f))
-		str_add(out, "unset grid\nset key outside below\n");
-	else
-		str_add(out, "set key outside right center Left reverse samplen 3 spacing 1.25\n");
-	str_add(out, "set xlabel ");
-	quoted(out, c->x_title);
-	str_printf(out, "\nset format x '%s'\n", chart_x_format(c));
-	if (!is_heat(c))
-		chart_x_axis(c, out);
+	if (format_is_terminal(f))
+		str_add(out, "unset grid\n");
+	legend(f, s, out);
 }
 
-static double last_y(const struct series *s)
+static double last_y(const struct chart *c, const struct series *s)
 {
 	for (int i = s->n - 1; i >= 0; i--)
-		if (isfinite(s->y[i]))
+		if (isfinite(s->y[i]) && !(s->x[i] > c->x_high))
 			return s->y[i];
 	return -INFINITY;
 }
@@ -178,7 +106,8 @@ static void order_series(const struct chart *c, const struct panel *p, int *orde
 {
 	for (int i = 0; i < p->n_series; i++) {
 		int at = i;
-		for (; at > 0 && !c->ordered && last_y(&p->series[order[at - 1]]) < last_y(&p->series[i]); at--)
+		for (; at > 0 && !c->ordered &&
+			last_y(c, &p->series[order[at - 1]]) < last_y(c, &p->series[i]); at--)
 			order[at] = order[at - 1];
 		order[at] = i;
 	}
@@ -212,7 +141,7 @@ static void source(const struct chart *c, const struct panel *p, const struct se
 	char *file = xasprintf("%s.csv", stem);
 	long first = first_point(c, p, s);
 
-	quoted(out, file);
+	gnuplot_quoted(out, file);
 	str_printf(out, " every ::%ld::%ld using ", first, first + s->n - 1);
 	free(file);
 }
@@ -245,7 +174,7 @@ static void plot_line(const struct chart *c, const struct panel *p, const struct
 	if (s->points)
 		str_printf(out, " pointtype %d pointsize 0.8", look_of->point);
 	str_add(out, " title ");
-	quoted(out, s->label);
+	gnuplot_quoted(out, s->label);
 }
 
 static void plot_series(const struct chart *c, const struct chart_format *f, const struct panel *p,
@@ -255,7 +184,7 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 	const char *between = "plot ";
 
 	order_series(c, p, order);
-	for (int i = 0; i < p->n_series && !on_terminal(f); i++) {
+	for (int i = 0; i < p->n_series && !format_is_terminal(f); i++) {
 		const struct series *s = &p->series[order[i]];
 		if (!has_range(s))
 			continue;
@@ -263,7 +192,7 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 		plot_range(c, p, s, stem, out);
 		between = ", \\\n\t";
 	}
-	if (isfinite(p->y_level) && !on_terminal(f)) {
+	if (isfinite(p->y_level) && !format_is_terminal(f)) {
 		str_printf(out,
 			"%s%.9g with lines linecolor rgb '#888888' linewidth 1 dashtype 3 notitle",
 			between, p->y_level);
@@ -290,7 +219,7 @@ static void heat_rows(const struct panel *p, struct str *out)
 		for (end = i + 1; end < p->n_rows && !p->row_title[end]; end++)
 			;
 		str_add(out, between);
-		quoted(out, p->row_title[i] ? p->row_title[i] : "");
+		gnuplot_quoted(out, p->row_title[i] ? p->row_title[i] : "");
 		str_printf(out, " %g", (i + end - 1) / 2.0);
 		between = ", ";
 		if (end < p->n_rows)
@@ -316,7 +245,7 @@ static void plot_heat(
 	heat_rows(p, out);
 	str_printf(out, "set xrange [%.9g:%.9g] noextend\nplot ", p->x[0] - half,
 		p->x[p->n_x - 1] + half);
-	quoted(out, file);
+	gnuplot_quoted(out, file);
 	str_printf(out,
 		" every ::%ld::%ld using 2:3:(%.9g):(0.5):4 with boxxyerror"
 		" fillstyle solid 1 noborder linecolor palette notitle\n",
@@ -324,54 +253,73 @@ static void plot_heat(
 	free(file);
 }
 
-static void range(const struct panel *p, struct str *out)
+static void level_label(const struct panel *p, const struct sheet *s, struct str *out)
 {
-	char low[32] = "*", high[32] = "*";
-
-	if (isfinite(p->y_low))
-		snprintf(low, sizeof low, "%.6g", p->y_low);
-	if (isfinite(p->y_high))
-		snprintf(high, sizeof high, "%.6g", p->y_high);
-	str_printf(
-		out, "set yrange [%s:%s]\n%s logscale y\n", low, high, p->y_log ? "set" : "unset");
-}
-
-static void level_label(const struct panel *p, struct str *out)
-{
-	if (!isfinite(p->y_level) || !p->level_title)
+	if (!isfinite(p->y_level) || !p->level_title || p->y_level < p->y_low ||
+		p->y_level > p->y_high)
 		return;
 	str_add(out, "set label 3 ");
-	quoted(out, p->level_title);
+	gnuplot_quoted(out, p->level_title);
 	str_printf(out,
-		" at graph 0.01, first %.9g offset 0,0.5 left font 'sans,10'"
-		" textcolor rgb '#555555'\n",
+		" at graph 0.01, first %.9g offset 0,0.5 left textcolor rgb '#555555' ",
 		p->y_level);
+	sheet_font(s, 10 / 14.0, out);
+	str_add(out, "\n");
 }
 
-static void panel(const struct chart *c, const struct chart_format *f, const struct panel *p,
-	const char *stem, struct str *out)
+/* Smaller, if it is longer than its axis. */
+static void y_title(const struct chart_format *f, const struct sheet *s, const struct panel *p,
+	struct str *out)
 {
-	bool last = p == &c->panels[c->n_panels - 1];
+	double size = 1.1 * sheet_room(s) / (0.55 * (double)strlen(p->y_title) + 1e-9);
 
 	str_add(out, "set ylabel ");
-	quoted(out, p->y_title);
+	gnuplot_quoted(out, p->y_title);
+	if (!format_is_terminal(f) && size < 1) {
+		str_add(out, " ");
+		sheet_font(s, fmax(size, 0.7), out);
+	}
 	str_add(out, "\n");
-	if (p->title && !on_terminal(f)) {
+}
+
+/* Which panel's series the legend below all of them names. */
+static const struct panel *fullest_panel(const struct chart *c)
+{
+	const struct panel *fullest = c->panels;
+
+	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
+		if (p->n_series > fullest->n_series)
+			fullest = p;
+	return fullest;
+}
+
+static void panel(const struct chart *c, const struct chart_format *f, const struct sheet *s,
+	const struct panel *p, const char *stem, struct str *out)
+{
+	bool last = format_is_terminal(f) || p == &c->panels[c->n_panels - 1];
+
+	y_title(f, s, p, out);
+	if (p->title && !format_is_terminal(f)) {
 		str_add(out, "set title ");
-		quoted(out, p->title);
-		str_add(out, " font 'sans,12' offset 0,-0.6\n");
+		gnuplot_quoted(out, p->title);
+		str_add(out, " offset 0,-0.6 ");
+		sheet_font(s, 12 / 14.0, out);
+		str_add(out, "\n");
 	}
-	if (c->n_panels > 1 && !on_terminal(f)) {
-		str_add(out, "set xlabel ");
-		quoted(out, last ? c->x_title : "");
-		str_printf(out, "\nset format x '%s'\n", last ? chart_x_format(c) : "");
-	}
+	str_add(out, "set xlabel ");
+	gnuplot_quoted(out, last ? c->x_title : "");
+	str_add(out, "\n");
+	chart_x_axis(c, s, last, out);
 	if (p->n_rows) {
 		plot_heat(c, p, stem, out);
 	} else {
-		range(p, out);
-		if (!on_terminal(f))
-			level_label(p, out);
+		chart_y_axis(p, s, out);
+		if (!format_is_terminal(f))
+			level_label(p, s, out);
+		if (s->legend_below && p != fullest_panel(c))
+			str_add(out, "unset key\n");
+		else
+			legend(f, s, out);
 		plot_series(c, f, p, stem, out);
 	}
 	str_add(out, "unset label\nunset colorbox\n");
@@ -384,32 +332,44 @@ static void heat_look(const struct chart *c, struct str *out)
 		"set palette defined (0 '#2166ac', 0.5 '#92c5de', 1 '#f7f7f7', 1.5 '#f4a582',"
 		" 2 '#b2182b')\n"
 		"set cbtics ('0' 0, '1' 1, '2 and more' 2)\nset cblabel ");
-	quoted(out, c->value_title);
+	gnuplot_quoted(out, c->value_title);
 	str_add(out, "\n");
+}
+
+/* Panels share left and right margins; below each other, one x axis for all but heat maps. */
+static void margins(const struct chart *c, const struct sheet *s, struct str *out)
+{
+	double top = 1 - s->top / s->height, bottom = s->bottom / s->height;
+
+	if (c->n_panels > 1)
+		str_printf(out,
+			"set multiplot layout %d,1 margins screen %.4f, %.4f, %.4f, %.4f"
+			" spacing screen 0, %.4f\n",
+			c->n_panels, s->left / s->width, 1 - s->right / s->width, bottom, top,
+			(chart_is_heat(c) ? 44 : 24) / 14.0 / s->height);
+	else
+		str_printf(out, "set tmargin at screen %.4f\n", top);
+	if (c->n_panels == 1 && s->legend_below)
+		str_printf(out, "set bmargin at screen %.4f\nset rmargin at screen %.4f\n", bottom,
+			1 - s->right / s->width);
 }
 
 void chart_script(
 	const struct chart *c, const struct chart_format *f, const char *stem, struct str *out)
 {
-	double line = 1 / page_height(c);
-	int shown = on_terminal(f) ? 1 : c->n_panels; /* a terminal has room for the first panel */
+	struct sheet s = sheet_of(c, f);
+	int shown = format_is_terminal(f) ? 1 : c->n_panels; /* a terminal has room for the first */
 
 	str_printf(out, "# Draws %s%s from %s.csv: gnuplot %s.gp\n", stem, f->suffix, stem, stem);
-	terminal(c, f, stem, out);
-	look(c, f, out);
-	headings(c, f, out);
-	if (is_heat(c))
+	sheet_begin(&s, c, f, stem, out);
+	look(f, &s, out);
+	headings(c, f, &s, out);
+	if (chart_is_heat(c))
 		heat_look(c, out);
-	if (!on_terminal(f) && c->n_panels == 1)
-		str_printf(out, "set tmargin at screen %.4f\n", 1 - (is_heat(c) ? 92 : 72) * line);
-	if (shown > 1)
-		str_printf(out,
-			"set multiplot layout %d,1 margins screen 0.1, 0.76, %.4f, %.4f"
-			" spacing screen 0, %.4f\n",
-			c->n_panels, 76 * line, 1 - (is_heat(c) ? 92 : 72) * line,
-			(is_heat(c) ? 44 : 24) * line);
+	if (!format_is_terminal(f))
+		margins(c, &s, out);
 	for (int i = 0; i < shown; i++)
-		panel(c, f, &c->panels[i], stem, out);
+		panel(c, f, &s, &c->panels[i], stem, out);
 	if (shown > 1)
 		str_add(out, "unset multiplot\n");
 }

@@ -41,12 +41,14 @@ int plot_make(const struct plot *p, struct study *s, const struct plot_options *
 	if (p->applies && !p->applies(s))
 		return error("plot %s: sweep %s has no %s", p->name, s->sweep.name, p->needs);
 	c->ordered = s->options.order;
-	return p->fill(s, o, c);
+	c->forced = notes_count(&s->notes, NOTE_STAMP) > 0;
+	if (p->fill(s, o, c))
+		return -1;
+	return o->look && c->n_panels ? chart_dress(c, o->look) : 0;
 }
 
 void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 {
-	bool forced = notes_count(&s->notes, NOTE_STAMP) > 0;
 	double epochs = study_epochs(s);
 	char text[512];
 	va_list args;
@@ -54,7 +56,7 @@ void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	c->title = chart_text(c, "%s%s: %s", forced ? "FORCED " : "", s->sweep.name, text);
+	c->title = chart_text(c, "%s%s: %s", c->forced ? "FORCED " : "", s->sweep.name, text);
 	if (epochs > 4)
 		c->title = chart_text(c, "%s, multi-epoch (%.1f)", c->title, epochs);
 }

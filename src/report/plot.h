@@ -10,6 +10,7 @@
 
 struct plot_options {
 	enum axis x;
+	const struct look *look;	/* NULL: the usual */
 };
 
 struct plot {

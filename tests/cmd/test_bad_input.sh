@@ -92,6 +92,23 @@ holds $moelab run sweep.yaml -q
 refuses 2 "short/train_000000.bin" $moelab run sweep.yaml data.path=short
 refuses 4 "gnuplot" env PATH=/nonexistent "$moelab" plot loss --sweep sweep -q
 holds test ! -e plots/sweep/loss.svg
+
+# --- figures for a paper
+refuses 2 '--label: sweep sweep has no label "swoop" (did you mean "sweep"?)' \
+	$moelab table final --sweep sweep --label swoop=x
+refuses 2 '--order: sweep sweep has no label "x"' $moelab plot loss --sweep sweep --order x
+refuses 2 '--size takes WIDTHxHEIGHT with its unit' $moelab plot loss --sweep sweep --size 8x6
+refuses 2 '--font takes NAME,SIZE' $moelab plot loss --sweep sweep --font "a'b"
+refuses 2 '--xrange takes A:B' $moelab plot loss --sweep sweep --xrange 2:1
+refuses 2 '--log takes x, y, xy or none' $moelab plot loss --sweep sweep --log z
+refuses 2 'no point lies in' $moelab plot loss --sweep sweep --yrange 90:91
+refuses 2 'do not go with a terminal' $moelab plot loss --sweep sweep --format term --size 8x6cm
+holds test ! -e plots/sweep/loss.svg
+holds $moelab plot loss --sweep sweep -q --format pdf --size 8.5x6cm --font DejaVu\ Sans,8 --title none \
+	--label sweep='Mamba, small' --order sweep
+holds grep -q "Mamba, small" plots/sweep/loss.csv
+holds grep -aq "MediaBox \[ 0 0 240" plots/sweep/loss.pdf
+
 cp results/lab.db newer.db
 printf '\377' | dd of=newer.db bs=1 seek=62 conv=notrunc status=none	# user_version, of a later program
 refuses 4 "newer.db" $moelab ls --db newer.db

@@ -177,6 +177,156 @@ static void bad_names_are_one_line(void **state)
 	refused(NULL, "m,m-n_experts=2", "--order: \"m-n_experts=2\" stands there twice");
 }
 
+/* --- look ------------------------------------------------------------------------------------ */
+
+/* The script of a plot, drawn as the words ask; "" if that cannot be, with the message caught. */
+static char *script_of(const char *name, const char *format, const struct look_words *words)
+{
+	struct look look;
+	const struct plot_options o = {.x = AXIS_TOKENS, .look = &look};
+	struct chart c;
+	struct str out;
+
+	str_init(&out);
+	catch_messages();
+	if (!look_read(&look, words)) {
+		if (!plot_make(plot_find(name), &study, &o, &c))
+			chart_script(&c, chart_format_find(format), "stem", &out);
+		chart_release(&c);
+	}
+	error_sink = NULL;
+	return str_take(&out);
+}
+
+static void script_has(const char *name, const char *format, struct look_words words, const char *text)
+{
+	char *script = script_of(name, format, &words);
+
+	assert_string_equal(caught, "");
+	assert_has(script, text);
+	free(script);
+}
+
+static void script_lacks(const char *name, const char *format, struct look_words words, const char *text)
+{
+	char *script = script_of(name, format, &words);
+
+	assert_true(*script);
+	assert_lacks(script, text);
+	free(script);
+}
+
+static void look_refused(const char *name, struct look_words words, const char *message)
+{
+	char *script = script_of(name, "svg", &words);
+
+	assert_string_equal(script, "");
+	assert_caught(message);
+	assert_true(strchr(caught, '\n') == caught + strlen(caught) - 1);
+	free(script);
+}
+
+#define WORDS(...) ((struct look_words){__VA_ARGS__})
+
+static void page_is_as_large_as_asked(void **state)
+{
+	(void)state;
+	open_study(NULL, NULL, NULL);
+	script_has("loss", "pdf", WORDS(.size = "8.5x6cm"), "pdfcairo size 8.500cm,6.000cm");
+	script_has("loss", "pdf", WORDS(.size = "3x2in"), "pdfcairo size 7.620cm,5.080cm");
+	script_has("loss", "svg", WORDS(.size = "3x2.5in"), "svg size 288,240 fixed");
+	script_has("loss", "png", WORDS(.size = "3x2.5in"), "size 900,750");
+	script_has("loss", "svg", WORDS(.size = NULL), "svg size 960,560 dynamic font 'sans,14'");
+	script_has("loss", "png", WORDS(.size = NULL), "pngcairo size 1920,1120");
+	look_refused("loss", WORDS(.size = "8x6"), "--size takes WIDTHxHEIGHT with its unit");
+	look_refused("loss", WORDS(.size = "8x6pt"), "not \"8x6pt\"");
+	look_refused("loss", WORDS(.size = "8cm"), "not \"8cm\"");
+	look_refused("loss", WORDS(.size = "0x6cm"), "1 to 100 inches");
+	look_refused("loss", WORDS(.size = "nanx6cm"), "1 to 100 inches");
+	study_close(&study);
+}
+
+/* All texts are in the font asked for; SVG counts in pixels. A narrow page has its legend below. */
+static void font_and_legend_follow_the_page(void **state)
+{
+	(void)state;
+	open_study(NULL, NULL, NULL);
+	script_has("loss", "pdf", WORDS(.font = "Times New Roman,9"), "font 'Times New Roman,9' fontscale 0.75");
+	script_has("loss", "svg", WORDS(.font = "serif,9"), "font 'serif,12'");
+	script_lacks("loss", "svg", WORDS(.font = "serif"), "sans");
+	script_has("loss", "svg", WORDS(.font = NULL), "set key outside right");
+	script_has("loss", "pdf", WORDS(.size = "8.5x6cm", .font = ",8"), "set key at screen 0.5");
+	look_refused("loss", WORDS(.font = "a'b,9"), "--font takes NAME,SIZE");
+	look_refused("loss", WORDS(.font = "Times,900"), "--font takes NAME,SIZE");
+	look_refused("loss", WORDS(.font = "Times,"), "--font takes NAME,SIZE");
+	look_refused("loss", WORDS(.font = ""), "--font takes NAME,SIZE");
+	study_close(&study);
+}
+
+static void axes_reach_as_far_as_asked(void **state)
+{
+	(void)state;
+	open_study(NULL, NULL, NULL);
+	script_has("loss", "svg", WORDS(.x_range = "1e5:2e6"), "set logscale x\nset xrange [100000:2000000] noextend\n"
+		"set xtics ('100k' 100000, '200k' 200000, '500k' 500000, '1M' 1000000, '2M' 2000000)");
+	script_has("loss", "svg", WORDS(.x_range = "1e6:", .log = "none"), "set xrange [1000000:");
+	script_lacks("loss", "svg", WORDS(.log = "none"), "set logscale x");
+	script_has("loss", "svg", WORDS(.y_range = ":3"), "set yrange [*:3]\nunset logscale y");
+	script_has("loss", "svg", WORDS(.log = "y"), "set logscale y");
+	script_has("loss", "svg", WORDS(.log = "xy", .x_range = "2.1e6:2.9e6"), "'2.2M' 2200000, ");
+	script_lacks("loss", "svg", WORDS(.y_range = "2.5:3"), "at its end"); /* a level outside */
+	script_has("loss", "svg", WORDS(.x_title = "tokens", .y_title = "none"), "set xlabel 'tokens'");
+	look_refused("loss", WORDS(.x_range = "2:1"), "--xrange takes A:B with A below B");
+	look_refused("loss", WORDS(.x_range = "5"), "not \"5\"");
+	look_refused("loss", WORDS(.y_range = "1:x"), "--yrange takes A:B");
+	look_refused("loss", WORDS(.y_range = ":"), "--yrange takes A:B");
+	look_refused("loss", WORDS(.log = "z"), "--log takes x, y, xy or none, not \"z\"");
+	look_refused("loss", WORDS(.x_range = "0:1e6"), "--xrange begins at 0, but its axis is logarithmic");
+	look_refused("loss", WORDS(.y_range = "90:100"), "no point lies in --xrange and --yrange");
+	look_refused("delta", WORDS(.log = "y"), "--log y: the axis reaches to 0 or below");
+	look_refused("load", WORDS(.log = "y"), "a heat map takes no");
+	study_close(&study);
+}
+
+/* A legend lists curves as they end on the axis that is shown. */
+static void legend_has_the_order_of_the_right_end(void **state)
+{
+	struct chart c;
+	struct str out;
+
+	(void)state;
+	chart_init(&c, "cross");
+	struct panel *p = chart_panel(&c, "y");
+	for (int k = 0; k < 2; k++) {
+		struct series *s = chart_series(&c, p, k ? "falls" : "rises", k, 2);
+		for (int i = 0; i < 2; i++) {
+			s->x[i] = 1 + i;
+			s->y[i] = k == i ? 1 : 2;
+		}
+	}
+	str_init(&out);
+	chart_script(&c, chart_format_find("svg"), "s", &out);
+	assert_true(strstr(out.text, "'rises'") < strstr(out.text, "'falls'"));
+	str_clear(&out);
+	c.x_high = 1.5;
+	chart_script(&c, chart_format_find("svg"), "s", &out);
+	assert_true(strstr(out.text, "'rises'") > strstr(out.text, "'falls'"));
+	str_release(&out);
+	chart_release(&c);
+}
+
+static void titles_may_go_but_not_the_stamp(void **state)
+{
+	(void)state;
+	open_study(NULL, NULL, NULL);
+	script_has("loss", "svg", WORDS(.title = "My title"), "set label 1 'My title' at");
+	script_lacks("loss", "svg", WORDS(.title = "none"), "set label 1");
+	notes_add(&study.notes, NOTE_STAMP, "rows differ");
+	script_has("loss", "svg", WORDS(.title = "My title"), "set label 1 'FORCED My title' at");
+	script_has("loss", "svg", WORDS(.title = "none"), "set label 1 'FORCED' at");
+	study_close(&study);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +334,11 @@ int main(void)
 		cmocka_unit_test(order_puts_rows_and_curves_first),
 		cmocka_unit_test(order_takes_variants),
 		cmocka_unit_test(bad_names_are_one_line),
+		cmocka_unit_test(page_is_as_large_as_asked),
+		cmocka_unit_test(font_and_legend_follow_the_page),
+		cmocka_unit_test(axes_reach_as_far_as_asked),
+		cmocka_unit_test(legend_has_the_order_of_the_right_end),
+		cmocka_unit_test(titles_may_go_but_not_the_stamp),
 	};
 
 	return cmocka_run_group_tests(tests, open_lab, close_lab);
