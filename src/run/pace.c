@@ -176,14 +176,17 @@ static void end_team(struct team *t)
 		cores_release(&t->cores);
 }
 
-/* dir is needed until the workers have read it, and removed then: nothing is left behind by ^C. */
+/*
+ * dir is needed until the workers have read it, and removed then: nothing is left behind by ^C. A
+ * worker's first mark, before its first micro-batch, is not counted: that one is to warm up.
+ */
 static double time_team(struct team *t, const struct pace *p, const char *dir, int threads)
 {
 	double rate = 0;
 	int failed = start_team(t, p, dir, threads) || wait_for(t, 1, 0);
 
 	path_remove_tree(dir);
-	if (failed || wait_for(t, 1, 0) || wait_for(t, LEAST_MICRO + 1, LEAST_S))
+	if (failed || wait_for(t, LEAST_MICRO + 1, LEAST_S))
 		return -1;
 	for (int i = 0; i < t->n; i++)
 		rate += p->tokens * (t->pacers[i].n - 1) / (t->pacers[i].last - t->pacers[i].first);
