@@ -3,71 +3,83 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cmd/lab.h"
-#include "store/run_dir.h"
+#include "cmd/status.h"
 
 extern const struct cmd cmd_status;
 
-static void add_columns(struct grid *g)
+static int read_sweep(struct lab *lab, const struct sweep_row *sweep, struct sweep_status *status)
+{
+	double done = 0, steps = 0;
+	struct run_row *runs;
+
+	*status = (struct sweep_status){.name = sweep->name};
+	if (query_runs(&lab->db, sweep->sweep_id, &lab->arena, &runs, &status->n))
+		return -1;
+	for (int i = 0; i < status->n; i++) {
+		for (int s = 0; s < N_RUN_STATES; s++)
+			status->count[s] += !strcmp(runs[i].state, run_state_name[s]);
+		done += (double)runs[i].step;
+		steps += (double)runs[i].steps;
+	}
+	status->share = steps > 0 ? done / steps : NAN;
+	return 0;
+}
+
+static int read_all(struct lab *lab, struct sweep_status *list, int n)
+{
+	struct db_statement s;
+	int ret = 0, i = 0;
+
+	db_prepare(&s, &lab->db, "SELECT sweep_id, name FROM sweep ORDER BY name");
+	while (!ret && i < n && db_step(&s)) {
+		struct sweep_row sweep = {.sweep_id = db_int(&s, 0),
+			.name = arena_strdup(&lab->arena, db_text(&s, 1))};
+		ret = read_sweep(lab, &sweep, &list[i++]);
+	}
+	return db_finish(&s) ? -1 : ret;
+}
+
+int status_read(struct lab *lab, const char *const *names, int n_names, struct sweep_status **list,
+	int *n)
+{
+	struct sweep_row sweep;
+
+	*n = n_names ? n_names : (int)db_value(&lab->db, "SELECT count(*) FROM sweep", 0);
+	*list = ARENA_ARRAY(&lab->arena, struct sweep_status, *n);
+	if (!n_names)
+		return read_all(lab, *list, *n);
+	for (int i = 0; i < n_names; i++)
+		if (query_sweep(&lab->db, names[i], &lab->arena, &sweep) ||
+				read_sweep(lab, &sweep, &(*list)[i]))
+			return -1;
+	return 0;
+}
+
+int status_over(const struct sweep_status *s)
+{
+	return s->count[RUN_DONE] + s->count[RUN_FAILED] + s->count[RUN_DIVERGED];
+}
+
+void status_grid(const struct sweep_status *list, int n, struct grid *g)
 {
 	grid_column(g, "sweep", "sweep", COLUMN_TEXT);
 	grid_column(g, "runs", "runs", COLUMN_NUMBER);
 	for (int s = 0; s < N_RUN_STATES; s++)
 		grid_column(g, run_state_name[s], run_state_name[s], COLUMN_NUMBER);
 	grid_column(g, "share", "steps done", COLUMN_NUMBER);
-}
-
-static int add_sweep(struct lab *lab, const struct sweep_row *sweep, struct grid *g)
-{
-	int n, count[N_RUN_STATES] = {0};
-	double done = 0, steps = 0;
-	struct run_row *runs;
-
-	if (query_runs(&lab->db, sweep->sweep_id, &lab->arena, &runs, &n))
-		return -1;
 	for (int i = 0; i < n; i++) {
+		const int *count = list[i].count;
+		double share = list[i].share;
+		grid_row(g);
+		grid_text(g, "%s", list[i].name);
+		grid_number(g, list[i].n, "%d", list[i].n);
 		for (int s = 0; s < N_RUN_STATES; s++)
-			count[s] += !strcmp(runs[i].state, run_state_name[s]);
-		done += (double)runs[i].step;
-		steps += (double)runs[i].steps;
+			grid_number(g, count[s], count[s] ? "%d" : "", count[s]);
+		grid_number(g, share, isnan(share) ? "" : "%.0f %%", 100 * share);
 	}
-	grid_row(g);
-	grid_text(g, "%s", sweep->name);
-	grid_number(g, n, "%d", n);
-	for (int s = 0; s < N_RUN_STATES; s++)
-		grid_number(g, count[s], count[s] ? "%d" : "", count[s]);
-	grid_number(
-		g, steps > 0 ? done / steps : NAN, steps > 0 ? "%.0f %%" : "", 100 * done / steps);
-	return 0;
 }
 
-static int add_all(struct lab *lab, struct grid *g)
-{
-	struct db_statement s;
-	int ret = 0;
-
-	db_prepare(&s, &lab->db, "SELECT sweep_id, name FROM sweep ORDER BY name");
-	while (!ret && db_step(&s)) {
-		struct sweep_row sweep = {.sweep_id = db_int(&s, 0),
-			.name = arena_strdup(&lab->arena, db_text(&s, 1))};
-		ret = add_sweep(lab, &sweep, g);
-	}
-	return db_finish(&s) ? -1 : ret;
-}
-
-static int add_named(struct lab *lab, const struct arguments *a, struct grid *g)
-{
-	struct sweep_row sweep;
-
-	for (int i = 0; i < a->n_words; i++)
-		if (query_sweep(&lab->db, a->words[i], &lab->arena, &sweep) ||
-				add_sweep(lab, &sweep, g))
-			return -1;
-	return 0;
-}
-
-/* One line of each run at work, for people. */
-static int print_running(struct lab *lab)
+int status_running(struct lab *lab, struct str *out)
 {
 	char left[32], rate[32];
 	struct db_statement s;
@@ -78,7 +90,7 @@ static int print_running(struct lab *lab)
 		"seconds FROM runs WHERE state = 'running' GROUP BY run_id ORDER BY run_id");
 	while (db_step(&s)) {
 		double per_step = db_real(&s, 7) / (double)db_int(&s, 2);
-		printf("%s s%lld  %lld/%lld  loss %.4f  val %.4f  %s tok/s  %s left\n",
+		str_printf(out, "%s s%lld  %lld/%lld  loss %.4f  val %.4f  %s tok/s  %s left\n",
 			db_text(&s, 0), db_int(&s, 1), db_int(&s, 2), db_int(&s, 3), db_real(&s, 4),
 			db_real(&s, 5), str_count((long long)db_real(&s, 6), rate),
 			str_duration(per_step * (double)(db_int(&s, 3) - db_int(&s, 2)), left));
@@ -86,26 +98,37 @@ static int print_running(struct lab *lab)
 	return db_finish(&s);
 }
 
+static int print(struct lab *lab, const struct arguments *a)
+{
+	struct sweep_status *list;
+	struct str running;
+	struct grid g;
+	int n, ret;
+
+	if (status_read(lab, a->words, a->n_words, &list, &n))
+		return EXIT_USAGE;
+	grid_init(&g, "status");
+	status_grid(list, n, &g);
+	ret = lab_print(lab, &g);
+	if (ret || lab->json || strcmp(lab->format, "md"))
+		return ret;
+	str_init(&running);
+	ret = status_running(lab, &running) ? EXIT_ENVIRONMENT : EXIT_DONE;
+	fputs(running.text, stdout);
+	str_release(&running);
+	return ret;
+}
+
 static int run(int argc, char **argv)
 {
 	struct lab lab = LAB_NEW;
 	const struct option_row rows[] = {LAB_FORM(lab), LAB_DB(lab), {0}};
 	struct arguments a;
-	struct grid g;
 	int ret = lab_begin(&lab, &cmd_status, rows, argc, argv, &a);
 
 	if (ret)
 		return lab_code(ret);
-	grid_init(&g, "status");
-	add_columns(&g);
-	if (a.n_words ? add_named(&lab, &a, &g) : add_all(&lab, &g)) {
-		grid_release(&g);
-		ret = EXIT_USAGE;
-	} else {
-		ret = lab_print(&lab, &g);
-	}
-	if (!ret && !lab.json && !strcmp(lab.format, "md") && print_running(&lab))
-		ret = EXIT_ENVIRONMENT;
+	ret = print(&lab, &a);
 	lab_end(&lab);
 	return ret;
 }

@@ -234,6 +234,9 @@ void crew_choose(const struct plan *p, enum crew_by by, const char *const *worke
 		for (int i = 0; i < n; i++)
 			list[i].flops_per_s = expected * list[i].threads;
 		*crew = choose(p, &w, by, worker, list, n, why);
+		if (cores < cpu_cores())
+			str_printf(why, "; other sweeps have %d of %d cores", cpu_cores() - cores,
+				cpu_cores());
 	}
 	free(w.flops);
 }

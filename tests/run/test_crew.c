@@ -199,6 +199,7 @@ static void test_cores_of_others(void **state)
 	if (cores < 2 || !cores_claim(&others, 1, cores - 1))
 		skip();
 	assert_crew(choose("seeds: [1, 2]\n", CREW_BY_RULE, "-1", none, why), 1, 1);
+	assert_non_null(strstr(why, "1 worker x 1 thread; other sweeps have "));
 	cores_release(&others);
 }
 

@@ -1,0 +1,25 @@
+/* How far sweeps are, for the commands status and watch. */
+#ifndef CMD_STATUS_H
+#define CMD_STATUS_H
+
+#include "cmd/lab.h"
+#include "store/run_dir.h"
+
+struct sweep_status {
+	const char *name;
+	int n, count[N_RUN_STATES];	/* runs; of them, in this state */
+	double share;			/* of all steps that is done; NAN: there are none */
+};
+
+/* The named sweeps, or all for n_names 0; in lab->arena. 0, or -1 after a message. */
+int status_read(struct lab *lab, const char *const *names, int n_names, struct sweep_status **list,
+	int *n);
+/* How many runs are over: done, failed or diverged. */
+int status_over(const struct sweep_status *s);
+
+/* Columns and a row for each; g is empty. */
+void status_grid(const struct sweep_status *list, int n, struct grid *g);
+/* A line for each run at work now. */
+int status_running(struct lab *lab, struct str *out);
+
+#endif

@@ -1,0 +1,62 @@
+#!/bin/sh
+# moelab watch beside a running sweep: what it prints, that it ends with the last run, its exit codes.
+# Environment: MOELAB, the program. Ends like a program of cmocka: "[  PASSED  ] N test(s)."
+
+moelab=${MOELAB:?}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+passed=0 failed=0
+
+holds() {
+	if "$@" >out 2>&1; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "failed: $*"
+		cat out said
+	fi
+}
+
+awk 'BEGIN { for (i = 0; i < 4000; i++) print "line " i " of a text\n" }' >text
+holds $moelab data import text --tokenizer byte --split blank:64 --group-by block:4096 -o data -q
+cat >sweep.yaml <<END
+base: [$root/experiments/micro/mamba.yaml]
+set:
+  model: {d_model: 16, n_blocks: 1}
+  train: {batch: 2, context: 16, tokens: 6400}
+  data.path: data
+  eval: {every: 50, tokens: 64}
+seeds: [1, 2, 3]
+END
+
+# The first look comes as soon as the database knows the sweep, the last when all is over.
+$moelab run sweep.yaml -q &
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	sleep 0.2
+	$moelab status sweep >/dev/null 2>&1 && break
+done
+$moelab watch --sweep sweep -n 0.1 >said 2>&1
+holds test $? = 0
+holds test "$(tail -n 1 said)" = "sweep: 3 of 3 done, 100 % of the steps"
+holds grep -q "^sweep: [012] of 3 done, .*, [0-9]* % of the steps" said
+holds test "$(sort said | uniq -d | wc -l)" = 0
+wait
+
+# A terminal gets the table, drawn over; a failed run is told by the exit code.
+rm results/runs/*-s3-*/DONE
+echo "no luck" >"$(ls -d results/runs/*-s3-*)/FAILED"
+$moelab ingest >said 2>&1
+$moelab watch sweep >said 2>&1
+holds test $? = 1
+holds grep -q "^sweep: 2 of 3 done, 1 failed" said
+TERM=xterm script -qec "$moelab watch sweep" said >/dev/null
+holds grep -q "| sweep | *3 |" said
+holds grep -q "$(printf '\033')\[J" said
+$moelab watch nothing >said 2>&1
+holds test $? = 2
+
+echo "[  PASSED  ] $passed test(s)."
+[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
+[ $failed -eq 0 ]
