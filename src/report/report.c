@@ -35,10 +35,11 @@ static int write_forms(const struct grid *g, const char *folder, const char *ste
 	return result;
 }
 
-/* The files carry the study's notes; on the page they stand once, at its head. */
-static int add_table(struct str *page, struct study *s, const struct table *t, const char *folder)
+/* The files carry the study's notes; of those on the page a study may have them once, at its head. */
+static int add_table(struct str *page, struct study *s, const struct table *t, const char *name,
+	bool with_notes, const char *folder)
 {
-	const char *stem = arena_printf(&s->arena, "tables/%s", t->name);
+	const char *stem = arena_printf(&s->arena, "tables/%s", name);
 	struct grid g;
 	int result;
 
@@ -48,7 +49,7 @@ static int add_table(struct str *page, struct study *s, const struct table *t, c
 	grid_release(&g);
 	if (result)
 		return -1;
-	result = table_make(t, s, false, &g);
+	result = table_make(t, s, with_notes, &g);
 	page_section(page, t->help);
 	if (!result)
 		grid_format_find("html")->render(&g, page);
@@ -131,6 +132,50 @@ static const struct table *table_after(int place)
 	return next;
 }
 
+/* --- trials ---------------------------------------------------------------------------------- */
+
+/* A study of its own: seeds and split are others than those of the sweep that chose by it. */
+static int add_trials(struct str *page, struct study *s, int sweep, const char *folder, int *drawn)
+{
+	const char *name = sweep ? arena_printf(&s->arena, "tune-%d", sweep + 1) : "tune";
+	const struct view view = {.plot = "tune", .stem = name, .x = AXIS_TOKENS};
+	const char *of = study_trials(s, &s->sweeps[sweep]);
+	struct study trials;
+	int result;
+
+	if (!of)
+		return 0;
+	if (study_open(&trials, s->db, of, &(struct study_options){.force = true}))
+		return -1;
+	result = add_table(page, &trials, table_find("tune"), name, true, folder);
+	if (!result && !*drawn) {
+		str_add(page, "<div class=\"figures\">\n");
+		*drawn = add_plot(page, &trials, plot_find("tune"), &view, folder);
+		str_add(page, "</div>\n");
+	}
+	study_close(&trials);
+	return result;
+}
+
+/* --- the page -------------------------------------------------------------------------------- */
+
+static int add_all(struct str *page, struct study *s, const char *folder, int *drawn)
+{
+	const struct table *first = table_after(0);
+
+	if (add_table(page, s, first, first->name, false, folder))
+		return -1;
+	*drawn = add_plots(page, s, folder);
+	for (const struct table *t = table_after(first->place); t; t = table_after(t->place))
+		if (add_table(page, s, t, t->name, false, folder))
+			return -1;
+	for (int i = 0; i < s->n_sweeps; i++)
+		if (add_trials(page, s, i, folder, drawn))
+			return -1;
+	page_section(page, "runs");
+	return page_runs(page, s, folder);
+}
+
 int report_write(struct study *s, const char *folder)
 {
 	struct str page;
@@ -143,21 +188,12 @@ int report_write(struct study *s, const char *folder)
 	page_notes(&page, &s->notes, NOTE_STAMP);
 	page_notes(&page, &s->notes, NOTE_WARNING);
 	page_notes(&page, &s->notes, NOTE_PLAIN);
-	const struct table *first = table_after(0);
-	if (add_table(&page, s, first, folder))
-		goto out;
-	drawn = add_plots(&page, s, folder);
-	for (const struct table *t = table_after(first->place); t; t = table_after(t->place))
-		if (add_table(&page, s, t, folder))
-			goto out;
-	page_section(&page, "runs");
-	if (page_runs(&page, s, folder))
-		goto out;
-	page_section(&page, "provenance");
-	page_provenance(&page, s);
-	page_end(&page);
-	result = write_file(folder, "index", ".html", &page);
-out:
+	if (!add_all(&page, s, folder, &drawn)) {
+		page_section(&page, "provenance");
+		page_provenance(&page, s);
+		page_end(&page);
+		result = write_file(folder, "index", ".html", &page);
+	}
 	str_release(&page);
 	return result ? EXIT_ENVIRONMENT : drawn;
 }

@@ -6,7 +6,8 @@
 #include "report/study.h"
 
 /*
- * Into folder (made where missing): index.html, tables/TABLE.md .csv .json .tex, PLOT.svg .csv .gp.
+ * Into folder (made where missing): index.html, tables/TABLE.md .csv .json .tex, PLOT.svg .csv .gp;
+ * with the trials of its `tune`, if it has any.
  * An exit code: 0; EXIT_ENVIRONMENT after a message, with the page all the same where only figures
  * failed.
  */

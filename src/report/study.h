@@ -174,6 +174,8 @@ const struct setup **study_rows(struct study *s, const double *value);
 
 /* Is it a sweep of trials, NAME.tune, by which each configuration of NAME chooses a value? */
 bool study_is_trials(const struct study *s);
+/* The name of a sweep's trials; NULL: none of them has ended. */
+const char *study_trials(struct study *s, const struct sweep_row *w);
 /* The key that the trials of NAME.tune vary and NAME itself does not; NULL: there are none. */
 const char *study_tuned_key(struct study *s, const char *trials);
 /* Configurations that differ from v in this key alone, v among them, by rising value. */

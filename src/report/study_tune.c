@@ -11,6 +11,19 @@ bool study_is_trials(const struct study *s)
 	return s->n_sweeps == 1 && str_ends(s->name, suffix);
 }
 
+const char *study_trials(struct study *s, const struct sweep_row *w)
+{
+	const char *trials = arena_printf(&s->arena, "%s%s", w->name, suffix);
+	struct db_statement row;
+	bool found;
+
+	db_prepare(&row, s->db,
+		"SELECT 1 FROM runs WHERE sweep = :trials AND state IN ('done', 'diverged') LIMIT 1");
+	db_bind_text(&row, ":trials", trials);
+	found = db_step(&row);
+	return !db_finish(&row) && found && study_tuned_key(s, trials) ? trials : NULL;
+}
+
 const char *study_tuned_key(struct study *s, const char *trials)
 {
 	struct db_statement row;

@@ -343,6 +343,66 @@ static void page_needs_no_other_file(void **state)
 	lab_close(&lab);
 }
 
+/* The trials stand in the report of the sweep that chose by them. */
+static void page_shows_the_trials(void **state)
+{
+	const struct lab_run trials[] = {
+		{.label = "mamba-lr=2", .variant = "mamba", .seed = 8, .fast = 1.5, .lr = 2e-3},
+		{.label = "mamba-lr=1", .variant = "mamba", .seed = 8, .lr = 1e-3}};
+	static const char *const files[] = {"tune.svg", "tune.gp", "tables/tune.md", "tables/tune.csv"};
+	struct study s;
+	struct lab lab;
+
+	(void)state;
+	lab_open(&lab, "mamba");
+	json_object_set_new(lab.sweep, "name", json_string("lab/one.tune"));
+	lab_fill(&lab, trials, ARRAY_SIZE(trials));
+	lab_next(&lab, "lab/one", "mamba");
+	lab_fill(&lab, runs, ARRAY_SIZE(runs));
+	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	char *place = in_folder("tuned");
+	assert_int_equal(report_write(&s, place), 0);
+	char *page_path = path_join(place, "index.html"), *page = path_read(page_path, NULL);
+	assert_has(page, "lab/one.tune: trials of train.lr");
+	assert_has(page, "lab/one.tune: final loss by train.lr");
+	assert_has(page, "href=\"tables/tune.csv\"");
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		char *path = path_join(place, files[i]);
+		assert_true(path_exists(path));
+		free(path);
+	}
+	free(page);
+	free(page_path);
+	free(place);
+	study_close(&s);
+	lab_close(&lab);
+}
+
+/* Styles repeat over many configurations; in one figure lines differ all the same. */
+static void lines_of_a_figure_differ(void **state)
+{
+	struct lab_run many[10] = {{.label = "mamba", .variant = "mamba", .seed = 1}};
+	char label[10][32];
+	struct study s;
+	struct lab lab;
+	struct chart c;
+
+	(void)state;
+	for (int i = 1; i < 10; i++) {
+		snprintf(label[i], sizeof label[i], "%s-n_experts=%d", i < 8 ? "m" : "k", i);
+		many[i] = (struct lab_run){.label = label[i], .variant = i < 8 ? "m" : "k", .seed = 1, .experts = i + 1};
+	}
+	lab_open(&lab, "mamba");
+	lab_fill(&lab, many, ARRAY_SIZE(many));
+	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	assert_int_equal(plot_make(plot_find("experts"), &s, &(struct plot_options){.x = AXIS_STEPS}, &c), 0);
+	assert_int_equal(series_of(&c, "m")->style, 1);
+	assert_int_equal(series_of(&c, "k")->style, 2);
+	chart_release(&c);
+	study_close(&s);
+	lab_close(&lab);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -356,7 +416,9 @@ int main(void)
 		cmocka_unit_test(plots_show_what_the_runs_told),
 		cmocka_unit_test(loss_is_drawn_by_share_of_mamba),
 		cmocka_unit_test(foreign_curves_are_called_so),
+		cmocka_unit_test(lines_of_a_figure_differ),
 		cmocka_unit_test(page_needs_no_other_file),
+		cmocka_unit_test(page_shows_the_trials),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
