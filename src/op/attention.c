@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/document_start.h"
 #include "op/gemm.h"
 #include "op/vec.h"
 
@@ -71,16 +72,17 @@ static void forward_head_ref(const struct op_run *r, long b, long h, long dh)
 	double scale = 1 / sqrt((double)dh);
 
 	for (long t = 0; t < y_BTD->dims[1]; t++) {
+		long first = first_seen(r->in[ATTENTION_START_BT], b, t);
 		double most = -INFINITY, sum = 0;
-		for (long s = 0; s <= t; s++)
+		for (long s = first; s <= t; s++)
 			most = fmax(most, dot_ref(q, t, k, s, dh) * scale);
-		for (long s = 0; s <= t; s++)
+		for (long s = first; s <= t; s++)
 			sum += exp(dot_ref(q, t, k, s, dh) * scale - most);
 		double lse = most + log(sum);
 		row_f64(r->saved[ATTENTION_LSE_BTH], b * y_BTD->dims[1] + t)[h] = lse;
 		for (long i = 0; i < dh; i++)
 			y.at[t * y.ld + i] = 0;
-		for (long s = 0; s <= t; s++)
+		for (long s = first; s <= t; s++)
 			for (long i = 0; i < dh; i++)
 				y.at[t * y.ld + i] += exp(dot_ref(q, t, k, s, dh) * scale - lse) *
 					v.at[s * v.ld + i];
@@ -131,13 +133,13 @@ static void attention_backward_ref(const struct op_run *r)
 	const struct attention_attr *attr = r->attr;
 	const struct tensor *x = r->in[ATTENTION_Q_BTD];
 
-	for (int i = 0; i < ATTENTION_N_IN; i++)
+	for (int i = ATTENTION_Q_BTD; i <= ATTENTION_V_BTD; i++)
 		for (long t = 0; r->d_in[i] && !op_adds(r, i) && t < tensor_rows(x); t++)
 			memset(row_f64(r->d_in[i], t), 0, (size_t)tensor_width(x) * sizeof(double));
 	for (long b = 0; b < x->dims[0]; b++)
 		for (long h = 0; h < attr->n_heads; h++)
 			for (long t = 0; t < x->dims[1]; t++)
-				for (long s = 0; s <= t; s++)
+				for (long s = first_seen(r->in[ATTENTION_START_BT], b, t); s <= t; s++)
 					backward_pair_ref(r, b, h, t, s);
 }
 
@@ -162,6 +164,20 @@ static float *at(struct head x, long t)
 static long least(long a, long b)
 {
 	return a < b ? a : b;
+}
+
+/* The first tile of keys of which a query from `first` on sees any. */
+static long first_tile(const struct tensor *start, long b, long first, long tile)
+{
+	return first_seen(start, b, first) / tile * tile;
+}
+
+/* Of n keys from `key` on, those in front of the document of token t. */
+static long hidden_keys(const struct tensor *start, long b, long t, long key, long n)
+{
+	long hidden = first_seen(start, b, t) - key;
+
+	return hidden < 0 ? 0 : least(hidden, n);
 }
 
 /* A row of `seen` scores out of n becomes exp(score - maximum) with zeros behind; maximum and sum
@@ -202,21 +218,29 @@ static void forward_tile(const struct op_run *r, long b, long h, long first)
 	struct head q = head_of(x, b, h, dh), k = head_of(r->in[ATTENTION_K_BTD], b, h, dh),
 		v = head_of(r->in[ATTENTION_V_BTD], b, h, dh),
 		y = head_of(r->out[ATTENTION_Y_BTD], b, h, dh);
+	const struct tensor *start = r->in[ATTENTION_START_BT];
+	long begin = first_tile(start, b, first, KEYS);
 	float score[QUERIES * KEYS], maximum[QUERIES], sum[QUERIES] = {0};
 
 	for (long i = 0; i < rows; i++)
 		maximum[i] = -INFINITY;
-	for (long key = 0; key < first + rows; key += KEYS) {
+	for (long key = begin; key < first + rows; key += KEYS) {
 		long n = least(KEYS, first + rows - key);
 		gemm(GEMM_N, GEMM_T, rows, n, dh, 1 / sqrtf((float)dh), at(q, first), q.ld,
 			at(k, key), k.ld, 0, score, KEYS);
 		for (long i = 0; i < rows; i++) {
+			long hidden = hidden_keys(start, b, first + i, key, n);
 			long seen = least(n, first + i + 1 - key);
-			float scale = softmax_row(score + i * KEYS, seen, n, &maximum[i], &sum[i]);
-			if (key > 0)
+			float *row = score + i * KEYS, scale;
+			memset(row, 0, (size_t)hidden * sizeof *row);
+			if (hidden == n)
+				continue;
+			scale = softmax_row(row + hidden, seen - hidden, n - hidden, &maximum[i],
+				&sum[i]);
+			if (key > begin)
 				scale_row(at(y, first + i), scale, dh);
 		}
-		gemm(GEMM_N, GEMM_N, rows, dh, n, 1, score, KEYS, at(v, key), v.ld, key > 0,
+		gemm(GEMM_N, GEMM_N, rows, dh, n, 1, score, KEYS, at(v, key), v.ld, key > begin,
 			at(y, first), y.ld);
 	}
 	for (long i = 0; i < rows; i++) {
@@ -243,15 +267,19 @@ static void attention_forward(const struct op_run *r)
 struct backward {
 	struct head q, k, v, dy, dq, dk, dv;
 	const float *lse, *delta;	/* of row t: lse[t * n_heads]; delta[t] = <dy_t, y_t> */
+	const struct tensor *start;
 	bool add_q, add_k, add_v;
-	long T, dh, n_heads;
+	long b, T, dh, n_heads;
 };
 
-/* A row: scores become p, dp becomes ds = p (dp - delta); zeros behind the keys seen. */
-static void backward_row(float *p, float *ds, long seen, long n, float lse, float delta)
+/* A row: scores become p, dp becomes ds = p (dp - delta); zeros in front of and behind the keys
+   seen. */
+static void backward_row(float *p, float *ds, long hidden, long seen, long n, float lse, float delta)
 {
+	for (long s = 0; s < hidden; s++)
+		p[s] = ds[s] = 0;
 	#pragma omp simd
-	for (long s = 0; s < seen; s++) {
+	for (long s = hidden; s < seen; s++) {
 		p[s] = vec_exp(p[s] - lse);
 		ds[s] = p[s] * (ds[s] - delta);
 	}
@@ -259,21 +287,27 @@ static void backward_row(float *p, float *ds, long seen, long n, float lse, floa
 		p[s] = ds[s] = 0;
 }
 
-/* Queries from `first` on against keys from `key` on. The first key tile of a query writes dq, the
-   last query tile comes first and writes dk and dv of all keys; others add. */
+/* Queries from `first` on against keys from `key` on. The first key tile that a query sees writes dq;
+   the last query tile that sees a key tile comes first, reaches to its end or that of the sequence,
+   and writes dk and dv; others add. */
 static void backward_tile(const struct backward *w, long first, long key)
 {
 	long rows = least(QUERIES, w->T - first), n = least(BACKWARD_KEYS, first + rows - key);
 	long dh = w->dh, ld = BACKWARD_KEYS;
 	float p[QUERIES * BACKWARD_KEYS], ds[QUERIES * BACKWARD_KEYS], scale = 1 / sqrtf((float)dh);
-	bool last = first + rows == w->T;
+	long begin = first_tile(w->start, w->b, first, BACKWARD_KEYS);
+	bool last = first + rows == w->T ||
+		first_tile(w->start, w->b, first + rows, BACKWARD_KEYS) > key;
 
+	if (key < begin)
+		return;
 	gemm(GEMM_N, GEMM_T, rows, n, dh, scale, at(w->q, first), w->q.ld, at(w->k, key), w->k.ld,
 		0, p, ld);
 	gemm(GEMM_N, GEMM_T, rows, n, dh, 1, at(w->dy, first), w->dy.ld, at(w->v, key), w->v.ld,
 		0, ds, ld);
 	for (long i = 0; i < rows; i++)
-		backward_row(p + i * ld, ds + i * ld, least(n, first + i + 1 - key), n,
+		backward_row(p + i * ld, ds + i * ld, hidden_keys(w->start, w->b, first + i, key, n),
+			least(n, first + i + 1 - key), n,
 			w->lse[(first + i) * w->n_heads], w->delta[first + i]);
 	if (w->dv.at)
 		gemm(GEMM_T, GEMM_N, n, dh, rows, 1, p, ld, at(w->dy, first), w->dy.ld,
@@ -283,7 +317,7 @@ static void backward_tile(const struct backward *w, long first, long key)
 			!last || w->add_k, at(w->dk, key), w->dk.ld);
 	if (w->dq.at)
 		gemm(GEMM_N, GEMM_N, rows, dh, n, scale, ds, ld, at(w->k, key), w->k.ld,
-			key > 0 || w->add_q, at(w->dq, first), w->dq.ld);
+			key > begin || w->add_q, at(w->dq, first), w->dq.ld);
 }
 
 static void delta_rows(float *delta, struct head dy, struct head y, long T, long dh)
@@ -314,9 +348,11 @@ static void backward_head(const struct op_run *r, long b, long h)
 		.dv = head_of(r->d_in[ATTENTION_V_BTD], b, h, dh),
 		.lse = row_f32(r->saved[ATTENTION_LSE_BTH], b * T) + h,
 		.delta = delta,
+		.start = r->in[ATTENTION_START_BT],
 		.add_q = op_adds(r, ATTENTION_Q_BTD),
 		.add_k = op_adds(r, ATTENTION_K_BTD),
 		.add_v = op_adds(r, ATTENTION_V_BTD),
+		.b = b,
 		.T = T,
 		.dh = dh,
 		.n_heads = attr->n_heads,
@@ -339,6 +375,12 @@ static void attention_backward(const struct op_run *r)
 			backward_head(r, b, h);
 }
 
+static void documents(struct tensor *const *in, const void *attr)
+{
+	(void)attr;
+	document_start_example(in[ATTENTION_START_BT]);
+}
+
 static const struct attention_attr one_head = {1}, two_heads = {2}, three_heads = {3};
 
 static const struct op_example examples[] = {
@@ -349,6 +391,13 @@ static const struct op_example examples[] = {
 	{.name = "several tiles", .attr = &three_heads, .no_gradient_check = true,
 		.in = {[ATTENTION_Q_BTD] = {1, 333, 24}, [ATTENTION_K_BTD] = {1, 333, 24},
 			[ATTENTION_V_BTD] = {1, 333, 24}}},
+	{.name = "documents", .attr = &two_heads, .prepare = documents,
+		.in = {[ATTENTION_Q_BTD] = {2, 41, 6}, [ATTENTION_K_BTD] = {2, 41, 6},
+			[ATTENTION_V_BTD] = {2, 41, 6}, [ATTENTION_START_BT] = {2, 41}}},
+	{.name = "documents in tiles", .attr = &one_head, .prepare = documents,
+		.no_gradient_check = true,
+		.in = {[ATTENTION_Q_BTD] = {2, 651, 8}, [ATTENTION_K_BTD] = {2, 651, 8},
+			[ATTENTION_V_BTD] = {2, 651, 8}, [ATTENTION_START_BT] = {2, 651}}},
 };
 
 const struct op op_attention = {
@@ -361,12 +410,13 @@ const struct op op_attention = {
 		[ATTENTION_Q_BTD] = {"q", 0},
 		[ATTENTION_K_BTD] = {"k", 0},
 		[ATTENTION_V_BTD] = {"v", 0},
+		[ATTENTION_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
 	},
 	.out = {[ATTENTION_Y_BTD] = {"y", REAL, false}},
 	.shape = attention_shape,
 	.cost = attention_cost,
 	.backward_reads_in = READS(ATTENTION_Q_BTD) | READS(ATTENTION_K_BTD) |
-		READS(ATTENTION_V_BTD),
+		READS(ATTENTION_V_BTD) | READS(ATTENTION_START_BT),
 	.backward_reads_out = READS(ATTENTION_Y_BTD),
 	.forward = {[REF] = attention_forward_ref, [CPU] = attention_forward},
 	.backward = {[REF] = attention_backward_ref, [CPU] = attention_backward},

@@ -1,6 +1,7 @@
 /*
  * attention: causal softmax attention, scale 1 / sqrt(dh), D = n_heads * dh:
  *   y_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(dh)) v_s        for each sequence and head
+ * With documents (op/document_start.h) s runs from the first token of t's document.
  * Vaswani et al. 2017 (arXiv:1706.03762). Blocked over queries and keys with running maximum and
  * sum (Dao et al. 2022, arXiv:2205.14135): no T x T matrix is kept; backward recomputes the weights
  * from the saved log-sum-exp of each row:  p = exp(score - lse);  dv = p^T dy;  dp = dy v^T;
@@ -15,6 +16,7 @@ enum {
 	ATTENTION_Q_BTD,	/* slices of one projection, as a rule */
 	ATTENTION_K_BTD,
 	ATTENTION_V_BTD,
+	ATTENTION_START_BT,	/* optional, int: documents */
 	ATTENTION_N_IN
 };
 

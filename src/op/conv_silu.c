@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "op/document_start.h"
 #include "op/lanes.h"
 #include "op/vec.h"
 
@@ -13,7 +14,7 @@ enum {
 
 struct conv {
 	const struct op_run *run;
-	const struct tensor *x;
+	const struct tensor *x, *start;
 	long B, T, I, K, n_spans;
 };
 
@@ -21,7 +22,7 @@ static struct conv conv_of(const struct op_run *r, const struct tensor *const *i
 {
 	const struct tensor *x = in[CONV_SILU_X_BTI];
 
-	return (struct conv){r, x, x->dims[0], x->dims[1], x->dims[2],
+	return (struct conv){r, x, in[CONV_SILU_START_BT], x->dims[0], x->dims[1], x->dims[2],
 		tensor_width(in[CONV_SILU_W_IK]), (x->dims[2] + SPAN - 1) / SPAN};
 }
 
@@ -60,7 +61,7 @@ static double before_silu(const struct conv *c, long b, long t, long i)
 	double s = row_f64(c->run->in[CONV_SILU_BIAS_I], 0)[i];
 
 	for (long k = 0; k < c->K; k++)
-		if (t - (c->K - 1) + k >= 0)
+		if (t - (c->K - 1) + k >= first_seen(c->start, b, t))
 			s += w[k] * row_f64(c->x, b * c->T + t - (c->K - 1) + k)[i];
 	return s;
 }
@@ -104,8 +105,8 @@ static void conv_silu_backward_ref(const struct op_run *r)
 			double ds = dy * (g + s * g * (1 - g));
 			add_gradient(r, CONV_SILU_BIAS_I, 0, i, ds);
 			for (long k = 0; k < c.K; k++) {
-				long back = c.K - 1 - k;
-				if (row % c.T < back)
+				long back = c.K - 1 - k, t = row % c.T;
+				if (t - back < first_seen(c.start, row / c.T, t))
 					continue;
 				add_gradient(r, CONV_SILU_W_IK, i, k,
 					ds * row_f64(c.x, row - back)[i]);
@@ -126,10 +127,24 @@ static void transpose_weights(const struct conv *c, float *w)
 			w[k * c->I + i] = row_f32(c->run->in[CONV_SILU_W_IK], i)[k];
 }
 
-/* The first tap that meets a token of the sequence. */
-static long first_tap(const struct conv *c, long t)
+/* The first tap that meets a token of the sequence and document. */
+static long first_tap(const struct conv *c, long b, long t)
 {
-	return t < c->K - 1 ? c->K - 1 - t : 0;
+	long past = t - first_seen(c->start, b, t);
+
+	return past < c->K - 1 ? c->K - 1 - past : 0;
+}
+
+/* The first tap by which a token of the document sees token t: tap K - 1 - j of token t + j. */
+static long first_tap_behind(const struct conv *c, long b, long t)
+{
+	long j = 0;
+
+	if (!c->start)
+		return 0;
+	while (j < c->K - 1 && t + j + 1 < c->T && first_seen(c->start, b, t + j + 1) <= t)
+		j++;
+	return c->K - 1 - j;
 }
 
 /* s of token t for channels i to i + n; whole registers are written. */
@@ -141,7 +156,7 @@ static void before_silu_row(const struct conv *c, const float *w, long b, long t
 
 	for (long j = 0; j < n; j += LANES) {
 		lanes sum = lanes_load_part(bias + j, n - j);
-		for (long k = first_tap(c, t); k < c->K; k++)
+		for (long k = first_tap(c, b, t); k < c->K; k++)
 			sum += lanes_load_part(w + k * c->I + i + j, n - j) *
 				lanes_load_part(row_f32(c->x, first + k) + i + j, n - j);
 		lanes_store(s + j, sum);
@@ -187,22 +202,23 @@ static void ds_row(const struct conv *c, const float *w, long b, long t, long i,
 	}
 	for (long j = 0; j < n; j += LANES) {
 		lanes d = lanes_load(ds + j);
-		for (long k = first_tap(c, t); k < c->K; k++)
+		for (long k = first_tap(c, b, t); k < c->K; k++)
 			lanes_store(part[k] + j, lanes_load(part[k] + j) +
 				d * lanes_load_part(row_f32(c->x, first + k) + i + j, n - j));
 	}
 }
 
 /* dx of one token; `ds` are the rows from that token on. */
-static void dx_row(const struct conv *c, const float *w, long row, long i, long n,
+static void dx_row(const struct conv *c, const float *w, long b, long t, long i, long n,
 	float (*ds)[SPAN])
 {
-	float *dx = row_f32(c->run->d_in[CONV_SILU_X_BTI], row) + i;
+	float *dx = row_f32(c->run->d_in[CONV_SILU_X_BTI], b * c->T + t) + i;
+	long first = first_tap_behind(c, b, t);
 	bool add = op_adds(c->run, CONV_SILU_X_BTI);
 
 	for (long j = 0; j < n; j += LANES) {
 		lanes sum = add ? lanes_load_part(dx + j, n - j) : (lanes){0};
-		for (long k = 0; k < c->K; k++)
+		for (long k = first; k < c->K; k++)
 			sum += lanes_load_part(w + k * c->I + i + j, n - j) *
 				lanes_load(ds[c->K - 1 - k] + j);
 		lanes_store_part(dx + j, sum, n - j);
@@ -223,7 +239,7 @@ static void span_backward(const struct conv *c, const float *w, long b, long i, 
 		for (long t = 0; t < n_tokens; t++)
 			ds_row(c, w, b, t0 + t, i, n, ds[t], part);
 		for (long t = 0; c->run->d_in[CONV_SILU_X_BTI] && t < n_tokens; t++)
-			dx_row(c, w, b * c->T + t0 + t, i, n, ds + t);
+			dx_row(c, w, b, t0 + t, i, n, ds + t);
 	}
 	for (long k = 0; k <= c->K; k++)
 		memcpy(parts + k * c->I + i, part[k], (size_t)n * sizeof *parts);
@@ -262,6 +278,12 @@ static void conv_silu_backward_cpu(const struct op_run *r)
 	}
 }
 
+static void documents(struct tensor *const *in, const void *attr)
+{
+	(void)attr;
+	document_start_example(in[CONV_SILU_START_BT]);
+}
+
 /* Sizes that leave every tile with a remainder; "short" has fewer tokens than taps. */
 static const struct op_example examples[] = {
 	{.name = "mamba", .in = {[CONV_SILU_X_BTI] = {2, 6, 19}, [CONV_SILU_W_IK] = {19, 4},
@@ -274,6 +296,9 @@ static const struct op_example examples[] = {
 		[CONV_SILU_BIAS_I] = {3}}},
 	{.name = "wide", .no_gradient_check = true, .in = {[CONV_SILU_X_BTI] = {2, 66, 300},
 		[CONV_SILU_W_IK] = {300, 4}, [CONV_SILU_BIAS_I] = {300}}},
+	{.name = "documents", .prepare = documents, .in = {[CONV_SILU_X_BTI] = {2, 131, 3},
+		[CONV_SILU_W_IK] = {3, 5}, [CONV_SILU_BIAS_I] = {3},
+		[CONV_SILU_START_BT] = {2, 131}}},
 };
 
 const struct op op_conv_silu = {
@@ -285,6 +310,7 @@ const struct op op_conv_silu = {
 		[CONV_SILU_X_BTI] = {"x_BTI", 0},
 		[CONV_SILU_W_IK] = {"w_IK", IN_MASTER},
 		[CONV_SILU_BIAS_I] = {"bias_I", IN_MASTER},
+		[CONV_SILU_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
 	},
 	.out = {[CONV_SILU_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = conv_silu_shape,

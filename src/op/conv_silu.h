@@ -2,6 +2,7 @@
  * conv_silu: y = SiLU(causal depthwise convolution of x along T, plus bias), Mamba's first branch:
  *   s[b, t, i] = bias[i] + sum_k w[i, k] x[b, t - (K - 1) + k, i]     (x before t = 0 counts as 0)
  *   y = s / (1 + exp(-s))
+ * With documents (op/document_start.h) x before the document of t counts as 0, too.
  * Gu and Dao 2023 (arXiv:2312.00752), section 3.4. w[i, K - 1] multiplies the present token.
  * Backward computes s once more instead of keeping it:
  *   ds = dy g (1 + s (1 - g)), g = logistic(s);    dx_t = sum_k w_k ds_{t + K - 1 - k};
@@ -16,6 +17,7 @@ enum {
 	CONV_SILU_X_BTI,	/* a slice, as a rule */
 	CONV_SILU_W_IK,	/* master */
 	CONV_SILU_BIAS_I,	/* master */
+	CONV_SILU_START_BT,	/* optional, int: documents */
 	CONV_SILU_N_IN
 };
 

@@ -101,6 +101,7 @@ struct op_example {
 	   tensors. That of the first example serves any shapes and attributes: `bench op` uses it. */
 	void (*prepare)(struct tensor *const *in, const void *attr);
 	bool no_gradient_check;		/* for ops without gradient, or at kinks */
+	bool host_only;			/* has inputs that the CUDA kernels do not take */
 };
 
 #define TAKES(i) ((signed char)((i) + 1))	/* 0 is "none" */

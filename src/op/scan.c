@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "op/document_start.h"
 #include "op/scan_kernels.h"
 
 struct scan_dims scan_dims(const struct tensor *const *in)
@@ -34,7 +35,7 @@ static void scan_shape(struct op_shapes *s)
 		scan_shape_cpu(s, d);
 		break;
 	default:	/* the staged kernel makes its states anew on the GPU */
-		CHECK(d.B <= 65535);
+		CHECK(d.B <= 65535 && !s->in[SCAN_START_BT]);
 		break;
 	}
 }
@@ -82,8 +83,10 @@ static double step_size(const struct channel *c, long t)
 	return softplus_f64(at(c, SCAN_DTRAW_BTI, t) + row_f64(c->run->in[SCAN_DTBIAS_I], 0)[c->i]);
 }
 
-static double decay(const struct channel *c, double dt, long n)
+static double decay(const struct channel *c, long t, double dt, long n)
 {
+	if (begins_document(c->run->in[SCAN_START_BT], c->b, t))
+		return 0;
 	return exp(-dt * exp(row_f64(c->run->in[SCAN_ALOG_IN], c->i)[n]));
 }
 
@@ -96,7 +99,7 @@ static double step_forward(const struct channel *c, long t, const double *before
 	double s = row_f64(c->run->in[SCAN_D_I], 0)[c->i] * u;
 
 	for (long n = 0; n < c->dims.N; n++) {
-		h[n] = decay(c, dt, n) * before[n] + dt * B[n] * u;
+		h[n] = decay(c, t, dt, n) * before[n] + dt * B[n] * u;
 		s += C[n] * h[n];
 	}
 	return s;
@@ -159,7 +162,7 @@ static void step_backward(const struct channel *c, long t, const double *before,
 		ds *= z * gate;
 	}
 	for (long n = 0; n < c->dims.N; n++) {
-		double e = decay(c, dt, n), a = -exp(row_f64(r->in[SCAN_ALOG_IN], c->i)[n]);
+		double e = decay(c, t, dt, n), a = -exp(row_f64(r->in[SCAN_ALOG_IN], c->i)[n]);
 		double h = e * before[n] + dt * B[n] * u;
 		g[n] += ds * C[n];
 		add_gradient(r, SCAN_C_BTN, row, n, ds * h);
@@ -199,6 +202,12 @@ static void scan_backward_ref(const struct op_run *r)
 	}
 }
 
+static void documents(struct tensor *const *in, const void *attr)
+{
+	(void)attr;
+	document_start_example(in[SCAN_START_BT]);
+}
+
 /* Sizes that leave every tile of the fast kernels with a remainder. */
 static const struct op_example examples[] = {
 	{.name = "plain", .in = {[SCAN_U_BTI] = {1, 4, 3}, [SCAN_DTRAW_BTI] = {1, 4, 3},
@@ -218,6 +227,11 @@ static const struct op_example examples[] = {
 		[SCAN_DTRAW_BTI] = {2, 35, 40}, [SCAN_ALOG_IN] = {40, 37},
 		[SCAN_B_BTN] = {2, 35, 37}, [SCAN_C_BTN] = {2, 35, 37}, [SCAN_D_I] = {40},
 		[SCAN_DTBIAS_I] = {40}, [SCAN_Z_BTI] = {2, 35, 40}}},
+	{.name = "documents", .prepare = documents, .host_only = true,
+		.in = {[SCAN_U_BTI] = {2, 197, 5}, [SCAN_DTRAW_BTI] = {2, 197, 5},
+			[SCAN_ALOG_IN] = {5, 7}, [SCAN_B_BTN] = {2, 197, 7}, [SCAN_C_BTN] = {2, 197, 7},
+			[SCAN_D_I] = {5}, [SCAN_DTBIAS_I] = {5}, [SCAN_Z_BTI] = {2, 197, 5},
+			[SCAN_START_BT] = {2, 197}}},
 };
 
 const struct op op_scan = {
@@ -235,6 +249,7 @@ const struct op op_scan = {
 		[SCAN_D_I] = {"D_I", IN_MASTER},
 		[SCAN_DTBIAS_I] = {"dt_bias_I", IN_MASTER},
 		[SCAN_Z_BTI] = {"z_BTI", IN_OPTIONAL},
+		[SCAN_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
 	},
 	.out = {[SCAN_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = scan_shape,

@@ -5,6 +5,8 @@
  *   h_t[n] = exp(dt A[i, n]) h_{t-1}[n] + dt B[b, t, n] u[b, t, i],   A = -exp(A_log),  h_{-1} = 0
  *   s_t    = sum_n C[b, t, n] h_t[n] + D[i] u[b, t, i]
  *   y_t    = s_t * SiLU(z[b, t, i])                                   (without z: y = s)
+ * With documents (op/document_start.h) exp(dt A) is 0 where t is the first token of a document:
+ * nothing of the state before enters, and no gradient goes back.
  * Gu and Dao 2023 (arXiv:2312.00752), algorithm 2: zero-order hold for A, Euler for B.
  * Backward walks back in time; g is the gradient of h_t:
  *   g_t = ds_t C_t + e_{t+1} g_{t+1};  dC_t = sum_i ds_t h_t;  dB_t = sum_i g_t dt u;
@@ -27,6 +29,7 @@ enum {
 	SCAN_D_I,	/* master */
 	SCAN_DTBIAS_I,	/* master */
 	SCAN_Z_BTI,	/* optional gate; a slice, as a rule */
+	SCAN_START_BT,	/* optional, int: documents; the CUDA kernels do not take it */
 	SCAN_N_IN
 };
 

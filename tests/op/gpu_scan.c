@@ -81,7 +81,7 @@ static void set_up(struct scan_case *c, const struct shape *s, enum device_id id
 	*c = (struct scan_case){.shapes = {.device = &device_list[id], .training = true}};
 	c->run = (struct op_run){.op = &op_scan, .device = c->shapes.device};
 	for (int i = 0; i < SCAN_N_IN; i++) {
-		if (i == SCAN_Z_BTI && !s->gate)
+		if (!in[i].n_dims || (i == SCAN_Z_BTI && !s->gate))
 			continue;
 		c->run.in[i] = c->shapes.in[i] = new_tensor(c, in[i], pad);
 		c->run.d_in[i] = new_tensor(c, in[i], pad);

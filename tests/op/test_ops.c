@@ -314,6 +314,8 @@ static void test_op(void **state)
 		fail_msg("%s brings no examples", op->name);
 	for (int i = 0; i < op->n_examples; i++) {
 		const struct op_example *e = &op->examples[i];
+		if (e->host_only && tested > CPU)
+			continue;
 		if (op->backward[REF] && !e->no_gradient_check)
 			check_differences(op, e);
 		if (!op_kernel_for(op->forward, tested))

@@ -38,7 +38,7 @@ static struct tensor *scan_output(struct arena *a, long T, long I, bool training
 		[SCAN_ALOG_IN] = tensor_of(MASTER, 2, I, 5L),
 	};
 
-	for (int i = 0; i < SCAN_N_IN; i++)
+	for (int i = 0; i < SCAN_START_BT; i++)
 		s.in[i] = r.in[i] = random_tensor(a, shapes[i], (uint64_t)i);
 	op_infer(&op_scan, &s);
 	assert_int_equal(s.saved[SCAN_STATES].n_dims != 0, training);

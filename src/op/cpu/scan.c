@@ -5,6 +5,7 @@
  * and stores the tile. Sums over spans and sequences go through one partial result per task, added
  * up in the order of the tasks.
  */
+#include "op/document_start.h"
 #include "op/lanes.h"
 #include "op/scan.h"
 #include "op/scan_kernels.h"
@@ -41,7 +42,7 @@ struct scan {
 
 /* A chunk of a span of a sequence. */
 struct place {
-	long b, chunk;
+	long b, chunk, t;		/* t: first token of the sequence's */
 	long row, n_tokens;		/* first token among all sequences' */
 	long i, n_channels;		/* first channel */
 	long block, n_blocks;		/* first block */
@@ -115,7 +116,7 @@ static struct place place_of(const struct scan *s, long task, long chunk)
 	long b = task / s->n_spans, t = chunk * CHUNK, i = task % s->n_spans * SPAN;
 	long channels = s->dims.I - i < SPAN ? s->dims.I - i : SPAN;
 
-	return (struct place){.b = b, .chunk = chunk, .row = b * s->dims.T + t,
+	return (struct place){.b = b, .chunk = chunk, .t = t, .row = b * s->dims.T + t,
 		.n_tokens = s->dims.T - t < CHUNK ? s->dims.T - t : CHUNK, .i = i,
 		.n_channels = channels, .block = i / LANES, .n_blocks = ceil_div(channels, LANES)};
 }
@@ -179,11 +180,14 @@ static void load_group(const struct scan *s, const struct place *at, long n, str
 /* Tiles of the forward direction; s sums up D u + sum_n C h. */
 struct forward_tiles {
 	tile dt, u, s;
+	bool fresh[CHUNK];	/* first token of a document */
 };
 
 /* u, v = dtraw + bias in place of dt, and D u. */
 static void stage(const struct scan *s, const struct place *at, struct forward_tiles *f)
 {
+	for (long t = 0; t < at->n_tokens; t++)
+		f->fresh[t] = begins_document(s->run->in[SCAN_START_BT], at->b, at->t + t);
 	load(f->u, s->run->in[SCAN_U_BTI], at);
 	load(f->dt, s->run->in[SCAN_DTRAW_BTI], at);
 	for (long k = 0; k < at->n_blocks; k++) {
@@ -231,7 +235,7 @@ static inline void walk(const struct scan *s, const struct place *at, long k, lo
 		lanes dt = lanes_load(f->dt[k][t]), x = dt * lanes_load(f->u[k][t]);
 		lanes sum = lanes_load(f->s[k][t]);
 		for (int m = 0; m < GROUP; m++) {
-			lanes e = lanes_exp2(dt * A[m]);
+			lanes e = f->fresh[t] ? (lanes){0} : lanes_exp2(dt * A[m]);
 			h[m] = e * h[m] + x * g->b[t][m];
 			sum += h[m] * g->c[t][m];
 			if (past) {
@@ -257,23 +261,23 @@ static void gate_tile(tile s, tile z, const struct place *at)
 	}
 }
 
-static void chunk_forward(const struct scan *s, const struct place *at)
+static void chunk_forward(const struct scan *s, struct place at)
 {
 	struct forward_tiles f;
 	struct group g;
 
-	stage(s, at, &f);
-	softplus_tile(f.dt, at);
+	stage(s, &at, &f);
+	softplus_tile(f.dt, &at);
 	for (long n = 0; n < s->dims.N; n += GROUP) {
-		load_group(s, at, n, &g);
-		for (long k = 0; k < at->n_blocks; k++)
-			walk(s, at, k, n, &g, &f, NULL);
+		load_group(s, &at, n, &g);
+		for (long k = 0; k < at.n_blocks; k++)
+			walk(s, &at, k, n, &g, &f, NULL);
 	}
 	if (s->run->in[SCAN_Z_BTI]) {
-		load(f.u, s->run->in[SCAN_Z_BTI], at);
-		gate_tile(f.s, f.u, at);
+		load(f.u, s->run->in[SCAN_Z_BTI], &at);
+		gate_tile(f.s, f.u, &at);
 	}
-	store(s->run->out[SCAN_Y_BTI], at, f.s, false);
+	store(s->run->out[SCAN_Y_BTI], &at, f.s, false);
 }
 
 void scan_forward_cpu(const struct op_run *r)
@@ -282,10 +286,8 @@ void scan_forward_cpu(const struct op_run *r)
 
 	#pragma omp parallel for schedule(dynamic)
 	for (long task = 0; task < s.n_tasks; task++)
-		for (long chunk = 0; chunk < s.n_chunks; chunk++) {
-			struct place at = place_of(&s, task, chunk);
-			chunk_forward(&s, &at);
-		}
+		for (long chunk = 0; chunk < s.n_chunks; chunk++)
+			chunk_forward(&s, place_of(&s, task, chunk));
 }
 
 struct backward_tiles {
@@ -408,28 +410,28 @@ static void finish_backward(const struct scan *s, const struct place *at, struct
 	}
 }
 
-static void chunk_backward(const struct scan *s, const struct place *at)
+static void chunk_backward(const struct scan *s, struct place at)
 {
 	const struct op_run *r = s->run;
 	struct backward_tiles w;
 	struct history past;
 	struct group g;
 
-	stage_backward(s, at, &w);
+	stage_backward(s, &at, &w);
 	for (long n = 0; n < s->dims.N; n += GROUP) {
-		load_group(s, at, n, &g);
+		load_group(s, &at, n, &g);
 		memset(past.d_b, 0, sizeof past.d_b);
 		memset(past.d_c, 0, sizeof past.d_c);
-		for (long k = 0; k < at->n_blocks; k++) {
-			walk(s, at, k, n, &g, &w.f, &past);
-			walk_back(s, at, k, n, &g, &w, &past);
+		for (long k = 0; k < at.n_blocks; k++) {
+			walk(s, &at, k, n, &g, &w.f, &past);
+			walk_back(s, &at, k, n, &g, &w, &past);
 		}
-		sum_lanes(s, at, n, &past);
+		sum_lanes(s, &at, n, &past);
 	}
-	finish_backward(s, at, &w);
-	store(r->d_in[SCAN_U_BTI], at, w.g_b, op_adds(r, SCAN_U_BTI));
-	store(r->d_in[SCAN_DTRAW_BTI], at, w.q_a, op_adds(r, SCAN_DTRAW_BTI));
-	store(r->d_in[SCAN_Z_BTI], at, w.dz, op_adds(r, SCAN_Z_BTI));
+	finish_backward(s, &at, &w);
+	store(r->d_in[SCAN_U_BTI], &at, w.g_b, op_adds(r, SCAN_U_BTI));
+	store(r->d_in[SCAN_DTRAW_BTI], &at, w.q_a, op_adds(r, SCAN_DTRAW_BTI));
+	store(r->d_in[SCAN_Z_BTI], &at, w.dz, op_adds(r, SCAN_Z_BTI));
 }
 
 /* dB (offset 0) or dC (offset N): the spans' shares in order. */
@@ -489,10 +491,8 @@ void scan_backward_cpu(const struct op_run *r)
 
 	#pragma omp parallel for schedule(dynamic)
 	for (long task = 0; task < s.n_tasks; task++)
-		for (long chunk = s.n_chunks - 1; chunk >= 0; chunk--) {
-			struct place at = place_of(&s, task, chunk);
-			chunk_backward(&s, &at);
-		}
+		for (long chunk = s.n_chunks - 1; chunk >= 0; chunk--)
+			chunk_backward(&s, place_of(&s, task, chunk));
 	sum_spans(&s, SCAN_B_BTN, 0);
 	sum_spans(&s, SCAN_C_BTN, s.dims.N);
 	parameter_gradients(&s);

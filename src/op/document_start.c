@@ -1,0 +1,72 @@
+#include "op/document_start.h"
+
+#include "base/error.h"
+
+static void document_start_shape(struct op_shapes *s)
+{
+	CHECK(s->in[DOCUMENT_START_TOKEN_BT]->n_dims == 2);
+	op_shape_same(s);
+}
+
+static void document_start_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	c->forward_bytes = op_io_bytes(&op_document_start, s);
+}
+
+/* For all devices of the host: integers are the same on each. */
+static void document_start_forward(const struct op_run *r)
+{
+	const struct document_start_attr *attr = r->attr;
+	const struct tensor *token = r->in[DOCUMENT_START_TOKEN_BT];
+
+	for (long b = 0; b < tensor_rows(token); b++) {
+		const int *word = row_int(token, b);
+		int *start = row_int(r->out[DOCUMENT_START_BT], b);
+		start[0] = 0;
+		for (int t = 1; t < tensor_width(token); t++)
+			start[t] = word[t - 1] == attr->end_of_text ? t : start[t - 1];
+	}
+}
+
+void document_start_example(struct tensor *start_BT)
+{
+	for (long b = 0; b < tensor_rows(start_BT); b++) {
+		int *start = row_int(start_BT, b);
+		start[0] = 0;
+		for (int t = 1; t < tensor_width(start_BT); t++) {
+			int n = t - 3 * (int)b;
+			start[t] = n > 0 && (n & (n - 1)) == 0 ? t : start[t - 1];
+		}
+	}
+}
+
+static const struct document_start_attr example = {.end_of_text = 3};
+
+/* 3, the end of text, comes twice in every 11 tokens, one behind the other. */
+static void prepare(struct tensor *const *in, const void *attr)
+{
+	const struct tensor *token = in[DOCUMENT_START_TOKEN_BT];
+
+	(void)attr;
+	for (long t = 0; t < tensor_size(token); t++)
+		((int *)token->at)[t] = (int)(t * t % 11);
+}
+
+static const struct op_example examples[] = {
+	{.name = "short documents", .attr = &example, .in = {{3, 40}}, .prepare = prepare},
+	{.name = "one token", .attr = &example, .in = {{2, 1}}, .prepare = prepare},
+};
+
+const struct op op_document_start = {
+	.name = "document_start",
+	.semantics = 1,
+	.n_in = DOCUMENT_START_N_IN,
+	.n_out = DOCUMENT_START_N_OUT,
+	.in = {[DOCUMENT_START_TOKEN_BT] = {"token_BT", IN_INDEX}},
+	.out = {[DOCUMENT_START_BT] = {"start_BT", INDEX, true}},
+	.shape = document_start_shape,
+	.cost = document_start_cost,
+	.forward = {[REF] = document_start_forward, [CPU] = document_start_forward},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};

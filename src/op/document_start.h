@@ -1,0 +1,43 @@
+/*
+ * document_start: for each token the place in its sequence where its document begins:
+ *   start[b, 0] = 0;   start[b, t] = t  if token[b, t - 1] is end of text,  else start[b, t - 1]
+ * End of text belongs to the document that it ends. Operators that mix tokens (scan, conv_silu,
+ * attention) take start_BT as an optional input, and then the token at t sees those from start to t.
+ */
+#ifndef OP_DOCUMENT_START_H
+#define OP_DOCUMENT_START_H
+
+#include "op/op.h"
+
+enum {
+	DOCUMENT_START_TOKEN_BT,	/* int */
+	DOCUMENT_START_N_IN
+};
+
+enum {
+	DOCUMENT_START_BT,		/* int, 0 <= start[b, t] <= t */
+	DOCUMENT_START_N_OUT
+};
+
+struct document_start_attr {
+	int end_of_text;
+};
+
+extern const struct op op_document_start;
+
+/* The first token that token t of sequence b sees: 0 without documents, where start_BT is NULL. */
+static inline long first_seen(const struct tensor *start_BT, long b, long t)
+{
+	return start_BT ? row_int(start_BT, b)[t] : 0;
+}
+
+static inline bool begins_document(const struct tensor *start_BT, long b, long t)
+{
+	return start_BT && row_int(start_BT, b)[t] == t;
+}
+
+/* For examples of operators: documents of 1, 1, 2, 4, 8, ... tokens, 3 tokens later in each further
+   sequence, so that borders lie on tiles, in tiles, and have whole tiles between them. */
+void document_start_example(struct tensor *start_BT);
+
+#endif
