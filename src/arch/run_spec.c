@@ -51,6 +51,9 @@ static const struct field rows[] = {
 		.help = "order of the training data; -1: the run's seed"),
 	ROW(data_vocab, "data.vocab", INT, "257", 0, 65536, .unit = "tokens",
 		.help = "size of the vocabulary (byte: 257, gpt2: 50257); must be the dataset's"),
+	ROW(reset_at_eot, "data.reset_at_eot", BOOL, "false", 0, 0, .legacy = "false",
+		.help = "state, convolution and attention do not cross documents: the token after end of "
+			"text begins afresh, in training and evaluation"),
 	ROW(eval_split, "eval.split", CHOICE, "val", 0, 0, .choices = "val|tune", .legacy = "val",
 		.help = "split of the evaluations; tune: what `tune` of a sweep chooses values by"),
 	ROW(eval_every, "eval.every", INT, "0", 0, 1e9, .unit = "steps", .provenance = true,

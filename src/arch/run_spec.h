@@ -21,6 +21,7 @@ struct run_spec {
 	/* data */
 	const char *data_path, *sampling;
 	long data_seed, data_vocab;
+	bool reset_at_eot;
 	/* evaluation, checkpoints, log */
 	const char *eval_split;		/* "val", or "tune" for trials that choose a value */
 	long eval_every, eval_tokens;

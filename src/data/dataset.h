@@ -31,7 +31,7 @@ struct dataset_split {
 struct dataset {
 	char *folder;			/* as given to dataset_open */
 	char *tokenizer;		/* a name for tokenizer_open() */
-	int vocab, eot;
+	int vocab, eot;			/* eot: end of text, vocab - 1 */
 	/* The data's part of a run's identity: tokenizer and tokens of all splits, nothing else
 	   (not the folder, not how the files are cut, not the names of the sources). */
 	char hash[HASH_HEX];

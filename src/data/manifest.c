@@ -100,8 +100,11 @@ static int parse(struct dataset *d, json_t *root, const char *path)
 		    &d->vocab, "eot", &d->eot, "hash", &hash, "file_tokens", &file_tokens, "splits",
 		    &splits))
 		return error("%s: %s", path, e.text);
-	if (d->vocab < 1 || d->vocab > 65536 || d->eot < 0 || d->eot >= d->vocab || file_tokens < 1)
-		return error("%s: vocab, eot or file_tokens out of range", path);
+	if (d->vocab < 1 || d->vocab > 65536 || file_tokens < 1)
+		return error("%s: vocab or file_tokens out of range", path);
+	if (d->eot != d->vocab - 1)
+		return error("%s: end of text is token %d, but models take the last of the vocabulary, "
+			"%d, for it", path, d->eot, d->vocab - 1);
 	d->tokenizer = xstrdup(tokenizer);
 	d->file_tokens = file_tokens;
 	for (enum split s = 0; s < N_SPLITS; s++)

@@ -25,7 +25,8 @@ struct tokenizer_type {
 	const char *name;	/* "byte" */
 	const char *help;	/* one line */
 	int vocab;		/* ids are 0 .. vocab - 1, and vocab is at most 65,536 */
-	int eot;		/* the end-of-text id: ends each document, stands for no bytes */
+	int eot;		/* the end-of-text id, the last of all: ends each document, stands for
+				   no bytes */
 	void *(*open)(void);	/* NULL: there is no state. Returns NULL after a message */
 	void (*close)(void *state);
 	/* May remember in the state what it met: one thread at a time. */

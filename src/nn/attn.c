@@ -25,7 +25,8 @@ struct tensor *attn(struct net *net, const void *attn_spec, struct tensor *x_BTD
 	struct attention_attr attr = {.n_heads = (int)attn_heads(s, net->s->d_model)};
 	long d = net->s->d_model;
 	struct param_rule rule = rule_normal(net, (double)d, "mixer");
-	struct tensor *in[ATTENTION_N_IN], *qkv, *qk, *y_BTD;
+	struct tensor *in[ATTENTION_N_IN] = {[ATTENTION_START_BT] = net->start_BT};
+	struct tensor *qkv, *qk, *y_BTD;
 
 	graph_enter(net->g, "attn");
 	qkv = linear(net, "qkv", x_BTD, 3 * d, &rule, NULL);

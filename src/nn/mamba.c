@@ -32,7 +32,8 @@ static struct tensor *conv(struct net *net, const struct ssm_spec *s, struct ten
 	double bound = 1 / sqrt((double)s->d_conv);
 	struct param_rule weight = rule_uniform(net, bound, true, group);
 	struct param_rule bias = rule_uniform(net, bound, false, group);
-	struct tensor *in[CONV_SILU_N_IN] = {[CONV_SILU_X_BTI] = x_BTI};
+	struct tensor *in[CONV_SILU_N_IN] = {[CONV_SILU_X_BTI] = x_BTI,
+		[CONV_SILU_START_BT] = net->start_BT};
 
 	in[CONV_SILU_W_IK] = graph_param(net->g, "conv1d.weight",
 		tensor_of(REAL, 3, width, 1L, s->d_conv), &weight);
@@ -60,6 +61,7 @@ static struct tensor *ssm(struct net *net, const struct ssm_spec *s, struct tens
 	struct param_rule dt_weight = rule_uniform(net, 1 / sqrt((double)rank), true, group);
 	struct tensor *dbc = project(net, "x_proj", u_BTI, rank + 2 * n);
 	struct tensor *in[SCAN_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
+		[SCAN_START_BT] = net->start_BT,
 		[SCAN_B_BTN] = graph_slice(net->g, dbc, rank, n),
 		[SCAN_C_BTN] = graph_slice(net->g, dbc, rank + n, n)};
 

@@ -7,6 +7,7 @@
 #include "op/act.h"
 #include "op/add_norm.h"
 #include "op/cross_entropy.h"
+#include "op/document_start.h"
 #include "op/embedding.h"
 #include "op/linear.h"
 #include "op/logits.h"
@@ -131,6 +132,14 @@ static struct param_rule vocab_rule(const struct net *net, double fan_in, const 
 	return rule;
 }
 
+static struct tensor *document_start(struct net *net)
+{
+	struct document_start_attr attr = {.end_of_text = (int)net->env.n_vocab - 1};
+	struct tensor *in[DOCUMENT_START_N_IN] = {[DOCUMENT_START_TOKEN_BT] = net->tokens_BT};
+
+	return graph_apply(net->g, &op_document_start, &attr, sizeof attr, in)[DOCUMENT_START_BT];
+}
+
 void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struct net_env env)
 {
 	struct tensor shape = tensor_of(INDEX, 2, env.batch, env.context);
@@ -140,6 +149,8 @@ void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struc
 	*net = (struct net){.g = g, .s = s, .env = env};
 	net->tokens_BT = graph_input(g, "tokens", shape);
 	net->targets_BT = graph_input(g, "targets", shape);
+	if (env.reset_at_eot)
+		net->start_BT = document_start(net);
 	rule = vocab_rule(net, 1, "embedding");	/* fan_in of a look-up: one row */
 	rule.active = 1;
 	rule.of = env.n_vocab;

@@ -38,6 +38,8 @@ struct net_env {
 	long n_vocab;			/* true size; matrices are padded by vocab_padded() */
 	bool masked;			/* targets < 0 mark tokens that are not there (evaluation) */
 	bool dropless;			/* experts take all tokens, whatever the capacity factor */
+	bool reset_at_eot;		/* state, convolution, attention do not cross documents; end
+					   of text is the last token of the vocabulary */
 	struct net_trace trace;
 };
 
@@ -48,6 +50,7 @@ struct net {
 	const struct skeleton *s;
 	struct net_env env;
 	struct tensor *tokens_BT, *targets_BT;
+	struct tensor *start_BT;		/* op/document_start.h; NULL: all is one document */
 	struct tensor *stream_BTD;		/* residual stream, without the pending branches */
 	struct tensor *pending[2];		/* outputs of layers not yet added; NULL */
 	int layer;				/* number of the residual layer, from 0 */

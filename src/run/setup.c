@@ -30,7 +30,8 @@ static long group_tokens(const struct setup *s)
 static struct net_env environment(const struct setup *s, long batch)
 {
 	return (struct net_env){.batch = batch, .context = s->spec.context,
-		.group_tokens = s->spec.batch * s->spec.context, .n_vocab = s->n_vocab};
+		.group_tokens = s->spec.batch * s->spec.context, .n_vocab = s->n_vocab,
+		.reset_at_eot = s->spec.reset_at_eot};
 }
 
 static struct graph *record_model(struct setup *s, struct net_env env, bool training)
@@ -186,13 +187,22 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 		s->config->file);
 }
 
+/* Said here, where the key has a name, and before anything is recorded. */
+static int check_device(const struct setup *s)
+{
+	if (s->spec.reset_at_eot && s->device->id > CPU)
+		return error("%s: data.reset_at_eot: device %s does not reset the scan at document "
+			"borders; leave it out, or take --device cpu", s->config->file, s->device->name);
+	return 0;
+}
+
 int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	struct net_trace trace)
 {
 	*s = (struct setup){.config = c, .device = d, .trace = trace};
 	params_init(&s->params, &s->arena);
 	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
-		choose_vocab(s, n_vocab) || record_all(s) || plan_all(s)) {
+		choose_vocab(s, n_vocab) || check_device(s) || record_all(s) || plan_all(s)) {
 		setup_close(s);
 		return -1;
 	}

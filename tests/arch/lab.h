@@ -63,7 +63,8 @@ struct lab_options {
 	long batch, context;
 	bool training, recompute;
 	int micro_batches;
-	bool masked;
+	bool masked, dropless, logits;
+	bool documents;		/* data.reset_at_eot, and documents of 6 tokens and end of text */
 };
 
 static void lab_spec(struct lab *lab, const char *spec)
@@ -111,7 +112,7 @@ static void lab_weights(struct lab *lab)
 	}
 }
 
-static void lab_data(struct lab *lab)
+static void lab_data(struct lab *lab, bool documents)
 {
 	long n = lab->batch * lab->context;
 
@@ -119,7 +120,7 @@ static void lab_data(struct lab *lab)
 	lab->targets = ARENA_ARRAY(&lab->arena, int, n);
 	for (long i = 0; i < n; i++) {
 		struct rng_block b = rng_block((struct rng_key){3, 4, 5}, (uint64_t)i);
-		lab->tokens[i] = (int)(b.word[0] % VOCAB);
+		lab->tokens[i] = documents && i % 7 == 6 ? VOCAB - 1 : (int)(b.word[0] % VOCAB);
 		lab->targets[i] = (int)(b.word[1] % VOCAB);
 	}
 }
@@ -129,7 +130,8 @@ static void lab_open(struct lab *lab, const char *spec, struct lab_options o)
 	struct graph_options options = {.recompute = o.recompute,
 		.micro_batches = o.micro_batches ? o.micro_batches : 1};
 	struct net_env env = {.batch = o.batch, .context = o.context,
-		.group_tokens = o.batch * o.context, .n_vocab = VOCAB, .masked = o.masked};
+		.group_tokens = o.batch * o.context, .n_vocab = VOCAB, .masked = o.masked,
+		.dropless = o.dropless, .reset_at_eot = o.documents, .trace = {.logits = o.logits}};
 	const struct device *d = &device_list[o.device];
 
 	*lab = (struct lab){.batch = o.batch, .context = o.context};
@@ -143,7 +145,7 @@ static void lab_open(struct lab *lab, const char *spec, struct lab_options o)
 	memset(lab->memory.arena, 0xff, lab->memory.arena_bytes);	/* NaN: reading what nobody wrote shows */
 	graph_bind(lab->g, &lab->memory);
 	lab_weights(lab);
-	lab_data(lab);
+	lab_data(lab, o.documents);
 }
 
 static void lab_close(struct lab *lab)

@@ -10,6 +10,9 @@
 
 static const struct lab_options training = {.batch = 2, .context = 16, .training = true};
 
+static const struct lab_options documents = {.batch = 2, .context = 16, .training = true,
+	.documents = true};
+
 static struct lab_options with(struct lab_options o, enum device_id device)
 {
 	o.device = device;
@@ -27,19 +30,18 @@ static double largest(const struct lab *lab, const struct param *p)
 	return most;
 }
 
-static void test_central_differences(void **state)
+static void check_differences(const struct lab_case *c, struct lab_options o)
 {
-	const struct lab_case *c = *state;
 	struct lab lab;
 
-	lab_open(&lab, c->spec, with(training, REF));
+	lab_open(&lab, c->spec, with(o, REF));
 	lab_loss(&lab);
 	graph_backward(lab.g, true);
 	for (int i = 0; i < lab.params.n; i++) {
 		const struct param *p = &lab.params.list[i];
 		long n = param_elements(p), step = n > 8 ? n / 7 : 1;
 		for (long k = 0; k < n; k += step) {
-			double x = take(&lab, BLOB_WEIGHTS, p->offset + k), h = 1e-5, above, below, error;
+			double x = take(&lab, BLOB_WEIGHTS, p->offset + k), h = 3e-5, above, below, error;
 			put(&lab, BLOB_WEIGHTS, p->offset + k, x + h);
 			above = lab_loss(&lab);
 			put(&lab, BLOB_WEIGHTS, p->offset + k, x - h);
@@ -52,6 +54,12 @@ static void test_central_differences(void **state)
 		}
 	}
 	lab_close(&lab);
+}
+
+static void test_central_differences(void **state)
+{
+	check_differences(*state, training);
+	check_differences(*state, documents);
 }
 
 /* || a - b || / || b || of one parameter's gradient. */
@@ -77,14 +85,13 @@ static void expect_close(const char *name, const struct lab *a, const struct lab
 	}
 }
 
-static void test_cpu_against_ref(void **state)
+static void check_cpu_against_ref(const struct lab_case *c, struct lab_options o)
 {
-	const struct lab_case *c = *state;
 	struct lab cpu, ref;
 	double a, b;
 
-	lab_open(&ref, c->spec, with(training, REF));
-	lab_open(&cpu, c->spec, with(training, CPU));
+	lab_open(&ref, c->spec, with(o, REF));
+	lab_open(&cpu, c->spec, with(o, CPU));
 	a = lab_loss(&cpu);
 	b = lab_loss(&ref);
 	if (!(fabs(a - b) < 1e-5 * fabs(b)))
@@ -100,11 +107,17 @@ static void test_cpu_against_ref(void **state)
 	lab_close(&ref);
 }
 
+static void test_cpu_against_ref(void **state)
+{
+	check_cpu_against_ref(*state, training);
+	check_cpu_against_ref(*state, documents);
+}
+
 static void test_recompute_same_bits(void **state)
 {
 	const struct lab_case *c = *state;
 	struct lab plain, again;
-	struct lab_options o = with(training, CPU);
+	struct lab_options o = with(documents, CPU);
 
 	lab_open(&plain, c->spec, o);
 	o.recompute = true;
@@ -225,7 +238,7 @@ static void test_leak_is_seen(void **state)
 	lab.params = params;
 	lab_weights(&lab);
 	lab.arena = a;
-	lab_data(&lab);
+	lab_data(&lab, false);
 	for (int pass = 0; pass < 2; pass++) {
 		for (int t = 0; t < 16; t++)
 			ahead[t] = lab.tokens[t < 15 ? t + 1 : t];
@@ -263,6 +276,96 @@ static void test_masked_tokens(void **state)
 	lab_close(&half);
 }
 
+/* ---- documents ------------------------------------------------------------------------------ */
+
+enum { LONG = 144, N_LOGITS = LONG * VOCAB };
+
+/* Logits of the lab's tokens: VOCAB for each of LONG tokens. */
+static void logits_of(struct lab *lab, double *logits)
+{
+	lab_loss(lab);
+	graph_read_all(lab->g, "lm_head.logits", logits);
+}
+
+/* One sequence of two documents, the first ended by token `end`. */
+static void open_documents(struct lab *lab, const struct lab_case *c, enum device_id device,
+	bool reset, int end)
+{
+	lab_open(lab, c->spec, (struct lab_options){.device = device, .batch = 1, .context = LONG,
+		.dropless = true, .logits = true, .documents = reset});
+	for (int t = 0; t < LONG; t++)
+		lab->tokens[t] = t == end ? VOCAB - 1 : (t * t + 5 * t) % (VOCAB - 1);
+}
+
+/* First token whose logits change, bit for bit, from token `from` on when token `at` is another;
+   LONG if none do. */
+static int first_changed(struct lab *lab, int at, int from)
+{
+	static double before[N_LOGITS], after[N_LOGITS];
+
+	logits_of(lab, before);
+	lab->tokens[at] = (lab->tokens[at] + 1) % (VOCAB - 1);
+	logits_of(lab, after);
+	for (int i = from * VOCAB; i < N_LOGITS; i++)
+		if (before[i] != after[i])
+			return i / VOCAB;
+	return LONG;
+}
+
+/* Borders in and on the tiles of scan and attention; end of text belongs to what it ends. */
+static void check_apart(const struct lab_case *c, enum device_id device)
+{
+	const int ends[] = {1, 30, 63, 64, 127, 128};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		for (int reset = 0; reset < 2; reset++) {
+			struct lab lab;
+			int end = ends[i], first;
+			open_documents(&lab, c, device, reset, end);
+			assert_int_equal(first_changed(&lab, end - 1, end), end);
+			first = first_changed(&lab, end - 1, end + 1);
+			if (first != (reset ? LONG : end + 1))
+				fail_msg("%s on %s, reset %d, end of text at %d: token %d changes token %d",
+					c->name, device_list[device].name, reset, end, end - 1, first);
+			lab_close(&lab);
+		}
+}
+
+static void test_documents_apart(void **state)
+{
+	check_apart(*state, REF);
+	check_apart(*state, CPU);
+}
+
+/* A document in the middle of a sequence has the logits that it has at the beginning of one. */
+static void check_alone(const struct lab_case *c, enum device_id device, double limit)
+{
+	static double inside[N_LOGITS], alone[N_LOGITS];
+	const int ends[] = {2, 63, 70};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		struct lab lab;
+		int first = ends[i] + 1;
+		double error = 0;
+		open_documents(&lab, c, device, true, ends[i]);
+		logits_of(&lab, inside);
+		memmove(lab.tokens, lab.tokens + first, (size_t)(LONG - first) * sizeof(int));
+		logits_of(&lab, alone);
+		for (int k = first * VOCAB; k < N_LOGITS; k++)
+			error = fmax(error, fabs(inside[k] - alone[k - first * VOCAB]));
+		if (!(error <= limit))
+			fail_msg("%s on %s: a document from token %d on has logits that are off by %.2g",
+				c->name, device_list[device].name, first, error);
+		lab_close(&lab);
+	}
+}
+
+static void test_document_alone(void **state)
+{
+	check_alone(*state, REF, 1e-12);
+	check_alone(*state, CPU, 1e-4);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -271,7 +374,8 @@ int main(int argc, char **argv)
 	} each[] = {{"central differences", test_central_differences},
 		{"cpu against ref", test_cpu_against_ref},
 		{"recompute, same bits", test_recompute_same_bits}, {"accumulation", test_accumulation},
-		{"causal", test_causal}, {"masked tokens", test_masked_tokens}};
+		{"causal", test_causal}, {"masked tokens", test_masked_tokens},
+		{"documents apart", test_documents_apart}, {"document alone", test_document_alone}};
 	struct CMUnitTest tests[ARRAY_SIZE(lab_cases) * ARRAY_SIZE(each) + 1];
 	struct arena names = {0};
 	size_t n = 0;

@@ -188,8 +188,11 @@ static void test_bad_json(void **state)
 	replace(path, "\"version\": 1", "\"version\": 2");
 	check_not_opened("version 2");
 	replace(path, "\"version\": 2", "\"version\": 1");
-	replace(path, "\"vocab\": 257", "\"vocab\": 300");
+	replace(path, "\"tokenizer\": \"byte\"", "\"tokenizer\": \"bite\"");
 	check_not_opened("hash does not fit");
+	replace(path, "\"tokenizer\": \"bite\"", "\"tokenizer\": \"byte\"");
+	replace(path, "\"vocab\": 257", "\"vocab\": 300");
+	check_not_opened("end of text is token 256");
 	replace(path, "\"vocab\": 300", "\"vocab\": \"many\"");
 	check_not_opened("dataset.json");
 	replace(path, "\"many\"", "70000");

@@ -59,23 +59,31 @@ static int read_random(void *from, long step, long micro, int *tokens_BT, int *t
 	return 0;
 }
 
-/* keys, and more of them ended by NULL, on top of a small run. */
-static void lab_open(struct lab *lab, const struct model_case *c, const char *const *more)
+/* The keys on top of a small run. */
+static void load(struct arena *a, const char *const *keys, int n, struct config *config)
 {
 	char path[] = "/tmp/moelab_test_XXXXXX";
 	static const char base[] = "{train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}";
-	const char *keys[24];
-	int fd = mkstemp(path), n = 0;
+	int fd = mkstemp(path);
 
 	assert_true(fd >= 0 && write(fd, base, strlen(base)) > 0);
 	close(fd);
+	assert_int_equal(spec_load(a, path, keys, n, spec_schema(), config), 0);
+	unlink(path);
+}
+
+/* keys, and more of them ended by NULL, on top of a small run. */
+static void lab_open(struct lab *lab, const struct model_case *c, const char *const *more)
+{
+	const char *keys[24];
+	int n = 0;
+
 	for (int i = 0; i < 8 && c->keys[i]; i++)
 		keys[n++] = c->keys[i];
 	for (; more && *more; more++)
 		keys[n++] = *more;
 	*lab = (struct lab){0};
-	assert_int_equal(spec_load(&lab->arena, path, keys, n, spec_schema(), &lab->config), 0);
-	unlink(path);
+	load(&lab->arena, keys, n, &lab->config);
 	assert_int_equal(setup_open(&lab->setup, &lab->config, &device_list[CPU], 0), 0);
 	assert_int_equal(setup_allocate(&lab->setup), 0);
 	lab->input = (struct step_input){.read = read_random, .from = lab,
@@ -206,16 +214,66 @@ static void test_group_misfit(void **state)
 	struct arena a = {0};
 	struct config config;
 	struct setup s;
-	char path[] = "/tmp/moelab_test_XXXXXX";
-	int fd = mkstemp(path);
-	static const char base[] = "{train: {tokens: 1000, batch: 4, context: 32}, data: {path: none}}";
 
 	(void)state;
-	assert_true(fd >= 0 && write(fd, base, strlen(base)) > 0);
-	close(fd);
-	assert_int_equal(spec_load(&a, path, c.keys, 5, spec_schema(), &config), 0);
+	load(&a, c.keys, 5, &config);
 	assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), -1);
-	unlink(path);
+	arena_release(&a);
+}
+
+/* ---- documents ------------------------------------------------------------------------------ */
+
+static bool applies(const struct graph *g, const char *op)
+{
+	for (int i = 0; i < graph_n_nodes(g); i++)
+		if (!strcmp(graph_node_info(g, i).op->name, op))
+			return true;
+	return false;
+}
+
+/* Training and both evaluations alike; without the key as before there was one. */
+static void test_documents(void **state)
+{
+	static const char *const on[] = {"data.reset_at_eot=true", NULL};
+	static const char *const off[] = {"data.reset_at_eot=false", NULL};
+	static const char *const *const more[] = {NULL, off, on};
+	char hex[3][HASH_HEX];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct lab lab;
+		lab_open(&lab, &cases[2], more[i]);
+		assert_true(applies(lab.setup.train, "document_start") == (more[i] == on));
+		assert_true(applies(lab.setup.eval, "document_start") == (more[i] == on));
+		assert_true(applies(lab.setup.eval_dropless, "document_start") == (more[i] == on));
+		setup_identity(&lab.setup, "data", hex[i]);
+		lab_close(&lab);
+	}
+	assert_string_equal(hex[0], hex[1]);
+	assert_string_not_equal(hex[0], hex[2]);
+}
+
+static char said[512];
+
+static void hear(const char *line)
+{
+	snprintf(said, sizeof said, "%s", line);
+}
+
+static void test_documents_need_a_device(void **state)
+{
+	static const char *const keys[] = {"model.arch=mamba", SMALL, "data.reset_at_eot=true"};
+	struct arena a = {0};
+	struct config config;
+	struct setup s;
+
+	(void)state;
+	load(&a, keys, ARRAY_SIZE(keys), &config);
+	error_sink = hear;
+	assert_int_equal(setup_open(&s, &config, &device_list[CUDA_SCAN], 0), -1);
+	error_sink = NULL;
+	assert_non_null(strstr(said, "data.reset_at_eot"));
+	assert_non_null(strstr(said, "cuda_scan"));
 	arena_release(&a);
 }
 
@@ -227,7 +285,7 @@ int main(int argc, char **argv)
 	} each[] = {{"first loss", test_first_loss}, {"threads", test_threads_same_bits},
 		{"accumulation", test_accumulation}, {"overfits", test_overfits_one_batch},
 		{"diverged update", test_diverged_update_is_skipped}};
-	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 1];
+	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 3];
 	struct arena names = {0};
 	size_t n = 0;
 	int failed;
@@ -241,6 +299,8 @@ int main(int argc, char **argv)
 				arena_printf(&names, "%s: %s", cases[i].name, each[k].name),
 				each[k].test, NULL, NULL, (void *)&cases[i]};
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_group_misfit);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents_need_a_device);
 	failed = _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
 	arena_release(&names);
 	return failed;
