@@ -45,6 +45,10 @@ def cases():
             yield f"inner {name} every {every}", {
                 **SMALL, "model.arch": "inner_moe_mamba", **EXPERTS, "model.inner.conv": conv,
                 "model.inner.gate": gate, "model.inner.out": out, "model.inner.every": every}, True
+    for arch, keys in ARCHITECTURES.items():
+        own = {"model.arch": arch, **keys, "data.reset_at_eot": True}
+        yield arch + " documents", {**SMALL, **own, "data.vocab": 7}, True
+        yield arch + " documents large", {**LARGE, **own, "data.vocab": 40}, False
     for name, keys in {
         "capacity 0.5": moe(capacity_factor=0.5),
         "capacity 0.1, groups": moe(capacity_factor=0.1, group_tokens=24),

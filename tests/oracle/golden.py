@@ -45,6 +45,9 @@ CASES = {
     "stack": {**SSM, **ATTN, **FFN, **MOE, **INNER, "model.n_blocks": 1, "model.pattern": [
         {"mamba": {"d_state": 2, "d_conv": 2}}, {"parallel": ["attn", {"moe": {"n_experts": 2}}]},
         {"inner": {"conv": False, "out": False}}, {"ffn": {"activation": "silu"}}]},
+    # all that mixes tokens, in documents of a few tokens
+    "documents": {**SSM, **ATTN, "model.arch": "stack", "model.n_blocks": 1, "data.vocab": 4,
+                  "data.reset_at_eot": True, "model.pattern": ["mamba", "attn"]},
 }
 
 
@@ -66,7 +69,8 @@ def rounded(values):
 
 
 def make(arch, keys, seed):
-    spec, random = {**COMMON, **keys, "model.arch": arch}, np.random.RandomState(seed)
+    spec, random = {**COMMON, **keys}, np.random.RandomState(seed)
+    spec.setdefault("model.arch", arch)
     shapes = model.parameter_shapes(spec, spec["data.vocab"])
     params = {n: rounded(begin(n, s, random)) for n, s in shapes.items()}
     m = {n: rounded(0.01 * random.standard_normal(s)) for n, s in shapes.items()}

@@ -121,25 +121,31 @@ class Model:
         q, k = self.rotary(q, keys["rope_base"]), self.rotary(k, keys["rope_base"])
         score = torch.einsum("bthc,bshc->bhts", q, k) / math.sqrt(D // H)
         future = torch.ones(T, T).triu(1).bool()
-        weight = torch.softmax(score.masked_fill(future, -math.inf), dim=-1)
+        other = self.document[:, None, :, None] != self.document[:, None, None, :]
+        weight = torch.softmax(score.masked_fill(future | other, -math.inf), dim=-1)
         y = torch.einsum("bhts,bshc->bthc", weight, v).reshape(B, T, D)
         return y @ self.p[name + ".out.weight"].T
 
     # --- Mamba
 
     def convolution(self, x, name):
-        """Causal, one filter a channel; the last tap is the present token."""
+        """Causal, one filter a channel; the last tap is the present token. Tokens of other documents
+        count as zeros."""
         w, b = self.p[name + ".conv1d.weight"], self.p[name + ".conv1d.bias"]
         K, T = w.shape[-1], x.shape[1]
-        past = F.pad(x, (0, 0, K - 1, 0))
-        return sum(past[:, k:k + T] * w[:, 0, k] for k in range(K)) + b
+        past, document = F.pad(x, (0, 0, K - 1, 0)), F.pad(self.document, (K - 1, 0), value=-1)
+        own = [(document[:, k:k + T] == self.document)[..., None] for k in range(K)]
+        return sum(own[k] * past[:, k:k + T] * w[:, 0, k] for k in range(K)) + b
 
     def selective_scan(self, u, dt, B, C, name):
-        """h_t = exp(dt A) h_{t-1} + dt B u_t;  y_t = C h_t + D u_t, token by token."""
+        """h_t = exp(dt A) h_{t-1} + dt B u_t;  y_t = C h_t + D u_t, token by token; in front of a
+        document h is 0."""
         A = -torch.exp(self.p[name + ".A_log"])
         h = torch.zeros(u.shape[0], *A.shape, dtype=u.dtype)
         ys = []
         for t in range(u.shape[1]):
+            if t:
+                h = h * (self.document[:, t] == self.document[:, t - 1])[:, None, None]
             step = dt[:, t, :, None]
             h = torch.exp(step * A) * h + step * B[:, t, None, :] * u[:, t, :, None]
             ys.append((h * C[:, t, None, :]).sum(-1))
@@ -223,6 +229,14 @@ class Model:
 
     # --- the whole
 
+    def documents(self, tokens):
+        """The number of its document for each token, [B, T]: ends of text (the last token of the
+        vocabulary) in front of it. Without data.reset_at_eot all is one document."""
+        end = tokens == self.p["lm_head.weight"].shape[0] - 1
+        if not self.spec.get("data.reset_at_eot"):
+            end = torch.zeros_like(end)
+        return end.cumsum(1) - end.long()
+
     def branch(self, x, layer, kind, own):
         name = f"layers.{layer}." + {"mamba": "mixer", "inner": "mixer"}.get(kind, kind)
         keys = lambda part: {**section(self.spec, f"model.{part}."), **own}
@@ -244,6 +258,7 @@ class Model:
         self.routers [(keys, balance, z)], self.margin: the least lead of a chosen expert
         over the next one, in p."""
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
+        self.document = self.documents(tokens)
         x = self.p["embedding.weight"][tokens]
         self.outputs["embedding"] = x
         for i, branches in enumerate(self.layers):

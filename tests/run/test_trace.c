@@ -28,9 +28,10 @@
 #include "run/worker.h"
 #include "store/run_dir.h"
 
-enum { N_GOLDEN = 8 };
+enum { N_GOLDEN = 9 };
 static const char golden_folder[] = "tests/oracle/golden";
 static const char golden_moe[] = "tests/oracle/golden/moe_mamba.safetensors";
+static const char golden_documents[] = "tests/oracle/golden/documents.safetensors";
 
 #define KEYS(...)                                                                                  \
 	.overrides = (const char *const[]){__VA_ARGS__},                                           \
@@ -215,6 +216,9 @@ static void test_first_that_parts(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(each); i++)
 		expect_parts(golden_moe, trace(golden_moe, "other.safetensors", (struct trace_options){
 			.logits = TRACE_LOGITS_ALL, KEYS(each[i].key)}), each[i].first);
+	expect_parts(golden_documents, trace(golden_documents, "other.safetensors",
+		(struct trace_options){.logits = TRACE_LOGITS_ALL, KEYS("data.reset_at_eot=false")}),
+		"logits");
 }
 
 /* ---- the step that is laid open is the one that is trained ---------------------------------- */
