@@ -120,7 +120,7 @@ static int show(struct plan *p, const struct plan_options *o)
 	struct str why;
 
 	str_init(&why);
-	crew_choose(p, o->measure ? CREW_BY_MEASURING : CREW_BY_RULE, NULL, &crew, &why);
+	crew_choose(p, o->measure ? CREW_BY_MEASURING : CREW_BY_RULE, &crew, &why);
 	t = add_up(p, o, &crew, seconds);
 	if (o->json)
 		print_json(p, seconds);

@@ -18,7 +18,7 @@ static int draw(const struct study *s, const struct chart *c, const struct chart
 	const char *path)
 {
 	char *place = path ? xstrdup(path)
-			   : xasprintf("plots/%s/%s%s", s->sweep.name, c->name, f->suffix);
+			   : xasprintf("plots/%s/%s%s", s->name, c->name, f->suffix);
 	int code = chart_write(c, f, place);
 
 	if (!code && *f->suffix)

@@ -15,7 +15,7 @@ static int write_report(const struct study_query *q, const char *path)
 
 	if (code)
 		return code;
-	char *folder = path ? xstrdup(path) : xasprintf("plots/%s", s.sweep.name);
+	char *folder = path ? xstrdup(path) : xasprintf("plots/%s", s.name);
 	code = report_write(&s, folder);
 	if (!code)
 		info("%s/index.html", folder);

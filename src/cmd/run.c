@@ -93,7 +93,7 @@ static struct crew choose_crew(const struct run_options *o, const struct plan *p
 	struct str why;
 
 	str_init(&why);
-	crew_choose(p, CREW_BY_NEED, NULL, &crew, &why);
+	crew_choose(p, CREW_BY_NEED, &crew, &why);
 	if (why.length)
 		info("%s: %s", p->sweep.name, why.text);
 	str_release(&why);

@@ -7,8 +7,8 @@
 
 /* Rows of an option table that fill a struct study_query. */
 #define STUDY_ROWS(query)                                                                          \
-	{"sweep", 0, "S", "name or file; not needed if there is only one",                    \
-		.text = &(query).sweep},                                                           \
+	{"sweep", 0, "S", "name or file, or several: A,B; not needed if there is only one",       \
+		.texts = &(query).sweeps},                                                          \
 	{"db", 0, "FILE", "default results/lab.db", .text = &(query).db},                          \
 	{"rule", 0, "RULE", "default (validation loss, raw), paper, paper-scaled",                 \
 		.text = &(query).options.rule},                                                    \

@@ -24,7 +24,7 @@ static int refuse(struct study *s, const char *format, ...)
 		return 0;
 	}
 	return error("sweep %s: refused: %s (--force shows it all the same, stamped)",
-		s->sweep.name, reason);
+		s->name, reason);
 }
 
 /* Rows must agree in these members, unless one of the keys is an axis of the sweep. */
@@ -50,6 +50,15 @@ static bool is_axis(const struct study *s, const struct sameness *same)
 	return false;
 }
 
+static const char *shown_label(const struct study *s, const struct run_data *r)
+{
+	for (int i = 0; i < s->n_setups; i++)
+		for (int k = 0; k < s->setups[i].n; k++)
+			if (s->setups[i].runs[k] == r)
+				return s->setups[i].label;
+	return r->label;
+}
+
 static int check_same(struct study *s, const struct sameness *same)
 {
 	const struct run_data *first = NULL;
@@ -69,7 +78,8 @@ static int check_same(struct study *s, const struct sameness *same)
 			return 0;
 		}
 		return refuse(s, "rows differ in %s: %s has %.12s, %s has %.12s", same->what,
-			first->label, run_member_text(first, same->member), r->label, value);
+			shown_label(s, first), run_member_text(first, same->member),
+			shown_label(s, r), value);
 	}
 	return 0;
 }
@@ -80,10 +90,11 @@ static int check_semantics(struct study *s)
 	int result = 0;
 
 	db_prepare(&row, s->db,
-		"SELECT j.key, min(j.value), max(j.value) FROM runs r, json_each(r.semantics) j"
-		" WHERE r.sweep = :sweep AND r.state IN ('done', 'diverged')"
+		"SELECT j.key, min(j.value), max(j.value) FROM run r, json_each(r.semantics) j"
+		" WHERE r.state IN ('done', 'diverged') AND r.run_id IN (SELECT run_id FROM member"
+		"  WHERE sweep_id IN (SELECT value FROM json_each(:sweeps)))"
 		" GROUP BY j.key HAVING min(j.value) < max(j.value)");
-	db_bind_text(&row, ":sweep", s->sweep.name);
+	db_bind_text(&row, ":sweeps", s->sweep_ids);
 	while (db_step(&row))
 		result |= refuse(s,
 			"rows differ in semantics: %s was computed by version %s"

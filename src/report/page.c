@@ -44,13 +44,13 @@ void page_begin(struct str *page, const struct study *s)
 	str_add(page,
 		"<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
 		"<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
-	html_text(page, s->sweep.name);
+	html_text(page, s->name);
 	str_add(page, "</title>\n<style>\n");
 	str_add(page, style);
 	str_add(page, "</style>\n</head>\n<body>\n<h1>");
-	html_text(page, s->sweep.name);
+	html_text(page, s->name);
 	str_add(page, "</h1>\n<p class=\"question\">");
-	html_text(page, s->sweep.question ? s->sweep.question : "");
+	html_text(page, s->question ? s->question : "");
 	str_add(page, "</p>\n");
 }
 
@@ -157,21 +157,36 @@ static void run_row(struct str *page, const struct run_row *r, const char *folde
 	free(path);
 }
 
+/* Rows of one sweep, but not those that an earlier one has listed. */
+static void run_rows(struct str *page, struct run_row *const *runs, const int *n, int sweep,
+	const char *folder)
+{
+	for (int i = 0; i < n[sweep]; i++) {
+		bool listed = false;
+		for (int w = 0; w < sweep; w++)
+			for (int k = 0; k < n[w]; k++)
+				listed |= runs[w][k].run_id == runs[sweep][i].run_id;
+		if (!listed)
+			run_row(page, &runs[sweep][i], folder);
+	}
+}
+
 int page_runs(struct str *page, struct study *s, const char *folder)
 {
-	struct run_row *runs;
-	int n;
+	struct run_row **runs = ARENA_ARRAY(&s->arena, struct run_row *, s->n_sweeps);
+	int *n = ARENA_ARRAY(&s->arena, int, s->n_sweeps);
 
-	if (query_runs(s->db, s->sweep.sweep_id, &s->arena, &runs, &n))
-		return -1;
 	str_add(page,
 		"<div class=\"scroll\"><table>\n<thead><tr>"
 		"<th>run</th><th class=\"number\">seed</th>"
 		"<th>state</th><th class=\"number\">steps</th>"
 		"<th class=\"number\">loss</th><th>identity</th>"
 		"<th>reason</th></tr></thead>\n<tbody>\n");
-	for (int i = 0; i < n; i++)
-		run_row(page, &runs[i], folder);
+	for (int w = 0; w < s->n_sweeps; w++) {
+		if (query_runs(s->db, s->sweeps[w].sweep_id, &s->arena, &runs[w], &n[w]))
+			return -1;
+		run_rows(page, runs, n, w, folder);
+	}
 	str_add(page, "</tbody></table></div>\n");
 	return 0;
 }

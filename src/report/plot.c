@@ -39,7 +39,7 @@ int plot_make(const struct plot *p, struct study *s, const struct plot_options *
 {
 	chart_init(c, p->name);
 	if (p->applies && !p->applies(s))
-		return error("plot %s: sweep %s has no %s", p->name, s->sweep.name, p->needs);
+		return error("plot %s: sweep %s has no %s", p->name, s->name, p->needs);
 	c->ordered = s->options.order;
 	c->forced = notes_count(&s->notes, NOTE_STAMP) > 0;
 	if (p->fill(s, o, c))
@@ -56,7 +56,7 @@ void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	c->title = chart_text(c, "%s%s: %s", c->forced ? "FORCED " : "", s->sweep.name, text);
+	c->title = chart_text(c, "%s%s: %s", c->forced ? "FORCED " : "", s->name, text);
 	if (epochs > 4)
 		c->title = chart_text(c, "%s, multi-epoch (%.1f)", c->title, epochs);
 }
@@ -204,11 +204,26 @@ static const char *line_label(struct chart *c, const struct line *l)
 	return l->v->variant;
 }
 
+/* This style, or the next that no line of the panel has, as long as there is one. */
+static int free_style(const struct panel *p, int style)
+{
+	for (int tries = 1; tries < N_STYLES; tries++) {
+		bool taken = false;
+		for (int i = 0; i < p->n_series; i++)
+			taken |= p->series[i].style == style && !p->series[i].flat;
+		if (!taken)
+			break;
+		style = 1 + style % (N_STYLES - 1);
+	}
+	return style;
+}
+
 static void add_line(struct chart *c, struct panel *p, struct study *s, const struct line *l,
 	size_t member)
 {
 	const struct setup **sorted = setups_sorted(s, l->x);
-	struct series *series = chart_series(c, p, line_label(c, l), line_style(l), s->n_setups);
+	struct series *series = chart_series(c, p, line_label(c, l),
+		free_style(p, line_style(l)), s->n_setups);
 
 	series->points = true;
 	series->n = 0;

@@ -126,14 +126,15 @@ const struct published *study_published(
 	int n_of_variant = 0;
 
 	for (int i = 0; i < s->n_setups; i++)
-		n_of_variant += !strcmp(s->setups[i].variant, setup->variant);
+		n_of_variant += s->setups[i].own->sweep == setup->own->sweep &&
+				!strcmp(s->setups[i].own->variant, setup->own->variant);
 	for (int i = 0; i < s->n_published; i++) {
 		const struct published *p = &s->published[i];
-		if (strcmp(p->quantity, quantity))
+		if (p->sweep_id != setup->own->sweep->sweep_id || strcmp(p->quantity, quantity))
 			continue;
-		if (!strcmp(p->label, setup->runs[0]->label))
+		if (!strcmp(p->label, setup->own->label))
 			return p;
-		if (n_of_variant == 1 && !strcmp(p->label, setup->runs[0]->variant))
+		if (n_of_variant == 1 && !strcmp(p->label, setup->own->variant))
 			of_variant = p;
 	}
 	return of_variant;

@@ -1,5 +1,5 @@
 /*
- * A sweep as tables and plots see it: its finished runs, grouped by configuration, read from the
+ * A sweep, or several together, as tables and plots see it: finished runs, grouped by configuration, read from the
  * database once. No sweep file is needed.
  *
  * A run counts if it is done or diverged; a diverged one has reached nothing and has no final
@@ -33,6 +33,7 @@ struct run_param {
 
 struct run_data {
 	long long id;
+	const struct sweep_row *sweep;	/* the first of the study's that has it */
 	const char *label, *variant, *arch, *state;
 	long seed;
 	bool diverged;
@@ -59,14 +60,17 @@ struct run_data {
 
 /* A configuration and its runs in order of seed. */
 struct setup {
-	const char *label, *variant;	/* as shown; the runs have those of the database */
+	const char *label, *variant;	/* as shown; `own` has those of the database */
 	const char *arch;
+	const struct run_data *own;	/* the run that it is named by */
 	int place;			/* in the sweep, whatever order is asked for */
+	int family;			/* place of the first of its variant, which several sweeps may have */
 	struct run_data **runs;
 	int n;
 };
 
 struct published {
+	long long sweep_id;
 	const char *label, *quantity, *text;
 	double value;
 };
@@ -76,28 +80,35 @@ struct study {
 	struct db *db;
 	struct study_options options;
 	const struct rule *rule;
-	struct sweep_row sweep;
-	struct run_data *runs;		/* that count, in the sweep's order */
+	struct sweep_row *sweeps;	/* baseline and targets are those of the first */
+	const char *name, *question;	/* of all of them: "micro/table1+micro/table4" */
+	const char *sweep_ids;		/* for SQL: a JSON list */
+	struct run_data *runs;		/* that count, in the sweeps' order, each once */
 	struct setup *setups;		/* in the order asked for, else the sweep's */
 	const struct setup *baseline;	/* NULL: none is named, or it has no run that counts */
 	double *targets;		/* NaN: the baseline's final loss */
 	struct published *published;
 	const char **axes;		/* swept keys */
-	int n_runs, n_setups, n_targets, n_published, n_axes;
+	int n_sweeps, n_runs, n_setups, n_targets, n_published, n_axes;
 	int n_unfinished;
 	struct notes notes;		/* what every table and plot of it has to say */
 };
 
 struct study_query {
-	const char *db, *sweep;		/* sweep: a name or a file; NULL: the only one there is */
+	const char *db;
+	struct texts sweeps;		/* names or files, also several in one text; none: the only one */
 	struct study_options options;
 };
 /* Database and study, for a command. An exit code; not 0: after a message, with nothing to end. */
 int study_begin(struct study *s, struct db *db, const struct study_query *q);
 void study_end(struct study *s, struct db *db);
 
-/* The database stays the caller's and must outlive the study. 0, or -1 after one message. */
-int study_open(struct study *s, struct db *db, const char *sweep, const struct study_options *o);
+/*
+ * sweeps: a name or file, or several, "A,B". Then a configuration that more than one of them has
+ * stands once (its seeds in all of them together), and baseline and targets are those of the first.
+ * The database stays the caller's and must outlive the study. 0, or -1 after one message.
+ */
+int study_open(struct study *s, struct db *db, const char *sweeps, const struct study_options *o);
 void study_close(struct study *s);
 
 /* A key of a run's config: NaN or NULL if it has none. */
@@ -145,6 +156,11 @@ double setup_mamba_share(const struct setup *v);
 bool study_has_shares(const struct study *s);	/* two that lie more than half a sixth apart, below 1 */
 bool setup_foreign(const struct setup *v);	/* a run of it was imported, not run by moelab */
 bool setup_alone(const struct setup *v);	/* every run had the machine to itself */
+
+/* --- grouping (study_group.c) --- */
+
+void study_group(struct study *s);	/* runs into setups, with the baseline among them */
+const char *setup_run_ids(struct study *s, const struct setup *v);	/* for SQL: a JSON list */
 
 /* --- names and order (study_label.c) --- */
 

@@ -6,10 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Is it the label or the variant of this configuration in the database? */
+/* `own` is a name of the configuration in the database; of several sweeps, also "SWEEP:own". */
+static bool is_name(const struct setup *v, const char *own, const char *name)
+{
+	const char *sweep = v->own->sweep->name;
+	size_t n = strlen(sweep);
+
+	return !strcmp(own, name) ||
+	       (!strncmp(name, sweep, n) && name[n] == ':' && !strcmp(own, name + n + 1));
+}
+
 static bool is_called(const struct setup *v, const char *name)
 {
-	return !strcmp(v->runs[0]->label, name) || !strcmp(v->runs[0]->variant, name);
+	return is_name(v, v->own->label, name) || is_name(v, v->own->variant, name);
 }
 
 static bool is_known(const struct study *s, const char *name)
@@ -25,11 +34,11 @@ static int unknown(struct study *s, const char *option, const char *name)
 	const char **known = ARENA_ARRAY(&s->arena, const char *, 2 * s->n_setups);
 
 	for (int i = 0; i < s->n_setups; i++) {
-		known[2 * i] = s->setups[i].runs[0]->label;
-		known[2 * i + 1] = s->setups[i].runs[0]->variant;
+		known[2 * i] = s->setups[i].own->label;
+		known[2 * i + 1] = s->setups[i].own->variant;
 	}
 	const char *near = str_nearest(name, known, 2 * s->n_setups);
-	return error("--%s: sweep %s has no label \"%s\"%s%s%s", option, s->sweep.name, name,
+	return error("--%s: sweep %s has no label \"%s\"%s%s%s", option, s->name, name,
 		near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
 }
 
@@ -59,14 +68,14 @@ static int split(struct study *s, const char *text, const char **from, const cha
 /* A variant's name begins the labels of all its configurations. */
 static void rename_setup(struct study *s, struct setup *v, const char *from, const char *to)
 {
-	const char *label = v->runs[0]->label, *variant = v->runs[0]->variant;
+	const char *label = v->own->label, *variant = v->own->variant;
 
-	if (!strcmp(variant, from)) {
+	if (is_name(v, variant, from)) {
 		v->variant = to;
 		if (str_starts(label, variant) && !strcmp(v->label, label))
 			v->label = arena_printf(&s->arena, "%s%s", to, label + strlen(variant));
 	}
-	if (!strcmp(label, from))
+	if (is_name(v, label, from))
 		v->label = to;
 }
 
@@ -76,8 +85,7 @@ static int check_distinct(const struct study *s)
 		for (const struct setup *b = s->setups; b < a; b++) {
 			if (!strcmp(a->label, b->label))
 				return error("--label: two configurations would be called \"%s\"", a->label);
-			if (!strcmp(a->variant, b->variant) &&
-				strcmp(a->runs[0]->variant, b->runs[0]->variant))
+			if (!strcmp(a->variant, b->variant) && a->family != b->family)
 				return error("--label: two variants would be called \"%s\"", a->variant);
 		}
 	return 0;

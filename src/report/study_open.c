@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define THESE_SWEEPS "(SELECT value FROM json_each(:sweeps))"
+
 static const char *keep(struct study *s, const struct db_statement *row, int column)
 {
 	const char *text = db_text(row, column);
@@ -32,7 +34,7 @@ static int read_targets(struct study *s)
 	int n = 1;
 	db_prepare(&row, s->db,
 		"SELECT loss, count(*) OVER () FROM target WHERE sweep_id = :sweep ORDER BY n");
-	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
+	db_bind_int(&row, ":sweep", s->sweeps[0].sweep_id);
 	while (db_step(&row)) {
 		n = (int)db_int(&row, 1);
 		if (!s->targets)
@@ -51,13 +53,14 @@ static int read_published(struct study *s)
 	struct db_statement row;
 
 	db_prepare(&row, s->db,
-		"SELECT label, quantity, text, value, count(*) OVER ()"
-		" FROM published WHERE sweep_id = :sweep ORDER BY n");
-	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
+		"SELECT label, quantity, text, value, count(*) OVER (), sweep_id"
+		" FROM published WHERE sweep_id IN " THESE_SWEEPS " ORDER BY n");
+	db_bind_text(&row, ":sweeps", s->sweep_ids);
 	while (db_step(&row)) {
 		if (!s->published)
 			s->published = ARENA_ARRAY(&s->arena, struct published, db_int(&row, 4));
-		s->published[s->n_published++] = (struct published){.label = keep(s, &row, 0),
+		s->published[s->n_published++] = (struct published){.sweep_id = db_int(&row, 5),
+			.label = keep(s, &row, 0),
 			.quantity = keep(s, &row, 1),
 			.text = keep(s, &row, 2),
 			.value = db_real(&row, 3)};
@@ -71,8 +74,8 @@ static int read_axes(struct study *s)
 
 	db_prepare(&row, s->db,
 		"SELECT key, count(*) OVER () FROM"
-		" (SELECT DISTINCT key FROM axis WHERE sweep_id = :sweep ORDER BY key)");
-	db_bind_int(&row, ":sweep", s->sweep.sweep_id);
+		" (SELECT DISTINCT key FROM axis WHERE sweep_id IN " THESE_SWEEPS " ORDER BY key)");
+	db_bind_text(&row, ":sweeps", s->sweep_ids);
 	while (db_step(&row)) {
 		if (!s->axes)
 			s->axes = ARENA_ARRAY(&s->arena, const char *, db_int(&row, 1));
@@ -193,7 +196,7 @@ static const struct run_column {
 	REAL(routers, ROUTERS),
 };
 
-enum { RUN_ID, SEED, COUNT, FIRST_COLUMN };
+enum { RUN_ID, SEED, FIRST_COLUMN };
 
 static void read_run(struct study *s, const struct db_statement *row, struct run_data *r)
 {
@@ -209,44 +212,64 @@ static void read_run(struct study *s, const struct db_statement *row, struct run
 	r->diverged = !strcmp(r->state, "diverged");
 }
 
-static void prepare_runs(struct study *s, struct db_statement *row)
+static void prepare_runs(struct study *s, struct db_statement *row, const struct sweep_row *w)
 {
 	struct str sql;
 
 	str_init(&sql);
-	str_add(&sql, "SELECT run_id, seed, count(*) OVER ()");
+	str_add(&sql, "SELECT run_id, seed");
 	for (int i = 0; i < (int)ARRAY_SIZE(run_columns); i++)
 		str_printf(&sql, ", %s", run_columns[i].sql);
 	str_add(&sql,
 		" FROM runs WHERE sweep = :sweep AND state IN ('done', 'diverged') ORDER BY n");
 	db_prepare(row, s->db, sql.text);
 	str_release(&sql);
-	db_bind_text(row, ":sweep", s->sweep.name);
+	db_bind_text(row, ":sweep", w->name);
 }
 
-static int count_unfinished(struct study *s)
+/* How many places the sweeps have for runs, and how many runs are not finished. */
+static int count_runs(struct study *s, int *most)
 {
 	struct db_statement row;
 
 	db_prepare(&row, s->db,
-		"SELECT count(*) FROM runs WHERE sweep = :sweep"
-		" AND state NOT IN ('done', 'diverged')");
-	db_bind_text(&row, ":sweep", s->sweep.name);
-	if (db_step(&row))
-		s->n_unfinished = (int)db_int(&row, 0);
+		"SELECT count(*), count(DISTINCT run_id) FILTER (WHERE state NOT IN ('done', 'diverged'))"
+		" FROM member JOIN run USING (run_id) WHERE sweep_id IN " THESE_SWEEPS);
+	db_bind_text(&row, ":sweeps", s->sweep_ids);
+	if (db_step(&row)) {
+		*most = (int)db_int(&row, 0);
+		s->n_unfinished = (int)db_int(&row, 1);
+	}
 	return db_finish(&row);
+}
+
+static bool in_earlier_sweep(const struct study *s, const struct sweep_row *w, long long run_id)
+{
+	for (int i = 0; i < s->n_runs; i++)
+		if (s->runs[i].id == run_id && s->runs[i].sweep != w)
+			return true;
+	return false;
 }
 
 static int read_runs(struct study *s)
 {
 	struct db_statement row;
+	int most = 0;
 
-	for (prepare_runs(s, &row); db_step(&row); s->n_runs++) {
-		if (!s->runs)
-			s->runs = ARENA_ARRAY(&s->arena, struct run_data, db_int(&row, COUNT));
-		read_run(s, &row, &s->runs[s->n_runs]);
+	if (count_runs(s, &most))
+		return -1;
+	s->runs = ARENA_ARRAY(&s->arena, struct run_data, most);
+	for (const struct sweep_row *w = s->sweeps; w < s->sweeps + s->n_sweeps; w++) {
+		for (prepare_runs(s, &row, w); db_step(&row) && s->n_runs < most;) {
+			if (in_earlier_sweep(s, w, db_int(&row, RUN_ID)))
+				continue;
+			read_run(s, &row, &s->runs[s->n_runs]);
+			s->runs[s->n_runs++].sweep = w;
+		}
+		if (db_finish(&row))
+			return -1;
 	}
-	return db_finish(&row) || count_unfinished(s) ? -1 : 0;
+	return 0;
 }
 
 /* Forward d V multiply-adds a token, backward twice as much. */
@@ -278,55 +301,62 @@ static int complete_run(struct study *s, struct run_data *r)
 	return 0;
 }
 
-static struct setup *setup_of(struct study *s, const struct run_data *r)
+static int add_sweep(struct study *s, const char *name)
 {
-	for (int i = 0; i < s->n_setups; i++)
-		if (!strcmp(s->setups[i].label, r->label))
-			return &s->setups[i];
-	s->setups[s->n_setups] = (struct setup){.label = r->label,
-		.variant = r->variant,
-		.arch = r->arch,
-		.place = s->n_setups,
-		.runs = ARENA_ARRAY(&s->arena, struct run_data *, s->n_runs)};
-	return &s->setups[s->n_setups++];
-}
+	struct sweep_row *w = &s->sweeps[s->n_sweeps];
 
-static void group_runs(struct study *s)
-{
-	s->setups = ARENA_ARRAY(&s->arena, struct setup, s->n_runs);
-	for (int i = 0; i < s->n_runs; i++) {
-		struct setup *setup = setup_of(s, &s->runs[i]);
-		int at = setup->n++;
-		for (; at > 0 && setup->runs[at - 1]->seed > s->runs[i].seed; at--)
-			setup->runs[at] = setup->runs[at - 1];
-		setup->runs[at] = &s->runs[i];
-	}
-	for (int i = 0; i < s->n_setups; i++)
-		if (s->sweep.baseline && !strcmp(s->setups[i].label, s->sweep.baseline))
-			s->baseline = &s->setups[i];
-}
-
-static int study_read(struct study *s, const char *sweep)
-{
-	if (query_sweep(s->db, sweep, &s->arena, &s->sweep) || read_targets(s) ||
-		read_published(s) || read_axes(s) || read_runs(s))
+	if (query_sweep(s->db, name, &s->arena, w))
 		return -1;
-	for (int i = 0; i < s->n_runs; i++)
-		if (complete_run(s, &s->runs[i]))
+	for (int i = 0; i < s->n_sweeps; i++)
+		if (s->sweeps[i].sweep_id == w->sweep_id)
+			return error("sweep %s is named twice", w->name);
+	if (s->n_sweeps++ == 0) {
+		s->name = w->name;
+		s->question = w->question;
+		s->sweep_ids = arena_printf(&s->arena, "[%lld]", w->sweep_id);
+		return 0;
+	}
+	s->name = arena_printf(&s->arena, "%s+%s", s->name, w->name);
+	if (w->question)
+		s->question = s->question ? arena_printf(&s->arena, "%s %s", s->question, w->question)
+					  : w->question;
+	s->sweep_ids = arena_printf(&s->arena, "%.*s,%lld]", (int)strlen(s->sweep_ids) - 1,
+		s->sweep_ids, w->sweep_id);
+	return 0;
+}
+
+static int read_sweeps(struct study *s, const char *names)
+{
+	char *list = arena_strdup(&s->arena, names);
+
+	s->sweeps = ARENA_ARRAY(&s->arena, struct sweep_row, strlen(names) + 1);
+	for (char *name = strsep(&list, ","); name; name = strsep(&list, ","))
+		if (add_sweep(s, name))
 			return -1;
-	group_runs(s);
+	return 0;
+}
+
+static int study_read(struct study *s, const char *sweeps)
+{
+	if (read_sweeps(s, sweeps) || read_targets(s) || read_published(s) || read_axes(s) ||
+		read_runs(s))
+		return -1;
 	if (s->n_runs == 0)
 		return error(
 			"sweep %s: no finished run yet (%d unfinished); `moelab run` does them",
-			s->sweep.name, s->n_unfinished);
+			s->name, s->n_unfinished);
+	for (int i = 0; i < s->n_runs; i++)
+		if (complete_run(s, &s->runs[i]))
+			return -1;
+	study_group(s);
 	return study_relabel(s) || study_reorder(s) ? -1 : 0;
 }
 
-int study_open(struct study *s, struct db *db, const char *sweep, const struct study_options *o)
+int study_open(struct study *s, struct db *db, const char *sweeps, const struct study_options *o)
 {
 	*s = (struct study){.db = db, .options = *o};
 	s->rule = rule_find(o->rule ? o->rule : "default");
-	if (!s->rule || study_read(s, sweep) || check_study(s)) {
+	if (!s->rule || study_read(s, sweeps) || check_study(s)) {
 		study_close(s);
 		return -1;
 	}
@@ -358,7 +388,10 @@ int study_begin(struct study *s, struct db *db, const struct study_query *q)
 
 	if (db_open(db, q->db, DB_READ))
 		return EXIT_ENVIRONMENT;
-	int failed = study_open(s, db, q->sweep ? q->sweep : only_sweep(db, &names), &q->options);
+	const char *sweeps = q->sweeps.n ? q->sweeps.items[0] : only_sweep(db, &names);
+	for (int i = 1; i < q->sweeps.n; i++)
+		sweeps = arena_printf(&names, "%s,%s", sweeps, q->sweeps.items[i]);
+	int failed = study_open(s, db, sweeps, &q->options);
 	arena_release(&names);
 	if (failed)
 		db_close(db);

@@ -8,9 +8,7 @@ static const char suffix[] = ".tune";
 
 bool study_is_trials(const struct study *s)
 {
-	size_t n = strlen(s->sweep.name), m = strlen(suffix);
-
-	return n > m && !strcmp(s->sweep.name + n - m, suffix);
+	return s->n_sweeps == 1 && str_ends(s->name, suffix);
 }
 
 const char *study_trials(struct study *s, const struct sweep_row *w)
@@ -92,7 +90,7 @@ double trial_loss(const struct setup *v)
 /* Was this rate among those tried for the variant? */
 static bool is_tuned(struct study *s, const struct setup *v)
 {
-	const char *trials = arena_printf(&s->arena, "%s%s", s->sweep.name, suffix);
+	const char *trials = arena_printf(&s->arena, "%s%s", v->own->sweep->name, suffix);
 	const char *key = study_tuned_key(s, trials);
 	struct db_statement row;
 	bool found;
@@ -103,7 +101,7 @@ static bool is_tuned(struct study *s, const struct setup *v)
 		" WHERE r.sweep = :trials AND r.variant = :variant"
 		" AND p.key = 'train.lr' AND p.value = :rate");
 	db_bind_text(&row, ":trials", trials);
-	db_bind_text(&row, ":variant", v->runs[0]->variant);
+	db_bind_text(&row, ":variant", v->own->variant);
 	db_bind_real(&row, ":rate", setup_number(v, "train.lr"));
 	found = db_step(&row);
 	return !db_finish(&row) && found;
@@ -112,8 +110,9 @@ static bool is_tuned(struct study *s, const struct setup *v)
 static bool is_published(const struct study *s, const struct setup *v)
 {
 	for (int i = 0; i < s->n_published; i++)
-		if (!strcmp(s->published[i].label, v->runs[0]->label) ||
-			!strcmp(s->published[i].label, v->runs[0]->variant))
+		if (s->published[i].sweep_id == v->own->sweep->sweep_id &&
+			(!strcmp(s->published[i].label, v->own->label) ||
+				!strcmp(s->published[i].label, v->own->variant)))
 			return true;
 	return false;
 }

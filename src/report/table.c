@@ -38,9 +38,9 @@ int table_make(const struct table *t, struct study *s, bool with_notes, struct g
 {
 	grid_init(g, t->name);
 	if (t->applies && !t->applies(s))
-		return error("table %s: sweep %s has no %s", t->name, s->sweep.name, t->needs);
-	if (s->sweep.question)
-		g->subtitle = arena_strdup(&g->arena, s->sweep.question);
+		return error("table %s: sweep %s has no %s", t->name, s->name, t->needs);
+	if (s->question)
+		g->subtitle = arena_strdup(&g->arena, s->question);
 	if (with_notes)
 		notes_copy(&g->notes, &s->notes);
 	return t->fill(s, g);
@@ -87,9 +87,9 @@ void table_title(struct grid *g, const struct study *s, const char *format, ...)
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	if (epochs > 4)
-		grid_title(g, "%s: %s, multi-epoch (%.1f)", s->sweep.name, text, epochs);
+		grid_title(g, "%s: %s, multi-epoch (%.1f)", s->name, text, epochs);
 	else
-		grid_title(g, "%s: %s", s->sweep.name, text);
+		grid_title(g, "%s: %s", s->name, text);
 }
 
 void columns_of_model(struct grid *g)

@@ -23,7 +23,6 @@ struct work {
 	double *flops;		/* of each run to do */
 	int n;
 	int costliest;		/* run of the plan */
-	double total;		/* FLOPs */
 	double memory;		/* of the largest run, bytes */
 	double micro_tokens;	/* of the costliest run's micro-batch */
 };
@@ -39,7 +38,6 @@ static int open_work(const struct plan *p, struct work *w)
 		if (!job_is_work(&p->jobs[i]))
 			continue;
 		w->flops[w->n++] = flops;
-		w->total += flops;
 		w->costliest = flops > most ? i : w->costliest;
 		most = fmax(most, flops);
 		w->memory = fmax(w->memory, p->costs[i].total_bytes);
@@ -137,8 +135,8 @@ static double price(const struct plan *p, const struct work *w, const struct cre
 }
 
 /* Measures in the given order what fits into the budget and drops the others. Gives how many are left. */
-static int measure(const struct plan *p, const struct work *w, const char *const *worker, double budget_s,
-	struct crew *list, int n, struct str *why)
+static int measure(const struct plan *p, const struct work *w, double budget_s, struct crew *list, int n,
+	struct str *why)
 {
 	const struct sweep_run *run = &p->sweep.runs[w->costliest];
 	double begun = clock_s(), per_token = p->costs[w->costliest].flops_per_token;
@@ -147,7 +145,7 @@ static int measure(const struct plan *p, const struct work *w, const char *const
 	str_printf(why, "workers x threads, measured with %s: ", run->label);
 	for (int i = 0; i < n; i++) {
 		struct crew c = list[i];
-		struct pace pace = {&run->config, p->device->name, worker, w->micro_tokens,
+		struct pace pace = {&run->config, p->device->name, w->micro_tokens,
 			30 + 10 * price(p, w, &c)};
 		double tokens_per_s;
 		char rate[32], time[32];
@@ -183,7 +181,7 @@ static struct crew quickest(const struct work *w, const struct crew *list, int n
 }
 
 static struct crew choose(const struct plan *p, const struct work *w, enum crew_by by,
-	const char *const *worker, struct crew *list, int n, struct str *why)
+	struct crew *list, int n, struct str *why)
 {
 	struct crew first = list[0], best;
 	double work_s = n > 1 ? work_seconds(w, &first) : 0;
@@ -193,7 +191,7 @@ static struct crew choose(const struct plan *p, const struct work *w, enum crew_
 		: NULL;
 
 	if (!reason) {
-		n = measure(p, w, worker, by == CREW_BY_MEASURING ? INFINITY
+		n = measure(p, w, by == CREW_BY_MEASURING ? INFINITY
 			: fmin(MEASURE_S, work_s / 10), list, n, why);
 		if (n > 1) {
 			best = quickest(w, list, n);
@@ -214,8 +212,7 @@ static int threads_of_each(int workers, int n_runs)
 	return at_work > cpu_cores() ? 1 : cpu_cores() / (at_work > 1 ? at_work : 1);
 }
 
-void crew_choose(const struct plan *p, enum crew_by by, const char *const *worker, struct crew *crew,
-	struct str *why)
+void crew_choose(const struct plan *p, enum crew_by by, struct crew *crew, struct str *why)
 {
 	struct crew list[CREW_MAX];
 	struct work w;
@@ -233,7 +230,7 @@ void crew_choose(const struct plan *p, enum crew_by by, const char *const *worke
 		expected = n > 1 ? rate_expected(rate_gemm()) / cpu_cores() : 0;
 		for (int i = 0; i < n; i++)
 			list[i].flops_per_s = expected * list[i].threads;
-		*crew = choose(p, &w, by, worker, list, n, why);
+		*crew = choose(p, &w, by, list, n, why);
 		if (cores < cpu_cores())
 			str_printf(why, "; other sweeps have %d of %d cores", cpu_cores() - cores,
 				cpu_cores());

@@ -26,12 +26,11 @@ struct crew {
 };
 
 /*
- * Chooses what is 0; workers that are given share all cores without measuring. worker: as in struct
- * supervisor. why: one line for people on what was chosen and from what, empty if nothing was. Sets
- * the number of OpenMP threads to all cores.
+ * Chooses what is 0; workers that are given share all cores without measuring. why: one line for
+ * people on what was chosen and from what, empty if nothing was. Sets the number of OpenMP threads to
+ * all cores.
  */
-void crew_choose(const struct plan *p, enum crew_by by, const char *const *worker, struct crew *crew,
-	struct str *why);
+void crew_choose(const struct plan *p, enum crew_by by, struct crew *crew, struct str *why);
 
 /* The time that n pieces of work take, each so long on one worker, dealt out in order. */
 double crew_seconds(const double *seconds, int n, int workers);

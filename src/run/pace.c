@@ -143,7 +143,7 @@ static int wait_for(struct team *t, int marks, double seconds)
 static int start_team(struct team *t, const struct pace *p, const char *dir, int threads)
 {
 	const char *const options[] = {"--device", p->device, "--pace", NULL};
-	const struct supervisor s = {.worker = p->worker, .options = options};
+	const struct supervisor s = {.options = options};
 
 	t->pinned = cores_claim(&t->cores, t->n, threads);
 	for (int i = 0; i < t->n; i++) {

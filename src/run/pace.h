@@ -12,7 +12,6 @@
 struct pace {
 	const struct config *config;
 	const char *device;
-	const char *const *worker;	/* command, as in struct supervisor; NULL: this program's */
 	double tokens;			/* of a micro-batch */
 	double limit_s;			/* gives up after that */
 };

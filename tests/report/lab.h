@@ -36,6 +36,7 @@ struct lab_run {
 	const char *inner;			/* projections that are mixtures: "conv gate"; NULL: no such key */
 	int every;				/* of `inner` */
 	bool foreign;
+	const char *run;			/* runs of one name and seed are one run; NULL: the label */
 };
 
 enum { LAB_STEPS = 1000, LAB_EVERY = 10, LAB_TOKENS = 4096, LAB_LAYERS = 2 };
@@ -68,7 +69,7 @@ static inline const char *lab_identity(const struct lab_run *r, char *buffer)
 {
 	char text[128];
 
-	snprintf(text, sizeof text, "%s/%ld", r->label, r->seed);
+	snprintf(text, sizeof text, "%s/%ld", r->run ? r->run : r->label, r->seed);
 	hash_bytes(text, strlen(text), buffer);
 	return buffer;
 }
@@ -215,6 +216,15 @@ static inline void lab_config(struct lab *lab, long long id, const struct lab_ru
 	CHECK(!catalog_set_config(&lab->db, id, "", text));
 	free(text);
 	json_decref(config);
+}
+
+/* Another sweep for lab_fill(), in the same database. */
+static inline void lab_next(struct lab *lab, const char *name, const char *baseline)
+{
+	json_object_set_new(lab->sweep, "name", json_string(name));
+	json_object_set_new(lab->sweep, "baseline", baseline ? json_string(baseline) : json_null());
+	json_array_clear(json_object_get(lab->sweep, "runs"));
+	json_array_clear(json_object_get(lab->sweep, "published"));
 }
 
 /* The sweep and all that its runs told. Runs are those that were added, in the same order. */

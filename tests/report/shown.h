@@ -16,11 +16,12 @@ struct shown {
 	bool open;
 };
 
-static inline bool show_with(struct shown *w, const char *table, const char *form, const struct study_options *o)
+static inline bool show_sweeps(struct shown *w, const char *sweeps, const char *table, const char *form,
+	const struct study_options *o)
 {
 	catch_messages();
 	str_init(&w->text);
-	w->open = !study_open(&w->study, &w->lab.db, "sweeps/lab/one.yaml", o);
+	w->open = !study_open(&w->study, &w->lab.db, sweeps, o);
 	if (!w->open)
 		return false;
 	bool made = !table_make(table_find(table), &w->study, true, &w->grid);
@@ -28,6 +29,11 @@ static inline bool show_with(struct shown *w, const char *table, const char *for
 		grid_format_find(form)->render(&w->grid, &w->text);
 	grid_release(&w->grid);
 	return made;
+}
+
+static inline bool show_with(struct shown *w, const char *table, const char *form, const struct study_options *o)
+{
+	return show_sweeps(w, "sweeps/lab/one.yaml", table, form, o);
 }
 
 static inline void hide(struct shown *w)

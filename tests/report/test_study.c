@@ -327,8 +327,7 @@ static void trials_choose_rates(void **state)
 	assert_has(w.text.text, "| best ");
 	assert_lacks(w.text.text, "best, at the edge");	/* the best has neighbours on both sides */
 	hide(&w);
-	json_object_set_new(w.lab.sweep, "name", json_string("lab/one"));
-	json_array_clear(json_object_get(w.lab.sweep, "runs"));
+	lab_next(&w.lab, "lab/one", NULL);
 	published(&w.lab, "famous", "loss", 3.2, "3.2");
 	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
 	assert_true(show_with(&w, "final", "md", &o));

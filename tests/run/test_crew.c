@@ -107,7 +107,7 @@ static struct crew choose(const char *more, enum crew_by by, const char *pace, s
 
 	setenv("MOELAB_TEST_PACE", pace, 1);
 	str_init(&said);
-	crew_choose(&p, by, NULL, &given, &said);
+	crew_choose(&p, by, &given, &said);
 	snprintf(why, 512, "%s", said.text);
 	str_release(&said);
 	plan_close(&p);

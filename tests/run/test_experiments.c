@@ -93,23 +93,25 @@ static void test_micro_has_equal_active(void **state)
 		n++;
 	}
 	globfree(&files);
-	assert_int_equal(n, 8);
+	assert_true(n >= 8);
 }
 
-/* Every architecture has a spec of each scale. */
+/* Every architecture has a micro spec, those of the paper one of its scales too. */
 static void test_every_architecture_has_specs(void **state)
 {
-	static const char *const scales[] = {"micro", "25m", "100m"};
+	static const char *const large[] = {"mamba", "mamba_mlp", "transformer", "transformer_moe",
+		"moe_mamba", "parallel_moe_mamba", "inner_moe_mamba"};
+	char path[256];
 
 	(void)state;
-	for (size_t s = 0; s < ARRAY_SIZE(scales); s++)
-		for (const struct arch *const *arch = arch_list; *arch; arch++) {
-			char path[256];
-			if (!strcmp((*arch)->name, "stack") && s)
-				continue;
-			snprintf(path, sizeof path, "experiments/%s/%s.yaml", scales[s], (*arch)->name);
-			assert_true(params_of(path, NULL).total > 0);
-		}
+	for (const struct arch *const *arch = arch_list; *arch; arch++) {
+		snprintf(path, sizeof path, "experiments/micro/%s.yaml", (*arch)->name);
+		assert_true(params_of(path, NULL).total > 0);
+	}
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(large); i++) {
+		snprintf(path, sizeof path, "experiments/%s/%s.yaml", i % 2 ? "25m" : "100m", large[i / 2]);
+		assert_true(params_of(path, NULL).total > 0);
+	}
 }
 
 static void test_sweeps_load(void **state)

@@ -34,12 +34,12 @@ static void add_series(struct chart *c, struct panel *p, struct study *s, const 
 
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
-	const char *key = study_tuned_key(s, s->sweep.name);
+	const char *key = study_tuned_key(s, s->name);
 	struct panel *p = chart_panel(c, "final loss, nats per token");
 
 	(void)o;
 	if (!key)
-		return error("sweep %s: its trials do not differ in any key", s->sweep.name);
+		return error("sweep %s: its trials do not differ in any key", s->name);
 	plot_title(c, s, "final loss by %s", key);
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = key;

@@ -32,9 +32,9 @@ static const char sql[] =
 	"  FROM expert e JOIN last USING (run_id, step) GROUP BY e.run_id, e.router)"
 	" SELECT b.router, max(b.n), count(*), avg(b.least), avg(b.most), avg(l.dead),"
 	"  avg(l.entropy),  avg(l.\"drop\")"
-	" FROM by_router b JOIN runs r ON r.run_id = b.run_id"
+	" FROM by_router b JOIN run r ON r.run_id = b.run_id"
 	" LEFT JOIN router l ON l.run_id = b.run_id AND l.step = b.step AND l.router = b.router"
-	" WHERE r.sweep = :sweep AND r.label = :label AND r.state = 'done'"
+	" WHERE r.run_id IN (SELECT value FROM json_each(:runs)) AND r.state = 'done'"
 	" GROUP BY b.router ORDER BY b.router";
 
 static int rows(struct study *s, struct grid *g, const struct setup *v)
@@ -42,8 +42,7 @@ static int rows(struct study *s, struct grid *g, const struct setup *v)
 	struct db_statement row;
 
 	db_prepare(&row, s->db, sql);
-	db_bind_text(&row, ":sweep", s->sweep.name);
-	db_bind_text(&row, ":label", v->runs[0]->label);
+	db_bind_text(&row, ":runs", setup_run_ids(s, v));
 	for (int i = 0; db_step(&row); i++) {
 		double n = db_real(&row, 1);
 		grid_row(g);

@@ -45,10 +45,10 @@ static void rows(struct study *s, struct grid *g, const struct setup **trials, i
 
 static int fill(struct study *s, struct grid *g)
 {
-	const char *key = study_tuned_key(s, s->sweep.name);
+	const char *key = study_tuned_key(s, s->name);
 
 	if (!key)
-		return error("sweep %s: its trials do not differ in any key", s->sweep.name);
+		return error("sweep %s: its trials do not differ in any key", s->name);
 	table_title(g, s, "trials of %s (nats per token)", key);
 	columns(g, key);
 	for (int i = 0; i < s->n_setups; i++) {
