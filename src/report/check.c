@@ -301,6 +301,11 @@ static void state_facts(struct study *s)
 	const struct run_data *r = &s->runs[0];
 	char tokens[32], evaluated[32];
 
+	if (s->n_sweeps > 1)
+		notes_add(&s->notes, NOTE_PLAIN,
+			"%d sweeps together: baseline and targets are those of %s; a configuration"
+			" of several stands once",
+			s->n_sweeps, s->sweeps[0].name);
 	notes_add(&s->notes, NOTE_PLAIN,
 		"rule %s: %s; first crossing, interpolated between evaluations%s", s->rule->name,
 		s->rule->help, s->rule->baseline_at_end ? "" : ", for baseline and variants alike");

@@ -176,7 +176,7 @@ static double width(const struct run_data *r, const char *key, double times)
 	return w > 0 ? w : times * run_number(r, "model.d_model");
 }
 
-/* Mixtures: two matrices of the one expert that a token visits, and the router; of each router. */
+/* For each router two matrices of the one expert that a token visits, and its own. */
 static double active_in_mixtures(const struct run_data *r)
 {
 	double d = run_number(r, "model.d_model"), f = width(r, "model.moe.d_expert", 3);
@@ -199,11 +199,14 @@ static double active_in_dense(const struct run_data *r)
 
 double setup_mamba_share(const struct setup *v)
 {
+	static const char *const unknown[] = {"model.attn.n_heads", "model.inner.every", "model.pattern"};
 	const struct run_data *r = v->runs[0];
 
-	if (!run_text(r, "model.ssm.expand") || run_text(r, "model.attn.n_heads") ||
-		run_text(r, "model.inner.every"))
+	if (!run_text(r, "model.ssm.expand"))
 		return NAN;
+	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++)
+		if (run_text(r, unknown[i]))
+			return NAN;
 	return 1 - (active_in_mixtures(r) + active_in_dense(r)) / r->params_active;
 }
 

@@ -1,6 +1,6 @@
 /*
- * A sweep, or several together, as tables and plots see it: finished runs, grouped by configuration, read from the
- * database once. No sweep file is needed.
+ * A sweep, or several together, as tables and plots see it: finished runs, grouped by configuration,
+ * read from the database once. No sweep file is needed.
  *
  * A run counts if it is done or diverged; a diverged one has reached nothing and has no final
  * loss. Others are left out, and a note says so.

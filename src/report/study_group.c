@@ -6,9 +6,10 @@
 
 #include <string.h>
 
-static bool is_seed_or_place(const char *key)
+/* The seed, and where the data lie: what they are, their hash says. */
+static bool may_differ(const char *key)
 {
-	return !strcmp(key, "seed") || !strcmp(key, "data.path");	/* data have their hash */
+	return !strcmp(key, "seed") || !strcmp(key, "data.path");
 }
 
 static bool same_config(const struct run_data *a, const struct run_data *b)
@@ -19,7 +20,7 @@ static bool same_config(const struct run_data *a, const struct run_data *b)
 	for (int i = 0; i < a->n_params; i++) {	/* sorted by key */
 		if (strcmp(a->params[i].key, b->params[i].key))
 			return false;
-		if (!is_seed_or_place(a->params[i].key) && strcmp(a->params[i].text, b->params[i].text))
+		if (!may_differ(a->params[i].key) && strcmp(a->params[i].text, b->params[i].text))
 			return false;
 	}
 	return true;
@@ -33,10 +34,7 @@ static bool is_own(const struct setup *v, const struct run_data *r)
 /* Is it one more seed of what another sweep has? */
 static bool is_common(const struct setup *v, const struct run_data *r)
 {
-	for (int i = 0; i < v->n; i++)
-		if (v->runs[i]->seed == r->seed)
-			return false;
-	return v->own->sweep != r->sweep && same_config(v->own, r);
+	return v->own->sweep != r->sweep && !setup_seed(v, r->seed) && same_config(v->own, r);
 }
 
 static struct setup *setup_of(struct study *s, const struct run_data *r)

@@ -92,6 +92,7 @@ holds $moelab run sweep.yaml -q
 refuses 2 "short/train_000000.bin" $moelab run sweep.yaml data.path=short
 refuses 4 "gnuplot" env PATH=/nonexistent "$moelab" plot loss --sweep sweep -q
 holds test ! -e plots/sweep/loss.svg
+refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep
 
 # --- figures for a paper
 refuses 2 '--label: sweep sweep has no label "swoop" (did you mean "sweep"?)' \
@@ -104,6 +105,7 @@ refuses 2 '--log takes x, y, xy or none' $moelab plot loss --sweep sweep --log z
 refuses 2 'no point lies in' $moelab plot loss --sweep sweep --yrange 90:91
 refuses 2 'do not go with a terminal' $moelab plot loss --sweep sweep --format term --size 8x6cm
 holds test ! -e plots/sweep/loss.svg
+refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep
 holds $moelab plot loss --sweep sweep -q --format pdf --size 8.5x6cm --font DejaVu\ Sans,8 --title none \
 	--label sweep='Mamba, small' --order sweep
 holds grep -q "Mamba, small" plots/sweep/loss.csv

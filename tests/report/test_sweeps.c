@@ -50,6 +50,7 @@ static void what_sweeps_share_stands_once(void **state)
 	assert_int_equal(setup_named(&w.study, "m-n_experts=8")->n, 1);
 	assert_ptr_equal(w.study.baseline, setup_named(&w.study, "mamba"));
 	assert_has(w.text.text, "1 unfinished runs are left out");
+	assert_has(w.text.text, "2 sweeps together: baseline and targets are those of lab/one;");
 	hide(&w);
 	assert_true(show_sweeps(&w, "lab/two,lab/one", "final", "md", &plain));
 	assert_ptr_equal(w.study.baseline, setup_named(&w.study, "m-n_experts=4"));
