@@ -116,17 +116,20 @@ void scan_forward_cuda_scan(const struct op_run *r)
 void scan_backward_cuda_scan(const struct op_run *r)
 {
 	staging g = {};
-	size_t states;
+	scan_cuda &s = g.scan;
+	size_t states, ungated;
 	char *behind;
 
 	stage_inputs(g, r);
 	stage_gradients(g, r);
-	states = rounded(scan_cuda_states(&g.scan));
-	behind = place(g, states + scan_cuda_workspace(&g.scan));
-	g.scan.states = (float *)behind;
-	g.scan.workspace = (float *)(behind + states);
+	states = rounded(scan_cuda_states(&s));
+	ungated = r->in[SCAN_Z_BTI] ? rounded((size_t)s.B * s.T * s.I * sizeof(float)) : 0;
+	behind = place(g, states + ungated + scan_cuda_workspace(&s));
+	s.states = (float *)behind;
+	s.ungated = {ungated ? (float *)(behind + states) : NULL, s.I, false};
+	s.workspace = (float *)(behind + states + ungated);
 	copy(g, true);
-	scan_cuda_forward(&g.scan, NULL);	/* for the states alone: y has no place */
-	scan_cuda_backward(&g.scan, NULL);
+	scan_cuda_forward(&s, NULL);	/* for what backward reads: y has no place */
+	scan_cuda_backward(&s, NULL);
 	copy(g, false);
 }

@@ -5,17 +5,20 @@ namespace {
 
 enum {
 	QUADS = STATES / 4,		/* threads that share a channel */
+	EACH = 2,			/* channels of a thread: what they share is loaded and
+					   summed once */
 	CHANNELS = 64,			/* of a block */
-	THREADS = CHANNELS * QUADS,
+	APART = CHANNELS / EACH,	/* between a thread's channels */
+	THREADS = APART * QUADS,
 	WARPS = THREADS / 32,
 	PITCH = CHANNELS + 8,		/* floats per token in shared memory: the rows of a quad's
 					   four tokens lie in different banks */
 };
 
-/* A quad of threads has one channel, four states each; a warp eight channels. So that sums over
-   channels need no selection, thread lane holds its states in the order k ^ (channel % 4). */
+/* A quad of threads has EACH channels, four states of each a thread; a warp has eight quads. So that
+   sums over channels need no selection, a thread holds its states in the order k ^ (channel % 4). */
 struct seat {
-	int lane, warp, quad, channel, order;
+	int lane, warp, quad, channel, order;	/* channel: its first, the next APART away */
 };
 
 __device__ __forceinline__ seat seat_of()
@@ -39,7 +42,8 @@ struct backward_stage {
 	float u[TILE][PITCH];		/* in the end du */
 	float dtraw[TILE][PITCH];	/* in the end ddtraw */
 	float dy[TILE][PITCH];
-	float z[TILE][PITCH];		/* z, then dz / s, in the end dz */
+	float z[TILE][PITCH];		/* in the end dz */
+	float ungated[TILE][PITCH];
 	float b[TILE][STATES], c[TILE][STATES];
 };
 
@@ -56,7 +60,7 @@ struct backward_parts {
 	float *a, *d, *bias;		/* [sequence][channel][STATES], [sequence][channel] */
 };
 
-template <bool aligned>
+template <bool whole>
 __device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n0,
 	backward_stage &to)
 {
@@ -64,17 +68,19 @@ __device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n
 	int i = blockIdx.x * CHANNELS, n_tokens = min(TILE, s.T - t0);
 
 	if (t0 >= 0) {
-		fetch<CHANNELS, THREADS, aligned>(to.u, s.u, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, aligned>(to.dtraw, s.dtraw, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, aligned>(to.dy, s.dy, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, aligned>(to.z, s.z, row, n_tokens, i, s.I);
-		fetch<STATES, THREADS, aligned>(to.b, s.b, row, n_tokens, n0, s.N);
-		fetch<STATES, THREADS, aligned>(to.c, s.c, row, n_tokens, n0, s.N);
+		fetch<CHANNELS, THREADS, whole>(to.u, s.u, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, whole>(to.dtraw, s.dtraw, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, whole>(to.dy, s.dy, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, whole>(to.z, s.z, row, n_tokens, i, s.I);
+		fetch<CHANNELS, THREADS, whole>(to.ungated, s.ungated, row, n_tokens, i, s.I);
+		fetch<STATES, THREADS, whole>(to.b, s.b, row, n_tokens, n0, s.N);
+		fetch<STATES, THREADS, whole>(to.c, s.c, row, n_tokens, n0, s.N);
 	}
 	__pipeline_commit();
 }
 
 /* What is element by element; 0 beyond T and I. */
+template <bool whole>
 __device__ __forceinline__ void prepare(const scan_cuda &s, int t0, float bias, backward_shared &sh,
 	backward_stage &f)
 {
@@ -87,9 +93,9 @@ __device__ __forceinline__ void prepare(const scan_cuda &s, int t0, float bias, 
 		if (s.z.at) {
 			float z = f.z[t][c], gate = sigmoid(z);
 			ds = dy * z * gate;
-			f.z[t][c] = dy * gate * (1 + z * (1 - gate));
+			f.z[t][c] = dy * gate * (1 + z * (1 - gate)) * f.ungated[t][c];
 		}
-		if (t0 + t < s.T && i < s.I)
+		if (whole || (t0 + t < s.T && i < s.I))
 			sh.points[t][c] = {softplus(v), f.u[t][c], ds, sigmoid(v)};
 		else
 			sh.points[t][c] = {0, 0, 0, 0};
@@ -97,6 +103,7 @@ __device__ __forceinline__ void prepare(const scan_cuda &s, int t0, float bias, 
 }
 
 /* B and C in each of the four orders; 0 beyond T and N. */
+template <bool whole>
 __device__ __forceinline__ void spread(const scan_cuda &s, int t0, int n0, const backward_stage &f,
 	backward_shared &sh)
 {
@@ -105,18 +112,19 @@ __device__ __forceinline__ void spread(const scan_cuda &s, int t0, int n0, const
 	#pragma unroll
 	for (int j = 0; j < TILE; j += THREADS / (4 * STATES)) {
 		int t = j + k / (4 * STATES);
-		bool real = t0 + t < s.T && n0 + from < s.N;
+		bool real = whole || (t0 + t < s.T && n0 + from < s.N);
 		sh.b[t][order][n] = real ? f.b[t][from] : 0;
 		sh.c[t][order][n] = real ? f.c[t][from] : 0;
 	}
 }
 
 /* The tile that has arrived, made ready for the walk. */
+template <bool whole>
 __device__ __forceinline__ void enter_tile(const scan_cuda &s, int tile, int n0, float bias,
 	backward_shared &sh)
 {
-	prepare(s, tile * TILE, bias, sh, sh.stage[tile % 2]);
-	spread(s, tile * TILE, n0, sh.stage[tile % 2], sh);
+	prepare<whole>(s, tile * TILE, bias, sh, sh.stage[tile % 2]);
+	spread<whole>(s, tile * TILE, n0, sh.stage[tile % 2], sh);
 }
 
 /* Of four tokens' values summed over the quad, the one of token `quad`. */
@@ -160,39 +168,36 @@ __device__ __forceinline__ quad_values ordered(const float (*tile)[STATES], cons
 	return {{v.x, v.y, v.z, v.w}};
 }
 
-/* What a thread carries from tile to tile. */
+/* What a thread carries from tile to tile for one channel. */
 struct walker {
 	float a[4], carry[4];		/* A log2(e); e_{t+1} g_{t+1} */
 	float d_a[4], d_d, d_bias;	/* sums over time */
 	float d;
+	float h[TILE + 1][4];		/* states: in front of the tile, after each of its tokens */
 };
 
-/* States after each token of the tile, from h[0] in front of it; s[j] gets sum_n C h of token
-   4 j + quad. */
-__device__ __forceinline__ void replay(const backward_shared &sh, const seat &at, const walker &w,
-	float h[TILE + 1][4], float s[TILE / 4])
+/* States after each token of the tile. */
+__device__ __forceinline__ void replay(const backward_shared &sh, const seat &at, walker w[EACH])
 {
-	float sum[4];
-
 	#pragma unroll
 	for (int t = 0; t < TILE; t++) {
-		float dt = sh.points[t][at.channel].dt, x = dt * sh.points[t][at.channel].u;
-		quad_values b = ordered(sh.b[t], at), c = ordered(sh.c[t], at);
-		sum[t % 4] = 0;
+		quad_values b = ordered(sh.b[t], at);
 		#pragma unroll
-		for (int k = 0; k < 4; k++) {
-			h[t + 1][k] = exp2_fast(dt * w.a[k]) * h[t][k] + x * b.v[k];
-			sum[t % 4] += c.v[k] * h[t + 1][k];
+		for (int m = 0; m < EACH; m++) {
+			const point &p = sh.points[t][at.channel + m * APART];
+			float dt = p.dt, x = dt * p.u;
+			#pragma unroll
+			for (int k = 0; k < 4; k++)
+				w[m].h[t + 1][k] = exp2_fast(dt * w[m].a[k]) * w[m].h[t][k] +
+					x * b.v[k];
 		}
-		if (t % 4 == 3)
-			s[t / 4] = sum_quad(sum, at.quad);
 	}
 }
 
-/* Gradients of one token and channel from the sums over states: y = sum C h, g_b = sum g B,
+/* Gradients of one token and channel from the sums over states: g_b = sum g B,
    q_a = sum e g h_{t-1} A log2(e). */
 __device__ __forceinline__ void finish_token(const backward_shared &sh, backward_stage &f, int t,
-	int c, float y, float g_b, float q_a, walker &w)
+	int c, float g_b, float q_a, walker &w)
 {
 	point p = sh.points[t][c];
 	float ddtraw = (p.u * g_b + LN2 * q_a) * p.slope;
@@ -201,40 +206,45 @@ __device__ __forceinline__ void finish_token(const backward_shared &sh, backward
 	w.d_bias += ddtraw;
 	f.u[t][c] = p.dt * g_b + w.d * p.ds;
 	f.dtraw[t][c] = ddtraw;
-	f.z[t][c] *= y + w.d * p.u;
 }
 
 /* Back through the tile. */
 __device__ __forceinline__ void walk_back(backward_shared &sh, backward_stage &f, const seat &at,
-	const float h[TILE + 1][4], const float y[TILE / 4], walker &w)
+	walker w[EACH])
 {
-	float g_b[4], q_a[4];
+	float g_b[EACH][4], q_a[EACH][4];
 
 	#pragma unroll
 	for (int t = TILE - 1; t >= 0; t--) {
-		point p = sh.points[t][at.channel];
 		quad_values b = ordered(sh.b[t], at), c = ordered(sh.c[t], at);
-		float d_b[4], d_c[4], x = p.dt * p.u;
-		g_b[t % 4] = q_a[t % 4] = 0;
+		float d_b[4] = {}, d_c[4] = {};
 		#pragma unroll
-		for (int k = 0; k < 4; k++) {
-			float g = w.carry[k] + p.ds * c.v[k], q;
-			d_b[k] = g * x;
-			d_c[k] = p.ds * h[t + 1][k];
-			g_b[t % 4] += g * b.v[k];
-			w.carry[k] = g * exp2_fast(p.dt * w.a[k]);
-			q = w.carry[k] * h[t][k];
-			q_a[t % 4] += q * w.a[k];
-			w.d_a[k] += q * p.dt;
+		for (int m = 0; m < EACH; m++) {
+			point p = sh.points[t][at.channel + m * APART];
+			float x = p.dt * p.u;
+			g_b[m][t % 4] = q_a[m][t % 4] = 0;
+			#pragma unroll
+			for (int k = 0; k < 4; k++) {
+				float g = w[m].carry[k] + p.ds * c.v[k], q;
+				d_b[k] += g * x;
+				d_c[k] += p.ds * w[m].h[t + 1][k];
+				g_b[m][t % 4] += g * b.v[k];
+				w[m].carry[k] = g * exp2_fast(p.dt * w[m].a[k]);
+				q = w[m].carry[k] * w[m].h[t][k];
+				q_a[m][t % 4] += q * w[m].a[k];
+				w[m].d_a[k] += q * p.dt;
+			}
+			if (t % 4 == 0)
+				finish_token(sh, f, t + at.quad, at.channel + m * APART,
+					sum_quad(g_b[m], at.quad),
+					sum_quad(q_a[m], at.quad), w[m]);
 		}
 		sh.sums[at.warp][t][at.lane] = sum_channels(d_b, d_c, at.lane);
-		if (t % 4 == 0)
-			finish_token(sh, f, t + at.quad, at.channel, y[t / 4],
-				sum_quad(g_b, at.quad), sum_quad(q_a, at.quad), w);
 	}
 }
 
 /* The block's share of dB and dC: the warps' sums in order. `bc`: the tile's first token. */
+template <bool whole>
 __device__ __forceinline__ void put_sums(const backward_shared &sh, int n_tokens, float *bc)
 {
 	int lane = threadIdx.x % 32;
@@ -246,96 +256,112 @@ __device__ __forceinline__ void put_sums(const backward_shared &sh, int n_tokens
 		#pragma unroll
 		for (int warp = 0; warp < WARPS; warp++)
 			sum += sh.sums[warp][t][lane];
-		if (t < n_tokens)
+		if (whole || t < n_tokens)
 			bc[t * 32 + lane] = sum;
 	}
 }
 
+template <bool whole>
 __device__ __forceinline__ void load_states(const scan_cuda &s, const seat &at, int tile, int n0,
-	float h[4])
+	float h[EACH][4])
 {
-	int i = blockIdx.x * CHANNELS + at.channel;
-	const float *from = s.states + state_index(s, blockIdx.y, tile, n0, i);
-
 	#pragma unroll
-	for (int k = 0; k < 4; k++) {
-		int n = state_of(at, k);
-		h[k] = tile >= 0 && i < s.I && n0 + n < s.N ? from[n * s.I] : 0;
+	for (int m = 0; m < EACH; m++) {
+		int i = blockIdx.x * CHANNELS + at.channel + m * APART;
+		const float *from = s.states + state_index(s, blockIdx.y, tile, n0, i);
+		#pragma unroll
+		for (int k = 0; k < 4; k++) {
+			int n = state_of(at, k);
+			h[m][k] = whole || (i < s.I && n0 + n < s.N) ? from[n * s.I] : 0;
+		}
 	}
 }
 
-template <bool aligned>
+template <bool whole>
 __device__ __forceinline__ void store_tile(const scan_cuda &s, const backward_shared &sh,
 	const backward_stage &f, int t0, bool add, float *bc)
 {
 	long row = (long)blockIdx.y * s.T + t0, rows = (long)s.B * s.T;
 	int i = blockIdx.x * CHANNELS, n_tokens = min(TILE, s.T - t0);
 
-	store<CHANNELS, THREADS, aligned>(s.du, f.u, row, n_tokens, i, s.I, add);
-	store<CHANNELS, THREADS, aligned>(s.ddtraw, f.dtraw, row, n_tokens, i, s.I, add);
-	store<CHANNELS, THREADS, aligned>(s.dz, f.z, row, n_tokens, i, s.I, add);
-	put_sums(sh, n_tokens, bc + (blockIdx.x * rows + row) * 32);
+	store<CHANNELS, THREADS, whole>(s.du, f.u, row, n_tokens, i, s.I, add);
+	store<CHANNELS, THREADS, whole>(s.ddtraw, f.dtraw, row, n_tokens, i, s.I, add);
+	if (!add)	/* dz needs all states: the first launch has it */
+		store<CHANNELS, THREADS, whole>(s.dz, f.z, row, n_tokens, i, s.I, false);
+	put_sums<whole>(sh, n_tokens, bc + (blockIdx.x * rows + row) * 32);
+}
+
+/* A channel's sums over time. */
+__device__ __forceinline__ void put_parameters(const scan_cuda &s, const seat &at, walker &w, int i,
+	const backward_parts &parts)
+{
+	long own = (long)blockIdx.y * s.I + i;
+
+	for (int m = 1; m < QUADS; m *= 2) {
+		w.d_d += __shfl_xor_sync(~0u, w.d_d, m);
+		w.d_bias += __shfl_xor_sync(~0u, w.d_bias, m);
+	}
+	if (i >= s.I)
+		return;
+	#pragma unroll
+	for (int k = 0; k < 4; k++)
+		parts.a[own * STATES + state_of(at, k)] = w.d_a[k];
+	if (at.quad == 0) {
+		parts.d[own] = w.d_d;
+		parts.bias[own] = w.d_bias;
+	}
 }
 
 /* Launched on (blocks of channels, sequences). */
-template <bool aligned>
+template <bool whole>
 __global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cuda s,
 	const backward_parts parts, int n0)
 {
 	extern __shared__ float4 shared[];
 	backward_shared &sh = *(backward_shared *)shared;
 	seat at = seat_of();
-	int i = blockIdx.x * CHANNELS + at.channel, last = (s.T - 1) / TILE;
-	long own = (long)blockIdx.y * s.I + i;
+	int last = (s.T - 1) / TILE;
 	int column = blockIdx.x * CHANNELS + threadIdx.x % CHANNELS;	/* of prepare() */
 	float bias = column < s.I ? s.dt_bias.at[column] : 0;
-	walker w = {};
-	float h[TILE + 1][4], ahead[4], y[TILE / 4];
+	walker w[EACH] = {};
+	float ahead[EACH][4];
 
-	w.d = i < s.I && n0 == 0 ? s.d.at[i] : 0;
-	for (int k = 0; k < 4; k++)
-		w.a[k] = decay_rate(s, i, n0 + state_of(at, k));
-	fetch_backward<aligned>(s, last * TILE, n0, sh.stage[last % 2]);
-	load_states(s, at, last, n0, ahead);
+	#pragma unroll
+	for (int m = 0; m < EACH; m++) {
+		int i = blockIdx.x * CHANNELS + at.channel + m * APART;
+		w[m].d = i < s.I && n0 == 0 ? s.d.at[i] : 0;
+		#pragma unroll
+		for (int k = 0; k < 4; k++)
+			w[m].a[k] = decay_rate(s, i, n0 + state_of(at, k));
+	}
+	fetch_backward<whole>(s, last * TILE, n0, sh.stage[last % 2]);
+	load_states<whole>(s, at, last, n0, ahead);
 	__pipeline_wait_prior(0);
 	__syncthreads();
-	enter_tile(s, last, n0, bias, sh);
+	enter_tile<whole>(s, last, n0, bias, sh);
 	__syncthreads();
 	for (int tile = last; tile >= 0; tile--) {
 		backward_stage &f = sh.stage[tile % 2];
-		for (int k = 0; k < 4; k++)
-			h[0][k] = ahead[k];
-		fetch_backward<aligned>(s, (tile - 1) * TILE, n0, sh.stage[(tile + 1) % 2]);
-		load_states(s, at, tile - 1, n0, ahead);
-		replay(sh, at, w, h, y);
-		walk_back(sh, f, at, h, y, w);
+		#pragma unroll
+		for (int m = 0; m < EACH; m++)
+			#pragma unroll
+			for (int k = 0; k < 4; k++)
+				w[m].h[0][k] = ahead[m][k];
+		fetch_backward<whole>(s, (tile - 1) * TILE, n0, sh.stage[(tile + 1) % 2]);
+		if (tile > 0)
+			load_states<whole>(s, at, tile - 1, n0, ahead);
+		replay(sh, at, w);
+		walk_back(sh, f, at, w);
 		__pipeline_wait_prior(0);
 		__syncthreads();
-		store_tile<aligned>(s, sh, f, tile * TILE, n0 > 0, parts.bc);
+		store_tile<whole>(s, sh, f, tile * TILE, n0 > 0, parts.bc);
 		if (tile > 0)
-			enter_tile(s, tile - 1, n0, bias, sh);
+			enter_tile<whole>(s, tile - 1, n0, bias, sh);
 		__syncthreads();
 	}
-	for (int m = 1; m < QUADS; m *= 2) {
-		w.d_d += __shfl_xor_sync(~0u, w.d_d, m);
-		w.d_bias += __shfl_xor_sync(~0u, w.d_bias, m);
-	}
-	if (i < s.I) {
-		for (int k = 0; k < 4; k++)
-			parts.a[own * STATES + state_of(at, k)] = w.d_a[k];
-		if (at.quad == 0) {
-			parts.d[own] = w.d_d;
-			parts.bias[own] = w.d_bias;
-		}
-	}
-}
-
-__device__ void put(const scan_rows &x, long row, int i, float v, bool add)
-{
-	if (x.at) {
-		float *to = x.at + row * x.ld + i;
-		*to = add || x.add ? *to + v : v;
-	}
+	#pragma unroll
+	for (int m = 0; m < EACH; m++)
+		put_parameters(s, at, w[m], blockIdx.x * CHANNELS + at.channel + m * APART, parts);
 }
 
 /* dB and dC: the blocks' shares in order. One thread per token and state. */
@@ -399,7 +425,7 @@ size_t scan_cuda_workspace(const struct scan_cuda *s)
 
 void scan_cuda_backward(const struct scan_cuda *s, void *stream)
 {
-	auto kernel = all_aligned(*s) ? scan_backward_kernel<true> : scan_backward_kernel<false>;
+	auto kernel = is_whole(*s, CHANNELS) ? scan_backward_kernel<true> : scan_backward_kernel<false>;
 	long n_blocks = ceil_div(s->I, CHANNELS), channels = (long)s->B * s->I;
 	long sums = (long)s->B * s->T * STATES, parameters = (long)s->I * STATES;
 	dim3 grid((unsigned)n_blocks, (unsigned)s->B);

@@ -46,6 +46,14 @@ __device__ __forceinline__ long state_index(const scan_cuda &s, int b, int tile,
 	return (((long)b * ((s.T + TILE - 1) / TILE) + tile) * s.N + n) * s.I + i;
 }
 
+__device__ __forceinline__ void put(const scan_rows &x, long row, int i, float v, bool add)
+{
+	if (x.at) {
+		float *to = x.at + row * x.ld + i;
+		*to = add || x.add ? *to + v : v;
+	}
+}
+
 /* Floats that one access moves. */
 template <int n>
 struct alignas(n * sizeof(float)) vector {
@@ -53,38 +61,38 @@ struct alignas(n * sizeof(float)) vector {
 };
 
 /* Enqueues the copy of columns from .. from + wide (below `end`) of n_tokens rows, all threads of
-   the block together. `aligned`: four columns at once. */
-template <int wide, int threads, bool aligned, int pitch>
+   the block together. `whole`: is_whole(), TILE rows of `wide` columns, four columns at once. */
+template <int wide, int threads, bool whole, int pitch>
 __device__ __forceinline__ void fetch(float (*to)[pitch], const scan_rows &x, long row,
 	int n_tokens, int from, int end)
 {
-	constexpr int each = aligned ? 4 : 1, per_row = wide / each, step = threads / per_row;
+	constexpr int each = whole ? 4 : 1, per_row = wide / each, step = threads / per_row;
 	int t = threadIdx.x / per_row, j = threadIdx.x % per_row * each;
 	const float *at = x.at + (row + t) * x.ld + from + j;
 
-	if (!x.at || from + j >= end)
+	if (!x.at || (!whole && from + j >= end))
 		return;
 	#pragma unroll
 	for (int k = 0; k < TILE; k += step, t += step, at += step * x.ld)
-		if (t < n_tokens)
+		if (t < (whole ? TILE : n_tokens))
 			__pipeline_memcpy_async(&to[t][j], at, each * sizeof(float));
 }
 
 /* The way back: rows of shared memory to a result, added where it or `add` says so. */
-template <int wide, int threads, bool aligned, int pitch>
+template <int wide, int threads, bool whole, int pitch>
 __device__ __forceinline__ void store(const scan_rows &x, const float (*from)[pitch], long row,
 	int n_tokens, int to, int end, bool add)
 {
-	constexpr int each = aligned ? 4 : 1, per_row = wide / each, step = threads / per_row;
+	constexpr int each = whole ? 4 : 1, per_row = wide / each, step = threads / per_row;
 	int t = threadIdx.x / per_row, j = threadIdx.x % per_row * each;
 	float *at = x.at + (row + t) * x.ld + to + j;
 
-	if (!x.at || to + j >= end)
+	if (!x.at || (!whole && to + j >= end))
 		return;
 	#pragma unroll
 	for (int k = 0; k < TILE; k += step, t += step, at += step * x.ld) {
 		vector<each> v = *(const vector<each> *)&from[t][j];
-		if (t >= n_tokens)
+		if (t >= (whole ? TILE : n_tokens))
 			return;
 		if (add || x.add)
 			#pragma unroll
@@ -105,11 +113,17 @@ inline bool rows_aligned(const scan_rows &x)
 	return !x.at || ((size_t)x.at % 16 == 0 && x.ld % 4 == 0);
 }
 
-inline bool all_aligned(const scan_cuda &s)
+/* Are all tiles full, in time, channels (`wide` a block) and states, and all rows aligned? Then
+   nothing need be checked on the way. */
+inline bool is_whole(const scan_cuda &s, int wide)
 {
-	return s.I % 4 == 0 && s.N % 4 == 0 && rows_aligned(s.u) && rows_aligned(s.dtraw) &&
-		rows_aligned(s.b) && rows_aligned(s.c) && rows_aligned(s.z) && rows_aligned(s.dy) &&
-		rows_aligned(s.du) && rows_aligned(s.ddtraw) && rows_aligned(s.dz);
+	const scan_rows *rows[] = {&s.u, &s.dtraw, &s.b, &s.c, &s.z, &s.ungated, &s.dy, &s.du,
+		&s.ddtraw, &s.dz};
+
+	for (const scan_rows *x : rows)
+		if (!rows_aligned(*x))
+			return false;
+	return s.T % TILE == 0 && s.I % wide == 0 && s.N % STATES == 0;
 }
 
 template <typename kernel>

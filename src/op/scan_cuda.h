@@ -2,8 +2,9 @@
  * The scan on a GPU: launchers on device memory, float32. op/scan.h has the formula.
  *
  * Forward: one thread per channel walks through time with 16 states in registers. Backward: four
- * threads per channel, four states each, walk back tile by tile from the states that forward kept
- * in front of every tile. Sums over channels are taken by shuffles in a fixed pattern and one
+ * threads share two channels, four states of each a thread, and walk back tile by tile from the
+ * states that forward kept in front of every tile; what forward also kept, y in front of the gate,
+ * saves the sums over states. Sums over channels are taken by shuffles in a fixed pattern and one
  * partial result per block, sums over sequences by one partial result each: no atomics, so the
  * same input gives the same bits. More than 16 states take further launches, which add.
  */
@@ -33,6 +34,9 @@ struct scan_cuda {
 	struct scan_rows y;				/* forward's result */
 	/* [B, ceil(T / SCAN_TILE), N, I]; forward writes it unless NULL, backward reads it */
 	float *states;
+	/* y in front of the gate, rows as y; with z forward writes it where it has a place, and
+	   backward reads it */
+	struct scan_rows ungated;
 	struct scan_rows dy;				/* from here on backward only */
 	struct scan_rows du, ddtraw, db, dc, dz;
 	struct scan_rows da_log, dd, ddt_bias;		/* [I, N], and one row of I each */

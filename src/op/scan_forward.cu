@@ -10,17 +10,19 @@ struct forward_stage {
 	float b[TILE][STATES], c[TILE][STATES];
 };
 
-template <bool aligned>
+template <bool whole>
 __device__ __forceinline__ void fetch_forward(const scan_cuda &s, int t0, int n0, forward_stage &to)
 {
 	long row = (long)blockIdx.y * s.T + t0;
 	int i = blockIdx.x * WIDE, n_tokens = min(TILE, s.T - t0);
 
-	fetch<WIDE, WIDE, aligned>(to.u, s.u, row, n_tokens, i, s.I);
-	fetch<WIDE, WIDE, aligned>(to.dtraw, s.dtraw, row, n_tokens, i, s.I);
-	fetch<WIDE, WIDE, aligned>(to.z, s.z, row, n_tokens, i, s.I);
-	fetch<STATES, WIDE, aligned>(to.b, s.b, row, n_tokens, n0, s.N);
-	fetch<STATES, WIDE, aligned>(to.c, s.c, row, n_tokens, n0, s.N);
+	if (t0 < s.T) {
+		fetch<WIDE, WIDE, whole>(to.u, s.u, row, n_tokens, i, s.I);
+		fetch<WIDE, WIDE, whole>(to.dtraw, s.dtraw, row, n_tokens, i, s.I);
+		fetch<WIDE, WIDE, whole>(to.z, s.z, row, n_tokens, i, s.I);
+		fetch<STATES, WIDE, whole>(to.b, s.b, row, n_tokens, n0, s.N);
+		fetch<STATES, WIDE, whole>(to.c, s.c, row, n_tokens, n0, s.N);
+	}
 	__pipeline_commit();
 }
 
@@ -46,7 +48,7 @@ __device__ __forceinline__ float step_forward(float h[STATES], const float a[STA
 }
 
 /* Launched on (blocks of channels, sequences). n0: first state; the launch with 0 has D u. */
-template <bool aligned>
+template <bool whole>
 __global__ void __launch_bounds__(WIDE, 4) scan_forward_kernel(const scan_cuda s, int n0)
 {
 	extern __shared__ float4 shared[];
@@ -63,25 +65,25 @@ __global__ void __launch_bounds__(WIDE, 4) scan_forward_kernel(const scan_cuda s
 			stage[side].c[k / STATES][k % STATES] = 0;
 		}
 	__syncthreads();
-	fetch_forward<aligned>(s, 0, n0, stage[0]);
+	fetch_forward<whole>(s, 0, n0, stage[0]);
 	for (int t0 = 0; t0 < s.T; t0 += TILE) {
 		forward_stage &f = stage[t0 / TILE % 2];
 		int n_tokens = i < s.I ? min(TILE, s.T - t0) : 0;
-		float *y = s.y.at + ((long)b * s.T + t0) * s.y.ld + i;
-		fetch_forward<aligned>(s, t0 + TILE, n0, stage[(t0 / TILE + 1) % 2]);
+		long row = (long)b * s.T + t0;
+		fetch_forward<whole>(s, t0 + TILE, n0, stage[(t0 / TILE + 1) % 2]);
 		__pipeline_wait_prior(1);
 		__syncthreads();
 		for (int n = 0; s.states && i < s.I && n < STATES && n0 + n < s.N; n++)
 			s.states[state_index(s, b, t0 / TILE, n0 + n, i)] = h[n];
 		#pragma unroll 4
-		for (int t = 0; t < n_tokens; t++, y += s.y.ld) {
+		for (int t = 0; t < n_tokens; t++, row++) {
 			float u = f.u[t][lane], z = f.z[t][lane];
 			float dt = softplus(f.dtraw[t][lane] + bias);
 			float sum = d * u + step_forward(h, a, dt, u, f.b[t], f.c[t]);
+			put(s.ungated, row, i, sum, n0 > 0);
 			if (s.z.at)
 				sum *= z * sigmoid(z);
-			if (s.y.at)
-				*y = n0 == 0 ? sum : *y + sum;
+			put(s.y, row, i, sum, n0 > 0);
 		}
 		__syncthreads();
 	}
@@ -96,7 +98,7 @@ size_t scan_cuda_states(const struct scan_cuda *s)
 
 void scan_cuda_forward(const struct scan_cuda *s, void *stream)
 {
-	auto kernel = all_aligned(*s) ? scan_forward_kernel<true> : scan_forward_kernel<false>;
+	auto kernel = is_whole(*s, WIDE) ? scan_forward_kernel<true> : scan_forward_kernel<false>;
 	dim3 grid((unsigned)ceil_div(s->I, WIDE), (unsigned)s->B);
 	size_t shared = 2 * sizeof(forward_stage);
 
