@@ -8,19 +8,27 @@ DTYPES = {"F64": np.float64, "F32": np.float32, "I32": np.int32, "I64": np.int64
 NAMES = {np.dtype(t): name for name, t in DTYPES.items()}
 
 
-def load(path):
-    """({name: array}, {key: text}) of a file; the order is that of the data."""
+def index(path):
+    """({name: (dtype, shape, place in the file)}, {key: text}) of a file; the order is that of the data."""
     with open(path, "rb") as f:
         (length,) = struct.unpack("<Q", f.read(8))
         header = json.loads(f.read(length))
-        data = f.read()
     meta = header.pop("__metadata__", {})
     entries = sorted(header.items(), key=lambda e: e[1]["data_offsets"])
-    tensors = {}
-    for name, e in entries:
-        begin, end = e["data_offsets"]
-        tensors[name] = np.frombuffer(data[begin:end], DTYPES[e["dtype"]]).reshape(e["shape"])
-    return tensors, meta
+    return {name: (DTYPES[e["dtype"]], e["shape"], 8 + length + e["data_offsets"][0])
+            for name, e in entries}, meta
+
+
+def read(path, entry):
+    """The array of one entry of an index."""
+    dtype, shape, place = entry
+    return np.fromfile(path, dtype, int(np.prod(shape)), offset=place).reshape(shape)
+
+
+def load(path):
+    """({name: array}, {key: text}) of a file."""
+    entries, meta = index(path)
+    return {name: read(path, entry) for name, entry in entries.items()}, meta
 
 
 def save(path, tensors, meta):
