@@ -217,6 +217,7 @@ def bind(a):
     cores = [int(c) for c in a.cores.split(",")] if a.cores else allowed[:a.threads]
     os.sched_setaffinity(0, cores)
     os.environ["OMP_NUM_THREADS"] = str(a.threads)
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     return {"cpu": cpu_name(), "cores": ",".join(map(str, cores)), "threads": a.threads}
 
 

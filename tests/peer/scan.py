@@ -10,6 +10,7 @@
 
 u, dt [B, T, I], A [I, N], B, C [B, T, N]; returns y [B, T, I]. B sequences, T tokens, I channels, N states.
 """
+import signal
 import time
 
 import torch
@@ -138,6 +139,11 @@ MAKERS = {"chunked": lambda: chunked, "parallel": lambda: parallel, "compiled": 
 # --- which is fastest ----------------------------------------------------------------------------
 
 MOST = 2 ** 24      # elements of [B, T, I, N] in a trial
+LIMIT_S = 60        # of a trial, compiling included
+
+
+def give_up(*_):
+    raise TimeoutError(f"took more than {LIMIT_S} s")
 
 
 def example(B, T, I, N):
@@ -159,8 +165,10 @@ def choose(B, T, I, N):
     """(name of the fastest, {name: seconds forward and backward, or why it failed})."""
     inputs = example(max(1, min(B, MOST // (T * I * N))), T, I, N)
     report, right = {}, None
+    signal.signal(signal.SIGALRM, give_up)
     for name, make in MAKERS.items():
         try:
+            signal.alarm(LIMIT_S)
             scan = make()
             _, result = run(scan, inputs)
             right = right or result
@@ -168,6 +176,8 @@ def choose(B, T, I, N):
                 report[name] = "differs from " + next(iter(MAKERS))
                 continue
             report[name] = min(run(scan, inputs)[0] for _ in range(2))
-        except Exception as e:      # no torch.compile, no compiler: the others stand
-            report[name] = f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e) else ''}"[:120]
+        except Exception as e:      # no torch.compile, no compiler, too slow: the others stand
+            report[name] = f"{type(e).__name__}: {(str(e).strip() or '-').splitlines()[0]}"[:120]
+        finally:
+            signal.alarm(0)
     return min((n for n in report if isinstance(report[n], float)), key=report.get), report
