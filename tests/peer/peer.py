@@ -112,7 +112,7 @@ def gradient_errors(trace, model):
     """{tensor: relative L2 error of the gradient}."""
     errors = {}
     for name, parts in trace.parts("grad", model):
-        apart = sum((p.grad - g).double().square().sum() for p, g in parts)
+        apart = sum(((0 if p.grad is None else p.grad) - g).double().square().sum() for p, g in parts)
         size = sum(g.double().square().sum() for _, g in parts)
         errors[name] = float((apart / size).sqrt()) if apart else 0.0
     return errors
