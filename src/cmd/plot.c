@@ -1,8 +1,11 @@
 /* moelab plot NAME: a figure of a sweep, with its data and script beside it. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/path.h"
 #include "cmd/study_options.h"
+#include "report/grid.h"
 #include "report/plot.h"
 
 extern const struct cmd cmd_plot;
@@ -14,21 +17,63 @@ static void print_plots(FILE *f)
 		fprintf(f, "  %-12s %s\n", plots[i]->name, plots[i]->help);
 }
 
-static int draw(const struct study *s, const struct chart *c, const struct chart_format *f,
-	const char *path)
-{
-	char *place = path ? xstrdup(path)
-			   : xasprintf("plots/%s/%s%s", s->name, c->name, f->suffix);
-	int code = chart_write(c, f, place);
+/* Where things go; NULL: the usual place. */
+struct places {
+	const char *figure, *caption;
+	bool no_caption;
+};
 
+/* For LaTeX: the caption escaped, what follows it as comments. */
+static void latex_lines(struct str *out, const char *caption)
+{
+	char *copy = xstrdup(caption), *rest = copy;
+
+	for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n"))
+		if (*line) {
+			str_add(out, line == copy ? "" : "% ");
+			latex_text(out, line);
+			str_add(out, "\n");
+		}
+	free(copy);
+}
+
+static int put_caption(const char *caption, const char *path)
+{
+	struct str text;
+	int failed;
+
+	if (!strcmp(path, "-"))
+		return fputs(caption, stdout) < 0 || fflush(stdout) ? error_errno("standard output") : 0;
+	str_init(&text);
+	if (str_ends(path, ".tex"))
+		latex_lines(&text, caption);
+	else
+		str_add(&text, caption);
+	failed = path_write(path, text.text, text.length);
+	str_release(&text);
+	return failed;
+}
+
+static int draw(const struct study *s, struct chart *c, const struct chart_format *f,
+	const struct places *at)
+{
+	const char *caption = c->caption;
+	char *place = at->figure ? xstrdup(at->figure)
+				 : xasprintf("plots/%s/%s%s", s->name, c->name, f->suffix);
+
+	if (at->no_caption || at->caption)
+		c->caption = NULL; /* none beside the figure */
+	int code = chart_write(c, f, place);
 	if (!code && *f->suffix)
 		info("%s", place);
+	if (!code && at->caption && put_caption(caption, at->caption))
+		code = EXIT_ENVIRONMENT;
 	free(place);
 	return code;
 }
 
 static int show(const struct study_query *q, const struct plot *p, const struct plot_options *o,
-	const struct chart_format *f, const char *path)
+	const struct chart_format *f, const struct places *at)
 {
 	struct study s;
 	struct chart c;
@@ -39,7 +84,7 @@ static int show(const struct study_query *q, const struct plot *p, const struct 
 		return code;
 	for (int i = 0; i < s.notes.n; i++)
 		verbose("%s%s", note_mark[s.notes.items[i].kind], s.notes.items[i].text);
-	code = plot_make(p, &s, o, &c) ? EXIT_USAGE : draw(&s, &c, f, path);
+	code = plot_make(p, &s, o, &c) ? EXIT_USAGE : draw(&s, &c, f, at);
 	chart_release(&c);
 	study_end(&s, &db);
 	return code;
@@ -50,14 +95,15 @@ static int run(int argc, char **argv)
 	struct study_query query = {.db = "results/lab.db"};
 	struct look_words words = {.size = NULL};
 	struct look look;
-	const char *axis = "tokens", *format = NULL, *path = NULL;
+	const char *axis = "tokens", *format = NULL;
+	struct places at = {.figure = NULL};
 	const struct option_row rows[] = {
 		STUDY_ROWS(query),
 		{"x", 0, "AXIS", "tokens, steps, flops or seconds (default tokens)", .text = &axis},
 		{"format", 0, "FORM",
 			"svg, png, pdf or term (default: by the name after -o, else svg)",
 			.text = &format},
-		{"output", 'o', "FILE", "draw there", .text = &path},
+		{"output", 'o', "FILE", "draw there", .text = &at.figure},
 		LOOK_ROWS(words),
 		{"xrange", 0, "A:B", "of the x axis; A or B may be left out", .text = &words.x_range},
 		{"yrange", 0, "A:B", "of the y axis, of the first panel", .text = &words.y_range},
@@ -67,6 +113,9 @@ static int run(int argc, char **argv)
 			.text = &words.y_title},
 		{"title", 0, "TEXT", "instead of the plot's own; none: no title and no subtitle",
 			.text = &words.title},
+		{"caption", 0, "FILE", "its caption there (LaTeX for .tex; -: stdout), not beside it",
+			.text = &at.caption},
+		{"no-caption", 0, NULL, "no caption in a file beside it", .flag = &at.no_caption},
 		{0},
 	};
 	struct arguments a;
@@ -83,16 +132,20 @@ static int run(int argc, char **argv)
 	if (ret)
 		return EXIT_USAGE;
 	const struct plot *p = plot_find(a.words[0]);
-	const struct chart_format *f = format ? chart_format_find(format) : chart_format_of(path);
+	const struct chart_format *f = format ? chart_format_find(format) : chart_format_of(at.figure);
 	if (!p || !f || look_read(&look, &words))
 		return EXIT_USAGE;
+	if (at.caption && at.no_caption) {
+		error("--caption and --no-caption exclude each other");
+		return EXIT_USAGE;
+	}
 	if (!*f->suffix && (words.size || words.font))
 		{
 		error("--size and --font do not go with a terminal");
 		return EXIT_USAGE;
 	}
 	const struct plot_options options = {.x = (enum axis)x, .look = &look};
-	return show(&query, p, &options, f, path);
+	return show(&query, p, &options, f, &at);
 }
 
 const struct cmd cmd_plot = {

@@ -7,7 +7,7 @@
 
 extern const struct cmd cmd_report;
 
-static int write_report(const struct study_query *q, const char *path)
+static int write_report(const struct study_query *q, const struct look *look, const char *path)
 {
 	struct study s;
 	struct db db;
@@ -16,7 +16,7 @@ static int write_report(const struct study_query *q, const char *path)
 	if (code)
 		return code;
 	char *folder = path ? xstrdup(path) : xasprintf("plots/%s", s.name);
-	code = report_write(&s, folder);
+	code = report_write(&s, folder, look);
 	if (!code)
 		info("%s/index.html", folder);
 	free(folder);
@@ -27,9 +27,12 @@ static int write_report(const struct study_query *q, const char *path)
 static int run(int argc, char **argv)
 {
 	struct study_query query = {.db = "results/lab.db"};
+	struct look_words words = {.size = NULL};
+	struct look look;
 	const char *path = NULL;
 	const struct option_row rows[] = {
 		STUDY_ROWS(query),
+		LOOK_ROWS(words),
 		{"output", 'o', "FOLDER", "default plots/SWEEP", .text = &path},
 		{0},
 	};
@@ -38,9 +41,11 @@ static int run(int argc, char **argv)
 
 	if (!ret && (a.n_words || a.n_overrides))
 		ret = error("report takes options only: moelab report --sweep S");
+	if (!ret)
+		ret = look_read(&look, &words);
 	if (ret)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
-	return write_report(&query, path);
+	return write_report(&query, &look, path);
 }
 
 const struct cmd cmd_report = {

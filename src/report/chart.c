@@ -15,7 +15,7 @@ static const double draw_limit_s = 60;
 
 void chart_init(struct chart *c, const char *name)
 {
-	*c = (struct chart){.title = "", .subtitle = "", .x_title = "", .value_title = "",
+	*c = (struct chart){.title = "", .headline = "", .marks = "", .subtitle = "", .x_title = "", .value_title = "",
 		.x_low = NAN, .x_high = NAN, .look = LOOK_USUAL};
 	c->name = arena_strdup(&c->arena, name);
 }
@@ -140,17 +140,22 @@ static int draw(
 	const struct chart *c, const struct chart_format *f, const char *folder, const char *stem)
 {
 	char *script = xasprintf("%s.gp", stem);
-	struct str csv, gp;
+	struct str csv, gp, text;
 	int result = -1;
 
 	str_init(&csv);
 	str_init(&gp);
+	str_init(&text);
 	chart_csv(c, &csv);
 	chart_script(c, f, stem, &gp);
-	if (!write_beside(folder, stem, ".csv", &csv) && !write_beside(folder, stem, ".gp", &gp))
+	if (c->caption)
+		str_add(&text, c->caption);
+	if (!write_beside(folder, stem, ".csv", &csv) && !write_beside(folder, stem, ".gp", &gp) &&
+		(!c->caption || !write_beside(folder, stem, ".txt", &text)))
 		result = gnuplot_run(folder, script, draw_limit_s);
 	str_release(&csv);
 	str_release(&gp);
+	str_release(&text);
 	free(script);
 	return result ? EXIT_ENVIRONMENT : 0;
 }

@@ -1,7 +1,7 @@
 /*
  * A figure in memory: panels of series, or of a heat map, between the query that fills it and the
- * gnuplot script that draws it. Beside each figure stand its data (.csv, one line a point) and its
- * script (.gp), which runs alone. Texts are never read as markup.
+ * gnuplot script that draws it. Beside each figure stand its data (.csv, one line a point), its
+ * script (.gp), which runs alone, and its caption (.txt). Texts are never read as markup.
  */
 #ifndef REPORT_CHART_H
 #define REPORT_CHART_H
@@ -39,6 +39,9 @@ struct panel {
 struct chart {
 	struct arena arena;
 	const char *name, *title, *subtitle;	/* subtitle: n, band, data */
+	/* For a paper: title without the sweep's name, what lines and bands are, and the whole. */
+	const char *headline, *marks, *caption;	/* caption: NULL if it has none */
+	bool ruleless;		/* shows something else than losses under the study's rule */
 	const char *x_title;
 	bool x_log;
 	double x_low, x_high;		/* NaN: as the data need */
@@ -82,7 +85,7 @@ void chart_script(const struct chart *c, const struct chart_format *f, const cha
 	struct str *out);
 
 /*
- * Writes STEM.csv and STEM.gp and draws: to STEM.svg (or .png, .pdf), or to standard output.
+ * Writes STEM.csv, STEM.gp and, if there is a caption, STEM.txt, and draws: to STEM.svg (or .png, .pdf), or to standard output.
  * path: the figure's file, with or without suffix; folders are made. The terminal needs no path.
  * An exit code: 0; after a message EXIT_ENVIRONMENT, or EXIT_USAGE for a heat map on a terminal.
  */

@@ -8,7 +8,7 @@
 
 void grid_init(struct grid *g, const char *name)
 {
-	*g = (struct grid){.title = "", .subtitle = ""};
+	*g = (struct grid){.title = "", .subtitle = "", .caption = ""};
 	g->name = arena_strdup(&g->arena, name);
 }
 

@@ -36,6 +36,7 @@ struct cell {
 struct grid {
 	struct arena arena;
 	const char *name, *title, *subtitle;	/* subtitle: a line below the title, or "" */
+	const char *caption;	/* what LaTeX's caption has to say besides, in sentences, or "" */
 	struct column *columns;
 	struct cell **rows;	/* rows[i][column] */
 	bool *ruled;		/* a line is drawn above row i */
@@ -70,7 +71,8 @@ struct grid_format {
 extern const struct grid_format grid_formats[];
 const struct grid_format *grid_format_find(const char *name);	/* NULL after a message */
 
-/* Text made safe for HTML, appended. */
+/* Text made safe for HTML, for LaTeX; appended. */
 void html_text(struct str *out, const char *text);
+void latex_text(struct str *out, const char *text);
 
 #endif

@@ -268,7 +268,7 @@ static void render_json(const struct grid *g, struct str *out)
 	str_add(out, "]\n}\n");
 }
 
-static void latex_text(struct str *out, const char *text)
+void latex_text(struct str *out, const char *text)
 {
 	static const char special[] = "&%$#_{}";
 
@@ -302,13 +302,43 @@ static void latex_row(const struct grid *g, struct str *out, const struct cell *
 	str_add(out, " \\\\\n");
 }
 
+static void add_sentences(const struct grid *g, enum note_kind kind, const char *before,
+	const char *behind, struct str *out)
+{
+	for (int i = 0; i < g->notes.n; i++)
+		if (g->notes.items[i].kind == kind) {
+			str_add(out, before);
+			note_sentence(&g->notes.items[i], out);
+			str_add(out, behind);
+		}
+}
+
+/* With facts of its own a caption has all notes but the warnings, which stand below the table. */
+static void latex_caption(const struct grid *g, struct str *out)
+{
+	struct str text;
+
+	str_init(&text);
+	if (*g->caption)
+		add_sentences(g, NOTE_STAMP, "", " ", &text);
+	str_add(&text, g->title);
+	str_add(&text, *g->subtitle || *g->caption ? ". " : "");
+	if (*g->caption) {
+		note_sentence(&(struct note){NOTE_PLAIN, g->subtitle}, &text);
+		str_printf(&text, "%s%s", *g->subtitle ? " " : "", g->caption);
+		add_sentences(g, NOTE_PLAIN, " ", "", &text);
+	} else {
+		str_add(&text, g->subtitle);
+	}
+	latex_text(out, text.text);
+	str_release(&text);
+}
+
 /* Needs the package booktabs. */
 static void render_latex(const struct grid *g, struct str *out)
 {
 	str_add(out, "\\begin{table}\n\t\\centering\n\t\\caption{");
-	latex_text(out, g->title);
-	str_add(out, *g->subtitle ? ". " : "");
-	latex_text(out, g->subtitle);
+	latex_caption(g, out);
 	str_printf(out, "}\n\t\\label{tab:%s}\n\t\\begin{tabular}{", g->name);
 	for (int c = 0; c < g->n_columns; c++)
 		if (g->columns[c].title)
@@ -322,6 +352,8 @@ static void render_latex(const struct grid *g, struct str *out)
 	}
 	str_add(out, "\t\t\\bottomrule\n\t\\end{tabular}\n");
 	for (int i = 0; i < g->notes.n; i++) {
+		if (*g->caption && g->notes.items[i].kind != NOTE_WARNING)
+			continue;
 		str_printf(out, "\n\t\\par\\footnotesize %s", note_mark[g->notes.items[i].kind]);
 		latex_text(out, g->notes.items[i].text);
 	}

@@ -1,5 +1,6 @@
 #include "report/note.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,15 @@ int notes_count(const struct notes *n, enum note_kind kind)
 	for (int i = 0; i < n->n; i++)
 		count += n->items[i].kind == kind;
 	return count;
+}
+
+void note_sentence(const struct note *n, struct str *out)
+{
+	size_t at = out->length, length = strlen(n->text);
+
+	str_printf(out, "%s%s%s", note_mark[n->kind], n->text,
+		length && !strchr(".?!", n->text[length - 1]) ? "." : "");
+	out->text[at] = (char)toupper((unsigned char)out->text[at]);
 }
 
 void notes_release(struct notes *n)

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/str.h"
 
 enum note_kind {
 	NOTE_PLAIN,
@@ -28,6 +29,8 @@ extern const char *const note_mark[];	/* by kind: "", "Warning: ", "FORCED: " */
 void notes_add(struct notes *n, enum note_kind kind, const char *format, ...) PRINTF_LIKE(3, 4);
 void notes_copy(struct notes *to, const struct notes *from);
 int notes_count(const struct notes *n, enum note_kind kind);
+/* With its mark, a capital letter and a full stop. */
+void note_sentence(const struct note *n, struct str *out);
 void notes_release(struct notes *n);
 
 #endif

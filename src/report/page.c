@@ -36,7 +36,7 @@ static const char style[] =
 	"figure{margin:0;padding:.75rem;background:#fff;"
 	"border:1px solid var(--line);border-radius:4px}\n"
 	"figure svg{width:100%;height:auto;display:block}\n"
-	"figcaption,.files{font-size:.78rem;color:var(--soft)}\n"
+	"details{white-space:pre-line}figcaption,.files{font-size:.78rem;color:var(--soft)}\n"
 	"figcaption a,a{color:var(--link)}figure figcaption a{color:#0b5394}\n";
 
 void page_begin(struct str *page, const struct study *s)
@@ -86,7 +86,7 @@ static void link_to(struct str *page, const char *stem, const char *suffix)
 	str_printf(page, "%s\">%s</a>", suffix, suffix + 1);
 }
 
-void page_figure(struct str *page, const char *svg, const char *stem)
+void page_figure(struct str *page, const char *svg, const char *stem, const char *caption)
 {
 	const char *root = svg ? strstr(svg, "<svg") : NULL; /* behind the XML declaration */
 
@@ -97,7 +97,10 @@ void page_figure(struct str *page, const char *svg, const char *stem)
 		link_to(page, stem, ".svg");
 	link_to(page, stem, ".csv");
 	link_to(page, stem, ".gp");
-	str_add(page, "</figcaption>\n</figure>\n");
+	link_to(page, stem, ".txt");
+	str_add(page, "<details><summary>Caption</summary>");
+	html_text(page, caption ? caption : "");
+	str_add(page, "</details></figcaption>\n</figure>\n");
 }
 
 void page_table_links(struct str *page, const char *stem)

@@ -1,5 +1,7 @@
 #include "report/plot.h"
 
+#include "report/caption.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,6 +39,8 @@ const struct plot *plot_find(const char *name)
 
 int plot_make(const struct plot *p, struct study *s, const struct plot_options *o, struct chart *c)
 {
+	struct str caption;
+
 	chart_init(c, p->name);
 	if (p->applies && !p->applies(s))
 		return error("plot %s: sweep %s has no %s", p->name, s->name, p->needs);
@@ -44,6 +48,10 @@ int plot_make(const struct plot *p, struct study *s, const struct plot_options *
 	c->forced = notes_count(&s->notes, NOTE_STAMP) > 0;
 	if (p->fill(s, o, c))
 		return -1;
+	str_init(&caption);
+	caption_of_figure(s, c, &caption);
+	c->caption = chart_text(c, "%s", caption.text);
+	str_release(&caption);
 	return o->look && c->n_panels ? chart_dress(c, o->look) : 0;
 }
 
@@ -57,6 +65,7 @@ void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	c->title = chart_text(c, "%s%s: %s", c->forced ? "FORCED " : "", s->name, text);
+	c->headline = chart_text(c, "%s", text);
 	if (epochs > 4)
 		c->title = chart_text(c, "%s, multi-epoch (%.1f)", c->title, epochs);
 }
@@ -64,20 +73,25 @@ void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 void plot_subtitle(struct chart *c, const struct study *s, const char *what)
 {
 	const struct run_data *r = &s->runs[0];
-	int least = s->n_runs, most = 0;
-	char seeds[32];
+	char buffer[32];
+	int most;
+	const char *seeds = caption_seeds(s, buffer, &most);
 
-	for (int i = 0; i < s->n_setups; i++) {
-		least = s->setups[i].n < least ? s->setups[i].n : least;
-		most = s->setups[i].n > most ? s->setups[i].n : most;
-	}
-	if (least == most)
-		snprintf(seeds, sizeof seeds, "%d seed%s", most, most == 1 ? "" : "s");
-	else
-		snprintf(seeds, sizeof seeds, "%d to %d seeds", least, most);
 	c->subtitle = chart_text(c, "%s; %s%s; %s tokens, data %.8s", what, seeds,
 		most > 1 ? ", mean and range" : "", r->tokenizer ? r->tokenizer : "?",
 		r->data_hash ? r->data_hash : "unknown");
+}
+
+void plot_marks(struct chart *c, const struct study *s, const char *line, const char *band)
+{
+	char buffer[32];
+	int most;
+
+	caption_seeds(s, buffer, &most);
+	if (most > 1)
+		c->marks = chart_text(c, "%s; %s", line, band);
+	else
+		c->marks = "one seed each, so neither means nor bands";
 }
 
 const char *plot_label(struct chart *c, const struct setup *v)
@@ -125,6 +139,8 @@ struct series *plot_curve(struct chart *c, struct panel *p, const struct study *
 	struct series *series;
 	int n = 0;
 
+	plot_marks(c, s, "lines are means over the seeds, point by point",
+		"bands reach from the lowest to the highest seed");
 	for (int k = 0; k < v->n; k++)
 		n = v->runs[k]->curve.n > n ? v->runs[k]->curve.n : n;
 	series = chart_series(c, p, plot_label(c, v), plot_style(s, v), n);
@@ -238,6 +254,8 @@ void plot_by(struct chart *c, struct panel *p, struct study *s, const double *x,
 {
 	double ends[2] = {INFINITY, -INFINITY};
 
+	plot_marks(c, s, "points and flat lines are means over the seeds",
+		"bars and bands reach from the lowest to the highest seed");
 	for (int i = 0; i < s->n_setups; i++) {
 		ends[0] = fmin(ends[0], x[i]);
 		ends[1] = fmax(ends[1], x[i]);

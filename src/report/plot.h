@@ -32,6 +32,8 @@ int plot_make(const struct plot *p, struct study *s, const struct plot_options *
 void plot_title(struct chart *c, const struct study *s, const char *format, ...) PRINTF_LIKE(3, 4);
 /* "3 seeds, band from lowest to highest; data 3f2a9c01 (byte)", after `what`. */
 void plot_subtitle(struct chart *c, const struct study *s, const char *what);
+/* For the caption: what a line is, and what its band, where there are several seeds. */
+void plot_marks(struct chart *c, const struct study *s, const char *line, const char *band);
 /* Label in the legend: says so if the curve is foreign. */
 const char *plot_label(struct chart *c, const struct setup *v);
 /* The same in every plot of a study. */

@@ -72,10 +72,10 @@ static const struct view {
 };
 
 static int add_plot(struct str *page, struct study *s, const struct plot *p, const struct view *v,
-	const char *folder)
+	const struct look *look, const char *folder)
 {
 	const struct chart_format *svg = chart_format_find("svg");
-	const struct plot_options options = {.x = v->x};
+	const struct plot_options options = {.x = v->x, .look = look};
 	char *path = xasprintf("%s/%s.svg", folder, v->stem), *drawn = NULL;
 	struct chart c;
 	int result = EXIT_ENVIRONMENT;
@@ -84,7 +84,7 @@ static int add_plot(struct str *page, struct study *s, const struct plot *p, con
 		result = chart_write(&c, svg, path);
 	if (!result)
 		drawn = path_read(path, NULL);
-	page_figure(page, drawn, v->stem);
+	page_figure(page, drawn, v->stem, c.caption);
 	chart_release(&c);
 	free(drawn);
 	free(path);
@@ -103,7 +103,8 @@ static const struct plot *plot_after(int place)
 }
 
 /* Stops at the first figure that cannot be drawn: the next ones could not either. */
-static int add_plots(struct str *page, struct study *s, const char *folder)
+static int add_plots(
+	struct str *page, struct study *s, const struct look *look, const char *folder)
 {
 	int result = 0;
 
@@ -113,10 +114,10 @@ static int add_plots(struct str *page, struct study *s, const char *folder)
 		if (p->applies && !p->applies(s))
 			continue;
 		struct view first = {.plot = p->name, .stem = p->name, .x = AXIS_TOKENS};
-		result = add_plot(page, s, p, &first, folder);
+		result = add_plot(page, s, p, &first, look, folder);
 		for (int k = 0; k < (int)ARRAY_SIZE(more_views) && !result; k++)
 			if (!strcmp(more_views[k].plot, p->name))
-				result = add_plot(page, s, p, &more_views[k], folder);
+				result = add_plot(page, s, p, &more_views[k], look, folder);
 	}
 	str_add(page, "</div>\n");
 	return result;
@@ -135,7 +136,8 @@ static const struct table *table_after(int place)
 /* --- trials ---------------------------------------------------------------------------------- */
 
 /* A study of its own: seeds and split are others than those of the sweep that chose by it. */
-static int add_trials(struct str *page, struct study *s, int sweep, const char *folder, int *drawn)
+static int add_trials(struct str *page, struct study *s, int sweep, const struct look *look,
+	const char *folder, int *drawn)
 {
 	const char *name = sweep ? arena_printf(&s->arena, "tune-%d", sweep + 1) : "tune";
 	const struct view view = {.plot = "tune", .stem = name, .x = AXIS_TOKENS};
@@ -150,7 +152,7 @@ static int add_trials(struct str *page, struct study *s, int sweep, const char *
 	result = add_table(page, &trials, table_find("tune"), name, true, folder);
 	if (!result && !*drawn) {
 		str_add(page, "<div class=\"figures\">\n");
-		*drawn = add_plot(page, &trials, plot_find("tune"), &view, folder);
+		*drawn = add_plot(page, &trials, plot_find("tune"), &view, look, folder);
 		str_add(page, "</div>\n");
 	}
 	study_close(&trials);
@@ -159,24 +161,25 @@ static int add_trials(struct str *page, struct study *s, int sweep, const char *
 
 /* --- the page -------------------------------------------------------------------------------- */
 
-static int add_all(struct str *page, struct study *s, const char *folder, int *drawn)
+static int add_all(struct str *page, struct study *s, const struct look *look, const char *folder,
+	int *drawn)
 {
 	const struct table *first = table_after(0);
 
 	if (add_table(page, s, first, first->name, false, folder))
 		return -1;
-	*drawn = add_plots(page, s, folder);
+	*drawn = add_plots(page, s, look, folder);
 	for (const struct table *t = table_after(first->place); t; t = table_after(t->place))
 		if (add_table(page, s, t, t->name, false, folder))
 			return -1;
 	for (int i = 0; i < s->n_sweeps; i++)
-		if (add_trials(page, s, i, folder, drawn))
+		if (add_trials(page, s, i, look, folder, drawn))
 			return -1;
 	page_section(page, "runs");
 	return page_runs(page, s, folder);
 }
 
-int report_write(struct study *s, const char *folder)
+int report_write(struct study *s, const char *folder, const struct look *look)
 {
 	struct str page;
 	int drawn = 0, result = -1;
@@ -188,7 +191,7 @@ int report_write(struct study *s, const char *folder)
 	page_notes(&page, &s->notes, NOTE_STAMP);
 	page_notes(&page, &s->notes, NOTE_WARNING);
 	page_notes(&page, &s->notes, NOTE_PLAIN);
-	if (!add_all(&page, s, folder, &drawn)) {
+	if (!add_all(&page, s, look, folder, &drawn)) {
 		page_section(&page, "provenance");
 		page_provenance(&page, s);
 		page_end(&page);

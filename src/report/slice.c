@@ -261,6 +261,9 @@ int slice_plot(struct study *s, struct chart *c, const char *by)
 	if (slices_read(&t, s, by))
 		return -1;
 	plot_subtitle(c, s, "last evaluation");
+	c->ruleless = true;
+	plot_marks(c, s, "lines are means over the seeds, of the last evaluation",
+		"bands reach from the lowest to the highest seed");
 	c->x_log = true;
 	c->x_few = true;
 	for (int k = 0; k < s->n_setups; k++) {

@@ -1,5 +1,7 @@
 #include "report/table.h"
 
+#include "report/caption.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,13 +38,20 @@ const struct table *table_find(const char *name)
 
 int table_make(const struct table *t, struct study *s, bool with_notes, struct grid *g)
 {
+	struct str facts;
+
 	grid_init(g, t->name);
 	if (t->applies && !t->applies(s))
 		return error("table %s: sweep %s has no %s", t->name, s->name, t->needs);
 	if (s->question)
 		g->subtitle = arena_strdup(&g->arena, s->question);
-	if (with_notes)
+	if (with_notes) {
 		notes_copy(&g->notes, &s->notes);
+		str_init(&facts);
+		caption_facts(s, &facts);
+		g->caption = arena_strdup(&g->arena, facts.text);
+		str_release(&facts);
+	}
 	return t->fill(s, g);
 }
 

@@ -318,7 +318,7 @@ static void page_needs_no_other_file(void **state)
 	lab_fill(&lab, runs, ARRAY_SIZE(runs));
 	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
 	char *place = in_folder("report");
-	assert_int_equal(report_write(&s, place), 0);
+	assert_int_equal(report_write(&s, place, NULL), 0);
 	char *page_path = path_join(place, "index.html"), *page = path_read(page_path, NULL);
 	assert_has(page, "does it tell a factor from nothing?");
 	assert_has(page, "Warning: diverged runs count as not reached: wild");
@@ -329,7 +329,7 @@ static void page_needs_no_other_file(void **state)
 	assert_lacks(page, "src=");
 	assert_lacks(page, "<link");
 	assert_lacks(page, "<script");
-	static const char *const files[] = {"loss.svg", "loss.gp", "loss.csv", "loss-flops.svg", "speedup.svg",
+	static const char *const files[] = {"loss.svg", "loss.gp", "loss.csv", "loss.txt", "loss-flops.svg", "speedup.svg",
 		"experts.svg", "load.svg", "tables/speedup.md", "tables/final.csv", "tables/experts.json", "tables/cost.tex"};
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		char *path = path_join(place, files[i]);

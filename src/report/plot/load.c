@@ -85,6 +85,9 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	(void)o;
 	plot_title(c, s, "expert load during training");
 	c->subtitle = "one row an expert, layers below each other; first seed of each variant";
+	c->ruleless = true;
+	c->marks = "a row an expert, layers below each other, first seed of each variant; colours show an"
+		   " expert's share of the tokens times the number of experts";
 	c->x_title = "training steps";
 	c->value_title = "load x experts";
 	for (int i = 0; i < s->n_setups; i++)

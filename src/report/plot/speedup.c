@@ -92,6 +92,8 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 	plot_title(c, s, "speed-up over %s during the run", s->baseline->label);
 	plot_subtitle(c, s, s->rule->help);
+	plot_marks(c, s, "lines are geometric means over pairs of one seed, where every pair has a ratio",
+		"bands reach from the lowest to the highest pair");
 	c->x_title = chart_text(c, "%s of %s", axis_title[o->x], s->baseline->label);
 	c->x_log = true;
 	p->y_level = 1;

@@ -42,6 +42,8 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 		return error("sweep %s: its trials do not differ in any key", s->name);
 	plot_title(c, s, "final loss by %s", key);
 	plot_subtitle(c, s, s->rule->help);
+	plot_marks(c, s, "points are means over the seeds of the trials",
+		"bars reach from the lowest to the highest seed");
 	c->x_title = key;
 	c->x_log = true;
 	c->x_few = true;
