@@ -62,7 +62,7 @@ static void learning_rates(struct study *s, struct str *out)
 {
 	const char *between = " Learning rates: ";
 
-	if (study_is_trials(s) || study_has_axis(s, rate_key))
+	if (study_is_trials(s))
 		return;
 	for (int i = 0; i < (int)ARRAY_SIZE(choices); i++) {
 		struct str rates;

@@ -109,6 +109,16 @@ refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep
 holds $moelab plot loss --sweep sweep -q --format pdf --size 8.5x6cm --font DejaVu\ Sans,8 --title none \
 	--label sweep='Mamba, small' --order sweep
 holds grep -q "Mamba, small" plots/sweep/loss.csv
+holds grep -q "2 seeds of each" plots/sweep/loss.txt
+rm plots/sweep/loss.txt
+refuses 2 "exclude each other" $moelab plot loss --sweep sweep --caption - --no-caption
+holds $moelab plot loss --sweep sweep -q --no-caption
+$moelab plot loss --sweep sweep -q --caption - >said
+holds grep -q "2 seeds of each configuration" said
+holds $moelab plot loss --sweep sweep -q --caption said.tex
+holds grep -q "3 .% from\|^% Warning: fewer than 3 seeds" said.tex
+holds test ! -e plots/sweep/loss.txt
+refuses 4 "nofolder/c.txt" $moelab plot loss --sweep sweep -q --caption nofolder/c.txt
 holds grep -aq "MediaBox \[ 0 0 240" plots/sweep/loss.pdf
 
 cp results/lab.db newer.db

@@ -327,6 +327,79 @@ static void titles_may_go_but_not_the_stamp(void **state)
 	study_close(&study);
 }
 
+/* --- captions ---------------------------------------------------------------------------------- */
+
+static void caption_has(const char *plot, const char *text)
+{
+	struct chart c;
+
+	draw(plot, &c);
+	assert_has(c.caption, text);
+	chart_release(&c);
+}
+
+static void captions_say_what_is_drawn(void **state)
+{
+	struct chart c;
+
+	(void)state;
+	open_study("wide=Wide", NULL, NULL);
+	caption_has("loss", "Validation loss. Lines are means over the seeds, point by point; bands reach from the"
+		" lowest to the highest seed. 2 seeds of each configuration. Context of 256 tokens, evaluation on the"
+		" split val. Learning rates: the paper's (m-n_experts=8 0.001);"
+		" untuned (mamba 0.001, m-n_experts=2 0.002, Wide 0.001). Rule default: validation loss, raw;");
+	caption_has("loss", "Budget 4,096,000 tokens, 1000 steps; data 01234567 (byte); validation on ");
+	caption_has("loss", "\n\nWarning: fewer than 3 seeds: all rows.\n");
+	caption_has("experts", "Points and flat lines are means over the seeds; bars and bands reach from the lowest");
+	caption_has("speedup", "Lines are geometric means over pairs of one seed");
+	caption_has("delta", "of a single seed two standard errors of the running mean");
+	draw("delta", &c);
+	assert_lacks(c.caption, "Rule default"); /* it draws training losses */
+	chart_release(&c);
+	notes_add(&study.notes, NOTE_STAMP, "rows differ");
+	caption_has("loss", "FORCED: rows differ. Validation loss.");
+	study_close(&study);
+}
+
+static void captions_of_single_seeds_claim_no_band(void **state)
+{
+	struct chart c;
+
+	(void)state;
+	open_study(NULL, NULL, NULL);
+	for (int i = 0; i < study.n_setups; i++)
+		study.setups[i].n = i == 1 ? 2 : 1;
+	caption_has("loss", "1 to 2 seeds of each configuration.");
+	study.setups[1].n = 1;
+	caption_has("loss", "One seed each, so neither means nor bands. 1 seed of each configuration.");
+	draw("experts", &c);
+	assert_lacks(c.caption, "lowest");
+	chart_release(&c);
+	study_close(&study);
+}
+
+/* Facts in the caption, warnings below the table, nothing twice. */
+static void latex_tables_have_the_same_caption(void **state)
+{
+	struct grid g;
+	struct str out;
+
+	(void)state;
+	open_study(NULL, NULL, NULL);
+	str_init(&out);
+	assert_int_equal(table_make(table_find("final"), &study, true, &g), 0);
+	grid_format_find("latex")->render(&g, &out);
+	const char *end = strstr(out.text, "}\n\t\\label"), *facts = strstr(out.text, "2 seeds of each configuration."),
+		   *rule = strstr(out.text, "Rule default: validation loss"), *rates = strstr(out.text, "n\\_experts=8 0.001"),
+		   *warning = strstr(out.text, "\\footnotesize Warning: fewer than 3 seeds");
+	assert_true(end && facts && rule && rates && facts < rates && rates < rule && rule < end);
+	assert_true(warning && warning > end);
+	assert_null(strstr(rule + 1, "ule default"));
+	str_release(&out);
+	grid_release(&g);
+	study_close(&study);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +412,9 @@ int main(void)
 		cmocka_unit_test(axes_reach_as_far_as_asked),
 		cmocka_unit_test(legend_has_the_order_of_the_right_end),
 		cmocka_unit_test(titles_may_go_but_not_the_stamp),
+		cmocka_unit_test(captions_say_what_is_drawn),
+		cmocka_unit_test(captions_of_single_seeds_claim_no_band),
+		cmocka_unit_test(latex_tables_have_the_same_caption),
 	};
 
 	return cmocka_run_group_tests(tests, open_lab, close_lab);
