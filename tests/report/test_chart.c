@@ -361,7 +361,7 @@ static void page_shows_the_trials(void **state)
 	lab_fill(&lab, runs, ARRAY_SIZE(runs));
 	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
 	char *place = in_folder("tuned");
-	assert_int_equal(report_write(&s, place), 0);
+	assert_int_equal(report_write(&s, place, NULL), 0);
 	char *page_path = path_join(place, "index.html"), *page = path_read(page_path, NULL);
 	assert_has(page, "lab/one.tune: trials of train.lr");
 	assert_has(page, "lab/one.tune: final loss by train.lr");
