@@ -79,6 +79,7 @@ static void losses_by_position(void **state)
 	hide(&w);
 	assert_true(show_with(&w, "position", "csv", &o));
 	assert_has(w.text.text, "loss_5,loss_5_low,loss_5_high,difference_5,difference_5_low,");
+	assert_has(line(&w, "far", text, sizeof text), ",-0.25,-0.25,-0.25");	/* pairs of one seed */
 	end(&w);
 }
 
