@@ -174,6 +174,20 @@ void cpu_pin(int core)
 		warning("cannot bind to core %d", core);
 }
 
+/* guest time is part of user time, and steal is what the host gave to others. */
+double cpu_busy_s(void)
+{
+	FILE *f = fopen("/proc/stat", "re");
+	double user, nice, system, idle, wait, irq, soft_irq, steal, busy = NAN;
+
+	if (f && fscanf(f, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &user, &nice, &system, &idle, &wait,
+		&irq, &soft_irq, &steal) == 8)
+		busy = (user + nice + system + irq + soft_irq + steal) / (double)sysconf(_SC_CLK_TCK);
+	if (f)
+		fclose(f);
+	return busy;
+}
+
 double cpu_memory_bytes(void)
 {
 	return fmin((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE),

@@ -19,6 +19,7 @@ int cpu_cores(void);		/* cores this process may use: affinity mask, quota of its
 				   rounded down; at least 1 */
 void cpu_threads(int n);	/* OpenMP threads of our loops; <= 0: all cores */
 void cpu_pin(int core);		/* bind this process to one core; failure is only warned about */
+double cpu_busy_s(void);	/* processor seconds of all programs since boot; NAN: unknown */
 double cpu_memory_bytes(void);	/* physical memory, or the limit of the control group */
 double cpu_free_memory_bytes(void);	/* of it, what a new process can have without swapping */
 double cpu_peak_rss_bytes(void);

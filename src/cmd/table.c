@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/path.h"
+#include "cmd/calibrate.h"
 #include "cmd/study_options.h"
 #include "report/table.h"
 
@@ -50,12 +51,16 @@ static int run(int argc, char **argv)
 {
 	struct study_query query = {.db = "results/lab.db"};
 	const char *format = "md", *path = NULL;
-	bool json = false;
+	bool json = false, calibrated = false;
+	long threads = 0;
 	const struct option_row rows[] = {
 		STUDY_ROWS(query),
 		{"format", 0, "FORM", "md, csv, json, latex or html (default md)", .text = &format},
 		{"json", 0, NULL, "the same as --format json", .flag = &json},
 		{"output", 'o', "FILE", "write there", .text = &path},
+		{"calibrate", 0, NULL, "first time a step of every configuration alone, in turn; "
+			"this and later tables have their seconds from it", .flag = &calibrated},
+		{"threads", 'T', "T", "of --calibrate; 0: all cores (default)", .number = &threads},
 		{0},
 	};
 	struct arguments a;
@@ -72,7 +77,10 @@ static int run(int argc, char **argv)
 	}
 	const struct table *t = table_find(a.words[0]);
 	const struct grid_format *f = grid_format_find(json ? "json" : format);
-	return t && f ? show(&query, t, f, path) : EXIT_USAGE;
+	if (!t || !f)
+		return EXIT_USAGE;
+	ret = calibrated ? calibrate(&query, threads) : EXIT_DONE;
+	return ret ? ret : show(&query, t, f, path);
 }
 
 const struct cmd cmd_table = {

@@ -1,4 +1,5 @@
 /* Reading a sweep from the database: the queries behind struct study. */
+#include "report/calibration.h"
 #include "report/check.h"
 #include "report/study.h"
 
@@ -356,7 +357,7 @@ int study_open(struct study *s, struct db *db, const char *sweeps, const struct 
 {
 	*s = (struct study){.db = db, .options = *o};
 	s->rule = rule_find(o->rule ? o->rule : "default");
-	if (!s->rule || study_read(s, sweeps) || check_study(s)) {
+	if (!s->rule || study_read(s, sweeps) || study_calibrate(s) || check_study(s)) {
 		study_close(s);
 		return -1;
 	}

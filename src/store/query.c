@@ -315,7 +315,7 @@ static bool has_table(struct db *db, const char *name)
 	return !db_finish(&s) && found;
 }
 
-/* --- slices ----------------------------------------------------------------------------------- */
+/* --- slices, calibrations --------------------------------------------------------------------- */
 
 bool query_has_slices(struct db *db, long long run_id)
 {
@@ -354,6 +354,23 @@ int query_slices(struct db *db, long long run_id, const char *by, struct arena *
 		rows->loss[rows->n] = db_real(&s, 2);
 		rows->tokens[rows->n] = db_real(&s, 3);
 	}
+	return db_finish(&s);
+}
+
+int query_calibration(struct db *db, long long run_id, struct arena *a, struct calibration_row *row)
+{
+	struct db_statement s;
+
+	*row = (struct calibration_row){.seconds_per_step = NAN, .busy = NAN};
+	if (!has_table(db, "calibration"))
+		return 0;
+	db_prepare(&s, db, "SELECT seconds_per_step, busy, threads, measured, host "
+		"FROM calibration WHERE run_id = :run");
+	db_bind_int(&s, ":run", run_id);
+	if (db_step(&s))
+		*row = (struct calibration_row){.seconds_per_step = db_real(&s, 0),
+			.busy = db_real(&s, 1), .threads = (long)db_int(&s, 2),
+			.measured = column_text(&s, 3, a), .host = column_text(&s, 4, a)};
 	return db_finish(&s);
 }
 

@@ -75,6 +75,14 @@ int query_slices(struct db *db, long long run_id, const char *by, struct arena *
 	struct slice_rows *rows);
 bool query_has_slices(struct db *db, long long run_id);
 
+/* Columns of the table calibration; measured is NULL where the run has no row. */
+struct calibration_row {
+	double seconds_per_step, busy;
+	long threads;
+	const char *measured, *host;
+};
+int query_calibration(struct db *db, long long run_id, struct arena *a, struct calibration_row *row);
+
 /* A value of the run's config as text; NULL if it has no such key. */
 const char *query_param(struct db *db, long long run_id, const char *key, struct arena *a);
 
