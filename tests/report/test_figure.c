@@ -195,7 +195,7 @@ static char *script_of(const char *name, const char *format, const struct look_w
 		chart_release(&c);
 	}
 	error_sink = NULL;
-	return str_take(&out);
+	return out.text;
 }
 
 static void script_has(const char *name, const char *format, struct look_words words, const char *text)
