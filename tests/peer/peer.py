@@ -10,6 +10,7 @@ on random tokens and timed, and is answered by a line of JSON; at the end comes 
 --choose prints which scan is fastest at the sizes of the trace, and trains nothing."""
 import argparse
 import json
+import math
 import os
 import resource
 import sys
@@ -112,9 +113,9 @@ def gradient_errors(trace, model):
     """{tensor: relative L2 error of the gradient}."""
     errors = {}
     for name, parts in trace.parts("grad", model):
-        apart = sum(((0 if p.grad is None else p.grad) - g).double().square().sum() for p, g in parts)
-        size = sum(g.double().square().sum() for _, g in parts)
-        errors[name] = float((apart / size).sqrt()) if apart else 0.0
+        apart = sum(float(((0 if p.grad is None else p.grad) - g).norm()) ** 2 for p, g in parts)
+        size = sum(float(g.norm()) ** 2 for _, g in parts)
+        errors[name] = math.sqrt(apart / size) if size else math.inf if apart else 0.0
     return errors
 
 
