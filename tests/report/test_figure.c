@@ -128,7 +128,7 @@ static void order_puts_rows_and_curves_first(void **state)
 	static const char *const expected[] = {"m-n_experts=8", "Wide", "mamba", "m-n_experts=2"};
 	for (int i = 0; i < 4; i++)
 		assert_string_equal(study.setups[i].label, expected[i]);
-	assert_string_equal(study.baseline->label, "mamba");
+	assert_ptr_equal(study.baseline, &study.setups[2]);
 	draw("loss", &after);
 	assert_true(after.ordered);
 	for (int i = 0; i < 4; i++)
@@ -361,6 +361,27 @@ static void captions_say_what_is_drawn(void **state)
 	study_close(&study);
 }
 
+/* Each plot states its headline and what it draws. */
+static void no_plot_forgets_its_caption(void **state)
+{
+	int n = 0;
+
+	(void)state;
+	open_study(NULL, NULL, NULL);
+	for (int i = 0; plots[i]; i++) {
+		struct chart c;
+		if (plots[i]->applies && !plots[i]->applies(&study))
+			continue;
+		draw(plots[i]->name, &c);
+		if (!*c.headline || !*c.marks)
+			fail_msg("plot %s has no headline or no marks", plots[i]->name);
+		chart_release(&c);
+		n++;
+	}
+	assert_true(n >= 5);
+	study_close(&study);
+}
+
 static void captions_of_single_seeds_claim_no_band(void **state)
 {
 	struct chart c;
@@ -413,6 +434,7 @@ int main(void)
 		cmocka_unit_test(legend_has_the_order_of_the_right_end),
 		cmocka_unit_test(titles_may_go_but_not_the_stamp),
 		cmocka_unit_test(captions_say_what_is_drawn),
+		cmocka_unit_test(no_plot_forgets_its_caption),
 		cmocka_unit_test(captions_of_single_seeds_claim_no_band),
 		cmocka_unit_test(latex_tables_have_the_same_caption),
 	};
