@@ -39,12 +39,15 @@ static struct span x_span(const struct chart *c)
 	return s;
 }
 
-static struct span y_span(const struct panel *p)
+/* Of what lies within the x axis. */
+static struct span y_span(const struct chart *c, const struct panel *p)
 {
 	struct span s = {INFINITY, -INFINITY, p->y_log};
 
 	for (int i = 0; i < p->n_series; i++)
 		for (int k = 0; k < p->series[i].n; k++) {
+			if (p->series[i].x[k] < c->x_low || p->series[i].x[k] > c->x_high)
+				continue;
 			widen(&s, p->series[i].y[k]);
 			widen(&s, p->series[i].low[k]);
 			widen(&s, p->series[i].high[k]);
@@ -189,9 +192,10 @@ void chart_x_axis(const struct chart *c, const struct sheet *sheet, bool numbers
 }
 
 /* Where there is room gnuplot chooses the numbers; it does not know the size of the font. */
-void chart_y_axis(const struct panel *p, const struct sheet *sheet, struct str *out)
+void chart_y_axis(const struct chart *c, const struct panel *p, const struct sheet *sheet,
+	struct str *out)
 {
-	struct span s = y_span(p);
+	struct span s = y_span(c, p);
 	double room = sheet_room(sheet);
 	char low[32] = "*", high[32] = "*";
 

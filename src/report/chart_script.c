@@ -313,7 +313,7 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 	if (p->n_rows) {
 		plot_heat(c, p, stem, out);
 	} else {
-		chart_y_axis(p, s, out);
+		chart_y_axis(c, p, s, out);
 		if (!format_is_terminal(f))
 			level_label(p, s, out);
 		if (s->legend_below && p != fullest_panel(c))

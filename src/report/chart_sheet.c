@@ -73,7 +73,7 @@ static void place_legend(struct sheet *s, const struct chart *c)
 	s->legend_below = true;
 	s->legend_columns = s->width > 2 * width ? (int)(s->width / width) : 1;
 	s->right = 1.5;
-	s->bottom = 4.6 + 1.5 * ((n + s->legend_columns - 1) / s->legend_columns);
+	s->bottom = 4.6 + 1.4 * ((n + s->legend_columns - 1) / s->legend_columns);
 }
 
 struct sheet sheet_of(const struct chart *c, const struct chart_format *f)

@@ -31,7 +31,8 @@ double sheet_room(const struct sheet *s);	/* height of a panel, in em */
 
 /* Range, scale and tics; numbers: with these below. y: of the panel. */
 void chart_x_axis(const struct chart *c, const struct sheet *s, bool numbers, struct str *out);
-void chart_y_axis(const struct panel *p, const struct sheet *s, struct str *out);
+void chart_y_axis(const struct chart *c, const struct panel *p, const struct sheet *s,
+	struct str *out);
 
 bool chart_is_heat(const struct chart *c);
 bool format_is_terminal(const struct chart_format *f);

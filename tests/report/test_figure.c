@@ -263,6 +263,17 @@ static void font_and_legend_follow_the_page(void **state)
 	study_close(&study);
 }
 
+/* Of the last y range. */
+static double high_end(const char *script)
+{
+	const char *at = NULL, *next = script;
+
+	while ((next = strstr(next + 1, "set yrange [")))
+		at = next;
+	assert_non_null(at);
+	return atof(strchr(at, ':') + 1);
+}
+
 static void axes_reach_as_far_as_asked(void **state)
 {
 	(void)state;
@@ -276,6 +287,12 @@ static void axes_reach_as_far_as_asked(void **state)
 	script_has("loss", "svg", WORDS(.log = "xy", .x_range = "2.1e6:2.9e6"), "'2.2M' 2200000, ");
 	script_lacks("loss", "svg", WORDS(.y_range = "2.5:3"), "at its end"); /* a level outside */
 	script_has("loss", "svg", WORDS(.x_title = "tokens", .y_title = "none"), "set xlabel 'tokens'");
+	/* a logarithmic y axis spans what the x axis shows */
+	char *whole = script_of("loss", "svg", &WORDS(.log = "xy")), *end = script_of("loss", "svg",
+		&WORDS(.log = "xy", .x_range = "2e6:"));
+	assert_true(high_end(whole) > 3 && high_end(end) < 2.5);
+	free(whole);
+	free(end);
 	look_refused("loss", WORDS(.x_range = "2:1"), "--xrange takes A:B with A below B");
 	look_refused("loss", WORDS(.x_range = "5"), "not \"5\"");
 	look_refused("loss", WORDS(.y_range = "1:x"), "--yrange takes A:B");
