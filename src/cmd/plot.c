@@ -43,7 +43,8 @@ static int put_caption(const char *caption, const char *path)
 	int failed;
 
 	if (!strcmp(path, "-"))
-		return fputs(caption, stdout) < 0 || fflush(stdout) ? error_errno("standard output") : 0;
+		return fputs(caption, stdout) < 0 || fflush(stdout) ? error_errno("standard output")
+								    : 0;
 	str_init(&text);
 	if (str_ends(path, ".tex"))
 		latex_lines(&text, caption);
@@ -90,6 +91,16 @@ static int show(const struct study_query *q, const struct plot *p, const struct 
 	return code;
 }
 
+static int check_together(
+	const struct chart_format *f, const struct look_words *words, const struct places *at)
+{
+	if (at->caption && at->no_caption)
+		return error("--caption and --no-caption exclude each other");
+	if (!*f->suffix && (words->size || words->font))
+		return error("--size and --font do not go with a terminal");
+	return 0;
+}
+
 static int run(int argc, char **argv)
 {
 	struct study_query query = {.db = "results/lab.db"};
@@ -105,7 +116,8 @@ static int run(int argc, char **argv)
 			.text = &format},
 		{"output", 'o', "FILE", "draw there", .text = &at.figure},
 		LOOK_ROWS(words),
-		{"xrange", 0, "A:B", "of the x axis; A or B may be left out", .text = &words.x_range},
+		{"xrange", 0, "A:B", "of the x axis; A or B may be left out",
+			.text = &words.x_range},
 		{"yrange", 0, "A:B", "of the y axis, of the first panel", .text = &words.y_range},
 		{"log", 0, "AXES", "logarithmic axes: x, y, xy or none", .text = &words.log},
 		{"xtitle", 0, "TEXT", "of the x axis, or none", .text = &words.x_title},
@@ -113,7 +125,8 @@ static int run(int argc, char **argv)
 			.text = &words.y_title},
 		{"title", 0, "TEXT", "instead of the plot's own; none: no title and no subtitle",
 			.text = &words.title},
-		{"caption", 0, "FILE", "its caption there (LaTeX for .tex; -: stdout), not beside it",
+		{"caption", 0, "FILE",
+			"its caption there (LaTeX for .tex; -: stdout), not beside it",
 			.text = &at.caption},
 		{"no-caption", 0, NULL, "no caption in a file beside it", .flag = &at.no_caption},
 		{0},
@@ -132,25 +145,17 @@ static int run(int argc, char **argv)
 	if (ret)
 		return EXIT_USAGE;
 	const struct plot *p = plot_find(a.words[0]);
-	const struct chart_format *f = format ? chart_format_find(format) : chart_format_of(at.figure);
-	if (!p || !f || look_read(&look, &words))
+	const struct chart_format *f =
+		format ? chart_format_find(format) : chart_format_of(at.figure);
+	if (!p || !f || look_read(&look, &words) || check_together(f, &words, &at))
 		return EXIT_USAGE;
-	if (at.caption && at.no_caption) {
-		error("--caption and --no-caption exclude each other");
-		return EXIT_USAGE;
-	}
-	if (!*f->suffix && (words.size || words.font))
-		{
-		error("--size and --font do not go with a terminal");
-		return EXIT_USAGE;
-	}
 	const struct plot_options options = {.x = (enum axis)x, .look = &look};
 	return show(&query, p, &options, f, &at);
 }
 
 const struct cmd cmd_plot = {
 	.name = "plot",
-	.arguments = "NAME --sweep S [--x AXIS] [--format svg|png|pdf|term] [-o FILE]",
+	.arguments = "NAME --sweep S [--x AXIS] [--format svg|png|pdf|term] [--size WxH] [-o FILE]",
 	.help = "draw a plot of a sweep",
 	.run = run,
 };

@@ -44,7 +44,7 @@ static int list_rates(struct study *s, const char *choice, struct str *out)
 
 	for (int i = 0; i < s->n_setups; i++)
 		same = same && !(fabs(setup_number(&s->setups[i], rate_key) - first) > 0) &&
-		       !strcmp(study_rate_choice(s, &s->setups[i]), choice);
+			!strcmp(study_rate_choice(s, &s->setups[i]), choice);
 	for (int i = 0; i < s->n_setups; i++) {
 		const struct setup *v = &s->setups[i];
 		if (strcmp(study_rate_choice(s, v), choice))
@@ -97,11 +97,12 @@ static bool is_rule(const struct study *s, const char *text)
 {
 	size_t n = strlen(s->rule->name);
 
-	return str_starts(text, "rule ") && !strncmp(text + 5, s->rule->name, n) && text[5 + n] == ':';
+	return str_starts(text, "rule ") && !strncmp(text + 5, s->rule->name, n) &&
+		text[5 + n] == ':';
 }
 
-static void sentences(const struct study *s, enum note_kind kind, bool with_rule, const char *between,
-	struct str *out)
+static void sentences(const struct study *s, enum note_kind kind, bool with_rule,
+	const char *between, struct str *out)
 {
 	for (int i = 0; i < s->notes.n; i++) {
 		const struct note *n = &s->notes.items[i];

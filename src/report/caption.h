@@ -13,9 +13,7 @@
 const char *caption_seeds(const struct study *s, char *buffer, int *most);
 /* Seeds, context, split and learning rates; the rest stands in the study's notes. */
 void caption_facts(struct study *s, struct str *out);
-/*
- * A figure's: stamps, its headline and marks, facts, plain notes; then a paragraph for each warning.
- */
+/* A figure's: stamps, headline, marks, facts, plain notes; then a paragraph for each warning. */
 void caption_of_figure(struct study *s, const struct chart *c, struct str *out);
 
 #endif

@@ -15,8 +15,15 @@ static const double draw_limit_s = 60;
 
 void chart_init(struct chart *c, const char *name)
 {
-	*c = (struct chart){.title = "", .headline = "", .marks = "", .subtitle = "", .x_title = "", .value_title = "",
-		.x_low = NAN, .x_high = NAN, .look = LOOK_USUAL};
+	*c = (struct chart){.title = "",
+		.headline = "",
+		.marks = "",
+		.subtitle = "",
+		.x_title = "",
+		.value_title = "",
+		.x_low = NAN,
+		.x_high = NAN,
+		.look = LOOK_USUAL};
 	c->name = arena_strdup(&c->arena, name);
 }
 
@@ -125,8 +132,8 @@ void chart_csv(const struct chart *c, struct str *out)
 	}
 }
 
-static int write_beside(
-	const char *folder, const char *stem, const char *suffix, const struct str *text)
+static int write_beside(const char *folder, const char *stem, const char *suffix,
+	const struct str *text)
 {
 	char *name = xasprintf("%s%s", stem, suffix), *path = path_join(folder, name);
 	int result = path_write(path, text->text, text->length);
@@ -136,8 +143,8 @@ static int write_beside(
 	return result;
 }
 
-static int draw(
-	const struct chart *c, const struct chart_format *f, const char *folder, const char *stem)
+static int draw(const struct chart *c, const struct chart_format *f, const char *folder,
+	const char *stem)
 {
 	char *script = xasprintf("%s.gp", stem);
 	struct str csv, gp, text;
@@ -246,7 +253,7 @@ static int dress_axes(struct chart *c, const struct look *l)
 int chart_dress(struct chart *c, const struct look *l)
 {
 	bool axes = isfinite(l->x_low) || isfinite(l->x_high) || isfinite(l->y_low) ||
-		    isfinite(l->y_high) || l->log >= 0;
+		isfinite(l->y_high) || l->log >= 0;
 
 	c->look = *l;
 	if (l->title && c->forced)

@@ -85,7 +85,8 @@ void chart_script(const struct chart *c, const struct chart_format *f, const cha
 	struct str *out);
 
 /*
- * Writes STEM.csv, STEM.gp and, if there is a caption, STEM.txt, and draws: to STEM.svg (or .png, .pdf), or to standard output.
+ * Writes STEM.csv, STEM.gp and, if there is a caption, STEM.txt, and draws: to STEM.svg (or .png,
+ * .pdf), or to standard output.
  * path: the figure's file, with or without suffix; folders are made. The terminal needs no path.
  * An exit code: 0; after a message EXIT_ENVIRONMENT, or EXIT_USAGE for a heat map on a terminal.
  */

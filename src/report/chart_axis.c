@@ -163,8 +163,8 @@ static struct tics x_tics(const struct chart *c, const struct sheet *sheet)
 	struct tics t = {.n = 0};
 
 	if (!c->x_few)
-		return tics_of(&s, (int)((sheet->width - sheet->left - sheet->right) /
-					 (s.log ? 3.4 : 5)));
+		return tics_of(&s,
+			(int)((sheet->width - sheet->left - sheet->right) / (s.log ? 3.4 : 5)));
 	for (double x = next_x(c, -INFINITY); isfinite(x); x = next_x(c, x))
 		add_tic(&t, x);
 	return t;
@@ -186,8 +186,8 @@ void chart_x_axis(const struct chart *c, const struct sheet *sheet, bool numbers
 		s.low = s.log ? s.low / margin : s.low - margin;
 	if (isnan(c->x_high))
 		s.high = s.log ? s.high * margin : s.high + margin;
-	str_printf(out, "%sset xrange [%.9g:%.9g] noextend\n", s.log ? "set logscale x\n" : "", s.low,
-		s.high);
+	str_printf(out, "%sset xrange [%.9g:%.9g] noextend\n", s.log ? "set logscale x\n" : "",
+		s.low, s.high);
 	print_tics("x", &t, numbers, out);
 }
 

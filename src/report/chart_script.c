@@ -107,7 +107,8 @@ static void order_series(const struct chart *c, const struct panel *p, int *orde
 	for (int i = 0; i < p->n_series; i++) {
 		int at = i;
 		for (; at > 0 && !c->ordered &&
-			last_y(c, &p->series[order[at - 1]]) < last_y(c, &p->series[i]); at--)
+			last_y(c, &p->series[order[at - 1]]) < last_y(c, &p->series[i]);
+			at--)
 			order[at] = order[at - 1];
 		order[at] = i;
 	}
@@ -158,8 +159,8 @@ static void plot_range(const struct chart *c, const struct panel *p, const struc
 			" notitle",
 			look_of->colour);
 	else
-		str_printf(
-			out, "3:5:6 with filledcurves fillcolor rgb '%s' notitle", look_of->colour);
+		str_printf(out, "3:5:6 with filledcurves fillcolor rgb '%s' notitle",
+			look_of->colour);
 }
 
 static void plot_line(const struct chart *c, const struct panel *p, const struct series *s,
@@ -233,8 +234,8 @@ static void heat_rows(const struct panel *p, struct str *out)
 }
 
 /* Column i reaches half-way to its neighbours. */
-static void plot_heat(
-	const struct chart *c, const struct panel *p, const char *stem, struct str *out)
+static void plot_heat(const struct chart *c, const struct panel *p, const char *stem,
+	struct str *out)
 {
 	char *file = xasprintf("%s.csv", stem);
 	long first = 0;
@@ -260,8 +261,7 @@ static void level_label(const struct panel *p, const struct sheet *s, struct str
 		return;
 	str_add(out, "set label 3 ");
 	gnuplot_quoted(out, p->level_title);
-	str_printf(out,
-		" at graph 0.01, first %.9g offset 0,0.5 left textcolor rgb '#555555' ",
+	str_printf(out, " at graph 0.01, first %.9g offset 0,0.5 left textcolor rgb '#555555' ",
 		p->y_level);
 	sheet_font(s, 10 / 14.0, out);
 	str_add(out, "\n");
@@ -354,8 +354,8 @@ static void margins(const struct chart *c, const struct sheet *s, struct str *ou
 			1 - s->right / s->width);
 }
 
-void chart_script(
-	const struct chart *c, const struct chart_format *f, const char *stem, struct str *out)
+void chart_script(const struct chart *c, const struct chart_format *f, const char *stem,
+	struct str *out)
 {
 	struct sheet s = sheet_of(c, f);
 	int shown = format_is_terminal(f) ? 1 : c->n_panels; /* a terminal has room for the first */

@@ -101,7 +101,7 @@ struct sheet sheet_of(const struct chart *c, const struct chart_format *f)
 
 void sheet_font(const struct sheet *s, double em, struct str *out)
 {
-	double unit = strcmp(s->format, "svg") ? 1 : 4 / 3.0; /* SVG counts in pixels of 1/96 inch */
+	double unit = strcmp(s->format, "svg") ? 1 : 4 / 3.0; /* SVG: pixels of 1/96 inch */
 
 	str_printf(out, "font '%s,%.4g'", s->font, em * s->em_pt * unit);
 }
@@ -142,9 +142,8 @@ static void begin_png(const struct sheet *s, const struct chart *c, struct str *
 	str_printf(out, "set terminal pngcairo size %.0f,%.0f ", s->width_pt * dots,
 		s->height_pt * dots);
 	sheet_font(s, 1, out);
-	str_printf(out,
-		" fontscale %.4g linewidth %.3g pointscale %.3g background rgb 'white'\n", scale,
-		lines, lines);
+	str_printf(out, " fontscale %.4g linewidth %.3g pointscale %.3g background rgb 'white'\n",
+		scale, lines, lines);
 }
 
 /* A font's point is 96/72 points to pdfcairo, a line's width of 1 is half a point. */

@@ -23,7 +23,8 @@ static int read_size(struct look *look, const char *text)
 	if (!(look->width_pt >= 72 && look->width_pt <= 7200 && look->height_pt >= 72 &&
 		    look->height_pt <= 7200))
 		return error("--size takes WIDTHxHEIGHT with its unit, 1 to 100 inches,"
-			     " as 8.5x6cm or 3.3x2.5in, not \"%s\"", text);
+			     " as 8.5x6cm or 3.3x2.5in, not \"%s\"",
+			text);
 	return 0;
 }
 
@@ -33,7 +34,7 @@ static bool is_font_name(const char *name, size_t length)
 	for (size_t i = 0; i < length; i++)
 		if (!isalnum((unsigned char)name[i]) && !strchr(" -_.", name[i]))
 			return false;
-	return length < sizeof ((struct look *)0)->font;
+	return true;
 }
 
 static int read_font(struct look *look, const char *text)
@@ -41,11 +42,13 @@ static int read_font(struct look *look, const char *text)
 	size_t length = strcspn(text, ",");
 	bool sized = text[length] == ',';
 
-	if (!is_font_name(text, length) || (!length && !sized) ||
-		(sized && (!str_to_double(text + length + 1, &look->font_pt) ||
-				  !(look->font_pt >= 3 && look->font_pt <= 72))))
+	if (length >= sizeof look->font || !is_font_name(text, length) || (!length && !sized) ||
+		(sized &&
+			(!str_to_double(text + length + 1, &look->font_pt) ||
+				!(look->font_pt >= 3 && look->font_pt <= 72))))
 		return error("--font takes NAME,SIZE with a size of 3 to 72 points,"
-			     " as Times,9 or Times or ,9, not \"%s\"", text);
+			     " as Times,9 or Times or ,9, not \"%s\"",
+			text);
 	snprintf(look->font, sizeof look->font, "%.*s", (int)length, text);
 	return 0;
 }
@@ -64,7 +67,8 @@ static int read_range(const char *option, const char *text, double *low, double 
 	if (good && colon[1])
 		good = str_to_double(colon + 1, high) && isfinite(*high);
 	if (!good || *low >= *high)
-		return error("--%s takes A:B with A below B, as 1e5:2e6 or 1e5: or :2e6, not \"%s\"",
+		return error(
+			"--%s takes A:B with A below B, as 1e5:2e6 or 1e5: or :2e6, not \"%s\"",
 			option, text);
 	return 0;
 }
@@ -92,8 +96,10 @@ int look_read(struct look *look, const struct look_words *words)
 	look->y_title = title_of(words->y_title);
 	if ((words->size && read_size(look, words->size)) ||
 		(words->font && read_font(look, words->font)) ||
-		(words->x_range && read_range("xrange", words->x_range, &look->x_low, &look->x_high)) ||
-		(words->y_range && read_range("yrange", words->y_range, &look->y_low, &look->y_high)) ||
+		(words->x_range &&
+			read_range("xrange", words->x_range, &look->x_low, &look->x_high)) ||
+		(words->y_range &&
+			read_range("yrange", words->y_range, &look->y_low, &look->y_high)) ||
 		(words->log && read_log(look, words->log)))
 		return -1;
 	return 0;

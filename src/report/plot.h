@@ -24,7 +24,10 @@ struct plot {
 
 extern const struct plot *const plots[];	/* ended by NULL */
 const struct plot *plot_find(const char *name);	/* NULL after a message */
-/* The chart; its title says if rows were forced. Released by the caller also after an error. */
+/*
+ * The chart with its caption, dressed as asked; its title says if rows were forced. Released by the
+ * caller also after an error.
+ */
 int plot_make(const struct plot *p, struct study *s, const struct plot_options *o, struct chart *c);
 
 /* --- for the plots --------------------------------------------------------------------------- */

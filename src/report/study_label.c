@@ -13,7 +13,7 @@ static bool is_name(const struct setup *v, const char *own, const char *name)
 	size_t n = strlen(sweep);
 
 	return !strcmp(own, name) ||
-	       (!strncmp(name, sweep, n) && name[n] == ':' && !strcmp(own, name + n + 1));
+		(!strncmp(name, sweep, n) && name[n] == ':' && !strcmp(own, name + n + 1));
 }
 
 static bool is_called(const struct setup *v, const char *name)
@@ -84,9 +84,11 @@ static int check_distinct(const struct study *s)
 	for (const struct setup *a = s->setups; a < s->setups + s->n_setups; a++)
 		for (const struct setup *b = s->setups; b < a; b++) {
 			if (!strcmp(a->label, b->label))
-				return error("--label: two configurations would be called \"%s\"", a->label);
+				return error("--label: two configurations would be called \"%s\"",
+					a->label);
 			if (!strcmp(a->variant, b->variant) && a->family != b->family)
-				return error("--label: two variants would be called \"%s\"", a->variant);
+				return error("--label: two variants would be called \"%s\"",
+					a->variant);
 		}
 	return 0;
 }

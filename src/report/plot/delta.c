@@ -92,10 +92,11 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_subtitle(c, s,
 		"running mean of paired differences; band of one seed: 2 standard errors");
 	c->ruleless = true;
-	c->marks = "lines are running means of the paired differences over a fiftieth of the steps"
-		   " (at least 10, at most 200), means over the seeds; bands"
-		   " reach from the lowest to the highest seed, of a single seed two standard errors of"
-		   " the running mean to either side";
+	c->marks =
+		"lines are running means of the paired differences over a fiftieth of the steps"
+		" (at least 10, at most 200), means over the seeds; bands"
+		" reach from the lowest to the highest seed, of a single seed two standard errors of"
+		" the running mean to either side";
 	c->x_title = axis_title[o->x];
 	panel->y_level = 0;
 	panel->level_title = plot_label(c, s->baseline);

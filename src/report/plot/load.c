@@ -45,8 +45,8 @@ static const char sql[] =
 	" FROM expert JOIN (SELECT router, count(DISTINCT expert) AS n FROM expert"
 	"  WHERE run_id = :run GROUP BY router) e USING (router) WHERE run_id = :run";
 
-static int read_map(
-	struct study *s, const struct run_data *r, struct chart *c, struct panel *p, int stride)
+static int read_map(struct study *s, const struct run_data *r, struct chart *c, struct panel *p,
+	int stride)
 {
 	struct db_statement row;
 
@@ -86,8 +86,9 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_title(c, s, "expert load during training");
 	c->subtitle = "one row an expert, layers below each other; first seed of each variant";
 	c->ruleless = true;
-	c->marks = "a row an expert, layers below each other, first seed of each variant; colours show an"
-		   " expert's share of the tokens times the number of experts";
+	c->marks =
+		"a row an expert, layers below each other, first seed of each variant; colours show an"
+		" expert's share of the tokens times the number of experts";
 	c->x_title = "training steps";
 	c->value_title = "load x experts";
 	for (int i = 0; i < s->n_setups; i++)

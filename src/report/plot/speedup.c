@@ -43,8 +43,8 @@ static double ratio_at(const struct study *s, const struct curve *baseline,
 }
 
 /* Point i of the baseline's curve: the ratio at the loss it has reached there. */
-static void add_point(
-	const struct study *s, const struct pairs *p, enum axis axis, int i, struct series *out)
+static void add_point(const struct study *s, const struct pairs *p, enum axis axis, int i,
+	struct series *out)
 {
 	double *ratio = xcalloc((size_t)p->n + 1, sizeof *ratio), x = 0, low = INFINITY, high = 0;
 	bool whole = true;
@@ -86,13 +86,14 @@ static void add_variant(struct chart *c, struct panel *panel, struct study *s,
 
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
-	struct panel *p =
-		chart_panel(c, chart_text(c, "%s of %s / %s to the same loss", axis_name[o->x],
-				       s->baseline->label, axis_name[o->x]));
+	struct panel *p = chart_panel(c,
+		chart_text(c, "%s of %s / %s to the same loss", axis_name[o->x], s->baseline->label,
+			axis_name[o->x]));
 
 	plot_title(c, s, "speed-up over %s during the run", s->baseline->label);
 	plot_subtitle(c, s, s->rule->help);
-	plot_marks(c, s, "lines are geometric means over pairs of one seed, where every pair has a ratio",
+	plot_marks(c, s,
+		"lines are geometric means over pairs of one seed, where every pair has a ratio",
 		"bands reach from the lowest to the highest pair");
 	c->x_title = chart_text(c, "%s of %s", axis_title[o->x], s->baseline->label);
 	c->x_log = true;

@@ -16,12 +16,24 @@ static void add_point(struct series *series, const struct setup *v, const char *
 	}
 }
 
+/* By its place among the others in the sweep, whatever order is asked for. */
+static int style_of(struct study *s, const struct setup *first, const char *key)
+{
+	int style = 0, n;
+
+	for (int i = 0; i < s->n_setups; i++) {
+		const struct setup *v = &s->setups[i];
+		style += v->place < first->place && setups_like(s, v, key, &n)[0] == v;
+	}
+	return style % N_STYLES;
+}
+
 /* Diverged values have no point. */
-static void add_series(struct chart *c, struct panel *p, struct study *s, const struct setup **trials,
-	int n, const char *key)
+static void add_series(struct chart *c, struct panel *p, struct study *s,
+	const struct setup **trials, int n, const char *key)
 {
 	struct series *series = chart_series(c, p, label_without(s, trials[0], key),
-		p->n_series % N_STYLES, n);
+		style_of(s, trials[0], key), n);
 
 	series->points = true;
 	series->n = 0;
