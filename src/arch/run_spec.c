@@ -29,6 +29,8 @@ static const struct field rows[] = {
 		.help = "share of the peak that the cosine ends at"),
 	ROW(warmup, "train.warmup", REAL, "0.01", 0, 1, .unit = "share of steps",
 		.help = "linear warm-up"),
+	ROW(warmup_min, "train.warmup_min", INT, "0", 0, 1e9, .unit = "steps", .legacy = "0",
+		.help = "warm-up of at least so many steps, however short the run"),
 	ROW(clip, "train.clip", REAL, "0.5", 0, 1e9,
 		.help = "largest global gradient norm; 0: no clipping"),
 	ROW(weight_decay, "train.weight_decay", REAL, "0.1", 0, 10, .help = "AdamW's, per unit of lr"),
@@ -123,8 +125,10 @@ long run_steps(const struct run_spec *s)
 
 long run_warmup_steps(const struct run_spec *s)
 {
-	long n = lround(s->warmup * (double)run_steps(s));
+	long steps = run_steps(s), least = s->warmup_min < steps ? s->warmup_min : steps;
+	long n = lround(s->warmup * (double)steps);
 
+	n = n < least ? least : n;
 	return n < 1 ? 1 : n;
 }
 

@@ -15,6 +15,7 @@ struct run_spec {
 	long tokens;			/* of the whole run; rounded up to whole steps */
 	long micro_batch;		/* sequences per replay; 0: the whole batch */
 	double lr, lr_final, warmup;	/* peak; final share of it; share of the steps */
+	long warmup_min;		/* steps */
 	double clip, weight_decay, beta1, beta2, eps;
 	const char *recompute;
 	const char *init_from, *init_hash;	/* "": weights begin by the seed */

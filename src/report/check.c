@@ -147,7 +147,7 @@ static bool short_warmup(const struct study *s, const struct setup *v)
 	double steps = setup_number(v, "train.tokens") / per_step;
 
 	(void)s;
-	return setup_number(v, "train.warmup") * steps < 99.5;
+	return fmax(setup_number(v, "train.warmup") * steps, setup_number(v, "train.warmup_min")) < 99.5;
 }
 
 static bool unequal_active(const struct study *s, const struct setup *v)
