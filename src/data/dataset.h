@@ -1,6 +1,6 @@
 /*
  * A dataset: a folder of token files with dataset.json, written once by data_import() and only
- * read afterwards. Each split is one long sequence of tokens, each document ended by the
+ * read afterwards (data/frequency.h adds what it counted). Each split is one long sequence of tokens, each document ended by the
  * end-of-text id (tokens that came from another program: as it left them), cut into files of
  * llm.c's form (data/token_file.h) and mapped into memory.
  *

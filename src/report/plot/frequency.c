@@ -5,7 +5,8 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
 	(void)o;
 	plot_title(c, s, "loss by frequency of the target");
-	c->x_title = "occurrences of the target in the training split (each class from here to ten times as many)";
+	c->x_title = "occurrences of the target in the training split"
+		" (each class from here to ten times as many)";
 	return slice_plot(s, c, "frequency");
 }
 
