@@ -124,7 +124,7 @@ static void add_point(struct series *series, const struct setup *v, enum axis ax
 		high = fmax(high, c->loss[i]);
 		n++;
 	}
-	if (n == 0 || x <= 0)
+	if (!(x > 0))	/* no run has it, or a foreign one does not tell its seconds */
 		return;
 	int at = series->n++;
 	series->x[at] = x / n;
@@ -133,7 +133,7 @@ static void add_point(struct series *series, const struct setup *v, enum axis ax
 	series->high[at] = n > 1 ? high : NAN;
 }
 
-struct series *plot_curve(struct chart *c, struct panel *p, const struct study *s,
+void plot_curve(struct chart *c, struct panel *p, const struct study *s,
 	const struct setup *v, enum axis axis)
 {
 	struct series *series;
@@ -149,7 +149,8 @@ struct series *plot_curve(struct chart *c, struct panel *p, const struct study *
 	for (int i = 0; i < n; i++)
 		if (i % stride == 0 || i == n - 1)
 			add_point(series, v, axis, i);
-	return series;
+	if (series->n == 0)
+		p->n_series--;
 }
 
 static void range_of(const struct setup *v, size_t member, struct series *s, int at)

@@ -45,7 +45,7 @@ int plot_style(const struct study *s, const struct setup *v);
  * Mean over the seeds, point by point, with the range from lowest to highest as band. For
  * logarithmic axes: without the evaluation before the first step.
  */
-struct series *plot_curve(struct chart *c, struct panel *p, const struct study *s,
+void plot_curve(struct chart *c, struct panel *p, const struct study *s,
 	const struct setup *v, enum axis axis);
 /*
  * A number of each configuration (a double of struct run_data) against a value x[i] of setups[i], such

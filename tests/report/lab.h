@@ -110,11 +110,17 @@ static inline double lab_loss(const struct lab_run *r, int step)
 	return (r->floor > 0 ? r->floor : 1.7) + 0.4 * pow(fast * step / LAB_STEPS, -0.3) + lab_noise(r, step);
 }
 
+/* Foreign curves need not tell. */
+static inline double lab_seconds(const struct lab_run *r, int step)
+{
+	return r->foreign ? NAN : step * 0.1;
+}
+
 static inline void lab_step(struct recorder *rec, long long id, const struct lab_run *r, int step)
 {
 	struct record s = record_new(RECORD_IS_STEP);
 
-	s.step = (struct step_record){.step = step, .tokens = (long long)step * LAB_TOKENS, .seconds = step * 0.1,
+	s.step = (struct step_record){.step = step, .tokens = (long long)step * LAB_TOKENS, .seconds = lab_seconds(r, step),
 		.flops = step * 2e10, .ce = lab_loss(r, step) + 5 * lab_noise(r, step + 100000), .aux = NAN, .balance = NAN,
 		.z = NAN, .lr = 1e-3, .grad_norm = 1, .clipped = step % 100 < 100 * r->clipped, .tokens_per_s = 40960,
 		.drop = r->experts ? r->drop : NAN};
@@ -127,7 +133,7 @@ static inline void lab_eval(struct recorder *rec, long long id, const struct lab
 	double loss = lab_loss(r, step);
 
 	e.eval = (struct eval_record){.kind = kind, .step = step, .tokens = (long long)step * LAB_TOKENS,
-		.seconds = step * 0.1, .flops = step * 2e10, .loss = loss, .bpb = loss / M_LN2, .accuracy = 0.4,
+		.seconds = lab_seconds(r, step), .flops = step * 2e10, .loss = loss, .bpb = loss / M_LN2, .accuracy = 0.4,
 		.loss_bigram = loss - 0.5, .share_bigram = 0.3, .drop = r->experts ? r->drop : NAN, .n_tokens = 65536,
 		.windows = r->windows ? r->windows : "w0", .capacity = "1.0"};
 	recorder_add(rec, id, &e);

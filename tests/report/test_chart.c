@@ -304,6 +304,9 @@ static void foreign_curves_are_called_so(void **state)
 			series_of(&c, labels[i][k]);
 		chart_release(&c);
 	}
+	assert_int_equal(plot_make(plot_find("loss"), &s, &(struct plot_options){.x = AXIS_SECONDS}, &c), 0);
+	assert_int_equal(c.panels[0].n_series, 2);	/* the foreign ones do not tell their seconds */
+	chart_release(&c);
 	study_close(&s);
 	lab_close(&lab);
 }
