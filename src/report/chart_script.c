@@ -43,6 +43,14 @@ const struct chart_format *chart_format_of(const char *path)
 	return chart_format_find("svg");
 }
 
+/* A text's size in em: smaller, to a limit, if it is longer than the room. */
+static double fitted(double em, const char *text, double room)
+{
+	double fits = room / (0.55 * (double)strlen(text) + 1e-9);
+
+	return fmin(em, fmax(fits, 0.7 * em));
+}
+
 /* Title and subtitle stand left, above the axes. */
 static void headings(const struct chart *c, const struct chart_format *f, const struct sheet *s,
 	struct str *out)
@@ -60,11 +68,11 @@ static void headings(const struct chart *c, const struct chart_format *f, const 
 	str_add(out, "set label 1 ");
 	gnuplot_quoted(out, c->title);
 	str_printf(out, " at screen 0.02, screen %.4f left ", 1 - line / s->height);
-	sheet_font(s, 16 / 14.0, out);
+	sheet_font(s, fitted(16 / 14.0, c->title, 0.96 * s->width), out);
 	str_add(out, "\nset label 2 ");
 	gnuplot_quoted(out, c->subtitle);
 	str_printf(out, " at screen 0.02, screen %.4f left ", 1 - 2 * line / s->height);
-	sheet_font(s, 11 / 14.0, out);
+	sheet_font(s, fitted(11 / 14.0, c->subtitle, 0.96 * s->width), out);
 	str_add(out, " textcolor rgb '#555555'\n");
 }
 
@@ -267,17 +275,16 @@ static void level_label(const struct panel *p, const struct sheet *s, struct str
 	str_add(out, "\n");
 }
 
-/* Smaller, if it is longer than its axis. */
 static void y_title(const struct chart_format *f, const struct sheet *s, const struct panel *p,
 	struct str *out)
 {
-	double size = 1.1 * sheet_room(s) / (0.55 * (double)strlen(p->y_title) + 1e-9);
+	double size = fitted(1, p->y_title, 1.1 * sheet_room(s));
 
 	str_add(out, "set ylabel ");
 	gnuplot_quoted(out, p->y_title);
 	if (!format_is_terminal(f) && size < 1) {
 		str_add(out, " ");
-		sheet_font(s, fmax(size, 0.7), out);
+		sheet_font(s, size, out);
 	}
 	str_add(out, "\n");
 }
