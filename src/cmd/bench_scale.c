@@ -1,26 +1,28 @@
-#include "cmd/bench_scale.h"
-
-#include <jansson.h>
+/* moelab bench scale: the cost of training as one thing grows at a time, and what of it is explained. */
+#include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
-#include "base/error.h"
+#include "cmd/bench.h"
+#include "op/experts.h"
 #include "run/cost.h"
 #include "run/rate.h"
-
-enum { MAX_OVERRIDES = 64 };
 
 struct point {
 	const char *value;		/* as printed */
 	const char *keys[2];		/* key=value; NULL: none */
 };
 
-/* Contexts keep 16,384 tokens a step. */
+enum { MAX_POINTS = 8 };
+
+/* Contexts keep 16,384 tokens a step; numbers of experts keep the width of each, so active parameters
+   grow by the router alone. */
 static const struct axis {
 	const char *name, *needs;	/* needs: a key of the architecture, or NULL */
-	struct point points[6];
+	struct point points[MAX_POINTS];
 	bool threads;			/* points are numbers of threads, not keys */
 } axes[] = {
 	{"context", NULL, {{"256", {"train.context=256", "train.batch=64"}},
@@ -36,97 +38,198 @@ static const struct axis {
 };
 
 struct measured {
-	double tokens_per_s, flops_per_s, bytes;
+	const char *value;
+	double tokens_per_s, step_s, flops_per_s, planned_bytes;
+	/* A step's work by declared cost, as far as it grows with the number of experts. */
+	double bytes;			/* of all operators and of the update */
+	double expert_flops, other_flops;	/* experts: without dropped tokens */
+	double expert_rate;		/* FLOP/s of products as few rows as an expert has */
+	double explained_s;		/* NaN: nothing is claimed */
 };
 
-static int measure(const char *spec, const char *const *keys, int n, const struct device *device,
-	long steps, struct measured *m)
+/* ---- measuring ------------------------------------------------------------------------------ */
+
+/* Products of the experts alone, at their mean number of rows. */
+static double expert_rate(const struct op_shapes *s)
 {
+	long rows = s->in[EXPERTS_XE_SD]->dims[0], experts = s->in[EXPERTS_W1_EFD]->dims[0];
+
+	return rate_gemm_rows((rows + experts - 1) / experts, s->in[EXPERTS_W1_EFD]->dims[2],
+		s->in[EXPERTS_W1_EFD]->dims[1]);
+}
+
+static void add_work(struct measured *m, const struct graph *g, double times, double kept)
+{
+	for (int i = 0; i < graph_n_nodes(g); i++) {
+		struct graph_node_info n = graph_node_info(g, i);
+		double flops = n.cost.forward_flops + (n.has_backward ? n.cost.backward_flops : 0);
+		m->bytes += times * (n.cost.forward_bytes + (n.has_backward ? n.cost.backward_bytes : 0));
+		if (n.op != &op_experts) {
+			m->other_flops += times * flops;
+			continue;
+		}
+		m->expert_flops += times * flops * kept;
+		if (!m->expert_rate)
+			m->expert_rate = expert_rate(n.shapes);
+	}
+}
+
+static void measure_setup(struct bench *b, struct setup *s, struct measured *m)
+{
+	double dropped;
+	struct cost cost;
+
+	cost_of(s, &cost);
+	m->tokens_per_s = rate_train(s, (int)b->steps);
+	m->step_s = (double)(s->spec.batch * s->spec.context) / m->tokens_per_s;
+	m->flops_per_s = m->tokens_per_s * cost.flops_per_token;
+	m->planned_bytes = cost.total_bytes;
+	dropped = setup_drop_share(s, s->train);
+	add_work(m, s->train, (double)s->micro_batches, isnan(dropped) ? 1 : 1 - dropped);
+	add_work(m, s->update, 1, 1);
+}
+
+static int measure_point(struct bench *b, const char *spec, const struct point *p, struct measured *m)
+{
+	const char *keys[BENCH_MAX_OVERRIDES + 2];
+	int n = bench_keys(b, keys, p->keys, !!p->keys[0] + !!p->keys[1]), ret = EXIT_USAGE;
 	struct arena arena = {0};
 	struct config config;
 	struct setup setup;
-	struct cost cost;
-	int ret = -1;
 
+	*m = (struct measured){.value = p->value, .explained_s = NAN};
 	if (!spec_load(&arena, spec, keys, n, spec_schema(), &config) &&
-		!setup_open(&setup, &config, device, 0)) {
-		ret = setup_allocate(&setup);
-		if (!ret) {
-			cost_of(&setup, &cost);
-			m->tokens_per_s = rate_train(&setup, (int)steps);
-			m->flops_per_s = m->tokens_per_s * cost.flops_per_token;
-			m->bytes = cost.total_bytes;
-		}
+			!setup_open(&setup, &config, b->device, 0)) {
+		ret = setup_allocate(&setup) ? EXIT_ENVIRONMENT : EXIT_DONE;
+		if (!ret)
+			measure_setup(b, &setup, m);
 		setup_close(&setup);
 	}
 	arena_release(&arena);
 	return ret;
 }
 
-/* Has the spec's architecture this key? */
-static bool applies(const char *spec, const char *const *keys, int n, const char *key)
+static int measure_axis(struct bench *b, const char *spec, const struct axis *axis, struct measured *m,
+	int *n)
 {
-	struct arena arena = {0};
-	struct config config;
-	bool found = !key || (!spec_load(&arena, spec, keys, n, spec_schema(), &config) &&
-		config_find(&config, key));
+	int threads = omp_get_max_threads(), ret = 0;
 
-	arena_release(&arena);
-	return found;
-}
-
-static int measure_axis(const char *spec, const char **keys, int n, const struct axis *axis,
-	const struct device *device, long steps, json_t *list)
-{
-	for (const struct point *p = axis->points; p->value; p++) {
-		struct measured m;
-		int all = n;
-		for (int i = 0; i < 2 && p->keys[i]; i++)
-			keys[all++] = p->keys[i];
+	for (*n = 0; *n < MAX_POINTS && axis->points[*n].value && !ret; ++*n) {
+		const struct point *p = &axis->points[*n];
 		if (axis->threads && atoi(p->value) > cpu_cores())
 			break;
 		if (axis->threads)
 			cpu_threads(atoi(p->value));
-		if (measure(spec, keys, all, device, steps, &m))
-			return -1;
-		json_array_append_new(list, json_pack("{s:s, s:s, s:f, s:f, s:f}", "axis", axis->name,
-			"value", p->value, "tokens_per_s", m.tokens_per_s, "flops_per_s", m.flops_per_s,
-			"planned_bytes", m.bytes));
+		ret = measure_point(b, spec, p, &m[*n]);
 	}
-	return 0;
+	cpu_threads(threads);
+	return ret;
 }
 
-static void print_table(const char *spec, const json_t *list)
-{
-	size_t i;
-	json_t *row;
+/* ---- what explains it --------------------------------------------------------------------------- */
 
-	printf("%s\n%-10s %8s %12s %10s %12s\n", spec, "axis", "value", "tokens/s", "GFLOP/s", "planned MiB");
-	json_array_foreach(list, i, row)
-		printf("%-10s %8s %12.0f %10.1f %12.1f\n",
-			json_string_value(json_object_get(row, "axis")),
-			json_string_value(json_object_get(row, "value")),
-			json_real_value(json_object_get(row, "tokens_per_s")),
-			json_real_value(json_object_get(row, "flops_per_s")) / 1e9,
-			json_real_value(json_object_get(row, "planned_bytes")) / 1048576.0);
+/*
+ * What n experts should cost by what one costs: besides it the traffic of more weights, gradients and
+ * moments at the rate of copies, the larger router at that of products, and the experts' products at
+ * the rate that products of so few rows reach.
+ */
+static void explain(const struct bench *b, struct measured *m, int n)
+{
+	for (int i = 0; i < n; i++) {
+		double products = m[i].expert_flops / m[i].expert_rate -
+			m[0].expert_flops / m[0].expert_rate;
+		m[i].explained_s = m[0].step_s + (m[i].bytes - m[0].bytes) / b->copy +
+			(m[i].other_flops - m[0].other_flops) / b->gemm + products;
+	}
 }
 
-int bench_scale(const char *spec, const char *const *overrides, int n_overrides,
-	const struct device *device, long steps, bool json)
+static void verdict(const struct bench *b, struct grid *g, const struct axis *axis,
+	const struct measured *m, int n)
 {
-	const char *keys[MAX_OVERRIDES + 2];
-	json_t *list = json_array();
-	int ret = 0;
+	double least = INFINITY, most = 0, beyond = 0;
 
-	CHECK(n_overrides <= MAX_OVERRIDES);
-	memcpy(keys, overrides, sizeof *keys * (size_t)n_overrides);
-	for (size_t i = 0; i < ARRAY_SIZE(axes) && !ret; i++)
-		if (applies(spec, keys, n_overrides, axes[i].needs))
-			ret = measure_axis(spec, keys, n_overrides, &axes[i], device, steps, list);
-	if (!ret && json)
-		json_dumpf(list, stdout, JSON_INDENT(2));
-	else if (!ret)
-		print_table(spec, list);
-	json_decref(list);
-	return ret ? EXIT_USAGE : EXIT_DONE;
+	for (int i = 0; i < n; i++) {
+		least = fmin(least, m[i].tokens_per_s);
+		most = fmax(most, m[i].tokens_per_s);
+		beyond = fmax(beyond, m[i].step_s / m[i].explained_s - 1);
+	}
+	if (!strcmp(axis->name, "context"))
+		notes_add(&g->notes, NOTE_PLAIN, "context: tokens/s within %.0f %% from %s to %s, at the same "
+			"tokens per step (0: cost linear in the length)", 100 * (1 - least / most),
+			m[0].value, m[n - 1].value);
+	if (!strcmp(axis->name, "experts"))
+		notes_add(&g->notes, NOTE_PLAIN, "experts: at most %.0f %% above the explained cost: that of one "
+			"expert, with the traffic of the further weights, gradients and moments at %.1f GB/s, "
+			"the router, and products of fewer rows at the rate measured for them",
+			100 * beyond, b->copy / 1e9);
+}
+
+/* ---- telling -------------------------------------------------------------------------------- */
+
+static void columns(struct grid *g)
+{
+	grid_column(g, "axis", "axis", COLUMN_TEXT);
+	grid_column(g, "value", "value", COLUMN_TEXT);
+	grid_column(g, "tokens_per_s", "tokens/s", COLUMN_NUMBER);
+	grid_column(g, "flops_per_s", "GFLOP/s", COLUMN_NUMBER);
+	grid_column(g, "planned_bytes", "planned MiB", COLUMN_NUMBER);
+	grid_column(g, "step_s", "ms per step", COLUMN_NUMBER);
+	grid_column(g, "explained_s", "explained ms", COLUMN_NUMBER);
+	grid_column(g, "measured_by_explained", "ratio", COLUMN_NUMBER);
+}
+
+static void number(struct grid *g, double value, double unit, const char *format)
+{
+	char text[32];
+
+	snprintf(text, sizeof text, format, value / unit);
+	grid_number(g, value, "%s", isnan(value) ? "" : text);
+}
+
+static void tell(struct bench *b, struct grid *g, const char *name, const struct axis *axis,
+	const struct measured *m)
+{
+	char shape[64];
+
+	grid_row(g);
+	grid_text(g, "%s", axis->name);
+	grid_text(g, "%s", m->value);
+	number(g, m->tokens_per_s, 1, "%.0f");
+	number(g, m->flops_per_s, 1e9, "%.1f");
+	number(g, m->planned_bytes, 1048576, "%.1f");
+	number(g, m->step_s, 1e-3, "%.1f");
+	number(g, m->explained_s, 1e-3, "%.1f");
+	number(g, m->step_s / m->explained_s, 1, "%.2f");
+	snprintf(shape, sizeof shape, "%s %s", axis->name, m->value);
+	bench_report_add(&b->report, "scale", name, shape, "tokens_per_s", m->tokens_per_s);
+	bench_report_add(&b->report, "scale", name, shape, "planned_bytes", m->planned_bytes);
+}
+
+int bench_scale(struct bench *b, const char *spec)
+{
+	const char *name = bench_name(b, spec);
+	struct measured m[MAX_POINTS];
+	struct grid g;
+	int ret = 0, n;
+
+	bench_ceilings(b);
+	grid_init(&g, "bench_scale");
+	grid_title(&g, "%s as one thing grows", name);
+	columns(&g);
+	for (size_t i = 0; i < ARRAY_SIZE(axes) && !ret; i++) {
+		if (axes[i].needs && !bench_applies(b, spec, axes[i].needs))
+			continue;
+		ret = measure_axis(b, spec, &axes[i], m, &n);
+		if (ret)
+			break;
+		if (!strcmp(axes[i].name, "experts"))
+			explain(b, m, n);
+		for (int k = 0; k < n; k++)
+			tell(b, &g, name, &axes[i], &m[k]);
+		verdict(b, &g, &axes[i], m, n);
+	}
+	if (!ret)
+		return lab_print(&b->lab, &g);
+	grid_release(&g);
+	return ret;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/trial.h"
 
 static void adamw_shape(struct op_shapes *s)
 {
@@ -172,20 +173,20 @@ static void adamw_forward(const struct op_run *r)
 }
 
 /* Second moments are not negative; the norm is near what gradients N(0, 1) have. */
-static void prepare(struct tensor *const *in, const void *attr)
+static void prepare(const struct op_trial *t)
 {
-	double *v = row_f64(in[ADAMW_V_N], 0);
+	const struct tensor *v = t->in[ADAMW_V_N];
 
-	(void)attr;
-	for (long k = 0; k < tensor_size(in[ADAMW_V_N]); k++)
-		v[k] = fabs(v[k]);
-	*row_f64(in[ADAMW_NORM], 0) = sqrt((double)tensor_size(in[ADAMW_V_N]));
+	#pragma omp parallel for schedule(static)
+	for (long k = 0; k < tensor_size(v); k++)
+		op_trial_set(t, v, k, fabs(op_trial_get(t, v, k)));
+	op_trial_set(t, t->in[ADAMW_NORM], 0, sqrt((double)tensor_size(v)));
 }
 
-static void prepare_diverged(struct tensor *const *in, const void *attr)
+static void prepare_diverged(const struct op_trial *t)
 {
-	prepare(in, attr);
-	*row_f64(in[ADAMW_NORM], 0) = NAN;
+	prepare(t);
+	op_trial_set(t, t->in[ADAMW_NORM], 0, NAN);
 }
 
 static const struct grad_norm_segment few[] = {{0, 7, 0, true}, {7, 16, 1, false}};

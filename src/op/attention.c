@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "op/document_start.h"
 #include "op/gemm.h"
+#include "op/trial.h"
 #include "op/vec.h"
 
 /* A tile of scores: queries by keys. Tiles of queries divide those of keys, so the first row of a
@@ -375,10 +376,9 @@ static void attention_backward(const struct op_run *r)
 			backward_head(r, b, h);
 }
 
-static void documents(struct tensor *const *in, const void *attr)
+static void documents(const struct op_trial *t)
 {
-	(void)attr;
-	document_start_example(in[ATTENTION_START_BT]);
+	document_start_example(t->in[ATTENTION_START_BT]);
 }
 
 static const struct attention_attr one_head = {1}, two_heads = {2}, three_heads = {3};

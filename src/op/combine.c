@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "op/route.h"
+#include "op/trial.h"
 
 static void combine_shape(struct op_shapes *s)
 {
@@ -134,13 +135,12 @@ static void combine_backward(const struct op_run *r)
 }
 
 /* Every row of the buffer gets a token, since tests read all of its gradient. */
-static void prepare(struct tensor *const *in, const void *attr)
+static void prepare(const struct op_trial *t)
 {
-	const struct tensor *slot = in[COMBINE_SLOT_BT];
+	const struct tensor *slot = t->in[COMBINE_SLOT_BT];
 
-	(void)attr;
-	for (long t = 0; t < tensor_size(slot); t++)
-		((int *)slot->at)[route_at(slot, t)] = (int)(t * 1013 % tensor_size(slot));
+	for (long i = 0; i < tensor_size(slot); i++)
+		op_trial_set(t, slot, i, (double)(i * 1013 % tensor_size(slot)));
 }
 
 static const struct op_example examples[] = {

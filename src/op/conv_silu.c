@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "op/document_start.h"
 #include "op/lanes.h"
+#include "op/trial.h"
 #include "op/vec.h"
 
 enum {
@@ -278,10 +279,9 @@ static void conv_silu_backward_cpu(const struct op_run *r)
 	}
 }
 
-static void documents(struct tensor *const *in, const void *attr)
+static void documents(const struct op_trial *t)
 {
-	(void)attr;
-	document_start_example(in[CONV_SILU_START_BT]);
+	document_start_example(t->in[CONV_SILU_START_BT]);
 }
 
 /* Sizes that leave every tile with a remainder; "short" has fewer tokens than taps. */

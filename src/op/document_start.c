@@ -1,6 +1,7 @@
 #include "op/document_start.h"
 
 #include "base/error.h"
+#include "op/trial.h"
 
 static void document_start_shape(struct op_shapes *s)
 {
@@ -43,13 +44,12 @@ void document_start_example(struct tensor *start_BT)
 static const struct document_start_attr example = {.end_of_text = 3};
 
 /* 3, the end of text, comes twice in every 11 tokens, one behind the other. */
-static void prepare(struct tensor *const *in, const void *attr)
+static void prepare(const struct op_trial *t)
 {
-	const struct tensor *token = in[DOCUMENT_START_TOKEN_BT];
+	const struct tensor *token = t->in[DOCUMENT_START_TOKEN_BT];
 
-	(void)attr;
-	for (long t = 0; t < tensor_size(token); t++)
-		((int *)token->at)[t] = (int)(t * t % 11);
+	for (long i = 0; i < tensor_size(token); i++)
+		op_trial_set(t, token, i, (double)(i * i % 11));
 }
 
 static const struct op_example examples[] = {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/trial.h"
 
 /* Backward gives each thread columns of the table: tokens stay in order, and no two threads meet,
    however unevenly the tokens are spread over the rows. */
@@ -100,13 +101,12 @@ static void embedding_backward(const struct op_run *r)
 }
 
 /* All over the table; of a large one some rows have no token. */
-static void prepare(struct tensor *const *in, const void *attr)
+static void prepare(const struct op_trial *t)
 {
-	const struct tensor *token = in[EMBEDDING_TOKEN_BT];
+	const struct tensor *token = t->in[EMBEDDING_TOKEN_BT], *table = t->in[EMBEDDING_TABLE_VD];
 
-	(void)attr;
-	for (long t = 0; t < tensor_size(token); t++)
-		((int *)token->at)[t] = (int)(t * 1013 % in[EMBEDDING_TABLE_VD]->dims[0]);
+	for (long i = 0; i < tensor_size(token); i++)
+		op_trial_set(t, token, i, (double)(i * 1013 % table->dims[0]));
 }
 
 static const struct op_example examples[] = {

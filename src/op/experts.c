@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "op/gemm.h"
+#include "op/trial.h"
 
 enum {
 	ROWS = 256,		/* of the buffer, in one work item */
@@ -264,14 +265,13 @@ static void experts_backward(const struct op_run *r)
 
 /* All rows have tokens, since tests read all of the output; the second expert has none, the third
    those of two. */
-static void prepare(struct tensor *const *in, const void *attr)
+static void prepare(const struct op_trial *t)
 {
-	const struct tensor *first = in[EXPERTS_FIRST_E1];
-	long S = in[EXPERTS_XE_SD]->dims[0], E = tensor_width(first) - 1;
+	const struct tensor *first = t->in[EXPERTS_FIRST_E1];
+	long S = t->in[EXPERTS_XE_SD]->dims[0], E = tensor_width(first) - 1;
 
-	(void)attr;
 	for (long e = 0; e <= E; e++)
-		row_int(first, 0)[e] = (int)(e == 2 && e < E ? S / E : S * e / E);
+		op_trial_set(t, first, e, (double)(e == 2 && e < E ? S / E : S * e / E));
 }
 
 static const struct experts_attr relu = {ACT_RELU}, silu = {ACT_SILU}, gelu = {ACT_GELU};

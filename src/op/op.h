@@ -92,14 +92,16 @@ struct op_run {
 
 typedef void op_kernel(const struct op_run *r);
 
+struct op_trial;
+
 /* One case for tests: shapes and attributes small enough for central differences. */
 struct op_example {
 	const char *name;
 	const void *attr;
 	long in[OP_MAX_IN][MAX_DIMS];	/* dims, ended by 0; all 0: input absent */
-	/* Sets what needs more structure than N(0, 1), or 0 in an index: host float64 and int32
-	   tensors. That of the first example serves any shapes and attributes: `bench op` uses it. */
-	void (*prepare)(struct tensor *const *in, const void *attr);
+	/* Sets inputs that need more structure than N(0, 1), or 0 in an index. That of the first
+	   example serves any shapes and attributes: `bench op` uses it. See op/trial.h. */
+	void (*prepare)(const struct op_trial *t);
 	bool no_gradient_check;		/* for ops without gradient, or at kinks */
 	bool host_only;			/* has inputs that the CUDA kernels do not take */
 };

@@ -12,6 +12,8 @@
 
 #include "base/error.h"
 #include "op/cpu/route.h"
+#include "op/trial.h"
+#include "op/trial.h"
 
 static void route_shape(struct op_shapes *s)
 {
@@ -264,33 +266,49 @@ static void route_backward_ref(const struct op_run *r)
 		}
 }
 
+static double row_product(const struct op_trial *t, const struct tensor *a, long i,
+	const struct tensor *b, long j)
+{
+	long n = tensor_width(a);
+	double sum = 0;
+
+	for (long k = 0; k < n; k++)
+		sum += op_trial_get(t, a, i * n + k) * op_trial_get(t, b, j * n + k);
+	return sum;
+}
+
+/* The two experts of the largest logits of a token; how far these are apart. */
+static double two_best(const struct op_trial *t, long token, long order[2])
+{
+	double logit[2] = {-INFINITY, -INFINITY};
+
+	for (long e = 0; e < t->in[ROUTE_W_ED]->dims[0]; e++) {
+		double v = row_product(t, t->in[ROUTE_W_ED], e, t->in[ROUTE_X_BTD], token);
+		int place = v > logit[0] ? 0 : v > logit[1] ? 1 : 2;
+		if (place == 0)
+			logit[1] = logit[0], order[1] = order[0];
+		if (place < 2)
+			logit[place] = v, order[place] = e;
+	}
+	return logit[0] - logit[1];
+}
+
 /* Differences must not carry a token over to another expert: where the first two logits are close,
    move x along the difference of their rows of W until they are apart. Every third token is masked
    where there is a mask, so the second example's last group of one holds none at all. */
-static void prepare(struct tensor *const *in, const void *attr)
+static void prepare(const struct op_trial *t)
 {
-	const struct tensor *x = in[ROUTE_X_BTD], *w = in[ROUTE_W_ED], *mask = in[ROUTE_MASK_BT];
-	long E = w->dims[0], D = tensor_width(x);
+	const struct tensor *x = t->in[ROUTE_X_BTD], *w = t->in[ROUTE_W_ED], *mask = t->in[ROUTE_MASK_BT];
+	long D = tensor_width(x), order[2] = {0, 0};
 
-	(void)attr;
-	for (long t = 0; t < tensor_rows(x); t++) {
-		double logit[2] = {-INFINITY, -INFINITY};
-		long order[2] = {0, 0};
-		for (long e = 0; e < E; e++) {
-			double v = 0;
-			for (long i = 0; i < D; i++)
-				v += row_f64(w, e)[i] * row_f64(x, t)[i];
-			int place = v > logit[0] ? 0 : v > logit[1] ? 1 : 2;
-			if (place == 0)
-				logit[1] = logit[0], order[1] = order[0];
-			if (place < 2)
-				logit[place] = v, order[place] = e;
-		}
-		for (long i = 0; i < D && logit[0] - logit[1] < 0.1; i++)
-			row_f64(x, t)[i] +=
-				0.2 * (row_f64(w, order[0])[i] - row_f64(w, order[1])[i]);
+	for (long i = 0; i < tensor_rows(x); i++) {
+		bool close = two_best(t, i, order) < 0.1;
+		for (long k = i * D; close && k < (i + 1) * D; k++)
+			op_trial_set(t, x, k, op_trial_get(t, x, k) +
+				0.2 * (op_trial_get(t, w, order[0] * D + k % D) -
+					op_trial_get(t, w, order[1] * D + k % D)));
 		if (mask)
-			*int_at(mask, t) = t % 3 == 2 ? -1 : 0;
+			op_trial_set(t, mask, i, i % 3 == 2 ? -1 : 0);
 	}
 }
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "op/document_start.h"
 #include "op/scan_kernels.h"
+#include "op/trial.h"
 
 struct scan_dims scan_dims(const struct tensor *const *in)
 {
@@ -202,10 +203,9 @@ static void scan_backward_ref(const struct op_run *r)
 	}
 }
 
-static void documents(struct tensor *const *in, const void *attr)
+static void documents(const struct op_trial *t)
 {
-	(void)attr;
-	document_start_example(in[SCAN_START_BT]);
+	document_start_example(t->in[SCAN_START_BT]);
 }
 
 /* Sizes that leave every tile of the fast kernels with a remainder. */

@@ -124,31 +124,6 @@ static void fill_inputs(const struct op_trial *t)
 			fill(t, t->in[i], hash_u64(t->op->in[i].name));
 }
 
-static void copy(const struct op_trial *to, const struct op_trial *from)
-{
-	for (int i = 0; i < to->op->n_in; i++)
-		for (long k = 0; to->in[i] && k < tensor_size(to->in[i]); k++)
-			op_trial_set(to, to->in[i], k, op_trial_get(from, from->in[i], k));
-}
-
-/* Inputs are prepared in float64. */
-static void prepare(struct op_trial *t, const struct op_trial_case *c)
-{
-	struct op_trial host = {.op = c->op, .shapes.device = &device_list[REF]};
-
-	if (!c->prepare || t->shapes.device->id == REF) {
-		fill_inputs(t);
-		if (c->prepare)
-			c->prepare(t->in, c->attr);
-		return;
-	}
-	get_inputs(&host, c);
-	fill_inputs(&host);
-	c->prepare(host.in, c->attr);
-	copy(t, &host);
-	op_trial_close(&host);
-}
-
 void op_trial_open(struct op_trial *t, const struct op_trial_case *c, const struct device *device)
 {
 	*t = (struct op_trial){.op = c->op, .state = {.step = 3, .seed = 5, .lr = 1e-2,
@@ -164,7 +139,9 @@ void op_trial_open(struct op_trial *t, const struct op_trial_case *c, const stru
 	memcpy(t->run.in, t->in, sizeof t->in);
 	memcpy(t->run.out, t->out, sizeof t->out);
 	memcpy(t->run.saved, t->saved, sizeof t->saved);
-	prepare(t, c);
+	fill_inputs(t);
+	if (c->prepare)
+		c->prepare(t);
 }
 
 void op_trial_close(struct op_trial *t)
@@ -184,8 +161,7 @@ double op_trial_bytes(const struct op_trial_case *c, const struct device *device
 	for (int i = 0; i < c->op->n_in; i++)
 		if (c->in[i])
 			bytes += (double)tensor_bytes(c->in[i], device) *
-				(1 + (has_backward(c->op) && has_gradient(c->op, i))) +
-				(c->prepare ? (double)tensor_bytes(c->in[i], &device_list[REF]) : 0);
+				(1 + (has_backward(c->op) && has_gradient(c->op, i)));
 	for (int i = 0; i < c->op->n_out; i++)
 		bytes += (double)tensor_bytes(&s.out[i], device) * (1 + has_backward(c->op));
 	for (int i = 0; i < c->op->n_saved; i++)

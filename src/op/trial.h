@@ -28,13 +28,13 @@ struct op_trial_case {
 	const struct op *op;
 	const void *attr;
 	const struct tensor *in[OP_MAX_IN];
-	void (*prepare)(struct tensor *const *in, const void *attr);	/* may be NULL */
+	void (*prepare)(const struct op_trial *t);	/* may be NULL */
 	int pad;
 };
 
 void op_trial_open(struct op_trial *t, const struct op_trial_case *c, const struct device *device);
 void op_trial_close(struct op_trial *t);
-/* Bytes that op_trial_open() takes, and for a while while it prepares. */
+/* Bytes that op_trial_open() takes. */
 double op_trial_bytes(const struct op_trial_case *c, const struct device *device);
 
 void op_trial_forward(struct op_trial *t);

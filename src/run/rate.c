@@ -8,15 +8,7 @@
 #include "base/rng.h"
 #include "op/gemm.h"
 
-enum { ROWS = 3072, TILE = 96, INNER = 512, OUTER = 1024, TRIES = 5 };
-
-static void product(const float *a, const float *b, float *c)
-{
-	#pragma omp parallel for schedule(static)
-	for (int t = 0; t < ROWS; t += TILE)
-		gemm(GEMM_N, GEMM_T, TILE, OUTER, INNER, 1, a + (long)t * INNER, INNER, b, INNER, 0,
-			c + (long)t * OUTER, OUTER);
-}
+enum { ROWS = 2048, INNER = 1024, OUTER = 2048, TRIES = 5 };
 
 /* Memory that is touched, so that pages exist before the clock runs. */
 static float *filled(long n)
@@ -37,7 +29,7 @@ double rate_gemm(void)
 
 	for (int i = 0; i < TRIES; i++) {
 		double start = clock_s(), seconds;
-		product(a, b, c);
+		gemm_tiled(GEMM_N, GEMM_T, ROWS, OUTER, INNER, 1, a, INNER, b, INNER, 0, c, OUTER);
 		seconds = clock_s() - start;
 		best = i && seconds < best ? seconds : best;
 	}
@@ -52,6 +44,45 @@ double rate_expected(double gemm)
 	const double usual_share = 0.3;
 
 	return usual_share * gemm;
+}
+
+struct small {
+	long rows, inner, outer;
+	float *w;
+};
+
+/* y = x w^T, dx = y w, dw = y^T x. */
+static void small_products(const struct small *s, const float *x, float *y, float *dx, float *dw)
+{
+	gemm(GEMM_N, GEMM_T, s->rows, s->outer, s->inner, 1, x, s->inner, s->w, s->inner, 0, y, s->outer);
+	gemm(GEMM_N, GEMM_N, s->rows, s->inner, s->outer, 1, y, s->outer, s->w, s->inner, 0, dx, s->inner);
+	gemm(GEMM_T, GEMM_N, s->outer, s->inner, s->rows, 1, y, s->outer, x, s->inner, 0, dw, s->inner);
+}
+
+double rate_gemm_rows(long rows, long inner, long outer)
+{
+	enum { PRODUCTS = 32 };
+	long most = 256;	/* rows of a product in the operator, too */
+	struct small s = {rows < most ? rows : most, inner, outer, filled(inner * outer)};
+	float *x = filled(PRODUCTS * s.rows * inner), *y = filled(PRODUCTS * s.rows * outer);
+	float *dx = filled(PRODUCTS * s.rows * inner), *dw = filled(PRODUCTS * inner * outer);
+	double best = 1e9, flops = 6.0 * PRODUCTS * (double)(s.rows * inner * outer);
+
+	for (int i = 0; i < TRIES; i++) {
+		double start = clock_s(), seconds;
+		#pragma omp parallel for schedule(static)
+		for (long p = 0; p < PRODUCTS; p++)
+			small_products(&s, x + p * s.rows * inner, y + p * s.rows * outer,
+				dx + p * s.rows * inner, dw + p * inner * outer);
+		seconds = clock_s() - start;
+		best = i && seconds < best ? seconds : best;
+	}
+	free(s.w);
+	free(x);
+	free(y);
+	free(dx);
+	free(dw);
+	return flops / best;
 }
 
 double rate_copy(void)

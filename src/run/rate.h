@@ -4,9 +4,13 @@
 
 #include "run/setup.h"
 
-/* FLOP/s of matrix products of a good shape (2 x 96 x 512 x 2048 and the like, tiles on all threads of
-   our loops), best of a few tries; takes about a fifth of a second. */
+/* FLOP/s of a large matrix product on all threads, in the tiles that operators use; best of a few tries;
+   takes about a fifth of a second. */
 double rate_gemm(void);
+
+/* FLOP/s of small products on all threads, many side by side, each of so few rows: [rows, inner] by
+   [inner, outer] and its two gradients, as a layer of an expert has them. */
+double rate_gemm_rows(long rows, long inner, long outer);
 
 /* Bytes/s of a large copy on all threads, read plus written. */
 double rate_copy(void);

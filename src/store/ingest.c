@@ -157,18 +157,17 @@ int ingest_all(struct db *db, const char *root, struct ingest_count *count)
 {
 	char *sweeps = path_join(root, "sweeps"), *runs = path_join(root, "runs");
 	struct dirent **entries;
-	int ret = ingest_sweeps(db, root, sweeps, count);
+	int ret = ingest_sweeps(db, root, sweeps, count) ||
+		bench_ingest(db, root, &count->benches, &count->skipped_lines) ? -1 : 0;
 	int n = scandir(runs, &entries, visible, alphasort);
 
-	if (n < 0 && !ret)
+	if (n < 0 && !ret && !count->benches)
 		ret = error_errno("cannot read run directories in %s", runs);
 	for (int i = 0; i < n; i++) {
 		if (!ret)
 			ret = ingest_run(db, root, entries[i]->d_name, count);
 		free(entries[i]);
 	}
-	if (!ret)
-		ret = bench_ingest(db, root, &count->benches, &count->skipped_lines);
 	if (n >= 0)
 		free(entries);
 	free(sweeps);

@@ -1,0 +1,90 @@
+#!/bin/sh
+# moelab bench: figures of operators, steps and scales, kept in a database where a slower one shows.
+# Environment: MOELAB, the program. Ends like a program of cmocka: "[  PASSED  ] N test(s)."
+
+moelab=${MOELAB:?}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+passed=0 failed=0
+
+# holds CONDITION...: a command that succeeds
+holds() {
+	if "$@" >out 2>&1; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "failed: $*"
+		cat out
+	fi
+}
+
+# says TEXT COMMAND...: succeeds and prints TEXT
+says() {
+	text=$1
+	shift
+	holds sh -c '"$@" >said 2>&1 && grep -qF -- "$0" said' "$text" "$@"
+}
+
+# is VALUE SQL: the single value of a question to the database
+is() {
+	value=$($moelab query "$2" --format csv 2>&1 | sed -n 2p)
+	holds test "$value" = "$1"
+	[ "$value" = "$1" ] || echo "$2: $value, not $1"
+}
+
+tiny() {
+	cat <<-END
+	base: [$root/experiments/micro/$1.yaml]
+	model: {d_model: 8, n_blocks: 2$2}
+	train: {batch: 2, context: 16}
+	END
+}
+tiny mamba >mamba.yaml
+tiny moe_mamba ', moe: {n_experts: 4, d_expert: 16}' >moe.yaml
+
+# Operators: all that a mixture needs, each near the reference, in full and by name.
+holds $moelab bench op moe.yaml -T 1 --tokens 64
+is 13 "SELECT count(DISTINCT name) FROM benches WHERE kind = 'op' AND metric = 'forward_ms' AND value > 0"
+is 0 "SELECT count(*) FROM benches WHERE metric LIKE '%error' AND NOT value < 1e-5"
+is 10 "SELECT count(DISTINCT name) FROM benches WHERE metric = 'backward_error'"
+is 1 "SELECT count(*) FROM benches WHERE name = 'scan' AND metric = 'forward_ms' AND shape LIKE '[4, 16, 16]%'"
+is 3 "SELECT count(*) FROM benches WHERE name LIKE '%one core' AND value > 0"
+is 2 "SELECT count(*) FROM benches WHERE kind = 'ceiling' AND value > 1e6"
+$moelab bench op moe.yaml -T 1 --tokens 64 --op linear --all --json >said
+holds test "$(grep -c '"operator":' said)" -gt 2
+holds test "$(grep -c '"operator": *"linear"' said)" -gt 2
+
+# A step as a whole, and with one key changed.
+says "tokens/s" $moelab bench step mamba.yaml -n 1 -T 1
+holds $moelab bench step mamba.yaml -n 2 -T 1 --against train.recompute=block
+is 1 "SELECT count(*) FROM benches a JOIN benches b ON b.metric = a.metric AND b.value < a.value
+	WHERE a.metric = 'activation_bytes' AND b.name = a.name || ' train.recompute=block'"
+
+# Scales: the number of experts has an explanation, the others have none.
+says "above the explained cost" $moelab bench scale moe.yaml -n 1 -T 1 --format csv
+holds test "$(grep -c '^experts,.*,[0-9.e+-]*$' said)" = 4
+holds test "$(grep -c '^context,.*,,$' said)" = 4
+
+# Slower than before: the same figures an hour later, with scans that take three times as long.
+sed -n '/"op","scan"/{s/"wall":"[^"]*"/"wall":"2999-01-01T00:00:00Z"/
+s/"scan","\([^"]*\)","forward_ms",[0-9.e-]*/"scan","\1","forward_ms",1e3/;p;q}' results/bench.jsonl >later
+cat later >>results/bench.jsonl
+holds $moelab ingest
+is scan "SELECT name FROM bench_change WHERE worse > 1.1 AND value = 1000 AND wall LIKE '2999%'"
+says "| scan" $moelab bench compare
+rm results/lab.db
+holds $moelab ingest
+is scan "SELECT name FROM bench_change WHERE worse > 1.1 AND value = 1000 AND wall LIKE '2999%'"
+
+# Nothing is kept if asked, and nothing is timed for bad input.
+holds $moelab bench step mamba.yaml -n 1 -T 1 --no-store --db other/lab.db
+holds test ! -e other
+holds sh -c '! "$0" bench steps mamba.yaml 2>said && grep -q "takes step, op, scale or compare, not steps" said' $moelab
+holds sh -c '! "$0" bench op nowhere 2>said && grep -q "no specs in experiments/nowhere" said' $moelab
+holds sh -c '! "$0" bench op moe.yaml --op scam 2>said && grep -q "no operator" said' $moelab
+
+echo "[  PASSED  ] $passed test(s)."
+[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
+[ $failed -eq 0 ]
