@@ -58,9 +58,9 @@ static int run(int argc, char **argv)
 		{"format", 0, "FORM", "md, csv, json, latex or html (default md)", .text = &format},
 		{"json", 0, NULL, "the same as --format json", .flag = &json},
 		{"output", 'o', "FILE", "write there", .text = &path},
-		{"calibrate", 0, NULL, "first time a step of every configuration alone, in turn; "
-			"this and later tables have their seconds from it", .flag = &calibrated},
-		{"threads", 'T', "T", "of --calibrate; 0: all cores (default)", .number = &threads},
+		{"calibrate", 0, NULL, "first time a step of each configuration, alone and in turn; "
+			"seconds come from it", .flag = &calibrated},
+		{"threads", 'T', "T", "of --calibrate (default: all cores)", .number = &threads},
 		{0},
 	};
 	struct arguments a;
@@ -85,7 +85,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_table = {
 	.name = "table",
-	.arguments = "NAME --sweep S [--format md|csv|json|latex]",
+	.arguments = "NAME --sweep S [--format md|csv|json|latex] [--calibrate]",
 	.help = "print a table of a sweep",
 	.run = run,
 };
