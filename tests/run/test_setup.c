@@ -231,13 +231,26 @@ static bool applies(const struct graph *g, const char *op)
 	return false;
 }
 
-/* Training and both evaluations alike; without the key as before there was one. */
+static bool in_identity(struct setup *s, const char *key)
+{
+	struct str text;
+	bool found;
+	int n;
+	const struct semantics *semantics = setup_semantics(s, &n);
+
+	str_init(&text);
+	config_identity_text(s->config, "data", s->device->precision, semantics, n, &text);
+	found = strstr(text.text, key) != NULL;
+	str_release(&text);
+	return found;
+}
+
+/* Training and both evaluations alike; without the key the identity is as before there was one. */
 static void test_documents(void **state)
 {
 	static const char *const on[] = {"data.reset_at_eot=true", NULL};
 	static const char *const off[] = {"data.reset_at_eot=false", NULL};
 	static const char *const *const more[] = {NULL, off, on};
-	char hex[3][HASH_HEX];
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
@@ -246,11 +259,10 @@ static void test_documents(void **state)
 		assert_true(applies(lab.setup.train, "document_start") == (more[i] == on));
 		assert_true(applies(lab.setup.eval, "document_start") == (more[i] == on));
 		assert_true(applies(lab.setup.eval_dropless, "document_start") == (more[i] == on));
-		setup_identity(&lab.setup, "data", hex[i]);
+		assert_true(in_identity(&lab.setup, "data.reset_at_eot") == (more[i] == on));
+		assert_true(in_identity(&lab.setup, "document_start") == (more[i] == on));
 		lab_close(&lab);
 	}
-	assert_string_equal(hex[0], hex[1]);
-	assert_string_not_equal(hex[0], hex[2]);
 }
 
 static char said[512];
