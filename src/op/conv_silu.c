@@ -153,11 +153,11 @@ static void before_silu_row(const struct conv *c, const float *w, long b, long t
 	float *s)
 {
 	const float *bias = row_f32(c->run->in[CONV_SILU_BIAS_I], 0) + i;
-	long first = b * c->T + t - (c->K - 1);
+	long first = b * c->T + t - (c->K - 1), tap = first_tap(c, b, t);
 
 	for (long j = 0; j < n; j += LANES) {
 		lanes sum = lanes_load_part(bias + j, n - j);
-		for (long k = first_tap(c, b, t); k < c->K; k++)
+		for (long k = tap; k < c->K; k++)
 			sum += lanes_load_part(w + k * c->I + i + j, n - j) *
 				lanes_load_part(row_f32(c->x, first + k) + i + j, n - j);
 		lanes_store(s + j, sum);
@@ -192,7 +192,7 @@ static void ds_row(const struct conv *c, const float *w, long b, long t, long i,
 	float (*part)[SPAN])
 {
 	const float *dy = row_f32(c->run->d_out[CONV_SILU_Y_BTI], b * c->T + t) + i;
-	long first = b * c->T + t - (c->K - 1);
+	long first = b * c->T + t - (c->K - 1), tap = first_tap(c, b, t);
 
 	before_silu_row(c, w, b, t, i, n, ds);
 	#pragma omp simd
@@ -203,7 +203,7 @@ static void ds_row(const struct conv *c, const float *w, long b, long t, long i,
 	}
 	for (long j = 0; j < n; j += LANES) {
 		lanes d = lanes_load(ds + j);
-		for (long k = first_tap(c, b, t); k < c->K; k++)
+		for (long k = tap; k < c->K; k++)
 			lanes_store(part[k] + j, lanes_load(part[k] + j) +
 				d * lanes_load_part(row_f32(c->x, first + k) + i + j, n - j));
 	}
@@ -214,12 +214,12 @@ static void dx_row(const struct conv *c, const float *w, long b, long t, long i,
 	float (*ds)[SPAN])
 {
 	float *dx = row_f32(c->run->d_in[CONV_SILU_X_BTI], b * c->T + t) + i;
-	long first = first_tap_behind(c, b, t);
+	long tap = first_tap_behind(c, b, t);
 	bool add = op_adds(c->run, CONV_SILU_X_BTI);
 
 	for (long j = 0; j < n; j += LANES) {
 		lanes sum = add ? lanes_load_part(dx + j, n - j) : (lanes){0};
-		for (long k = first; k < c->K; k++)
+		for (long k = tap; k < c->K; k++)
 			sum += lanes_load_part(w + k * c->I + i + j, n - j) *
 				lanes_load(ds[c->K - 1 - k] + j);
 		lanes_store_part(dx + j, sum, n - j);
