@@ -150,7 +150,7 @@ static int run(int argc, char **argv)
 		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
 		{"against", 0, "KEY=VALUE", "step: the same with this key changed, in turn",
 			.text = &b.against},
-		{"op", 0, "NAME", "op: this operator alone", .text = &b.only},
+		{"only", 0, "NAME", "op: this operator alone; scale: this axis", .text = &b.only},
 		{"all", 0, NULL, "op: every shape, not the costliest of each operator", .flag = &b.all},
 		{"tokens", 0, "N", "op: tokens of a batch (default 2048), whole sequences",
 			.number = &b.tokens},

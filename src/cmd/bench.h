@@ -12,7 +12,7 @@ struct bench {
 	const struct device *device;
 	long steps, tokens;
 	bool all;			/* every shape, not the costliest of each operator */
-	const char *only;		/* one operator; NULL: all */
+	const char *only;		/* one operator or axis; NULL: all */
 	const char *against;		/* key=value; NULL: none */
 	const char *const *overrides;
 	int n_overrides;

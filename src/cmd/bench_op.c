@@ -24,7 +24,7 @@ enum {
 	MIN_RUNS = 3, MAX_RUNS = 51,
 };
 #define MIN_SECONDS 0.1		/* of each timed kernel */
-#define MEMORY_SHARE 0.5	/* of the machine's, for one operator */
+#define MEMORY_SHARE 0.4	/* of the machine's, for one operator */
 
 struct recorded {
 	struct config config[2];

@@ -205,6 +205,13 @@ static void tell(struct bench *b, struct grid *g, const char *name, const struct
 	bench_report_add(&b->report, "scale", name, shape, "planned_bytes", m->planned_bytes);
 }
 
+static bool wanted(const struct bench *b, const char *spec, const struct axis *axis)
+{
+	if (b->only && strcmp(b->only, axis->name))
+		return false;
+	return !axis->needs || bench_applies(b, spec, axis->needs);
+}
+
 int bench_scale(struct bench *b, const char *spec)
 {
 	const char *name = bench_name(b, spec);
@@ -217,7 +224,7 @@ int bench_scale(struct bench *b, const char *spec)
 	grid_title(&g, "%s as one thing grows", name);
 	columns(&g);
 	for (size_t i = 0; i < ARRAY_SIZE(axes) && !ret; i++) {
-		if (axes[i].needs && !bench_applies(b, spec, axes[i].needs))
+		if (!wanted(b, spec, &axes[i]))
 			continue;
 		ret = measure_axis(b, spec, &axes[i], m, &n);
 		if (ret)
@@ -228,6 +235,9 @@ int bench_scale(struct bench *b, const char *spec)
 			tell(b, &g, name, &axes[i], &m[k]);
 		verdict(b, &g, &axes[i], m, n);
 	}
+	if (!ret && !g.n_rows)
+		ret = (error("%s has no axis \"%s\" to grow: context, d_model, experts, threads", spec,
+			b->only), EXIT_USAGE);
 	if (!ret)
 		return lab_print(&b->lab, &g);
 	grid_release(&g);

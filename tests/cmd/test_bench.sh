@@ -52,7 +52,7 @@ is 10 "SELECT count(DISTINCT name) FROM benches WHERE metric = 'backward_error'"
 is 1 "SELECT count(*) FROM benches WHERE name = 'scan' AND metric = 'forward_ms' AND shape LIKE '[4, 16, 16]%'"
 is 3 "SELECT count(*) FROM benches WHERE name LIKE '%one core' AND value > 0"
 is 2 "SELECT count(*) FROM benches WHERE kind = 'ceiling' AND value > 1e6"
-$moelab bench op moe.yaml -T 1 --tokens 64 --op linear --all --json >said
+$moelab bench op moe.yaml -T 1 --tokens 64 --only linear --all --json >said
 holds test "$(grep -c '"operator":' said)" -gt 2
 holds test "$(grep -c '"operator": *"linear"' said)" -gt 2
 
@@ -83,7 +83,9 @@ holds $moelab bench step mamba.yaml -n 1 -T 1 --no-store --db other/lab.db
 holds test ! -e other
 holds sh -c '! "$0" bench steps mamba.yaml 2>said && grep -q "takes step, op, scale or compare, not steps" said' $moelab
 holds sh -c '! "$0" bench op nowhere 2>said && grep -q "no specs in experiments/nowhere" said' $moelab
-holds sh -c '! "$0" bench op moe.yaml --op scam 2>said && grep -q "no operator" said' $moelab
+holds sh -c '! "$0" bench op moe.yaml --only scam 2>said && grep -q "no operator" said' $moelab
+
+holds sh -c '! "$0" bench scale mamba.yaml --only experts 2>said && grep -q "no axis .experts" said' $moelab
 
 echo "[  PASSED  ] $passed test(s)."
 [ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
