@@ -35,6 +35,7 @@ layers_of = $(call uniq_last,$(call closure,$(1)))
 uniq_last = $(if $1,$(if $(filter $(firstword $1),$(wordlist 2,$(words $1),$1)),,$(firstword $1)) $(call uniq_last,$(wordlist 2,$(words $1),$1)))
 
 CC      := gcc
+CXX     := g++
 BLAS    := /usr/lib/x86_64-linux-gnu/openblas-openmp
 CFLAGS  := -std=c11 -D_GNU_SOURCE -O3 -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fopenmp -g \
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
@@ -137,12 +138,25 @@ objects: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
+# The CUDA sources as C++ for the emulator of a GPU in tests/op/cuda, which sees their accesses to
+# memory through calls made for the thread sanitizer; the sanitizer itself is not there.
+EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fsanitize=thread \
+	-fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Isrc \
+	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
+	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all)
+$(BUILD)/emulated/%.cu.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX  $<)$(CXX) $(EMUFLAGS) -MMD -MP -x c++ -c $< -o $@
+
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
+objects_test_scan_cuda = $(BUILD)/tests/op/cuda/emulator.c.o \
+	$(patsubst %,$(BUILD)/emulated/%.o,$(wildcard src/op/*.cu))
 TESTS   := $(wildcard tests/*/test_*.c)
 SCRIPTS := $(wildcard tests/*/test_*.sh)
 test_program = $(patsubst tests/%.c,$(BUILD)/tests/%,$(1))
 define test_rule
-$(call test_program,$(1)): $(BUILD)/$(1).o $(call ARCHIVES,$(call layers_of,$(patsubst tests/%/,%,$(dir $(1)))))
+$(call test_program,$(1)): $(BUILD)/$(1).o $(objects_$(notdir $(basename $(1)))) \
+		$(call ARCHIVES,$(call layers_of,$(patsubst tests/%/,%,$(dir $(1)))))
 	$(call say,LINK $$@)$(CC) $(LDFLAGS) $$^ -lcmocka $(LIBS) -o $$@
 endef
 $(foreach t,$(TESTS),$(eval $(call test_rule,$(t))))
@@ -185,7 +199,7 @@ print-layers:
 	@$(foreach l,$(LAYERS),echo '$(call layers_of,$(l))';)
 
 # --- set-up ------------------------------------------------------------------------------------
-PACKAGES := gcc libc6-dev libopenblas-openmp-dev libsqlite3-dev libyaml-dev zlib1g-dev libpcre2-dev \
+PACKAGES := gcc g++ libc6-dev libopenblas-openmp-dev libsqlite3-dev libyaml-dev zlib1g-dev libpcre2-dev \
 	libjansson-dev libxxhash-dev libcmocka-dev gnuplot-nox
 INSTALL  := apt-get install -y --no-install-recommends
 

@@ -317,8 +317,7 @@ template <bool whole>
 __global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cuda s,
 	const backward_parts parts, int n0)
 {
-	extern __shared__ float4 shared[];
-	backward_shared &sh = *(backward_shared *)shared;
+	backward_shared &sh = *shared_memory<backward_shared>();
 	seat at = seat_of();
 	int last = (s.T - 1) / TILE;
 	int column = blockIdx.x * CHANNELS + threadIdx.x % CHANNELS;	/* of prepare() */
@@ -429,7 +428,6 @@ void scan_cuda_backward(const struct scan_cuda *s, void *stream)
 	long n_blocks = ceil_div(s->I, CHANNELS), channels = (long)s->B * s->I;
 	long sums = (long)s->B * s->T * STATES, parameters = (long)s->I * STATES;
 	dim3 grid((unsigned)n_blocks, (unsigned)s->B);
-	cudaStream_t on = (cudaStream_t)stream;
 	backward_parts p;
 
 	p.bc = s->workspace;
@@ -438,9 +436,8 @@ void scan_cuda_backward(const struct scan_cuda *s, void *stream)
 	p.bias = p.d + channels;
 	allow_shared(kernel, sizeof(backward_shared));
 	for (int n0 = 0; n0 < s->N; n0 += STATES) {
-		kernel<<<grid, THREADS, sizeof(backward_shared), on>>>(*s, p, n0);
-		sum_blocks_kernel<<<blocks(sums), BLOCK, 0, on>>>(*s, p.bc, (int)n_blocks, n0);
-		sum_sequences_kernel<<<blocks(parameters), BLOCK, 0, on>>>(*s, p, n0);
+		launch(kernel, grid, THREADS, sizeof(backward_shared), stream, *s, p, n0);
+		launch(sum_blocks_kernel, blocks(sums), BLOCK, 0, stream, *s, p.bc, (int)n_blocks, n0);
+		launch(sum_sequences_kernel, blocks(parameters), BLOCK, 0, stream, *s, p, n0);
 	}
-	cuda_check(cudaSuccess, "scan backward on the GPU");
 }

@@ -21,7 +21,12 @@ __device__ __forceinline__ float exp2_fast(float x)
 {
 	float y;
 
+#ifdef __CUDACC__
 	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+#else	/* a test has the kernels on the CPU: tests/op/cuda */
+	y = exp2f(x);
+	y = y < 0x1p-126f ? 0 : y;
+#endif
 	return y;
 }
 
@@ -52,6 +57,15 @@ __device__ __forceinline__ void put(const scan_rows &x, long row, int i, float v
 		float *to = x.at + row * x.ld + i;
 		*to = add || x.add ? *to + v : v;
 	}
+}
+
+/* The block's dynamic shared memory. */
+template <typename memory>
+__device__ __forceinline__ memory *shared_memory()
+{
+	extern __shared__ float4 shared[];
+
+	return (memory *)shared;
 }
 
 /* Floats that one access moves. */
@@ -131,6 +145,20 @@ void allow_shared(kernel *k, size_t bytes)
 {
 	cuda_check(cudaFuncSetAttribute(k, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
 		"scan: shared memory of the GPU");
+}
+
+/* kernel<<<grid, threads, shared, stream>>>(args...) in words that any C++ compiler reads. */
+template <typename... parameters, typename... arguments>
+void launch(void (*kernel)(parameters...), dim3 grid, unsigned threads, size_t shared,
+	void *stream, const arguments &...args)
+{
+	cudaLaunchConfig_t config = {};
+
+	config.gridDim = grid;
+	config.blockDim = dim3(threads);
+	config.dynamicSmemBytes = shared;
+	config.stream = (cudaStream_t)stream;
+	cuda_check(cudaLaunchKernelEx(&config, kernel, args...), "scan: launch on the GPU");
 }
 
 #endif

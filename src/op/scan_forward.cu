@@ -51,8 +51,7 @@ __device__ __forceinline__ float step_forward(float h[STATES], const float a[STA
 template <bool whole>
 __global__ void __launch_bounds__(WIDE, 4) scan_forward_kernel(const scan_cuda s, int n0)
 {
-	extern __shared__ float4 shared[];
-	forward_stage *stage = (forward_stage *)shared;
+	forward_stage *stage = shared_memory<forward_stage>();
 	int lane = threadIdx.x, i = blockIdx.x * WIDE + lane, b = blockIdx.y;
 	float a[STATES], h[STATES] = {0};
 	float bias = i < s.I ? s.dt_bias.at[i] : 0, d = i < s.I && n0 == 0 ? s.d.at[i] : 0;
@@ -104,6 +103,5 @@ void scan_cuda_forward(const struct scan_cuda *s, void *stream)
 
 	allow_shared(kernel, shared);
 	for (int n0 = 0; n0 < s->N; n0 += STATES)
-		kernel<<<grid, WIDE, shared, (cudaStream_t)stream>>>(*s, n0);
-	cuda_check(cudaSuccess, "scan forward on the GPU");
+		launch(kernel, grid, WIDE, shared, stream, *s, n0);
 }

@@ -1,143 +1,21 @@
 /*
- * The scan's CUDA kernels on a machine with a GPU (make CUDA=1 gpu-scan):
+ * The scan's CUDA kernels on a machine with a GPU (make CUDA=1 gpu-check):
  *   gpu_scan check [small]  cuda_scan against ref and cpu, odd and large shapes, 1e-4 relative;
  *                           the same bits in ten runs
  *   gpu_scan time           kernels alone at batch 64, T 1024, 1024 channels, 16 states: ns per
  *                           (token, layer); inputs of 1 GB each pass, so no cache holds them
  */
 #include <cuda_runtime_api.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/error.h"
-#include "base/hash.h"
-#include "base/rng.h"
 #include "op/cuda.h"
-#include "op/op.h"
-#include "op/scan.h"
 #include "op/scan_cuda.h"
-
-struct shape {
-	long B, T, I, N;
-	bool gate;
-	int pad;	/* floats between rows; unless a multiple of 4: the unaligned path */
-	enum device_id oracle;
-};
-
-/* The operator with memory on one device. */
-struct scan_case {
-	struct arena arena;
-	struct op_shapes shapes;
-	struct op_run run;
-};
+#include "scan_case.h"
 
 enum { RUNS = 10 };
-
-static struct tensor *new_tensor(struct scan_case *c, struct tensor shape, int pad)
-{
-	struct tensor *t = ARENA_NEW(&c->arena, struct tensor);
-
-	*t = shape;
-	t->ld += t->kind == REAL ? pad : 0;
-	t->at = arena_get(&c->arena, (size_t)tensor_span(t) * c->shapes.device->bytes[t->kind]);
-	return t;
-}
-
-/* Uniform in (low, high), the same numbers on every device and for every stride. */
-static void fill(const struct scan_case *c, const struct tensor *t, uint64_t stream, double low,
-	double high)
-{
-	bool wide = c->shapes.device->id == REF;
-
-	#pragma omp parallel for
-	for (long row = 0; row < tensor_rows(t); row++)
-		for (long i = 0; i < tensor_width(t); i++) {
-			long k = row * tensor_width(t) + i;
-			struct rng_block b = rng_block((struct rng_key){1, stream, 0}, (uint64_t)k);
-			double v = (float)(low + (high - low) * rng_uniform(b, 0));
-			if (wide)
-				row_f64(t, row)[i] = v;
-			else
-				row_f32(t, row)[i] = (float)v;
-		}
-}
-
-static void set_up(struct scan_case *c, const struct shape *s, enum device_id id, int pad)
-{
-	const struct tensor in[SCAN_N_IN] = {
-		[SCAN_U_BTI] = tensor_of(REAL, 3, s->B, s->T, s->I),
-		[SCAN_DTRAW_BTI] = tensor_of(REAL, 3, s->B, s->T, s->I),
-		[SCAN_ALOG_IN] = tensor_of(MASTER, 2, s->I, s->N),
-		[SCAN_B_BTN] = tensor_of(REAL, 3, s->B, s->T, s->N),
-		[SCAN_C_BTN] = tensor_of(REAL, 3, s->B, s->T, s->N),
-		[SCAN_D_I] = tensor_of(MASTER, 1, s->I),
-		[SCAN_DTBIAS_I] = tensor_of(MASTER, 1, s->I),
-		[SCAN_Z_BTI] = tensor_of(REAL, 3, s->B, s->T, s->I),
-	};
-
-	*c = (struct scan_case){.shapes = {.device = &device_list[id], .training = true}};
-	c->run = (struct op_run){.op = &op_scan, .device = c->shapes.device};
-	for (int i = 0; i < SCAN_N_IN; i++) {
-		if (!in[i].n_dims || (i == SCAN_Z_BTI && !s->gate))
-			continue;
-		c->run.in[i] = c->shapes.in[i] = new_tensor(c, in[i], pad);
-		c->run.d_in[i] = new_tensor(c, in[i], pad);
-		/* steps from 0.001 to 0.1 and decay rates from 1 to 16, as in a trained model */
-		double low = i == SCAN_DTBIAS_I ? -7 : i == SCAN_ALOG_IN ? 0 : -1;
-		double high = i == SCAN_DTBIAS_I ? -2 : i == SCAN_ALOG_IN ? 2.8 : 1;
-		fill(c, c->run.in[i], (uint64_t)i, low, high);
-	}
-	op_infer(&op_scan, &c->shapes);
-	c->run.out[SCAN_Y_BTI] = new_tensor(c, c->shapes.out[SCAN_Y_BTI], pad);
-	c->run.d_out[SCAN_Y_BTI] = new_tensor(c, c->shapes.out[SCAN_Y_BTI], pad);
-	fill(c, c->run.d_out[SCAN_Y_BTI], 100, -1, 1);
-	if (c->shapes.saved[SCAN_STATES].n_dims)
-		c->run.saved[SCAN_STATES] = new_tensor(c, c->shapes.saved[SCAN_STATES], 0);
-	c->run.workspace = arena_get(&c->arena, c->shapes.forward_workspace +
-		c->shapes.backward_workspace);
-}
-
-/* Everything the operator wrote starts as NaN, so that what it forgets shows. */
-static void run_case(struct scan_case *c)
-{
-	enum device_id id = c->shapes.device->id;
-
-	for (int i = -1; i < SCAN_N_IN; i++) {
-		const struct tensor *t = i < 0 ? c->run.out[SCAN_Y_BTI] : c->run.d_in[i];
-		if (t)
-			memset(t->at, 0xff, (size_t)tensor_span(t) * c->shapes.device->bytes[REAL]);
-	}
-	op_kernel_for(op_scan.forward, id)(&c->run);
-	op_kernel_for(op_scan.backward, id)(&c->run);
-}
-
-static double get(const struct scan_case *c, const struct tensor *t, long row, long i)
-{
-	return c->shapes.device->id == REF ? row_f64(t, row)[i] : (double)row_f32(t, row)[i];
-}
-
-/* || a - b || / || b || */
-static double distance(const struct scan_case *x, const struct tensor *a, const struct scan_case *y,
-	const struct tensor *b)
-{
-	double diff = 0, norm = 0;
-
-	for (long row = 0; row < tensor_rows(a); row++)
-		for (long i = 0; i < tensor_width(a); i++) {
-			double u = get(x, a, row, i), v = get(y, b, row, i);
-			diff += (u - v) * (u - v);
-			norm += v * v;
-		}
-	return sqrt(diff / norm);
-}
-
-static const struct tensor *result(const struct scan_case *c, int i)
-{
-	return i < 0 ? c->run.out[SCAN_Y_BTI] : c->run.d_in[i];
-}
 
 static bool same_bits(struct scan_case *c)
 {
@@ -145,14 +23,8 @@ static bool same_bits(struct scan_case *c)
 	bool same = true;
 
 	for (int run = 0; run < RUNS; run++) {
-		struct hash *h = hash_open();
-		run_case(c);
-		for (int i = -1; i < SCAN_N_IN; i++) {
-			const struct tensor *t = result(c, i);
-			if (t)
-				hash_add(h, t->at, (size_t)tensor_span(t) * sizeof(float));
-		}
-		hash_close(h, run ? again : first);
+		run_case(c, false);
+		hash_results(c, run ? again : first);
 		same &= !run || !strcmp(first, again);
 	}
 	return same;
@@ -161,22 +33,15 @@ static bool same_bits(struct scan_case *c)
 static bool check(const struct shape *s)
 {
 	struct scan_case gpu, oracle;
-	double worst = 0;
-	const char *where = "y";
+	const char *where;
+	double worst;
 	bool same;
 
 	set_up(&gpu, s, CUDA_SCAN, s->pad);
 	set_up(&oracle, s, s->oracle, 0);
-	run_case(&gpu);
-	run_case(&oracle);
-	for (int i = -1; i < SCAN_N_IN; i++) {
-		const struct tensor *t = result(&gpu, i);
-		double e = t ? distance(&gpu, t, &oracle, result(&oracle, i)) : 0;
-		if (!(e <= worst)) {
-			worst = e;
-			where = i < 0 ? "y" : op_scan.in[i].name;
-		}
-	}
+	run_case(&gpu, false);
+	run_case(&oracle, false);
+	worst = worst_distance(&gpu, &oracle, &where);
 	same = same_bits(&gpu);
 	printf("%4ld x %4ld x %4ld x %2ld%s pad %d against %-3s: %.1e (worst: %s), %s\n",
 		s->B, s->T, s->I, s->N, s->gate ? " gated" : "      ", s->pad,

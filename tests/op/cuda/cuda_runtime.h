@@ -1,0 +1,104 @@
+/* In place of CUDA's header: what src/op uses of it, on the emulator. */
+#ifndef EMULATED_CUDA_RUNTIME_H
+#define EMULATED_CUDA_RUNTIME_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emulator.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+
+struct dim3 {
+	unsigned x, y, z;
+
+	constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+struct alignas(16) float4 {
+	float x, y, z, w;
+};
+
+extern "C" {
+extern dim3 threadIdx, blockIdx, blockDim;
+
+void __syncthreads();
+float __shfl_xor_sync(unsigned mask, float v, int lane_mask);
+}
+
+inline int min(int a, int b)
+{
+	return a < b ? a : b;
+}
+
+inline float __fdividef(float a, float b)
+{
+	return a / b;
+}
+
+typedef struct emulated_stream *cudaStream_t;
+
+enum cudaError_t { cudaSuccess, cudaErrorInvalidValue };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+
+struct cudaLaunchConfig_t {
+	dim3 gridDim, blockDim;
+	size_t dynamicSmemBytes;
+	cudaStream_t stream;
+};
+
+template <typename... parameters, typename... arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(parameters...),
+	const arguments &...args)
+{
+	auto body = [=] { kernel(args...); };
+	struct emulator_launch l = {{c->gridDim.x, c->gridDim.y, c->gridDim.z}, c->blockDim.x,
+		c->dynamicSmemBytes, (const void *)kernel,
+		[](const void *at) { (*(const decltype(body) *)at)(); }, &body};
+
+	return emulator_launch(&l) ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+template <typename kernel>
+cudaError_t cudaFuncSetAttribute(kernel *k, cudaFuncAttribute, int bytes)
+{
+	return emulator_allow((const void *)k, (size_t)bytes) ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+inline cudaError_t cudaGetLastError()
+{
+	return cudaSuccess;
+}
+
+inline const char *cudaGetErrorString(cudaError_t)
+{
+	return "refused by the emulator";
+}
+
+inline cudaError_t cudaMalloc(void **at, size_t bytes)
+{
+	*at = emulator_alloc(bytes, 0);
+	return cudaSuccess;
+}
+
+inline cudaError_t cudaFree(void *)
+{
+	return cudaSuccess;
+}
+
+inline cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+	size_t width, size_t rows, cudaMemcpyKind)
+{
+	for (size_t i = 0; i < rows; i++)
+		memcpy((char *)to + i * to_pitch, (const char *)from + i * from_pitch, width);
+	return cudaSuccess;
+}
+
+#endif

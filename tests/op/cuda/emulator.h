@@ -1,0 +1,53 @@
+/*
+ * A GPU played on the CPU, so that the sources of CUDA kernels run and are watched without one.
+ * Kernels are compiled as C++ with the headers of this folder in place of CUDA's, and with calls at
+ * every access to memory (gcc -fsanitize=thread; emulator.c has what these call).
+ *
+ * A block's threads are fibres; blocks run one after the other. Faults, which are counted:
+ *  - an access outside of what was allocated, or of the shared memory that the launch asked for,
+ *    or misaligned;
+ *  - a race: two accesses to a word, at least one a write, by two threads of a block with no
+ *    __syncthreads() between, or by two blocks of a launch;
+ *  - asynchronous copies arrive as late as they may, in the wait that demands them: any access in
+ *    between, and a copy that nobody waits for;
+ *  - threads that miss a __syncthreads(), lanes that miss a shuffle or disagree about it.
+ * New memory, shared and other, is NaN.
+ */
+#ifndef EMULATOR_H
+#define EMULATOR_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* In which order blocks, warps and lanes take their turns. */
+enum emulator_order { ASCENDING, DESCENDING, RANDOM, N_ORDERS };
+
+/* Frees all device memory and forgets all faults. */
+void emulator_reset(enum emulator_order order);
+/* Faults since the reset; the first few are shown on stderr. */
+int emulator_faults(void);
+
+/* Device memory, 256-byte aligned plus `offset` bytes, freed by the next reset. */
+void *emulator_alloc(size_t bytes, size_t offset);
+
+struct emulator_launch {
+	unsigned grid[3], threads;	/* threads of a block: one dimension */
+	size_t shared;			/* bytes */
+	const void *kernel;		/* its identity, for emulator_allow() */
+	void (*body)(const void *closure);	/* calls the kernel */
+	const void *closure;
+};
+
+/* Runs it to its end, or to a fault after which it cannot go on. -1: refused, as a GPU would. */
+int emulator_launch(const struct emulator_launch *l);
+/* Bytes of shared memory that a kernel may ask for, 48 KiB unless told. -1: more than there is. */
+int emulator_allow(const void *kernel, size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
