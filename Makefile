@@ -138,19 +138,19 @@ objects: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
-# The CUDA sources as C++ for the emulator of a GPU in tests/op/cuda, which sees their accesses to
-# memory through calls made for the thread sanitizer; the sanitizer itself is not there.
+# The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
+# memory through the calls that gcc makes for its thread sanitizer; the sanitizer itself is not there.
 EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fsanitize=thread \
-	-fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Isrc \
+	-fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
 	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
 	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all)
-$(BUILD)/emulated/%.cu.o: %.cu $(BUILD)/flags
+$(BUILD)/emulated/%.cu.o: %.cu Makefile $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX  $<)$(CXX) $(EMUFLAGS) -MMD -MP -x c++ -c $< -o $@
 
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
-objects_test_scan_cuda = $(BUILD)/tests/op/cuda/emulator.c.o \
-	$(patsubst %,$(BUILD)/emulated/%.o,$(wildcard src/op/*.cu))
+objects_test_scan_cuda = $(BUILD)/tests/op/emulator.c.o \
+	$(patsubst %,$(BUILD)/emulated/%.o,$(wildcard src/op/*.cu) tests/op/emulator_faults.cu)
 TESTS   := $(wildcard tests/*/test_*.c)
 SCRIPTS := $(wildcard tests/*/test_*.sh)
 test_program = $(patsubst tests/%.c,$(BUILD)/tests/%,$(1))
@@ -199,8 +199,8 @@ print-layers:
 	@$(foreach l,$(LAYERS),echo '$(call layers_of,$(l))';)
 
 # --- set-up ------------------------------------------------------------------------------------
-PACKAGES := gcc g++ libc6-dev libopenblas-openmp-dev libsqlite3-dev libyaml-dev zlib1g-dev libpcre2-dev \
-	libjansson-dev libxxhash-dev libcmocka-dev gnuplot-nox
+PACKAGES := gcc g++ libc6-dev libopenblas-openmp-dev libsqlite3-dev libyaml-dev zlib1g-dev \
+	libpcre2-dev libjansson-dev libxxhash-dev libcmocka-dev gnuplot-nox
 INSTALL  := apt-get install -y --no-install-recommends
 
 .PHONY: deps

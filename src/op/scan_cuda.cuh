@@ -23,7 +23,7 @@ __device__ __forceinline__ float exp2_fast(float x)
 
 #ifdef __CUDACC__
 	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-#else	/* a test has the kernels on the CPU: tests/op/cuda */
+#else	/* tests run the kernels on the CPU */
 	y = exp2f(x);
 	y = y < 0x1p-126f ? 0 : y;
 #endif

@@ -132,7 +132,7 @@ static inline double get(const struct scan_case *c, const struct tensor *t, long
 	return c->shapes.device->id == REF ? row_f64(t, row)[i] : (double)row_f32(t, row)[i];
 }
 
-/* || a - b || / || b || */
+/* || a - b || / || b ||; 0 where both are 0. */
 static inline double distance(const struct scan_case *x, const struct tensor *a, const struct scan_case *y,
 	const struct tensor *b)
 {
@@ -144,7 +144,7 @@ static inline double distance(const struct scan_case *x, const struct tensor *a,
 			diff += (u - v) * (u - v);
 			norm += v * v;
 		}
-	return sqrt(diff / norm);
+	return diff == 0 ? 0 : sqrt(diff / norm);
 }
 
 /* Of all results. */

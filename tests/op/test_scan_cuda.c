@@ -1,4 +1,5 @@
-/* The scan's CUDA kernels without a GPU: their sources on an emulator (cuda/emulator.h). */
+/* The scan's CUDA kernels without a GPU: their sources on an emulator (emulator.h). */
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +9,8 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "cuda/emulator.h"
+#include "emulator.h"
+#include "emulator_faults.h"
 #include "op/scan_cuda.h"
 #include "op/scan_kernels.h"
 #include "scan_case.h"
@@ -29,6 +31,7 @@ static const struct trial {
 	{{2, 1, 64, 16, true, 0, REF}, true, 0},
 	{{2, 37, 19, 16, true, 3, REF}, true, 0},
 	{{3, 33, 132, 16, true, 4, REF}, false, 0},
+	{{1, 32, 128, 20, true, 0, REF}, false, 0},
 	{{1, 50, 70, 5, false, 1, REF}, false, 0},
 	{{2, 40, 100, 37, true, 0, REF}, false, 0},
 	{{1, 17, 100, 20, false, 0, REF}, true, 0},
@@ -105,6 +108,12 @@ static bool gaps_untouched(const struct scan_case *c)
 	return untouched;
 }
 
+static void assert_sound(void)
+{
+	if (emulator_fault())
+		fail_msg("%s", emulator_fault());
+}
+
 static void check(const struct trial *x)
 {
 	struct scan_case gpu, oracle;
@@ -122,7 +131,7 @@ static void check(const struct trial *x)
 		s = scan_on_device(&gpu, x);
 		scan_cuda_forward(&s, NULL);
 		scan_cuda_backward(&s, NULL);
-		assert_int_equal(emulator_faults(), 0);
+		assert_sound();
 		results_from_device(&gpu, &s);
 		hash_results(&gpu, order ? bits : first);
 		assert_string_equal(first, order ? bits : first);
@@ -144,11 +153,172 @@ static void test_kernels(void **state)
 		check(&trials[k]);
 }
 
+/* Without what backward wants: the same y. */
+static void test_evaluation(void **state)
+{
+	static const struct trial x = {{2, 37, 19, 20, true, 3, REF}, false, 0};
+	char kept[HASH_HEX], bare[HASH_HEX];
+	struct scan_case gpu;
+	struct scan_cuda s;
+
+	(void)state;
+	set_up(&gpu, &x.shape, CPU, x.shape.pad);
+	for (int training = 1; training >= 0; training--) {
+		clear_results(&gpu, false);
+		emulator_reset(RANDOM);
+		s = scan_on_device(&gpu, &x);
+		if (!training) {
+			s.states = NULL;
+			s.ungated.at = NULL;
+		}
+		scan_cuda_forward(&s, NULL);
+		assert_sound();
+		results_from_device(&gpu, &s);
+		hash_results(&gpu, training ? kept : bare);
+	}
+	assert_string_equal(kept, bare);
+	arena_release(&gpu.arena);
+}
+
+/* One operand alone may miss the alignment. */
+static void test_alignment(void **state)
+{
+	static const struct trial x = {{1, 16, 128, 16, true, 0, REF}, false, 0};
+	enum { N_ROWS = 10 };
+	struct scan_case gpu, oracle;
+	const char *where;
+
+	(void)state;
+	set_up(&gpu, &x.shape, CPU, 0);
+	set_up(&oracle, &x.shape, REF, 0);
+	run_case(&oracle, false);
+	for (int k = 0; k < N_ROWS; k++) {
+		struct scan_cuda s;
+		struct scan_rows *const rows[N_ROWS] = {&s.u, &s.dtraw, &s.b, &s.c, &s.z, &s.ungated,
+			&s.dy, &s.du, &s.ddtraw, &s.dz};
+		size_t bytes;
+		float *at;
+		clear_results(&gpu, false);
+		emulator_reset(RANDOM);
+		s = scan_on_device(&gpu, &x);
+		bytes = (size_t)(x.shape.B * x.shape.T * rows[k]->ld) * sizeof(float);
+		at = emulator_alloc(bytes, sizeof(float));
+		rows[k]->at = memcpy(at, rows[k]->at, bytes);
+		scan_cuda_forward(&s, NULL);
+		scan_cuda_backward(&s, NULL);
+		assert_sound();
+		results_from_device(&gpu, &s);
+		assert_true(worst_distance(&gpu, &oracle, &where) <= 1e-4);
+	}
+	arena_release(&gpu.arena);
+	arena_release(&oracle.arena);
+}
+
+/* Gradients that nobody wants are not touched, the others are the same. */
+static void test_unwanted(void **state)
+{
+	static const struct trial x = {{1, 32, 128, 32, true, 0, REF}, false, 0};
+	struct scan_case gpu, oracle;
+
+	(void)state;
+	set_up(&oracle, &x.shape, REF, 0);
+	run_case(&oracle, false);
+	set_up(&gpu, &x.shape, CPU, 0);
+	for (int only = 0; only < SCAN_START_BT; only++) {
+		const struct tensor *d_in[SCAN_N_IN];
+		const char *where;
+		struct scan_cuda s;
+		memcpy(d_in, gpu.run.d_in, sizeof d_in);
+		for (int i = 0; i < SCAN_N_IN; i++)
+			gpu.run.d_in[i] = i == only ? d_in[i] : NULL;
+		clear_results(&gpu, false);
+		emulator_reset(RANDOM);
+		s = scan_on_device(&gpu, &x);
+		scan_cuda_forward(&s, NULL);
+		scan_cuda_backward(&s, NULL);
+		assert_sound();
+		results_from_device(&gpu, &s);
+		assert_true(worst_distance(&gpu, &oracle, &where) <= 1e-4);
+		memcpy(gpu.run.d_in, d_in, sizeof d_in);
+	}
+	arena_release(&gpu.arena);
+	arena_release(&oracle.arena);
+}
+
+/* The operator of device cuda_scan, which brings host tensors to the GPU and back. */
+static void test_operator(void **state)
+{
+	static const struct shape shape = {2, 37, 19, 20, true, 3, REF};
+	struct scan_case gpu, oracle;
+	const char *where;
+
+	(void)state;
+	set_up(&gpu, &shape, CPU, shape.pad);
+	set_up(&oracle, &shape, REF, 0);
+	emulator_reset(RANDOM);
+	for (int add = 0; add < 2; add++) {
+		run_case(&oracle, add);
+		clear_results(&gpu, add);
+		scan_forward_cuda_scan(&gpu.run);
+		scan_backward_cuda_scan(&gpu.run);
+		assert_sound();
+		assert_true(worst_distance(&gpu, &oracle, &where) <= 1e-4);
+		assert_true(gaps_untouched(&gpu));
+	}
+	arena_release(&gpu.arena);
+	arena_release(&oracle.arena);
+}
+
+/* The emulator itself: it finds each fault, in every order, and none where there is none. */
+static void test_faults(void **state)
+{
+	enum { THREADS = 64, BLOCKS = 3, N = THREADS * BLOCKS };
+	static const char *const found[N_FAULTS] = {
+		[NO_WAIT] = "a copy to it is under way",
+		[NO_BARRIER] = "race: shared byte",
+		[UNEVEN_BARRIER] = "wait in __syncthreads()",
+		[MISSING_LANE] = "lanes fffffff7 wait in a shuffle of ffffffff",
+		[OTHER_MASK] = "in a shuffle of",
+		[BEYOND_SHARED] = "shared byte 256: nobody's",
+		[BEYOND_DEVICE] = "nobody's",
+		[SAME_PLACE] = "race: device byte",
+	};
+
+	(void)state;
+	for (int k = 0; k < N_FAULTS * N_ORDERS; k++) {
+		enum fault fault = (enum fault)(k / N_ORDERS);
+		float *from, *to;
+		bool refused;
+		emulator_reset((enum emulator_order)(k % N_ORDERS));
+		from = emulator_alloc(N * sizeof *from, 0);
+		to = emulator_alloc(N * sizeof *to, 0);
+		for (int i = 0; i < N; i++)
+			from[i] = (float)i;
+		refused = faults_launch(fault, to, from, BLOCKS, THREADS);
+		assert_int_equal(refused, fault == TOO_MUCH_SHARED);
+		if (found[fault])
+			assert_non_null(strstr(emulator_fault(), found[fault]));
+		else
+			assert_sound();
+		for (int i = 0; i < N && fault == SOUND; i++) {
+			int base = i / THREADS * THREADS, j = i % THREADS;
+			float a = from[base + (j + 1) % THREADS], b = from[base + ((j ^ 1) + 1) % THREADS];
+			assert_true(to[i] == a + b);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_kernels),
+		cmocka_unit_test(test_evaluation),
+		cmocka_unit_test(test_alignment),
+		cmocka_unit_test(test_unwanted),
+		cmocka_unit_test(test_operator),
 	};
 
+	omp_set_num_threads(1);		/* nothing here is worth a team */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,6 @@ enum {
 	SHARED_DEFAULT = 48 << 10,
 	DEVICE_BYTES = 8 << 20,
 	GUARD_BYTES = 1024,		/* between allocations */
-	SHOWN = 5,			/* faults */
 };
 
 enum fibre_state { READY, AT_BARRIER, AT_SHUFFLE, ENDED };
@@ -89,7 +88,7 @@ static struct {
 	struct fibre *running;	/* NULL: none */
 	uint64_t n_launches, block, epoch;	/* epoch: barriers passed by the block */
 	bool stuck;		/* the block cannot go on */
-	int faults;
+	char fault[200];	/* the first */
 	size_t allocated;	/* bytes of device memory */
 	size_t n_shared;	/* words of shared memory that the block has */
 	struct {
@@ -99,24 +98,27 @@ static struct {
 	int n_limits;
 } gpu;
 
-/* `place` in the program: for addr2line. NULL: not known. */
+/* `place` is the program's, NULL: not known. Only the first fault is kept. */
 static void PRINTF_LIKE(2, 3) fault(const void *place, const char *format, ...)
 {
 	extern const char __executable_start;
+	const char *end = gpu.fault + sizeof gpu.fault;
+	char *to = gpu.fault;
 	va_list list;
 
-	if (gpu.faults++ >= SHOWN)
+	if (*to)
 		return;
-	fprintf(stderr, "block %u %u thread %u: ", blockIdx.x, blockIdx.y, threadIdx.x);
+	to += snprintf(to, (size_t)(end - to), "block %u %u thread %u: ", blockIdx.x, blockIdx.y,
+		threadIdx.x);
 	va_start(list, format);
-	vfprintf(stderr, format, list);
+	to += vsnprintf(to, (size_t)(end - to), format, list);
 	va_end(list);
-	if (place)
-		fprintf(stderr, " (at 0x%tx)", (const char *)place - 1 - &__executable_start);
-	fputc('\n', stderr);
+	if (place && to < end)
+		snprintf(to, (size_t)(end - to), " (at 0x%tx)",
+			(const char *)place - 1 - &__executable_start);
 }
 
-/* --- memory ----------------------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------------------------- */
 
 /* launch, block, epoch, thread: 20, 16, 16, 12 bits. */
 static uint64_t stamp_now(void)
@@ -132,16 +134,22 @@ static bool is_race(uint64_t a, uint64_t b)
 	return a >> 28 != b >> 28 || (a >> 12 == b >> 12 && a != b);
 }
 
-static void check_write(const struct word *w, uint64_t now, const char *what, size_t byte,
+static void check_order(uint64_t before, uint64_t now, const char *what, const char *name,
+	size_t byte, const void *place)
+{
+	if (is_race(before, now))
+		fault(place, "race: %s byte %zu is %s by thread %d of block %d", name, byte, what,
+			(int)(before & 4095), (int)(before >> 28 & 65535));
+}
+
+static void check_write(const struct word *w, uint64_t now, const struct memory *m,
 	const void *place)
 {
-	if (is_race(w->writer, now))
-		fault(place, "%s byte %zu is written, as by thread %d", what, byte,
-			(int)(w->writer & 4095));
+	size_t byte = (size_t)(w - m->words) * 4;
+
+	check_order(w->writer, now, "written, as", m->name, byte, place);
 	for (int k = 0; k < 2; k++)
-		if (is_race(w->readers[k], now))
-			fault(place, "%s byte %zu is written, and read by thread %d", what, byte,
-				(int)(w->readers[k] & 4095));
+		check_order(w->readers[k], now, "written, and read", m->name, byte, place);
 }
 
 static void note_read(struct word *w, uint64_t now)
@@ -195,23 +203,21 @@ static void touch(const void *at, size_t bytes, bool write, const void *place)
 	uint64_t now = w ? stamp_now() : 0;
 
 	for (size_t k = 0; w && k < (bytes + 3) / 4; k++, w++) {
-		size_t byte = (size_t)(w - m->words) * 4;
 		if (write) {
-			check_write(w, now, m->name, byte, place);
+			check_write(w, now, m, place);
 			w->writer = now;
-			continue;
+		} else {
+			check_order(w->writer, now, "read, and written", m->name,
+				(size_t)(w - m->words) * 4, place);
+			note_read(w, now);
 		}
-		if (is_race(w->writer, now))
-			fault(place, "%s byte %zu is read, and written by thread %d", m->name, byte,
-				(int)(w->writer & 4095));
-		note_read(w, now);
 	}
 }
 
 static void touch_aligned(const void *at, size_t bytes, bool write, const void *place)
 {
 	if (memory_of(at) && (uintptr_t)at % bytes)
-		fault(place, "%zu bytes at an address that is no multiple", bytes);
+		fault(place, "access of %zu bytes: the address is no multiple", bytes);
 	touch(at, bytes, write, place);
 }
 
@@ -285,7 +291,7 @@ void *emulator_alloc(size_t bytes, size_t offset)
 	return device + from;
 }
 
-/* --- what kernels call ------------------------------------------------------------------------ */
+/* --- what kernels call ----------------------------------------------------------------------- */
 
 void __syncthreads(void);
 float __shfl_xor_sync(unsigned mask, float v, int lane_mask);
@@ -325,14 +331,14 @@ void __pipeline_memcpy_async(void *to, const void *from, size_t bytes)
 	struct word *w = reach(to, bytes, &m, place);
 
 	if ((uintptr_t)to % bytes || (uintptr_t)from % bytes)
-		fault(place, "a copy of %zu bytes to or from an address that is no multiple", bytes);
+		fault(place, "copy of %zu bytes: an address is no multiple", bytes);
 	touch(from, bytes, false, place);
-	if (!w || f->n_copies == MAX_COPIES) {
-		fault(place, "a copy to no place, or too many");
+	if (!w || m->at != shared || f->n_copies == MAX_COPIES) {
+		fault(place, "a copy that is not to shared memory, or too many");
 		return;
 	}
 	for (size_t k = 0; k < bytes / 4; k++) {
-		check_write(&w[k], stamp_now(), m->name, (size_t)(w + k - m->words) * 4, place);
+		check_write(&w[k], stamp_now(), m, place);
 		w[k].copied = true;
 	}
 	f->copies[f->n_copies++] = (struct copy){to, from, bytes, f->batch, place};
@@ -363,7 +369,7 @@ void __pipeline_wait_prior(size_t n)
 	f->n_copies = left;
 }
 
-/* --- scheduling ------------------------------------------------------------------------------- */
+/* --- scheduling ------------------------------------------------------------------------------ */
 
 static void set_order(int *list, int n)
 {
@@ -455,6 +461,17 @@ static int n_threads_in(enum fibre_state state)
 	return n;
 }
 
+static void start_fibre(struct fibre *f)
+{
+	f->state = READY;
+	f->started = false;
+	f->n_copies = f->batch = 0;
+	getcontext(&f->start);
+	f->start.uc_stack.ss_sp = f->stack;
+	f->start.uc_stack.ss_size = sizeof f->stack;
+	makecontext(&f->start, fibre_main, 0);
+}
+
 static void start_block(void)
 {
 	memset(shared, 0xff, sizeof shared);
@@ -462,16 +479,8 @@ static void start_block(void)
 	gpu.n_shared = (gpu.launch->shared + 3) / 4;
 	for (size_t k = 0; k < gpu.n_shared; k++)
 		shared_words[k].owned = true;
-	for (unsigned k = 0; k < gpu.launch->threads; k++) {
-		struct fibre *f = &fibres[k];
-		f->state = READY;
-		f->started = false;
-		f->n_copies = f->batch = 0;
-		getcontext(&f->start);
-		f->start.uc_stack.ss_sp = f->stack;
-		f->start.uc_stack.ss_size = sizeof f->stack;
-		makecontext(&f->start, fibre_main, 0);
-	}
+	for (unsigned k = 0; k < gpu.launch->threads; k++)
+		start_fibre(&fibres[k]);
 	gpu.epoch = 0;
 	gpu.stuck = false;
 }
@@ -553,7 +562,7 @@ void emulator_reset(enum emulator_order order)
 	gpu.allocated = GUARD_BYTES;
 }
 
-int emulator_faults(void)
+const char *emulator_fault(void)
 {
-	return gpu.faults;
+	return gpu.fault[0] ? gpu.fault : NULL;
 }

@@ -1,9 +1,9 @@
 /*
  * A GPU played on the CPU, so that the sources of CUDA kernels run and are watched without one.
- * Kernels are compiled as C++ with the headers of this folder in place of CUDA's, and with calls at
- * every access to memory (gcc -fsanitize=thread; emulator.c has what these call).
+ * Kernels are compiled as C++ with the headers of cuda/ in place of CUDA's, and with calls at every
+ * access to memory (gcc -fsanitize=thread; emulator.c has what these call).
  *
- * A block's threads are fibres; blocks run one after the other. Faults, which are counted:
+ * A block's threads are fibres; blocks run one after the other. Faults that are seen:
  *  - an access outside of what was allocated, or of the shared memory that the launch asked for,
  *    or misaligned;
  *  - a race: two accesses to a word, at least one a write, by two threads of a block with no
@@ -11,7 +11,8 @@
  *  - asynchronous copies arrive as late as they may, in the wait that demands them: any access in
  *    between, and a copy that nobody waits for;
  *  - threads that miss a __syncthreads(), lanes that miss a shuffle or disagree about it.
- * New memory, shared and other, is NaN.
+ * New memory, shared and other, is NaN. Not played: the order in which a GPU may carry out the
+ * accesses of one thread, and what its own exp2 and its fused operations round otherwise.
  */
 #ifndef EMULATOR_H
 #define EMULATOR_H
@@ -25,10 +26,10 @@ extern "C" {
 /* In which order blocks, warps and lanes take their turns. */
 enum emulator_order { ASCENDING, DESCENDING, RANDOM, N_ORDERS };
 
-/* Frees all device memory and forgets all faults. */
+/* Frees all device memory and forgets the fault. */
 void emulator_reset(enum emulator_order order);
-/* Faults since the reset; the first few are shown on stderr. */
-int emulator_faults(void);
+/* The first fault since the reset, in words, its place for addr2line -e PROGRAM; NULL: none. */
+const char *emulator_fault(void);
 
 /* Device memory, 256-byte aligned plus `offset` bytes, freed by the next reset. */
 void *emulator_alloc(size_t bytes, size_t offset);
