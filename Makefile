@@ -149,7 +149,7 @@ $(BUILD)/emulated/%.cu.o: %.cu Makefile $(BUILD)/flags
 	$(call say,CXX  $<)$(CXX) $(EMUFLAGS) -MMD -MP -x c++ -c $< -o $@
 
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
-objects_test_scan_cuda = $(BUILD)/tests/op/emulator.c.o \
+objects_test_scan_cuda = $(BUILD)/tests/op/emulator.c.o $(BUILD)/tests/op/emulator_memory.c.o \
 	$(patsubst %,$(BUILD)/emulated/%.o,$(wildcard src/op/*.cu) tests/op/emulator_faults.cu)
 TESTS   := $(wildcard tests/*/test_*.c)
 SCRIPTS := $(wildcard tests/*/test_*.sh)

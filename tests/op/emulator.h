@@ -4,8 +4,8 @@
  * access to memory (gcc -fsanitize=thread; emulator.c has what these call).
  *
  * A block's threads are fibres; blocks run one after the other. Faults that are seen:
- *  - an access outside of what was allocated, or of the shared memory that the launch asked for,
- *    or misaligned;
+ *  - an access to anything but device memory that was allocated, the shared memory that the launch
+ *    asked for and the thread's own stack, or misaligned;
  *  - a race: two accesses to a word, at least one a write, by two threads of a block with no
  *    __syncthreads() between, or by two blocks of a launch;
  *  - asynchronous copies arrive as late as they may, in the wait that demands them: any access in
@@ -28,7 +28,7 @@ enum emulator_order { ASCENDING, DESCENDING, RANDOM, N_ORDERS };
 
 /* Frees all device memory and forgets the fault. */
 void emulator_reset(enum emulator_order order);
-/* The first fault since the reset, in words, its place for addr2line -e PROGRAM; NULL: none. */
+/* The fault since the reset, in words, its place for addr2line -e PROGRAM; NULL: none. */
 const char *emulator_fault(void);
 
 /* Device memory, 256-byte aligned plus `offset` bytes, freed by the next reset. */
@@ -39,10 +39,11 @@ struct emulator_launch {
 	size_t shared;			/* bytes */
 	const void *kernel;		/* its identity, for emulator_allow() */
 	void (*body)(const void *closure);	/* calls the kernel */
-	const void *closure;
+	const void *closure;	/* has its arguments */
+	size_t closure_bytes;
 };
 
-/* Runs it to its end, or to a fault after which it cannot go on. -1: refused, as a GPU would. */
+/* Runs it to its end, or to a fault, after which launches do nothing. -1: refused, as on a GPU. */
 int emulator_launch(const struct emulator_launch *l);
 /* Bytes of shared memory that a kernel may ask for, 48 KiB unless told. -1: more than there is. */
 int emulator_allow(const void *kernel, size_t bytes);

@@ -3,13 +3,15 @@
 #include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 
+static float host;
+
 static __global__ void kernel(enum fault fault, float *to, const float *from, int n)
 {
 	extern __shared__ float4 shared[];
 	float *mine = (float *)shared, v;
 	int threads = (int)blockDim.x, k = (int)threadIdx.x, i = (int)blockIdx.x * threads + k;
 
-	__pipeline_memcpy_async(&mine[k], &from[i], sizeof(float));
+	__pipeline_memcpy_async(&mine[k], &from[i], fault == MISALIGNED ? 8 : 4);
 	__pipeline_commit();
 	if (fault != NO_WAIT)
 		__pipeline_wait_prior(0);
@@ -26,6 +28,8 @@ static __global__ void kernel(enum fault fault, float *to, const float *from, in
 		v += mine[threads];
 	if (fault == BEYOND_DEVICE)
 		v += from[n];
+	if (fault == OF_THE_HOST)
+		v += host;
 	to[fault == SAME_PLACE ? k : i] = v;
 }
 

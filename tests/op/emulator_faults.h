@@ -15,6 +15,8 @@ enum fault {
 	OTHER_MASK,
 	BEYOND_SHARED,		/* reads one float further than there are */
 	BEYOND_DEVICE,
+	OF_THE_HOST,		/* memory */
+	MISALIGNED,
 	SAME_PLACE,		/* for results of all blocks */
 	TOO_MUCH_SHARED,	/* memory, without leave */
 	N_FAULTS

@@ -133,8 +133,8 @@ static inline double get(const struct scan_case *c, const struct tensor *t, long
 }
 
 /* || a - b || / || b ||; 0 where both are 0. */
-static inline double distance(const struct scan_case *x, const struct tensor *a, const struct scan_case *y,
-	const struct tensor *b)
+static inline double distance(const struct scan_case *x, const struct tensor *a,
+	const struct scan_case *y, const struct tensor *b)
 {
 	double diff = 0, norm = 0;
 

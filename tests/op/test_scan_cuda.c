@@ -68,8 +68,8 @@ static struct scan_cuda scan_on_device(const struct scan_case *c, const struct t
 	s.y = rows_on_device(c, c->run.out[SCAN_Y_BTI], offset, false);
 	s.states = emulator_alloc(scan_cuda_states(&s), 0);
 	if (s.z.at)
-		s.ungated = (struct scan_rows){emulator_alloc(
-			(size_t)(x->shape.B * x->shape.T * s.u.ld) * sizeof(float), offset), s.u.ld, false};
+		s.ungated = (struct scan_rows){.ld = s.u.ld, .at = emulator_alloc(
+			(size_t)(x->shape.B * x->shape.T * s.u.ld) * sizeof(float), offset)};
 	s.dy = rows_on_device(c, c->run.d_out[SCAN_Y_BTI], offset, false);
 	s.du = rows_on_device(c, d_in[SCAN_U_BTI], offset, x->add);
 	s.ddtraw = rows_on_device(c, d_in[SCAN_DTRAW_BTI], offset, x->add);
@@ -114,6 +114,22 @@ static void assert_sound(void)
 		fail_msg("%s", emulator_fault());
 }
 
+/* Operands and places for results on a fresh device. */
+static struct scan_cuda start(struct scan_case *c, const struct trial *x, enum emulator_order order)
+{
+	clear_results(c, x->add);
+	emulator_reset(order);
+	return scan_on_device(c, x);
+}
+
+static void run(struct scan_case *c, const struct scan_cuda *s)
+{
+	scan_cuda_forward(s, NULL);
+	scan_cuda_backward(s, NULL);
+	assert_sound();
+	results_from_device(c, s);
+}
+
 static void check(const struct trial *x)
 {
 	struct scan_case gpu, oracle;
@@ -125,14 +141,8 @@ static void check(const struct trial *x)
 	set_up(&oracle, &x->shape, REF, 0);
 	run_case(&oracle, x->add);
 	for (int order = 0; order < N_ORDERS; order++) {
-		struct scan_cuda s;
-		clear_results(&gpu, x->add);
-		emulator_reset(order);
-		s = scan_on_device(&gpu, x);
-		scan_cuda_forward(&s, NULL);
-		scan_cuda_backward(&s, NULL);
-		assert_sound();
-		results_from_device(&gpu, &s);
+		struct scan_cuda s = start(&gpu, x, (enum emulator_order)order);
+		run(&gpu, &s);
 		hash_results(&gpu, order ? bits : first);
 		assert_string_equal(first, order ? bits : first);
 	}
@@ -159,14 +169,11 @@ static void test_evaluation(void **state)
 	static const struct trial x = {{2, 37, 19, 20, true, 3, REF}, false, 0};
 	char kept[HASH_HEX], bare[HASH_HEX];
 	struct scan_case gpu;
-	struct scan_cuda s;
 
 	(void)state;
 	set_up(&gpu, &x.shape, CPU, x.shape.pad);
 	for (int training = 1; training >= 0; training--) {
-		clear_results(&gpu, false);
-		emulator_reset(RANDOM);
-		s = scan_on_device(&gpu, &x);
+		struct scan_cuda s = start(&gpu, &x, RANDOM);
 		if (!training) {
 			s.states = NULL;
 			s.ungated.at = NULL;
@@ -193,21 +200,12 @@ static void test_alignment(void **state)
 	set_up(&oracle, &x.shape, REF, 0);
 	run_case(&oracle, false);
 	for (int k = 0; k < N_ROWS; k++) {
-		struct scan_cuda s;
-		struct scan_rows *const rows[N_ROWS] = {&s.u, &s.dtraw, &s.b, &s.c, &s.z, &s.ungated,
-			&s.dy, &s.du, &s.ddtraw, &s.dz};
-		size_t bytes;
-		float *at;
-		clear_results(&gpu, false);
-		emulator_reset(RANDOM);
-		s = scan_on_device(&gpu, &x);
-		bytes = (size_t)(x.shape.B * x.shape.T * rows[k]->ld) * sizeof(float);
-		at = emulator_alloc(bytes, sizeof(float));
-		rows[k]->at = memcpy(at, rows[k]->at, bytes);
-		scan_cuda_forward(&s, NULL);
-		scan_cuda_backward(&s, NULL);
-		assert_sound();
-		results_from_device(&gpu, &s);
+		struct scan_cuda s = start(&gpu, &x, RANDOM);
+		struct scan_rows *const rows[N_ROWS] = {&s.u, &s.dtraw, &s.b, &s.c, &s.z,
+			&s.ungated, &s.dy, &s.du, &s.ddtraw, &s.dz};
+		size_t bytes = (size_t)(x.shape.B * x.shape.T * rows[k]->ld) * sizeof(float);
+		rows[k]->at = memcpy(emulator_alloc(bytes, sizeof(float)), rows[k]->at, bytes);
+		run(&gpu, &s);
 		assert_true(worst_distance(&gpu, &oracle, &where) <= 1e-4);
 	}
 	arena_release(&gpu.arena);
@@ -231,13 +229,8 @@ static void test_unwanted(void **state)
 		memcpy(d_in, gpu.run.d_in, sizeof d_in);
 		for (int i = 0; i < SCAN_N_IN; i++)
 			gpu.run.d_in[i] = i == only ? d_in[i] : NULL;
-		clear_results(&gpu, false);
-		emulator_reset(RANDOM);
-		s = scan_on_device(&gpu, &x);
-		scan_cuda_forward(&s, NULL);
-		scan_cuda_backward(&s, NULL);
-		assert_sound();
-		results_from_device(&gpu, &s);
+		s = start(&gpu, &x, RANDOM);
+		run(&gpu, &s);
 		assert_true(worst_distance(&gpu, &oracle, &where) <= 1e-4);
 		memcpy(gpu.run.d_in, d_in, sizeof d_in);
 	}
@@ -281,6 +274,8 @@ static void test_faults(void **state)
 		[OTHER_MASK] = "in a shuffle of",
 		[BEYOND_SHARED] = "shared byte 256: nobody's",
 		[BEYOND_DEVICE] = "nobody's",
+		[OF_THE_HOST] = "not the GPU's",
+		[MISALIGNED] = "is no multiple",
 		[SAME_PLACE] = "race: device byte",
 	};
 
@@ -301,9 +296,9 @@ static void test_faults(void **state)
 		else
 			assert_sound();
 		for (int i = 0; i < N && fault == SOUND; i++) {
-			int base = i / THREADS * THREADS, j = i % THREADS;
-			float a = from[base + (j + 1) % THREADS], b = from[base + ((j ^ 1) + 1) % THREADS];
-			assert_true(to[i] == a + b);
+			const float *share = from + i / THREADS * THREADS;
+			int j = i % THREADS;
+			assert_true(to[i] == share[(j + 1) % THREADS] + share[((j ^ 1) + 1) % THREADS]);
 		}
 	}
 }

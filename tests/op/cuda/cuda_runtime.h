@@ -61,7 +61,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(param
 	auto body = [=] { kernel(args...); };
 	struct emulator_launch l = {{c->gridDim.x, c->gridDim.y, c->gridDim.z}, c->blockDim.x,
 		c->dynamicSmemBytes, (const void *)kernel,
-		[](const void *at) { (*(const decltype(body) *)at)(); }, &body};
+		[](const void *at) { (*(const decltype(body) *)at)(); }, &body,
+		sizeof body};
 
 	return emulator_launch(&l) ? cudaErrorInvalidValue : cudaSuccess;
 }
