@@ -3,7 +3,7 @@
 #include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 
-static float host;
+static volatile float host;
 
 static __global__ void kernel(enum fault fault, float *to, const float *from, int n)
 {
