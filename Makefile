@@ -106,7 +106,7 @@ $(BUILD)/flags: force
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)
-	$(call say,CC   $<)$(CC) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC   $<)$(CC) $(CFLAGS) $(CFLAGS_$(*F)) -MMD -MP -c $< -o $@
 
 # Files that are taken into an object whole.
 $(BUILD)/src/store/schema.c.o: src/store/schema.sql src/store/bench.sql
@@ -149,7 +149,8 @@ $(BUILD)/emulated/%.cu.o: %.cu Makefile $(BUILD)/flags
 	$(call say,CXX  $<)$(CXX) $(EMUFLAGS) -MMD -MP -x c++ -c $< -o $@
 
 # Fibres whose frames are left by longjmp are beyond the address sanitizer.
-$(BUILD)/tests/op/emulator%.c.o: private CFLAGS += -fno-sanitize=address
+CFLAGS_emulator := -fno-sanitize=address
+CFLAGS_emulator_memory := $(CFLAGS_emulator)
 
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
 objects_test_scan_cuda = $(BUILD)/tests/op/emulator.c.o $(BUILD)/tests/op/emulator_memory.c.o \
