@@ -164,7 +164,7 @@ static void resume(struct fibre *f)
 	memory_turn(NULL);
 }
 
-/* Gives values to the lanes of a warp that wait in a shuffle: all that its mask names, no others. */
+/* Gives values to the lanes that wait in a shuffle: all that its mask names, and no others. */
 static bool exchange(struct fibre *warp, int n_lanes)
 {
 	float given[WARP];

@@ -299,8 +299,8 @@ static void test_faults(void **state)
 		assert_sound();
 		for (int i = 0; i < N && fault == SOUND; i++) {
 			const float *share = from + i / THREADS * THREADS;
-			int j = i % THREADS;
-			assert_true(to[i] == share[(j + 1) % THREADS] + share[((j ^ 1) + 1) % THREADS]);
+			int j = i % THREADS, next = (j + 1) % THREADS;
+			assert_true(to[i] == share[next] + share[((j ^ 1) + 1) % THREADS]);
 		}
 	}
 }
