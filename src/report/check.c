@@ -129,19 +129,19 @@ static int check_rule(struct study *s)
 
 /* --- warnings -------------------------------------------------------------------------------- */
 
-static bool few_seeds(const struct study *s, const struct setup *v)
+static bool few_seeds(struct study *s, const struct setup *v)
 {
 	(void)s;
 	return v->n < 3;
 }
 
-static bool diverged(const struct study *s, const struct setup *v)
+static bool diverged(struct study *s, const struct setup *v)
 {
 	(void)s;
 	return setup_diverged(v) > 0;
 }
 
-static bool short_warmup(const struct study *s, const struct setup *v)
+static bool short_warmup(struct study *s, const struct setup *v)
 {
 	double per_step = setup_number(v, "train.batch") * setup_number(v, "train.context");
 	double steps = setup_number(v, "train.tokens") / per_step;
@@ -150,39 +150,39 @@ static bool short_warmup(const struct study *s, const struct setup *v)
 	return fmax(setup_number(v, "train.warmup") * steps, setup_number(v, "train.warmup_min")) < 99.5;
 }
 
-static bool unequal_active(const struct study *s, const struct setup *v)
+static bool unequal_active(struct study *s, const struct setup *v)
 {
 	if (!s->baseline)
 		return false;
 	return fabs(v->runs[0]->params_active / s->baseline->runs[0]->params_active - 1) > 0.03;
 }
 
-static bool drops(const struct study *s, const struct setup *v)
+static bool drops(struct study *s, const struct setup *v)
 {
 	(void)s;
 	return SETUP_MEAN(v, drop).mean > 0.01;
 }
 
-static bool starved(const struct study *s, const struct setup *v)
+static bool starved(struct study *s, const struct setup *v)
 {
 	(void)s;
 	return SETUP_MEAN(v, least_load).mean < 0.1;
 }
 
-static bool clips(const struct study *s, const struct setup *v)
+static bool clips(struct study *s, const struct setup *v)
 {
 	(void)s;
 	return SETUP_MEAN(v, clipped).mean > 0.5;
 }
 
-/* The best of its variant has the smallest or largest rate that was tried. */
-static bool rate_at_edge(const struct study *s, const struct setup *v)
+/* The best of its variant has the smallest or largest rate that was tried, here or in trials. */
+static bool rate_at_edge(struct study *s, const struct setup *v)
 {
 	double rate = setup_number(v, "train.lr"), loss = SETUP_MEAN(v, final_loss).mean;
 	bool below = false, above = false;
 
 	if (!study_has_axis(s, "train.lr"))
-		return false;
+		return study_tuned_at_edge(s, v);
 	for (int i = 0; i < s->n_setups; i++) {
 		const struct setup *other = &s->setups[i];
 		if (strcmp(other->variant, v->variant))
@@ -205,7 +205,7 @@ static bool coarse_curve(const struct curve *c, double target)
 	return x[at.at] - (at.at ? x[at.at - 1] : 0) > 0.02 * curve_x(c, at, AXIS_TOKENS);
 }
 
-static bool coarse(const struct study *s, const struct setup *v)
+static bool coarse(struct study *s, const struct setup *v)
 {
 	for (int t = 0; t < s->n_targets; t++) {
 		double target = s->targets[t];
@@ -218,14 +218,14 @@ static bool coarse(const struct study *s, const struct setup *v)
 	return false;
 }
 
-static bool foreign(const struct study *s, const struct setup *v)
+static bool foreign(struct study *s, const struct setup *v)
 {
 	(void)s;
 	return setup_foreign(v);
 }
 
 static const struct suspicion {
-	bool (*holds)(const struct study *s, const struct setup *v);
+	bool (*holds)(struct study *s, const struct setup *v);
 	const char *text;
 } suspicions[] = {
 	{diverged, "diverged runs count as not reached"},

@@ -187,5 +187,7 @@ double trial_loss(const struct setup *v);
 /* "tuned": one of the rates tried for it in NAME.tune; "paper": of recipe paper, for a published row;
    "-": imported; else "untuned". */
 const char *study_rate_choice(struct study *s, const struct setup *v);
+/* Tuned, and the smallest or the largest of the rates tried? */
+bool study_tuned_at_edge(struct study *s, const struct setup *v);
 
 #endif

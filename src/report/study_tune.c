@@ -87,24 +87,37 @@ double trial_loss(const struct setup *v)
 	return setup_diverged(v) ? INFINITY : SETUP_MEAN(v, final_loss).mean;
 }
 
-/* Was this rate among those tried for the variant? */
-static bool is_tuned(struct study *s, const struct setup *v)
+/* Was this rate among those tried for the variant? *edge: as the smallest or the largest of several. */
+static bool is_tuned(struct study *s, const struct setup *v, bool *edge)
 {
 	const char *trials = arena_printf(&s->arena, "%s%s", v->own->sweep->name, suffix);
 	const char *key = study_tuned_key(s, trials);
+	double rate = setup_number(v, "train.lr");
 	struct db_statement row;
-	bool found;
+	bool found = false;
 
+	*edge = false;
 	if (!key || strcmp(key, "train.lr"))
 		return false;
-	db_prepare(&row, s->db, "SELECT 1 FROM runs r JOIN param p USING (run_id)"
-		" WHERE r.sweep = :trials AND r.variant = :variant"
-		" AND p.key = 'train.lr' AND p.value = :rate");
+	db_prepare(&row, s->db, "SELECT max(p.value = :rate), min(p.value), max(p.value)"
+		" FROM runs r JOIN param p USING (run_id)"
+		" WHERE r.sweep = :trials AND r.variant = :variant AND p.key = 'train.lr'");
 	db_bind_text(&row, ":trials", trials);
 	db_bind_text(&row, ":variant", v->own->variant);
-	db_bind_real(&row, ":rate", setup_number(v, "train.lr"));
-	found = db_step(&row);
+	db_bind_real(&row, ":rate", rate);
+	if (db_step(&row)) {
+		double least = db_real(&row, 1), most = db_real(&row, 2);
+		found = db_int(&row, 0) > 0;
+		*edge = found && least < most && (rate <= least || rate >= most);
+	}
 	return !db_finish(&row) && found;
+}
+
+bool study_tuned_at_edge(struct study *s, const struct setup *v)
+{
+	bool edge;
+
+	return is_tuned(s, v, &edge) && edge;
 }
 
 static bool is_published(const struct study *s, const struct setup *v)
@@ -120,10 +133,11 @@ static bool is_published(const struct study *s, const struct setup *v)
 const char *study_rate_choice(struct study *s, const struct setup *v)
 {
 	const char *recipe = run_text(v->runs[0], "recipe");
+	bool edge;
 
 	if (setup_foreign(v))
 		return "-";
-	if (is_tuned(s, v))
+	if (is_tuned(s, v, &edge))
 		return "tuned";
 	return recipe && !strcmp(recipe, "paper") && is_published(s, v) ? "paper" : "untuned";
 }

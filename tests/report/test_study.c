@@ -332,8 +332,28 @@ static void trials_choose_rates(void **state)
 	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
 	assert_true(show_with(&w, "final", "md", &o));
 	assert_has(line(&w, "mamba", text, sizeof text), "| tuned ");
+	assert_lacks(w.text.text, "edge of its grid");
 	assert_has(line(&w, "other", text, sizeof text), "| untuned ");
 	assert_has(line(&w, "famous", text, sizeof text), "| paper ");
+	end(&w);
+}
+
+static void rates_chosen_at_the_edge_are_warned_about(void **state)
+{
+	const struct lab_run trials[] = {TRIAL("mamba-lr=1", 1e-3, 8, 1), TRIAL("mamba-lr=2", 2e-3, 8, 1.4)};
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .lr = 2e-3},
+		{.label = "other", .variant = "other", .seed = 1, .lr = 2e-3}};
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+
+	(void)state;
+	lab_open(&w.lab, NULL);
+	json_object_set_new(w.lab.sweep, "name", json_string("lab/one.tune"));
+	lab_fill(&w.lab, trials, ARRAY_SIZE(trials));
+	lab_next(&w.lab, "lab/one", NULL);
+	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
+	assert_true(show_with(&w, "final", "md", &o));
+	assert_has(w.text.text, "Warning: best learning rate at the edge of its grid: mamba\n");
 	end(&w);
 }
 
@@ -372,6 +392,7 @@ int main(void)
 		cmocka_unit_test(sound_rows_get_no_warning),
 		cmocka_unit_test(learning_rates_at_the_edge_are_warned_about),
 		cmocka_unit_test(trials_choose_rates),
+		cmocka_unit_test(rates_chosen_at_the_edge_are_warned_about),
 		cmocka_unit_test(sweep_must_exist_and_have_runs),
 	};
 
