@@ -64,7 +64,7 @@ is 1 "SELECT count(*) FROM benches a JOIN benches b ON b.metric = a.metric AND b
 
 # Scales: the number of experts has an explanation, the others have none.
 says "above the explained cost" $moelab bench scale moe.yaml -n 1 -T 1 --format csv
-holds test "$(grep -c '^experts,.*,[0-9.e+-]*$' said)" = 4
+holds test "$(grep -c '^experts,.*,[0-9][0-9.e+-]*,[0-9][0-9.e+-]*$' said)" = 4
 holds test "$(grep -c '^context,.*,,$' said)" = 4
 
 # Slower than before: the same figures an hour later, with scans that take three times as long.
