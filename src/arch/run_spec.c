@@ -123,6 +123,11 @@ long run_steps(const struct run_spec *s)
 	return (s->tokens + per_step - 1) / per_step;
 }
 
+double run_step_tokens(const struct run_spec *s)
+{
+	return (double)(s->batch * s->context);
+}
+
 long run_warmup_steps(const struct run_spec *s)
 {
 	long steps = run_steps(s), least = s->warmup_min < steps ? s->warmup_min : steps;

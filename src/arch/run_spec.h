@@ -47,6 +47,7 @@ int run_spec_pin(struct arena *a, struct config *c);
 int run_spec_open(struct run_spec *s, const struct config *c);
 
 long run_steps(const struct run_spec *s);		/* updates of the whole run */
+double run_step_tokens(const struct run_spec *s);
 long run_warmup_steps(const struct run_spec *s);	/* at least 1 */
 long run_eval_every(const struct run_spec *s);		/* steps between evaluations */
 long run_log_every(const struct run_spec *s);		/* steps between rows by expert and group */

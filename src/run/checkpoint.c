@@ -1,6 +1,7 @@
 #include "run/checkpoint.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,7 @@ int checkpoint_write(const struct setup *s, const char *run_dir, const struct pr
 	struct safetensors_meta meta[] = {{"format", "moelab checkpoint 1"},
 		{"step", arena_printf(&a, "%ld", p->step)},
 		{"seconds", arena_printf(&a, "%.17g", p->seconds)},
+		{"flops", arena_printf(&a, "%.17g", p->flops)},
 		{"seed", arena_printf(&a, "%ld", s->spec.seed)},
 		{"arch", s->model.arch->name}};
 	int n = 0, ret = path_mkdirs(folder);
@@ -160,11 +162,14 @@ static int read_progress(const struct safetensors *f, const char *path, struct p
 {
 	const char *step = safetensors_metadata(f, "step");
 	const char *seconds = safetensors_metadata(f, "seconds");
+	const char *flops = safetensors_metadata(f, "flops");
 	long long n;
 
 	if (!step || !seconds || !str_to_long(step, &n) || !str_to_double(seconds, &p->seconds))
 		return error("%s: no checkpoint of a run: its metadata lack step or seconds", path);
 	p->step = (long)n;
+	if (!flops || !str_to_double(flops, &p->flops))
+		p->flops = NAN;
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 struct progress {
 	long step;		/* updates done */
 	double seconds;		/* of training so far, over all attempts */
+	double flops;		/* model FLOPs so far; read from a file that lacks it: NAN */
 };
 
 /* A parameter as files have it, true rows only, in a host copy of a blob. */

@@ -1,9 +1,11 @@
 #include "run/cost.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/str.h"
+#include "op/experts.h"
 
 static void count_params(const struct setup *s, struct cost_params *c)
 {
@@ -62,6 +64,8 @@ static void count_flops(const struct setup *s, struct cost *c)
 		part->forward += n.cost.forward_flops / tokens;
 		part->backward += n.has_backward ? n.cost.backward_flops / tokens : 0;
 		c->executed_per_token += n.cost.executed_flops / tokens;
+		if (n.op == &op_experts)
+			c->routed_per_token += (n.cost.forward_flops + n.cost.backward_flops) / tokens;
 	}
 	for (int i = 0; i < c->n_parts; i++) {
 		double flops = c->parts[i].forward + c->parts[i].backward;
@@ -71,6 +75,11 @@ static void count_flops(const struct setup *s, struct cost *c)
 	}
 	for (int i = 0; i < graph_n_nodes(s->update); i++)
 		c->optimiser_per_step += graph_node_info(s->update, i).cost.executed_flops;
+}
+
+double cost_flops(const struct cost *c, double tokens, double drop)
+{
+	return tokens * (c->flops_per_token - (isnan(drop) ? 0 : drop * c->routed_per_token));
 }
 
 void cost_of(const struct setup *s, struct cost *c)

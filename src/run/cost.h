@@ -27,11 +27,15 @@ struct cost {
 	int n_parts;
 	double flops_per_token;		/* model FLOPs, forward + backward, head included */
 	double head_per_token;		/* of it, the head's */
+	double routed_per_token;	/* of it, the experts': what a token saves that all routers drop */
 	double executed_per_token;	/* everything the kernels do, padding and recomputation too */
 	double optimiser_per_step;	/* FLOPs */
 	double weight_bytes, optimiser_bytes, activation_bytes, kept_bytes, total_bytes;
 };
 
 void cost_of(const struct setup *s, struct cost *c);
+/* Model FLOPs of so many training tokens. drop: share of routed tokens that no expert computed, over
+   all routers (exact where their experts are of one size); NAN: there are no routers. */
+double cost_flops(const struct cost *c, double tokens, double drop);
 
 #endif

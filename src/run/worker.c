@@ -145,6 +145,7 @@ static int train_step(struct worker *w)
 	}
 	w->progress.step++;
 	w->progress.seconds += seconds;
+	w->progress.flops += cost_flops(&w->log.cost, run_step_tokens(&w->setup.spec), r.drop);
 	worker_log_step(&w->log, &w->progress, &r, seconds);
 	return WORKER_DONE;
 }
@@ -210,6 +211,9 @@ static int run(struct worker *w, const struct worker_options *options)
 	}
 	w->checkpoint_s = clock_s();
 	worker_log_open(&w->log, &w->link, &w->setup, &w->data, w->evaluator.hash);
+	if (isnan(w->progress.flops))
+		w->progress.flops = cost_flops(&w->log.cost,
+			(double)w->progress.step * run_step_tokens(&w->setup.spec), NAN);
 	worker_log_attempt(&w->log, options);
 	worker_link_event(&w->link, resumed ? "resume" : "start", w->progress.step, "step %ld",
 		w->progress.step);

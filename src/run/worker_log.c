@@ -113,7 +113,7 @@ static void log_group(struct worker_log *l, long step, int i)
 
 static double tokens_after(const struct worker_log *l, long step)
 {
-	return (double)step * (double)(l->setup->spec.batch * l->setup->spec.context);
+	return (double)step * run_step_tokens(&l->setup->spec);
 }
 
 void worker_log_step(struct worker_log *l, const struct progress *p, const struct step_result *s,
@@ -125,7 +125,7 @@ void worker_log_step(struct worker_log *l, const struct progress *p, const struc
 	r.step.step = p->step;
 	r.step.tokens = llround(tokens_after(l, p->step));
 	r.step.seconds = p->seconds;
-	r.step.flops = tokens_after(l, p->step) * l->cost.flops_per_token;
+	r.step.flops = p->flops;
 	r.step.ce = s->ce;
 	r.step.aux = l->setup->routers.n ? s->aux : NAN;
 	r.step.balance = s->balance;
@@ -171,7 +171,7 @@ void worker_log_eval(struct worker_log *l, const struct progress *p, const char 
 	r.eval.step = p->step;
 	r.eval.tokens = llround(tokens_after(l, p->step));
 	r.eval.seconds = p->seconds;
-	r.eval.flops = tokens_after(l, p->step) * l->cost.flops_per_token;
+	r.eval.flops = p->flops;
 	r.eval.loss = e->loss;
 	r.eval.bpb = e->bpb;
 	r.eval.accuracy = e->accuracy;

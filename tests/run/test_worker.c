@@ -166,13 +166,36 @@ static void final_hash(const char *dir, char *hex)
 	free(path);
 }
 
+struct step_sum {
+	double flops, drops;	/* at the end; sum over steps */
+};
+
+static struct step_sum steps_of(const char *dir)
+{
+	struct step_sum sum = {0};
+	char *text = metrics(dir), *save = NULL;
+	struct arena a = {0};
+	struct record r;
+
+	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
+		if (record_parse(&r, l, strlen(l), &a) && r.type == RECORD_IS_STEP) {
+			sum.flops = r.step.flops;
+			sum.drops += r.step.drop;
+		}
+	arena_release(&a);
+	free(text);
+	return sum;
+}
+
 static void expect_equal_runs(const char *a, const char *b)
 {
 	char x[HASH_HEX], y[HASH_HEX];
+	struct step_sum u = steps_of(a), v = steps_of(b);
 
 	final_hash(a, x);
 	final_hash(b, y);
 	assert_string_equal(x, y);
+	assert_true(u.flops > 0 && u.flops == v.flops);
 }
 
 /* ---- tests ---------------------------------------------------------------------------------- */
@@ -224,6 +247,25 @@ static void test_records(void **state)
 	assert_true(count(text, "\"t\":\"group\"") > 30);
 	free(text);
 	free(dir);
+}
+
+/* Model FLOPs do not count what an expert would have done for the tokens it dropped: forward 64 hidden
+   units of 2 x 32 weights and a ReLU, backward twice that, in each of two layers. */
+static void test_flops_without_dropped_tokens(void **state)
+{
+	const double expert = 3 * 64 * (2 * (32 + 32) + 1), tokens = 4 * 64;
+	char *all = run_dir("all", KEYS("model.moe.capacity_factor=4")), *some = run_dir("some", NULL, 0);
+	struct step_sum a, b;
+
+	(void)state;
+	assert_int_equal(finish(start(all)), WORKER_DONE);
+	assert_int_equal(finish(start(some)), WORKER_DONE);
+	a = steps_of(all);
+	b = steps_of(some);
+	assert_true(a.drops == 0 && b.drops > 0.1 * STEPS);
+	assert_float_equal((a.flops - b.flops) / (tokens * 2 * expert * b.drops), 1, 1e-4);
+	free(all);
+	free(some);
 }
 
 struct slice_sum {
@@ -335,6 +377,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_interrupted_equals_unbroken),
 		cmocka_unit_test(test_records),
+		cmocka_unit_test(test_flops_without_dropped_tokens),
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
 		cmocka_unit_test(test_diverged),
