@@ -25,17 +25,17 @@ cat >sweep.yaml <<END
 base: [$root/experiments/micro/mamba.yaml]
 set:
   model: {d_model: 16, n_blocks: 1}
-  train: {batch: 2, context: 16, tokens: 6400}
+  train: {batch: 2, context: 16, tokens: 160000}
   data.path: data
-  eval: {every: 50, tokens: 64}
+  eval: {every: 2000, tokens: 64}
 seeds: [1, 2, 3]
 END
 
 # The first look comes as soon as the database knows the sweep, the last when all is over.
 $moelab run sweep.yaml -q &
-for i in 1 2 3 4 5 6 7 8 9 10; do
-	sleep 0.2
-	$moelab status sweep >/dev/null 2>&1 && break
+until $moelab status sweep >/dev/null 2>&1; do
+	kill -0 $! 2>/dev/null || break
+	sleep 0.02
 done
 $moelab watch --sweep sweep -n 0.1 >said 2>&1
 holds test $? = 0
