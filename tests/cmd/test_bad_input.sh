@@ -1,13 +1,7 @@
 #!/bin/sh
-# Bad input on the command line: one clear line, the right exit code, nothing left behind. Environment:
-# MOELAB, the program. Ends like a program of cmocka: "[  PASSED  ] N test(s)."
+# Bad input on the command line: one clear line, the right exit code, nothing left behind.
 
-moelab=${MOELAB:?}
-root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0
+. "$(dirname "$0")/holds.sh"
 
 # refuses CODE TEXT COMMAND...: exits with CODE and prints exactly one line, which holds TEXT.
 refuses() {
@@ -21,17 +15,6 @@ refuses() {
 		failed=$((failed + 1))
 		echo "$*: exit status $status, not $code; or not one line with: $text"
 		cat out err
-	fi
-}
-
-# holds CONDITION...: a command that succeeds
-holds() {
-	if "$@" >out 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "failed: $*"
-		cat out
 	fi
 }
 
@@ -154,6 +137,4 @@ $moelab run sweep.yaml >said 2>&1
 holds test -e "$dir/DONE"
 holds grep -q "is of no use" "$dir/log.txt"
 
-echo "[  PASSED  ] $passed test(s)."
-[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
-[ $failed -eq 0 ]
+tests_end

@@ -1,24 +1,7 @@
 #!/bin/sh
 # moelab bench: figures of operators, steps and scales, kept in a database where a slower one shows.
-# Environment: MOELAB, the program. Ends like a program of cmocka: "[  PASSED  ] N test(s)."
 
-moelab=${MOELAB:?}
-root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0
-
-# holds CONDITION...: a command that succeeds
-holds() {
-	if "$@" >out 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "failed: $*"
-		cat out
-	fi
-}
+. "$(dirname "$0")/holds.sh"
 
 # says TEXT COMMAND...: succeeds and prints TEXT
 says() {
@@ -87,6 +70,4 @@ holds sh -c '! "$0" bench op moe.yaml --only scam 2>said && grep -q "no operator
 
 holds sh -c '! "$0" bench scale mamba.yaml --only experts 2>said && grep -q "no axis .experts" said' $moelab
 
-echo "[  PASSED  ] $passed test(s)."
-[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
-[ $failed -eq 0 ]
+tests_end

@@ -1,13 +1,7 @@
 #!/bin/sh
-# `table --calibrate`: steps are timed, kept with the runs, and survive a rebuilt database. Environment:
-# MOELAB, the program. Ends like a program of cmocka: "[  PASSED  ] N test(s)."
+# `table --calibrate`: steps are timed, kept with the runs, and survive a rebuilt database.
 
-moelab=${MOELAB:?}
-root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0
+. "$(dirname "$0")/holds.sh"
 
 # holds WHAT COMMAND...: a command that succeeds
 holds() {
@@ -63,6 +57,4 @@ $moelab table cost --calibrate >out 2>err
 holds "exit code without a config" test $? -eq 4
 holds "message without a config" grep -q "config.yaml" err
 
-echo "[  PASSED  ] $passed test(s)."
-[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
-[ $failed -eq 0 ]
+tests_end

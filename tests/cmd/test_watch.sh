@@ -1,23 +1,7 @@
 #!/bin/sh
 # moelab watch beside a running sweep: what it prints, that it ends with the last run, its exit codes.
-# Environment: MOELAB, the program. Ends like a program of cmocka: "[  PASSED  ] N test(s)."
 
-moelab=${MOELAB:?}
-root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-passed=0 failed=0
-
-holds() {
-	if "$@" >out 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "failed: $*"
-		cat out said
-	fi
-}
+. "$(dirname "$0")/holds.sh"
 
 awk 'BEGIN { for (i = 0; i < 4000; i++) print "line " i " of a text\n" }' >text
 holds $moelab data import text --tokenizer byte --split blank:64 --group-by block:4096 -o data -q
@@ -57,6 +41,4 @@ holds grep -q "$(printf '\033')\[J" said
 $moelab watch nothing >said 2>&1
 holds test $? = 2
 
-echo "[  PASSED  ] $passed test(s)."
-[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
-[ $failed -eq 0 ]
+tests_end

@@ -1,0 +1,26 @@
+# What the tests of commands share; sourced as their first line, `tests_end` is their last. Environment:
+# MOELAB, the program. They run in a folder of their own and end like a program of cmocka.
+
+moelab=${MOELAB:?}
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+passed=0 failed=0
+
+# holds CONDITION...: a command that succeeds; what it prints is in the file out
+holds() {
+	if "$@" >out 2>&1; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "failed: $*"
+		cat out
+	fi
+}
+
+tests_end() {
+	echo "[  PASSED  ] $passed test(s)."
+	[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"
+	[ $failed -eq 0 ]
+}
