@@ -11,8 +11,7 @@ enum {
 	APART = CHANNELS / EACH,	/* between a thread's channels */
 	THREADS = APART * QUADS,
 	WARPS = THREADS / 32,
-	PITCH = CHANNELS + 8,		/* floats per token in shared memory: the rows of a quad's
-					   four tokens lie in different banks */
+	HALF = SCAN_KEPT,		/* tokens whose states a thread holds */
 };
 
 /* A quad of threads has EACH channels, four states of each a thread; a warp has eight quads. So that
@@ -35,28 +34,25 @@ __device__ __forceinline__ int state_of(const seat &at, int k)
 
 /* A token and channel, as one access. */
 struct alignas(16) point {
-	float dt, u, ds, slope;		/* slope of softplus */
+	float dt, u, ds, slope;		/* ds: dy times the gate; slope of softplus */
 };
 
 struct backward_stage {
-	float u[TILE][PITCH];		/* in the end du */
-	float dtraw[TILE][PITCH];	/* in the end ddtraw */
-	float dy[TILE][PITCH];
-	float z[TILE][PITCH];		/* in the end dz */
-	float ungated[TILE][PITCH];
+	float u[TILE][CHANNELS], dtraw[TILE][CHANNELS], dy[TILE][CHANNELS];
+	float z[TILE][CHANNELS], ungated[TILE][CHANNELS];
 	float b[TILE][STATES], c[TILE][STATES];
 };
 
 struct backward_shared {
-	backward_stage stage[2];
-	point points[TILE][CHANNELS + 2];	/* the padding as in PITCH */
+	backward_stage stage;
+	point points[TILE][CHANNELS + 2];	/* padded: a quad's tokens in different banks */
 	float b[TILE][4][STATES], c[TILE][4][STATES];	/* in each of the four orders */
 	float sums[WARPS][TILE][32];			/* dB and dC over a warp's channels */
 };
 
 /* Partial results. */
 struct backward_parts {
-	float *bc;			/* [block of channels][token][32]: place_of_sum() */
+	float *bc;			/* [block of channels][token][32]: state_of_place() */
 	float *a, *d, *bias;		/* [sequence][channel][STATES], [sequence][channel] */
 };
 
@@ -81,24 +77,26 @@ __device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n
 
 /* What is element by element; 0 beyond T and I. */
 template <bool whole>
-__device__ __forceinline__ void prepare(const scan_cuda &s, int t0, float bias, backward_shared &sh,
-	backward_stage &f)
+__device__ __forceinline__ void prepare(const scan_cuda &s, int t0, int n0, float bias,
+	backward_shared &sh)
 {
+	const backward_stage &f = sh.stage;
 	int c = threadIdx.x % CHANNELS, i = blockIdx.x * CHANNELS + c;
+	long row = (long)blockIdx.y * s.T + t0;
 
 	#pragma unroll
 	for (int j = 0; j < TILE; j += THREADS / CHANNELS) {
 		int t = j + threadIdx.x / CHANNELS;
+		bool real = whole || (t0 + t < s.T && i < s.I);
 		float v = f.dtraw[t][c] + bias, dy = f.dy[t][c], ds = dy;
 		if (s.z.at) {
 			float z = f.z[t][c], gate = sigmoid(z);
 			ds = dy * z * gate;
-			f.z[t][c] = dy * gate * (1 + z * (1 - gate)) * f.ungated[t][c];
+			if (real && n0 == 0)
+				put(s.dz, row + t, i, dy * gate * (1 + z * (1 - gate)) *
+					f.ungated[t][c], false);
 		}
-		if (whole || (t0 + t < s.T && i < s.I))
-			sh.points[t][c] = {softplus(v), f.u[t][c], ds, sigmoid(v)};
-		else
-			sh.points[t][c] = {0, 0, 0, 0};
+		sh.points[t][c] = real ? point{softplus(v), f.u[t][c], ds, sigmoid(v)} : point{};
 	}
 }
 
@@ -123,8 +121,8 @@ template <bool whole>
 __device__ __forceinline__ void enter_tile(const scan_cuda &s, int tile, int n0, float bias,
 	backward_shared &sh)
 {
-	prepare<whole>(s, tile * TILE, bias, sh, sh.stage[tile % 2]);
-	spread<whole>(s, tile * TILE, n0, sh.stage[tile % 2], sh);
+	prepare<whole>(s, tile * TILE, n0, bias, sh);
+	spread<whole>(s, tile * TILE, n0, sh.stage, sh);
 }
 
 /* Of four tokens' values summed over the quad, the one of token `quad`. */
@@ -151,10 +149,10 @@ __device__ __forceinline__ float sum_channels(float b[4], float c[4], int lane)
 	return (second ? c[0] : b[0]) + __shfl_xor_sync(~0u, second ? b[0] : c[0], 16);
 }
 
-/* Where sum_channels() leaves state n of dB (side 0) or dC (1): the lane. */
-__device__ __forceinline__ int place_of_sum(int side, int n)
+/* The state whose sum sum_channels() leaves in a lane: of dB in the lower 16, of dC above. */
+__device__ __forceinline__ int state_of_place(int lane)
 {
-	return side * 16 + n % 4 * 4 + n / 4;
+	return lane % 4 * 4 + lane / 4 % 4;
 }
 
 struct quad_values {
@@ -173,18 +171,19 @@ struct walker {
 	float a[4], carry[4];		/* A log2(e); e_{t+1} g_{t+1} */
 	float d_a[4], d_d, d_bias;	/* sums over time */
 	float d;
-	float h[TILE + 1][4];		/* states: in front of the tile, after each of its tokens */
+	float h[HALF + 1][4];		/* states: in front of HALF tokens, after each of them */
 };
 
-/* States after each token of the tile. */
-__device__ __forceinline__ void replay(const backward_shared &sh, const seat &at, walker w[EACH])
+/* States after each token from t0. */
+__device__ __forceinline__ void replay(const backward_shared &sh, const seat &at, int t0,
+	walker w[EACH])
 {
 	#pragma unroll
-	for (int t = 0; t < TILE; t++) {
-		quad_values b = ordered(sh.b[t], at);
+	for (int t = 0; t < HALF; t++) {
+		quad_values b = ordered(sh.b[t0 + t], at);
 		#pragma unroll
 		for (int m = 0; m < EACH; m++) {
-			const point &p = sh.points[t][at.channel + m * APART];
+			const point &p = sh.points[t0 + t][at.channel + m * APART];
 			float dt = p.dt, x = dt * p.u;
 			#pragma unroll
 			for (int k = 0; k < 4; k++)
@@ -194,33 +193,38 @@ __device__ __forceinline__ void replay(const backward_shared &sh, const seat &at
 	}
 }
 
-/* Gradients of one token and channel from the sums over states: g_b = sum g B,
+/* Gradients of token t and the block's channel c from the sums over states: g_b = sum g B,
    q_a = sum e g h_{t-1} A log2(e). */
-__device__ __forceinline__ void finish_token(const backward_shared &sh, backward_stage &f, int t,
-	int c, float g_b, float q_a, walker &w)
+template <bool whole>
+__device__ __forceinline__ void finish_token(const scan_cuda &s, const point &p, long t, int c,
+	bool add, float g_b, float q_a, walker &w)
 {
-	point p = sh.points[t][c];
 	float ddtraw = (p.u * g_b + LN2 * q_a) * p.slope;
+	int i = blockIdx.x * CHANNELS + c;
+	long row = (long)blockIdx.y * s.T + t;
 
 	w.d_d += p.ds * p.u;
 	w.d_bias += ddtraw;
-	f.u[t][c] = p.dt * g_b + w.d * p.ds;
-	f.dtraw[t][c] = ddtraw;
+	if (whole || (t < s.T && i < s.I)) {
+		put(s.du, row, i, p.dt * g_b + w.d * p.ds, add);
+		put(s.ddtraw, row, i, ddtraw, add);
+	}
 }
 
-/* Back through the tile. */
-__device__ __forceinline__ void walk_back(backward_shared &sh, backward_stage &f, const seat &at,
-	walker w[EACH])
+/* Back through HALF tokens of the tile that begins with token `first`, from t0 of the tile. */
+template <bool whole>
+__device__ __forceinline__ void walk_back(const scan_cuda &s, backward_shared &sh, const seat &at,
+	long first, int t0, bool add, walker w[EACH])
 {
 	float g_b[EACH][4], q_a[EACH][4];
 
 	#pragma unroll
-	for (int t = TILE - 1; t >= 0; t--) {
-		quad_values b = ordered(sh.b[t], at), c = ordered(sh.c[t], at);
+	for (int t = HALF - 1; t >= 0; t--) {
+		quad_values b = ordered(sh.b[t0 + t], at), c = ordered(sh.c[t0 + t], at);
 		float d_b[4] = {}, d_c[4] = {};
 		#pragma unroll
 		for (int m = 0; m < EACH; m++) {
-			point p = sh.points[t][at.channel + m * APART];
+			point p = sh.points[t0 + t][at.channel + m * APART];
 			float x = p.dt * p.u;
 			g_b[m][t % 4] = q_a[m][t % 4] = 0;
 			#pragma unroll
@@ -234,20 +238,25 @@ __device__ __forceinline__ void walk_back(backward_shared &sh, backward_stage &f
 				q_a[m][t % 4] += q * w[m].a[k];
 				w[m].d_a[k] += q * p.dt;
 			}
-			if (t % 4 == 0)
-				finish_token(sh, f, t + at.quad, at.channel + m * APART,
-					sum_quad(g_b[m], at.quad),
+			if (t % 4 == 0) {
+				int own = t0 + t + at.quad, channel = at.channel + m * APART;
+				finish_token<whole>(s, sh.points[own][channel], first + own,
+					channel, add, sum_quad(g_b[m], at.quad),
 					sum_quad(q_a[m], at.quad), w[m]);
+			}
 		}
-		sh.sums[at.warp][t][at.lane] = sum_channels(d_b, d_c, at.lane);
+		sh.sums[at.warp][t0 + t][at.lane] = sum_channels(d_b, d_c, at.lane);
 	}
 }
 
-/* The block's share of dB and dC: the warps' sums in order. `bc`: the tile's first token. */
+/* The block's share of dB and dC of a tile: the warps' sums in order. */
 template <bool whole>
-__device__ __forceinline__ void put_sums(const backward_shared &sh, int n_tokens, float *bc)
+__device__ __forceinline__ void put_sums(const scan_cuda &s, const backward_shared &sh, int t0,
+	float *bc)
 {
 	int lane = threadIdx.x % 32;
+	long rows = (long)s.B * s.T, row = (long)blockIdx.y * s.T + t0;
+	float *to = bc + (blockIdx.x * rows + row) * 32;
 
 	#pragma unroll
 	for (int j = 0; j < TILE; j += WARPS) {
@@ -256,39 +265,36 @@ __device__ __forceinline__ void put_sums(const backward_shared &sh, int n_tokens
 		#pragma unroll
 		for (int warp = 0; warp < WARPS; warp++)
 			sum += sh.sums[warp][t][lane];
-		if (whole || t < n_tokens)
-			bc[t * 32 + lane] = sum;
+		if (whole || t0 + t < s.T)
+			to[t * 32 + lane] = sum;
 	}
 }
 
+/* The states in front of the HALF tokens number `half`. */
 template <bool whole>
-__device__ __forceinline__ void load_states(const scan_cuda &s, const seat &at, int tile, int n0,
-	float h[EACH][4])
+__device__ __forceinline__ void load_states(const scan_cuda &s, const seat &at, int half, int n0,
+	float4 h[EACH])
 {
 	#pragma unroll
 	for (int m = 0; m < EACH; m++) {
-		int i = blockIdx.x * CHANNELS + at.channel + m * APART;
-		const float *from = s.states + state_index(s, blockIdx.y, tile, n0, i);
-		#pragma unroll
-		for (int k = 0; k < 4; k++) {
-			int n = state_of(at, k);
-			h[m][k] = whole || (i < s.I && n0 + n < s.N) ? from[n * s.I] : 0;
-		}
+		int i = blockIdx.x * CHANNELS + at.channel + m * APART, n = n0 + at.quad * 4;
+		if (whole || (i < s.I && n < s.N && half * HALF < s.T))
+			h[m] = *kept_states(s, blockIdx.y, half, n / 4, i);
+		else
+			h[m] = {0, 0, 0, 0};
 	}
 }
 
-template <bool whole>
-__device__ __forceinline__ void store_tile(const scan_cuda &s, const backward_shared &sh,
-	const backward_stage &f, int t0, bool add, float *bc)
+/* The four of them in the thread's order. */
+__device__ __forceinline__ void take_states(const seat &at, const float4 &v, float h[4])
 {
-	long row = (long)blockIdx.y * s.T + t0, rows = (long)s.B * s.T;
-	int i = blockIdx.x * CHANNELS, n_tokens = min(TILE, s.T - t0);
+	bool odd = at.order & 1, high = at.order & 2;
+	float a = odd ? v.y : v.x, b = odd ? v.x : v.y, c = odd ? v.w : v.z, d = odd ? v.z : v.w;
 
-	store<CHANNELS, THREADS, whole>(s.du, f.u, row, n_tokens, i, s.I, add);
-	store<CHANNELS, THREADS, whole>(s.ddtraw, f.dtraw, row, n_tokens, i, s.I, add);
-	if (!add)	/* dz needs all states: the first launch has it */
-		store<CHANNELS, THREADS, whole>(s.dz, f.z, row, n_tokens, i, s.I, false);
-	put_sums<whole>(sh, n_tokens, bc + (blockIdx.x * rows + row) * 32);
+	h[0] = high ? c : a;
+	h[1] = high ? d : b;
+	h[2] = high ? a : c;
+	h[3] = high ? b : d;
 }
 
 /* A channel's sums over time. */
@@ -312,9 +318,27 @@ __device__ __forceinline__ void put_parameters(const scan_cuda &s, const seat &a
 	}
 }
 
+/* The tile's tokens, half by half. */
+template <bool whole>
+__device__ __forceinline__ void walk_tile(const scan_cuda &s, backward_shared &sh, const seat &at,
+	int tile, int n0, float4 ahead[EACH], walker w[EACH])
+{
+	#pragma unroll 1
+	for (int t0 = TILE - HALF; t0 >= 0; t0 -= HALF) {
+		int half = (tile * TILE + t0) / HALF;
+		#pragma unroll
+		for (int m = 0; m < EACH; m++)
+			take_states(at, ahead[m], w[m].h[0]);
+		if (half > 0)
+			load_states<whole>(s, at, half - 1, n0, ahead);
+		replay(sh, at, t0, w);
+		walk_back<whole>(s, sh, at, tile * TILE, t0, n0 > 0, w);
+	}
+}
+
 /* Launched on (blocks of channels, sequences). */
 template <bool whole>
-__global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cuda s,
+__global__ void __launch_bounds__(THREADS, 3) scan_backward_kernel(const scan_cuda s,
 	const backward_parts parts, int n0)
 {
 	backward_shared &sh = *shared_memory<backward_shared>();
@@ -323,7 +347,7 @@ __global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cu
 	int column = blockIdx.x * CHANNELS + threadIdx.x % CHANNELS;	/* of prepare() */
 	float bias = column < s.I ? s.dt_bias.at[column] : 0;
 	walker w[EACH] = {};
-	float ahead[EACH][4];
+	float4 ahead[EACH];
 
 	#pragma unroll
 	for (int m = 0; m < EACH; m++) {
@@ -333,27 +357,18 @@ __global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cu
 		for (int k = 0; k < 4; k++)
 			w[m].a[k] = decay_rate(s, i, n0 + state_of(at, k));
 	}
-	fetch_backward<whole>(s, last * TILE, n0, sh.stage[last % 2]);
-	load_states<whole>(s, at, last, n0, ahead);
+	fetch_backward<whole>(s, last * TILE, n0, sh.stage);
+	load_states<whole>(s, at, (last + 1) * (TILE / HALF) - 1, n0, ahead);
 	__pipeline_wait_prior(0);
 	__syncthreads();
 	enter_tile<whole>(s, last, n0, bias, sh);
 	__syncthreads();
 	for (int tile = last; tile >= 0; tile--) {
-		backward_stage &f = sh.stage[tile % 2];
-		#pragma unroll
-		for (int m = 0; m < EACH; m++)
-			#pragma unroll
-			for (int k = 0; k < 4; k++)
-				w[m].h[0][k] = ahead[m][k];
-		fetch_backward<whole>(s, (tile - 1) * TILE, n0, sh.stage[(tile + 1) % 2]);
-		if (tile > 0)
-			load_states<whole>(s, at, tile - 1, n0, ahead);
-		replay(sh, at, w);
-		walk_back(sh, f, at, w);
+		fetch_backward<whole>(s, (tile - 1) * TILE, n0, sh.stage);
+		walk_tile<whole>(s, sh, at, tile, n0, ahead, w);
 		__pipeline_wait_prior(0);
 		__syncthreads();
-		store_tile<whole>(s, sh, f, tile * TILE, n0 > 0, parts.bc);
+		put_sums<whole>(s, sh, tile * TILE, parts.bc);
 		if (tile > 0)
 			enter_tile<whole>(s, tile - 1, n0, bias, sh);
 		__syncthreads();
@@ -363,29 +378,26 @@ __global__ void __launch_bounds__(THREADS, 2) scan_backward_kernel(const scan_cu
 		put_parameters(s, at, w[m], blockIdx.x * CHANNELS + at.channel + m * APART, parts);
 }
 
-/* dB and dC: the blocks' shares in order. One thread per token and state. */
-__global__ void sum_blocks_kernel(const scan_cuda s, const float *bc, int n_blocks, int n0)
+/* dB and dC: the blocks' shares in order. One thread per token, side and state. */
+__device__ __forceinline__ void sum_blocks(const scan_cuda &s, const float *bc, int n_blocks,
+	int n0, long k)
 {
-	long k = blockIdx.x * (long)blockDim.x + threadIdx.x;
-	long rows = (long)s.B * s.T, row = k / STATES;
-	int n = (int)(k % STATES);
-	float b = 0, c = 0;
+	long floats = (long)s.B * s.T * 32;
+	int place = (int)(k % 32), n = n0 + state_of_place(place);
+	float sum = 0;
 
-	if (row >= rows || n0 + n >= s.N)
+	if (k >= floats || n >= s.N)
 		return;
-	for (int block = 0; block < n_blocks; block++) {
-		const float *at = bc + (block * rows + row) * 32;
-		b += at[place_of_sum(0, n)];
-		c += at[place_of_sum(1, n)];
-	}
-	put(s.db, row, n0 + n, b, false);
-	put(s.dc, row, n0 + n, c, false);
+	for (int block = 0; block < n_blocks; block++)
+		sum += bc[block * floats + k];
+	put(place < STATES ? s.db : s.dc, k / 32, n, sum, false);
 }
 
 /* Parameters: the sequences' shares in order. One thread per channel and state. */
-__global__ void sum_sequences_kernel(const scan_cuda s, const backward_parts parts, int n0)
+__device__ __forceinline__ void sum_sequences(const scan_cuda &s, const backward_parts &parts,
+	int n0, int k)
 {
-	int k = blockIdx.x * blockDim.x + threadIdx.x, i = k / STATES, n = k % STATES;
+	int i = k / STATES, n = k % STATES;
 	float a = 0, d = 0, bias = 0;
 
 	if (i >= s.I)
@@ -405,7 +417,18 @@ __global__ void sum_sequences_kernel(const scan_cuda s, const backward_parts par
 	put(s.ddt_bias, 0, i, bias, n0 > 0);
 }
 
-enum { BLOCK = 128 };	/* threads of the kernels that sum */
+/* The first `few` blocks have the parameters: long sums, which so begin first. */
+__global__ void sum_parts_kernel(const scan_cuda s, const backward_parts parts, int n_blocks,
+	int n0, unsigned few)
+{
+	if (blockIdx.x < few)
+		sum_sequences(s, parts, n0, blockIdx.x * blockDim.x + threadIdx.x);
+	else
+		sum_blocks(s, parts.bc, n_blocks, n0,
+			(blockIdx.x - few) * (long)blockDim.x + threadIdx.x);
+}
+
+enum { BLOCK = 128 };	/* threads of the kernel that sums */
 
 unsigned blocks(long threads)
 {
@@ -426,7 +449,7 @@ void scan_cuda_backward(const struct scan_cuda *s, void *stream)
 {
 	auto kernel = is_whole(*s, CHANNELS) ? scan_backward_kernel<true> : scan_backward_kernel<false>;
 	long n_blocks = ceil_div(s->I, CHANNELS), channels = (long)s->B * s->I;
-	long sums = (long)s->B * s->T * STATES, parameters = (long)s->I * STATES;
+	unsigned few = blocks((long)s->I * STATES), all = few + blocks((long)s->B * s->T * 32);
 	dim3 grid((unsigned)n_blocks, (unsigned)s->B);
 	backward_parts p;
 
@@ -437,7 +460,6 @@ void scan_cuda_backward(const struct scan_cuda *s, void *stream)
 	allow_shared(kernel, sizeof(backward_shared));
 	for (int n0 = 0; n0 < s->N; n0 += STATES) {
 		launch(kernel, grid, THREADS, sizeof(backward_shared), stream, *s, p, n0);
-		launch(sum_blocks_kernel, blocks(sums), BLOCK, 0, stream, *s, p.bc, (int)n_blocks, n0);
-		launch(sum_sequences_kernel, blocks(parameters), BLOCK, 0, stream, *s, p, n0);
+		launch(sum_parts_kernel, all, BLOCK, 0, stream, *s, p, (int)n_blocks, n0, few);
 	}
 }

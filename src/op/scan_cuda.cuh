@@ -10,7 +10,7 @@
 #include "op/vec.h"
 
 enum {
-	TILE = SCAN_TILE,
+	TILE = 16,			/* tokens that blocks fetch at once */
 	STATES = 16,			/* of one launch */
 };
 
@@ -46,9 +46,12 @@ __device__ __forceinline__ float decay_rate(const scan_cuda &s, int i, int n)
 	return i < s.I && n < s.N ? -exp2f(s.a_log.at[i * s.a_log.ld + n] * LOG2E) * LOG2E : 0.0f;
 }
 
-__device__ __forceinline__ long state_index(const scan_cuda &s, int b, int tile, int n, int i)
+/* Four kept states from 4 * quad of channel i, in front of token `kept` * SCAN_KEPT. */
+__device__ __forceinline__ float4 *kept_states(const scan_cuda &s, int b, int kept, int quad, int i)
 {
-	return (((long)b * ((s.T + TILE - 1) / TILE) + tile) * s.N + n) * s.I + i;
+	long n_kept = (s.T + SCAN_KEPT - 1) / SCAN_KEPT, n_quads = (s.N + 3) / 4;
+
+	return (float4 *)s.states + ((b * n_kept + kept) * n_quads + quad) * s.I + i;
 }
 
 __device__ __forceinline__ void put(const scan_rows &x, long row, int i, float v, bool add)
@@ -68,12 +71,6 @@ __device__ __forceinline__ memory *shared_memory()
 	return (memory *)shared;
 }
 
-/* Floats that one access moves. */
-template <int n>
-struct alignas(n * sizeof(float)) vector {
-	float at[n];
-};
-
 /* Enqueues the copy of columns from .. from + wide (below `end`) of n_tokens rows, all threads of
    the block together. `whole`: is_whole(), TILE rows of `wide` columns, four columns at once. */
 template <int wide, int threads, bool whole, int pitch>
@@ -90,30 +87,6 @@ __device__ __forceinline__ void fetch(float (*to)[pitch], const scan_rows &x, lo
 	for (int k = 0; k < TILE; k += step, t += step, at += step * x.ld)
 		if (t < (whole ? TILE : n_tokens))
 			__pipeline_memcpy_async(&to[t][j], at, each * sizeof(float));
-}
-
-/* The way back: rows of shared memory to a result, added where it or `add` says so. */
-template <int wide, int threads, bool whole, int pitch>
-__device__ __forceinline__ void store(const scan_rows &x, const float (*from)[pitch], long row,
-	int n_tokens, int to, int end, bool add)
-{
-	constexpr int each = whole ? 4 : 1, per_row = wide / each, step = threads / per_row;
-	int t = threadIdx.x / per_row, j = threadIdx.x % per_row * each;
-	float *at = x.at + (row + t) * x.ld + to + j;
-
-	if (!x.at || (!whole && to + j >= end))
-		return;
-	#pragma unroll
-	for (int k = 0; k < TILE; k += step, t += step, at += step * x.ld) {
-		vector<each> v = *(const vector<each> *)&from[t][j];
-		if (t >= (whole ? TILE : n_tokens))
-			return;
-		if (add || x.add)
-			#pragma unroll
-			for (int m = 0; m < each; m++)
-				v.at[m] += ((const vector<each> *)at)->at[m];
-		*(vector<each> *)at = v;
-	}
 }
 
 inline long ceil_div(long n, long d)

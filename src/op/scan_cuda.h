@@ -2,9 +2,9 @@
  * The scan on a GPU: launchers on device memory, float32. op/scan.h has the formula.
  *
  * Forward: one thread per channel walks through time with 16 states in registers. Backward: four
- * threads share two channels, four states of each a thread, and walk back tile by tile from the
- * states that forward kept in front of every tile; what forward also kept, y in front of the gate,
- * saves the sums over states. Sums over channels are taken by shuffles in a fixed pattern and one
+ * threads share two channels, four states of each a thread, and walk back SCAN_KEPT tokens at a
+ * time from the states that forward kept in front of them; what forward also kept, y in front of
+ * the gate, saves the sums over states. Sums over channels are taken by shuffles in a fixed pattern and one
  * partial result per block, sums over sequences by one partial result each: no atomics, so the
  * same input gives the same bits. More than 16 states take further launches, which add.
  */
@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-enum { SCAN_TILE = 16 };	/* tokens from one kept state to the next */
+enum { SCAN_KEPT = 8 };	/* tokens from one kept state to the next */
 
 /* Device memory: rows ld floats apart. at NULL: absent input, gradient nobody wants. */
 struct scan_rows {
@@ -32,7 +32,8 @@ struct scan_cuda {
 	struct scan_rows u, dtraw, b, c, z;		/* rows are tokens, B * T; z optional */
 	struct scan_rows a_log, d, dt_bias;		/* [I, N], and one row of I each */
 	struct scan_rows y;				/* forward's result */
-	/* [B, ceil(T / SCAN_TILE), N, I]; forward writes it unless NULL, backward reads it */
+	/* [B, ceil(T / SCAN_KEPT), ceil(N / 4), I, 4], aligned to 16 bytes; forward
+	   writes it unless NULL, backward reads it */
 	float *states;
 	/* y in front of the gate, rows as y; with z forward writes it where it has a place, and
 	   backward reads it */

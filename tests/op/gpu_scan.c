@@ -157,7 +157,7 @@ static double time_of(const char *what, void (*launch)(const struct scan_cuda *,
 static int time_all(void)
 {
 	struct scan_cuda s = device_scan(64, 1024, 1024, 16), bare = s;
-	double row = 1024 * 4, bc = 2 * 16 * 4, states = row * 16 / SCAN_TILE;
+	double row = 1024 * 4, bc = 2 * 16 * 4, states = row * 16 / SCAN_KEPT;
 	struct cudaDeviceProp p;
 
 	bare.states = bare.ungated.at = NULL;
