@@ -1,4 +1,5 @@
-"""tests/peer/run.sh [--threads T] [--cores LIST] [--steps N] [--budget S] [--json FILE] [MODEL...]
+"""tests/peer/run.sh [--threads T] [--cores LIST] [--steps N] [--budget S] [--scan NAME] [--json FILE]
+                  [MODEL...]
 
 Training steps of moelab and of PyTorch in turn, on the same cores, the same models and batch sizes: a
 table of tokens per second and peak memory. MODEL: a file of experiments/ without .yaml, as micro/mamba."""
@@ -105,17 +106,19 @@ class Peer:
 # --- one model -----------------------------------------------------------------------------------
 
 def sizes(trace):
-    """(tokens of a step, what the choice of a scan depends on)."""
+    """(tokens of a step, what the choice of a scan depends on: None without Mamba)."""
     entries, meta = tensors.index(trace)
     spec = json.loads(meta["spec"])
     batch, context = entries["tokens"][1]
     mixers = {str(e[1]) for name, e in entries.items() if name.endswith(".A_log")}
-    return batch * context, (batch, context, *mixers, spec.get("model.ssm.d_state"))
+    return batch * context, (batch, context, *mixers, spec.get("model.ssm.d_state")) if mixers else None
 
 
 def choose_scan(a, trace, key, known, deadline):
-    """{"scan": the fastest, "report": seconds of each}, found once for each size, in a process of its own:
-    the others' memory is not counted."""
+    """{"scan": the one asked for, or the fastest, "report": seconds of each}, found once for each size, in a
+    process of its own: the others' memory is not counted."""
+    if a.scan or not key:
+        return {"scan": a.scan if key else "none", "report": {}}
     if key not in known:
         known[key] = json.loads(call(deadline, sys.executable, "-B", os.path.join(HERE, "peer.py"), trace,
                                      "--threads", str(a.threads), "--choose"))
@@ -204,6 +207,8 @@ def arguments():
     parser.add_argument("--steps", type=int, default=5, help="turns of each side at most (default 5)")
     parser.add_argument("--batch25m", type=int, default=4, help="sequences in a step of 25m models")
     parser.add_argument("--budget", type=float, default=240, help="seconds for everything (default 240)")
+    parser.add_argument("--scan", metavar="NAME",
+                        help="of the peer: parallel, chunked or compiled (default: the fastest)")
     parser.add_argument("--json", metavar="FILE", help="write the results there, too")
     parser.add_argument("models", nargs="*", metavar="MODEL", default=list(MODELS))
     a = parser.parse_args()
