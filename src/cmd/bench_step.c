@@ -61,9 +61,11 @@ static void add_rows(struct row *rows, int *n, const struct graph *g, const stru
 	}
 }
 
-static double per_s(double amount, double seconds)
+/* "-": there is none of it. */
+static const char *per_s(double amount, double seconds, char text[16])
 {
-	return seconds > 0 ? amount / seconds / 1e9 : 0;
+	snprintf(text, 16, amount > 0 && seconds > 0 ? "%.1f" : "-", amount / seconds / 1e9);
+	return text;
 }
 
 static void print_rows(const struct row *rows, int n, const struct bench *b)
@@ -76,11 +78,14 @@ static void print_rows(const struct row *rows, int n, const struct bench *b)
 		"share", "fwd GF/s", "bwd GF/s", "fwd GB/s", "bwd GB/s");
 	for (int i = 0; i < n; i++) {
 		const struct row *r = &rows[i];
-		printf("%-14s %4d %9.3f %9.3f %5.1f%% %9.1f %9.1f %8.1f %8.1f\n", r->op->name, r->n,
+		char text[4][16];
+		printf("%-14s %4d %9.3f %9.3f %5.1f%% %9s %9s %8s %8s\n", r->op->name, r->n,
 			1e3 * r->forward_s, 1e3 * r->backward_s,
-			100 * (r->forward_s + r->backward_s) / total, per_s(r->forward_flops, r->forward_s),
-			per_s(r->backward_flops, r->backward_s), per_s(r->forward_bytes, r->forward_s),
-			per_s(r->backward_bytes, r->backward_s));
+			100 * (r->forward_s + r->backward_s) / total,
+			per_s(r->forward_flops, r->forward_s, text[0]),
+			per_s(r->backward_flops, r->backward_s, text[1]),
+			per_s(r->forward_bytes, r->forward_s, text[2]),
+			per_s(r->backward_bytes, r->backward_s, text[3]));
 	}
 	printf("measured ceilings: %.0f GFLOP/s, %.1f GB/s on %d threads\n", b->gemm / 1e9,
 		b->copy / 1e9, omp_get_max_threads());

@@ -51,7 +51,8 @@ static void cross_entropy_shape(struct op_shapes *s)
 		: (size_t)(chunk_rows(rows, n) * logit_ld(n)) * sizeof(float);
 }
 
-/* Softmax: subtract, exp and add for each logit; its gradient: one product more. */
+/* Softmax: subtract, exp and add for each logit. In training forward makes the gradients too: two more
+   products, and a multiplication for each logit. That backward scales them is no work of the model's. */
 static void cross_entropy_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	const struct cross_entropy_attr *attr = s->attr;
@@ -60,9 +61,8 @@ static void cross_entropy_cost(const struct op_shapes *s, struct op_cost *c)
 	double w = (double)tensor_size(s->in[CROSS_ENTROPY_W_VD]);
 	double logits = (double)tensor_rows(s->in[CROSS_ENTROPY_X_BTD]) * n;
 
-	c->forward_flops = 2 * x * n + 3 * logits;
-	c->backward_flops = 4 * x * n + logits;
-	c->executed_flops = c->forward_flops + (s->training ? c->backward_flops + x + w : 0);
+	c->forward_flops = 2 * x * n + 3 * logits + (s->training ? 4 * x * n + logits : 0);
+	c->executed_flops = c->forward_flops + (s->training ? x + w : 0);
 	c->forward_bytes = op_io_bytes(&op_cross_entropy, s) + (s->training ? (x + w) * real : 0);
 	c->backward_bytes = 2 * (x + w) * real;
 }

@@ -69,7 +69,8 @@ struct op_shapes {
 
 struct op_cost {
 	/* Model FLOPs: multiply-add 2, transcendental 1, true vocabulary, tokens as routed at full
-	   balance, no padding, no recomputation. */
+	   balance, no padding, no recomputation. Each where it is done: a forward that also makes
+	   gradients has theirs. */
 	double forward_flops, backward_flops;
 	/* What the kernels do in fact, padding and recomputation included. */
 	double executed_flops;

@@ -126,12 +126,33 @@ static void test_padding(void **state)
 	arena_release(&h.arena);
 }
 
+/* Three products in training, all of them in forward, where the time goes too; one in evaluation. */
+static void test_cost(void **state)
+{
+	const double product = 2.0 * B * T * D * V, logits = B * T * V;
+	struct op_cost training = {0}, evaluation = {0};
+	struct head h;
+
+	(void)state;
+	head_init(&h);
+	head_run(&h, true);
+	op_cross_entropy.cost(&h.shapes, &training);
+	head_run(&h, false);
+	op_cross_entropy.cost(&h.shapes, &evaluation);
+	assert_true(training.forward_flops == 3 * product + 4 * logits);
+	assert_true(training.backward_flops == 0 && training.executed_flops > training.forward_flops);
+	assert_true(evaluation.forward_flops == product + 3 * logits && evaluation.backward_flops == 0);
+	assert_true(evaluation.executed_flops == evaluation.forward_flops);
+	arena_release(&h.arena);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_evaluation),
 		cmocka_unit_test(test_ties),
 		cmocka_unit_test(test_padding),
+		cmocka_unit_test(test_cost),
 	};
 
 	(void)argc;
