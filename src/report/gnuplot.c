@@ -9,23 +9,38 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
 
+/* Ours and a locale of UTF-8, without which gnuplot warns of scripts in UTF-8. Caller frees. */
+static char **utf8_environment(void)
+{
+	size_t n = 0;
+
+	while (environ[n])
+		n++;
+	char **own = xcalloc(n + 2, sizeof *own);
+	own[0] = (char *)"LC_ALL=C.UTF-8";	/* the first of a name counts */
+	memcpy(own + 1, environ, n * sizeof *own);
+	return own;
+}
+
 static int spawn(const char *folder, const char *script, int errors[2], pid_t *pid)
 {
-	char *argv[] = {(char *)"gnuplot", (char *)script, NULL};
+	char *argv[] = {(char *)"gnuplot", (char *)script, NULL}, **environment = utf8_environment();
 	posix_spawn_file_actions_t actions;
 
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addchdir_np(&actions, folder);
 	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, errors[1], 2);
-	int failed = posix_spawnp(pid, argv[0], &actions, NULL, argv, environ);
+	int failed = posix_spawnp(pid, argv[0], &actions, NULL, argv, environment);
 	posix_spawn_file_actions_destroy(&actions);
+	free(environment);
 	if (failed == ENOENT)
 		return error("gnuplot: not found: install the package gnuplot-nox");
 	return failed ? error("gnuplot: %s", strerror(failed)) : 0;
