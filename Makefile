@@ -54,6 +54,9 @@ LIBS    := -Wl,-Bstatic -lopenblas -lyaml -lsqlite3 -ljansson -lxxhash -lz -lpcr
 endif
 ifeq ($(CUDA),1)
 NVCC    := nvcc
+ifeq ($(shell command -v $(NVCC)),)
+$(error CUDA=1 needs nvcc, of the CUDA toolkit, in PATH, or NVCC=/its/place/nvcc)
+endif
 NVHOME  := $(dir $(shell command -v $(NVCC)))..
 # Without exceptions and guards the kernels' host code needs no C++ library at link time.
 NVFLAGS := -O3 -std=c++17 -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) -Isrc \
@@ -104,7 +107,12 @@ $(BUILD)/flags: force
 		'$(filter-out -Werror all-warnings,$(NVFLAGS))' >$@.new; \
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(BUILD)/%.c.o: %.c $(BUILD)/flags | $(GEN)
+# Before the first file: a program that needs all the libraries. Without them one line says what helps.
+$(BUILD)/libraries: $(BUILD)/flags
+	@echo 'int main(void) { return 0; }' | $(CC) -x c - $(LDFLAGS) $(filter-out -lcudart_static,$(LIBS)) -o $@ || \
+		{ echo 'compiler or libraries are missing; as root on Debian: make deps' >&2; exit 1; }
+
+$(BUILD)/%.c.o: %.c $(BUILD)/flags | $(BUILD)/libraries $(GEN)
 	@mkdir -p $(@D)
 	$(call say,CC   $<)$(CC) $(CFLAGS) $(CFLAGS_$(*F)) -MMD -MP -c $< -o $@
 
@@ -117,11 +125,12 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(GEN)
 	$(call say,NVCC $<)$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
 
 # What the binary says of itself.
-COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD -- src 2>/dev/null || echo +)
+COMMIT := $(shell commit=$$(git rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown; \
+	[ $$commit = unknown ] || git diff --quiet HEAD -- src || commit=$$commit+; echo $$commit)
 $(BUILD)/gen/build_info.c: force
 	@mkdir -p $(@D); printf '#include "run/build_info.h"\nconst char build_commit[] = "%s";\nconst char build_flags[] = "%s";\n' \
 		'$(COMMIT)' '$(CC) $(filter-out -Werror,$(CFLAGS))' >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
-$(BUILD)/gen/build_info.c.o: $(BUILD)/gen/build_info.c
+$(BUILD)/gen/build_info.c.o: $(BUILD)/gen/build_info.c | $(BUILD)/libraries
 	$(call say,CC   $<)$(CC) $(CFLAGS) -c $< -o $@
 objects_run_extra = $(BUILD)/gen/build_info.c.o
 
@@ -209,7 +218,8 @@ INSTALL  := apt-get install -y --no-install-recommends
 
 .PHONY: deps
 deps:	## install the Debian packages that are missing (as root; else say which)
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | \
+	@command -v dpkg-query >/dev/null || exit 0; \
+	missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | \
 		grep -q 'ok installed' || echo $$p; done); \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ]; then \
