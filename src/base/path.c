@@ -60,6 +60,13 @@ int path_mkdirs(const char *folder)
 	return ret;
 }
 
+const char *path_tmp(void)
+{
+	const char *named = getenv("TMPDIR");
+
+	return named && *named ? named : "/tmp";
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st, (void)type, (void)ftw;

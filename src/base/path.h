@@ -21,6 +21,7 @@ struct path_piece {
 	size_t n;
 };
 int path_write_pieces(const char *path, const struct path_piece *pieces, int n);
+const char *path_tmp(void);				/* where temporary files go: TMPDIR, or /tmp */
 double path_free_bytes(const char *path);		/* free space of its file system; < 0: unknown */
 
 #endif

@@ -169,19 +169,20 @@ static int draw(const struct chart *c, const struct chart_format *f, const char 
 
 static int draw_on_terminal(const struct chart *c, const struct chart_format *f)
 {
-	char folder[] = "/tmp/moelab-plot-XXXXXX";
-
 	if (c->n_panels && c->panels[0].n_rows) {
 		error("plot %s: a heat map needs the format svg, png or pdf", c->name);
 		return EXIT_USAGE;
 	}
-	if (!mkdtemp(folder)) {
-		error_errno("folder %s", folder);
-		return EXIT_ENVIRONMENT;
+	char *folder = xasprintf("%s/moelab-plot-XXXXXX", path_tmp());
+	int result = EXIT_ENVIRONMENT;
+	if (mkdtemp(folder)) {
+		fflush(stdout);
+		result = draw(c, f, folder, c->name);
+		path_remove_tree(folder);
+	} else {
+		error_errno("cannot make %s (TMPDIR names another place)", folder);
 	}
-	fflush(stdout);
-	int result = draw(c, f, folder, c->name);
-	path_remove_tree(folder);
+	free(folder);
 	return result;
 }
 

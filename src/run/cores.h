@@ -2,8 +2,8 @@
  * Cores for workers. Each worker gets its own, out of those this process may use, and supervisors of
  * one user on one machine take different ones: a core that is taken is a locked byte of a file, and
  * the kernel unlocks it when the supervisor ends, however it ends. The file is the user's own in /tmp,
- * or what MOELAB_CORES names; other programs, users and containers do not look at it. A core is what
- * the kernel calls a CPU, a hardware thread.
+ * whatever TMPDIR says, or what MOELAB_CORES names; other programs, users and containers do not look at
+ * it. A core is what the kernel calls a CPU, a hardware thread.
  */
 #ifndef RUN_CORES_H
 #define RUN_CORES_H

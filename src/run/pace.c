@@ -205,13 +205,13 @@ static void warn(const struct team *t, int threads)
 
 double pace_measure(const struct pace *p, int workers, int threads)
 {
-	char dir[] = "/tmp/moelab-pace-XXXXXX";
 	struct team t = {.n = workers, .until_s = clock_s() + p->limit_s};
+	char *dir = xasprintf("%s/moelab-pace-XXXXXX", path_tmp()), *path;
 	double rate = -1;
-	char *path;
 
 	if (!mkdtemp(dir)) {
-		error_errno("cannot make %s", dir);
+		error_errno("cannot make %s (TMPDIR names another place)", dir);
+		free(dir);
 		return -1;
 	}
 	path = path_join(dir, "log.txt");
@@ -229,5 +229,6 @@ double pace_measure(const struct pace *p, int workers, int threads)
 		close(t.log);
 	free(t.pacers);
 	free(path);
+	free(dir);
 	return rate;
 }

@@ -15,6 +15,7 @@
 
 #include "arch/arch.h"
 #include "base/error.h"
+#include "base/path.h"
 #include "base/rng.h"
 
 enum { VOCAB = 19 };
@@ -69,7 +70,7 @@ struct lab_options {
 
 static void lab_spec(struct lab *lab, const char *spec)
 {
-	char path[] = "/tmp/moelab_test_XXXXXX";
+	char *path = xasprintf("%s/moelab-test-XXXXXX", path_tmp());
 	int fd = mkstemp(path);
 	const char *rest = ", train: {tokens: 1000}, data: {path: none}}";
 
@@ -78,6 +79,7 @@ static void lab_spec(struct lab *lab, const char *spec)
 	close(fd);
 	assert_int_equal(spec_load(&lab->arena, path, NULL, 0, spec_schema(), &lab->config), 0);
 	unlink(path);
+	free(path);
 }
 
 static void put(const struct lab *lab, enum blob blob, long i, double v)

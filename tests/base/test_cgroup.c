@@ -6,7 +6,7 @@
 #include "base/path.h"
 #include "test.h"
 
-static char root[64];
+static char root[256];
 
 static void put(const char *name, const char *text)
 {
@@ -32,7 +32,7 @@ static struct cgroup look(const char *groups)
 static int set_up(void **state)
 {
 	catch_messages(state);
-	snprintf(root, sizeof root, "/tmp/moelab-cgroup-XXXXXX");
+	snprintf(root, sizeof root, "%s/moelab-cgroup-XXXXXX", path_tmp());
 	return mkdtemp(root) ? 0 : -1;
 }
 

@@ -3,12 +3,12 @@
 #include "base/path.h"
 #include "test.h"
 
-static char folder[64];
+static char folder[256];
 
 static int make_folder(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof folder, "/tmp/moelab-path-XXXXXX");
+	snprintf(folder, sizeof folder, "%s/moelab-path-XXXXXX", path_tmp());
 	return mkdtemp(folder) ? 0 : -1;
 }
 
@@ -35,6 +35,17 @@ static void test_names(void **state)
 	assert_frees(path_folder("/b"), "/");
 	assert_string_equal(path_name("a/b.c"), "b.c");
 	assert_string_equal(path_name("b.c"), "b.c");
+}
+
+static void test_temporary(void **state)
+{
+	(void)state;
+	setenv("TMPDIR", "/var/tmp", 1);
+	assert_string_equal(path_tmp(), "/var/tmp");
+	setenv("TMPDIR", "", 1);
+	assert_string_equal(path_tmp(), "/tmp");
+	unsetenv("TMPDIR");
+	assert_string_equal(path_tmp(), "/tmp");
 }
 
 static void test_write_and_read(void **state)
@@ -130,8 +141,8 @@ static void test_hash(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_names), TEST(test_write_and_read), TEST(test_failed_write_leaves_nothing),
-		TEST(test_big_file), TEST(test_hash),
+		TEST(test_names), TEST(test_temporary), TEST(test_write_and_read),
+		TEST(test_failed_write_leaves_nothing), TEST(test_big_file), TEST(test_hash),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -29,7 +29,7 @@
 
 #define HELPER static inline __attribute__((unused))
 
-static char scratch[64];		/* the folder of the test that runs */
+static char scratch[256];		/* the folder of the test that runs */
 static char message[4096];		/* the last error or warning */
 static int n_messages;
 
@@ -46,7 +46,7 @@ HELPER void keep_message(const char *line)
 HELPER int scratch_setup(void **state)
 {
 	(void)state;
-	strcpy(scratch, "/tmp/moelab-data-XXXXXX");
+	snprintf(scratch, sizeof scratch, "%s/moelab-data-XXXXXX", path_tmp());
 	message[0] = '\0';
 	n_messages = 0;
 	log_level = LOG_QUIET;
@@ -65,7 +65,7 @@ HELPER int scratch_teardown(void **state)
 /* A path in the folder; valid for the next 15 calls. */
 HELPER const char *at(const char *name)
 {
-	static char paths[16][256];
+	static char paths[16][384];
 	static int next;
 	char *path = paths[next++ % 16];
 
@@ -119,7 +119,7 @@ HELPER int n_entries(const char *prefix)
 /* Defaults of the tests: bytes, all of it to train on. */
 HELPER struct import_options import_of(const char *const *inputs, int n)
 {
-	static char output[128];
+	static char output[384];
 
 	snprintf(output, sizeof output, "%s/set", scratch);
 	return (struct import_options){.inputs = inputs, .n_inputs = n, .output = output,

@@ -42,14 +42,14 @@ struct lab_run {
 enum { LAB_STEPS = 1000, LAB_EVERY = 10, LAB_TOKENS = 4096, LAB_LAYERS = 2 };
 
 struct lab {
-	char folder[64];
+	char folder[256];
 	struct db db;
 	json_t *sweep;
 };
 
 static inline void lab_open(struct lab *lab, const char *baseline)
 {
-	memcpy(lab->folder, "/tmp/moelab-lab-XXXXXX", 23);
+	snprintf(lab->folder, sizeof lab->folder, "%s/moelab-lab-XXXXXX", path_tmp());
 	CHECK(mkdtemp(lab->folder));
 	char *path = path_join(lab->folder, "lab.db");
 	CHECK(!db_open(&lab->db, path, DB_WRITE));

@@ -11,12 +11,14 @@
 
 static const char nasty[] = "a_b^c {x} 'q' \"d\" `touch owned` @m $(touch owned) %d \\n <&>\nend";
 
-static char folder[64];
+static char folder[256];
 
+/* No locale is set, as on a bare machine. */
 static int make_folder(void **state)
 {
 	(void)state;
-	memcpy(folder, "/tmp/moelab-fig-XXXXXX", 23);
+	setenv("LC_ALL", "C", 1);
+	snprintf(folder, sizeof folder, "%s/moelab-fig-XXXXXX", path_tmp());
 	return mkdtemp(folder) ? 0 : -1;
 }
 
@@ -88,7 +90,7 @@ static void script_runs_alone(void **state)
 	assert_int_equal(chart_write(&c, chart_format_find("svg"), path), 0);
 	char *first = path_read(path, NULL);
 	unlink(path);
-	char *command = xasprintf("cd %s && gnuplot lines.gp", folder);
+	char *command = xasprintf("cd '%s' && gnuplot lines.gp", folder);
 	assert_int_equal(system(command), 0);
 	char *again = path_read(path, NULL);
 	assert_string_equal(first, again);
@@ -118,6 +120,22 @@ static void data_stand_beside_one_line_a_point(void **state)
 		"\"loss\",\"a \"\"b\"\"\",1,3,2,4\n\"loss\",\"a \"\"b\"\"\",2.5,NaN,NaN,NaN\n");
 	str_release(&csv);
 	chart_release(&c);
+}
+
+static void terminal_needs_a_temporary_folder(void **state)
+{
+	char *tmp = xstrdup(path_tmp());
+	struct chart c;
+
+	(void)state;
+	fill(&c);
+	setenv("TMPDIR", "/nonexistent", 1);
+	catch_messages();
+	assert_int_equal(chart_write(&c, chart_format_find("term"), "lines"), EXIT_ENVIRONMENT);
+	assert_caught("cannot make /nonexistent/moelab-plot-");
+	setenv("TMPDIR", tmp, 1);
+	chart_release(&c);
+	free(tmp);
 }
 
 static void missing_gnuplot_is_one_line(void **state)
@@ -412,6 +430,7 @@ int main(void)
 		cmocka_unit_test(nasty_names_are_drawn_as_they_are),
 		cmocka_unit_test(script_runs_alone),
 		cmocka_unit_test(data_stand_beside_one_line_a_point),
+		cmocka_unit_test(terminal_needs_a_temporary_folder),
 		cmocka_unit_test(missing_gnuplot_is_one_line),
 		cmocka_unit_test(faults_of_scripts_are_shown),
 		cmocka_unit_test(endless_scripts_are_ended),

@@ -124,7 +124,8 @@ static void lines_over_classes(void **state)
 /* Runs of an older moelab, in a new database and in their own. */
 static void older_runs_have_none(void **state)
 {
-	char path[] = "/tmp/moelab-old-XXXXXX", *text = path_read("tests/store/lab_v1.sql", NULL);
+	char *path = xasprintf("%s/moelab-old-XXXXXX", path_tmp());
+	char *text = path_read("tests/store/lab_v1.sql", NULL);
 	const struct study_options o = {.force = true};
 	struct study study;
 	struct shown w;
@@ -149,6 +150,7 @@ static void older_runs_have_none(void **state)
 	study_close(&study);
 	db_close(&db);
 	unlink(path);
+	free(path);
 	free(text);
 	error_sink = NULL;
 }

@@ -145,14 +145,14 @@ static int fake_worker(char **argv)
 
 /* --- help ------------------------------------------------------------------------------------ */
 
-static char root[64], db_path[96];
+static char root[256], db_path[384];
 static struct arena arena;
 static struct config no_config;
 
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(root, sizeof root, "/tmp/moelab-test-XXXXXX");
+	snprintf(root, sizeof root, "%s/moelab-test-XXXXXX", path_tmp());
 	assert_non_null(mkdtemp(root));
 	snprintf(db_path, sizeof db_path, "%s/lab.db", root);
 	return 0;

@@ -12,13 +12,15 @@
 #include <cmocka.h>
 
 #include "base/cpu.h"
+#include "base/path.h"
 #include "run/cores.h"
 
-static char file[] = "/tmp/moelab-cores-test-XXXXXX";
+static char file[256];
 
 static int open_file(void **state)
 {
 	(void)state;
+	snprintf(file, sizeof file, "%s/moelab-cores-XXXXXX", path_tmp());
 	int fd = mkstemp(file);
 
 	return fd < 0 || setenv("MOELAB_CORES", file, 1) ? -1 : close(fd);

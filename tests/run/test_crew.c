@@ -28,7 +28,7 @@
 #define SWEEP "set: {model: {arch: mamba_mlp, d_model: 16, n_blocks: 1}, data.path: data,\n" \
 	"  train: {tokens: 20000, batch: 4, micro_batch: 2, context: 16}}\n"
 
-static char folder[] = "/tmp/moelab-crew-XXXXXX";
+static char folder[256];
 static char message[4096];
 
 static void keep_message(const char *line)
@@ -72,6 +72,7 @@ static int open_folder(void **state)
 
 	(void)state;
 	error_sink = keep_message;
+	snprintf(folder, sizeof folder, "%s/moelab-crew-XXXXXX", path_tmp());
 	if (!mkdtemp(folder) || chdir(folder) || setenv("MOELAB_CORES", "cores", 1))
 		return -1;
 	str_init(&text);

@@ -21,7 +21,7 @@
 #include "run/match.h"
 #include "run/plan.h"
 
-static char folder[] = "/tmp/moelab-match-XXXXXX";
+static char folder[256];
 static char message[2048];
 
 static void keep_message(const char *line)
@@ -53,6 +53,7 @@ static int open_folder(void **state)
 {
 	(void)state;
 	error_sink = keep_message;
+	snprintf(folder, sizeof folder, "%s/moelab-match-XXXXXX", path_tmp());
 	if (!mkdtemp(folder) || chdir(folder) || path_mkdirs("specs"))
 		return -1;
 	write_file("mamba.yaml", "model: {arch: mamba, d_model: 32, n_blocks: 4}\n"

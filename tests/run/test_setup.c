@@ -16,6 +16,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/path.h"
 #include "base/rng.h"
 #include "run/setup.h"
 
@@ -62,7 +63,7 @@ static int read_random(void *from, long step, long micro, int *tokens_BT, int *t
 /* The keys on top of a small run. */
 static void load(struct arena *a, const char *const *keys, int n, struct config *config)
 {
-	char path[] = "/tmp/moelab_test_XXXXXX";
+	char *path = xasprintf("%s/moelab-test-XXXXXX", path_tmp());
 	static const char base[] = "{train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}";
 	int fd = mkstemp(path);
 
@@ -70,6 +71,7 @@ static void load(struct arena *a, const char *const *keys, int n, struct config 
 	close(fd);
 	assert_int_equal(spec_load(a, path, keys, n, spec_schema(), config), 0);
 	unlink(path);
+	free(path);
 }
 
 /* keys, and more of them ended by NULL, on top of a small run. */

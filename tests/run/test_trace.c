@@ -37,13 +37,13 @@ static const char golden_documents[] = "tests/oracle/golden/documents.safetensor
 	.overrides = (const char *const[]){__VA_ARGS__},                                           \
 	.n_overrides = (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-static char folder[64];
+static char folder[256];
 
 /* ---- a folder with a dataset and a spec ----------------------------------------------------- */
 
 static const char *in_folder(const char *name)
 {
-	static char paths[8][128];
+	static char paths[8][384];
 	static int next;
 	char *path = paths[next++ % 8];
 
@@ -63,7 +63,7 @@ static int open_folder(void **state)
 	int ret;
 
 	(void)state;
-	snprintf(folder, sizeof folder, "/tmp/moelab_trace_XXXXXX");
+	snprintf(folder, sizeof folder, "%s/moelab-trace-XXXXXX", path_tmp());
 	if (!mkdtemp(folder))
 		return -1;
 	str_init(&text);

@@ -23,7 +23,7 @@
 	"variants: {mamba: {set: {model: {arch: mamba, n_blocks: 2}}},\n" \
 	"  mlp: {set: {model: {arch: mamba_mlp, n_blocks: 1}}}}\n"
 
-static char folder[] = "/tmp/moelab-tune-XXXXXX";
+static char folder[256];
 static char message[2048];
 
 static void keep_message(const char *line)
@@ -47,6 +47,7 @@ static int open_folder(void **state)
 
 	(void)state;
 	error_sink = keep_message;
+	snprintf(folder, sizeof folder, "%s/moelab-tune-XXXXXX", path_tmp());
 	if (!mkdtemp(folder) || chdir(folder))
 		return -1;
 	str_init(&text);

@@ -35,7 +35,7 @@ enum { STEPS = 30 };
 	(const char *const[]){__VA_ARGS__},                                                        \
 		(int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-static char folder[64];
+static char folder[256];
 extern char **environ;
 
 /* ---- a dataset and run directories ---------------------------------------------------------- */
@@ -50,7 +50,7 @@ static int open_folder(void **state)
 	int ret;
 
 	(void)state;
-	snprintf(folder, sizeof folder, "/tmp/moelab_worker_XXXXXX");
+	snprintf(folder, sizeof folder, "%s/moelab-worker-XXXXXX", path_tmp());
 	if (!mkdtemp(folder))
 		return -1;
 	str_init(&text);

@@ -91,7 +91,7 @@ static const struct schema schema = {
 	.n_presets = (int)ARRAY_SIZE(presets),
 };
 
-static char folder[] = "/tmp/moelab-spec-XXXXXX";
+static char folder[256];
 static char message[8192];	/* all lines since the last call of clear_message() */
 static struct arena arena;
 
@@ -112,6 +112,7 @@ static inline int open_folder(void **state)
 {
 	(void)state;
 	error_sink = keep_message;
+	snprintf(folder, sizeof folder, "%s/moelab-spec-XXXXXX", path_tmp());
 	return mkdtemp(folder) && !chdir(folder) ? 0 : -1;
 }
 

@@ -218,7 +218,7 @@ static void test_overrides(void **state)
 static void test_paths(void **state)
 {
 	struct config c;
-	char wanted[256];
+	char wanted[384];
 
 	(void)state;
 	write_file("deep/down/p.yaml", "model.arch: mamba\ndata.path: ../../corpus/./x\n");

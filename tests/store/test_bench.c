@@ -16,7 +16,7 @@
 #include "store/bench.h"
 #include "store/ingest.h"
 
-static char root[64], path[96], file[96], message[4096];
+static char root[256], path[384], file[384], message[4096];
 
 static void keep_message(const char *line)
 {
@@ -26,7 +26,7 @@ static void keep_message(const char *line)
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(root, sizeof root, "/tmp/moelab-test-XXXXXX");
+	snprintf(root, sizeof root, "%s/moelab-test-XXXXXX", path_tmp());
 	assert_non_null(mkdtemp(root));
 	snprintf(path, sizeof path, "%s/lab.db", root);
 	snprintf(file, sizeof file, "%s/bench.jsonl", root);
@@ -100,7 +100,7 @@ static void test_worse(void **state)
 static void test_rebuilt(void **state)
 {
 	struct ingest_count count = {0};
-	char runs[96];
+	char runs[384];
 	struct db db;
 	FILE *f;
 

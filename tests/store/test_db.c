@@ -19,7 +19,7 @@
 #include "store/db.h"
 #include "store/mount.h"
 
-static char folder[64], path[96], message[4096];
+static char folder[256], path[384], message[4096];
 
 static void keep_message(const char *line)
 {
@@ -29,7 +29,7 @@ static void keep_message(const char *line)
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof folder, "/tmp/moelab-test-XXXXXX");
+	snprintf(folder, sizeof folder, "%s/moelab-test-XXXXXX", path_tmp());
 	assert_non_null(mkdtemp(folder));
 	snprintf(path, sizeof path, "%s/lab.db", folder);
 	message[0] = '\0';
@@ -76,7 +76,7 @@ static void test_new_database_has_the_schema(void **state)
 static void test_close_leaves_one_file(void **state)
 {
 	struct db db;
-	char wal[128];
+	char wal[512];
 
 	(void)state;
 	open_new(&db);
@@ -144,7 +144,7 @@ static void test_migration(void **state)
 	static const char *const bad[] = {"ALTER TABLE run ADD COLUMN a TEXT",
 		"ALTER TABLE run ADD COLUMN b TEXT; SELECT nonsense", NULL};
 	struct db db;
-	char backup[128];
+	char backup[512];
 
 	(void)state;
 	assert_int_equal(db_version(good), 3);
@@ -344,7 +344,7 @@ static void test_killed_writer(void **state)
 static void test_read_only(void **state)
 {
 	struct db database;
-	char lock[128];
+	char lock[512];
 	int status;
 
 	(void)state;
@@ -378,7 +378,7 @@ static void test_local_mounts(void **state)
 		"24 23 8:2 / /mnt/big\\040disk/scratch rw - xfs /dev/sdb rw\n"
 		"25 22 0:31 / /lustre rw - lustre server:/y rw\n"
 		"26 22 0:32 / /odd rw - newfs none rw\n";
-	char file[96];
+	char file[384];
 
 	(void)state;
 	snprintf(file, sizeof file, "%s/mountinfo", folder);

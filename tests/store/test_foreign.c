@@ -17,7 +17,7 @@
 #include "store/foreign.h"
 #include "store/ingest.h"
 
-static char root[64], message[4096];
+static char root[256], message[4096];
 static struct arena arena;
 static struct db db;
 
@@ -29,7 +29,7 @@ static void keep_message(const char *line)
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(root, sizeof root, "/tmp/moelab-test-XXXXXX");
+	snprintf(root, sizeof root, "%s/moelab-test-XXXXXX", path_tmp());
 	assert_non_null(mkdtemp(root));
 	message[0] = '\0';
 	error_sink = keep_message;

@@ -20,7 +20,7 @@
 #include "store/query.h"
 #include "store/tfevents.h"
 
-static char root[64], path[96], message[4096];
+static char root[256], path[384], message[4096];
 static struct arena arena;
 static struct db db;
 
@@ -32,7 +32,7 @@ static void keep_message(const char *line)
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(root, sizeof root, "/tmp/moelab-test-XXXXXX");
+	snprintf(root, sizeof root, "%s/moelab-test-XXXXXX", path_tmp());
 	assert_non_null(mkdtemp(root));
 	snprintf(path, sizeof path, "%s/lab.db", root);
 	message[0] = '\0';

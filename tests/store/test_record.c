@@ -15,16 +15,16 @@
 #include "base/path.h"
 #include "store/record.h"
 
-static char folder[64];
+static char folder[256];
 static struct db db;
 static struct arena arena;
 
 static int set_up(void **state)
 {
-	char path[96];
+	char path[384];
 
 	(void)state;
-	snprintf(folder, sizeof folder, "/tmp/moelab-test-XXXXXX");
+	snprintf(folder, sizeof folder, "%s/moelab-test-XXXXXX", path_tmp());
 	assert_non_null(mkdtemp(folder));
 	snprintf(path, sizeof path, "%s/lab.db", folder);
 	assert_int_equal(db_open(&db, path, DB_WRITE), 0);
