@@ -15,19 +15,43 @@
 #define VEC_FN static inline
 #endif
 
-/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; minimax polynomial for exp(r).
-   Arguments are clamped to [-87.3, 88.3], where the result is a normal number. */
-VEC_FN float vec_exp(float x)
+VEC_FN uint32_t vec_bits(float x)
 {
-	const float shift = 0x1.8p23f + 127;	/* leaves round(x / ln 2) + 127 in the low bits */
-	float shifted, n, r, p, scale;
 	uint32_t bits;
 
-	x = x < -87.3f ? -87.3f : x;
-	x = x > 88.3f ? 88.3f : x;
-	shifted = fmaf(x, 1.44269504088896341f, shift);
+	memcpy(&bits, &x, 4);
+	return bits;
+}
+
+VEC_FN float vec_of_bits(uint32_t bits)
+{
+	float x;
+
+	memcpy(&x, &bits, 4);
+	return x;
+}
+
+/* x within [-87.3, 88.3], by its bits: as signed numbers they grow with positive floats, as unsigned
+   ones with the size of negative floats, and integers leave the units of products free. */
+VEC_FN float vec_exp_clamp(float x)
+{
+	int32_t top = (int32_t)vec_bits(88.3f), below = (int32_t)vec_bits(x);
+	uint32_t bottom = vec_bits(-87.3f), within = (uint32_t)(below > top ? top : below);
+
+	return vec_of_bits(within > bottom ? bottom : within);
+}
+
+/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; minimax polynomial for exp(r), to whose
+   exponent n is added. Arguments are clamped to [-87.3, 88.3], where the result is a normal number. */
+VEC_FN float vec_exp(float x)
+{
+	const float shift = 0x1.8p23f;	/* leaves round(x / ln 2) in the low bits */
+	float within = vec_exp_clamp(x), shifted, n, r, p;
+	uint32_t bits, number;
+
+	shifted = fmaf(within, 1.44269504088896341f, shift);
 	n = shifted - shift;
-	r = fmaf(n, -0.693359375f, x);	/* ln 2 in two parts, the first exact in few bits */
+	r = fmaf(n, -0.693359375f, within);	/* ln 2 in two parts, the first exact in few bits */
 	r = fmaf(n, 2.12194440e-4f, r);
 	p = 8.312501338e-3f;
 	p = fmaf(p, r, 4.189033153e-2f);
@@ -35,10 +59,9 @@ VEC_FN float vec_exp(float x)
 	p = fmaf(p, r, 4.999923031e-1f);
 	p = fmaf(p, r, 1.0f);
 	p = fmaf(p, r, 1.0f);
-	memcpy(&bits, &shifted, 4);
-	bits <<= 23;
-	memcpy(&scale, &bits, 4);
-	return p * scale;
+	number = -(uint32_t)(x == x);	/* all bits, or none: a branch would end the vector code */
+	bits = vec_bits(p) + (vec_bits(shifted) << 23);
+	return vec_of_bits((bits & number) | (vec_bits(x) & ~number));
 }
 
 /* 1 / (1 + exp(-x)) */

@@ -33,7 +33,7 @@ is 13 "SELECT count(DISTINCT name) FROM benches WHERE kind = 'op' AND metric = '
 is 0 "SELECT count(*) FROM benches WHERE metric LIKE '%error' AND NOT value < 1e-5"
 is 10 "SELECT count(DISTINCT name) FROM benches WHERE metric = 'backward_error'"
 is 1 "SELECT count(*) FROM benches WHERE name = 'scan' AND metric = 'forward_ms' AND shape LIKE '[4, 16, 16]%'"
-is 3 "SELECT count(*) FROM benches WHERE name LIKE '%one core' AND value > 0"
+is 4 "SELECT count(DISTINCT name || metric) FROM benches WHERE name LIKE '%one core' AND value > 0"
 is 2 "SELECT count(*) FROM benches WHERE kind = 'ceiling' AND value > 1e6"
 $moelab bench op moe.yaml -T 1 --tokens 64 --only linear --all --json >said
 holds test "$(grep -c '"operator":' said)" -gt 2
