@@ -184,7 +184,7 @@ static long first_change(struct lab *lab, long at, const double *before, double 
 	return n;
 }
 
-/* Across chunks of the scan (64 tokens), blocks of attention and routing groups (16 tokens). */
+/* Across chunks of the scan (32 tokens), blocks of attention and routing groups (16 tokens). */
 static void check_causal(const struct lab_case *c, enum device_id device)
 {
 	struct lab lab;
