@@ -82,12 +82,12 @@ static void learning_rates(struct study *s, struct str *out)
 void caption_facts(struct study *s, struct str *out)
 {
 	const struct run_data *r = &s->runs[0];
-	const char *split = run_text(r, "eval.split");
+	const char *context = run_text(r, "train.context"), *split = run_text(r, "eval.split");
 	char seeds[32];
 
 	str_printf(out, "%s of each configuration.", caption_seeds(s, seeds, NULL));
-	if (r->context)
-		str_printf(out, " Context of %s tokens, evaluation on the split %s.", r->context,
+	if (context)
+		str_printf(out, " Context of %s tokens, evaluation on the split %s.", context,
 			split ? split : "val");
 	learning_rates(s, out);
 }

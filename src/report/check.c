@@ -27,19 +27,31 @@ static int refuse(struct study *s, const char *format, ...)
 		s->name, reason);
 }
 
-/* Rows must agree in these members, unless one of the keys is an axis of the sweep. */
+/*
+ * What rows must agree in, unless one of the keys is an axis of the sweep: other values of the first
+ * make losses that no table may put side by side, of the second training that was not alike.
+ */
 static const struct sameness {
-	const char *what;
-	size_t member;
-	const char *keys[3];
-} samenesses[] = {
-	{"data", offsetof(struct run_data, data_hash), {"data.path"}},
-	{"tokenizer", offsetof(struct run_data, tokenizer), {"data.path"}},
-	{"context", offsetof(struct run_data, context), {"train.context"}},
-	{"token budget", offsetof(struct run_data, budget), {"train.tokens"}},
+	const char *what;	/* NULL: the key says it */
+	size_t member;		/* of struct run_data, a text; 0: the first of the keys */
+	const char *keys[4];
+	const char *usual;	/* of that key where a run's record is older than the key */
+} refused[] = {
+	{"data", offsetof(struct run_data, data_hash), {"data.path"}, NULL},
+	{"tokenizer", offsetof(struct run_data, tokenizer), {"data.path"}, NULL},
+	{"vocabulary", 0, {"data.vocab"}, NULL},
+	{"context", 0, {"train.context"}, NULL},
+	{"token budget", 0, {"train.tokens"}, NULL},
+	{"split evaluated", 0, {"eval.split"}, "val"},
 	{"evaluation windows", offsetof(struct run_data, windows),
-		{"data.path", "train.context", "eval.tokens"}},
-	{"precision", offsetof(struct run_data, precision), {NULL}},
+		{"eval.tokens", "eval.split", "data.path", "train.context"}, NULL},
+	{"precision", offsetof(struct run_data, precision), {NULL}, NULL},
+}, doubted[] = {
+	{NULL, 0, {"data.sampling"}, "shuffle"},
+	{NULL, 0, {"data.reset_at_eot"}, "false"},
+	{NULL, 0, {"data.seed"}, "-1"},
+	{NULL, 0, {"train.batch"}, NULL},
+	{"initial weights", 0, {"train.init_hash"}, ""},
 };
 
 static bool is_axis(const struct study *s, const struct sameness *same)
@@ -59,28 +71,57 @@ static const char *shown_label(const struct study *s, const struct run_data *r)
 	return r->label;
 }
 
-static int check_same(struct study *s, const struct sameness *same)
+/* NULL: the record does not tell. */
+static const char *value_of(const struct run_data *r, const struct sameness *same)
 {
-	const struct run_data *first = NULL;
+	const char *value = same->member ? run_member_text(r, same->member) : run_text(r, same->keys[0]);
 
+	if (!value && !run_text(r, "foreign"))
+		value = same->usual;
+	return value && !*value ? "none" : value;
+}
+
+/* The first two runs of other values. */
+static bool differ(const struct study *s, const struct sameness *same, const struct run_data *two[2])
+{
+	two[0] = NULL;
 	for (int i = 0; i < s->n_runs; i++) {
-		const struct run_data *r = &s->runs[i];
-		const char *value = run_member_text(r, same->member);
-		if (!value)
+		two[1] = &s->runs[i];
+		if (!value_of(two[1], same))
 			continue;
-		if (!first)
-			first = r;
-		if (!strcmp(run_member_text(first, same->member), value))
-			continue;
-		if (is_axis(s, same)) {
-			notes_add(&s->notes, NOTE_PLAIN,
-				"rows differ in %s on purpose: it is swept", same->what);
-			return 0;
-		}
-		return refuse(s, "rows differ in %s: %s has %.12s, %s has %.12s", same->what,
-			shown_label(s, first), run_member_text(first, same->member),
-			shown_label(s, r), value);
+		if (!two[0])
+			two[0] = two[1];
+		if (strcmp(value_of(two[0], same), value_of(two[1], same)))
+			return true;
 	}
+	return false;
+}
+
+/* "context (train.context): mamba has 256, odd has 512" */
+static const char *difference(struct study *s, const struct sameness *same, const struct run_data *two[2])
+{
+	const char *key = same->keys[0], *name = !same->what ? key : !key ? same->what
+		: arena_printf(&s->arena, "%s (%s)", same->what, key);
+
+	return arena_printf(&s->arena, "%s: %s has %.12s, %s has %.12s", name, shown_label(s, two[0]),
+		value_of(two[0], same), shown_label(s, two[1]), value_of(two[1], same));
+}
+
+static int check_same(struct study *s, const struct sameness *same, bool refuses)
+{
+	const struct run_data *two[2];
+
+	if (!differ(s, same, two))
+		return 0;
+	if (is_axis(s, same)) {
+		notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s on purpose: it is swept",
+			same->what ? same->what : same->keys[0]);
+		return 0;
+	}
+	if (refuses)
+		return refuse(s, "rows differ in %s", difference(s, same, two));
+	notes_add(&s->notes, NOTE_WARNING, "rows differ in %s; they were not trained alike",
+		difference(s, same, two));
 	return 0;
 }
 
@@ -95,8 +136,8 @@ static int check_semantics(struct study *s)
 		"  WHERE sweep_id IN (SELECT value FROM json_each(:sweeps)))"
 		" GROUP BY j.key HAVING min(j.value) < max(j.value)");
 	db_bind_text(&row, ":sweeps", s->sweep_ids);
-	while (db_step(&row))
-		result |= refuse(s,
+	while (!result && db_step(&row))
+		result = refuse(s,
 			"rows differ in semantics: %s was computed by version %s"
 			" and by version %s",
 			db_text(&row, 0), db_text(&row, 1), db_text(&row, 2));
@@ -322,15 +363,14 @@ static void state_facts(struct study *s)
 
 int check_study(struct study *s)
 {
-	int result = 0;
-
-	for (int i = 0; i < (int)ARRAY_SIZE(samenesses); i++)
-		result |= check_same(s, &samenesses[i]);
-	result |= check_semantics(s);
-	result |= check_rule(s);
-	if (result)
+	for (int i = 0; i < (int)ARRAY_SIZE(refused); i++)
+		if (check_same(s, &refused[i], true))
+			return -1;
+	if (check_semantics(s) || check_rule(s))
 		return -1;
 	state_facts(s);
+	for (int i = 0; i < (int)ARRAY_SIZE(doubted); i++)
+		check_same(s, &doubted[i], false);
 	warn_all(s);
 	return 0;
 }

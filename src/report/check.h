@@ -8,10 +8,11 @@
 #include "report/study.h"
 
 /*
- * Refuses rows that differ in data, tokenizer, context, token budget, evaluation windows, precision
- * or semantics, unless the sweep has that key as an axis; runs too short for the rule; and rules on
- * the training loss beyond one epoch. -1 after one message for each reason; under --force each
- * becomes a stamp instead.
+ * Refuses rows that differ in data, tokenizer, vocabulary, context, token budget, evaluation split or
+ * windows, precision or semantics, unless the sweep has that key as an axis; runs too short for the
+ * rule; and rules on the training loss beyond one epoch. -1 after one message; under --force each
+ * reason becomes a stamp instead. Rows that were not trained alike (data.sampling, data.reset_at_eot,
+ * data.seed, train.batch, initial weights) get a warning.
  */
 int check_study(struct study *s);
 

@@ -42,7 +42,6 @@ struct run_data {
 	double vocab, memory_bytes;
 	double data_tokens;		/* of the training split */
 	const char *data_hash, *tokenizer, *precision;
-	const char *context, *budget;	/* tokens of a sequence, of the run, as in the config */
 	const char *windows;		/* of the validation */
 	const char *host, *device, *cpu, *blas_core, *git, *build;	/* of the last attempt */
 	double threads, jobs;		/* jobs: largest of all attempts */

@@ -283,8 +283,6 @@ static int complete_run(struct study *s, struct run_data *r)
 {
 	if (read_params(s, r))
 		return -1;
-	r->context = run_text(r, "train.context");
-	r->budget = run_text(r, "train.tokens");
 	r->head_flops_per_token = head_flops(r);
 	if (s->options.no_head_flops) {
 		if (isnan(r->head_flops_per_token))

@@ -36,6 +36,7 @@ struct lab_run {
 	const char *inner;			/* projections that are mixtures: "conv gate"; NULL: no such key */
 	int every;				/* of `inner` */
 	bool foreign;
+	const char *key, *value;		/* one more of the config */
 	const char *run;			/* runs of one name and seed are one run; NULL: the label */
 };
 
@@ -82,7 +83,9 @@ static inline void lab_add(struct lab *lab, const struct lab_run *r)
 
 	CHECK(!path_mkdirs(dir));
 	free(dir);
-	if (strcmp(r->label, r->variant) && r->lr > 0)
+	if (strcmp(r->label, r->variant) && r->key)
+		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", r->key, "short_key", "k", "value", r->value));
+	else if (strcmp(r->label, r->variant) && r->lr > 0)
 		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "train.lr", "short_key", "lr", "value", "x"));
 	else if (strcmp(r->label, r->variant) && r->capacity > 0)
 		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "model.moe.capacity_factor", "short_key", "capacity_factor", "value", "x"));
@@ -213,6 +216,8 @@ static inline void lab_config(struct lab *lab, long long id, const struct lab_ru
 
 	if (!r->tokens)
 		json_object_set_new(config, "train.tokens", json_integer(LAB_STEPS * LAB_TOKENS));
+	if (r->key)
+		json_object_set_new(config, r->key, json_string(r->value));
 	lab_layers(config, r);
 	if (r->experts) {
 		json_object_set_new(config, "model.moe.n_experts", json_integer(r->experts));

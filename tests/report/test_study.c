@@ -214,14 +214,60 @@ static void refused(const struct lab_run *odd, const char *message)
 
 #define ODD(...) &(const struct lab_run){.label = "odd", .variant = "odd", .seed = 1, __VA_ARGS__}
 
+#define KEY(key_, value_) ODD(.key = key_, .value = value_)
+
 static void unlike_rows_are_refused_unless_forced(void **state)
 {
 	(void)state;
-	refused(ODD(.data_hash = "fedcba9876543210"), "rows differ in data: mamba has 0123456789ab, odd has fedcba987654");
+	refused(ODD(.data_hash = "fedcba9876543210"), "rows differ in data (data.path): mamba has 0123456789ab, odd has fedcba987654");
 	refused(ODD(.precision = "bf16"), "rows differ in precision: mamba has float32, odd has bf16");
-	refused(ODD(.windows = "w1"), "rows differ in evaluation windows");
-	refused(ODD(.tokens = "8192000"), "rows differ in token budget: mamba has 4096000, odd has 8192000");
+	refused(ODD(.windows = "w1"), "rows differ in evaluation windows (eval.tokens): mamba has w0, odd has w1");
+	refused(ODD(.tokens = "8192000"), "rows differ in token budget (train.tokens): mamba has 4096000, odd has 8192000");
+	refused(KEY("train.context", "512"), "rows differ in context (train.context): mamba has 256, odd has 512");
+	refused(KEY("eval.split", "tune"), "rows differ in split evaluated (eval.split): mamba has val, odd has tune");
 	refused(ODD(.semantics = "{\"scan\":2,\"route\":1}"), "rows differ in semantics: scan was computed by version 1 and by version 2");
+}
+
+/* A run from before a key was there ran with its old meaning. */
+static void rows_not_trained_alike_are_warned_about(void **state)
+{
+	static const char *const keys[][3] = {{"data.sampling", "paper", "data.sampling: mamba has shuffle, odd has paper"},
+		{"data.reset_at_eot", "true", "data.reset_at_eot: mamba has false, odd has true"},
+		{"data.seed", "7", "data.seed: mamba has -1, odd has 7"},
+		{"train.batch", "8", "train.batch: mamba has 16, odd has 8"},
+		{"train.init_hash", "ab", "initial weights (train.init_hash): mamba has none, odd has ab"}};
+	struct shown w;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1},
+			*KEY(keys[i][0], keys[i][1])};
+		assert_true(show(&w, runs, 2, "speedup", "md"));
+		assert_has(w.text.text, "Warning: rows differ in ");
+		assert_has(w.text.text, keys[i][2]);
+		end(&w);
+	}
+	const struct lab_run old_and_new[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1},
+		*KEY("data.reset_at_eot", "false")};
+	assert_true(show(&w, old_and_new, 2, "speedup", "md"));
+	assert_lacks(w.text.text, "rows differ");
+	end(&w);
+}
+
+static void swept_keys_may_differ(void **state)
+{
+	static const char *const keys[][2] = {{"train.context", "512"}, {"data.sampling", "paper"}};
+	struct shown w;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1},
+			{.label = "mamba-k", .variant = "mamba", .seed = 1, .key = keys[i][0], .value = keys[i][1]}};
+		assert_true(show(&w, runs, 2, "speedup", "md"));
+		assert_has(w.text.text, "on purpose: it is swept");
+		assert_lacks(w.text.text, "Warning: rows differ");
+		end(&w);
+	}
 }
 
 static void other_operators_are_no_difference_in_semantics(void **state)
@@ -386,6 +432,8 @@ int main(void)
 		cmocka_unit_test(head_can_be_left_out_of_flops),
 		cmocka_unit_test(rules_read_the_training_loss),
 		cmocka_unit_test(unlike_rows_are_refused_unless_forced),
+		cmocka_unit_test(rows_not_trained_alike_are_warned_about),
+		cmocka_unit_test(swept_keys_may_differ),
 		cmocka_unit_test(other_operators_are_no_difference_in_semantics),
 		cmocka_unit_test(training_rules_are_refused_beyond_an_epoch),
 		cmocka_unit_test(doubtful_rows_are_warned_about),

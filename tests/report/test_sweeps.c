@@ -121,11 +121,11 @@ static void sweeps_that_do_not_compare_are_refused(void **state)
 	(void)state;
 	open_two(&w, other, 1);
 	assert_false(show_sweeps(&w, "lab/one,lab/two", "final", "md", &plain));
-	assert_caught("lab/one+lab/two: refused: rows differ in data: lab/one:mamba has 0123456789ab, "
+	assert_caught("lab/one+lab/two: refused: rows differ in data (data.path): lab/one:mamba has 0123456789ab, "
 		"lab/two:mamba has fedcba987654");
 	hide(&w);
 	assert_true(show_sweeps(&w, "lab/one,lab/two", "final", "md", &(struct study_options){.force = true}));
-	assert_has(w.text.text, "FORCED: rows differ in data");
+	assert_has(w.text.text, "FORCED: rows differ in data (data.path)");
 	hide(&w);
 	assert_false(show_sweeps(&w, "lab/one,lab/one", "final", "md", &plain));
 	assert_caught("sweep lab/one is named twice");
