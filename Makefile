@@ -182,7 +182,7 @@ gpu-programs: $(BUILD)/tests/op/gpu_scan $(BUILD)/tests/op/test_ops
 gpu-check: gpu-programs	## with CUDA=1 on a machine with a GPU: check and time the CUDA scan
 	tests/gpu_check.sh $(BUILD)/tests/op
 
-RUN_TESTS = MOELAB=$(abspath $(BUILD)/moelab) tests/run.sh
+RUN_TESTS = MOELAB="$$(realpath $(BUILD)/moelab)" tests/run.sh
 
 tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
 

@@ -1,11 +1,11 @@
 # What the tests of commands share; sourced as their first line, `tests_end` is their last. Environment:
 # MOELAB, the program. They run in a folder of their own and end like a program of cmocka.
 
-moelab=${MOELAB:?}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+ln -s "${MOELAB:?}" moelab && moelab=./moelab	# no space in it, wherever the repository lies
 passed=0 failed=0
 
 # holds CONDITION...: a command that succeeds; what it prints is in the file out
