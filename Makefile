@@ -242,7 +242,7 @@ demo: deps	## set-up, build, corpus, a small sweep of all architectures, its tab
 data/demo/dataset.json: | $(BUILD)/moelab
 	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	get() { (cd "$$dir" && apt-get -q -o APT::Sandbox::User=root download dict-gcide); }; \
-	get || { apt-get update -q && get; }; \
+	get || { apt-get update -q; get; }; \
 	dpkg-deb -x "$$dir"/dict-gcide_*.deb "$$dir"; \
 	$(BUILD)/moelab data import "$$dir/usr/share/dictd/gcide.dict.dz" --tokenizer byte \
 		--split entry -o data/demo
