@@ -1,5 +1,4 @@
 /* moelab plan SWEEP: what `run` would do, why, and what it would cost. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +8,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "base/str.h"
-#include "cmd/options.h"
+#include "cmd/lab.h"
 #include "run/crew.h"
 #include "run/rate.h"
 #include "run/tune.h"
@@ -17,8 +16,9 @@
 extern const struct cmd cmd_plan;
 
 struct plan_options {
+	struct lab lab;			/* form alone */
 	long jobs, threads;
-	bool measure, json, check;
+	bool measure, check;
 };
 
 /* Seconds that run i still takes on one worker. */
@@ -64,71 +64,92 @@ static struct totals add_up(struct plan *p, const struct plan_options *o, const 
 	return t;
 }
 
-static void print_plan(struct plan *p, const struct plan_options *o, const double *seconds,
-	const struct totals *t, const struct crew *crew, const char *why)
+static void columns(struct grid *g)
 {
-	char time[32], memory[32], disk[32], free_disk[32];
-	struct str summary;
-
-	str_init(&summary);
-	sweep_summary(&p->sweep, &summary);
-	printf("%s: %s\n\n%-8s %-36s %5s %9s %9s %7s %10s %9s  %s\n", p->sweep.name, summary.text, "do",
-		"run", "seed", "steps", "tokens", "epochs", "memory", "time", "why");
-	for (int i = 0; i < p->sweep.n_runs; i++) {
-		const struct job *j = &p->jobs[i];
-		printf("%-8s %-36s %5ld %9ld %9.3g %7.2f %10s %9s  %s\n", job_action_name[j->action],
-			j->label, j->seed, j->steps, p->tokens[i], p->epochs[i],
-			str_bytes(p->costs[i].total_bytes, memory),
-			job_is_work(j) ? str_duration(seconds[i], time) : "-", j->why);
-	}
-	for (int i = 0; i < p->sweep.n_runs; i++)
-		if (p->sweep.runs[i].note && p->sweep.runs[i].seed == p->sweep.runs[0].seed)
-			printf("%s: %s\n", p->sweep.runs[i].label, p->sweep.runs[i].note);
-	printf("\n%d of %d runs to do, %d at a time on %d thread%s each: about %s (%s), memory %s, "
-		"disk %s (free: %s)\n", t->work, p->sweep.n_runs, crew->workers, crew->threads,
-		crew->threads == 1 ? "" : "s", str_duration(t->seconds, time),
-		o->measure ? "from two steps of each" : "from the rate of matrix products; --measure "
-		"times two steps of each", str_bytes(t->memory, memory), str_bytes(t->disk, disk),
-		str_bytes(path_free_bytes("."), free_disk));
-	if (*why)
-		printf("%s\n", why);
-	str_release(&summary);
+	grid_column(g, "do", "do", COLUMN_TEXT);
+	grid_column(g, "label", "run", COLUMN_TEXT);
+	grid_column(g, "seed", "seed", COLUMN_NUMBER);
+	grid_column(g, "steps", "steps", COLUMN_NUMBER);
+	grid_column(g, "tokens", "tokens", COLUMN_NUMBER);
+	grid_column(g, "epochs", "epochs", COLUMN_NUMBER);
+	grid_column(g, "memory_bytes", "memory", COLUMN_NUMBER);
+	grid_column(g, "seconds_left", "time", COLUMN_NUMBER);
+	grid_column(g, "why", "why", COLUMN_TEXT);
+	grid_column(g, "run", NULL, COLUMN_TEXT);
+	grid_column(g, "flops", NULL, COLUMN_NUMBER);
+	grid_column(g, "workers", NULL, COLUMN_NUMBER);
+	grid_column(g, "threads", NULL, COLUMN_NUMBER);
 }
 
-static void print_json(struct plan *p, const double *seconds)
+static void row(struct plan *p, int i, double seconds, const struct crew *crew, struct grid *g)
 {
-	json_t *list = json_array();
+	const struct job *j = &p->jobs[i];
+	char text[32];
 
-	for (int i = 0; i < p->sweep.n_runs; i++) {
-		const struct job *j = &p->jobs[i];
-		json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:f, s:f, s:f, s:f}",
-			"do", job_action_name[j->action], "label", j->label, "seed", (json_int_t)j->seed,
-			"run", j->identity, "why", j->why, "steps", (json_int_t)j->steps, "tokens",
-			p->tokens[i], "flops", plan_flops(p, i), "memory_bytes", p->costs[i].total_bytes,
-			"seconds_left", seconds[i]));
-	}
-	json_dumpf(list, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(list);
+	grid_row(g);
+	grid_text(g, "%s", job_action_name[j->action]);
+	grid_text(g, "%s", j->label);
+	grid_number(g, (double)j->seed, "%ld", j->seed);
+	grid_number(g, (double)j->steps, "%ld", j->steps);
+	grid_number(g, p->tokens[i], "%s", str_count((long long)p->tokens[i], text));
+	grid_number(g, p->epochs[i], "%.2f", p->epochs[i]);
+	grid_number(g, p->costs[i].total_bytes, "%s", str_bytes(p->costs[i].total_bytes, text));
+	grid_number(g, seconds, "%s", job_is_work(j) ? str_duration(seconds, text) : "-");
+	grid_text(g, "%s", j->why);
+	grid_text(g, "%s", j->identity);
+	grid_number(g, plan_flops(p, i), "%g", plan_flops(p, i));
+	grid_number(g, crew->workers, "%d", crew->workers);
+	grid_number(g, crew->threads, "%d", crew->threads);
+}
+
+static void notes(struct plan *p, const struct plan_options *o, const struct totals *t,
+	const struct crew *crew, const char *why, struct notes *n)
+{
+	char time[32], memory[32], disk[32], free_disk[32];
+
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		if (p->sweep.runs[i].note && p->sweep.runs[i].seed == p->sweep.runs[0].seed)
+			notes_add(n, NOTE_PLAIN, "%s: %s", p->sweep.runs[i].label, p->sweep.runs[i].note);
+	notes_add(n, NOTE_PLAIN, "%d of %d runs to do, %d at a time on %d thread%s each: about %s (%s), "
+		"memory %s, disk %s (free: %s)", t->work, p->sweep.n_runs, crew->workers, crew->threads,
+		crew->threads == 1 ? "" : "s", str_duration(t->seconds, time), o->measure
+		? "from two steps of each" : "from the rate of matrix products; --measure times two steps "
+		"of each", str_bytes(t->memory, memory), str_bytes(t->disk, disk),
+		str_bytes(path_free_bytes("."), free_disk));
+	if (*why)
+		notes_add(n, NOTE_PLAIN, "%s", why);
 }
 
 static int show(struct plan *p, const struct plan_options *o)
 {
 	double *seconds = xcalloc((size_t)p->sweep.n_runs, sizeof *seconds);
 	struct crew crew = {.workers = (int)o->jobs, .threads = (int)o->threads};
+	struct str why, summary;
 	struct totals t;
-	struct str why;
+	struct grid g;
+	int ret;
 
 	str_init(&why);
+	str_init(&summary);
 	crew_choose(p, o->measure ? CREW_BY_MEASURING : CREW_BY_RULE, &crew, &why);
 	t = add_up(p, o, &crew, seconds);
-	if (o->json)
-		print_json(p, seconds);
-	else
-		print_plan(p, o, seconds, &t, &crew, why.text);
+	sweep_summary(&p->sweep, &summary);
+	grid_init(&g, "plan");
+	grid_title(&g, "%s: %s", p->sweep.name, summary.text);
+	columns(&g);
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		row(p, i, seconds[i], &crew, &g);
+	notes(p, o, &t, &crew, why.text, &g.notes);
+	ret = lab_print(&o->lab, &g);
+	str_release(&summary);
 	str_release(&why);
 	free(seconds);
-	return o->check && t.work ? EXIT_PENDING : EXIT_DONE;
+	return ret ? ret : o->check && t.work ? EXIT_PENDING : EXIT_DONE;
+}
+
+static bool for_people(const struct plan_options *o)
+{
+	return !o->lab.json && !strcmp(o->lab.format, "md");
 }
 
 /* What comes before the sweep's own runs, whose values of the tuned key are not known yet. */
@@ -141,7 +162,7 @@ static int show_trials(const char *path, const struct sweep_options *options,
 	if (tune_open(&trials, path, options, device, root))
 		return EXIT_USAGE;
 	ret = show(&trials, o);
-	if (!o->json)
+	if (for_people(o))
 		printf("\nthen, each with the %s that its trials choose:\n\n", trials.sweep.tune.key);
 	plan_close(&trials);
 	return ret;
@@ -149,7 +170,7 @@ static int show_trials(const char *path, const struct sweep_options *options,
 
 static int run(int argc, char **argv)
 {
-	struct plan_options o = {0};
+	struct plan_options o = {.lab = LAB_NEW};
 	const char *device = "cpu", *root = "results", *restrict_to = NULL;
 	const struct option_row rows[] = {
 		{"jobs", 'j', "N", "runs at a time (default: what run would choose)",
@@ -158,7 +179,7 @@ static int run(int argc, char **argv)
 		{"measure", 0, NULL, "time two steps of each configuration, and runs side by side",
 			.flag = &o.measure},
 		{"check", 0, NULL, "exit code 3 if there is work", .flag = &o.check},
-		{"json", 0, NULL, "as JSON", .flag = &o.json},
+		LAB_FORM(o.lab),
 		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
 		{"results", 0, "DIR", "folder of run directories (default results)", .text = &root},
 		{"restrict", 0, "KEY=VALUE", "only the runs with this value", .text = &restrict_to},
@@ -174,6 +195,8 @@ static int run(int argc, char **argv)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
 	if (a.n_words != 1)
 		return error("plan takes one sweep or spec"), EXIT_USAGE;
+	if (!grid_format_find(o.lab.format))
+		return EXIT_USAGE;
 	d = device_find(device);
 	sweep_options = (struct sweep_options){a.overrides, a.n_overrides, &restrict_to,
 		restrict_to ? 1 : 0, NULL};
@@ -181,7 +204,7 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	if (plan.trials_left)
 		ret = show_trials(a.words[0], &sweep_options, d, root, &o);
-	if (!ret && !(plan.trials_left && o.json))
+	if (!ret && !(plan.trials_left && !for_people(&o)))
 		ret = show(&plan, &o);
 	plan_close(&plan);
 	return ret;

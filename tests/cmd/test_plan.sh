@@ -1,0 +1,49 @@
+#!/bin/sh
+# moelab plan: for people and for programs the same runs, with the workers and threads that do them.
+
+. "$(dirname "$0")/holds.sh"
+
+awk 'BEGIN { for (i = 0; i < 4000; i++) print "line " i " of a text\n" }' >text
+holds $moelab data import text --tokenizer byte --split blank:64 --group-by block:4096 -o data -q
+cat >sweep.yaml <<END
+base: [$root/experiments/micro/mamba.yaml]
+set:
+  model: {d_model: 16, n_blocks: 1}
+  train: {batch: 2, context: 16, tokens: 1600}
+  data.path: data
+  eval: {tokens: 64}
+seeds: [1, 2, 3, 4, 5]
+END
+
+# column NAME: its values in the CSV file `said`, each once
+column() {
+	grep -v '^#' said | awk -F, -v name="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i }
+		NR > 1 { print $c }' | sort -u | paste -sd' '
+}
+
+$moelab plan sweep.yaml -j 3 --threads 2 >said
+holds grep -q "5 of 5 runs to do, 3 at a time on 2 threads each" said
+holds test "$(grep -c '^| new | sweep ' said)" = 5
+$moelab plan sweep.yaml -j 3 --threads 2 --format csv >said
+holds test "$(column workers) $(column threads)" = "3 2"
+holds test "$(column seed)" = "1 2 3 4 5"
+holds test "$(column tokens) $(column steps)" = "1600 50"
+$moelab plan sweep.yaml -j 3 --threads 2 --json >said
+holds grep -q '"seed": 5, .*"workers": 3, "threads": 2' said
+holds grep -q "3 at a time on 2 threads each" said
+
+# What was chosen, and from what.
+$moelab plan sweep.yaml --threads 1 --measure --json >said
+holds grep -Eq "[1-9][0-9]* workers? x 1 thread|workers x threads, measured with sweep.*chose [1-9][0-9]* x 1" said
+holds grep -q '"threads": 1}' said
+
+$moelab plan sweep.yaml --check >said
+holds test $? = 3
+holds $moelab run sweep.yaml -q -j 1 --threads 1
+holds $moelab plan sweep.yaml --check --format csv
+$moelab plan sweep.yaml --format csv >said
+holds test "$(column do)" = done
+$moelab plan sweep.yaml --format cvs >said 2>&1
+holds test $? = 2
+
+tests_end
