@@ -216,24 +216,17 @@ static bool clips(struct study *s, const struct setup *v)
 	return SETUP_MEAN(v, clipped).mean > 0.5;
 }
 
-/* The best of its variant has the smallest or largest rate that was tried, here or in trials. */
+/* The best of those that differ in the rate alone has the smallest or the largest of these rates. */
 static bool rate_at_edge(struct study *s, const struct setup *v)
 {
-	double rate = setup_number(v, "train.lr"), loss = SETUP_MEAN(v, final_loss).mean;
-	bool below = false, above = false;
+	const struct setup **rates;
+	int n, best;
 
 	if (!study_has_axis(s, "train.lr"))
 		return study_tuned_at_edge(s, v);
-	for (int i = 0; i < s->n_setups; i++) {
-		const struct setup *other = &s->setups[i];
-		if (strcmp(other->variant, v->variant))
-			continue;
-		if (SETUP_MEAN(other, final_loss).mean < loss)
-			return false;
-		below = below || setup_number(other, "train.lr") < rate;
-		above = above || setup_number(other, "train.lr") > rate;
-	}
-	return below != above;
+	rates = setups_like(s, v, "train.lr", &n);
+	best = trials_best(rates, n);
+	return n > 1 && rates[best] == v && (best == 0 || best == n - 1);
 }
 
 static bool coarse_curve(const struct curve *c, double target)

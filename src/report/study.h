@@ -183,6 +183,8 @@ const struct setup **setups_like(struct study *s, const struct setup *v, const c
 const char *label_without(struct study *s, const struct setup *v, const char *key);
 /* Mean final loss; infinite if a seed diverged, as when a value is chosen. */
 double trial_loss(const struct setup *v);
+/* The place of the lowest of these, the first if all diverged. */
+int trials_best(const struct setup **trials, int n);
 /* "tuned": one of the rates tried for it in NAME.tune; "paper": of recipe paper, for a published row;
    "-": imported; else "untuned". */
 const char *study_rate_choice(struct study *s, const struct setup *v);

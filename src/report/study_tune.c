@@ -87,6 +87,16 @@ double trial_loss(const struct setup *v)
 	return setup_diverged(v) ? INFINITY : SETUP_MEAN(v, final_loss).mean;
 }
 
+int trials_best(const struct setup **trials, int n)
+{
+	int best = 0;
+
+	for (int i = 1; i < n; i++)
+		if (trial_loss(trials[i]) < trial_loss(trials[best]))
+			best = i;
+	return best;
+}
+
 /* Was this rate among those tried for the variant? *edge: as the smallest or the largest of several. */
 static bool is_tuned(struct study *s, const struct setup *v, bool *edge)
 {

@@ -89,7 +89,7 @@ static inline void lab_add(struct lab *lab, const struct lab_run *r)
 		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "train.lr", "short_key", "lr", "value", "x"));
 	else if (strcmp(r->label, r->variant) && r->capacity > 0)
 		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "model.moe.capacity_factor", "short_key", "capacity_factor", "value", "x"));
-	else if (strcmp(r->label, r->variant))
+	if (json_array_size(axes) == 0 ? strcmp(r->label, r->variant) : r->lr > 0 && r->experts > 0)
 		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "model.moe.n_experts", "short_key", "n_experts", "value", "x"));
 	json_array_append_new(json_object_get(lab->sweep, "runs"), json_pack(
 		"{s:s, s:s+, s:s, s:s, s:i, s:i, s:o}", "run", lab_identity(r, id), "dir", r->label, id,

@@ -348,6 +348,31 @@ static void learning_rates_at_the_edge_are_warned_about(void **state)
 	end(&w);
 }
 
+/* Each number of experts has its own best rate, though all are one variant. */
+static void rates_are_compared_within_a_configuration(void **state)
+{
+	struct lab_run runs[6] = {{.label = "moe-1-1", .lr = 1e-3, .experts = 2, .fast = 1},
+		{.label = "moe-1-2", .lr = 2e-3, .experts = 2, .fast = 1.5},
+		{.label = "moe-1-4", .lr = 4e-3, .experts = 2, .fast = 1.2},
+		{.label = "moe-2-1", .lr = 1e-3, .experts = 4, .fast = 1.9},
+		{.label = "moe-2-2", .lr = 2e-3, .experts = 4, .fast = 2},
+		{.label = "moe-2-4", .lr = 4e-3, .experts = 4, .fast = 3}};
+	struct shown w;
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		runs[i].variant = "moe";
+		runs[i].seed = 1;
+	}
+	assert_true(show(&w, runs, 6, "final", "md"));
+	assert_has(w.text.text, "Warning: best learning rate at the edge of its grid: moe-2-4\n");
+	end(&w);
+	runs[0].fast = 2;	/* also at an edge, though the other configuration is still better */
+	assert_true(show(&w, runs, 6, "final", "md"));
+	assert_has(w.text.text, "Warning: best learning rate at the edge of its grid: moe-1-1, moe-2-4\n");
+	end(&w);
+}
+
 #define TRIAL(label_, rate_, seed_, fast_, ...)                                                     \
 	{.label = label_, .variant = "mamba", .seed = seed_, .fast = fast_, .lr = rate_, __VA_ARGS__}
 
@@ -439,6 +464,7 @@ int main(void)
 		cmocka_unit_test(doubtful_rows_are_warned_about),
 		cmocka_unit_test(sound_rows_get_no_warning),
 		cmocka_unit_test(learning_rates_at_the_edge_are_warned_about),
+		cmocka_unit_test(rates_are_compared_within_a_configuration),
 		cmocka_unit_test(trials_choose_rates),
 		cmocka_unit_test(rates_chosen_at_the_edge_are_warned_about),
 		cmocka_unit_test(sweep_must_exist_and_have_runs),

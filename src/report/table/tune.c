@@ -13,19 +13,9 @@ static void columns(struct grid *g, const char *key)
 	grid_column(g, "chosen", "chosen", COLUMN_TEXT);
 }
 
-static int best_of(const struct setup **trials, int n)
-{
-	int best = 0;
-
-	for (int i = 1; i < n; i++)
-		if (trial_loss(trials[i]) < trial_loss(trials[best]))
-			best = i;
-	return best;
-}
-
 static void rows(struct study *s, struct grid *g, const struct setup **trials, int n, const char *key)
 {
-	int best = best_of(trials, n);
+	int best = trials_best(trials, n);
 
 	for (int i = 0; i < n; i++) {
 		double value = setup_number(trials[i], key);
