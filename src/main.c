@@ -26,13 +26,25 @@ static const struct cmd *find(const char *name)
 	return NULL;
 }
 
+/* Further lines of a help stand below its first. */
+static void print_command(const struct cmd *c)
+{
+	printf("  %-12s ", c->name);
+	for (const char *at = c->help; *at; at++) {
+		putchar(*at);
+		if (*at == '\n')
+			printf("%15s", "");
+	}
+	putchar('\n');
+}
+
 static int print_commands(void)
 {
 	printf("moelab trains Mamba, Transformer and mixture-of-experts language models and compares\n"
 		"how fast they learn.\n\nusage: moelab COMMAND [arguments]; moelab COMMAND --help\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (commands[i]->help)
-			printf("  %-12s %s\n", commands[i]->name, commands[i]->help);
+			print_command(commands[i]);
 	return EXIT_DONE;
 }
 
@@ -58,7 +70,8 @@ int main(int argc, char **argv)
 		print_commands();
 		return EXIT_USAGE;
 	}
-	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") ||
+		(argc == 2 && !strcmp(argv[1], "help")))
 		return print_commands();
 	if (!strcmp(argv[1], "--version")) {
 		printf("moelab %s\n", build_commit);

@@ -4,7 +4,7 @@
 
 struct cmd {
 	const char *name, *arguments;	/* arguments: as the usage line shows them */
-	const char *help;		/* one line */
+	const char *help;		/* of one or more lines; NULL: not listed */
 	int (*run)(int argc, char **argv);	/* argv[0] is the command's name; returns an exit code */
 };
 

@@ -1,4 +1,4 @@
-/* moelab help [spec]: the commands, or every key of a spec. */
+/* moelab help spec: every key of a spec. `moelab help` alone is `moelab --help`. */
 #include <stdio.h>
 #include <string.h>
 

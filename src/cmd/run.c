@@ -12,7 +12,7 @@
 #include "run/supervisor.h"
 #include "run/tune.h"
 
-extern const struct cmd cmd_run;
+extern const struct cmd cmd_run, cmd_train;	/* `train` comes here as well, under its own name */
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
 
@@ -203,14 +203,16 @@ static int run(int argc, char **argv)
 		{0},
 	};
 	struct arguments a;
-	int ret = options_parse(&cmd_run, rows, argc, argv, &a);
+	const struct cmd *self = strcmp(argv[0], cmd_train.name) ? &cmd_run : &cmd_train;
+	int ret = options_parse(self, rows, argc, argv, &a);
 
 	if (ret)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
-	if (a.n_words != 1) {
-		error("run takes one sweep or spec");
-		return EXIT_USAGE;
-	}
+	if (a.n_words < 1)
+		return error("%s takes a sweep or a spec", self->name), EXIT_USAGE;
+	if (a.n_words > 1)
+		return error("%s takes one sweep or spec; \"%s\" is neither an option nor key=value",
+			self->name, a.words[1]), EXIT_USAGE;
 	o.sweep = a.words[0];
 	return run_sweep(&o, &a);
 }

@@ -38,6 +38,11 @@ bad "base: [$moe]\nmodel: {d_model: 8\n"
 refuses 2 "bad.yaml:3:1" $moelab params bad.yaml
 refuses 2 "no command" $moelab frobnicate
 refuses 2 "whole number" $moelab run "$moe" -j x
+refuses 2 'train takes one sweep or spec; "train.lr" is neither' $moelab train "$moe" train.lr
+refuses 2 "run takes a sweep or a spec" $moelab run train.lr=1
+holds sh -c './moelab train --help | grep -q "^usage: moelab train SPEC"'
+holds sh -c './moelab help | grep -q "^  bench  "'
+holds sh -c '! ./moelab help | grep -q "^[a-z]* [a-z]* by "'	# every further line of a help is indented
 refuses 2 "unknown table" $moelab table nope
 refuses 4 "no database" $moelab table speedup --db nofile.db
 
