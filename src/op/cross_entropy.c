@@ -51,8 +51,9 @@ static void cross_entropy_shape(struct op_shapes *s)
 		: (size_t)(chunk_rows(rows, n) * logit_ld(n)) * sizeof(float);
 }
 
-/* Softmax: subtract, exp and add for each logit. In training forward makes the gradients too: two more
-   products, and a multiplication for each logit. That backward scales them is no work of the model's. */
+/* Softmax: subtract, exp and add for each logit. In training forward makes the gradients too: two
+   more products, and a multiplication for each logit. That backward scales them is no work of the
+   model's. */
 static void cross_entropy_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	const struct cross_entropy_attr *attr = s->attr;

@@ -31,8 +31,8 @@ VEC_FN float vec_of_bits(uint32_t bits)
 	return x;
 }
 
-/* x within [-87.3, 88.3], by its bits: as signed numbers they grow with positive floats, as unsigned
-   ones with the size of negative floats, and integers leave the units of products free. */
+/* x within [-87.3, 88.3], by its bits: as signed numbers they grow with positive floats, as
+   unsigned ones with the size of negative floats, and integers need no unit of products. */
 VEC_FN float vec_exp_clamp(float x)
 {
 	int32_t top = (int32_t)vec_bits(88.3f), below = (int32_t)vec_bits(x);
@@ -41,8 +41,9 @@ VEC_FN float vec_exp_clamp(float x)
 	return vec_of_bits(within > bottom ? bottom : within);
 }
 
-/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; minimax polynomial for exp(r), to whose
-   exponent n is added. Arguments are clamped to [-87.3, 88.3], where the result is a normal number. */
+/* exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; minimax polynomial for exp(r), to
+   whose exponent n is added. Arguments are clamped to [-87.3, 88.3], where the result is a normal
+   number. */
 VEC_FN float vec_exp(float x)
 {
 	const float shift = 0x1.8p23f;	/* leaves round(x / ln 2) in the low bits */

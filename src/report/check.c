@@ -28,8 +28,8 @@ static int refuse(struct study *s, const char *format, ...)
 }
 
 /*
- * What rows must agree in, unless one of the keys is an axis of the sweep: other values of the first
- * make losses that no table may put side by side, of the second training that was not alike.
+ * What rows must agree in, unless one of the keys is an axis of the sweep. Unlike values of the
+ * refused make losses that no table may put side by side, of the doubted unlike training.
  */
 static const struct sameness {
 	const char *what;	/* NULL: the key says it */
@@ -74,7 +74,8 @@ static const char *shown_label(const struct study *s, const struct run_data *r)
 /* NULL: the record does not tell. */
 static const char *value_of(const struct run_data *r, const struct sameness *same)
 {
-	const char *value = same->member ? run_member_text(r, same->member) : run_text(r, same->keys[0]);
+	const char *value = same->member ? run_member_text(r, same->member)
+		: run_text(r, same->keys[0]);
 
 	if (!value && !run_text(r, "foreign"))
 		value = same->usual;
@@ -98,7 +99,8 @@ static bool differ(const struct study *s, const struct sameness *same, const str
 }
 
 /* "context (train.context): mamba has 256, odd has 512" */
-static const char *difference(struct study *s, const struct sameness *same, const struct run_data *two[2])
+static const char *difference(struct study *s, const struct sameness *same,
+	const struct run_data *two[2])
 {
 	const char *key = same->keys[0], *name = !same->what ? key : !key ? same->what
 		: arena_printf(&s->arena, "%s (%s)", same->what, key);
