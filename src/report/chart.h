@@ -62,7 +62,8 @@ struct panel *chart_panel(struct chart *c, const char *y_title);
 /* Room for n points, low and high NaN; n may be lowered afterwards. Valid until the next one. */
 struct series *chart_series(struct chart *c, struct panel *p, const char *label, int style, int n);
 
-enum { N_STYLES = 8 };
+/* The first N_COLOURS styles differ in colour, all in colour or dash. */
+enum { N_COLOURS = 8, N_STYLES = 1 + 3 * (N_COLOURS - 1) };
 
 struct chart_format {
 	const char *name, *suffix;	/* "svg", ".svg"; the suffix is "" for the terminal */

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Okabe and Ito 2008, without yellow; black for the baseline. Dash and point differ, too. */
+/*
+ * Okabe and Ito 2008, without yellow; black for the baseline. Dash and point differ, too; beyond seven
+ * lines the colours come again, twice, with another dash.
+ */
 static const struct style {
 	const char *colour, *dash;
 	int point;
@@ -21,6 +24,22 @@ static const struct style {
 	{"#e69f00", "(5,1.5)", 4},
 	{"#56b4e9", "(2,1.2)", 6},
 	{"#7f7f7f", "(7,1.5,1.5,1.5)", 8},
+
+	{"#0072b2", "(5,1.5)", 4},
+	{"#d55e00", "solid", 8},
+	{"#009e73", "solid", 10},
+	{"#cc79a7", "(2,1.2)", 12},
+	{"#e69f00", "(7,1.5,1.5,1.5)", 5},
+	{"#56b4e9", "solid", 7},
+	{"#7f7f7f", "(2,1.2)", 9},
+
+	{"#0072b2", "(2,1.2)", 6},
+	{"#d55e00", "(7,1.5,1.5,1.5)", 11},
+	{"#009e73", "(5,1.5)", 13},
+	{"#cc79a7", "(7,1.5,1.5,1.5)", 4},
+	{"#e69f00", "solid", 8},
+	{"#56b4e9", "(5,1.5)", 10},
+	{"#7f7f7f", "solid", 12},
 };
 
 const struct chart_format chart_formats[] = {

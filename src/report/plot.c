@@ -201,16 +201,18 @@ static bool is_first(const struct line *l)
 	return is_on(l, l->v);
 }
 
-/* The style of its first configuration in the sweep, whatever order is asked for. */
+/* The colour of its first configuration in the sweep, whatever order is asked for. */
 static int line_style(const struct line *l)
 {
 	const struct study *s = l->study;
 	const struct setup *first = l->v;
+	int style;
 
 	for (int i = 0; i < s->n_setups; i++)
 		if (is_on(l, &s->setups[i]) && s->setups[i].place < first->place)
 			first = &s->setups[i];
-	return plot_style(s, first);
+	style = plot_style(s, first);
+	return style ? 1 + (style - 1) % (N_COLOURS - 1) : 0;
 }
 
 static const char *line_label(struct chart *c, const struct line *l)

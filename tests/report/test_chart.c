@@ -399,7 +399,34 @@ static void page_shows_the_trials(void **state)
 	lab_close(&lab);
 }
 
-/* Styles repeat over many configurations; in one figure lines differ all the same. */
+static void styles_differ_in_colour_or_dash(void **state)
+{
+	struct str script;
+	struct chart c;
+
+	(void)state;
+	chart_init(&c, "lines");
+	struct panel *p = chart_panel(&c, "y");
+	for (int k = 0; k < N_STYLES; k++)
+		chart_series(&c, p, "one", k, 2);
+	str_init(&script);
+	chart_script(&c, chart_format_find("svg"), "lines", &script);
+	int n = 0;
+	for (char *at = script.text; (at = strstr(at, "with lines linecolor")); n++) {
+		char *end = strstr(at, " title");
+		assert_non_null(end);
+		char *look = xasprintf("%.*s title", (int)(end - at), at);
+		at = end;
+		if (strstr(at, look))
+			fail_msg("two lines %s", look);
+		free(look);
+	}
+	assert_int_equal(n, N_STYLES);
+	str_release(&script);
+	chart_release(&c);
+}
+
+/* Colours repeat over many configurations; in one figure lines differ all the same. */
 static void lines_of_a_figure_differ(void **state)
 {
 	struct lab_run many[10] = {{.label = "mamba", .variant = "mamba", .seed = 1}};
@@ -429,6 +456,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nasty_names_are_drawn_as_they_are),
 		cmocka_unit_test(script_runs_alone),
+		cmocka_unit_test(styles_differ_in_colour_or_dash),
 		cmocka_unit_test(data_stand_beside_one_line_a_point),
 		cmocka_unit_test(terminal_needs_a_temporary_folder),
 		cmocka_unit_test(missing_gnuplot_is_one_line),
