@@ -25,12 +25,31 @@ static void add_columns(struct grid *g, struct db_statement *s, bool *number)
 	}
 }
 
+/* SQLite prepares the first of several statements, and of an empty text none. */
+static int check_single(const struct db_statement *s, const char *sql)
+{
+	const char *rest = s->handle ? sql + strlen(sqlite3_sql(s->handle)) : "";
+
+	if (s->failed)
+		return -1;
+	if (!s->handle)
+		return error("query: there is no SQL statement in \"%s\"", sql);
+	rest += strspn(rest, "; \t\r\n");
+	if (*rest)
+		return error("query takes one SQL statement; behind it stands: %s", rest);
+	return 0;
+}
+
 static int fill(struct lab *lab, const char *sql, struct grid *g)
 {
 	struct db_statement s;
 	bool *number;
 
 	db_prepare(&s, &lab->db, sql);
+	if (check_single(&s, sql)) {
+		db_finish(&s);
+		return -1;
+	}
 	number = ARENA_ARRAY(&lab->arena, bool, db_columns(&s));
 	memset(number, true, (size_t)db_columns(&s));
 	add_columns(g, &s, number);

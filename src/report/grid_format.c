@@ -273,7 +273,10 @@ void latex_text(struct str *out, const char *text)
 	static const char special[] = "&%$#_{}";
 
 	for (; *text; text++) {
-		if (strchr(special, *text))
+		if (str_starts(text, "+- ")) {
+			str_add(out, "$\\pm$");
+			text++;
+		} else if (strchr(special, *text))
 			str_printf(out, "\\%c", *text);
 		else if (*text == '\\')
 			str_add(out, "\\textbackslash{}");

@@ -109,6 +109,9 @@ holds test ! -e plots/sweep/loss.txt
 refuses 4 "nofolder/c.txt" $moelab plot loss --sweep sweep -q --caption nofolder/c.txt
 holds grep -aq "MediaBox \[ 0 0 240" plots/sweep/loss.pdf
 
+refuses 2 "behind it stands: SELECT 2" $moelab query "SELECT 1; SELECT 2"
+refuses 2 "no SQL statement" $moelab query ""
+holds $moelab query "SELECT 1; "
 cp results/lab.db newer.db
 printf '\377' | dd of=newer.db bs=1 seek=62 conv=notrunc status=none	# user_version, of a later program
 refuses 4 "newer.db" $moelab ls --db newer.db

@@ -69,7 +69,7 @@ static void latex_is_escaped(void **state)
 	check("latex",
 		"\\begin{table}\n\t\\centering\n\t\\caption{a\\_b: 100 \\%}\n\t\\label{tab:t}\n"
 		"\t\\begin{tabular}{lrr}\n\t\t\\toprule\n\t\tmodel & loss & shown \\\\\n\t\t\\midrule\n"
-		"\t\ta|b,\"c\" $<$d$>$\\&\\$\\_\\textasciitilde{} & 1.50 +- 0.50 & 3 \\\\\n\t\t\\midrule\n"
+		"\t\ta|b,\"c\" $<$d$>$\\&\\$\\_\\textasciitilde{} & 1.50 $\\pm$ 0.50 & 3 \\\\\n\t\t\\midrule\n"
 		"\t\t\xc3\xa9 & not reached &  \\\\\n\t\t\\bottomrule\n\t\\end{tabular}\n"
 		"\n\t\\par\\footnotesize Warning: n $<$ 3\n\t\\par\\footnotesize FORCED: rows differ\n"
 		"\\end{table}\n");
