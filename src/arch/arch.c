@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "arch/check.h"
+#include "arch/fields.h"
 #include "arch/run_spec.h"
 #include "base/error.h"
 
@@ -46,18 +48,22 @@ static const struct arch *arch_find(const char *name)
 	BUG("no architecture \"%s\"", name);
 }
 
+const struct skeleton *model_skeleton(const struct model *m)
+{
+	return m->spec;		/* each spec begins with it */
+}
+
 int model_open(struct model *m, const struct config *c, struct arena *a)
 {
 	m->arch = arch_find(c->choice);
 	m->spec = arena_get(a, m->arch->spec_bytes);
-	for (const struct arch_part *p = m->arch->parts; p->table; p++)
-		config_bind(c, p->table, (char *)m->spec + p->offset);
+	for (const struct arch_part *p = m->arch->parts; p->table; p++) {
+		void *part = (char *)m->spec + p->offset;
+		config_bind(c, p->table, part);
+		if (p->table == &ssm_fields && check_ssm(c, model_skeleton(m), part))
+			return -1;
+	}
 	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
-}
-
-const struct skeleton *model_skeleton(const struct model *m)
-{
-	return m->spec;		/* each spec begins with it */
 }
 
 int model_record(const struct model *m, struct graph *g, struct net_env env, const char *file)
@@ -67,6 +73,9 @@ int model_record(const struct model *m, struct graph *g, struct net_env env, con
 	net_begin(net, g, model_skeleton(m), env);
 	m->arch->record(net, m->spec);
 	net_end(net);
+	if (net->n_routers > NET_ROUTERS_MAX)
+		return error("%s: %d mixtures of experts in one model, at most %d are possible: lower "
+			"model.n_blocks", file, net->n_routers, NET_ROUTERS_MAX);
 	if (net->misfit)
 		return error("%s: a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
 			"set train.micro_batch to a multiple of %ld sequences, or model.moe.group_tokens "

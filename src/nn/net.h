@@ -60,7 +60,7 @@ struct net {
 		bool mean;			/* over all routers; else sum */
 		const char *scope;
 	} routers[NET_ROUTERS_MAX];
-	int n_routers;
+	int n_routers;				/* more than there is room for: refused by model_record() */
 	long misfit;				/* a routing group that does not divide a replay; 0: none */
 };
 
