@@ -335,6 +335,18 @@ static int read_sweeps(struct study *s, const char *names)
 	return 0;
 }
 
+/* A perplexity given as a loss, say: all runs begin below it, and there is no ratio. */
+static int check_target(const struct study *s)
+{
+	const struct curve *c = s->baseline ? &s->baseline->runs[0]->curve : NULL;
+
+	if (!s->options.target || !c || c->n == 0 || c->x[AXIS_TOKENS][0] > 0 ||
+		!(c->loss[0] <= s->targets[0]))
+		return 0;
+	return error("target %g: %s begins below it, at %.3f nats per token", s->targets[0],
+		s->baseline->label, c->loss[0]);
+}
+
 static int study_read(struct study *s, const char *sweeps)
 {
 	if (read_sweeps(s, sweeps) || read_targets(s) || read_published(s) || read_axes(s) ||
@@ -348,7 +360,7 @@ static int study_read(struct study *s, const char *sweeps)
 		if (complete_run(s, &s->runs[i]))
 			return -1;
 	study_group(s);
-	return study_relabel(s) || study_reorder(s) ? -1 : 0;
+	return study_relabel(s) || study_reorder(s) || check_target(s) ? -1 : 0;
 }
 
 int study_open(struct study *s, struct db *db, const char *sweeps, const struct study_options *o)

@@ -48,7 +48,7 @@ void evaluator_close(struct evaluator *e)
 }
 
 struct sums {
-	double nll, correct, bigram_nll, bigrams, tokens, dropped_share, replays;
+	double nll, correct, bigram_nll, bigrams, tokens, dropped_share, windows;
 };
 
 /* n windows of this replay hold tokens; the rest is masked. */
@@ -113,14 +113,14 @@ int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
 		add_replay(e, s, n, &sum);
 		slice_replay(e, s, n, result->slices);
 		sum.dropped_share += setup_drop_share(s, g) * (double)n;
-		sum.replays += (double)n;
+		sum.windows += (double)n;
 	}
 	result->loss = sum.nll / sum.tokens;
 	result->bpb = sum.nll / sum.tokens * e->bits_per_nat;
 	result->accuracy = sum.correct / sum.tokens;
 	result->loss_bigram = sum.bigrams > 0 ? sum.bigram_nll / sum.bigrams : NAN;
 	result->share_bigram = sum.bigrams / sum.tokens;
-	result->drop = s->routers.n ? sum.dropped_share / sum.replays : NAN;
+	result->drop = s->routers.n ? sum.dropped_share / sum.windows : NAN;
 	result->n_tokens = (long)sum.tokens;
 	return 0;
 }

@@ -30,7 +30,9 @@ static int no_sweep(struct db *db, const char *name)
 	while (db_step(&s))
 		str_printf(&list, " %s", db_text(&s, 0));
 	ret = db_finish(&s);
-	if (!ret && list.length)
+	if (!ret && list.length && !*name)
+		ret = error("which sweep of %s? name it with --sweep; there are:%s", db->path, list.text);
+	else if (!ret && list.length)
 		ret = error("no sweep \"%s\" in %s; there are:%s", name, db->path, list.text);
 	else if (!ret)
 		ret = error("no sweep \"%s\" in %s: it has none, `moelab run` adds them", name,

@@ -86,6 +86,7 @@ refuses 2 "short/train_000000.bin" $moelab run sweep.yaml data.path=short
 refuses 4 "gnuplot" env PATH=/nonexistent "$moelab" plot loss --sweep sweep -q
 holds test ! -e plots/sweep/loss.svg
 refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep
+refuses 2 "target 20: sweep begins below it" $moelab table speedup --target 20
 
 # --- figures for a paper
 refuses 2 '--label: sweep sweep has no label "swoop" (did you mean "sweep"?)' \
@@ -99,6 +100,7 @@ refuses 2 'no point lies in' $moelab plot loss --sweep sweep --yrange 90:91
 refuses 2 'do not go with a terminal' $moelab plot loss --sweep sweep --format term --size 8x6cm
 holds test ! -e plots/sweep/loss.svg
 refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep
+refuses 2 "target 20: sweep begins below it" $moelab table speedup --target 20
 holds $moelab plot loss --sweep sweep -q --format pdf --size 8.5x6cm --font DejaVu\ Sans,8 --title none \
 	--label sweep='Mamba, small' --order sweep
 holds grep -q "Mamba, small" plots/sweep/loss.csv
@@ -114,6 +116,9 @@ holds test ! -e plots/sweep/loss.txt
 refuses 4 "nofolder/c.txt" $moelab plot loss --sweep sweep -q --caption nofolder/c.txt
 holds grep -aq "MediaBox \[ 0 0 240" plots/sweep/loss.pdf
 
+sed 's/^baseline.*//' sweep.yaml >second.yaml
+holds $moelab run second.yaml -q
+refuses 2 "which sweep of results/lab.db? name it with --sweep; there are: second sweep" $moelab table final
 refuses 2 "behind it stands: SELECT 2" $moelab query "SELECT 1; SELECT 2"
 refuses 2 "no SQL statement" $moelab query ""
 holds $moelab query "SELECT 1; "
