@@ -83,8 +83,12 @@ static int run(int argc, char **argv)
 		ret = EXIT_USAGE;
 	} else {
 		grid_init(&g, "query");
-		ret = fill(&lab, a.n_words ? a.words[0] : a.overrides[0], &g) ? EXIT_USAGE :
-			lab_print(&lab, &g);
+		if (fill(&lab, a.n_words ? a.words[0] : a.overrides[0], &g)) {
+			grid_release(&g);
+			ret = EXIT_USAGE;
+		} else {
+			ret = lab_print(&lab, &g);
+		}
 	}
 	lab_end(&lab);
 	return ret;
