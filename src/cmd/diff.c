@@ -61,10 +61,12 @@ static int add_columns(struct lab *lab, const struct run_row *ab, struct grid *g
 
 int diff_runs(struct lab *lab, const struct arguments *a, struct run_row *ab)
 {
-	if (a->n_words != 2 || a->n_overrides)
+	struct selection two = lab_selection(lab, a, NULL);
+
+	if (two.n != 2)
 		return error("this takes two runs");
 	for (int i = 0; i < 2; i++) {
-		struct selection one = {.selectors = &a->words[i], .n = 1};
+		struct selection one = {.selectors = &two.selectors[i], .n = 1};
 		if (query_one(&lab->db, &one, &lab->arena, &ab[i]))
 			return -1;
 	}

@@ -92,7 +92,7 @@ static int run(int argc, char **argv)
 		return lab_code(ret);
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	ret = EXIT_USAGE;
-	if (!a.n_words)
+	if (!selection.n)
 		error("logs takes one run: label, LABEL-sSEED, first digits of its "
 			"identity, or directory");
 	else if (!query_one(&lab.db, &selection, &lab.arena, &run_row))

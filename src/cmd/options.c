@@ -94,11 +94,12 @@ static const struct option_row *scan_row(const struct scan *s, int code)
 	return NULL;
 }
 
+/* Keys hold neither "/" nor "-", unlike files and the labels of runs: "mamba-n_experts=8". */
 static bool is_override(const char *word)
 {
 	const char *equals = strchr(word, '=');
 
-	return equals && equals != word && strcspn(word, "/") > (size_t)(equals - word);
+	return equals && equals != word && strcspn(word, "/-") > (size_t)(equals - word);
 }
 
 /* Sorts what is no option within argv itself: words first, then key=value, each in order. */

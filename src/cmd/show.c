@@ -141,7 +141,7 @@ static int run(int argc, char **argv)
 	if (ret)
 		return lab_code(ret);
 	struct selection selection = lab_selection(&lab, &a, NULL);
-	if (!a.n_words) {
+	if (!selection.n) {
 		error("show takes one run: label, LABEL-sSEED, first digits of its "
 			"identity, or directory");
 		ret = EXIT_USAGE;

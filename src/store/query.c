@@ -130,7 +130,7 @@ static bool is_hash_prefix(const char *s)
 	return n >= 4 && strspn(s, "0123456789abcdef") == n;
 }
 
-/* The column of `runs` that a selector's key means; NULL: a config key. */
+/* The column of `runs` that a selector's key means; NULL: a config key, or part of a label. */
 static const char *selector_column(const char *key, size_t n)
 {
 	static const char *const columns[][2] = {{"state", "state"}, {"status", "state"},
@@ -143,42 +143,77 @@ static const char *selector_column(const char *key, size_t n)
 	return NULL;
 }
 
-/* One condition; :s is the selector's text, :k its key. 1e-3 also finds 0.001. */
+/* KEY=GLOB, cut in two. Labels may look so, too: they hold "n_experts=8". */
+static bool cut_selector(const char *selector, struct arena *a, const char **key, const char **glob)
+{
+	const char *equals = strchr(selector, '=');
+
+	if (equals) {
+		*key = arena_printf(a, "%.*s", (int)(equals - selector), selector);
+		*glob = equals + 1;
+	}
+	return equals;
+}
+
+/* One condition; :s is the selector, :d a directory's name, :k and :v a key and its value. 1e-3 also
+   finds 0.001. */
 static void add_condition(struct str *sql, const char *selector, int i)
 {
 	const char *equals = strchr(selector, '=');
 	const char *column = equals ? selector_column(selector, (size_t)(equals - selector)) : NULL;
 
-	if (column)
-		str_printf(sql, " AND %s GLOB :s%d", column, i);
-	else if (equals)
-		str_printf(sql, " AND EXISTS (SELECT 1 FROM param p WHERE p.run_id = runs.run_id "
-			"AND p.key = :k%d AND (p.value GLOB :s%d OR (typeof(p.value) != 'text' "
-			"AND p.value = CAST(:s%d AS REAL))))", i, i, i);
-	else
-		str_printf(sql, " AND (label GLOB :s%d OR dir GLOB '*/' || :d%d OR "
-			"dir GLOB '*/' || :d%d || '-????????" "'",	/* cut: no trigraph */
-			i, i, i);
-	if (!equals)
-		str_printf(
-			sql, is_hash_prefix(selector) ? " OR identity GLOB :s%d || '*')" : ")", i);
+	if (column) {
+		str_printf(sql, " AND %s GLOB :v%d", column, i);
+		return;
+	}
+	str_printf(sql, " AND (label GLOB :s%d OR dir GLOB '*/' || :d%d OR "
+		"dir GLOB '*/' || :d%d || '-????????" "'",	/* cut: no trigraph */
+		i, i, i);
+	if (equals)
+		str_printf(sql, " OR EXISTS (SELECT 1 FROM param p WHERE p.run_id = runs.run_id "
+			"AND p.key = :k%d AND (p.value GLOB :v%d OR (typeof(p.value) != 'text' "
+			"AND p.value = CAST(:v%d AS REAL))))", i, i, i);
+	if (is_hash_prefix(selector))
+		str_printf(sql, " OR identity GLOB :s%d || '*'", i);
+	str_add(sql, ")");
 }
 
 static void bind_condition(struct db_statement *s, const char *selector, int i, struct arena *a)
 {
-	const char *equals = strchr(selector, '=');
+	const char *key, *glob;
 	char *dir = arena_strdup(a, selector);
 	size_t n = strlen(dir);
 
-	db_bind_text(s, arena_printf(a, ":s%d", i), equals ? equals + 1 : selector);
-	if (equals && !selector_column(selector, (size_t)(equals - selector)))
-		db_bind_text(s, arena_printf(a, ":k%d", i),
-			arena_printf(a, "%.*s", (int)(equals - selector), selector));
-	if (equals)
-		return;
+	if (cut_selector(selector, a, &key, &glob)) {
+		db_bind_text(s, arena_printf(a, ":v%d", i), glob);
+		if (selector_column(key, strlen(key)))
+			return;
+		db_bind_text(s, arena_printf(a, ":k%d", i), key);
+	}
 	while (n > 1 && dir[n - 1] == '/')
 		dir[--n] = '\0';
+	db_bind_text(s, arena_printf(a, ":s%d", i), selector);
 	db_bind_text(s, arena_printf(a, ":d%d", i), path_name(dir));
+}
+
+/* A selector that found nothing: does any run have such a key? */
+static int check_key(struct db *db, const char *selector, struct arena *a)
+{
+	struct db_statement s;
+	const char *key, *glob;
+	bool known;
+	int ret;
+
+	if (!cut_selector(selector, a, &key, &glob) || selector_column(key, strlen(key)))
+		return 0;
+	db_prepare(&s, db, "SELECT 1 WHERE EXISTS (SELECT 1 FROM param WHERE key = :key) "
+		"OR NOT EXISTS (SELECT 1 FROM param)");
+	db_bind_text(&s, ":key", key);
+	known = db_step(&s);
+	ret = db_finish(&s);
+	return ret || known ? ret : error("no run in %s has a key \"%s\", or the label \"%s\": keys are "
+		"state, sweep, label, variant, arch, seed and those of a config (`moelab show RUN`)",
+		db->path, key, selector);
 }
 
 int query_select(struct db *db, const struct selection *selection, struct arena *a,
@@ -198,7 +233,12 @@ int query_select(struct db *db, const struct selection *selection, struct arena 
 	for (int i = 0; i < selection->n; i++)
 		bind_condition(&s, selection->selectors[i], i, a);
 	str_release(&sql);
-	return collect_runs(&s, a, runs, n);
+	if (collect_runs(&s, a, runs, n))
+		return -1;
+	for (int i = 0; *n == 0 && i < selection->n; i++)
+		if (check_key(db, selection->selectors[i], a))
+			return -1;
+	return 0;
 }
 
 static void add_selectors(struct str *out, const struct selection *s)

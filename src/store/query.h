@@ -39,7 +39,8 @@ int query_runs(struct db *db, long long sweep_id, struct arena *a, struct run_ro
  *                            the hash: moe_mamba-s1
  *   KEY=GLOB                 state (or status), sweep, label, variant, arch, seed, or a config key
  *                            ("model.moe.n_experts=8")
- * Several must all hold. where: an SQL condition on the columns of `runs`, or NULL.
+ * A label that looks like the last form is found as well. Several must all hold. where: an SQL
+ * condition on the columns of `runs`, or NULL. An error where nothing is found and a key is unknown.
  */
 struct selection {
 	const char *const *selectors;

@@ -129,6 +129,11 @@ refuses 4 "newer.db" $moelab ls --db newer.db
 # --- pairs of runs, and foreign curves
 refuses 2 "takes two runs" $moelab compare sweep-s1
 refuses 2 'no run "nope"' $moelab compare sweep-s1 nope
+sed 's|^seeds.*|grid: {train.lr: [1e-3, 2e-3]}|; /^baseline/d' sweep.yaml >axis.yaml
+holds $moelab run axis.yaml -q
+holds $moelab diff axis-lr=0.001 axis-lr=0.002
+holds $moelab why axis-lr=0.001
+refuses 2 'has a key "sate"' $moelab ls sate=done
 $moelab compare sweep-s1 sweep-s2 --json >said
 holds grep -q '"part_step": null' said
 holds grep -q "they differ in data.seed, 1 and 2" said

@@ -317,6 +317,29 @@ static void test_selectors(void **state)
 	assert_non_null(strstr(message, "nonsense"));
 }
 
+/* Labels that look like KEY=GLOB, and keys that nobody has. */
+static void test_selectors_with_equals(void **state)
+{
+	const char *wrong = "sate=done";
+	struct selection s = {.selectors = &wrong, .n = 1};
+	struct ingest_count count;
+	struct run_row *runs;
+	int n;
+
+	(void)state;
+	assert_int_equal(query_select(&db, &s, &arena, &runs, &n), 0);	/* there is no run at all */
+	make_run("mamba-n_experts=8", 1, "aaaa0000", 2);
+	make_run("mamba-n_experts=16", 1, "bbbb0000", 2);
+	ingest(&count);
+	expect("mamba-n_experts=8", NULL, "mamba-n_experts=8-s1");
+	expect("mamba-n_experts=*", NULL, "mamba-n_experts=16-s1 mamba-n_experts=8-s1");
+	expect("mamba-n_experts=16-s1", NULL, "mamba-n_experts=16-s1");
+	expect("mamba-n_experts=16-s1-bbbb0000/", NULL, "mamba-n_experts=16-s1");
+	expect("train.lr=9", NULL, "");
+	assert_int_equal(query_select(&db, &s, &arena, &runs, &n), -1);
+	assert_non_null(strstr(message, "has a key \"sate\""));
+}
+
 /* Where nobody writes, nothing runs. */
 static void test_running_needs_a_writer(void **state)
 {
@@ -457,7 +480,7 @@ int main(void)
 		TEST(test_torn_line_is_ended),
 		TEST(test_ingest),
 		TEST(test_sweep_is_replaced),
-		TEST(test_selectors),
+		TEST(test_selectors), TEST(test_selectors_with_equals),
 		TEST(test_running_needs_a_writer),
 		TEST(test_sweeps_and_curves),
 		TEST(test_many_runs),
