@@ -60,11 +60,14 @@ int path_mkdirs(const char *folder)
 	return ret;
 }
 
-const char *path_tmp(void)
+int path_tmp_folder(char *folder, size_t size, const char *what)
 {
 	const char *named = getenv("TMPDIR");
+	int n = snprintf(folder, size, "%s/moelab-%s-XXXXXX", named && *named ? named : "/tmp", what);
 
-	return named && *named ? named : "/tmp";
+	if (n >= (int)size)
+		return error("cannot make %s: the name is too long (TMPDIR names another place)", folder);
+	return mkdtemp(folder) ? 0 : error_errno("cannot make %s (TMPDIR names another place)", folder);
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -21,7 +21,8 @@ struct path_piece {
 	size_t n;
 };
 int path_write_pieces(const char *path, const struct path_piece *pieces, int n);
-const char *path_tmp(void);				/* where temporary files go: TMPDIR, or /tmp */
+/* Makes a folder of a name of its own, which holds `what`, where temporary files go: TMPDIR, or /tmp. */
+int path_tmp_folder(char *folder, size_t size, const char *what);
 double path_free_bytes(const char *path);		/* free space of its file system; < 0: unknown */
 
 #endif

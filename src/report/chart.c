@@ -4,6 +4,7 @@
 #include "report/gnuplot.h"
 #include "report/grid.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -169,20 +170,17 @@ static int draw(const struct chart *c, const struct chart_format *f, const char 
 
 static int draw_on_terminal(const struct chart *c, const struct chart_format *f)
 {
+	char folder[PATH_MAX];
+
 	if (c->n_panels && c->panels[0].n_rows) {
 		error("plot %s: a heat map needs the format svg, png or pdf", c->name);
 		return EXIT_USAGE;
 	}
-	char *folder = xasprintf("%s/moelab-plot-XXXXXX", path_tmp());
-	int result = EXIT_ENVIRONMENT;
-	if (mkdtemp(folder)) {
-		fflush(stdout);
-		result = draw(c, f, folder, c->name);
-		path_remove_tree(folder);
-	} else {
-		error_errno("cannot make %s (TMPDIR names another place)", folder);
-	}
-	free(folder);
+	if (path_tmp_folder(folder, sizeof folder, "plot"))
+		return EXIT_ENVIRONMENT;
+	fflush(stdout);
+	int result = draw(c, f, folder, c->name);
+	path_remove_tree(folder);
 	return result;
 }
 

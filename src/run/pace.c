@@ -1,6 +1,7 @@
 #include "run/pace.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -206,14 +207,11 @@ static void warn(const struct team *t, int threads)
 double pace_measure(const struct pace *p, int workers, int threads)
 {
 	struct team t = {.n = workers, .until_s = clock_s() + p->limit_s};
-	char *dir = xasprintf("%s/moelab-pace-XXXXXX", path_tmp()), *path;
+	char dir[PATH_MAX], *path;
 	double rate = -1;
 
-	if (!mkdtemp(dir)) {
-		error_errno("cannot make %s (TMPDIR names another place)", dir);
-		free(dir);
+	if (path_tmp_folder(dir, sizeof dir, "pace"))
 		return -1;
-	}
 	path = path_join(dir, "log.txt");
 	t.log = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	free(path);
@@ -229,6 +227,5 @@ double pace_measure(const struct pace *p, int workers, int threads)
 		close(t.log);
 	free(t.pacers);
 	free(path);
-	free(dir);
 	return rate;
 }

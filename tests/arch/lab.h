@@ -70,16 +70,15 @@ struct lab_options {
 
 static void lab_spec(struct lab *lab, const char *spec)
 {
-	char *path = xasprintf("%s/moelab-test-XXXXXX", path_tmp());
-	int fd = mkstemp(path);
-	const char *rest = ", train: {tokens: 1000}, data: {path: none}}";
+	char *text = xasprintf("%s, train: {tokens: 1000}, data: {path: none}}", spec), folder[256], *path;
 
-	assert_true(fd >= 0);
-	assert_true(write(fd, spec, strlen(spec)) > 0 && write(fd, rest, strlen(rest)) > 0);
-	close(fd);
+	assert_int_equal(path_tmp_folder(folder, sizeof folder, "arch"), 0);
+	path = path_join(folder, "spec.yaml");
+	assert_int_equal(path_write(path, text, strlen(text)), 0);
 	assert_int_equal(spec_load(&lab->arena, path, NULL, 0, spec_schema(), &lab->config), 0);
-	unlink(path);
+	path_remove_tree(folder);
 	free(path);
+	free(text);
 }
 
 static void put(const struct lab *lab, enum blob blob, long i, double v)

@@ -32,8 +32,7 @@ static struct cgroup look(const char *groups)
 static int set_up(void **state)
 {
 	catch_messages(state);
-	snprintf(root, sizeof root, "%s/moelab-cgroup-XXXXXX", path_tmp());
-	return mkdtemp(root) ? 0 : -1;
+	return path_tmp_folder(root, sizeof root, "cgroup");
 }
 
 static int tear_down(void **state)

@@ -8,8 +8,7 @@ static char folder[256];
 static int make_folder(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof folder, "%s/moelab-path-XXXXXX", path_tmp());
-	return mkdtemp(folder) ? 0 : -1;
+	return path_tmp_folder(folder, sizeof folder, "path");
 }
 
 static int remove_folder(void **state)
@@ -39,13 +38,20 @@ static void test_names(void **state)
 
 static void test_temporary(void **state)
 {
+	char made[256], tight[16];
+
 	(void)state;
-	setenv("TMPDIR", "/var/tmp", 1);
-	assert_string_equal(path_tmp(), "/var/tmp");
+	setenv("TMPDIR", folder, 1);
+	assert_int_equal(path_tmp_folder(made, sizeof made, "x"), 0);
+	assert_true(path_exists(made) && !strncmp(made, folder, strlen(folder)));
+	assert_int_equal(path_tmp_folder(tight, sizeof tight, "x"), -1);
 	setenv("TMPDIR", "", 1);
-	assert_string_equal(path_tmp(), "/tmp");
+	assert_int_equal(path_tmp_folder(made, sizeof made, "x"), 0);
+	assert_true(!strncmp(made, "/tmp/moelab-x-", 14));
+	assert_int_equal(path_remove_tree(made), 0);
+	setenv("TMPDIR", "/nonexistent", 1);
+	assert_int_equal(path_tmp_folder(made, sizeof made, "x"), -1);
 	unsetenv("TMPDIR");
-	assert_string_equal(path_tmp(), "/tmp");
 }
 
 static void test_write_and_read(void **state)

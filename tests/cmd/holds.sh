@@ -19,6 +19,12 @@ holds() {
 	fi
 }
 
+# A small dataset of bytes: the folder data, of the file text.
+small_data() {
+	awk 'BEGIN { for (i = 0; i < 4000; i++) print "line " i " of a text\n" }' >text
+	holds $moelab data import text --tokenizer byte --split blank:64 --group-by block:4096 -o data -q
+}
+
 tests_end() {
 	echo "[  PASSED  ] $passed test(s)."
 	[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"

@@ -3,8 +3,7 @@
 
 . "$(dirname "$0")/holds.sh"
 
-awk 'BEGIN { for (i = 0; i < 4000; i++) print "line " i " of a text\n" }' >text
-holds $moelab data import text --tokenizer byte --split blank:64 --group-by block:4096 -o data -q
+small_data
 cat >sweep.yaml <<END
 base: [$root/experiments/micro/mamba.yaml]
 set:

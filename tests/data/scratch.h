@@ -46,12 +46,11 @@ HELPER void keep_message(const char *line)
 HELPER int scratch_setup(void **state)
 {
 	(void)state;
-	snprintf(scratch, sizeof scratch, "%s/moelab-data-XXXXXX", path_tmp());
 	message[0] = '\0';
 	n_messages = 0;
 	log_level = LOG_QUIET;
 	error_sink = keep_message;
-	return mkdtemp(scratch) ? 0 : -1;
+	return path_tmp_folder(scratch, sizeof scratch, "data");
 }
 
 HELPER int scratch_teardown(void **state)

@@ -50,8 +50,7 @@ struct lab {
 
 static inline void lab_open(struct lab *lab, const char *baseline)
 {
-	snprintf(lab->folder, sizeof lab->folder, "%s/moelab-lab-XXXXXX", path_tmp());
-	CHECK(mkdtemp(lab->folder));
+	CHECK(!path_tmp_folder(lab->folder, sizeof lab->folder, "lab"));
 	char *path = path_join(lab->folder, "lab.db");
 	CHECK(!db_open(&lab->db, path, DB_WRITE));
 	free(path);

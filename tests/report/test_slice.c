@@ -124,8 +124,7 @@ static void lines_over_classes(void **state)
 /* Runs of an older moelab, in a new database and in their own. */
 static void older_runs_have_none(void **state)
 {
-	char *path = xasprintf("%s/moelab-old-XXXXXX", path_tmp());
-	char *text = path_read("tests/store/lab_v1.sql", NULL);
+	char *text = path_read("tests/store/lab_v1.sql", NULL), folder[256], *path;
 	const struct study_options o = {.force = true};
 	struct study study;
 	struct shown w;
@@ -137,7 +136,8 @@ static void older_runs_have_none(void **state)
 	assert_false(show(&w, runs, ARRAY_SIZE(runs), "position", "md"));
 	assert_caught("sweep lab/one has no losses by class of tokens");
 	end(&w);
-	close(mkstemp(path));
+	assert_int_equal(path_tmp_folder(folder, sizeof folder, "old"), 0);
+	path = path_join(folder, "lab.db");
 	assert_int_equal(sqlite3_open(path, &handle), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(handle, text, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(handle);
@@ -149,7 +149,7 @@ static void older_runs_have_none(void **state)
 	grid_release(&g);
 	study_close(&study);
 	db_close(&db);
-	unlink(path);
+	path_remove_tree(folder);
 	free(path);
 	free(text);
 	error_sink = NULL;

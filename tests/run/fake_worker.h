@@ -152,8 +152,7 @@ static struct config no_config;
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(root, sizeof root, "%s/moelab-test-XXXXXX", path_tmp());
-	assert_non_null(mkdtemp(root));
+	assert_int_equal(path_tmp_folder(root, sizeof root, "test"), 0);
 	snprintf(db_path, sizeof db_path, "%s/lab.db", root);
 	return 0;
 }

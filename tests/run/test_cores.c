@@ -15,21 +15,26 @@
 #include "base/path.h"
 #include "run/cores.h"
 
-static char file[256];
+static char folder[256];
 
 static int open_file(void **state)
 {
-	(void)state;
-	snprintf(file, sizeof file, "%s/moelab-cores-XXXXXX", path_tmp());
-	int fd = mkstemp(file);
+	char *file;
+	int ret;
 
-	return fd < 0 || setenv("MOELAB_CORES", file, 1) ? -1 : close(fd);
+	(void)state;
+	if (path_tmp_folder(folder, sizeof folder, "cores"))
+		return -1;
+	file = path_join(folder, "cores");
+	ret = setenv("MOELAB_CORES", file, 1);
+	free(file);
+	return ret;
 }
 
 static int remove_file(void **state)
 {
 	(void)state;
-	return unlink(file);
+	return path_remove_tree(folder);
 }
 
 /* Four cores of two siblings each, numbered as Linux does: 0 and 4, 1 and 5, ... */

@@ -72,8 +72,7 @@ static int open_folder(void **state)
 
 	(void)state;
 	error_sink = keep_message;
-	snprintf(folder, sizeof folder, "%s/moelab-crew-XXXXXX", path_tmp());
-	if (!mkdtemp(folder) || chdir(folder) || setenv("MOELAB_CORES", "cores", 1))
+	if (path_tmp_folder(folder, sizeof folder, "crew") || chdir(folder) || setenv("MOELAB_CORES", "cores", 1))
 		return -1;
 	str_init(&text);
 	synthetic_text(&text, 1, 100000);

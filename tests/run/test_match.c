@@ -53,8 +53,7 @@ static int open_folder(void **state)
 {
 	(void)state;
 	error_sink = keep_message;
-	snprintf(folder, sizeof folder, "%s/moelab-match-XXXXXX", path_tmp());
-	if (!mkdtemp(folder) || chdir(folder) || path_mkdirs("specs"))
+	if (path_tmp_folder(folder, sizeof folder, "match") || chdir(folder) || path_mkdirs("specs"))
 		return -1;
 	write_file("mamba.yaml", "model: {arch: mamba, d_model: 32, n_blocks: 4}\n"
 		"train: {tokens: 10000, batch: 4, context: 16}\ndata: {path: data}\n");

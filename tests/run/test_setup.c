@@ -63,14 +63,14 @@ static int read_random(void *from, long step, long micro, int *tokens_BT, int *t
 /* The keys on top of a small run. */
 static void load(struct arena *a, const char *const *keys, int n, struct config *config)
 {
-	char *path = xasprintf("%s/moelab-test-XXXXXX", path_tmp());
 	static const char base[] = "{train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}";
-	int fd = mkstemp(path);
+	char folder[256], *path;
 
-	assert_true(fd >= 0 && write(fd, base, strlen(base)) > 0);
-	close(fd);
+	assert_int_equal(path_tmp_folder(folder, sizeof folder, "setup"), 0);
+	path = path_join(folder, "spec.yaml");
+	assert_int_equal(path_write(path, base, strlen(base)), 0);
 	assert_int_equal(spec_load(a, path, keys, n, spec_schema(), config), 0);
-	unlink(path);
+	path_remove_tree(folder);
 	free(path);
 }
 

@@ -63,8 +63,7 @@ static int open_folder(void **state)
 	int ret;
 
 	(void)state;
-	snprintf(folder, sizeof folder, "%s/moelab-trace-XXXXXX", path_tmp());
-	if (!mkdtemp(folder))
+	if (path_tmp_folder(folder, sizeof folder, "trace"))
 		return -1;
 	str_init(&text);
 	synthetic_text(&text, 1, 100000);

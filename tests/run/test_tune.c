@@ -47,8 +47,7 @@ static int open_folder(void **state)
 
 	(void)state;
 	error_sink = keep_message;
-	snprintf(folder, sizeof folder, "%s/moelab-tune-XXXXXX", path_tmp());
-	if (!mkdtemp(folder) || chdir(folder))
+	if (path_tmp_folder(folder, sizeof folder, "tune") || chdir(folder))
 		return -1;
 	str_init(&text);
 	synthetic_text(&text, 1, 100000);

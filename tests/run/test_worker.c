@@ -50,8 +50,7 @@ static int open_folder(void **state)
 	int ret;
 
 	(void)state;
-	snprintf(folder, sizeof folder, "%s/moelab-worker-XXXXXX", path_tmp());
-	if (!mkdtemp(folder))
+	if (path_tmp_folder(folder, sizeof folder, "worker"))
 		return -1;
 	str_init(&text);
 	synthetic_text(&text, 1, 300000);

@@ -112,8 +112,7 @@ static inline int open_folder(void **state)
 {
 	(void)state;
 	error_sink = keep_message;
-	snprintf(folder, sizeof folder, "%s/moelab-spec-XXXXXX", path_tmp());
-	return mkdtemp(folder) && !chdir(folder) ? 0 : -1;
+	return path_tmp_folder(folder, sizeof folder, "spec") || chdir(folder) ? -1 : 0;
 }
 
 static inline int remove_folder(void **state)

@@ -29,8 +29,7 @@ static void keep_message(const char *line)
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof folder, "%s/moelab-test-XXXXXX", path_tmp());
-	assert_non_null(mkdtemp(folder));
+	assert_int_equal(path_tmp_folder(folder, sizeof folder, "test"), 0);
 	snprintf(path, sizeof path, "%s/lab.db", folder);
 	message[0] = '\0';
 	error_sink = keep_message;

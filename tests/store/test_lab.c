@@ -32,8 +32,7 @@ static void keep_message(const char *line)
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(root, sizeof root, "%s/moelab-test-XXXXXX", path_tmp());
-	assert_non_null(mkdtemp(root));
+	assert_int_equal(path_tmp_folder(root, sizeof root, "test"), 0);
 	snprintf(path, sizeof path, "%s/lab.db", root);
 	message[0] = '\0';
 	error_sink = keep_message;

@@ -24,8 +24,7 @@ static int set_up(void **state)
 	char path[384];
 
 	(void)state;
-	snprintf(folder, sizeof folder, "%s/moelab-test-XXXXXX", path_tmp());
-	assert_non_null(mkdtemp(folder));
+	assert_int_equal(path_tmp_folder(folder, sizeof folder, "test"), 0);
 	snprintf(path, sizeof path, "%s/lab.db", folder);
 	assert_int_equal(db_open(&db, path, DB_WRITE), 0);
 	return db_exec(&db, "INSERT INTO run(run_id, identity, dir, label, seed) "
