@@ -15,19 +15,25 @@ MARCH   ?= native
 CUDA_ARCH ?= 90
 BUILD   ?= build/$(if $(filter 1,$(CUDA)),cuda,cpu)$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(STATIC)),-static)
 
-LAYERS := base tensor op graph nn spec arch data store report run cmd
-may_include_base   :=
-may_include_tensor := base
-may_include_op     := tensor
-may_include_graph  := op
-may_include_nn     := graph
-may_include_spec   := base
-may_include_arch   := nn spec
-may_include_data   := base
-may_include_store  := base
-may_include_report := store
-may_include_run    := arch data store
-may_include_cmd    := run report
+LAYERS := base tensor op graph nn spec arch data store train plan supervise measure trace show study report cmd
+may_include_base      :=
+may_include_tensor    := base
+may_include_op        := tensor
+may_include_graph     := op
+may_include_nn        := graph
+may_include_spec      := base
+may_include_arch      := nn spec
+may_include_data      := base
+may_include_store     := base
+may_include_train     := arch data store
+may_include_plan      := train
+may_include_supervise := plan
+may_include_measure   := supervise
+may_include_trace     := plan
+may_include_show      := base
+may_include_study     := show store
+may_include_report    := study
+may_include_cmd       := measure trace report
 # A layer with all it may include, itself first: the link order of its archives.
 closure = $(1) $(foreach l,$(may_include_$(1)),$(call closure,$(l)))
 layers_of = $(call uniq_last,$(call closure,$(1)))
@@ -114,7 +120,7 @@ $(BUILD)/libraries: $(BUILD)/flags
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(BUILD)/libraries $(GEN)
 	@mkdir -p $(@D)
-	$(call say,CC   $<)$(CC) $(CFLAGS) $(CFLAGS_$(*F)) -MMD -MP -c $< -o $@
+	$(call say,CC   $<)$(CC) $(CFLAGS) $(CFLAGS_$(*F)) $(if $(filter tests/%,$<),-Itests) -MMD -MP -c $< -o $@
 
 # Files that are taken into an object whole.
 $(BUILD)/src/store/schema.c.o: src/store/schema.sql src/store/bench.sql
@@ -128,11 +134,11 @@ $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(GEN)
 COMMIT := $(shell commit=$$(git rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown; \
 	[ $$commit = unknown ] || git diff --quiet HEAD -- src || commit=$$commit+; echo $$commit)
 $(BUILD)/gen/build_info.c: force
-	@mkdir -p $(@D); printf '#include "run/build_info.h"\nconst char build_commit[] = "%s";\nconst char build_flags[] = "%s";\n' \
+	@mkdir -p $(@D); printf '#include "train/build_info.h"\nconst char build_commit[] = "%s";\nconst char build_flags[] = "%s";\n' \
 		'$(COMMIT)' '$(CC) $(filter-out -Werror,$(CFLAGS))' >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(BUILD)/gen/build_info.c.o: $(BUILD)/gen/build_info.c | $(BUILD)/libraries
 	$(call say,CC   $<)$(CC) $(CFLAGS) -c $< -o $@
-objects_run_extra = $(BUILD)/gen/build_info.c.o
+objects_train_extra = $(BUILD)/gen/build_info.c.o
 
 define archive_rule
 $(call archive,$(1)): $(call objects,$(1)) $(objects_$(1)_extra)

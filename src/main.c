@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
-#include "run/build_info.h"
+#include "train/build_info.h"
 
 #define X(name) extern const struct cmd cmd_##name;
 #include "cmd.inc"

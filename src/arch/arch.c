@@ -4,8 +4,8 @@
 
 #include "arch/check.h"
 #include "arch/fields.h"
-#include "arch/run_spec.h"
 #include "base/error.h"
+#include "spec/run_spec.h"
 
 #define X(name) extern const struct arch arch_##name;
 #include "arch.inc"

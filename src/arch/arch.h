@@ -29,7 +29,7 @@ struct arch {
 
 extern const struct arch *const arch_list[];	/* all architectures, ended by NULL */
 
-/* The schema of all specs: keys of every run (src/arch/run_spec.h) and those of each architecture. */
+/* The schema of all specs: keys of every run (src/spec/run_spec.h) and those of each architecture. */
 const struct schema *spec_schema(void);
 
 /* A model as its spec says it. */

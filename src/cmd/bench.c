@@ -9,9 +9,9 @@
 
 #include "base/cpu.h"
 #include "cmd/bench.h"
-#include "run/build_info.h"
-#include "run/match.h"
-#include "run/rate.h"
+#include "measure/rate.h"
+#include "plan/match.h"
+#include "train/build_info.h"
 
 extern const struct cmd cmd_bench;
 

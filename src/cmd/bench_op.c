@@ -13,12 +13,12 @@
 #include "base/cpu.h"
 #include "base/path.h"
 #include "cmd/bench.h"
+#include "measure/rate.h"
 #include "op/lanes.h"
 #include "op/scan.h"
 #include "op/trial.h"
 #include "op/vec.h"
-#include "run/match.h"
-#include "run/rate.h"
+#include "plan/match.h"
 
 enum {
 	CHECK_TOKENS = 32,	/* compared with the reference, which is slow */

@@ -7,9 +7,9 @@
 
 #include "base/cpu.h"
 #include "cmd/bench.h"
+#include "measure/rate.h"
 #include "op/experts.h"
-#include "run/cost.h"
-#include "run/rate.h"
+#include "train/cost.h"
 
 struct point {
 	const char *value;		/* as printed */

@@ -7,9 +7,9 @@
 
 #include "base/cpu.h"
 #include "cmd/bench.h"
-#include "run/cost.h"
-#include "run/match.h"
-#include "run/rate.h"
+#include "measure/rate.h"
+#include "plan/match.h"
+#include "train/cost.h"
 
 enum { BENCH_MAX_ROUNDS = 101 };
 

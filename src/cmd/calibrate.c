@@ -6,10 +6,10 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/error.h"
-#include "run/build_info.h"
-#include "run/turns.h"
+#include "measure/turns.h"
 #include "store/query.h"
 #include "store/record.h"
+#include "train/build_info.h"
 
 /* The runs of a study, whose configurations are timed. */
 struct subjects {

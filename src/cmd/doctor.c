@@ -11,8 +11,8 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "cmd/options.h"
-#include "run/build_info.h"
-#include "run/rate.h"
+#include "measure/rate.h"
+#include "train/build_info.h"
 
 extern const struct cmd cmd_doctor;
 

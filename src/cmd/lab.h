@@ -3,7 +3,7 @@
 #define CMD_LAB_H
 
 #include "cmd/options.h"
-#include "report/grid.h"
+#include "show/grid.h"
 #include "store/query.h"
 
 struct lab {

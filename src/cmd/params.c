@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/options.h"
-#include "run/cost.h"
-#include "run/match.h"
+#include "plan/match.h"
+#include "train/cost.h"
 
 extern const struct cmd cmd_params;
 

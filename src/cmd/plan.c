@@ -9,9 +9,9 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "cmd/lab.h"
-#include "run/crew.h"
-#include "run/rate.h"
-#include "run/tune.h"
+#include "measure/crew.h"
+#include "measure/rate.h"
+#include "plan/tune.h"
 
 extern const struct cmd cmd_plan;
 

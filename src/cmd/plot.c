@@ -5,8 +5,8 @@
 
 #include "base/path.h"
 #include "cmd/study_options.h"
-#include "report/grid.h"
 #include "report/plot.h"
+#include "show/grid.h"
 
 extern const struct cmd cmd_plot;
 

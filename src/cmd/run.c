@@ -8,9 +8,9 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "cmd/options.h"
-#include "run/crew.h"
-#include "run/supervisor.h"
-#include "run/tune.h"
+#include "measure/crew.h"
+#include "plan/tune.h"
+#include "supervise/supervisor.h"
 
 extern const struct cmd cmd_run, cmd_train;	/* `train` comes here as well, under its own name */
 

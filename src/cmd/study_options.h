@@ -3,7 +3,7 @@
 #define CMD_STUDY_OPTIONS_H
 
 #include "cmd/options.h"
-#include "report/study.h"
+#include "study/study.h"
 
 /* Rows of an option table that fill a struct study_query. */
 #define STUDY_ROWS(query)                                                                          \

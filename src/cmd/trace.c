@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/lab.h"
-#include "run/trace.h"
+#include "trace/trace.h"
 
 extern const struct cmd cmd_trace;
 

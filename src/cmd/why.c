@@ -5,7 +5,7 @@
 
 #include "base/path.h"
 #include "cmd/lab.h"
-#include "run/job.h"
+#include "plan/job.h"
 
 extern const struct cmd cmd_why;
 

@@ -1,5 +1,5 @@
 /* moelab worker: started by the supervisor, one process for each run; or to see how fast it goes. */
-#include "run/pace.h"
+#include "measure/pace.h"
 
 #include "base/error.h"
 #include "cmd/options.h"

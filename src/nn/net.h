@@ -24,7 +24,7 @@ struct skeleton {
 	const char *decay;		/* weight decay on "all" parameters or on "matrices" alone */
 };
 
-/* Tensors of a replay that stay readable as metrics (src/run/trace.h); nothing in training. */
+/* Tensors of a replay that stay readable as metrics (src/trace/trace.h); nothing in training. */
 struct net_trace {
 	bool routes;			/* "route", "slot", "gate" of each router (op/route.h) */
 	bool outputs;			/* "output" of embedding, norms and layers */

@@ -6,8 +6,8 @@
 #define REPORT_CAPTION_H
 
 #include "base/str.h"
-#include "report/chart.h"
-#include "report/study.h"
+#include "show/chart.h"
+#include "study/study.h"
 
 /* "3 seeds", "1 to 3 seeds"; buffer of 32 bytes. most: NULL, or set to the largest number. */
 const char *caption_seeds(const struct study *s, char *buffer, int *most);

@@ -1,8 +1,8 @@
 /* The parts of the report's page. */
 #include "report/report.h"
 
-#include "report/check.h"
-#include "report/grid.h"
+#include "show/grid.h"
+#include "study/check.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -10,8 +10,8 @@
 #ifndef REPORT_PAIRED_H
 #define REPORT_PAIRED_H
 
-#include "report/chart.h"
-#include "report/grid.h"
+#include "show/chart.h"
+#include "show/grid.h"
 #include "store/query.h"
 
 struct paired {

@@ -5,8 +5,8 @@
 #ifndef REPORT_PLOT_H
 #define REPORT_PLOT_H
 
-#include "report/chart.h"
-#include "report/study.h"
+#include "show/chart.h"
+#include "study/study.h"
 
 struct plot_options {
 	enum axis x;

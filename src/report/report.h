@@ -3,8 +3,8 @@
 #define REPORT_REPORT_H
 
 #include "base/str.h"
-#include "report/look.h"
-#include "report/study.h"
+#include "show/look.h"
+#include "study/study.h"
 
 /*
  * Into folder (made where missing): index.html, tables/TABLE.md .csv .json .tex, PLOT.svg .csv .gp

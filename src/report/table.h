@@ -5,8 +5,8 @@
 #ifndef REPORT_TABLE_H
 #define REPORT_TABLE_H
 
-#include "report/grid.h"
-#include "report/study.h"
+#include "show/grid.h"
+#include "study/study.h"
 
 struct table {
 	const char *name, *help;	/* help: one line */

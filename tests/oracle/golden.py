@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -B
 """golden.py: write the golden traces in tests/oracle/golden/, which `make check` holds moelab against
-(tests/run/test_trace.c). Everything in them, weights and moments too, is made here, in float64, from
+(tests/trace/test_trace.c). Everything in them, weights and moments too, is made here, in float64, from
 random numbers of numpy; files hold float32. Run it again when a case is added."""
 import json
 import math

@@ -2,7 +2,7 @@
 #ifndef TESTS_REPORT_SHOWN_H
 #define TESTS_REPORT_SHOWN_H
 
-#include "test.h"
+#include "caught.h"
 
 #include "lab.h"
 #include "report/table.h"

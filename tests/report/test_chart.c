@@ -1,11 +1,11 @@
 /* Figures: scripts that gnuplot takes whatever the names are, data beside them, faults in one line;
    and the page that holds them. */
-#include "test.h"
+#include "caught.h"
 
 #include "lab.h"
-#include "report/gnuplot.h"
 #include "report/plot.h"
 #include "report/report.h"
+#include "show/gnuplot.h"
 
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
 /* Tables and figures as a paper needs them: names, order, and what a caption says. */
-#include "test.h"
+#include "caught.h"
 
 #include "lab.h"
 #include "report/plot.h"

@@ -1,5 +1,5 @@
 /* Pairs of two runs: where they part is found where it was put, and chance is not taken for it. */
-#include "test.h"
+#include "caught.h"
 
 #include "lab.h"
 #include "report/paired.h"

@@ -1,0 +1,279 @@
+#include "plan/job.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "store/catalog.h"
+#include "store/run_dir.h"
+
+const char *const job_action_name[N_JOB_ACTIONS] = {
+	"new", "resume", "retry", "done", "diverged", "running",
+};
+
+bool job_is_work(const struct job *job)
+{
+	return job->action == JOB_NEW || job->action == JOB_RESUME || job->action == JOB_RETRY;
+}
+
+/* --- deciding --------------------------------------------------------------------------------- */
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* What names of run directories end in: "s1-3f2a9c01", whatever the label. */
+static const char *name_end(const char *name)
+{
+	const char *dash = strrchr(name, '-');
+
+	while (dash && dash > name && dash[-1] != '-')
+		dash--;
+	return dash ? dash : name;
+}
+
+static int by_end(const void *a, const void *b)
+{
+	const char *x = *(const char *const *)a, *y = *(const char *const *)b;
+	int order = strcmp(name_end(x), name_end(y));
+
+	return order ? order : by_name(a, b);
+}
+
+struct names {
+	const char **at;	/* sorted by their ends */
+	int n;
+};
+
+/* All run directories; none where there is no folder yet. */
+static struct names list_runs(const char *root, struct arena *a)
+{
+	char *folder = path_join(root, "runs");
+	DIR *d = opendir(folder);
+	struct names names = {0};
+	struct dirent *entry;
+	int size = 0;
+
+	while (d && (entry = readdir(d))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		GROW(names.at, names.n + 1, size);
+		names.at[names.n++] = arena_strdup(a, entry->d_name);
+	}
+	if (d)
+		closedir(d);
+	free(folder);
+	if (names.n)
+		qsort(names.at, (size_t)names.n, sizeof *names.at, by_end);
+	return names;
+}
+
+static int compare_end(const void *key, const void *name)
+{
+	return strcmp(key, name_end(*(const char *const *)name));
+}
+
+/* The directory of the job's run, whoever named it; else the name it will have. */
+static const char *find_name(const struct names *names, const struct job *job, struct arena *a)
+{
+	const char *name = run_dir_name(job->label, job->seed, job->identity, a), **found = NULL;
+
+	if (names->n)
+		found = bsearch(name_end(name), names->at, (size_t)names->n, sizeof *names->at,
+			compare_end);
+	return found ? *found : name;
+}
+
+static void decide_by_state(struct job *job, const struct run_status *status, struct arena *a)
+{
+	const char *from = status->checkpoint ?
+		arena_printf(a, "goes on from step %ld", status->checkpoint) : "starts again";
+
+	job->step = status->checkpoint;
+	switch (status->state) {
+	case RUN_DONE:
+		job->action = JOB_DONE;
+		job->why = status->reason;
+		break;
+	case RUN_DIVERGED:
+		job->action = JOB_DIVERGED;
+		job->why =
+			arena_printf(a, "%s; an outcome, so it is not run again", status->reason);
+		break;
+	case RUN_RUNNING:
+		job->action = JOB_RUNNING;
+		job->why = status->reason;
+		break;
+	case RUN_FAILED:
+		job->action = JOB_RETRY;
+		job->why = arena_printf(a, "%s; %s", status->reason, from);
+		break;
+	case RUN_STOPPED:
+	case RUN_LOST:
+		job->action = JOB_RESUME;
+		job->why = arena_printf(a, "%s; %s", status->reason, from);
+		break;
+	default:
+		job->action = JOB_NEW;
+		job->why = "never run";
+	}
+}
+
+static int decide(const char *root, const struct names *names, struct job *job, struct arena *a)
+{
+	struct run_status status;
+	struct run_info info;
+	const char *dir;
+
+	job->name = find_name(names, job, a);
+	dir = arena_printf(a, "%s/runs/%s", root, job->name);
+	job->action = JOB_NEW;
+	job->step = 0;
+	job->why = "never run";
+	if (!path_exists(arena_printf(a, "%s/run.json", dir)))
+		return 0;
+	if (run_info_read(&info, dir, a))
+		return -1;
+	if (strcmp(info.identity, job->identity))
+		return error("%s belongs to another run (%s, wanted %s): move it away", dir,
+			info.identity, job->identity);
+	run_dir_status(dir, a, &status);
+	decide_by_state(job, &status, a);
+	return 0;
+}
+
+int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a)
+{
+	struct names names = list_runs(root, a);
+	int ret = 0;
+
+	for (int i = 0; i < n && !ret; i++)
+		ret = decide(root, &names, &jobs[i], a);
+	free(names.at);
+	return ret;
+}
+
+/* --- recording -------------------------------------------------------------------------------- */
+
+static json_t *real_or_null(double v)
+{
+	return isfinite(v) ? json_real(v) : json_null();
+}
+
+static json_t *run_json(const struct sweep_run *run, const struct job *job)
+{
+	json_t *axes = json_array();
+
+	for (int i = 0; i < run->n_axes; i++)
+		json_array_append_new(axes, json_pack("{s:s, s:s, s:s}", "key", run->axes[i].key,
+			"short_key", run->axes[i].short_key, "value", run->axes[i].text));
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "run", job->identity,
+		"dir", job->name, "label", run->label, "variant", run->variant,
+		"seed", (json_int_t)run->seed, "steps", (json_int_t)job->steps, "axes", axes);
+}
+
+static json_t *targets_json(const struct sweep *s)
+{
+	static const char *const kind[] = {[TARGET_BASELINE] = "baseline", [TARGET_LOSS] = "loss",
+		[TARGET_PERPLEXITY] = "perplexity"};
+	json_t *targets = json_array();
+
+	for (int i = 0; i < s->n_targets; i++)
+		json_array_append_new(
+			targets, json_pack("{s:s, s:o}", "kind", kind[s->targets[i].kind], "loss",
+					 real_or_null(s->targets[i].loss)));
+	return targets;
+}
+
+static json_t *published_json(const struct sweep *s)
+{
+	json_t *published = json_array();
+
+	for (int i = 0; i < s->n_published; i++)
+		json_array_append_new(published,
+			json_pack("{s:s, s:s, s:o, s:s}", "label", s->published[i].label,
+				"quantity", s->published[i].quantity, "value",
+				real_or_null(s->published[i].value), "text", s->published[i].text));
+	return published;
+}
+
+static json_t *sweep_json(const struct sweep *s, const struct job *jobs)
+{
+	char wall[32];
+	json_t *runs = json_array();
+
+	for (int i = 0; i < s->n_runs; i++)
+		json_array_append_new(runs, run_json(&s->runs[i], &jobs[i]));
+	return json_pack("{s:s, s:s?, s:s?, s:s?, s:s, s:o, s:o, s:o}", "name", s->name,
+		"file", s->file, "question", s->question, "baseline", s->baseline,
+		"planned", clock_iso(clock_wall_s(), wall), "targets", targets_json(s),
+		"published", published_json(s), "runs", runs);
+}
+
+/* Rows of a run whose directory somebody removed would be taken for those of the new run. */
+static int forget_removed(struct db *db, const struct job *jobs, int n)
+{
+	struct db_statement s;
+
+	db_prepare(&s, db, "DELETE FROM run WHERE identity = :identity "
+		"AND EXISTS (SELECT 1 FROM attempt WHERE attempt.run_id = run.run_id)");
+	for (int i = 0; i < n; i++) {
+		if (jobs[i].action != JOB_NEW)
+			continue;
+		db_bind_text(&s, ":identity", jobs[i].identity);
+		db_run(&s);
+	}
+	return db_finish(&s);
+}
+
+static int record_config(struct db *db, const struct job *job)
+{
+	long long run_id = catalog_run_id(db, job->identity);
+	json_t *flat = config_json(job->config);
+	char *json = json_dumps(flat, JSON_COMPACT | JSON_REAL_PRECISION(15));
+	struct str yaml;
+	int ret;
+
+	str_init(&yaml);
+	config_yaml(job->config, false, &yaml);
+	ret = run_id < 0 ? -1 : catalog_set_config(db, run_id, yaml.text, json);
+	str_release(&yaml);
+	free(json);
+	json_decref(flat);
+	return ret;
+}
+
+static int record_configs(struct db *db, const struct job *jobs, int n)
+{
+	int ret = db_begin(db);
+
+	for (int i = 0; i < n && !ret; i++)
+		if (job_is_work(&jobs[i]))
+			ret = record_config(db, &jobs[i]);
+	if (!ret)
+		return db_commit(db);
+	db_rollback(db);
+	return ret;
+}
+
+int jobs_record(struct db *db, const char *root, const struct sweep *sweep, const struct job *jobs)
+{
+	json_t *json = sweep_json(sweep, jobs);
+	int ret;
+
+	if (!json)
+		return error("%s: a label or value is no UTF-8", sweep->file);
+	ret = catalog_write(root, json);
+	if (db && !ret)
+		ret = forget_removed(db, jobs, sweep->n_runs) ||
+			catalog_add_sweep(db, root, json) ||
+			record_configs(db, jobs, sweep->n_runs) ? -1 : 0;
+	json_decref(json);
+	return ret;
+}

@@ -1,0 +1,56 @@
+/*
+ * A job is a run that somebody wants: a configuration, a seed, and what is to be done about it.
+ * What is done is decided by the run directory alone, so `plan`, `why` and `run` say the same,
+ * whatever database is at hand.
+ */
+#ifndef PLAN_JOB_H
+#define PLAN_JOB_H
+
+#include <jansson.h>
+
+#include "base/arena.h"
+#include "spec/sweep.h"
+#include "store/db.h"
+
+enum job_action {
+	JOB_NEW,	/* no attempt yet */
+	JOB_RESUME,	/* stopped or lost: goes on from its newest checkpoint, or from the start */
+	JOB_RETRY,	/* failed in an earlier `run` */
+	JOB_DONE,
+	JOB_DIVERGED,	/* an outcome: more tries would give the same */
+	JOB_RUNNING,	/* another process is at it */
+	N_JOB_ACTIONS
+};
+extern const char *const job_action_name[N_JOB_ACTIONS];	/* "new", "resume", "retry", ... */
+
+struct job {
+	/* given */
+	const char *label;
+	long seed;
+	const char *identity;
+	const struct config *config;
+	long steps;			/* when complete */
+	double disk_bytes;		/* that its directory takes at most; 0: not known */
+	/* decided by jobs_decide() */
+	const char *name;		/* run directory below ROOT/runs */
+	enum job_action action;
+	long step;			/* where it goes on */
+	const char *why;		/* "stopped on request; goes on from step 400" */
+};
+
+/*
+ * Decides all jobs. A run of the same identity is found under whatever label it was made. ROOT need
+ * not exist. Texts live in the arena. 0, or -1 after a message: a directory belongs to another run.
+ */
+int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a);
+
+bool job_is_work(const struct job *job);	/* new, resume, retry */
+
+/*
+ * ROOT/sweeps/NAME.json and the sweep's rows, so that reports know what belongs to it; configs of
+ * new runs, too. jobs: decided, those of sweep->runs in the same order. A run whose directory is
+ * gone is forgotten first. db may be NULL (only the file). 0, or -1 after a message.
+ */
+int jobs_record(struct db *db, const char *root, const struct sweep *sweep, const struct job *jobs);
+
+#endif

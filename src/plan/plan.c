@@ -1,0 +1,148 @@
+#include "plan/plan.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "data/order.h"
+#include "plan/match.h"
+#include "plan/tune.h"
+
+/* What is needed of a dataset, once for all runs that read it. */
+struct known_data {
+	struct known_data *next;
+	const char *path;
+	char hash[HASH_HEX];
+	int vocab;
+	long n_tokens;
+};
+
+static const struct known_data *data_open(struct arena *a, struct known_data **list, const char *path)
+{
+	struct dataset d;
+	struct known_data *k;
+
+	for (k = *list; k; k = k->next)
+		if (!strcmp(k->path, path))
+			return k;
+	if (dataset_open(&d, path))
+		return NULL;
+	k = ARENA_NEW(a, struct known_data);
+	*k = (struct known_data){.next = *list, .path = path, .vocab = d.vocab,
+		.n_tokens = d.splits[SPLIT_TRAIN].n_tokens};
+	memcpy(k->hash, d.hash, HASH_HEX);
+	dataset_close(&d);
+	*list = k;
+	return k;
+}
+
+/* Checkpoints (weights and two moments; one more while the next is written) and a line per step. */
+static double disk_bytes(const struct setup *s)
+{
+	double checkpoint = 3.0 * (double)s->params.blob_size * (double)s->device->bytes[MASTER];
+
+	return checkpoint * (double)(s->spec.checkpoint_keep + 1) + 400.0 * (double)run_steps(&s->spec);
+}
+
+/* An axis gives each run of its own value, and a label that says it: no match may change it. */
+static int check_axes(const struct sweep_run *run)
+{
+	const struct config_value *to = config_find(&run->config, "match.to");
+	const char *key = config_find(&run->config, "match.solve")->word;
+
+	for (int i = 0; i < run->n_axes && *to->word; i++)
+		if (!strcmp(run->axes[i].key, key))
+			return error("%s: %s is an axis of the sweep and solved by match (%s): only one can "
+				"choose its value", run->label, key, to->origin);
+	return 0;
+}
+
+static int plan_run(struct plan *p, int i, struct known_data **list)
+{
+	struct sweep_run *run = &p->sweep.runs[i];
+	const struct known_data *data = data_open(&p->arena, list,
+		config_find(&run->config, "data.path")->word);
+	struct setup setup;
+	char *identity = arena_get(&p->arena, HASH_HEX);
+
+	if (!data || check_axes(run) || match_solve(&p->arena, &run->config, p->device, data->vocab) ||
+		run_spec_pin(&p->arena, &run->config) ||
+		setup_open(&setup, &run->config, p->device, data->vocab))
+		return -1;
+	setup_identity(&setup, data->hash, identity);
+	cost_of(&setup, &p->costs[i]);
+	p->tokens[i] = (double)(run_steps(&setup.spec) * setup.spec.batch * setup.spec.context);
+	p->epochs[i] = p->tokens[i] / (double)data->n_tokens;
+	p->jobs[i] = (struct job){.label = run->label, .seed = run->seed, .identity = identity,
+		.config = &run->config, .steps = run_steps(&setup.spec), .disk_bytes = disk_bytes(&setup)};
+	setup_close(&setup);
+	return 0;
+}
+
+static int choose_values(struct plan *p, const char *path, const struct sweep_options *options,
+	const char *root)
+{
+	struct plan trials;
+	int ret;
+
+	if (!p->sweep.tune.key || p->trials.set)
+		return 0;
+	if (tune_open(&trials, path, options, p->device, root))
+		return -1;
+	p->trials_left = plan_incomplete(&trials);
+	ret = p->trials_left ? 0 : tune_choose(&trials, root, &p->arena, &p->sweep);
+	plan_close(&trials);
+	return ret;
+}
+
+int plan_open(struct plan *p, const char *path, const struct sweep_options *options,
+	const struct device *device, const char *root)
+{
+	struct known_data *list = NULL;
+	int ret;
+
+	*p = (struct plan){.device = device};
+	if (options && options->trials)
+		p->trials = *options->trials;
+	ret = sweep_load(&p->arena, path, options, spec_schema(), &p->sweep) ||
+		choose_values(p, path, options, root) ? -1 : 0;
+	if (!ret) {
+		p->jobs = ARENA_ARRAY(&p->arena, struct job, p->sweep.n_runs);
+		p->costs = ARENA_ARRAY(&p->arena, struct cost, p->sweep.n_runs);
+		p->tokens = ARENA_ARRAY(&p->arena, double, p->sweep.n_runs);
+		p->epochs = ARENA_ARRAY(&p->arena, double, p->sweep.n_runs);
+	}
+	for (int i = 0; i < p->sweep.n_runs && !ret; i++)
+		ret = plan_run(p, i, &list);
+	if (!ret)
+		ret = jobs_decide(root, p->jobs, p->sweep.n_runs, &p->arena);
+	if (ret)
+		plan_close(p);
+	return ret;
+}
+
+void plan_close(struct plan *p)
+{
+	arena_release(&p->arena);
+	*p = (struct plan){0};
+}
+
+int plan_incomplete(const struct plan *p)
+{
+	int n = 0;
+
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		n += p->jobs[i].action != JOB_DONE && p->jobs[i].action != JOB_DIVERGED;
+	return n;
+}
+
+double plan_flops(const struct plan *p, int i)
+{
+	return p->tokens[i] * p->costs[i].flops_per_token;
+}
+
+double plan_share_left(const struct plan *p, int i)
+{
+	const struct job *j = &p->jobs[i];
+
+	return job_is_work(j) && j->steps ? 1 - (double)j->step / (double)j->steps : 0;
+}

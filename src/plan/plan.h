@@ -1,0 +1,37 @@
+/*
+ * From a sweep (or a single spec) to jobs: each run's identity, length, disk and cost, and what is to
+ * be done about it. `plan`, `run`, `train` and `why` begin here. Nothing is trained or written.
+ */
+#ifndef PLAN_PLAN_H
+#define PLAN_PLAN_H
+
+#include "plan/job.h"
+#include "train/cost.h"
+
+struct plan {
+	struct arena arena;
+	struct sweep sweep;
+	const struct device *device;
+	struct job *jobs;		/* as sweep.runs */
+	struct cost *costs;
+	double *tokens;			/* of the whole run */
+	double *epochs;			/* that these make of the training split */
+	struct sweep_trials trials;	/* whose plan it is; set NULL: the sweep's own */
+	int trials_left;		/* of its `tune`, before values can be chosen; until then the
+					   runs have the specs' */
+};
+
+/*
+ * path: a sweep or a spec. root: folder of results, need not exist. Each run's data is opened for its
+ * hash. Runs of equal identity share a directory; the second is not run again. 0, or -1 after a
+ * message. Where the sweep has a `tune` and its trials are complete, the runs have the values chosen.
+ */
+int plan_open(struct plan *p, const char *path, const struct sweep_options *options,
+	const struct device *device, const char *root);
+void plan_close(struct plan *p);
+
+int plan_incomplete(const struct plan *p);		/* runs that are neither done nor diverged */
+double plan_flops(const struct plan *p, int i);		/* model FLOPs of run i as a whole */
+double plan_share_left(const struct plan *p, int i);	/* share of its steps still to do, 0 to 1 */
+
+#endif

@@ -1,7 +1,0 @@
-/* The build of this binary, written by the Makefile: commit (with "+" if files were changed), flags. */
-#ifndef RUN_BUILD_INFO_H
-#define RUN_BUILD_INFO_H
-
-extern const char build_commit[], build_flags[];
-
-#endif

@@ -1,0 +1,124 @@
+#include "show/grid.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void grid_init(struct grid *g, const char *name)
+{
+	*g = (struct grid){.title = "", .subtitle = "", .caption = ""};
+	g->name = arena_strdup(&g->arena, name);
+}
+
+void grid_release(struct grid *g)
+{
+	free(g->columns);
+	free(g->rows);
+	free(g->ruled);
+	notes_release(&g->notes);
+	arena_release(&g->arena);
+	*g = (struct grid){.name = ""};
+}
+
+static const char *grid_vprintf(struct grid *g, const char *format, va_list args)
+{
+	va_list again;
+	va_copy(again, args);
+	int n = vsnprintf(NULL, 0, format, args);
+	char *text = arena_get(&g->arena, (size_t)n + 1);
+
+	vsnprintf(text, (size_t)n + 1, format, again);
+	va_end(again);
+	return text;
+}
+
+void grid_title(struct grid *g, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	g->title = grid_vprintf(g, format, args);
+	va_end(args);
+}
+
+void grid_column(struct grid *g, const char *name, const char *title, enum column_kind kind)
+{
+	CHECK(g->n_rows == 0);
+	GROW(g->columns, g->n_columns + 1, g->cap_columns);
+	g->columns[g->n_columns++] = (struct column){.kind = kind,
+		.name = name ? arena_strdup(&g->arena, name) : NULL,
+		.title = title ? arena_strdup(&g->arena, title) : NULL};
+}
+
+void grid_row(struct grid *g)
+{
+	struct cell *row = ARENA_ARRAY(&g->arena, struct cell, g->n_columns);
+
+	for (int i = 0; i < g->n_columns; i++)
+		row[i] = (struct cell){.text = "", .value = NAN, .low = NAN, .high = NAN};
+	GROW(g->rows, g->n_rows + 1, g->cap_rows);
+	GROW(g->ruled, g->n_rows + 1, g->cap_ruled);
+	g->ruled[g->n_rows] = false;
+	g->rows[g->n_rows++] = row;
+	g->filled = 0;
+}
+
+void grid_rule(struct grid *g)
+{
+	CHECK(g->n_rows > 0);
+	g->ruled[g->n_rows - 1] = true;
+}
+
+static struct cell *grid_next(struct grid *g)
+{
+	CHECK(g->n_rows > 0 && g->filled < g->n_columns);
+	return &g->rows[g->n_rows - 1][g->filled++];
+}
+
+void grid_text(struct grid *g, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	grid_next(g)->text = grid_vprintf(g, format, args);
+	va_end(args);
+}
+
+void grid_number(struct grid *g, double value, const char *format, ...)
+{
+	struct cell *c = grid_next(g);
+	va_list args;
+
+	va_start(args, format);
+	c->value = value;
+	c->text = grid_vprintf(g, format, args);
+	va_end(args);
+}
+
+void grid_interval(struct grid *g, double value, double low, double high, const char *format, ...)
+{
+	struct cell *c = grid_next(g);
+	va_list args;
+
+	va_start(args, format);
+	*c = (struct cell){
+		.text = grid_vprintf(g, format, args), .value = value, .low = low, .high = high};
+	va_end(args);
+}
+
+void grid_skip_to(struct grid *g, int column)
+{
+	CHECK(column >= g->filled && column < g->n_columns);
+	g->filled = column;
+}
+
+const struct grid_format *grid_format_find(const char *name)
+{
+	for (const struct grid_format *f = grid_formats; f->name; f++)
+		if (!strcmp(f->name, name))
+			return f;
+	error("unknown format \"%s\": tables are md, csv, json, latex or html", name);
+	return NULL;
+}

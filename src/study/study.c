@@ -1,0 +1,241 @@
+#include "study/study.h"
+
+#include "base/str.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+double run_number(const struct run_data *r, const char *key)
+{
+	for (int i = 0; i < r->n_params; i++)
+		if (!strcmp(r->params[i].key, key))
+			return r->params[i].number;
+	return NAN;
+}
+
+const char *run_text(const struct run_data *r, const char *key)
+{
+	for (int i = 0; i < r->n_params; i++)
+		if (!strcmp(r->params[i].key, key))
+			return r->params[i].text;
+	return NULL;
+}
+
+double setup_number(const struct setup *s, const char *key)
+{
+	return run_number(s->runs[0], key);
+}
+
+const struct run_data *setup_seed(const struct setup *s, long seed)
+{
+	for (int i = 0; i < s->n; i++)
+		if (s->runs[i]->seed == seed)
+			return s->runs[i];
+	return NULL;
+}
+
+struct pairs study_pairs(struct study *s, const struct setup *variant, double target)
+{
+	const struct curve **base = ARENA_ARRAY(&s->arena, const struct curve *, variant->n);
+	const struct curve **other = ARENA_ARRAY(&s->arena, const struct curve *, variant->n);
+	struct pairs p = {.rule = s->rule, .baseline = base, .variant = other, .target = target};
+
+	for (int i = 0; i < variant->n && s->baseline; i++) {
+		const struct run_data *b = setup_seed(s->baseline, variant->runs[i]->seed);
+		if (!b)
+			continue;
+		base[p.n] = &b->curve;
+		other[p.n++] = &variant->runs[i]->curve;
+	}
+	return p;
+}
+
+struct interval setup_mean(const struct setup *s, size_t member)
+{
+	double *x = xcalloc((size_t)s->n + 1, sizeof *x);
+	int n = 0;
+
+	for (int i = 0; i < s->n; i++) {
+		double value = run_member(s->runs[i], member);
+		if (!s->runs[i]->diverged && isfinite(value))
+			x[n++] = value;
+	}
+	struct interval mean = interval_of_mean(x, n);
+	free(x);
+	return mean;
+}
+
+int setup_diverged(const struct setup *s)
+{
+	int n = 0;
+
+	for (int i = 0; i < s->n; i++)
+		n += s->runs[i]->diverged;
+	return n;
+}
+
+struct interval study_loss_difference(struct study *s, const struct setup *variant)
+{
+	double *x = ARENA_ARRAY(&s->arena, double, variant->n);
+	int n = 0;
+
+	for (int i = 0; i < variant->n && s->baseline; i++) {
+		const struct run_data *b = setup_seed(s->baseline, variant->runs[i]->seed);
+		double d = b ? variant->runs[i]->final_loss - b->final_loss : NAN;
+		if (isfinite(d))
+			x[n++] = d;
+	}
+	return interval_of_mean(x, n);
+}
+
+double study_loss_unseen(const struct study *s)
+{
+	double x[256];
+	int n = 0;
+
+	for (int i = 0; s->baseline && i < s->baseline->n && n < 256; i++) {
+		double loss = s->baseline->runs[i]->final_loss;
+		if (isfinite(loss))
+			x[n++] = loss;
+	}
+	return smallest_difference(x, n);
+}
+
+double study_epochs(const struct study *s)
+{
+	double most = NAN;
+
+	for (int i = 0; i < s->n_runs; i++)
+		most = fmax(most, s->runs[i].tokens / s->runs[i].data_tokens);
+	return most;
+}
+
+bool study_has_axis(const struct study *s, const char *key)
+{
+	for (int i = 0; i < s->n_axes; i++)
+		if (!strcmp(s->axes[i], key))
+			return true;
+	return false;
+}
+
+const struct published *study_published(
+	const struct study *s, const struct setup *setup, const char *quantity)
+{
+	const struct published *of_variant = NULL;
+	int n_of_variant = 0;
+
+	for (int i = 0; i < s->n_setups; i++)
+		n_of_variant += s->setups[i].own->sweep == setup->own->sweep &&
+				!strcmp(s->setups[i].own->variant, setup->own->variant);
+	for (int i = 0; i < s->n_published; i++) {
+		const struct published *p = &s->published[i];
+		if (p->sweep_id != setup->own->sweep->sweep_id || strcmp(p->quantity, quantity))
+			continue;
+		if (!strcmp(p->label, setup->own->label))
+			return p;
+		if (n_of_variant == 1 && !strcmp(p->label, setup->own->variant))
+			of_variant = p;
+	}
+	return of_variant;
+}
+
+/* NaN comes before all numbers. */
+static bool after(double a, double b)
+{
+	return isnan(b) ? !isnan(a) : a > b;
+}
+
+const struct setup **setups_sorted(struct study *s, const double *value)
+{
+	const struct setup **sorted = ARENA_ARRAY(&s->arena, const struct setup *, s->n_setups);
+
+	for (int i = 0; i < s->n_setups; i++) {
+		int at = i;
+		for (; at > 0 && after(value[sorted[at - 1] - s->setups], value[i]); at--)
+			sorted[at] = sorted[at - 1];
+		sorted[at] = &s->setups[i];
+	}
+	return sorted;
+}
+
+const double *setups_numbers(struct study *s, const char *key)
+{
+	double *value = ARENA_ARRAY(&s->arena, double, s->n_setups);
+
+	for (int i = 0; i < s->n_setups; i++)
+		value[i] = setup_number(&s->setups[i], key);
+	return value;
+}
+
+/* A width of the config, where 0 stands for a multiple of d_model. */
+static double width(const struct run_data *r, const char *key, double times)
+{
+	double w = run_number(r, key);
+
+	return w > 0 ? w : times * run_number(r, "model.d_model");
+}
+
+/* For each router two matrices of the one expert that a token visits, and its own. */
+static double active_in_mixtures(const struct run_data *r)
+{
+	double d = run_number(r, "model.d_model"), f = width(r, "model.moe.d_expert", 3);
+
+	if (!run_text(r, "model.moe.n_experts"))
+		return 0;
+	return r->routers > 0 ? r->routers * d * (2 * f + run_number(r, "model.moe.n_experts")) : NAN;
+}
+
+/* Dense channel mixers, one a block. */
+static double active_in_dense(const struct run_data *r)
+{
+	double d = run_number(r, "model.d_model"), h = width(r, "model.ffn.d_hidden", 4);
+	const char *bias = run_text(r, "model.ffn.bias");
+
+	if (!run_text(r, "model.ffn.d_hidden"))
+		return 0;
+	return run_number(r, "model.n_blocks") * (2 * d * h + (bias && !strcmp(bias, "true") ? d + h : 0));
+}
+
+double setup_mamba_share(const struct setup *v)
+{
+	static const char *const unknown[] = {"model.attn.n_heads", "model.inner.every", "model.pattern"};
+	const struct run_data *r = v->runs[0];
+
+	if (!run_text(r, "model.ssm.expand"))
+		return NAN;
+	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++)
+		if (run_text(r, unknown[i]))
+			return NAN;
+	return 1 - (active_in_mixtures(r) + active_in_dense(r)) / r->params_active;
+}
+
+bool study_has_shares(const struct study *s)
+{
+	double low = INFINITY, high = -INFINITY;
+
+	for (int i = 0; i < s->n_setups; i++) {
+		double share = setup_mamba_share(&s->setups[i]);
+		if (!(share < 1))
+			continue;
+		low = fmin(low, share);
+		high = fmax(high, share);
+	}
+	return high - low > 1.0 / 12;
+}
+
+bool setup_foreign(const struct setup *v)
+{
+	for (int i = 0; i < v->n; i++)
+		if (run_text(v->runs[i], "foreign"))
+			return true;
+	return false;
+}
+
+bool setup_alone(const struct setup *v)
+{
+	for (int i = 0; i < v->n; i++)
+		if (!(v->runs[i]->jobs == 1))
+			return false;
+	return true;
+}

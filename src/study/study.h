@@ -1,0 +1,194 @@
+/*
+ * A sweep, or several together, as tables and plots see it: finished runs, grouped by configuration,
+ * read from the database once. No sweep file is needed.
+ *
+ * A run counts if it is done or diverged; a diverged one has reached nothing and has no final
+ * loss. Others are left out, and a note says so.
+ */
+#ifndef STUDY_STUDY_H
+#define STUDY_STUDY_H
+
+#include <stddef.h>
+
+#include "base/str.h"
+#include "show/note.h"
+#include "store/db.h"
+#include "store/query.h"
+#include "study/curve.h"
+#include "study/speedup.h"
+
+struct study_options {
+	const char *rule;	/* NULL: "default" */
+	const char *target;	/* "baseline", a loss in nats, or NULL: the sweep's targets */
+	bool force;		/* stamp instead of refuse */
+	bool no_head_flops;	/* leave the output head out of all FLOPs */
+	struct texts labels;	/* "OLD=NEW": a label, or a variant in all its labels, is shown as NEW */
+	const char *order;	/* "A,B": labels or variants that come first; NULL: the sweep's order */
+};
+
+struct run_param {
+	const char *key, *text;
+	double number;		/* NaN: not a number */
+};
+
+struct run_data {
+	long long id;
+	const struct sweep_row *sweep;	/* the first of the study's that has it */
+	const char *label, *variant, *arch, *state;
+	long seed;
+	bool diverged;
+	double params_total, params_active, params_embedding;
+	double flops_per_token, head_flops_per_token;	/* model FLOPs; the head's are among them */
+	double vocab, memory_bytes;
+	double data_tokens;		/* of the training split */
+	const char *data_hash, *tokenizer, *precision;
+	const char *windows;		/* of the validation */
+	const char *host, *device, *cpu, *blas_core, *git, *build;	/* of the last attempt */
+	double threads, jobs;		/* jobs: largest of all attempts */
+	/* Last validation. */
+	double bpb, accuracy, loss_bigram, share_bigram, drop, eval_tokens;
+	double final_loss;		/* under the rule; NaN if diverged */
+	double loss_dropless, clipped;	/* clipped: share of the steps */
+	double least_load;		/* smallest share of an expert at the end, times E */
+	double routers;			/* that told their loads at the end; 0: no mixtures */
+	double steps, tokens, seconds, flops, tokens_per_s;	/* at its end */
+	struct curve val, train, curve;	/* curve: as the rule sees it; train: empty if not needed */
+	const struct run_param *params;	/* sorted by key */
+	int n_params;
+};
+
+/* A configuration and its runs in order of seed. */
+struct setup {
+	const char *label, *variant;	/* as shown; `own` has those of the database */
+	const char *arch;
+	const struct run_data *own;	/* the run that it is named by */
+	int place;			/* in the sweep, whatever order is asked for */
+	int family;			/* place of the first of its variant, which several sweeps may have */
+	struct run_data **runs;
+	int n;
+};
+
+struct published {
+	long long sweep_id;
+	const char *label, *quantity, *text;
+	double value;
+};
+
+struct study {
+	struct arena arena;
+	struct db *db;
+	struct study_options options;
+	const struct rule *rule;
+	struct sweep_row *sweeps;	/* baseline and targets are those of the first */
+	const char *name, *question;	/* of all of them: "micro/table1+micro/table4" */
+	const char *sweep_ids;		/* for SQL: a JSON list */
+	struct run_data *runs;		/* that count, in the sweeps' order, each once */
+	struct setup *setups;		/* in the order asked for, else the sweep's */
+	const struct setup *baseline;	/* NULL: none is named, or it has no run that counts */
+	double *targets;		/* NaN: the baseline's final loss */
+	struct published *published;
+	const char **axes;		/* swept keys */
+	int n_sweeps, n_runs, n_setups, n_targets, n_published, n_axes;
+	int n_unfinished;
+	struct notes notes;		/* what every table and plot of it has to say */
+};
+
+struct study_query {
+	const char *db;
+	struct texts sweeps;		/* names or files, also several in one text; none: the only one */
+	struct study_options options;
+};
+/* Database and study, for a command. An exit code; not 0: after a message, with nothing to end. */
+int study_begin(struct study *s, struct db *db, const struct study_query *q);
+void study_end(struct study *s, struct db *db);
+
+/*
+ * sweeps: a name or file, or several, "A,B". Then a configuration that more than one of them has
+ * stands once (its seeds in all of them together), and baseline and targets are those of the first.
+ * The database stays the caller's and must outlive the study. 0, or -1 after one message.
+ */
+int study_open(struct study *s, struct db *db, const char *sweeps, const struct study_options *o);
+void study_close(struct study *s);
+
+/* A key of a run's config: NaN or NULL if it has none. */
+double run_number(const struct run_data *r, const char *key);
+const char *run_text(const struct run_data *r, const char *key);
+
+/* The runs of one seed in both, as pairs for speedup_of(); arrays in the study's arena. */
+struct pairs study_pairs(struct study *s, const struct setup *variant, double target);
+/* Mean of a double of struct run_data over the seeds that did not diverge and have it. */
+#define SETUP_MEAN(setup, member) setup_mean((setup), offsetof(struct run_data, member))
+static inline const char *run_member_text(const struct run_data *r, size_t member)
+{
+	return *(const char *const *)(const void *)((const char *)r + member);
+}
+struct interval setup_mean(const struct setup *s, size_t member);
+static inline double run_member(const struct run_data *r, size_t member)
+{
+	return *(const double *)(const void *)((const char *)r + member);
+}
+int setup_diverged(const struct setup *s);
+const struct run_data *setup_seed(const struct setup *s, long seed);	/* NULL: no such run */
+/* Paired difference of the final losses to the baseline's. */
+struct interval study_loss_difference(struct study *s, const struct setup *variant);
+/* Smallest difference of final losses that the baseline's seeds could show; NaN below two. */
+double study_loss_unseen(const struct study *s);
+
+/* Most passes of any run over its data; NaN: unknown. */
+double study_epochs(const struct study *s);
+bool study_has_axis(const struct study *s, const char *key);
+/* The published value of a quantity for a label, or for its variant if it has no other; or NULL. */
+const struct published *study_published(const struct study *s, const struct setup *setup,
+	const char *quantity);
+double setup_number(const struct setup *s, const char *key);	/* of its first run */
+/* Ordered by a value of each (value[i] of setups[i]), NaN first; the order of the sweep where values
+   are equal. In the study's arena. */
+const struct setup **setups_sorted(struct study *s, const double *value);
+/* Such values: of a numeric key, which the dense baseline may lack. */
+const double *setups_numbers(struct study *s, const char *key);
+/*
+ * Share of the active parameters in Mamba layers (and norms), the rest being in channel mixers behind
+ * or beside them: dense ones, or of a mixture one expert and the router. 1: Mamba alone; NaN: no Mamba
+ * layers, or the record does not tell (attention, mixtures inside Mamba, model.pattern).
+ */
+double setup_mamba_share(const struct setup *v);
+bool study_has_shares(const struct study *s);	/* two that lie more than half a sixth apart, below 1 */
+bool setup_foreign(const struct setup *v);	/* a run of it was imported, not run by moelab */
+bool setup_alone(const struct setup *v);	/* every run had the machine to itself */
+
+/* --- grouping (study_group.c) --- */
+
+void study_group(struct study *s);	/* runs into setups, with the baseline among them */
+const char *setup_run_ids(struct study *s, const struct setup *v);	/* for SQL: a JSON list */
+
+/* --- names and order (study_label.c) --- */
+
+/* Apply options.labels and options.order. 0, or -1 after a message. */
+int study_relabel(struct study *s);
+int study_reorder(struct study *s);
+/* The rows of a table, sorted by a value of each (setups_sorted) unless the user gave an order. */
+const struct setup **study_rows(struct study *s, const double *value);
+
+/* --- learning rates and trials (study_tune.c) --- */
+
+/* Is it a sweep of trials, NAME.tune, by which each configuration of NAME chooses a value? */
+bool study_is_trials(const struct study *s);
+/* The name of a sweep's trials; NULL: none of them has ended. */
+const char *study_trials(struct study *s, const struct sweep_row *w);
+/* The key that the trials of NAME.tune vary and NAME itself does not; NULL: there are none. */
+const char *study_tuned_key(struct study *s, const char *trials);
+/* Configurations that differ from v in this key alone, v among them, by rising value. */
+const struct setup **setups_like(struct study *s, const struct setup *v, const char *key, int *n);
+/* The label of these: "moe_mamba-n_experts=8". */
+const char *label_without(struct study *s, const struct setup *v, const char *key);
+/* Mean final loss; infinite if a seed diverged, as when a value is chosen. */
+double trial_loss(const struct setup *v);
+/* The place of the lowest of these, the first if all diverged. */
+int trials_best(const struct setup **trials, int n);
+/* "tuned": one of the rates tried for it in NAME.tune; "paper": of recipe paper, for a published row;
+   "-": imported; else "untuned". */
+const char *study_rate_choice(struct study *s, const struct setup *v);
+/* Tuned, and the smallest or the largest of the rates tried? */
+bool study_tuned_at_edge(struct study *s, const struct setup *v);
+
+#endif

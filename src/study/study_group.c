@@ -1,0 +1,133 @@
+/*
+ * Runs into configurations. Of several sweeps, a configuration that more than one has stands once,
+ * under its name in the first; names get the sweep before them only where they would clash.
+ */
+#include "study/study.h"
+
+#include <string.h>
+
+/* The seed, and where the data lie: what they are, their hash says. */
+static bool may_differ(const char *key)
+{
+	return !strcmp(key, "seed") || !strcmp(key, "data.path");
+}
+
+static bool same_config(const struct run_data *a, const struct run_data *b)
+{
+	if (a->n_params != b->n_params || !a->data_hash || !b->data_hash ||
+		strcmp(a->data_hash, b->data_hash))
+		return false;
+	for (int i = 0; i < a->n_params; i++) {	/* sorted by key */
+		if (strcmp(a->params[i].key, b->params[i].key))
+			return false;
+		if (!may_differ(a->params[i].key) && strcmp(a->params[i].text, b->params[i].text))
+			return false;
+	}
+	return true;
+}
+
+static bool is_own(const struct setup *v, const struct run_data *r)
+{
+	return v->own->sweep == r->sweep && !strcmp(v->own->label, r->label);
+}
+
+/* Is it one more seed of what another sweep has? */
+static bool is_common(const struct setup *v, const struct run_data *r)
+{
+	return v->own->sweep != r->sweep && !setup_seed(v, r->seed) && same_config(v->own, r);
+}
+
+static struct setup *setup_of(struct study *s, const struct run_data *r)
+{
+	for (int i = 0; i < s->n_setups; i++)
+		if (is_own(&s->setups[i], r))
+			return &s->setups[i];
+	for (int i = 0; i < s->n_setups; i++)
+		if (is_common(&s->setups[i], r))
+			return &s->setups[i];
+	s->setups[s->n_setups] = (struct setup){.label = r->label,
+		.variant = r->variant,
+		.arch = r->arch,
+		.own = r,
+		.place = s->n_setups,
+		.runs = ARENA_ARRAY(&s->arena, struct run_data *, s->n_runs)};
+	return &s->setups[s->n_setups++];
+}
+
+const char *setup_run_ids(struct study *s, const struct setup *v)
+{
+	const char *ids = "[";
+
+	for (int i = 0; i < v->n; i++)
+		ids = arena_printf(&s->arena, "%s%s%lld", ids, i ? "," : "", v->runs[i]->id);
+	return arena_printf(&s->arena, "%s]", ids);
+}
+
+/* --- names over several sweeps --------------------------------------------------------------- */
+
+/* Variants of one name are one if their sweeps have a run of it in common. */
+static bool same_variant(struct study *s, const struct run_data *a, const struct run_data *b)
+{
+	struct db_statement row;
+	bool found;
+
+	if (a->sweep == b->sweep || strcmp(a->variant, b->variant))
+		return !strcmp(a->variant, b->variant);
+	db_prepare(&row, s->db, "SELECT 1 FROM member a JOIN member b USING (run_id)"
+		" WHERE a.sweep_id = :a AND b.sweep_id = :b"
+		" AND a.variant = :variant AND b.variant = :variant LIMIT 1");
+	db_bind_int(&row, ":a", a->sweep->sweep_id);
+	db_bind_int(&row, ":b", b->sweep->sweep_id);
+	db_bind_text(&row, ":variant", a->variant);
+	found = db_step(&row);
+	return !db_finish(&row) && found;
+}
+
+static int family_of(struct study *s, const struct setup *v)
+{
+	for (const struct setup *u = s->setups; u < v; u++)
+		if (same_variant(s, u->own, v->own))
+			return u->family;
+	return v->place;
+}
+
+static const char *with_sweep(struct study *s, const struct run_data *r, const char *name)
+{
+	return arena_printf(&s->arena, "%s:%s", r->sweep->name, name);
+}
+
+static void name_apart(struct study *s, struct setup *v)
+{
+	for (const struct setup *u = s->setups; u < s->setups + s->n_setups; u++) {
+		if (u != v && !strcmp(u->own->label, v->own->label))
+			v->label = with_sweep(s, v->own, v->own->label);
+		if (u->family != v->family && !strcmp(u->own->variant, v->own->variant))
+			v->variant = with_sweep(s, s->setups[v->family].own, v->own->variant);
+	}
+}
+
+static void find_baseline(struct study *s)
+{
+	const struct sweep_row *w = &s->sweeps[0];
+
+	for (int i = 0; i < s->n_setups && w->baseline; i++)
+		if (s->setups[i].own->sweep == w && !strcmp(s->setups[i].own->label, w->baseline))
+			s->baseline = &s->setups[i];
+}
+
+void study_group(struct study *s)
+{
+	s->setups = ARENA_ARRAY(&s->arena, struct setup, s->n_runs);
+	for (int i = 0; i < s->n_runs; i++) {
+		struct setup *setup = setup_of(s, &s->runs[i]);
+		int at = setup->n++;
+		for (; at > 0 && setup->runs[at - 1]->seed > s->runs[i].seed; at--)
+			setup->runs[at] = setup->runs[at - 1];
+		setup->runs[at] = &s->runs[i];
+	}
+	for (int i = 0; i < s->n_setups; i++)
+		s->setups[i].family = family_of(s, &s->setups[i]);
+	for (int i = 0; i < s->n_setups; i++)
+		name_apart(s, &s->setups[i]);
+	find_baseline(s);
+}

@@ -1,0 +1,153 @@
+/* Who chose the learning rates, and what the trials of `tune` found. */
+#include "study/study.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char suffix[] = ".tune";
+
+bool study_is_trials(const struct study *s)
+{
+	return s->n_sweeps == 1 && str_ends(s->name, suffix);
+}
+
+const char *study_trials(struct study *s, const struct sweep_row *w)
+{
+	const char *trials = arena_printf(&s->arena, "%s%s", w->name, suffix);
+	struct db_statement row;
+	bool found;
+
+	db_prepare(&row, s->db,
+		"SELECT 1 FROM runs WHERE sweep = :trials AND state IN ('done', 'diverged') LIMIT 1");
+	db_bind_text(&row, ":trials", trials);
+	found = db_step(&row);
+	return !db_finish(&row) && found && study_tuned_key(s, trials) ? trials : NULL;
+}
+
+const char *study_tuned_key(struct study *s, const char *trials)
+{
+	struct db_statement row;
+	const char *key = NULL;
+	char *name = arena_strdup(&s->arena, trials);
+
+	name[strlen(name) - strlen(suffix)] = '\0';
+	db_prepare(&row, s->db, "SELECT DISTINCT a.key FROM axis a JOIN sweep t USING (sweep_id)"
+		" WHERE t.name = :trials AND a.key NOT IN"
+		" (SELECT b.key FROM axis b JOIN sweep w USING (sweep_id) WHERE w.name = :name)");
+	db_bind_text(&row, ":trials", trials);
+	db_bind_text(&row, ":name", name);
+	if (db_step(&row))
+		key = arena_strdup(&s->arena, db_text(&row, 0));
+	return db_finish(&row) ? NULL : key;
+}
+
+static bool same_value(const struct setup *a, const struct setup *b, const char *key)
+{
+	const char *x = run_text(a->runs[0], key), *y = run_text(b->runs[0], key);
+
+	return x && y ? !strcmp(x, y) : x == y;
+}
+
+static bool alike(const struct study *s, const struct setup *a, const struct setup *b, const char *but)
+{
+	if (strcmp(a->variant, b->variant))
+		return false;
+	for (int i = 0; i < s->n_axes; i++)
+		if (strcmp(s->axes[i], but) && !same_value(a, b, s->axes[i]))
+			return false;
+	return true;
+}
+
+const struct setup **setups_like(struct study *s, const struct setup *v, const char *key, int *n)
+{
+	const struct setup **sorted = setups_sorted(s, setups_numbers(s, key));
+
+	*n = 0;
+	for (int i = 0; i < s->n_setups; i++)
+		if (alike(s, v, sorted[i], key))
+			sorted[(*n)++] = sorted[i];
+	return sorted;
+}
+
+const char *label_without(struct study *s, const struct setup *v, const char *key)
+{
+	const char *label = v->variant;
+
+	for (int i = 0; i < s->n_axes; i++) {
+		const char *value = run_text(v->runs[0], s->axes[i]), *dot = strrchr(s->axes[i], '.');
+		if (value && strcmp(s->axes[i], key))
+			label = arena_printf(&s->arena, "%s-%s=%s", label, dot ? dot + 1 : s->axes[i],
+				value);
+	}
+	return label;
+}
+
+double trial_loss(const struct setup *v)
+{
+	return setup_diverged(v) ? INFINITY : SETUP_MEAN(v, final_loss).mean;
+}
+
+int trials_best(const struct setup **trials, int n)
+{
+	int best = 0;
+
+	for (int i = 1; i < n; i++)
+		if (trial_loss(trials[i]) < trial_loss(trials[best]))
+			best = i;
+	return best;
+}
+
+/* Was this rate among those tried for the variant? *edge: as the smallest or the largest of several. */
+static bool is_tuned(struct study *s, const struct setup *v, bool *edge)
+{
+	const char *trials = arena_printf(&s->arena, "%s%s", v->own->sweep->name, suffix);
+	const char *key = study_tuned_key(s, trials);
+	double rate = setup_number(v, "train.lr");
+	struct db_statement row;
+	bool found = false;
+
+	*edge = false;
+	if (!key || strcmp(key, "train.lr"))
+		return false;
+	db_prepare(&row, s->db, "SELECT max(p.value = :rate), min(p.value), max(p.value)"
+		" FROM runs r JOIN param p USING (run_id)"
+		" WHERE r.sweep = :trials AND r.variant = :variant AND p.key = 'train.lr'");
+	db_bind_text(&row, ":trials", trials);
+	db_bind_text(&row, ":variant", v->own->variant);
+	db_bind_real(&row, ":rate", rate);
+	if (db_step(&row)) {
+		double least = db_real(&row, 1), most = db_real(&row, 2);
+		found = db_int(&row, 0) > 0;
+		*edge = found && least < most && (rate <= least || rate >= most);
+	}
+	return !db_finish(&row) && found;
+}
+
+bool study_tuned_at_edge(struct study *s, const struct setup *v)
+{
+	bool edge;
+
+	return is_tuned(s, v, &edge) && edge;
+}
+
+static bool is_published(const struct study *s, const struct setup *v)
+{
+	for (int i = 0; i < s->n_published; i++)
+		if (s->published[i].sweep_id == v->own->sweep->sweep_id &&
+			(!strcmp(s->published[i].label, v->own->label) ||
+				!strcmp(s->published[i].label, v->own->variant)))
+			return true;
+	return false;
+}
+
+const char *study_rate_choice(struct study *s, const struct setup *v)
+{
+	const char *recipe = run_text(v->runs[0], "recipe");
+	bool edge;
+
+	if (setup_foreign(v))
+		return "-";
+	if (is_tuned(s, v, &edge))
+		return "tuned";
+	return recipe && !strcmp(recipe, "paper") && is_published(s, v) ? "paper" : "untuned";
+}

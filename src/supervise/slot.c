@@ -1,0 +1,271 @@
+#include "supervise/supervision.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "store/catalog.h"
+#include "store/ingest.h"
+#include "supervise/launch.h"
+#include "supervise/outcome.h"
+
+enum { READ_BYTES = 1 << 16 };
+
+static void say(struct supervision *v, const struct job *job, const char *what, const char *why)
+{
+	display_clear(&v->display);
+	info("%s s%ld: %s%s%s", job->label, job->seed, what, why && *why ? ": " : "",
+		why ? why : "");
+}
+
+/* --- starting --------------------------------------------------------------------------------- */
+
+static void task_over(struct supervision *v, struct task *t, enum run_state outcome,
+	const char *reason)
+{
+	bool failed = outcome == RUN_FAILED || outcome == RUN_DIVERGED;
+
+	t->state = TASK_OVER;
+	t->outcome = outcome;
+	t->reason = reason;
+	v->n_failed += failed;
+	if (failed && v->s->max_failures && v->n_failed >= v->s->max_failures)
+		v->stopping = true;
+}
+
+/*
+ * Another supervisor that works without the database may have it, or the last worker of a killed
+ * one: the lock of log.txt says. Gives the descriptor that holds the claim; -1: not now; -2: an
+ * error.
+ */
+static int claim(const char *dir)
+{
+	char *path = path_join(dir, "log.txt");
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd = path_mkdirs(dir) ? -1 : open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+
+	if (fd < 0) {
+		error_errno("cannot write %s", path);
+		fd = -2;
+	} else if (fcntl(fd, F_OFD_SETLK, &lock)) {
+		close(fd);
+		fd = -1;
+	}
+	free(path);
+	return fd;
+}
+
+/* Who it is and what it is to do, as files; an earlier failure is wiped off. */
+static int write_orders(const struct supervision *v, const struct job *job, const char *dir)
+{
+	json_t *flat = config_json(job->config);
+	char *config = json_dumps(flat, JSON_COMPACT), *path = path_join(dir, "config.yaml");
+	struct run_info info = {.identity = job->identity, .label = job->label,
+		.sweep = v->s->sweep, .seed = job->seed, .steps = job->steps, .jobs = v->n_slots,
+		.config = config};
+	int ret = config_write(job->config, path) || run_info_write(&info, dir) ||
+		run_dir_mark(dir, RUN_QUEUED, NULL) ? -1 : 0;
+
+	free(path);
+	free(config);
+	json_decref(flat);
+	return ret;
+}
+
+static long long enter(struct supervision *v, const struct job *job)
+{
+	struct db *db = record_batch_db(&v->batch);
+	struct run_info info = {.identity = job->identity, .label = job->label,
+		.sweep = v->s->sweep, .seed = job->seed, .steps = job->steps};
+	long long run_id = db ? catalog_run_id(db, job->identity) : -1;
+
+	if (db && run_id < 0 && !catalog_add_run(db, v->s->root, job->name, &info))
+		run_id = catalog_run_id(db, job->identity);
+	if (run_id >= 0)
+		catalog_set_state(db, run_id, RUN_RUNNING, NULL);
+	return run_id;
+}
+
+static int start_worker(struct supervision *v, struct slot *slot, struct task *t)
+{
+	struct job *job = t->job;
+	cpu_set_t cores;
+	struct launch l = {.dir = slot->dir, .log = slot->log, .threads = v->s->threads};
+	char wall[32];
+
+	if (write_orders(v, job, slot->dir))
+		return -1;
+	if (v->pin) {
+		cores_of_worker(&v->cores, (int)(slot - v->slots), &cores);
+		l.cores = &cores;
+	}
+	dprintf(slot->log, "--- %s %s: %s\n", clock_iso(clock_wall_s(), wall),
+		job_action_name[job->action], job->why);
+	if (launch_worker(v->s, &l, &slot->pid, &slot->pipe))
+		return -1;
+	slot->run_id = enter(v, job);
+	slot->row = (struct display_row){.label = job->label, .seed = job->seed,
+		.from = job->step, .step = job->step, .steps = job->steps, .loss = NAN,
+		.val_loss = NAN, .begun_s = clock_s()};
+	slot->task = t;
+	slot->asked = false;
+	t->state = TASK_ACTIVE;
+	return 0;
+}
+
+/* True: nothing to run here any more, or not now. */
+static bool settled(struct supervision *v, struct task *t)
+{
+	if (jobs_decide(v->s->root, t->job, 1, &v->arena)) {
+		task_over(v, t, RUN_FAILED, "its directory cannot be used");
+	} else if (t->job->action == JOB_DONE) {
+		task_over(v, t, RUN_DONE, t->job->why);
+	} else if (t->job->action == JOB_DIVERGED) {
+		task_over(v, t, RUN_DIVERGED, t->job->why);
+	} else if (t->job->action == JOB_RUNNING) {
+		t->not_before_s = clock_s() + RETRY_PAUSE_S;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* The decision is taken again behind the claim: meanwhile others may have run it. */
+void slot_start(struct supervision *v, struct slot *slot, struct task *t)
+{
+	slot->dir = arena_printf(&v->arena, "%s/runs/%s", v->s->root, t->job->name);
+	slot->log = claim(slot->dir);
+	if (slot->log == -1)
+		t->not_before_s = clock_s() + RETRY_PAUSE_S;
+	if (slot->log == -2)
+		task_over(v, t, RUN_FAILED, "its directory cannot be written");
+	if (slot->log < 0)
+		return;
+	if (settled(v, t)) {
+		close(slot->log);
+	} else if (start_worker(v, slot, t)) {
+		close(slot->log);
+		task_over(v, t, RUN_FAILED, "its worker cannot be started");
+	} else {
+		say(v, t->job, job_action_name[t->job->action], t->job->why);
+	}
+}
+
+/* --- what workers say ------------------------------------------------------------------------- */
+
+static void show(struct display_row *row, const struct record *r)
+{
+	if (r->type == RECORD_IS_STEP) {
+		row->step = (long)r->step.step;
+		row->loss = r->step.ce;
+		row->tokens_per_s = r->step.tokens_per_s;
+	} else if (r->type == RECORD_IS_EVAL && !strcmp(r->eval.kind, "val")) {
+		row->val_loss = r->eval.loss;
+	}
+}
+
+static void take_lines(struct supervision *v, struct slot *slot)
+{
+	struct arena a = {0};
+	struct record r;
+	char *line = slot->text.text, *end;
+
+	while ((end = strchr(line, '\n'))) {
+		if (record_parse(&r, line, (size_t)(end - line), &a)) {
+			show(&slot->row, &r);
+			record_batch_add(&v->batch, slot->run_id, &r);
+		}
+		line = end + 1;
+	}
+	slot->text.length -= (size_t)(line - slot->text.text);
+	memmove(slot->text.text, line, slot->text.length + 1);
+	arena_release(&a);
+}
+
+void slot_read(struct supervision *v, struct slot *slot)
+{
+	char bytes[READ_BYTES];
+	ssize_t n = -1;
+
+	while (slot->pipe >= 0 && (n = read(slot->pipe, bytes, sizeof bytes)) > 0) {
+		str_add_bytes(&slot->text, bytes, (size_t)n);
+		take_lines(v, slot);
+	}
+	if (n == 0) {		/* the worker has closed it; SIGCHLD tells of its end */
+		close(slot->pipe);
+		slot->pipe = -1;
+	}
+}
+
+/* --- ending ----------------------------------------------------------------------------------- */
+
+void stop_workers(struct supervision *v, int signal)
+{
+	for (int i = 0; i < v->n_slots; i++)
+		if (v->slots[i].task) {
+			kill(v->slots[i].pid, signal);
+			v->slots[i].asked = true;
+		}
+}
+
+/*
+ * The files get what the worker did not say itself, the database what the pipe did not carry. What
+ * the worker says of a good end or a divergence stands; of a failure, its exit and last words say
+ * more.
+ */
+static void settle_run(struct supervision *v, struct slot *slot, int status, struct outcome *o)
+{
+	bool marks = o->state == RUN_DONE || o->state == RUN_DIVERGED || o->state == RUN_FAILED;
+	struct ingest_count count = {0};
+	struct run_status said;
+	struct db *db;
+
+	outcome_record(slot->dir, slot->pid, status);
+	run_dir_status(slot->dir, &v->arena, &said);
+	if (marks && (said.state != o->state || o->state == RUN_FAILED))
+		run_dir_mark(slot->dir, o->state, o->reason);
+	else if (marks)
+		o->reason = said.reason;
+	record_batch_commit(&v->batch);
+	db = record_batch_db(&v->batch);
+	if (db && slot->run_id >= 0 && !ingest_records(db, slot->run_id, slot->dir, &count))
+		catalog_set_state(db, slot->run_id, o->state, o->reason);
+}
+
+void slot_end(struct supervision *v, struct slot *slot, int status)
+{
+	struct task *t = slot->task;
+	struct outcome o;
+
+	slot_read(v, slot);
+	o = outcome_of(status, slot->dir, slot->row.step, slot->asked, &v->arena);
+	settle_run(v, slot, status, &o);
+	v->steps_done += (double)(slot->row.step - slot->row.from);
+	if (o.crash && t->crashes++ < v->s->retries && !v->stopping) {
+		t->state = TASK_WAITING;
+		t->not_before_s = clock_s() + RETRY_PAUSE_S;
+		say(v, t->job, "crashed, tried again", o.reason);
+	} else {
+		task_over(v, t, o.state, o.reason);
+		say(v, t->job, run_state_name[o.state], o.reason);
+		if (v->s->fail_fast && (o.state == RUN_FAILED || o.state == RUN_DIVERGED)) {
+			v->stopping = true;
+			stop_workers(v, SIGTERM);
+		}
+	}
+	if (slot->pipe >= 0)
+		close(slot->pipe);
+	close(slot->log);
+	str_clear(&slot->text);
+	slot->task = NULL;
+	slot->pipe = -1;
+}
+

@@ -1,0 +1,273 @@
+#include "tensor/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/path.h"
+
+enum { HEADER_LIMIT = 100 << 20 };	/* as other readers have it */
+
+static const struct {
+	const char *name;
+	size_t bytes;
+} dtypes[] = {{"F64", 8}, {"F32", 4}, {"I32", 4}, {"I64", 8}, {"BOOL", 1}, {"BF16", 2}};
+
+static size_t dtype_bytes(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(dtypes); i++)
+		if (!strcmp(name, dtypes[i].name))
+			return dtypes[i].bytes;
+	return 0;
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static json_t *header(const struct safetensor *list, int n, const struct safetensors_meta *meta,
+	int n_meta, const char *hash)
+{
+	json_t *root = json_object(), *texts = json_object();
+	size_t at = 0;
+
+	for (int i = 0; i < n_meta; i++)
+		json_object_set_new(texts, meta[i].key, json_string(meta[i].value));
+	json_object_set_new(texts, "hash", json_string(hash));
+	json_object_set_new(root, "__metadata__", texts);
+	for (int i = 0; i < n; i++) {
+		json_t *shape = json_array();
+		for (int k = 0; k < list[i].n_dims; k++)
+			json_array_append_new(shape, json_integer(list[i].dims[k]));
+		json_object_set_new(root, list[i].name, json_pack("{s:s, s:o, s:[I, I]}", "dtype",
+			list[i].dtype, "shape", shape, "data_offsets", (json_int_t)at,
+			(json_int_t)(at + list[i].bytes)));
+		at += list[i].bytes;
+	}
+	return root;
+}
+
+static void hash_data(const struct safetensor *list, int n, char hex[HASH_HEX])
+{
+	struct hash *h = hash_open();
+
+	for (int i = 0; i < n; i++)
+		hash_add(h, list[i].data, list[i].bytes);
+	hash_close(h, hex);
+}
+
+int safetensors_write(const char *path, const struct safetensor *list, int n,
+	const struct safetensors_meta *meta, int n_meta)
+{
+	char hex[HASH_HEX];
+	struct path_piece *pieces = xcalloc((size_t)n + 3, sizeof *pieces);
+	json_t *root;
+	char *text;
+	uint64_t length, padding;
+	int ret;
+
+	hash_data(list, n, hex);
+	root = header(list, n, meta, n_meta, hex);
+	text = json_dumps(root, JSON_COMPACT);
+	CHECK(text);
+	padding = (8 - strlen(text) % 8) % 8;	/* blanks, so that the data is aligned */
+	length = strlen(text) + padding;
+	pieces[0] = (struct path_piece){&length, sizeof length};
+	pieces[1] = (struct path_piece){text, length - padding};
+	pieces[2] = (struct path_piece){"        ", padding};
+	for (int i = 0; i < n; i++)
+		pieces[i + 3] = (struct path_piece){list[i].data, list[i].bytes};
+	ret = path_write_pieces(path, pieces, n + 3);
+	free(text);
+	free(pieces);
+	json_decref(root);
+	return ret;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+static int bad(const char *path, const char *why)
+{
+	return error("%s: %s: not a whole safetensors file; delete it, or restore it from a copy", path,
+		why);
+}
+
+/* One entry of the header; data_bytes: what follows the header. NULL, or why it is none. */
+static const char *read_tensor(struct safetensors *f, const char *name, const json_t *entry,
+	const char *data, size_t data_bytes)
+{
+	struct safetensor *t = &f->list[f->n];
+	const char *dtype = json_string_value(json_object_get(entry, "dtype"));
+	const json_t *shape = json_object_get(entry, "shape");
+	const json_t *offsets = json_object_get(entry, "data_offsets");
+	json_int_t begin = json_integer_value(json_array_get(offsets, 0));
+	json_int_t end = json_integer_value(json_array_get(offsets, 1));
+	size_t bytes;
+
+	if (!dtype || !dtype_bytes(dtype))
+		return "a tensor has a type that is not read here";
+	if (json_array_size(shape) > MAX_DIMS || json_array_size(offsets) != 2)
+		return "a tensor has no shape or no place";
+	*t = (struct safetensor){.name = arena_strdup(&f->arena, name),
+		.dtype = arena_strdup(&f->arena, dtype), .n_dims = (int)json_array_size(shape)};
+	bytes = dtype_bytes(dtype);
+	for (int i = 0; i < t->n_dims; i++) {
+		t->dims[i] = (long)json_integer_value(json_array_get(shape, (size_t)i));
+		if (t->dims[i] <= 0 || (size_t)t->dims[i] > data_bytes)
+			return "a tensor is larger than the file";
+		bytes *= (size_t)t->dims[i];
+	}
+	if (begin < 0 || end < begin || (size_t)end > data_bytes || (size_t)(end - begin) != bytes)
+		return "a tensor lies outside of the file";
+	t->data = data + begin;
+	t->bytes = bytes;
+	f->n++;
+	return NULL;
+}
+
+static void read_meta(struct safetensors *f, json_t *texts)
+{
+	const char *key;
+	json_t *value;
+
+	f->meta = ARENA_ARRAY(&f->arena, struct safetensors_meta, json_object_size(texts) + 1);
+	json_object_foreach(texts, key, value)
+		if (json_is_string(value))
+			f->meta[f->n_meta++] = (struct safetensors_meta){arena_strdup(&f->arena, key),
+				arena_strdup(&f->arena, json_string_value(value))};
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct safetensor *x = a, *y = b;
+
+	return (x->data > y->data) - (x->data < y->data);
+}
+
+static int read_header(struct safetensors *f, const char *path)
+{
+	uint64_t length;
+	const char *text = (const char *)f->map + sizeof length, *data, *key, *hash, *wrong = NULL;
+	json_t *root, *value;
+	char hex[HASH_HEX];
+
+	if (f->bytes < sizeof length)
+		return bad(path, "too short");
+	memcpy(&length, f->map, sizeof length);
+	if (length > HEADER_LIMIT || length > f->bytes - sizeof length)
+		return bad(path, "header longer than the file");
+	root = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
+	if (!json_is_object(root)) {
+		json_decref(root);
+		return bad(path, "header is no JSON object");
+	}
+	data = text + length;
+	f->list = ARENA_ARRAY(&f->arena, struct safetensor, json_object_size(root));
+	read_meta(f, json_object_get(root, "__metadata__"));
+	json_object_foreach(root, key, value)
+		if (!wrong && strcmp(key, "__metadata__"))
+			wrong = read_tensor(f, key, value, data, f->bytes - sizeof length - length);
+	json_decref(root);
+	if (wrong)
+		return bad(path, wrong);
+	qsort(f->list, (size_t)f->n, sizeof *f->list, by_address);
+	hash = safetensors_metadata(f, "hash");
+	hash_data(f->list, f->n, hex);
+	if (hash && strcmp(hash, hex))
+		return bad(path, "the data does not match its hash");
+	return 0;
+}
+
+int safetensors_open(struct safetensors *f, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), ret = -1;
+	struct stat st;
+
+	*f = (struct safetensors){0};
+	if (fd < 0)
+		return error_errno("cannot read %s", path);
+	if (fstat(fd, &st)) {
+		error_errno("cannot read %s", path);
+	} else if (st.st_size == 0) {
+		bad(path, "empty");
+	} else {
+		f->bytes = (size_t)st.st_size;
+		f->map = mmap(NULL, f->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (f->map == MAP_FAILED) {
+			f->map = NULL;
+			error_errno("cannot read %s", path);
+		} else {
+			ret = read_header(f, path);
+		}
+	}
+	close(fd);
+	if (ret)
+		safetensors_close(f);
+	return ret;
+}
+
+void safetensors_close(struct safetensors *f)
+{
+	if (f->map)
+		munmap(f->map, f->bytes);
+	arena_release(&f->arena);
+	*f = (struct safetensors){0};
+}
+
+const struct safetensor *safetensors_find(const struct safetensors *f, const char *name)
+{
+	for (int i = 0; i < f->n; i++)
+		if (!strcmp(f->list[i].name, name))
+			return &f->list[i];
+	return NULL;
+}
+
+long safetensor_size(const struct safetensor *t)
+{
+	return (long)(t->bytes / dtype_bytes(t->dtype));
+}
+
+/* By memcpy: a foreign file may have its numbers at any offset. */
+#define ELEMENT(type)                                                                              \
+	do {                                                                                       \
+		type value_;                                                                       \
+		memcpy(&value_, (const char *)t->data + (size_t)i * sizeof value_, sizeof value_); \
+		return (double)value_;                                                             \
+	} while (0)
+
+double safetensor_at(const struct safetensor *t, long i)
+{
+	uint32_t bits = 0;
+	float value;
+
+	if (!strcmp(t->dtype, "F32"))
+		ELEMENT(float);
+	if (!strcmp(t->dtype, "F64"))
+		ELEMENT(double);
+	if (!strcmp(t->dtype, "I32"))
+		ELEMENT(int32_t);
+	if (!strcmp(t->dtype, "I64"))
+		ELEMENT(int64_t);
+	if (!strcmp(t->dtype, "BOOL"))
+		ELEMENT(unsigned char);
+	/* BF16: the upper half of an F32 */
+	memcpy((char *)&bits + 2, (const char *)t->data + 2 * i, 2);
+	memcpy(&value, &bits, sizeof value);
+	return value;
+}
+
+const char *safetensors_metadata(const struct safetensors *f, const char *key)
+{
+	for (int i = 0; i < f->n_meta; i++)
+		if (!strcmp(f->meta[i].key, key))
+			return f->meta[i].value;
+	return NULL;
+}

@@ -1,0 +1,268 @@
+#include "train/checkpoint.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "base/str.h"
+
+static const struct {
+	enum blob blob;
+	const char *prefix;
+} stored[] = {{BLOB_WEIGHTS, ""}, {BLOB_MOMENT1, "moment1."}, {BLOB_MOMENT2, "moment2."}};
+
+static void *param_at(const struct setup *s, const struct param *p, enum blob blob)
+{
+	CHECK(device_is_host(s->device));
+	return (char *)s->memory.blob[blob] + (size_t)p->offset * s->device->bytes[MASTER];
+}
+
+struct safetensor checkpoint_tensor(const struct setup *s, const struct param *p, const char *name,
+	const void *blob)
+{
+	size_t bytes = s->device->bytes[MASTER];
+	struct safetensor t = {.name = name, .dtype = bytes == 8 ? "F64" : "F32",
+		.n_dims = p->shape.n_dims, .data = (const char *)blob + (size_t)p->offset * bytes,
+		.bytes = (size_t)param_elements(p) * bytes};
+
+	memcpy(t.dims, p->shape.dims, sizeof t.dims);
+	if (p->rule.used_rows)
+		t.dims[0] = p->rule.used_rows;
+	return t;
+}
+
+static struct safetensor file_tensor(const struct setup *s, const struct param *p, const char *name,
+	enum blob blob)
+{
+	CHECK(device_is_host(s->device));
+	return checkpoint_tensor(s, p, name, s->memory.blob[blob]);
+}
+
+/* ---- files of a run ------------------------------------------------------------------------- */
+
+static int by_step_down(const void *a, const void *b)
+{
+	long x = *(const long *)a, y = *(const long *)b;
+
+	return (x < y) - (x > y);
+}
+
+/* Steps of the checkpoints of a run, newest first; caller frees. */
+static long *checkpoint_steps(const char *folder, int *n)
+{
+	DIR *dir = opendir(folder);
+	struct dirent *e;
+	long *steps = NULL, step;
+	int size = 0, end;
+
+	*n = 0;
+	while (dir && (e = readdir(dir))) {
+		end = 0;
+		if (sscanf(e->d_name, "step_%ld.safetensors%n", &step, &end) != 1 || !end ||
+			e->d_name[end])
+			continue;
+		GROW(steps, *n + 1, size);
+		steps[(*n)++] = step;
+	}
+	if (dir)
+		closedir(dir);
+	if (*n)
+		qsort(steps, (size_t)*n, sizeof *steps, by_step_down);
+	return steps;
+}
+
+static char *checkpoint_path(const char *folder, long step)
+{
+	return xasprintf("%s/step_%ld.safetensors", folder, step);
+}
+
+static void delete_old(const char *folder, long keep)
+{
+	int n;
+	long *steps = checkpoint_steps(folder, &n);
+
+	for (long i = keep; i < n; i++) {
+		char *path = checkpoint_path(folder, steps[i]);
+		unlink(path);
+		free(path);
+	}
+	free(steps);
+}
+
+/* ---- writing -------------------------------------------------------------------------------- */
+
+int checkpoint_write(const struct setup *s, const char *run_dir, const struct progress *p)
+{
+	struct arena a = {0};
+	char *folder = xasprintf("%s/ckpt", run_dir), *path = checkpoint_path(folder, p->step);
+	struct safetensor *list = ARENA_ARRAY(&a, struct safetensor, 3 * s->params.n);
+	struct safetensors_meta meta[] = {{"format", "moelab checkpoint 1"},
+		{"step", arena_printf(&a, "%ld", p->step)},
+		{"seconds", arena_printf(&a, "%.17g", p->seconds)},
+		{"flops", arena_printf(&a, "%.17g", p->flops)},
+		{"seed", arena_printf(&a, "%ld", s->spec.seed)},
+		{"arch", s->model.arch->name}};
+	int n = 0, ret = path_mkdirs(folder);
+
+	for (size_t k = 0; k < ARRAY_SIZE(stored); k++)
+		for (int i = 0; i < s->params.n; i++) {
+			const struct param *q = &s->params.list[i];
+			list[n++] = file_tensor(s, q, arena_printf(&a, "%s%s", stored[k].prefix, q->name),
+				stored[k].blob);
+		}
+	if (!ret)
+		ret = safetensors_write(path, list, n, meta, ARRAY_SIZE(meta));
+	if (!ret)
+		delete_old(folder, s->spec.checkpoint_keep);
+	free(path);
+	free(folder);
+	arena_release(&a);
+	return ret;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+static bool same_tensor(const struct safetensor *a, const struct safetensor *b)
+{
+	return a->n_dims == b->n_dims && !strcmp(a->dtype, b->dtype) && a->bytes == b->bytes &&
+		!memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
+}
+
+/* All tensors of the model with their data in the file, checked before any is copied. */
+static int find_tensors(const struct setup *s, const struct safetensors *f, const char *path,
+	struct safetensor *list)
+{
+	struct str name;
+	int n = 0, ret = 0;
+
+	str_init(&name);
+	for (size_t k = 0; k < ARRAY_SIZE(stored) && !ret; k++)
+		for (int i = 0; i < s->params.n && !ret; i++) {
+			const struct safetensor *found;
+			str_clear(&name);
+			str_printf(&name, "%s%s", stored[k].prefix, s->params.list[i].name);
+			list[n] = file_tensor(s, &s->params.list[i], NULL, stored[k].blob);
+			found = safetensors_find(f, name.text);
+			if (!found || !same_tensor(found, &list[n]))
+				ret = error("%s: no tensor %s of the model's shape and type: another "
+					"model's checkpoint", path, name.text);
+			else
+				list[n++].data = found->data;
+		}
+	str_release(&name);
+	return ret;
+}
+
+static int read_progress(const struct safetensors *f, const char *path, struct progress *p)
+{
+	const char *step = safetensors_metadata(f, "step");
+	const char *seconds = safetensors_metadata(f, "seconds");
+	const char *flops = safetensors_metadata(f, "flops");
+	long long n;
+
+	if (!step || !seconds || !str_to_long(step, &n) || !str_to_double(seconds, &p->seconds))
+		return error("%s: no checkpoint of a run: its metadata lack step or seconds", path);
+	p->step = (long)n;
+	if (!flops || !str_to_double(flops, &p->flops))
+		p->flops = NAN;
+	return 0;
+}
+
+int checkpoint_read(struct setup *s, const char *path, struct progress *p)
+{
+	struct safetensors f;
+	struct safetensor *list;
+	int n = 0, ret;
+
+	if (safetensors_open(&f, path))
+		return -1;
+	list = ARENA_ARRAY(&f.arena, struct safetensor, 3 * s->params.n);
+	ret = find_tensors(s, &f, path, list) || read_progress(&f, path, p) ? -1 : 0;
+	for (size_t k = 0; k < ARRAY_SIZE(stored) && !ret; k++)
+		for (int i = 0; i < s->params.n; i++, n++)
+			memcpy(param_at(s, &s->params.list[i], stored[k].blob), list[n].data,
+				list[n].bytes);
+	safetensors_close(&f);
+	return ret;
+}
+
+int checkpoint_resume(struct setup *s, const char *run_dir, struct progress *p)
+{
+	char *folder = xasprintf("%s/ckpt", run_dir);
+	int n, found = 0;
+	long *steps = checkpoint_steps(folder, &n);
+
+	for (int i = 0; i < n && !found; i++) {
+		char *path = checkpoint_path(folder, steps[i]);
+		found = checkpoint_read(s, path, p) == 0;
+		if (!found)
+			warning("%s is of no use; going back to the one before it", path);
+		free(path);
+	}
+	free(steps);
+	free(folder);
+	return found;
+}
+
+/* ---- weights from other files --------------------------------------------------------------- */
+
+static const struct safetensor *find_prefixed(const struct safetensors *f, const char *prefix,
+	const struct param *p)
+{
+	char *name = xasprintf("%s%s", prefix, p->name);
+	const struct safetensor *found = safetensors_find(f, name);
+
+	free(name);
+	return found;
+}
+
+/* Into the blob, in its type; padding rows stay as they are. */
+static void copy_values(const struct setup *s, const struct param *p, enum blob blob,
+	const struct safetensor *from)
+{
+	void *at = param_at(s, p, blob);
+
+	for (long i = 0; i < param_elements(p); i++)
+		if (s->device->bytes[MASTER] == 8)
+			((double *)at)[i] = safetensor_at(from, i);
+		else
+			((float *)at)[i] = (float)safetensor_at(from, i);
+}
+
+static int load_blob(struct setup *s, const struct safetensors *f, const char *path,
+	const char *prefix, enum blob blob)
+{
+	for (int i = 0; i < s->params.n; i++) {
+		const struct param *p = &s->params.list[i];
+		struct safetensor own = file_tensor(s, p, p->name, blob);
+		const struct safetensor *found = find_prefixed(f, prefix, p);
+		if (!found || found->n_dims != own.n_dims ||
+			memcmp(found->dims, own.dims, sizeof(long) * (size_t)own.n_dims))
+			return error("%s: no tensor %s%s of the model's shape: another model's file",
+				path, prefix, p->name);
+		copy_values(s, p, blob, found);
+	}
+	return 0;
+}
+
+int checkpoint_weights(struct setup *s, const char *path, bool moments)
+{
+	const struct param *first = &s->params.list[0];
+	struct safetensors f;
+	int ret;
+
+	if (safetensors_open(&f, path))
+		return -1;
+	ret = load_blob(s, &f, path, find_prefixed(&f, "param.", first) ? "param." : "",
+		BLOB_WEIGHTS);
+	for (size_t k = 1; moments && k < ARRAY_SIZE(stored) && !ret; k++)
+		if (find_prefixed(&f, stored[k].prefix, first))
+			ret = load_blob(s, &f, path, stored[k].prefix, stored[k].blob);
+	safetensors_close(&f);
+	return ret;
+}

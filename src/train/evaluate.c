@@ -1,0 +1,126 @@
+#include "train/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/frequency.h"
+
+static int open_classes(struct evaluator *e, const struct setup *s, const struct dataset *d)
+{
+	long *counts_V = xcalloc((size_t)d->vocab, sizeof *counts_V);
+	int ret = dataset_frequency(d, counts_V);
+
+	classes_by_position(&e->classes[SLICE_POSITION], (int)s->spec.context);
+	classes_by_frequency(&e->classes[SLICE_FREQUENCY], counts_V, d->vocab);
+	free(counts_V);
+	return ret;
+}
+
+int evaluator_open(struct evaluator *e, const struct setup *s, const struct dataset *d,
+	enum split split)
+{
+	size_t n = (size_t)(s->eval_batch * s->spec.context);
+
+	*e = (struct evaluator){.bits_per_nat = dataset_bits_per_nat(d, split)};
+	e->n_windows = sequences_eval(&e->windows, d, split, (int)s->spec.context, s->spec.eval_tokens);
+	if (e->n_windows < 0 || sequences_hash(&e->windows, e->n_windows, e->hash))
+		return -1;
+	e->tokens_BT = xcalloc(n, sizeof *e->tokens_BT);
+	e->targets_BT = xcalloc(n, sizeof *e->targets_BT);
+	e->nll_BT = xcalloc(n, sizeof *e->nll_BT);
+	e->correct_BT = xcalloc(n, sizeof *e->correct_BT);
+	e->bigram_BT = xcalloc(n, 1);
+	return open_classes(e, s, d);
+}
+
+void evaluator_close(struct evaluator *e)
+{
+	free(e->tokens_BT);
+	free(e->targets_BT);
+	free(e->nll_BT);
+	free(e->correct_BT);
+	free(e->bigram_BT);
+	for (int k = 0; k < N_SLICES; k++)
+		classes_release(&e->classes[k]);
+	*e = (struct evaluator){0};
+}
+
+struct sums {
+	double nll, correct, bigram_nll, bigrams, tokens, dropped_share, windows;
+};
+
+/* n windows of this replay hold tokens; the rest is masked. */
+static void add_replay(const struct evaluator *e, const struct setup *s, long n, struct sums *sum)
+{
+	for (long i = 0; i < n * s->spec.context; i++) {
+		sum->nll += e->nll_BT[i];
+		sum->correct += e->correct_BT[i];
+		sum->bigram_nll += e->bigram_BT[i] ? e->nll_BT[i] : 0;
+		sum->bigrams += e->bigram_BT[i];
+	}
+	sum->tokens += (double)(n * s->spec.context);
+}
+
+/* The same n windows by class: row b of nll_BT, targets_BT is a window. */
+static void slice_replay(const struct evaluator *e, const struct setup *s, long n,
+	struct loss_slice *slices)
+{
+	struct loss_slice *position = &slices[SLICE_POSITION], *frequency = &slices[SLICE_FREQUENCY];
+	const unsigned char *of_t = position->classes->of, *of_id = frequency->classes->of;
+
+	for (long b = 0, i = 0; b < n; b++)
+		for (long t = 0; t < s->spec.context; t++, i++) {
+			position->nll[of_t[t]] += e->nll_BT[i];
+			position->tokens[of_t[t]]++;
+			frequency->nll[of_id[e->targets_BT[i]]] += e->nll_BT[i];
+			frequency->tokens[of_id[e->targets_BT[i]]]++;
+		}
+}
+
+static int read_windows(struct evaluator *e, const struct setup *s, long first, long n)
+{
+	long context = s->spec.context, all = s->eval_batch * context;
+
+	memset(e->tokens_BT, 0, (size_t)all * sizeof *e->tokens_BT);
+	for (long i = n * context; i < all; i++)
+		e->targets_BT[i] = -1;
+	if (sequences_read(&e->windows, first, (int)n, e->tokens_BT, e->targets_BT))
+		return -1;
+	slice_repeated_bigram(e->tokens_BT, e->targets_BT, (int)n, (int)context, e->bigram_BT);
+	return 0;
+}
+
+int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
+	struct evaluation *result)
+{
+	struct sums sum = {0};
+
+	*result = (struct evaluation){0};
+	for (int k = 0; k < N_SLICES; k++)
+		result->slices[k].classes = &e->classes[k];
+	for (long first = 0; first < e->n_windows; first += s->eval_batch) {
+		long left = e->n_windows - first, n = left < s->eval_batch ? left : s->eval_batch;
+		if (read_windows(e, s, first, n))
+			return -1;
+		graph_set_input(g, "tokens", e->tokens_BT);
+		graph_set_input(g, "targets", e->targets_BT);
+		graph_forward(g);
+		graph_fetch_metrics(g);
+		graph_read_all(g, "nll", e->nll_BT);
+		graph_read_all(g, "correct", e->correct_BT);
+		add_replay(e, s, n, &sum);
+		slice_replay(e, s, n, result->slices);
+		sum.dropped_share += setup_drop_share(s, g) * (double)n;
+		sum.windows += (double)n;
+	}
+	result->loss = sum.nll / sum.tokens;
+	result->bpb = sum.nll / sum.tokens * e->bits_per_nat;
+	result->accuracy = sum.correct / sum.tokens;
+	result->loss_bigram = sum.bigrams > 0 ? sum.bigram_nll / sum.bigrams : NAN;
+	result->share_bigram = sum.bigrams / sum.tokens;
+	result->drop = s->routers.n ? sum.dropped_share / sum.windows : NAN;
+	result->n_tokens = (long)sum.tokens;
+	return 0;
+}

@@ -1,0 +1,46 @@
+/*
+ * Evaluation: the mean loss over fixed windows of the validation split, read in whole routing groups
+ * as in training. The last group is filled up with masked tokens, which take no capacity.
+ */
+#ifndef TRAIN_EVALUATE_H
+#define TRAIN_EVALUATE_H
+
+#include "data/order.h"
+#include "data/slice.h"
+#include "train/setup.h"
+
+struct loss_slice {		/* the loss by classes of targets, as sums; classes: the evaluator's */
+	const struct token_classes *classes;
+	double nll[MAX_CLASSES], tokens[MAX_CLASSES];
+};
+
+enum { SLICE_POSITION, SLICE_FREQUENCY, N_SLICES };
+
+struct evaluation {
+	double loss, bpb, accuracy;	/* nats per token, bits per byte, share of tokens */
+	double loss_bigram, share_bigram;	/* of targets whose bigram occurred before in its window */
+	double drop;			/* share of routed tokens; NAN without routers */
+	long n_tokens;
+	struct loss_slice slices[N_SLICES];
+};
+
+struct evaluator {
+	struct sequences windows;
+	long n_windows;
+	char hash[HASH_HEX];
+	double bits_per_nat;
+	int *tokens_BT, *targets_BT;	/* one replay */
+	double *nll_BT, *correct_BT;
+	unsigned char *bigram_BT;
+	struct token_classes classes[N_SLICES];
+};
+
+/* Of a split, spec.eval_tokens of it; by frequency in the training split. 0, or -1 after a message. */
+int evaluator_open(struct evaluator *e, const struct setup *s, const struct dataset *d,
+	enum split split);
+void evaluator_close(struct evaluator *e);
+/* g: s->eval or s->eval_dropless. 0, or -1 after a message (damaged file). */
+int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
+	struct evaluation *result);
+
+#endif

@@ -1,0 +1,375 @@
+#include "train/setup.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "op/adamw.h"
+#include "op/grad_norm.h"
+
+/* ---- graphs --------------------------------------------------------------------------------- */
+
+static struct graph *new_graph(struct setup *s, bool training)
+{
+	return graph_new(&s->arena, &s->params, s->device, training);
+}
+
+/* Tokens of a routing group of the whole model, 0 without routers. */
+static long group_tokens(const struct setup *s)
+{
+	const struct config_value *v = config_find(s->config, "model.moe.group_tokens");
+
+	if (!v)
+		return 0;
+	return v->integer ? v->integer : s->spec.batch * s->spec.context;
+}
+
+static struct net_env environment(const struct setup *s, long batch)
+{
+	return (struct net_env){.batch = batch, .context = s->spec.context,
+		.group_tokens = s->spec.batch * s->spec.context, .n_vocab = s->n_vocab,
+		.reset_at_eot = s->spec.reset_at_eot};
+}
+
+static struct graph *record_model(struct setup *s, struct net_env env, bool training)
+{
+	struct graph *g = new_graph(s, training);
+
+	if (!model_record(&s->model, g, env, s->config->file))
+		return g;
+	graph_release(g);
+	return NULL;
+}
+
+static struct graph *record_train(struct setup *s)
+{
+	struct net_env env = environment(s, s->spec.micro_batch);
+
+	env.trace = s->trace;
+	env.trace.logits = false;
+	return record_model(s, env, true);
+}
+
+static struct graph *record_logits(struct setup *s)
+{
+	struct net_env env = environment(s, s->spec.micro_batch);
+
+	env.trace.logits = true;
+	return record_model(s, env, false);
+}
+
+static struct graph *record_eval(struct setup *s, bool dropless)
+{
+	struct net_env env = environment(s, s->eval_batch);
+
+	env.masked = true;
+	env.dropless = dropless;
+	return record_model(s, env, false);
+}
+
+static struct graph *record_update(struct setup *s)
+{
+	struct graph *g = new_graph(s, false);
+	int n;
+	const struct grad_norm_segment *segments = params_segments(&s->params, &n);
+	struct grad_norm_attr norm = {segments, n, s->params.n_groups};
+	struct adamw_attr adamw = {segments, n, s->params.n_groups, s->spec.beta1, s->spec.beta2,
+		s->spec.eps, s->spec.weight_decay, s->spec.clip};
+	struct tensor *gradients = graph_blob(g, BLOB_GRADIENTS);
+	struct tensor *norm_in[GRAD_NORM_N_IN] = {[GRAD_NORM_G_N] = gradients}, *const *out;
+	struct tensor *in[ADAMW_N_IN] = {[ADAMW_W_N] = graph_blob(g, BLOB_WEIGHTS),
+		[ADAMW_M_N] = graph_blob(g, BLOB_MOMENT1), [ADAMW_V_N] = graph_blob(g, BLOB_MOMENT2),
+		[ADAMW_G_N] = gradients};
+
+	out = graph_apply(g, &op_grad_norm, &norm, sizeof norm, norm_in);
+	graph_metric(g, out[GRAD_NORM_NORM], "norm");
+	graph_metric(g, out[GRAD_NORM_SUMSQ_G], "sumsq");
+	in[ADAMW_NORM] = out[GRAD_NORM_NORM];
+	if (s->device->bytes[REAL] != s->device->bytes[MASTER])
+		in[ADAMW_WORK_N] = graph_blob(g, BLOB_WORKING);
+	out = graph_apply(g, &op_adamw, &adamw, sizeof adamw, in);
+	graph_metric(g, out[ADAMW_UPDATESQ_G], "updatesq");
+	graph_metric(g, out[ADAMW_WEIGHTSQ_G], "weightsq");
+	return g;
+}
+
+static struct graph *record_init(struct setup *s)
+{
+	struct graph *g = new_graph(s, false);
+
+	for (int i = 0; i < s->params.n; i++) {
+		const struct param *p = &s->params.list[i];
+		long rows = p->rule.used_rows ? p->rule.used_rows : tensor_rows(&p->shape);
+		struct fill_attr attr = {p->rule.fill, p->rule.a, p->rule.b, rows, hash_u64(p->name)};
+		struct tensor *in[FILL_N_IN] = {[FILL_W] = graph_param_storage(g, i)};
+		graph_apply(g, &op_fill, &attr, sizeof attr, in);
+	}
+	return g;
+}
+
+/* Evaluation runs whole routing groups, as many at once as a training replay does. */
+static void choose_eval_batch(struct setup *s)
+{
+	long group = s->group_tokens ? s->group_tokens : s->spec.context;
+	long sequences = group > s->spec.context ? group / s->spec.context : 1;
+
+	s->eval_batch = sequences > s->spec.micro_batch ? sequences : s->spec.micro_batch;
+}
+
+static void name_routers(struct setup *s)
+{
+	struct router_names *r = &s->routers;
+
+	r->balance = graph_metrics_named(s->train, "balance", &r->n);
+	r->z = graph_metrics_named(s->train, "z", &r->n);
+	r->dropped = graph_metrics_named(s->train, "dropped", &r->n);
+	r->load = graph_metrics_named(s->train, "load", &r->n);
+	r->entropy = graph_metrics_named(s->train, "entropy", &r->n);
+}
+
+static int record_all(struct setup *s)
+{
+	s->group_tokens = group_tokens(s);
+	s->micro_batches = s->spec.batch / s->spec.micro_batch;
+	choose_eval_batch(s);
+	s->train = record_train(s);
+	if (!s->train)
+		return -1;
+	name_routers(s);
+	s->eval = record_eval(s, false);
+	if (!s->eval)
+		return -1;
+	if (s->group_tokens)
+		s->eval_dropless = record_eval(s, true);
+	if (s->trace.logits)
+		s->logits = record_logits(s);
+	s->update = record_update(s);
+	s->init = record_init(s);
+	return 0;
+}
+
+enum { N_GRAPHS = 6 };
+
+static struct graph **all_graphs(struct setup *s, struct graph *list[N_GRAPHS])
+{
+	struct graph *all[N_GRAPHS] = {s->train, s->eval, s->eval_dropless, s->logits, s->update,
+		s->init};
+
+	memcpy(list, all, sizeof all);
+	return list;
+}
+
+static int plan_all(struct setup *s)
+{
+	struct graph_options options = {.recompute = !strcmp(s->spec.recompute, "block"),
+		.micro_batches = (int)s->micro_batches};
+	struct graph *list[N_GRAPHS];
+
+	all_graphs(s, list);
+	for (int i = 0; i < N_GRAPHS; i++)
+		if (list[i] && graph_plan(list[i], &options))
+			return -1;
+	return 0;
+}
+
+static int choose_vocab(struct setup *s, long dataset_vocab)
+{
+	long declared = s->spec.data_vocab;
+
+	if (dataset_vocab && declared && dataset_vocab != declared)
+		return error("%s: data.vocab is %ld, but the dataset has %ld tokens: import it with the "
+			"tokenizer of the spec", s->config->file, declared, dataset_vocab);
+	s->n_vocab = dataset_vocab ? dataset_vocab : declared;
+	return s->n_vocab ? 0 : error("%s: data.vocab is 0, and there is no dataset to say more",
+		s->config->file);
+}
+
+/* Said here, where the key has a name, and before anything is recorded. */
+static int check_device(const struct setup *s)
+{
+	if (s->spec.reset_at_eot && s->device->id > CPU)
+		return error("%s: data.reset_at_eot: device %s does not reset the scan at document "
+			"borders; leave it out, or take --device cpu", s->config->file, s->device->name);
+	return 0;
+}
+
+int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	struct net_trace trace)
+{
+	*s = (struct setup){.config = c, .device = d, .trace = trace};
+	params_init(&s->params, &s->arena);
+	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
+		choose_vocab(s, n_vocab) || check_device(s) || record_all(s) || plan_all(s)) {
+		setup_close(s);
+		return -1;
+	}
+	return 0;
+}
+
+int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab)
+{
+	return setup_open_traced(s, c, d, n_vocab, (struct net_trace){0});
+}
+
+void setup_close(struct setup *s)
+{
+	struct graph *list[N_GRAPHS];
+
+	all_graphs(s, list);
+	for (int i = 0; i < N_GRAPHS; i++)
+		if (list[i])
+			graph_release(list[i]);
+	if (s->memory.arena)
+		model_memory_release(&s->memory);
+	params_release(&s->params);
+	arena_release(&s->arena);
+	*s = (struct setup){0};
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* One arena serves all graphs in turn. */
+static size_t arena_bytes(const struct setup *s, size_t *outside)
+{
+	struct graph *list[N_GRAPHS];
+	size_t most = 0;
+
+	*outside = 0;
+	all_graphs((struct setup *)s, list);
+	for (int i = 0; i < N_GRAPHS; i++) {
+		struct graph_memory m = list[i] ? graph_memory(list[i]) : (struct graph_memory){0};
+		most = m.arena_bytes > most ? m.arena_bytes : most;
+		*outside += m.input_bytes + 2 * m.metric_bytes;
+	}
+	return most;
+}
+
+double setup_bytes(const struct setup *s)
+{
+	size_t outside, arena = arena_bytes(s, &outside);
+
+	return (double)(arena + outside + model_memory_bytes(&s->params, s->device, true));
+}
+
+int setup_allocate(struct setup *s)
+{
+	struct graph *list[N_GRAPHS];
+	size_t outside, arena = arena_bytes(s, &outside);
+	char need[32], have[32];
+
+	if (setup_bytes(s) > cpu_memory_bytes())
+		return error("%s: needs %s of memory, this machine has %s; a smaller train.micro_batch or "
+			"train.recompute: block takes less", s->config->file,
+			str_bytes(setup_bytes(s), need), str_bytes(cpu_memory_bytes(), have));
+	model_memory_alloc(&s->memory, &s->params, s->device, arena, true);
+	all_graphs(s, list);
+	for (int i = 0; i < N_GRAPHS; i++)
+		if (list[i])
+			graph_bind(list[i], &s->memory);
+	struct step_state state = {.seed = (uint64_t)s->spec.seed};
+	device_from_host(s->device, s->memory.state, &state, sizeof state);
+	graph_forward(s->init);
+	return 0;
+}
+
+/* ---- identity ------------------------------------------------------------------------------- */
+
+const struct semantics *setup_semantics(struct setup *s, int *n)
+{
+	struct graph *list[N_GRAPHS];
+	struct semantics *all;
+	int most = 1;
+
+	all_graphs(s, list);
+	for (int i = 0; i < N_GRAPHS; i++)
+		most += list[i] ? graph_n_nodes(list[i]) : 0;
+	all = ARENA_ARRAY(&s->arena, struct semantics, most);
+	all[0] = (struct semantics){s->model.arch->name, s->model.arch->semantics};
+	*n = 1;
+	for (int i = 0; i < N_GRAPHS; i++)
+		for (int k = 0; list[i] && k < graph_n_nodes(list[i]); k++) {
+			const struct op *op = graph_node_info(list[i], k).op;
+			all[(*n)++] = (struct semantics){arena_printf(&s->arena, "op.%s", op->name),
+				op->semantics};
+		}
+	return all;
+}
+
+void setup_identity(struct setup *s, const char *data_hash, char hex[HASH_HEX])
+{
+	int n;
+	const struct semantics *semantics = setup_semantics(s, &n);
+
+	config_identity(s->config, data_hash, s->device->precision, semantics, n, hex);
+}
+
+/* ---- one step ------------------------------------------------------------------------------- */
+
+static void set_state(struct setup *s, long step)
+{
+	struct step_state state = {.step = step, .seed = (uint64_t)s->spec.seed,
+		.lr = run_lr(&s->spec, step),
+		.correction1 = 1 - pow(s->spec.beta1, (double)step + 1),
+		.correction2 = 1 - pow(s->spec.beta2, (double)step + 1)};
+
+	device_from_host(s->device, s->memory.state, &state, sizeof state);
+}
+
+/* Mean of a scalar over routers; NAN without. */
+static double router_mean(const struct setup *s, const char *const *names)
+{
+	double sum = 0;
+
+	for (int i = 0; i < s->routers.n; i++)
+		sum += graph_read(s->train, names[i], 0);
+	return s->routers.n ? sum / s->routers.n : NAN;
+}
+
+double setup_drop_share(const struct setup *s, const struct graph *g)
+{
+	double dropped = 0, valid = 0;
+
+	for (int i = 0; i < s->routers.n; i++) {
+		dropped += graph_read(g, s->routers.dropped[i], 0);
+		valid += graph_read(g, s->routers.dropped[i], 1);
+	}
+	return valid > 0 ? dropped / valid : NAN;
+}
+
+static void add_micro(struct setup *s, struct step_result *r)
+{
+	double share = 1.0 / (double)s->micro_batches, ce;
+
+	graph_fetch_metrics(s->train);
+	ce = graph_read(s->train, "ce", 0);
+	r->ce += share * ce;
+	r->aux += share * (graph_loss_total(s->train) - ce);
+	r->balance += share * router_mean(s, s->routers.balance);
+	r->z += share * router_mean(s, s->routers.z);
+	r->drop += share * setup_drop_share(s, s->train);
+}
+
+int setup_step(struct setup *s, long step, const struct step_input *in, struct step_result *result)
+{
+	*result = (struct step_result){0};
+	set_state(s, step);
+	for (long micro = 0; micro < s->micro_batches; micro++) {
+		int ret = in->read(in->from, step, micro, in->tokens_BT, in->targets_BT);
+		if (ret)
+			return ret;
+		graph_set_input(s->train, "tokens", in->tokens_BT);
+		graph_set_input(s->train, "targets", in->targets_BT);
+		graph_forward(s->train);
+		graph_backward(s->train, micro == 0);
+		add_micro(s, result);
+		if (in->seen)
+			in->seen(in->from, micro);
+	}
+	graph_forward(s->update);
+	graph_fetch_metrics(s->update);
+	result->grad_norm = graph_read(s->update, "norm", 0);
+	return 0;
+}

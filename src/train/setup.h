@@ -1,0 +1,73 @@
+/*
+ * A run made ready: its spec bound, its graphs recorded and planned, then memory and first weights.
+ * setup_open() allocates nothing on the device, so `params`, `plan` and the identity of a run come
+ * from the same code that trains.
+ */
+#ifndef TRAIN_SETUP_H
+#define TRAIN_SETUP_H
+
+#include "arch/arch.h"
+#include "graph/graph.h"
+#include "spec/run_spec.h"
+
+struct setup {
+	struct arena arena;
+	const struct config *config;	/* not owned */
+	struct run_spec spec;
+	struct model model;
+	const struct device *device;
+	long n_vocab;
+	long micro_batches;		/* replays per step */
+	long group_tokens;		/* of a routing group; 0: the model has no router */
+	long eval_batch;		/* sequences of one evaluation replay: whole routing groups */
+	struct params params;
+	struct graph *train, *update, *init;
+	struct graph *eval;		/* with the capacity of training, masked targets allowed */
+	struct graph *eval_dropless;	/* NULL without routers */
+	struct net_trace trace;		/* what train keeps readable; nothing in a run */
+	struct graph *logits;		/* forward of a micro-batch, for a trace; else NULL */
+	struct router_names {		/* metrics of each router, the same in all graphs */
+		const char *const *balance, *const *z, *const *dropped, *const *load, *const *entropy;
+		int n;
+	} routers;
+	struct model_memory memory;	/* after setup_allocate() */
+};
+
+/* n_vocab: the dataset's; 0: the spec's data.vocab. 0, or -1 after a message; then nothing is left. */
+int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab);
+/* The same for a trace (trace/trace.h): routes and outputs are kept by train, logits have a graph. */
+int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	struct net_trace trace);
+void setup_close(struct setup *s);
+
+/* Bytes of blobs, arena, inputs and metrics that setup_allocate() will take. */
+double setup_bytes(const struct setup *s);
+/* Memory, addresses, and the initial weights of the run's seed. -1 after a message: too little. */
+int setup_allocate(struct setup *s);
+
+/* Semantics of the architecture and of each operator in use; *n of them, in the arena. */
+const struct semantics *setup_semantics(struct setup *s, int *n);
+void setup_identity(struct setup *s, const char *data_hash, char hex[HASH_HEX]);
+
+/* One update: micro_batches times forward and backward, then clipping and AdamW. read fills tokens
+   and targets [micro_batch, context] of micro-batch i; non-zero ends the step with that value. */
+struct step_input {
+	int (*read)(void *from, long step, long micro, int *tokens_BT, int *targets_BT);
+	void *from;
+	int *tokens_BT, *targets_BT;	/* room for one micro-batch */
+	void (*seen)(void *from, long micro);	/* optional: after each, its metrics fetched */
+};
+
+struct step_result {		/* of one update; means over its micro-batches */
+	double ce, aux;		/* nats per token; weighted auxiliary losses */
+	double balance, z, drop;	/* means over routers; NAN without */
+	double grad_norm;
+};
+
+/* Share of routed tokens that were dropped in the last fetched replay; NAN without routers. */
+double setup_drop_share(const struct setup *s, const struct graph *g);
+
+/* step: updates done before. A gradient norm that is not finite leaves the weights as they are. */
+int setup_step(struct setup *s, long step, const struct step_input *in, struct step_result *result);
+
+#endif

@@ -1,0 +1,187 @@
+#include "train/worker_log.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "train/build_info.h"
+
+enum { MAX_EXPERTS = 4096 };
+
+void worker_log_open(struct worker_log *l, struct worker_link *link, struct setup *s,
+	const struct dataset *d, const char *windows)
+{
+	*l = (struct worker_log){.link = link, .setup = s, .data = d, .windows = windows,
+		.load = ARENA_ARRAY(&s->arena, float, MAX_EXPERTS)};
+	cost_of(s, &l->cost);
+}
+
+static const char *semantics_json(struct worker_log *l)
+{
+	int n;
+	const struct semantics *all = setup_semantics(l->setup, &n);
+	json_t *root = json_object();
+	char *text;
+	const char *kept;
+
+	for (int i = 0; i < n; i++)
+		json_object_set_new(root, all[i].name, json_integer(all[i].number));
+	text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
+	kept = arena_strdup(&l->setup->arena, text);
+	free(text);
+	json_decref(root);
+	return kept;
+}
+
+static void describe_run(struct worker_log *l, struct attempt_record *a)
+{
+	const struct cost *c = &l->cost;
+
+	a->arch = l->setup->model.arch->name;
+	a->data_hash = l->data->hash;
+	a->data_tokens = l->data->splits[SPLIT_TRAIN].n_tokens;
+	a->tokenizer = l->data->tokenizer;
+	a->vocab = l->data->vocab;
+	a->precision = l->setup->device->precision;
+	a->semantics = semantics_json(l);
+	a->params_total = llround(c->params.total);
+	a->params_active = llround(c->params.active);
+	a->params_embedding = llround(c->params.embedding + c->params.head);
+	a->flops_per_token = c->flops_per_token;
+	a->memory_planned_bytes = llround(c->total_bytes);
+}
+
+void worker_log_attempt(struct worker_log *l, const struct worker_options *o)
+{
+	struct record r = record_new(RECORD_IS_ATTEMPT);
+	char *cpu = arena_get(&l->setup->arena, 128);
+
+	(void)o;
+	describe_run(l, &r.attempt);
+	r.attempt.device = l->setup->device->name;
+	r.attempt.threads = omp_get_max_threads();
+	r.attempt.blas = blas_config();
+	r.attempt.blas_core = blas_core();
+	r.attempt.cpu = cpu_name(cpu, 128);
+	r.attempt.git = build_commit;
+	r.attempt.build = build_flags;
+	worker_link_attempt(l->link, &r);
+}
+
+/* ---- by router and by parameter group ------------------------------------------------------- */
+
+static void log_router(struct worker_log *l, long step, int i)
+{
+	struct graph *g = l->setup->train;
+	const struct router_names *names = &l->setup->routers;
+	long n = tensor_size(graph_metric_shape(g, names->load[i]));
+	struct record r = record_new(RECORD_IS_EXPERT);
+	double valid = graph_read(g, names->dropped[i], 1);
+
+	r.expert.dead = 0;
+	for (long e = 0; e < n; e++) {
+		l->load[e] = (float)graph_read(g, names->load[i], e);
+		r.expert.dead += l->load[e] == 0;
+	}
+	r.expert.step = step;
+	r.expert.router = i;
+	r.expert.load = (struct record_reals){l->load, (int)n};
+	r.expert.entropy = graph_read(g, names->entropy[i], 0);
+	r.expert.drop = valid > 0 ? graph_read(g, names->dropped[i], 0) / valid : NAN;
+	worker_link_add(l->link, &r);
+}
+
+static void log_group(struct worker_log *l, long step, int i)
+{
+	struct graph *g = l->setup->update;
+	struct record r = record_new(RECORD_IS_GROUP);
+	double weights = sqrt(graph_read(g, "weightsq", i));
+
+	r.group.step = step;
+	r.group.group = l->setup->params.groups[i];
+	r.group.grad_norm = sqrt(graph_read(g, "sumsq", i));
+	r.group.weight_norm = weights;
+	r.group.update_ratio = weights > 0 ? sqrt(graph_read(g, "updatesq", i)) / weights : NAN;
+	worker_link_add(l->link, &r);
+}
+
+/* ---- steps and evaluations ------------------------------------------------------------------ */
+
+static double tokens_after(const struct worker_log *l, long step)
+{
+	return (double)step * run_step_tokens(&l->setup->spec);
+}
+
+void worker_log_step(struct worker_log *l, const struct progress *p, const struct step_result *s,
+	double seconds)
+{
+	const struct run_spec *spec = &l->setup->spec;
+	struct record r = record_new(RECORD_IS_STEP);
+
+	r.step.step = p->step;
+	r.step.tokens = llround(tokens_after(l, p->step));
+	r.step.seconds = p->seconds;
+	r.step.flops = p->flops;
+	r.step.ce = s->ce;
+	r.step.aux = l->setup->routers.n ? s->aux : NAN;
+	r.step.balance = s->balance;
+	r.step.z = s->z;
+	r.step.drop = s->drop;
+	r.step.lr = run_lr(spec, p->step - 1);
+	r.step.grad_norm = s->grad_norm;
+	r.step.clipped = spec->clip > 0 && s->grad_norm > spec->clip;
+	r.step.tokens_per_s = tokens_after(l, 1) / seconds;
+	worker_link_add(l->link, &r);
+	if (p->step % run_log_every(spec) && p->step != run_steps(spec))
+		return;
+	for (int i = 0; i < l->setup->routers.n; i++)
+		log_router(l, p->step, i);
+	for (int i = 0; i < l->setup->params.n_groups; i++)
+		log_group(l, p->step, i);
+}
+
+static void log_slice(struct worker_log *l, long step, const char *kind, const struct loss_slice *s)
+{
+	for (int i = 0; i < s->classes->n; i++) {
+		struct record r = record_new(RECORD_IS_SLICE);
+		if (s->tokens[i] == 0)
+			continue;
+		r.slice.kind = kind;
+		r.slice.step = step;
+		r.slice.by = s->classes->by;
+		r.slice.low = s->classes->low[i];
+		r.slice.high = s->classes->high[i];
+		r.slice.loss = s->nll[i] / s->tokens[i];
+		r.slice.n_tokens = llround(s->tokens[i]);
+		worker_link_add(l->link, &r);
+	}
+}
+
+void worker_log_eval(struct worker_log *l, const struct progress *p, const char *kind,
+	const struct evaluation *e)
+{
+	struct record r = record_new(RECORD_IS_EVAL);
+	const struct config_value *factor = config_find(l->setup->config, "model.moe.capacity_factor");
+
+	r.eval.kind = kind;
+	r.eval.step = p->step;
+	r.eval.tokens = llround(tokens_after(l, p->step));
+	r.eval.seconds = p->seconds;
+	r.eval.flops = p->flops;
+	r.eval.loss = e->loss;
+	r.eval.bpb = e->bpb;
+	r.eval.accuracy = e->accuracy;
+	r.eval.loss_bigram = e->loss_bigram;
+	r.eval.share_bigram = e->share_bigram;
+	r.eval.drop = e->drop;
+	r.eval.n_tokens = e->n_tokens;
+	r.eval.windows = l->windows;
+	r.eval.capacity = !factor || !strcmp(kind, "val_dropless") ? "none" : factor->text;
+	worker_link_add(l->link, &r);
+	for (int k = 0; k < N_SLICES; k++)
+		log_slice(l, p->step, kind, &e->slices[k]);
+}

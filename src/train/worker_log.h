@@ -1,0 +1,32 @@
+/* What a worker measures, as records (store/record.h): of each step, each evaluation, and now and
+   then of each router and parameter group. */
+#ifndef TRAIN_WORKER_LOG_H
+#define TRAIN_WORKER_LOG_H
+
+#include "data/dataset.h"
+#include "train/checkpoint.h"
+#include "train/cost.h"
+#include "train/evaluate.h"
+#include "train/worker.h"
+#include "train/worker_link.h"
+
+struct worker_log {
+	struct worker_link *link;
+	struct setup *setup;
+	const struct dataset *data;
+	const char *windows;		/* hash of the evaluation's windows */
+	struct cost cost;
+	float *load;			/* of one router */
+};
+
+/* Keeps all pointers; memory comes from the setup's arena. */
+void worker_log_open(struct worker_log *l, struct worker_link *link, struct setup *s,
+	const struct dataset *d, const char *windows);
+void worker_log_attempt(struct worker_log *l, const struct worker_options *o);
+/* seconds: of this step alone. */
+void worker_log_step(struct worker_log *l, const struct progress *p, const struct step_result *r,
+	double seconds);
+void worker_log_eval(struct worker_log *l, const struct progress *p, const char *kind,
+	const struct evaluation *e);
+
+#endif

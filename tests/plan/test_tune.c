@@ -1,0 +1,206 @@
+/* tune: what the run directories of trials make the sweep's own runs choose. Trials are only pretended. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "data/import.h"
+#include "data/synthetic.h"
+#include "plan/tune.h"
+#include "store/run_dir.h"
+
+#define SWEEP "set: {model.d_model: 16, train.tokens: 2000, train.batch: 4, train.context: 16, data.path: data}\n" \
+	"seeds: [1, 2]\n" \
+	"variants: {mamba: {set: {model: {arch: mamba, n_blocks: 2}}},\n" \
+	"  mlp: {set: {model: {arch: mamba_mlp, n_blocks: 1}}}}\n"
+
+static char folder[256];
+static char message[2048];
+
+static void keep_message(const char *line)
+{
+	size_t n = strlen(message);
+
+	snprintf(message + n, sizeof message - n, "%s", line);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	assert_int_equal(path_write(name, text, strlen(text)), 0);
+}
+
+static int open_folder(void **state)
+{
+	const char *inputs[] = {"text.txt"};
+	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs,
+		.output = "data", .val = 0.1, .tune = 0.05};
+	struct str text;
+
+	(void)state;
+	error_sink = keep_message;
+	if (path_tmp_folder(folder, sizeof folder, "tune") || chdir(folder))
+		return -1;
+	str_init(&text);
+	synthetic_text(&text, 1, 100000);
+	write_file("text.txt", text.text);
+	str_release(&text);
+	return data_import(&o);
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	return chdir("/") || path_remove_tree(folder);
+}
+
+static int empty(void **state)
+{
+	(void)state;
+	message[0] = '\0';
+	return path_exists("results") ? path_remove_tree("results") : 0;
+}
+
+/* A trial ends with loss 2 + the distance of its rate from what suits the variant, or diverges. */
+static void pretend(const struct sweep_run *run, const struct job *job, double mamba, double mlp)
+{
+	double rate = config_find(&run->config, "train.lr")->real;
+	double loss = 2 + fabs(rate - (strcmp(run->variant, "mamba") ? mlp : mamba));
+	struct run_info info = {.identity = job->identity, .label = job->label, .seed = job->seed,
+		.sweep = "s.tune", .steps = job->steps, .jobs = 1, .config = "{}"};
+	char *dir = xasprintf("results/runs/%s", job->name), *file = path_join(dir, "metrics.jsonl");
+	char *line = xasprintf("{\"t\":\"eval\",\"step\":1,\"kind\":\"val\",\"loss\":9}\n"
+		"{\"t\":\"eval\",\"step\":2,\"kind\":\"val\",\"loss\":%.9g}\n"
+		"{\"t\":\"eval\",\"step\":2,\"kind\":\"val_dropless\",\"loss\":1}\n", loss);
+
+	assert_int_equal(path_mkdirs(dir), 0);
+	assert_int_equal(run_info_write(&info, dir), 0);
+	write_file(file, line);
+	assert_int_equal(run_dir_mark(dir, rate > 0.1 ? RUN_DIVERGED : RUN_DONE, "told to"), 0);
+	free(line);
+	free(file);
+	free(dir);
+}
+
+static struct plan open_trials(void)
+{
+	struct plan p;
+
+	assert_int_equal(tune_open(&p, "s.yaml", NULL, &device_list[CPU], "results"), 0);
+	return p;
+}
+
+/* Does those that are missing; how many there are in all. */
+static int do_trials(double mamba, double mlp)
+{
+	struct plan p = open_trials();
+	int n = p.sweep.n_runs;
+
+	for (int i = 0; i < n; i++) {
+		assert_string_equal(config_find(&p.sweep.runs[i].config, "eval.split")->word, "tune");
+		if (job_is_work(&p.jobs[i]))
+			pretend(&p.sweep.runs[i], &p.jobs[i], mamba, mlp);
+	}
+	plan_close(&p);
+	return n;
+}
+
+static struct plan open_sweep(void)
+{
+	struct plan p;
+
+	assert_int_equal(plan_open(&p, "s.yaml", NULL, &device_list[CPU], "results"), 0);
+	return p;
+}
+
+static double rate_of(const struct plan *p, int run)
+{
+	return config_find(&p->sweep.runs[run].config, "train.lr")->real;
+}
+
+static void test_each_variant_has_its_best(void **state)
+{
+	struct plan before, after;
+
+	(void)state;
+	write_file("s.yaml", SWEEP "tune: {over: {train.lr: [0.01, 0.02, 0.04, 0.2]}, seeds: [8, 9]}\n");
+	before = open_sweep();
+	assert_int_equal(before.trials_left, 16);
+	assert_int_equal(do_trials(0.021, 0.2), 16);
+	after = open_sweep();
+	assert_int_equal(after.trials_left, 0);
+	assert_int_equal(after.sweep.n_runs, 4);
+	assert_true(rate_of(&after, 0) == 0.02 && rate_of(&after, 1) == 0.02);
+	assert_true(rate_of(&after, 2) == 0.04 && rate_of(&after, 3) == 0.04);	/* 0.2 diverged */
+	assert_string_equal(config_find(&after.sweep.runs[0].config, "train.lr")->origin, "tune: best of 4");
+	assert_string_equal(config_find(&after.sweep.runs[0].config, "eval.split")->word, "val");
+	assert_string_not_equal(before.jobs[0].identity, after.jobs[0].identity);
+	assert_string_equal(message, "");
+	plan_close(&before);
+	plan_close(&after);
+}
+
+static void test_edge_warns(void **state)
+{
+	struct plan p;
+
+	(void)state;
+	write_file("s.yaml", SWEEP "tune: {over: {train.lr: [0.01, 0.02, 0.04]}, seeds: [8]}\n");
+	do_trials(0.02, 0.09);
+	assert_int_equal(do_trials(0, 0), 6);
+	p = open_sweep();
+	assert_true(rate_of(&p, 2) == 0.04);
+	assert_non_null(strstr(message, "mlp: train.lr 0.04 is the largest of the values tried"));
+	assert_null(strstr(message, "mamba"));
+	plan_close(&p);
+}
+
+/* One variant at an edge gives all another value there, once. */
+static void test_edge_extends(void **state)
+{
+	struct plan p;
+
+	(void)state;
+	write_file("s.yaml", SWEEP "tune: {over: {train.lr: [0.01, 0.02, 0.04]}, seeds: [8], extend: true}\n");
+	assert_int_equal(do_trials(0.02, 0.07), 6);
+	p = open_sweep();
+	assert_int_equal(p.trials_left, 2);
+	plan_close(&p);
+	assert_int_equal(do_trials(0.02, 0.07), 8);
+	p = open_sweep();
+	assert_int_equal(p.trials_left, 0);
+	assert_true(rate_of(&p, 0) == 0.02);
+	assert_true(rate_of(&p, 2) == 0.08);
+	plan_close(&p);
+}
+
+static void test_all_diverged(void **state)
+{
+	struct plan p;
+
+	(void)state;
+	write_file("s.yaml", SWEEP "tune: {over: {train.lr: [0.2, 0.4]}, seeds: [8]}\n");
+	do_trials(0, 0);
+	assert_int_equal(plan_open(&p, "s.yaml", NULL, &device_list[CPU], "results"), -1);
+	assert_non_null(strstr(message, "no trial of mamba ended with a loss"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_each_variant_has_its_best, empty),
+		cmocka_unit_test_setup(test_edge_warns, empty),
+		cmocka_unit_test_setup(test_edge_extends, empty),
+		cmocka_unit_test_setup(test_all_diverged, empty),
+	};
+
+	return cmocka_run_group_tests(tests, open_folder, remove_folder);
+}

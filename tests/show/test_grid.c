@@ -1,0 +1,138 @@
+/* The forms of a grid, letter by letter, with texts that try to break out of each. */
+#include "caught.h"
+
+#include "show/grid.h"
+
+#include <jansson.h>
+#include <math.h>
+
+static void fill(struct grid *g)
+{
+	grid_init(g, "t");
+	grid_title(g, "a_b: 100 %%");
+	grid_column(g, "model", "model", COLUMN_TEXT);
+	grid_column(g, "loss", "loss", COLUMN_INTERVAL);
+	grid_column(g, "raw", NULL, COLUMN_NUMBER);
+	grid_column(g, NULL, "shown", COLUMN_NUMBER);
+	grid_row(g);
+	grid_text(g, "a|b,\"c\"\n<d>&$_~");
+	grid_interval(g, 1.5, 1, 2, "1.50 +- 0.50");
+	grid_number(g, 3, "three");
+	grid_text(g, "3");
+	grid_row(g);
+	grid_rule(g);
+	grid_text(g, "\xc3\xa9");
+	grid_interval(g, NAN, NAN, NAN, "not reached");
+	notes_add(&g->notes, NOTE_WARNING, "n < 3");
+	notes_add(&g->notes, NOTE_WARNING, "n < 3");
+	notes_add(&g->notes, NOTE_STAMP, "rows differ");
+}
+
+static void check(const char *format, const char *expected)
+{
+	struct grid g;
+	struct str out;
+
+	fill(&g);
+	str_init(&out);
+	grid_format_find(format)->render(&g, &out);
+	assert_string_equal(out.text, expected);
+	str_release(&out);
+	grid_release(&g);
+}
+
+static void markdown_is_aligned(void **state)
+{
+	(void)state;
+	check("md",
+		"### a_b: 100 %\n\n- FORCED: rows differ\n\n"
+		"| model            |         loss | shown |\n"
+		"|------------------|-------------:|------:|\n"
+		"| a\\|b,\"c\" <d>&$_~ | 1.50 +- 0.50 |     3 |\n"
+		"| \xc3\xa9                |  not reached |       |\n"
+		"\n- Warning: n < 3\n");
+}
+
+static void csv_has_values_and_comments(void **state)
+{
+	(void)state;
+	check("csv",
+		"# a_b: 100 %\n# Warning: n < 3\n# FORCED: rows differ\n"
+		"model,loss,loss_low,loss_high,raw\n"
+		"\"a|b,\"\"c\"\"\n<d>&$_~\",1.5,1,2,3\n"
+		"\xc3\xa9,,,,\n");
+}
+
+static void latex_is_escaped(void **state)
+{
+	(void)state;
+	check("latex",
+		"\\begin{table}\n\t\\centering\n\t\\caption{a\\_b: 100 \\%}\n\t\\label{tab:t}\n"
+		"\t\\begin{tabular}{lrr}\n\t\t\\toprule\n\t\tmodel & loss & shown \\\\\n\t\t\\midrule\n"
+		"\t\ta|b,\"c\" $<$d$>$\\&\\$\\_\\textasciitilde{} & 1.50 $\\pm$ 0.50 & 3 \\\\\n\t\t\\midrule\n"
+		"\t\t\xc3\xa9 & not reached &  \\\\\n\t\t\\bottomrule\n\t\\end{tabular}\n"
+		"\n\t\\par\\footnotesize Warning: n $<$ 3\n\t\\par\\footnotesize FORCED: rows differ\n"
+		"\\end{table}\n");
+}
+
+static void json_can_be_read(void **state)
+{
+	struct grid g;
+	struct str out;
+
+	(void)state;
+	fill(&g);
+	str_init(&out);
+	grid_format_find("json")->render(&g, &out);
+	json_t *root = json_loads(out.text, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(root);
+	json_t *rows = json_object_get(root, "rows"), *first = json_array_get(rows, 0);
+	assert_int_equal(json_array_size(rows), 2);
+	assert_string_equal(json_string_value(json_object_get(first, "model")), "a|b,\"c\"\n<d>&$_~");
+	assert_true(fabs(json_number_value(json_object_get(first, "loss_high")) - 2) < 1e-12);
+	assert_true(json_is_null(json_object_get(json_array_get(rows, 1), "loss")));
+	assert_null(json_object_get(first, "shown"));
+	assert_string_equal(json_string_value(json_object_get(root, "title")), "a_b: 100 %");
+	json_decref(root);
+	str_release(&out);
+	grid_release(&g);
+}
+
+static void html_is_escaped(void **state)
+{
+	struct grid g;
+	struct str out;
+
+	(void)state;
+	fill(&g);
+	str_init(&out);
+	grid_format_find("html")->render(&g, &out);
+	assert_has(out.text, "<td>a|b,&quot;c&quot;\n&lt;d&gt;&amp;$_~</td>");
+	assert_has(out.text, "FORCED: rows differ");
+	assert_lacks(out.text, "<d>");
+	str_release(&out);
+	grid_release(&g);
+}
+
+static void unknown_format_is_an_error(void **state)
+{
+	(void)state;
+	catch_messages();
+	assert_null(grid_format_find("xls"));
+	assert_caught("unknown format \"xls\"");
+	error_sink = NULL;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(markdown_is_aligned),
+		cmocka_unit_test(csv_has_values_and_comments),
+		cmocka_unit_test(latex_is_escaped),
+		cmocka_unit_test(json_can_be_read),
+		cmocka_unit_test(html_is_escaped),
+		cmocka_unit_test(unknown_format_is_an_error),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,227 @@
+/*
+ * The specs and sweeps that come with moelab: parameter counts of the paper (arXiv:2401.04081, tables
+ * 5 and 6, counted from its layers), equal active parameters at micro scale, sweeps that load. From the
+ * repository's root.
+ */
+#include <glob.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "spec/sweep.h"
+#include "train/cost.h"
+
+static struct cost_params params_of_config(const struct config *config)
+{
+	struct setup setup;
+	struct cost cost;
+
+	assert_int_equal(setup_open(&setup, config, &device_list[CPU], 0), 0);
+	cost_of(&setup, &cost);
+	setup_close(&setup);
+	return cost.params;
+}
+
+static struct cost_params params_of(const char *path, const char *override)
+{
+	const char *overrides[] = {override};
+	struct arena a = {0};
+	struct config config;
+	struct cost_params p;
+
+	assert_int_equal(spec_load(&a, path, overrides, override ? 1 : 0, spec_schema(), &config), 0);
+	p = params_of_config(&config);
+	arena_release(&a);
+	return p;
+}
+
+static void test_counts_of_the_paper(void **state)
+{
+	static const struct {
+		const char *path, *override;
+		long total, active;
+	} rows[] = {
+		{"experiments/25m/mamba.yaml", NULL, 27131904, 27131904},
+		{"experiments/25m/transformer.yaml", NULL, 25202688, 25202688},
+		{"experiments/25m/transformer_moe.yaml", NULL, 545406976, 25313280},
+		{"experiments/25m/moe_mamba.yaml", NULL, 542228480, 26329088},
+		{"experiments/25m/moe_mamba.yaml", "model.moe.n_experts=1", 26161152, 26161152},
+		{"experiments/25m/moe_mamba.yaml", "model.moe.n_experts=32", 416358400, 26288128},
+		{"experiments/25m/parallel_moe_mamba.yaml", NULL, 542220288, 26320896},
+		{"experiments/100m/mamba.yaml", NULL, 120717312, 120717312},
+		{"experiments/100m/transformer_moe.yaml", NULL, 2454110208, 113688576},
+		{"experiments/100m/moe_mamba.yaml", NULL, 2439069696, 117522432},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct cost_params p = params_of(rows[i].path, rows[i].override);
+		if (llround(p.total) != rows[i].total || llround(p.active) != rows[i].active)
+			fail_msg("%s %s: %.0f parameters, %.0f active", rows[i].path,
+				rows[i].override ? rows[i].override : "", p.total, p.active);
+	}
+}
+
+static bool is_part(const char *path)
+{
+	return strstr(path, "common.yaml") || strstr(path, "ablation.yaml") ||
+		strstr(path, "routing.yaml");
+}
+
+static void test_micro_has_equal_active(void **state)
+{
+	double wanted = params_of("experiments/micro/mamba.yaml", NULL).active;
+	glob_t files;
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(glob("experiments/micro/*.yaml", 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		double active;
+		if (is_part(files.gl_pathv[i]))
+			continue;
+		active = params_of(files.gl_pathv[i], NULL).active;
+		if (fabs(active / wanted - 1) > 0.02)
+			fail_msg("%s: %.0f active, mamba has %.0f", files.gl_pathv[i], active, wanted);
+		n++;
+	}
+	globfree(&files);
+	assert_true(n >= 8);
+}
+
+/* Every architecture has a micro spec, those of the paper one of its scales too. */
+static void test_every_architecture_has_specs(void **state)
+{
+	static const char *const large[] = {"mamba", "mamba_mlp", "transformer", "transformer_moe",
+		"moe_mamba", "parallel_moe_mamba", "inner_moe_mamba"};
+	char path[256];
+
+	(void)state;
+	for (const struct arch *const *arch = arch_list; *arch; arch++) {
+		snprintf(path, sizeof path, "experiments/micro/%s.yaml", (*arch)->name);
+		assert_true(params_of(path, NULL).total > 0);
+	}
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(large); i++) {
+		snprintf(path, sizeof path, "experiments/%s/%s.yaml", i % 2 ? "25m" : "100m", large[i / 2]);
+		assert_true(params_of(path, NULL).total > 0);
+	}
+}
+
+static void test_sweeps_load(void **state)
+{
+	glob_t files;
+
+	(void)state;
+	assert_int_equal(glob("sweeps/*.yaml", 0, NULL, &files), 0);
+	assert_int_equal(glob("sweeps/*/*.yaml", GLOB_APPEND, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		struct arena a = {0};
+		struct sweep sweep;
+		if (sweep_load(&a, files.gl_pathv[i], NULL, spec_schema(), &sweep))
+			fail_msg("%s does not load", files.gl_pathv[i]);
+		assert_true(sweep.n_runs > 1);
+		assert_string_equal(sweep.baseline, "mamba");
+		arena_release(&a);
+	}
+	assert_true(files.gl_pathc >= 10);
+	globfree(&files);
+}
+
+/* Configurations of the paper's tables, and of what stands for them at micro scale. */
+static void test_sweeps_hold_the_tables(void **state)
+{
+	static const struct {
+		const char *path;
+		int n;
+	} rows[] = {
+		{"sweeps/25m/table1.yaml", 4}, {"sweeps/100m/table1.yaml", 3},
+		{"sweeps/25m/table2.yaml", 7}, {"sweeps/micro/table2.yaml", 7},
+		{"sweeps/25m/table3.yaml", 16}, {"sweeps/micro/table3.yaml", 16},
+		{"sweeps/25m/table4.yaml", 6},
+		{"sweeps/25m/table7.yaml", 13}, {"sweeps/micro/table7.yaml", 7},
+		{"sweeps/25m/capacity.yaml", 8},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct arena a = {0};
+		struct sweep sweep;
+		int n = 0;
+		assert_int_equal(sweep_load(&a, rows[i].path, NULL, spec_schema(), &sweep), 0);
+		for (int k = 0; k < sweep.n_runs; k++)
+			n += sweep.runs[k].seed == sweep.runs[0].seed;
+		if (n != rows[i].n)
+			fail_msg("%s: %d configurations", rows[i].path, n);
+		arena_release(&a);
+	}
+}
+
+/* The paper's code cuts d_inner = int(expand * 512); counts by that, layer by layer, from its shapes. */
+static void test_ratios_have_the_papers_widths(void **state)
+{
+	static const long totals[] = {403067928, 411797552, 416358400, 420938776, 425650224};
+	struct arena a = {0};
+	struct sweep sweep;
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(sweep_load(&a, "sweeps/25m/table2.yaml", NULL, spec_schema(), &sweep), 0);
+	for (int k = 0; k < sweep.n_runs; k++) {
+		const struct sweep_run *r = &sweep.runs[k];
+		if (strcmp(r->variant, "moe_mamba"))
+			continue;
+		assert_true(n < ARRAY_SIZE(totals));
+		if (llround(params_of_config(&r->config).total) != totals[n++])
+			fail_msg("%s: not %ld parameters", r->label, totals[n - 1]);
+	}
+	assert_int_equal(n, ARRAY_SIZE(totals));
+	arena_release(&a);
+}
+
+/* What a sweep sets must not cost the equality of active parameters that its specs have. */
+static void test_micro_sweeps_have_equal_active(void **state)
+{
+	double wanted = params_of("experiments/micro/mamba.yaml", NULL).active;
+	glob_t files;
+
+	(void)state;
+	assert_int_equal(glob("sweeps/micro/*.yaml", 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		struct arena a = {0};
+		struct sweep sweep;
+		assert_int_equal(sweep_load(&a, files.gl_pathv[i], NULL, spec_schema(), &sweep), 0);
+		for (int k = 0; k < sweep.n_runs; k++) {
+			const struct sweep_run *r = &sweep.runs[k];
+			if (r->seed != sweep.runs[0].seed)
+				continue;
+			double active = params_of_config(&r->config).active;
+			if (fabs(active / wanted - 1) > 0.02)
+				fail_msg("%s: %s has %.0f active, mamba %.0f", files.gl_pathv[i], r->label,
+					active, wanted);
+		}
+		arena_release(&a);
+	}
+	globfree(&files);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_counts_of_the_paper),
+		cmocka_unit_test(test_micro_has_equal_active),
+		cmocka_unit_test(test_every_architecture_has_specs),
+		cmocka_unit_test(test_sweeps_load),
+		cmocka_unit_test(test_sweeps_hold_the_tables),
+		cmocka_unit_test(test_ratios_have_the_papers_widths),
+		cmocka_unit_test(test_micro_sweeps_have_equal_active),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

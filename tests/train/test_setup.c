@@ -1,0 +1,321 @@
+/*
+ * A run's numbers as a whole, on the CPU: the first loss, the same bits for any number of threads,
+ * accumulation over micro-batches, and that one batch can be learnt by heart.
+ */
+#include <math.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "base/rng.h"
+#include "train/setup.h"
+
+#define SMALL "model.d_model=32", "model.n_blocks=2"
+static const struct model_case {
+	const char *name;
+	const char *keys[8];
+} cases[] = {
+	{"mamba", {"model.arch=mamba", SMALL}},
+	{"mamba_mlp", {"model.arch=mamba_mlp", SMALL}},
+	{"moe_mamba", {"model.arch=moe_mamba", SMALL, "model.moe.n_experts=4", "model.moe.d_expert=64",
+		"model.moe.group_tokens=64"}},
+	{"parallel_moe_mamba", {"model.arch=parallel_moe_mamba", SMALL, "model.moe.n_experts=4",
+		"model.moe.d_expert=64", "model.moe.group_tokens=64"}},
+	{"inner_moe_mamba", {"model.arch=inner_moe_mamba", SMALL, "model.moe.n_experts=4",
+		"model.moe.d_expert=32", "model.inner.gate=true", "model.moe.group_tokens=64"}},
+	{"transformer", {"model.arch=transformer", SMALL, "model.attn.n_heads=2"}},
+	{"transformer_moe", {"model.arch=transformer_moe", SMALL, "model.attn.n_heads=2",
+		"model.moe.n_experts=4", "model.moe.d_expert=64", "model.moe.group_tokens=64"}},
+};
+
+struct lab {
+	struct arena arena;
+	struct config config;
+	struct setup setup;
+	struct step_input input;
+	bool one_batch;
+};
+
+static int read_random(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
+{
+	const struct lab *lab = from;
+	const struct run_spec *s = &lab->setup.spec;
+
+	for (long i = 0; i < s->micro_batch * s->context; i++) {
+		long at = micro * s->micro_batch * s->context + i;
+		struct rng_key key = {9, 1, lab->one_batch ? 0 : (uint32_t)step};
+		tokens_BT[i] = (int)(rng_block(key, (uint64_t)at).word[0] % 257);
+		targets_BT[i] = (int)(rng_block(key, (uint64_t)at).word[1] % 257);
+	}
+	return 0;
+}
+
+/* The keys on top of a small run. */
+static void load(struct arena *a, const char *const *keys, int n, struct config *config)
+{
+	static const char base[] = "{train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}";
+	char folder[256], *path;
+
+	assert_int_equal(path_tmp_folder(folder, sizeof folder, "setup"), 0);
+	path = path_join(folder, "spec.yaml");
+	assert_int_equal(path_write(path, base, strlen(base)), 0);
+	assert_int_equal(spec_load(a, path, keys, n, spec_schema(), config), 0);
+	path_remove_tree(folder);
+	free(path);
+}
+
+/* keys, and more of them ended by NULL, on top of a small run. */
+static void lab_open(struct lab *lab, const struct model_case *c, const char *const *more)
+{
+	const char *keys[24];
+	int n = 0;
+
+	for (int i = 0; i < 8 && c->keys[i]; i++)
+		keys[n++] = c->keys[i];
+	for (; more && *more; more++)
+		keys[n++] = *more;
+	*lab = (struct lab){0};
+	load(&lab->arena, keys, n, &lab->config);
+	assert_int_equal(setup_open(&lab->setup, &lab->config, &device_list[CPU], 0), 0);
+	assert_int_equal(setup_allocate(&lab->setup), 0);
+	lab->input = (struct step_input){.read = read_random, .from = lab,
+		.tokens_BT = ARENA_ARRAY(&lab->arena, int, 4096),
+		.targets_BT = ARENA_ARRAY(&lab->arena, int, 4096)};
+}
+
+static void lab_close(struct lab *lab)
+{
+	setup_close(&lab->setup);
+	arena_release(&lab->arena);
+}
+
+static struct step_result step(struct lab *lab, long i)
+{
+	struct step_result r;
+
+	assert_int_equal(setup_step(&lab->setup, i, &lab->input, &r), 0);
+	return r;
+}
+
+/* Logits begin small, so the first loss is that of a uniform guess, ln V, plus half their variance:
+   0.1 times the mean square of the stream, below 0.1 for these depths. */
+static void test_first_loss(void **state)
+{
+	struct lab lab;
+	struct step_result r;
+
+	lab_open(&lab, *state, NULL);
+	r = step(&lab, 0);
+	if (!(fabs(r.ce - log(257)) < 0.1))
+		fail_msg("first loss %.4f, expected about %.4f", r.ce, log(257));
+	if (lab.setup.routers.n)
+		assert_true(r.balance > 0.99 && r.balance < 4.01);
+	lab_close(&lab);
+}
+
+static void test_threads_same_bits(void **state)
+{
+	struct lab one, many;
+
+	for (int threads = 2; threads <= 4; threads += 2) {
+		omp_set_num_threads(1);
+		lab_open(&one, *state, NULL);
+		for (long i = 0; i < 3; i++)
+			step(&one, i);
+		omp_set_num_threads(threads);
+		lab_open(&many, *state, NULL);
+		for (long i = 0; i < 3; i++)
+			step(&many, i);
+		assert_memory_equal(one.setup.memory.blob[BLOB_WEIGHTS],
+			many.setup.memory.blob[BLOB_WEIGHTS], one.setup.memory.blob_bytes[BLOB_WEIGHTS]);
+		lab_close(&one);
+		lab_close(&many);
+	}
+	omp_set_num_threads(2);
+}
+
+/* Gradients of a batch cut into micro-batches differ from the whole one's by rounding alone. */
+static void test_accumulation(void **state)
+{
+	static const char *const halves[] = {"train.micro_batch=2", NULL};
+	struct lab whole, parts;
+	struct step_result a, b;
+	const float *x, *y;
+	double diff = 0, norm = 0;
+
+	lab_open(&whole, *state, NULL);
+	lab_open(&parts, *state, halves);
+	a = step(&whole, 0);
+	b = step(&parts, 0);
+	assert_true(fabs(a.ce - b.ce) < 1e-5 && fabs(a.grad_norm - b.grad_norm) < 1e-4 * a.grad_norm);
+	x = whole.setup.memory.blob[BLOB_GRADIENTS];
+	y = parts.setup.memory.blob[BLOB_GRADIENTS];
+	for (long i = 0; i < whole.setup.params.blob_size; i++) {
+		diff += (double)(x[i] - y[i]) * (x[i] - y[i]);
+		norm += (double)x[i] * x[i];
+	}
+	if (!(sqrt(diff / norm) < 1e-5))
+		fail_msg("gradients differ by %.2g", sqrt(diff / norm));
+	lab_close(&whole);
+	lab_close(&parts);
+}
+
+static void test_overfits_one_batch(void **state)
+{
+	static const char *const keys[] = {"train.lr=0.005", "train.weight_decay=0", "train.clip=1",
+		"train.warmup=0", "train.batch=2", "train.tokens=19200", NULL};
+	struct lab lab;
+	double ce = 10;
+
+	lab_open(&lab, *state, keys);
+	lab.one_batch = true;
+	for (long i = 0; i < run_steps(&lab.setup.spec) && ce > 0.05; i++)
+		ce = step(&lab, i).ce;
+	if (!(ce < 0.05))
+		fail_msg("loss still %.3f", ce);
+	lab_close(&lab);
+}
+
+/* An update with a gradient that is not finite leaves weights and moments as they are. */
+static void test_diverged_update_is_skipped(void **state)
+{
+	struct lab lab;
+	float *w;
+	void *before;
+	size_t bytes;
+	struct step_result r;
+
+	lab_open(&lab, *state, NULL);
+	w = lab.setup.memory.blob[BLOB_WEIGHTS];
+	bytes = lab.setup.memory.blob_bytes[BLOB_WEIGHTS];
+	w[lab.setup.params.list[lab.setup.params.n - 1].offset] = INFINITY;
+	before = xmalloc(bytes);
+	memcpy(before, w, bytes);
+	r = step(&lab, 0);
+	assert_false(isfinite(r.grad_norm));
+	assert_memory_equal(before, w, bytes);
+	free(before);
+	lab_close(&lab);
+}
+
+static void test_group_misfit(void **state)
+{
+	static const char *const keys[] = {"train.micro_batch=1", NULL};
+	const struct model_case c = {"moe", {"model.arch=moe_mamba", SMALL, "model.moe.group_tokens=64",
+		keys[0]}};
+	struct arena a = {0};
+	struct config config;
+	struct setup s;
+
+	(void)state;
+	load(&a, c.keys, 5, &config);
+	assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), -1);
+	arena_release(&a);
+}
+
+/* ---- documents ------------------------------------------------------------------------------ */
+
+static bool applies(const struct graph *g, const char *op)
+{
+	for (int i = 0; i < graph_n_nodes(g); i++)
+		if (!strcmp(graph_node_info(g, i).op->name, op))
+			return true;
+	return false;
+}
+
+static bool in_identity(struct setup *s, const char *key)
+{
+	struct str text;
+	bool found;
+	int n;
+	const struct semantics *semantics = setup_semantics(s, &n);
+
+	str_init(&text);
+	config_identity_text(s->config, "data", s->device->precision, semantics, n, &text);
+	found = strstr(text.text, key) != NULL;
+	str_release(&text);
+	return found;
+}
+
+/* Training and both evaluations alike; without the key the identity is as before there was one. */
+static void test_documents(void **state)
+{
+	static const char *const on[] = {"data.reset_at_eot=true", NULL};
+	static const char *const off[] = {"data.reset_at_eot=false", NULL};
+	static const char *const *const more[] = {NULL, off, on};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct lab lab;
+		lab_open(&lab, &cases[2], more[i]);
+		assert_true(applies(lab.setup.train, "document_start") == (more[i] == on));
+		assert_true(applies(lab.setup.eval, "document_start") == (more[i] == on));
+		assert_true(applies(lab.setup.eval_dropless, "document_start") == (more[i] == on));
+		assert_true(in_identity(&lab.setup, "data.reset_at_eot") == (more[i] == on));
+		assert_true(in_identity(&lab.setup, "document_start") == (more[i] == on));
+		lab_close(&lab);
+	}
+}
+
+static char said[512];
+
+static void hear(const char *line)
+{
+	snprintf(said, sizeof said, "%s", line);
+}
+
+static void test_documents_need_a_device(void **state)
+{
+	static const char *const keys[] = {"model.arch=mamba", SMALL, "data.reset_at_eot=true"};
+	struct arena a = {0};
+	struct config config;
+	struct setup s;
+
+	(void)state;
+	load(&a, keys, ARRAY_SIZE(keys), &config);
+	error_sink = hear;
+	assert_int_equal(setup_open(&s, &config, &device_list[CUDA_SCAN], 0), -1);
+	error_sink = NULL;
+	assert_non_null(strstr(said, "data.reset_at_eot"));
+	assert_non_null(strstr(said, "cuda_scan"));
+	arena_release(&a);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*test)(void **state);
+	} each[] = {{"first loss", test_first_loss}, {"threads", test_threads_same_bits},
+		{"accumulation", test_accumulation}, {"overfits", test_overfits_one_batch},
+		{"diverged update", test_diverged_update_is_skipped}};
+	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 3];
+	struct arena names = {0};
+	size_t n = 0;
+	int failed;
+
+	(void)argc;
+	blas_start(argv);
+	omp_set_num_threads(2);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		for (size_t k = 0; k < ARRAY_SIZE(each); k++)
+			tests[n++] = (struct CMUnitTest){
+				arena_printf(&names, "%s: %s", cases[i].name, each[k].name),
+				each[k].test, NULL, NULL, (void *)&cases[i]};
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_group_misfit);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents_need_a_device);
+	failed = _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
+	arena_release(&names);
+	return failed;
+}

@@ -1,0 +1,389 @@
+/*
+ * A worker as a process: a run that is killed or stopped and taken up again ends with the same bits
+ * as one that was left alone; records and checkpoints are those promised.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "arch/arch.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "data/import.h"
+#include "data/synthetic.h"
+#include "store/record.h"
+#include "store/run_dir.h"
+#include "tensor/safetensors.h"
+#include "train/worker.h"
+
+enum { STEPS = 30 };
+
+#define KEYS(...)                                                                                  \
+	(const char *const[]){__VA_ARGS__},                                                        \
+		(int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+static char folder[256];
+extern char **environ;
+
+/* ---- a dataset and run directories ---------------------------------------------------------- */
+
+static int open_folder(void **state)
+{
+	struct str text;
+	char *input, *output;
+	const char *inputs[1];
+	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs,
+		.val = 0.1, .tune = 0.05};
+	int ret;
+
+	(void)state;
+	if (path_tmp_folder(folder, sizeof folder, "worker"))
+		return -1;
+	str_init(&text);
+	synthetic_text(&text, 1, 300000);
+	input = path_join(folder, "text.txt");
+	output = path_join(folder, "data");
+	ret = path_write(input, text.text, text.length);
+	inputs[0] = input;
+	o.output = output;
+	ret |= data_import(&o);
+	str_release(&text);
+	free(input);
+	free(output);
+	return ret;
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	return path_remove_tree(folder);
+}
+
+/* A run directory for moe_mamba, as the supervisor makes it, with key=value words; caller frees. */
+static char *run_dir(const char *name, const char *const *keys, int n_keys)
+{
+	struct arena a = {0};
+	struct config config;
+	char *dir = path_join(folder, name), *spec = path_join(folder, "spec.yaml");
+	char *file = path_join(dir, "config.yaml");
+	struct run_info info = {.identity = "0123456789abcdef0123456789abcdef", .label = name,
+		.sweep = "test", .seed = 1, .steps = STEPS, .jobs = 1, .config = "{}"};
+	char *text = xasprintf("model: {arch: moe_mamba, d_model: 32, n_blocks: 2, moe: {n_experts: 4, "
+		"d_expert: 64, capacity_factor: 0.8}}\ntrain: {batch: 4, context: 64, tokens: %d}\n"
+		"data: {path: data}\neval: {tokens: 1000, every: 7}\ncheckpoint: {every: 0}\n",
+		STEPS * 4 * 64);
+
+	assert_int_equal(path_mkdirs(dir), 0);
+	assert_int_equal(path_write(spec, text, strlen(text)), 0);
+	assert_int_equal(spec_load(&a, spec, keys, n_keys, spec_schema(), &config), 0);
+	assert_int_equal(config_write(&config, file), 0);
+	assert_int_equal(run_info_write(&info, dir), 0);
+	free(text);
+	free(file);
+	free(spec);
+	arena_release(&a);
+	return dir;
+}
+
+static pid_t start(const char *dir)
+{
+	char *argv[] = {"worker", (char *)dir, NULL};
+	char *log = path_join(dir, "log.txt");
+	posix_spawn_file_actions_t files;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_addopen(&files, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0666);
+	assert_int_equal(posix_spawn(&pid, "/proc/self/exe", &files, NULL, argv, environ), 0);
+	posix_spawn_file_actions_destroy(&files);
+	free(log);
+	return pid;
+}
+
+static int finish(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static char *metrics(const char *dir)
+{
+	char *path = path_join(dir, "metrics.jsonl"), *text = path_exists(path) ? path_read(path, NULL)
+		: xstrdup("");
+
+	free(path);
+	return text;
+}
+
+static int count(const char *text, const char *what)
+{
+	int n = 0;
+
+	for (text = strstr(text, what); text; text = strstr(text + 1, what))
+		n++;
+	return n;
+}
+
+/* Waits until the worker has written so many checkpoints. */
+static void wait_for_checkpoints(const char *dir, int n)
+{
+	for (int i = 0; i < 20000; i++) {
+		char *text = metrics(dir);
+		int have = count(text, "\"kind\":\"checkpoint\"");
+		free(text);
+		if (have >= n)
+			return;
+		usleep(500);
+	}
+	fail_msg("no %d checkpoints in ten seconds", n);
+}
+
+/* Hash of all tensors of the last checkpoint: weights and moments. */
+static void final_hash(const char *dir, char *hex)
+{
+	char *path = xasprintf("%s/ckpt/step_%d.safetensors", dir, STEPS);
+	struct safetensors f;
+
+	assert_int_equal(safetensors_open(&f, path), 0);
+	snprintf(hex, HASH_HEX, "%s", safetensors_metadata(&f, "hash"));
+	safetensors_close(&f);
+	free(path);
+}
+
+struct step_sum {
+	double flops, drops;	/* at the end; sum over steps */
+};
+
+static struct step_sum steps_of(const char *dir)
+{
+	struct step_sum sum = {0};
+	char *text = metrics(dir), *save = NULL;
+	struct arena a = {0};
+	struct record r;
+
+	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
+		if (record_parse(&r, l, strlen(l), &a) && r.type == RECORD_IS_STEP) {
+			sum.flops = r.step.flops;
+			sum.drops += r.step.drop;
+		}
+	arena_release(&a);
+	free(text);
+	return sum;
+}
+
+static void expect_equal_runs(const char *a, const char *b)
+{
+	char x[HASH_HEX], y[HASH_HEX];
+	struct step_sum u = steps_of(a), v = steps_of(b);
+
+	final_hash(a, x);
+	final_hash(b, y);
+	assert_string_equal(x, y);
+	assert_true(u.flops > 0 && u.flops == v.flops);
+}
+
+/* ---- tests ---------------------------------------------------------------------------------- */
+
+static void test_interrupted_equals_unbroken(void **state)
+{
+	char *whole = run_dir("whole", NULL, 0), *killed = run_dir("killed", NULL, 0);
+	char *stopped = run_dir("stopped", NULL, 0), *text;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(finish(start(whole)), WORKER_DONE);
+	for (int i = 1; i <= 3; i++) {
+		pid = start(killed);
+		wait_for_checkpoints(killed, 4 * i);
+		kill(pid, SIGKILL);
+		assert_int_equal(finish(pid), -SIGKILL);
+	}
+	assert_int_equal(finish(start(killed)), WORKER_DONE);
+	expect_equal_runs(whole, killed);
+	pid = start(stopped);
+	wait_for_checkpoints(stopped, 3);
+	kill(pid, SIGTERM);
+	assert_int_equal(finish(pid), WORKER_STOPPED);
+	assert_int_equal(finish(start(stopped)), WORKER_DONE);
+	expect_equal_runs(whole, stopped);
+	text = metrics(stopped);
+	assert_int_equal(count(text, "\"kind\":\"resume\""), 1);
+	assert_int_equal(count(text, "\"t\":\"step\""), STEPS);
+	free(text);
+	free(whole);
+	free(killed);
+	free(stopped);
+}
+
+/* A finished run's records: each step once, evaluations where they are due, both capacity rules. */
+static void test_records(void **state)
+{
+	char *dir = run_dir("records", NULL, 0), *text;
+
+	(void)state;
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	text = metrics(dir);
+	assert_int_equal(count(text, "\"t\":\"step\""), STEPS);
+	assert_int_equal(count(text, "\"t\":\"eval\",\"kind\":\"val\""), 1 + STEPS / 7 + 1);
+	assert_int_equal(count(text, "\"t\":\"eval\",\"kind\":\"val_dropless\""), 1);
+	assert_int_equal(count(text, "\"kind\":\"done\""), 1);
+	assert_true(count(text, "\"t\":\"expert\"") >= 2 * 30);
+	assert_true(count(text, "\"t\":\"group\"") > 30);
+	free(text);
+	free(dir);
+}
+
+/* Model FLOPs do not count what an expert would have done for the tokens it dropped: forward 64 hidden
+   units of 2 x 32 weights and a ReLU, backward twice that, in each of two layers. */
+static void test_flops_without_dropped_tokens(void **state)
+{
+	const double expert = 3 * 64 * (2 * (32 + 32) + 1), tokens = 4 * 64;
+	char *all = run_dir("all", KEYS("model.moe.capacity_factor=4")), *some = run_dir("some", NULL, 0);
+	struct step_sum a, b;
+
+	(void)state;
+	assert_int_equal(finish(start(all)), WORKER_DONE);
+	assert_int_equal(finish(start(some)), WORKER_DONE);
+	a = steps_of(all);
+	b = steps_of(some);
+	assert_true(a.drops == 0 && b.drops > 0.1 * STEPS);
+	assert_float_equal((a.flops - b.flops) / (tokens * 2 * expert * b.drops), 1, 1e-4);
+	free(all);
+	free(some);
+}
+
+struct slice_sum {
+	double nll, tokens, loss[2];	/* loss: of the rarest and of the most frequent class */
+};
+
+/* Adds a line of metrics.jsonl to the evaluation or the slice it is about, at the last step. */
+static void add_slice(const struct record *r, struct slice_sum by[2], struct eval_record *last)
+{
+	const struct slice_record *s = &r->slice;
+	int k = r->type == RECORD_IS_SLICE && strcmp(s->by, "position");
+
+	if (r->type == RECORD_IS_EVAL && r->eval.step == STEPS && !strcmp(r->eval.kind, "val"))
+		*last = r->eval;
+	if (r->type != RECORD_IS_SLICE || s->step != STEPS || strcmp(s->kind, "val"))
+		return;
+	if (!k)		/* 15 windows of 64 tokens */
+		assert_int_equal(s->n_tokens, 15 * (s->high - s->low + 1));
+	assert_true(s->loss > 2 && s->loss < 5);
+	by[k].loss[by[k].tokens > 0] = s->loss;
+	by[k].nll += s->loss * (double)s->n_tokens;
+	by[k].tokens += (double)s->n_tokens;
+}
+
+/* The classes of each kind are all of the evaluation; what is frequent is learned first. */
+static void test_slices(void **state)
+{
+	char *dir = run_dir("slices", KEYS("train.lr=0.01")), *text, *save = NULL;
+	struct slice_sum by[2] = {0};
+	struct eval_record last = {0};
+	struct arena a = {0};
+	struct record r;
+
+	(void)state;
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	text = metrics(dir);
+	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
+		if (record_parse(&r, l, strlen(l), &a))
+			add_slice(&r, by, &last);
+	for (int k = 0; k < 2; k++) {
+		assert_true(by[k].tokens == (double)last.n_tokens && last.n_tokens == 15 * 64);
+		assert_float_equal(by[k].nll / by[k].tokens, last.loss, 1e-6);
+	}
+	assert_true(by[1].loss[1] < by[1].loss[0] - 0.1);
+	arena_release(&a);
+	free(text);
+	free(dir);
+}
+
+static void test_damaged_checkpoint_is_passed_over(void **state)
+{
+	char *whole = run_dir("whole2", NULL, 0), *dir = run_dir("damaged", KEYS("checkpoint.keep=5"));
+	char *path = NULL;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(finish(start(whole)), WORKER_DONE);
+	pid = start(dir);
+	wait_for_checkpoints(dir, 6);
+	kill(pid, SIGKILL);
+	finish(pid);
+	for (int step = STEPS; step > 0; step--) {
+		free(path);
+		path = xasprintf("%s/ckpt/step_%d.safetensors", dir, step);
+		if (path_exists(path))
+			break;
+	}
+	assert_int_equal(truncate(path, 5000), 0);
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	expect_equal_runs(whole, dir);
+	free(path);
+	free(whole);
+	free(dir);
+}
+
+/* A learning rate that blows up: the run says so, and its checkpoint holds finite weights. */
+static void test_diverged(void **state)
+{
+	char *dir = run_dir("diverged", KEYS("train.lr=100", "train.weight_decay=10")), *text, *mark = path_join(dir, "DIVERGED");
+	struct arena a = {0};
+	struct run_status status;
+
+	(void)state;
+	assert_int_equal(finish(start(dir)), WORKER_DIVERGED);
+	assert_true(path_exists(mark));
+	run_dir_status(dir, &a, &status);
+	assert_int_equal(status.state, RUN_DIVERGED);
+	text = metrics(dir);
+	assert_int_equal(count(text, "\"kind\":\"diverged\""), 1);
+	free(text);
+	free(mark);
+	free(dir);
+	arena_release(&a);
+}
+
+static void test_missing_data_fails(void **state)
+{
+	char *dir = run_dir("nodata", KEYS("data.path=/nowhere")), *mark = path_join(dir, "FAILED");
+
+	(void)state;
+	assert_int_equal(finish(start(dir)), WORKER_FAILED);
+	assert_true(path_exists(mark));
+	free(mark);
+	free(dir);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_interrupted_equals_unbroken),
+		cmocka_unit_test(test_records),
+		cmocka_unit_test(test_flops_without_dropped_tokens),
+		cmocka_unit_test(test_slices),
+		cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
+		cmocka_unit_test(test_diverged),
+		cmocka_unit_test(test_missing_data_fails),
+	};
+
+	blas_start(argv);
+	if (argc == 2)	/* started by start() */
+		return worker_main(argv[1], &(struct worker_options){.pipe = -1, .threads = 1});
+	return cmocka_run_group_tests(tests, open_folder, remove_folder);
+}
