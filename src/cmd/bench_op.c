@@ -169,9 +169,9 @@ static int add_spec(struct bench *b, struct op_list *l, const char *path)
 	}
 	CHECK(l->n_specs < (int)ARRAY_SIZE(l->specs));
 	l->specs[l->n_specs++] = r;
-	add_graph(b, l, r->timed.train, r->checked.train);
-	add_graph(b, l, r->timed.update, r->checked.update);
-	add_graph(b, l, r->timed.init, r->checked.init);
+	add_graph(b, l, r->timed.graphs[GRAPH_TRAIN], r->checked.graphs[GRAPH_TRAIN]);
+	add_graph(b, l, r->timed.graphs[GRAPH_UPDATE], r->checked.graphs[GRAPH_UPDATE]);
+	add_graph(b, l, r->timed.graphs[GRAPH_INIT], r->checked.graphs[GRAPH_INIT]);
 	return 0;
 }
 

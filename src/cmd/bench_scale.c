@@ -84,9 +84,9 @@ static void measure_setup(struct bench *b, struct setup *s, struct measured *m)
 	m->step_s = (double)(s->spec.batch * s->spec.context) / m->tokens_per_s;
 	m->flops_per_s = m->tokens_per_s * cost.flops_per_token;
 	m->planned_bytes = cost.total_bytes;
-	dropped = setup_drop_share(s, s->train);
-	add_work(m, s->train, (double)s->micro_batches, isnan(dropped) ? 1 : 1 - dropped);
-	add_work(m, s->update, 1, 1);
+	dropped = setup_drop_share(s, s->graphs[GRAPH_TRAIN]);
+	add_work(m, s->graphs[GRAPH_TRAIN], (double)s->micro_batches, isnan(dropped) ? 1 : 1 - dropped);
+	add_work(m, s->graphs[GRAPH_UPDATE], 1, 1);
 }
 
 static int measure_point(struct bench *b, const char *spec, const struct point *p, struct measured *m)

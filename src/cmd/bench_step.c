@@ -155,19 +155,19 @@ static void report(struct bench *b, const struct step *s, const struct row *rows
 static void measure(struct bench *b, struct step *step)
 {
 	struct setup *s = &step->setup;
-	struct graph_profile train = profile_new(s->train), update = profile_new(s->update);
-	struct row *rows = xcalloc((size_t)(graph_n_nodes(s->train) + graph_n_nodes(s->update)),
-		sizeof *rows);
+	struct graph *t = s->graphs[GRAPH_TRAIN], *u = s->graphs[GRAPH_UPDATE];
+	struct graph_profile train = profile_new(t), update = profile_new(u);
+	struct row *rows = xcalloc((size_t)(graph_n_nodes(t) + graph_n_nodes(u)), sizeof *rows);
 	int n = 0;
 
 	step->tokens_per_s = rate_train(s, (int)b->steps);
 	step->peak_bytes = cpu_peak_rss_bytes();	/* before the ceilings take memory of their own */
 	bench_ceilings(b);
-	graph_profile(s->train, &train);
-	graph_profile(s->update, &update);
+	graph_profile(t, &train);
+	graph_profile(u, &update);
 	rate_train(s, (int)b->steps);
-	add_rows(rows, &n, s->train, &train, (double)b->steps + 1, (double)s->micro_batches);
-	add_rows(rows, &n, s->update, &update, (double)b->steps + 1, 1);
+	add_rows(rows, &n, t, &train, (double)b->steps + 1, (double)s->micro_batches);
+	add_rows(rows, &n, u, &update, (double)b->steps + 1, 1);
 	qsort(rows, (size_t)n, sizeof *rows, slower_first);
 	if (b->lab.json) {
 		print_json(b, step, rows, n);

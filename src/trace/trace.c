@@ -110,7 +110,7 @@ static void add_kept(struct trace *t)
 		{".gate", "", ".gate", false},
 		{".output", "output.", "", false},
 	};
-	struct graph *g = t->tracer.setup.train;
+	struct graph *g = t->tracer.setup.graphs[GRAPH_TRAIN];
 	int n;
 	const char *const *names = graph_metrics_named(g, NULL, &n);
 
@@ -128,7 +128,7 @@ static void add_kept(struct trace *t)
 static void keep_micro(void *from, long micro)
 {
 	struct trace *t = from;
-	const struct graph *g = t->tracer.setup.train;
+	const struct graph *g = t->tracer.setup.graphs[GRAPH_TRAIN];
 
 	for (int i = 0; i < t->n_kept; i++) {
 		const struct kept *k = &t->kept[i];
@@ -161,6 +161,7 @@ static void put_logits(struct trace *t, const struct safetensor *f, long micro,
 static int add_logits(struct trace *t)
 {
 	struct setup *s = &t->tracer.setup;
+	struct graph *g = s->graphs[GRAPH_LOGITS];
 	struct tensor shape = tensor_of(MASTER, 3, s->spec.batch, t->tracer.logits, s->n_vocab);
 	const struct safetensor *f = add_tensor(t, "logits", &shape);
 	long n = s->spec.micro_batch * s->spec.context * s->n_vocab;
@@ -169,11 +170,11 @@ static int add_logits(struct trace *t)
 
 	for (long micro = 0; micro < s->micro_batches && !ret; micro++) {
 		ret = read_micro(t, t->tracer.step, micro, t->input.tokens_BT, t->input.targets_BT);
-		graph_set_input(s->logits, "tokens", t->input.tokens_BT);
-		graph_set_input(s->logits, "targets", t->input.targets_BT);
-		graph_forward(s->logits);
-		graph_fetch_metrics(s->logits);
-		graph_read_all(s->logits, "lm_head.logits", values);
+		graph_set_input(g, "tokens", t->input.tokens_BT);
+		graph_set_input(g, "targets", t->input.targets_BT);
+		graph_forward(g);
+		graph_fetch_metrics(g);
+		graph_read_all(g, "lm_head.logits", values);
 		put_logits(t, f, micro, values);
 	}
 	free(values);
@@ -222,7 +223,7 @@ static void make_room(struct trace *t)
 	long n = s->spec.micro_batch * s->spec.context;
 	int n_metrics;
 
-	graph_metrics_named(s->train, NULL, &n_metrics);
+	graph_metrics_named(s->graphs[GRAPH_TRAIN], NULL, &n_metrics);
 	t->kept = ARENA_ARRAY(&t->arena, struct kept, n_metrics);
 	t->list = ARENA_ARRAY(&t->arena, struct safetensor, 3 + n_metrics + 5 * s->params.n);
 	t->input = (struct step_input){.read = read_micro, .from = t,

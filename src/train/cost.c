@@ -57,9 +57,10 @@ static struct cost_part *part_find(struct cost *c, const char *name)
 static void count_flops(const struct setup *s, struct cost *c)
 {
 	double tokens = (double)(s->spec.micro_batch * s->spec.context);
+	const struct graph *train = s->graphs[GRAPH_TRAIN], *update = s->graphs[GRAPH_UPDATE];
 
-	for (int i = 0; i < graph_n_nodes(s->train); i++) {
-		struct graph_node_info n = graph_node_info(s->train, i);
+	for (int i = 0; i < graph_n_nodes(train); i++) {
+		struct graph_node_info n = graph_node_info(train, i);
 		struct cost_part *part = part_find(c, part_name(n.name, (struct arena *)&s->arena));
 		part->forward += n.cost.forward_flops / tokens;
 		part->backward += n.has_backward ? n.cost.backward_flops / tokens : 0;
@@ -73,8 +74,8 @@ static void count_flops(const struct setup *s, struct cost *c)
 		if (!strcmp(c->parts[i].name, "lm_head"))
 			c->head_per_token = flops;
 	}
-	for (int i = 0; i < graph_n_nodes(s->update); i++)
-		c->optimiser_per_step += graph_node_info(s->update, i).cost.executed_flops;
+	for (int i = 0; i < graph_n_nodes(update); i++)
+		c->optimiser_per_step += graph_node_info(update, i).cost.executed_flops;
 }
 
 double cost_flops(const struct cost *c, double tokens, double drop)
@@ -85,7 +86,7 @@ double cost_flops(const struct cost *c, double tokens, double drop)
 void cost_of(const struct setup *s, struct cost *c)
 {
 	double blob = (double)s->params.blob_size * (double)s->device->bytes[MASTER];
-	struct graph_memory m = graph_memory(s->train);
+	struct graph_memory m = graph_memory(s->graphs[GRAPH_TRAIN]);
 
 	*c = (struct cost){0};
 	count_params(s, &c->params);

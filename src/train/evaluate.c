@@ -21,7 +21,7 @@ static int open_classes(struct evaluator *e, const struct setup *s, const struct
 int evaluator_open(struct evaluator *e, const struct setup *s, const struct dataset *d,
 	enum split split)
 {
-	size_t n = (size_t)(s->eval_batch * s->spec.context);
+	size_t n = (size_t)(s->spec.micro_batch * s->spec.context);
 
 	*e = (struct evaluator){.bits_per_nat = dataset_bits_per_nat(d, split)};
 	e->n_windows = sequences_eval(&e->windows, d, split, (int)s->spec.context, s->spec.eval_tokens);
@@ -81,7 +81,7 @@ static void slice_replay(const struct evaluator *e, const struct setup *s, long 
 
 static int read_windows(struct evaluator *e, const struct setup *s, long first, long n)
 {
-	long context = s->spec.context, all = s->eval_batch * context;
+	long context = s->spec.context, all = s->spec.micro_batch * context;
 
 	memset(e->tokens_BT, 0, (size_t)all * sizeof *e->tokens_BT);
 	for (long i = n * context; i < all; i++)
@@ -96,12 +96,13 @@ int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
 	struct evaluation *result)
 {
 	struct sums sum = {0};
+	long batch = s->spec.micro_batch;
 
 	*result = (struct evaluation){0};
 	for (int k = 0; k < N_SLICES; k++)
 		result->slices[k].classes = &e->classes[k];
-	for (long first = 0; first < e->n_windows; first += s->eval_batch) {
-		long left = e->n_windows - first, n = left < s->eval_batch ? left : s->eval_batch;
+	for (long first = 0; first < e->n_windows; first += batch) {
+		long left = e->n_windows - first, n = left < batch ? left : batch;
 		if (read_windows(e, s, first, n))
 			return -1;
 		graph_set_input(g, "tokens", e->tokens_BT);

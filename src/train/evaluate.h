@@ -1,6 +1,7 @@
 /*
- * Evaluation: the mean loss over fixed windows of the validation split, read in whole routing groups
- * as in training. The last group is filled up with masked tokens, which take no capacity.
+ * Evaluation: the mean loss over fixed windows of the validation split, read in micro-batches
+ * of training, which hold whole routing groups. The last one is filled up with masked tokens, which
+ * take no capacity.
  */
 #ifndef TRAIN_EVALUATE_H
 #define TRAIN_EVALUATE_H
@@ -39,7 +40,7 @@ struct evaluator {
 int evaluator_open(struct evaluator *e, const struct setup *s, const struct dataset *d,
 	enum split split);
 void evaluator_close(struct evaluator *e);
-/* g: s->eval or s->eval_dropless. 0, or -1 after a message (damaged file). */
+/* g: GRAPH_EVAL or GRAPH_EVAL_DROPLESS of s. 0, or -1 after a message (damaged file). */
 int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
 	struct evaluation *result);
 

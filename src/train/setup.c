@@ -17,19 +17,10 @@ static struct graph *new_graph(struct setup *s, bool training)
 	return graph_new(&s->arena, &s->params, s->device, training);
 }
 
-/* Tokens of a routing group of the whole model, 0 without routers. */
-static long group_tokens(const struct setup *s)
+/* Of a micro-batch, which holds whole routing groups: so evaluation runs as many at once as training. */
+static struct net_env environment(const struct setup *s)
 {
-	const struct config_value *v = config_find(s->config, "model.moe.group_tokens");
-
-	if (!v)
-		return 0;
-	return v->integer ? v->integer : s->spec.batch * s->spec.context;
-}
-
-static struct net_env environment(const struct setup *s, long batch)
-{
-	return (struct net_env){.batch = batch, .context = s->spec.context,
+	return (struct net_env){.batch = s->spec.micro_batch, .context = s->spec.context,
 		.group_tokens = s->spec.batch * s->spec.context, .n_vocab = s->n_vocab,
 		.reset_at_eot = s->spec.reset_at_eot};
 }
@@ -46,7 +37,7 @@ static struct graph *record_model(struct setup *s, struct net_env env, bool trai
 
 static struct graph *record_train(struct setup *s)
 {
-	struct net_env env = environment(s, s->spec.micro_batch);
+	struct net_env env = environment(s);
 
 	env.trace = s->trace;
 	env.trace.logits = false;
@@ -55,7 +46,7 @@ static struct graph *record_train(struct setup *s)
 
 static struct graph *record_logits(struct setup *s)
 {
-	struct net_env env = environment(s, s->spec.micro_batch);
+	struct net_env env = environment(s);
 
 	env.trace.logits = true;
 	return record_model(s, env, false);
@@ -63,7 +54,7 @@ static struct graph *record_logits(struct setup *s)
 
 static struct graph *record_eval(struct setup *s, bool dropless)
 {
-	struct net_env env = environment(s, s->eval_batch);
+	struct net_env env = environment(s);
 
 	env.masked = true;
 	env.dropless = dropless;
@@ -110,67 +101,45 @@ static struct graph *record_init(struct setup *s)
 	return g;
 }
 
-/* Evaluation runs whole routing groups, as many at once as a training replay does. */
-static void choose_eval_batch(struct setup *s)
-{
-	long group = s->group_tokens ? s->group_tokens : s->spec.context;
-	long sequences = group > s->spec.context ? group / s->spec.context : 1;
-
-	s->eval_batch = sequences > s->spec.micro_batch ? sequences : s->spec.micro_batch;
-}
-
 static void name_routers(struct setup *s)
 {
 	struct router_names *r = &s->routers;
+	struct graph *g = s->graphs[GRAPH_TRAIN];
 
-	r->balance = graph_metrics_named(s->train, "balance", &r->n);
-	r->z = graph_metrics_named(s->train, "z", &r->n);
-	r->dropped = graph_metrics_named(s->train, "dropped", &r->n);
-	r->load = graph_metrics_named(s->train, "load", &r->n);
-	r->entropy = graph_metrics_named(s->train, "entropy", &r->n);
+	r->balance = graph_metrics_named(g, "balance", &r->n);
+	r->z = graph_metrics_named(g, "z", &r->n);
+	r->dropped = graph_metrics_named(g, "dropped", &r->n);
+	r->load = graph_metrics_named(g, "load", &r->n);
+	r->entropy = graph_metrics_named(g, "entropy", &r->n);
 }
 
+/* -1 after a message, if a model does not fit; then what is recorded stays. */
 static int record_all(struct setup *s)
 {
-	s->group_tokens = group_tokens(s);
+	struct graph **g = s->graphs;
+
 	s->micro_batches = s->spec.batch / s->spec.micro_batch;
-	choose_eval_batch(s);
-	s->train = record_train(s);
-	if (!s->train)
+	g[GRAPH_TRAIN] = record_train(s);
+	if (!g[GRAPH_TRAIN])
 		return -1;
 	name_routers(s);
-	s->eval = record_eval(s, false);
-	if (!s->eval)
-		return -1;
-	if (s->group_tokens)
-		s->eval_dropless = record_eval(s, true);
+	g[GRAPH_EVAL] = record_eval(s, false);
+	if (s->routers.n)
+		g[GRAPH_EVAL_DROPLESS] = record_eval(s, true);
 	if (s->trace.logits)
-		s->logits = record_logits(s);
-	s->update = record_update(s);
-	s->init = record_init(s);
-	return 0;
-}
-
-enum { N_GRAPHS = 6 };
-
-static struct graph **all_graphs(struct setup *s, struct graph *list[N_GRAPHS])
-{
-	struct graph *all[N_GRAPHS] = {s->train, s->eval, s->eval_dropless, s->logits, s->update,
-		s->init};
-
-	memcpy(list, all, sizeof all);
-	return list;
+		g[GRAPH_LOGITS] = record_logits(s);
+	g[GRAPH_UPDATE] = record_update(s);
+	g[GRAPH_INIT] = record_init(s);
+	return g[GRAPH_EVAL] ? 0 : -1;
 }
 
 static int plan_all(struct setup *s)
 {
 	struct graph_options options = {.recompute = !strcmp(s->spec.recompute, "block"),
 		.micro_batches = (int)s->micro_batches};
-	struct graph *list[N_GRAPHS];
 
-	all_graphs(s, list);
-	for (int i = 0; i < N_GRAPHS; i++)
-		if (list[i] && graph_plan(list[i], &options))
+	for (int i = 0; i < N_SETUP_GRAPHS; i++)
+		if (s->graphs[i] && graph_plan(s->graphs[i], &options))
 			return -1;
 	return 0;
 }
@@ -216,12 +185,9 @@ int setup_open(struct setup *s, const struct config *c, const struct device *d, 
 
 void setup_close(struct setup *s)
 {
-	struct graph *list[N_GRAPHS];
-
-	all_graphs(s, list);
-	for (int i = 0; i < N_GRAPHS; i++)
-		if (list[i])
-			graph_release(list[i]);
+	for (int i = 0; i < N_SETUP_GRAPHS; i++)
+		if (s->graphs[i])
+			graph_release(s->graphs[i]);
 	if (s->memory.arena)
 		model_memory_release(&s->memory);
 	params_release(&s->params);
@@ -234,13 +200,12 @@ void setup_close(struct setup *s)
 /* One arena serves all graphs in turn. */
 static size_t arena_bytes(const struct setup *s, size_t *outside)
 {
-	struct graph *list[N_GRAPHS];
 	size_t most = 0;
 
 	*outside = 0;
-	all_graphs((struct setup *)s, list);
-	for (int i = 0; i < N_GRAPHS; i++) {
-		struct graph_memory m = list[i] ? graph_memory(list[i]) : (struct graph_memory){0};
+	for (int i = 0; i < N_SETUP_GRAPHS; i++) {
+		const struct graph *g = s->graphs[i];
+		struct graph_memory m = g ? graph_memory(g) : (struct graph_memory){0};
 		most = m.arena_bytes > most ? m.arena_bytes : most;
 		*outside += m.input_bytes + 2 * m.metric_bytes;
 	}
@@ -256,7 +221,6 @@ double setup_bytes(const struct setup *s)
 
 int setup_allocate(struct setup *s)
 {
-	struct graph *list[N_GRAPHS];
 	size_t outside, arena = arena_bytes(s, &outside);
 	char need[32], have[32];
 
@@ -265,13 +229,12 @@ int setup_allocate(struct setup *s)
 			"train.recompute: block takes less", s->config->file,
 			str_bytes(setup_bytes(s), need), str_bytes(cpu_memory_bytes(), have));
 	model_memory_alloc(&s->memory, &s->params, s->device, arena, true);
-	all_graphs(s, list);
-	for (int i = 0; i < N_GRAPHS; i++)
-		if (list[i])
-			graph_bind(list[i], &s->memory);
+	for (int i = 0; i < N_SETUP_GRAPHS; i++)
+		if (s->graphs[i])
+			graph_bind(s->graphs[i], &s->memory);
 	struct step_state state = {.seed = (uint64_t)s->spec.seed};
 	device_from_host(s->device, s->memory.state, &state, sizeof state);
-	graph_forward(s->init);
+	graph_forward(s->graphs[GRAPH_INIT]);
 	return 0;
 }
 
@@ -279,19 +242,17 @@ int setup_allocate(struct setup *s)
 
 const struct semantics *setup_semantics(struct setup *s, int *n)
 {
-	struct graph *list[N_GRAPHS];
 	struct semantics *all;
 	int most = 1;
 
-	all_graphs(s, list);
-	for (int i = 0; i < N_GRAPHS; i++)
-		most += list[i] ? graph_n_nodes(list[i]) : 0;
+	for (int i = 0; i < N_SETUP_GRAPHS; i++)
+		most += s->graphs[i] ? graph_n_nodes(s->graphs[i]) : 0;
 	all = ARENA_ARRAY(&s->arena, struct semantics, most);
 	all[0] = (struct semantics){s->model.arch->name, s->model.arch->semantics};
 	*n = 1;
-	for (int i = 0; i < N_GRAPHS; i++)
-		for (int k = 0; list[i] && k < graph_n_nodes(list[i]); k++) {
-			const struct op *op = graph_node_info(list[i], k).op;
+	for (int i = 0; i < N_SETUP_GRAPHS; i++)
+		for (int k = 0; s->graphs[i] && k < graph_n_nodes(s->graphs[i]); k++) {
+			const struct op *op = graph_node_info(s->graphs[i], k).op;
 			all[(*n)++] = (struct semantics){arena_printf(&s->arena, "op.%s", op->name),
 				op->semantics};
 		}
@@ -324,7 +285,7 @@ static double router_mean(const struct setup *s, const char *const *names)
 	double sum = 0;
 
 	for (int i = 0; i < s->routers.n; i++)
-		sum += graph_read(s->train, names[i], 0);
+		sum += graph_read(s->graphs[GRAPH_TRAIN], names[i], 0);
 	return s->routers.n ? sum / s->routers.n : NAN;
 }
 
@@ -341,35 +302,38 @@ double setup_drop_share(const struct setup *s, const struct graph *g)
 
 static void add_micro(struct setup *s, struct step_result *r)
 {
+	struct graph *g = s->graphs[GRAPH_TRAIN];
 	double share = 1.0 / (double)s->micro_batches, ce;
 
-	graph_fetch_metrics(s->train);
-	ce = graph_read(s->train, "ce", 0);
+	graph_fetch_metrics(g);
+	ce = graph_read(g, "ce", 0);
 	r->ce += share * ce;
-	r->aux += share * (graph_loss_total(s->train) - ce);
+	r->aux += share * (graph_loss_total(g) - ce);
 	r->balance += share * router_mean(s, s->routers.balance);
 	r->z += share * router_mean(s, s->routers.z);
-	r->drop += share * setup_drop_share(s, s->train);
+	r->drop += share * setup_drop_share(s, g);
 }
 
 int setup_step(struct setup *s, long step, const struct step_input *in, struct step_result *result)
 {
+	struct graph *train = s->graphs[GRAPH_TRAIN], *update = s->graphs[GRAPH_UPDATE];
+
 	*result = (struct step_result){0};
 	set_state(s, step);
 	for (long micro = 0; micro < s->micro_batches; micro++) {
 		int ret = in->read(in->from, step, micro, in->tokens_BT, in->targets_BT);
 		if (ret)
 			return ret;
-		graph_set_input(s->train, "tokens", in->tokens_BT);
-		graph_set_input(s->train, "targets", in->targets_BT);
-		graph_forward(s->train);
-		graph_backward(s->train, micro == 0);
+		graph_set_input(train, "tokens", in->tokens_BT);
+		graph_set_input(train, "targets", in->targets_BT);
+		graph_forward(train);
+		graph_backward(train, micro == 0);
 		add_micro(s, result);
 		if (in->seen)
 			in->seen(in->from, micro);
 	}
-	graph_forward(s->update);
-	graph_fetch_metrics(s->update);
-	result->grad_norm = graph_read(s->update, "norm", 0);
+	graph_forward(update);
+	graph_fetch_metrics(update);
+	result->grad_norm = graph_read(update, "norm", 0);
 	return 0;
 }

@@ -10,6 +10,17 @@
 #include "graph/graph.h"
 #include "spec/run_spec.h"
 
+/* The graphs of a set-up. */
+enum setup_graph {
+	GRAPH_TRAIN,			/* a micro-batch forward and backward */
+	GRAPH_EVAL,			/* forward with the capacity of training, masked targets allowed */
+	GRAPH_EVAL_DROPLESS,		/* the same without capacity; NULL without routers */
+	GRAPH_LOGITS,			/* forward of a micro-batch, for a trace; else NULL */
+	GRAPH_UPDATE,			/* clipping and AdamW */
+	GRAPH_INIT,			/* the first weights */
+	N_SETUP_GRAPHS
+};
+
 struct setup {
 	struct arena arena;
 	const struct config *config;	/* not owned */
@@ -18,14 +29,9 @@ struct setup {
 	const struct device *device;
 	long n_vocab;
 	long micro_batches;		/* replays per step */
-	long group_tokens;		/* of a routing group; 0: the model has no router */
-	long eval_batch;		/* sequences of one evaluation replay: whole routing groups */
 	struct params params;
-	struct graph *train, *update, *init;
-	struct graph *eval;		/* with the capacity of training, masked targets allowed */
-	struct graph *eval_dropless;	/* NULL without routers */
-	struct net_trace trace;		/* what train keeps readable; nothing in a run */
-	struct graph *logits;		/* forward of a micro-batch, for a trace; else NULL */
+	struct graph *graphs[N_SETUP_GRAPHS];
+	struct net_trace trace;		/* what GRAPH_TRAIN keeps readable; nothing in a run */
 	struct router_names {		/* metrics of each router, the same in all graphs */
 		const char *const *balance, *const *z, *const *dropped, *const *load, *const *entropy;
 		int n;
@@ -35,7 +41,7 @@ struct setup {
 
 /* n_vocab: the dataset's; 0: the spec's data.vocab. 0, or -1 after a message; then nothing is left. */
 int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab);
-/* The same for a trace (trace/trace.h): routes and outputs are kept by train, logits have a graph. */
+/* The same for a trace (trace/trace.h): routes and outputs are kept by GRAPH_TRAIN, logits have a graph. */
 int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	struct net_trace trace);
 void setup_close(struct setup *s);

@@ -157,10 +157,11 @@ static bool due(long step, long every, long last)
 static int train(struct worker *w)
 {
 	const struct run_spec *s = &w->setup.spec;
+	struct graph *const *g = w->setup.graphs;
 	long steps = run_steps(s), every = run_eval_every(s);
 	int ret;
 
-	if (w->progress.step == 0 && evaluate(w, w->setup.eval, "val"))
+	if (w->progress.step == 0 && evaluate(w, g[GRAPH_EVAL], "val"))
 		return WORKER_FAILED;
 	while (w->progress.step < steps) {
 		if (worker_link_stop())
@@ -168,12 +169,12 @@ static int train(struct worker *w)
 		ret = train_step(w);
 		if (ret)
 			return ret;
-		if (due(w->progress.step, every, steps) && evaluate(w, w->setup.eval, "val"))
+		if (due(w->progress.step, every, steps) && evaluate(w, g[GRAPH_EVAL], "val"))
 			return WORKER_FAILED;
 		if (clock_s() - w->checkpoint_s > s->checkpoint_every_s && w->progress.step < steps)
 			save(w);
 	}
-	if (w->setup.eval_dropless && evaluate(w, w->setup.eval_dropless, "val_dropless"))
+	if (g[GRAPH_EVAL_DROPLESS] && evaluate(w, g[GRAPH_EVAL_DROPLESS], "val_dropless"))
 		return WORKER_FAILED;
 	return WORKER_DONE;
 }

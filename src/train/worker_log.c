@@ -76,7 +76,7 @@ void worker_log_attempt(struct worker_log *l, const struct worker_options *o)
 
 static void log_router(struct worker_log *l, long step, int i)
 {
-	struct graph *g = l->setup->train;
+	struct graph *g = l->setup->graphs[GRAPH_TRAIN];
 	const struct router_names *names = &l->setup->routers;
 	long n = tensor_size(graph_metric_shape(g, names->load[i]));
 	struct record r = record_new(RECORD_IS_EXPERT);
@@ -97,7 +97,7 @@ static void log_router(struct worker_log *l, long step, int i)
 
 static void log_group(struct worker_log *l, long step, int i)
 {
-	struct graph *g = l->setup->update;
+	struct graph *g = l->setup->graphs[GRAPH_UPDATE];
 	struct record r = record_new(RECORD_IS_GROUP);
 	double weights = sqrt(graph_read(g, "weightsq", i));
 
@@ -180,7 +180,7 @@ void worker_log_eval(struct worker_log *l, const struct progress *p, const char 
 	r.eval.drop = e->drop;
 	r.eval.n_tokens = e->n_tokens;
 	r.eval.windows = l->windows;
-	r.eval.capacity = !factor || !strcmp(kind, "val_dropless") ? "none" : factor->text;
+	r.eval.capacity = !l->setup->routers.n || !strcmp(kind, "val_dropless") ? "none" : factor->text;
 	worker_link_add(l->link, &r);
 	for (int k = 0; k < N_SLICES; k++)
 		log_slice(l, p->step, kind, &e->slices[k]);

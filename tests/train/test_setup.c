@@ -223,6 +223,44 @@ static void test_group_misfit(void **state)
 	arena_release(&a);
 }
 
+/* ---- routers -------------------------------------------------------------------------------- */
+
+static double bytes_of(const char *const *keys, int n, bool *dropless)
+{
+	struct arena a = {0};
+	struct config config;
+	struct setup s;
+	double bytes;
+
+	load(&a, keys, n, &config);
+	assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), 0);
+	bytes = setup_bytes(&s);
+	*dropless = s.graphs[GRAPH_EVAL_DROPLESS] != NULL;
+	setup_close(&s);
+	arena_release(&a);
+	return bytes;
+}
+
+/* An architecture that could have mixtures, in a model without: it needs no more than one that cannot. */
+static void test_stack_without_mixtures(void **state)
+{
+	static const char *const mamba[] = {"model.arch=mamba", SMALL, "train.batch=64",
+		"train.micro_batch=1"};
+	static const char *const stack[] = {"model.arch=stack", SMALL, "train.batch=64",
+		"train.micro_batch=1", "model.pattern=[mamba]"};
+	static const char *const routed[] = {"model.arch=stack", SMALL, "model.pattern=[mamba, moe]",
+		"model.moe.n_experts=4", "model.moe.d_expert=64"};
+	bool dropless;
+	double bytes = bytes_of(mamba, ARRAY_SIZE(mamba), &dropless);
+
+	(void)state;
+	assert_false(dropless);
+	assert_true(bytes_of(stack, ARRAY_SIZE(stack), &dropless) == bytes);
+	assert_false(dropless);
+	bytes_of(routed, ARRAY_SIZE(routed), &dropless);
+	assert_true(dropless);
+}
+
 /* ---- documents ------------------------------------------------------------------------------ */
 
 static bool applies(const struct graph *g, const char *op)
@@ -258,9 +296,8 @@ static void test_documents(void **state)
 	for (int i = 0; i < 3; i++) {
 		struct lab lab;
 		lab_open(&lab, &cases[2], more[i]);
-		assert_true(applies(lab.setup.train, "document_start") == (more[i] == on));
-		assert_true(applies(lab.setup.eval, "document_start") == (more[i] == on));
-		assert_true(applies(lab.setup.eval_dropless, "document_start") == (more[i] == on));
+		for (int g = GRAPH_TRAIN; g <= GRAPH_EVAL_DROPLESS; g++)
+			assert_true(applies(lab.setup.graphs[g], "document_start") == (more[i] == on));
 		assert_true(in_identity(&lab.setup, "data.reset_at_eot") == (more[i] == on));
 		assert_true(in_identity(&lab.setup, "document_start") == (more[i] == on));
 		lab_close(&lab);
@@ -299,7 +336,7 @@ int main(int argc, char **argv)
 	} each[] = {{"first loss", test_first_loss}, {"threads", test_threads_same_bits},
 		{"accumulation", test_accumulation}, {"overfits", test_overfits_one_batch},
 		{"diverged update", test_diverged_update_is_skipped}};
-	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 3];
+	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 4];
 	struct arena names = {0};
 	size_t n = 0;
 	int failed;
@@ -313,6 +350,7 @@ int main(int argc, char **argv)
 				arena_printf(&names, "%s: %s", cases[i].name, each[k].name),
 				each[k].test, NULL, NULL, (void *)&cases[i]};
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_group_misfit);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_stack_without_mixtures);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents_need_a_device);
 	failed = _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
