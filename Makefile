@@ -12,7 +12,7 @@ STATIC  ?= 0
 WERROR  ?= 0
 V       ?= 0
 MARCH   ?= native
-CUDA_ARCH ?= 90
+CUDA_ARCH ?= 90a
 BUILD   ?= build/$(if $(filter 1,$(CUDA)),cuda,cpu)$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(STATIC)),-static)
 
 LAYERS := base tensor op graph nn spec arch data store train plan supervise measure trace show study report cmd
@@ -65,17 +65,17 @@ $(error CUDA=1 needs nvcc, of the CUDA toolkit, in PATH, or NVCC=/its/place/nvcc
 endif
 NVHOME  := $(dir $(shell command -v $(NVCC)))..
 # Without exceptions and guards the kernels' host code needs no C++ library at link time.
-NVFLAGS := -O3 -std=c++17 -gencode=arch=compute_$(CUDA_ARCH),code=sm_$(CUDA_ARCH) -Isrc \
+NVFLAGS := -O3 -std=c++17 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode=arch=compute_$(a),code=sm_$(a)) -Isrc \
 	-Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics
 ifeq ($(WERROR),1)
 NVFLAGS += -Werror all-warnings
 endif
 CFLAGS  += -DWITH_CUDA -isystem $(NVHOME)/include
-LDFLAGS += -L$(NVHOME)/lib64
-LIBS    += -lcudart_static -ldl -lrt
+LDFLAGS += -L$(NVHOME)/lib64 -Wl,-rpath,$(NVHOME)/lib64
+LIBS    += -lcublasLt -lcudart_static -ldl -lrt
 endif
 
-src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA)),$(wildcard src/$(1)/*.cu))
+src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA)),$(wildcard src/$(1)/*.cu src/$(1)/*/*.cu))
 objects  = $(patsubst %,$(BUILD)/%.o,$(call src,$(1)))
 archive  = $(BUILD)/lib$(1).a
 ARCHIVES = $(foreach l,$(1),$(call archive,$(l)))
@@ -169,7 +169,7 @@ CFLAGS_emulator_memory := $(CFLAGS_emulator)
 
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
 objects_test_scan_cuda = $(BUILD)/tests/op/emulator.c.o $(BUILD)/tests/op/emulator_memory.c.o \
-	$(patsubst %,$(BUILD)/emulated/%.o,$(wildcard src/op/*.cu) tests/op/emulator_faults.cu)
+	$(patsubst %,$(BUILD)/emulated/%.o,$(wildcard src/op/cuda/scan*.cu src/op/cuda/cuda.cu) tests/op/emulator_faults.cu)
 TESTS   := $(wildcard tests/*/test_*.c)
 SCRIPTS := $(wildcard tests/*/test_*.sh)
 test_program = $(patsubst tests/%.c,$(BUILD)/tests/%,$(1))

@@ -88,6 +88,7 @@ struct graph_memory graph_memory(const struct graph *g);
 /* Device memory of a model: blobs, step state, arena; shared by its graphs. */
 struct model_memory {
 	const struct device *device;
+	struct queue *queue;		/* the device's; NULL on hosts */
 	void *blob[N_BLOBS];		/* BLOB_WORKING is BLOB_WEIGHTS where the types are equal */
 	size_t blob_bytes[N_BLOBS];
 	void *arena;
@@ -101,12 +102,15 @@ void model_memory_alloc(struct model_memory *m, const struct params *p, const st
 void model_memory_release(struct model_memory *m);
 size_t model_memory_bytes(const struct params *p, const struct device *d, bool training);
 
-/* Fixes all addresses. The memory must outlive the graph. */
+/* Fixes all addresses, once. The memory must outlive the graph. */
 void graph_bind(struct graph *g, const struct model_memory *m);
 void graph_set_input(struct graph *g, const char *name, const void *host);
+/* On a GPU the replays return before they are done; graph_fetch_metrics() waits. */
 void graph_forward(struct graph *g);
 /* first: first micro-batch of a step; gradients of parameters are written, afterwards added. */
 void graph_backward(struct graph *g, bool first);
+/* On a GPU: call by call at every replay instead of as one recording. For tests: the bits are equal. */
+void graph_unrecorded(struct graph *g);
 /* Copies metrics to the host once; call after a replay and before graph_read*. */
 void graph_fetch_metrics(struct graph *g);
 bool graph_has_metric(const struct graph *g, const char *name);

@@ -3,6 +3,7 @@
 #define GRAPH_INTERNAL_H
 
 #include "graph/graph.h"
+#include "tensor/queue.h"
 
 enum place {
 	PLACE_ARENA,	/* made by an operator, storage planned */
@@ -59,10 +60,19 @@ struct call {
 	int d_in[OP_MAX_IN], d_out[OP_MAX_OUT];
 	int workspace;
 	unsigned add;		/* d_in that are added, on every micro-batch */
+	size_t plan;		/* bytes of run.plan */
 	unsigned param_gradients;	/* d_in that go to the gradient blob: added from the second on */
 	int constant_value;	/* node -1: value whose gradient is set */
 	struct op_run run;
 	struct tensor *tensors;	/* operands of run */
+};
+
+/* What is replayed as a whole. */
+enum program {
+	PROGRAM_FORWARD,
+	PROGRAM_BACKWARD_FIRST,		/* writes gradients of parameters */
+	PROGRAM_BACKWARD_FURTHER,	/* adds to them */
+	N_PROGRAMS,
 };
 
 struct graph {
@@ -91,7 +101,15 @@ struct graph {
 	struct graph_memory memory;
 	/* bound */
 	const struct model_memory *model;
-	char *inputs, *metric_memory, *metric_host;
+	char *inputs, *metric_memory;
+	char *input_host, *metric_host;		/* device_host_alloc(); inputs twice, in turn */
+	int half, ahead;	/* of input_host, the next; forward replays since the queue was waited for */
+	bool unrecorded;
+	/* On a device with a queue: each program runs call by call once, is recorded the second time,
+	   and replayed from then on. */
+	bool warm[N_PROGRAMS];
+	struct queue_recording *recorded[N_PROGRAMS];
+	struct queue_mark **marks;	/* one in front of each call and one behind, while profiled */
 	struct graph_profile *profile;
 };
 

@@ -8,8 +8,6 @@
 #include "base/error.h"
 #include "graph/internal.h"
 
-enum { ALIGN = 64 };
-
 struct placed {
 	size_t offset, end;
 };
@@ -19,9 +17,9 @@ struct order {
 	int cell;
 };
 
-static size_t rounded(const struct cell *c)
+static size_t rounded(const struct graph *g, const struct cell *c)
 {
-	return (c->bytes + ALIGN - 1) / ALIGN * ALIGN;
+	return (c->bytes + g->device->align - 1) / g->device->align * g->device->align;
 }
 
 static bool used_root(const struct graph *g, int i)
@@ -79,14 +77,14 @@ void graph_pack(struct graph *g)
 		for (int j = 0; j < i; j++) {
 			const struct cell *o = &g->cells[order[j].cell];
 			if (o->first <= c->last && c->first <= o->last)
-				busy[n_busy++] = (struct placed){o->offset, o->offset + rounded(o)};
+				busy[n_busy++] = (struct placed){o->offset, o->offset + rounded(g, o)};
 		}
-		c->offset = lowest_gap(busy, n_busy, rounded(c));
-		if (c->offset + rounded(c) > g->memory.arena_bytes)
-			g->memory.arena_bytes = c->offset + rounded(c);
-		g->memory.unshared_bytes += rounded(c);
+		c->offset = lowest_gap(busy, n_busy, rounded(g, c));
+		if (c->offset + rounded(g, c) > g->memory.arena_bytes)
+			g->memory.arena_bytes = c->offset + rounded(g, c);
+		g->memory.unshared_bytes += rounded(g, c);
 		if (c->first < g->n_forward && c->last >= g->n_forward)
-			g->memory.kept_bytes += rounded(c);
+			g->memory.kept_bytes += rounded(g, c);
 	}
 	free(order);
 	free(busy);

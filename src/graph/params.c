@@ -5,11 +5,13 @@
 
 #include "base/error.h"
 
-enum { ALIGN_ELEMENTS = 16 };	/* 64 bytes of float32 */
+enum { ALIGN_ELEMENTS = 16 };	/* on hosts: 64 bytes of float32 */
 
-void params_init(struct params *p, struct arena *a)
+void params_init(struct params *p, struct arena *a, const struct device *d)
 {
-	*p = (struct params){.arena = a};
+	long align = (long)(d->align / d->bytes[REAL]);
+
+	*p = (struct params){.arena = a, .align = align > ALIGN_ELEMENTS ? align : ALIGN_ELEMENTS};
 }
 
 void params_release(struct params *p)
@@ -49,7 +51,7 @@ int params_add(struct params *p, const char *name, const struct tensor *shape,
 	p->list[p->n] = (struct param){.name = arena_strdup(p->arena, name), .shape = *shape,
 		.rule = *rule, .offset = p->blob_size};
 	add_group(p, rule->group);
-	p->blob_size += (size + ALIGN_ELEMENTS - 1) / ALIGN_ELEMENTS * ALIGN_ELEMENTS;
+	p->blob_size += (size + p->align - 1) / p->align * p->align;
 	return p->n++;
 }
 

@@ -35,6 +35,7 @@ enum { PARAM_GROUPS_MAX = 16 };
 
 struct params {
 	struct arena *arena;		/* names live here; not owned */
+	long align;			/* elements: where a parameter may begin in a blob */
 	struct param *list;
 	int n, capacity;
 	long blob_size;			/* elements of a blob, alignment included */
@@ -42,7 +43,7 @@ struct params {
 	int n_groups;
 };
 
-void params_init(struct params *p, struct arena *a);
+void params_init(struct params *p, struct arena *a, const struct device *d);
 void params_release(struct params *p);
 /* The parameter of this name; registered if it is new, else its shape must be the same (CHECK). */
 int params_add(struct params *p, const char *name, const struct tensor *shape,

@@ -106,6 +106,7 @@ static void add_forward(struct graph *g, int node, const bool *again, bool secon
 			n->out[i]);
 	for (int i = 0; i < n->op->n_saved; i++)
 		c->saved[i] = saved[i];
+	c->plan = n->shapes.forward_plan;
 	if (n->shapes.forward_workspace)
 		c->workspace = cell_extra(g, n->shapes.forward_workspace);
 }
@@ -140,6 +141,7 @@ static void add_backward(struct graph *g, int node, const bool *again, bool *has
 		if (g->values[v]->place == PLACE_PARAM)
 			c->param_gradients |= READS(i);
 	}
+	c->plan = n->shapes.backward_plan;
 	if (n->shapes.backward_workspace)
 		c->workspace = cell_extra(g, n->shapes.backward_workspace);
 }

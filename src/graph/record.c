@@ -24,7 +24,15 @@ void graph_release(struct graph *g)
 		device_free(g->device, g->inputs, g->memory.input_bytes);
 	if (g->metric_memory)
 		device_free(g->device, g->metric_memory, g->memory.metric_bytes);
-	free(g->metric_host);
+	if (g->metric_host)
+		device_host_free(g->device, g->metric_host);
+	if (g->input_host)
+		device_host_free(g->device, g->input_host);
+	for (int p = 0; p < N_PROGRAMS; p++)
+		if (g->recorded[p])
+			queue_recording_free(g->recorded[p]);
+	for (int k = 0; g->marks && k <= g->n_calls; k++)
+		queue_mark_free(g->marks[k]);
 	free(g->values);
 	free(g->nodes);
 	free(g->calls);

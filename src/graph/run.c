@@ -6,23 +6,24 @@
 #include "graph/internal.h"
 #include "op/constant.h"
 
-enum { ALIGN = 64 };
-
-static size_t align(size_t bytes)
+static size_t align(const struct graph *g, size_t bytes)
 {
-	return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+	return (bytes + g->device->align - 1) / g->device->align * g->device->align;
 }
 
 /* ---- planning as a whole -------------------------------------------------------------------- */
 
 static int check_kernels(const struct graph *g)
 {
+	const char *why = op_kernel_for(op_constant.forward, g->device->id) ? ""
+		: ": this program was built without CUDA, make CUDA=1 builds it with";
+
 	for (int i = 0; i < g->n_nodes; i++) {
 		const struct node *n = g->nodes[i];
 		if (!op_kernel_for(n->op->forward, g->device->id) || (n->shapes.training &&
 			!op_kernel_for(n->op->backward, g->device->id)))
-			return error("operator %s (%s) has no kernel for device %s", n->op->name,
-				n->name, g->device->name);
+			return error("operator %s (%s) has no kernel for device %s%s", n->op->name,
+				n->name, g->device->name, why);
 	}
 	return 0;
 }
@@ -32,7 +33,7 @@ static void place_outside(struct graph *g)
 {
 	for (int i = 0; i < g->n_values; i++) {
 		struct value *v = g->values[i];
-		size_t bytes = align((size_t)tensor_size(&v->t) * g->device->bytes[v->t.kind]);
+		size_t bytes = align(g, (size_t)tensor_size(&v->t) * g->device->bytes[v->t.kind]);
 		if (v->place == PLACE_INPUT) {
 			v->offset = g->memory.input_bytes;
 			g->memory.input_bytes += bytes;
@@ -89,7 +90,7 @@ size_t model_memory_bytes(const struct params *p, const struct device *d, bool t
 void model_memory_alloc(struct model_memory *m, const struct params *p, const struct device *d,
 	size_t arena_bytes, bool training)
 {
-	*m = (struct model_memory){.device = d, .arena_bytes = arena_bytes};
+	*m = (struct model_memory){.device = d, .queue = device_queue(d), .arena_bytes = arena_bytes};
 	for (int b = 0; b < N_BLOBS; b++) {
 		m->blob_bytes[b] = blob_bytes(p, d, b, training);
 		if (m->blob_bytes[b])
@@ -201,16 +202,18 @@ static void bind_node(struct graph *g, struct call *c)
 
 void graph_bind(struct graph *g, const struct model_memory *m)
 {
-	CHECK(m->arena_bytes >= g->memory.arena_bytes && m->device == g->device);
+	CHECK(m->arena_bytes >= g->memory.arena_bytes && m->device == g->device && !g->model);
 	g->model = m;
 	g->inputs = device_alloc(g->device, g->memory.input_bytes);
 	g->metric_memory = device_alloc(g->device, g->memory.metric_bytes);
-	g->metric_host = xcalloc(1, g->memory.metric_bytes);
+	g->input_host = m->queue ? device_host_alloc(g->device, 2 * g->memory.input_bytes) : NULL;
+	g->metric_host = device_host_alloc(g->device, g->memory.metric_bytes);
 	for (int k = 0; k < g->n_calls; k++) {
 		struct call *c = &g->calls[k];
 		c->tensors = ARENA_ARRAY(g->arena, struct tensor,
 			2 * (OP_MAX_IN + OP_MAX_OUT) + OP_MAX_SAVED);
-		c->run = (struct op_run){.device = g->device, .state = m->state};
+		c->run = (struct op_run){.device = g->device, .state = m->state, .queue = m->queue,
+			.plan = c->plan ? arena_get(g->arena, c->plan) : NULL};
 		if (c->node < 0)
 			bind_constant(g, c);
 		else
@@ -236,48 +239,143 @@ static const struct value *metric_named(const struct graph *g, const char *name)
 	return NULL;
 }
 
+static void wait(struct graph *g)
+{
+	if (g->model->queue)
+		queue_wait(g->model->queue);
+	g->ahead = 0;
+}
+
 void graph_set_input(struct graph *g, const char *name, const void *host)
 {
 	const struct value *v = input_named(g, name);
 
+	size_t bytes;
+
 	CHECK(v);
-	device_from_host(g->device, g->inputs + v->offset, host,
-		(size_t)tensor_size(&v->t) * g->device->bytes[v->t.kind]);
+	bytes = (size_t)tensor_size(&v->t) * g->device->bytes[v->t.kind];
+	if (!g->model->queue) {
+		memcpy(g->inputs + v->offset, host, bytes);
+		return;
+	}
+	/* Copies may still be under way from the half that the replay before the last one read. */
+	if (g->ahead > 1)
+		wait(g);
+	char *from = g->input_host + (size_t)g->half * g->memory.input_bytes + v->offset;
+	queue_copy_in(g->model->queue, g->inputs + v->offset, memcpy(from, host, bytes), bytes);
 }
 
 static void run_call(struct graph *g, struct call *c, bool first)
 {
 	op_kernel *kernel = op_kernel_for(c->backward ? c->run.op->backward : c->run.op->forward,
 		g->device->id);
-	double start = g->profile ? clock_s() : 0;
 
 	c->run.add = c->add | (first ? 0 : c->param_gradients);
 	kernel(&c->run);
-	if (g->profile && c->node >= 0)
+}
+
+static int first_call(const struct graph *g, enum program p)
+{
+	return p == PROGRAM_FORWARD ? 0 : g->n_forward;
+}
+
+static int end_call(const struct graph *g, enum program p)
+{
+	return p == PROGRAM_FORWARD ? g->n_forward : g->n_calls;
+}
+
+static void run_calls(struct graph *g, enum program p)
+{
+	for (int k = first_call(g, p); k < end_call(g, p); k++)
+		run_call(g, &g->calls[k], p != PROGRAM_BACKWARD_FURTHER);
+}
+
+static void add_seconds(struct graph *g, const struct call *c, double seconds)
+{
+	if (c->node >= 0)
 		(c->backward || c->again ? g->profile->backward_s : g->profile->forward_s)[c->node] +=
-			clock_s() - start;
+			seconds;
+}
+
+/* Call by call, with the seconds of each: by the clock, or by marks in the queue. */
+static void run_profiled(struct graph *g, enum program p)
+{
+	struct queue *q = g->model->queue;
+	int first = first_call(g, p), end = end_call(g, p);
+
+	for (int k = first; k < end; k++) {
+		double start = clock_s();
+		if (q)
+			queue_mark(q, g->marks[k]);
+		run_call(g, &g->calls[k], p != PROGRAM_BACKWARD_FURTHER);
+		if (!q)
+			add_seconds(g, &g->calls[k], clock_s() - start);
+	}
+	if (!q || first == end)
+		return;
+	queue_mark(q, g->marks[end]);
+	for (int k = first; k < end; k++)
+		add_seconds(g, &g->calls[k], queue_seconds(g->marks[k], g->marks[k + 1]));
+}
+
+/* Kernels load at their first launch and make their plans then, so the first replay is not recorded. */
+static void replay(struct graph *g, enum program p)
+{
+	struct queue *q = g->model->queue;
+
+	if (g->profile) {
+		run_profiled(g, p);
+		return;
+	}
+	if (!q || !g->warm[p] || g->unrecorded) {
+		run_calls(g, p);
+		g->warm[p] = true;
+		return;
+	}
+	if (!g->recorded[p] && first_call(g, p) < end_call(g, p)) {
+		queue_record_begin(q);
+		run_calls(g, p);
+		g->recorded[p] = queue_record_end(q);
+	}
+	if (g->recorded[p])
+		queue_replay(q, g->recorded[p]);
 }
 
 void graph_forward(struct graph *g)
 {
-	for (int k = 0; k < g->n_forward; k++)
-		run_call(g, &g->calls[k], true);
+	replay(g, PROGRAM_FORWARD);
+	g->ahead++;
+	g->half ^= 1;
 }
 
 void graph_backward(struct graph *g, bool first)
 {
-	for (int k = g->n_forward; k < g->n_calls; k++)
-		run_call(g, &g->calls[k], first);
+	replay(g, first ? PROGRAM_BACKWARD_FIRST : PROGRAM_BACKWARD_FURTHER);
+}
+
+void graph_unrecorded(struct graph *g)
+{
+	g->unrecorded = true;
 }
 
 void graph_profile(struct graph *g, struct graph_profile *p)
 {
 	g->profile = p;
+	if (!p || g->marks || !g->model->queue)
+		return;
+	g->marks = ARENA_ARRAY(g->arena, struct queue_mark *, g->n_calls + 1);
+	for (int k = 0; k <= g->n_calls; k++)
+		g->marks[k] = queue_mark_new();
 }
 
 void graph_fetch_metrics(struct graph *g)
 {
-	device_to_host(g->device, g->metric_host, g->metric_memory, g->memory.metric_bytes);
+	if (g->model->queue)
+		queue_copy_out(g->model->queue, g->metric_host, g->metric_memory,
+			g->memory.metric_bytes);
+	else
+		memcpy(g->metric_host, g->metric_memory, g->memory.metric_bytes);
+	wait(g);
 }
 
 bool graph_has_metric(const struct graph *g, const char *name)

@@ -50,7 +50,8 @@ const struct op op_constant = {
 	.out = {[CONSTANT_Y] = {"y", REAL, false}},
 	.shape = constant_shape,
 	.cost = constant_cost,
-	.forward = {[REF] = constant_forward_ref, [CPU] = constant_forward_cpu},
+	.forward = {[REF] = constant_forward_ref, [CPU] = constant_forward_cpu,
+		[CUDA] = OP_CUDA(constant_forward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -14,5 +14,6 @@ struct constant_attr {
 };
 
 extern const struct op op_constant;
+op_kernel constant_forward_cuda;
 
 #endif

@@ -23,11 +23,14 @@ const struct op *op_find(const char *name)
 	return NULL;
 }
 
+enum device_id op_device(enum device_id id)
+{
+	return id == CUDA_F32 ? CUDA : id == CUDA_SCAN ? CPU : id;
+}
+
 op_kernel *op_kernel_for(op_kernel *const kernels[N_DEVICES], enum device_id id)
 {
-	if (id == CUDA_SCAN && !kernels[CUDA_SCAN])
-		return kernels[CPU];
-	return kernels[id];
+	return kernels[id] ? kernels[id] : kernels[op_device(id)];
 }
 
 void op_infer(const struct op *op, struct op_shapes *s)
@@ -44,8 +47,10 @@ void op_infer(const struct op *op, struct op_shapes *s)
 	}
 	for (int i = 0; i < OP_MAX_SAVED; i++)
 		s->saved[i] = (struct tensor){0};
-	s->forward_workspace = s->backward_workspace = 0;
+	s->forward_workspace = s->backward_workspace = s->forward_plan = s->backward_plan = 0;
 	op->shape(s);
+	if (op->room[op_device(s->device->id)])
+		op->room[op_device(s->device->id)](s);
 	for (int i = 0; i < op->n_out; i++)
 		if (s->out[i].n_dims == 0 || s->out[i].kind != op->out[i].kind)
 			BUG("%s: shape rule left output %s unset", op->name, op->out[i].name);

@@ -33,6 +33,7 @@ enum op_input_flag {
 	IN_MASTER = 4,		/* a parameter's float32 master copy, not its working copy */
 	IN_NO_GRADIENT = 8,	/* real, but nothing flows back through it */
 	IN_UPDATED = 16,	/* written in place (optimiser state); implies no gradient */
+	IN_WEIGHT = 32,		/* a parameter's working copy; its gradient is of kind MASTER */
 };
 
 struct op_input {
@@ -65,6 +66,7 @@ struct op_shapes {
 	struct tensor saved[OP_MAX_SAVED];	/* n_dims 0: none. One that is set is there in forward
 						   even where no backward follows: room to work */
 	size_t forward_workspace, backward_workspace;	/* bytes */
+	size_t forward_plan, backward_plan;	/* bytes of op_run.plan */
 };
 
 struct op_cost {
@@ -84,11 +86,13 @@ struct op_run {
 	const struct device *device;
 	const void *attr;
 	const struct step_state *state;
-	void *stream;				/* CUDA stream; NULL on the host */
+	struct queue *queue;			/* tensor/queue.h; NULL on the host */
 	const struct tensor *in[OP_MAX_IN], *out[OP_MAX_OUT], *saved[OP_MAX_SAVED];
 	const struct tensor *d_in[OP_MAX_IN], *d_out[OP_MAX_OUT];	/* backward only */
 	unsigned add;				/* bit i: add to d_in[i] instead of writing it */
 	void *workspace;			/* bytes as asked for; contents undefined */
+	void *plan;	/* host memory, bytes as asked for, zeroed once and kept: for what the host part
+			   of a kernel finds out at its first call from shapes and addresses alone */
 };
 
 typedef void op_kernel(const struct op_run *r);
@@ -115,8 +119,11 @@ struct op {
 	int n_in, n_out, n_saved;
 	struct op_input in[OP_MAX_IN];
 	struct op_output out[OP_MAX_OUT];
-	/* Sets out, saved and workspace in s. A wrong shape is a fault of ours: CHECK. */
+	/* Sets out in s, and what all devices save. A wrong shape is a fault of ours: CHECK. */
 	void (*shape)(struct op_shapes *s);
+	/* Sets saved, workspace and plan as the kernels of a device need them; after shape(). NULL:
+	   they need none. */
+	void (*room[N_DEVICES])(struct op_shapes *s);
 	void (*cost)(const struct op_shapes *s, struct op_cost *c);	/* s after shape() */
 
 	/* Bit i: backward reads input i / output i. Saved buffers are always kept. */
@@ -146,7 +153,9 @@ struct op {
 extern const struct op *const op_list[];	/* all operators, ended by NULL */
 const struct op *op_find(const char *name);	/* NULL if there is none */
 
-/* The kernel for a device: its own, or for cuda_scan the cpu's. NULL: the op has none. */
+/* Whose kernels and room a device uses: cuda_f32 cuda's, cuda_scan the cpu's but for kernels of its own. */
+enum device_id op_device(enum device_id id);
+/* The kernel for a device. NULL: the op has none. */
 op_kernel *op_kernel_for(op_kernel *const kernels[N_DEVICES], enum device_id id);
 /* Runs the shape rule on inputs s->in; checks what all ops share (kinds, presence). */
 void op_infer(const struct op *op, struct op_shapes *s);

@@ -18,7 +18,7 @@ struct scan_dims scan_dims(const struct tensor *const *in);
 void scan_shape_cpu(struct op_shapes *s, struct scan_dims d);
 op_kernel scan_forward_cpu, scan_backward_cpu;
 
-/* On host tensors: they stage inputs to the GPU and results back (op/scan.cu). */
+/* On host tensors: they stage inputs to the GPU and results back (op/cuda/scan_staged.cu). */
 op_kernel scan_forward_cuda_scan, scan_backward_cuda_scan;
 
 #ifdef __cplusplus

@@ -169,7 +169,7 @@ int setup_open_traced(struct setup *s, const struct config *c, const struct devi
 	struct net_trace trace)
 {
 	*s = (struct setup){.config = c, .device = d, .trace = trace};
-	params_init(&s->params, &s->arena);
+	params_init(&s->params, &s->arena, d);
 	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
 		choose_vocab(s, n_vocab) || check_device(s) || record_all(s) || plan_all(s)) {
 		setup_close(s);

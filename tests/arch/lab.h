@@ -138,7 +138,7 @@ static void lab_open(struct lab *lab, const char *spec, struct lab_options o)
 	*lab = (struct lab){.batch = o.batch, .context = o.context};
 	lab_spec(lab, spec);
 	assert_int_equal(model_open(&lab->model, &lab->config, &lab->arena), 0);
-	params_init(&lab->params, &lab->arena);
+	params_init(&lab->params, &lab->arena, d);
 	lab->g = graph_new(&lab->arena, &lab->params, d, o.training);
 	assert_int_equal(model_record(&lab->model, lab->g, env, "test"), 0);
 	assert_int_equal(graph_plan(lab->g, &options), 0);

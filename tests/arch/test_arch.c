@@ -224,7 +224,7 @@ static void test_leak_is_seen(void **state)
 	int ahead[16];
 
 	(void)state;
-	params_init(&params, &a);
+	params_init(&params, &a, &device_list[REF]);
 	lab.g = graph_new(&a, &params, &device_list[REF], false);
 	net_begin(&net, lab.g, &s, (struct net_env){.batch = 1, .context = 16, .n_vocab = VOCAB});
 	rule = rule_normal(&net, 1, "embedding");

@@ -204,7 +204,7 @@ static void lab_open(struct lab *lab, const struct graph_case *c, bool recompute
 	double *w;
 
 	*lab = (struct lab){0};
-	params_init(&lab->params, &lab->arena);
+	params_init(&lab->params, &lab->arena, &device_list[REF]);
 	lab->g = graph_new(&lab->arena, &lab->params, &device_list[REF], true);
 	c->record(lab);
 	assert_int_equal(graph_plan(lab->g, &(struct graph_options){recompute, micro_batches}), 0);
@@ -366,7 +366,7 @@ static void test_missing_kernel_is_told(void **state)
 	struct lab lab = {0};
 
 	(void)state;
-	params_init(&lab.params, &a);
+	params_init(&lab.params, &a, &device_list[CUDA]);
 	lab.g = graph_new(&a, &lab.params, &device_list[CUDA], true);
 	several_readers(&lab);
 	error_sink = keep_line;

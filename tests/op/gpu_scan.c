@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "op/cuda.h"
-#include "op/scan_cuda.h"
+#include "op/cuda/cuda.h"
+#include "op/cuda/scan_cuda.h"
 #include "scan_case.h"
 
 enum { RUNS = 10 };

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "emulator.h"
 #include "emulator_faults.h"
-#include "op/scan_cuda.h"
+#include "op/cuda/scan_cuda.h"
 #include "op/scan_kernels.h"
 #include "scan_case.h"
 

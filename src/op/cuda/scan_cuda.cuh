@@ -5,8 +5,8 @@
 #include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 
-#include "op/cuda.h"
-#include "op/scan_cuda.h"
+#include "op/cuda/cuda.h"
+#include "op/cuda/scan_cuda.h"
 #include "op/vec.h"
 
 enum {

@@ -4,10 +4,10 @@
  */
 #include <cuda_runtime.h>
 
-#include "op/scan_cuda.h"
+#include "op/cuda/scan_cuda.h"
 
 extern "C" {
-#include "op/cuda.h"
+#include "op/cuda/cuda.h"
 #include "op/scan.h"
 #include "op/scan_kernels.h"
 }

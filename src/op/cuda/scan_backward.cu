@@ -1,5 +1,5 @@
 /* The scan's backward kernels: op/scan_cuda.h says how, op/scan.h what. */
-#include "op/scan_cuda.cuh"
+#include "op/cuda/scan_cuda.cuh"
 
 namespace {
 

@@ -1,4 +1,4 @@
-#include "op/cuda.h"
+#include "op/cuda/cuda.h"
 
 #include <cuda_runtime.h>
 
