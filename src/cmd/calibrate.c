@@ -36,7 +36,7 @@ static const char *dir_of(struct db *db, long long run_id, struct arena *a)
 	return db_finish(&s) ? NULL : dir;
 }
 
-static int add_setup(struct subjects *all, struct db *db, const struct setup *v)
+static int add_arm(struct subjects *all, struct db *db, const struct arm *v)
 {
 	const struct run_data *first = v->runs[0];
 	struct subject *r = &all->runs[all->n_runs];
@@ -62,10 +62,10 @@ static int collect(struct subjects *all, const struct study_query *q)
 
 	if (code)
 		return code;
-	all->timed = ARENA_ARRAY(&all->arena, struct timed, s.n_setups);
+	all->timed = ARENA_ARRAY(&all->arena, struct timed, s.n_arms);
 	all->runs = ARENA_ARRAY(&all->arena, struct subject, s.n_runs);
-	for (int i = 0; i < s.n_setups && !code; i++)
-		if (!setup_foreign(&s.setups[i]) && add_setup(all, &db, &s.setups[i]))
+	for (int i = 0; i < s.n_arms && !code; i++)
+		if (!arm_foreign(&s.arms[i]) && add_arm(all, &db, &s.arms[i]))
 			code = EXIT_ENVIRONMENT;
 	study_end(&s, &db);
 	return code;

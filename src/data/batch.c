@@ -37,9 +37,9 @@ void batch_add(struct batch *b, const struct document *d, enum split split)
 static void drop_text(struct batch *b)
 {
 	str_release(&b->text);
-	b->job.held_bytes = sizeof *b;
+	b->portion.held_bytes = sizeof *b;
 	for (int s = 0; s < N_SPLITS; s++)
-		b->job.held_bytes += b->parts[s].tokens.size * sizeof *b->parts[s].tokens.id;
+		b->portion.held_bytes += b->parts[s].tokens.size * sizeof *b->parts[s].tokens.id;
 }
 
 void batch_encode(struct batch *b, const struct tokenizer *t)

@@ -14,7 +14,7 @@
 enum { BATCH_BYTES = 1 << 20 };		/* a batch is full when its text has as many */
 
 struct batch {
-	struct job job;
+	struct portion portion;
 	struct str text;		/* of all its documents, until they are tokens */
 	struct batch_document *documents;
 	size_t n_documents, documents_size;

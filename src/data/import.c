@@ -106,7 +106,7 @@ static void end_input(struct import_input *in)
 	in->open = NULL;
 }
 
-static int read_batch(void *context, int i, struct job **job)
+static int read_batch(void *context, int i, struct portion **portion)
 {
 	struct import *im = context;
 	struct import_input *in = &im->inputs[i];
@@ -121,7 +121,7 @@ static int read_batch(void *context, int i, struct job **job)
 	b = batch_new();
 	got = input_read(in->open, b);
 	if (got > 0) {
-		*job = &b->job;
+		*portion = &b->portion;
 		return 1;
 	}
 	batch_free(b);
@@ -130,23 +130,23 @@ static int read_batch(void *context, int i, struct job **job)
 	return got;
 }
 
-static int encode_batch(void *context, int thread, struct job *job)
+static int encode_batch(void *context, int thread, struct portion *portion)
 {
 	struct import *im = context;
 	struct tokenizer *t = &im->tokenizers[thread];
-	struct batch *b = (struct batch *)job;
+	struct batch *b = (struct batch *)portion;
 
 	if (!t->type && tokenizer_open(t, im->options->tokenizer))
 		return -1;
 	if (im->id_bytes)
-		return batch_adopt(b, im->options->inputs[job->input], t->type, im->id_bytes);
+		return batch_adopt(b, im->options->inputs[portion->input], t->type, im->id_bytes);
 	batch_encode(b, t);
 	return 0;
 }
 
-static int write_batch(void *context, const struct job *job)
+static int write_batch(void *context, const struct portion *portion)
 {
-	const struct batch *b = (const struct batch *)job;
+	const struct batch *b = (const struct batch *)portion;
 	struct import *im = context;
 
 	for (enum split s = 0; s < N_SPLITS; s++)
@@ -157,9 +157,9 @@ static int write_batch(void *context, const struct job *job)
 	return 0;
 }
 
-static void free_batch(struct job *job)
+static void free_batch(struct portion *portion)
 {
-	batch_free((struct batch *)job);
+	batch_free((struct batch *)portion);
 }
 
 static int import_inputs(struct import *im)
@@ -167,7 +167,7 @@ static int import_inputs(struct import *im)
 	struct pipeline p = {.context = im, .n_inputs = im->options->n_inputs,
 		.n_threads = im->n_threads, .held_max = (size_t)im->n_threads * HELD_MAX,
 		.stop = im->options->stop, .read = read_batch, .work = encode_batch,
-		.write = write_batch, .free_job = free_batch};
+		.write = write_batch, .free_portion = free_batch};
 	int ret = pipeline_run(&p);
 
 	clear_progress(im);

@@ -9,8 +9,8 @@
 
 struct input {
 	bool reading, ended;
-	long n_read, n_written;		/* jobs */
-	struct job *done;		/* not written yet, in the order of their numbers */
+	long n_read, n_written;		/* portions */
+	struct portion *done;		/* not written yet, in the order of their numbers */
 };
 
 struct run {
@@ -39,7 +39,7 @@ static void announce(struct run *r, int status)
 	pthread_cond_broadcast(&r->changed);
 }
 
-/* Is the job that would be read now the one that is to be written next? */
+/* Is the portion that would be read now the one that is to be written next? */
 static bool is_next(const struct run *r, int i)
 {
 	return i == r->first && r->inputs[i].n_read == r->inputs[i].n_written;
@@ -80,26 +80,26 @@ static int take_input(struct run *r)
 	}
 }
 
-static void add_done(struct run *r, struct job *job)
+static void add_done(struct run *r, struct portion *portion)
 {
-	struct job **at = &r->inputs[job->input].done;
+	struct portion **at = &r->inputs[portion->input].done;
 
-	while (*at && (*at)->number < job->number)
+	while (*at && (*at)->number < portion->number)
 		at = &(*at)->next;
-	job->next = *at;
-	*at = job;
-	r->held_bytes += job->held_bytes;
+	portion->next = *at;
+	*at = portion;
+	r->held_bytes += portion->held_bytes;
 }
 
-/* The job to be written next, if it is done. */
-static struct job *take_done(struct run *r)
+/* The portion to be written next, if it is done. */
+static struct portion *take_done(struct run *r)
 {
 	for (; r->first < r->p->n_inputs; r->first++) {
 		struct input *input = &r->inputs[r->first];
-		struct job *job = input->done;
-		if (job && job->number == input->n_written) {
-			input->done = job->next;
-			return job;
+		struct portion *portion = input->done;
+		if (portion && portion->number == input->n_written) {
+			input->done = portion->next;
+			return portion;
 		}
 		if (!input->ended || input->n_written < input->n_read)
 			return NULL;
@@ -112,32 +112,32 @@ static struct job *take_done(struct run *r)
 /* Write what is ready, unless another thread is at it, who will then see this too. */
 static void write_ready(struct run *r)
 {
-	struct job *job;
+	struct portion *portion;
 
 	if (r->writing)
 		return;
 	r->writing = true;
-	while (!r->status && (job = take_done(r))) {
+	while (!r->status && (portion = take_done(r))) {
 		pthread_mutex_unlock(&r->lock);
-		int status = r->p->write(r->p->context, job);
+		int status = r->p->write(r->p->context, portion);
 		pthread_mutex_lock(&r->lock);
-		r->held_bytes -= job->held_bytes;
-		r->inputs[job->input].n_written++;
-		r->p->free_job(job);
+		r->held_bytes -= portion->held_bytes;
+		r->inputs[portion->input].n_written++;
+		r->p->free_portion(portion);
 		announce(r, status);
 	}
 	r->writing = false;
 }
 
-/* Read a job from input i and do it. */
-static void one_job(struct run *r, int thread, int i)
+/* Read a portion from input i and do it. */
+static void one_portion(struct run *r, int thread, int i)
 {
 	struct input *input = &r->inputs[i];
-	struct job *job = NULL;
+	struct portion *portion = NULL;
 	int status;
 
 	pthread_mutex_unlock(&r->lock);
-	status = r->p->read(r->p->context, i, &job);
+	status = r->p->read(r->p->context, i, &portion);
 	pthread_mutex_lock(&r->lock);
 	input->reading = false;
 	if (status <= 0) {
@@ -145,13 +145,13 @@ static void one_job(struct run *r, int thread, int i)
 		announce(r, status);
 		return;
 	}
-	job->input = i;
-	job->number = input->n_read++;
+	portion->input = i;
+	portion->number = input->n_read++;
 	announce(r, 0);
 	pthread_mutex_unlock(&r->lock);
-	status = r->p->work(r->p->context, thread, job);
+	status = r->p->work(r->p->context, thread, portion);
 	pthread_mutex_lock(&r->lock);
-	add_done(r, job);
+	add_done(r, portion);
 	announce(r, status);
 }
 
@@ -163,7 +163,7 @@ static void *run_thread(void *argument)
 
 	pthread_mutex_lock(&r->lock);
 	while ((i = take_input(r)) >= 0) {
-		one_job(r, t->number, i);
+		one_portion(r, t->number, i);
 		write_ready(r);
 	}
 	pthread_mutex_unlock(&r->lock);
@@ -187,9 +187,9 @@ int pipeline_run(const struct pipeline *p)
 	for (int i = 0; i < p->n_threads; i++)
 		pthread_join(threads[i].id, NULL);
 	for (int i = 0; i < p->n_inputs; i++)
-		for (struct job *job; (job = r.inputs[i].done);) {
-			r.inputs[i].done = job->next;
-			p->free_job(job);
+		for (struct portion *portion; (portion = r.inputs[i].done);) {
+			r.inputs[i].done = portion->next;
+			p->free_portion(portion);
 		}
 	CHECK(r.status || r.first == p->n_inputs);
 	free(r.inputs);

@@ -9,9 +9,9 @@ const char *caption_seeds(const struct study *s, char *buffer, int *most)
 {
 	int least = s->n_runs, largest = 0;
 
-	for (int i = 0; i < s->n_setups; i++) {
-		least = s->setups[i].n < least ? s->setups[i].n : least;
-		largest = s->setups[i].n > largest ? s->setups[i].n : largest;
+	for (int i = 0; i < s->n_arms; i++) {
+		least = s->arms[i].n < least ? s->arms[i].n : least;
+		largest = s->arms[i].n > largest ? s->arms[i].n : largest;
 	}
 	if (least == largest)
 		snprintf(buffer, 32, "%d seed%s", largest, largest == 1 ? "" : "s");
@@ -38,20 +38,20 @@ static const struct {
 /* "mamba 0.002, moe_mamba 0.001": those chosen so; only the rate if all have the same. */
 static int list_rates(struct study *s, const char *choice, struct str *out)
 {
-	double first = setup_number(&s->setups[0], rate_key);
+	double first = arm_number(&s->arms[0], rate_key);
 	bool same = true;
 	int n = 0;
 
-	for (int i = 0; i < s->n_setups; i++)
-		same = same && !(fabs(setup_number(&s->setups[i], rate_key) - first) > 0) &&
-			!strcmp(study_rate_choice(s, &s->setups[i]), choice);
-	for (int i = 0; i < s->n_setups; i++) {
-		const struct setup *v = &s->setups[i];
+	for (int i = 0; i < s->n_arms; i++)
+		same = same && !(fabs(arm_number(&s->arms[i], rate_key) - first) > 0) &&
+			!strcmp(study_rate_choice(s, &s->arms[i]), choice);
+	for (int i = 0; i < s->n_arms; i++) {
+		const struct arm *v = &s->arms[i];
 		if (strcmp(study_rate_choice(s, v), choice))
 			continue;
 		if (n == 0 || !same)
 			str_printf(out, "%s%s%s%.4g", n ? ", " : "", same ? "" : v->label,
-				same ? "" : " ", setup_number(v, rate_key));
+				same ? "" : " ", arm_number(v, rate_key));
 		n++;
 	}
 	return n;

@@ -94,12 +94,12 @@ void plot_marks(struct chart *c, const struct study *s, const char *line, const 
 		c->marks = "one seed each, so neither means nor bands";
 }
 
-const char *plot_label(struct chart *c, const struct setup *v)
+const char *plot_label(struct chart *c, const struct arm *v)
 {
-	return chart_text(c, "%s%s", v->label, setup_foreign(v) ? " (foreign)" : "");
+	return chart_text(c, "%s%s", v->label, arm_foreign(v) ? " (foreign)" : "");
 }
 
-int plot_style(const struct study *s, const struct setup *v)
+int plot_style(const struct study *s, const struct arm *v)
 {
 	int baseline = s->baseline ? s->baseline->place : -1;
 
@@ -109,7 +109,7 @@ int plot_style(const struct study *s, const struct setup *v)
 }
 
 /* Point i of a curve: mean and range over the runs that have it. */
-static void add_point(struct series *series, const struct setup *v, enum axis axis, int i)
+static void add_point(struct series *series, const struct arm *v, enum axis axis, int i)
 {
 	double x = 0, y = 0, low = INFINITY, high = -INFINITY;
 	int n = 0;
@@ -134,7 +134,7 @@ static void add_point(struct series *series, const struct setup *v, enum axis ax
 }
 
 void plot_curve(struct chart *c, struct panel *p, const struct study *s,
-	const struct setup *v, enum axis axis)
+	const struct arm *v, enum axis axis)
 {
 	struct series *series;
 	int n = 0;
@@ -153,7 +153,7 @@ void plot_curve(struct chart *c, struct panel *p, const struct study *s,
 		p->n_series--;
 }
 
-static void range_of(const struct setup *v, size_t member, struct series *s, int at)
+static void range_of(const struct arm *v, size_t member, struct series *s, int at)
 {
 	double low = INFINITY, high = -INFINITY;
 
@@ -162,14 +162,14 @@ static void range_of(const struct setup *v, size_t member, struct series *s, int
 		low = fmin(low, value);
 		high = fmax(high, value);
 	}
-	s->y[at] = setup_mean(v, member).mean;
+	s->y[at] = arm_mean(v, member).mean;
 	if (v->n > 1 && low <= high) {
 		s->low[at] = low;
 		s->high[at] = high;
 	}
 }
 
-static void add_flat(struct chart *c, struct panel *p, struct study *s, const struct setup *v,
+static void add_flat(struct chart *c, struct panel *p, struct study *s, const struct arm *v,
 	const double *x, size_t member)
 {
 	struct series *series = chart_series(c, p, plot_label(c, v), plot_style(s, v), 2);
@@ -184,18 +184,18 @@ static void add_flat(struct chart *c, struct panel *p, struct study *s, const st
 /* A line of plot_by(): the configurations of a variant that have a place on the x axis. */
 struct line {
 	const struct study *study;
-	const double *x;		/* of each setup */
-	const struct setup *v;		/* one of them */
+	const double *x;		/* of each arm */
+	const struct arm *v;		/* one of them */
 };
 
-static bool is_on(const struct line *l, const struct setup *v)
+static bool is_on(const struct line *l, const struct arm *v)
 {
-	return !strcmp(v->variant, l->v->variant) && isfinite(l->x[v - l->study->setups]);
+	return !strcmp(v->variant, l->v->variant) && isfinite(l->x[v - l->study->arms]);
 }
 
 static bool is_first(const struct line *l)
 {
-	for (const struct setup *u = l->study->setups; u < l->v; u++)
+	for (const struct arm *u = l->study->arms; u < l->v; u++)
 		if (is_on(l, u))
 			return false;
 	return is_on(l, l->v);
@@ -205,20 +205,20 @@ static bool is_first(const struct line *l)
 static int line_style(const struct line *l)
 {
 	const struct study *s = l->study;
-	const struct setup *first = l->v;
+	const struct arm *first = l->v;
 	int style;
 
-	for (int i = 0; i < s->n_setups; i++)
-		if (is_on(l, &s->setups[i]) && s->setups[i].place < first->place)
-			first = &s->setups[i];
+	for (int i = 0; i < s->n_arms; i++)
+		if (is_on(l, &s->arms[i]) && s->arms[i].place < first->place)
+			first = &s->arms[i];
 	style = plot_style(s, first);
 	return style ? 1 + (style - 1) % (N_COLOURS - 1) : 0;
 }
 
 static const char *line_label(struct chart *c, const struct line *l)
 {
-	for (int i = 0; i < l->study->n_setups; i++)
-		if (is_on(l, &l->study->setups[i]) && setup_foreign(&l->study->setups[i]))
+	for (int i = 0; i < l->study->n_arms; i++)
+		if (is_on(l, &l->study->arms[i]) && arm_foreign(&l->study->arms[i]))
 			return chart_text(c, "%s (foreign)", l->v->variant);
 	return l->v->variant;
 }
@@ -240,15 +240,15 @@ static int free_style(const struct panel *p, int style)
 static void add_line(struct chart *c, struct panel *p, struct study *s, const struct line *l,
 	size_t member)
 {
-	const struct setup **sorted = setups_sorted(s, l->x);
+	const struct arm **sorted = arms_sorted(s, l->x);
 	struct series *series = chart_series(c, p, line_label(c, l),
-		free_style(p, line_style(l)), s->n_setups);
+		free_style(p, line_style(l)), s->n_arms);
 
 	series->points = true;
 	series->n = 0;
-	for (int i = 0; i < s->n_setups; i++)
+	for (int i = 0; i < s->n_arms; i++)
 		if (is_on(l, sorted[i])) {
-			series->x[series->n] = l->x[sorted[i] - s->setups];
+			series->x[series->n] = l->x[sorted[i] - s->arms];
 			range_of(sorted[i], member, series, series->n++);
 		}
 }
@@ -259,15 +259,15 @@ void plot_by(struct chart *c, struct panel *p, struct study *s, const double *x,
 
 	plot_marks(c, s, "points and flat lines are means over the seeds",
 		"bars and bands reach from the lowest to the highest seed");
-	for (int i = 0; i < s->n_setups; i++) {
+	for (int i = 0; i < s->n_arms; i++) {
 		ends[0] = fmin(ends[0], x[i]);
 		ends[1] = fmax(ends[1], x[i]);
 	}
-	for (int i = 0; i < s->n_setups; i++) {
-		const struct line l = {s, x, &s->setups[i]};
+	for (int i = 0; i < s->n_arms; i++) {
+		const struct line l = {s, x, &s->arms[i]};
 		if (is_first(&l))
 			add_line(c, p, s, &l, member);
-		else if (isnan(x[i]) && isfinite(setup_mean(l.v, member).mean))
+		else if (isnan(x[i]) && isfinite(arm_mean(l.v, member).mean))
 			add_flat(c, p, s, l.v, ends, member);
 	}
 }

@@ -38,18 +38,18 @@ void plot_subtitle(struct chart *c, const struct study *s, const char *what);
 /* For the caption: what a line is, and what its band, where there are several seeds. */
 void plot_marks(struct chart *c, const struct study *s, const char *line, const char *band);
 /* Label in the legend: says so if the curve is foreign. */
-const char *plot_label(struct chart *c, const struct setup *v);
+const char *plot_label(struct chart *c, const struct arm *v);
 /* The same in every plot of a study. */
-int plot_style(const struct study *s, const struct setup *v);
+int plot_style(const struct study *s, const struct arm *v);
 /*
  * Mean over the seeds, point by point, with the range from lowest to highest as band. For
  * logarithmic axes: without the evaluation before the first step.
  */
 void plot_curve(struct chart *c, struct panel *p, const struct study *s,
-	const struct setup *v, enum axis axis);
+	const struct arm *v, enum axis axis);
 /*
- * A number of each configuration (a double of struct run_data) against a value x[i] of setups[i], such
- * as setups_numbers(): one series for each variant that has it, a flat line for others (NaN: the dense
+ * A number of each configuration (a double of struct run_data) against a value x[i] of arms[i], such
+ * as arms_numbers(): one series for each variant that has it, a flat line for others (NaN: the dense
  * baseline).
  */
 void plot_by(struct chart *c, struct panel *p, struct study *s, const double *x, size_t member);

@@ -71,7 +71,7 @@ static double loss_of(const struct slices *t, const struct study *s, const struc
 	return r && !r->diverged ? t->loss[(r - s->runs) * t->n + i] : NAN;
 }
 
-static int losses_of(const struct slices *t, const struct study *s, const struct setup *v, int i,
+static int losses_of(const struct slices *t, const struct study *s, const struct arm *v, int i,
 	double x[MAX_SEEDS])
 {
 	int n = 0;
@@ -83,7 +83,7 @@ static int losses_of(const struct slices *t, const struct study *s, const struct
 	return n;
 }
 
-struct interval slice_mean(const struct slices *t, const struct study *s, const struct setup *v, int i)
+struct interval slice_mean(const struct slices *t, const struct study *s, const struct arm *v, int i)
 {
 	double x[MAX_SEEDS];
 
@@ -91,13 +91,13 @@ struct interval slice_mean(const struct slices *t, const struct study *s, const 
 }
 
 struct interval slice_difference(
-	const struct slices *t, const struct study *s, const struct setup *v, int i)
+	const struct slices *t, const struct study *s, const struct arm *v, int i)
 {
 	double x[MAX_SEEDS];
 	int n = 0;
 
 	for (int k = 0; s->baseline && k < v->n && n < MAX_SEEDS; k++) {
-		const struct run_data *b = setup_seed(s->baseline, v->runs[k]->seed);
+		const struct run_data *b = arm_seed(s->baseline, v->runs[k]->seed);
 		x[n] = loss_of(t, s, v->runs[k], i) - loss_of(t, s, b, i);
 		n += isfinite(x[n]);
 	}
@@ -160,7 +160,7 @@ static bool is_seen(const struct interval *d, double unseen)
 }
 
 static void cells_of_class(struct grid *g, const struct slices *t, const struct study *s,
-	const struct setup *v, int i)
+	const struct arm *v, int i)
 {
 	struct interval loss = slice_mean(t, s, v, i), d = slice_difference(t, s, v, i);
 	char difference[32] = "";
@@ -214,8 +214,8 @@ int slice_table(struct study *s, struct grid *g, const char *by)
 	if (slices_read(&t, s, by))
 		return -1;
 	columns(g, &t);
-	for (int k = 0; k < s->n_setups; k++) {
-		const struct setup *v = &s->setups[k];
+	for (int k = 0; k < s->n_arms; k++) {
+		const struct arm *v = &s->arms[k];
 		grid_row(g);
 		grid_text(g, "%s", v->label);
 		grid_text(g, "%s%s", v->label, v == s->baseline ? " (baseline)" : "");
@@ -235,7 +235,7 @@ int slice_table(struct study *s, struct grid *g, const char *by)
 /* --- the plot -------------------------------------------------------------------------------- */
 
 static void add_point(struct series *line, const struct slices *t, const struct study *s,
-	const struct setup *v, int i)
+	const struct arm *v, int i)
 {
 	double x[MAX_SEEDS], low = INFINITY, high = -INFINITY;
 	int n = losses_of(t, s, v, i, x), at = line->n;
@@ -266,8 +266,8 @@ int slice_plot(struct study *s, struct chart *c, const char *by)
 		"bands reach from the lowest to the highest seed");
 	c->x_log = true;
 	c->x_few = true;
-	for (int k = 0; k < s->n_setups; k++) {
-		const struct setup *v = &s->setups[k];
+	for (int k = 0; k < s->n_arms; k++) {
+		const struct arm *v = &s->arms[k];
 		struct series *line =
 			chart_series(c, p, plot_label(c, v), plot_style(s, v), t.n);
 		line->n = 0;

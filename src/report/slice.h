@@ -18,10 +18,10 @@ struct slices {
 /* by: "position", "frequency". In the study's arena. 0, or -1 after a message. */
 int slices_read(struct slices *t, struct study *s, const char *by);
 /* Over the seeds that did not diverge. */
-struct interval slice_mean(const struct slices *t, const struct study *s, const struct setup *v, int i);
+struct interval slice_mean(const struct slices *t, const struct study *s, const struct arm *v, int i);
 /* Paired with the baseline's runs of the same seed. */
 struct interval slice_difference(
-	const struct slices *t, const struct study *s, const struct setup *v, int i);
+	const struct slices *t, const struct study *s, const struct arm *v, int i);
 /* Smallest difference that the baseline's seeds could show in class i; NaN below two. */
 double slice_unseen(const struct slices *t, const struct study *s, int i);
 

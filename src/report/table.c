@@ -110,11 +110,11 @@ void columns_of_model(struct grid *g)
 	grid_column(g, "params_embedding", "embedding", COLUMN_NUMBER);
 }
 
-void cells_of_model(struct grid *g, const struct study *s, const struct setup *v)
+void cells_of_model(struct grid *g, const struct study *s, const struct arm *v)
 {
 	grid_text(g, "%s", v->label);
 	grid_text(g, "%s%s%s", v->label, v == s->baseline ? " (baseline)" : "",
-		setup_foreign(v) ? " (foreign)" : "");
+		arm_foreign(v) ? " (foreign)" : "");
 	cell_count(g, v->runs[0]->params_total);
 	cell_count(g, v->runs[0]->params_active);
 	cell_count(g, v->runs[0]->params_embedding);
@@ -154,14 +154,14 @@ void cell_share(struct grid *g, struct interval x)
 		grid_number(g, NAN, "-");
 }
 
-void cell_difference(struct grid *g, struct study *s, const struct setup *v)
+void cell_difference(struct grid *g, struct study *s, const struct arm *v)
 {
 	struct interval d = study_loss_difference(s, v);
 
 	if (v == s->baseline || !s->baseline)
 		grid_interval(g, NAN, NAN, NAN, v == s->baseline ? "baseline" : "-");
-	else if (setup_diverged(v))
-		grid_interval(g, NAN, NAN, NAN, "%d/%d diverged", setup_diverged(v), v->n);
+	else if (arm_diverged(v))
+		grid_interval(g, NAN, NAN, NAN, "%d/%d diverged", arm_diverged(v), v->n);
 	else if (fabs(d.mean) < study_loss_unseen(s))
 		grid_interval(g, d.mean, d.low, d.high, "no difference seen");
 	else if (isfinite(d.low))
@@ -188,7 +188,7 @@ static struct verdict verdict_number(const struct interval *ratio)
 	return v;
 }
 
-struct verdict verdict_of(const struct study *s, const struct setup *v, const struct speedup *up,
+struct verdict verdict_of(const struct study *s, const struct arm *v, const struct speedup *up,
 	const struct null_speedup *null)
 {
 	if (v == s->baseline && up->reached == up->n)
@@ -207,7 +207,7 @@ struct verdict verdict_of(const struct study *s, const struct setup *v, const st
 	return verdict_number(&up->ratio[AXIS_TOKENS]);
 }
 
-void cell_speedup(struct grid *g, struct study *s, const struct setup *v)
+void cell_speedup(struct grid *g, struct study *s, const struct arm *v)
 {
 	if (!s->baseline) {
 		grid_interval(g, NAN, NAN, NAN, "-");
@@ -224,7 +224,7 @@ void cell_speedup(struct grid *g, struct study *s, const struct setup *v)
 }
 
 void cell_published(
-	struct grid *g, const struct study *s, const struct setup *v, const char *quantity)
+	struct grid *g, const struct study *s, const struct arm *v, const char *quantity)
 {
 	const struct published *p = study_published(s, v, quantity);
 

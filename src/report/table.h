@@ -35,13 +35,13 @@ const char *text_flops(double flops, char *buffer);
 /* Title as printf, followed by the sweep's name, and the epochs above four. */
 void table_title(struct grid *g, const struct study *s, const char *format, ...) PRINTF_LIKE(3, 4);
 void columns_of_model(struct grid *g);			/* model, params, active, vocabulary */
-void cells_of_model(struct grid *g, const struct study *s, const struct setup *v);
+void cells_of_model(struct grid *g, const struct study *s, const struct arm *v);
 void cell_count(struct grid *g, double n);
 void cell_value(struct grid *g, double value, int digits);	/* NaN: "-" */
 void cell_mean(struct grid *g, struct interval x, int digits);	/* "1.912 +- 0.004" */
 void cell_share(struct grid *g, struct interval x);		/* "0.8 %" */
 /* The paired difference of final losses to the baseline, or what stands in its place. */
-void cell_difference(struct grid *g, struct study *s, const struct setup *v);
+void cell_difference(struct grid *g, struct study *s, const struct arm *v);
 
 /* What a speed-up in tokens amounts to. */
 struct verdict {
@@ -49,11 +49,11 @@ struct verdict {
 	const char *word;
 	char text[64];		/* the same for people, with the number where there is one */
 };
-struct verdict verdict_of(const struct study *s, const struct setup *v, const struct speedup *up,
+struct verdict verdict_of(const struct study *s, const struct arm *v, const struct speedup *up,
 	const struct null_speedup *null);
 /* To the first target. */
-void cell_speedup(struct grid *g, struct study *s, const struct setup *v);
-void cell_published(struct grid *g, const struct study *s, const struct setup *v,
+void cell_speedup(struct grid *g, struct study *s, const struct arm *v);
+void cell_published(struct grid *g, const struct study *s, const struct arm *v,
 	const char *quantity);
 /* Begins the null row; model: number of the first column of columns_of_model(). */
 void row_of_null(struct grid *g, const struct study *s, int model);

@@ -10,41 +10,41 @@
 #include "base/error.h"
 #include "store/run_dir.h"
 
-enum field_type { INT, REAL, TEXT, JSON, REALS };
+enum member_type { INT, REAL, TEXT, JSON, REALS };
 
-struct field {
+struct member {
 	const char *name;
-	enum field_type type;
+	enum member_type type;
 	size_t offset;		/* in the struct of its kind */
 };
 
-#define STEP_FIELD(type, name) {#name, type, offsetof(struct step_record, name)},
-#define EVAL_FIELD(type, name) {#name, type, offsetof(struct eval_record, name)},
-#define SLICE_FIELD(type, name) {#name, type, offsetof(struct slice_record, name)},
-#define EXPERT_FIELD(type, name) {#name, type, offsetof(struct expert_record, name)},
-#define GROUP_FIELD(type, name) {#name, type, offsetof(struct group_record, name)},
-#define EVENT_FIELD(type, name) {#name, type, offsetof(struct event_record, name)},
-#define ATTEMPT_FIELD(type, name) {#name, type, offsetof(struct attempt_record, name)},
-#define EXIT_FIELD(type, name) {#name, type, offsetof(struct exit_record, name)},
-#define CALIBRATION_FIELD(type, name) {#name, type, offsetof(struct calibration_record, name)},
+#define STEP_MEMBER(type, name) {#name, type, offsetof(struct step_record, name)},
+#define EVAL_MEMBER(type, name) {#name, type, offsetof(struct eval_record, name)},
+#define SLICE_MEMBER(type, name) {#name, type, offsetof(struct slice_record, name)},
+#define EXPERT_MEMBER(type, name) {#name, type, offsetof(struct expert_record, name)},
+#define GROUP_MEMBER(type, name) {#name, type, offsetof(struct group_record, name)},
+#define EVENT_MEMBER(type, name) {#name, type, offsetof(struct event_record, name)},
+#define ATTEMPT_MEMBER(type, name) {#name, type, offsetof(struct attempt_record, name)},
+#define EXIT_MEMBER(type, name) {#name, type, offsetof(struct exit_record, name)},
+#define CALIBRATION_MEMBER(type, name) {#name, type, offsetof(struct calibration_record, name)},
 
-static const struct field step_fields[] = {RECORD_STEP(STEP_FIELD)};
-static const struct field eval_fields[] = {RECORD_EVAL(EVAL_FIELD)};
-static const struct field slice_fields[] = {RECORD_SLICE(SLICE_FIELD)};
-static const struct field expert_fields[] = {RECORD_EXPERT(EXPERT_FIELD)};
-static const struct field group_fields[] = {RECORD_GROUP(GROUP_FIELD)};
-static const struct field event_fields[] = {RECORD_EVENT(EVENT_FIELD)};
-static const struct field attempt_fields[] = {RECORD_ATTEMPT(ATTEMPT_FIELD)};
-static const struct field process_fields[] = {RECORD_OF_PROCESS(ATTEMPT_FIELD)};
-static const struct field exit_fields[] = {RECORD_EXIT(EXIT_FIELD)};
-static const struct field calibration_fields[] = {RECORD_CALIBRATION(CALIBRATION_FIELD)};
-static const struct field run_fields[] = {RECORD_OF_RUN(ATTEMPT_FIELD)};
+static const struct member step_members[] = {RECORD_STEP(STEP_MEMBER)};
+static const struct member eval_members[] = {RECORD_EVAL(EVAL_MEMBER)};
+static const struct member slice_members[] = {RECORD_SLICE(SLICE_MEMBER)};
+static const struct member expert_members[] = {RECORD_EXPERT(EXPERT_MEMBER)};
+static const struct member group_members[] = {RECORD_GROUP(GROUP_MEMBER)};
+static const struct member event_members[] = {RECORD_EVENT(EVENT_MEMBER)};
+static const struct member attempt_members[] = {RECORD_ATTEMPT(ATTEMPT_MEMBER)};
+static const struct member process_members[] = {RECORD_OF_PROCESS(ATTEMPT_MEMBER)};
+static const struct member exit_members[] = {RECORD_EXIT(EXIT_MEMBER)};
+static const struct member calibration_members[] = {RECORD_CALIBRATION(CALIBRATION_MEMBER)};
+static const struct member run_members[] = {RECORD_OF_RUN(ATTEMPT_MEMBER)};
 
-struct fields {
-	const struct field *at;
+struct members {
+	const struct member *at;
 	int n;
 };
-#define FIELDS(array) {(array), (int)ARRAY_SIZE(array)}
+#define MEMBERS(array) {(array), (int)ARRAY_SIZE(array)}
 
 /* SQL lists; an array is no column. */
 #define COLUMN(type, name) COLUMN_##type(name)
@@ -63,40 +63,40 @@ struct fields {
 
 static const struct kind {
 	const char *name;
-	struct fields fields;	/* of the line */
-	struct fields columns;	/* that `insert` binds */
+	struct members members;	/* of the line */
+	struct members columns;	/* that `insert` binds */
 	const char *insert;	/* SQL; the newer of two records of one thing stays */
 } kinds[N_RECORD_TYPES] = {
-	[RECORD_IS_STEP] = {"step", FIELDS(step_fields), FIELDS(step_fields),
+	[RECORD_IS_STEP] = {"step", MEMBERS(step_members), MEMBERS(step_members),
 		"INSERT OR REPLACE INTO step(run_id" RECORD_STEP(COLUMN) ") "
 		"VALUES (:run_id" RECORD_STEP(VALUE) ")"},
-	[RECORD_IS_EVAL] = {"eval", FIELDS(eval_fields), FIELDS(eval_fields),
+	[RECORD_IS_EVAL] = {"eval", MEMBERS(eval_members), MEMBERS(eval_members),
 		"INSERT OR REPLACE INTO eval(run_id" RECORD_EVAL(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EVAL(VALUE) ")"},
-	[RECORD_IS_SLICE] = {"slice", FIELDS(slice_fields), FIELDS(slice_fields),
+	[RECORD_IS_SLICE] = {"slice", MEMBERS(slice_members), MEMBERS(slice_members),
 		"INSERT OR REPLACE INTO slice(run_id" RECORD_SLICE(COLUMN) ") "
 		"VALUES (:run_id" RECORD_SLICE(VALUE) ")"},
-	[RECORD_IS_EXPERT] = {"expert", FIELDS(expert_fields), FIELDS(expert_fields),
+	[RECORD_IS_EXPERT] = {"expert", MEMBERS(expert_members), MEMBERS(expert_members),
 		"INSERT OR REPLACE INTO router(run_id" RECORD_EXPERT(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EXPERT(VALUE) ")"},
-	[RECORD_IS_GROUP] = {"group", FIELDS(group_fields), FIELDS(group_fields),
+	[RECORD_IS_GROUP] = {"group", MEMBERS(group_members), MEMBERS(group_members),
 		"INSERT OR REPLACE INTO param_group(run_id" RECORD_GROUP(COLUMN) ") "
 		"VALUES (:run_id" RECORD_GROUP(VALUE) ")"},
-	[RECORD_IS_EVENT] = {"event", FIELDS(event_fields), FIELDS(event_fields),
+	[RECORD_IS_EVENT] = {"event", MEMBERS(event_members), MEMBERS(event_members),
 		"INSERT OR IGNORE INTO event(run_id" RECORD_EVENT(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EVENT(VALUE) ")"},
-	[RECORD_IS_ATTEMPT] = {"attempt", FIELDS(attempt_fields), FIELDS(process_fields),
+	[RECORD_IS_ATTEMPT] = {"attempt", MEMBERS(attempt_members), MEMBERS(process_members),
 		"INSERT INTO attempt(run_id, n" RECORD_OF_PROCESS(COLUMN) ") VALUES (:run_id, "
 		"1 + (SELECT count(*) FROM attempt WHERE run_id = :run_id)"
 		RECORD_OF_PROCESS(VALUE) ") "
 		"ON CONFLICT (run_id, pid, boot_id, start_time) DO NOTHING"},
-	[RECORD_IS_EXIT] = {"exit", FIELDS(exit_fields), FIELDS(exit_fields),
+	[RECORD_IS_EXIT] = {"exit", MEMBERS(exit_members), MEMBERS(exit_members),
 		"UPDATE attempt SET ended = :ended, exit_code = :exit_code, "
 		"exit_signal = :exit_signal "
 		"WHERE run_id = :run_id AND n = "
 		"(SELECT max(n) FROM attempt WHERE run_id = :run_id AND pid = :pid)"},
-	[RECORD_IS_CALIBRATION] = {"calibration", FIELDS(calibration_fields),
-		FIELDS(calibration_fields),
+	[RECORD_IS_CALIBRATION] = {"calibration", MEMBERS(calibration_members),
+		MEMBERS(calibration_members),
 		"INSERT OR REPLACE INTO calibration(run_id" RECORD_CALIBRATION(COLUMN) ") "
 		"VALUES (:run_id" RECORD_CALIBRATION(VALUE) ")"},
 };
@@ -106,12 +106,12 @@ static const char sql_load[] = "INSERT OR REPLACE INTO expert(run_id, step, rout
 	"VALUES (:run_id, :step, :router, :expert, :load)";
 
 /* The members of the union begin at one place. */
-static const void *field_of(const struct record *r, const struct field *f)
+static const void *member_of(const struct record *r, const struct member *f)
 {
 	return (const char *)&r->step + f->offset;
 }
 
-static void *field_in(struct record *r, const struct field *f)
+static void *member_in(struct record *r, const struct member *f)
 {
 	return (char *)&r->step + f->offset;
 }
@@ -119,13 +119,13 @@ static void *field_in(struct record *r, const struct field *f)
 struct record record_new(enum record_type type)
 {
 	struct record r = {.type = type};
-	const struct fields *fields = &kinds[type].fields;
+	const struct members *members = &kinds[type].members;
 
-	for (int i = 0; i < fields->n; i++) {
-		void *at = field_in(&r, &fields->at[i]);
-		if (fields->at[i].type == INT)
+	for (int i = 0; i < members->n; i++) {
+		void *at = member_in(&r, &members->at[i]);
+		if (members->at[i].type == INT)
 			*(long long *)at = RECORD_NONE;
-		else if (fields->at[i].type == REAL)
+		else if (members->at[i].type == REAL)
 			*(double *)at = NAN;
 	}
 	return r;
@@ -184,7 +184,7 @@ static void write_reals(struct record_reals reals, struct str *out)
 	str_add(out, "]");
 }
 
-static void write_field(const void *at, enum field_type type, struct str *out)
+static void write_member(const void *at, enum member_type type, struct str *out)
 {
 	const char *text = type == TEXT || type == JSON ? *(const char *const *)at : NULL;
 
@@ -208,11 +208,11 @@ void record_write(const struct record *r, struct str *out)
 
 	str_add(out, "{\"t\":\"");
 	str_add(out, kind->name);
-	for (int i = 0; i < kind->fields.n; i++) {
+	for (int i = 0; i < kind->members.n; i++) {
 		str_add(out, i ? ",\"" : "\",\"");
-		str_add(out, kind->fields.at[i].name);
+		str_add(out, kind->members.at[i].name);
 		str_add(out, "\":");
-		write_field(field_of(r, &kind->fields.at[i]), kind->fields.at[i].type, out);
+		write_member(member_of(r, &kind->members.at[i]), kind->members.at[i].type, out);
 	}
 	str_add(out, "}\n");
 }
@@ -256,8 +256,8 @@ static const char *read_json(const json_t *v, struct arena *a)
 	return copy;
 }
 
-/* A value of another type than the field's leaves the field absent. */
-static void read_field(void *at, enum field_type type, const json_t *v, struct arena *a)
+/* A value of another type than the member's leaves the member absent. */
+static void read_member(void *at, enum member_type type, const json_t *v, struct arena *a)
 {
 	double number = json_is_number(v) ? json_number_value(v) : NAN;
 
@@ -310,11 +310,11 @@ bool record_parse(struct record *r, const char *line, size_t n, struct arena *a)
 	int type = kind_find(json_string_value(json_object_get(object, "t")));
 
 	if (type >= 0) {
-		const struct fields *fields = &kinds[type].fields;
+		const struct members *members = &kinds[type].members;
 		*r = record_new((enum record_type)type);
-		for (int i = 0; i < fields->n; i++)
-			read_field(field_in(r, &fields->at[i]), fields->at[i].type,
-				json_object_get(object, fields->at[i].name), a);
+		for (int i = 0; i < members->n; i++)
+			read_member(member_in(r, &members->at[i]), members->at[i].type,
+				json_object_get(object, members->at[i].name), a);
 	}
 	json_decref(object);
 	return type >= 0 && record_complete(r);
@@ -330,14 +330,14 @@ void recorder_open(struct recorder *r, struct db *db)
 	db_prepare(&r->of_run, db, sql_of_run);
 }
 
-static void bind_fields(struct db_statement *s, const struct fields *fields,
+static void bind_members(struct db_statement *s, const struct members *members,
 	const struct record *r)
 {
 	char name[64];
 
-	for (int i = 0; i < fields->n; i++) {
-		const struct field *f = &fields->at[i];
-		const void *at = field_of(r, f);
+	for (int i = 0; i < members->n; i++) {
+		const struct member *f = &members->at[i];
+		const void *at = member_of(r, f);
 		snprintf(name, sizeof name, ":%s", f->name);
 		if (f->type == REAL)
 			db_bind_real(s, name, *(const double *)at);
@@ -364,17 +364,17 @@ static void add_loads(struct db_statement *s, long long run_id, const struct exp
 
 void recorder_add(struct recorder *r, long long run_id, const struct record *record)
 {
-	static const struct fields of_run = FIELDS(run_fields);
+	static const struct members of_run = MEMBERS(run_members);
 	struct db_statement *s = &r->insert[record->type];
 
 	db_bind_int(s, ":run_id", run_id);
-	bind_fields(s, &kinds[record->type].columns, record);
+	bind_members(s, &kinds[record->type].columns, record);
 	db_run(s);
 	if (record->type == RECORD_IS_EXPERT)
 		add_loads(&r->load, run_id, &record->expert);
 	if (record->type == RECORD_IS_ATTEMPT) {
 		db_bind_int(&r->of_run, ":run_id", run_id);
-		bind_fields(&r->of_run, &of_run, record);
+		bind_members(&r->of_run, &of_run, record);
 		db_run(&r->of_run);
 	}
 }

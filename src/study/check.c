@@ -64,10 +64,10 @@ static bool is_axis(const struct study *s, const struct sameness *same)
 
 static const char *shown_label(const struct study *s, const struct run_data *r)
 {
-	for (int i = 0; i < s->n_setups; i++)
-		for (int k = 0; k < s->setups[i].n; k++)
-			if (s->setups[i].runs[k] == r)
-				return s->setups[i].label;
+	for (int i = 0; i < s->n_arms; i++)
+		for (int k = 0; k < s->arms[i].n; k++)
+			if (s->arms[i].runs[k] == r)
+				return s->arms[i].label;
 	return r->label;
 }
 
@@ -172,61 +172,61 @@ static int check_rule(struct study *s)
 
 /* --- warnings -------------------------------------------------------------------------------- */
 
-static bool few_seeds(struct study *s, const struct setup *v)
+static bool few_seeds(struct study *s, const struct arm *v)
 {
 	(void)s;
 	return v->n < 3;
 }
 
-static bool diverged(struct study *s, const struct setup *v)
+static bool diverged(struct study *s, const struct arm *v)
 {
 	(void)s;
-	return setup_diverged(v) > 0;
+	return arm_diverged(v) > 0;
 }
 
-static bool short_warmup(struct study *s, const struct setup *v)
+static bool short_warmup(struct study *s, const struct arm *v)
 {
-	double per_step = setup_number(v, "train.batch") * setup_number(v, "train.context");
-	double steps = setup_number(v, "train.tokens") / per_step;
+	double per_step = arm_number(v, "train.batch") * arm_number(v, "train.context");
+	double steps = arm_number(v, "train.tokens") / per_step;
 
 	(void)s;
-	return fmax(setup_number(v, "train.warmup") * steps, setup_number(v, "train.warmup_min")) < 99.5;
+	return fmax(arm_number(v, "train.warmup") * steps, arm_number(v, "train.warmup_min")) < 99.5;
 }
 
-static bool unequal_active(struct study *s, const struct setup *v)
+static bool unequal_active(struct study *s, const struct arm *v)
 {
 	if (!s->baseline)
 		return false;
 	return fabs(v->runs[0]->params_active / s->baseline->runs[0]->params_active - 1) > 0.03;
 }
 
-static bool drops(struct study *s, const struct setup *v)
+static bool drops(struct study *s, const struct arm *v)
 {
 	(void)s;
-	return SETUP_MEAN(v, drop).mean > 0.01;
+	return ARM_MEAN(v, drop).mean > 0.01;
 }
 
-static bool starved(struct study *s, const struct setup *v)
+static bool starved(struct study *s, const struct arm *v)
 {
 	(void)s;
-	return SETUP_MEAN(v, least_load).mean < 0.1;
+	return ARM_MEAN(v, least_load).mean < 0.1;
 }
 
-static bool clips(struct study *s, const struct setup *v)
+static bool clips(struct study *s, const struct arm *v)
 {
 	(void)s;
-	return SETUP_MEAN(v, clipped).mean > 0.5;
+	return ARM_MEAN(v, clipped).mean > 0.5;
 }
 
 /* The best of those that differ in the rate alone has the smallest or the largest of these rates. */
-static bool rate_at_edge(struct study *s, const struct setup *v)
+static bool rate_at_edge(struct study *s, const struct arm *v)
 {
-	const struct setup **rates;
+	const struct arm **rates;
 	int n, best;
 
 	if (!study_has_axis(s, "train.lr"))
 		return study_tuned_at_edge(s, v);
-	rates = setups_like(s, v, "train.lr", &n);
+	rates = arms_like(s, v, "train.lr", &n);
 	best = trials_best(rates, n);
 	return n > 1 && rates[best] == v && (best == 0 || best == n - 1);
 }
@@ -241,12 +241,12 @@ static bool coarse_curve(const struct curve *c, double target)
 	return x[at.at] - (at.at ? x[at.at - 1] : 0) > 0.02 * curve_x(c, at, AXIS_TOKENS);
 }
 
-static bool coarse(struct study *s, const struct setup *v)
+static bool coarse(struct study *s, const struct arm *v)
 {
 	for (int t = 0; t < s->n_targets; t++) {
 		double target = s->targets[t];
 		if (isnan(target) && s->baseline)
-			target = SETUP_MEAN(s->baseline, final_loss).mean;
+			target = ARM_MEAN(s->baseline, final_loss).mean;
 		for (int i = 0; i < v->n; i++)
 			if (coarse_curve(&v->runs[i]->curve, target))
 				return true;
@@ -254,14 +254,14 @@ static bool coarse(struct study *s, const struct setup *v)
 	return false;
 }
 
-static bool foreign(struct study *s, const struct setup *v)
+static bool foreign(struct study *s, const struct arm *v)
 {
 	(void)s;
-	return setup_foreign(v);
+	return arm_foreign(v);
 }
 
 static const struct suspicion {
-	bool (*holds)(struct study *s, const struct setup *v);
+	bool (*holds)(struct study *s, const struct arm *v);
 	const char *text;
 } suspicions[] = {
 	{diverged, "diverged runs count as not reached"},
@@ -282,12 +282,12 @@ static void warn(struct study *s, const struct suspicion *suspicion)
 	int n = 0;
 
 	str_init(&list);
-	for (int i = 0; i < s->n_setups; i++)
-		if (suspicion->holds(s, &s->setups[i]))
-			str_printf(&list, "%s%s", n++ ? ", " : "", s->setups[i].label);
+	for (int i = 0; i < s->n_arms; i++)
+		if (suspicion->holds(s, &s->arms[i]))
+			str_printf(&list, "%s%s", n++ ? ", " : "", s->arms[i].label);
 	if (n > 0)
 		notes_add(&s->notes, NOTE_WARNING, "%s: %s", suspicion->text,
-			n == s->n_setups && n > 1 ? "all rows" : list.text);
+			n == s->n_arms && n > 1 ? "all rows" : list.text);
 	str_release(&list);
 }
 

@@ -22,12 +22,12 @@ const char *run_text(const struct run_data *r, const char *key)
 	return NULL;
 }
 
-double setup_number(const struct setup *s, const char *key)
+double arm_number(const struct arm *s, const char *key)
 {
 	return run_number(s->runs[0], key);
 }
 
-const struct run_data *setup_seed(const struct setup *s, long seed)
+const struct run_data *arm_seed(const struct arm *s, long seed)
 {
 	for (int i = 0; i < s->n; i++)
 		if (s->runs[i]->seed == seed)
@@ -35,14 +35,14 @@ const struct run_data *setup_seed(const struct setup *s, long seed)
 	return NULL;
 }
 
-struct pairs study_pairs(struct study *s, const struct setup *variant, double target)
+struct pairs study_pairs(struct study *s, const struct arm *variant, double target)
 {
 	const struct curve **base = ARENA_ARRAY(&s->arena, const struct curve *, variant->n);
 	const struct curve **other = ARENA_ARRAY(&s->arena, const struct curve *, variant->n);
 	struct pairs p = {.rule = s->rule, .baseline = base, .variant = other, .target = target};
 
 	for (int i = 0; i < variant->n && s->baseline; i++) {
-		const struct run_data *b = setup_seed(s->baseline, variant->runs[i]->seed);
+		const struct run_data *b = arm_seed(s->baseline, variant->runs[i]->seed);
 		if (!b)
 			continue;
 		base[p.n] = &b->curve;
@@ -51,7 +51,7 @@ struct pairs study_pairs(struct study *s, const struct setup *variant, double ta
 	return p;
 }
 
-struct interval setup_mean(const struct setup *s, size_t member)
+struct interval arm_mean(const struct arm *s, size_t member)
 {
 	double *x = xcalloc((size_t)s->n + 1, sizeof *x);
 	int n = 0;
@@ -66,7 +66,7 @@ struct interval setup_mean(const struct setup *s, size_t member)
 	return mean;
 }
 
-int setup_diverged(const struct setup *s)
+int arm_diverged(const struct arm *s)
 {
 	int n = 0;
 
@@ -75,13 +75,13 @@ int setup_diverged(const struct setup *s)
 	return n;
 }
 
-struct interval study_loss_difference(struct study *s, const struct setup *variant)
+struct interval study_loss_difference(struct study *s, const struct arm *variant)
 {
 	double *x = ARENA_ARRAY(&s->arena, double, variant->n);
 	int n = 0;
 
 	for (int i = 0; i < variant->n && s->baseline; i++) {
-		const struct run_data *b = setup_seed(s->baseline, variant->runs[i]->seed);
+		const struct run_data *b = arm_seed(s->baseline, variant->runs[i]->seed);
 		double d = b ? variant->runs[i]->final_loss - b->final_loss : NAN;
 		if (isfinite(d))
 			x[n++] = d;
@@ -120,21 +120,21 @@ bool study_has_axis(const struct study *s, const char *key)
 }
 
 const struct published *study_published(
-	const struct study *s, const struct setup *setup, const char *quantity)
+	const struct study *s, const struct arm *arm, const char *quantity)
 {
 	const struct published *of_variant = NULL;
 	int n_of_variant = 0;
 
-	for (int i = 0; i < s->n_setups; i++)
-		n_of_variant += s->setups[i].own->sweep == setup->own->sweep &&
-				!strcmp(s->setups[i].own->variant, setup->own->variant);
+	for (int i = 0; i < s->n_arms; i++)
+		n_of_variant += s->arms[i].own->sweep == arm->own->sweep &&
+				!strcmp(s->arms[i].own->variant, arm->own->variant);
 	for (int i = 0; i < s->n_published; i++) {
 		const struct published *p = &s->published[i];
-		if (p->sweep_id != setup->own->sweep->sweep_id || strcmp(p->quantity, quantity))
+		if (p->sweep_id != arm->own->sweep->sweep_id || strcmp(p->quantity, quantity))
 			continue;
-		if (!strcmp(p->label, setup->own->label))
+		if (!strcmp(p->label, arm->own->label))
 			return p;
-		if (n_of_variant == 1 && !strcmp(p->label, setup->own->variant))
+		if (n_of_variant == 1 && !strcmp(p->label, arm->own->variant))
 			of_variant = p;
 	}
 	return of_variant;
@@ -146,25 +146,25 @@ static bool after(double a, double b)
 	return isnan(b) ? !isnan(a) : a > b;
 }
 
-const struct setup **setups_sorted(struct study *s, const double *value)
+const struct arm **arms_sorted(struct study *s, const double *value)
 {
-	const struct setup **sorted = ARENA_ARRAY(&s->arena, const struct setup *, s->n_setups);
+	const struct arm **sorted = ARENA_ARRAY(&s->arena, const struct arm *, s->n_arms);
 
-	for (int i = 0; i < s->n_setups; i++) {
+	for (int i = 0; i < s->n_arms; i++) {
 		int at = i;
-		for (; at > 0 && after(value[sorted[at - 1] - s->setups], value[i]); at--)
+		for (; at > 0 && after(value[sorted[at - 1] - s->arms], value[i]); at--)
 			sorted[at] = sorted[at - 1];
-		sorted[at] = &s->setups[i];
+		sorted[at] = &s->arms[i];
 	}
 	return sorted;
 }
 
-const double *setups_numbers(struct study *s, const char *key)
+const double *arms_numbers(struct study *s, const char *key)
 {
-	double *value = ARENA_ARRAY(&s->arena, double, s->n_setups);
+	double *value = ARENA_ARRAY(&s->arena, double, s->n_arms);
 
-	for (int i = 0; i < s->n_setups; i++)
-		value[i] = setup_number(&s->setups[i], key);
+	for (int i = 0; i < s->n_arms; i++)
+		value[i] = arm_number(&s->arms[i], key);
 	return value;
 }
 
@@ -197,7 +197,7 @@ static double active_in_dense(const struct run_data *r)
 	return run_number(r, "model.n_blocks") * (2 * d * h + (bias && !strcmp(bias, "true") ? d + h : 0));
 }
 
-double setup_mamba_share(const struct setup *v)
+double arm_mamba_share(const struct arm *v)
 {
 	static const char *const unknown[] = {"model.attn.n_heads", "model.inner.every", "model.pattern"};
 	const struct run_data *r = v->runs[0];
@@ -214,8 +214,8 @@ bool study_has_shares(const struct study *s)
 {
 	double low = INFINITY, high = -INFINITY;
 
-	for (int i = 0; i < s->n_setups; i++) {
-		double share = setup_mamba_share(&s->setups[i]);
+	for (int i = 0; i < s->n_arms; i++) {
+		double share = arm_mamba_share(&s->arms[i]);
 		if (!(share < 1))
 			continue;
 		low = fmin(low, share);
@@ -224,7 +224,7 @@ bool study_has_shares(const struct study *s)
 	return high - low > 1.0 / 12;
 }
 
-bool setup_foreign(const struct setup *v)
+bool arm_foreign(const struct arm *v)
 {
 	for (int i = 0; i < v->n; i++)
 		if (run_text(v->runs[i], "foreign"))
@@ -232,7 +232,7 @@ bool setup_foreign(const struct setup *v)
 	return false;
 }
 
-bool setup_alone(const struct setup *v)
+bool arm_alone(const struct arm *v)
 {
 	for (int i = 0; i < v->n; i++)
 		if (!(v->runs[i]->jobs == 1))

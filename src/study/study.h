@@ -58,7 +58,7 @@ struct run_data {
 };
 
 /* A configuration and its runs in order of seed. */
-struct setup {
+struct arm {
 	const char *label, *variant;	/* as shown; `own` has those of the database */
 	const char *arch;
 	const struct run_data *own;	/* the run that it is named by */
@@ -83,12 +83,12 @@ struct study {
 	const char *name, *question;	/* of all of them: "micro/table1+micro/table4" */
 	const char *sweep_ids;		/* for SQL: a JSON list */
 	struct run_data *runs;		/* that count, in the sweeps' order, each once */
-	struct setup *setups;		/* in the order asked for, else the sweep's */
-	const struct setup *baseline;	/* NULL: none is named, or it has no run that counts */
+	struct arm *arms;		/* in the order asked for, else the sweep's */
+	const struct arm *baseline;	/* NULL: none is named, or it has no run that counts */
 	double *targets;		/* NaN: the baseline's final loss */
 	struct published *published;
 	const char **axes;		/* swept keys */
-	int n_sweeps, n_runs, n_setups, n_targets, n_published, n_axes;
+	int n_sweeps, n_runs, n_arms, n_targets, n_published, n_axes;
 	int n_unfinished;
 	struct notes notes;		/* what every table and plot of it has to say */
 };
@@ -115,22 +115,22 @@ double run_number(const struct run_data *r, const char *key);
 const char *run_text(const struct run_data *r, const char *key);
 
 /* The runs of one seed in both, as pairs for speedup_of(); arrays in the study's arena. */
-struct pairs study_pairs(struct study *s, const struct setup *variant, double target);
+struct pairs study_pairs(struct study *s, const struct arm *variant, double target);
 /* Mean of a double of struct run_data over the seeds that did not diverge and have it. */
-#define SETUP_MEAN(setup, member) setup_mean((setup), offsetof(struct run_data, member))
+#define ARM_MEAN(arm, member) arm_mean((arm), offsetof(struct run_data, member))
 static inline const char *run_member_text(const struct run_data *r, size_t member)
 {
 	return *(const char *const *)(const void *)((const char *)r + member);
 }
-struct interval setup_mean(const struct setup *s, size_t member);
+struct interval arm_mean(const struct arm *s, size_t member);
 static inline double run_member(const struct run_data *r, size_t member)
 {
 	return *(const double *)(const void *)((const char *)r + member);
 }
-int setup_diverged(const struct setup *s);
-const struct run_data *setup_seed(const struct setup *s, long seed);	/* NULL: no such run */
+int arm_diverged(const struct arm *s);
+const struct run_data *arm_seed(const struct arm *s, long seed);	/* NULL: no such run */
 /* Paired difference of the final losses to the baseline's. */
-struct interval study_loss_difference(struct study *s, const struct setup *variant);
+struct interval study_loss_difference(struct study *s, const struct arm *variant);
 /* Smallest difference of final losses that the baseline's seeds could show; NaN below two. */
 double study_loss_unseen(const struct study *s);
 
@@ -138,36 +138,36 @@ double study_loss_unseen(const struct study *s);
 double study_epochs(const struct study *s);
 bool study_has_axis(const struct study *s, const char *key);
 /* The published value of a quantity for a label, or for its variant if it has no other; or NULL. */
-const struct published *study_published(const struct study *s, const struct setup *setup,
+const struct published *study_published(const struct study *s, const struct arm *arm,
 	const char *quantity);
-double setup_number(const struct setup *s, const char *key);	/* of its first run */
-/* Ordered by a value of each (value[i] of setups[i]), NaN first; the order of the sweep where values
+double arm_number(const struct arm *s, const char *key);	/* of its first run */
+/* Ordered by a value of each (value[i] of arms[i]), NaN first; the order of the sweep where values
    are equal. In the study's arena. */
-const struct setup **setups_sorted(struct study *s, const double *value);
+const struct arm **arms_sorted(struct study *s, const double *value);
 /* Such values: of a numeric key, which the dense baseline may lack. */
-const double *setups_numbers(struct study *s, const char *key);
+const double *arms_numbers(struct study *s, const char *key);
 /*
  * Share of the active parameters in Mamba layers (and norms), the rest being in channel mixers behind
  * or beside them: dense ones, or of a mixture one expert and the router. 1: Mamba alone; NaN: no Mamba
  * layers, or the record does not tell (attention, mixtures inside Mamba, model.pattern).
  */
-double setup_mamba_share(const struct setup *v);
+double arm_mamba_share(const struct arm *v);
 bool study_has_shares(const struct study *s);	/* two that lie more than half a sixth apart, below 1 */
-bool setup_foreign(const struct setup *v);	/* a run of it was imported, not run by moelab */
-bool setup_alone(const struct setup *v);	/* every run had the machine to itself */
+bool arm_foreign(const struct arm *v);	/* a run of it was imported, not run by moelab */
+bool arm_alone(const struct arm *v);	/* every run had the machine to itself */
 
 /* --- grouping (study_group.c) --- */
 
-void study_group(struct study *s);	/* runs into setups, with the baseline among them */
-const char *setup_run_ids(struct study *s, const struct setup *v);	/* for SQL: a JSON list */
+void study_group(struct study *s);	/* runs into arms, with the baseline among them */
+const char *arm_run_ids(struct study *s, const struct arm *v);	/* for SQL: a JSON list */
 
 /* --- names and order (study_label.c) --- */
 
 /* Apply options.labels and options.order. 0, or -1 after a message. */
 int study_relabel(struct study *s);
 int study_reorder(struct study *s);
-/* The rows of a table, sorted by a value of each (setups_sorted) unless the user gave an order. */
-const struct setup **study_rows(struct study *s, const double *value);
+/* The rows of a table, sorted by a value of each (arms_sorted) unless the user gave an order. */
+const struct arm **study_rows(struct study *s, const double *value);
 
 /* --- learning rates and trials (study_tune.c) --- */
 
@@ -178,17 +178,17 @@ const char *study_trials(struct study *s, const struct sweep_row *w);
 /* The key that the trials of NAME.tune vary and NAME itself does not; NULL: there are none. */
 const char *study_tuned_key(struct study *s, const char *trials);
 /* Configurations that differ from v in this key alone, v among them, by rising value. */
-const struct setup **setups_like(struct study *s, const struct setup *v, const char *key, int *n);
+const struct arm **arms_like(struct study *s, const struct arm *v, const char *key, int *n);
 /* The label of these: "moe_mamba-n_experts=8". */
-const char *label_without(struct study *s, const struct setup *v, const char *key);
+const char *label_without(struct study *s, const struct arm *v, const char *key);
 /* Mean final loss; infinite if a seed diverged, as when a value is chosen. */
-double trial_loss(const struct setup *v);
+double trial_loss(const struct arm *v);
 /* The place of the lowest of these, the first if all diverged. */
-int trials_best(const struct setup **trials, int n);
+int trials_best(const struct arm **trials, int n);
 /* "tuned": one of the rates tried for it in NAME.tune; "paper": of recipe paper, for a published row;
    "-": imported; else "untuned". */
-const char *study_rate_choice(struct study *s, const struct setup *v);
+const char *study_rate_choice(struct study *s, const struct arm *v);
 /* Tuned, and the smallest or the largest of the rates tried? */
-bool study_tuned_at_edge(struct study *s, const struct setup *v);
+bool study_tuned_at_edge(struct study *s, const struct arm *v);
 
 #endif

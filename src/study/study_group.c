@@ -26,35 +26,35 @@ static bool same_config(const struct run_data *a, const struct run_data *b)
 	return true;
 }
 
-static bool is_own(const struct setup *v, const struct run_data *r)
+static bool is_own(const struct arm *v, const struct run_data *r)
 {
 	return v->own->sweep == r->sweep && !strcmp(v->own->label, r->label);
 }
 
 /* Is it one more seed of what another sweep has? */
-static bool is_common(const struct setup *v, const struct run_data *r)
+static bool is_common(const struct arm *v, const struct run_data *r)
 {
-	return v->own->sweep != r->sweep && !setup_seed(v, r->seed) && same_config(v->own, r);
+	return v->own->sweep != r->sweep && !arm_seed(v, r->seed) && same_config(v->own, r);
 }
 
-static struct setup *setup_of(struct study *s, const struct run_data *r)
+static struct arm *arm_of(struct study *s, const struct run_data *r)
 {
-	for (int i = 0; i < s->n_setups; i++)
-		if (is_own(&s->setups[i], r))
-			return &s->setups[i];
-	for (int i = 0; i < s->n_setups; i++)
-		if (is_common(&s->setups[i], r))
-			return &s->setups[i];
-	s->setups[s->n_setups] = (struct setup){.label = r->label,
+	for (int i = 0; i < s->n_arms; i++)
+		if (is_own(&s->arms[i], r))
+			return &s->arms[i];
+	for (int i = 0; i < s->n_arms; i++)
+		if (is_common(&s->arms[i], r))
+			return &s->arms[i];
+	s->arms[s->n_arms] = (struct arm){.label = r->label,
 		.variant = r->variant,
 		.arch = r->arch,
 		.own = r,
-		.place = s->n_setups,
+		.place = s->n_arms,
 		.runs = ARENA_ARRAY(&s->arena, struct run_data *, s->n_runs)};
-	return &s->setups[s->n_setups++];
+	return &s->arms[s->n_arms++];
 }
 
-const char *setup_run_ids(struct study *s, const struct setup *v)
+const char *arm_run_ids(struct study *s, const struct arm *v)
 {
 	const char *ids = "[";
 
@@ -83,9 +83,9 @@ static bool same_variant(struct study *s, const struct run_data *a, const struct
 	return !db_finish(&row) && found;
 }
 
-static int family_of(struct study *s, const struct setup *v)
+static int family_of(struct study *s, const struct arm *v)
 {
-	for (const struct setup *u = s->setups; u < v; u++)
+	for (const struct arm *u = s->arms; u < v; u++)
 		if (same_variant(s, u->own, v->own))
 			return u->family;
 	return v->place;
@@ -96,13 +96,13 @@ static const char *with_sweep(struct study *s, const struct run_data *r, const c
 	return arena_printf(&s->arena, "%s:%s", r->sweep->name, name);
 }
 
-static void name_apart(struct study *s, struct setup *v)
+static void name_apart(struct study *s, struct arm *v)
 {
-	for (const struct setup *u = s->setups; u < s->setups + s->n_setups; u++) {
+	for (const struct arm *u = s->arms; u < s->arms + s->n_arms; u++) {
 		if (u != v && !strcmp(u->own->label, v->own->label))
 			v->label = with_sweep(s, v->own, v->own->label);
 		if (u->family != v->family && !strcmp(u->own->variant, v->own->variant))
-			v->variant = with_sweep(s, s->setups[v->family].own, v->own->variant);
+			v->variant = with_sweep(s, s->arms[v->family].own, v->own->variant);
 	}
 }
 
@@ -110,24 +110,24 @@ static void find_baseline(struct study *s)
 {
 	const struct sweep_row *w = &s->sweeps[0];
 
-	for (int i = 0; i < s->n_setups && w->baseline; i++)
-		if (s->setups[i].own->sweep == w && !strcmp(s->setups[i].own->label, w->baseline))
-			s->baseline = &s->setups[i];
+	for (int i = 0; i < s->n_arms && w->baseline; i++)
+		if (s->arms[i].own->sweep == w && !strcmp(s->arms[i].own->label, w->baseline))
+			s->baseline = &s->arms[i];
 }
 
 void study_group(struct study *s)
 {
-	s->setups = ARENA_ARRAY(&s->arena, struct setup, s->n_runs);
+	s->arms = ARENA_ARRAY(&s->arena, struct arm, s->n_runs);
 	for (int i = 0; i < s->n_runs; i++) {
-		struct setup *setup = setup_of(s, &s->runs[i]);
-		int at = setup->n++;
-		for (; at > 0 && setup->runs[at - 1]->seed > s->runs[i].seed; at--)
-			setup->runs[at] = setup->runs[at - 1];
-		setup->runs[at] = &s->runs[i];
+		struct arm *arm = arm_of(s, &s->runs[i]);
+		int at = arm->n++;
+		for (; at > 0 && arm->runs[at - 1]->seed > s->runs[i].seed; at--)
+			arm->runs[at] = arm->runs[at - 1];
+		arm->runs[at] = &s->runs[i];
 	}
-	for (int i = 0; i < s->n_setups; i++)
-		s->setups[i].family = family_of(s, &s->setups[i]);
-	for (int i = 0; i < s->n_setups; i++)
-		name_apart(s, &s->setups[i]);
+	for (int i = 0; i < s->n_arms; i++)
+		s->arms[i].family = family_of(s, &s->arms[i]);
+	for (int i = 0; i < s->n_arms; i++)
+		name_apart(s, &s->arms[i]);
 	find_baseline(s);
 }

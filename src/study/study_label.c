@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* `own` is a name of the configuration in the database; of several sweeps, also "SWEEP:own". */
-static bool is_name(const struct setup *v, const char *own, const char *name)
+static bool is_name(const struct arm *v, const char *own, const char *name)
 {
 	const char *sweep = v->own->sweep->name;
 	size_t n = strlen(sweep);
@@ -16,28 +16,28 @@ static bool is_name(const struct setup *v, const char *own, const char *name)
 		(!strncmp(name, sweep, n) && name[n] == ':' && !strcmp(own, name + n + 1));
 }
 
-static bool is_called(const struct setup *v, const char *name)
+static bool is_called(const struct arm *v, const char *name)
 {
 	return is_name(v, v->own->label, name) || is_name(v, v->own->variant, name);
 }
 
 static bool is_known(const struct study *s, const char *name)
 {
-	for (int i = 0; i < s->n_setups; i++)
-		if (is_called(&s->setups[i], name))
+	for (int i = 0; i < s->n_arms; i++)
+		if (is_called(&s->arms[i], name))
 			return true;
 	return false;
 }
 
 static int unknown(struct study *s, const char *option, const char *name)
 {
-	const char **known = ARENA_ARRAY(&s->arena, const char *, 2 * s->n_setups);
+	const char **known = ARENA_ARRAY(&s->arena, const char *, 2 * s->n_arms);
 
-	for (int i = 0; i < s->n_setups; i++) {
-		known[2 * i] = s->setups[i].own->label;
-		known[2 * i + 1] = s->setups[i].own->variant;
+	for (int i = 0; i < s->n_arms; i++) {
+		known[2 * i] = s->arms[i].own->label;
+		known[2 * i + 1] = s->arms[i].own->variant;
 	}
-	const char *near = str_nearest(name, known, 2 * s->n_setups);
+	const char *near = str_nearest(name, known, 2 * s->n_arms);
 	return error("--%s: sweep %s has no label \"%s\"%s%s%s", option, s->name, name,
 		near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
 }
@@ -66,7 +66,7 @@ static int split(struct study *s, const char *text, const char **from, const cha
 }
 
 /* A variant's name begins the labels of all its configurations. */
-static void rename_setup(struct study *s, struct setup *v, const char *from, const char *to)
+static void rename_arm(struct study *s, struct arm *v, const char *from, const char *to)
 {
 	const char *label = v->own->label, *variant = v->own->variant;
 
@@ -81,8 +81,8 @@ static void rename_setup(struct study *s, struct setup *v, const char *from, con
 
 static int check_distinct(const struct study *s)
 {
-	for (const struct setup *a = s->setups; a < s->setups + s->n_setups; a++)
-		for (const struct setup *b = s->setups; b < a; b++) {
+	for (const struct arm *a = s->arms; a < s->arms + s->n_arms; a++)
+		for (const struct arm *b = s->arms; b < a; b++) {
 			if (!strcmp(a->label, b->label))
 				return error("--label: two configurations would be called \"%s\"",
 					a->label);
@@ -101,34 +101,34 @@ int study_relabel(struct study *s)
 		const char *from = NULL, *to = NULL;
 		if (split(s, labels->items[i], &from, &to))
 			return -1;
-		for (int k = 0; k < s->n_setups; k++)
-			rename_setup(s, &s->setups[k], from, to);
+		for (int k = 0; k < s->n_arms; k++)
+			rename_arm(s, &s->arms[k], from, to);
 	}
 	return labels->n ? check_distinct(s) : 0;
 }
 
 /* --- order ----------------------------------------------------------------------------------- */
 
-static bool is_meant(const struct setup *v, const char *name)
+static bool is_meant(const struct arm *v, const char *name)
 {
 	return is_called(v, name) || !strcmp(v->label, name) || !strcmp(v->variant, name);
 }
 
 /* Those of this name, unless they stand there already, behind the first n; n afterwards. */
-static int take(const struct study *s, const char *name, bool *taken, struct setup *ordered, int n)
+static int take(const struct study *s, const char *name, bool *taken, struct arm *ordered, int n)
 {
-	for (int i = 0; i < s->n_setups; i++)
-		if (!taken[i] && (!name || is_meant(&s->setups[i], name))) {
+	for (int i = 0; i < s->n_arms; i++)
+		if (!taken[i] && (!name || is_meant(&s->arms[i], name))) {
 			taken[i] = true;
-			ordered[n++] = s->setups[i];
+			ordered[n++] = s->arms[i];
 		}
 	return n;
 }
 
 int study_reorder(struct study *s)
 {
-	struct setup *ordered = ARENA_ARRAY(&s->arena, struct setup, s->n_setups);
-	bool *taken = ARENA_ARRAY(&s->arena, bool, s->n_setups);
+	struct arm *ordered = ARENA_ARRAY(&s->arena, struct arm, s->n_arms);
+	bool *taken = ARENA_ARRAY(&s->arena, bool, s->n_arms);
 	int place = s->baseline ? s->baseline->place : -1, n = 0;
 
 	if (!s->options.order)
@@ -143,20 +143,20 @@ int study_reorder(struct study *s)
 			return unknown(s, "order", name);
 	}
 	n = take(s, NULL, taken, ordered, n);
-	CHECK(n == s->n_setups);
-	s->setups = ordered;
+	CHECK(n == s->n_arms);
+	s->arms = ordered;
 	for (int i = 0; i < n; i++)
 		if (ordered[i].place == place)
 			s->baseline = &ordered[i];
 	return 0;
 }
 
-const struct setup **study_rows(struct study *s, const double *value)
+const struct arm **study_rows(struct study *s, const double *value)
 {
 	if (!s->options.order)
-		return setups_sorted(s, value);
-	const struct setup **rows = ARENA_ARRAY(&s->arena, const struct setup *, s->n_setups);
-	for (int i = 0; i < s->n_setups; i++)
-		rows[i] = &s->setups[i];
+		return arms_sorted(s, value);
+	const struct arm **rows = ARENA_ARRAY(&s->arena, const struct arm *, s->n_arms);
+	for (int i = 0; i < s->n_arms; i++)
+		rows[i] = &s->arms[i];
 	return rows;
 }

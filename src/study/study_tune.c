@@ -41,14 +41,14 @@ const char *study_tuned_key(struct study *s, const char *trials)
 	return db_finish(&row) ? NULL : key;
 }
 
-static bool same_value(const struct setup *a, const struct setup *b, const char *key)
+static bool same_value(const struct arm *a, const struct arm *b, const char *key)
 {
 	const char *x = run_text(a->runs[0], key), *y = run_text(b->runs[0], key);
 
 	return x && y ? !strcmp(x, y) : x == y;
 }
 
-static bool alike(const struct study *s, const struct setup *a, const struct setup *b, const char *but)
+static bool alike(const struct study *s, const struct arm *a, const struct arm *b, const char *but)
 {
 	if (strcmp(a->variant, b->variant))
 		return false;
@@ -58,18 +58,18 @@ static bool alike(const struct study *s, const struct setup *a, const struct set
 	return true;
 }
 
-const struct setup **setups_like(struct study *s, const struct setup *v, const char *key, int *n)
+const struct arm **arms_like(struct study *s, const struct arm *v, const char *key, int *n)
 {
-	const struct setup **sorted = setups_sorted(s, setups_numbers(s, key));
+	const struct arm **sorted = arms_sorted(s, arms_numbers(s, key));
 
 	*n = 0;
-	for (int i = 0; i < s->n_setups; i++)
+	for (int i = 0; i < s->n_arms; i++)
 		if (alike(s, v, sorted[i], key))
 			sorted[(*n)++] = sorted[i];
 	return sorted;
 }
 
-const char *label_without(struct study *s, const struct setup *v, const char *key)
+const char *label_without(struct study *s, const struct arm *v, const char *key)
 {
 	const char *label = v->variant;
 
@@ -82,12 +82,12 @@ const char *label_without(struct study *s, const struct setup *v, const char *ke
 	return label;
 }
 
-double trial_loss(const struct setup *v)
+double trial_loss(const struct arm *v)
 {
-	return setup_diverged(v) ? INFINITY : SETUP_MEAN(v, final_loss).mean;
+	return arm_diverged(v) ? INFINITY : ARM_MEAN(v, final_loss).mean;
 }
 
-int trials_best(const struct setup **trials, int n)
+int trials_best(const struct arm **trials, int n)
 {
 	int best = 0;
 
@@ -98,11 +98,11 @@ int trials_best(const struct setup **trials, int n)
 }
 
 /* Was this rate among those tried for the variant? *edge: as the smallest or the largest of several. */
-static bool is_tuned(struct study *s, const struct setup *v, bool *edge)
+static bool is_tuned(struct study *s, const struct arm *v, bool *edge)
 {
 	const char *trials = arena_printf(&s->arena, "%s%s", v->own->sweep->name, suffix);
 	const char *key = study_tuned_key(s, trials);
-	double rate = setup_number(v, "train.lr");
+	double rate = arm_number(v, "train.lr");
 	struct db_statement row;
 	bool found = false;
 
@@ -123,14 +123,14 @@ static bool is_tuned(struct study *s, const struct setup *v, bool *edge)
 	return !db_finish(&row) && found;
 }
 
-bool study_tuned_at_edge(struct study *s, const struct setup *v)
+bool study_tuned_at_edge(struct study *s, const struct arm *v)
 {
 	bool edge;
 
 	return is_tuned(s, v, &edge) && edge;
 }
 
-static bool is_published(const struct study *s, const struct setup *v)
+static bool is_published(const struct study *s, const struct arm *v)
 {
 	for (int i = 0; i < s->n_published; i++)
 		if (s->published[i].sweep_id == v->own->sweep->sweep_id &&
@@ -140,12 +140,12 @@ static bool is_published(const struct study *s, const struct setup *v)
 	return false;
 }
 
-const char *study_rate_choice(struct study *s, const struct setup *v)
+const char *study_rate_choice(struct study *s, const struct arm *v)
 {
 	const char *recipe = run_text(v->runs[0], "recipe");
 	bool edge;
 
-	if (setup_foreign(v))
+	if (arm_foreign(v))
 		return "-";
 	if (is_tuned(s, v, &edge))
 		return "tuned";

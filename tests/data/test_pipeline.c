@@ -1,4 +1,4 @@
-/* The pipeline: whatever the threads do, jobs are written in the order of one; failures end it. */
+/* The pipeline: whatever the threads do, portions are written in the order of one; failures end it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@
 enum { INPUTS = 9, FAILURE = -7 };
 
 struct number {
-	struct job job;
+	struct portion portion;
 	int input, i;
 	bool worked;
 };
@@ -29,8 +29,8 @@ struct test {
 	atomic_int n_alive, n_reading, most_reading, n_working, most_working;
 	atomic_long held, most_held;
 	int input, i;			/* to be written next */
-	int fail_read, fail_work, fail_write;	/* at the job of input 3 with this number */
-	int slow;			/* job of input 0 that takes long */
+	int fail_read, fail_work, fail_write;	/* at the portion of input 3 with this number */
+	int slow;			/* portion of input 0 that takes long */
 	struct pipeline p;
 };
 
@@ -42,7 +42,7 @@ static void raise_to(atomic_int *most, int n)
 		;
 }
 
-/* Some microseconds, another number for each job. */
+/* Some microseconds, another number for each portion. */
 static void dawdle(int input, int i, uint32_t purpose)
 {
 	struct rng_key key = {.seed = (uint64_t)input, .step = purpose};
@@ -50,7 +50,7 @@ static void dawdle(int input, int i, uint32_t purpose)
 	usleep(rng_block(key, (uint64_t)i).word[0] % 300);
 }
 
-static int read_job(void *context, int input, struct job **job)
+static int read_portion(void *context, int input, struct portion **portion)
 {
 	struct test *t = context;
 	struct number *n;
@@ -72,14 +72,14 @@ static int read_job(void *context, int input, struct job **job)
 	n->input = input;
 	n->i = t->n_read[input]++;
 	t->n_alive++;
-	*job = &n->job;
+	*portion = &n->portion;
 	atomic_store(&t->reading[input], false);
 	return 1;
 }
 
-static int work(void *context, int thread, struct job *job)
+static int work(void *context, int thread, struct portion *portion)
 {
-	struct number *n = (struct number *)job;
+	struct number *n = (struct number *)portion;
 	struct test *t = context;
 	long held;
 
@@ -90,16 +90,16 @@ static int work(void *context, int thread, struct job *job)
 		usleep(100000);
 	t->n_working--;
 	n->worked = true;
-	job->held_bytes = 100;
+	portion->held_bytes = 100;
 	held = t->held += 100;
 	if (held > t->most_held)
 		t->most_held = held;
 	return n->input == 3 && n->i == t->fail_work ? FAILURE : 0;
 }
 
-static int write_job(void *context, const struct job *job)
+static int write_portion(void *context, const struct portion *portion)
 {
-	const struct number *n = (const struct number *)job;
+	const struct number *n = (const struct number *)portion;
 	struct test *t = context;
 
 	assert_false(atomic_exchange(&t->writing, true));
@@ -118,10 +118,10 @@ static int write_job(void *context, const struct job *job)
 
 static struct test *current;
 
-static void free_job(struct job *job)
+static void free_portion(struct portion *portion)
 {
 	current->n_alive--;
-	free(job);
+	free(portion);
 }
 
 static int run(struct test *t, int n_threads, size_t held_max)
@@ -130,8 +130,8 @@ static int run(struct test *t, int n_threads, size_t held_max)
 
 	current = t;
 	t->p = (struct pipeline){.context = t, .n_inputs = INPUTS, .n_threads = n_threads,
-		.held_max = held_max, .stop = t->p.stop, .read = read_job, .work = work,
-		.write = write_job, .free_job = free_job};
+		.held_max = held_max, .stop = t->p.stop, .read = read_portion, .work = work,
+		.write = write_portion, .free_portion = free_portion};
 	ret = pipeline_run(&t->p);
 	assert_int_equal(t->n_alive, 0);
 	return ret;
@@ -153,7 +153,7 @@ static void test_order(void **state)
 		for (size_t held_max = 0; held_max <= 10000; held_max = held_max * 10 + 100) {
 			struct test t = new_test();
 			assert_int_equal(run(&t, threads, held_max), 0);
-			assert_int_equal(t.input, 7);	/* 8 has no jobs */
+			assert_int_equal(t.input, 7);	/* 8 has no portions */
 			assert_int_equal(t.i, 60);
 			/* beyond the limit: what the threads had taken before it was reached */
 			assert_true(t.most_held <= (long)held_max + 100 * threads);
@@ -172,7 +172,7 @@ static void test_all_take_part(void **state)
 	assert_true(t.most_held > 100 * 10);
 }
 
-/* While one slow job holds up all others, what waits stays below the limit. */
+/* While one slow portion holds up all others, what waits stays below the limit. */
 static void test_limit(void **state)
 {
 	struct test t = new_test();

@@ -99,11 +99,11 @@ static void labels_are_renamed_wherever_they_stand(void **state)
 
 	(void)state;
 	open_study("m=MoE = Mamba", "m-n_experts=8=eight", NULL);
-	assert_string_equal(study.setups[1].label, "MoE = Mamba-n_experts=2");
+	assert_string_equal(study.arms[1].label, "MoE = Mamba-n_experts=2");
 	table_has("final", "md", "| MoE = Mamba-n_experts=2 ");
 	table_has("final", "csv", "\neight,");
 	/* what the database knows by the old name is still found */
-	assert_string_equal(study_published(&study, &study.setups[2], "loss")->text, "3.25");
+	assert_string_equal(study_published(&study, &study.arms[2], "loss")->text, "3.25");
 	table_has("load", "csv", "eight");
 	draw("experts", &c);
 	assert_int_equal(series_of(&c, "MoE = Mamba")->n, 2);
@@ -127,8 +127,8 @@ static void order_puts_rows_and_curves_first(void **state)
 	open_study("wide=Wide", NULL, "m-n_experts=8,Wide");
 	static const char *const expected[] = {"m-n_experts=8", "Wide", "mamba", "m-n_experts=2"};
 	for (int i = 0; i < 4; i++)
-		assert_string_equal(study.setups[i].label, expected[i]);
-	assert_ptr_equal(study.baseline, &study.setups[2]);
+		assert_string_equal(study.arms[i].label, expected[i]);
+	assert_ptr_equal(study.baseline, &study.arms[2]);
 	draw("loss", &after);
 	assert_true(after.ordered);
 	for (int i = 0; i < 4; i++)
@@ -140,7 +140,7 @@ static void order_puts_rows_and_curves_first(void **state)
 	chart_release(&before);
 	chart_release(&after);
 	table_has("experts", "csv", "\n8,m-n_experts=8,");
-	const struct setup **rows = study_rows(&study, setups_numbers(&study, "model.moe.n_experts"));
+	const struct arm **rows = study_rows(&study, arms_numbers(&study, "model.moe.n_experts"));
 	assert_string_equal(rows[0]->label, "m-n_experts=8");
 	study_close(&study);
 }
@@ -155,7 +155,7 @@ static void order_takes_variants(void **state)
 	draw("experts", &before);
 	study_close(&study);
 	open_study(NULL, NULL, "wide,m-n_experts=8,m");
-	assert_string_equal(study.setups[2].label, "m-n_experts=2");
+	assert_string_equal(study.arms[2].label, "m-n_experts=2");
 	draw("experts", &after);
 	assert_string_equal(after.panels[0].series[0].label, "wide");
 	assert_int_equal(series_of(&after, "m")->style, series_of(&before, "m")->style);
@@ -405,10 +405,10 @@ static void captions_of_single_seeds_claim_no_band(void **state)
 
 	(void)state;
 	open_study(NULL, NULL, NULL);
-	for (int i = 0; i < study.n_setups; i++)
-		study.setups[i].n = i == 1 ? 2 : 1;
+	for (int i = 0; i < study.n_arms; i++)
+		study.arms[i].n = i == 1 ? 2 : 1;
 	caption_has("loss", "1 to 2 seeds of each configuration.");
-	study.setups[1].n = 1;
+	study.arms[1].n = 1;
 	caption_has("loss", "One seed each, so neither means nor bands. 1 seed of each configuration.");
 	draw("experts", &c);
 	assert_lacks(c.caption, "lowest");

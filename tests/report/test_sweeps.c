@@ -21,11 +21,11 @@ static void open_two(struct shown *w, const struct lab_run *second, int n)
 	lab_fill(&w->lab, second, n);
 }
 
-static const struct setup *setup_named(const struct study *s, const char *label)
+static const struct arm *arm_named(const struct study *s, const char *label)
 {
-	for (int i = 0; i < s->n_setups; i++)
-		if (!strcmp(s->setups[i].label, label))
-			return &s->setups[i];
+	for (int i = 0; i < s->n_arms; i++)
+		if (!strcmp(s->arms[i].label, label))
+			return &s->arms[i];
 	fail_msg("no %s", label);
 	return NULL;
 }
@@ -45,15 +45,15 @@ static void what_sweeps_share_stands_once(void **state)
 	assert_true(show_sweeps(&w, "lab/one,sweeps/lab/two.yaml", "final", "md", &plain));
 	assert_string_equal(w.study.name, "lab/one+lab/two");
 	assert_int_equal(w.study.n_runs, 7);
-	assert_int_equal(w.study.n_setups, 5);
-	assert_int_equal(setup_named(&w.study, "mamba")->n, 3);
-	assert_int_equal(setup_named(&w.study, "m-n_experts=8")->n, 1);
-	assert_ptr_equal(w.study.baseline, setup_named(&w.study, "mamba"));
+	assert_int_equal(w.study.n_arms, 5);
+	assert_int_equal(arm_named(&w.study, "mamba")->n, 3);
+	assert_int_equal(arm_named(&w.study, "m-n_experts=8")->n, 1);
+	assert_ptr_equal(w.study.baseline, arm_named(&w.study, "mamba"));
 	assert_has(w.text.text, "1 unfinished runs are left out");
 	assert_has(w.text.text, "2 sweeps together: baseline and targets are those of lab/one;");
 	hide(&w);
 	assert_true(show_sweeps(&w, "lab/two,lab/one", "final", "md", &plain));
-	assert_ptr_equal(w.study.baseline, setup_named(&w.study, "m-n_experts=4"));
+	assert_ptr_equal(w.study.baseline, arm_named(&w.study, "m-n_experts=4"));
 	end(&w);
 }
 
@@ -67,14 +67,14 @@ static void names_are_prefixed_where_they_clash(void **state)
 	assert_true(show_sweeps(&w, "lab/one,lab/two", "final", "md", &plain));
 	assert_has(line(&w, "lab/one:odd", text, sizeof text), " 3.1 ");
 	assert_has(line(&w, "lab/two:odd", text, sizeof text), " 3.2 ");
-	assert_string_equal(setup_named(&w.study, "lab/two:odd")->variant, "lab/two:odd");
-	assert_string_equal(setup_named(&w.study, "m-n_experts=4")->variant, "m");
+	assert_string_equal(arm_named(&w.study, "lab/two:odd")->variant, "lab/two:odd");
+	assert_string_equal(arm_named(&w.study, "m-n_experts=4")->variant, "m");
 	assert_lacks(w.text.text, "lab/one:m");
 	hide(&w);
 	const struct study_options o = {.labels = {.items = {"lab/two:odd=Odd"}, .n = 1}, .order = "lab/two:odd"};
 	assert_true(show_sweeps(&w, "lab/one,lab/two", "final", "md", &o));
-	assert_string_equal(w.study.setups[0].label, "Odd");
-	setup_named(&w.study, "lab/one:odd");
+	assert_string_equal(w.study.arms[0].label, "Odd");
+	arm_named(&w.study, "lab/one:odd");
 	end(&w);
 }
 
@@ -108,8 +108,8 @@ static void variants_that_share_no_run_keep_apart(void **state)
 	(void)state;
 	open_two(&w, other, 1);
 	assert_true(show_sweeps(&w, "lab/one,lab/two", "experts", "md", &plain));
-	assert_string_equal(setup_named(&w.study, "m-n_experts=8")->variant, "lab/one:m");
-	assert_string_equal(setup_named(&w.study, "m-n_experts=4")->variant, "lab/two:m");
+	assert_string_equal(arm_named(&w.study, "m-n_experts=8")->variant, "lab/one:m");
+	assert_string_equal(arm_named(&w.study, "m-n_experts=4")->variant, "lab/two:m");
 	end(&w);
 }
 

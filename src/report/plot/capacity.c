@@ -15,9 +15,9 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = "capacity factor";
 	c->x_few = true;
-	plot_by(c, chart_panel(c, "final loss, nats per token"), s, setups_numbers(s, key),
+	plot_by(c, chart_panel(c, "final loss, nats per token"), s, arms_numbers(s, key),
 		offsetof(struct run_data, final_loss));
-	plot_by(c, chart_panel(c, "share of tokens dropped"), s, setups_numbers(s, key),
+	plot_by(c, chart_panel(c, "share of tokens dropped"), s, arms_numbers(s, key),
 		offsetof(struct run_data, drop));
 	c->panels[1].y_low = 0;
 	return 0;

@@ -23,15 +23,15 @@ static const struct run_data *partner(const struct study *s, const struct run_da
 
 static bool has_pairs(const struct study *s)
 {
-	for (int i = 0; s->baseline && i < s->n_setups; i++)
-		for (int k = 0; k < s->setups[i].n && &s->setups[i] != s->baseline; k++)
-			if (partner(s, s->setups[i].runs[k]))
+	for (int i = 0; s->baseline && i < s->n_arms; i++)
+		for (int k = 0; k < s->arms[i].n && &s->arms[i] != s->baseline; k++)
+			if (partner(s, s->arms[i].runs[k]))
 				return true;
 	return false;
 }
 
 /* All pairs of a variant that are as long as the first. */
-static int read_pairs(struct study *s, const struct setup *v, struct paired *p, int *n)
+static int read_pairs(struct study *s, const struct arm *v, struct paired *p, int *n)
 {
 	*n = 0;
 	for (int i = 0; i < v->n; i++) {
@@ -63,7 +63,7 @@ static void add_point(struct series *series, const struct paired *p, int n, int 
 	series->high[at] = high;
 }
 
-static int add_variant(struct study *s, const struct setup *v, struct chart *c, enum axis x)
+static int add_variant(struct study *s, const struct arm *v, struct chart *c, enum axis x)
 {
 	struct paired *p = ARENA_ARRAY(&s->arena, struct paired, v->n);
 	struct series *series;
@@ -100,8 +100,8 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->x_title = axis_title[o->x];
 	panel->y_level = 0;
 	panel->level_title = plot_label(c, s->baseline);
-	for (int i = 0; i < s->n_setups; i++)
-		if (&s->setups[i] != s->baseline && add_variant(s, &s->setups[i], c, o->x))
+	for (int i = 0; i < s->n_arms; i++)
+		if (&s->arms[i] != s->baseline && add_variant(s, &s->arms[i], c, o->x))
 			return -1;
 	return 0;
 }

@@ -3,15 +3,15 @@
 
 #include <math.h>
 
-static bool has_load(const struct setup *v)
+static bool has_load(const struct arm *v)
 {
 	return !v->runs[0]->diverged && isfinite(v->runs[0]->least_load);
 }
 
 static bool applies(const struct study *s)
 {
-	for (int i = 0; i < s->n_setups; i++)
-		if (has_load(&s->setups[i]))
+	for (int i = 0; i < s->n_arms; i++)
+		if (has_load(&s->arms[i]))
 			return true;
 	return false;
 }
@@ -69,7 +69,7 @@ static int read_map(struct study *s, const struct run_data *r, struct chart *c, 
 	return db_finish(&row);
 }
 
-static int add_panel(struct study *s, const struct setup *v, struct chart *c)
+static int add_panel(struct study *s, const struct arm *v, struct chart *c)
 {
 	struct panel *p = chart_panel(c, "");
 	int stride = 1;
@@ -91,8 +91,8 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 		" expert's share of the tokens times the number of experts";
 	c->x_title = "training steps";
 	c->value_title = "load x experts";
-	for (int i = 0; i < s->n_setups; i++)
-		if (has_load(&s->setups[i]) && add_panel(s, &s->setups[i], c))
+	for (int i = 0; i < s->n_arms; i++)
+		if (has_load(&s->arms[i]) && add_panel(s, &s->arms[i], c))
 			return -1;
 	return 0;
 }

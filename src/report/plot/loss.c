@@ -12,15 +12,15 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->x_title = axis_title[o->x];
 	c->x_log = true;
 	if (s->baseline) {
-		p->y_level = SETUP_MEAN(s->baseline, final_loss).mean;
+		p->y_level = ARM_MEAN(s->baseline, final_loss).mean;
 		p->level_title =
 			chart_text(c, "%s at its end: %.3f", s->baseline->label, p->y_level);
 	}
-	for (int i = 0; i < s->n_setups; i++)
-		plot_curve(c, p, s, &s->setups[i], o->x);
+	for (int i = 0; i < s->n_arms; i++)
+		plot_curve(c, p, s, &s->arms[i], o->x);
 	if (o->x == AXIS_SECONDS)
-		for (int i = 0; i < s->n_setups; i++)
-			if (!setup_alone(&s->setups[i]))
+		for (int i = 0; i < s->n_arms; i++)
+			if (!arm_alone(&s->arms[i]))
 				c->x_title = "~ training seconds, beside other runs";
 	return 0;
 }

@@ -11,11 +11,11 @@ static double tenths(double share)
 
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
-	double *x = ARENA_ARRAY(&s->arena, double, s->n_setups);
+	double *x = ARENA_ARRAY(&s->arena, double, s->n_arms);
 
 	(void)o;
-	for (int i = 0; i < s->n_setups; i++)
-		x[i] = &s->setups[i] == s->baseline ? NAN : tenths(setup_mamba_share(&s->setups[i]));
+	for (int i = 0; i < s->n_arms; i++)
+		x[i] = &s->arms[i] == s->baseline ? NAN : tenths(arm_mamba_share(&s->arms[i]));
 	plot_title(c, s, "final loss by share of Mamba");
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = "sixths of the active parameters in Mamba layers";

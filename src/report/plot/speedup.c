@@ -9,7 +9,7 @@
 
 static bool applies(const struct study *s)
 {
-	return s->baseline && s->n_setups > 1;
+	return s->baseline && s->n_arms > 1;
 }
 
 /* The lowest loss among the first i + 1 points. */
@@ -70,7 +70,7 @@ static void add_point(const struct study *s, const struct pairs *p, enum axis ax
 }
 
 static void add_variant(struct chart *c, struct panel *panel, struct study *s,
-	const struct setup *v, enum axis axis)
+	const struct arm *v, enum axis axis)
 {
 	struct pairs p = study_pairs(s, v, NAN);
 	int n = p.n ? p.baseline[0]->n : 0, stride = n / 400 + 1;
@@ -98,9 +98,9 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->x_title = chart_text(c, "%s of %s", axis_title[o->x], s->baseline->label);
 	c->x_log = true;
 	p->y_level = 1;
-	for (int i = 0; i < s->n_setups; i++)
-		if (&s->setups[i] != s->baseline)
-			add_variant(c, p, s, &s->setups[i], o->x);
+	for (int i = 0; i < s->n_arms; i++)
+		if (&s->arms[i] != s->baseline)
+			add_variant(c, p, s, &s->arms[i], o->x);
 	return 0;
 }
 

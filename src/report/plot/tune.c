@@ -4,11 +4,11 @@
 #include <math.h>
 
 /* Mean of the seeds, with bars from the lowest to the highest. */
-static void add_point(struct series *series, const struct setup *v, const char *key)
+static void add_point(struct series *series, const struct arm *v, const char *key)
 {
 	int at = series->n++;
 
-	series->x[at] = setup_number(v, key);
+	series->x[at] = arm_number(v, key);
 	series->y[at] = trial_loss(v);
 	for (int i = 0; i < v->n && v->n > 1; i++) {
 		series->low[at] = fmin(series->low[at], v->runs[i]->final_loss);
@@ -17,20 +17,20 @@ static void add_point(struct series *series, const struct setup *v, const char *
 }
 
 /* By its place among the others in the sweep, whatever order is asked for. */
-static int style_of(struct study *s, const struct setup *first, const char *key)
+static int style_of(struct study *s, const struct arm *first, const char *key)
 {
 	int style = 0, n;
 
-	for (int i = 0; i < s->n_setups; i++) {
-		const struct setup *v = &s->setups[i];
-		style += v->place < first->place && setups_like(s, v, key, &n)[0] == v;
+	for (int i = 0; i < s->n_arms; i++) {
+		const struct arm *v = &s->arms[i];
+		style += v->place < first->place && arms_like(s, v, key, &n)[0] == v;
 	}
 	return style % N_STYLES;
 }
 
 /* Diverged values have no point. */
 static void add_series(struct chart *c, struct panel *p, struct study *s,
-	const struct setup **trials, int n, const char *key)
+	const struct arm **trials, int n, const char *key)
 {
 	struct series *series = chart_series(c, p, label_without(s, trials[0], key),
 		style_of(s, trials[0], key), n);
@@ -59,10 +59,10 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->x_title = key;
 	c->x_log = true;
 	c->x_few = true;
-	for (int i = 0; i < s->n_setups; i++) {
+	for (int i = 0; i < s->n_arms; i++) {
 		int n;
-		const struct setup **trials = setups_like(s, &s->setups[i], key, &n);
-		if (n && trials[0] == &s->setups[i])
+		const struct arm **trials = arms_like(s, &s->arms[i], key, &n);
+		if (n && trials[0] == &s->arms[i])
 			add_series(c, p, s, trials, n, key);
 	}
 	return 0;

@@ -25,19 +25,19 @@ static void columns(struct grid *g)
 	grid_column(g, "published_loss", "published", COLUMN_NUMBER);
 }
 
-static void row(struct study *s, struct grid *g, const struct setup *v)
+static void row(struct study *s, struct grid *g, const struct arm *v)
 {
 	double flops = v->runs[0]->flops / v->runs[0]->tokens;
 	char buffer[32];
 
 	grid_row(g);
-	cell_value(g, setup_number(v, key), 2);
-	cell_value(g, setup_number(v, "model.moe.n_experts"), 0);
+	cell_value(g, arm_number(v, key), 2);
+	cell_value(g, arm_number(v, "model.moe.n_experts"), 0);
 	cells_of_model(g, s, v);
 	grid_number(g, v->n, "%d", v->n);
-	cell_mean(g, SETUP_MEAN(v, final_loss), 3);
-	cell_mean(g, SETUP_MEAN(v, loss_dropless), 3);
-	cell_share(g, SETUP_MEAN(v, drop));
+	cell_mean(g, ARM_MEAN(v, final_loss), 3);
+	cell_mean(g, ARM_MEAN(v, loss_dropless), 3);
+	cell_share(g, ARM_MEAN(v, drop));
 	cell_difference(g, s, v);
 	cell_speedup(g, s, v);
 	grid_number(g, flops, "%s", text_flops(flops, buffer));
@@ -46,11 +46,11 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 
 static int fill(struct study *s, struct grid *g)
 {
-	const struct setup **sorted = study_rows(s, setups_numbers(s, key));
+	const struct arm **sorted = study_rows(s, arms_numbers(s, key));
 
 	table_title(g, s, "final loss by capacity factor (nats per token)");
 	columns(g);
-	for (int i = 0; i < s->n_setups; i++)
+	for (int i = 0; i < s->n_arms; i++)
 		row(s, g, sorted[i]);
 	row_of_null_loss(g, s, 2, 11);
 	notes_add(&g->notes, NOTE_PLAIN,

@@ -30,12 +30,12 @@ static void cell_flops(struct grid *g, double n)
 	grid_number(g, n, "%s", text_flops(n, buffer));
 }
 
-static void row(struct study *s, struct grid *g, const struct setup *v)
+static void row(struct study *s, struct grid *g, const struct arm *v)
 {
 	const struct run_data *r = v->runs[0];
-	struct interval speeds = SETUP_MEAN(v, tokens_per_s);
-	const char *mark = setup_alone(v) ? "" : "~";
-	double time = SETUP_MEAN(v, seconds).mean;
+	struct interval speeds = ARM_MEAN(v, tokens_per_s);
+	const char *mark = arm_alone(v) ? "" : "~";
+	double time = ARM_MEAN(v, seconds).mean;
 	char buffer[32];
 
 	grid_row(g);
@@ -45,12 +45,12 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 		(struct interval){.mean = s->options.no_head_flops
 						  ? 0
 						  : r->head_flops_per_token / r->flops_per_token});
-	cell_count(g, SETUP_MEAN(v, tokens).mean);
-	cell_flops(g, SETUP_MEAN(v, flops).mean);
+	cell_count(g, ARM_MEAN(v, tokens).mean);
+	cell_flops(g, ARM_MEAN(v, flops).mean);
 	grid_number(g, time, isfinite(time) ? "%s%.1f" : "-", mark, time);
 	grid_interval(g, speeds.mean, speeds.low, speeds.high,
 		isfinite(speeds.mean) ? "%s%.0f" : "-", mark, speeds.mean);
-	cell_value(g, SETUP_MEAN(v, flops).mean / time / 1e9, 1);
+	cell_value(g, ARM_MEAN(v, flops).mean / time / 1e9, 1);
 	grid_number(g, r->memory_bytes, "%s",
 		isfinite(r->memory_bytes) ? str_bytes(r->memory_bytes, buffer) : "-");
 	grid_text(g, "%s", r->device ? r->device : "-");
@@ -60,7 +60,7 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 
 static void row_of_null_speed(struct study *s, struct grid *g)
 {
-	const struct setup *b = s->baseline;
+	const struct arm *b = s->baseline;
 	double logs[256];
 	int n = 0;
 
@@ -80,8 +80,8 @@ static int fill(struct study *s, struct grid *g)
 {
 	table_title(g, s, "cost of training");
 	columns(g);
-	for (int i = 0; i < s->n_setups; i++)
-		row(s, g, &s->setups[i]);
+	for (int i = 0; i < s->n_arms; i++)
+		row(s, g, &s->arms[i]);
 	if (s->baseline)
 		row_of_null_speed(s, g);
 	notes_add(&g->notes, NOTE_PLAIN,

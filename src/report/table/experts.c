@@ -24,9 +24,9 @@ static void columns(struct grid *g)
 	grid_column(g, "published_speedup", "published speed-up", COLUMN_NUMBER);
 }
 
-static void row(struct study *s, struct grid *g, const struct setup *v)
+static void row(struct study *s, struct grid *g, const struct arm *v)
 {
-	double n = setup_number(v, key);
+	double n = arm_number(v, key);
 
 	grid_row(g);
 	if (isfinite(n))
@@ -35,22 +35,22 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 		grid_number(g, NAN, "dense");
 	cells_of_model(g, s, v);
 	grid_number(g, v->n, "%d", v->n);
-	cell_mean(g, SETUP_MEAN(v, final_loss), 3);
+	cell_mean(g, ARM_MEAN(v, final_loss), 3);
 	cell_difference(g, s, v);
 	cell_speedup(g, s, v);
-	cell_share(g, SETUP_MEAN(v, drop));
-	cell_value(g, SETUP_MEAN(v, least_load).mean, 2);
+	cell_share(g, ARM_MEAN(v, drop));
+	cell_value(g, ARM_MEAN(v, least_load).mean, 2);
 	cell_published(g, s, v, "loss");
 	cell_published(g, s, v, "speedup");
 }
 
 static int fill(struct study *s, struct grid *g)
 {
-	const struct setup **sorted = study_rows(s, setups_numbers(s, key));
+	const struct arm **sorted = study_rows(s, arms_numbers(s, key));
 
 	table_title(g, s, "final loss by number of experts (nats per token)");
 	columns(g);
-	for (int i = 0; i < s->n_setups; i++)
+	for (int i = 0; i < s->n_arms; i++)
 		row(s, g, sorted[i]);
 	row_of_null_loss(g, s, 1, 8);
 	notes_add(&g->notes, NOTE_PLAIN,

@@ -19,20 +19,20 @@ static void columns(struct grid *g)
 	grid_column(g, "lr", "lr", COLUMN_TEXT);
 }
 
-static void row(struct study *s, struct grid *g, const struct setup *v)
+static void row(struct study *s, struct grid *g, const struct arm *v)
 {
-	struct interval loss = SETUP_MEAN(v, final_loss);
+	struct interval loss = ARM_MEAN(v, final_loss);
 
 	grid_row(g);
 	cells_of_model(g, s, v);
 	grid_number(g, v->n, "%d", v->n);
 	cell_mean(g, loss, 3);
 	cell_value(g, exp(loss.mean), 2);
-	cell_value(g, SETUP_MEAN(v, bpb).mean, 3);
-	cell_share(g, SETUP_MEAN(v, accuracy));
-	cell_mean(g, SETUP_MEAN(v, loss_dropless), 3);
-	cell_mean(g, SETUP_MEAN(v, loss_bigram), 3);
-	cell_share(g, SETUP_MEAN(v, share_bigram));
+	cell_value(g, ARM_MEAN(v, bpb).mean, 3);
+	cell_share(g, ARM_MEAN(v, accuracy));
+	cell_mean(g, ARM_MEAN(v, loss_dropless), 3);
+	cell_mean(g, ARM_MEAN(v, loss_bigram), 3);
+	cell_share(g, ARM_MEAN(v, share_bigram));
 	cell_difference(g, s, v);
 	cell_published(g, s, v, "loss");
 	grid_text(g, "%s", study_rate_choice(s, v));
@@ -42,8 +42,8 @@ static int fill(struct study *s, struct grid *g)
 {
 	table_title(g, s, "final loss (nats per token)");
 	columns(g);
-	for (int i = 0; i < s->n_setups; i++)
-		row(s, g, &s->setups[i]);
+	for (int i = 0; i < s->n_arms; i++)
+		row(s, g, &s->arms[i]);
 	row_of_null_loss(g, s, 0, 13);
 	notes_add(&g->notes, NOTE_PLAIN,
 		"loss is a mean over seeds +- half its 95 %% interval; differences are"

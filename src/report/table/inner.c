@@ -11,7 +11,7 @@ static const struct projection {
 	{"model.inner.conv", "conv"}, {"model.inner.gate", "gate"}, {"model.inner.out", "out"},
 };
 
-static bool is_mixture(const struct setup *v, const struct projection *p)
+static bool is_mixture(const struct arm *v, const struct projection *p)
 {
 	const char *text = run_text(v->runs[0], p->key);
 
@@ -19,13 +19,13 @@ static bool is_mixture(const struct setup *v, const struct projection *p)
 }
 
 /* Every how many-th layer has mixtures; NaN: none, or of unknown arrangement (model.pattern). */
-static double layers(const struct setup *v)
+static double layers(const struct arm *v)
 {
-	return run_text(v->runs[0], "model.pattern") ? NAN : setup_number(v, "model.inner.every");
+	return run_text(v->runs[0], "model.pattern") ? NAN : arm_number(v, "model.inner.every");
 }
 
 /* The paper's order: number of projections; conv, gate, out; all layers, every other. */
-static double place(const struct setup *v)
+static double place(const struct arm *v)
 {
 	double n = 0, which = 0;
 
@@ -41,8 +41,8 @@ static bool applies(const struct study *s)
 {
 	double first = NAN;
 
-	for (int i = 0; i < s->n_setups; i++) {
-		double at = place(&s->setups[i]);
+	for (int i = 0; i < s->n_arms; i++) {
+		double at = place(&s->arms[i]);
 		if (isnan(first))
 			first = at;
 		if (fabs(at - first) > 0)
@@ -64,7 +64,7 @@ static void columns(struct grid *g)
 	grid_column(g, "published_loss", "published loss", COLUMN_NUMBER);
 }
 
-static void cells_of_place(struct grid *g, const struct setup *v)
+static void cells_of_place(struct grid *g, const struct arm *v)
 {
 	char names[64] = "";
 	double every = layers(v);
@@ -77,14 +77,14 @@ static void cells_of_place(struct grid *g, const struct setup *v)
 	grid_text(g, "%s", isnan(every) ? "-" : every > 1 ? "every other" : "all");
 }
 
-static void row(struct study *s, struct grid *g, const struct setup *v)
+static void row(struct study *s, struct grid *g, const struct arm *v)
 {
 	grid_row(g);
 	cells_of_place(g, v);
-	cell_value(g, setup_number(v, "model.moe.n_experts"), 0);
+	cell_value(g, arm_number(v, "model.moe.n_experts"), 0);
 	cells_of_model(g, s, v);
 	grid_number(g, v->n, "%d", v->n);
-	cell_mean(g, SETUP_MEAN(v, final_loss), 3);
+	cell_mean(g, ARM_MEAN(v, final_loss), 3);
 	cell_difference(g, s, v);
 	cell_speedup(g, s, v);
 	cell_published(g, s, v, "loss");
@@ -92,14 +92,14 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 
 static int fill(struct study *s, struct grid *g)
 {
-	double *at = ARENA_ARRAY(&s->arena, double, s->n_setups);
+	double *at = ARENA_ARRAY(&s->arena, double, s->n_arms);
 
-	for (int i = 0; i < s->n_setups; i++)
-		at[i] = place(&s->setups[i]);
-	const struct setup **sorted = study_rows(s, at);
+	for (int i = 0; i < s->n_arms; i++)
+		at[i] = place(&s->arms[i]);
+	const struct arm **sorted = study_rows(s, at);
 	table_title(g, s, "final loss with mixtures inside Mamba (nats per token)");
 	columns(g);
-	for (int i = 0; i < s->n_setups; i++)
+	for (int i = 0; i < s->n_arms; i++)
 		row(s, g, sorted[i]);
 	row_of_null_loss(g, s, 3, 10);
 	notes_add(&g->notes, NOTE_PLAIN,

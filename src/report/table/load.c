@@ -37,12 +37,12 @@ static const char sql[] =
 	" WHERE r.run_id IN (SELECT value FROM json_each(:runs)) AND r.state = 'done'"
 	" GROUP BY b.router ORDER BY b.router";
 
-static int rows(struct study *s, struct grid *g, const struct setup *v)
+static int rows(struct study *s, struct grid *g, const struct arm *v)
 {
 	struct db_statement row;
 
 	db_prepare(&row, s->db, sql);
-	db_bind_text(&row, ":runs", setup_run_ids(s, v));
+	db_bind_text(&row, ":runs", arm_run_ids(s, v));
 	for (int i = 0; db_step(&row); i++) {
 		double n = db_real(&row, 1);
 		grid_row(g);
@@ -65,8 +65,8 @@ static int fill(struct study *s, struct grid *g)
 {
 	table_title(g, s, "expert load at the end of training");
 	columns(g);
-	for (int i = 0; i < s->n_setups; i++)
-		if (rows(s, g, &s->setups[i]))
+	for (int i = 0; i < s->n_arms; i++)
+		if (rows(s, g, &s->arms[i]))
 			return -1;
 	notes_add(&g->notes, NOTE_PLAIN,
 		"load x E: an expert's share of the tokens times the number of experts,"

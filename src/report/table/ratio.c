@@ -6,10 +6,10 @@
 /* The baseline stands before all others. */
 static const double *places(struct study *s)
 {
-	double *share = ARENA_ARRAY(&s->arena, double, s->n_setups);
+	double *share = ARENA_ARRAY(&s->arena, double, s->n_arms);
 
-	for (int i = 0; i < s->n_setups; i++)
-		share[i] = &s->setups[i] == s->baseline ? NAN : setup_mamba_share(&s->setups[i]);
+	for (int i = 0; i < s->n_arms; i++)
+		share[i] = &s->arms[i] == s->baseline ? NAN : arm_mamba_share(&s->arms[i]);
 	return share;
 }
 
@@ -28,9 +28,9 @@ static void columns(struct grid *g)
 	grid_column(g, "published_speedup", "published speed-up", COLUMN_NUMBER);
 }
 
-static void row(struct study *s, struct grid *g, const struct setup *v)
+static void row(struct study *s, struct grid *g, const struct arm *v)
 {
-	double share = setup_mamba_share(v);
+	double share = arm_mamba_share(v);
 
 	grid_row(g);
 	if (isfinite(share))
@@ -38,11 +38,11 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 	else
 		grid_number(g, NAN, "-");
 	cells_of_model(g, s, v);
-	cell_value(g, setup_number(v, "model.ssm.expand"), 2);
-	cell_value(g, setup_number(v, "model.moe.d_expert"), 0);
-	cell_value(g, setup_number(v, "model.moe.n_experts"), 0);
+	cell_value(g, arm_number(v, "model.ssm.expand"), 2);
+	cell_value(g, arm_number(v, "model.moe.d_expert"), 0);
+	cell_value(g, arm_number(v, "model.moe.n_experts"), 0);
 	grid_number(g, v->n, "%d", v->n);
-	cell_mean(g, SETUP_MEAN(v, final_loss), 3);
+	cell_mean(g, ARM_MEAN(v, final_loss), 3);
 	cell_difference(g, s, v);
 	cell_speedup(g, s, v);
 	cell_published(g, s, v, "loss");
@@ -51,11 +51,11 @@ static void row(struct study *s, struct grid *g, const struct setup *v)
 
 static int fill(struct study *s, struct grid *g)
 {
-	const struct setup **sorted = study_rows(s, places(s));
+	const struct arm **sorted = study_rows(s, places(s));
 
 	table_title(g, s, "final loss by share of Mamba (nats per token)");
 	columns(g);
-	for (int i = 0; i < s->n_setups; i++)
+	for (int i = 0; i < s->n_arms; i++)
 		row(s, g, sorted[i]);
 	row_of_null_loss(g, s, 1, 11);
 	notes_add(&g->notes, NOTE_PLAIN,

@@ -38,11 +38,11 @@ static void columns(struct grid *g, bool several_targets)
 }
 
 /* What it took along one axis, and the ratio if it is `seen`. Seconds of busy machines have none. */
-static void cells_of_axis(struct grid *g, const struct study *s, const struct setup *v,
+static void cells_of_axis(struct grid *g, const struct study *s, const struct arm *v,
 	const struct speedup *up, bool seen, enum axis axis)
 {
-	bool clean = axis != AXIS_SECONDS || (setup_alone(v) && setup_alone(s->baseline));
-	bool alone = axis != AXIS_SECONDS || setup_alone(v);
+	bool clean = axis != AXIS_SECONDS || (arm_alone(v) && arm_alone(s->baseline));
+	bool alone = axis != AXIS_SECONDS || arm_alone(v);
 	struct interval ratio =
 		clean && v != s->baseline ? up->ratio[axis] : interval_of_ratio(NULL, 0);
 	char at[32] = "-", times[32] = "";
@@ -61,22 +61,22 @@ static void cells_of_axis(struct grid *g, const struct study *s, const struct se
 	grid_interval(g, ratio.mean, ratio.low, ratio.high, "%s", times);
 }
 
-static void row(struct study *s, struct grid *g, const struct setup *v, double target,
+static void row(struct study *s, struct grid *g, const struct arm *v, double target,
 	const struct null_speedup *null)
 {
 	struct pairs p = study_pairs(s, v, target);
 	struct speedup up = speedup_of(&p);
-	struct interval loss = SETUP_MEAN(v, final_loss);
+	struct interval loss = ARM_MEAN(v, final_loss);
 
 	grid_row(g);
 	if (isnan(target))
-		grid_number(g, SETUP_MEAN(s->baseline, final_loss).mean, "baseline");
+		grid_number(g, ARM_MEAN(s->baseline, final_loss).mean, "baseline");
 	else
 		grid_number(g, target, "%.3f", target);
 	cells_of_model(g, s, v);
 	cell_mean(g, loss, 3);
 	cell_value(g, exp(loss.mean), 2);
-	cell_value(g, SETUP_MEAN(v, bpb).mean, 3);
+	cell_value(g, ARM_MEAN(v, bpb).mean, 3);
 	struct verdict verdict = verdict_of(s, v, &up, null);
 	grid_text(g, "%s", verdict.word);
 	grid_text(g, "%s", verdict.text);
@@ -113,7 +113,7 @@ static void row_of_null_speedup(struct study *s, struct grid *g, const struct nu
 
 static void title(struct study *s, struct grid *g)
 {
-	double target = s->targets[0], loss = SETUP_MEAN(s->baseline, final_loss).mean;
+	double target = s->targets[0], loss = ARM_MEAN(s->baseline, final_loss).mean;
 
 	if (s->n_targets > 1)
 		table_title(g, s, "resources to each target, as ratios to %s", s->baseline->label);
@@ -130,8 +130,8 @@ static void notes(struct study *s, struct grid *g)
 {
 	bool alone = true;
 
-	for (int i = 0; i < s->n_setups; i++)
-		alone = alone && setup_alone(&s->setups[i]);
+	for (int i = 0; i < s->n_arms; i++)
+		alone = alone && arm_alone(&s->arms[i]);
 	notes_add(&g->notes, NOTE_PLAIN,
 		"ratios are baseline / variant, pairs of one seed: geometric mean"
 		" [95 %% interval, Student's t of the logarithms]; the target is the final loss"
@@ -151,8 +151,8 @@ static int fill(struct study *s, struct grid *g)
 	for (int t = 0; t < s->n_targets; t++) {
 		struct pairs base = study_pairs(s, s->baseline, s->targets[t]);
 		struct null_speedup null = null_speedup_of(&base);
-		for (int i = 0; i < s->n_setups; i++) {
-			row(s, g, &s->setups[i], s->targets[t], &null);
+		for (int i = 0; i < s->n_arms; i++) {
+			row(s, g, &s->arms[i], s->targets[t], &null);
 			if (t > 0 && i == 0)
 				grid_rule(g);
 		}

@@ -13,12 +13,12 @@ static void columns(struct grid *g, const char *key)
 	grid_column(g, "chosen", "chosen", COLUMN_TEXT);
 }
 
-static void rows(struct study *s, struct grid *g, const struct setup **trials, int n, const char *key)
+static void rows(struct study *s, struct grid *g, const struct arm **trials, int n, const char *key)
 {
 	int best = trials_best(trials, n);
 
 	for (int i = 0; i < n; i++) {
-		double value = setup_number(trials[i], key);
+		double value = arm_number(trials[i], key);
 		bool edge = n > 1 && (i == 0 || i == n - 1);
 		grid_row(g);
 		if (i == 0 && g->n_rows > 1)
@@ -26,8 +26,8 @@ static void rows(struct study *s, struct grid *g, const struct setup **trials, i
 		grid_text(g, "%s", label_without(s, trials[i], key));
 		grid_number(g, value, "%g", value);
 		grid_number(g, trials[i]->n, "%d", trials[i]->n);
-		grid_number(g, setup_diverged(trials[i]), "%d", setup_diverged(trials[i]));
-		cell_mean(g, SETUP_MEAN(trials[i], final_loss), 3);
+		grid_number(g, arm_diverged(trials[i]), "%d", arm_diverged(trials[i]));
+		cell_mean(g, ARM_MEAN(trials[i], final_loss), 3);
 		grid_text(g, "%s", i != best || isinf(trial_loss(trials[i])) ? "" :
 			edge ? "best, at the edge" : "best");
 	}
@@ -41,10 +41,10 @@ static int fill(struct study *s, struct grid *g)
 		return error("sweep %s: its trials do not differ in any key", s->name);
 	table_title(g, s, "trials of %s (nats per token)", key);
 	columns(g, key);
-	for (int i = 0; i < s->n_setups; i++) {
+	for (int i = 0; i < s->n_arms; i++) {
 		int n;
-		const struct setup **trials = setups_like(s, &s->setups[i], key, &n);
-		if (n && trials[0] == &s->setups[i])
+		const struct arm **trials = arms_like(s, &s->arms[i], key, &n);
+		if (n && trials[0] == &s->arms[i])
 			rows(s, g, trials, n, key);
 	}
 	notes_add(&g->notes, NOTE_PLAIN,
