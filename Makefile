@@ -155,10 +155,10 @@ $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 
 # The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
 # memory through the calls that gcc makes for its thread sanitizer; the sanitizer itself is not there.
-EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fsanitize=thread \
+EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fsanitize=thread,alignment \
 	-fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
 	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
-	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all)
+	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all -fsanitize-recover=alignment)
 $(BUILD)/emulated/%.cu.o: %.cu Makefile $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX  $<)$(CXX) $(EMUFLAGS) -MMD -MP -x c++ -c $< -o $@
@@ -166,9 +166,11 @@ $(BUILD)/emulated/%.cu.o: %.cu Makefile $(BUILD)/flags
 # Fibres whose frames are left by longjmp are beyond the address sanitizer.
 CFLAGS_emulator := -fno-sanitize=address
 CFLAGS_emulator_memory := $(CFLAGS_emulator)
+CFLAGS_emulator_warp := $(CFLAGS_emulator)
 
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
-objects_test_scan_cuda = $(BUILD)/tests/op/emulator.c.o $(BUILD)/tests/op/emulator_memory.c.o \
+emulator = $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_warp)
+objects_test_scan_cuda = $(emulator) \
 	$(patsubst %,$(BUILD)/emulated/%.o,$(wildcard src/op/cuda/scan*.cu src/op/cuda/cuda.cu) tests/op/emulator_faults.cu)
 TESTS   := $(wildcard tests/*/test_*.c)
 SCRIPTS := $(wildcard tests/*/test_*.sh)

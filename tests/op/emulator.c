@@ -1,7 +1,7 @@
 #include "emulator.h"
 
 #include <setjmp.h>
-#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -9,21 +9,19 @@
 #include "emulator_memory.h"
 
 enum {
-	WARP = 32,
-	MAX_THREADS = 256,		/* of a block */
-	MAX_BLOCKS = 4096,		/* of a launch */
 	MAX_COPIES = 256,		/* a thread has under way */
-	MAX_KERNELS = 16,		/* with a limit of their own */
+	MAX_KERNELS = 1024,		/* with a limit of their own */
+	MAX_GRID_YZ = 65535,		/* blocks, as on any GPU */
 	STACK_BYTES = 128 << 10,
 	SHARED_DEFAULT = 48 << 10,	/* bytes a block may have unless told */
 };
 
-enum fibre_state { READY, AT_BARRIER, AT_SHUFFLE, ENDED };
+enum fibre_state { READY, AT_BARRIER, IN_COLLECTIVE, ENDED };
 
 struct copy {
 	char *to;
 	const char *from;
-	size_t bytes;
+	size_t bytes, zeros;
 	int batch;
 	const void *place;
 };
@@ -31,20 +29,22 @@ struct copy {
 /* A thread of the block. */
 struct fibre {
 	enum fibre_state state;
-	bool started;
+	bool started;		/* has a frame to jump to */
 	ucontext_t start;
 	jmp_buf at;
-	unsigned mask;		/* of the shuffle it waits in, with its value and partner */
-	int partner;
-	float value;
+	const struct emulator_collective *collective;	/* it waits in; its place in the program */
+	const void *place;
+	const char *barrier;	/* it waits in, with its vote */
+	int vote;
 	struct copy copies[MAX_COPIES];
 	int n_copies, batch;	/* batches committed */
 	_Alignas(16) char stack[STACK_BYTES];
 };
 
-struct index threadIdx, blockIdx, blockDim;
+struct index threadIdx, blockIdx, blockDim, gridDim;
 
 static struct fibre fibres[MAX_THREADS];
+static _Alignas(64) char gathered[WARP][EMULATOR_GIVEN];	/* what the lanes of a warp gave */
 
 static struct {
 	const struct emulator_launch *launch;
@@ -52,7 +52,7 @@ static struct {
 	uint64_t random;
 	jmp_buf scheduler, end;	/* of a turn, of the launch */
 	struct fibre *running;
-	uint64_t n_launches, block, epoch;	/* epoch: barriers passed by the block */
+	int threads, vote;	/* of a block; how many gave something to its last barrier */
 	struct {
 		const void *kernel;
 		size_t bytes;
@@ -62,9 +62,7 @@ static struct {
 
 /* --- what kernels call ----------------------------------------------------------------------- */
 
-void __syncthreads(void);
-float __shfl_xor_sync(unsigned mask, float v, int lane_mask);
-void __pipeline_memcpy_async(void *to, const void *from, size_t bytes);
+void __pipeline_memcpy_async(void *to, const void *from, size_t bytes, size_t zeros);
 void __pipeline_commit(void);
 void __pipeline_wait_prior(size_t n);
 
@@ -76,31 +74,46 @@ static void park(enum fibre_state state)
 		_longjmp(gpu.scheduler, 1);
 }
 
-void __syncthreads(void)
+int emulator_lane(void)
 {
-	park(AT_BARRIER);
+	return (int)(gpu.running - fibres) % WARP;
 }
 
-float __shfl_xor_sync(unsigned mask, float v, int lane_mask)
+const char (*emulator_collect(const struct emulator_collective *c, const void *place))[EMULATOR_GIVEN]
 {
 	struct fibre *f = gpu.running;
 
-	f->mask = mask;
-	f->partner = (int)(threadIdx.x % WARP) ^ lane_mask;
-	f->value = v;
-	park(AT_SHUFFLE);
-	return f->value;
+	f->collective = c;
+	f->place = place;
+	if (!(c->mask >> emulator_lane() & 1))
+		memory_fault(place, "%s: the mask %x lacks lane %d", c->what, c->mask,
+			emulator_lane());
+	park(IN_COLLECTIVE);
+	return gathered;
 }
 
-void __pipeline_memcpy_async(void *to, const void *from, size_t bytes)
+int emulator_barrier(const char *what, int given)
+{
+	gpu.running->barrier = what;
+	gpu.running->vote = given != 0;
+	park(AT_BARRIER);
+	return gpu.vote;
+}
+
+void emulator_misuse(const char *what)
+{
+	memory_fault(__builtin_return_address(0), "%s", what);
+}
+
+void __pipeline_memcpy_async(void *to, const void *from, size_t bytes, size_t zeros)
 {
 	const void *place = __builtin_return_address(0);
 	struct fibre *f = gpu.running;
 
 	if (f->n_copies == MAX_COPIES)
 		memory_fault(place, "more than %d copies under way", MAX_COPIES);
-	memory_copy_starts(to, from, bytes, place);
-	f->copies[f->n_copies++] = (struct copy){to, from, bytes, f->batch, place};
+	memory_copy_starts(to, from, bytes, zeros, place);
+	f->copies[f->n_copies++] = (struct copy){to, from, bytes, zeros, f->batch, place};
 }
 
 void __pipeline_commit(void)
@@ -119,7 +132,7 @@ void __pipeline_wait_prior(size_t n)
 			f->copies[left++] = c;
 			continue;
 		}
-		memory_copy_arrives(c.to, c.from, c.bytes, c.place);
+		memory_copy_arrives(c.to, c.from, c.bytes, c.zeros, c.place);
 	}
 	f->n_copies = left;
 }
@@ -139,60 +152,99 @@ static void set_order(int *list, int n)
 	}
 }
 
+/* Begun once: from block to block, and launch to launch, a fibre goes on. */
 static void fibre_main(void)
 {
-	gpu.launch->body(gpu.launch->closure);
-	if (gpu.running->n_copies)
-		memory_fault(NULL, "ends with copies under way");
-	park(ENDED);
+	for (;;) {
+		gpu.launch->body(gpu.launch->closure);
+		if (gpu.running->n_copies)
+			memory_fault(NULL, "ends with copies under way");
+		park(ENDED);
+	}
+}
+
+static void begin(struct fibre *f)
+{
+	f->started = true;
+	getcontext(&f->start);
+	f->start.uc_stack.ss_sp = f->stack;
+	f->start.uc_stack.ss_size = sizeof f->stack;
+	makecontext(&f->start, fibre_main, 0);
+	setcontext(&f->start);
 }
 
 static void resume(struct fibre *f)
 {
-	const struct turn turn = {gpu.n_launches, gpu.block, gpu.epoch, (uint64_t)(f - fibres),
-		{f->stack, sizeof f->stack}, {gpu.launch->closure, gpu.launch->closure_bytes}};
+	unsigned thread = (unsigned)(f - fibres);
 
 	gpu.running = f;
-	threadIdx.x = (unsigned)(f - fibres);
-	memory_turn(&turn);
+	threadIdx.x = thread % blockDim.x;
+	threadIdx.y = thread / blockDim.x % blockDim.y;
+	threadIdx.z = thread / blockDim.x / blockDim.y;
+	memory_turn((int)thread, (struct range){f->stack, sizeof f->stack});
 	if (!_setjmp(gpu.scheduler)) {
-		if (f->started)
-			_longjmp(f->at, 1);
-		f->started = true;
-		setcontext(&f->start);
+		if (!f->started)
+			begin(f);
+		_longjmp(f->at, 1);
 	}
-	memory_turn(NULL);
+	memory_end_turn();
 }
 
-/* Gives values to the lanes that wait in a shuffle: all that its mask names, and no others. */
-static bool exchange(struct fibre *warp, int n_lanes)
+static unsigned lanes_in(const struct fibre *warp, int n_lanes, enum fibre_state state)
 {
-	float given[WARP];
-	unsigned waiting = 0, mask = 0;
-	int distance = 0;
+	unsigned lanes = 0;
 
-	for (int k = 0; k < n_lanes; k++) {
-		if (warp[k].state != AT_SHUFFLE)
-			continue;
-		waiting |= 1u << k;
-		mask = warp[k].mask;
-		distance = warp[k].partner ^ k;
-		given[k] = warp[k].value;
-	}
-	if (!waiting)
+	for (int k = 0; k < n_lanes; k++)
+		lanes |= (unsigned)(warp[k].state == state) << k;
+	return lanes;
+}
+
+/* Have all lanes that lane k waits for come, to the same? */
+static bool is_complete(const struct fibre *warp, unsigned waiting, int k)
+{
+	const struct emulator_collective *c = warp[k].collective, *other;
+
+	if (c->mask & ~waiting)
 		return false;
-	for (int k = 0; k < n_lanes; k++)
-		if (waiting != mask || (waiting >> k & 1 && (warp[k].mask != mask ||
-				(warp[k].partner ^ k) != distance ||
-				!(mask >> warp[k].partner & 1))))
-			memory_fault(NULL, "warp %td: lanes %x wait in a shuffle of %x",
-				(warp - fibres) / WARP, waiting, mask);
-	for (int k = 0; k < n_lanes; k++)
-		if (waiting >> k & 1) {
-			warp[k].value = given[warp[k].partner];
-			warp[k].state = READY;
-		}
+	for (int l = 0; l < WARP; l++) {
+		other = warp[l].collective;
+		if (c->mask >> l & 1 && (other->mask != c->mask || other->bytes != c->bytes ||
+				strcmp(other->what, c->what)))
+			return false;
+	}
 	return true;
+}
+
+static void complete(struct fibre *warp, const struct emulator_collective *c, int n_lanes)
+{
+	unsigned alive = ~lanes_in(warp, n_lanes, ENDED) & (unsigned)((1ull << n_lanes) - 1);
+
+	for (int l = 0; l < n_lanes; l++)
+		if (c->mask >> l & 1) {
+			memcpy(gathered[l], warp[l].collective->given, c->bytes);
+			warp[l].state = READY;
+		}
+	if (c->orders && !(alive & ~c->mask))
+		memory_order_warp((int)(warp - fibres) / WARP);
+}
+
+/* Completes the collectives that all lanes have come to. false: nobody waits in one. */
+static bool serve(struct fibre *warp, int n_lanes)
+{
+	unsigned waiting = lanes_in(warp, n_lanes, IN_COLLECTIVE), left = waiting;
+
+	for (int k = 0; k < n_lanes; k++)
+		if (left >> k & 1 && is_complete(warp, left, k)) {
+			left &= ~warp[k].collective->mask;
+			complete(warp, warp[k].collective, n_lanes);
+		}
+	if (waiting && left == waiting) {
+		const struct fibre *f = &warp[__builtin_ctz(waiting)];
+		memory_fault(f->place, "warp %td: lanes %x wait, lane %td in %s of %x",
+			(warp - fibres) / WARP, waiting, f - warp, f->collective->what,
+			f->collective->mask);
+	}
+	return waiting;
 }
 
 /* Until every lane waits for other warps, or has ended. */
@@ -205,44 +257,47 @@ static void run_warp(struct fibre *warp, int n_lanes)
 		for (int k = 0; k < n_lanes; k++)
 			if (warp[order[k]].state == READY)
 				resume(&warp[order[k]]);
-	} while (exchange(warp, n_lanes));
+	} while (serve(warp, n_lanes));
 }
 
 static int n_threads_in(enum fibre_state state)
 {
 	int n = 0;
 
-	for (unsigned k = 0; k < gpu.launch->threads; k++)
+	for (int k = 0; k < gpu.threads; k++)
 		n += fibres[k].state == state;
 	return n;
 }
 
-static void start_fibre(struct fibre *f)
+static void pass_barrier(void)
 {
-	f->state = READY;
-	f->started = false;
-	f->n_copies = f->batch = 0;
-	getcontext(&f->start);
-	f->start.uc_stack.ss_sp = f->stack;
-	f->start.uc_stack.ss_size = sizeof f->stack;
-	makecontext(&f->start, fibre_main, 0);
-}
+	const struct fibre *first = fibres;
 
-static void start_block(void)
-{
-	memory_start_block(gpu.launch->shared);
-	for (unsigned k = 0; k < gpu.launch->threads; k++)
-		start_fibre(&fibres[k]);
-	gpu.epoch = 0;
+	while (first->state != AT_BARRIER)
+		first++;
+	gpu.vote = 0;
+	for (struct fibre *f = fibres; f < fibres + gpu.threads; f++) {
+		if (f->state != AT_BARRIER || strcmp(f->barrier, first->barrier))
+			memory_fault(NULL, "%d of %d threads wait in a barrier, %s()",
+				n_threads_in(AT_BARRIER), gpu.threads, first->barrier);
+		gpu.vote += f->vote;
+	}
+	for (int k = 0; k < gpu.threads; k++)
+		fibres[k].state = READY;
+	memory_pass_barrier((gpu.threads + WARP - 1) / WARP);
 }
 
 static void run_block(void)
 {
-	int n = (int)gpu.launch->threads, n_warps = (n + WARP - 1) / WARP;
+	int n = gpu.threads, n_warps = (n + WARP - 1) / WARP;
 	int order[MAX_THREADS / WARP];
 
-	start_block();
-	while (n_threads_in(ENDED) < n) {
+	memory_start_block(gpu.launch->shared, n_warps);
+	for (int k = 0; k < n; k++) {
+		fibres[k].state = READY;
+		fibres[k].n_copies = fibres[k].batch = 0;
+	}
+	for (;;) {
 		set_order(order, n_warps);
 		for (int k = 0; k < n_warps; k++) {
 			int first = order[k] * WARP;
@@ -250,52 +305,62 @@ static void run_block(void)
 		}
 		if (n_threads_in(ENDED) == n)
 			return;
-		if (n_threads_in(AT_BARRIER) < n)
-			memory_fault(NULL, "%d of %d threads wait in __syncthreads()",
-				n_threads_in(AT_BARRIER), n);
-		for (int k = 0; k < n; k++)
-			fibres[k].state = READY;
-		gpu.epoch++;
+		pass_barrier();
 	}
 }
 
-static void run_blocks(const unsigned grid[3], unsigned n_blocks)
+static void run_blocks(const int *order, int n_blocks)
 {
-	static int order[MAX_BLOCKS];
-
-	set_order(order, (int)n_blocks);
-	for (unsigned k = 0; k < n_blocks; k++) {
+	for (int k = 0; k < n_blocks; k++) {
 		unsigned block = (unsigned)order[k];
-		blockIdx.x = block % grid[0];
-		blockIdx.y = block / grid[0] % grid[1];
-		blockIdx.z = block / grid[0] / grid[1];
-		gpu.block = block;
+		blockIdx.x = block % gridDim.x;
+		blockIdx.y = block / gridDim.x % gridDim.y;
+		blockIdx.z = block / gridDim.x / gridDim.y;
 		run_block();
 	}
 }
 
 void emulator_stop(void)
 {
-	memory_turn(NULL);
+	memory_end_turn();
+	for (int k = 0; k < MAX_THREADS; k++)
+		fibres[k].started = false;
 	_longjmp(gpu.end, 1);
 }
 
-int emulator_launch(const struct emulator_launch *l)
+static bool is_refused(const struct emulator_launch *l, double blocks, unsigned threads)
 {
-	unsigned n_blocks = l->grid[0] * l->grid[1] * l->grid[2];
 	size_t allowed = SHARED_DEFAULT;
 
 	for (int k = 0; k < gpu.n_limits; k++)
 		if (gpu.limits[k].kernel == l->kernel)
 			allowed = gpu.limits[k].bytes;
-	if (!n_blocks || n_blocks > MAX_BLOCKS || !l->threads || l->threads > MAX_THREADS ||
-		l->shared > allowed)
+	return blocks < 1 || blocks > INT32_MAX || l->grid[1] > MAX_GRID_YZ ||
+		l->grid[2] > MAX_GRID_YZ || !threads || threads > MAX_THREADS || l->block[2] > 64 ||
+		l->shared > allowed;
+}
+
+int emulator_launch(const struct emulator_launch *l)
+{
+	double blocks = (double)l->grid[0] * l->grid[1] * l->grid[2];
+	unsigned threads = l->block[0] * l->block[1] * l->block[2];
+	int *order;
+
+	if (is_refused(l, blocks, threads))
 		return -1;
+	if (emulator_fault())
+		return 0;
+	order = malloc((size_t)blocks * sizeof *order);
+	CHECK(order);
 	gpu.launch = l;
-	gpu.n_launches++;
-	blockDim = (struct index){l->threads, 1, 1};
-	if (!emulator_fault() && !_setjmp(gpu.end))
-		run_blocks(l->grid, n_blocks);
+	gpu.threads = (int)threads;
+	blockDim = (struct index){l->block[0], l->block[1], l->block[2]};
+	gridDim = (struct index){l->grid[0], l->grid[1], l->grid[2]};
+	set_order(order, (int)blocks);
+	memory_start_launch(l->kernel, (struct range){l->closure, l->closure_bytes});
+	if (!_setjmp(gpu.end))
+		run_blocks(order, (int)blocks);
+	free(order);
 	return 0;
 }
 

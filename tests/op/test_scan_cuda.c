@@ -269,9 +269,9 @@ static void test_faults(void **state)
 	static const char *const found[N_FAULTS] = {
 		[NO_WAIT] = "a copy to it is under way",
 		[NO_BARRIER] = "race: shared byte",
-		[UNEVEN_BARRIER] = "wait in __syncthreads()",
-		[MISSING_LANE] = "lanes fffffff7 wait in a shuffle of ffffffff",
-		[OTHER_MASK] = "in a shuffle of",
+		[UNEVEN_BARRIER] = "wait in a barrier, __syncthreads()",
+		[MISSING_LANE] = "lanes fffffff7 wait, lane 0 in __shfl_xor_sync of ffffffff",
+		[OTHER_MASK] = "lane 3 wants the value of lane 2, which the mask 8 lacks",
 		[BEYOND_SHARED] = "shared byte 256: nobody's",
 		[BEYOND_DEVICE] = "nobody's",
 		[OF_THE_HOST] = "not the GPU's",

@@ -2,10 +2,8 @@
 #ifndef OP_SCAN_CUDA_CUH
 #define OP_SCAN_CUDA_CUH
 
-#include <cuda_pipeline.h>
-#include <cuda_runtime.h>
-
 #include "op/cuda/cuda.h"
+#include "op/cuda/prim.cuh"
 #include "op/cuda/scan_cuda.h"
 #include "op/vec.h"
 
@@ -13,22 +11,6 @@ enum {
 	TILE = 16,			/* tokens that blocks fetch at once */
 	STATES = 16,			/* of one launch */
 };
-
-constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.69314718055994531f;
-
-/* 2^x; 2 ulp, subnormal results are 0. */
-__device__ __forceinline__ float exp2_fast(float x)
-{
-	float y;
-
-#ifdef __CUDACC__
-	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-#else	/* tests run the kernels on the CPU */
-	y = exp2f(x);
-	y = y < 0x1p-126f ? 0 : y;
-#endif
-	return y;
-}
 
 __device__ __forceinline__ float softplus(float x)
 {

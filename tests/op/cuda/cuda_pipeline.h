@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 extern "C" {
-void __pipeline_memcpy_async(void *to, const void *from, size_t bytes);
+void __pipeline_memcpy_async(void *to, const void *from, size_t bytes, size_t zeros = 0);
 void __pipeline_commit();
 void __pipeline_wait_prior(size_t n);
 }

@@ -11,36 +11,15 @@
 #define __global__
 #define __device__
 #define __host__
-#define __shared__
+#define __shared__ __attribute__((weak))	/* an error but for extern declarations */
+#define __restrict__ __restrict
 #define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 
-struct dim3 {
-	unsigned x, y, z;
-
-	constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
-};
-
-struct alignas(16) float4 {
-	float x, y, z, w;
-};
-
-extern "C" {
-extern dim3 threadIdx, blockIdx, blockDim;
-
-void __syncthreads();
-float __shfl_xor_sync(unsigned mask, float v, int lane_mask);
-}
-
-inline int min(int a, int b)
-{
-	return a < b ? a : b;
-}
-
-inline float __fdividef(float a, float b)
-{
-	return a / b;
-}
+#include "emulated_vectors.h"
+#include "emulated_math.h"
+#include "emulated_warp.h"
 
 typedef struct emulated_stream *cudaStream_t;
 
@@ -59,8 +38,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(param
 	const arguments &...args)
 {
 	auto body = [=] { kernel(args...); };
-	struct emulator_launch l = {{c->gridDim.x, c->gridDim.y, c->gridDim.z}, c->blockDim.x,
-		c->dynamicSmemBytes, (const void *)kernel,
+	struct emulator_launch l = {{c->gridDim.x, c->gridDim.y, c->gridDim.z},
+		{c->blockDim.x, c->blockDim.y, c->blockDim.z}, c->dynamicSmemBytes, (const void *)kernel,
 		[](const void *at) { (*(const decltype(body) *)at)(); }, &body,
 		sizeof body};
 

@@ -1,0 +1,212 @@
+/*
+ * Instructions of a GPU (sm_80 and later) that C++ has no word for. Each has its meaning in C++
+ * beside it: that is what runs where the kernels are compiled for the CPU (tests/op/emulator.h).
+ *
+ * Asynchronous copies are those of <cuda_pipeline.h>, and copy_async() here.
+ *
+ * Warp matrices: 32 lanes hold a matrix together, l is the lane. Pairs of bf16 lie in one register,
+ * the first in the low half.
+ */
+#ifndef OP_CUDA_PRIM_CUH
+#define OP_CUDA_PRIM_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_pipeline.h>
+#include <cuda_runtime.h>
+
+constexpr float LOG2E = 1.44269504088896341f, LN2 = 0.69314718055994531f;
+
+/* 2^x; 2 ulp, subnormal results are 0. */
+__device__ __forceinline__ float exp2_fast(float x)
+{
+	float y;
+
+#ifdef __CUDACC__
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+#else
+	y = exp2f(x);
+	y = y < 0x1p-126f ? 0 : y;
+#endif
+	return y;
+}
+
+/* log2(x); absolute error 2^-22 for x in 0.5 .. 2, elsewhere 2 ulp; subnormal x count as 0. */
+__device__ __forceinline__ float log2_fast(float x)
+{
+	float y;
+
+#ifdef __CUDACC__
+	asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+#else
+	y = log2f(fabsf(x) < 0x1p-126f ? 0 : x);
+#endif
+	return y;
+}
+
+/* Two floats rounded to bf16, ties to even, in one register. */
+__device__ __forceinline__ unsigned bf16_pair(float low, float high)
+{
+	__nv_bfloat162 v = __floats2bfloat162_rn(low, high);
+
+	return *(unsigned *)&v;
+}
+
+/* The float nearest to x that has tf32's 10 bits of fraction, ties away from 0. */
+__device__ __forceinline__ unsigned tf32_of(float x)
+{
+	unsigned y;
+
+#ifdef __CUDACC__
+	asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
+#else
+	y = __float_as_uint(x);
+	y = isfinite(x) ? (y + 0x1000u) & ~0x1fffu : y;
+#endif
+	return y;
+}
+
+/* Asynchronous copy of 16 bytes to shared memory, both addresses multiples of 16; of zeros if not
+   `there`: then nothing is read. For __pipeline_commit() and __pipeline_wait_prior() as all copies. */
+__device__ __forceinline__ void copy_async(void *to, const void *from, bool there)
+{
+#ifdef __CUDACC__
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+		:: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 16 : 0)
+		: "memory");
+#else
+	__pipeline_memcpy_async(to, from, 16, there ? 0 : 16);
+#endif
+}
+
+/*
+ * n (1, 2 or 4) matrices of 8 x 8 16-bit elements from shared memory. Lane l gives the address of row
+ * l % 8 of matrix l / 8, a multiple of 16; those of lanes from 8 n on are not read. r[i] becomes
+ * elements 2 (l % 4) and 2 (l % 4) + 1 of row l / 4 of matrix i; transposed: of its column l / 4.
+ */
+#ifdef __CUDACC__
+template <int n, bool transposed>
+__device__ __forceinline__ void ldmatrix(unsigned (&r)[n], const void *row)
+{
+	unsigned at = (unsigned)__cvta_generic_to_shared(row);
+
+	static_assert(n == 1 || n == 2 || n == 4, "matrices of an ldmatrix");
+	if constexpr (n == 1 && !transposed)
+		asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
+			: "=r"(r[0]) : "r"(at));
+	else if constexpr (n == 1)
+		asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];"
+			: "=r"(r[0]) : "r"(at));
+	else if constexpr (n == 2 && !transposed)
+		asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+			: "=r"(r[0]), "=r"(r[1]) : "r"(at));
+	else if constexpr (n == 2)
+		asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+			: "=r"(r[0]), "=r"(r[1]) : "r"(at));
+	else if constexpr (!transposed)
+		asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+			: "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at));
+	else
+		asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+			: "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at));
+}
+#else
+template <int n, bool transposed>
+__unwatched__ void ldmatrix(unsigned (&r)[n], const void *row)
+{
+	struct elements {
+		unsigned short at[8];
+	} mine = {};
+	int l = emulator_lane();
+
+	if (l < 8 * n)
+		emulator_read_shared(&mine, row, sizeof mine);
+	emulated_warp<elements> rows(~0u, "ldmatrix", mine);
+	for (int i = 0; i < n; i++) {
+		int k = l % 4 * 2;
+		unsigned low = transposed ? rows[8 * i + k].at[l / 4] : rows[8 * i + l / 4].at[k];
+		unsigned high = transposed ? rows[8 * i + k + 1].at[l / 4]
+			: rows[8 * i + l / 4].at[k + 1];
+		r[i] = low | high << 16;
+	}
+}
+#endif
+
+/*
+ * D += A B with bf16 A [16, 16] and B [16, 8], float32 D [16, 8] (mma.sync m16n8k16).
+ *   d[c]: row l / 4 + 8 (c / 2), column 2 (l % 4) + c % 2
+ *   a[i]: row l / 4 + 8 (i % 2), columns 2 (l % 4) + 8 (i / 2) and the next
+ *   b[i]: rows 2 (l % 4) + 8 i and the next, column l / 4
+ * So ldmatrix<4, false> on the rows of A (lanes 0-7: rows 0-7, left half; 8-15: rows 8-15, left; 16-23:
+ * rows 0-7, right; 24-31: rows 8-15, right) gives a, and ldmatrix<2, false> on B^T [8, 16] (lanes 0-7:
+ * left half, 8-15: right) gives b; from B itself [16, 8], row by lane, ldmatrix<2, true>.
+ */
+#ifdef __CUDACC__
+__device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned (&a)[4],
+	const unsigned (&b)[2])
+{
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+		"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#else
+__unwatched__ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2])
+{
+	struct operands {
+		unsigned a[4], b[2];
+	};
+	int l = emulator_lane();
+	emulated_warp<operands> w(~0u, "mma_bf16", {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
+
+	for (int c = 0; c < 4; c++) {
+		int row = l / 4 + c / 2 * 8, column = l % 4 * 2 + c % 2;
+		double sum = d[c];
+		for (int k = 0; k < 16; k++) {
+			unsigned x = w[row % 8 * 4 + k % 8 / 2].a[k / 8 * 2 + row / 8];
+			unsigned y = w[column * 4 + k % 8 / 2].b[k / 8];
+			sum += __uint_as_float(x >> k % 2 * 16 << 16) *
+				__uint_as_float(y >> k % 2 * 16 << 16);
+		}
+		d[c] = (float)sum;
+	}
+}
+#endif
+
+/*
+ * D += A B with tf32 A [16, 8] and B [8, 8], float32 D [16, 8] as above (mma.sync m16n8k8). Operands come
+ * from tf32_of(); other floats lose their last 13 bits.
+ *   a[i]: row l / 4 + 8 (i % 2), column l % 4 + 4 (i / 2)
+ *   b[i]: row l % 4 + 4 i, column l / 4
+ */
+#ifdef __CUDACC__
+__device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
+	const unsigned (&b)[2])
+{
+	asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+		"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#else
+__unwatched__ inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2])
+{
+	struct operands {
+		unsigned a[4], b[2];
+	};
+	int l = emulator_lane();
+	emulated_warp<operands> w(~0u, "mma_tf32", {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
+
+	for (int c = 0; c < 4; c++) {
+		int row = l / 4 + c / 2 * 8, column = l % 4 * 2 + c % 2;
+		double sum = d[c];
+		for (int k = 0; k < 8; k++) {
+			unsigned x = w[row % 8 * 4 + k % 4].a[k / 4 * 2 + row / 8];
+			unsigned y = w[column * 4 + k % 4].b[k / 4];
+			sum += (double)__uint_as_float(x & ~0x1fffu) * __uint_as_float(y & ~0x1fffu);
+		}
+		d[c] = (float)sum;
+	}
+}
+#endif
+
+#endif
