@@ -12,6 +12,8 @@
 
 #include "base/error.h"
 
+enum { READ_BYTES = 16 << 20 };
+
 char *path_join(const char *folder, const char *name)
 {
 	if (name[0] == '/' || !strcmp(folder, "."))
@@ -136,17 +138,34 @@ static void sync_folder(const char *path)
 	free(folder);
 }
 
+/* Through a buffer of a fixed size, so that what lies elsewhere is never copied as a whole. */
+static int write_read(int fd, const struct path_piece *p)
+{
+	char *buffer = xmalloc(READ_BYTES);
+	int ret = 0;
+
+	for (size_t at = 0; at < p->n && !ret; at += READ_BYTES) {
+		size_t n = p->n - at < READ_BYTES ? p->n - at : READ_BYTES;
+		p->read(p->bytes, at, buffer, n);
+		ret = write_all(fd, buffer, n);
+	}
+	free(buffer);
+	return ret;
+}
+
 static int write_pieces(int fd, const struct path_piece *pieces, int n)
 {
-	for (int i = 0; i < n; i++)
-		if (write_all(fd, pieces[i].bytes, pieces[i].n))
+	for (int i = 0; i < n; i++) {
+		const struct path_piece *p = &pieces[i];
+		if (p->read ? write_read(fd, p) : write_all(fd, p->bytes, p->n))
 			return -1;
+	}
 	return fsync(fd);
 }
 
 int path_write(const char *path, const void *bytes, size_t n)
 {
-	struct path_piece piece = {bytes, n};
+	struct path_piece piece = {.bytes = bytes, .n = n};
 
 	return path_write_pieces(path, &piece, 1);
 }

@@ -15,10 +15,12 @@ int path_remove_tree(const char *folder);
 char *path_read(const char *path, size_t *bytes);
 /* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. */
 int path_write(const char *path, const void *bytes, size_t n);
-/* The same from several pieces of memory, in order. */
+/* The same from several pieces, in order. read: copies n bytes from `at` on of what `bytes` stands for,
+   where that is not memory of the process; NULL: it is. */
 struct path_piece {
 	const void *bytes;
 	size_t n;
+	void (*read)(const void *bytes, size_t at, void *to, size_t n);
 };
 int path_write_pieces(const char *path, const struct path_piece *pieces, int n);
 /* Makes a folder of a name of its own, which holds `what`, where temporary files go: TMPDIR, or /tmp. */

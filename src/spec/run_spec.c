@@ -64,7 +64,7 @@ static const struct field rows[] = {
 		.help = "validation tokens of one evaluation, the same windows each time"),
 	ROW(checkpoint_every_s, "checkpoint.every", REAL, "600", 0, 1e9, .unit = "seconds",
 		.provenance = true, .help = "time between checkpoints"),
-	ROW(checkpoint_keep, "checkpoint.keep", INT, "1", 1, 1000, .provenance = true,
+	ROW(checkpoint_keep, "checkpoint.keep", INT, "1", 0, 1000, .provenance = true,
 		.help = "checkpoints kept"),
 	ROW(log_every, "log.every", INT, "0", 0, 1e9, .unit = "steps", .provenance = true,
 		.help = "steps between rows by expert and parameter group; 0: a hundredth of the run"),

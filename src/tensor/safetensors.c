@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/path.h"
 
+enum { PIECE_BYTES = 16 << 20 };	/* of device memory, at once */
 enum { HEADER_LIMIT = 100 << 20 };	/* as other readers have it */
 
 static const struct {
@@ -55,13 +56,47 @@ static json_t *header(const struct safetensor *list, int n, const struct safeten
 	return root;
 }
 
+static bool elsewhere(const struct safetensor *t)
+{
+	return t->device && !device_is_host(t->device);
+}
+
+/* A piece of what a safetensor in device memory holds: path_piece.read. */
+static void read_device(const void *tensor, size_t at, void *to, size_t n)
+{
+	const struct safetensor *t = tensor;
+
+	device_to_host(t->device, to, (const char *)t->data + at, n);
+}
+
+static void hash_device(struct hash *h, const struct safetensor *t)
+{
+	char *buffer = device_host_alloc(t->device, PIECE_BYTES);
+
+	for (size_t at = 0; at < t->bytes; at += PIECE_BYTES) {
+		size_t n = t->bytes - at < PIECE_BYTES ? t->bytes - at : PIECE_BYTES;
+		read_device(t, at, buffer, n);
+		hash_add(h, buffer, n);
+	}
+	device_host_free(t->device, buffer);
+}
+
 static void hash_data(const struct safetensor *list, int n, char hex[HASH_HEX])
 {
 	struct hash *h = hash_open();
 
 	for (int i = 0; i < n; i++)
-		hash_add(h, list[i].data, list[i].bytes);
+		if (elsewhere(&list[i]))
+			hash_device(h, &list[i]);
+		else
+			hash_add(h, list[i].data, list[i].bytes);
 	hash_close(h, hex);
+}
+
+static struct path_piece piece_of(const struct safetensor *t)
+{
+	return elsewhere(t) ? (struct path_piece){t, t->bytes, read_device}
+		: (struct path_piece){.bytes = t->data, .n = t->bytes};
 }
 
 int safetensors_write(const char *path, const struct safetensor *list, int n,
@@ -80,11 +115,11 @@ int safetensors_write(const char *path, const struct safetensor *list, int n,
 	CHECK(text);
 	padding = (8 - strlen(text) % 8) % 8;	/* blanks, so that the data is aligned */
 	length = strlen(text) + padding;
-	pieces[0] = (struct path_piece){&length, sizeof length};
-	pieces[1] = (struct path_piece){text, length - padding};
-	pieces[2] = (struct path_piece){"        ", padding};
+	pieces[0] = (struct path_piece){.bytes = &length, .n = sizeof length};
+	pieces[1] = (struct path_piece){.bytes = text, .n = length - padding};
+	pieces[2] = (struct path_piece){.bytes = "        ", .n = padding};
 	for (int i = 0; i < n; i++)
-		pieces[i + 3] = (struct path_piece){list[i].data, list[i].bytes};
+		pieces[i + 3] = piece_of(&list[i]);
 	ret = path_write_pieces(path, pieces, n + 3);
 	free(text);
 	free(pieces);

@@ -17,6 +17,7 @@ struct safetensor {
 	long dims[MAX_DIMS];
 	const void *data;		/* not owned */
 	size_t bytes;
+	const struct device *device;	/* in whose memory data lies, when written; NULL: the host's */
 };
 
 struct safetensors_meta {

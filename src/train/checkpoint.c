@@ -18,7 +18,6 @@ static const struct {
 
 static void *param_at(const struct setup *s, const struct param *p, enum blob blob)
 {
-	CHECK(device_is_host(s->device));
 	return (char *)s->memory.blob[blob] + (size_t)p->offset * s->device->bytes[MASTER];
 }
 
@@ -39,8 +38,10 @@ struct safetensor checkpoint_tensor(const struct setup *s, const struct param *p
 static struct safetensor file_tensor(const struct setup *s, const struct param *p, const char *name,
 	enum blob blob)
 {
-	CHECK(device_is_host(s->device));
-	return checkpoint_tensor(s, p, name, s->memory.blob[blob]);
+	struct safetensor t = checkpoint_tensor(s, p, name, s->memory.blob[blob]);
+
+	t.device = s->device;
+	return t;
 }
 
 /* ---- files of a run ------------------------------------------------------------------------- */
@@ -118,11 +119,20 @@ int checkpoint_write(const struct setup *s, const char *run_dir, const struct pr
 	if (!ret)
 		ret = safetensors_write(path, list, n, meta, ARRAY_SIZE(meta));
 	if (!ret)
-		delete_old(folder, s->spec.checkpoint_keep);
+		delete_old(folder, s->spec.checkpoint_keep ? s->spec.checkpoint_keep : 1);
 	free(path);
 	free(folder);
 	arena_release(&a);
 	return ret;
+}
+
+void checkpoint_remove(const char *run_dir)
+{
+	char *folder = xasprintf("%s/ckpt", run_dir);
+
+	delete_old(folder, 0);
+	rmdir(folder);
+	free(folder);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -185,8 +195,10 @@ int checkpoint_read(struct setup *s, const char *path, struct progress *p)
 	ret = find_tensors(s, &f, path, list) || read_progress(&f, path, p) ? -1 : 0;
 	for (size_t k = 0; k < ARRAY_SIZE(stored) && !ret; k++)
 		for (int i = 0; i < s->params.n; i++, n++)
-			memcpy(param_at(s, &s->params.list[i], stored[k].blob), list[n].data,
-				list[n].bytes);
+			device_from_host(s->device, param_at(s, &s->params.list[i], stored[k].blob),
+				list[n].data, list[n].bytes);
+	if (!ret)
+		setup_weights_changed(s);
 	safetensors_close(&f);
 	return ret;
 }
@@ -225,13 +237,16 @@ static const struct safetensor *find_prefixed(const struct safetensors *f, const
 static void copy_values(const struct setup *s, const struct param *p, enum blob blob,
 	const struct safetensor *from)
 {
-	void *at = param_at(s, p, blob);
+	size_t bytes = (size_t)param_elements(p) * s->device->bytes[MASTER];
+	void *values = xmalloc(bytes);
 
 	for (long i = 0; i < param_elements(p); i++)
 		if (s->device->bytes[MASTER] == 8)
-			((double *)at)[i] = safetensor_at(from, i);
+			((double *)values)[i] = safetensor_at(from, i);
 		else
-			((float *)at)[i] = (float)safetensor_at(from, i);
+			((float *)values)[i] = (float)safetensor_at(from, i);
+	device_from_host(s->device, param_at(s, p, blob), values, bytes);
+	free(values);
 }
 
 static int load_blob(struct setup *s, const struct safetensors *f, const char *path,
@@ -263,6 +278,7 @@ int checkpoint_weights(struct setup *s, const char *path, bool moments)
 	for (size_t k = 1; moments && k < ARRAY_SIZE(stored) && !ret; k++)
 		if (find_prefixed(&f, stored[k].prefix, first))
 			ret = load_blob(s, &f, path, stored[k].prefix, stored[k].blob);
+	setup_weights_changed(s);
 	safetensors_close(&f);
 	return ret;
 }

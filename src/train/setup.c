@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "op/adamw.h"
 #include "op/grad_norm.h"
+#include "op/round.h"
 
 /* ---- graphs --------------------------------------------------------------------------------- */
 
@@ -87,9 +88,15 @@ static struct graph *record_update(struct setup *s)
 	return g;
 }
 
+/* First weights are made on the host, so that they have the same bits on every device. */
+static const struct device *init_device(const struct setup *s)
+{
+	return device_is_host(s->device) ? s->device : &device_list[CPU];
+}
+
 static struct graph *record_init(struct setup *s)
 {
-	struct graph *g = new_graph(s, false);
+	struct graph *g = graph_new(&s->arena, &s->params, init_device(s), false);
 
 	for (int i = 0; i < s->params.n; i++) {
 		const struct param *p = &s->params.list[i];
@@ -98,6 +105,21 @@ static struct graph *record_init(struct setup *s)
 		struct tensor *in[FILL_N_IN] = {[FILL_W] = graph_param_storage(g, i)};
 		graph_apply(g, &op_fill, &attr, sizeof attr, in);
 	}
+	return g;
+}
+
+/* Makes the working copy of the weights; NULL where it is the master copy itself. */
+static struct graph *record_round(struct setup *s)
+{
+	struct graph *g;
+	struct tensor *in[ROUND_N_IN];
+
+	if (s->device->bytes[REAL] == s->device->bytes[MASTER])
+		return NULL;
+	g = new_graph(s, false);
+	in[ROUND_MASTER_N] = graph_blob(g, BLOB_WEIGHTS);
+	in[ROUND_WORK_N] = graph_blob(g, BLOB_WORKING);
+	graph_apply(g, &op_round, NULL, 0, in);
 	return g;
 }
 
@@ -130,6 +152,7 @@ static int record_all(struct setup *s)
 		g[GRAPH_LOGITS] = record_logits(s);
 	g[GRAPH_UPDATE] = record_update(s);
 	g[GRAPH_INIT] = record_init(s);
+	g[GRAPH_ROUND] = record_round(s);
 	return g[GRAPH_EVAL] ? 0 : -1;
 }
 
@@ -159,23 +182,35 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 /* Said here, where the key has a name, and before anything is recorded. */
 static int check_device(const struct setup *s)
 {
-	if (s->spec.reset_at_eot && s->device->id > CPU)
+	if (s->spec.reset_at_eot && s->device->id == CUDA_SCAN)
 		return error("%s: data.reset_at_eot: device %s does not reset the scan at document "
 			"borders; leave it out, or take --device cpu", s->config->file, s->device->name);
+	return 0;
+}
+
+/* micro_batch 0: the spec's. */
+static int open_micro(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	struct net_trace trace, long micro_batch)
+{
+	*s = (struct setup){.config = c, .device = d, .trace = trace};
+	params_init(&s->params, &s->arena, d);
+	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
+		choose_vocab(s, n_vocab) || check_device(s)) {
+		setup_close(s);
+		return -1;
+	}
+	s->spec.micro_batch = micro_batch ? micro_batch : s->spec.micro_batch;
+	if (record_all(s) || plan_all(s)) {
+		setup_close(s);
+		return -1;
+	}
 	return 0;
 }
 
 int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	struct net_trace trace)
 {
-	*s = (struct setup){.config = c, .device = d, .trace = trace};
-	params_init(&s->params, &s->arena, d);
-	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
-		choose_vocab(s, n_vocab) || check_device(s) || record_all(s) || plan_all(s)) {
-		setup_close(s);
-		return -1;
-	}
-	return 0;
+	return open_micro(s, c, d, n_vocab, trace, 0);
 }
 
 int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab)
@@ -206,8 +241,10 @@ static size_t arena_bytes(const struct setup *s, size_t *outside)
 	for (int i = 0; i < N_SETUP_GRAPHS; i++) {
 		const struct graph *g = s->graphs[i];
 		struct graph_memory m = g ? graph_memory(g) : (struct graph_memory){0};
+		if (i == GRAPH_INIT && init_device(s) != s->device)
+			continue;
 		most = m.arena_bytes > most ? m.arena_bytes : most;
-		*outside += m.input_bytes + 2 * m.metric_bytes;
+		*outside += m.input_bytes + (device_is_host(s->device) ? 2 : 1) * m.metric_bytes;
 	}
 	return most;
 }
@@ -219,23 +256,87 @@ double setup_bytes(const struct setup *s)
 	return (double)(arena + outside + model_memory_bytes(&s->params, s->device, true));
 }
 
+/* The largest micro-batch below the present one that `bytes` hold; 0: none. */
+static long largest_micro_batch(const struct setup *s, double bytes)
+{
+	const struct config_value *v = config_find(s->config, "model.moe.group_tokens");
+	long group = !v ? 1 : v->integer ? v->integer : s->spec.batch * s->spec.context;
+
+	for (long m = s->spec.micro_batch - 1; m > 0; m--) {
+		struct setup smaller;
+		bool fits;
+		if (s->spec.batch % m || m * s->spec.context % group)
+			continue;
+		if (open_micro(&smaller, s->config, s->device, s->n_vocab, s->trace, m))
+			return 0;
+		fits = setup_bytes(&smaller) <= bytes;
+		setup_close(&smaller);
+		if (fits)
+			return m;
+	}
+	return 0;
+}
+
+static int check_memory(const struct setup *s)
+{
+	double bytes = device_is_host(s->device) ? cpu_memory_bytes() : device_free_bytes(s->device);
+	char need[32], have[32], remedy[64] = "";
+	long micro;
+
+	if (setup_bytes(s) <= bytes)
+		return 0;
+	micro = largest_micro_batch(s, bytes);
+	if (micro)
+		snprintf(remedy, sizeof remedy, "train.micro_batch=%ld fits; ", micro);
+	return error("%s: needs %s of memory, this machine's %s has %s; %strain.recompute=block takes less",
+		s->config->file, str_bytes(setup_bytes(s), need), device_is_host(s->device) ? "memory"
+		: "GPU", str_bytes(bytes, have), remedy);
+}
+
+/* The weights of the run's seed, by GRAPH_INIT in memory of its own where that is not the device's. */
+static void first_weights(struct setup *s)
+{
+	struct step_state state = {.seed = (uint64_t)s->spec.seed};
+	struct graph *g = s->graphs[GRAPH_INIT];
+	const struct device *d = init_device(s);
+	struct model_memory own = {0}, *m = &s->memory;
+
+	if (d != s->device) {
+		model_memory_alloc(&own, &s->params, d, graph_memory(g).arena_bytes, false);
+		m = &own;
+	}
+	graph_bind(g, m);
+	device_from_host(d, m->state, &state, sizeof state);
+	graph_forward(g);
+	if (m == &s->memory)
+		return;
+	device_from_host(s->device, s->memory.blob[BLOB_WEIGHTS], own.blob[BLOB_WEIGHTS],
+		own.blob_bytes[BLOB_WEIGHTS]);
+	model_memory_release(&own);
+}
+
 int setup_allocate(struct setup *s)
 {
+	const char *missing = device_missing(s->device);
 	size_t outside, arena = arena_bytes(s, &outside);
-	char need[32], have[32];
 
-	if (setup_bytes(s) > cpu_memory_bytes())
-		return error("%s: needs %s of memory, this machine has %s; a smaller train.micro_batch or "
-			"train.recompute: block takes less", s->config->file,
-			str_bytes(setup_bytes(s), need), str_bytes(cpu_memory_bytes(), have));
+	if (missing)
+		return error("device %s: %s", s->device->name, missing);
+	if (check_memory(s))
+		return -1;
 	model_memory_alloc(&s->memory, &s->params, s->device, arena, true);
 	for (int i = 0; i < N_SETUP_GRAPHS; i++)
-		if (s->graphs[i])
+		if (s->graphs[i] && i != GRAPH_INIT)
 			graph_bind(s->graphs[i], &s->memory);
-	struct step_state state = {.seed = (uint64_t)s->spec.seed};
-	device_from_host(s->device, s->memory.state, &state, sizeof state);
-	graph_forward(s->graphs[GRAPH_INIT]);
+	first_weights(s);
+	setup_weights_changed(s);
 	return 0;
+}
+
+void setup_weights_changed(struct setup *s)
+{
+	if (s->graphs[GRAPH_ROUND])
+		graph_forward(s->graphs[GRAPH_ROUND]);
 }
 
 /* ---- identity ------------------------------------------------------------------------------- */

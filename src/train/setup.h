@@ -17,7 +17,8 @@ enum setup_graph {
 	GRAPH_EVAL_DROPLESS,		/* the same without capacity; NULL without routers */
 	GRAPH_LOGITS,			/* forward of a micro-batch, for a trace; else NULL */
 	GRAPH_UPDATE,			/* clipping and AdamW */
-	GRAPH_INIT,			/* the first weights */
+	GRAPH_INIT,			/* the first weights; runs on the host */
+	GRAPH_ROUND,			/* working copy = rounded master copy; NULL where they are one */
 	N_SETUP_GRAPHS
 };
 
@@ -50,6 +51,9 @@ void setup_close(struct setup *s);
 double setup_bytes(const struct setup *s);
 /* Memory, addresses, and the initial weights of the run's seed. -1 after a message: too little. */
 int setup_allocate(struct setup *s);
+
+/* After anything but GRAPH_UPDATE has written master weights. */
+void setup_weights_changed(struct setup *s);
 
 /* Semantics of the architecture and of each operator in use; *n of them, in the arena. */
 const struct semantics *setup_semantics(struct setup *s, int *n);

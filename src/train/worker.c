@@ -182,7 +182,9 @@ static int train(struct worker *w)
 /* The last checkpoint, the marker of the state, the exit code. */
 static int finish(struct worker *w, int ret)
 {
-	int saved = ret == WORKER_FAILED ? 0 : save(w);
+	bool over = ret == WORKER_DONE || ret == WORKER_DIVERGED;
+	bool keep = w->setup.spec.checkpoint_keep > 0 || !over;
+	int saved = ret == WORKER_FAILED || !keep ? 0 : save(w);
 
 	if (ret == WORKER_DONE && saved)
 		ret = WORKER_FAILED;
@@ -198,6 +200,8 @@ static int finish(struct worker *w, int ret)
 		: ret == WORKER_DIVERGED ? RUN_DIVERGED : RUN_FAILED,
 		ret == WORKER_DONE ? "complete" : ret == WORKER_DIVERGED ? "gradients are not finite"
 		: "see log.txt");
+	if (!keep)
+		checkpoint_remove(w->run_dir);
 	return ret;
 }
 

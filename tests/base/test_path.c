@@ -56,7 +56,8 @@ static void test_temporary(void **state)
 
 static void test_write_and_read(void **state)
 {
-	static const struct path_piece pieces[] = {{"ab", 2}, {"", 0}, {"c\0d", 3}};
+	static const struct path_piece pieces[] = {{.bytes = "ab", .n = 2}, {.bytes = "", .n = 0},
+		{.bytes = "c\0d", .n = 3}};
 	char *file = path_join(folder, "deep/er/file"), *parent = path_folder(file), *text;
 	size_t n;
 

@@ -366,7 +366,8 @@ static void test_init_from(void **state)
 static void test_refused(void **state)
 {
 	static const float data[2] = {1, 2};
-	const struct safetensor t = {"x", "F32", 1, {2}, data, sizeof data};
+	const struct safetensor t = {.name = "x", .dtype = "F32", .n_dims = 1, .dims = {2}, .data = data,
+		.bytes = sizeof data};
 	const char *bare = in_folder("bare.safetensors");
 	int ret;
 

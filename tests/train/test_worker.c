@@ -313,6 +313,27 @@ static void test_slices(void **state)
 	free(dir);
 }
 
+/* keep 0: a run that is stopped can go on; one that is over leaves no file behind. */
+static void test_nothing_kept(void **state)
+{
+	char *whole = run_dir("whole3", NULL, 0), *dir = run_dir("trial", KEYS("checkpoint.keep=0"));
+	char *folder = path_join(dir, "ckpt");
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(finish(start(whole)), WORKER_DONE);
+	pid = start(dir);
+	wait_for_checkpoints(dir, 1);
+	kill(pid, SIGTERM);
+	assert_int_equal(finish(pid), WORKER_STOPPED);
+	assert_true(path_exists(folder));
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	assert_false(path_exists(folder));
+	free(folder);
+	free(whole);
+	free(dir);
+}
+
 static void test_damaged_checkpoint_is_passed_over(void **state)
 {
 	char *whole = run_dir("whole2", NULL, 0), *dir = run_dir("damaged", KEYS("checkpoint.keep=5"));
@@ -378,6 +399,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_flops_without_dropped_tokens),
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
+		cmocka_unit_test(test_nothing_kept),
 		cmocka_unit_test(test_diverged),
 		cmocka_unit_test(test_missing_data_fails),
 	};
