@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/cuda/gemm.h"
 #include "op/gemm.h"
 
 enum { BIAS_COLUMNS = 64, BIAS_ROWS = 256 };
@@ -19,6 +20,18 @@ static void linear_shape(struct op_shapes *s)
 	y->kind = REAL;
 	y->dims[x->n_dims - 1] = y->ld = w->dims[0];
 	y->at = NULL;
+}
+
+static void linear_room_cuda(struct op_shapes *s)
+{
+	const struct tensor *y = &s->out[LINEAR_Y_BTO];
+	long parts = (tensor_rows(y) + LINEAR_PART_ROWS - 1) / LINEAR_PART_ROWS;
+	size_t part_bytes = (size_t)(parts * tensor_width(y)) * sizeof(float);
+
+	s->forward_workspace = GPU_GEMM_WORKSPACE;
+	s->backward_workspace = part_bytes > GPU_GEMM_WORKSPACE ? part_bytes : GPU_GEMM_WORKSPACE;
+	s->forward_plan = sizeof(struct gpu_gemm_plan);
+	s->backward_plan = 2 * sizeof(struct gpu_gemm_plan);
 }
 
 static void linear_cost(const struct op_shapes *s, struct op_cost *c)
@@ -171,6 +184,7 @@ static void linear_backward(const struct op_run *r)
 static const struct op_example examples[] = {
 	{.name = "bias", .in = {{2, 3, 37}, {21, 37}, {21}}},
 	{.name = "no bias", .in = {{5, 16}, {7, 16}}},
+	{.name = "tiles of eight columns", .in = {{3, 100, 24}, {40, 24}, {40}}},
 	{.name = "tiles", .in = {{2, 265, 40}, {600, 40}, {600}},
 		.no_gradient_check = true},
 };
@@ -182,15 +196,18 @@ const struct op op_linear = {
 	.n_out = LINEAR_N_OUT,
 	.in = {
 		[LINEAR_X_BTI] = {"x_BTI", 0},
-		[LINEAR_W_OI] = {"w_OI", 0},
-		[LINEAR_B_O] = {"b_O", IN_OPTIONAL | IN_MASTER},
+		[LINEAR_W_OI] = {"w_OI", IN_WEIGHT},
+		[LINEAR_B_O] = {"b_O", IN_OPTIONAL | IN_WEIGHT},
 	},
 	.out = {[LINEAR_Y_BTO] = {"y_BTO", REAL, false}},
 	.shape = linear_shape,
+	.room = {[CUDA] = linear_room_cuda},
 	.cost = linear_cost,
 	.backward_reads_in = READS(LINEAR_X_BTI) | READS(LINEAR_W_OI),
-	.forward = {[REF] = linear_forward_ref, [CPU] = linear_forward},
-	.backward = {[REF] = linear_backward_ref, [CPU] = linear_backward},
+	.forward = {[REF] = linear_forward_ref, [CPU] = linear_forward,
+		[CUDA] = OP_CUDA(linear_forward_cuda)},
+	.backward = {[REF] = linear_backward_ref, [CPU] = linear_backward,
+		[CUDA] = OP_CUDA(linear_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -11,7 +11,7 @@
 enum {
 	LINEAR_X_BTI,
 	LINEAR_W_OI,
-	LINEAR_B_O,	/* optional, master */
+	LINEAR_B_O,	/* optional */
 	LINEAR_N_IN
 };
 
@@ -20,6 +20,10 @@ enum {
 	LINEAR_N_OUT
 };
 
+/* CUDA sums the bias gradient over so many rows first. */
+enum { LINEAR_PART_ROWS = 256 };
+
 extern const struct op op_linear;
+op_kernel linear_forward_cuda, linear_backward_cuda;
 
 #endif

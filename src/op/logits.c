@@ -1,6 +1,7 @@
 #include "op/logits.h"
 
 #include "base/error.h"
+#include "op/cuda/gemm.h"
 #include "op/gemm.h"
 
 static void logits_shape(struct op_shapes *s)
@@ -15,6 +16,12 @@ static void logits_shape(struct op_shapes *s)
 	y->kind = MASTER;
 	y->dims[x->n_dims - 1] = y->ld = attr->n_vocab;
 	y->at = NULL;
+}
+
+static void logits_room_cuda(struct op_shapes *s)
+{
+	s->forward_workspace = GPU_GEMM_WORKSPACE;
+	s->forward_plan = sizeof(struct gpu_gemm_plan);
 }
 
 static void logits_cost(const struct op_shapes *s, struct op_cost *c)
@@ -63,12 +70,14 @@ const struct op op_logits = {
 	.n_out = LOGITS_N_OUT,
 	.in = {
 		[LOGITS_X_BTD] = {"x_BTD", IN_NO_GRADIENT},
-		[LOGITS_W_VD] = {"w_VD", IN_NO_GRADIENT},
+		[LOGITS_W_VD] = {"w_VD", IN_NO_GRADIENT | IN_WEIGHT},
 	},
 	.out = {[LOGITS_Y_BTV] = {"y_BTV", MASTER, true}},
 	.shape = logits_shape,
+	.room = {[CUDA] = logits_room_cuda},
 	.cost = logits_cost,
-	.forward = {[REF] = logits_forward_ref, [CPU] = logits_forward},
+	.forward = {[REF] = logits_forward_ref, [CPU] = logits_forward,
+		[CUDA] = OP_CUDA(logits_forward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

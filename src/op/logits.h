@@ -22,5 +22,6 @@ struct logits_attr {
 };
 
 extern const struct op op_logits;
+op_kernel logits_forward_cuda;
 
 #endif
