@@ -66,7 +66,7 @@ endif
 NVHOME  := $(dir $(shell command -v $(NVCC)))..
 # Without exceptions and guards the kernels' host code needs no C++ library at link time.
 NVFLAGS := -O3 -std=c++17 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode=arch=compute_$(a),code=sm_$(a)) -Isrc \
-	-Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-threadsafe-statics
+	-Xcompiler -Wall,-Wextra,-Wno-unknown-pragmas,-fno-exceptions,-fno-threadsafe-statics
 ifeq ($(WERROR),1)
 NVFLAGS += -Werror all-warnings
 endif

@@ -91,6 +91,8 @@ static const struct op_example examples[] = {
 	{.name = "relu", .attr = &example_relu, .in = {[ACT_X] = {2, 3, 37}}},
 	{.name = "silu", .attr = &example_silu, .in = {[ACT_X] = {2, 5, 37}}},
 	{.name = "gelu", .attr = &example_gelu, .in = {[ACT_X] = {1, 7, 16}}},
+	{.name = "silu in eights", .attr = &example_silu, .in = {[ACT_X] = {3, 2, 24}}},
+	{.name = "relu in eights", .attr = &example_relu, .in = {[ACT_X] = {1, 9, 8}}},
 };
 
 const struct op op_act = {
@@ -104,8 +106,9 @@ const struct op op_act = {
 	.cost = act_cost,
 	.backward_reads_in = READS(ACT_X),
 	.d_in_takes = {[ACT_X] = TAKES(ACT_Y)},
-	.forward = {[REF] = act_forward_ref, [CPU] = act_forward},
-	.backward = {[REF] = act_backward_ref, [CPU] = act_backward},
+	.forward = {[REF] = act_forward_ref, [CPU] = act_forward, [CUDA] = OP_CUDA(act_forward_cuda)},
+	.backward = {[REF] = act_backward_ref, [CPU] = act_backward,
+		[CUDA] = OP_CUDA(act_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -19,4 +19,6 @@ struct act_attr {
 
 extern const struct op op_act;
 
+op_kernel act_forward_cuda, act_backward_cuda;
+
 #endif

@@ -24,8 +24,18 @@ static void attention_shape(struct op_shapes *s)
 	op_shape_same(s);
 	s->saved[ATTENTION_LSE_BTH] = tensor_of(MASTER, 3, q->dims[0], q->dims[1],
 		(long)attr->n_heads);
-	if (s->device->id != REF)
-		s->backward_workspace = (size_t)(tensor_rows(q) * attr->n_heads) * sizeof(float);
+}
+
+/* delta of each row and head */
+static void room_cpu(struct op_shapes *s)
+{
+	s->backward_workspace = (size_t)tensor_size(&s->saved[ATTENTION_LSE_BTH]) * sizeof(float);
+}
+
+/* delta, and lse times log2(e) */
+static void room_cuda(struct op_shapes *s)
+{
+	s->backward_workspace = 2 * (size_t)tensor_size(&s->saved[ATTENTION_LSE_BTH]) * sizeof(float);
 }
 
 /* The causal half; with tiles, what lies above the diagonal in those that it cuts comes on top. */
@@ -394,6 +404,8 @@ static const struct op_example examples[] = {
 	{.name = "documents", .attr = &two_heads, .prepare = documents,
 		.in = {[ATTENTION_Q_BTD] = {2, 41, 6}, [ATTENTION_K_BTD] = {2, 41, 6},
 			[ATTENTION_V_BTD] = {2, 41, 6}, [ATTENTION_START_BT] = {2, 41}}},
+	{.name = "a head of 80", .attr = &one_head, .in = {[ATTENTION_Q_BTD] = {1, 5, 80},
+		[ATTENTION_K_BTD] = {1, 5, 80}, [ATTENTION_V_BTD] = {1, 5, 80}}},
 	{.name = "documents in tiles", .attr = &one_head, .prepare = documents,
 		.no_gradient_check = true,
 		.in = {[ATTENTION_Q_BTD] = {2, 651, 8}, [ATTENTION_K_BTD] = {2, 651, 8},
@@ -414,12 +426,15 @@ const struct op op_attention = {
 	},
 	.out = {[ATTENTION_Y_BTD] = {"y", REAL, false}},
 	.shape = attention_shape,
+	.room = {[CPU] = room_cpu, [CUDA] = room_cuda},
 	.cost = attention_cost,
 	.backward_reads_in = READS(ATTENTION_Q_BTD) | READS(ATTENTION_K_BTD) |
 		READS(ATTENTION_V_BTD) | READS(ATTENTION_START_BT),
 	.backward_reads_out = READS(ATTENTION_Y_BTD),
-	.forward = {[REF] = attention_forward_ref, [CPU] = attention_forward},
-	.backward = {[REF] = attention_backward_ref, [CPU] = attention_backward},
+	.forward = {[REF] = attention_forward_ref, [CPU] = attention_forward,
+		[CUDA] = OP_CUDA(attention_forward_cuda)},
+	.backward = {[REF] = attention_backward_ref, [CPU] = attention_backward,
+		[CUDA] = OP_CUDA(attention_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -36,4 +36,6 @@ struct attention_attr {
 
 extern const struct op op_attention;
 
+op_kernel attention_forward_cuda, attention_backward_cuda;
+
 #endif

@@ -24,11 +24,23 @@ static void rope_shape(struct op_shapes *s)
 
 	CHECK(x->n_dims == 3 && tensor_width(x) % (2 * attr->n_heads) == 0);
 	op_shape_same(s);
-	if (s->device->id == REF)
-		return;
-	size_t pairs = (size_t)half_head(x, attr);
+}
+
+static void room_cpu(struct op_shapes *s)
+{
+	const struct tensor *x = s->in[ROPE_X_BTD];
+	size_t pairs = (size_t)half_head(x, s->attr);
+
 	s->forward_workspace = 4 * pairs * sizeof(double) +
 		2 * (size_t)x->dims[1] * pairs * sizeof(float);
+	s->backward_workspace = s->forward_workspace;
+}
+
+static void room_cuda(struct op_shapes *s)
+{
+	const struct tensor *x = s->in[ROPE_X_BTD];
+
+	s->forward_workspace = 2 * (size_t)(x->dims[1] * half_head(x, s->attr)) * sizeof(float);
 	s->backward_workspace = s->forward_workspace;
 }
 
@@ -145,11 +157,14 @@ static void rope_backward(const struct op_run *r)
 	rotate(r, r->d_in[ROPE_X_BTD], r->d_out[ROPE_Y_BTD], -1, op_adds(r, ROPE_X_BTD));
 }
 
-static const struct rope_attr two_heads = {2, 10000}, small_base = {3, 50};
+static const struct rope_attr two_heads = {2, 10000}, small_base = {3, 50}, many_heads = {18, 10000};
 
 static const struct op_example examples[] = {
 	{.name = "two heads", .attr = &two_heads, .in = {[ROPE_X_BTD] = {2, 9, 12}}},
 	{.name = "three heads, long", .attr = &small_base, .in = {[ROPE_X_BTD] = {1, 300, 12}}},
+	{.name = "heads of 16", .attr = &small_base, .in = {[ROPE_X_BTD] = {2, 11, 48}}},
+	{.name = "heads of 240", .attr = &many_heads, .no_gradient_check = true,
+		.in = {[ROPE_X_BTD] = {1, 3, 4320}}},
 };
 
 const struct op op_rope = {
@@ -160,11 +175,14 @@ const struct op op_rope = {
 	.in = {[ROPE_X_BTD] = {"x", 0}},
 	.out = {[ROPE_Y_BTD] = {"y", REAL, false}},
 	.shape = rope_shape,
+	.room = {[CPU] = room_cpu, [CUDA] = room_cuda},
 	.cost = rope_cost,
 	.out_takes = {[ROPE_Y_BTD] = TAKES(ROPE_X_BTD)},
 	.d_in_takes = {[ROPE_X_BTD] = TAKES(ROPE_Y_BTD)},
-	.forward = {[REF] = rope_forward_ref, [CPU] = rope_forward},
-	.backward = {[REF] = rope_backward_ref, [CPU] = rope_backward},
+	.forward = {[REF] = rope_forward_ref, [CPU] = rope_forward,
+		[CUDA] = OP_CUDA(rope_forward_cuda)},
+	.backward = {[REF] = rope_backward_ref, [CPU] = rope_backward,
+		[CUDA] = OP_CUDA(rope_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

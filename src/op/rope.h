@@ -27,4 +27,6 @@ struct rope_attr {
 
 extern const struct op op_rope;
 
+op_kernel rope_forward_cuda, rope_backward_cuda;
+
 #endif

@@ -111,6 +111,27 @@ __device__ __forceinline__ void store8(bf16 *at, const eight &x)
 	*(uint4 *)at = make_uint4(word[0], word[1], word[2], word[3]);
 }
 
+/* The first n (0 to 8) of eight neighbours, whatever their alignment; the others are 0 and left alone. */
+template <typename real>
+__device__ __forceinline__ eight load_first(const real *at, int n)
+{
+	eight x;
+
+	#pragma unroll
+	for (int i = 0; i < 8; i++)
+		x.v[i] = i < n ? to_float(at[i]) : 0;
+	return x;
+}
+
+template <typename real>
+__device__ __forceinline__ void store_first(real *at, const eight &x, int n)
+{
+	#pragma unroll
+	for (int i = 0; i < 8; i++)
+		if (i < n)
+			at[i] = from_float<real>(x.v[i]);
+}
+
 /* May rows of t be moved eight elements at once? Absent ones may. */
 inline bool aligned8(const struct tensor *t, size_t element_bytes)
 {

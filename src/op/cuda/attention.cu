@@ -1,0 +1,84 @@
+/* Attention on the GPU: operands, what backward needs of each row first, and the choice of kernels. */
+#include "op/cuda/attention.cuh"
+
+namespace {
+
+enum { THREADS = 256 };
+
+template <typename real>
+attention<real> attention_of(const struct op_run *r)
+{
+	const struct attention_attr *attr = (const struct attention_attr *)r->attr;
+	const struct tensor *q = r->in[ATTENTION_Q_BTD];
+	attention<real> a = {};
+
+	a.q = rows_of<const real>(q);
+	a.k = rows_of<const real>(r->in[ATTENTION_K_BTD]);
+	a.v = rows_of<const real>(r->in[ATTENTION_V_BTD]);
+	a.y = rows_of<real>(r->out[ATTENTION_Y_BTD]);
+	a.start = rows_of<const int>(r->in[ATTENTION_START_BT]);
+	a.lse = rows_of<float>(r->saved[ATTENTION_LSE_BTH]);
+	a.B = (int)q->dims[0];
+	a.T = (int)q->dims[1];
+	a.H = attr->n_heads;
+	a.dh = (int)tensor_width(q) / a.H;
+	a.scale = 1 / sqrtf((float)a.dh);
+	return a;
+}
+
+template <typename real>
+void add_gradients(attention<real> &a, const struct op_run *r)
+{
+	a.dy = rows_of<const real>(r->d_out[ATTENTION_Y_BTD]);
+	a.dq = rows_of<real>(r->d_in[ATTENTION_Q_BTD]);
+	a.dk = rows_of<real>(r->d_in[ATTENTION_K_BTD]);
+	a.dv = rows_of<real>(r->d_in[ATTENTION_V_BTD]);
+	a.add_q = op_adds(r, ATTENTION_Q_BTD);
+	a.add_k = op_adds(r, ATTENTION_K_BTD);
+	a.add_v = op_adds(r, ATTENTION_V_BTD);
+	a.delta_BHT = (float *)r->workspace;
+	a.lse2_BHT = a.delta_BHT + (long)a.B * a.H * a.T;
+}
+
+/* A warp has a head of a row. */
+template <typename real>
+__global__ void attention_delta(const attention<real> a)
+{
+	long i = (long)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
+	int lane = threadIdx.x % 32, h = (int)(i % a.H);
+	long row = i / a.H;
+	float sum = 0;
+
+	if (row >= (long)a.B * a.T)
+		return;
+	for (int c = lane; c < a.dh; c += 32)
+		sum += to_float(a.dy[row][(long)h * a.dh + c]) *
+			to_float(a.y[row][(long)h * a.dh + c]);
+	sum = warp_sum(sum);
+	if (lane == 0) {
+		long to = (row / a.T * a.H + h) * a.T + row % a.T;
+		a.delta_BHT[to] = sum;
+		a.lse2_BHT[to] = a.lse[row][h] * LOG2E;
+	}
+}
+
+}
+
+extern "C" void attention_forward_cuda(const struct op_run *r)
+{
+	with_real(r, [&](auto zero) {
+		attention_plain_forward(r, attention_of<decltype(zero)>(r));
+	});
+}
+
+extern "C" void attention_backward_cuda(const struct op_run *r)
+{
+	with_real(r, [&](auto zero) {
+		typedef decltype(zero) real;
+		attention<real> a = attention_of<real>(r);
+		add_gradients(a, r);
+		launch(r, attention_delta<real>,
+			dim3((unsigned)ceil_div((long)a.B * a.T * a.H, THREADS / 32)), THREADS, 0, a);
+		attention_plain_backward(r, a);
+	});
+}
