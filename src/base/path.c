@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,9 +88,15 @@ int path_remove_tree(const char *folder)
 
 char *path_read(const char *path, size_t *bytes)
 {
+	return path_read_most(path, SIZE_MAX, bytes);
+}
+
+char *path_read_most(const char *path, size_t most, size_t *bytes)
+{
 	FILE *f = fopen(path, "rbe");
 	char *text = NULL;
 	size_t n = 0, size = 0, got;
+	int ret = 0;
 
 	if (!f) {
 		error_errno("cannot read %s", path);
@@ -99,14 +106,17 @@ char *path_read(const char *path, size_t *bytes)
 		GROW(text, n + 65536 + 1, size);
 		got = fread(text + n, 1, 65536, f);
 		n += got;
-	} while (got);
+	} while (got && n <= most);
 	text[n] = '\0';
-	if (ferror(f)) {
-		error_errno("cannot read %s", path);
-		free(text);
-		text = NULL;
-	}
+	if (ferror(f))
+		ret = error_errno("cannot read %s", path);
+	else if (n > most)
+		ret = error("cannot read %s: it has more than %zu bytes", path, most);
 	fclose(f);
+	if (ret) {
+		free(text);
+		return NULL;
+	}
 	if (bytes)
 		*bytes = n;
 	return text;

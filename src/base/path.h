@@ -13,6 +13,8 @@ int path_mkdirs(const char *folder);			/* with parents; an existing folder is fi
 int path_remove_tree(const char *folder);
 /* Whole file as one terminated block; caller frees. NULL after a message. */
 char *path_read(const char *path, size_t *bytes);
+/* The same, also from pipes and devices without an end: more than `most` bytes are an error. */
+char *path_read_most(const char *path, size_t most, size_t *bytes);
 /* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. */
 int path_write(const char *path, const void *bytes, size_t n);
 /* The same from several pieces, in order. read: copies n bytes from `at` on of what `bytes` stands for,

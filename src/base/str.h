@@ -21,6 +21,7 @@ char *str_take(struct str *s);					/* caller frees; s is empty again */
 
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
+bool str_ends_nocase(const char *s, const char *suffix);	/* capitals count as small letters */
 /* A few texts that others own: an option given several times. */
 struct texts {
 	const char *items[64];

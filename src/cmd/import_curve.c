@@ -53,8 +53,8 @@ static int run(int argc, char **argv)
 		{"csv", 0, NULL, "commas, a line of names (default by the file's name)",
 			.flag = &csv},
 		{"jsonl", 0, NULL, "one JSON object a line", .flag = &jsonl},
-		{"column", 0, "LIST", "step=NAME,loss=NAME,...: what step, tokens, seconds, flops, "
-			"loss, train_loss are called in the file", .text = &f.columns},
+		{"column", 0, "LIST", "step=NAME,loss=\"NAME, WITH COMMA\",...: what step, tokens, seconds, "
+			"flops, loss, train_loss are called in the file", .text = &f.columns},
 		{"tokens-per-step", 0, "N", "if the file has no tokens",
 			.real = &f.tokens_per_step},
 		{"results", 0, "DIR", "folder of run directories (default results)", .text = &root},
@@ -70,6 +70,8 @@ static int run(int argc, char **argv)
 		error("import-curve takes one file, --label and --sweep");
 		return EXIT_USAGE;
 	}
+	if (f.tokens_per_step < 0)
+		return error("--tokens-per-step %g: below 0", f.tokens_per_step), EXIT_USAGE;
 	f.path = a.words[0];
 	f.form = csv ? FOREIGN_CSV : jsonl ? FOREIGN_JSONL : FOREIGN_BY_NAME;
 	return import(&f, root, path);

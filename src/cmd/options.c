@@ -1,6 +1,7 @@
 #include "cmd/options.h"
 
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +56,7 @@ static int set_value(const struct option_row *row, const char *text)
 		if (!str_to_long(text, &n) || n < 0)
 			return error("--%s takes a whole number, not \"%s\"", row->name, text);
 		*row->number = (long)n;
-	} else if (!str_to_double(text, row->real)) {
+	} else if (!str_to_double(text, row->real) || !isfinite(*row->real)) {
 		return error("--%s takes a number, not \"%s\"", row->name, text);
 	}
 	return 0;

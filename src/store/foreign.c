@@ -1,6 +1,6 @@
 #include "store/foreign.h"
 
-#include <glob.h>
+#include <dirent.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -58,31 +58,40 @@ static void write_eval(const double *p, struct str *out)
 static void write_metrics(const struct foreign_points *p, struct str *out)
 {
 	for (int i = 0; i < p->n; i++) {
-		if (isfinite(p->at[i][FOREIGN_TRAIN_LOSS]) && p->at[i][FOREIGN_STEP] > 0)
+		if (!isnan(p->at[i][FOREIGN_TRAIN_LOSS]) && p->at[i][FOREIGN_STEP] > 0)
 			write_step(p->at[i], out);
-		if (isfinite(p->at[i][FOREIGN_LOSS]))
+		if (!isnan(p->at[i][FOREIGN_LOSS]))
 			write_eval(p->at[i], out);
 	}
 }
 
 /* --- the directory ---------------------------------------------------------------------------- */
 
-/* Two runs of one label and seed would be taken for a pair twice. Names hold nothing that glob()
-   reads as a pattern. */
+/* Is this the name of a run directory of LABEL-sSEED, whatever the hash behind it? */
+static bool is_of(const char *name, const char *label_seed)
+{
+	size_t n = strlen(label_seed);
+
+	return str_starts(name, label_seed) && name[n] == '-' && strlen(name + n + 1) == 8 &&
+		strspn(name + n + 1, "0123456789abcdef") == 8;
+}
+
+/* Two runs of one label and seed would be taken for a pair twice. */
 static int check_alone(const char *root, const struct foreign *f, const char *name,
 	struct arena *a)
 {
-	const char *pattern = arena_printf(a, "/runs/%s-s%ld-", f->label, f->seed);
-	const char *other = NULL;
-	glob_t found;
+	const char *runs = arena_printf(a, "%s/runs", root), *other = NULL;
+	const char *label_seed = arena_printf(a, "%s-s%ld", f->label, f->seed);
+	DIR *d = opendir(runs);
+	const struct dirent *entry;
 
-	if (!glob(arena_printf(a, "%s%s*", root, pattern), 0, NULL, &found))
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			if (strcmp(path_name(found.gl_pathv[i]), name))
-				other = arena_strdup(a, found.gl_pathv[i]);
-	globfree(&found);
-	return other ? error("%s is there already, of the same label and seed: give another --label"
-			" or --seed, or move it away", other) : 0;
+	while (d && (entry = readdir(d)))
+		if (is_of(entry->d_name, label_seed) && strcmp(entry->d_name, name))
+			other = arena_strdup(a, entry->d_name);
+	if (d)
+		closedir(d);
+	return other ? error("%s/%s is there already, of the same label and seed: give another "
+		"--label or --seed, or move it away", runs, other) : 0;
 }
 
 static int write_file(const char *dir, const char *name, const char *text, size_t n)
@@ -117,13 +126,14 @@ static char *config_of(const struct foreign *f, const char *hash)
 
 /* The marker comes last: a directory that was torn off is seen as a run that never began. */
 static int write_run(const struct foreign *f, const char *dir, const struct run_info *info,
-	const struct str *metrics)
+	const struct str *metrics, bool diverged)
 {
-	char *reason = xasprintf("imported from %s", f->path);
+	char *reason = xasprintf("%simported from %s", diverged ? "losses are not finite; " : "",
+		f->path);
 	int ret = path_mkdirs(dir) || run_info_write(info, dir) ||
 		write_config(dir, info->config) ||
 		write_file(dir, "metrics.jsonl", metrics->text, metrics->length) ||
-		run_dir_mark(dir, RUN_DONE, reason) ? -1 : 0;
+		run_dir_mark(dir, diverged ? RUN_DIVERGED : RUN_DONE, reason) ? -1 : 0;
 
 	free(reason);
 	return ret;
@@ -132,7 +142,7 @@ static int write_run(const struct foreign *f, const char *dir, const struct run_
 static int import_points(const struct foreign *f, const struct foreign_points *p, const char *root,
 	struct arena *a, const char **name)
 {
-	char hash[HASH_HEX], identity[HASH_HEX], *config = NULL;
+	char identity[HASH_HEX], *config = NULL;
 	struct str metrics;
 	int ret = -1;
 
@@ -142,12 +152,15 @@ static int import_points(const struct foreign *f, const struct foreign_points *p
 		metrics.text);
 	hash_bytes(whole, strlen(whole), identity);
 	*name = run_dir_name(f->label, f->seed, identity, a);
-	if (!hash_file(f->path, hash) && !check_alone(root, f, *name, a) &&
-		(config = config_of(f, hash))) {
+	if (!check_alone(root, f, *name, a) && (config = config_of(f, p->hash))) {
 		const struct run_info info = {.identity = identity, .label = f->label,
 			.variant = f->variant, .sweep = f->sweep, .seed = f->seed,
 			.steps = (long)p->at[p->n - 1][FOREIGN_STEP], .config = config};
-		ret = write_run(f, arena_printf(a, "%s/runs/%s", root, *name), &info, &metrics);
+		ret = write_run(f, arena_printf(a, "%s/runs/%s", root, *name), &info, &metrics,
+			p->diverged);
+		if (!ret && p->diverged)
+			warning("%s: the loss is not finite at its end: taken in as diverged",
+				f->path);
 	}
 	free(config);
 	str_release(&metrics);

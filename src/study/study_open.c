@@ -25,7 +25,7 @@ static int read_targets(struct study *s)
 
 	if (s->options.target) {
 		if (strcmp(s->options.target, "baseline") &&
-			!str_to_double(s->options.target, &value))
+			(!str_to_double(s->options.target, &value) || !(value > 0 && isfinite(value))))
 			return error("target \"%s\": give a loss in nats, or \"baseline\"",
 				s->options.target);
 		s->targets = ARENA_NEW(&s->arena, double);

@@ -38,6 +38,8 @@ static void test_starts_ends(void **state)
 	assert_true(str_ends("a.yaml", ".yaml"));
 	assert_false(str_ends("yaml", ".yaml"));
 	assert_false(str_ends("a.yaml", ".yam"));
+	assert_true(str_ends_nocase("a.YaML", ".yaml"));
+	assert_false(str_ends_nocase("aml", ".yaml"));
 }
 
 static void test_nearest(void **state)

@@ -87,6 +87,9 @@ refuses 4 "gnuplot" env PATH=/nonexistent "$moelab" plot loss --sweep sweep -q
 holds test ! -e plots/sweep/loss.svg
 refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep
 refuses 2 "target 20: sweep begins below it" $moelab table speedup --target 20
+for target in nan inf -1 x; do
+	refuses 2 "target \"$target\": give a loss in nats" $moelab table speedup --target $target
+done
 
 # --- figures for a paper
 refuses 2 '--label: sweep sweep has no label "swoop" (did you mean "sweep"?)' \
@@ -138,8 +141,17 @@ $moelab compare sweep-s1 sweep-s2 --json >said
 holds grep -q '"part_step": null' said
 holds grep -q "they differ in data.seed, 1 and 2" said
 printf 'step,tokens,loss\n0,0,5.5\n4,96,x\n' >curve.csv
-refuses 2 "curve.csv:3:1: loss \"x\" is no number" $moelab import-curve curve.csv --label torch --sweep sweep
+refuses 2 "curve.csv:3:6: loss \"x\" is no number" $moelab import-curve curve.csv --label torch --sweep sweep
 refuses 2 "takes one file" $moelab import-curve curve.csv --label torch
+for n in nan -5; do
+	refuses 2 "--tokens-per-step" $moelab import-curve curve.csv --label t --sweep sweep --tokens-per-step $n
+done
+printf 'step,tokens,loss\n0,0,5.5\n4,96,NaN\n' >broken.csv
+holds $moelab import-curve broken.csv --label broken --sweep sweep
+$moelab ls >said
+holds grep -q "broken.*diverged" said
+$moelab table final --sweep sweep >said
+holds grep -q "diverged runs.*broken" said
 printf 'step,tokens,loss\n0,0,5.5\n4,96,5.25\n' >curve.csv
 holds $moelab import-curve curve.csv --label torch --sweep sweep
 $moelab table final --sweep sweep >said

@@ -70,44 +70,167 @@ static void refused(struct foreign f, const char *text)
 		fail_msg("no \"%s\" in: %s", text, message);
 }
 
+static struct foreign_points read_points(struct foreign f)
+{
+	struct foreign_points p;
+
+	message[0] = '\0';
+	if (foreign_read(&f, &p))
+		fail_msg("refused: %s", message);
+	return p;
+}
+
+static double value(const struct foreign_points *p, int i, enum foreign_column c)
+{
+	assert_in_range(i, 0, p->n - 1);
+	return p->at[i][c];
+}
+
 static void test_csv(void **state)
 {
-	struct foreign f = curve_of("a.csv",
-		"\xef\xbb\xbfstep,\"val, loss \"\"x\"\"\",tokens,note\r\n"
-		"10,\"2.5\",1000,\"a,b\"\r\n\r\n20,,2000,\r\n30,nan,3000,\r\n40,1.5,4e3");
+	struct foreign f = curve_of("a.csv", "\n  \r\n\xef\xbb\xbfit\n");
 	struct foreign_points p;
 
 	(void)state;
-	f.columns = "loss=val, loss \"x\"";
-	refused(f, "column \" loss \"x\"\"");	/* commas part names */
-	f = curve_of("a.csv", "it,tokens,\"val \"\"x\"\"\"\r\n10,1000,\"2.5\"\r\n\r\n20,2000,\r\n"
-		"30,3000,nan\r\n40,4e3,1.5");
-	f.columns = "step=it,loss=val \"x\"";
-	assert_int_equal(foreign_read(&f, &p), 0);
+	refused(f, "a.csv:3:1: no column \"step\"");	/* a mark belongs at the beginning */
+	f = curve_of("A.CSV", "\xef\xbb\xbf\r\n \t\r\nit, tokens ,\"val, \"\"x\"\"\" ,note\r\r\n"
+		"10,1000, \"2.5\" ,\"a,b\"\r\n,,,\r\n20,2000,,\r\n30,4e3,1.5,NA,,\n");
+	f.columns = "step=it,loss=\"val, \"\"x\"\"\"";
+	p = read_points(f);
 	assert_int_equal(p.n, 2);
-	assert_true(p.at[0][FOREIGN_STEP] == 10 && p.at[0][FOREIGN_LOSS] == 2.5);
-	assert_true(p.at[1][FOREIGN_TOKENS] == 4000 && p.at[1][FOREIGN_LOSS] == 1.5);
+	assert_true(value(&p, 0, FOREIGN_STEP) == 10 && value(&p, 0, FOREIGN_LOSS) == 2.5);
+	assert_true(value(&p, 1, FOREIGN_TOKENS) == 4000 && value(&p, 1, FOREIGN_LOSS) == 1.5);
 	assert_true(isnan(p.at[0][FOREIGN_SECONDS]) && isnan(p.at[0][FOREIGN_TRAIN_LOSS]));
+	assert_false(p.diverged);
+	free(p.at);
+	f = curve_of("a.csv", "step,tokens,val \"x\",loss,loss\n1,2,3.5,9,8\n");
+	f.columns = "loss=val \"x\"";	/* two columns that are not asked for may have one name */
+	p = read_points(f);
+	assert_true(value(&p, 0, FOREIGN_LOSS) == 3.5);
 	free(p.at);
 }
 
 static void test_json_lines(void **state)
 {
-	struct foreign f = curve_of("a.jsonl",
-		"{\"step\": 1, \"train_loss\": 5.5}\n{\"step\": 2, \"train_loss\": null}\n"
-		"{\"step\": 3, \"train_loss\": 5, \"loss\": 4.5, \"seconds\": 2}\n{\"lr\": 1}\n");
+	struct foreign f = curve_of("a.NDJSON",
+		"\xef\xbb\xbf{\"step\": \"1\", \"train_loss\": 5.5, \"id\": 18446744073709551616}\n"
+		"{\"step\": 2, \"train_loss\": null, \"x\": 1e400}\n \n"
+		"{\"step\": 3.0, \"train_loss\": \" 5 \", \"loss\": 4.5, \"seconds\": 2, \"n\": [NaN, {}]}\n"
+		"{\"lr\": -Infinity, \"text\": \"NaN, 1e400 \\\" \\\\\", \"on\": true}\n");
 	struct foreign_points p;
 
 	(void)state;
+	refused(f, "a.NDJSON:4:15: train_loss \" 5 \" is no number");
+	f = curve_of("a.jsonl", "{\"step\": \"1\", \"train_loss\": \"5.5\"}\n"
+		"{\"step\": 3.0, \"train_loss\": 5, \"loss\": 4.5, \"seconds\": 2, \"n\": [NaN, {}]}");
 	refused(f, "a.jsonl:1:1: no number of tokens in \"tokens\"");
 	f.tokens_per_step = 256;
-	assert_int_equal(foreign_read(&f, &p), 0);
+	p = read_points(f);
 	assert_int_equal(p.n, 2);
-	assert_true(p.at[1][FOREIGN_TOKENS] == 768 && p.at[1][FOREIGN_SECONDS] == 2);
+	assert_true(value(&p, 0, FOREIGN_TRAIN_LOSS) == 5.5);
+	assert_true(value(&p, 1, FOREIGN_TOKENS) == 768 && value(&p, 1, FOREIGN_SECONDS) == 2);
+	assert_true(value(&p, 1, FOREIGN_LOSS) == 4.5);
 	free(p.at);
 }
 
-static void test_faults_name_file_and_line(void **state)
+/* As loggers write them: a row is of training or of validation; in turn, or one behind the other. */
+static void test_training_and_validation_apart(void **state)
+{
+	static const char *const texts[] = {
+		"epoch,step,train_loss,loss,tokens,seconds\n0,49,2.5,,490,1\n0,49,,2.4,,1.5\n"
+		"1,99,2.25,,990,2\n1,120,,2,1200,3\n1,149,2.1,,1490,4\n",
+		"epoch,step,train_loss,loss,tokens,seconds\n0,49,2.5,,490,1\n1,99,2.25,,990,2\n"
+		"1,149,2.1,,1490,4\n0,49,,2.4,,1.5\n1,120,,2,1200,3\n"};
+	static const double step[] = {49, 49, 99, 120, 149}, seconds[] = {1, 1.5, 2, 3, 4};
+	struct foreign_points p;
+	struct foreign f;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		p = read_points(curve_of("a.csv", texts[i]));
+		assert_int_equal(p.n, 5);
+		for (int k = 0; k < 5; k++) {
+			assert_true(value(&p, k, FOREIGN_STEP) == step[k]);
+			assert_true(value(&p, k, FOREIGN_SECONDS) == seconds[k]);
+		}
+		assert_true(value(&p, 1, FOREIGN_TOKENS) == 490 && value(&p, 1, FOREIGN_LOSS) == 2.4);
+		assert_true(isnan(p.at[1][FOREIGN_TRAIN_LOSS]) && isnan(p.at[0][FOREIGN_LOSS]));
+		free(p.at);
+	}
+	f = curve_of("a.jsonl", "{\"loss\": 2.5, \"learning_rate\": 1e-3, \"step\": 500}\n"
+		"{\"eval_loss\": 2.25, \"eval_runtime\": 7.5, \"step\": 500}\n"
+		"{\"train_runtime\": 1.5, \"total_flos\": 1e30, \"step\": 500}\n");
+	f.columns = "train_loss=loss,loss=eval_loss,flops=total_flos";
+	f.tokens_per_step = 2;
+	p = read_points(f);
+	assert_int_equal(p.n, 2);
+	assert_true(value(&p, 0, FOREIGN_TRAIN_LOSS) == 2.5 && value(&p, 0, FOREIGN_FLOPS) == 1e30);
+	assert_true(value(&p, 1, FOREIGN_LOSS) == 2.25 && value(&p, 1, FOREIGN_TOKENS) == 1000);
+	free(p.at);
+}
+
+static void test_not_finite_to_the_end_is_diverged(void **state)
+{
+	static const char *const diverged[] = {"nan", "NaN", "inf", "-Infinity", "-nan"};
+	struct foreign_points p;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(diverged); i++) {
+		p = read_points(curve_of("a.csv", arena_printf(&arena,
+			"step,tokens,loss,train_loss\n1,1,5,4\n2,2,%s,3\n3,3,,2\n", diverged[i])));
+		assert_true(p.diverged && p.n == 3);
+		assert_true(isinf(p.at[1][FOREIGN_LOSS]) && isnan(p.at[2][FOREIGN_LOSS]));
+		free(p.at);
+	}
+	p = read_points(curve_of("a.jsonl", "{\"step\":0,\"tokens\":0,\"loss\":5.5}\n"
+		"{\"step\":5,\"tokens\":10,\"loss\":NaN}\n{\"step\":9,\"tokens\":20,\"loss\":-Infinity}\n"));
+	assert_true(p.diverged && p.n == 3 && isinf(p.at[1][FOREIGN_LOSS]));
+	free(p.at);
+	p = read_points(curve_of("a.csv", "step,tokens,loss\n1,1,5\n2,2,nan\n3,3,inf\n4,4,4\n"));
+	assert_true(!p.diverged && p.n == 2);
+	assert_non_null(strstr(message, "a.csv:3: loss is not finite, and later it is again: 2 such"));
+	free(p.at);
+}
+
+static const struct {
+	const char *text, *says;
+} csv_faults[] = {
+	{"epoch,loss\n1,2\n", "a.csv:1:1: no column \"step\""},
+	{"\n7,320,4.5\n9,640,4.4\n", "a.csv:2:1: no column \"step\""},
+	{"step,tokens,loss,loss\n1,1,2,3\n", "a.csv:1:18: two columns are called \"loss\""},
+	{"step,tokens,loss\n1,1,2\n3,3,x2\n", "a.csv:3:5: loss \"x2\" is no number"},
+	{"step,tokens,loss\n1,1,0x1p3\n", "a.csv:2:5: loss \"0x1p3\" is no number"},
+	{"step,tokens,loss\n5,1,2\n5,3,2\n", "a.csv:3:1: step 5 comes after step 5 of line 2"},
+	{"step,tokens,loss\n5.5,1,2\n", "a.csv:2:1: step 5.5: not a whole number"},
+	{"step,tokens,loss\nnan,1,2\n", "a.csv:2:1: step is not finite"},
+	{"step,tokens,loss\n1,1.5,2\n", "a.csv:2:3: tokens 1.5: not a whole number"},
+	{"step,tokens,loss\n-1,1,2\n", "a.csv:2:1: step is negative"},
+	{"step,tokens,loss\n1,1,-2\n", "a.csv:2:5: loss is negative"},
+	{"step,tokens,loss\n,1,2\n", "a.csv:2:1: a loss without a step"},
+	{"step,tokens,loss\n1,1,\"2\n", "a.csv:2:5: a quoted cell does not end"},
+	{"step,tokens,loss\n1,1,\"2\"3\n", "a.csv:2:5: text behind a quoted cell"},
+	{"step,tokens,loss\n1,1,4,5\n", "a.csv:2:7: 4 cells, the line of names has 3"},
+	{"step,tokens,loss\n1,1\n", "a.csv:2:3: 2 cells, the line of names has 3"},
+	{"step,tokens,loss\n1,1,4.5\r2,2,4\n", "a.csv:2:8: a carriage return within the line"},
+	{"step,tokens,loss\n1,128,5\n4,64,4\n", "a.csv:3:3: tokens fall from 128 in line 2 to 64"},
+	{"step,tokens,loss,seconds\n1,1,5,2.5\n2,2,4,1.5\n", "a.csv:3:7: seconds fall from 2.5"},
+	{"step,tokens,loss,flops\n1,1,5,inf\n", "a.csv:2:7: flops is not finite"},
+	{"step,tokens,loss,train_loss\n1,1,5,\n1,2,,5\n", "a.csv:3:3: tokens 2 of step 1: in line 2 it has 1"},
+	{"\xff\xfes", "a.csv: UTF-16"},
+}, json_faults[] = {
+	{"{\"step\": 1\n", "a.jsonl:1:10: no JSON object"},
+	{"[1]\n", "a.jsonl:1:1: no JSON object: another value"},
+	{"{\"a\": NaN, \"step\": 1 2}\n", "a.jsonl:1:22: no JSON object"},
+	{"{\"step\": 1, \"loss\": 1, \"loss\": 2}\n", "no JSON object: duplicate"},
+	{"{\"step\": 1, \"loss\": [2]}\n", "a.jsonl:1:13: loss is no number"},
+	{"{\"step\": 1, \"loss\": true}\n", "a.jsonl:1:13: loss is no number"},
+	{"{\"step\": 1, \"loss\": \"4\\u00005\"}\n", "a.jsonl:1:13: loss is no number"},
+	{"{\"loss\": 2}\n", "a.jsonl:1:1: a loss without a step (\"step\")"},
+	{"{\"step\":1,\"tokens\":9,\"loss\":2}\n{\"step\":2,\"tokens\":8,\"loss\":2}\n",
+		"a.jsonl:2:11: tokens fall from 9 in line 1 to 8"},
+};
+
+static void test_faults_name_file_line_and_column(void **state)
 {
 	struct foreign f = curve_of("a.txt", "step,loss\n");
 
@@ -115,18 +238,22 @@ static void test_faults_name_file_and_line(void **state)
 	refused(f, "Say --csv or --jsonl");
 	f.form = FOREIGN_CSV;
 	refused(f, "no row has a step");
-	refused(curve_of("a.csv", "epoch,loss\n1,2\n"), "a.csv:1:1: no column \"step\"");
-	refused(curve_of("a.csv", "step,tokens,loss\n1,1,2\n3,3,x2\n"), "a.csv:3:1: loss \"x2\"");
-	refused(curve_of("a.csv", "step,tokens,loss\n5,1,2\n5,3,2\n"), "step 5 comes after step 5");
-	refused(curve_of("a.csv", "step,tokens,loss\n5.5,1,2\n"), "not a whole number");
-	refused(curve_of("a.csv", "step,tokens,loss\n5,1,\"2\n"), "a.csv:2:1: a quoted cell");
-	refused(curve_of("a.jsonl", "{\"step\": 1\n"), "a.jsonl:1:1: no JSON object");
-	refused(curve_of("a.jsonl", "[1]\n"), "a.jsonl:1:1: no JSON object: another value");
 	f = curve_of("a.csv", "step,loss\n1,2\n");
 	f.columns = "loss=absent";
-	refused(f, "no column \"absent\"");
+	refused(f, "a.csv:1:1: no column \"absent\"");
 	f.columns = "lose=loss";
 	refused(f, "column \"lose=loss\"");
+	f.columns = "loss=a,loss=b";
+	refused(f, "column \"loss\" is named twice");
+	f.columns = "loss=\"a";
+	refused(f, "the quotes do not end");
+	for (size_t i = 0; i < ARRAY_SIZE(csv_faults); i++)
+		refused(curve_of("a.csv", csv_faults[i].text), csv_faults[i].says);
+	for (size_t i = 0; i < ARRAY_SIZE(json_faults); i++)
+		refused(curve_of("a.jsonl", json_faults[i].text), json_faults[i].says);
+	assert_int_equal(path_write(f.path, "step,tokens,loss\n0,0,5\n1,2,4\0.5\n", 32), 0);
+	f.columns = NULL;
+	refused(f, "a.csv:3:6: a NUL byte");
 }
 
 static const char points[] = "step,tokens,loss,train_loss\n0,0,5.5,\n10,100,2.5,2.6\n20,200,2.25,2.3\n";
@@ -179,6 +306,38 @@ static void test_names_are_names_of_folders(void **state)
 	assert_int_equal(foreign_import(&f, root, &arena, &name), -1);
 }
 
+static void test_diverged_import_has_no_loss(void **state)
+{
+	struct foreign f = curve_of("a.csv", "step,tokens,loss\n0,0,5\n10,100,2.5\n20,200,nan\n");
+	struct ingest_count count = {0};
+	const char *name;
+
+	(void)state;
+	assert_int_equal(foreign_import(&f, root, &arena, &name), 0);
+	assert_non_null(strstr(message, "taken in as diverged"));
+	assert_int_equal(ingest_all(&db, root, &count), 0);
+	assert_sql("count(*) = 1 AND state = 'diverged' AND steps = 20 AND loss IS NULL FROM runs");
+	assert_sql("count(*) = 3 AND count(loss) = 2 FROM curve");
+	assert_sql("reason GLOB 'losses are not finite; imported from *' FROM run");
+}
+
+/* Neither names with brackets nor labels that begin alike are taken for another curve's. */
+static void test_other_labels_are_no_duplicates(void **state)
+{
+	const char *here = arena_printf(&arena, "%s/r[12]*?", root), *name;
+	struct foreign f = curve_of("a.csv", points);
+
+	(void)state;
+	f.label = "a-s1-b";
+	assert_int_equal(foreign_import(&f, here, &arena, &name), 0);
+	f.label = "a";
+	assert_int_equal(foreign_import(&f, here, &arena, &name), 0);
+	f = curve_of("a.csv", "step,tokens,loss\n1,1,2\n");
+	f.label = "a";
+	assert_int_equal(foreign_import(&f, here, &arena, &name), -1);
+	assert_non_null(strstr(message, "is there already, of the same label and seed"));
+}
+
 /* `run` states anew what a sweep consists of; the foreign run is none of that, and stays. */
 static void test_foreign_runs_stay_in_their_sweep(void **state)
 {
@@ -202,8 +361,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_csv, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_json_lines, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_faults_name_file_and_line, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_faults_name_file_line_and_column, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_import_is_a_run_that_is_done, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_training_and_validation_apart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_not_finite_to_the_end_is_diverged, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_diverged_import_has_no_loss, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_other_labels_are_no_duplicates, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_names_are_names_of_folders, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_foreign_runs_stay_in_their_sweep, set_up, tear_down),
 	};
