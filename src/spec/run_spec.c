@@ -65,7 +65,7 @@ static const struct field rows[] = {
 	ROW(checkpoint_every_s, "checkpoint.every", REAL, "600", 0, 1e9, .unit = "seconds",
 		.provenance = true, .help = "time between checkpoints"),
 	ROW(checkpoint_keep, "checkpoint.keep", INT, "1", 0, 1000, .provenance = true,
-		.help = "checkpoints kept"),
+		.help = "checkpoints kept; 0: none once the run is over"),
 	ROW(log_every, "log.every", INT, "0", 0, 1e9, .unit = "steps", .provenance = true,
 		.help = "steps between rows by expert and parameter group; 0: a hundredth of the run"),
 	ROW(match_to, "match.to", PATH, "", 0, 0,

@@ -54,6 +54,34 @@ static void test_temporary(void **state)
 	unsetenv("TMPDIR");
 }
 
+/* A piece that is no memory: bytes that count up. */
+static void count_up(const void *first, size_t at, void *to, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		((unsigned char *)to)[i] = (unsigned char)(*(const unsigned char *)first + at + i);
+}
+
+static void test_piece_that_is_read(void **state)
+{
+	static const unsigned char first = 7;
+	enum { N = (33 << 20) + 5 };	/* more than one buffer */
+	struct path_piece pieces[] = {{.bytes = "head", .n = 4}, {&first, N, count_up}};
+	char *file = path_join(folder, "read");
+	size_t n, wrong = 0;
+	char *text;
+
+	(void)state;
+	assert_int_equal(path_write_pieces(file, pieces, 2), 0);
+	text = path_read(file, &n);
+	assert_int_equal(n, N + 4);
+	assert_memory_equal(text, "head", 4);
+	for (size_t i = 0; i < N; i++)
+		wrong += (unsigned char)text[4 + i] != (unsigned char)(7 + i);
+	assert_int_equal(wrong, 0);
+	free(text);
+	free(file);
+}
+
 static void test_write_and_read(void **state)
 {
 	static const struct path_piece pieces[] = {{.bytes = "ab", .n = 2}, {.bytes = "", .n = 0},
@@ -148,7 +176,7 @@ static void test_hash(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_names), TEST(test_temporary), TEST(test_write_and_read),
+		TEST(test_names), TEST(test_temporary), TEST(test_write_and_read), TEST(test_piece_that_is_read),
 		TEST(test_failed_write_leaves_nothing), TEST(test_big_file), TEST(test_hash),
 	};
 

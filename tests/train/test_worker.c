@@ -317,7 +317,7 @@ static void test_slices(void **state)
 static void test_nothing_kept(void **state)
 {
 	char *whole = run_dir("whole3", NULL, 0), *dir = run_dir("trial", KEYS("checkpoint.keep=0"));
-	char *folder = path_join(dir, "ckpt");
+	char *ckpt = path_join(dir, "ckpt");
 	pid_t pid;
 
 	(void)state;
@@ -326,10 +326,10 @@ static void test_nothing_kept(void **state)
 	wait_for_checkpoints(dir, 1);
 	kill(pid, SIGTERM);
 	assert_int_equal(finish(pid), WORKER_STOPPED);
-	assert_true(path_exists(folder));
+	assert_true(path_exists(ckpt));
 	assert_int_equal(finish(start(dir)), WORKER_DONE);
-	assert_false(path_exists(folder));
-	free(folder);
+	assert_false(path_exists(ckpt));
+	free(ckpt);
 	free(whole);
 	free(dir);
 }
