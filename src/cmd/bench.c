@@ -19,8 +19,8 @@ void bench_ceilings(struct bench *b)
 {
 	if (b->gemm > 0)
 		return;
-	b->gemm = rate_gemm();
-	b->copy = rate_copy();
+	b->gemm = rate_gemm(b->device);
+	b->copy = rate_copy(b->device);
 	bench_report_add(&b->report, "ceiling", "matrix product", "", "flops_per_s", b->gemm);
 	bench_report_add(&b->report, "ceiling", "copy", "", "bytes_per_s", b->copy);
 }
@@ -147,7 +147,7 @@ static int run(int argc, char **argv)
 	const struct option_row rows[] = {
 		{"steps", 'n', "N", "timed steps (default 5); the median counts", .number = &b.steps},
 		{"threads", 'T', "T", "threads; 0: all cores", .number = &threads},
-		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
+		{"device", 0, "NAME", "ref, cpu, cuda_scan, cuda or cuda_f32", .text = &device},
 		{"against", 0, "KEY=VALUE", "step: the same with this key changed, in turn",
 			.text = &b.against},
 		{"only", 0, "NAME", "op: this operator alone; scale: this axis", .text = &b.only},

@@ -158,16 +158,18 @@ static void measure(struct bench *b, struct step *step)
 	struct graph *t = s->graphs[GRAPH_TRAIN], *u = s->graphs[GRAPH_UPDATE];
 	struct graph_profile train = profile_new(t), update = profile_new(u);
 	struct row *rows = xcalloc((size_t)(graph_n_nodes(t) + graph_n_nodes(u)), sizeof *rows);
+	double steps = (double)(b->steps + rate_warm_up(b->device));
 	int n = 0;
 
 	step->tokens_per_s = rate_train(s, (int)b->steps);
-	step->peak_bytes = cpu_peak_rss_bytes();	/* before the ceilings take memory of their own */
+	step->peak_bytes = device_is_host(b->device) ? cpu_peak_rss_bytes()
+		: device_memory_bytes(b->device) - device_free_bytes(b->device);	/* before the ceilings take memory of their own */
 	bench_ceilings(b);
 	graph_profile(t, &train);
 	graph_profile(u, &update);
 	rate_train(s, (int)b->steps);
-	add_rows(rows, &n, t, &train, (double)b->steps + 1, (double)s->micro_batches);
-	add_rows(rows, &n, u, &update, (double)b->steps + 1, 1);
+	add_rows(rows, &n, t, &train, steps, (double)s->micro_batches);
+	add_rows(rows, &n, u, &update, steps, 1);
 	qsort(rows, (size_t)n, sizeof *rows, slower_first);
 	if (b->lab.json) {
 		print_json(b, step, rows, n);

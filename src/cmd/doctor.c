@@ -12,6 +12,8 @@
 #include "base/str.h"
 #include "cmd/options.h"
 #include "measure/rate.h"
+#include "supervise/gpus.h"
+#include "tensor/queue.h"
 #include "train/build_info.h"
 
 extern const struct cmd cmd_doctor;
@@ -47,11 +49,11 @@ static int check_blas(void)
 		openblas_get_parallel() == 2 ? NULL : "install libopenblas-openmp-dev and build again: other "
 		"builds start threads of their own inside ours");
 	cpu_threads(1);
-	one = rate_gemm();
+	one = rate_gemm(&device_list[CPU]);
 	cpu_threads(0);
-	all = rate_gemm();
+	all = rate_gemm(&device_list[CPU]);
 	snprintf(text, sizeof text, "%.0f GFLOP/s on one thread, %.0f on %d; copy %.1f GB/s", one / 1e9,
-		all / 1e9, cpu_cores(), rate_copy() / 1e9);
+		all / 1e9, cpu_cores(), rate_copy(&device_list[CPU]) / 1e9);
 	return bad + report("rates", text, all < 1.3 * one && cpu_cores() > 1
 		? "threads do not help: is the machine busy?" : NULL);
 }
@@ -82,16 +84,36 @@ static int check_gnuplot(void)
 		: "plots need it: apt-get install gnuplot-nox");
 }
 
+/* What each GPU has free; one that somebody fills is no fault, but slow. */
+static void report_gpu_memory(void)
+{
+	struct gpu list[GPUS_MAX];
+	int n = gpus_list(list);
+
+	for (int i = 0; i < n; i++) {
+		char text[160], all[32], left[32];
+		snprintf(text, sizeof text, "%s, %s free of %s", list[i].name,
+			str_bytes(list[i].free_bytes, left), str_bytes(list[i].bytes, all));
+		report("GPU memory", text, NULL);
+	}
+}
+
 static int check_gpu(void)
 {
-#ifdef WITH_CUDA
-	bool there = path_exists("/dev/nvidia0") || path_exists("/dev/nvidiactl");
+	const struct device *bf16 = &device_list[CUDA], *f32 = &device_list[CUDA_F32];
+	const char *missing = device_missing(bf16);
+	char text[160];
 
-	return report("GPU", there ? "present" : "built with CUDA, but no NVIDIA device here",
-		there ? NULL : "use --device cpu");
-#else
-	return report("GPU", "built without CUDA (make CUDA=1)", NULL);
-#endif
+	if (missing) {
+		bool wanted = path_exists("/dev/nvidia0") || path_exists("/dev/nvidiactl");
+		return report("GPU", missing, wanted ? "there is an NVIDIA device: make CUDA=1, and a "
+			"driver as new as the CUDA toolkit" : NULL);
+	}
+	report("GPU", queue_name(), NULL);
+	report_gpu_memory();
+	snprintf(text, sizeof text, "%.0f TFLOP/s in bf16, %.0f in float32; copy %.0f GB/s",
+		rate_gemm(bf16) / 1e12, rate_gemm(f32) / 1e12, rate_copy(bf16) / 1e9);
+	return report("GPU rates", text, NULL);
 }
 
 static int check_disk(void)

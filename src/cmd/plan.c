@@ -31,8 +31,12 @@ static double seconds_left(struct plan *p, int i, bool measure, double flops_per
 		return 0;
 	if (!measure)
 		return left * plan_flops(p, i) / flops_per_s;
-	if (setup_open(&setup, &p->sweep.runs[i].config, p->device, 0) || setup_allocate(&setup))
+	if (setup_open(&setup, &p->sweep.runs[i].config, p->device, 0))
 		return NAN;
+	if (setup_allocate(&setup)) {
+		setup_close(&setup);
+		return NAN;
+	}
 	tokens_per_s = rate_train(&setup, 2);
 	setup_close(&setup);
 	return left * p->tokens[i] / tokens_per_s;
@@ -50,7 +54,7 @@ static struct totals add_up(struct plan *p, const struct plan_options *o, const 
 	double rate = crew->flops_per_s;
 
 	if (!rate)
-		rate = rate_expected(rate_gemm()) / cpu_cores() * crew->threads;
+		rate = crew_expected(p->device, crew->threads);
 	cpu_threads(crew->threads);
 	for (int i = 0; i < p->sweep.n_runs; i++) {
 		seconds[i] = seconds_left(p, i, o->measure, rate);
@@ -59,7 +63,7 @@ static struct totals add_up(struct plan *p, const struct plan_options *o, const 
 			t.disk += p->jobs[i].disk_bytes;
 		t.memory = fmax(t.memory, p->costs[i].total_bytes);
 	}
-	t.seconds = crew_seconds(seconds, p->sweep.n_runs, crew->workers);
+	t.seconds = isnan(rate) ? NAN : crew_seconds(seconds, p->sweep.n_runs, crew->workers);
 	t.memory *= crew->workers;
 	return t;
 }
@@ -94,7 +98,8 @@ static void row(struct plan *p, int i, double seconds, const struct crew *crew, 
 	grid_number(g, p->tokens[i], "%s", str_count((long long)p->tokens[i], text));
 	grid_number(g, p->epochs[i], "%.2f", p->epochs[i]);
 	grid_number(g, p->costs[i].total_bytes, "%s", str_bytes(p->costs[i].total_bytes, text));
-	grid_number(g, seconds, "%s", job_is_work(j) ? str_duration(seconds, text) : "-");
+	grid_number(g, seconds, "%s", !job_is_work(j) ? "-" : isnan(seconds) ? "?"
+		: str_duration(seconds, text));
 	grid_text(g, "%s", j->why);
 	grid_text(g, "%s", j->identity);
 	grid_number(g, plan_flops(p, i), "%g", plan_flops(p, i));
@@ -112,8 +117,8 @@ static void notes(struct plan *p, const struct plan_options *o, const struct tot
 			notes_add(n, NOTE_PLAIN, "%s: %s", p->sweep.runs[i].label, p->sweep.runs[i].note);
 	notes_add(n, NOTE_PLAIN, "%d of %d runs to do, %d at a time on %d thread%s each: about %s (%s), "
 		"memory %s, disk %s (free: %s)", t->work, p->sweep.n_runs, crew->workers, crew->threads,
-		crew->threads == 1 ? "" : "s", str_duration(t->seconds, time), o->measure
-		? "from two steps of each" : "from the rate of matrix products; --measure times two steps "
+		crew->threads == 1 ? "" : "s", isnan(t->seconds) ? "?" : str_duration(t->seconds, time),
+		isnan(t->seconds) ? "the GPU is not here" : o->measure ? "from two steps of each" : "from the rate of matrix products; --measure times two steps "
 		"of each", str_bytes(t->memory, memory), str_bytes(t->disk, disk),
 		str_bytes(path_free_bytes("."), free_disk));
 	if (*why)
@@ -180,7 +185,7 @@ static int run(int argc, char **argv)
 			.flag = &o.measure},
 		{"check", 0, NULL, "exit code 3 if there is work", .flag = &o.check},
 		LAB_FORM(o.lab),
-		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
+		{"device", 0, "NAME", "ref, cpu, cuda_scan, cuda or cuda_f32", .text = &device},
 		{"results", 0, "DIR", "folder of run directories (default results)", .text = &root},
 		{"restrict", 0, "KEY=VALUE", "only the runs with this value", .text = &restrict_to},
 		{0},

@@ -81,6 +81,7 @@ static int supervise(struct db *db, const struct run_options *o, struct plan *p,
 		.workers = crew->workers, .threads = crew->threads,
 		.oversubscribe = o->oversubscribe, .fail_fast = o->fail_fast,
 		.max_failures = (int)o->max_failures, .retries = (int)o->retries,
+		.on_gpus = !device_is_host(p->device), .worker_bytes = plan_bytes(p),
 		.limit_s = p->sweep.limits.hours * 3600, .options = worker_options,
 	};
 
@@ -172,6 +173,10 @@ static int run_sweep(struct run_options *o, const struct arguments *a)
 
 	if (!device)
 		return EXIT_USAGE;
+	if (device_missing(device)) {
+		error("--device %s: %s", device->name, device_missing(device));
+		return EXIT_ENVIRONMENT;
+	}
 	ret = open_tuned(o, &options, device, &plan);
 	if (ret)
 		return ret;
@@ -184,7 +189,7 @@ static int run(int argc, char **argv)
 {
 	struct run_options o = {.device = "cpu", .root = "results", .retries = 1};
 	const struct option_row rows[] = {
-		{"jobs", 'j', "N", "runs at a time (default: chosen by measuring)", .number = &o.jobs},
+		{"jobs", 'j', "N", "runs at a time (default: chosen by measuring; on GPUs one each)", .number = &o.jobs},
 		{"threads", 'T', "T", "threads of each (default: chosen, or cores / N)",
 			.number = &o.threads},
 		{"oversubscribe", 0, NULL, "N x T may exceed the cores", .flag = &o.oversubscribe},
@@ -194,7 +199,7 @@ static int run(int argc, char **argv)
 		{"max-failures", 0, "N", "start nothing new after N failures",
 			.number = &o.max_failures},
 		{"retries", 0, "N", "of a crashed run (default 1)", .number = &o.retries},
-		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &o.device},
+		{"device", 0, "NAME", "ref, cpu, cuda_scan, cuda or cuda_f32", .text = &o.device},
 		{"results", 0, "DIR", "folder of run directories (default results)",
 			.text = &o.root},
 		{"db", 0, "FILE", "database (default DIR/lab.db)", .text = &o.db},

@@ -16,7 +16,7 @@ static int run(int argc, char **argv)
 	const struct option_row rows[] = {
 		{"fd", 0, "N", "pipe of the supervisor", .number = &fd},
 		{"threads", 0, "T", "threads; 0: all cores", .number = &threads},
-		{"device", 0, "NAME", "ref, cpu, cuda_scan or cuda", .text = &device},
+		{"device", 0, "NAME", "ref, cpu, cuda_scan, cuda or cuda_f32", .text = &device},
 		{"pace", 0, NULL, "train on random tokens and tell the time only", .flag = &pace},
 		{0},
 	};

@@ -9,6 +9,7 @@
 #include "measure/pace.h"
 #include "measure/rate.h"
 #include "supervise/cores.h"
+#include "supervise/gpus.h"
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
 
@@ -116,12 +117,43 @@ int crew_candidates(int most_workers, int cores, int whole, int threads, struct 
 	return n;
 }
 
-/* A device with memory of its own is one, whatever the number of cores. */
 static int most_workers(const struct plan *p, const struct work *w)
 {
-	double fit = fmax(1, floor(crew_memory(p, true) / w->memory));
+	return (int)fmin(w->n, fmax(1, floor(crew_memory(p, true) / w->memory)));
+}
 
-	return device_is_host(p->device) ? (int)fmin(w->n, fit) : 1;
+/* Workers that are given share all cores, those that have nothing to do not counted. */
+static int threads_of_each(int workers, int n_runs)
+{
+	int at_work = least(workers, n_runs);
+
+	return at_work > cpu_cores() ? 1 : cpu_cores() / (at_work > 1 ? at_work : 1);
+}
+
+double crew_expected(const struct device *d, int threads)
+{
+	if (!device_is_host(d))
+		return device_missing(d) ? NAN : rate_expected(rate_gemm(d));
+	return rate_expected(rate_gemm(d)) / cpu_cores() * threads;
+}
+
+/* One worker a GPU, unless more are asked for. */
+static void choose_gpus(const struct plan *p, const struct work *w, struct crew *crew,
+	struct str *why)
+{
+	struct gpu list[GPUS_MAX];
+	int n = gpus_list(list), roomy = 0;
+	char need[32];
+
+	for (int i = 0; i < n; i++)
+		roomy += list[i].free_bytes >= w->memory;
+	if (!crew->workers) {
+		crew->workers = least(roomy > 1 ? roomy : 1, w->n > 1 ? w->n : 1);
+		str_printf(why, "%d of %d GPU%s %s %s free, one worker each", roomy, n,
+			n == 1 ? "" : "s", roomy == 1 ? "has" : "have", str_bytes(w->memory, need));
+	}
+	crew->threads = crew->threads ? crew->threads : threads_of_each(crew->workers, w->n);
+	crew->flops_per_s = crew_expected(p->device, crew->threads);
 }
 
 /* --- the choice -------------------------------------------------------------------------------- */
@@ -204,14 +236,6 @@ static struct crew choose(const struct plan *p, const struct work *w, enum crew_
 	return first;
 }
 
-/* Workers that are given share all cores, those that have nothing to do not counted. */
-static int threads_of_each(int workers, int n_runs)
-{
-	int at_work = least(workers, n_runs);
-
-	return at_work > cpu_cores() ? 1 : cpu_cores() / (at_work > 1 ? at_work : 1);
-}
-
 void crew_choose(const struct plan *p, enum crew_by by, struct crew *crew, struct str *why)
 {
 	struct crew list[CREW_MAX];
@@ -221,13 +245,15 @@ void crew_choose(const struct plan *p, enum crew_by by, struct crew *crew, struc
 
 	cpu_threads(0);
 	cores = cores_free(&whole);
-	if (open_work(p, &w) || crew->workers) {
+	if (open_work(p, &w) || (crew->workers && device_is_host(p->device))) {
 		crew->workers = crew->workers ? crew->workers : 1;
 		crew->threads = crew->threads ? crew->threads : threads_of_each(crew->workers, w.n);
+	} else if (!device_is_host(p->device)) {
+		choose_gpus(p, &w, crew, why);
 	} else {
 		n = crew_candidates(most_workers(p, &w), cores > 1 ? cores : 1, whole > 1 ? whole : 1,
 			crew->threads, list);
-		expected = n > 1 ? rate_expected(rate_gemm()) / cpu_cores() : 0;
+		expected = n > 1 ? crew_expected(p->device, 1) : 0;
 		for (int i = 0; i < n; i++)
 			list[i].flops_per_s = expected * list[i].threads;
 		*crew = choose(p, &w, by, list, n, why);

@@ -7,7 +7,8 @@
  * workers as runs to do, and as much memory as is free, or the sweep's limit, by the plan of the
  * largest run. By rule the crew with most workers is taken. By measuring, they train the costliest run
  * side by side for a moment (measure/pace.h), and the crew is taken with which all missing runs are over
- * first: runs are dealt out in order, each to the worker that is free first.
+ * first: runs are dealt out in order, each to the worker that is free first. On GPUs each worker gets one
+ * of them (supervise/gpus.h), of those that have memory free for the largest run.
  */
 #ifndef MEASURE_CREW_H
 #define MEASURE_CREW_H
@@ -31,6 +32,10 @@ struct crew {
  * all cores.
  */
 void crew_choose(const struct plan *p, enum crew_by by, struct crew *crew, struct str *why);
+
+/* Model FLOP/s that one worker of so many threads may be expected to reach on the device, by the rate of
+   its products; NAN for a GPU that is not here. */
+double crew_expected(const struct device *d, int threads);
 
 /* The time that n pieces of work take, each so long on one worker, dealt out in order. */
 double crew_seconds(const double *seconds, int n, int workers);

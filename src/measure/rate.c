@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "measure/rate_gpu.h"
 #include "op/gemm.h"
 
 enum { ROWS = 2048, INNER = 1024, OUTER = 2048, TRIES = 5 };
@@ -21,7 +22,7 @@ static float *filled(long n)
 	return x;
 }
 
-double rate_gemm(void)
+static double host_gemm(void)
 {
 	float *a = filled((long)ROWS * INNER), *b = filled((long)OUTER * INNER);
 	float *c = filled((long)ROWS * OUTER);
@@ -37,6 +38,11 @@ double rate_gemm(void)
 	free(b);
 	free(c);
 	return flops / best;
+}
+
+double rate_gemm(const struct device *d)
+{
+	return device_is_host(d) ? host_gemm() : rate_gemm_gpu(d);
 }
 
 double rate_expected(double gemm)
@@ -85,7 +91,7 @@ double rate_gemm_rows(long rows, long inner, long outer)
 	return flops / best;
 }
 
-double rate_copy(void)
+static double host_copy(void)
 {
 	long n = 1L << 24;
 	float *a = filled(n), *b = filled(n);
@@ -102,6 +108,11 @@ double rate_copy(void)
 	free(a);
 	free(b);
 	return 2.0 * 4.0 * (double)n / best;
+}
+
+double rate_copy(const struct device *d)
+{
+	return device_is_host(d) ? host_copy() : rate_copy_gpu(d);
 }
 
 int rate_tokens(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
@@ -124,21 +135,27 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+int rate_warm_up(const struct device *d)
+{
+	return device_is_host(d) ? 1 : 2;
+}
+
 double rate_train(struct setup *s, int n)
 {
 	size_t tokens = (size_t)(s->spec.micro_batch * s->spec.context);
 	struct step_input in = {.read = rate_tokens, .from = s,
 		.tokens_BT = xcalloc(tokens, sizeof(int)), .targets_BT = xcalloc(tokens, sizeof(int))};
-	double *seconds = xcalloc((size_t)n + 1, sizeof *seconds), median;
+	int warm = rate_warm_up(s->device);
+	double *seconds = xcalloc((size_t)(n + warm), sizeof *seconds), median;
 	struct step_result r;
 
-	for (int i = 0; i <= n; i++) {
+	for (int i = 0; i < n + warm; i++) {
 		double start = clock_s();
 		setup_step(s, i, &in, &r);
 		seconds[i] = clock_s() - start;
 	}
-	qsort(seconds + 1, (size_t)n, sizeof *seconds, by_size);
-	median = seconds[1 + n / 2];
+	qsort(seconds + warm, (size_t)n, sizeof *seconds, by_size);
+	median = seconds[warm + n / 2];
 	free(in.tokens_BT);
 	free(in.targets_BT);
 	free(seconds);

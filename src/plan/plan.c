@@ -135,6 +135,16 @@ int plan_incomplete(const struct plan *p)
 	return n;
 }
 
+double plan_bytes(const struct plan *p)
+{
+	double most = 0;
+
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		if (job_is_work(&p->jobs[i]) && p->costs[i].total_bytes > most)
+			most = p->costs[i].total_bytes;
+	return most;
+}
+
 double plan_flops(const struct plan *p, int i)
 {
 	return p->tokens[i] * p->costs[i].flops_per_token;

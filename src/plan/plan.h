@@ -31,6 +31,7 @@ int plan_open(struct plan *p, const char *path, const struct sweep_options *opti
 void plan_close(struct plan *p);
 
 int plan_incomplete(const struct plan *p);		/* runs that are neither done nor diverged */
+double plan_bytes(const struct plan *p);		/* of memory, of the largest run to do */
 double plan_flops(const struct plan *p, int i);		/* model FLOPs of run i as a whole */
 double plan_share_left(const struct plan *p, int i);	/* share of its steps still to do, 0 to 1 */
 

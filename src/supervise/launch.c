@@ -38,11 +38,29 @@ static char **arguments(const struct supervisor *s, const struct launch *l, stru
 	return argv;
 }
 
+/* This process's environment, with the worker's GPU; in the arena. */
+static char **environment(const struct launch *l, struct arena *a)
+{
+	static const char name[] = "CUDA_VISIBLE_DEVICES=";
+	char **list;
+	int n = 0, kept = 0;
+
+	while (environ[n])
+		n++;
+	list = ARENA_ARRAY(a, char *, n + 2);
+	for (int i = 0; i < n; i++)
+		if (!l->gpu || strncmp(environ[i], name, sizeof name - 1))
+			list[kept++] = environ[i];
+	if (l->gpu)
+		list[kept] = arena_printf(a, "%s%s", name, l->gpu);
+	return list;
+}
+
 /*
  * The worker gets a process group of its own, so that ^C reaches the supervisor alone, and all
  * signals as they are by default. Descriptors but 0 to 3 close at exec.
  */
-static int spawn(char **argv, int log, int to_supervisor, pid_t *pid)
+static int spawn(char **argv, char **env, int log, int to_supervisor, pid_t *pid)
 {
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attributes;
@@ -61,7 +79,7 @@ static int spawn(char **argv, int log, int to_supervisor, pid_t *pid)
 		POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setsigdefault(&attributes, &all);
-	code = posix_spawn(pid, argv[0], &files, &attributes, argv, environ);
+	code = posix_spawn(pid, argv[0], &files, &attributes, argv, env);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&files);
 	if (!code)
@@ -83,7 +101,7 @@ int launch_worker(const struct supervisor *s, const struct launch *l, pid_t *pid
 	sched_getaffinity(0, sizeof before, &before);
 	if (l->cores && sched_setaffinity(0, sizeof *l->cores, l->cores))
 		warning("cannot pin a worker to its cores: %s", strerror(errno));
-	ret = spawn(arguments(s, l, &a), l->log, ends[1], pid);
+	ret = spawn(arguments(s, l, &a), environment(l, &a), l->log, ends[1], pid);
 	sched_setaffinity(0, sizeof before, &before);
 	arena_release(&a);
 	close(ends[1]);

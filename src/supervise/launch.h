@@ -14,6 +14,7 @@ struct launch {
 	const char *dir;	/* run directory */
 	int log;		/* log.txt; not locked by the worker's copy */
 	const cpu_set_t *cores;	/* NULL: all */
+	const char *gpu;	/* what CUDA_VISIBLE_DEVICES shows it; NULL: as here */
 	int threads;
 };
 

@@ -14,6 +14,7 @@
 #include "base/path.h"
 #include "store/catalog.h"
 #include "store/ingest.h"
+#include "supervise/gpus.h"
 #include "supervise/launch.h"
 #include "supervise/outcome.h"
 
@@ -94,11 +95,38 @@ static long long enter(struct supervision *v, const struct job *job)
 	return run_id;
 }
 
+/* Chooses the slot's GPU. false: all that has enough memory is taken by workers of ours; wait. */
+static bool take_gpu(struct supervision *v, struct slot *slot)
+{
+	struct gpu list[GPUS_MAX];
+	int workers[GPUS_MAX] = {0}, at_work = 0, n, chosen;
+
+	slot->gpu[0] = '\0';
+	if (!v->s->on_gpus)
+		return true;
+	n = gpus_list(list);
+	for (int k = 0; k < v->n_slots; k++)
+		for (int i = 0; v->slots[k].task && i < n; i++)
+			workers[i] += !strcmp(v->slots[k].gpu, list[i].uuid);
+	for (int i = 0; i < n; i++)
+		at_work += workers[i];
+	chosen = gpus_choose(list, workers, n, v->s->worker_bytes);
+	if (chosen < 0 && at_work)
+		return false;
+	/* Too little everywhere: the worker says what it needs and what there is. */
+	if (chosen < 0)
+		chosen = gpus_choose(list, workers, n, 0);
+	if (chosen >= 0)
+		strcpy(slot->gpu, list[chosen].uuid);
+	return true;
+}
+
 static int start_worker(struct supervision *v, struct slot *slot, struct task *t)
 {
 	struct job *job = t->job;
 	cpu_set_t cores;
-	struct launch l = {.dir = slot->dir, .log = slot->log, .threads = v->s->threads};
+	struct launch l = {.dir = slot->dir, .log = slot->log, .threads = v->s->threads,
+		.gpu = slot->gpu[0] ? slot->gpu : NULL};
 	char wall[32];
 
 	if (write_orders(v, job, slot->dir))
@@ -150,6 +178,9 @@ void slot_start(struct supervision *v, struct slot *slot, struct task *t)
 	if (slot->log < 0)
 		return;
 	if (settled(v, t)) {
+		close(slot->log);
+	} else if (!take_gpu(v, slot)) {
+		t->not_before_s = clock_s() + RETRY_PAUSE_S;
 		close(slot->log);
 	} else if (start_worker(v, slot, t)) {
 		close(slot->log);

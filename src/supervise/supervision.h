@@ -33,6 +33,7 @@ struct slot {
 	struct str text;		/* read, and not yet a whole line */
 	struct display_row row;
 	bool asked;			/* to stop, or killed */
+	char gpu[64];			/* its GPU's UUID; empty: none */
 };
 
 struct supervision {

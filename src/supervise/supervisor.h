@@ -30,6 +30,8 @@ struct supervisor {
 	int retries;			/* of a crash */
 	double limit_s;			/* all stop after this time; 0: no limit */
 	const char *const *worker;	/* ended by NULL; NULL: {"/proc/self/exe", "worker"} */
+	bool on_gpus;			/* each worker sees one GPU (supervise/gpus.h) */
+	double worker_bytes;		/* of GPU memory that one needs at most; 0: not known */
 	const char *const *options;	/* passed on to workers, ended by NULL; may be NULL */
 };
 

@@ -26,6 +26,8 @@ const char *queue_missing(void)
 	int n = 0;
 	cudaError_t result = cudaGetDeviceCount(&n);
 
+	if (result == cudaErrorInsufficientDriver)
+		return "no NVIDIA driver, or one that is older than this CUDA";
 	if (result != cudaSuccess)
 		return cudaGetErrorString(result);
 	return n ? NULL : "no GPU is visible (CUDA_VISIBLE_DEVICES?)";
@@ -77,6 +79,11 @@ void queue_copy_in(struct queue *q, void *to, const void *from, size_t bytes)
 void queue_copy_out(struct queue *q, void *to, const void *from, size_t bytes)
 {
 	check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_of(q)), "copy out");
+}
+
+void queue_copy(struct queue *q, void *to, const void *from, size_t bytes)
+{
+	check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(q)), "copy");
 }
 
 /* ---- recording ------------------------------------------------------------------------------ */

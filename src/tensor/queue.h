@@ -32,6 +32,8 @@ void queue_wait(struct queue *q);	/* until all that was asked for is done; fault
 void queue_copy_in(struct queue *q, void *to, const void *from, size_t bytes);
 void queue_copy_out(struct queue *q, void *to, const void *from, size_t bytes);
 
+void queue_copy(struct queue *q, void *to, const void *from, size_t bytes);	/* within the GPU */
+
 /* Between the two, what is asked for is recorded and not done. */
 void queue_record_begin(struct queue *q);
 struct queue_recording *queue_record_end(struct queue *q);
