@@ -100,7 +100,7 @@ CREATE TABLE attempt (
 	threads		INTEGER,
 	jobs		INTEGER,		-- workers side by side; above 1 seconds are not comparable
 	blas		TEXT,			-- library and build
-	blas_core	TEXT,			-- kernel set in use; results differ in bits between these
+	blas_core	TEXT,			-- kernel set in use, or the GPU; results differ in bits between these
 	cpu		TEXT,
 	git		TEXT,			-- revision of the source, with "+" if changed
 	build		TEXT,			-- compiler and flags

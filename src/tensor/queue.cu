@@ -51,6 +51,7 @@ struct queue *queue_open(void)
 {
 	const char *why = queue_missing();
 	struct queue *q = (struct queue *)xcalloc(1, sizeof *q);
+	cudaDeviceProp properties;
 	cudaStream_t stream;
 	int shared;
 
@@ -63,6 +64,8 @@ struct queue *queue_open(void)
 	check(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0),
 		"shared memory");
 	q->shared_bytes = (size_t)shared;
+	check(cudaGetDeviceProperties(&properties, 0), "properties");
+	snprintf(q->gpu, sizeof q->gpu, "%s", properties.name);
 	return q;
 }
 

@@ -20,6 +20,7 @@ struct queue {
 	void *products;			/* algorithms chosen so far, of that user */
 	int n_multiprocessors;
 	size_t shared_bytes;		/* of a block, at most */
+	char gpu[64];			/* "NVIDIA H200" */
 };
 
 struct queue_recording;			/* a program of calls, ready to run */

@@ -13,6 +13,7 @@
 #include "train/cost.h"
 #include "train/evaluate.h"
 #include "train/feed.h"
+#include "train/products.h"
 #include "train/worker_link.h"
 #include "train/worker_log.h"
 
@@ -72,7 +73,7 @@ static int open_all(struct worker *w, const struct worker_options *o)
 	int ret = -1;
 
 	if (device && !config_read(&w->arena, path, spec_schema(), &w->config) && !open_data(w) &&
-		!open_model(w, device))
+		!products_open(device, w->run_dir) && !open_model(w, device))
 		ret = 0;
 	free(path);
 	return ret;
@@ -109,7 +110,8 @@ static int save(struct worker *w)
 {
 	w->checkpoint_s = clock_s();
 	/* Records first: a checkpoint that is ahead of them would leave a gap after resuming. */
-	if (worker_link_flush(&w->link, true) || checkpoint_write(&w->setup, w->run_dir, &w->progress)) {
+	if (worker_link_flush(&w->link, true) || products_save(w->setup.device, w->run_dir) ||
+		checkpoint_write(&w->setup, w->run_dir, &w->progress)) {
 		worker_link_event(&w->link, "warning", w->progress.step, "checkpoint not written");
 		return -1;
 	}

@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "tensor/queue.h"
 #include "train/build_info.h"
 
 enum { MAX_EXPERTS = 4096 };
@@ -59,13 +60,14 @@ void worker_log_attempt(struct worker_log *l, const struct worker_options *o)
 {
 	struct record r = record_new(RECORD_IS_ATTEMPT);
 	char *cpu = arena_get(&l->setup->arena, 128);
+	const struct queue *q = device_queue(l->setup->device);
 
 	(void)o;
 	describe_run(l, &r.attempt);
 	r.attempt.device = l->setup->device->name;
 	r.attempt.threads = omp_get_max_threads();
-	r.attempt.blas = blas_config();
-	r.attempt.blas_core = blas_core();
+	r.attempt.blas = q ? queue_name() : blas_config();
+	r.attempt.blas_core = q ? q->gpu : blas_core();
 	r.attempt.cpu = cpu_name(cpu, 128);
 	r.attempt.git = build_commit;
 	r.attempt.build = build_flags;
