@@ -12,8 +12,7 @@ static void fill_shape(struct op_shapes *s)
 	const struct fill_attr *attr = s->attr;
 
 	CHECK(attr->used_rows > 0 && attr->used_rows <= tensor_rows(s->in[FILL_W]));
-	/* Below that, draws would be rejected without end. */
-	CHECK(attr->rule != FILL_NORMAL || (attr->a >= 0 && attr->b >= attr->a / 100));
+	CHECK(attr->rule != FILL_NORMAL || (attr->a >= 0 && attr->b >= FILL_LEAST_CUT * attr->a));
 	CHECK(attr->rule != FILL_DT_BIAS || (attr->a > 0 && attr->b >= attr->a));
 	s->out[FILL_DONE] = tensor_of(INDEX, 1, 1L);
 }

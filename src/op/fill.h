@@ -4,7 +4,8 @@
  *   FILL_CONSTANT   a
  *   FILL_UNIFORM    uniform in [a, b]
  *   FILL_NORMAL     normal with standard deviation a (Box and Muller 1958: cosine of the second half
- *                   of the block), truncated to |x| <= b by further attempts; b INFINITY: never
+ *                   of the block), truncated to |x| <= b by further attempts; b INFINITY: never;
+ *                   at least FILL_LEAST_CUT a, for nearly all attempts would be in vain below
  *   FILL_A_LOG      log(n + 1), n the column: S4D-real (Gu et al. 2022, arXiv:2206.11893)
  *   FILL_DT_BIAS    inverse softplus of dt = exp(uniform(log a, log b)), dt >= 1e-4 (Gu and Dao
  *                   2023, arXiv:2312.00752)
@@ -26,6 +27,8 @@ enum {
 	FILL_DONE,	/* [1], index, always 0: an op has an output */
 	FILL_N_OUT
 };
+
+#define FILL_LEAST_CUT 0.01
 
 enum fill_rule { FILL_CONSTANT, FILL_UNIFORM, FILL_NORMAL, FILL_A_LOG, FILL_DT_BIAS };
 

@@ -404,7 +404,13 @@ struct node *node_read(struct arena *a, const char *path)
 			(long long)st.st_size);
 		return NULL;
 	}
-	text = path_read(path, &n);
+	text = path_read_most(path, NODE_MAX_BYTES, &n);
+	if (text && !n && !S_ISREG(st.st_mode)) {
+		error("cannot read %s: nothing comes from it; a pipe can be read once: where more "
+			"is needed, give a file", path);
+		free(text);
+		text = NULL;
+	}
 	if (!text)
 		return NULL;
 	root = node_parse(a, arena_strdup(a, path), text, n);

@@ -40,7 +40,7 @@ struct node {
 	int n;				/* number of children */
 };
 
-/* The file's only document; it and all texts live in a. NULL after one message. */
+/* The file's only document, or the pipe's; it and all texts live in a. NULL after one message. */
 struct node *node_read(struct arena *a, const char *path);
 /* The same for n bytes of text; name stands for the file in messages (kept, not copied). */
 struct node *node_parse(struct arena *a, const char *name, const char *text, size_t n);

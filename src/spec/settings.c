@@ -110,7 +110,7 @@ bool is_sweep_key(const char *key)
 
 /* The files being read, innermost first: one that comes again is a cycle. */
 struct open_file {
-	const char *path; /* real path */
+	const char *path; /* real path; of a pipe, which has none, as it is named */
 	const struct open_file *outer;
 };
 
@@ -168,14 +168,14 @@ static int add_file(struct spec_reader *r, struct settings *s, const char *path,
 	const struct node *named_by, const struct open_file *outer)
 {
 	char *real = realpath(path, NULL);
-	struct open_file this = {real, outer};
+	struct open_file this = {real ? real : path, outer};
 	const struct node *root;
 	int ret = -1;
 
-	if (!real && named_by)
+	if (!real && named_by && !path_exists(path))
 		return node_error(named_by, "base: there is no file %s", path);
-	for (const struct open_file *o = outer; real && o; o = o->outer) {
-		if (!strcmp(o->path, real)) {
+	for (const struct open_file *o = outer; o; o = o->outer) {
+		if (!strcmp(o->path, this.path)) {
 			node_error(named_by,
 				"base: %s is read already: the files name each other in a "
 				"circle",

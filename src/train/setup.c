@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "op/adamw.h"
+#include "op/fill.h"
 #include "op/grad_norm.h"
 #include "op/round.h"
 
@@ -88,6 +89,23 @@ static struct graph *record_update(struct setup *s)
 	return g;
 }
 
+/* init.cut is a bound on the weights themselves, whatever their standard deviations are. */
+static int check_init(const struct setup *s)
+{
+	const struct param *widest = NULL;
+
+	for (int i = 0; i < s->params.n; i++) {
+		const struct param *p = &s->params.list[i];
+		if (p->rule.fill == FILL_NORMAL && (!widest || p->rule.a > widest->rule.a))
+			widest = p;
+	}
+	if (!widest || widest->rule.b >= FILL_LEAST_CUT * widest->rule.a)
+		return 0;
+	return error("%s: init.cut %g cannot be drawn: %s has standard deviation %g (init.scale), so "
+		"the least is init.cut=%.2g", s->config->file, widest->rule.b, widest->name,
+		widest->rule.a, 1.1 * FILL_LEAST_CUT * widest->rule.a);
+}
+
 /* First weights are made on the host, so that they have the same bits on every device. */
 static const struct device *init_device(const struct setup *s)
 {
@@ -142,7 +160,7 @@ static int record_all(struct setup *s)
 
 	s->micro_batches = s->spec.batch / s->spec.micro_batch;
 	g[GRAPH_TRAIN] = record_train(s);
-	if (!g[GRAPH_TRAIN])
+	if (!g[GRAPH_TRAIN] || check_init(s))
 		return -1;
 	name_routers(s);
 	g[GRAPH_EVAL] = record_eval(s, false);

@@ -181,6 +181,12 @@ static int train(struct worker *w)
 	return WORKER_DONE;
 }
 
+static const char *why_diverged(const struct worker *w)
+{
+	return (float)w->setup.spec.eps > 0 ? "gradients are not finite" : "gradients are not finite: "
+		"train.eps is 0, and AdamW divides 0 by 0 where a gradient is always 0";
+}
+
 /* The last checkpoint, the marker of the state, the exit code. */
 static int finish(struct worker *w, int ret)
 {
@@ -200,7 +206,7 @@ static int finish(struct worker *w, int ret)
 			w->progress.seconds);
 	worker_link_finish(&w->link, ret == WORKER_DONE ? RUN_DONE
 		: ret == WORKER_DIVERGED ? RUN_DIVERGED : RUN_FAILED,
-		ret == WORKER_DONE ? "complete" : ret == WORKER_DIVERGED ? "gradients are not finite"
+		ret == WORKER_DONE ? "complete" : ret == WORKER_DIVERGED ? why_diverged(w)
 		: "see log.txt");
 	if (!keep)
 		checkpoint_remove(w->run_dir);

@@ -41,6 +41,12 @@ refuses 2 "dt_max 0.001 is below" $moelab params "$moe" model.ssm.dt_min=1 model
 refuses 2 "513 mixtures of experts" $moelab params "$moe" model.n_blocks=513 model.d_model=16 model.moe.d_expert=4
 bad "base: [$root/experiments/micro/stack.yaml]\nmodel: {d_model: 2, pattern: [{mamba: {expand: 0.1}}]}\n"
 refuses 2 "leaves no channel" $moelab params bad.yaml
+refuses 2 "init.cut 1e-06 cannot be drawn: embedding.weight has" $moelab params "$moe" init.cut=1e-6
+refuses 2 "so the least is init.cut=0.0035" $moelab params "$moe" init.cut=0.003
+holds $moelab params "$moe" init.cut=0.0035
+bad "base: [/dev/zero]\n"
+refuses 2 "cannot read /dev/zero: it has more than" $moelab params bad.yaml
+holds sh -c "sed 's|base: .|&$root/experiments/micro/|' '$moe' | ./moelab params /dev/stdin"
 refuses 2 "no command" $moelab frobnicate
 refuses 2 "whole number" $moelab run "$moe" -j x
 refuses 2 'train takes one sweep or spec; "train.lr" is neither' $moelab train "$moe" train.lr
@@ -83,6 +89,8 @@ baseline: sweep
 END
 holds $moelab run sweep.yaml -q
 refuses 2 "short/train_000000.bin" $moelab run sweep.yaml data.path=short
+$moelab run sweep.yaml train.eps=0 --results eps -q 2>said
+holds grep -q "train.eps is 0" eps/runs/*/DIVERGED
 refuses 4 "gnuplot" env PATH=/nonexistent "$moelab" plot loss --sweep sweep -q
 holds test ! -e plots/sweep/loss.svg
 refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep

@@ -107,6 +107,41 @@ static void test_bases_refused(void **state)
 	refuses("base: list.yaml\n", "list.yaml:1:1: a spec is a map of keys, not a list");
 }
 
+/* A pipe has no real path, and gives what it holds once. */
+static void test_pipes_are_specs(void **state)
+{
+	static const char spec[] = "model.arch: mamba\ntrain.lr: 3e-4\n";
+	char *name, *base;
+	struct config c;
+	int ends[2];
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	name = xasprintf("/proc/self/fd/%d", ends[0]);
+	base = xasprintf("base: %s/a.yaml\nmodel.arch: mamba\ntrain.lr: 2e-4\n", folder);
+	write_file("a.yaml", "train.tokens: 100\n");
+	assert_int_equal(write(ends[1], base, strlen(base)), strlen(base));
+	close(ends[1]);
+	clear_message();
+	assert_int_equal(load_with(&c, name, NULL), 0);
+	assert_string_equal(value_text(&c, "train.tokens"), "100");
+	assert_int_equal(load_with(&c, name, NULL), -1);
+	assert_non_null(strstr(message, "a pipe can be read once"));
+	close(ends[0]);
+	assert_int_equal(pipe(ends), 0);
+	free(base);
+	base = xasprintf("base: [/proc/self/fd/%d]\n", ends[0]);
+	assert_int_equal(write(ends[1], spec, strlen(spec)), strlen(spec));
+	close(ends[1]);
+	write_file("x.yaml", base);
+	c = load("x.yaml");
+	assert_string_equal(value_text(&c, "train.lr"), "0.0003");
+	close(ends[0]);
+	free(base);
+	free(name);
+	refuses("base: [/dev/zero]\n", "moelab: cannot read /dev/zero: it has more than 4194304 bytes");
+}
+
 static void test_presets(void **state)
 {
 	struct config c = load_text("recipe: modern\nmodel.arch: moe_mamba\ntrain.beta2: 0.99\n");
@@ -371,6 +406,7 @@ int main(void)
 		cmocka_unit_test(test_types_and_defaults),
 		cmocka_unit_test(test_later_wins),
 		cmocka_unit_test(test_bases_refused),
+		cmocka_unit_test(test_pipes_are_specs),
 		cmocka_unit_test(test_presets),
 		cmocka_unit_test(test_keys_refused),
 		cmocka_unit_test(test_values_refused),
