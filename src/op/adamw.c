@@ -17,9 +17,15 @@ static void adamw_shape(struct op_shapes *s)
 	grad_norm_check_segments(attr->segments, attr->n_segments, attr->n_groups, size);
 	s->out[ADAMW_UPDATESQ_G] = tensor_of(MASTER, 1, (long)attr->n_groups);
 	s->out[ADAMW_WEIGHTSQ_G] = s->out[ADAMW_UPDATESQ_G];
-	if (s->device->id != REF)
-		s->forward_workspace = 2 * (size_t)grad_norm_blocks(size) *
-			(size_t)attr->n_groups * sizeof(double);
+}
+
+/* Partial sums of each block for both metrics. */
+static void adamw_room(struct op_shapes *s)
+{
+	const struct adamw_attr *attr = s->attr;
+
+	s->forward_workspace = 2 * (size_t)grad_norm_blocks(tensor_size(s->in[ADAMW_W_N])) *
+		(size_t)attr->n_groups * sizeof(double);
 }
 
 /* Weights and moments are read and written. */
@@ -216,7 +222,7 @@ const struct op op_adamw = {
 		[ADAMW_M_N] = {"m_N", IN_MASTER | IN_UPDATED},
 		[ADAMW_V_N] = {"v_N", IN_MASTER | IN_UPDATED},
 		[ADAMW_G_N] = {"g_N", IN_MASTER | IN_NO_GRADIENT},
-		[ADAMW_NORM] = {"norm", IN_NO_GRADIENT},
+		[ADAMW_NORM] = {"norm", IN_MASTER | IN_NO_GRADIENT},
 		[ADAMW_WORK_N] = {"work_N", IN_OPTIONAL | IN_UPDATED},
 	},
 	.out = {
@@ -224,8 +230,10 @@ const struct op op_adamw = {
 		[ADAMW_WEIGHTSQ_G] = {"weightsq_G", MASTER, true},
 	},
 	.shape = adamw_shape,
+	.room = {[CPU] = adamw_room, [CUDA] = adamw_room},
 	.cost = adamw_cost,
-	.forward = {[REF] = adamw_forward_ref, [CPU] = adamw_forward},
+	.forward = {[REF] = adamw_forward_ref, [CPU] = adamw_forward,
+		[CUDA] = OP_CUDA(adamw_forward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

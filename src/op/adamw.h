@@ -36,5 +36,6 @@ struct adamw_attr {
 };
 
 extern const struct op op_adamw;
+op_kernel adamw_forward_cuda;
 
 #endif

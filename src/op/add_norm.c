@@ -42,8 +42,26 @@ static void add_norm_shape(struct op_shapes *s)
 	if (!weight)
 		return;
 	s->saved[ADD_NORM_STATS_BT2] = tensor_of(MASTER, 3, x->dims[0], x->dims[1], 2L);
-	if (s->device->id != REF)
-		s->backward_workspace = (size_t)(n_parts(x) * 2 * tensor_width(x)) * sizeof(float);
+}
+
+/* Sums for weight and bias of each part. */
+static void room(struct op_shapes *s, long parts)
+{
+	if (s->in[ADD_NORM_WEIGHT_D])
+		s->backward_workspace = (size_t)(parts * 2 * tensor_width(s->in[ADD_NORM_X_BTD])) *
+			sizeof(float);
+}
+
+static void add_norm_room(struct op_shapes *s)
+{
+	room(s, n_parts(s->in[ADD_NORM_X_BTD]));
+}
+
+static void add_norm_room_cuda(struct op_shapes *s)
+{
+	long rows = tensor_rows(s->in[ADD_NORM_X_BTD]);
+
+	room(s, (rows + ADD_NORM_PART_ROWS - 1) / ADD_NORM_PART_ROWS);
 }
 
 static void add_norm_cost(const struct op_shapes *s, struct op_cost *c)
@@ -101,8 +119,7 @@ static void add_norm_forward_ref(const struct op_run *r)
 		*row_f64(r->out[ADD_NORM_N_BTD], 0) = 0;
 }
 
-/* Those of x, branch1, branch2 whose gradient is wanted, one of each storage. */
-static int gradients(const struct op_run *r, int *input)
+int add_norm_gradients(const struct op_run *r, int input[N_TARGETS])
 {
 	int n = 0;
 
@@ -175,7 +192,7 @@ static void backward_row_ref(const struct op_run *r, long t, const int *input, i
 
 static void add_norm_backward_ref(const struct op_run *r)
 {
-	int input[N_TARGETS], n = gradients(r, input);
+	int input[N_TARGETS], n = add_norm_gradients(r, input);
 
 	if (r->in[ADD_NORM_WEIGHT_D])
 		backward_parameters_ref(r);
@@ -324,7 +341,7 @@ static void add_norm_backward(const struct op_run *r)
 		*dw = r->d_in[ADD_NORM_WEIGHT_D], *db = r->d_in[ADD_NORM_BIAS_D];
 	bool norm = weight && r->d_out[ADD_NORM_N_BTD];
 	long D = tensor_width(out), rows = part_rows(out), parts = n_parts(out);
-	int input[N_TARGETS], n_inputs = gradients(r, input);
+	int input[N_TARGETS], n_inputs = add_norm_gradients(r, input);
 	float *part_dw = r->workspace, *part_db = part_dw + parts * D;
 
 	#pragma omp parallel for schedule(static)
@@ -362,6 +379,11 @@ static const struct op_example examples[] = {
 	{.name = "rms norm, two branches, wide", .attr = &rms_norm,
 		.in = {[ADD_NORM_X_BTD] = {1, 3, 300}, [ADD_NORM_BRANCH1_BTD] = {1, 3, 300},
 			[ADD_NORM_BRANCH2_BTD] = {1, 3, 300}, [ADD_NORM_WEIGHT_D] = {300}}},
+	{.name = "layer norm, eights", .attr = &layer_norm, .no_gradient_check = true,
+		.in = {[ADD_NORM_X_BTD] = {1, 131, 264}, [ADD_NORM_BRANCH1_BTD] = {1, 131, 264},
+			[ADD_NORM_WEIGHT_D] = {264}, [ADD_NORM_BIAS_D] = {264}}},
+	{.name = "rms norm, widest eights", .attr = &rms_norm, .no_gradient_check = true,
+		.in = {[ADD_NORM_X_BTD] = {1, 3, 1024}, [ADD_NORM_WEIGHT_D] = {1024}}},
 	{.name = "no norm, two branches", .attr = &rms_norm, .in = {[ADD_NORM_X_BTD] = {2, 4, 11},
 		[ADD_NORM_BRANCH1_BTD] = {2, 4, 11}, [ADD_NORM_BRANCH2_BTD] = {2, 4, 11}}},
 	{.name = "no norm, no branch", .attr = &rms_norm, .in = {[ADD_NORM_X_BTD] = {2, 4, 11}}},
@@ -385,6 +407,7 @@ const struct op op_add_norm = {
 		[ADD_NORM_N_BTD] = {"n", REAL, false},
 	},
 	.shape = add_norm_shape,
+	.room = {[CPU] = add_norm_room, [CUDA] = add_norm_room_cuda},
 	.cost = add_norm_cost,
 	.backward_reads_in = READS(ADD_NORM_WEIGHT_D),
 	.backward_reads_out = READS(ADD_NORM_R_BTD),
@@ -394,8 +417,10 @@ const struct op op_add_norm = {
 		[ADD_NORM_BRANCH1_BTD] = TAKES(ADD_NORM_X_BTD),
 		[ADD_NORM_BRANCH2_BTD] = TAKES(ADD_NORM_X_BTD),
 	},
-	.forward = {[REF] = add_norm_forward_ref, [CPU] = add_norm_forward},
-	.backward = {[REF] = add_norm_backward_ref, [CPU] = add_norm_backward},
+	.forward = {[REF] = add_norm_forward_ref, [CPU] = add_norm_forward,
+		[CUDA] = OP_CUDA(add_norm_forward_cuda)},
+	.backward = {[REF] = add_norm_backward_ref, [CPU] = add_norm_backward,
+		[CUDA] = OP_CUDA(add_norm_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -42,6 +42,14 @@ struct add_norm_attr {
 	double eps;
 };
 
+/* CUDA sums the gradients of weight and bias over so many rows first. */
+enum { ADD_NORM_PART_ROWS = 128 };
+
 extern const struct op op_add_norm;
+op_kernel add_norm_forward_cuda, add_norm_backward_cuda;
+
+/* For kernels: numbers of those inputs among x and branches whose gradient is wanted, one of each
+   storage; gives how many. */
+int add_norm_gradients(const struct op_run *r, int input[3]);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/cuda/embedding.h"
 #include "op/trial.h"
 
 /* Backward gives each thread columns of the table: tokens stay in order, and no two threads meet,
@@ -19,6 +20,14 @@ static void embedding_shape(struct op_shapes *s)
 	x->kind = REAL;
 	x->dims[x->n_dims++] = x->ld = table->dims[1];
 	x->at = NULL;
+}
+
+static void embedding_room_cuda(struct op_shapes *s)
+{
+	const struct tensor *table = s->in[EMBEDDING_TABLE_VD];
+
+	s->backward_workspace = embedding_room(tensor_size(s->in[EMBEDDING_TOKEN_BT]),
+		table->dims[0], table->dims[1]).bytes;
 }
 
 /* Rows that are used count, not the table: at most one for each token. */
@@ -109,9 +118,21 @@ static void prepare(const struct op_trial *t)
 		op_trial_set(t, token, i, (double)(i * 1013 % table->dims[0]));
 }
 
+/* Every second token is the same one, and the last rows have none. */
+static void prepare_uneven(const struct op_trial *t)
+{
+	const struct tensor *token = t->in[EMBEDDING_TOKEN_BT], *table = t->in[EMBEDDING_TABLE_VD];
+
+	for (long i = 0; i < tensor_size(token); i++)
+		op_trial_set(t, token, i, i % 2 ? 7 : (double)(i * 1013 % (table->dims[0] - 9)));
+}
+
 static const struct op_example examples[] = {
 	{.name = "few rows", .in = {{3, 11}, {5, 37}}, .prepare = prepare},
 	{.name = "wide", .in = {{2, 9}, {40, 150}}, .prepare = prepare},
+	{.name = "many tokens", .in = {{3, 701}, {300, 8}}, .prepare = prepare_uneven,
+		.no_gradient_check = true},
+	{.name = "one token", .in = {{2, 70}, {2, 5}}},
 };
 
 const struct op op_embedding = {
@@ -121,14 +142,17 @@ const struct op op_embedding = {
 	.n_out = EMBEDDING_N_OUT,
 	.in = {
 		[EMBEDDING_TOKEN_BT] = {"token_BT", IN_INDEX},
-		[EMBEDDING_TABLE_VD] = {"table_VD", 0},
+		[EMBEDDING_TABLE_VD] = {"table_VD", IN_WEIGHT},
 	},
 	.out = {[EMBEDDING_X_BTD] = {"x_BTD", REAL, false}},
 	.shape = embedding_shape,
+	.room = {[CUDA] = embedding_room_cuda},
 	.cost = embedding_cost,
 	.backward_reads_in = READS(EMBEDDING_TOKEN_BT),
-	.forward = {[REF] = embedding_forward_ref, [CPU] = embedding_forward},
-	.backward = {[REF] = embedding_backward_ref, [CPU] = embedding_backward},
+	.forward = {[REF] = embedding_forward_ref, [CPU] = embedding_forward,
+		[CUDA] = OP_CUDA(embedding_forward_cuda)},
+	.backward = {[REF] = embedding_backward_ref, [CPU] = embedding_backward,
+		[CUDA] = OP_CUDA(embedding_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -20,5 +20,6 @@ enum {
 };
 
 extern const struct op op_embedding;
+op_kernel embedding_forward_cuda, embedding_backward_cuda;
 
 #endif

@@ -39,9 +39,15 @@ static void grad_norm_shape(struct op_shapes *s)
 	grad_norm_check_segments(attr->segments, attr->n_segments, attr->n_groups, tensor_size(g));
 	s->out[GRAD_NORM_NORM] = tensor_of(MASTER, 1, 1L);
 	s->out[GRAD_NORM_SUMSQ_G] = tensor_of(MASTER, 1, (long)attr->n_groups);
-	if (s->device->id != REF)
-		s->forward_workspace = (size_t)grad_norm_blocks(tensor_size(g)) *
-			(size_t)attr->n_groups * sizeof(double);
+}
+
+/* Partial sums of each block, and the sums. */
+static void grad_norm_room(struct op_shapes *s)
+{
+	const struct grad_norm_attr *attr = s->attr;
+	long blocks = grad_norm_blocks(tensor_size(s->in[GRAD_NORM_G_N]));
+
+	s->forward_workspace = (size_t)((blocks + 1) * attr->n_groups) * sizeof(double);
 }
 
 static void grad_norm_cost(const struct op_shapes *s, struct op_cost *c)
@@ -111,11 +117,21 @@ static const struct grad_norm_segment few[] = {{0, 7, 0, true}, {7, 16, 1, false
 static const struct grad_norm_segment many[] = {{0, 1000, 1, true}, {1000, 17003, 0, false},
 	{17003, 17008, 2, false}, {17008, 40000, 1, true}};
 
+/* More segments than a CUDA launch takes, and a block that two launches share. */
+#define SEGMENT(i) {(i) * 7, (i) * 7 + 7, (i) % 3, true}
+#define SEGMENTS(i) SEGMENT(i), SEGMENT((i) + 1), SEGMENT((i) + 2), SEGMENT((i) + 3), SEGMENT((i) + 4), \
+	SEGMENT((i) + 5), SEGMENT((i) + 6), SEGMENT((i) + 7), SEGMENT((i) + 8), SEGMENT((i) + 9)
+static const struct grad_norm_segment tiny[] = {SEGMENTS(0), SEGMENTS(10), SEGMENTS(20), SEGMENTS(30),
+	SEGMENTS(40), SEGMENTS(50), SEGMENTS(60), SEGMENTS(70), SEGMENTS(80), SEGMENTS(90),
+	SEGMENTS(100), SEGMENTS(110), SEGMENTS(120), SEGMENTS(130), SEGMENTS(140), SEGMENTS(150),
+	SEGMENTS(160), {1190, 20000, 1, true}};
+
 static const struct grad_norm_attr example_few = {few, ARRAY_SIZE(few), 2},
-	example_many = {many, ARRAY_SIZE(many), 4};
+	example_many = {many, ARRAY_SIZE(many), 4}, example_tiny = {tiny, ARRAY_SIZE(tiny), 3};
 
 static const struct op_example examples[] = {
 	{.name = "one block", .attr = &example_few, .in = {{16}}},
+	{.name = "tiny segments", .attr = &example_tiny, .in = {{20000}}},
 	{.name = "cut by segments, a group empty", .attr = &example_many, .in = {{40000}}},
 };
 
@@ -130,8 +146,10 @@ const struct op op_grad_norm = {
 		[GRAD_NORM_SUMSQ_G] = {"sumsq_G", MASTER, true},
 	},
 	.shape = grad_norm_shape,
+	.room = {[CPU] = grad_norm_room, [CUDA] = grad_norm_room},
 	.cost = grad_norm_cost,
-	.forward = {[REF] = grad_norm_forward_ref, [CPU] = grad_norm_forward},
+	.forward = {[REF] = grad_norm_forward_ref, [CPU] = grad_norm_forward,
+		[CUDA] = OP_CUDA(grad_norm_forward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

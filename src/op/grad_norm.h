@@ -35,6 +35,7 @@ struct grad_norm_attr {
 };
 
 extern const struct op op_grad_norm;
+op_kernel grad_norm_forward_cuda;
 
 /* For kernels that walk a blob: blocks of fixed size in parallel, each leaving one partial sum for
    each group, which are then added in the order of the blocks. */
