@@ -14,6 +14,7 @@
 #define __shared__ __attribute__((weak))	/* an error but for extern declarations */
 #define __restrict__ __restrict
 #define __forceinline__ inline __attribute__((always_inline))
+#define __grid_constant__
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 
