@@ -9,6 +9,7 @@
 #include "measure/turns.h"
 #include "store/query.h"
 #include "store/record.h"
+#include "tensor/queue.h"
 #include "train/build_info.h"
 
 /* The runs of a study, whose configurations are timed. */
@@ -80,9 +81,11 @@ static int keep_records(const struct subjects *all, struct recorder *recorder, d
 	gethostname(host, sizeof host - 1);
 	r.calibration = (struct calibration_record){.busy = busy, .host = host,
 		.measured = clock_iso(clock_wall_s(), wall), .threads = omp_get_max_threads(),
-		.cpu = cpu_name(cpu, sizeof cpu), .blas_core = blas_core(), .git = build_commit,
+		.cpu = cpu_name(cpu, sizeof cpu), .git = build_commit,
 		.build = build_flags};
 	for (const struct subject *run = all->runs; run < all->runs + all->n_runs; run++) {
+		const struct device *device = device_find(all->timed[run->i].device);
+		r.calibration.blas_core = device_is_host(device) ? blas_core() : device_queue(device)->gpu;
 		r.calibration.device = all->timed[run->i].device;
 		r.calibration.n_steps = all->timed[run->i].n_steps;
 		r.calibration.seconds_per_step = all->timed[run->i].seconds[TURNS / 2];

@@ -37,7 +37,7 @@ static int check_limits(const struct plan *p, int workers)
 			memory = p->costs[i].total_bytes;
 	}
 	memory *= workers;
-	if (memory > most)
+	if (memory > most && device_is_host(p->device))
 		return error("%d workers need %s of memory, %s may be used: lower -j, or "
 			     "train.micro_batch",
 			workers, str_bytes(memory, need), str_bytes(most, have));

@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "measure/rate.h"
+#include "train/products.h"
 
 /* A step longer than this is timed once a turn. */
 static const double long_step_s = 2;
@@ -16,10 +17,14 @@ static const double long_step_s = 2;
 static int time_config(struct timed *t, const struct config *config, int turn)
 {
 	const struct device *device = device_find(t->device);
-	int n = turn && t->seconds[0] > long_step_s ? 1 : 3;
 	struct setup s;
+	int n = 3;
 
-	if (!device || setup_open(&s, config, device, t->vocab))
+	if (turn && t->seconds[0] > long_step_s)
+		n = 1;
+	else if (device && !device_is_host(device))
+		n = 15;		/* short ones */
+	if (!device || products_open(device, t->dir) || setup_open(&s, config, device, t->vocab))
 		return -1;
 	if (setup_allocate(&s)) {
 		setup_close(&s);

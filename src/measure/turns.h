@@ -17,7 +17,7 @@ struct timed {
 };
 
 /*
- * Each turn makes the model anew, drops one step and takes the median of three, or the second where
+ * Each turn makes the model anew, drops one step and takes the median of three (on a GPU of fifteen), or the second where
  * steps are long; on random tokens. busy: share of the machine's processors that other programs took
  * meanwhile. 0, or -1 after a message: no such directory, too little memory.
  */

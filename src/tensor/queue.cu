@@ -65,7 +65,7 @@ struct queue *queue_open(void)
 		"shared memory");
 	q->shared_bytes = (size_t)shared;
 	check(cudaGetDeviceProperties(&properties, 0), "properties");
-	snprintf(q->gpu, sizeof q->gpu, "%s", properties.name);
+	snprintf(q->gpu, sizeof q->gpu, "%.63s", properties.name);
 	return q;
 }
 
