@@ -9,6 +9,7 @@
 #include "measure/turns.h"
 #include "store/query.h"
 #include "store/record.h"
+#include "tensor/device.h"
 #include "tensor/queue.h"
 #include "train/build_info.h"
 
