@@ -4,16 +4,17 @@
 # is its registration: gen/op.inc, gen/arch.inc, gen/cmd.inc, gen/table.inc and gen/plot.inc are
 # X-macro lists of the files in src/op, src/arch, src/cmd, src/report/table and src/report/plot.
 # Variants, each in a build folder of its own: SAN=1 (sanitizers), CUDA=1 (GPU kernels),
-# STATIC=1 (third-party libraries linked in). Also: WERROR=1, MARCH=x86-64-v3, V=1 (show commands).
+# EMULATED=1 (GPU kernels on an emulator, for tests alone), STATIC=1 (third-party libraries linked in). Also: WERROR=1, MARCH=x86-64-v3, V=1 (show commands).
 
 SAN     ?= 0
 CUDA    ?= 0
+EMULATED ?= 0
 STATIC  ?= 0
 WERROR  ?= 0
 V       ?= 0
 MARCH   ?= native
 CUDA_ARCH ?= 90a
-BUILD   ?= build/$(if $(filter 1,$(CUDA)),cuda,cpu)$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(STATIC)),-static)
+BUILD   ?= build/$(if $(filter 1,$(CUDA)),cuda,$(if $(filter 1,$(EMULATED)),emulated,cpu))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(STATIC)),-static)
 
 LAYERS := base tensor op graph nn spec arch data store train plan supervise measure trace show study report cmd
 may_include_base      :=
@@ -74,8 +75,13 @@ CFLAGS  += -DWITH_CUDA -isystem $(NVHOME)/include
 LDFLAGS += -L$(NVHOME)/lib64 -Wl,-rpath,$(NVHOME)/lib64
 LIBS    += -lcublasLt -lcudart_static -ldl -lrt
 endif
+ifeq ($(EMULATED),1)
+CFLAGS  += -DWITH_CUDA -Itests/op
+endif
 
-src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA)),$(wildcard src/$(1)/*.cu src/$(1)/*/*.cu))
+src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA) $(EMULATED)),$(filter-out $(not_emulated),$(wildcard src/$(1)/*.cu src/$(1)/*/*.cu)))
+# Played by tests/op/emulated_*.c.
+not_emulated = $(if $(filter 1,$(EMULATED)),src/tensor/queue.cu src/op/cuda/gemm.cu)
 objects  = $(patsubst %,$(BUILD)/%.o,$(call src,$(1)))
 archive  = $(BUILD)/lib$(1).a
 ARCHIVES = $(foreach l,$(1),$(call archive,$(l)))
@@ -126,9 +132,36 @@ $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(BUILD)/libraries $(GEN)
 $(BUILD)/src/store/schema.c.o: src/store/schema.sql src/store/bench.sql
 $(BUILD)/src/data/tokenizer_gpt2.c.o: src/data/gpt2/vocab.bpe
 
+ifeq ($(CUDA),1)
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)
 	$(call say,NVCC $<)$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
+endif
+
+# The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
+# memory through the calls that gcc makes for its thread sanitizer; the sanitizer itself is not there.
+EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fsanitize=thread,alignment \
+	-fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
+	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
+	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all -fsanitize-recover=alignment)
+$(BUILD)/$(if $(filter 1,$(EMULATED)),,emulated/)%.cu.o: %.cu Makefile $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX  $<)$(CXX) $(EMUFLAGS) -MMD -MP -x c++ -c $< -o $@
+
+# Fibres whose frames are left by longjmp are beyond the address sanitizer.
+CFLAGS_emulator := -fno-sanitize=address
+CFLAGS_emulator_memory := $(CFLAGS_emulator)
+CFLAGS_emulator_warp := $(CFLAGS_emulator)
+
+emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_warp emulator_queue)
+ifeq ($(EMULATED),1)
+objects_tensor_extra = $(emulator) $(BUILD)/tests/op/emulated_queue.c.o
+objects_op_extra = $(BUILD)/tests/op/emulated_gemm.c.o
+objects_test_scan_cuda = $(BUILD)/tests/op/emulator_faults.cu.o
+else
+objects_test_scan_cuda = $(emulator) $(patsubst %,$(BUILD)/emulated/%.o, \
+	$(wildcard src/op/cuda/scan*.cu) src/op/cuda/cuda.cu tests/op/emulator_faults.cu)
+endif
 
 # What the binary says of itself.
 COMMIT := $(shell commit=$$(git rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown; \
@@ -153,25 +186,7 @@ objects: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
-# The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
-# memory through the calls that gcc makes for its thread sanitizer; the sanitizer itself is not there.
-EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fsanitize=thread,alignment \
-	-fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
-	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
-	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all -fsanitize-recover=alignment)
-$(BUILD)/emulated/%.cu.o: %.cu Makefile $(BUILD)/flags
-	@mkdir -p $(@D)
-	$(call say,CXX  $<)$(CXX) $(EMUFLAGS) -MMD -MP -x c++ -c $< -o $@
-
-# Fibres whose frames are left by longjmp are beyond the address sanitizer.
-CFLAGS_emulator := -fno-sanitize=address
-CFLAGS_emulator_memory := $(CFLAGS_emulator)
-CFLAGS_emulator_warp := $(CFLAGS_emulator)
-
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
-emulator = $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_warp)
-objects_test_scan_cuda = $(emulator) \
-	$(patsubst %,$(BUILD)/emulated/%.o,$(wildcard src/op/cuda/scan*.cu src/op/cuda/cuda.cu) tests/op/emulator_faults.cu)
 TESTS   := $(wildcard tests/*/test_*.c)
 SCRIPTS := $(wildcard tests/*/test_*.sh)
 test_program = $(patsubst tests/%.c,$(BUILD)/tests/%,$(1))

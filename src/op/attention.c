@@ -388,7 +388,7 @@ static void attention_backward(const struct op_run *r)
 
 static void documents(const struct op_trial *t)
 {
-	document_start_example(t->in[ATTENTION_START_BT]);
+	document_start_example(t, t->in[ATTENTION_START_BT]);
 }
 
 static const struct attention_attr one_head = {1}, two_heads = {2}, three_heads = {3};

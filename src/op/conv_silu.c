@@ -281,7 +281,7 @@ static void conv_silu_backward_cpu(const struct op_run *r)
 
 static void documents(const struct op_trial *t)
 {
-	document_start_example(t->in[CONV_SILU_START_BT]);
+	document_start_example(t, t->in[CONV_SILU_START_BT]);
 }
 
 /* Sizes that leave every tile with a remainder; "short" has fewer tokens than taps. */

@@ -29,14 +29,17 @@ static void document_start_forward(const struct op_run *r)
 	}
 }
 
-void document_start_example(struct tensor *start_BT)
+void document_start_example(const struct op_trial *trial, const struct tensor *start_BT)
 {
+	long T = tensor_width(start_BT);
+
 	for (long b = 0; b < tensor_rows(start_BT); b++) {
-		int *start = row_int(start_BT, b);
-		start[0] = 0;
-		for (int t = 1; t < tensor_width(start_BT); t++) {
-			int n = t - 3 * (int)b;
-			start[t] = n > 0 && (n & (n - 1)) == 0 ? t : start[t - 1];
+		long start = 0;
+		for (long t = 0; t < T; t++) {
+			long n = t - 3 * b;
+			if (t > 0 && n > 0 && (n & (n - 1)) == 0)
+				start = t;
+			op_trial_set(trial, start_BT, b * T + t, (double)start);
 		}
 	}
 }

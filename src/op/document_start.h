@@ -38,6 +38,6 @@ static inline bool begins_document(const struct tensor *start_BT, long b, long t
 
 /* For examples of operators: documents of 1, 1, 2, 4, 8, ... tokens, 3 tokens later in each further
    sequence, so that borders lie on tiles, in tiles, and have whole tiles between them. */
-void document_start_example(struct tensor *start_BT);
+void document_start_example(const struct op_trial *trial, const struct tensor *start_BT);
 
 #endif

@@ -205,7 +205,7 @@ static void scan_backward_ref(const struct op_run *r)
 
 static void documents(const struct op_trial *t)
 {
-	document_start_example(t->in[SCAN_START_BT]);
+	document_start_example(t, t->in[SCAN_START_BT]);
 }
 
 /* Sizes that leave every tile of the fast kernels with a remainder. */

@@ -328,38 +328,47 @@ void emulator_stop(void)
 	_longjmp(gpu.end, 1);
 }
 
-static bool is_refused(const struct emulator_launch *l, double blocks, unsigned threads)
+static double n_blocks_of(const struct emulator_launch *l)
 {
+	return (double)l->grid[0] * l->grid[1] * l->grid[2];
+}
+
+static unsigned threads_of(const struct emulator_launch *l)
+{
+	return l->block[0] * l->block[1] * l->block[2];
+}
+
+bool emulator_accepts(const struct emulator_launch *l)
+{
+	double blocks = n_blocks_of(l);
+	unsigned threads = threads_of(l);
 	size_t allowed = SHARED_DEFAULT;
 
 	for (int k = 0; k < gpu.n_limits; k++)
 		if (gpu.limits[k].kernel == l->kernel)
 			allowed = gpu.limits[k].bytes;
-	return blocks < 1 || blocks > INT32_MAX || l->grid[1] > MAX_GRID_YZ ||
-		l->grid[2] > MAX_GRID_YZ || !threads || threads > MAX_THREADS || l->block[2] > 64 ||
-		l->shared > allowed;
+	return blocks >= 1 && blocks <= INT32_MAX && l->grid[1] <= MAX_GRID_YZ &&
+		l->grid[2] <= MAX_GRID_YZ && threads && threads <= MAX_THREADS &&
+		l->block[2] <= 64 && l->shared <= allowed;
 }
 
 int emulator_launch(const struct emulator_launch *l)
 {
-	double blocks = (double)l->grid[0] * l->grid[1] * l->grid[2];
-	unsigned threads = l->block[0] * l->block[1] * l->block[2];
-	int *order;
+	int n_blocks = (int)n_blocks_of(l), *order;
 
-	if (is_refused(l, blocks, threads))
+	if (!emulator_accepts(l))
 		return -1;
 	if (emulator_fault())
 		return 0;
-	order = malloc((size_t)blocks * sizeof *order);
-	CHECK(order);
+	order = xmalloc((size_t)n_blocks * sizeof *order);
 	gpu.launch = l;
-	gpu.threads = (int)threads;
+	gpu.threads = (int)threads_of(l);
 	blockDim = (struct index){l->block[0], l->block[1], l->block[2]};
 	gridDim = (struct index){l->grid[0], l->grid[1], l->grid[2]};
-	set_order(order, (int)blocks);
+	set_order(order, n_blocks);
 	memory_start_launch(l->kernel, (struct range){l->closure, l->closure_bytes});
 	if (!_setjmp(gpu.end))
-		run_blocks(order, (int)blocks);
+		run_blocks(order, n_blocks);
 	free(order);
 	return 0;
 }

@@ -42,6 +42,7 @@ void *emulator_alloc(size_t bytes, size_t offset);
 void emulator_free(void *at);
 /* Is it all device memory? What the host copies from and to. */
 bool emulator_owns(const void *at, size_t bytes);
+double emulator_used(void);	/* bytes of device memory */
 
 struct emulator_launch {
 	unsigned grid[3], block[3];	/* blocks of the launch, threads of a block */
@@ -54,6 +55,7 @@ struct emulator_launch {
 
 /* Runs it to its end, or to a fault, after which launches do nothing. -1: refused, as on a GPU. */
 int emulator_launch(const struct emulator_launch *l);
+bool emulator_accepts(const struct emulator_launch *l);
 /* Bytes of shared memory that a kernel may ask for, 48 KiB unless told. -1: more than there is. */
 int emulator_allow(const void *kernel, size_t bytes);
 

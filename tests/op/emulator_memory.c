@@ -496,7 +496,7 @@ void *emulator_alloc(size_t bytes, size_t offset)
 
 	if (!device->at)
 		reserve_device();
-	b = find_block((GUARD_BYTES + offset + bytes + 255) / 256 * 256);
+	b = find_block((GUARD_BYTES + offset + bytes) / 256 * 256 + 256);
 	b->free = false;
 	from = b->from + GUARD_BYTES + offset;
 	memset(&device->owned[from / WORD], WORD, bytes / WORD);
@@ -533,6 +533,15 @@ bool emulator_owns(const void *at, size_t bytes)
 			return false;
 	}
 	return true;
+}
+
+double emulator_used(void)
+{
+	double bytes = 0;
+
+	for (int k = 0; k < memory.n_blocks; k++)
+		bytes += blocks[k].free ? 0 : (double)blocks[k].bytes;
+	return bytes;
 }
 
 void memory_reset(void)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "emulator.h"
+#include "emulator_queue.h"
 
 #define __global__
 #define __device__
@@ -44,7 +45,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *c, void (*kernel)(param
 		[](const void *at) { (*(const decltype(body) *)at)(); }, &body,
 		sizeof body};
 
-	return emulator_launch(&l) ? cudaErrorInvalidValue : cudaSuccess;
+	return (c->stream ? emulator_enqueue_launch(&l) : emulator_launch(&l)) ? cudaErrorInvalidValue : cudaSuccess;
 }
 
 template <typename kernel>
