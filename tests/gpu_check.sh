@@ -1,16 +1,147 @@
-#!/bin/sh
-# On a machine with a GPU: the CUDA scan against its references, under compute-sanitizer, and timed.
-#   tests/gpu_check.sh FOLDER	FOLDER holds test_ops and gpu_scan, built by
-#   make CUDA=1 STATIC=1 MARCH=x86-64-v3 gpu-programs
-set -e
+#!/bin/bash
+# On a machine with a GPU: all that an emulator cannot show. From the top of a checkout:
+#   tests/gpu_check.sh FOLDER [STAGE...]
+# FOLDER holds moelab, test_ops, test_graph, test_arch and gpu_scan (make CUDA=1 gpu-programs). Each stage
+# prints a line per check and has a time limit; the last line is the sum.
+#   facts       GPU, driver, rates
+#   ops         every operator on cuda_f32 and cuda against the reference, ten times the same bits
+#   models      whole architectures, the graph's programs
+#   traces      steps of all architectures, both recipes, documents: cuda_f32 against cpu
+#   runs        equal runs, kill and resume, keep 0
+#   sanitizers  compute-sanitizer on all operators
+#   scan        the scan's time by itself
+#   speed       bench step of the 25m models
+set -u
 dir=$1
-export LD_LIBRARY_PATH="$dir:$LD_LIBRARY_PATH" MOELAB_DEVICE=cuda_scan MOELAB_OP=scan
-nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv,noheader
-"$dir/test_ops"
-"$dir/gpu_scan" check
-for tool in memcheck racecheck initcheck synccheck; do
-	echo "== $tool"
-	compute-sanitizer --tool $tool --error-exitcode 9 "$dir/gpu_scan" check small
+shift
+stages=${*:-facts ops models traces runs sanitizers scan speed}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0
+moelab=$dir/moelab
+
+# check SECONDS NAME COMMAND...: one line, and the end of what it printed if it failed.
+check() {
+	local limit=$1 name=$2 start=$SECONDS
+	shift 2
+	if timeout -k 5 "$limit" bash -c '"$@"' check "$@" >"$work/log" 2>&1; then
+		passed=$((passed + 1))
+		echo "ok    $name, $((SECONDS - start)) s"
+	else
+		failed=$((failed + 1))
+		echo "FAIL  $name (code $?), $((SECONDS - start)) s"
+		grep -aE 'FAIL|ERROR|rror|differ|apart' "$work/log" | head -n 25 | sed 's/^/      /'
+		tail -n 5 "$work/log" | sed 's/^/      | /'
+	fi
+}
+
+facts() {
+	nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm --format=csv,noheader
+	$moelab doctor
+}
+
+ops() {
+	for device in cuda_f32 cuda; do
+		check 300 "operators on $device" env MOELAB_DEVICE=$device "$dir/test_ops"
+	done
+	check 100 "scan, staged" env MOELAB_DEVICE=cuda_scan MOELAB_OP=scan "$dir/test_ops"
+}
+
+models() {
+	check 100 "graph" "$dir/test_graph"
+	check 300 "architectures" "$dir/test_arch"
+}
+
+# One architecture on both devices: values within 1e-4, gradients within 1e-3.
+trace() {
+	local spec=$1
+	shift
+	$moelab trace "$spec" -o "$work/cpu" --random --device cpu "$@" &&
+		$moelab trace "$spec" -o "$work/gpu" --random --device cuda_f32 "$@" &&
+		$moelab trace compare "$work/cpu" "$work/gpu" --tolerance 1e-4
+}
+
+traces() {
+	local small="train.batch=2 train.context=192 model.n_blocks=2"
+	for spec in experiments/micro/*.yaml; do
+		grep -q '^model:' "$spec" || continue
+		[ "$(basename "$spec")" = common.yaml ] && continue
+		for recipe in paper modern; do
+			for documents in false true; do
+				check 60 "trace $(basename "$spec" .yaml) $recipe documents=$documents" \
+					trace "$spec" $small model.recipe=$recipe data.reset_at_eot=$documents
+			done
+		done
+	done
+}
+
+hash_of() {
+	head -c 200000 "$1"/runs/*/ckpt/step_*.safetensors | grep -ao '"hash":"[0-9a-f]*"' | tail -n 1
+}
+
+train() {
+	local root=$1
+	shift
+	$moelab train experiments/micro/moe_mamba.yaml --results "$root" data.path="$work/data" \
+		train.tokens=122880 eval.tokens=4096 "$@"
+}
+
+equal() {
+	[ -n "$(hash_of "$1")" ] && [ "$(hash_of "$1")" = "$(hash_of "$2")" ]
+}
+
+# Killed every few steps until it is done: the same bits as the run that was not.
+killed() {
+	for i in 1 2 3 4 5 6; do
+		train "$work/killed" --device "$1" checkpoint.every=0 & pid=$!
+		sleep "2.$i"
+		pkill -9 -f "worker.*killed/runs"
+		wait $pid && break
+	done
+	train "$work/killed" --device "$1" checkpoint.every=0
+}
+
+runs() {
+	find src -name '*.c' -exec cat {} + >"$work/text"
+	check 60 "import" $moelab data import "$work/text" --tokenizer byte -o "$work/data"
+	for device in cuda_f32 cuda; do
+		rm -rf "$work"/one "$work"/two "$work"/killed
+		check 100 "run on $device" train "$work/one" --device $device
+		check 100 "run on $device again" train "$work/two" --device $device
+		check 10 "the same bits on $device" equal "$work/one" "$work/two"
+		check 200 "kill -9 and resume on $device" killed $device
+		check 10 "the same bits after kills on $device" equal "$work/one" "$work/killed"
+	done
+	check 60 "too large says what fits" sh -c "! $moelab train experiments/25m/mamba.yaml --device cuda \
+		--results $work/large data.path=$work/data data.vocab=257 train.batch=2048 >$work/said 2>&1
+		cat $work/large/runs/*/log.txt $work/said | grep 'micro_batch=[0-9]* fits'"
+}
+
+sanitizers() {
+	for tool in memcheck racecheck initcheck synccheck; do
+		for device in cuda_f32 cuda; do
+			check 280 "$tool, operators on $device" env MOELAB_DEVICE=$device compute-sanitizer \
+				--tool $tool --error-exitcode 9 "$dir/test_ops"
+		done
+	done
+}
+
+scan() {
+	check 100 "scan by itself" "$dir/gpu_scan" check
+	"$dir/gpu_scan" time
+}
+
+speed() {
+	for model in mamba moe_mamba transformer_moe transformer; do
+		$moelab bench step experiments/25m/$model.yaml --device cuda -n 15 --db "$work/lab.db"
+	done
+}
+
+export -f trace train killed equal hash_of
+export dir work moelab
+for stage in $stages; do
+	echo "== $stage"
+	$stage
 done
-"$dir/gpu_scan" time
-echo "all passed"
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
