@@ -52,7 +52,7 @@ struct measured {
 /* Products of the experts alone, at their mean number of rows. */
 static double expert_rate(const struct op_shapes *s)
 {
-	long rows = s->in[EXPERTS_XE_SD]->dims[0], experts = s->in[EXPERTS_W1_EFD]->dims[0];
+	long rows = tensor_rows(s->in[EXPERTS_XE_SD]), experts = s->in[EXPERTS_W1_EFD]->dims[0];
 
 	return rate_gemm_rows((rows + experts - 1) / experts, s->in[EXPERTS_W1_EFD]->dims[2],
 		s->in[EXPERTS_W1_EFD]->dims[1]);

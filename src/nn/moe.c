@@ -58,7 +58,8 @@ static struct tensor *const *route(struct net *net, const struct moe_spec *s, st
 static struct tensor *gather(struct net *net, struct tensor *x_BTD, struct tensor *const *route)
 {
 	struct tensor *in[DISPATCH_N_IN] = {[DISPATCH_X_BTD] = x_BTD,
-		[DISPATCH_SLOT_BT] = route[ROUTE_SLOT_BT], [DISPATCH_FIRST_E1] = route[ROUTE_FIRST_E1]};
+		[DISPATCH_SLOT_BT] = route[ROUTE_SLOT_BT], [DISPATCH_FIRST_E1] = route[ROUTE_FIRST_E1],
+		[DISPATCH_TOKEN_S] = route[ROUTE_TOKEN_S]};
 
 	return graph_apply(net->g, &op_dispatch, NULL, 0, in)[DISPATCH_XE_SD];
 }
@@ -66,7 +67,8 @@ static struct tensor *gather(struct net *net, struct tensor *x_BTD, struct tenso
 static struct tensor *experts(struct net *net, const struct moe_spec *s, struct tensor *xe_SD,
 	struct tensor *const *route, long width_out)
 {
-	struct experts_attr attr = {.fn = act_fn_find(s->activation)};
+	struct experts_attr attr = {.fn = act_fn_find(s->activation),
+		.tokens = tensor_size(route[ROUTE_SLOT_BT])};
 	long n = s->n_experts, f = s->d_expert ? s->d_expert : 3 * net->s->d_model, width_in = tensor_width(xe_SD);
 	bool all = !strcmp(s->init_fan, "all_experts");
 	struct param_rule w1 = rule_normal(net, (double)width_in, "experts");
@@ -92,6 +94,8 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	in[COMBINE_YE_SO] = experts(net, s, gather(net, x_BTD, r), r, out);
 	in[COMBINE_SLOT_BT] = r[ROUTE_SLOT_BT];
 	in[COMBINE_GATE_BT] = r[ROUTE_GATE_BT];
+	in[COMBINE_FIRST_E1] = r[ROUTE_FIRST_E1];
+	in[COMBINE_TOKEN_S] = r[ROUTE_TOKEN_S];
 	y = graph_apply(net->g, &op_combine, NULL, 0, in)[COMBINE_Y_BTO];
 	graph_leave(net->g);
 	return net_output(net, name, y);

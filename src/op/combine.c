@@ -10,7 +10,7 @@ static void combine_shape(struct op_shapes *s)
 {
 	const struct tensor *ye = s->in[COMBINE_YE_SO], *slot = s->in[COMBINE_SLOT_BT];
 
-	CHECK(ye->n_dims == 2 && slot->n_dims == 2);
+	CHECK(slot->n_dims == 2 && tensor_rows(ye) == tensor_size(s->in[COMBINE_TOKEN_S]));
 	CHECK(tensor_same_shape(slot, s->in[COMBINE_GATE_BT]));
 	s->out[COMBINE_Y_BTO] = tensor_of(REAL, 3, slot->dims[0], slot->dims[1], tensor_width(ye));
 }
@@ -46,6 +46,19 @@ static void combine_forward_ref(const struct op_run *r)
 	}
 }
 
+/* dye of rows without a token; all bits 0 are 0 in any type. */
+static void clear_gaps(const struct op_run *r)
+{
+	const struct tensor *dye = r->d_in[COMBINE_YE_SO], *first = r->in[COMBINE_FIRST_E1];
+	const int *token = row_int(r->in[COMBINE_TOKEN_S], 0);
+	size_t bytes = r->device->bytes[REAL];
+
+	for (long s = 0; s < row_int(first, 0)[tensor_width(first) - 1]; s++)
+		if (token[s] < 0)
+			memset((char *)dye->at + (size_t)(s * dye->ld) * bytes, 0,
+				(size_t)tensor_width(dye) * bytes);
+}
+
 /* dye = gate dy */
 static void backward_row_ref(const struct op_run *r, long t, double gate)
 {
@@ -73,6 +86,8 @@ static void combine_backward_ref(const struct op_run *r)
 		if (r->d_in[COMBINE_YE_SO] && slot_of(r, t) >= 0)
 			backward_row_ref(r, t, ((double *)gate->at)[route_at(gate, t)]);
 	}
+	if (r->d_in[COMBINE_YE_SO] && !op_adds(r, COMBINE_YE_SO))
+		clear_gaps(r);
 }
 
 static void combine_forward(const struct op_run *r)
@@ -132,20 +147,30 @@ static void combine_backward(const struct op_run *r)
 			*d = dot + (add ? *d : 0);
 		}
 	}
+	if (r->d_in[COMBINE_YE_SO] && !op_adds(r, COMBINE_YE_SO))
+		clear_gaps(r);
 }
 
-/* Every row of the buffer gets a token, since tests read all of its gradient. */
+/* Tokens anywhere in the buffer: in all its rows, or with gaps, or with tokens that have no row. */
 static void prepare(const struct op_trial *t)
 {
-	const struct tensor *slot = t->in[COMBINE_SLOT_BT];
+	const struct tensor *first = t->in[COMBINE_FIRST_E1], *token = t->in[COMBINE_TOKEN_S];
 
-	for (long i = 0; i < tensor_size(slot); i++)
-		op_trial_set(t, slot, i, (double)(i * 1013 % tensor_size(slot)));
+	op_trial_places(t, t->in[COMBINE_SLOT_BT], token);
+	for (long e = 0; e < tensor_size(first); e++)
+		op_trial_set(t, first, e, (double)(tensor_size(token) * e / (tensor_size(first) - 1)));
 }
 
 static const struct op_example examples[] = {
 	{.name = "permutation", .prepare = prepare, .in = {[COMBINE_YE_SO] = {21, 9},
-		[COMBINE_SLOT_BT] = {3, 7}, [COMBINE_GATE_BT] = {3, 7}}},
+		[COMBINE_SLOT_BT] = {3, 7}, [COMBINE_GATE_BT] = {3, 7}, [COMBINE_FIRST_E1] = {3},
+		[COMBINE_TOKEN_S] = {21}}},
+	{.name = "gaps, equal segments", .prepare = prepare, .in = {[COMBINE_YE_SO] = {3, 10, 16},
+		[COMBINE_SLOT_BT] = {2, 9}, [COMBINE_GATE_BT] = {2, 9}, [COMBINE_FIRST_E1] = {4},
+		[COMBINE_TOKEN_S] = {3, 10}}},
+	{.name = "drops, many rows", .prepare = prepare, .in = {[COMBINE_YE_SO] = {111, 40},
+		[COMBINE_SLOT_BT] = {3, 50}, [COMBINE_GATE_BT] = {3, 50}, [COMBINE_FIRST_E1] = {2},
+		[COMBINE_TOKEN_S] = {111}}},
 };
 
 const struct op op_combine = {
@@ -157,13 +182,18 @@ const struct op op_combine = {
 		[COMBINE_YE_SO] = {"ye", 0},
 		[COMBINE_SLOT_BT] = {"slot", IN_INDEX},
 		[COMBINE_GATE_BT] = {"gate", IN_MASTER},
+		[COMBINE_FIRST_E1] = {"first", IN_INDEX},
+		[COMBINE_TOKEN_S] = {"token", IN_INDEX},
 	},
 	.out = {[COMBINE_Y_BTO] = {"y", REAL, false}},
 	.shape = combine_shape,
 	.cost = combine_cost,
-	.backward_reads_in = READS(COMBINE_YE_SO) | READS(COMBINE_SLOT_BT) | READS(COMBINE_GATE_BT),
-	.forward = {[REF] = combine_forward_ref, [CPU] = combine_forward},
-	.backward = {[REF] = combine_backward_ref, [CPU] = combine_backward},
+	.backward_reads_in = READS(COMBINE_YE_SO) | READS(COMBINE_SLOT_BT) | READS(COMBINE_GATE_BT) |
+		READS(COMBINE_FIRST_E1) | READS(COMBINE_TOKEN_S),
+	.forward = {[REF] = combine_forward_ref, [CPU] = combine_forward,
+		[CUDA] = OP_CUDA(combine_forward_cuda)},
+	.backward = {[REF] = combine_backward_ref, [CPU] = combine_backward,
+		[CUDA] = OP_CUDA(combine_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

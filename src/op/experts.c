@@ -17,22 +17,33 @@ struct rows {
 	long expert, at, n;
 };
 
+/* As many rows as a, `width` wide. */
+static struct tensor as_wide(const struct tensor *a, long width)
+{
+	if (a->n_dims == 2)
+		return tensor_of(REAL, 2, a->dims[0], width);
+	return tensor_of(REAL, 3, a->dims[0], a->dims[1], width);
+}
+
 static void experts_shape(struct op_shapes *s)
 {
-	const struct experts_attr *attr = s->attr;
 	const struct tensor *xe = s->in[EXPERTS_XE_SD], *w1 = s->in[EXPERTS_W1_EFD],
 		*w2 = s->in[EXPERTS_W2_EOF];
 
-	CHECK(xe->n_dims == 2 && w1->n_dims == 3 && w2->n_dims == 3);
+	CHECK(w1->n_dims == 3 && w2->n_dims == 3);
+	CHECK(xe->n_dims == 2 || (xe->n_dims == 3 && xe->dims[0] == w1->dims[0]));
 	CHECK(w1->dims[0] == w2->dims[0] && w1->dims[1] == w2->dims[2]);
-	CHECK(w1->dims[2] == xe->dims[1]);
+	CHECK(w1->dims[2] == tensor_width(xe));
 	CHECK(tensor_size(s->in[EXPERTS_FIRST_E1]) == w1->dims[0] + 1);
-	long S = xe->dims[0], F = w1->dims[1];
-	s->out[EXPERTS_YE_SO] = tensor_of(REAL, 2, S, w2->dims[1]);
-	s->saved[EXPERTS_H_SF] = tensor_of(REAL, 2, S, F);
-	if (s->device->id == REF)
-		return;
-	size_t hidden = (size_t)(S * F) * sizeof(float);
+	s->out[EXPERTS_YE_SO] = as_wide(xe, w2->dims[1]);
+	s->saved[EXPERTS_H_SF] = as_wide(xe, w1->dims[1]);
+}
+
+static void experts_room_cpu(struct op_shapes *s)
+{
+	const struct experts_attr *attr = s->attr;
+	size_t hidden = (size_t)tensor_size(&s->saved[EXPERTS_H_SF]) * sizeof(float);
+
 	s->forward_workspace = attr->fn == ACT_RELU ? 0 : hidden;
 	s->backward_workspace = attr->fn == ACT_RELU ? hidden : 2 * hidden;
 }
@@ -40,7 +51,9 @@ static void experts_shape(struct op_shapes *s)
 static void experts_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	const struct tensor *w1 = s->in[EXPERTS_W1_EFD], *w2 = s->in[EXPERTS_W2_EOF];
-	double hidden = (double)tensor_size(&s->saved[EXPERTS_H_SF]);
+	const struct experts_attr *attr = s->attr;
+	double rows = (double)tensor_rows(s->in[EXPERTS_XE_SD]);
+	double hidden = (double)w1->dims[1] * (attr->tokens ? (double)attr->tokens : rows);
 	double widths = (double)(w1->dims[2] + w2->dims[1]);
 
 	c->forward_flops = hidden * (2 * widths + 1);
@@ -263,18 +276,19 @@ static void experts_backward(const struct op_run *r)
 	}
 }
 
-/* All rows have tokens, since tests read all of the output; the second expert has none, the third
-   those of two. */
+/* All rows belong to an expert, since tests read all of the output; the second has none, the third
+   those of two, unless all have as many. */
 static void prepare(const struct op_trial *t)
 {
 	const struct tensor *first = t->in[EXPERTS_FIRST_E1];
-	long S = t->in[EXPERTS_XE_SD]->dims[0], E = tensor_width(first) - 1;
+	long S = tensor_rows(t->in[EXPERTS_XE_SD]), E = tensor_width(first) - 1;
+	bool equal = t->in[EXPERTS_XE_SD]->n_dims == 3;
 
 	for (long e = 0; e <= E; e++)
-		op_trial_set(t, first, e, (double)(e == 2 && e < E ? S / E : S * e / E));
+		op_trial_set(t, first, e, (double)(e == 2 && e < E && !equal ? S / E : S * e / E));
 }
 
-static const struct experts_attr relu = {ACT_RELU}, silu = {ACT_SILU}, gelu = {ACT_GELU};
+static const struct experts_attr relu = {ACT_RELU, 0}, silu = {ACT_SILU, 0}, gelu = {ACT_GELU, 0};
 
 static const struct op_example examples[] = {
 	{.name = "relu, one expert empty", .attr = &relu, .prepare = prepare,
@@ -290,6 +304,16 @@ static const struct op_example examples[] = {
 		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {700, 8},
 			[EXPERTS_FIRST_E1] = {4}, [EXPERTS_W1_EFD] = {3, 150, 8},
 			[EXPERTS_W2_EOF] = {3, 10, 150}}},
+	{.name = "relu, equal segments", .attr = &relu, .prepare = prepare,
+		.in = {[EXPERTS_XE_SD] = {3, 6, 8}, [EXPERTS_FIRST_E1] = {4},
+			[EXPERTS_W1_EFD] = {3, 16, 8}, [EXPERTS_W2_EOF] = {3, 8, 16}}},
+	{.name = "gelu, equal segments", .attr = &gelu, .prepare = prepare,
+		.in = {[EXPERTS_XE_SD] = {2, 7, 5}, [EXPERTS_FIRST_E1] = {3},
+			[EXPERTS_W1_EFD] = {2, 9, 5}, [EXPERTS_W2_EOF] = {2, 7, 9}}},
+	{.name = "relu, several tiles, an expert empty", .attr = &relu, .prepare = prepare,
+		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {512, 40},
+			[EXPERTS_FIRST_E1] = {5}, [EXPERTS_W1_EFD] = {4, 136, 40},
+			[EXPERTS_W2_EOF] = {4, 24, 136}}},
 };
 
 const struct op op_experts = {
@@ -301,16 +325,19 @@ const struct op op_experts = {
 	.in = {
 		[EXPERTS_XE_SD] = {"xe", 0},
 		[EXPERTS_FIRST_E1] = {"first", IN_INDEX},
-		[EXPERTS_W1_EFD] = {"w1", 0},
-		[EXPERTS_W2_EOF] = {"w2", 0},
+		[EXPERTS_W1_EFD] = {"w1", IN_WEIGHT},
+		[EXPERTS_W2_EOF] = {"w2", IN_WEIGHT},
 	},
 	.out = {[EXPERTS_YE_SO] = {"ye", REAL, false}},
 	.shape = experts_shape,
+	.room = {[CPU] = experts_room_cpu, [CUDA] = OP_CUDA(experts_room_cuda)},
 	.cost = experts_cost,
 	.backward_reads_in = READS(EXPERTS_XE_SD) | READS(EXPERTS_FIRST_E1) |
 		READS(EXPERTS_W1_EFD) | READS(EXPERTS_W2_EOF),
-	.forward = {[REF] = experts_forward_ref, [CPU] = experts_forward},
-	.backward = {[REF] = experts_backward_ref, [CPU] = experts_backward},
+	.forward = {[REF] = experts_forward_ref, [CPU] = experts_forward,
+		[CUDA] = OP_CUDA(experts_forward_cuda)},
+	.backward = {[REF] = experts_backward_ref, [CPU] = experts_backward,
+		[CUDA] = OP_CUDA(experts_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -13,7 +13,25 @@
 #include "base/error.h"
 #include "op/cpu/route.h"
 #include "op/trial.h"
-#include "op/trial.h"
+
+static long rounded(long rows)
+{
+	return (rows + ROUTE_ROUND - 1) / ROUTE_ROUND * ROUTE_ROUND;
+}
+
+/* Shape of the buffer. Segments of equal length make the experts' products one batch; they cost rows
+   without tokens: half of all at most, beside those of rounding. */
+static struct tensor token_shape(const struct device *d, const struct route_attr *attr, long n, long E)
+{
+	long taken = attr->capacity && attr->capacity < attr->group_tokens ? attr->capacity
+		: attr->group_tokens, each = rounded(n / attr->group_tokens * taken);
+
+	if (device_is_host(d))
+		return tensor_of(INDEX, 1, n);
+	if (E * each <= rounded(n) * 3 / 2 + ROUTE_ROUND * E)
+		return tensor_of(INDEX, 2, E, each);
+	return tensor_of(INDEX, 1, rounded(n) + ROUTE_ROUND * E);
+}
 
 static void route_shape(struct op_shapes *s)
 {
@@ -30,6 +48,8 @@ static void route_shape(struct op_shapes *s)
 	s->out[ROUTE_Z] = tensor_of(MASTER, 1, 1L);
 	s->out[ROUTE_SLOT_BT] = tensor_of(INDEX, 2, B, T);
 	s->out[ROUTE_FIRST_E1] = tensor_of(INDEX, 1, E + 1);
+	s->out[ROUTE_TOKEN_S] = token_shape(s->device, attr, B * T, E);
+	s->out[ROUTE_COUNT_E] = tensor_of(INDEX, 1, E);
 	s->out[ROUTE_EXPERT_BT] = tensor_of(INDEX, 2, B, T);
 	s->out[ROUTE_LOAD_E] = tensor_of(MASTER, 1, E);
 	s->out[ROUTE_DROPPED] = tensor_of(MASTER, 1, 2L);
@@ -37,7 +57,6 @@ static void route_shape(struct op_shapes *s)
 	s->saved[ROUTE_P_EBT] = tensor_of(MASTER, 2, E, B * T);
 	s->saved[ROUTE_COUNT_GE] = tensor_of(INDEX, 2, B * T / attr->group_tokens, E);
 	s->saved[ROUTE_LSE_BT] = tensor_of(MASTER, 2, B, T);
-	route_workspace(s);
 }
 
 static void route_cost(const struct op_shapes *s, struct op_cost *c)
@@ -120,9 +139,10 @@ static long place_ref(const struct op_run *r)
 	const struct route_attr *attr = r->attr;
 	const struct tensor *first = r->out[ROUTE_FIRST_E1], *expert = r->out[ROUTE_EXPERT_BT];
 	long n = tensor_size(expert), E = tensor_width(first) - 1, dropped = 0;
-	int slot = 0;
+	int slot = 0, *token = row_int(r->out[ROUTE_TOKEN_S], 0);
 
 	for (long t = 0; t < n; t++) {
+		token[t] = -1;
 		*int_at(r->out[ROUTE_SLOT_BT], t) = -1;
 		*f64_at(r->out[ROUTE_GATE_BT], t) = 0;
 	}
@@ -139,9 +159,11 @@ static long place_ref(const struct op_run *r)
 				continue;
 			}
 			taken++;
+			token[slot] = (int)t;
 			*int_at(r->out[ROUTE_SLOT_BT], t) = slot++;
 			*f64_at(r->out[ROUTE_GATE_BT], t) = row_f64(r->saved[ROUTE_P_EBT], e)[t];
 		}
+		row_int(r->out[ROUTE_COUNT_E], 0)[e] = slot - row_int(first, 0)[e];
 	}
 	row_int(first, 0)[E] = slot;
 	return dropped;
@@ -313,7 +335,7 @@ static void prepare(const struct op_trial *t)
 }
 
 static const struct route_attr one_group = {20, 0}, groups_of_7 = {7, 2}, groups_of_1 = {1, 0},
-	tight = {70, 5}, tiled = {150, 30};
+	tight = {70, 5}, tiled = {150, 30}, groups_of_50 = {50, 0}, groups_of_48 = {48, 3};
 
 static const struct op_example examples[] = {
 	{.name = "dropless", .attr = &one_group, .prepare = prepare,
@@ -326,6 +348,10 @@ static const struct op_example examples[] = {
 		.in = {[ROUTE_X_BTD] = {2, 35, 3}, [ROUTE_W_ED] = {1, 3}}},
 	{.name = "several tiles in a group", .attr = &tiled, .prepare = prepare,
 		.in = {[ROUTE_X_BTD] = {3, 100, 8}, [ROUTE_W_ED] = {6, 8}}},
+	{.name = "segments of any length", .attr = &groups_of_50, .prepare = prepare,
+		.in = {[ROUTE_X_BTD] = {3, 100, 16}, [ROUTE_W_ED] = {7, 16}, [ROUTE_MASK_BT] = {3, 100}}},
+	{.name = "many experts", .attr = &groups_of_48, .prepare = prepare,
+		.in = {[ROUTE_X_BTD] = {2, 48, 40}, [ROUTE_W_ED] = {75, 40}}},
 };
 
 const struct op op_route = {
@@ -345,17 +371,22 @@ const struct op op_route = {
 		[ROUTE_Z] = {"z", MASTER, false},
 		[ROUTE_SLOT_BT] = {"slot", INDEX, true},
 		[ROUTE_FIRST_E1] = {"first", INDEX, true},
+		[ROUTE_TOKEN_S] = {"token", INDEX, true},
+		[ROUTE_COUNT_E] = {"count", INDEX, true},
 		[ROUTE_EXPERT_BT] = {"expert", INDEX, true},
 		[ROUTE_LOAD_E] = {"load", MASTER, true},
 		[ROUTE_DROPPED] = {"dropped", MASTER, true},
 		[ROUTE_ENTROPY] = {"entropy", MASTER, true},
 	},
 	.shape = route_shape,
+	.room = {[CPU] = route_room_cpu, [CUDA] = OP_CUDA(route_room_cuda)},
 	.cost = route_cost,
 	.backward_reads_in = READS(ROUTE_X_BTD) | READS(ROUTE_W_ED),
 	.backward_reads_out = READS(ROUTE_SLOT_BT) | READS(ROUTE_EXPERT_BT),
-	.forward = {[REF] = route_forward_ref, [CPU] = route_forward_cpu},
-	.backward = {[REF] = route_backward_ref, [CPU] = route_backward_cpu},
+	.forward = {[REF] = route_forward_ref, [CPU] = route_forward_cpu,
+		[CUDA] = OP_CUDA(route_forward_cuda)},
+	.backward = {[REF] = route_backward_ref, [CPU] = route_backward_cpu,
+		[CUDA] = OP_CUDA(route_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -9,10 +9,14 @@
  *   balance = E sum_i f_i P_i  (1 at uniform);  z = mean (log sum exp logit)^2 (Zoph et al. 2022,
  *   arXiv:2202.08906).  BALANCE and Z are means over groups that have valid tokens.
  * Masked tokens choose no expert, take no capacity, and have gate 0.
- * Where kept tokens go: row SLOT of a buffer of S rows sorted by expert (dispatch, experts and
- * combine work on it); the rows of expert e are FIRST[e] to FIRST[e + 1], on host devices packed
- * without gaps, S = B T; within an expert in token order over all groups. Dropped and masked tokens
- * have SLOT -1.
+ * Where kept tokens go: row SLOT of a buffer sorted by expert (dispatch, experts and combine work on
+ * it), within an expert in token order over all groups; dropped and masked tokens have SLOT -1. The
+ * segment of expert e is rows FIRST[e] to FIRST[e + 1], of which the first COUNT_E[e] have a token;
+ * TOKEN is the token of each row, -1: none. The buffer is the device's own affair, and TOKEN has its
+ * shape (S: rows in all):
+ *   host   [S], S = B T: segments without gaps
+ *   GPU    [E, C], S = E C: segments of C rows, where that is not much larger than the tokens are many;
+ *          [S] else: segments as long as they need be. Both in multiples of ROUTE_ROUND rows.
  * Gradients: written out in route.c. f has none; a dropped token's gate is 0 and passes none on.
  * LOAD: share of valid tokens by argmax; DROPPED: tokens dropped and valid tokens; ENTROPY: mean
  * over valid tokens of -sum p log p.
@@ -35,6 +39,8 @@ enum {
 	ROUTE_Z,	/* [1] */
 	ROUTE_SLOT_BT,	/* int; -1: dropped or masked */
 	ROUTE_FIRST_E1,	/* int [E + 1] */
+	ROUTE_TOKEN_S,	/* int [S] or [E, C] */
+	ROUTE_COUNT_E,	/* int */
 	ROUTE_EXPERT_BT,	/* int; argmax; -1: masked */
 	ROUTE_LOAD_E,	/* metric */
 	ROUTE_DROPPED,	/* metric [2]: dropped, valid */
@@ -53,6 +59,11 @@ struct route_attr {
 	long group_tokens;	/* tokens of a routing group; divides B T */
 	long capacity;		/* tokens an expert takes of a group; 0: all */
 };
+
+enum { ROUTE_ROUND = 128 };	/* rows: tiles of matrix products on a GPU cross no segment */
+
+void route_room_cuda(struct op_shapes *s);
+op_kernel route_forward_cuda, route_backward_cuda;
 
 extern const struct op op_route;
 

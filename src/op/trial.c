@@ -269,6 +269,21 @@ static void get_room(struct op_trial *t)
 	memcpy(t->memory->state->host, &t->state, sizeof t->state);
 }
 
+void op_trial_places(const struct op_trial *t, const struct tensor *slot_BT,
+	const struct tensor *token_S)
+{
+	long n = tensor_size(slot_BT), rows = tensor_size(token_S);
+
+	for (long s = 0; s < rows; s++)
+		op_trial_set(t, token_S, s, -1);
+	for (long i = 0; i < n; i++) {
+		long k = i * 1013 % n, s = rows < n ? k : k * rows / n;
+		op_trial_set(t, slot_BT, i, (double)(s < rows ? s : -1));
+		if (s < rows)
+			op_trial_set(t, token_S, s, (double)i);
+	}
+}
+
 void op_trial_open(struct op_trial *t, const struct op_trial_case *c, const struct device *device)
 {
 	*t = (struct op_trial){.op = c->op, .to_bf16 = c->to_bf16, .state = {.step = 3, .seed = 5,

@@ -53,6 +53,11 @@ void op_trial_backward(struct op_trial *t);
 double op_trial_get(const struct op_trial *t, const struct tensor *x, long i);
 void op_trial_set(const struct op_trial *t, const struct tensor *x, long i, double value);
 
+/* For operators on the buffer of op_route, in `prepare`: tokens, by some permutation, evenly over its rows;
+   where there are more tokens than rows, the last have none. */
+void op_trial_places(const struct op_trial *t, const struct tensor *slot_BT,
+	const struct tensor *token_S);
+
 /* ---- for tests ------------------------------------------------------------------------------ */
 
 /* The same, but what the operator does not say it reads is there, and NaN. */

@@ -29,6 +29,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "op/trial.h"
+#include "places.h"
 
 enum { STRIDE_PAD = 5, ALIGNED_PAD = 8, N_REPEATS = 10 };
 
@@ -160,11 +161,23 @@ static void check_differences(const struct op *op, const struct op_example *e)
 	op_trial_close(&b);
 }
 
+/* Where tokens go is compared apart from the buffer's layout, which is the device's own. */
+static bool is_place(const struct op_trial *b, int out)
+{
+	return b->op == &op_route && !device_is_host(b->shapes.device) &&
+		(out == ROUTE_SLOT_BT || out == ROUTE_FIRST_E1 || out == ROUTE_TOKEN_S);
+}
+
 static void compare_outputs(struct op_trial *b, struct op_trial *ref, const struct op_example *e)
 {
+	const char *fault = is_place(b, ROUTE_SLOT_BT) ? places_of_trials_fault(b, ref) : NULL;
+
+	if (fault)
+		fail_msg("%s/%s: %s", b->op->name, e->name, fault);
 	for (int i = 0; i < b->op->n_out; i++)
-		expect(distance(b, b->out[i], ref, ref->out[i]), forward_limit(b->op->out[i].kind), b->op,
-			e, "forward", b->op->out[i].name);
+		if (!is_place(b, i))
+			expect(distance(b, b->out[i], ref, ref->out[i]),
+				forward_limit(b->op->out[i].kind), b->op, e, "forward", b->op->out[i].name);
 	for (int i = 0; i < b->op->n_in; i++)
 		if (b->in[i] && (b->op->in[i].flags & IN_UPDATED))
 			expect(distance(b, b->in[i], ref, ref->in[i]), forward_limit(REAL), b->op, e,

@@ -1,98 +1,12 @@
 /*
- * Routing in cases small enough to know the answer, and the MoE layer as a whole (route, dispatch,
- * experts, combine) where tokens are dropped, so that rows of its buffers stay empty. Both host
- * devices. Logits are what a case says: the router's matrix is the identity.
+ * Routing in cases small enough to know the answer, on all devices that are there. Logits are what a case
+ * says: the router's matrix is the identity.
  */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/arena.h"
 #include "base/cpu.h"
-#include "op/combine.h"
-#include "op/dispatch.h"
-#include "op/experts.h"
-#include "op/route.h"
+#include "calls.h"
+#include "places.h"
 
 enum { OUT = -1 };	/* no slot, or no expert */
-
-/* One operator's run with memory of its own; outputs and gradients start as NaN or -1. */
-struct call {
-	struct op_run run;
-	struct tensor *out[OP_MAX_OUT], *d_in[OP_MAX_IN];
-};
-
-static struct tensor *tensor_new(struct arena *a, struct tensor shape)
-{
-	struct tensor *t = ARENA_NEW(a, struct tensor);
-
-	*t = shape;
-	t->at = arena_get(a, (size_t)tensor_size(t) * 8);
-	memset(t->at, 0xff, (size_t)tensor_size(t) * 8);
-	return t;
-}
-
-static void put(const struct device *d, const struct tensor *t, long i, double v)
-{
-	if (t->kind == INDEX)
-		((int *)t->at)[i] = (int)v;
-	else if (d->id == REF)
-		((double *)t->at)[i] = v;
-	else
-		((float *)t->at)[i] = (float)v;
-}
-
-static double get(const struct device *d, const struct tensor *t, long i)
-{
-	if (t->kind == INDEX)
-		return ((int *)t->at)[i];
-	return d->id == REF ? ((double *)t->at)[i] : (double)((float *)t->at)[i];
-}
-
-static struct tensor *filled(struct arena *a, const struct device *d, struct tensor shape,
-	const double *v)
-{
-	struct tensor *t = tensor_new(a, shape);
-
-	for (long i = 0; i < tensor_size(t); i++)
-		put(d, t, i, v ? v[i] : 0);
-	return t;
-}
-
-/* Runs forward; gradients of all inputs that have one get their room. */
-static struct call call(struct arena *a, const struct op *op, const struct device *d,
-	const void *attr, struct tensor *const *in)
-{
-	struct op_shapes s = {.device = d, .attr = attr, .training = true};
-	struct call c = {.run = {.op = op, .device = d, .attr = attr}};
-
-	for (int i = 0; i < op->n_in; i++)
-		s.in[i] = c.run.in[i] = in[i];
-	op_infer(op, &s);
-	for (int i = 0; i < op->n_out; i++)
-		c.run.out[i] = c.out[i] = tensor_new(a, s.out[i]);
-	for (int i = 0; i < op->n_saved; i++)
-		c.run.saved[i] = tensor_new(a, s.saved[i]);
-	for (int i = 0; i < op->n_in; i++)
-		if (in[i] && in[i]->kind != INDEX)
-			c.run.d_in[i] = c.d_in[i] = tensor_new(a, *in[i]);
-	size_t bytes = s.forward_workspace > s.backward_workspace ? s.forward_workspace :
-		s.backward_workspace;
-	c.run.workspace = arena_get(a, bytes + 1);
-	memset(c.run.workspace, 0xff, bytes);
-	op_kernel_for(op->forward, d->id)(&c.run);
-	return c;
-}
-
-static void backward(struct call *c, int out, const struct tensor *d_out)
-{
-	c->run.d_out[out] = d_out;
-	op_kernel_for(c->run.op->backward, c->run.device->id)(&c->run);
-}
 
 /* Routes n tokens with these logits [n, E]. mask may be NULL. */
 static struct call route(struct arena *a, const struct device *d, long n, long E, long group,
@@ -126,10 +40,38 @@ static void expect_ints(const struct call *c, int out, const int *expected)
 	const struct tensor *t = c->out[out];
 
 	for (long i = 0; i < tensor_size(t); i++)
-		if (((int *)t->at)[i] != expected[i])
+		if ((int)get(c->run.device, t, i) != expected[i])
 			fail_msg("%s on %s: %s[%ld] is %d, expected %d", c->run.op->name,
-				c->run.device->name, c->run.op->out[out].name, i, ((int *)t->at)[i],
-				expected[i]);
+				c->run.device->name, c->run.op->out[out].name, i,
+				(int)get(c->run.device, t, i), expected[i]);
+}
+
+static int *numbers(struct arena *a, const struct call *c, int out)
+{
+	int *list = ARENA_ARRAY(a, int, tensor_size(c->out[out]));
+
+	for (long i = 0; i < tensor_size(c->out[out]); i++)
+		list[i] = (int)get(c->run.device, c->out[out], i);
+	return list;
+}
+
+/* SLOT and FIRST as they are where segments lie without gaps: on host devices they are these. */
+static void expect_places(struct arena *a, const struct call *c, const int *slot, const int *first)
+{
+	bool host = device_is_host(c->run.device);
+	struct places p = {tensor_size(c->out[ROUTE_SLOT_BT]), tensor_size(c->out[ROUTE_COUNT_E]),
+		tensor_size(c->out[ROUTE_TOKEN_S]), numbers(a, c, ROUTE_SLOT_BT),
+		numbers(a, c, ROUTE_FIRST_E1), numbers(a, c, ROUTE_TOKEN_S),
+		numbers(a, c, ROUTE_COUNT_E)};
+	const struct places packed = {p.tokens, p.experts, p.tokens, slot, first, NULL, NULL};
+	const char *fault = places_fault(&p, &packed, host ? 1 : ROUTE_ROUND);
+
+	if (fault)
+		fail_msg("route on %s: %s", c->run.device->name, fault);
+	if (host) {
+		expect_ints(c, ROUTE_SLOT_BT, slot);
+		expect_ints(c, ROUTE_FIRST_E1, first);
+	}
 }
 
 static void expect_reals(const struct call *c, int out, const double *expected)
@@ -143,30 +85,20 @@ static void expect_reals(const struct call *c, int out, const double *expected)
 				get(c->run.device, t, i), expected[i]);
 }
 
-/* Every case: body(arena, device) on both host devices. */
-static void on_hosts(void (*body)(struct arena *a, const struct device *d))
-{
-	for (int id = REF; id <= CPU; id++) {
-		struct arena a = {0};
-		body(&a, &device_list[id]);
-		arena_release(&a);
-	}
-}
-
 static void ties(struct arena *a, const struct device *d)
 {
 	const double logits[] = {0, 0, 0, 0,  -1, 3, 3, 3,  1, 0, 1, 0,  -2, -2, -2, -1};
 	struct call c = route(a, d, 4, 4, 4, 0, logits, NULL);
 
 	expect_ints(&c, ROUTE_EXPERT_BT, (int[]){0, 1, 0, 3});
-	expect_ints(&c, ROUTE_SLOT_BT, (int[]){0, 2, 1, 3});
+	expect_places(a, &c, (int[]){0, 2, 1, 3}, (int[]){0, 2, 3, 3, 4});
 	assert_float_equal(get(d, c.out[ROUTE_GATE_BT], 0), 0.25, 1e-6);
 }
 
 static void test_ties_go_to_the_lowest_expert(void **state)
 {
 	(void)state;
-	on_hosts(ties);
+	on_devices(ties);
 }
 
 static void token_order(struct arena *a, const struct device *d)
@@ -175,8 +107,7 @@ static void token_order(struct arena *a, const struct device *d)
 	struct call c = route(a, d, 7, 3, 7, 2, logits, NULL);
 	double p = exp(2) / (exp(2) + 2);
 
-	expect_ints(&c, ROUTE_SLOT_BT, (int[]){2, 0, 3, OUT, 1, OUT, OUT});
-	expect_ints(&c, ROUTE_FIRST_E1, (int[]){0, 2, 2, 4});
+	expect_places(a, &c, (int[]){2, 0, 3, OUT, 1, OUT, OUT}, (int[]){0, 2, 2, 4});
 	expect_ints(&c, ROUTE_EXPERT_BT, (int[]){2, 0, 2, 2, 0, 2, 0});
 	expect_reals(&c, ROUTE_GATE_BT, (double[]){p, p, p, 0, p, 0, 0});
 	expect_reals(&c, ROUTE_DROPPED, (double[]){3, 7});
@@ -186,7 +117,7 @@ static void token_order(struct arena *a, const struct device *d)
 static void test_later_tokens_are_dropped(void **state)
 {
 	(void)state;
-	on_hosts(token_order);
+	on_devices(token_order);
 }
 
 static void masks(struct arena *a, const struct device *d)
@@ -195,7 +126,7 @@ static void masks(struct arena *a, const struct device *d)
 	struct call c = route(a, d, 6, 2, 6, 2, logits, (double[]){-1, 0, -1, 5, 0, 0});
 	double p = 1 / (1 + exp(-2));
 
-	expect_ints(&c, ROUTE_SLOT_BT, (int[]){OUT, 1, OUT, 0, 2, OUT});
+	expect_places(a, &c, (int[]){OUT, 1, OUT, 0, 2, OUT}, (int[]){0, 1, 3});
 	expect_ints(&c, ROUTE_EXPERT_BT, (int[]){OUT, 1, OUT, 0, 1, 1});
 	expect_reals(&c, ROUTE_GATE_BT, (double[]){0, p, 0, p, p, 0});
 	expect_reals(&c, ROUTE_LOAD_E, (double[]){0.25, 0.75});
@@ -207,7 +138,7 @@ static void masks(struct arena *a, const struct device *d)
 static void test_masked_tokens_take_no_capacity(void **state)
 {
 	(void)state;
-	on_hosts(masks);
+	on_devices(masks);
 }
 
 static void all_masked(struct arena *a, const struct device *d)
@@ -215,7 +146,7 @@ static void all_masked(struct arena *a, const struct device *d)
 	const double *logits = wants(a, 4, 2, (int[]){1, 0, 1, 0});
 	struct call c = route(a, d, 4, 2, 2, 1, logits, (double[]){-1, -1, -1, -1});
 
-	expect_ints(&c, ROUTE_FIRST_E1, (int[]){0, 0, 0});
+	expect_places(a, &c, (int[]){OUT, OUT, OUT, OUT}, (int[]){0, 0, 0});
 	expect_reals(&c, ROUTE_BALANCE, (double[]){0});
 	expect_reals(&c, ROUTE_Z, (double[]){0});
 	expect_reals(&c, ROUTE_ENTROPY, (double[]){0});
@@ -226,7 +157,7 @@ static void all_masked(struct arena *a, const struct device *d)
 static void test_no_token_at_all(void **state)
 {
 	(void)state;
-	on_hosts(all_masked);
+	on_devices(all_masked);
 }
 
 static void groups(struct arena *a, const struct device *d)
@@ -235,15 +166,14 @@ static void groups(struct arena *a, const struct device *d)
 	struct call c = route(a, d, 8, 2, 4, 2, logits, NULL);
 
 	/* Sorted by expert, in an expert by token over both groups. */
-	expect_ints(&c, ROUTE_FIRST_E1, (int[]){0, 3, 6});
-	expect_ints(&c, ROUTE_SLOT_BT, (int[]){3, 4, OUT, 0, 1, 2, 5, OUT});
+	expect_places(a, &c, (int[]){3, 4, OUT, 0, 1, 2, 5, OUT}, (int[]){0, 3, 6});
 	expect_reals(&c, ROUTE_DROPPED, (double[]){2, 8});
 }
 
 static void test_capacity_is_per_group(void **state)
 {
 	(void)state;
-	on_hosts(groups);
+	on_devices(groups);
 }
 
 static void dropless(struct arena *a, const struct device *d)
@@ -254,15 +184,14 @@ static void dropless(struct arena *a, const struct device *d)
 	for (int t = 0; t < N; t++)
 		slot[t] = t;
 	struct call c = route(a, d, N, 3, N / 2, 0, wants(a, N, 3, expert), NULL);
-	expect_ints(&c, ROUTE_SLOT_BT, slot);
-	expect_ints(&c, ROUTE_FIRST_E1, (int[]){0, N, N, N});
+	expect_places(a, &c, slot, (int[]){0, N, N, N});
 	expect_reals(&c, ROUTE_DROPPED, (double[]){0, N});
 }
 
 static void test_without_capacity_none_is_dropped(void **state)
 {
 	(void)state;
-	on_hosts(dropless);
+	on_devices(dropless);
 }
 
 static void uniform(struct arena *a, const struct device *d)
@@ -287,7 +216,7 @@ static void uniform(struct arena *a, const struct device *d)
 static void test_balance_is_1_at_uniform(void **state)
 {
 	(void)state;
-	on_hosts(uniform);
+	on_devices(uniform);
 }
 
 /* Two valid tokens in the first group, three in the second; both groups weigh the same. */
@@ -302,7 +231,7 @@ static void means_of_groups(struct arena *a, const struct device *d)
 static void test_losses_are_means_over_groups(void **state)
 {
 	(void)state;
-	on_hosts(means_of_groups);
+	on_devices(means_of_groups);
 }
 
 static void no_gradient(struct arena *a, const struct device *d)
@@ -321,125 +250,7 @@ static void no_gradient(struct arena *a, const struct device *d)
 static void test_dropped_and_masked_tokens_pass_no_gradient(void **state)
 {
 	(void)state;
-	on_hosts(no_gradient);
-}
-
-/* The layer. */
-enum { N = 40, D = 5, E = 3, F = 6, O = 4 };
-
-struct layer {
-	struct call route, dispatch, experts, combine;
-};
-
-static double noise(long i)
-{
-	return sin(12.9898 * (double)(i + 1)) * 1.3;
-}
-
-static struct tensor *noisy(struct arena *a, const struct device *d, struct tensor shape, long salt)
-{
-	struct tensor *t = tensor_new(a, shape);
-
-	for (long i = 0; i < tensor_size(t); i++)
-		put(d, t, i, noise(salt + i));
-	return t;
-}
-
-/* Forward and backward of the layer on random tokens, 2 groups, 5 rows an expert and group. */
-static struct layer layer(struct arena *a, const struct device *d)
-{
-	static const struct route_attr routing = {N / 2, 5};
-	static const struct experts_attr silu = {ACT_SILU};
-	struct layer l;
-	struct tensor *x = noisy(a, d, tensor_of(REAL, 3, 2L, (long)N / 2, (long)D), 0);
-
-	l.route = call(a, &op_route, d, &routing, (struct tensor *[ROUTE_N_IN]){x,
-		noisy(a, d, tensor_of(MASTER, 2, (long)E, (long)D), 1000)});
-	struct tensor *slot = l.route.out[ROUTE_SLOT_BT], *first = l.route.out[ROUTE_FIRST_E1];
-	l.dispatch = call(a, &op_dispatch, d, NULL, (struct tensor *[]){x, slot, first});
-	l.experts = call(a, &op_experts, d, &silu, (struct tensor *[]){l.dispatch.out[0], first,
-		noisy(a, d, tensor_of(REAL, 3, (long)E, (long)F, (long)D), 2000),
-		noisy(a, d, tensor_of(REAL, 3, (long)E, (long)O, (long)F), 3000)});
-	l.combine = call(a, &op_combine, d, NULL, (struct tensor *[]){l.experts.out[0], slot,
-		l.route.out[ROUTE_GATE_BT]});
-	backward(&l.combine, 0, noisy(a, d, tensor_of(REAL, 3, 2L, (long)N / 2, (long)O), 4000));
-	backward(&l.experts, 0, l.combine.d_in[COMBINE_YE_SO]);
-	backward(&l.dispatch, 0, l.experts.d_in[EXPERTS_XE_SD]);
-	backward(&l.route, ROUTE_GATE_BT, l.combine.d_in[COMBINE_GATE_BT]);
-	return l;
-}
-
-/* y of one token by the formula of the layer, without any buffer. */
-static double formula(const struct device *d, const struct layer *l, long t, long o)
-{
-	const struct op_run *r = &l->experts.run;
-	long e = (long)get(d, l->route.out[ROUTE_EXPERT_BT], t);
-	double y = 0;
-
-	for (long f = 0; f < F; f++) {
-		double pre = 0;
-		for (long i = 0; i < D; i++)
-			pre += get(d, r->in[EXPERTS_W1_EFD], (e * F + f) * D + i) *
-				get(d, l->route.run.in[ROUTE_X_BTD], t * D + i);
-		y += get(d, r->in[EXPERTS_W2_EOF], (e * O + o) * F + f) * act_f64(ACT_SILU, pre);
-	}
-	return y * get(d, l->route.out[ROUTE_GATE_BT], t);
-}
-
-static void layer_with_drops(struct arena *a, const struct device *d)
-{
-	struct layer l = layer(a, d);
-	long kept = (long)get(d, l.route.out[ROUTE_FIRST_E1], E), dropped = 0;
-	const struct tensor *buffers[] = {l.dispatch.out[0], l.experts.out[0],
-		l.combine.d_in[COMBINE_YE_SO], l.experts.d_in[EXPERTS_XE_SD]};
-
-	for (long t = 0; t < N; t++) {
-		bool slot = get(d, l.route.out[ROUTE_SLOT_BT], t) >= 0;
-		dropped += !slot;
-		for (long o = 0; o < O; o++)
-			assert_true(fabs(get(d, l.combine.out[0], t * O + o) -
-				(slot ? formula(d, &l, t, o) : 0)) < 1e-5);
-		for (long i = 0; i < D && !slot; i++)
-			assert_true(get(d, l.dispatch.d_in[DISPATCH_X_BTD], t * D + i) == 0);
-	}
-	assert_true(dropped > 0 && kept == N - dropped);
-	for (int b = 0; b < 4; b++)
-		for (long i = 0; i < tensor_size(buffers[b]); i++) {
-			bool empty = i / tensor_width(buffers[b]) >= kept;
-			assert_true(isnan(get(d, buffers[b], i)) == empty);
-		}
-}
-
-static void test_layer_with_drops(void **state)
-{
-	(void)state;
-	on_hosts(layer_with_drops);
-}
-
-static void expect_close(const struct call *ref, const struct call *cpu, int i)
-{
-	for (long k = 0; k < tensor_size(ref->d_in[i]); k++) {
-		double u = get(&device_list[REF], ref->d_in[i], k),
-			v = get(&device_list[CPU], cpu->d_in[i], k);
-		if (!(fabs(u - v) < 1e-5 || (isnan(u) && isnan(v))))
-			fail_msg("%s: gradient of %s[%ld] is %g on cpu, %g on ref",
-				ref->run.op->name, ref->run.op->in[i].name, k, v, u);
-	}
-}
-
-static void test_layer_gradients(void **state)
-{
-	struct arena a = {0};
-	struct layer ref = layer(&a, &device_list[REF]), cpu = layer(&a, &device_list[CPU]);
-
-	(void)state;
-	expect_close(&ref.route, &cpu.route, ROUTE_X_BTD);
-	expect_close(&ref.route, &cpu.route, ROUTE_W_ED);
-	expect_close(&ref.dispatch, &cpu.dispatch, DISPATCH_X_BTD);
-	expect_close(&ref.experts, &cpu.experts, EXPERTS_W1_EFD);
-	expect_close(&ref.experts, &cpu.experts, EXPERTS_W2_EOF);
-	expect_close(&ref.combine, &cpu.combine, COMBINE_GATE_BT);
-	arena_release(&a);
+	on_devices(no_gradient);
 }
 
 int main(int argc, char **argv)
@@ -454,8 +265,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_balance_is_1_at_uniform),
 		cmocka_unit_test(test_losses_are_means_over_groups),
 		cmocka_unit_test(test_dropped_and_masked_tokens_pass_no_gradient),
-		cmocka_unit_test(test_layer_with_drops),
-		cmocka_unit_test(test_layer_gradients),
 	};
 
 	(void)argc;

@@ -67,12 +67,10 @@ static long parts_of(const struct sizes *s)
 	return (s->tiles + TILES_PER_PART - 1) / TILES_PER_PART;
 }
 
-void route_workspace(struct op_shapes *shapes)
+void route_room_cpu(struct op_shapes *shapes)
 {
 	struct sizes s = sizes_of(shapes->in[ROUTE_X_BTD], shapes->in[ROUTE_W_ED], shapes->attr);
 
-	if (shapes->device->id == REF)
-		return;
 	shapes->forward_workspace = (size_t)(s.tiles * s.E) * (sizeof(int) + sizeof(float)) +
 		(size_t)(s.groups * s.E) * sizeof(int) + (size_t)s.tiles * sizeof(struct tile_sums);
 	shapes->backward_workspace =
@@ -198,8 +196,11 @@ static void place_groups(const struct op_run *r, const struct sizes *s, const st
 			bool full = attr->capacity && total > attr->capacity;
 			slot += full ? (int)attr->capacity : total;
 		}
+		row_int(r->out[ROUTE_COUNT_E], 0)[e] = slot - first[e];
 	}
 	first[s->E] = slot;
+	for (long row = slot; row < s->n; row++)
+		row_int(r->out[ROUTE_TOKEN_S], 0)[row] = -1;
 }
 
 /* Second pass over tile i: slots and gates in token order. */
@@ -209,7 +210,8 @@ static void tile_place(const struct op_run *r, const struct sizes *s, const stru
 	const struct route_attr *attr = r->attr;
 	struct tile tile = tile_of(s, i);
 	const float *p_EN = row_f32(r->saved[ROUTE_P_EBT], 0);
-	int *rank = room->rank + i * s->E, *start = room->start + tile.group * s->E, dropped = 0;
+	int *rank = room->rank + i * s->E, *start = room->start + tile.group * s->E, dropped = 0,
+		*token = row_int(r->out[ROUTE_TOKEN_S], 0);
 
 	for (long t = tile.at; t < tile.at + tile.n; t++) {
 		int e = *int_at(r->out[ROUTE_EXPERT_BT], t), slot = -1;
@@ -219,6 +221,8 @@ static void tile_place(const struct op_run *r, const struct sizes *s, const stru
 			dropped += !kept;
 			rank[e]++;
 		}
+		if (slot >= 0)
+			token[slot] = (int)t;
 		*int_at(r->out[ROUTE_SLOT_BT], t) = slot;
 		*f32_at(r->out[ROUTE_GATE_BT], t) = slot < 0 ? 0 : p_EN[e * s->n + t];
 	}

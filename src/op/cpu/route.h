@@ -4,7 +4,7 @@
 
 #include "op/op.h"
 
-void route_workspace(struct op_shapes *s);	/* sets both sizes */
+void route_room_cpu(struct op_shapes *s);	/* both workspaces */
 op_kernel route_forward_cpu, route_backward_cpu;
 
 #endif

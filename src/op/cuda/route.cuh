@@ -1,0 +1,87 @@
+/* What the kernels of route share, forward and backward: how tokens are cut. */
+#ifndef OP_CUDA_ROUTE_CUH
+#define OP_CUDA_ROUTE_CUH
+
+extern "C" {
+#include "op/route.h"
+}
+#include "op/cuda/moe.cuh"
+#include "op/cuda/tile.cuh"
+
+enum {
+	UNIT = WARP_LANES,		/* tokens of a warp, all of one group */
+	UNITS = TILE_SIDE / UNIT,	/* of a tile */
+	SHARES = TILE_THREADS / TILE_SIDE,	/* threads of a token, each with every so many-th expert */
+	PART = 512,			/* tokens, of the sum in the gradient of W */
+};
+
+/* Tokens are cut into tiles of TILE_SIDE that cross no group border. */
+struct route_sizes {
+	long n, group, groups, group_tiles, tiles;
+	int D, E;
+	int capacity;			/* INT_MAX: none */
+};
+
+inline route_sizes route_sizes_of(const struct tensor *x_BTD, const struct tensor *w_ED, const void *attr)
+{
+	const struct route_attr *a = (const struct route_attr *)attr;
+	route_sizes s = {};
+
+	s.n = tensor_rows(x_BTD);
+	s.group = a->group_tokens;
+	s.groups = s.n / s.group;
+	s.group_tiles = ceil_div(s.group, TILE_SIDE);
+	s.tiles = s.groups * s.group_tiles;
+	s.D = (int)tensor_width(x_BTD);
+	s.E = (int)w_ED->dims[0];
+	s.capacity = a->capacity && a->capacity < s.group ? (int)a->capacity : (int)s.group;
+	return s;
+}
+
+inline long route_parts(const route_sizes &s)
+{
+	return ceil_div(s.n, PART);
+}
+
+/* Tokens at to at + n - 1 of a group; n may be 0 or less. */
+struct route_span {
+	long group, at, n;
+};
+
+__device__ __forceinline__ route_span route_tile(const route_sizes &s, long i)
+{
+	long group = i / s.group_tiles, from = i % s.group_tiles * TILE_SIDE;
+
+	return {group, group * s.group + from, min((long)TILE_SIDE, s.group - from)};
+}
+
+__device__ __forceinline__ route_span route_unit(const route_sizes &s, long i)
+{
+	route_span tile = route_tile(s, i / UNITS);
+	long from = i % UNITS * UNIT;
+
+	return {tile.group, tile.at + from, min((long)UNIT, tile.n - from)};
+}
+
+__device__ __forceinline__ double warp_sum_f64(double x)
+{
+	#pragma unroll
+	for (int step = 16; step; step /= 2)
+		x += __shfl_xor_sync(0xffffffffu, x, step);
+	return x;
+}
+
+/* Sum over this lane and those below it. */
+__device__ __forceinline__ int warp_running_sum(int x)
+{
+	int lane = threadIdx.x % WARP_LANES;
+
+	#pragma unroll
+	for (int step = 1; step < WARP_LANES; step *= 2) {
+		int below = __shfl_up_sync(0xffffffffu, x, step);
+		x += lane >= step ? below : 0;
+	}
+	return x;
+}
+
+#endif

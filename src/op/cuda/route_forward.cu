@@ -1,0 +1,474 @@
+/*
+ * route on the GPU, forward, in four launches:
+ *  1. choose: a block takes a tile of 64 tokens: logits, softmax, argmax, and per unit of 32 tokens how
+ *     many chose each expert and the sums that the losses need;
+ *  2. rank: a warp per group and expert turns the counts of units into the rank of their first token;
+ *  3. settle: one block lays the segments of the buffer out and makes losses and metrics, in float64;
+ *  4. place: slots, by the rank of a token among those of its unit that chose the same expert.
+ * Bytes: x once; p, 4 E a token, written once where a tile's logits fit in shared memory, else thrice.
+ */
+#include <limits.h>
+
+#include "op/cuda/route.cuh"
+
+namespace {
+
+enum {
+	LOGITS_MOST = 64 << 10,		/* bytes of shared memory for a tile's logits */
+	SETTLE_THREADS = 512,
+	SETTLE_WARPS = SETTLE_THREADS / WARP_LANES,
+};
+
+/* What the launches hand on; sums over valid tokens. U: units. */
+struct route_room {
+	int *rank_EU;			/* tokens by argmax; then rank of the first in its group */
+	int *start_EG;			/* row of rank 0, counted from FIRST */
+	float *p_EU, *z_U, *entropy_U;
+	double *p_GE, *z_G, *entropy_G;
+};
+
+struct route_forward {
+	route_sizes s;
+	route_room room;
+	rows<const float> w;
+	by_token<const int> mask;	/* at NULL: absent */
+	by_token<float> gate;
+	by_token<int> slot, expert;
+	int *first, *count_E, *token;
+	long S, stride;			/* rows of the buffer; of a segment, 0: as many as it needs */
+	float *p_EN, *lse_N, *load_E, *balance, *z, *dropped, *entropy;
+	int *count_GE;
+	bool logits_shared;
+};
+
+inline size_t room_bytes(const route_sizes &s)
+{
+	size_t units = s.tiles * UNITS;
+
+	return (size_t)s.groups * (s.E + 2) * sizeof(double) + units * s.E * (sizeof(int) + sizeof(float)) +
+		2 * units * sizeof(float) + (size_t)s.groups * s.E * sizeof(int);
+}
+
+inline route_room room_of(const route_sizes &s, void *workspace)
+{
+	long units = s.tiles * UNITS;
+	route_room room;
+
+	room.p_GE = (double *)workspace;
+	room.z_G = room.p_GE + s.groups * s.E;
+	room.entropy_G = room.z_G + s.groups;
+	room.p_EU = (float *)(room.entropy_G + s.groups);
+	room.z_U = room.p_EU + units * s.E;
+	room.entropy_U = room.z_U + units;
+	room.rank_EU = (int *)(room.entropy_U + units);
+	room.start_EG = room.rank_EU + units * s.E;
+	return room;
+}
+
+/* ---- 1. choose ------------------------------------------------------------------------------ */
+
+/* Shared by a block: what the threads of a token have found, then a tile's logits. */
+struct choose_shared {
+	float tile[TILE_FLOATS];
+	float most[SHARES][TILE_SIDE], sum[SHARES][TILE_SIDE], mean[SHARES][TILE_SIDE];
+	int best[SHARES][TILE_SIDE];
+	float logits[1];
+};
+
+/* A tile's logits, by expert and token. */
+struct tile_logits {
+	float *at;
+	long ld;			/* from expert to expert */
+};
+
+template <typename real>
+__device__ __forceinline__ void make_logits(const route_forward &f, rows<const real> x, const route_span &t,
+	const tile_logits &logits, float *shared)
+{
+	for (int e0 = 0; e0 < f.s.E; e0 += TILE_SIDE) {
+		float sum[4][4] = {};
+		tile_product<true, true>(sum, f.s.D,
+			[&](int i, long k) { return i < t.n ? to_float(x[t.at + i][k]) : 0.0f; },
+			[&](int j, long k) { return e0 + j < f.s.E ? f.w[e0 + j][k] : 0.0f; }, shared);
+		tile_store(sum, [&](int i, int j, float v) {
+			if (i < t.n && e0 + j < f.s.E)
+				logits.at[(e0 + j) * logits.ld + i] = v;
+		});
+	}
+	__syncthreads();
+}
+
+struct choice {
+	float most;
+	int expert;
+};
+
+/* Argmax of a token's logits, ties to the lowest expert. */
+__device__ __forceinline__ choice find_choice(const route_forward &f, const tile_logits &logits,
+	bool there, choose_shared *m)
+{
+	int i = threadIdx.x % TILE_SIDE, share = threadIdx.x / TILE_SIDE;
+	choice c = {-INFINITY, INT_MAX};
+
+	for (int e = share; there && e < f.s.E; e += SHARES) {
+		float logit = logits.at[e * logits.ld + i];
+		if (e == share || logit > c.most)
+			c = {logit, e};
+	}
+	m->most[share][i] = c.most;
+	m->best[share][i] = c.expert;
+	__syncthreads();
+	c = {m->most[0][i], m->best[0][i]};
+	for (int k = 1; k < SHARES; k++) {
+		choice d = {m->most[k][i], m->best[k][i]};
+		if (d.most > c.most || (d.most == c.most && d.expert < c.expert))
+			c = d;
+	}
+	return c;
+}
+
+/* Logits become exp(logit - most); returns their sum, and the sum of products with logit - most. */
+__device__ __forceinline__ float2 exponentials(const route_forward &f, const tile_logits &logits,
+	bool there, float most, choose_shared *m)
+{
+	int i = threadIdx.x % TILE_SIDE, share = threadIdx.x / TILE_SIDE;
+	float2 sums = {0, 0};
+
+	for (int e = share; there && e < f.s.E; e += SHARES) {
+		float *at = logits.at + e * logits.ld + i, logit = *at - most, p = expf(logit);
+		*at = p;
+		sums.x += p;
+		sums.y += p * logit;
+	}
+	m->sum[share][i] = sums.x;
+	m->mean[share][i] = sums.y;
+	__syncthreads();
+	sums = {0, 0};
+	for (int k = 0; k < SHARES; k++) {
+		sums.x += m->sum[k][i];
+		sums.y += m->mean[k][i];
+	}
+	return sums;
+}
+
+/* p of every expert, and over the unit of this warp how many chose it and the sum of p. */
+__device__ __forceinline__ void keep_p(const route_forward &f, const tile_logits &logits,
+	const route_span &t, float scale, int chosen)
+{
+	int i = threadIdx.x % TILE_SIDE;
+	long units = f.s.tiles * UNITS, unit = (long)blockIdx.x * UNITS + i / UNIT;
+
+	for (int e = threadIdx.x / TILE_SIDE; e < f.s.E; e += SHARES) {
+		float p = i < t.n ? logits.at[e * logits.ld + i] * scale : 0;
+		if (i < t.n)
+			f.p_EN[e * f.s.n + t.at + i] = p;
+		float sum = warp_sum(chosen < 0 ? 0 : p);
+		unsigned chose = __ballot_sync(0xffffffffu, chosen == e);
+		if (i % UNIT == 0) {
+			f.room.p_EU[e * units + unit] = sum;
+			f.room.rank_EU[e * units + unit] = __popc(chose);
+		}
+	}
+}
+
+__device__ __forceinline__ void clear_tokens(const route_forward &f)
+{
+	for (long s = (long)blockIdx.x * TILE_THREADS + threadIdx.x; s < f.S;
+		s += (long)gridDim.x * TILE_THREADS)
+		f.token[s] = -1;
+}
+
+template <typename real>
+__global__ void __launch_bounds__(TILE_THREADS) choose(route_forward f, rows<const real> x)
+{
+	choose_shared *m = shared_memory<choose_shared>();
+	route_span t = route_tile(f.s, blockIdx.x);
+	tile_logits logits = {f.p_EN + t.at, f.s.n};
+	int i = threadIdx.x % TILE_SIDE, share = threadIdx.x / TILE_SIDE;
+	bool there = i < t.n;
+
+	if (f.logits_shared)
+		logits = {m->logits, TILE_SIDE};
+	clear_tokens(f);
+	make_logits(f, x, t, logits, m->tile);
+	choice c = find_choice(f, logits, there, m);
+	float2 sums = exponentials(f, logits, there, c.most, m);
+	if (!there || (f.mask.at && f.mask[t.at + i] < 0))
+		c.expert = -1;
+	float log_sum = logf(sums.x), lse = c.most + log_sum;
+	float entropy = c.expert < 0 ? 0 : log_sum - sums.y / sums.x;
+	keep_p(f, logits, t, 1 / sums.x, c.expert);
+	if (share)
+		return;
+	if (there) {
+		f.lse_N[t.at + i] = lse;
+		f.expert[t.at + i] = c.expert;
+	}
+	float z = warp_sum(c.expert < 0 ? 0 : lse * lse);
+	entropy = warp_sum(entropy);
+	if (i % UNIT == 0) {
+		f.room.z_U[(long)blockIdx.x * UNITS + i / UNIT] = z;
+		f.room.entropy_U[(long)blockIdx.x * UNITS + i / UNIT] = entropy;
+	}
+}
+
+/* ---- 2. rank -------------------------------------------------------------------------------- */
+
+/* Sum of n floats by a warp, each lane its own in order, then all lanes. */
+__device__ __forceinline__ double sum_units(const float *at, long n)
+{
+	double sum = 0;
+
+	for (long u = threadIdx.x % WARP_LANES; u < n; u += WARP_LANES)
+		sum += at[u];
+	return warp_sum_f64(sum);
+}
+
+/* Counts of n units become the numbers before them; returns the number of all. */
+__device__ __forceinline__ int rank_units(int *at, long n)
+{
+	int lane = threadIdx.x % WARP_LANES, total = 0;
+
+	for (long u0 = 0; u0 < n; u0 += WARP_LANES) {
+		int count = u0 + lane < n ? at[u0 + lane] : 0, running = warp_running_sum(count);
+		if (u0 + lane < n)
+			at[u0 + lane] = total + running - count;
+		total += __shfl_sync(0xffffffffu, running, WARP_LANES - 1);
+	}
+	return total;
+}
+
+/* A warp for each group and expert, and for the losses of each group. */
+__global__ void rank(route_forward f)
+{
+	long i = row_of_warp(), g = i / (f.s.E + 1), units = f.s.group_tiles * UNITS, from = g * units;
+	int e = (int)(i % (f.s.E + 1));
+	bool first_lane = threadIdx.x % WARP_LANES == 0;
+
+	if (g >= f.s.groups)
+		return;
+	if (e == f.s.E) {
+		double z = sum_units(f.room.z_U + from, units);
+		double entropy = sum_units(f.room.entropy_U + from, units);
+		if (first_lane) {
+			f.room.z_G[g] = z;
+			f.room.entropy_G[g] = entropy;
+		}
+		return;
+	}
+	long at = e * f.s.tiles * UNITS + from;
+	double p = sum_units(f.room.p_EU + at, units);
+	int count = rank_units(f.room.rank_EU + at, units);
+	if (first_lane) {
+		f.room.p_GE[g * f.s.E + e] = p;
+		f.count_GE[g * f.s.E + e] = count;
+	}
+}
+
+/* ---- 3. settle ------------------------------------------------------------------------------ */
+
+/* Sums over groups, of those that a warp did; then of all. */
+struct group_sums {
+	double balance, z, entropy, valid, groups;
+};
+
+/* Starts of the groups within the segment of an expert, by a warp; the rows it has in all, and the
+   tokens that wanted it. */
+__device__ __forceinline__ int2 settle_expert(const route_forward &f, int e)
+{
+	int lane = threadIdx.x % WARP_LANES, rows = 0, wanted = 0;
+
+	for (long g0 = 0; g0 < f.s.groups; g0 += WARP_LANES) {
+		long g = g0 + lane;
+		int count = g < f.s.groups ? f.count_GE[g * f.s.E + e] : 0;
+		int kept = min(count, f.s.capacity), running = warp_running_sum(kept);
+		if (g < f.s.groups)
+			f.room.start_EG[e * f.s.groups + g] = rows + running - kept;
+		rows += __shfl_sync(0xffffffffu, running, WARP_LANES - 1);
+		wanted += __shfl_sync(0xffffffffu, warp_running_sum(count), WARP_LANES - 1);
+	}
+	return {rows, wanted};
+}
+
+/* FIRST and COUNT from the rows of all experts, by one warp. */
+__device__ __forceinline__ void settle_segments(const route_forward &f, const int *rows_E)
+{
+	int lane = threadIdx.x, at = 0;
+
+	for (int e0 = 0; e0 < f.s.E; e0 += WARP_LANES) {
+		int e = e0 + lane, rows = e < f.s.E ? rows_E[e] : 0;
+		int length = f.stride ? (int)f.stride : (rows + ROUTE_ROUND - 1) / ROUTE_ROUND * ROUTE_ROUND;
+		length = e < f.s.E ? length : 0;
+		int running = warp_running_sum(length);
+		if (e < f.s.E) {
+			f.first[e] = at + running - length;
+			f.count_E[e] = rows;
+		}
+		at += __shfl_sync(0xffffffffu, running, WARP_LANES - 1);
+	}
+	if (lane == 0)
+		f.first[f.s.E] = at;
+}
+
+/* A group's part of the losses, by a warp; in its first lane. */
+__device__ __forceinline__ void settle_group(const route_forward &f, long g, group_sums &sums)
+{
+	double valid = 0, product = 0;
+
+	for (int e = threadIdx.x % WARP_LANES; e < f.s.E; e += WARP_LANES) {
+		valid += f.count_GE[g * f.s.E + e];
+		product += f.count_GE[g * f.s.E + e] * f.room.p_GE[g * f.s.E + e];
+	}
+	valid = warp_sum_f64(valid);
+	product = warp_sum_f64(product);
+	sums.entropy += f.room.entropy_G[g];
+	if (valid > 0) {
+		sums.balance += f.s.E * product / (valid * valid);
+		sums.z += f.room.z_G[g] / valid;
+		sums.valid += valid;
+		sums.groups++;
+	}
+}
+
+__device__ __forceinline__ void settle_metrics(const route_forward &f, const group_sums *of_warp,
+	const int *rows_E)
+{
+	group_sums all = {};
+	double kept = 0;
+
+	for (int k = 0; k < SETTLE_WARPS; k++) {
+		all.balance += of_warp[k].balance;
+		all.z += of_warp[k].z;
+		all.entropy += of_warp[k].entropy;
+		all.valid += of_warp[k].valid;
+		all.groups += of_warp[k].groups;
+	}
+	for (int e = 0; e < f.s.E; e++)
+		kept += rows_E[e];
+	*f.balance = (float)(all.balance / fmax(all.groups, 1.0));
+	*f.z = (float)(all.z / fmax(all.groups, 1.0));
+	*f.entropy = (float)(all.entropy / fmax(all.valid, 1.0));
+	f.dropped[0] = (float)(all.valid - kept);
+	f.dropped[1] = (float)all.valid;
+}
+
+/* One block. Shared: sums of its warps, then rows of the experts and the tokens that wanted each. */
+__global__ void __launch_bounds__(SETTLE_THREADS) settle(route_forward f)
+{
+	group_sums *of_warp = shared_memory<group_sums>(), mine = {};
+	int *rows_E = (int *)(of_warp + SETTLE_WARPS), *wanted_E = rows_E + f.s.E;
+	int warp = threadIdx.x / WARP_LANES, lane = threadIdx.x % WARP_LANES;
+
+	for (int e = warp; e < f.s.E; e += SETTLE_WARPS) {
+		int2 n = settle_expert(f, e);
+		if (lane == 0) {
+			rows_E[e] = n.x;
+			wanted_E[e] = n.y;
+		}
+	}
+	for (long g = warp; g < f.s.groups; g += SETTLE_WARPS)
+		settle_group(f, g, mine);
+	if (lane == 0)
+		of_warp[warp] = mine;
+	__syncthreads();
+	if (warp == 0)
+		settle_segments(f, rows_E);
+	else if (threadIdx.x == WARP_LANES)
+		settle_metrics(f, of_warp, rows_E);
+	double valid = 0;
+	for (int k = 0; k < SETTLE_WARPS; k++)
+		valid += of_warp[k].valid;
+	for (int e = threadIdx.x; e < f.s.E; e += SETTLE_THREADS)
+		f.load_E[e] = (float)(wanted_E[e] / fmax(valid, 1.0));
+}
+
+/* ---- 4. place ------------------------------------------------------------------------------- */
+
+/* A warp does a unit. */
+__global__ void place(route_forward f)
+{
+	long unit = row_of_warp(), units = f.s.tiles * UNITS;
+	int lane = threadIdx.x % WARP_LANES, slot = -1;
+
+	if (unit >= units)
+		return;
+	route_span u = route_unit(f.s, unit);
+	long t = u.at + lane;
+	int e = lane < u.n ? f.expert[t] : -1;
+	unsigned same = __match_any_sync(0xffffffffu, e);
+	if (e >= 0) {
+		int rank = f.room.rank_EU[e * units + unit] + __popc(same & ((1u << lane) - 1));
+		if (rank < f.s.capacity)
+			slot = f.first[e] + f.room.start_EG[e * f.s.groups + u.group] + rank;
+	}
+	if (lane >= u.n)
+		return;
+	f.slot[t] = slot;
+	f.gate[t] = slot < 0 ? 0 : f.p_EN[e * f.s.n + t];
+	if (slot >= 0)
+		f.token[slot] = (int)t;
+}
+
+/* ---- launching ------------------------------------------------------------------------------ */
+
+inline size_t logits_bytes(const route_sizes &s)
+{
+	return (size_t)s.E * TILE_SIDE * sizeof(float);
+}
+
+inline route_forward forward_of(const struct op_run *r)
+{
+	const struct tensor *token = r->out[ROUTE_TOKEN_S];
+	route_forward f = {};
+
+	f.s = route_sizes_of(r->in[ROUTE_X_BTD], r->in[ROUTE_W_ED], r->attr);
+	f.room = room_of(f.s, r->workspace);
+	f.w = rows_of<const float>(r->in[ROUTE_W_ED]);
+	f.mask = by_token_of<const int>(r->in[ROUTE_MASK_BT]);
+	f.gate = by_token_of<float>(r->out[ROUTE_GATE_BT]);
+	f.slot = by_token_of<int>(r->out[ROUTE_SLOT_BT]);
+	f.expert = by_token_of<int>(r->out[ROUTE_EXPERT_BT]);
+	f.first = (int *)r->out[ROUTE_FIRST_E1]->at;
+	f.count_E = (int *)r->out[ROUTE_COUNT_E]->at;
+	f.token = (int *)token->at;
+	f.S = tensor_size(token);
+	f.stride = token->n_dims == 2 ? token->dims[1] : 0;
+	f.p_EN = (float *)r->saved[ROUTE_P_EBT]->at;
+	f.lse_N = (float *)r->saved[ROUTE_LSE_BT]->at;
+	f.count_GE = (int *)r->saved[ROUTE_COUNT_GE]->at;
+	f.load_E = (float *)r->out[ROUTE_LOAD_E]->at;
+	f.balance = (float *)r->out[ROUTE_BALANCE]->at;
+	f.z = (float *)r->out[ROUTE_Z]->at;
+	f.dropped = (float *)r->out[ROUTE_DROPPED]->at;
+	f.entropy = (float *)r->out[ROUTE_ENTROPY]->at;
+	f.logits_shared = logits_bytes(f.s) <= LOGITS_MOST;
+	return f;
+}
+
+}  // namespace
+
+/* Backward: dlogit [E, N], the parts of dW, and what a token of each group weighs (route_backward.cu). */
+extern "C" void route_room_cuda(struct op_shapes *shapes)
+{
+	route_sizes s = route_sizes_of(shapes->in[ROUTE_X_BTD], shapes->in[ROUTE_W_ED], shapes->attr);
+
+	shapes->forward_workspace = room_bytes(s);
+	shapes->backward_workspace = sizeof(float) *
+		((size_t)s.E * s.n + (size_t)route_parts(s) * s.E * s.D + 2 * (size_t)s.groups);
+}
+
+extern "C" void route_forward_cuda(const struct op_run *r)
+{
+	route_forward f = forward_of(r);
+	size_t shared = sizeof(choose_shared) + (f.logits_shared ? logits_bytes(f.s) : 0);
+
+	with_real(r, [&](auto zero) {
+		typedef decltype(zero) real;
+		launch(r, choose<real>, dim3((unsigned)f.s.tiles), TILE_THREADS, shared, f,
+			rows_of<const real>(r->in[ROUTE_X_BTD]));
+	});
+	launch(r, rank, grid_of_rows(f.s.groups * (f.s.E + 1)), ROW_THREADS, 0, f);
+	launch(r, settle, dim3(1), SETTLE_THREADS,
+		SETTLE_WARPS * sizeof(group_sums) + 2 * f.s.E * sizeof(int), f);
+	launch(r, place, grid_of_rows(f.s.tiles * UNITS), ROW_THREADS, 0, f);
+}
