@@ -29,7 +29,7 @@ enum {
 
 enum {
 	CROSS_ENTROPY_DX_BTD,	/* gradient for d_loss = 1 */
-	CROSS_ENTROPY_DW_VD,	/* gradient for d_loss = 1 */
+	CROSS_ENTROPY_DW_VD,	/* master: the same, a sum over chunks */
 	CROSS_ENTROPY_N_SAVED
 };
 
@@ -38,5 +38,12 @@ struct cross_entropy_attr {
 };
 
 extern const struct op op_cross_entropy;
+op_kernel cross_entropy_forward_cuda, cross_entropy_backward_cuda;
+
+/* CUDA's chunks: rows of each but perhaps the last, and elements from row to row of their logits,
+   `bytes` each, of which there are n_columns, padding included. d: width of x. */
+enum { CROSS_ENTROPY_ALIGN = 256 };	/* bytes; of the parts of the workspace */
+long cross_entropy_chunk_cuda(long rows, long n_columns, long d, size_t bytes);
+long cross_entropy_ld_cuda(long n_columns);
 
 #endif

@@ -1,0 +1,415 @@
+/*
+ * Chunks of rows: logits by a product, then a block a row, which takes its row into shared memory
+ * while it sums, and in training writes dlogit over it; then two products. For R rows, V logits, D
+ * columns: 6 R V D FLOPs, and 2 R V logits' bytes read and 2 R V written beside the products'.
+ * In training logits have the type of activations, in evaluation they are float32.
+ */
+extern "C" {
+#include "op/cross_entropy.h"
+}
+#include "op/cuda/gemm.h"
+#include "op/cuda/prim.cuh"
+#include "op/cuda/reduce.cuh"
+
+enum {
+	EACH = 8,		/* logits that a thread takes at once */
+	MOST_THREADS = 512,
+	ONE_BLOCK = 1024,
+	N_PARTS = 4,		/* of a row on its way into shared memory */
+	MOST_WARPS = MOST_THREADS / 32,
+	LOGITS = 0, INPUT, WEIGHT, N_PRODUCTS,
+};
+
+template <typename real, typename logit>
+struct head {
+	rows<logit> logits;		/* of the chunk */
+	rows<real> x, w;
+	rows<int> target, correct;
+	rows<float> nll;
+	const int *n_valid;
+	long from;			/* first row of the chunk */
+	long t_width, n_vocab, n_columns, d;
+};
+
+/* What a thread, a warp and the block know of a row. */
+struct softmax {
+	float most, sum;		/* sum of exp(logit - most) */
+	float own;			/* the target's logit, in parts: a sum over threads */
+	float beaten;			/* 1: a logit is larger than the target's, or equal and in front of it */
+};
+
+/* ---- a row ---------------------------------------------------------------------------------- */
+
+/* Logits [j * EACH, j * EACH + EACH) of the row, behind the last one -inf. */
+template <typename logit>
+__device__ __forceinline__ eight logits_at(const logit *row, const logit *stage, long j, long n)
+{
+	eight x;
+
+	if (j * EACH + EACH <= n)
+		return load8((stage ? stage : row) + j * EACH);
+	#pragma unroll
+	for (int i = 0; i < EACH; i++)
+		x.v[i] = j * EACH + i < n ? to_float(row[j * EACH + i]) : -INFINITY;
+	return x;
+}
+
+/* exp(a - b) where a <= b; b -inf: 0 */
+__device__ __forceinline__ float exp_below(float a, float b)
+{
+	return b == -INFINITY ? 0 : exp2_fast((a - b) * LOG2E);
+}
+
+__device__ __forceinline__ void take(softmax *s, const eight &x, long at, float own, long target)
+{
+	float most = x.v[0];
+
+	#pragma unroll
+	for (int i = 1; i < EACH; i++)
+		most = fmaxf(most, x.v[i]);
+	if (most > s->most) {
+		s->sum *= exp_below(s->most, most);
+		s->most = most;
+	}
+	float base = s->most * LOG2E;
+	#pragma unroll
+	for (int i = 0; i < EACH; i++)
+		s->sum += exp2_fast(x.v[i] * LOG2E - base);
+	if (!(most <= own))
+		s->beaten = 1;
+	if (most == own && at < target)
+		for (int i = 0; i < EACH; i++)
+			if (x.v[i] == own && at + i < target)
+				s->beaten = 1;
+}
+
+/* Starts the copies of part `part` of the row. Each thread copies what it alone will read. */
+template <typename logit>
+__device__ __forceinline__ void copy_part(logit *stage, const logit *row, int part, long each, long n)
+{
+	for (long k = part * each; k < (part + 1) * each; k++) {
+		long j = k * blockDim.x + threadIdx.x;
+		if (j * EACH + EACH > n)
+			break;
+		#pragma unroll
+		for (int i = 0; i < (int)(EACH * sizeof(logit)); i += 16)
+			copy_async((char *)(stage + j * EACH) + i, (const char *)(row + j * EACH) + i,
+				true);
+	}
+	__pipeline_commit();
+}
+
+template <typename logit, bool staged>
+__device__ __forceinline__ void read_row(softmax *s, const logit *row, logit *stage, long n, float own,
+	long target)
+{
+	long each = ceil_div(ceil_div(ceil_div(n, EACH), blockDim.x), N_PARTS);
+
+	if (staged)
+		for (int part = 0; part < N_PARTS; part++)
+			copy_part(stage, row, part, each, n);
+	#pragma unroll
+	for (int part = 0; part < N_PARTS; part++) {
+		if (staged)
+			__pipeline_wait_prior(N_PARTS - 1 - part);
+		#pragma unroll 2
+		for (long k = part * each; k < (part + 1) * each; k++) {
+			long j = k * blockDim.x + threadIdx.x;
+			if (j * EACH >= n)
+				break;
+			take(s, logits_at<logit>(row, staged ? stage : NULL, j, n), j * EACH, own, target);
+		}
+	}
+}
+
+/* Of two parts, in the order of the arguments. */
+__device__ __forceinline__ softmax join(const softmax &a, const softmax &b)
+{
+	float most = fmaxf(a.most, b.most);
+
+	return {most, a.sum * exp_below(a.most, most) + b.sum * exp_below(b.most, most), a.own + b.own,
+		fmaxf(a.beaten, b.beaten)};
+}
+
+/* Of the whole block, for all its threads. */
+__device__ __forceinline__ softmax join_block(softmax s, softmax *of_warp)
+{
+	#pragma unroll
+	for (int step = 16; step; step /= 2) {
+		softmax other = {__shfl_xor_sync(0xffffffffu, s.most, step),
+			__shfl_xor_sync(0xffffffffu, s.sum, step),
+			__shfl_xor_sync(0xffffffffu, s.own, step),
+			__shfl_xor_sync(0xffffffffu, s.beaten, step)};
+		s = join(s, other);
+	}
+	if (threadIdx.x % 32 == 0)
+		of_warp[threadIdx.x / 32] = s;
+	__syncthreads();
+	s = of_warp[0];
+	for (int k = 1; k < (int)(blockDim.x / 32); k++)
+		s = join(s, of_warp[k]);
+	return s;
+}
+
+/* dlogit = weight (p - [target]), over the logits; 0 in padded columns. */
+template <typename logit, bool staged>
+__device__ __forceinline__ void write_row(logit *row, const logit *stage, long n, long n_columns,
+	float lse, long target, float weight)
+{
+	float base = lse * LOG2E;
+
+	#pragma unroll 2
+	for (long j = threadIdx.x; j * EACH < n_columns; j += blockDim.x) {
+		eight x = logits_at<logit>(row, staged ? stage : NULL, j, n);
+		#pragma unroll
+		for (int i = 0; i < EACH; i++) {
+			x.v[i] = exp2_fast(x.v[i] * LOG2E - base) * weight;
+			x.v[i] -= j * EACH + i == target ? weight : 0;
+		}
+		store8(row + j * EACH, x);
+	}
+}
+
+template <typename logit>
+__device__ __forceinline__ void clear_row(logit *row, long n_columns)
+{
+	for (long j = threadIdx.x; j * EACH < n_columns; j += blockDim.x)
+		store8(row + j * EACH, eight{});
+}
+
+/* The target's logit once more, in float32, so that nll has not the rounding of logits. */
+template <typename real>
+__device__ __forceinline__ float own_part(const real *x, const real *w, long d)
+{
+	float sum = 0;
+
+	for (long i = threadIdx.x; i < d; i += blockDim.x)
+		sum += to_float(x[i]) * to_float(w[i]);
+	return sum;
+}
+
+template <typename real, typename logit, bool training, bool staged>
+__global__ void token_rows(head<real, logit> h)
+{
+	softmax *of_warp = shared_memory<softmax>(), s = {-INFINITY, 0, 0, 0};
+	logit *row = h.logits[blockIdx.x], *stage = (logit *)(of_warp + MOST_WARPS);
+	long t = h.from + blockIdx.x, b = t / h.t_width, i = t % h.t_width, target = h.target[b][i];
+	bool exact = sizeof(logit) == sizeof(float);
+
+	if (target < 0) {
+		if (training)
+			clear_row(row, h.n_columns);
+		if (threadIdx.x == 0) {
+			h.nll[b][i] = 0;
+			h.correct[b][i] = 0;
+		}
+		return;
+	}
+	float own = to_float(row[target]);
+	read_row<logit, staged>(&s, row, stage, h.n_vocab, own, target);
+	if (!exact)
+		s.own = own_part(h.x[t], h.w[target], h.d);
+	s = join_block(s, of_warp);
+	float lse = s.most + logf(s.sum);
+	if (threadIdx.x == 0) {
+		h.nll[b][i] = lse - (exact ? own : s.own);
+		h.correct[b][i] = s.beaten == 0;
+	}
+	if (training)
+		write_row<logit, staged>(row, stage, h.n_vocab, h.n_columns, lse, target,
+			1 / (float)*h.n_valid);
+}
+
+/* ---- sums over all tokens ------------------------------------------------------------------- */
+
+/* Sum over the block's threads, in thread 0. */
+template <typename number>
+__device__ __forceinline__ number block_total(number x)
+{
+	number *all = shared_memory<number>();
+
+	all[threadIdx.x] = x;
+	for (int step = ONE_BLOCK / 2; step; step /= 2) {
+		__syncthreads();
+		if ((int)threadIdx.x < step)
+			all[threadIdx.x] += all[threadIdx.x + step];
+	}
+	return all[0];
+}
+
+static __global__ void count_valid(rows<int> target, long t_width, long n, int *n_valid)
+{
+	int valid = 0;
+
+	#pragma unroll 4
+	for (long t = threadIdx.x; t < n; t += ONE_BLOCK)
+		valid += target[t / t_width][t % t_width] >= 0;
+	valid = block_total(valid);
+	if (threadIdx.x == 0)
+		*n_valid = valid;
+}
+
+static __global__ void mean_nll(rows<float> nll, long t_width, long n, const int *n_valid, float *loss)
+{
+	double sum = 0;
+
+	#pragma unroll 4
+	for (long t = threadIdx.x; t < n; t += ONE_BLOCK)
+		sum += nll[t / t_width][t % t_width];
+	sum = block_total(sum);
+	if (threadIdx.x == 0)
+		*loss = *n_valid ? (float)(sum / *n_valid) : 0;
+}
+
+/* ---- chunks --------------------------------------------------------------------------------- */
+
+struct chunk {
+	long from, rows;
+	struct gpu_gemm_plan *plan;	/* [N_PRODUCTS] */
+	void *logits, *workspace;
+	long ld;			/* of logits */
+};
+
+static void logits_product(const struct op_run *r, const struct chunk *c, size_t element, bool c_float)
+{
+	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
+	struct gpu_gemm g = {};
+
+	g.tb = GPU_GEMM_T;
+	g.m = c->rows;
+	g.n = w->dims[0];
+	g.k = tensor_width(x);
+	g.lda = x->ld;
+	g.ldb = w->ld;
+	g.ldc = c->ld;
+	g.c_float = c_float;
+	gpu_gemm(r, &c->plan[LOGITS], &g, (const char *)x->at + (size_t)(c->from * x->ld) * element, w->at,
+		NULL, false, c->logits, c->workspace);
+}
+
+/* dx = dlogit W;  dW = dlogit^T x, in float32, summed over chunks */
+static void gradient_products(const struct op_run *r, const struct chunk *c, size_t element)
+{
+	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
+	const struct tensor *dx = r->saved[CROSS_ENTROPY_DX_BTD], *dw = r->saved[CROSS_ENTROPY_DW_VD];
+	struct gpu_gemm g = {};
+
+	g.m = c->rows;
+	g.n = tensor_width(x);
+	g.k = w->dims[0];
+	g.lda = c->ld;
+	g.ldb = w->ld;
+	g.ldc = dx->ld;
+	gpu_gemm(r, &c->plan[INPUT], &g, c->logits, w->at, NULL, false,
+		(char *)dx->at + (size_t)(c->from * dx->ld) * element, c->workspace);
+	g.ta = GPU_GEMM_T;
+	g.m = w->dims[0];
+	g.k = c->rows;
+	g.ldb = x->ld;
+	g.ldc = dw->ld;
+	g.c_float = true;
+	gpu_gemm(r, &c->plan[WEIGHT], &g, c->logits,
+		(const char *)x->at + (size_t)(c->from * x->ld) * element, NULL, c->from > 0, dw->at,
+		c->workspace);
+}
+
+template <typename real, typename logit, bool training>
+static void launch_rows(const struct op_run *r, const struct chunk *c, const int *n_valid)
+{
+	const struct tensor *target = r->in[CROSS_ENTROPY_TARGET_BT], *w = r->in[CROSS_ENTROPY_W_VD];
+	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD];
+	long n_vocab = ((const struct cross_entropy_attr *)r->attr)->n_vocab;
+	head<real, logit> h = {{(logit *)c->logits, c->ld}, rows_of<real>(x), rows_of<real>(w),
+		rows_of<int>(target), rows_of<int>(r->out[CROSS_ENTROPY_CORRECT_BT]),
+		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), n_valid, c->from, tensor_width(target),
+		n_vocab, w->dims[0], tensor_width(x)};
+	long warps = ceil_div(n_vocab, 32 * EACH);
+	unsigned threads = 32 * (unsigned)(warps < MOST_WARPS ? warps : (long)MOST_WARPS);
+	size_t shared = MOST_WARPS * sizeof(softmax), row = (size_t)n_vocab * sizeof(logit);
+	bool staged = training && shared + row <= r->queue->shared_bytes;
+
+	launch(r, staged ? token_rows<real, logit, training, training> :
+		token_rows<real, logit, training, false>, dim3((unsigned)c->rows), threads,
+		shared + (staged ? row : 0), h);
+}
+
+template <typename real>
+static void forward(const struct op_run *r)
+{
+	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
+	const struct tensor *target = r->in[CROSS_ENTROPY_TARGET_BT], *nll = r->out[CROSS_ENTROPY_NLL_BT];
+	bool training = r->saved[CROSS_ENTROPY_DX_BTD] != NULL;
+	long n = tensor_rows(x), each = cross_entropy_chunk_cuda(n, w->dims[0], tensor_width(x),
+		training ? sizeof(real) : sizeof(float));
+	int *n_valid = (int *)r->workspace;
+	char *workspace = (char *)r->workspace + CROSS_ENTROPY_ALIGN;
+	struct gpu_gemm_plan *plan = (struct gpu_gemm_plan *)r->plan;
+
+	launch(r, count_valid, dim3(1), ONE_BLOCK, ONE_BLOCK * sizeof(int), rows_of<int>(target),
+		tensor_width(target), n, n_valid);
+	for (long from = 0; from < n; from += each) {
+		bool last = from + each > n;	/* shorter than the others, so with plans of its own */
+		struct chunk c = {from, last ? n - from : each, plan + (last ? N_PRODUCTS : 0),
+			workspace + GPU_GEMM_WORKSPACE, workspace, cross_entropy_ld_cuda(w->dims[0])};
+
+		logits_product(r, &c, sizeof(real), !training);
+		if (!training) {
+			launch_rows<real, float, false>(r, &c, n_valid);
+			continue;
+		}
+		launch_rows<real, real, true>(r, &c, n_valid);
+		gradient_products(r, &c, sizeof(real));
+	}
+	launch(r, mean_nll, dim3(1), ONE_BLOCK, ONE_BLOCK * sizeof(double), rows_of<float>(nll),
+		tensor_width(nll), n, (const int *)n_valid,
+		(float *)r->out[CROSS_ENTROPY_LOSS]->at);
+}
+
+extern "C" void cross_entropy_forward_cuda(const struct op_run *r)
+{
+	with_real(r, [&](auto zero) { forward<decltype(zero)>(r); });
+}
+
+/* ---- backward ------------------------------------------------------------------------------- */
+
+/* to = factor from, written or added; `width` columns a thread, a block COLUMNS threads of a row. */
+template <typename element, int width>
+__global__ void scale_rows(rows<element> to, rows<element> from, const float *factor, long n_rows,
+	long columns, bool add)
+{
+	long per_row = columns / width, k = (long)blockIdx.x * blockDim.x + threadIdx.x;
+	long t = k / per_row, i = k % per_row * width;
+
+	if (t >= n_rows)
+		return;
+	few<width> x = load_few<width>(from[t] + i), old = {};
+	if (add)
+		old = load_few<width>(to[t] + i);
+	#pragma unroll
+	for (int c = 0; c < width; c++)
+		x.v[c] = (factor ? *factor : 0) * x.v[c] + old.v[c];
+	store_few<width>(to[t] + i, x);
+}
+
+template <typename element>
+static void scale(const struct op_run *r, int input, const struct tensor *from)
+{
+	const struct tensor *to = r->d_in[input], *d_loss = r->d_out[CROSS_ENTROPY_LOSS];
+	bool wide = aligned8(to, sizeof(element)) && aligned8(from, sizeof(element));
+	long n = tensor_size(to) / (wide ? 8 : 1);
+
+	launch(r, wide ? scale_rows<element, 8> : scale_rows<element, 1>,
+		dim3((unsigned)ceil_div(n, MOST_THREADS)), MOST_THREADS, 0, rows_of<element>(to),
+		rows_of<element>(from), d_loss ? (const float *)d_loss->at : (const float *)NULL,
+		tensor_rows(to), tensor_width(to), op_adds(r, input));
+}
+
+extern "C" void cross_entropy_backward_cuda(const struct op_run *r)
+{
+	with_real(r, [&](auto zero) {
+		if (r->d_in[CROSS_ENTROPY_X_BTD])
+			scale<decltype(zero)>(r, CROSS_ENTROPY_X_BTD, r->saved[CROSS_ENTROPY_DX_BTD]);
+	});
+	if (r->d_in[CROSS_ENTROPY_W_VD])
+		scale<float>(r, CROSS_ENTROPY_W_VD, r->saved[CROSS_ENTROPY_DW_VD]);
+}
