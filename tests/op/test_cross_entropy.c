@@ -1,4 +1,7 @@
-/* What the walk over all operators does not see of the head: evaluation, ties, padding. */
+/*
+ * What the walk over all operators does not see of the head: evaluation, ties, padding; on the CPU and,
+ * where there is one, on a GPU in float32.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,17 +14,22 @@
 
 #include "base/arena.h"
 #include "base/cpu.h"
+#include "base/error.h"
 #include "op/cross_entropy.h"
+#include "tensor/queue.h"
 
 enum { B = 2, T = 70, D = 24, V = 300, PADDED = 304 };
 
 struct head {
 	struct arena arena;
-	struct tensor x, w, target;
+	const struct device *device;
+	struct tensor x, w, target;	/* on the host, as all here */
 	struct op_shapes shapes;
 	float loss, nll[B * T];
 	int correct[B * T];
 };
+
+static enum device_id tested = CPU;
 
 static void *memory(struct head *h, const struct tensor *t)
 {
@@ -33,10 +41,12 @@ static void *memory(struct head *h, const struct tensor *t)
 }
 
 /* Targets go round the vocabulary, every fifth token is masked. The second sequence is all zeros,
-   so all its logits tie. Padding rows of W are NaN: nothing may read them. */
+   so all its logits tie. Padding rows of W are NaN on the CPU: nothing may read them. A GPU's products
+   run over them, there they are 0 as in a model. */
 static void head_init(struct head *h)
 {
 	*h = (struct head){
+		.device = &device_list[tested],
 		.x = tensor_of(REAL, 3, (long)B, (long)T, (long)D),
 		.w = tensor_of(REAL, 2, (long)PADDED, (long)D),
 		.target = tensor_of(INDEX, 2, (long)B, (long)T),
@@ -45,17 +55,68 @@ static void head_init(struct head *h)
 	h->w.at = memory(h, &h->w);
 	h->target.at = memory(h, &h->target);
 	memset(row_f32(&h->x, T), 0, T * D * sizeof(float));
-	memset(row_f32(&h->w, V), 0xff, (PADDED - V) * D * sizeof(float));
+	memset(row_f32(&h->w, V), tested == CPU ? 0xff : 0, (PADDED - V) * D * sizeof(float));
 	for (int t = 0; t < B * T; t++)
 		((int *)h->target.at)[t] = t % 5 ? t % T * 37 % V : -1;
 	row_int(&h->target, 1)[7] = 0;
 }
 
+static size_t bytes_of(const struct head *h, const struct tensor *t)
+{
+	return (size_t)tensor_size(t) * h->device->bytes[t->kind];
+}
+
+/* The tensor on the device. */
+static const struct tensor *uploaded(struct head *h, const struct tensor *t)
+{
+	struct tensor *there = ARENA_NEW(&h->arena, struct tensor);
+
+	*there = *t;
+	there->at = device_alloc(h->device, bytes_of(h, t));
+	device_from_host(h->device, there->at, t->at, bytes_of(h, t));
+	return there;
+}
+
+static void download(struct head *h, const struct tensor *there, const struct tensor *t)
+{
+	if (t->n_dims)
+		device_to_host(h->device, t->at, there->at, bytes_of(h, t));
+}
+
+static void head_forward(struct head *h, struct op_run *r)
+{
+	struct op_shapes *s = &h->shapes;
+
+	r->in[CROSS_ENTROPY_X_BTD] = uploaded(h, &h->x);
+	r->in[CROSS_ENTROPY_W_VD] = uploaded(h, &h->w);
+	r->in[CROSS_ENTROPY_TARGET_BT] = uploaded(h, &h->target);
+	for (int i = 0; i < CROSS_ENTROPY_N_OUT; i++)
+		r->out[i] = uploaded(h, &s->out[i]);
+	for (int i = 0; i < CROSS_ENTROPY_N_SAVED; i++)
+		r->saved[i] = s->training ? uploaded(h, &s->saved[i]) : NULL;
+	r->queue = device_queue(h->device);
+	r->workspace = device_alloc(h->device, s->forward_workspace);
+	r->plan = xcalloc(1, s->forward_plan + 1);
+	op_kernel_for(op_cross_entropy.forward, h->device->id)(r);
+	for (int i = 0; i < CROSS_ENTROPY_N_OUT; i++)
+		download(h, r->out[i], &s->out[i]);
+	for (int i = 0; i < CROSS_ENTROPY_N_SAVED; i++)
+		download(h, r->saved[i], &s->saved[i]);
+	free(r->plan);
+	device_free(h->device, r->workspace, s->forward_workspace);
+	for (int i = 0; i < CROSS_ENTROPY_N_IN; i++)
+		device_free(h->device, r->in[i]->at, bytes_of(h, r->in[i]));
+	for (int i = 0; i < CROSS_ENTROPY_N_OUT; i++)
+		device_free(h->device, r->out[i]->at, bytes_of(h, r->out[i]));
+	for (int i = 0; i < CROSS_ENTROPY_N_SAVED; i++)
+		if (r->saved[i])
+			device_free(h->device, r->saved[i]->at, bytes_of(h, r->saved[i]));
+}
+
 static void head_run(struct head *h, bool training)
 {
 	static const struct cross_entropy_attr attr = {.n_vocab = V};
-	struct op_run r = {.op = &op_cross_entropy, .device = &device_list[CPU], .attr = &attr,
-		.in = {&h->x, &h->w, &h->target}};
+	struct op_run r = {.op = &op_cross_entropy, .device = h->device, .attr = &attr};
 	struct op_shapes *s = &h->shapes;
 
 	*s = (struct op_shapes){.device = r.device, .attr = &attr, .training = training,
@@ -64,14 +125,16 @@ static void head_run(struct head *h, bool training)
 	s->out[CROSS_ENTROPY_LOSS].at = &h->loss;
 	s->out[CROSS_ENTROPY_NLL_BT].at = h->nll;
 	s->out[CROSS_ENTROPY_CORRECT_BT].at = h->correct;
-	for (int i = 0; i < CROSS_ENTROPY_N_OUT; i++)
-		r.out[i] = &s->out[i];
-	for (int i = 0; i < CROSS_ENTROPY_N_SAVED && training; i++) {
+	for (int i = 0; i < CROSS_ENTROPY_N_SAVED && training; i++)
 		s->saved[i].at = memory(h, &s->saved[i]);
-		r.saved[i] = &s->saved[i];
-	}
-	r.workspace = arena_get(&h->arena, s->forward_workspace);
-	op_cross_entropy.forward[CPU](&r);
+	head_forward(h, &r);
+}
+
+/* Each test runs on the device that its state names. */
+static int on_device(void **state)
+{
+	tested = ((const struct device *)*state)->id;
+	return 0;
 }
 
 static void test_evaluation(void **state)
@@ -146,16 +209,61 @@ static void test_cost(void **state)
 	arena_release(&h.arena);
 }
 
+static int largest_logit(const struct head *h, int t)
+{
+	double most = -INFINITY;
+	int best = 0;
+
+	for (int v = 0; v < V; v++) {
+		double logit = 0;
+		for (int i = 0; i < D; i++)
+			logit += (double)row_f32(&h->w, v)[i] * row_f32(&h->x, t)[i];
+		best = logit > most ? v : best;
+		most = fmax(most, logit);
+	}
+	return best;
+}
+
+/* The largest logit of every second token is the target's: those and no others are correct. On the GPU
+   with room for a row in shared memory and without. */
+static void test_correct(void **state)
+{
+	struct queue *q = device_queue(*state);
+	size_t room = q ? q->shared_bytes : 0;
+	struct head h;
+
+	for (int pass = 0; pass < 2; pass++) {
+		head_init(&h);
+		for (int t = 0; t < T; t++)
+			row_int(&h.target, 0)[t] = (largest_logit(&h, t) + t % 2) % V;
+		if (q)
+			q->shared_bytes = pass ? 1024 : room;
+		head_run(&h, true);
+		for (int t = 0; t < T; t++)
+			assert_int_equal(h.correct[t], t % 2 == 0);
+		arena_release(&h.arena);
+	}
+	if (q)
+		q->shared_bytes = room;
+}
+
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_evaluation),
-		cmocka_unit_test(test_ties),
-		cmocka_unit_test(test_padding),
-		cmocka_unit_test(test_cost),
-	};
+	static const enum device_id devices[] = {CPU, CUDA_F32};
+	struct CMUnitTest tests[16];
+	int n = 0;
 
 	(void)argc;
 	blas_start(argv);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	for (int i = 0; i < 2; i++) {
+		void *d = (void *)&device_list[devices[i]];
+		if (device_missing(d))
+			continue;
+		tests[n++] = (struct CMUnitTest){"evaluation", test_evaluation, on_device, NULL, d};
+		tests[n++] = (struct CMUnitTest){"ties", test_ties, on_device, NULL, d};
+		tests[n++] = (struct CMUnitTest){"correct", test_correct, on_device, NULL, d};
+		tests[n++] = (struct CMUnitTest){"padding", test_padding, on_device, NULL, d};
+		tests[n++] = (struct CMUnitTest){"cost", test_cost, on_device, NULL, d};
+	}
+	return _cmocka_run_group_tests("head", tests, (size_t)n, NULL, NULL);
 }
