@@ -23,6 +23,7 @@ attention<real> attention_of(const struct op_run *r)
 	a.H = attr->n_heads;
 	a.dh = (int)tensor_width(q) / a.H;
 	a.scale = 1 / sqrtf((float)a.dh);
+	a.scale2 = a.scale * LOG2E;
 	return a;
 }
 
@@ -56,10 +57,50 @@ __global__ void attention_delta(const attention<real> a)
 			to_float(a.y[row][(long)h * a.dh + c]);
 	sum = warp_sum(sum);
 	if (lane == 0) {
-		long to = (row / a.T * a.H + h) * a.T + row % a.T;
+		long to = kept_at(a, {(int)(row / a.T), h}, (int)(row % a.T));
 		a.delta_BHT[to] = sum;
 		a.lse2_BHT[to] = a.lse[row][h] * LOG2E;
 	}
+}
+
+/* May the kernels on tensor cores be used? Never for float. */
+bool fits_tensor(const struct op_run *r, const attention<bf16> &a)
+{
+	const struct tensor *const *x = r->in, *const *d = r->d_in;
+	bool fits = a.dh % 8 == 0 && a.dh <= ATTENTION_TENSOR_HEAD &&
+		attention_tensor_shared(a.dh) <= r->queue->shared_bytes &&
+		aligned8(r->out[ATTENTION_Y_BTD], sizeof(bf16)) &&
+		aligned8(r->d_out[ATTENTION_Y_BTD], sizeof(bf16));
+
+	for (int i = ATTENTION_Q_BTD; i <= ATTENTION_V_BTD; i++)
+		fits = fits && aligned8(x[i], sizeof(bf16)) && aligned8(d[i], sizeof(bf16));
+	return fits;
+}
+
+void forward(const struct op_run *r, const attention<float> &a)
+{
+	attention_plain_forward(r, a);
+}
+
+void forward(const struct op_run *r, const attention<bf16> &a)
+{
+	if (fits_tensor(r, a))
+		attention_tensor_forward(r, a);
+	else
+		attention_plain_forward(r, a);
+}
+
+void backward(const struct op_run *r, const attention<float> &a)
+{
+	attention_plain_backward(r, a);
+}
+
+void backward(const struct op_run *r, const attention<bf16> &a)
+{
+	if (fits_tensor(r, a))
+		attention_tensor_backward(r, a);
+	else
+		attention_plain_backward(r, a);
 }
 
 }
@@ -67,7 +108,7 @@ __global__ void attention_delta(const attention<real> a)
 extern "C" void attention_forward_cuda(const struct op_run *r)
 {
 	with_real(r, [&](auto zero) {
-		attention_plain_forward(r, attention_of<decltype(zero)>(r));
+		forward(r, attention_of<decltype(zero)>(r));
 	});
 }
 
@@ -76,9 +117,10 @@ extern "C" void attention_backward_cuda(const struct op_run *r)
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
 		attention<real> a = attention_of<real>(r);
+		long n = (long)a.B * a.T * a.H;
 		add_gradients(a, r);
-		launch(r, attention_delta<real>,
-			dim3((unsigned)ceil_div((long)a.B * a.T * a.H, THREADS / 32)), THREADS, 0, a);
-		attention_plain_backward(r, a);
+		launch(r, attention_delta<real>, dim3((unsigned)ceil_div(n, THREADS / 32)), THREADS, 0,
+			a);
+		backward(r, a);
 	});
 }

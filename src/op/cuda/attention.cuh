@@ -23,23 +23,38 @@ struct attention {
 	rows<const int> start;		/* row b; absent: no documents */
 	int B, T, H, dh;
 	bool add_q, add_k, add_v;
-	float scale;			/* 1 / sqrt(dh) */
+	float scale, scale2;		/* 1 / sqrt(dh); that times log2(e) */
 };
 
-/* One head of one sequence: row t of x is x[t], its columns those of the head. */
+/* One head of one sequence. */
 struct head {
 	int b, h;
-	long row;	/* b T */
-	long at_BHT;	/* (b H + h) T */
-	long column;	/* h dh */
 };
 
 template <typename real>
 __device__ __forceinline__ head head_of(const attention<real> &a, long i)
 {
-	int b = (int)(i / a.H), h = (int)(i % a.H);
+	return {(int)(i / a.H), (int)(i % a.H)};
+}
 
-	return {b, h, (long)b * a.T, i * a.T, (long)h * a.dh};
+/* Where its token t has its row, its place in what is kept by head, and its first column. Made anew
+   where they are needed, as registers are scarce. */
+template <typename real>
+__device__ __forceinline__ long row_of(const attention<real> &a, const head &w, int t)
+{
+	return (long)w.b * a.T + t;
+}
+
+template <typename real>
+__device__ __forceinline__ long kept_at(const attention<real> &a, const head &w, int t)
+{
+	return ((long)w.b * a.H + w.h) * a.T + t;
+}
+
+template <typename real>
+__device__ __forceinline__ long column_of(const attention<real> &a, const head &w)
+{
+	return (long)w.h * a.dh;
 }
 
 /* The first token that token t sees. */
@@ -49,18 +64,17 @@ __device__ __forceinline__ int first_key(const attention<real> &a, const head &w
 	return a.start.at ? a.start[w.b][t] : 0;
 }
 
-/* Does every query from `query` on belong to a document that begins behind key `last`? */
-template <typename real>
-__device__ __forceinline__ bool out_of_sight(const attention<real> &a, const head &w, int query,
-	int last)
-{
-	return first_key(a, w, query) > last;
-}
-
 /* Kernels for any head size, length and alignment, on float32 units. */
 template <typename real>
 void attention_plain_forward(const struct op_run *r, const attention<real> &a);
 template <typename real>
 void attention_plain_backward(const struct op_run *r, const attention<real> &a);
+
+/* Kernels on tensor cores, for heads of a multiple of 8 up to ATTENTION_TENSOR_HEAD columns whose rows
+   may be moved eight at once, where a block may have that much shared memory. */
+enum { ATTENTION_TENSOR_HEAD = 128 };
+size_t attention_tensor_shared(int dh);
+void attention_tensor_forward(const struct op_run *r, const attention<bf16> &a);
+void attention_tensor_backward(const struct op_run *r, const attention<bf16> &a);
 
 #endif

@@ -91,8 +91,8 @@ __device__ void products(square &s, memory *mem, const attention<real> &a, const
 	for (int c = 0; c < a.dh; c += SIDE) {
 		int columns = min(SIDE, a.dh - c);
 		__syncthreads();
-		fetch<true>(mem->a, left, w.row + row, n, w.column + c, columns);
-		fetch<true>(mem->b, right, w.row + other, m, w.column + c, columns);
+		fetch<true>(mem->a, left, row_of(a, w, row), n, column_of(a, w) + c, columns);
+		fetch<true>(mem->b, right, row_of(a, w, other), m, column_of(a, w) + c, columns);
 		__syncthreads();
 		multiply(s, mem->a, mem->b, columns);
 	}
@@ -100,8 +100,8 @@ __device__ void products(square &s, memory *mem, const attention<real> &a, const
 
 /* sum += s^T-tile times rows from `other` on of x: those of the pairs' second. */
 template <typename real>
-__device__ void gather(square &sum, memory *mem, const square &s, const place &p,
-	rows<const real> x, int other, int m)
+__device__ void gather(square &sum, memory *mem, const attention<real> &a, const square &s,
+	const place &p, rows<const real> x, int other, int m)
 {
 	int y = 4 * thread_y(), c = 4 * thread_x();
 
@@ -109,14 +109,15 @@ __device__ void gather(square &sum, memory *mem, const square &s, const place &p
 	#pragma unroll
 	for (int j = 0; j < 4; j++)
 		*(float4 *)&mem->p.at[c + j][y] = make_float4(s[0][j], s[1][j], s[2][j], s[3][j]);
-	fetch<false>(mem->b, x, p.w.row + other, m, p.w.column + p.column, p.columns);
+	fetch<false>(mem->b, x, row_of(a, p.w, other), m, column_of(a, p.w) + p.column, p.columns);
 	__syncthreads();
 	multiply(sum, mem->p, mem->b, m);
 }
 
 /* The block's piece of a result, times factor. */
 template <typename real>
-__device__ void put(const place &p, rows<real> to, const square &sum, float factor, bool add)
+__device__ void put(const attention<real> &a, const place &p, rows<real> to, const square &sum,
+	float factor, bool add)
 {
 	#pragma unroll
 	for (int i = 0; i < 4; i++)
@@ -125,7 +126,7 @@ __device__ void put(const place &p, rows<real> to, const square &sum, float fact
 			int row = 4 * thread_y() + i, c = 4 * thread_x() + j;
 			if (row >= p.rows || c >= p.columns)
 				continue;
-			real *at = to[p.w.row + p.first + row] + p.w.column + p.column + c;
+			real *at = to[row_of(a, p.w, p.first + row)] + column_of(a, p.w) + p.column + c;
 			float old = add ? to_float(*at) : 0;
 			*at = from_float<real>(old + factor * sum[i][j]);
 		}
@@ -198,17 +199,17 @@ __global__ void __launch_bounds__(THREADS) plain_forward(const attention<real> a
 	for (int key = first_key(a, p.w, p.first) / SIDE * SIDE; key <= p.first; key += SIDE) {
 		int n = min(SIDE, a.T - key);
 		products(s, mem, a, p.w, a.q, p.first, p.rows, a.k, key, n);
-		softmax(s, y, q, key, a.scale * LOG2E);
-		gather(y, mem, s, p, a.v, key, n);
+		softmax(s, y, q, key, a.scale2);
+		gather(y, mem, a, s, p, a.v, key, n);
 	}
 	for (int i = 0; i < 4; i++) {
 		float sum = row_sum(q.sum[i]);
 		for (int j = 0; j < 4; j++)
 			y[i][j] /= sum;
 		if (q.to[i] < a.T && p.column == 0 && thread_x() == 0)
-			a.lse[p.w.row + q.to[i]][p.w.h] = (q.most[i] + log2f(sum)) * LN2;
+			a.lse[row_of(a, p.w, q.to[i])][p.w.h] = (q.most[i] + log2f(sum)) * LN2;
 	}
-	put(p, a.y, y, 1, false);
+	put(a, p, a.y, y, 1, false);
 }
 
 /* Of a pair: p from the product of q and k, ds from that of dy and v. */
@@ -218,8 +219,8 @@ __device__ __forceinline__ void pair(const attention<real> &a, const head &w, in
 {
 	bool seen = query < a.T && key <= query && key >= first_key(a, w, query);
 
-	s = seen ? exp2f(s * a.scale * LOG2E - a.lse2_BHT[w.at_BHT + query]) : 0;
-	d = seen ? s * (d - a.delta_BHT[w.at_BHT + query]) : 0;
+	s = seen ? exp2f(s * a.scale2 - a.lse2_BHT[kept_at(a, w, query)]) : 0;
+	d = seen ? s * (d - a.delta_BHT[kept_at(a, w, query)]) : 0;
 }
 
 template <typename real>
@@ -237,9 +238,9 @@ __global__ void __launch_bounds__(THREADS) plain_dq(const attention<real> a)
 			for (int j = 0; j < 4; j++)
 				pair(a, p.w, p.first + 4 * thread_y() + i, key + 4 * thread_x() + j,
 					s[i][j], d[i][j]);
-		gather(dq, mem, d, p, a.k, key, n);
+		gather(dq, mem, a, d, p, a.k, key, n);
 	}
-	put(p, a.dq, dq, a.scale, a.add_q);
+	put(a, p, a.dq, dq, a.scale, a.add_q);
 }
 
 template <typename real>
@@ -251,7 +252,7 @@ __global__ void __launch_bounds__(THREADS) plain_dkv(const attention<real> a)
 
 	for (int query = p.first; query < a.T; query += SIDE) {
 		int n = min(SIDE, a.T - query);
-		if (out_of_sight(a, p.w, query, p.first + SIDE - 1))
+		if (first_key(a, p.w, query) >= p.first + SIDE)
 			break;
 		products(s, mem, a, p.w, a.k, p.first, p.rows, a.q, query, n);
 		products(d, mem, a, p.w, a.v, p.first, p.rows, a.dy, query, n);
@@ -260,14 +261,14 @@ __global__ void __launch_bounds__(THREADS) plain_dkv(const attention<real> a)
 				pair(a, p.w, query + 4 * thread_x() + j, p.first + 4 * thread_y() + i,
 					s[i][j], d[i][j]);
 		if (a.dv.at)
-			gather(dv, mem, s, p, a.dy, query, n);
+			gather(dv, mem, a, s, p, a.dy, query, n);
 		if (a.dk.at)
-			gather(dk, mem, d, p, a.q, query, n);
+			gather(dk, mem, a, d, p, a.q, query, n);
 	}
 	if (a.dv.at)
-		put(p, a.dv, dv, 1, a.add_v);
+		put(a, p, a.dv, dv, 1, a.add_v);
 	if (a.dk.at)
-		put(p, a.dk, dk, a.scale, a.add_k);
+		put(a, p, a.dk, dk, a.scale, a.add_k);
 }
 
 template <typename real>

@@ -1,0 +1,154 @@
+/*
+ * Tiles of rows of one head in shared memory, and products of them on tensor cores. A tile has room
+ * for dh = 32, 64 or 128 columns, zero beyond those of the head; rows lie 16 bytes further apart than
+ * that, so that eight rows of a column of 16 bytes lie in all banks.
+ *
+ * A warp has `strips` times 16 rows. What it holds of a matrix: the accumulators of mma_bf16(), two
+ * rows (lane / 4, and 8 below) of each strip, in column tile j the columns 8 j + 2 (lane % 4) and next.
+ */
+#ifndef OP_CUDA_ATTENTION_TILE_CUH
+#define OP_CUDA_ATTENTION_TILE_CUH
+
+#include "op/cuda/attention.cuh"
+
+enum { ROWS = 128, COLUMNS = 64 };	/* of a block's tile of scores */
+
+template <int dh>
+struct shape {
+	static constexpr int strips = dh > 64 ? 1 : 2, warps = ROWS / (16 * strips), threads = 32 * warps,
+		blocks = 8 / warps;	/* of a multiprocessor */
+};
+
+/* Columns in shared memory, and elements of n rows. */
+template <int dh>
+constexpr int wide = dh + 8;
+template <int dh, int n>
+struct tile {
+	bf16 at[n * wide<dh>];
+};
+
+/* Asynchronously: n rows of x from `row` on, of which `there` exist; the others become zeros. */
+template <int dh, int n>
+__device__ __forceinline__ void fetch_rows(tile<dh, n> &to, const attention<bf16> &a, const head &w,
+	rows<const bf16> x, int row, int there)
+{
+	constexpr int step = shape<dh>::threads / (dh / 8);	/* rows at a time */
+	int j = threadIdx.x % (dh / 8), i = threadIdx.x / (dh / 8);
+	const bf16 *from = x[row_of(a, w, row + i)] + column_of(a, w) + 8 * j;
+
+	there = 8 * j < a.dh ? there : 0;
+	#pragma unroll
+	for (int k = 0; k < n; k += step)
+		copy_async(to.at + (i + k) * wide<dh> + 8 * j,
+			i + k < there ? from + k * x.ld : x.at, i + k < there);
+}
+
+__device__ __forceinline__ int lane_of()
+{
+	return threadIdx.x % 32;
+}
+
+/* Rows of a tile as left operands. */
+template <int dh, int strips>
+__device__ __forceinline__ void load_left(unsigned (&a)[strips][dh / 16][4], const bf16 *tile,
+	int row)
+{
+	int l = lane_of();
+
+	#pragma unroll
+	for (int m = 0; m < strips; m++)
+		#pragma unroll
+		for (int k = 0; k < dh / 16; k++)
+			ldmatrix<4, false>(a[m][k],
+				tile + (row + 16 * m + l % 16) * wide<dh> + 16 * k + 8 * (l / 16));
+}
+
+/* s += A B^T for 16 rows of B from `row` on, a multiple of 16: two column tiles. */
+template <int dh, int strips>
+__device__ __forceinline__ void multiply_rows(float (&s)[strips][2][4],
+	const unsigned (&a)[strips][dh / 16][4], const bf16 *b, int row)
+{
+	int l = lane_of();
+
+	b += (row + l / 16 * 8 + l % 8) * wide<dh> + l / 8 % 2 * 8;
+	#pragma unroll
+	for (int k = 0; k < dh / 16; k++) {
+		unsigned r[4];
+		ldmatrix<4, false>(r, b + 16 * k);
+		unsigned first[2] = {r[0], r[1]}, second[2] = {r[2], r[3]};
+		#pragma unroll
+		for (int m = 0; m < strips; m++) {
+			mma_bf16(s[m][0], a[m][k], first);
+			mma_bf16(s[m][1], a[m][k], second);
+		}
+	}
+}
+
+/* sum += A B for 16 rows of B from `row` on, against the 16 columns of A. */
+template <int dh, int strips>
+__device__ __forceinline__ void multiply_columns(float (&sum)[strips][dh / 8][4],
+	const unsigned (&a)[strips][4], const bf16 *b, int row)
+{
+	int l = lane_of();
+
+	b += (row + l % 16) * wide<dh> + l / 16 * 8;
+	#pragma unroll
+	for (int j = 0; j < dh / 8; j += 2) {
+		unsigned r[4];
+		ldmatrix<4, true>(r, b + 8 * j);
+		unsigned first[2] = {r[0], r[1]}, second[2] = {r[2], r[3]};
+		#pragma unroll
+		for (int m = 0; m < strips; m++) {
+			mma_bf16(sum[m][j], a[m], first);
+			mma_bf16(sum[m][j + 1], a[m], second);
+		}
+	}
+}
+
+/* Two column tiles of accumulators as a left operand of 16 columns. */
+__device__ __forceinline__ void as_left(unsigned (&a)[4], const float (&first)[4],
+	const float (&second)[4])
+{
+	a[0] = bf16_pair(first[0], first[1]);
+	a[1] = bf16_pair(first[2], first[3]);
+	a[2] = bf16_pair(second[0], second[1]);
+	a[3] = bf16_pair(second[2], second[3]);
+}
+
+/* The warp's rows of a result, times factor[m][half], through its part of a tile nobody else uses. */
+template <int dh, int strips>
+__device__ __forceinline__ void put_rows(const attention<bf16> &a, const head &w, rows<bf16> to,
+	bool add, int first, bf16 *tile, const float (&sum)[strips][dh / 8][4],
+	const float (&factor)[strips][2])
+{
+	int l = lane_of(), own = (int)threadIdx.x / 32 * 16 * strips;
+
+	__syncwarp();
+	#pragma unroll
+	for (int m = 0; m < strips; m++)
+		#pragma unroll
+		for (int j = 0; j < dh / 8; j++)
+			#pragma unroll
+			for (int half = 0; half < 2; half++) {
+				float f = factor[m][half];
+				int i = own + 16 * m + 8 * half + l / 4;
+				*(unsigned *)(tile + i * wide<dh> + 8 * j + 2 * (l % 4)) = bf16_pair(
+					sum[m][j][2 * half] * f, sum[m][j][2 * half + 1] * f);
+			}
+	__syncwarp();
+	#pragma unroll
+	for (int e = l; e < 16 * strips * dh / 8; e += 32) {
+		int i = own + e / (dh / 8), j = e % (dh / 8);
+		if (first + i >= a.T || 8 * j >= a.dh)
+			continue;
+		bf16 *at = to[row_of(a, w, first + i)] + column_of(a, w) + 8 * j;
+		eight v = load8(tile + i * wide<dh> + 8 * j);
+		eight old = add ? load8(at) : eight{};
+		#pragma unroll
+		for (int c = 0; c < 8; c++)
+			v.v[c] += old.v[c];
+		store8(at, v);
+	}
+}
+
+#endif
