@@ -28,7 +28,8 @@ struct head {
 	rows<float> nll;
 	const int *n_valid;
 	long from;			/* first row of the chunk */
-	long t_width, n_vocab, n_columns, d;
+	long t_width, d;
+	int n_vocab, n_columns;
 };
 
 /* What a thread, a warp and the block know of a row. */
@@ -42,7 +43,7 @@ struct softmax {
 
 /* Logits [j * EACH, j * EACH + EACH) of the row, behind the last one -inf. */
 template <typename logit>
-__device__ __forceinline__ eight logits_at(const logit *row, const logit *stage, long j, long n)
+__device__ __forceinline__ eight logits_at(const logit *row, const logit *stage, int j, int n)
 {
 	eight x;
 
@@ -60,7 +61,7 @@ __device__ __forceinline__ float exp_below(float a, float b)
 	return b == -INFINITY ? 0 : exp2_fast((a - b) * LOG2E);
 }
 
-__device__ __forceinline__ void take(softmax *s, const eight &x, long at, float own, long target)
+__device__ __forceinline__ void take(softmax *s, const eight &x, int at, float own, int target)
 {
 	float most = x.v[0];
 
@@ -83,38 +84,44 @@ __device__ __forceinline__ void take(softmax *s, const eight &x, long at, float 
 				s->beaten = 1;
 }
 
-/* Starts the copies of part `part` of the row. Each thread copies what it alone will read. */
-template <typename logit>
-__device__ __forceinline__ void copy_part(logit *stage, const logit *row, int part, long each, long n)
+/* Vectors that a thread takes of each part of the row. */
+__device__ __forceinline__ int part_length(int n)
 {
-	for (long k = part * each; k < (part + 1) * each; k++) {
-		long j = k * blockDim.x + threadIdx.x;
-		if (j * EACH + EACH > n)
-			break;
-		#pragma unroll
-		for (int i = 0; i < (int)(EACH * sizeof(logit)); i += 16)
-			copy_async((char *)(stage + j * EACH) + i, (const char *)(row + j * EACH) + i,
-				true);
+	return (int)ceil_div(n, (long)EACH * blockDim.x * N_PARTS);
+}
+
+/* Starts the copies of the row, part by part. Each thread copies what it alone will read. */
+template <typename logit>
+__device__ __forceinline__ void copy_row(logit *stage, const logit *row, int n)
+{
+	int each = part_length(n);
+
+	for (int part = 0; part < N_PARTS; part++) {
+		for (int k = part * each; k < (part + 1) * each; k++) {
+			int at = (k * blockDim.x + threadIdx.x) * EACH;
+			if (at + EACH > n)
+				break;
+			#pragma unroll
+			for (int i = 0; i < EACH; i += 16 / (int)sizeof(logit))
+				copy_async(stage + at + i, row + at + i, true);
+		}
+		__pipeline_commit();
 	}
-	__pipeline_commit();
 }
 
 template <typename logit, bool staged>
-__device__ __forceinline__ void read_row(softmax *s, const logit *row, logit *stage, long n, float own,
-	long target)
+__device__ __forceinline__ void read_row(softmax *s, const logit *row, logit *stage, int n, float own,
+	int target)
 {
-	long each = ceil_div(ceil_div(ceil_div(n, EACH), blockDim.x), N_PARTS);
+	int each = part_length(n);
 
-	if (staged)
-		for (int part = 0; part < N_PARTS; part++)
-			copy_part(stage, row, part, each, n);
 	#pragma unroll
 	for (int part = 0; part < N_PARTS; part++) {
 		if (staged)
 			__pipeline_wait_prior(N_PARTS - 1 - part);
 		#pragma unroll 2
-		for (long k = part * each; k < (part + 1) * each; k++) {
-			long j = k * blockDim.x + threadIdx.x;
+		for (int k = part * each; k < (part + 1) * each; k++) {
+			int j = k * blockDim.x + threadIdx.x;
 			if (j * EACH >= n)
 				break;
 			take(s, logits_at<logit>(row, staged ? stage : NULL, j, n), j * EACH, own, target);
@@ -153,27 +160,30 @@ __device__ __forceinline__ softmax join_block(softmax s, softmax *of_warp)
 
 /* dlogit = weight (p - [target]), over the logits; 0 in padded columns. */
 template <typename logit, bool staged>
-__device__ __forceinline__ void write_row(logit *row, const logit *stage, long n, long n_columns,
-	float lse, long target, float weight)
+__device__ __forceinline__ void write_row(logit *row, const logit *stage, int n, int n_columns,
+	float lse, int target, float weight)
 {
 	float base = lse * LOG2E;
 
 	#pragma unroll 2
-	for (long j = threadIdx.x; j * EACH < n_columns; j += blockDim.x) {
+	for (int j = threadIdx.x; j * EACH < n_columns; j += blockDim.x) {
 		eight x = logits_at<logit>(row, staged ? stage : NULL, j, n);
 		#pragma unroll
-		for (int i = 0; i < EACH; i++) {
+		for (int i = 0; i < EACH; i++)
 			x.v[i] = exp2_fast(x.v[i] * LOG2E - base) * weight;
-			x.v[i] -= j * EACH + i == target ? weight : 0;
+		if (j == target / EACH) {
+			#pragma unroll
+			for (int i = 0; i < EACH; i++)
+				x.v[i] -= target % EACH == i ? weight : 0;
 		}
 		store8(row + j * EACH, x);
 	}
 }
 
 template <typename logit>
-__device__ __forceinline__ void clear_row(logit *row, long n_columns)
+__device__ __forceinline__ void clear_row(logit *row, int n_columns)
 {
-	for (long j = threadIdx.x; j * EACH < n_columns; j += blockDim.x)
+	for (int j = threadIdx.x; j * EACH < n_columns; j += blockDim.x)
 		store8(row + j * EACH, eight{});
 }
 
@@ -193,10 +203,14 @@ __global__ void token_rows(head<real, logit> h)
 {
 	softmax *of_warp = shared_memory<softmax>(), s = {-INFINITY, 0, 0, 0};
 	logit *row = h.logits[blockIdx.x], *stage = (logit *)(of_warp + MOST_WARPS);
-	long t = h.from + blockIdx.x, b = t / h.t_width, i = t % h.t_width, target = h.target[b][i];
+	long t = h.from + blockIdx.x, b = t / h.t_width, i = t % h.t_width;
 	bool exact = sizeof(logit) == sizeof(float);
 
+	if (staged)
+		copy_row(stage, row, h.n_vocab);
+	int target = h.target[b][i];
 	if (target < 0) {
+		__pipeline_wait_prior(0);
 		if (training)
 			clear_row(row, h.n_columns);
 		if (threadIdx.x == 0) {
@@ -322,7 +336,7 @@ static void launch_rows(const struct op_run *r, const struct chunk *c, const int
 	head<real, logit> h = {{(logit *)c->logits, c->ld}, rows_of<real>(x), rows_of<real>(w),
 		rows_of<int>(target), rows_of<int>(r->out[CROSS_ENTROPY_CORRECT_BT]),
 		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), n_valid, c->from, tensor_width(target),
-		n_vocab, w->dims[0], tensor_width(x)};
+		tensor_width(x), (int)n_vocab, (int)w->dims[0]};
 	long warps = ceil_div(n_vocab, 32 * EACH);
 	unsigned threads = 32 * (unsigned)(warps < MOST_WARPS ? warps : (long)MOST_WARPS);
 	size_t shared = MOST_WARPS * sizeof(softmax), row = (size_t)n_vocab * sizeof(logit);

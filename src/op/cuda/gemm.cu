@@ -1,6 +1,7 @@
 #include "op/cuda/gemm.h"
 
 #include <cublasLt.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,10 +15,13 @@ extern "C" {
 enum {
 	N_PROPOSED = 8,
 	N_ROUNDS = 3,		/* in which every proposal is timed once more */
-	MOST_REPEATS = 10,	/* back to back, between two events */
+	LEAST_REPEATS = 2, MOST_REPEATS = 20,	/* back to back, between two events */
 	ALIGNMENT = 256,	/* bytes; no algorithm asks for more */
 	KEY = 512,
 };
+
+static const double TIMED = 1e-3;	/* seconds, about, of an algorithm's repeats */
+static const double FAR = 1.15;		/* times the least */
 
 static_assert(sizeof(struct gemm_algorithm) == sizeof(cublasLtMatmulAlgo_t), "an algorithm's size");
 
@@ -184,49 +188,57 @@ static int propose(struct product *p, const void *c, cublasLtMatmulHeuristicResu
 	return n;
 }
 
-/* Seconds of one product; negative: the algorithm does not work. The first is for warming up and
-   says how many shall follow. */
-static double seconds_of(struct product *p, struct queue *q, const struct gemm_algorithm *algorithm,
-	void *c)
+static double seconds_of_runs(struct product *p, struct queue *q, const struct gemm_algorithm *algorithm,
+	void *c, int n)
 {
 	struct queue_mark *from = queue_mark_new(), *to = queue_mark_new();
-	double seconds = -1;
+	double seconds;
 
 	queue_mark(q, from);
-	if (multiply(p, algorithm, false, c) == CUBLAS_STATUS_SUCCESS) {
-		queue_mark(q, to);
-		int n = (int)(2e-3 / queue_seconds(from, to));
-		n = n < 1 ? 1 : n > MOST_REPEATS ? MOST_REPEATS : n;
-		queue_mark(q, from);
-		for (int i = 0; i < n; i++)
-			check(multiply(p, algorithm, false, c), p->name);
-		queue_mark(q, to);
-		seconds = queue_seconds(from, to) / n;
-	}
+	for (int i = 0; i < n; i++)
+		check(multiply(p, algorithm, false, c), p->name);
+	queue_mark(q, to);
+	seconds = queue_seconds(from, to) / n;
 	queue_mark_free(from);
 	queue_mark_free(to);
 	return seconds;
 }
 
-/* The fastest of the proposals; c may be overwritten. */
+/* Seconds of one product; infinite: the algorithm does not work. The first is for warming up, the
+   second says how many shall follow. */
+static double seconds_of(struct product *p, struct queue *q, const struct gemm_algorithm *algorithm,
+	void *c)
+{
+	if (multiply(p, algorithm, false, c) != CUBLAS_STATUS_SUCCESS)
+		return INFINITY;
+	int n = (int)(TIMED / seconds_of_runs(p, q, algorithm, c, 1));
+
+	return seconds_of_runs(p, q, algorithm, c, n < LEAST_REPEATS ? (int)LEAST_REPEATS :
+		n > MOST_REPEATS ? (int)MOST_REPEATS : n);
+}
+
+/* The fastest of the proposals; c may be overwritten. After the first round those that are far behind
+   are left out. */
 static void choose(struct product *p, struct queue *q, const char *key, const void *aligned_as,
 	void *c, struct gemm_algorithm *best)
 {
 	cublasLtMatmulHeuristicResult_t proposed[N_PROPOSED];
-	double least = -1;
+	double least = INFINITY, seconds[N_PROPOSED] = {};
 	int n = propose(p, aligned_as, proposed);
 
 	for (int round = 0; round < N_ROUNDS; round++)
 		for (int i = 0; i < n; i++) {
 			struct gemm_algorithm a;
 			memcpy(&a, &proposed[i].algo, sizeof a);
-			double seconds = seconds_of(p, q, &a, c);
-			if (seconds >= 0 && (least < 0 || seconds < least)) {
-				least = seconds;
+			if (round && seconds[i] > FAR * least)
+				continue;
+			seconds[i] = seconds_of(p, q, &a, c);
+			if (seconds[i] < least) {
+				least = seconds[i];
 				*best = a;
 			}
 		}
-	if (least < 0)
+	if (!(least < INFINITY))
 		die("GPU: %s: cuBLASLt has no algorithm for the product %s", p->name, key);
 	verbose("GPU: %s: %s: %.1f us, best of %d", p->name, key, 1e6 * least, n);
 }
