@@ -9,6 +9,15 @@ static void document_start_shape(struct op_shapes *s)
 	op_shape_same(s);
 }
 
+/* A number for each tile of 256 tokens: op/cuda/document_start.cu. */
+static void room_cuda(struct op_shapes *s)
+{
+	const struct tensor *token = s->in[DOCUMENT_START_TOKEN_BT];
+
+	s->forward_workspace = (size_t)(tensor_rows(token) * ((tensor_width(token) + 255) / 256)) *
+		sizeof(int);
+}
+
 static void document_start_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	c->forward_bytes = op_io_bytes(&op_document_start, s);
@@ -55,8 +64,18 @@ static void prepare(const struct op_trial *t)
 		op_trial_set(t, token, i, (double)(i * i % 11));
 }
 
+/* Documents of 300 tokens and more. */
+static void prepare_long(const struct op_trial *t)
+{
+	const struct tensor *token = t->in[DOCUMENT_START_TOKEN_BT];
+
+	for (long i = 0; i < tensor_size(token); i++)
+		op_trial_set(t, token, i, i % 313 == 250 ? 3 : 1);
+}
+
 static const struct op_example examples[] = {
 	{.name = "short documents", .attr = &example, .in = {{3, 40}}, .prepare = prepare},
+	{.name = "long", .attr = &example, .in = {{2, 530}}, .prepare = prepare_long},
 	{.name = "one token", .attr = &example, .in = {{2, 1}}, .prepare = prepare},
 };
 
@@ -68,8 +87,10 @@ const struct op op_document_start = {
 	.in = {[DOCUMENT_START_TOKEN_BT] = {"token_BT", IN_INDEX}},
 	.out = {[DOCUMENT_START_BT] = {"start_BT", INDEX, true}},
 	.shape = document_start_shape,
+	.room = {[CUDA] = room_cuda},
 	.cost = document_start_cost,
-	.forward = {[REF] = document_start_forward, [CPU] = document_start_forward},
+	.forward = {[REF] = document_start_forward, [CPU] = document_start_forward,
+		[CUDA] = OP_CUDA(document_start_forward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

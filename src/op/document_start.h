@@ -25,6 +25,8 @@ struct document_start_attr {
 
 extern const struct op op_document_start;
 
+op_kernel document_start_forward_cuda;
+
 /* The first token that token t of sequence b sees: 0 without documents, where start_BT is NULL. */
 static inline long first_seen(const struct tensor *start_BT, long b, long t)
 {

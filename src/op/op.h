@@ -108,7 +108,6 @@ struct op_example {
 	   example serves any shapes and attributes: `bench op` uses it. See op/trial.h. */
 	void (*prepare)(const struct op_trial *t);
 	bool no_gradient_check;		/* for ops without gradient, or at kinks */
-	bool host_only;			/* has inputs that the kernels of cuda_scan do not take */
 };
 
 #define TAKES(i) ((signed char)((i) + 1))	/* 0 is "none" */

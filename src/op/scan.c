@@ -27,18 +27,14 @@ static void scan_shape(struct op_shapes *s)
 	CHECK(tensor_size(s->in[SCAN_D_I]) == d.I && tensor_size(s->in[SCAN_DTBIAS_I]) == d.I);
 	CHECK(!s->in[SCAN_Z_BTI] || tensor_same_shape(u, s->in[SCAN_Z_BTI]));
 	op_shape_same(s);
-	switch (s->device->id) {
-	case REF:
-		s->forward_workspace = (size_t)d.N * sizeof(double);
-		s->backward_workspace = (size_t)((d.T + 2) * d.N) * sizeof(double);
-		break;
-	case CPU:
-		scan_shape_cpu(s, d);
-		break;
-	default:	/* the staged kernel makes its states anew on the GPU */
-		CHECK(d.B <= 65535 && !s->in[SCAN_START_BT]);
-		break;
-	}
+}
+
+static void room_ref(struct op_shapes *s)
+{
+	struct scan_dims d = scan_dims(s->in);
+
+	s->forward_workspace = (size_t)d.N * sizeof(double);
+	s->backward_workspace = (size_t)((d.T + 2) * d.N) * sizeof(double);
 }
 
 /* Per (token, channel, state) forward: dt A, exp, x B, two multiply-adds; backward: six
@@ -223,11 +219,15 @@ static const struct op_example examples[] = {
 		[SCAN_DTRAW_BTI] = {1, 66, 300}, [SCAN_ALOG_IN] = {300, 16},
 		[SCAN_B_BTN] = {1, 66, 16}, [SCAN_C_BTN] = {1, 66, 16}, [SCAN_D_I] = {300},
 		[SCAN_DTBIAS_I] = {300}, [SCAN_Z_BTI] = {1, 66, 300}}},
+	{.name = "whole", .no_gradient_check = true, .in = {[SCAN_U_BTI] = {1, 35, 136},
+		[SCAN_DTRAW_BTI] = {1, 35, 136}, [SCAN_ALOG_IN] = {136, 16},
+		[SCAN_B_BTN] = {1, 35, 16}, [SCAN_C_BTN] = {1, 35, 16}, [SCAN_D_I] = {136},
+		[SCAN_DTBIAS_I] = {136}, [SCAN_Z_BTI] = {1, 35, 136}}},
 	{.name = "states", .no_gradient_check = true, .in = {[SCAN_U_BTI] = {2, 35, 40},
 		[SCAN_DTRAW_BTI] = {2, 35, 40}, [SCAN_ALOG_IN] = {40, 37},
 		[SCAN_B_BTN] = {2, 35, 37}, [SCAN_C_BTN] = {2, 35, 37}, [SCAN_D_I] = {40},
 		[SCAN_DTBIAS_I] = {40}, [SCAN_Z_BTI] = {2, 35, 40}}},
-	{.name = "documents", .prepare = documents, .host_only = true,
+	{.name = "documents", .prepare = documents,
 		.in = {[SCAN_U_BTI] = {2, 197, 5}, [SCAN_DTRAW_BTI] = {2, 197, 5},
 			[SCAN_ALOG_IN] = {5, 7}, [SCAN_B_BTN] = {2, 197, 7}, [SCAN_C_BTN] = {2, 197, 7},
 			[SCAN_D_I] = {5}, [SCAN_DTBIAS_I] = {5}, [SCAN_Z_BTI] = {2, 197, 5},
@@ -253,13 +253,14 @@ const struct op op_scan = {
 	},
 	.out = {[SCAN_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = scan_shape,
+	.room = {[REF] = room_ref, [CPU] = scan_room_cpu, [CUDA] = scan_room_cuda},
 	.cost = scan_cost,
 	.backward_reads_in = READS(SCAN_N_IN) - 1,	/* all of them */
 	.d_in_takes = {[SCAN_U_BTI] = TAKES(SCAN_Y_BTI)},
 	.forward = {[REF] = scan_forward_ref, [CPU] = scan_forward_cpu,
-		[CUDA_SCAN] = OP_CUDA(scan_forward_cuda_scan)},
+		[CUDA_SCAN] = OP_CUDA(scan_forward_cuda_scan), [CUDA] = OP_CUDA(scan_forward_cuda)},
 	.backward = {[REF] = scan_backward_ref, [CPU] = scan_backward_cpu,
-		[CUDA_SCAN] = OP_CUDA(scan_backward_cuda_scan)},
+		[CUDA_SCAN] = OP_CUDA(scan_backward_cuda_scan), [CUDA] = OP_CUDA(scan_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

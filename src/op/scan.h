@@ -29,7 +29,7 @@ enum {
 	SCAN_D_I,	/* master */
 	SCAN_DTBIAS_I,	/* master */
 	SCAN_Z_BTI,	/* optional gate; a slice, as a rule */
-	SCAN_START_BT,	/* optional, int: documents; the CUDA kernels do not take it */
+	SCAN_START_BT,	/* optional, int: documents */
 	SCAN_N_IN
 };
 
@@ -40,9 +40,12 @@ enum {
 
 enum {
 	SCAN_STATES,	/* state in front of each chunk; layout is the device's own */
+	SCAN_UNGATED,	/* cuda: y in front of the gate */
 	SCAN_N_SAVED
 };
 
 extern const struct op op_scan;
+
+op_kernel scan_forward_cuda, scan_backward_cuda;
 
 #endif

@@ -14,8 +14,9 @@ struct scan_dims {
 
 struct scan_dims scan_dims(const struct tensor *const *in);
 
-/* Sets saved and workspace for the CPU kernels (op/cpu/scan.c). */
-void scan_shape_cpu(struct op_shapes *s, struct scan_dims d);
+/* Set saved and workspace for the kernels of a device (op/cpu/scan.c, op/cuda/scan_room.c). */
+void scan_room_cpu(struct op_shapes *s);
+void scan_room_cuda(struct op_shapes *s);
 op_kernel scan_forward_cpu, scan_backward_cpu;
 
 /* On host tensors: they stage inputs to the GPU and results back (op/cuda/scan_staged.cu). */

@@ -197,15 +197,6 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 		s->config->file);
 }
 
-/* Said here, where the key has a name, and before anything is recorded. */
-static int check_device(const struct setup *s)
-{
-	if (s->spec.reset_at_eot && s->device->id == CUDA_SCAN)
-		return error("%s: data.reset_at_eot: device %s does not reset the scan at document "
-			"borders; leave it out, or take --device cpu", s->config->file, s->device->name);
-	return 0;
-}
-
 /* micro_batch 0: the spec's. */
 static int open_micro(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	struct net_trace trace, long micro_batch)
@@ -213,7 +204,7 @@ static int open_micro(struct setup *s, const struct config *c, const struct devi
 	*s = (struct setup){.config = c, .device = d, .trace = trace};
 	params_init(&s->params, &s->arena, d);
 	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
-		choose_vocab(s, n_vocab) || check_device(s)) {
+		choose_vocab(s, n_vocab)) {
 		setup_close(s);
 		return -1;
 	}

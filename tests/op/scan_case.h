@@ -91,8 +91,9 @@ static inline void set_up(struct scan_case *c, const struct shape *s, enum devic
 	c->run.out[SCAN_Y_BTI] = new_tensor(c, c->shapes.out[SCAN_Y_BTI], pad);
 	c->run.d_out[SCAN_Y_BTI] = new_tensor(c, c->shapes.out[SCAN_Y_BTI], pad);
 	fill(c, c->run.d_out[SCAN_Y_BTI], 100, -1, 1);
-	if (c->shapes.saved[SCAN_STATES].n_dims)
-		c->run.saved[SCAN_STATES] = new_tensor(c, c->shapes.saved[SCAN_STATES], 0);
+	for (int i = 0; i < SCAN_N_SAVED; i++)
+		if (c->shapes.saved[i].n_dims)
+			c->run.saved[i] = new_tensor(c, c->shapes.saved[i], 0);
 	c->run.workspace = arena_get(&c->arena, c->shapes.forward_workspace +
 		c->shapes.backward_workspace);
 }

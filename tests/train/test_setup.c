@@ -304,30 +304,6 @@ static void test_documents(void **state)
 	}
 }
 
-static char said[512];
-
-static void hear(const char *line)
-{
-	snprintf(said, sizeof said, "%s", line);
-}
-
-static void test_documents_need_a_device(void **state)
-{
-	static const char *const keys[] = {"model.arch=mamba", SMALL, "data.reset_at_eot=true"};
-	struct arena a = {0};
-	struct config config;
-	struct setup s;
-
-	(void)state;
-	load(&a, keys, ARRAY_SIZE(keys), &config);
-	error_sink = hear;
-	assert_int_equal(setup_open(&s, &config, &device_list[CUDA_SCAN], 0), -1);
-	error_sink = NULL;
-	assert_non_null(strstr(said, "data.reset_at_eot"));
-	assert_non_null(strstr(said, "cuda_scan"));
-	arena_release(&a);
-}
-
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -352,7 +328,6 @@ int main(int argc, char **argv)
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_group_misfit);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_stack_without_mixtures);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents);
-	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents_need_a_device);
 	failed = _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
 	arena_release(&names);
 	return failed;

@@ -29,8 +29,9 @@ static void layout(struct scan *s, struct scan_dims d, bool backward)
 	}
 }
 
-void scan_shape_cpu(struct op_shapes *shapes, struct scan_dims d)
+void scan_room_cpu(struct op_shapes *shapes)
 {
+	struct scan_dims d = scan_dims(shapes->in);
 	struct scan forward = {.keeps = shapes->training}, backward = {.keeps = true};
 
 	layout(&forward, d, false);

@@ -43,6 +43,20 @@ __device__ __forceinline__ float log2_fast(float x)
 	return y;
 }
 
+/* 1 / x; 1 ulp, subnormal x and results count as 0. */
+__device__ __forceinline__ float reciprocal_fast(float x)
+{
+	float y;
+
+#ifdef __CUDACC__
+	asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+#else
+	y = 1 / (fabsf(x) < 0x1p-126f ? copysignf(0, x) : x);
+	y = fabsf(y) < 0x1p-126f ? copysignf(0, y) : y;
+#endif
+	return y;
+}
+
 /* Two floats rounded to bf16, ties to even, in one register. */
 __device__ __forceinline__ unsigned bf16_pair(float low, float high)
 {
@@ -171,6 +185,21 @@ __unwatched__ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const 
 	}
 }
 #endif
+
+/* D = A B, otherwise the same. */
+__device__ __forceinline__ void mma_bf16_new(float (&d)[4], const unsigned (&a)[4],
+	const unsigned (&b)[2])
+{
+#ifdef __CUDACC__
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+		"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+		: "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(0.0f));
+#else
+	d[0] = d[1] = d[2] = d[3] = 0;
+	mma_bf16(d, a, b);
+#endif
+}
 
 /*
  * D += A B with tf32 A [16, 8] and B [8, 8], float32 D [16, 8] as above (mma.sync m16n8k8). Operands come

@@ -1,465 +1,478 @@
-/* The scan's backward kernels: op/scan_cuda.h says how, op/scan.h what. */
-#include "op/cuda/scan_cuda.cuh"
+/* The scan's backward kernel: op/cuda/scan.cuh and op/cuda/scan_backward.cuh say how, op/scan.h what. */
+#include "op/cuda/scan_backward.cuh"
 
 namespace {
 
-enum {
-	QUADS = STATES / 4,		/* threads that share a channel */
-	EACH = 2,			/* channels of a thread: what they share is loaded and
-					   summed once */
-	CHANNELS = 64,			/* of a block */
-	APART = CHANNELS / EACH,	/* between a thread's channels */
-	THREADS = APART * QUADS,
-	WARPS = THREADS / 32,
-	HALF = SCAN_KEPT,		/* tokens whose states a thread holds */
-};
-
-/* A quad of threads has EACH channels, four states of each a thread; a warp has eight quads. So that
-   sums over channels need no selection, a thread holds its states in the order k ^ (channel % 4). */
 struct seat {
-	int lane, warp, quad, channel, order;	/* channel: its first, the next APART away */
+	int lane, warp;
+	int pair, i;		/* of channels: in the block; the first channel */
+	int state;		/* first of four */
+	unsigned one, unit;	/* see sum_lanes(), sum_channels() */
 };
 
-__device__ __forceinline__ seat seat_of()
+__device__ __forceinline__ seat seat_of(const scan_place &at)
 {
-	int k = threadIdx.x;
+	int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, pair = warp * 8 + lane / 4;
+	unsigned one = lane / 4 % 2 ? 0x3f800000u : 0x3f80u;
 
-	return {k % 32, k / 32, k % QUADS, k / QUADS, k / QUADS % 4};
+	return {lane, warp, pair, at.i0 + 2 * pair, lane % 4 * 4, one, lane / 8 == lane % 4 ? one : 0};
 }
 
-__device__ __forceinline__ int state_of(const seat &at, int k)
+/* What a thread carries from tile to tile. */
+struct walker {
+	float a[2][4], carry[2][4], d_a[2][4];	/* A log2(e); e_{t+1} g_{t+1}; sum over time */
+};
+
+struct channel_sums {
+	float d[2];			/* D */
+	float d_d[2], d_bias[2];
+};
+
+template <bool aligned, typename real>
+__device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place &at, int t0,
+	backward_stage<real> &to)
 {
-	return at.quad * 4 + (k ^ at.order);
-}
+	long row = (long)at.b * s.n.T + t0;
+	int n_tokens = min(TILE<real>, at.to - t0);
+	rows<const real> ungated = {s.ungated, s.n.I};
 
-/* A token and channel, as one access. */
-struct alignas(16) point {
-	float dt, u, ds, slope;		/* ds: dy times the gate; slope of softplus */
-};
-
-struct backward_stage {
-	float u[TILE][CHANNELS], dtraw[TILE][CHANNELS], dy[TILE][CHANNELS];
-	float z[TILE][CHANNELS], ungated[TILE][CHANNELS];
-	float b[TILE][STATES], c[TILE][STATES];
-};
-
-struct backward_shared {
-	backward_stage stage;
-	point points[TILE][CHANNELS + 2];	/* padded: a quad's tokens in different banks */
-	float b[TILE][4][STATES], c[TILE][4][STATES];	/* in each of the four orders */
-	float sums[WARPS][TILE][32];			/* dB and dC over a warp's channels */
-};
-
-/* Partial results. */
-struct backward_parts {
-	float *bc;			/* [block of channels][token][32]: state_of_place() */
-	float *a, *d, *bias;		/* [sequence][channel][STATES], [sequence][channel] */
-};
-
-template <bool whole>
-__device__ __forceinline__ void fetch_backward(const scan_cuda &s, int t0, int n0,
-	backward_stage &to)
-{
-	long row = (long)blockIdx.y * s.T + t0;
-	int i = blockIdx.x * CHANNELS, n_tokens = min(TILE, s.T - t0);
-
-	if (t0 >= 0) {
-		fetch<CHANNELS, THREADS, whole>(to.u, s.u, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, whole>(to.dtraw, s.dtraw, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, whole>(to.dy, s.dy, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, whole>(to.z, s.z, row, n_tokens, i, s.I);
-		fetch<CHANNELS, THREADS, whole>(to.ungated, s.ungated, row, n_tokens, i, s.I);
-		fetch<STATES, THREADS, whole>(to.b, s.b, row, n_tokens, n0, s.N);
-		fetch<STATES, THREADS, whole>(to.c, s.c, row, n_tokens, n0, s.N);
+	if (t0 >= at.from) {
+		fetch<THREADS, aligned>(to.u, s.u, row, n_tokens, at.i0, s.n.I);
+		fetch<THREADS, aligned>(to.dtraw, s.dtraw, row, n_tokens, at.i0, s.n.I);
+		fetch<THREADS, aligned>(to.dy, s.dy, row, n_tokens, at.i0, s.n.I);
+		fetch<THREADS, aligned>(to.z, s.z, row, n_tokens, at.i0, s.n.I);
+		fetch<THREADS, aligned>(to.ungated, ungated, row, n_tokens, at.i0, s.n.I);
+		fetch<THREADS, aligned>(to.b, s.b, row, n_tokens, 0, s.n.N);
+		fetch<THREADS, aligned>(to.c, s.c, row, n_tokens, 0, s.n.N);
+		fetch_start(to.start, s, at.b, t0, n_tokens);
 	}
 	__pipeline_commit();
 }
 
-/* What is element by element; 0 beyond T and I. */
-template <bool whole>
-__device__ __forceinline__ void prepare(const scan_cuda &s, int t0, int n0, float bias,
-	backward_shared &sh)
+/* What a token of a channel is apart from its states. */
+struct point {
+	float dt, u, x, ds, slope, dz;	/* x = dt u; ds: dy times the gate */
+};
+
+template <typename real>
+__device__ __forceinline__ point point_of(real u, real dtraw, float bias, real dy, real z, real ungated,
+	bool gated)
 {
-	const backward_stage &f = sh.stage;
-	int c = threadIdx.x % CHANNELS, i = blockIdx.x * CHANNELS + c;
-	long row = (long)blockIdx.y * s.T + t0;
+	float v = to_float(dtraw) + bias, w = exp2_fast(-fabsf(v) * LOG2E), half = reciprocal_fast(1 + w);
+	point p;
+
+	p.dt = fmaxf(v, 0.0f) + vec_log1p_unit(w);
+	p.slope = v < 0 ? w * half : half;
+	p.u = to_float(u);
+	p.x = p.dt * p.u;
+	p.ds = to_float(dy);
+	p.dz = 0;
+	if (gated) {
+		float y = to_float(z), gate = sigmoid(y), g = p.ds * gate;
+		p.dz = g * (1 + y * (1 - gate)) * to_float(ungated);
+		p.ds = g * y;
+	}
+	return p;
+}
+
+/* What is element by element. A thread takes a pair of channels, `bias` theirs. */
+template <bool aligned, typename real>
+__device__ __forceinline__ void prepare(const scan<real> &s, const scan_place &at, int t0,
+	const float bias[2], backward_shared<real> &sh)
+{
+	const backward_stage<real> &f = sh.stage;
+	int k = (int)threadIdx.x % PAIRS, c = 2 * k;
 
 	#pragma unroll
-	for (int j = 0; j < TILE; j += THREADS / CHANNELS) {
-		int t = j + threadIdx.x / CHANNELS;
-		bool real = whole || (t0 + t < s.T && i < s.I);
-		float v = f.dtraw[t][c] + bias, dy = f.dy[t][c], ds = dy;
-		if (s.z.at) {
-			float z = f.z[t][c], gate = sigmoid(z);
-			ds = dy * z * gate;
-			if (real && n0 == 0)
-				put(s.dz, row + t, i, dy * gate * (1 + z * (1 - gate)) *
-					f.ungated[t][c], false);
+	for (int j = 0; j < TILE<real>; j += THREADS / PAIRS) {
+		int t = j + (int)threadIdx.x / PAIRS;
+		two<real> u = *(const two<real> *)&f.u[t][c], v = *(const two<real> *)&f.dtraw[t][c];
+		two<real> dy = *(const two<real> *)&f.dy[t][c], z = *(const two<real> *)&f.z[t][c];
+		two<real> y = *(const two<real> *)&f.ungated[t][c];
+		point p = point_of(u.low, v.low, bias[0], dy.low, z.low, y.low, s.z.at);
+		point q = point_of(u.high, v.high, bias[1], dy.high, z.high, y.high, s.z.at);
+		bool fresh = s.start.at && f.start[t] == t0 + t;
+		float dt[2] = {fresh ? ENDLESS : p.dt, fresh ? ENDLESS : q.dt};
+		packed<TERMS<real>> x = pack<TERMS<real>>(p.x, q.x), ds = pack<TERMS<real>>(p.ds, q.ds);
+		sh.replay[t][k] = make_float4(dt[0], p.x, dt[1], q.x);
+		sh.walk[t][k] = make_float4(dt[0], p.ds, dt[1], q.ds);
+		sh.finish[t][k] = make_float4(p.dt, p.slope, q.dt, q.slope);
+		sh.u[t][k] = u;
+		#pragma unroll
+		for (int i = 0; i < TERMS<real>; i++) {
+			sh.x_pairs[i][t][k] = x.term[i];
+			sh.ds_pairs[i][t][k] = ds.term[i];
 		}
-		sh.points[t][c] = real ? point{softplus(v), f.u[t][c], ds, sigmoid(v)} : point{};
+		if (s.z.at && t0 + t < at.to)
+			put_two<aligned>(s.dz, (long)at.b * s.n.T + t0 + t, at.i0 + c, s.n.I, p.dz, q.dz);
 	}
 }
 
-/* B and C in each of the four orders; 0 beyond T and N. */
-template <bool whole>
-__device__ __forceinline__ void spread(const scan_cuda &s, int t0, int n0, const backward_stage &f,
-	backward_shared &sh)
+/* B and C of a pair of states of a token. */
+template <typename real>
+__device__ __forceinline__ void put_states(backward_shared<real> &sh, int t, int k, float b0, float b1,
+	float c0, float c1)
 {
-	int k = threadIdx.x, n = k % STATES, order = k / STATES % 4, from = n ^ order;
+	packed<TERMS<real>> b = pack<TERMS<real>>(b0, b1);
+
+	sh.b[t][2 * k] = b0;
+	sh.b[t][2 * k + 1] = b1;
+	sh.c[t][2 * k] = c0;
+	sh.c[t][2 * k + 1] = c1;
+	#pragma unroll
+	for (int i = 0; i < TERMS<real>; i++)
+		sh.b_pairs[i][t][k] = b.term[i];
+}
+
+template <typename real>
+__device__ __forceinline__ void spread(backward_shared<real> &sh)
+{
+	int t = (int)threadIdx.x / 8, k = (int)threadIdx.x % 8;
+	const backward_stage<real> &f = sh.stage;
+
+	if (t < TILE<real>)
+		put_states(sh, t, k, to_float(f.b[t][2 * k]), to_float(f.b[t][2 * k + 1]),
+			to_float(f.c[t][2 * k]), to_float(f.c[t][2 * k + 1]));
+}
+
+/* The same of a further group of states. */
+template <typename real>
+__device__ __forceinline__ void spread_group(const scan<real> &s, const scan_place &at, int t0, int n0,
+	backward_shared<real> &sh)
+{
+	int t = (int)threadIdx.x / 8, k = (int)threadIdx.x % 8, n = n0 + 2 * k;
+	long row = (long)at.b * s.n.T + t0 + t;
+	bool first = t0 + t < at.to && n < s.n.N, second = t0 + t < at.to && n + 1 < s.n.N;
+
+	if (t < TILE<real>)
+		put_states(sh, t, k, first ? to_float(s.b[row][n]) : 0, second ? to_float(s.b[row][n + 1]) : 0,
+			first ? to_float(s.c[row][n]) : 0, second ? to_float(s.c[row][n + 1]) : 0);
+}
+
+/* The states in front of token t. */
+template <typename real>
+__device__ __forceinline__ void load_states(const scan<real> &s, const scan_place &at, const seat &me,
+	int t, int group, past<real> &h)
+{
+	const float none[2][4] = {};
+
+	if (t < at.from || t >= at.to || me.i >= s.n.I) {
+		h.set(none);
+		return;
+	}
+	#pragma unroll
+	for (int m = 0; m < 2; m++)
+		h.load(m, kept_states(s, at.b, t / SCAN_KEPT, group, me.state / 8, me.i + m) + me.state % 8);
+}
+
+/* States after each of HALF tokens from t0, those in front of them in h[0]. */
+template <typename real>
+__device__ __forceinline__ void replay(const backward_shared<real> &sh, const seat &me, int t0,
+	const walker &w, past<real> h[HALF + 1])
+{
+	float v[2][4];
 
 	#pragma unroll
-	for (int j = 0; j < TILE; j += THREADS / (4 * STATES)) {
-		int t = j + k / (4 * STATES);
-		bool real = whole || (t0 + t < s.T && n0 + from < s.N);
-		sh.b[t][order][n] = real ? f.b[t][from] : 0;
-		sh.c[t][order][n] = real ? f.c[t][from] : 0;
-	}
-}
-
-/* The tile that has arrived, made ready for the walk. */
-template <bool whole>
-__device__ __forceinline__ void enter_tile(const scan_cuda &s, int tile, int n0, float bias,
-	backward_shared &sh)
-{
-	prepare<whole>(s, tile * TILE, n0, bias, sh);
-	spread<whole>(s, tile * TILE, n0, sh.stage, sh);
-}
-
-/* Of four tokens' values summed over the quad, the one of token `quad`. */
-__device__ __forceinline__ float sum_quad(const float v[4], int quad)
-{
-	bool odd = quad & 1, high = quad & 2;
-	float low2 = (odd ? v[1] : v[0]) + __shfl_xor_sync(~0u, odd ? v[0] : v[1], 1);
-	float high2 = (odd ? v[3] : v[2]) + __shfl_xor_sync(~0u, odd ? v[2] : v[3], 1);
-
-	return (high ? high2 : low2) + __shfl_xor_sync(~0u, high ? low2 : high2, 2);
-}
-
-/* Of 16 values of dB and 16 of dC summed over the warp's channels, one for each lane. */
-__device__ __forceinline__ float sum_channels(float b[4], float c[4], int lane)
-{
-	bool second = lane & 16;
-
-	b[0] += __shfl_xor_sync(~0u, b[1], 4);
-	b[2] += __shfl_xor_sync(~0u, b[3], 4);
-	c[0] += __shfl_xor_sync(~0u, c[1], 4);
-	c[2] += __shfl_xor_sync(~0u, c[3], 4);
-	b[0] += __shfl_xor_sync(~0u, b[2], 8);
-	c[0] += __shfl_xor_sync(~0u, c[2], 8);
-	return (second ? c[0] : b[0]) + __shfl_xor_sync(~0u, second ? b[0] : c[0], 16);
-}
-
-/* The state whose sum sum_channels() leaves in a lane: of dB in the lower 16, of dC above. */
-__device__ __forceinline__ int state_of_place(int lane)
-{
-	return lane % 4 * 4 + lane / 4 % 4;
-}
-
-struct quad_values {
-	float v[4];
-};
-
-__device__ __forceinline__ quad_values ordered(const float (*tile)[STATES], const seat &at)
-{
-	float4 v = *(const float4 *)&tile[at.order][at.quad * 4];
-
-	return {{v.x, v.y, v.z, v.w}};
-}
-
-/* What a thread carries from tile to tile for one channel. */
-struct walker {
-	float a[4], carry[4];		/* A log2(e); e_{t+1} g_{t+1} */
-	float d_a[4], d_d, d_bias;	/* sums over time */
-	float d;
-	float h[HALF + 1][4];		/* states: in front of HALF tokens, after each of them */
-};
-
-/* States after each token from t0. */
-__device__ __forceinline__ void replay(const backward_shared &sh, const seat &at, int t0,
-	walker w[EACH])
-{
+	for (int k = 0; k < 8; k++)
+		v[k / 4][k % 4] = h[0].get(k / 4, k % 4);
 	#pragma unroll
 	for (int t = 0; t < HALF; t++) {
-		quad_values b = ordered(sh.b[t0 + t], at);
+		float4 p = sh.replay[t0 + t][me.pair], b4 = *(const float4 *)&sh.b[t0 + t][me.state];
+		float dt[2] = {p.x, p.z}, x[2] = {p.y, p.w}, b[4] = {b4.x, b4.y, b4.z, b4.w};
 		#pragma unroll
-		for (int m = 0; m < EACH; m++) {
-			const point &p = sh.points[t0 + t][at.channel + m * APART];
-			float dt = p.dt, x = dt * p.u;
+		for (int m = 0; m < 2; m++)
 			#pragma unroll
 			for (int k = 0; k < 4; k++)
-				w[m].h[t + 1][k] = exp2_fast(dt * w[m].a[k]) * w[m].h[t][k] +
-					x * b.v[k];
-		}
+				v[m][k] = exp2_fast(dt[m] * w.a[m][k]) * v[m][k] + x[m] * b[k];
+		h[t + 1].set(v);
 	}
 }
 
-/* Gradients of token t and the block's channel c from the sums over states: g_b = sum g B,
-   q_a = sum e g h_{t-1} A log2(e). */
-template <bool whole>
-__device__ __forceinline__ void finish_token(const scan_cuda &s, const point &p, long t, int c,
-	bool add, float g_b, float q_a, walker &w)
-{
-	float ddtraw = (p.u * g_b + LN2 * q_a) * p.slope;
-	int i = blockIdx.x * CHANNELS + c;
-	long row = (long)blockIdx.y * s.T + t;
+/* Sums of HALF tokens: over states g B and q A log2(e), over channels dB and dC. */
+struct products {
+	float g_b[4], q_a[4], d_b[4], d_c[4];
+};
 
-	w.d_d += p.ds * p.u;
-	w.d_bias += ddtraw;
-	if (whole || (t < s.T && i < s.I)) {
-		put(s.du, row, i, p.dt * g_b + w.d * p.ds, add);
-		put(s.ddtraw, row, i, ddtraw, add);
-	}
-}
-
-/* Back through HALF tokens of the tile that begins with token `first`, from t0 of the tile. */
-template <bool whole>
-__device__ __forceinline__ void walk_back(const scan_cuda &s, backward_shared &sh, const seat &at,
-	long first, int t0, bool add, walker w[EACH])
+/* Back through HALF tokens from t0 of the tile. */
+template <typename real>
+__device__ __forceinline__ void walk_back(const backward_shared<real> &sh, const seat &me, int t0,
+	const past<real> h[HALF + 1], walker &w, products &sum)
 {
-	float g_b[EACH][4], q_a[EACH][4];
+	constexpr int terms = TERMS<real>;
+	column<terms> b_column = column_of(sh.b_pairs, t0, 0, me.lane);
+	column<terms> x_column = column_of(sh.x_pairs, t0, me.warp * 8, me.lane);
+	column<terms> ds_column = column_of(sh.ds_pairs, t0, me.warp * 8, me.lane);
+	float q_a[2][4];	/* of four tokens, over the thread's states */
 
 	#pragma unroll
 	for (int t = HALF - 1; t >= 0; t--) {
-		quad_values b = ordered(sh.b[t0 + t], at), c = ordered(sh.c[t0 + t], at);
-		float d_b[4] = {}, d_c[4] = {};
+		float4 p = sh.walk[t0 + t][me.pair], c4 = *(const float4 *)&sh.c[t0 + t][me.state];
+		float dt[2] = {p.x, p.z}, ds[2] = {p.y, p.w}, c[4] = {c4.x, c4.y, c4.z, c4.w}, g[2][4];
+		bool present = me.lane / 4 == t;
+		sum_channels<terms>(sum.d_c, h[t + 1].packed(), ds_column, present, me.unit);
 		#pragma unroll
-		for (int m = 0; m < EACH; m++) {
-			point p = sh.points[t0 + t][at.channel + m * APART];
-			float x = p.dt * p.u;
-			g_b[m][t % 4] = q_a[m][t % 4] = 0;
+		for (int m = 0; m < 2; m++) {
+			q_a[m][t % 4] = 0;
 			#pragma unroll
 			for (int k = 0; k < 4; k++) {
-				float g = w[m].carry[k] + p.ds * c.v[k], q;
-				d_b[k] += g * x;
-				d_c[k] += p.ds * w[m].h[t + 1][k];
-				g_b[m][t % 4] += g * b.v[k];
-				w[m].carry[k] = g * exp2_fast(p.dt * w[m].a[k]);
-				q = w[m].carry[k] * w[m].h[t][k];
-				q_a[m][t % 4] += q * w[m].a[k];
-				w[m].d_a[k] += q * p.dt;
-			}
-			if (t % 4 == 0) {
-				int own = t0 + t + at.quad, channel = at.channel + m * APART;
-				finish_token<whole>(s, sh.points[own][channel], first + own,
-					channel, add, sum_quad(g_b[m], at.quad),
-					sum_quad(q_a[m], at.quad), w[m]);
+				float q;
+				g[m][k] = w.carry[m][k] + ds[m] * c[k];
+				w.carry[m][k] = g[m][k] * exp2_fast(dt[m] * w.a[m][k]);
+				q = w.carry[m][k] * h[t].get(m, k);
+				q_a[m][t % 4] += q * w.a[m][k];
+				w.d_a[m][k] += q * dt[m];
 			}
 		}
-		sh.sums[at.warp][t0 + t][at.lane] = sum_channels(d_b, d_c, at.lane);
+		operand<terms> x = operand_of<terms>(g);
+		sum_states<terms>(sum.g_b, x, b_column, present);
+		sum_channels<terms>(sum.d_b, x, x_column, present, me.unit);
+		if (t % 4 == 0)
+			sum_lanes<terms>(sum.q_a, q_a, t, me.lane, me.one);
+	}
+}
+
+/* Gradients of the thread's channels at its two of HALF tokens from t0 of the tile at `first`. */
+template <bool aligned, typename real>
+__device__ __forceinline__ void finish(const scan<real> &s, const scan_place &at, const seat &me,
+	const backward_shared<real> &sh, int first, int t0, const products &sum, channel_sums &own)
+{
+	#pragma unroll
+	for (int j = 0; j < 2; j++) {
+		int t = t0 + me.lane % 4 * 2 + j;
+		float4 p = sh.walk[t][me.pair], f = sh.finish[t][me.pair];
+		two<real> u2 = sh.u[t][me.pair];
+		float dt[2] = {f.x, f.z}, slope[2] = {f.y, f.w}, ds[2] = {p.y, p.w};
+		float u[2] = {to_float(u2.low), to_float(u2.high)}, du[2], ddtraw[2];
+		#pragma unroll
+		for (int m = 0; m < 2; m++) {
+			float g_b = sum.g_b[2 * m + j], q_a = sum.q_a[2 * m + j];
+			du[m] = dt[m] * g_b + own.d[m] * ds[m];
+			ddtraw[m] = (u[m] * g_b + LN2 * q_a) * slope[m];
+			own.d_d[m] += ds[m] * u[m];
+			own.d_bias[m] += ddtraw[m];
+		}
+		if (first + t < at.to) {
+			long row = (long)at.b * s.n.T + first + t;
+			put_two<aligned>(s.du, row, me.i, s.n.I, du[0], du[1]);
+			put_two<aligned>(s.ddtraw, row, me.i, s.n.I, ddtraw[0], ddtraw[1]);
+		}
+	}
+}
+
+/* Sums over groups of states: those of the groups before are taken along. */
+template <typename real>
+__device__ __forceinline__ void take_sums(backward_sums<real> &so_far, int half, bool begun, bool ends,
+	products &sum)
+{
+	#pragma unroll
+	for (int k = 0; k < 4; k++) {
+		float *g_b = &so_far.at[half][k][threadIdx.x], *q_a = &so_far.at[half][4 + k][threadIdx.x];
+		sum.g_b[k] = begun ? sum.g_b[k] + *g_b : sum.g_b[k];
+		sum.q_a[k] = begun ? sum.q_a[k] + *q_a : sum.q_a[k];
+		if (!ends) {
+			*g_b = sum.g_b[k];
+			*q_a = sum.q_a[k];
+		}
+	}
+}
+
+/* The tile's tokens, HALF at a time. ahead: states in front of the HALF that comes next. */
+template <bool aligned, bool many, typename real>
+__device__ __forceinline__ void walk_tile(const scan<real> &s, const scan_place &at, const seat &me,
+	backward_shared<real> &sh, backward_sums<real> &so_far, int first, int group, past<real> &ahead,
+	walker &w, channel_sums &own)
+{
+	bool ends = group == s.n.n_groups - 1;
+
+	#pragma unroll 1
+	for (int t0 = TILE<real> - HALF; t0 >= 0; t0 -= HALF) {
+		products sum = {};
+		past<real> h[HALF + 1];
+		if (many)
+			load_states(s, at, me, first + t0, group, ahead);
+		h[0] = ahead;
+		if (!many)
+			load_states(s, at, me, first + t0 - HALF, group, ahead);
+		replay(sh, me, t0, w, h);
+		walk_back(sh, me, t0, h, w, sum);
+		if (many)
+			take_sums(so_far, t0 / HALF, group > 0, ends, sum);
+		if (!many || ends)
+			finish<aligned>(s, at, me, sh, first, t0, sum, own);
+		sh.sums[t0 / HALF][0][me.warp][me.lane] =
+			make_float4(sum.d_b[0], sum.d_b[1], sum.d_b[2], sum.d_b[3]);
+		sh.sums[t0 / HALF][1][me.warp][me.lane] =
+			make_float4(sum.d_c[0], sum.d_c[1], sum.d_c[2], sum.d_c[3]);
 	}
 }
 
 /* The block's share of dB and dC of a tile: the warps' sums in order. */
-template <bool whole>
-__device__ __forceinline__ void put_sums(const scan_cuda &s, const backward_shared &sh, int t0,
-	float *bc)
+template <typename real>
+__device__ __forceinline__ void put_sums(const scan<real> &s, const scan_place &at,
+	const backward_shared<real> &sh, int first, int group)
 {
-	int lane = threadIdx.x % 32;
-	long rows = (long)s.B * s.T, row = (long)blockIdx.y * s.T + t0;
-	float *to = bc + (blockIdx.x * rows + row) * 32;
+	int half = (int)threadIdx.x / 64, side = (int)threadIdx.x / 32 % 2, lane = (int)threadIdx.x % 32;
+	int kept = first / SCAN_KEPT + half;
+	float4 sum = make_float4(0, 0, 0, 0);
 
-	#pragma unroll
-	for (int j = 0; j < TILE; j += WARPS) {
-		int t = j + threadIdx.x / 32;
-		float sum = 0;
-		#pragma unroll
-		for (int warp = 0; warp < WARPS; warp++)
-			sum += sh.sums[warp][t][lane];
-		if (whole || t0 + t < s.T)
-			to[t * 32 + lane] = sum;
-	}
-}
-
-/* The states in front of the HALF tokens number `half`. */
-template <bool whole>
-__device__ __forceinline__ void load_states(const scan_cuda &s, const seat &at, int half, int n0,
-	float4 h[EACH])
-{
-	#pragma unroll
-	for (int m = 0; m < EACH; m++) {
-		int i = blockIdx.x * CHANNELS + at.channel + m * APART, n = n0 + at.quad * 4;
-		if (whole || (i < s.I && n < s.N && half * HALF < s.T))
-			h[m] = *kept_states(s, blockIdx.y, half, n / 4, i);
-		else
-			h[m] = {0, 0, 0, 0};
-	}
-}
-
-/* The four of them in the thread's order. */
-__device__ __forceinline__ void take_states(const seat &at, const float4 &v, float h[4])
-{
-	bool odd = at.order & 1, high = at.order & 2;
-	float a = odd ? v.y : v.x, b = odd ? v.x : v.y, c = odd ? v.w : v.z, d = odd ? v.z : v.w;
-
-	h[0] = high ? c : a;
-	h[1] = high ? d : b;
-	h[2] = high ? a : c;
-	h[3] = high ? b : d;
-}
-
-/* A channel's sums over time. */
-__device__ __forceinline__ void put_parameters(const scan_cuda &s, const seat &at, walker &w, int i,
-	const backward_parts &parts)
-{
-	long own = (long)blockIdx.y * s.I + i;
-
-	for (int m = 1; m < QUADS; m *= 2) {
-		w.d_d += __shfl_xor_sync(~0u, w.d_d, m);
-		w.d_bias += __shfl_xor_sync(~0u, w.d_bias, m);
-	}
-	if (i >= s.I)
+	if (half >= TILE<real> / HALF || kept >= s.n.n_kept)
 		return;
 	#pragma unroll
-	for (int k = 0; k < 4; k++)
-		parts.a[own * STATES + state_of(at, k)] = w.d_a[k];
-	if (at.quad == 0) {
-		parts.d[own] = w.d_d;
-		parts.bias[own] = w.d_bias;
+	for (int warp = 0; warp < WARPS; warp++) {
+		float4 v = sh.sums[half][side][warp][lane];
+		sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
 	}
+	long share = ((long)group * s.n.n_blocks + at.block) * s.n.B + at.b;
+	((float4 *)s.bc)[(share * s.n.n_kept + kept) * 64 + side * 32 + lane] = sum;
 }
 
-/* The tile's tokens, half by half. */
-template <bool whole>
-__device__ __forceinline__ void walk_tile(const scan_cuda &s, backward_shared &sh, const seat &at,
-	int tile, int n0, float4 ahead[EACH], walker w[EACH])
+/* A, and the gradient that enters a segment from behind. */
+template <typename real>
+__device__ __forceinline__ void begin(const scan<real> &s, const scan_place &at, const seat &me,
+	int group, walker &w)
 {
-	#pragma unroll 1
-	for (int t0 = TILE - HALF; t0 >= 0; t0 -= HALF) {
-		int half = (tile * TILE + t0) / HALF;
-		#pragma unroll
-		for (int m = 0; m < EACH; m++)
-			take_states(at, ahead[m], w[m].h[0]);
-		if (half > 0)
-			load_states<whole>(s, at, half - 1, n0, ahead);
-		replay(sh, at, t0, w);
-		walk_back<whole>(s, sh, at, tile * TILE, t0, n0 > 0, w);
-	}
-}
-
-/* Launched on (blocks of channels, sequences). */
-template <bool whole>
-__global__ void __launch_bounds__(THREADS, 3) scan_backward_kernel(const scan_cuda s,
-	const backward_parts parts, int n0)
-{
-	backward_shared &sh = *shared_memory<backward_shared>();
-	seat at = seat_of();
-	int last = (s.T - 1) / TILE;
-	int column = blockIdx.x * CHANNELS + threadIdx.x % CHANNELS;	/* of prepare() */
-	float bias = column < s.I ? s.dt_bias.at[column] : 0;
-	walker w[EACH] = {};
-	float4 ahead[EACH];
-
 	#pragma unroll
-	for (int m = 0; m < EACH; m++) {
-		int i = blockIdx.x * CHANNELS + at.channel + m * APART;
-		w[m].d = i < s.I && n0 == 0 ? s.d.at[i] : 0;
+	for (int m = 0; m < 2; m++)
 		#pragma unroll
-		for (int k = 0; k < 4; k++)
-			w[m].a[k] = decay_rate(s, i, n0 + state_of(at, k));
+		for (int k = 0; k < 4; k++) {
+			int i = me.i + m, n = group * SCAN_GROUP + me.state + k;
+			w.a[m][k] = decay_rate(s, i, n);
+			w.carry[m][k] = s.ends && i < s.n.I ? *end_of(s, at.b, at.segment, n, i) : 0;
+			w.d_a[m][k] = 0;
+		}
+}
+
+/* The block's share of the parameters' gradients: rows of states, then D and the bias of dt. */
+template <typename real>
+__device__ __forceinline__ float *parameter(const scan<real> &s, const scan_place &at, int row, int i)
+{
+	long sequence = (long)at.b * s.n.n_segments + at.segment;
+
+	return s.parameters + (sequence * (s.n.n_groups * SCAN_GROUP + 2) + row) * s.n.I + i;
+}
+
+template <typename real>
+__device__ __forceinline__ void put_states_sums(const scan<real> &s, const scan_place &at, const seat &me,
+	int group, const walker &w)
+{
+	for (int k = 0; k < 8; k++)
+		if (me.i + k / 4 < s.n.I)
+			*parameter(s, at, group * SCAN_GROUP + me.state + k % 4, me.i + k / 4) =
+				w.d_a[k / 4][k % 4];
+}
+
+template <typename real>
+__device__ __forceinline__ void put_channel_sums(const scan<real> &s, const scan_place &at,
+	const seat &me, channel_sums &own)
+{
+	for (int m = 0; m < 2; m++) {
+		for (int lanes = 1; lanes < 4; lanes *= 2) {
+			own.d_d[m] += __shfl_xor_sync(~0u, own.d_d[m], lanes);
+			own.d_bias[m] += __shfl_xor_sync(~0u, own.d_bias[m], lanes);
+		}
+		if (me.lane % 4 == 0 && me.i + m < s.n.I) {
+			*parameter(s, at, s.n.n_groups * SCAN_GROUP, me.i + m) = own.d_d[m];
+			*parameter(s, at, s.n.n_groups * SCAN_GROUP + 1, me.i + m) = own.d_bias[m];
+		}
 	}
-	fetch_backward<whole>(s, last * TILE, n0, sh.stage);
-	load_states<whole>(s, at, (last + 1) * (TILE / HALF) - 1, n0, ahead);
-	__pipeline_wait_prior(0);
-	__syncthreads();
-	enter_tile<whole>(s, last, n0, bias, sh);
-	__syncthreads();
-	for (int tile = last; tile >= 0; tile--) {
-		fetch_backward<whole>(s, (tile - 1) * TILE, n0, sh.stage);
-		walk_tile<whole>(s, sh, at, tile, n0, ahead, w);
+}
+
+/* All groups of states, one after the other, through a tile. */
+template <bool aligned, typename real>
+__device__ void walk_groups(const scan<real> &s, const scan_place &at, const seat &me,
+	backward_shared<real> &sh, backward_sums<real> &so_far, int first, bool begins, channel_sums &own)
+{
+	for (int group = 0; group < s.n.n_groups; group++) {
+		float *rest = s.walkers + threadIdx.x +
+			((long)blockIdx.x * s.n.n_groups + group) * SCAN_GROUP * THREADS;
+		walker w;
+		past<real> ahead;
+		begin(s, at, me, group, w);
+		for (int k = 0; !begins && k < 8; k++) {
+			w.carry[k / 4][k % 4] = rest[k * THREADS];
+			w.d_a[k / 4][k % 4] = rest[(k + 8) * THREADS];
+		}
+		__syncthreads();
+		spread_group(s, at, first, group * SCAN_GROUP, sh);
+		__syncthreads();
+		walk_tile<aligned, true>(s, at, me, sh, so_far, first, group, ahead, w, own);
+		for (int k = 0; k < 8; k++) {
+			rest[k * THREADS] = w.carry[k / 4][k % 4];
+			rest[(k + 8) * THREADS] = w.d_a[k / 4][k % 4];
+		}
+		if (first == at.from)
+			put_states_sums(s, at, me, group, w);
+		__syncthreads();
+		put_sums(s, at, sh, first, group);
+	}
+}
+
+/* Launched on segments x sequences x blocks of channels. many: more than one group of states. */
+template <typename real, bool aligned, bool many>
+__global__ void __launch_bounds__(THREADS, sizeof(real) == sizeof(bf16) && aligned ? 2 : 1)
+scan_backward_kernel(const scan<real> s)
+{
+	backward_shared<real> &sh = *shared_memory<backward_shared<real>>();
+	backward_sums<real> &so_far = *(backward_sums<real> *)(&sh + 1);
+	constexpr int tile = TILE<real>;
+	scan_place at = place_of(s.n, blockIdx.x);
+	seat me = seat_of(at);
+	int last = at.from + (at.to - at.from - 1) / tile * tile;
+	int column = at.i0 + (int)threadIdx.x % PAIRS * 2;	/* of prepare() */
+	float bias[2] = {column < s.n.I ? s.dt_bias.at[column] : 0,
+		column + 1 < s.n.I ? s.dt_bias.at[column + 1] : 0};
+	channel_sums own = {};
+	past<real> ahead;
+	walker w;
+
+	for (int m = 0; m < 2; m++)
+		own.d[m] = me.i + m < s.n.I ? s.d.at[me.i + m] : 0;
+	if (!many) {
+		begin(s, at, me, 0, w);
+		load_states(s, at, me, last + tile - HALF, 0, ahead);
+	}
+	fetch_tile<aligned>(s, at, last, sh.stage);
+	for (int first = last + tile; first >= at.from; first -= tile) {
+		if (first <= last && !many)
+			walk_tile<aligned, false>(s, at, me, sh, so_far, first, 0, ahead, w, own);
+		if (first <= last && many)
+			walk_groups<aligned>(s, at, me, sh, so_far, first, first == last, own);
 		__pipeline_wait_prior(0);
 		__syncthreads();
-		put_sums<whole>(s, sh, tile * TILE, parts.bc);
-		if (tile > 0)
-			enter_tile<whole>(s, tile - 1, n0, bias, sh);
+		if (first <= last && !many)
+			put_sums(s, at, sh, first, 0);
+		if (first == at.from)
+			break;
+		prepare<aligned>(s, at, first - tile, bias, sh);
+		if (!many)
+			spread(sh);
 		__syncthreads();
+		fetch_tile<aligned>(s, at, first - 2 * tile, sh.stage);
 	}
-	#pragma unroll
-	for (int m = 0; m < EACH; m++)
-		put_parameters(s, at, w[m], blockIdx.x * CHANNELS + at.channel + m * APART, parts);
+	if (!many)
+		put_states_sums(s, at, me, 0, w);
+	put_channel_sums(s, at, me, own);
 }
 
-/* dB and dC: the blocks' shares in order. One thread per token, side and state. */
-__device__ __forceinline__ void sum_blocks(const scan_cuda &s, const float *bc, int n_blocks,
-	int n0, long k)
+template <typename real>
+void backward(const struct op_run *r)
 {
-	long floats = (long)s.B * s.T * 32;
-	int place = (int)(k % 32), n = n0 + state_of_place(place);
-	float sum = 0;
+	scan<real> s = scan_of<real>(r, THREADS);
+	bool many = s.n.n_groups > 1, aligned = scan_aligned(r);
+	auto kernel = many ? scan_backward_kernel<real, false, true>
+		: aligned ? scan_backward_kernel<real, true, false>
+		: scan_backward_kernel<real, false, false>;
+	long blocks = (long)s.n.n_segments * s.n.B * s.n.n_blocks;
 
-	if (k >= floats || n >= s.N)
-		return;
-	for (int block = 0; block < n_blocks; block++)
-		sum += bc[block * floats + k];
-	put(place < STATES ? s.db : s.dc, k / 32, n, sum, false);
-}
-
-/* Parameters: the sequences' shares in order. One thread per channel and state. */
-__device__ __forceinline__ void sum_sequences(const scan_cuda &s, const backward_parts &parts,
-	int n0, int k)
-{
-	int i = k / STATES, n = k % STATES;
-	float a = 0, d = 0, bias = 0;
-
-	if (i >= s.I)
-		return;
-	for (int b = 0; b < s.B; b++)
-		a += parts.a[((long)b * s.I + i) * STATES + n];
-	if (n0 + n < s.N)	/* dA_log = dA A */
-		put(s.da_log, i, n0 + n, a * decay_rate(s, i, n0 + n) * LN2, false);
-	if (n > 0)
-		return;
-	for (int b = 0; b < s.B; b++) {
-		d += parts.d[(long)b * s.I + i];
-		bias += parts.bias[(long)b * s.I + i];
-	}
-	if (n0 == 0)
-		put(s.dd, 0, i, d, false);
-	put(s.ddt_bias, 0, i, bias, n0 > 0);
-}
-
-/* The first `few` blocks have the parameters: long sums, which so begin first. */
-__global__ void sum_parts_kernel(const scan_cuda s, const backward_parts parts, int n_blocks,
-	int n0, unsigned few)
-{
-	if (blockIdx.x < few)
-		sum_sequences(s, parts, n0, blockIdx.x * blockDim.x + threadIdx.x);
-	else
-		sum_blocks(s, parts.bc, n_blocks, n0,
-			(blockIdx.x - few) * (long)blockDim.x + threadIdx.x);
-}
-
-enum { BLOCK = 128 };	/* threads of the kernel that sums */
-
-unsigned blocks(long threads)
-{
-	return (unsigned)ceil_div(threads, BLOCK);
+	scan_find_ends(r, s, true);
+	launch(r, kernel, dim3((unsigned)blocks), THREADS,
+		sizeof(backward_shared<real>) + (many ? sizeof(backward_sums<real>) : 0), s);
+	scan_sum_parts(r, s);
 }
 
 }  // namespace
 
-size_t scan_cuda_workspace(const struct scan_cuda *s)
+void scan_backward_cuda(const struct op_run *r)
 {
-	long sums = ceil_div(s->I, CHANNELS) * s->B * s->T * 32;
-	long parameters = (long)s->B * s->I * (STATES + 2);
-
-	return (size_t)(sums + parameters) * sizeof(float);
-}
-
-void scan_cuda_backward(const struct scan_cuda *s, void *stream)
-{
-	auto kernel = is_whole(*s, CHANNELS) ? scan_backward_kernel<true> : scan_backward_kernel<false>;
-	long n_blocks = ceil_div(s->I, CHANNELS), channels = (long)s->B * s->I;
-	unsigned few = blocks((long)s->I * STATES), all = few + blocks((long)s->B * s->T * 32);
-	dim3 grid((unsigned)n_blocks, (unsigned)s->B);
-	backward_parts p;
-
-	p.bc = s->workspace;
-	p.a = p.bc + n_blocks * s->B * s->T * 32;
-	p.d = p.a + channels * STATES;
-	p.bias = p.d + channels;
-	allow_shared(kernel, sizeof(backward_shared));
-	for (int n0 = 0; n0 < s->N; n0 += STATES) {
-		launch(kernel, grid, THREADS, sizeof(backward_shared), stream, *s, p, n0);
-		launch(sum_parts_kernel, all, BLOCK, 0, stream, *s, p, (int)n_blocks, n0, few);
-	}
+	with_real(r, [&](auto zero) { backward<decltype(zero)>(r); });
 }

@@ -1,159 +1,273 @@
-/* The scan's forward kernel: op/scan_cuda.h says how, op/scan.h what. */
-#include "op/cuda/scan_cuda.cuh"
+/* The scan's forward kernel: op/cuda/scan.cuh says how, op/scan.h what. */
+#include "op/cuda/scan.cuh"
 
 namespace {
 
-enum { WIDE = 128 };	/* channels, and threads, of a block */
-
-struct forward_stage {
-	float u[TILE][WIDE], dtraw[TILE][WIDE], z[TILE][WIDE];
-	float b[TILE][STATES], c[TILE][STATES];
+enum {
+	THREADS = SCAN_FORWARD_THREADS,
+	TILE = 16,			/* tokens that a block fetches at once */
+	HALF = SCAN_GROUP / 2,		/* states of a channel that a thread has */
 };
 
-template <bool whole>
-__device__ __forceinline__ void fetch_forward(const scan_cuda &s, int t0, int n0, forward_stage &to)
-{
-	long row = (long)blockIdx.y * s.T + t0;
-	int i = blockIdx.x * WIDE, n_tokens = min(TILE, s.T - t0);
+static_assert((int)SCAN_FORWARD_THREADS == (int)SCAN_CHANNELS, "each thread finishes one channel");
 
-	if (t0 < s.T) {
-		fetch<WIDE, WIDE, whole>(to.u, s.u, row, n_tokens, i, s.I);
-		fetch<WIDE, WIDE, whole>(to.dtraw, s.dtraw, row, n_tokens, i, s.I);
-		fetch<WIDE, WIDE, whole>(to.z, s.z, row, n_tokens, i, s.I);
-		fetch<STATES, WIDE, whole>(to.b, s.b, row, n_tokens, n0, s.N);
-		fetch<STATES, WIDE, whole>(to.c, s.c, row, n_tokens, n0, s.N);
+template <typename real>
+struct forward_stage {
+	real u[TILE][SCAN_CHANNELS], dtraw[TILE][SCAN_CHANNELS], z[TILE][SCAN_CHANNELS];
+	real b[TILE][SCAN_GROUP], c[TILE][SCAN_GROUP];
+	int start[TILE];
+};
+
+template <typename real>
+struct forward_shared {
+	forward_stage<real> stage[2];
+	float b[TILE][SCAN_GROUP], c[TILE][SCAN_GROUP];
+};
+
+/* Sums over the groups of states so far, where there are several. */
+typedef float sums[TILE][SCAN_CHANNELS];
+
+/* A thread: its own channel is i, the other one of the pair i ^ 1; of both it has HALF states. */
+struct seat {
+	int lane, i, half;
+};
+
+/* What a thread carries through time: [0] own channel, [1] the other one. */
+struct walker {
+	float a[2][HALF], h[2][HALF];	/* A log2(e); states */
+};
+
+template <bool aligned, typename real>
+__device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place &at, int t0,
+	forward_stage<real> &to)
+{
+	long row = (long)at.b * s.n.T + t0;
+	int n_tokens = min(TILE, at.to - t0);
+
+	if (n_tokens > 0) {
+		fetch<THREADS, aligned>(to.u, s.u, row, n_tokens, at.i0, s.n.I);
+		fetch<THREADS, aligned>(to.dtraw, s.dtraw, row, n_tokens, at.i0, s.n.I);
+		fetch<THREADS, aligned>(to.z, s.z, row, n_tokens, at.i0, s.n.I);
+		fetch<THREADS, aligned>(to.b, s.b, row, n_tokens, 0, s.n.N);
+		fetch<THREADS, aligned>(to.c, s.c, row, n_tokens, 0, s.n.N);
+		fetch_start(to.start, s, at.b, t0, n_tokens);
 	}
 	__pipeline_commit();
 }
 
-/* What a token of a channel is apart from its states. */
-struct forward_token {
-	float dt, u, gate;
-};
-
-__device__ __forceinline__ forward_token token_of(const scan_cuda &s, const forward_stage &f, int t,
-	float bias)
+/* B and C of the tile as float. */
+template <typename real>
+__device__ __forceinline__ void spread(const forward_stage<real> &f, forward_shared<real> &sh)
 {
-	int lane = threadIdx.x;
-	float z = s.z.at ? f.z[t][lane] : 0;
-
-	return {softplus(f.dtraw[t][lane] + bias), f.u[t][lane], s.z.at ? z * sigmoid(z) : 1};
-}
-
-/* h = e h + dt u B for all states; returns sum_n C h. */
-__device__ __forceinline__ float step_forward(float h[STATES], const float a[STATES],
-	const forward_token &p, const float b[STATES], const float c[STATES])
-{
-	float x = p.dt * p.u, sum[4] = {0, 0, 0, 0};
-
 	#pragma unroll
-	for (int n = 0; n < STATES; n += 4) {
-		float4 b4 = *(const float4 *)(b + n), c4 = *(const float4 *)(c + n);
-		h[n] = exp2_fast(p.dt * a[n]) * h[n] + x * b4.x;
-		h[n + 1] = exp2_fast(p.dt * a[n + 1]) * h[n + 1] + x * b4.y;
-		h[n + 2] = exp2_fast(p.dt * a[n + 2]) * h[n + 2] + x * b4.z;
-		h[n + 3] = exp2_fast(p.dt * a[n + 3]) * h[n + 3] + x * b4.w;
-		sum[0] += c4.x * h[n];
-		sum[1] += c4.y * h[n + 1];
-		sum[2] += c4.z * h[n + 2];
-		sum[3] += c4.w * h[n + 3];
+	for (int k = threadIdx.x; k < TILE * SCAN_GROUP; k += THREADS) {
+		sh.b[k / SCAN_GROUP][k % SCAN_GROUP] = to_float(f.b[k / SCAN_GROUP][k % SCAN_GROUP]);
+		sh.c[k / SCAN_GROUP][k % SCAN_GROUP] = to_float(f.c[k / SCAN_GROUP][k % SCAN_GROUP]);
 	}
-	return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-__device__ __forceinline__ void keep_states(const scan_cuda &s, int kept, int n0, int i,
-	const float h[STATES])
+/* The same of a further group of states. */
+template <typename real>
+__device__ __forceinline__ void spread_group(const scan<real> &s, const scan_place &at, int t0, int n0,
+	forward_shared<real> &sh)
 {
-	float4 *to = kept_states(s, blockIdx.y, kept, n0 / 4, i);
-
-	#pragma unroll
-	for (int n = 0; n < STATES; n += 4)
-		if (n0 + n < s.N)
-			to[n / 4 * s.I] = {h[n], h[n + 1], h[n + 2], h[n + 3]};
+	for (int k = threadIdx.x; k < TILE * SCAN_GROUP; k += THREADS) {
+		int t = k / SCAN_GROUP, n = k % SCAN_GROUP;
+		long row = (long)at.b * s.n.T + t0 + t;
+		bool there = t0 + t < at.to && n0 + n < s.n.N;
+		sh.b[t][n] = there ? to_float(s.b[row][n0 + n]) : 0;
+		sh.c[t][n] = there ? to_float(s.c[row][n0 + n]) : 0;
+	}
 }
 
-/* What a thread carries from tile to tile. */
-struct forward_walker {
-	float a[STATES], h[STATES];	/* A log2(e); states */
-	float bias, d;
+/* What a token of a channel is apart from its states. */
+struct point {
+	float dt, x, u, gate;		/* x = dt u; dt is ENDLESS at a document's first token */
 };
 
-/* The tile's tokens of a channel, in pairs: what does not depend on the states is done for both at
-   once, so that one hides the other's latency. */
-template <bool whole>
-__device__ __forceinline__ void walk_forward(const scan_cuda &s, const forward_stage &f, int t0,
-	int n0, int i, forward_walker &w)
+template <typename real>
+__device__ __forceinline__ point point_of(const scan<real> &s, const forward_stage<real> &f, int t0,
+	int t, int lane, float bias)
 {
-	int n_tokens = min(TILE, s.T - t0);
-	long row = (long)blockIdx.y * s.T + t0;
+	float z = s.z.at ? to_float(f.z[t][lane]) : 0;
+	point p;
 
-	#pragma unroll 4	/* SCAN_KEPT tokens */
-	for (int t = 0; t < TILE; t += 2) {
-		forward_token p[2];
+	p.u = to_float(f.u[t][lane]);
+	p.dt = softplus(to_float(f.dtraw[t][lane]) + bias);
+	p.x = p.dt * p.u;
+	p.gate = s.z.at ? z * sigmoid(z) : 1;
+	if (s.start.at && f.start[t] == t0 + t)
+		p.dt = ENDLESS;
+	return p;
+}
+
+/* h = e h + x B for the thread's states; returns sum_n C h of its own channel. */
+__device__ __forceinline__ float step(walker &w, const point &p, const float *b, const float *c)
+{
+	float dt[2] = {p.dt, __shfl_xor_sync(~0u, p.dt, 1)}, x[2] = {p.x, __shfl_xor_sync(~0u, p.x, 1)};
+	float sum[2][2] = {};
+
+	#pragma unroll
+	for (int k = 0; k < HALF; k += 4) {
+		float4 b4 = *(const float4 *)(b + k), c4 = *(const float4 *)(c + k);
+		float B[4] = {b4.x, b4.y, b4.z, b4.w}, C[4] = {c4.x, c4.y, c4.z, c4.w};
 		#pragma unroll
-		for (int k = 0; k < 2; k++)
-			if (whole || t + k < n_tokens)
-				p[k] = token_of(s, f, t + k, w.bias);
-		if (s.states && t % SCAN_KEPT == 0 && (whole || t < n_tokens))
-			keep_states(s, (t0 + t) / SCAN_KEPT, n0, i, w.h);
-		#pragma unroll
-		for (int k = 0; k < 2; k++)
-			if (whole || t + k < n_tokens) {
-				float y = w.d * p[k].u + step_forward(w.h, w.a, p[k], f.b[t + k],
-					f.c[t + k]);
-				put(s.ungated, row + t + k, i, y, n0 > 0);
-				put(s.y, row + t + k, i, y * p[k].gate, n0 > 0);
+		for (int j = 0; j < 4; j++)
+			#pragma unroll
+			for (int m = 0; m < 2; m++) {
+				float &h = w.h[m][k + j];
+				h = exp2_fast(dt[m] * w.a[m][k + j]) * h + x[m] * B[j];
+				sum[m][j % 2] += C[j] * h;
 			}
 	}
+	return sum[0][0] + sum[0][1] + __shfl_xor_sync(~0u, sum[1][0] + sum[1][1], 1);
 }
 
-/* Launched on (blocks of channels, sequences). n0: first state; the launch with 0 has D u. */
-template <bool whole>
-__global__ void __launch_bounds__(WIDE, 4) scan_forward_kernel(const scan_cuda s, int n0)
+/* The states in front of token t. */
+template <typename real>
+__device__ __forceinline__ void keep_states(const scan<real> &s, const scan_place &at, const seat &me,
+	int t, int group, const walker &w)
 {
-	forward_stage *stage = shared_memory<forward_stage>();
-	int lane = threadIdx.x, i = blockIdx.x * WIDE + lane;
-	forward_walker w = {};
+	if (!s.states || t >= at.to || (me.i & ~1) >= s.n.I)
+		return;
+	#pragma unroll
+	for (int m = 0; m < 2; m++) {
+		eight h;
+		#pragma unroll
+		for (int k = 0; k < HALF; k++)
+			h.v[k] = w.h[m][k];
+		store8(kept_states(s, at.b, t / SCAN_KEPT, group, me.half, me.i ^ m), h);
+	}
+}
 
-	if (i < s.I) {
-		w.bias = s.dt_bias.at[i];
-		w.d = n0 == 0 ? s.d.at[i] : 0;
-	}
-	for (int n = 0; n < STATES; n++)
-		w.a[n] = decay_rate(s, i, n0 + n);
-	for (int k = lane; k < TILE * STATES; k += WIDE)	/* beyond N there must be no NaN */
-		for (int side = 0; side < 2; side++) {
-			stage[side].b[k / STATES][k % STATES] = 0;
-			stage[side].c[k / STATES][k % STATES] = 0;
+template <typename real>
+__device__ __forceinline__ void put_token(const scan<real> &s, const scan_place &at, const seat &me,
+	int t, float y, float gate)
+{
+	long row = (long)at.b * s.n.T + t;
+
+	if (t >= at.to || me.i >= s.n.I)
+		return;
+	if (s.ungated)
+		s.ungated[row * s.n.I + me.i] = from_float<real>(y);
+	s.y[row][me.i] = from_float<real>(y * gate);
+}
+
+/* The tile's tokens in pairs: what does not depend on the states is done for both at once, so that one
+   hides the other's latency. */
+template <bool many, typename real>
+__device__ __forceinline__ void walk(const scan<real> &s, const scan_place &at, const seat &me,
+	const forward_shared<real> &sh, const forward_stage<real> &f, sums &so_far, int t0, int group,
+	float bias, float d, walker &w)
+{
+	#pragma unroll 4	/* SCAN_KEPT tokens */
+	for (int t = 0; t < TILE; t += 2) {
+		point p[2] = {point_of(s, f, t0, t, me.lane, bias),
+			point_of(s, f, t0, t + 1, me.lane, bias)};
+		if (t % SCAN_KEPT == 0)
+			keep_states(s, at, me, t0 + t, group, w);
+		#pragma unroll
+		for (int k = 0; k < 2; k++) {
+			float sum = step(w, p[k], sh.b[t + k] + me.half * HALF, sh.c[t + k] + me.half * HALF);
+			float y = sum + (many && group ? so_far[t + k][me.lane] : d * p[k].u);
+			if (many)
+				so_far[t + k][me.lane] = y;
+			if (!many || group == s.n.n_groups - 1)
+				put_token(s, at, me, t0 + t + k, y, p[k].gate);
 		}
-	__syncthreads();
-	fetch_forward<whole>(s, 0, n0, stage[0]);
-	for (int t0 = 0; t0 < s.T; t0 += TILE) {
-		fetch_forward<whole>(s, t0 + TILE, n0, stage[(t0 / TILE + 1) % 2]);
-		__pipeline_wait_prior(1);
-		__syncthreads();
-		if (whole || i < s.I)
-			walk_forward<whole>(s, stage[t0 / TILE % 2], t0, n0, i, w);
-		__syncthreads();
 	}
+}
+
+/* A and the states with which a segment begins. */
+template <typename real>
+__device__ __forceinline__ void begin(const scan<real> &s, const scan_place &at, const seat &me,
+	int group, walker &w)
+{
+	#pragma unroll
+	for (int m = 0; m < 2; m++)
+		#pragma unroll
+		for (int k = 0; k < HALF; k++) {
+			int i = me.i ^ m, n = group * SCAN_GROUP + me.half * HALF + k;
+			w.a[m][k] = decay_rate(s, i, n);
+			w.h[m][k] = s.ends && i < s.n.I ? *end_of(s, at.b, at.segment, n, i) : 0;
+		}
+}
+
+/* Where the states of a group are while another is at work. */
+template <typename real>
+__device__ __forceinline__ float *resting_place(const scan<real> &s, int group)
+{
+	return s.walkers + ((long)blockIdx.x * s.n.n_groups + group) * SCAN_GROUP * THREADS + threadIdx.x;
+}
+
+/* All groups of states, one after the other, through a tile. */
+template <typename real>
+__device__ void walk_groups(const scan<real> &s, const scan_place &at, const seat &me,
+	forward_shared<real> &sh, const forward_stage<real> &f, sums &so_far, int t0, float bias, float d)
+{
+	for (int group = 0; group < s.n.n_groups; group++) {
+		float *rest = resting_place(s, group);
+		walker w;
+		begin(s, at, me, group, w);
+		for (int k = 0; t0 > at.from && k < SCAN_GROUP; k++)
+			w.h[k / HALF][k % HALF] = rest[k * THREADS];
+		__syncthreads();
+		spread_group(s, at, t0, group * SCAN_GROUP, sh);
+		__syncthreads();
+		walk<true>(s, at, me, sh, f, so_far, t0, group, bias, d, w);
+		for (int k = 0; k < SCAN_GROUP; k++)
+			rest[k * THREADS] = w.h[k / HALF][k % HALF];
+	}
+}
+
+/* Launched on segments x sequences x blocks of channels. many: more than one group of states. */
+template <typename real, bool aligned, bool many>
+__global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_forward_kernel(const scan<real> s)
+{
+	forward_shared<real> &sh = *shared_memory<forward_shared<real>>();
+	sums &so_far = *(sums *)(&sh + 1);
+	scan_place at = place_of(s.n, blockIdx.x);
+	int lane = (int)threadIdx.x;
+	seat me = {lane, at.i0 + lane, lane % 2};
+	bool there = me.i < s.n.I;
+	float bias = there ? s.dt_bias.at[me.i] : 0, d = there ? s.d.at[me.i] : 0;
+	walker w;
+
+	if (!many)
+		begin(s, at, me, 0, w);
+	fetch_tile<aligned>(s, at, at.from, sh.stage[0]);
+	for (int t0 = at.from, k = 0; t0 < at.to; t0 += TILE, k ^= 1) {
+		__pipeline_wait_prior(0);
+		__syncthreads();
+		fetch_tile<aligned>(s, at, t0 + TILE, sh.stage[k ^ 1]);
+		if (many) {
+			walk_groups(s, at, me, sh, sh.stage[k], so_far, t0, bias, d);
+			continue;
+		}
+		spread(sh.stage[k], sh);
+		__syncthreads();
+		walk<false>(s, at, me, sh, sh.stage[k], so_far, t0, 0, bias, d, w);
+	}
+}
+
+template <typename real>
+void forward(const struct op_run *r)
+{
+	scan<real> s = scan_of<real>(r, SCAN_FORWARD_THREADS);
+	bool many = s.n.n_groups > 1, aligned = scan_aligned(r);
+	auto kernel = many ? scan_forward_kernel<real, false, true>
+		: aligned ? scan_forward_kernel<real, true, false>
+		: scan_forward_kernel<real, false, false>;
+	long blocks = (long)s.n.n_segments * s.n.B * s.n.n_blocks;
+
+	scan_find_ends(r, s, false);
+	launch(r, kernel, dim3((unsigned)blocks), THREADS,
+		sizeof(forward_shared<real>) + (many ? sizeof(sums) : 0), s);
 }
 
 }  // namespace
 
-size_t scan_cuda_states(const struct scan_cuda *s)
+void scan_forward_cuda(const struct op_run *r)
 {
-	long quads = s->B * ceil_div(s->T, SCAN_KEPT) * ceil_div(s->N, 4) * s->I;
-
-	return (size_t)quads * sizeof(float4);
-}
-
-void scan_cuda_forward(const struct scan_cuda *s, void *stream)
-{
-	auto kernel = is_whole(*s, WIDE) ? scan_forward_kernel<true> : scan_forward_kernel<false>;
-	dim3 grid((unsigned)ceil_div(s->I, WIDE), (unsigned)s->B);
-	size_t shared = 2 * sizeof(forward_stage);
-
-	allow_shared(kernel, shared);
-	for (int n0 = 0; n0 < s->N; n0 += STATES)
-		launch(kernel, grid, WIDE, shared, stream, *s, n0);
+	with_real(r, [&](auto zero) { forward<decltype(zero)>(r); });
 }

@@ -1,0 +1,203 @@
+/*
+ * The scan on a GPU: what its kernels share. op/scan.h has the formula.
+ *
+ * Forward (scan_forward.cu): two threads share two channels, eight states of each a thread, and walk
+ * through time with states in registers. Backward (scan_backward.cu): four threads share two channels,
+ * four states of each, and walk back SCAN_KEPT tokens at a time from the states that forward kept in front of
+ * them. Where batch and channels are too few for a GPU, time is cut into segments, and one walk more
+ * finds with which states each begins (scan_ends.cu). Work is cut by shapes alone; partial sums lie in
+ * the workspace and are added in order, so the same input gives the same bits.
+ *
+ * More than SCAN_GROUP states are taken a group after the other within each tile of tokens; what a thread
+ * carries through time lies in the workspace meanwhile.
+ */
+#ifndef OP_CUDA_SCAN_CUH
+#define OP_CUDA_SCAN_CUH
+
+#include "op/cuda/kit.cuh"
+#include "op/cuda/prim.cuh"
+#include "op/cuda/scan_room.h"
+#include "op/vec.h"
+
+extern "C" {
+#include "op/scan.h"
+}
+
+/* dt of a token that nothing passes from the one before: exp(dt A) is 0, and 0 dt is 0. */
+constexpr float ENDLESS = 3e38f;
+
+/* A gradient: absent, written or added to. */
+template <typename element>
+struct gradient {
+	element *at;
+	long ld;
+	bool add;
+};
+
+template <typename real>
+struct scan {
+	struct scan_sizes n;
+	rows<const real> u, dtraw, b, c, z;	/* rows are tokens, B * T; z optional */
+	rows<const float> a_log, d, dt_bias;	/* [I, N], and one row of I each */
+	rows<const int> start;			/* optional; rows are sequences */
+	rows<real> y;
+	real *states, *ungated;			/* kept by forward in training; [B * T, I] y before the gate */
+	rows<const real> dy;
+	gradient<real> du, ddtraw, db, dc, dz;
+	gradient<float> da_log, dd, ddt_bias;
+	/* workspace: */
+	float *ends, *steps;	/* see scan_ends.cu; what each segment begins with */
+	float *walkers;		/* what threads carry, of the groups that rest */
+	float *bc, *parameters;	/* partial sums: scan_parts.cu */
+};
+
+/* The operands of a run whose kernel has so many threads a block. */
+template <typename real>
+scan<real> scan_of(const struct op_run *r, int threads);
+
+/* May eight neighbours of all rows be moved at once? */
+bool scan_aligned(const struct op_run *r);
+
+/* Finds what each segment begins with, in s.ends: states, or backward the gradients that enter
+   from behind. */
+template <typename real>
+void scan_find_ends(const struct op_run *r, const scan<real> &s, bool backward);
+
+/* Adds up what backward's blocks leave. */
+template <typename real>
+void scan_sum_parts(const struct op_run *r, const scan<real> &s);
+
+/* ---- what kernels share ----------------------------------------------------------------------- */
+
+/* What a block is about. */
+struct scan_place {
+	int b, segment, block;	/* block of channels */
+	int i0;			/* its first channel */
+	int from, to;		/* tokens of the sequence */
+};
+
+__device__ __forceinline__ scan_place place_of(const struct scan_sizes &n, unsigned block)
+{
+	scan_place at;
+
+	at.block = (int)(block % (unsigned)n.n_blocks);
+	block /= (unsigned)n.n_blocks;
+	at.b = (int)(block % (unsigned)n.B);
+	at.segment = (int)(block / (unsigned)n.B);
+	at.i0 = at.block * SCAN_CHANNELS;
+	at.from = at.segment * n.length;
+	at.to = min(at.from + n.length, n.T);
+	return at;
+}
+
+__device__ __forceinline__ float softplus(float x)
+{
+	return fmaxf(x, 0.0f) + vec_log1p_unit(exp2_fast(-fabsf(x) * LOG2E));
+}
+
+__device__ __forceinline__ float sigmoid(float x)
+{
+	return reciprocal_fast(1.0f + exp2_fast(-x * LOG2E));
+}
+
+/* A log2(e) of a channel's state; beyond the last one 0, which keeps a state at 0. */
+template <typename real>
+__device__ __forceinline__ float decay_rate(const scan<real> &s, int i, int n)
+{
+	return i < s.n.I && n < s.n.N ? -exp2f(s.a_log[i][n] * LOG2E) * LOG2E : 0.0f;
+}
+
+/*
+ * Eight kept states, those from 16 group + 8 half, of channel i, in front of token kept * SCAN_KEPT. Channels
+ * lie in pairs; which of the two comes first is exchanged in the second half, so that a pair of forward's
+ * threads writes 32 bytes at once.
+ */
+template <typename real>
+__device__ __forceinline__ real *kept_states(const scan<real> &s, int b, int kept, int group, int half,
+	int i)
+{
+	long row = ((long)b * s.n.n_kept + kept) * s.n.n_groups + group;
+	long pair = row * ((s.n.I + 1) / 2) + i / 2;
+
+	return s.states + (pair * 4 + (i % 2 ^ half) * 2 + half) * 8;
+}
+
+/* What segment `segment` of sequence b begins with: state n of channel i. */
+template <typename real>
+__device__ __forceinline__ float *end_of(const scan<real> &s, int b, int segment, int n, int i)
+{
+	return s.ends + (((long)b * s.n.n_segments + segment) * s.n.n_groups * SCAN_GROUP + n) * s.n.I + i;
+}
+
+template <typename element>
+__device__ __forceinline__ void put(const gradient<element> &x, long row, int i, float v)
+{
+	if (x.at) {
+		element *to = x.at + row * x.ld + i;
+		*to = from_float<element>(x.add ? to_float(*to) + v : v);
+	}
+}
+
+/* Two neighbouring numbers. */
+template <typename real>
+struct alignas(2 * sizeof(real)) two {
+	real low, high;
+};
+
+/* Channels i and i + 1; `aligned`: as one access. */
+template <bool aligned, typename real>
+__device__ __forceinline__ void put_two(const gradient<real> &x, long row, int i, int end, float low,
+	float high)
+{
+	if (!x.at || i >= end)
+		return;
+	if constexpr (aligned) {
+		two<real> *to = (two<real> *)(x.at + row * x.ld + i);
+		if (x.add) {
+			two<real> old = *to;
+			low += to_float(old.low);
+			high += to_float(old.high);
+		}
+		*to = {from_float<real>(low), from_float<real>(high)};
+	} else {
+		put(x, row, i, low);
+		if (i + 1 < end)
+			put(x, row, i + 1, high);
+	}
+}
+
+/* Enqueues the copy of columns `from` .. from + wide of n_tokens rows by all threads of the block
+   together; 0 from column `end` and row n_tokens on. Not aligned, it is done on return. */
+template <int threads, bool aligned, int n_rows, int wide, typename real>
+__device__ __forceinline__ void fetch(real (&to)[n_rows][wide], const rows<const real> &x, long row,
+	int n_tokens, int from, int end)
+{
+	constexpr int each = aligned ? 16 / (int)sizeof(real) : 1, per_row = wide / each;
+
+	if (!x.at)
+		return;
+	#pragma unroll
+	for (int k = 0; k < n_rows * per_row; k += threads) {
+		int t = (k + (int)threadIdx.x) / per_row, j = (k + (int)threadIdx.x) % per_row * each;
+		bool there = t < n_tokens && from + j < end;
+		if (n_rows * per_row % threads && t >= n_rows)
+			return;
+		if constexpr (aligned)
+			copy_async(&to[t][j], x[row + t] + from + j, there);
+		else
+			to[t][j] = there ? x[row + t][from + j] : from_float<real>(0);
+	}
+}
+
+/* The same of where tokens' documents begin. */
+template <typename real, int n_rows>
+__device__ __forceinline__ void fetch_start(int (&to)[n_rows], const scan<real> &s, int b, int t0,
+	int n_tokens)
+{
+	int t = threadIdx.x;
+
+	if (s.start.at && t < n_tokens && t < n_rows)
+		__pipeline_memcpy_async(&to[t], s.start[b] + t0 + t, sizeof(int));
+}
+
+#endif
