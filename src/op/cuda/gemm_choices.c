@@ -227,5 +227,5 @@ char *gemm_choices_text(const struct gemm_choices *c)
 	for (int i = 0; i < n; i++)
 		add_line(&s, used[i]);
 	free(used);
-	return str_take(&s);
+	return s.text;
 }
