@@ -41,6 +41,13 @@ void add_gradients(attention<real> &a, const struct op_run *r)
 	a.lse2_BHT = a.delta_BHT + (long)a.B * a.H * a.T;
 }
 
+template <typename real>
+__device__ __forceinline__ void keep(const attention<real> &a, const head &w, int t, float delta)
+{
+	a.delta_BHT[kept_at(a, w, t)] = delta;
+	a.lse2_BHT[kept_at(a, w, t)] = a.lse[row_of(a, w, t)][w.h] * LOG2E;
+}
+
 /* A warp has a head of a row. */
 template <typename real>
 __global__ void attention_delta(const attention<real> a)
@@ -56,11 +63,33 @@ __global__ void attention_delta(const attention<real> a)
 		sum += to_float(a.dy[row][(long)h * a.dh + c]) *
 			to_float(a.y[row][(long)h * a.dh + c]);
 	sum = warp_sum(sum);
-	if (lane == 0) {
-		long to = kept_at(a, {(int)(row / a.T), h}, (int)(row % a.T));
-		a.delta_BHT[to] = sum;
-		a.lse2_BHT[to] = a.lse[row][h] * LOG2E;
+	if (lane == 0)
+		keep(a, {(int)(row / a.T), h}, (int)(row % a.T), sum);
+}
+
+/* As many lanes as pieces of eight columns in dh = 32, 64 or 128 have a head of a row. Memory ends
+   before 2^32 of those heads do. */
+template <int dh>
+__global__ void attention_delta_eights(const attention<bf16> a)
+{
+	constexpr int lanes = dh / 8;
+	unsigned i = blockIdx.x * (THREADS / lanes) + threadIdx.x / lanes;
+	unsigned row = i / a.H, h = i % a.H, b = row / a.T;
+	int piece = threadIdx.x % lanes;
+	float sum = 0;
+
+	if (b < (unsigned)a.B && 8 * piece < a.dh) {
+		unsigned column = h * a.dh + 8 * piece;
+		eight dy = load8(a.dy[row] + column), y = load8(a.y[row] + column);
+		#pragma unroll
+		for (int k = 0; k < 8; k++)
+			sum += dy.v[k] * y.v[k];
 	}
+	#pragma unroll
+	for (int step = lanes / 2; step; step /= 2)
+		sum += __shfl_xor_sync(0xffffffffu, sum, step);
+	if (b < (unsigned)a.B && piece == 0)
+		keep(a, {(int)b, (int)h}, (int)(row % a.T), sum);
 }
 
 /* May the kernels on tensor cores be used? Never for float. */
@@ -90,17 +119,33 @@ void forward(const struct op_run *r, const attention<bf16> &a)
 		attention_plain_forward(r, a);
 }
 
+template <typename real>
+void backward_plain(const struct op_run *r, const attention<real> &a)
+{
+	dim3 grid((unsigned)ceil_div((long)a.B * a.T * a.H, THREADS / 32));
+
+	launch(r, attention_delta<real>, grid, THREADS, 0, a);
+	attention_plain_backward(r, a);
+}
+
 void backward(const struct op_run *r, const attention<float> &a)
 {
-	attention_plain_backward(r, a);
+	backward_plain(r, a);
 }
 
 void backward(const struct op_run *r, const attention<bf16> &a)
 {
-	if (fits_tensor(r, a))
-		attention_tensor_backward(r, a);
-	else
-		attention_plain_backward(r, a);
+	int lanes = a.dh <= 32 ? 4 : a.dh <= 64 ? 8 : 16;
+	dim3 grid((unsigned)ceil_div((long)a.B * a.T * a.H, THREADS / lanes));
+
+	if (!fits_tensor(r, a)) {
+		backward_plain(r, a);
+		return;
+	}
+	launch(r, lanes == 4 ? attention_delta_eights<32>
+		: lanes == 8 ? attention_delta_eights<64> : attention_delta_eights<128>,
+		grid, THREADS, 0, a);
+	attention_tensor_backward(r, a);
 }
 
 }
@@ -117,10 +162,7 @@ extern "C" void attention_backward_cuda(const struct op_run *r)
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
 		attention<real> a = attention_of<real>(r);
-		long n = (long)a.B * a.T * a.H;
 		add_gradients(a, r);
-		launch(r, attention_delta<real>, dim3((unsigned)ceil_div(n, THREADS / 32)), THREADS, 0,
-			a);
 		backward(r, a);
 	});
 }
