@@ -311,7 +311,7 @@ static const struct op_example examples[] = {
 		.in = {[EXPERTS_XE_SD] = {2, 7, 5}, [EXPERTS_FIRST_E1] = {3},
 			[EXPERTS_W1_EFD] = {2, 9, 5}, [EXPERTS_W2_EOF] = {2, 7, 9}}},
 	{.name = "relu, several tiles, an expert empty", .attr = &relu, .prepare = prepare,
-		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {512, 40},
+		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {384, 40},
 			[EXPERTS_FIRST_E1] = {5}, [EXPERTS_W1_EFD] = {4, 136, 40},
 			[EXPERTS_W2_EOF] = {4, 24, 136}}},
 };

@@ -335,7 +335,8 @@ static void prepare(const struct op_trial *t)
 }
 
 static const struct route_attr one_group = {20, 0}, groups_of_7 = {7, 2}, groups_of_1 = {1, 0},
-	tight = {70, 5}, tiled = {150, 30}, groups_of_50 = {50, 0}, groups_of_48 = {48, 3};
+	tight = {70, 5}, tiled = {150, 30}, groups_of_52 = {52, 0}, groups_of_48 = {48, 3},
+	groups_of_260 = {260, 100};
 
 static const struct op_example examples[] = {
 	{.name = "dropless", .attr = &one_group, .prepare = prepare,
@@ -348,10 +349,12 @@ static const struct op_example examples[] = {
 		.in = {[ROUTE_X_BTD] = {2, 35, 3}, [ROUTE_W_ED] = {1, 3}}},
 	{.name = "several tiles in a group", .attr = &tiled, .prepare = prepare,
 		.in = {[ROUTE_X_BTD] = {3, 100, 8}, [ROUTE_W_ED] = {6, 8}}},
-	{.name = "segments of any length", .attr = &groups_of_50, .prepare = prepare,
-		.in = {[ROUTE_X_BTD] = {3, 100, 16}, [ROUTE_W_ED] = {7, 16}, [ROUTE_MASK_BT] = {3, 100}}},
+	{.name = "segments of any length", .attr = &groups_of_52, .prepare = prepare,
+		.in = {[ROUTE_X_BTD] = {3, 104, 24}, [ROUTE_W_ED] = {7, 24}, [ROUTE_MASK_BT] = {3, 104}}},
 	{.name = "many experts", .attr = &groups_of_48, .prepare = prepare,
 		.in = {[ROUTE_X_BTD] = {2, 48, 40}, [ROUTE_W_ED] = {75, 40}}},
+	{.name = "several parts of a gradient", .attr = &groups_of_260, .prepare = prepare,
+		.in = {[ROUTE_X_BTD] = {2, 520, 16}, [ROUTE_W_ED] = {3, 16}}},
 };
 
 const struct op op_route = {

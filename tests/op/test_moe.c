@@ -16,7 +16,7 @@ struct layer_case {
 };
 
 /* With drops; without, where a GPU's segments have any length; the same in widths for tensor cores. */
-static const struct layer_case layer_cases[] = {{40, 5, 1}, {300, 0, 1}, {300, 0, 8}};
+static const struct layer_case layer_cases[] = {{40, 5, 1}, {300, 0, 1}, {304, 0, 8}};
 
 struct layer {
 	struct call route, dispatch, experts, combine;
@@ -46,8 +46,9 @@ static void layer_forward(struct arena *a, const struct device *d, const struct 
 
 	struct tensor *w = noisy(a, d, tensor_of(MASTER, 2, (long)E, D * c->wide), 10000);
 
-	for (long i = 0; i < tensor_size(w); i++)	/* choices are close whatever the width */
-		put(d, w, i, get(d, w, i) / (double)c->wide);
+	/* The router is float32 on all devices; choices are close whatever the width. */
+	for (long i = 0; i < tensor_size(w); i++)
+		put(d, w, i, (noise(10000 + i) + 1e-3 * noise(i)) / (double)c->wide);
 	*routing = (struct route_attr){c->n / 2, c->capacity};
 	l->route = call(a, &op_route, d, routing, (struct tensor *[ROUTE_N_IN]){x, w});
 	struct tensor *slot = l->route.out[ROUTE_SLOT_BT], *first = l->route.out[ROUTE_FIRST_E1],
@@ -179,11 +180,22 @@ static void expect_close(struct arena *a, const struct call *ref, const struct c
 			c->run.device->name, sqrt(error / size));
 }
 
+/* Gates are float32 of exact x on every device. */
+static void expect_gates(const struct call *ref, const struct call *c)
+{
+	const struct tensor *gate = c->out[ROUTE_GATE_BT];
+
+	for (long t = 0; t < tensor_size(gate); t++)
+		assert_true(fabs(get(c->run.device, gate, t) -
+			get(ref->run.device, ref->out[ROUTE_GATE_BT], t)) < 2e-6);
+}
+
 static void compare_gradients(struct arena *a, const struct device *d)
 {
 	for (size_t k = 0; k < ARRAY_SIZE(layer_cases); k++) {
 		struct layer l = layer(a, d, &layer_cases[k]),
 			ref = layer(a, &device_list[REF], &layer_cases[k]);
+		expect_gates(&ref.route, &l.route);
 		expect_close(a, &ref.route, &l.route, ROUTE_X_BTD);
 		expect_close(a, &ref.route, &l.route, ROUTE_W_ED);
 		expect_close(a, &ref.dispatch, &l.dispatch, DISPATCH_X_BTD);

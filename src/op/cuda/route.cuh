@@ -12,7 +12,8 @@ enum {
 	UNIT = WARP_LANES,		/* tokens of a warp, all of one group */
 	UNITS = TILE_SIDE / UNIT,	/* of a tile */
 	SHARES = TILE_THREADS / TILE_SIDE,	/* threads of a token, each with every so many-th expert */
-	PART = 512,			/* tokens, of the sum in the gradient of W */
+	ROUTE_PART = 1024,		/* tokens, of the sum in the gradient of W */
+	ROUTE_W_PARTS = 3,		/* of a float32 weight in bf16 */
 };
 
 /* Tokens are cut into tiles of TILE_SIDE that cross no group border. */
@@ -40,7 +41,27 @@ inline route_sizes route_sizes_of(const struct tensor *x_BTD, const struct tenso
 
 inline long route_parts(const route_sizes &s)
 {
-	return ceil_div(s.n, PART);
+	return ceil_div(s.n, ROUTE_PART);
+}
+
+/* May the products go by tensor cores? dx: NULL in forward, or where it is not wanted. */
+inline bool route_serves_mma(const struct device *d, const route_sizes &s, const struct tensor *x,
+	const struct tensor *dx)
+{
+	return d->bytes[REAL] == sizeof(bf16) && s.n % 8 == 0 && aligned8(x, sizeof(bf16)) &&
+		aligned8(dx, sizeof(bf16));
+}
+
+/* parts: [ROUTE_W_PARTS, E, D], from the router; dlogit: [2, E, N]. parts of dW: [route_parts(), E, D]. */
+void route_split_router(const struct op_run *r, const route_sizes &s, bf16 *parts);
+void route_mma_logits(const struct op_run *r, const route_sizes &s, const bf16 *w, float *logits_EN);
+void route_mma_dx(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, const bf16 *w);
+void route_mma_dw_parts(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, float *parts);
+
+/* Bytes of the router in parts, to a multiple of 256. */
+inline size_t route_router_bytes(const route_sizes &s)
+{
+	return ((size_t)ROUTE_W_PARTS * s.E * s.D * sizeof(bf16) + 255) / 256 * 256;
 }
 
 /* Tokens at to at + n - 1 of a group; n may be 0 or less. */

@@ -1,7 +1,8 @@
 /*
  * route on the GPU, backward, by the formula in op/route.c: dlogit of all tokens, from it dx, and dW by
- * parts of 512 tokens that are summed in order. Bytes: x once, dx once or twice, dlogit thrice.
+ * parts of so many tokens that are summed in order. Bytes: x once, dx once or twice, dlogit thrice.
  */
+#include "op/cuda/mma_tile.cuh"
 #include "op/cuda/route.cuh"
 
 namespace {
@@ -17,6 +18,7 @@ struct route_backward {
 	const float *p_EN, *lse_N;
 	const int *count_GE;
 	float *dlogit_EN, *parts, *valid_G, *share_G;
+	bf16 *dlogit_2EN;			/* for tensor cores, in place of dlogit_EN */
 	float *dw;
 	long dw_ld;
 	bool add_x, add_w;
@@ -64,6 +66,19 @@ __device__ __forceinline__ token_gradient gradient_of(const route_backward &b, l
 	return g;
 }
 
+__device__ __forceinline__ void put_dlogit(const route_backward &b, long at, float v)
+{
+	bf16 part[2];
+
+	if (!b.dlogit_2EN) {
+		b.dlogit_EN[at] = v;
+		return;
+	}
+	mma_split(v, part);
+	b.dlogit_2EN[at] = part[0];
+	b.dlogit_2EN[b.s.E * b.s.n + at] = part[1];
+}
+
 /* dlogit of a tile: the threads of a token have every so many-th expert each. */
 __global__ void __launch_bounds__(TILE_THREADS) make_dlogit(route_backward b)
 {
@@ -88,7 +103,7 @@ __global__ void __launch_bounds__(TILE_THREADS) make_dlogit(route_backward b)
 		mean += means[k][i];
 	for (int e = share; i < tile.n && e < b.s.E; e += SHARES) {
 		float a = per_count * (float)count[e] + (e == g.chosen ? g.gate : 0);
-		b.dlogit_EN[e * N + t] = g.chosen < 0 ? 0 : b.p_EN[e * N + t] * (a - mean + g.z);
+		put_dlogit(b, e * N + t, g.chosen < 0 ? 0 : b.p_EN[e * N + t] * (a - mean + g.z));
 	}
 }
 
@@ -116,11 +131,11 @@ __global__ void __launch_bounds__(TILE_THREADS) make_dx(route_backward b, rows<r
 template <typename real>
 __global__ void __launch_bounds__(TILE_THREADS) make_dw_parts(route_backward b, rows<const real> x)
 {
-	long t0 = (long)blockIdx.x * PART, N = b.s.n;
+	long t0 = (long)blockIdx.x * ROUTE_PART, N = b.s.n;
 	int d0 = blockIdx.y * TILE_SIDE, e0 = blockIdx.z * TILE_SIDE, D = b.s.D, E = b.s.E;
 	float sum[4][4] = {};
 
-	tile_product<true, false>(sum, min((long)PART, N - t0),
+	tile_product<true, false>(sum, min((long)ROUTE_PART, N - t0),
 		[&](int i, long k) { return e0 + i < E ? b.dlogit_EN[(e0 + i) * N + t0 + k] : 0.0f; },
 		[&](int j, long k) { return d0 + j < D ? to_float(x[t0 + k][d0 + j]) : 0.0f; },
 		shared_memory<float>());
@@ -137,6 +152,7 @@ __global__ void sum_dw_parts(route_backward b, long n_parts)
 
 	if (i >= n)
 		return;
+	#pragma unroll 8
 	for (long k = 0; k < n_parts; k++)
 		sum += b.parts[k * n + i];
 	float *to = b.dw + i / b.s.D * b.dw_ld + i % b.s.D;
@@ -159,7 +175,9 @@ inline route_backward backward_of(const struct op_run *r)
 	b.p_EN = (const float *)r->saved[ROUTE_P_EBT]->at;
 	b.lse_N = (const float *)r->saved[ROUTE_LSE_BT]->at;
 	b.count_GE = (const int *)r->saved[ROUTE_COUNT_GE]->at;
-	b.dlogit_EN = (float *)r->workspace;
+	b.dlogit_EN = (float *)((char *)r->workspace + route_router_bytes(b.s));
+	if (route_serves_mma(r->device, b.s, r->in[ROUTE_X_BTD], r->d_in[ROUTE_X_BTD]))
+		b.dlogit_2EN = (bf16 *)b.dlogit_EN;
 	b.parts = b.dlogit_EN + b.s.E * b.s.n;
 	b.valid_G = b.parts + route_parts(b.s) * b.s.E * b.s.D;
 	b.share_G = b.valid_G + b.s.groups;
@@ -172,26 +190,47 @@ inline route_backward backward_of(const struct op_run *r)
 
 }  // namespace
 
-extern "C" void route_backward_cuda(const struct op_run *r)
+/* dx and the parts of dW, by tiles in float. */
+static void products_plain(const struct op_run *r, const route_backward &b)
 {
-	route_backward b = backward_of(r);
 	unsigned columns = (unsigned)ceil_div(b.s.D, TILE_SIDE), experts = (unsigned)ceil_div(b.s.E, TILE_SIDE);
-	unsigned parts = (unsigned)route_parts(b.s);
 	size_t shared = TILE_FLOATS * sizeof(float);
 
-	launch(r, weigh_groups, dim3(1), ROW_THREADS, ROW_WARPS * sizeof(int), b);
-	launch(r, make_dlogit, dim3((unsigned)b.s.tiles), TILE_THREADS,
-		SHARES * TILE_SIDE * sizeof(float), b);
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
 		if (r->d_in[ROUTE_X_BTD])
 			launch(r, make_dx<real>, dim3((unsigned)ceil_div(b.s.n, TILE_SIDE), columns),
 				TILE_THREADS, shared, b, rows_of<real>(r->d_in[ROUTE_X_BTD]));
 		if (b.dw)
-			launch(r, make_dw_parts<real>, dim3(parts, columns, experts), TILE_THREADS,
-				shared, b, rows_of<const real>(r->in[ROUTE_X_BTD]));
+			launch(r, make_dw_parts<real>, dim3((unsigned)route_parts(b.s), columns, experts),
+				TILE_THREADS, shared, b, rows_of<const real>(r->in[ROUTE_X_BTD]));
 	});
+}
+
+static void products_mma(const struct op_run *r, const route_backward &b)
+{
+	bf16 *w = (bf16 *)r->workspace;
+
+	if (r->d_in[ROUTE_X_BTD]) {
+		route_split_router(r, b.s, w);
+		route_mma_dx(r, b.s, b.dlogit_2EN, w);
+	}
+	if (b.dw)
+		route_mma_dw_parts(r, b.s, b.dlogit_2EN, b.parts);
+}
+
+extern "C" void route_backward_cuda(const struct op_run *r)
+{
+	route_backward b = backward_of(r);
+
+	launch(r, weigh_groups, dim3(1), ROW_THREADS, ROW_WARPS * sizeof(int), b);
+	launch(r, make_dlogit, dim3((unsigned)b.s.tiles), TILE_THREADS,
+		SHARES * TILE_SIDE * sizeof(float), b);
+	if (b.dlogit_2EN)
+		products_mma(r, b);
+	else
+		products_plain(r, b);
 	if (b.dw)
 		launch(r, sum_dw_parts, dim3((unsigned)ceil_div((long)b.s.E * b.s.D, THREADS)), THREADS,
-			0, b, (long)parts);
+			0, b, route_parts(b.s));
 }

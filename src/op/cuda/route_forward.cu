@@ -1,11 +1,11 @@
 /*
  * route on the GPU, forward, in four launches:
- *  1. choose: a block takes a tile of 64 tokens: logits, softmax, argmax, and per unit of 32 tokens how
- *     many chose each expert and the sums that the losses need;
+ *  1. choose: a block takes a tile of 64 tokens: logits, unless tensor cores have made them before, softmax,
+ *     argmax, and per unit of 32 tokens how many chose each expert and the sums that the losses need;
  *  2. rank: a warp per group and expert turns the counts of units into the rank of their first token;
  *  3. settle: one block lays the segments of the buffer out and makes losses and metrics, in float64;
  *  4. place: slots, by the rank of a token among those of its unit that chose the same expert.
- * Bytes: x once; p, 4 E a token, written once where a tile's logits fit in shared memory, else thrice.
+ * Bytes: x once; p, 4 E a token, once, or twice if logits were made before, mostly in the L2 cache.
  */
 #include <limits.h>
 
@@ -38,7 +38,8 @@ struct route_forward {
 	long S, stride;			/* rows of the buffer; of a segment, 0: as many as it needs */
 	float *p_EN, *lse_N, *load_E, *balance, *z, *dropped, *entropy;
 	int *count_GE;
-	bool logits_shared;
+	bool logits_shared;		/* in choose() */
+	bool logits_made;		/* before it: in p_EN */
 };
 
 inline size_t room_bytes(const route_sizes &s)
@@ -190,7 +191,11 @@ __global__ void __launch_bounds__(TILE_THREADS) choose(route_forward f, rows<con
 	if (f.logits_shared)
 		logits = {m->logits, TILE_SIDE};
 	clear_tokens(f);
-	make_logits(f, x, t, logits, m->tile);
+	if (!f.logits_made)
+		make_logits(f, x, t, logits, m->tile);
+	else if (f.logits_shared)
+		for (int e = share; there && e < f.s.E; e += SHARES)
+			logits.at[e * logits.ld + i] = f.p_EN[e * f.s.n + t.at + i];
 	choice c = find_choice(f, logits, there, m);
 	float2 sums = exponentials(f, logits, there, c.most, m);
 	if (!there || (f.mask.at && f.mask[t.at + i] < 0))
@@ -422,7 +427,7 @@ inline route_forward forward_of(const struct op_run *r)
 	route_forward f = {};
 
 	f.s = route_sizes_of(r->in[ROUTE_X_BTD], r->in[ROUTE_W_ED], r->attr);
-	f.room = room_of(f.s, r->workspace);
+	f.room = room_of(f.s, (char *)r->workspace + route_router_bytes(f.s));
 	f.w = rows_of<const float>(r->in[ROUTE_W_ED]);
 	f.mask = by_token_of<const int>(r->in[ROUTE_MASK_BT]);
 	f.gate = by_token_of<float>(r->out[ROUTE_GATE_BT]);
@@ -442,18 +447,20 @@ inline route_forward forward_of(const struct op_run *r)
 	f.dropped = (float *)r->out[ROUTE_DROPPED]->at;
 	f.entropy = (float *)r->out[ROUTE_ENTROPY]->at;
 	f.logits_shared = logits_bytes(f.s) <= LOGITS_MOST;
+	f.logits_made = route_serves_mma(r->device, f.s, r->in[ROUTE_X_BTD], NULL);
 	return f;
 }
 
 }  // namespace
 
-/* Backward: dlogit [E, N], the parts of dW, and what a token of each group weighs (route_backward.cu). */
+/* The router in parts, then forward what the launches hand on, backward dlogit [E, N], the parts of dW, and
+   what a token of each group weighs (route_backward.cu). */
 extern "C" void route_room_cuda(struct op_shapes *shapes)
 {
 	route_sizes s = route_sizes_of(shapes->in[ROUTE_X_BTD], shapes->in[ROUTE_W_ED], shapes->attr);
 
-	shapes->forward_workspace = room_bytes(s);
-	shapes->backward_workspace = sizeof(float) *
+	shapes->forward_workspace = route_router_bytes(s) + room_bytes(s);
+	shapes->backward_workspace = route_router_bytes(s) + sizeof(float) *
 		((size_t)s.E * s.n + (size_t)route_parts(s) * s.E * s.D + 2 * (size_t)s.groups);
 }
 
@@ -462,6 +469,10 @@ extern "C" void route_forward_cuda(const struct op_run *r)
 	route_forward f = forward_of(r);
 	size_t shared = sizeof(choose_shared) + (f.logits_shared ? logits_bytes(f.s) : 0);
 
+	if (f.logits_made) {
+		route_split_router(r, f.s, (bf16 *)r->workspace);
+		route_mma_logits(r, f.s, (const bf16 *)r->workspace, f.p_EN);
+	}
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
 		launch(r, choose<real>, dim3((unsigned)f.s.tiles), TILE_THREADS, shared, f,

@@ -1,0 +1,131 @@
+/*
+ * route's three products by tensor cores. x is bf16; the router and dlogit are float32 and come in parts of
+ * bf16 (mma_tile.cuh): W in three for the logits, which makes them as exact as float32 products, W and
+ * dlogit in two for the gradients, 2^-17. FLOPs: 6 a token, expert and channel each for logits and dx, 4 for
+ * dW. Bytes: x once for the logits, dx once or twice, x once more for dW.
+ */
+#include "op/cuda/mma_tile.cuh"
+#include "op/cuda/route.cuh"
+
+namespace {
+
+enum { TOKENS = 256, EXPERTS = 64, DX_SIDE = 128, DW_COLUMNS = 128, SPLIT_THREADS = 256 };
+
+typedef mma_tile<TOKENS, EXPERTS, 32, 64, 3, 1, ROUTE_W_PARTS, true, true, true> logits_tile;
+typedef mma_tile<DX_SIDE, DX_SIDE, 64, 32, 2, 2, 2, false, false, true> dx_tile;
+typedef mma_tile<EXPERTS, DW_COLUMNS, 32, 32, 4, 2, 1, true, false, true> dw_tile;
+
+/* w in [ROUTE_W_PARTS, E, D]. */
+__global__ void split_router(rows<const float> w, bf16 *parts, int E, int D)
+{
+	long i = (long)blockIdx.x * SPLIT_THREADS + threadIdx.x, n = (long)E * D;
+	bf16 part[ROUTE_W_PARTS];
+
+	if (i >= n)
+		return;
+	mma_split(w[i / D][i % D], part);
+	for (int k = 0; k < ROUTE_W_PARTS; k++)
+		parts[k * n + i] = part[k];
+}
+
+/* Block: TOKENS in x, EXPERTS in y. */
+__global__ void __launch_bounds__(MMA_THREADS, 2) make_logits(route_sizes s, rows<const bf16> x,
+	const bf16 *w, float *logits_EN)
+{
+	long t0 = (long)blockIdx.x * TOKENS, part = (long)s.E * s.D;
+	int e0 = blockIdx.y * EXPERTS;
+	mma_operand a[1] = {{x[t0], x.ld, s.n - t0, s.D}}, b[ROUTE_W_PARTS];
+	logits_tile t;
+
+	for (int k = 0; k < ROUTE_W_PARTS; k++)
+		b[k] = {w + k * part + (long)e0 * s.D, s.D, s.E - e0, s.D};
+	t.product(a, b, shared_memory<logits_tile::stage>());
+	t.each([&](int i, int j, float u, float v) {
+		float *to = logits_EN + (e0 + j) * s.n + t0 + i;
+		if (t0 + i >= s.n)
+			return;
+		if (e0 + j < s.E)
+			*to = u;
+		if (e0 + j + 1 < s.E)
+			to[s.n] = v;
+	});
+}
+
+/* dx = dlogit^T W. Block: columns fastest, then tokens. */
+__global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const bf16 *dlogit, const bf16 *w,
+	rows<bf16> dx, int column_tiles, bool add)
+{
+	long t0 = blockIdx.x / column_tiles * (long)DX_SIDE;
+	int d0 = blockIdx.x % column_tiles * DX_SIDE;
+	dx_tile::stage *ring = shared_memory<dx_tile::stage>();
+	mma_operand a[2], b[2];
+	dx_tile t;
+
+	for (int k = 0; k < 2; k++) {
+		a[k] = {dlogit + k * s.E * s.n + t0, s.n, s.n - t0, s.E};
+		b[k] = {w + k * (long)s.E * s.D + d0, s.D, s.D - d0, s.E};
+	}
+	t.product(a, b, ring);
+	bf16 *c = (bf16 *)ring;
+	t.lay_out(c);
+	for (int p = threadIdx.x; p < DX_SIDE * DX_SIDE / 8; p += MMA_THREADS) {
+		int i = p / (DX_SIDE / 8), j = p % (DX_SIDE / 8) * 8;
+		if (t0 + i >= s.n || d0 + j >= s.D)
+			continue;
+		eight v = load8(c + i * dx_tile::pitch + j), old = add ? load8(dx[t0 + i] + d0 + j) : eight{};
+		#pragma unroll
+		for (int k = 0; k < 8; k++)
+			v.v[k] += old.v[k];
+		store8(dx[t0 + i] + d0 + j, v);
+	}
+}
+
+/* dW over the tokens of a part. Block: parts in x, columns in y, experts in z. */
+__global__ void __launch_bounds__(MMA_THREADS, 2) make_dw_parts(route_sizes s, const bf16 *dlogit,
+	rows<const bf16> x, float *parts)
+{
+	long t0 = (long)blockIdx.x * ROUTE_PART, n = min((long)ROUTE_PART, s.n - t0);
+	int d0 = blockIdx.y * DW_COLUMNS, e0 = blockIdx.z * EXPERTS;
+	mma_operand a[2], b[1] = {{x[t0] + d0, x.ld, s.D - d0, n}};
+	dw_tile t;
+
+	for (int k = 0; k < 2; k++)
+		a[k] = {dlogit + (k * s.E + e0) * s.n + t0, s.n, s.E - e0, n};
+	t.product(a, b, shared_memory<dw_tile::stage>());
+	t.each([&](int i, int j, float u, float v) {
+		float2 *to = (float2 *)(parts + ((long)blockIdx.x * s.E + e0 + i) * s.D + d0 + j);
+		if (e0 + i < s.E && d0 + j < s.D)
+			*to = make_float2(u, v);
+	});
+}
+
+}  // namespace
+
+void route_split_router(const struct op_run *r, const route_sizes &s, bf16 *parts)
+{
+	launch(r, split_router, dim3((unsigned)ceil_div((long)s.E * s.D, SPLIT_THREADS)), SPLIT_THREADS, 0,
+		rows_of<const float>(r->in[ROUTE_W_ED]), parts, s.E, s.D);
+}
+
+void route_mma_logits(const struct op_run *r, const route_sizes &s, const bf16 *w, float *logits_EN)
+{
+	launch(r, make_logits, dim3((unsigned)ceil_div(s.n, TOKENS), (unsigned)ceil_div(s.E, EXPERTS)),
+		MMA_THREADS, logits_tile::shared_bytes, s, rows_of<const bf16>(r->in[ROUTE_X_BTD]), w,
+		logits_EN);
+}
+
+void route_mma_dx(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, const bf16 *w)
+{
+	unsigned columns = (unsigned)ceil_div(s.D, DX_SIDE);
+
+	launch(r, make_dx, dim3((unsigned)ceil_div(s.n, DX_SIDE) * columns), MMA_THREADS,
+		dx_tile::shared_bytes, s, dlogit, w, rows_of<bf16>(r->d_in[ROUTE_X_BTD]), (int)columns,
+		op_adds(r, ROUTE_X_BTD));
+}
+
+void route_mma_dw_parts(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, float *parts)
+{
+	launch(r, make_dw_parts, dim3((unsigned)route_parts(s), (unsigned)ceil_div(s.D, DW_COLUMNS),
+		(unsigned)ceil_div(s.E, EXPERTS)), MMA_THREADS, dw_tile::shared_bytes, s, dlogit,
+		rows_of<const bf16>(r->in[ROUTE_X_BTD]), parts);
+}
