@@ -1,7 +1,7 @@
 #!/bin/sh
 # Every #include "..." of src/LAYER and tests/LAYER names a file of a layer that the Makefile's table
 # allows there, written "layer/file.h". Exempt: lists made by the build (*.inc), and headers that
-# tests of a layer share (no slash).
+# tests share (no slash).
 
 cd "$(dirname "$0")/.." || exit 1
 bad=0

@@ -2,8 +2,8 @@
 #include <unistd.h>
 
 #include "data/token_file.h"
-#include "data/synthetic.h"
 #include "scratch.h"
+#include "synthetic.h"
 
 static const char *write_tokens(const char *name, const uint16_t *tokens, size_t n)
 {

@@ -1,6 +1,6 @@
 /* Held-out splits: whole groups under every rule, in the shares asked for. */
-#include "data/synthetic.h"
 #include "scratch.h"
+#include "synthetic.h"
 
 /* Text of n lines "<number>\n", each followed by a blank line: a document each with blank:1. */
 static const char *put_numbers(const char *name, int n)

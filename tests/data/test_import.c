@@ -4,8 +4,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "data/synthetic.h"
 #include "scratch.h"
+#include "synthetic.h"
 
 /* Import `input` with the options so far and compare: documents as text, each ended by '\x1e'. */
 static void check_documents(struct import_options *o, const char *expected)

@@ -1,7 +1,7 @@
 /* Order: a permutation for every size, each token once an epoch, nothing depends on batch size. */
 #include "data/order.h"
-#include "data/synthetic.h"
 #include "scratch.h"
+#include "synthetic.h"
 
 static void check_bijection(uint64_t n, uint64_t seed, uint32_t epoch)
 {

@@ -1,7 +1,7 @@
 /* Sampling as in the paper: which documents, how many, where the window lies. */
 #include "data/order.h"
-#include "data/synthetic.h"
 #include "scratch.h"
+#include "synthetic.h"
 
 /* A split of documents "a", "bb", ...: document i has i + 1 letters, which name it. */
 static void open_letters(struct dataset *d, int n)

@@ -3,8 +3,8 @@
 
 #include "data/frequency.h"
 #include "data/slice.h"
-#include "data/synthetic.h"
 #include "scratch.h"
+#include "synthetic.h"
 
 static uint8_t repeated(const int32_t *tokens, const int32_t *targets, int t)
 {

@@ -1,6 +1,6 @@
 /* Import with many threads, and of tokens that other programs made. */
-#include "data/synthetic.h"
 #include "scratch.h"
+#include "synthetic.h"
 
 /* --- threads ------------------------------------------------------------------------------- */
 

@@ -20,10 +20,10 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "data/import.h"
-#include "data/synthetic.h"
 #include "measure/crew.h"
 #include "measure/pace.h"
 #include "supervise/cores.h"
+#include "synthetic.h"
 
 #define SWEEP "set: {model: {arch: mamba_mlp, d_model: 16, n_blocks: 1}, data.path: data,\n" \
 	"  train: {tokens: 20000, batch: 4, micro_batch: 2, context: 16}}\n"

@@ -17,9 +17,9 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "data/import.h"
-#include "data/synthetic.h"
 #include "plan/match.h"
 #include "plan/plan.h"
+#include "synthetic.h"
 
 static char folder[256];
 static char message[2048];

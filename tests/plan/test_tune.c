@@ -14,9 +14,9 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "data/import.h"
-#include "data/synthetic.h"
 #include "plan/tune.h"
 #include "store/run_dir.h"
+#include "synthetic.h"
 
 #define SWEEP "set: {model.d_model: 16, train.tokens: 2000, train.batch: 4, train.context: 16, data.path: data}\n" \
 	"seeds: [1, 2]\n" \

@@ -20,12 +20,12 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "data/import.h"
-#include "data/synthetic.h"
 #include "store/run_dir.h"
 #include "tensor/safetensors.h"
 #include "trace/trace.h"
 #include "train/setup.h"
 #include "train/worker.h"
+#include "synthetic.h"
 
 enum { N_GOLDEN = 9 };
 static const char golden_folder[] = "tests/oracle/golden";

@@ -22,11 +22,11 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "data/import.h"
-#include "data/synthetic.h"
 #include "store/record.h"
 #include "store/run_dir.h"
 #include "tensor/safetensors.h"
 #include "train/worker.h"
+#include "synthetic.h"
 
 enum { STEPS = 30 };
 
