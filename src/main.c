@@ -80,6 +80,7 @@ int main(int argc, char **argv)
 	cmd = find(argv[1]);
 	if (!cmd)
 		return unknown(argv[1]);
+	cpu_wait_briefly(argv);
 	blas_start(argv);
 	return cmd->run(argc - 1, argv + 1);
 }

@@ -3,6 +3,9 @@
 # failed". A program prints its counts as those of cmocka do; a script (*.sh) that prints none is one
 # test. One that crashes, or runs no test, is a failure. What a failing program printed is shown.
 
+# Beside other programs, threads that spin while they wait cost more than they save.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY-passive}"
+
 passed=0 failed=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

@@ -15,6 +15,14 @@ const char *blas_core(void);	/* the core in use: "SkylakeX", "Haswell", ... */
 const char *blas_config(void);	/* the library's own description of its build */
 int blas_core_suspect(void);	/* 1: the core is below what the processor has */
 const char *cpu_name(char *buffer, int size);
+/*
+ * First of all in a program. A thread of OpenMP that waits for others spins, by default for milliseconds,
+ * and on a core that it shares it takes the time from the very thread it waits for. Here it spins for as
+ * long as waking it would take, and sleeps. The library reads that when a program begins, so the program
+ * is started once more; what the user has set (OMP_WAIT_POLICY, GOMP_SPINCOUNT) stands. Children
+ * inherit it.
+ */
+void cpu_wait_briefly(char **argv);
 int cpu_cores(void);		/* cores this process may use: affinity mask, quota of its control group
 				   rounded down; at least 1 */
 void cpu_threads(int n);	/* OpenMP threads of our loops; <= 0: all cores */

@@ -1,6 +1,7 @@
 /*
  * Clocks, threads and the set-up of BLAS. The core of OpenBLAS is chosen when a process starts, so
- * this program runs itself: "test_cpu core" sets BLAS up and prints the core, and whether it is right.
+ * this program runs itself: "test_cpu core" sets BLAS up and prints the core, and whether it is right;
+ * "test_cpu wait" asks for brief waiting, of which OpenMP tells what it took up.
  */
 #include <cblas.h>
 #include <math.h>
@@ -83,6 +84,35 @@ static void test_core_of_the_user_stands(void **state)
 	assert_string_equal(verdict, "suspect");
 }
 
+/* What the last of the program's starts took up for waiting threads, with a variable set. */
+static long spins_with(const char *variable)
+{
+	char self[1024], command[1200];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	long spins = -1;
+	FILE *f;
+
+	assert_true(n > 0);
+	self[n] = '\0';
+	snprintf(command, sizeof command, "env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose "
+		"%s '%s' wait 2>&1 | sed -n \"s/.*GOMP_SPINCOUNT = '\\(.*\\)'/\\1/p\" | tail -n 1",
+		variable, self);
+	f = popen(command, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%ld", &spins), 1);
+	assert_int_equal(pclose(f), 0);
+	return spins;
+}
+
+static void test_waiting(void **state)
+{
+	(void)state;
+	assert_int_equal(spins_with(""), 3000);
+	assert_int_equal(spins_with("GOMP_SPINCOUNT=7"), 7);
+	assert_int_equal(spins_with("OMP_WAIT_POLICY=passive"), 0);
+	assert_true(spins_with("OMP_WAIT_POLICY=active") > 1e9);
+}
+
 static void test_processor(void **state)
 {
 	double busy = cpu_busy_s(), own = (double)clock() / CLOCKS_PER_SEC;
@@ -131,11 +161,13 @@ static void test_clock(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_core_is_mended), TEST(test_core_of_the_user_stands), TEST(test_processor),
-		TEST(test_threads), TEST(test_clock),
+		TEST(test_core_is_mended), TEST(test_core_of_the_user_stands), TEST(test_waiting),
+		TEST(test_processor), TEST(test_threads), TEST(test_clock),
 	};
 
 	if (argc > 1 && !strcmp(argv[1], "core"))
 		return print_core(argv);
+	if (argc > 1 && !strcmp(argv[1], "wait"))
+		return cpu_wait_briefly(argv), 0;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
