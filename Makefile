@@ -140,7 +140,7 @@ endif
 
 # The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
 # memory through the calls that gcc makes for its thread sanitizer; the sanitizer itself is not there.
-EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fsanitize=thread,alignment \
+EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fno-strict-aliasing -fsanitize=thread,alignment \
 	-fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
 	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
 	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all -fsanitize-recover=alignment)
@@ -152,8 +152,9 @@ $(BUILD)/$(if $(filter 1,$(EMULATED)),,emulated/)%.cu.o: %.cu Makefile $(BUILD)/
 CFLAGS_emulator := -fno-sanitize=address
 CFLAGS_emulator_memory := $(CFLAGS_emulator)
 CFLAGS_emulator_warp := $(CFLAGS_emulator)
+CFLAGS_emulator_watch := $(CFLAGS_emulator)
 
-emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_warp emulator_queue)
+emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_watch emulator_warp emulator_queue)
 ifeq ($(EMULATED),1)
 objects_tensor_extra = $(emulator) $(BUILD)/tests/op/emulated_queue.c.o
 objects_op_extra = $(BUILD)/tests/op/emulated_gemm.c.o

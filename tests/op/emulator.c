@@ -292,7 +292,8 @@ static void run_block(void)
 	int n = gpu.threads, n_warps = (n + WARP - 1) / WARP;
 	int order[MAX_THREADS / WARP];
 
-	memory_start_block(gpu.launch->shared, n_warps);
+	memory_clear_shared(gpu.launch->shared);
+	memory_start_block(n_warps);
 	for (int k = 0; k < n; k++) {
 		fibres[k].state = READY;
 		fibres[k].n_copies = fibres[k].batch = 0;
@@ -366,7 +367,8 @@ int emulator_launch(const struct emulator_launch *l)
 	blockDim = (struct index){l->block[0], l->block[1], l->block[2]};
 	gridDim = (struct index){l->grid[0], l->grid[1], l->grid[2]};
 	set_order(order, n_blocks);
-	memory_start_launch(l->kernel, (struct range){l->closure, l->closure_bytes});
+	memory_name_kernel(l->kernel);
+	memory_start_launch((struct range){l->closure, l->closure_bytes});
 	if (!_setjmp(gpu.end))
 		run_blocks(order, n_blocks);
 	free(order);

@@ -29,13 +29,53 @@ struct range {
 	size_t bytes;
 };
 
+/* ---- emulator_memory.c: what there is ------------------------------------------------------- */
+
+enum { WORD = 4 };		/* bytes watched as one, unless reached in halves */
+
+/* Who reached it last, as stamps: numbers of segments and threads (below), twice, plus 1 for an atomic
+   access; 0 is never. Two readers without order among them are enough: who is in order with both is in
+   order with all. Atomic accesses count as reads that are in no order with plain ones. */
+struct seen {
+	uint32_t writer, readers[2];
+};
+
+struct word {
+	struct seen whole;	/* accesses to all of it; a write forgets what its halves saw */
+	bool in_halves;		/* since then somebody reached less: halves[] know */
+};
+
+struct region {
+	const char *name;
+	char *at;
+	size_t bytes;
+	struct word *words;
+	struct seen (*halves)[2];
+	unsigned char *owned;	/* of a word: how many of its bytes are allocated */
+};
+
+extern struct region shared_region, device_region;
+
+/* A block's shared memory: all NaN, seen by nobody. */
+void memory_clear_shared(size_t bytes);
+/* Device memory seen by nobody. */
+void memory_unsee_device(void);
 /* Frees all, forgets the fault. */
 void memory_reset(void);
 
+/* Keeps it and ends the launch. `place` is the program's, NULL: not known. */
+void memory_fault(const void *place, const char *format, ...) PRINTF_LIKE(2, 3)
+	__attribute__((noreturn));
+void memory_name_kernel(const void *kernel);	/* in which faults are from now on */
+/* In emulator.c: back to the caller of the launch. */
+void emulator_stop(void) __attribute__((noreturn));
+
+/* ---- emulator_watch.c: who reaches it, and when --------------------------------------------- */
+
 /* Where a launch is: accesses with no order between them are those of different blocks, or of one block
    since the same barrier, and there of different warps or since the same order within the warp. */
-void memory_start_launch(const void *kernel, struct range arguments);
-void memory_start_block(size_t shared_bytes, int n_warps);
+void memory_start_launch(struct range arguments);
+void memory_start_block(int n_warps);
 void memory_pass_barrier(int n_warps);
 void memory_order_warp(int warp);
 
@@ -46,11 +86,5 @@ void memory_end_turn(void);
 /* An asynchronous copy sets out, and arrives: all but its last `zeros` bytes are read. */
 void memory_copy_starts(void *to, const void *from, size_t bytes, size_t zeros, const void *place);
 void memory_copy_arrives(void *to, const void *from, size_t bytes, size_t zeros, const void *place);
-
-/* Keeps it and ends the launch. `place` is the program's, NULL: not known. */
-void memory_fault(const void *place, const char *format, ...) PRINTF_LIKE(2, 3)
-	__attribute__((noreturn));
-/* In emulator.c: back to the caller of the launch. */
-void emulator_stop(void) __attribute__((noreturn));
 
 #endif

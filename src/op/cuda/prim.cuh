@@ -61,8 +61,10 @@ __device__ __forceinline__ float reciprocal_fast(float x)
 __device__ __forceinline__ unsigned bf16_pair(float low, float high)
 {
 	__nv_bfloat162 v = __floats2bfloat162_rn(low, high);
+	unsigned pair;
 
-	return *(unsigned *)&v;
+	memcpy(&pair, &v, sizeof pair);
+	return pair;
 }
 
 /* The float nearest to x that has tf32's 10 bits of fraction, ties away from 0. */
