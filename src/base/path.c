@@ -43,6 +43,21 @@ bool path_exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
+char *path_follow(const char *path)
+{
+	char *at = xstrdup(path), target[4096];
+	ssize_t n;
+
+	for (int links = 0; links < 40 && (n = readlink(at, target, sizeof target - 1)) > 0; links++) {
+		char *folder = path_folder(at);
+		target[n] = '\0';
+		free(at);
+		at = path_join(folder, target);
+		free(folder);
+	}
+	return at;
+}
+
 int path_mkdirs(const char *folder)
 {
 	char *copy = xstrdup(folder);

@@ -9,6 +9,8 @@ char *path_join(const char *folder, const char *name);	/* caller frees; absolute
 char *path_folder(const char *path);			/* "a/b.c" -> "a", "b.c" -> "."; caller frees */
 const char *path_name(const char *path);		/* the part behind the last slash, in place */
 bool path_exists(const char *path);
+/* Where symbolic links lead from this name, whether or not a file is there; caller frees. */
+char *path_follow(const char *path);
 int path_mkdirs(const char *folder);			/* with parents; an existing folder is fine */
 int path_remove_tree(const char *folder);
 /* Whole file as one terminated block; caller frees. NULL after a message. */

@@ -40,6 +40,16 @@ void options_help(const struct cmd *cmd, const struct option_row *rows)
 	print_rows(common);
 }
 
+static bool names_file(const struct option_row *row)
+{
+	static const char *const values[] = {"FILE", "DIR", "FOLDER"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+		if (!strcmp(row->value, values[i]))
+			return true;
+	return false;
+}
+
 static int set_value(const struct option_row *row, const char *text)
 {
 	long long n;
@@ -47,6 +57,8 @@ static int set_value(const struct option_row *row, const char *text)
 	if (row->flag) {
 		*row->flag = true;
 	} else if (row->text) {
+		if (!*text && names_file(row))
+			return error("--%s takes a name, not \"\"", row->name);
 		*row->text = text;
 	} else if (row->texts) {
 		if (row->texts->n == ARRAY_SIZE(row->texts->items))

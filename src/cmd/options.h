@@ -13,13 +13,14 @@
 struct option_row {
 	const char *name;	/* "threads", for --threads; NULL ends the table */
 	char letter;		/* 'T' for -T, or 0 */
-	const char *value;	/* what the help calls the value, "N"; NULL: a switch */
+	const char *value;	/* what the help calls the value, "N"; NULL: a switch. FILE, DIR and
+				   FOLDER are not empty */
 	const char *help;
 	bool *flag;		/* a switch: set to true */
 	const char **text;	/* one of these four for a value */
 	struct texts *texts;	/* may be given several times */
 	long *number;		/* >= 0 */
-	double *real;
+	double *real;		/* finite */
 };
 
 struct arguments {

@@ -10,6 +10,7 @@
 #include "cmd/options.h"
 #include "measure/crew.h"
 #include "plan/tune.h"
+#include "store/ingest.h"
 #include "supervise/supervisor.h"
 
 extern const struct cmd cmd_run, cmd_train;	/* `train` comes here as well, under its own name */
@@ -101,6 +102,50 @@ static struct crew choose_crew(const struct run_options *o, const struct plan *p
 	return crew;
 }
 
+/* What run directories say and the database does not, whoever made them and when. */
+static int take_in(struct db *db, const char *root, const char *sweep)
+{
+	struct ingest_count count = {0};
+	int ret = ingest_gaps(db, root, sweep, &count);
+
+	if (count.runs)
+		info("%s: %d runs taken into %s from their directories", sweep, count.runs, db->path);
+	return ret;
+}
+
+/* The database that is gone, made anew from the run directories. */
+static int rebuild(struct db *db, const char *root)
+{
+	struct ingest_count count = {0};
+	char *path = xstrdup(db->path);
+	int ret;
+
+	db_close(db);
+	ret = db_open(db, path, DB_WRITE) || ingest_all(db, root, &count) ? -1 : 0;
+	if (ret)
+		error("database %s is not whole: `moelab ingest` rebuilds it", path);
+	else
+		info("%s: rebuilt from the run directories, %d runs", path, count.runs);
+	free(path);
+	return ret;
+}
+
+/* The runs, and a database that is whole in the end. */
+static int supervise_with(struct db *db, const struct run_options *o, struct plan *p,
+	const struct crew *crew)
+{
+	int code, ret;
+
+	if (take_in(db, o->root, p->sweep.name))
+		return EXIT_ENVIRONMENT;
+	code = supervise(db, o, p, crew);
+	if (db_is_gone(db))
+		ret = rebuild(db, o->root);
+	else
+		ret = db->broken ? 0 : take_in(db, o->root, p->sweep.name);
+	return ret && code == EXIT_DONE ? EXIT_ENVIRONMENT : code;
+}
+
 static int run_plan(const struct run_options *o, struct plan *p,
 	const struct sweep_options *options)
 {
@@ -111,11 +156,13 @@ static int run_plan(const struct run_options *o, struct plan *p,
 
 	if (check_limits(p, crew.workers)) {
 		ret = EXIT_USAGE;
-	} else if (o->shared || !db_open(&db, path, DB_WRITE)) {
-		if (!record(o->shared ? NULL : &db, o, p, options))
-			ret = supervise(o->shared ? NULL : &db, o, p, &crew);
-		if (!o->shared)
-			db_close(&db);
+	} else if (o->shared) {
+		if (!record(NULL, o, p, options))
+			ret = supervise(NULL, o, p, &crew);
+	} else if (!db_open(&db, path, DB_WRITE)) {
+		if (!record(&db, o, p, options))
+			ret = supervise_with(&db, o, p, &crew);
+		db_close(&db);
 	}
 	free(path);
 	return ret;

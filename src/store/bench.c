@@ -193,8 +193,9 @@ static int insert(struct db *db, const struct bench_report *r)
 
 int bench_report_keep(struct bench_report *r, const char *path)
 {
-	char *folder = path_folder(path), *file = path_join(folder, "bench.jsonl"), *line, wall[32];
-	struct db db = {.path = (char *)path, .lock = -1};
+	char *own = path_follow(path), *folder = path_folder(own);
+	char *file = path_join(folder, "bench.jsonl"), *line, wall[32];
+	struct db db = {.path = own, .lock = -1};
 	int ret;
 
 	r->wall = arena_strdup(&r->arena, clock_iso(clock_wall_s(), wall));
@@ -209,6 +210,7 @@ int bench_report_keep(struct bench_report *r, const char *path)
 	free(line);
 	free(file);
 	free(folder);
+	free(own);
 	return ret;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -83,6 +84,16 @@ bool db_is_written(const struct db *db)
 	}
 	free(path);
 	return held;
+}
+
+bool db_is_gone(struct db *db)
+{
+	int moved = 0;
+
+	sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+	db->gone |= moved;
+	db->broken |= db->gone;
+	return db->gone;
 }
 
 int db_version(const char *const *migrations)
@@ -182,17 +193,48 @@ static int set_journal(struct db *db)
 		"PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL");
 }
 
+/* The names that SQLite gives a meaning of its own; what is there and no file. */
+static int check_name(const struct db *db)
+{
+	struct stat st;
+
+	if (!*db->path || !strcmp(db->path, ":memory:"))
+		return error("database \"%s\": other commands read it, so it must be the name of a "
+			"file", db->path);
+	if (!stat(db->path, &st) && !S_ISREG(st.st_mode))
+		return error("database %s: this is no file", db->path);
+	return 0;
+}
+
+/* SQLite would take "file:x" for a URI. */
+static int open_handle(struct db *db, int flags)
+{
+	char *name = xasprintf("%s%s", *db->path == '/' ? "" : "./", db->path);
+	int code = sqlite3_open_v2(name, &db->handle, flags | SQLITE_OPEN_EXRESCODE, NULL);
+
+	free(name);
+	return code == SQLITE_OK ? 0 : db_fail(db, NULL);
+}
+
+static int check_links(const struct db *db)
+{
+	struct stat st;
+
+	if (stat(db->path, &st) || st.st_nlink == 1)
+		return 0;
+	return error("database %s has %d names (hard links), and SQLite keeps its log by name: write a "
+		"copy of it, or remove the others", db->path, (int)st.st_nlink);
+}
+
 static int db_open_write(struct db *db)
 {
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE;
 	char *folder = path_folder(db->path);
 	int ret = path_mkdirs(folder);
 
 	free(folder);
-	if (ret || lock_take(db))
+	if (ret || check_links(db) || lock_take(db) ||
+		open_handle(db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE))
 		return -1;
-	if (sqlite3_open_v2(db->path, &db->handle, flags, NULL) != SQLITE_OK)
-		return db_fail(db, NULL);
 	if (sqlite3_db_readonly(db->handle, "main") == 1)
 		return error(
 			"database %s cannot be written: it or its disk is read-only", db->path);
@@ -201,16 +243,12 @@ static int db_open_write(struct db *db)
 
 static int db_open_read(struct db *db)
 {
-	int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_EXRESCODE;
-
 	if (!path_exists(db->path))
 		return error(
 			"no database %s: `moelab run` makes one, `moelab ingest` rebuilds it from "
 			"run directories, --db names another",
 			db->path);
-	if (sqlite3_open_v2(db->path, &db->handle, flags, NULL) != SQLITE_OK)
-		return db_fail(db, NULL);
-	return 0;
+	return open_handle(db, SQLITE_OPEN_READONLY);
 }
 
 int db_open(struct db *db, const char *path, enum db_mode mode)
@@ -220,7 +258,9 @@ int db_open(struct db *db, const char *path, enum db_mode mode)
 		"PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0; "
 		"PRAGMA journal_size_limit = 67108864";
 
-	*db = (struct db){.path = xstrdup(path), .lock = -1};
+	*db = (struct db){.path = path_follow(path), .lock = -1};
+	if (check_name(db))
+		goto failed;
 	if (mode == DB_WRITE ? db_open_write(db) : db_open_read(db))
 		goto failed;
 	sqlite3_busy_timeout(db->handle, DB_BUSY_MS);
@@ -234,7 +274,7 @@ failed:
 
 void db_close(struct db *db)
 {
-	if (db->handle && db->lock >= 0 && !db->broken) {
+	if (db->handle && db->lock >= 0 && !db_is_gone(db) && !db->broken) {
 		/* Back to one plain file, that can be copied and read from anywhere. Readers at
 		   work keep the log; then the next writer does it. */
 		sqlite3_busy_timeout(db->handle, 0);

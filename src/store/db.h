@@ -2,7 +2,8 @@
  * SQLite: opening by the rules that keep the file whole, and statements without error plumbing.
  *
  * One process writes a database, the supervisor (or ingest); a lock on FILE.lock that the kernel
- * frees at its death keeps a second one out. All others open it read-only, also while it is
+ * frees at its death keeps a second one out. FILE is where symbolic links lead; a file with two names
+ * is not written, for SQLite keeps its log by name. All others open it read-only, also while it is
  * written. The database is an index of the run directories and can be rebuilt, so a write that
  * fails for want of space or a broken disk marks it `broken`: one message, later writes do
  * nothing, and training goes on.
@@ -34,9 +35,10 @@ enum db_mode {
 
 struct db {
 	sqlite3 *handle;
-	char *path;
+	char *path;	/* of the file itself, no link */
 	int lock;	/* descriptor of FILE.lock; -1 when reading */
-	bool broken;	/* a write failed: disk full, read-only, corrupt, I/O error */
+	bool broken;	/* a write failed (disk full, read-only, corrupt, I/O error), or it is gone */
+	bool gone;	/* deleted or replaced while it was written */
 };
 
 /*
@@ -46,6 +48,8 @@ struct db {
 int db_open(struct db *db, const char *path, enum db_mode mode);
 void db_close(struct db *db);		/* also after a failed db_open, or twice */
 bool db_is_written(const struct db *db);	/* a writer is at it now */
+/* Has somebody deleted or replaced the file that this process writes? Then nothing more is written. */
+bool db_is_gone(struct db *db);
 /* Statements without values. 0, or -1 after a message. */
 int db_exec(struct db *db, const char *sql);
 

@@ -1,6 +1,7 @@
 #include "store/ingest.h"
 
 #include <dirent.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,47 +61,55 @@ int ingest_records(struct db *db, long long run_id, const char *dir, struct inge
 	return ret;
 }
 
-static int ingest_facts(struct db *db, const char *root, const char *name, const char *dir,
-	const struct run_info *info, struct arena *a)
+/* Who it is; join: also the sweep that run.json names. *run_id: the row. */
+static int ingest_facts(struct db *db, const char *root, const char *name,
+	const struct run_info *info, bool join, long long *run_id)
 {
-	const char *yaml = arena_printf(a, "%s/config.yaml", dir);
+	char *yaml = xasprintf("%s/runs/%s/config.yaml", root, name);
 	char *config = path_exists(yaml) ? path_read(yaml, NULL) : NULL;
-	struct run_status status;
-	long long run_id;
-	int ret = -1;
+	int ret = db_begin(db);
 
-	run_dir_status(dir, a, &status);
-	if (!db_begin(db)) {
-		ret = catalog_add_run(db, root, name, info) ||
-			(run_id = catalog_run_id(db, info->identity)) < 0 ||
-			catalog_set_config(db, run_id, config, info->config) ||
-			catalog_set_state(db, run_id, status.state, status.reason) ? -1 : 0;
+	if (!ret) {
+		ret = (join && catalog_add_run(db, root, name, info)) ||
+			(*run_id = catalog_run_id(db, info->identity)) < 0 ||
+			catalog_set_config(db, *run_id, config, info->config) ? -1 : 0;
 		if (ret)
 			db_rollback(db);
 		else
 			ret = db_commit(db);
 	}
 	free(config);
+	free(yaml);
 	return ret;
 }
 
-int ingest_run(struct db *db, const char *root, const char *name,
+/* The state comes last: where it stands, all else does. */
+static int take_in(struct db *db, const char *root, const char *name, bool join,
 	struct ingest_count *count)
 {
 	struct arena a = {0};
 	const char *dir = arena_printf(&a, "%s/runs/%s", root, name);
+	struct run_status status;
 	struct run_info info;
+	long long run_id;
 	int ret = 0;
 
 	if (run_info_read(&info, dir, &a)) {
 		count->skipped_runs++;
 	} else {
-		ret = ingest_facts(db, root, name, dir, &info, &a) ||
-			ingest_records(db, catalog_run_id(db, info.identity), dir, count) ? -1 : 0;
+		run_dir_status(dir, &a, &status);
+		ret = ingest_facts(db, root, name, &info, join, &run_id) ||
+			ingest_records(db, run_id, dir, count) ||
+			catalog_set_state(db, run_id, status.state, status.reason) ? -1 : 0;
 		count->runs++;
 	}
 	arena_release(&a);
 	return ret;
+}
+
+int ingest_run(struct db *db, const char *root, const char *name, struct ingest_count *count)
+{
+	return take_in(db, root, name, true, count);
 }
 
 static int ingest_sweep(struct db *db, const char *root, const char *path,
@@ -173,4 +182,95 @@ int ingest_all(struct db *db, const char *root, struct ingest_count *count)
 	free(sweeps);
 	free(runs);
 	return ret;
+}
+
+/* --- gaps ------------------------------------------------------------------------------------- */
+
+/* Names of the sweep's directories that say another state than the database. */
+static const char **other_states(struct db *db, const char *root, const char *sweep,
+	struct arena *a, int *n)
+{
+	struct db_statement s;
+	struct run_status status;
+	const char **names = NULL;
+	int size = 0;
+
+	*n = 0;
+	db_prepare(&s, db, "SELECT DISTINCT dir, state FROM run JOIN member USING (run_id) "
+		"JOIN sweep USING (sweep_id) WHERE name = :name AND state <> 'done'");
+	db_bind_text(&s, ":name", sweep);
+	while (db_step(&s)) {
+		const char *name = path_name(db_text(&s, 0));
+		run_dir_status(arena_printf(a, "%s/runs/%s", root, name), a, &status);
+		if (status.state == RUN_QUEUED || status.state == RUN_RUNNING ||
+			!strcmp(run_state_name[status.state], db_text(&s, 1)))
+			continue;
+		GROW(names, *n + 1, size);
+		names[(*n)++] = arena_strdup(a, name);
+	}
+	if (db_finish(&s))
+		*n = 0;
+	return names;
+}
+
+static bool is_known(struct db *db, const char *root, const char *name, struct arena *a)
+{
+	struct db_statement s;
+	bool known;
+
+	db_prepare(&s, db, "SELECT 1 FROM run WHERE dir = :dir");
+	db_bind_text(&s, ":dir", catalog_dir(db, root, name, a));
+	known = db_step(&s);
+	return db_finish(&s) || known;
+}
+
+/* Is this the run directory of a foreign curve of the sweep? */
+static bool is_foreign(const char *root, const char *name, const char *sweep, struct arena *a)
+{
+	const char *dir = arena_printf(a, "%s/runs/%s", root, name);
+	struct run_info info;
+	json_t *config;
+	bool foreign;
+
+	if (!path_exists(arena_printf(a, "%s/run.json", dir)) || run_info_read(&info, dir, a) ||
+		!info.sweep || strcmp(info.sweep, sweep) || !info.config)
+		return false;
+	config = json_loads(info.config, 0, NULL);
+	foreign = json_object_get(config, "foreign");
+	json_decref(config);
+	return foreign;
+}
+
+static int ingest_foreign(struct db *db, const char *root, const char *sweep,
+	struct ingest_count *count)
+{
+	char *runs = path_join(root, "runs");
+	struct dirent **entries;
+	int n = scandir(runs, &entries, visible, alphasort), ret = 0;
+
+	for (int i = 0; i < n; i++) {
+		struct arena a = {0};
+		const char *name = entries[i]->d_name;
+		if (!ret && !is_known(db, root, name, &a) && is_foreign(root, name, sweep, &a))
+			ret = take_in(db, root, name, true, count);
+		arena_release(&a);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+	free(runs);
+	return ret;
+}
+
+int ingest_gaps(struct db *db, const char *root, const char *sweep, struct ingest_count *count)
+{
+	struct arena a = {0};
+	int n, ret = 0;
+	const char **names = other_states(db, root, sweep, &a, &n);
+
+	for (int i = 0; i < n && !ret; i++)
+		ret = take_in(db, root, names[i], false, count);
+	free(names);
+	arena_release(&a);
+	return ret ? ret : ingest_foreign(db, root, sweep, count);
 }

@@ -16,6 +16,13 @@ struct ingest_count {
 /* All sweeps, runs and benches below ROOT. 0, or -1 after a message; what was whole before it stays. */
 int ingest_all(struct db *db, const char *root, struct ingest_count *count);
 
+/*
+ * What the directories of a sweep say and the database does not: runs that stand otherwise there, as
+ * it is another one, an older copy, or was left alone meanwhile; and the sweep's foreign curves. Runs
+ * at work are left to their supervisor.
+ */
+int ingest_gaps(struct db *db, const char *root, const char *sweep, struct ingest_count *count);
+
 /* One run, ROOT/runs/NAME: what it is, how it stands and its records. */
 int ingest_run(struct db *db, const char *root, const char *name, struct ingest_count *count);
 

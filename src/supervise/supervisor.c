@@ -140,6 +140,16 @@ static bool more_to_come(struct supervision *v)
 	return waiting && clock_s() - v->idle_s < ORPHAN_WAIT_S;
 }
 
+static void commit(struct supervision *v)
+{
+	record_batch_commit(&v->batch);
+	if (v->s->db && !v->s->db->gone && db_is_gone(v->s->db)) {
+		display_clear(&v->display);
+		warning("database %s was deleted or replaced: nothing more is written to it now, all "
+			"is kept in the run directories", v->s->db->path);
+	}
+}
+
 static void loop(struct supervision *v)
 {
 	for (;;) {
@@ -150,7 +160,7 @@ static void loop(struct supervision *v)
 		take_signals(v);
 		reap(v);
 		if (record_batch_age_s(&v->batch) > TICK_S)
-			record_batch_commit(&v->batch);
+			commit(v);
 		draw(v, false);
 	}
 	record_batch_commit(&v->batch);
@@ -238,7 +248,7 @@ static int exit_code(const struct supervision *v)
 		return EXIT_RUN_FAILED;
 	if (pending)
 		return EXIT_STOPPED;
-	return v->s->db && v->s->db->broken ? EXIT_ENVIRONMENT : EXIT_DONE;
+	return v->s->db && v->s->db->broken && !v->s->db->gone ? EXIT_ENVIRONMENT : EXIT_DONE;
 }
 
 /* One line for all, and one for each run that is not done. */

@@ -55,6 +55,12 @@ holds sh -c './moelab train --help | grep -q "^usage: moelab train SPEC"'
 holds sh -c './moelab help | grep -q "^  bench  "'
 holds sh -c '! ./moelab help | grep -q "^[a-z]* [a-z]* by "'	# every further line of a help is indented
 refuses 2 "unknown table" $moelab table nope
+for option in --db --results; do
+	refuses 2 "$option takes a name" $moelab run "$moe" $option ''
+done
+refuses 2 "--output takes a name" $moelab report -o ''
+refuses 4 'database ":memory:"' $moelab ls --db :memory:
+refuses 4 "database /dev/null: this is no file" $moelab ls --db /dev/null
 refuses 4 "no database" $moelab table speedup --db nofile.db
 
 # --- data

@@ -108,6 +108,94 @@ static void test_one_writer(void **state)
 	db_close(&reader);
 }
 
+static const char *beside(const char *name)
+{
+	static char at[512];
+
+	snprintf(at, sizeof at, "%s/%s", folder, name);
+	return at;
+}
+
+/* Whatever it is called: the lock is of the file that the name leads to. */
+static void test_one_writer_through_links(void **state)
+{
+	struct db first, second;
+
+	(void)state;
+	assert_int_equal(mkdir(beside("other"), 0777) | symlink("../lab.db", beside("other/a.db")) |
+		symlink("other/a.db", beside("b.db")) | symlink(".", beside("here")), 0);
+	assert_int_equal(db_open(&first, beside("b.db"), DB_WRITE), 0);	/* the file is not there yet */
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(db_open(&second, path, DB_WRITE), -1);
+	assert_non_null(strstr(message, "is written by another moelab"));
+	assert_int_equal(db_open(&second, beside("other/a.db"), DB_WRITE), -1);
+	assert_int_equal(db_open(&second, beside("here/lab.db"), DB_WRITE), -1);
+	assert_non_null(strstr(message, "is written by another moelab"));
+	assert_int_equal(link(path, beside("hard.db")), 0);
+	assert_int_equal(db_open(&second, beside("hard.db"), DB_WRITE), -1);
+	assert_non_null(strstr(message, "has 2 names (hard links)"));
+	db_close(&first);
+	assert_int_equal(db_open(&second, path, DB_READ), 0);
+	db_close(&second);
+	assert_int_equal(unlink(beside("hard.db")), 0);
+	open_new(&first);
+	db_close(&first);
+}
+
+static void test_names(void **state)
+{
+	static const char *const no_file[] = {"", ":memory:", "/dev/null", "/tmp"};
+	char before[512];
+	struct db db;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(no_file); i++)
+		for (int mode = DB_READ; mode <= DB_WRITE; mode++) {
+			message[0] = '\0';
+			assert_int_equal(db_open(&db, no_file[i], (enum db_mode)mode), -1);
+			assert_non_null(strstr(message, i < 2 ? "must be the name of a file" : "is no file"));
+		}
+	assert_non_null(getcwd(before, sizeof before));
+	assert_int_equal(chdir(folder), 0);
+	assert_int_equal(db_open(&db, "file:a.db?mode=memory", DB_WRITE), 0);
+	assert_int_equal(access("file:a.db?mode=memory", F_OK), 0);
+	db_close(&db);
+	assert_int_equal(chdir(before), 0);
+}
+
+static void add_sweep(struct db *db, const char *name)
+{
+	char sql[128];
+
+	snprintf(sql, sizeof sql, "INSERT INTO sweep(name) VALUES ('%s')", name);
+	assert_int_equal(db_exec(db, sql), 0);
+}
+
+/* Closing the old one leaves the new one's log, that has the same name, where it is. */
+static void test_deleted_while_written(void **state)
+{
+	struct db old, new;
+
+	(void)state;
+	open_new(&old);
+	add_sweep(&old, "a");
+	assert_false(db_is_gone(&old));
+	assert_int_equal(unlink(path) | unlink(beside("lab.db-wal")) | unlink(beside("lab.db-shm")) |
+		unlink(beside("lab.db.lock")), 0);
+	assert_true(db_is_gone(&old));
+	assert_int_equal(db_exec(&old, "DELETE FROM sweep"), -1);
+	open_new(&new);
+	add_sweep(&new, "b");
+	db_close(&old);
+	assert_int_equal(access(beside("lab.db-wal"), F_OK), 0);
+	assert_false(db_is_gone(&new));
+	add_sweep(&new, "c");
+	db_close(&new);
+	open_new(&new);
+	assert_int_equal(db_value(&new, "SELECT count(*) FROM sweep WHERE name IN ('b', 'c')", 0), 2);
+	db_close(&new);
+}
+
 static void test_refusals(void **state)
 {
 	struct db db;
@@ -395,7 +483,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		TEST(test_new_database_has_the_schema), TEST(test_close_leaves_one_file),
-		TEST(test_one_writer), TEST(test_refusals), TEST(test_migration), TEST(test_version_1),
+		TEST(test_one_writer), TEST(test_one_writer_through_links), TEST(test_names),
+		TEST(test_deleted_while_written), TEST(test_refusals), TEST(test_migration), TEST(test_version_1),
 		TEST(test_statement_error_sticks), TEST(test_not_finite_is_null),
 		TEST(test_disk_full), TEST(test_killed_writer), TEST(test_read_only),
 		TEST(test_local_mounts),

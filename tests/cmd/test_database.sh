@@ -1,0 +1,72 @@
+#!/bin/sh
+# The database is an index of the run directories: `run` brings it up to them, whatever became of it, and
+# no two programs write it, whatever they call it.
+
+. "$(dirname "$0")/holds.sh"
+small_data
+
+cat >sweep.yaml <<END
+base: [$root/experiments/micro/mamba.yaml]
+set: {model: {d_model: 8, n_blocks: 1}, train: {batch: 2, context: 16, tokens: 96}, data.path: data,
+  eval.tokens: 32}
+variants: {a: {}, b: {set: {train.lr: 1e-2}}}
+seeds: [1]
+baseline: a
+END
+run="$moelab run sweep.yaml -j 1 --threads 1"
+states() { $moelab query "SELECT label, state, loss IS NOT NULL FROM runs ORDER BY label" --db "$1" --format csv | tail -n +2; }
+both='a,done,1
+b,done,1'
+
+# --- deleted, another one, left alone before, an older copy
+holds $run
+holds test "$(states results/lab.db)" = "$both"
+printf 'step,tokens,loss\n0,0,5.5\n3,96,5.25\n' >curve.csv
+holds $moelab import-curve curve.csv --label torch --sweep sweep
+rm results/lab.db
+$run 2>said
+holds grep -q "3 runs taken into results/lab.db" said
+holds test "$(states results/lab.db)" = "$both
+torch,done,1"
+$run 2>said
+holds sh -c '! grep -q taken said'
+holds $run --db other.db
+holds test "$(states other.db | head -2)" = "$both"
+holds $run --results shared --shared
+holds test ! -e shared/lab.db
+holds $run --results shared
+holds test "$(states shared/lab.db)" = "$both"
+holds $run --results older --restrict variant=a
+cp older/lab.db old.db
+holds $run --results older
+cp old.db older/lab.db
+holds $run --results older
+holds test "$(states older/lab.db)" = "$both"
+
+# --- through a link: the same file, and run directories where it is
+mkdir links
+ln -s ../results/lab.db links/alias.db
+holds $run --db links/alias.db
+holds test "$($moelab query "SELECT dir FROM run WHERE label = 'a'" --format csv | tail -1 | cut -c1-5)" = runs/
+holds $moelab logs a-s1 --db links/alias.db
+
+# --- while another writes
+long="train.tokens=400000 checkpoint.every=1000"
+$run --results long $long -q 2>said &
+first=$!
+for i in $(seq 100); do test -s long/lab.db && break; sleep 0.1; done
+ln -s long/lab.db alias.db
+for name in alias.db long/../long/lab.db; do
+	$run --results second $long --db $name >told 2>&1
+	holds test $? -eq 4
+	holds grep -q "long/lab.db is written by another moelab" told
+done
+for i in $(seq 100); do ls long/runs/a-*/metrics.jsonl >/dev/null 2>&1 && break; sleep 0.1; done
+rm long/lab.db*
+wait $first
+holds test $? -eq 0
+holds grep -q "warning: database long/lab.db was deleted or replaced" said
+holds test "$(states long/lab.db)" = "$both"
+holds test "$($moelab query "SELECT count(*) FROM step WHERE step = 12500" --db long/lab.db --format csv | tail -1)" = 2
+
+tests_end
