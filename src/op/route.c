@@ -9,6 +9,7 @@
 #include "op/route.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/error.h"
 #include "op/cpu/route.h"
@@ -288,24 +289,25 @@ static void route_backward_ref(const struct op_run *r)
 		}
 }
 
-static double row_product(const struct op_trial *t, const struct tensor *a, long i,
-	const struct tensor *b, long j)
+/* All elements of a tensor of the trial; the caller frees them. */
+static double *elements(const struct op_trial *t, const struct tensor *a)
 {
-	long n = tensor_width(a);
-	double sum = 0;
+	double *list = xmalloc((size_t)tensor_size(a) * sizeof *list);
 
-	for (long k = 0; k < n; k++)
-		sum += op_trial_get(t, a, i * n + k) * op_trial_get(t, b, j * n + k);
-	return sum;
+	for (long i = 0; i < tensor_size(a); i++)
+		list[i] = op_trial_get(t, a, i);
+	return list;
 }
 
 /* The two experts of the largest logits of a token; how far these are apart. */
-static double two_best(const struct op_trial *t, long token, long order[2])
+static double two_best(const double *w_ED, const double *x_D, long E, long D, long order[2])
 {
 	double logit[2] = {-INFINITY, -INFINITY};
 
-	for (long e = 0; e < t->in[ROUTE_W_ED]->dims[0]; e++) {
-		double v = row_product(t, t->in[ROUTE_W_ED], e, t->in[ROUTE_X_BTD], token);
+	for (long e = 0; e < E; e++) {
+		double v = 0;
+		for (long k = 0; k < D; k++)
+			v += w_ED[e * D + k] * x_D[k];
 		int place = v > logit[0] ? 0 : v > logit[1] ? 1 : 2;
 		if (place == 0)
 			logit[1] = logit[0], order[1] = order[0];
@@ -321,17 +323,19 @@ static double two_best(const struct op_trial *t, long token, long order[2])
 static void prepare(const struct op_trial *t)
 {
 	const struct tensor *x = t->in[ROUTE_X_BTD], *w = t->in[ROUTE_W_ED], *mask = t->in[ROUTE_MASK_BT];
+	double *x_ND = elements(t, x), *w_ED = elements(t, w);
 	long D = tensor_width(x), order[2] = {0, 0};
 
 	for (long i = 0; i < tensor_rows(x); i++) {
-		bool close = two_best(t, i, order) < 0.1;
-		for (long k = i * D; close && k < (i + 1) * D; k++)
-			op_trial_set(t, x, k, op_trial_get(t, x, k) +
-				0.2 * (op_trial_get(t, w, order[0] * D + k % D) -
-					op_trial_get(t, w, order[1] * D + k % D)));
+		bool close = two_best(w_ED, x_ND + i * D, w->dims[0], D, order) < 0.1;
+		for (long k = 0; close && k < D; k++)
+			op_trial_set(t, x, i * D + k, x_ND[i * D + k] +
+				0.2 * (w_ED[order[0] * D + k] - w_ED[order[1] * D + k]));
 		if (mask)
 			op_trial_set(t, mask, i, i % 3 == 2 ? -1 : 0);
 	}
+	free(x_ND);
+	free(w_ED);
 }
 
 static const struct route_attr one_group = {20, 0}, groups_of_7 = {7, 2}, groups_of_1 = {1, 0},

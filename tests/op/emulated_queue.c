@@ -79,6 +79,12 @@ void queue_copy_out(struct queue *q, void *to, const void *from, size_t bytes)
 	enqueue_copy(to, from, bytes, from);
 }
 
+void queue_copy(struct queue *q, void *to, const void *from, size_t bytes)
+{
+	(void)q;
+	enqueue_copy(to, from, bytes, emulator_owns(from, bytes) ? to : from);
+}
+
 /* ---- recording ------------------------------------------------------------------------------ */
 
 void queue_record_begin(struct queue *q)
