@@ -35,10 +35,22 @@ static void conv_silu_shape(struct op_shapes *s)
 	CHECK(x->n_dims == 3 && tensor_rows(w) == c.I);
 	CHECK(c.K <= CONV_SILU_MAX_TAPS && tensor_size(s->in[CONV_SILU_BIAS_I]) == c.I);
 	op_shape_same(s);
-	if (s->device->id != REF) {
-		s->forward_workspace = (size_t)(c.K * c.I) * sizeof(float);
-		s->backward_workspace = (size_t)((c.K + c.B * (c.K + 1)) * c.I) * sizeof(float);
-	}
+}
+
+static void room_cpu(struct op_shapes *s)
+{
+	struct conv c = conv_of(NULL, s->in);
+
+	s->forward_workspace = (size_t)(c.K * c.I) * sizeof(float);
+	s->backward_workspace = (size_t)((c.K + c.B * (c.K + 1)) * c.I) * sizeof(float);
+}
+
+static void room_cuda(struct op_shapes *s)
+{
+	struct conv c = conv_of(NULL, s->in);
+	long n_chunks = (c.T + CONV_SILU_CHUNK - 1) / CONV_SILU_CHUNK;
+
+	s->backward_workspace = (size_t)(c.B * n_chunks * (c.K + 1) * c.I) * sizeof(float);
 }
 
 static void conv_silu_cost(const struct op_shapes *s, struct op_cost *c)
@@ -296,6 +308,9 @@ static const struct op_example examples[] = {
 		[CONV_SILU_BIAS_I] = {3}}},
 	{.name = "wide", .no_gradient_check = true, .in = {[CONV_SILU_X_BTI] = {2, 66, 300},
 		[CONV_SILU_W_IK] = {300, 4}, [CONV_SILU_BIAS_I] = {300}}},
+	{.name = "aligned", .prepare = documents, .no_gradient_check = true,
+		.in = {[CONV_SILU_X_BTI] = {2, 131, 24}, [CONV_SILU_W_IK] = {24, 4},
+			[CONV_SILU_BIAS_I] = {24}, [CONV_SILU_START_BT] = {2, 131}}},
 	{.name = "documents", .prepare = documents, .in = {[CONV_SILU_X_BTI] = {2, 131, 3},
 		[CONV_SILU_W_IK] = {3, 5}, [CONV_SILU_BIAS_I] = {3},
 		[CONV_SILU_START_BT] = {2, 131}}},
@@ -314,10 +329,13 @@ const struct op op_conv_silu = {
 	},
 	.out = {[CONV_SILU_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = conv_silu_shape,
+	.room = {[CPU] = room_cpu, [CUDA] = room_cuda},
 	.cost = conv_silu_cost,
 	.backward_reads_in = READS(CONV_SILU_N_IN) - 1,	/* all of them */
-	.forward = {[REF] = conv_silu_forward_ref, [CPU] = conv_silu_forward_cpu},
-	.backward = {[REF] = conv_silu_backward_ref, [CPU] = conv_silu_backward_cpu},
+	.forward = {[REF] = conv_silu_forward_ref, [CPU] = conv_silu_forward_cpu,
+		[CUDA] = OP_CUDA(conv_silu_forward_cuda)},
+	.backward = {[REF] = conv_silu_backward_ref, [CPU] = conv_silu_backward_cpu,
+		[CUDA] = OP_CUDA(conv_silu_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),
 };

@@ -30,4 +30,8 @@ enum { CONV_SILU_MAX_TAPS = 16 };	/* K may be 1 to 16 */
 
 extern const struct op op_conv_silu;
 
+enum { CONV_SILU_CHUNK = 64 };	/* tokens whose sums for w and bias the CUDA kernels leave together */
+
+op_kernel conv_silu_forward_cuda, conv_silu_backward_cuda;
+
 #endif
