@@ -48,7 +48,7 @@ CFLAGS  := -std=c11 -D_GNU_SOURCE -O3 -march=$(MARCH) -ffp-contract=fast -fno-ma
 	-Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
 	-Isrc -I$(BUILD)/gen -I/usr/include/x86_64-linux-gnu/openblas-openmp
 LDFLAGS := -fopenmp -L$(BLAS) -Wl,-rpath,$(BLAS)
-LIBS    := -lopenblas -lyaml -lsqlite3 -ljansson -lxxhash -lz -lpcre2-8 -lm -lpthread
+LIBS    := -lopenblas -lyaml -lsqlite3 -ljansson -lxxhash -lz -llzma -lzstd -lpcre2-8 -lm -lpthread
 ifeq ($(WERROR),1)
 CFLAGS  += -Werror
 endif
@@ -57,7 +57,7 @@ CFLAGS  := $(filter-out -O3,$(CFLAGS)) -O1 -fsanitize=address,undefined -fno-san
 LDFLAGS += -fsanitize=address,undefined
 endif
 ifeq ($(STATIC),1)
-LIBS    := -Wl,-Bstatic -lopenblas -lyaml -lsqlite3 -ljansson -lxxhash -lz -lpcre2-8 -Wl,-Bdynamic -lm -lpthread -ldl
+LIBS    := -Wl,-Bstatic -lopenblas -lyaml -lsqlite3 -ljansson -lxxhash -lz -llzma -lzstd -lpcre2-8 -Wl,-Bdynamic -lm -lpthread -ldl
 endif
 ifeq ($(CUDA),1)
 NVCC    := nvcc
@@ -237,7 +237,7 @@ print-layers:
 
 # --- set-up ------------------------------------------------------------------------------------
 PACKAGES := gcc g++ libc6-dev libopenblas-openmp-dev libsqlite3-dev libyaml-dev zlib1g-dev \
-	libpcre2-dev libjansson-dev libxxhash-dev libcmocka-dev gnuplot-nox
+	liblzma-dev libzstd-dev libpcre2-dev libjansson-dev libxxhash-dev libcmocka-dev gnuplot-nox
 INSTALL  := apt-get install -y --no-install-recommends
 
 .PHONY: deps

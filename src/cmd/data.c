@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
 #include "data/dataset.h"
 #include "data/import.h"
+#include "data/manifest.h"
 #include "data/order.h"
 #include "data/tokenizer.h"
 
@@ -40,26 +42,39 @@ static int import(struct import_options *o)
 	return ret ? EXIT_USAGE : EXIT_DONE;
 }
 
+/* A share that was given, or else the default. 0, or -1 after a message. */
+static int read_share(const char *option, const char *text, double *share)
+{
+	*share = -1;
+	if (text && (!str_to_double(text, share) || !(*share >= 0 && *share < 1)))
+		return error("%s %s: not a share from 0 to below 1", option, text);
+	return 0;
+}
+
 static int run_import(const struct cmd *cmd, int argc, char **argv)
 {
-	struct import_options o = {.val = -1, .tune = -1};
+	struct import_options o = {0};
+	const char *val = NULL, *tune = NULL;
 	const struct option_row rows[] = {
 		{"output", 'o', "DIR", "the dataset to make", .text = &o.output},
 		{"tokenizer", 0, "NAME", "a wrong one lists those there are", .text = &o.tokenizer},
-		{"format", 0, "FORMAT", "text, jsonl ({\"text\": .., \"url\": ..}); default: by name;\n"
-			HELP_INDENT "tokens of other programs: nanogpt, llmc", .text = &o.format},
+		{"format", 0, "FORMAT", "text, jsonl ({\"text\": .., \"url\": ..}); default: by\n"
+			HELP_INDENT "content; tokens of other programs: nanogpt, llmc", .text = &o.format},
 		{"split", 0, "RULE", "how text is cut into documents: blank[:BYTES] (default),\n"
 			HELP_INDENT "entry[:BYTES], line, file, =TEXT", .text = &o.split},
 		{"group-by", 0, "RULE", "what stays together: block[:BYTES] (default of text),\n"
-			HELP_INDENT "file, url-host (default of jsonl), url, document",
+			HELP_INDENT "file, url-host (default of jsonl), url[:DEPTH], document;\n"
+			HELP_INDENT "PATTERN=RULE,..,RULE: by the pattern that fits the url",
 			.text = &o.group_by},
 		{"val", 0, "SHARE", "held out for evaluation; default: 2 MiB, but 0.001 to 0.05",
-			.real = &o.val},
+			.text = &val},
 		{"tune", 0, "SHARE", "held out for choosing learning rates; default as val",
-			.real = &o.tune},
+			.text = &tune},
 		{"threads", 'T', "T", "threads; default: one a core; the result is the same",
 			.number = &o.threads},
 		{"strict", 0, NULL, "a bad JSON line is an error, not skipped", .flag = &o.strict},
+		{"lenient", 0, NULL, "skip bad JSON lines even if they are more than 1 %",
+			.flag = &o.lenient},
 		{"force", 0, NULL, "replace an existing dataset", .flag = &o.force},
 		{0},
 	};
@@ -76,6 +91,8 @@ static int run_import(const struct cmd *cmd, int argc, char **argv)
 		error("data import: needs an input, --tokenizer NAME and -o DIR");
 		return EXIT_USAGE;
 	}
+	if (read_share("--val", val, &o.val) || read_share("--tune", tune, &o.tune))
+		return EXIT_USAGE;
 	o.inputs = a.words;
 	o.n_inputs = a.n_words;
 	return import(&o);
@@ -101,6 +118,38 @@ static void print_info(const struct dataset *d)
 	printf("origin: %s/dataset.json\n", d->folder);
 }
 
+static long sum(const long n[N_SPLITS])
+{
+	return n[SPLIT_TRAIN] + n[SPLIT_VAL] + n[SPLIT_TUNE];
+}
+
+/* A line for each input of the import; shares are of the tokens of all splits. */
+static int print_sources(const struct dataset *d)
+{
+	struct manifest_source *sources;
+	int n = manifest_sources(d->folder, &sources);
+	char tokens[32], documents[32], val[32], tune[32];
+	long all = 0;
+
+	if (n < 0)
+		return -1;
+	for (int i = 0; i < n; i++)
+		all += sum(sources[i].n_tokens);
+	printf("%16s %8s %14s %14s %14s  source\n", "tokens", "share", "documents", "val", "tune");
+	for (int i = 0; i < n; i++) {
+		const struct manifest_source *s = &sources[i];
+		printf("%16s %6.2f %% %14s %14s %14s  %s\n",
+			str_count(sum(s->n_tokens), tokens),
+			all ? 100.0 * (double)sum(s->n_tokens) / (double)all : 0.0,
+			str_count(sum(s->n_documents), documents),
+			str_count(s->n_tokens[SPLIT_VAL], val),
+			str_count(s->n_tokens[SPLIT_TUNE], tune), path_name(s->name));
+		free(s->name);
+	}
+	free(sources);
+	return 0;
+}
+
 /* The one argument of info and batches, opened. 0, or -1 after a message. */
 static int open_argument(struct dataset *d, const struct cmd *cmd, const struct arguments *a)
 {
@@ -111,8 +160,10 @@ static int open_argument(struct dataset *d, const struct cmd *cmd, const struct 
 
 static int run_info(const struct cmd *cmd, int argc, char **argv)
 {
-	bool check = false;
+	bool check = false, sources = false;
 	const struct option_row rows[] = {
+		{"sources", 0, NULL, "what came of each input of the import, and its share",
+			.flag = &sources},
 		{"check", 0, NULL, "read all tokens and compare their hashes", .flag = &check},
 		{0},
 	};
@@ -125,7 +176,9 @@ static int run_info(const struct cmd *cmd, int argc, char **argv)
 	if (open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
 	print_info(&d);
-	if (check) {
+	if (sources)
+		ret = print_sources(&d);
+	if (check && !ret) {
 		ret = dataset_verify(&d);
 		if (!ret)
 			puts("checked: all tokens are as imported");
@@ -259,7 +312,8 @@ static const struct subcommand {
 	int (*run)(const struct cmd *cmd, int argc, char **argv);
 } subcommands[] = {
 	{"import", {.name = "data import", .arguments = "INPUT... --tokenizer NAME -o DIR",
-		.help = "make a dataset of text or JSON lines, plain or gzip; - is standard input"},
+		.help = "make a dataset of text or JSON lines, plain, gzip, xz or zstd;\n"
+			"- is standard input"},
 		run_import},
 	{"info", {.name = "data info", .arguments = "DIR",
 		.help = "size and identity of a dataset"}, run_info},

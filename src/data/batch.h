@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "data/dataset_writer.h"
 #include "data/document.h"
+#include "data/group.h"
 #include "data/pipeline.h"
 #include "data/tokenizer.h"
 
@@ -18,14 +19,15 @@ struct batch {
 	struct str text;		/* of all its documents, until they are tokens */
 	struct batch_document *documents;
 	size_t n_documents, documents_size;
-	struct dataset_part parts[N_SPLITS];
+	int n_choices;			/* groupings that are still open, the coarsest first */
+	struct dataset_part parts[GROUP_CHOICES][N_SPLITS];
 	long n_stored;			/* bytes of the input, as stored, read for it */
 };
 
-struct batch *batch_new(void);
+struct batch *batch_new(int n_choices);
 void batch_free(struct batch *b);
-/* Copies the text. */
-void batch_add(struct batch *b, const struct document *d, enum split split);
+/* Copies the text. split: under each of the batch's groupings. */
+void batch_add(struct batch *b, const struct document *d, const enum split split[GROUP_CHOICES]);
 
 /* Make the parts by encoding the text, an end-of-text id behind each document. */
 void batch_encode(struct batch *b, const struct tokenizer *t);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -30,22 +31,35 @@ static int check_target(const char *target, bool replace)
 	return 0;
 }
 
-static char *without_slash(const char *path)
+/* The folder that a path means: without a last slash, behind a symbolic link. Caller frees; NULL
+   after a message. */
+static char *resolve(const char *path)
 {
 	size_t n = strlen(path);
+	char *plain, *real;
+	struct stat st;
 
 	while (n > 1 && path[n - 1] == '/')
 		n--;
-	return strndup(path, n);
+	plain = strndup(path, n);
+	if (lstat(plain, &st) || !S_ISLNK(st.st_mode))
+		return plain;
+	real = realpath(plain, NULL);
+	if (!real)
+		error_errno("%s: a symbolic link whose target cannot be found", plain);
+	free(plain);
+	return real;
 }
 
 int dataset_writer_open(struct dataset_writer *w, const char *target, bool replace,
-	const struct tokenizer_type *tokenizer, long file_tokens)
+	const struct tokenizer_type *tokenizer, long file_tokens, int number)
 {
 	CHECK(file_tokens > 0 && file_tokens <= INT32_MAX);
 	*w = (struct dataset_writer){.replace = replace};
-	w->target = without_slash(target);
-	w->d.folder = xasprintf("%s.partial-%d", w->target, (int)getpid());
+	w->target = resolve(target);
+	if (!w->target)
+		return -1;
+	w->d.folder = xasprintf("%s.partial-%d-%d", w->target, (int)getpid(), number);
 	w->d.tokenizer = xstrdup(tokenizer->name);
 	w->d.vocab = tokenizer->vocab;
 	w->d.eot = tokenizer->eot;

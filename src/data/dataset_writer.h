@@ -27,10 +27,11 @@ struct dataset_writer {
 
 /*
  * Refuses a target that exists, unless it is an empty folder, or a dataset and `replace` is given.
- * file_tokens: tokens of a full file. 0, or -1 after a message and nothing to release.
+ * A symbolic link stands for what it points to. file_tokens: tokens of a full file. number: of this
+ * one among the writers of one target. 0, or -1 after a message and nothing to release.
  */
 int dataset_writer_open(struct dataset_writer *w, const char *target, bool replace,
-	const struct tokenizer_type *tokenizer, long file_tokens);
+	const struct tokenizer_type *tokenizer, long file_tokens, int number);
 int dataset_writer_add(struct dataset_writer *w, enum split s, const struct dataset_part *part);
 /* Finish; the provenance goes into dataset.json (manifest_save). 0, or -1 after a message. */
 int dataset_writer_commit(struct dataset_writer *w, json_t *provenance);

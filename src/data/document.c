@@ -1,6 +1,7 @@
 #include "data/document.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,6 @@
 #include "data/token_file.h"
 
 enum { FILL_BYTES = 1 << 20 };
-enum { BAD_LINES_SHOWN = 3 };
 
 static const struct cut_name {
 	const char *name;
@@ -69,7 +69,7 @@ void document_reader_init(struct document_reader *r, struct source *source,
 void document_reader_release(struct document_reader *r)
 {
 	free(r->buffer);
-	json_decref(r->record);
+	json_line_release(&r->record);
 	*r = (struct document_reader){0};
 }
 
@@ -89,6 +89,16 @@ static int fill(struct document_reader *r)
 		return -1;
 	r->ended = !got;
 	r->n += (size_t)got;
+	return 0;
+}
+
+int document_look(struct document_reader *r, struct content *content)
+{
+	while (r->n < CONTENT_LOOKED_AT && !r->ended)
+		if (fill(r))
+			return -1;
+	*content = content_look(r->buffer, r->n);
+	r->at = content_mark(r->buffer, r->n);
 	return 0;
 }
 
@@ -189,30 +199,31 @@ static int next_text(struct document_reader *r, struct document *d)
 	}
 }
 
-static int bad_line(struct document_reader *r, int column, const char *why)
+static int bad_line(struct document_reader *r)
 {
+	const struct json_line *l = &r->record;
+
 	if (r->rule.strict)
-		return error_at(r->source->name, (int)r->line, column, "bad JSON line: %s", why);
-	if (r->n_bad_lines++ < BAD_LINES_SHOWN)
-		warning("%s:%ld: skipped, bad JSON line: %s", r->source->name, r->line, why);
+		return error_at(r->source->name, (int)r->line, (int)l->at + 1, "bad JSON line: %s",
+			l->why);
+	if (!r->n_bad_lines++) {
+		r->first_bad = r->line;
+		snprintf(r->first_why, sizeof r->first_why, "%s", l->why);
+	}
 	return 0;
 }
 
 /* 1: a document; 0: a bad line was skipped; -1: it must not be. */
-static int parse_line(struct document_reader *r, const char *line, size_t n, struct document *d)
+static int parse_line(struct document_reader *r, char *line, size_t n, struct document *d)
 {
-	json_error_t e;
-	json_t *text;
+	size_t mark = content_mark(line, n);	/* where files were put one behind the other */
 
-	json_decref(r->record);
-	r->record = json_loadb(line, n, JSON_ALLOW_NUL, &e);
-	if (!r->record)
-		return bad_line(r, e.column > 0 ? e.column : 1, e.text);
-	text = json_object_get(r->record, "text");
-	if (!json_is_string(text))
-		return bad_line(r, 1, "no member \"text\" that is a string");
-	*d = (struct document){.text = json_string_value(text), .n = json_string_length(text),
-		.url = json_string_value(json_object_get(r->record, "url"))};
+	r->n_lines++;
+	if (json_line_read(&r->record, line + mark, n - mark))
+		return bad_line(r);
+	*d = (struct document){.text = json_string_value(r->record.text),
+		.n = json_string_length(r->record.text),
+		.url = json_string_value(r->record.url)};
 	return 1;
 }
 
@@ -220,7 +231,7 @@ static int next_json(struct document_reader *r, struct document *d)
 {
 	for (;;) {
 		size_t n = r->n - r->at;
-		const char *line = r->buffer + r->at;
+		char *line = r->buffer + r->at;
 		const char *eol = memchr(line + r->scanned, '\n', n - r->scanned);
 		if (!eol && !r->ended) {
 			r->scanned = n;
@@ -243,6 +254,21 @@ static int next_json(struct document_reader *r, struct document *d)
 		if (ret)
 			return ret;
 	}
+}
+
+int document_check_lines(const struct document_reader *r)
+{
+	const char *name = r->source->name;
+
+	if (!r->n_bad_lines)
+		return 0;
+	if (!r->rule.lenient && r->n_bad_lines > r->n_lines / 100)
+		return error("%s: %ld of %ld lines are bad JSON, the first is line %ld: %s; "
+			"--lenient skips them, --format text takes the lines as they are", name,
+			r->n_bad_lines, r->n_lines, r->first_bad, r->first_why);
+	warning("%s: %ld of %ld lines skipped as bad JSON, the first is line %ld: %s", name,
+		r->n_bad_lines, r->n_lines, r->first_bad, r->first_why);
+	return 0;
 }
 
 /* --- tokens -------------------------------------------------------------------------------- */

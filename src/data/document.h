@@ -5,10 +5,11 @@
 #ifndef DATA_DOCUMENT_H
 #define DATA_DOCUMENT_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "data/content.h"
+#include "data/json_line.h"
 #include "data/source.h"
 
 enum {
@@ -44,6 +45,7 @@ struct document_rule {
 	enum form form;
 	struct cut_rule cut;	/* text */
 	bool strict;		/* JSON lines: a bad one is an error, not skipped and counted */
+	bool lenient;		/* any number of them is skipped, not 1 % at most */
 	int eot;		/* tokens: the last of a document */
 };
 
@@ -55,8 +57,11 @@ struct document_reader {
 	size_t scanned;		/* bytes from `at` on known to hold no cut */
 	bool after_blank;	/* the line before those is blank */
 	bool ended;		/* nothing is left in the source */
-	long line, n_bad_lines;	/* JSON lines: current line; lines skipped */
-	json_t *record;		/* of the current document */
+	struct json_line record;	/* JSON lines: of the current document */
+	long line;		/* the current one; */
+	long n_lines, n_bad_lines;	/* not blank, so far; of these skipped */
+	long first_bad;		/* line, and what is wrong with it */
+	char first_why[128];
 	long n_tokens;		/* tokens handed out */
 	long header_tokens;	/* llm.c: as its header says; -1 before that is read */
 };
@@ -64,7 +69,12 @@ struct document_reader {
 void document_reader_init(struct document_reader *r, struct source *source,
 	const struct document_rule *rule);
 void document_reader_release(struct document_reader *r);
+/* What the input is by its content. Before the first document, whose form may then still be set in
+   r->rule; a byte order mark is dropped. 0, or -1 after a message or by a stop of the source. */
+int document_look(struct document_reader *r, struct content *content);
 /* 1: a document; 0: the end; -1 after a message, or by a stop of the source. */
 int document_next(struct document_reader *r, struct document *d);
+/* After the end: a warning if lines were skipped; or -1 after a message if they were too many. */
+int document_check_lines(const struct document_reader *r);
 
 #endif

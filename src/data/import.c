@@ -10,7 +10,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "data/batch.h"
-#include "data/dataset_writer.h"
+#include "data/choices.h"
 #include "data/input.h"
 #include "data/manifest.h"
 #include "data/pipeline.h"
@@ -25,17 +25,19 @@ struct import_input {
 	bool whole_val;
 	struct input *open;	/* while it is read */
 	json_t *origin;		/* afterwards */
-	long n_bad_lines;
+	long n_bad_lines, n_without_url;
+	enum form form;
 };
 
 struct import {
 	const struct import_options *options;
 	struct input_rule rule;
+	struct group_rules group;	/* given; none: rule.group is NULL */
 	struct tokenizer *tokenizers;	/* by thread; the first is opened at the start, the others
 					   when they are needed */
 	int n_threads;
 	uint8_t *id_bytes;		/* of tokens as input: bytes of text of each id */
-	struct dataset_writer writer;
+	struct choices choices;
 	struct import_input *inputs;
 	long stored, stored_done;	/* bytes of all inputs (0: unknown), of those written */
 	bool terminal;			/* stderr is one */
@@ -44,16 +46,17 @@ struct import {
 
 /* --- progress ------------------------------------------------------------------------------ */
 
+/* Whatever the grouping, the sums over all splits are the same. */
 static long n_bytes(const struct import *im)
 {
-	const struct dataset_split *s = im->writer.d.splits;
+	const struct dataset_split *s = im->choices.writer[0].d.splits;
 
 	return s[SPLIT_TRAIN].n_bytes + s[SPLIT_VAL].n_bytes + s[SPLIT_TUNE].n_bytes;
 }
 
 static long n_documents(const struct import *im)
 {
-	const struct dataset_split *s = im->writer.d.splits;
+	const struct dataset_split *s = im->choices.writer[0].d.splits;
 
 	return s[SPLIT_TRAIN].n_documents + s[SPLIT_VAL].n_documents + s[SPLIT_TUNE].n_documents;
 }
@@ -98,12 +101,19 @@ static void clear_progress(const struct import *im)
 
 /* --- the steps of the pipeline ------------------------------------------------------------- */
 
-static void end_input(struct import_input *in)
+static int end_input(struct import_input *in)
 {
-	in->origin = input_origin(in->open);
-	in->n_bad_lines = in->open->reader.n_bad_lines;
-	input_close(in->open);
+	struct input *open = in->open;
+
+	if (document_check_lines(&open->reader))
+		return -1;
+	in->origin = input_origin(open);
+	in->n_bad_lines = open->reader.n_bad_lines;
+	in->n_without_url = open->grouping.n_without_url;
+	in->form = open->reader.rule.form;
+	input_close(open);
 	in->open = NULL;
+	return 0;
 }
 
 static int read_batch(void *context, int i, struct portion **portion)
@@ -118,16 +128,14 @@ static int read_batch(void *context, int i, struct portion **portion)
 			in->whole_val);
 	if (!in->open)
 		return -1;
-	b = batch_new();
+	b = batch_new(im->choices.n);
 	got = input_read(in->open, b);
 	if (got > 0) {
 		*portion = &b->portion;
 		return 1;
 	}
 	batch_free(b);
-	if (!got)
-		end_input(in);
-	return got;
+	return got ? got : end_input(in);
 }
 
 static int encode_batch(void *context, int thread, struct portion *portion)
@@ -149,9 +157,8 @@ static int write_batch(void *context, const struct portion *portion)
 	const struct batch *b = (const struct batch *)portion;
 	struct import *im = context;
 
-	for (enum split s = 0; s < N_SPLITS; s++)
-		if (dataset_writer_add(&im->writer, s, &b->parts[s]))
-			return IMPORT_UNWRITTEN;
+	if (choices_add(&im->choices, b))
+		return IMPORT_UNWRITTEN;
 	im->stored_done += b->n_stored;
 	show_progress(im);
 	return 0;
@@ -266,34 +273,38 @@ static int check_options(struct import *im)
 
 	if (form_parse(&rule->documents.form, o->format ? o->format : "text") ||
 		cut_rule_parse(&rule->documents.cut, o->split ? o->split : "blank") ||
-		group_rule_parse(&rule->group, o->group_by ? o->group_by : "block") ||
+		(o->group_by && group_rules_parse(&im->group, o->group_by)) ||
 		measure(im, &text_bytes) || choose_splits(im, text_bytes) ||
 		tokenizer_open(&im->tokenizers[0], o->tokenizer))
 		return -1;
-	rule->form_by_name = !o->format;
-	rule->group_by_form = !o->group_by;
+	rule->form_by_content = !o->format;
+	rule->group = o->group_by ? &im->group : NULL;
 	rule->stop = o->stop;
 	rule->documents.strict = o->strict;
+	rule->documents.lenient = o->lenient;
 	rule->documents.eot = im->tokenizers[0].type->eot;
 	if (form_is_tokens(rule->documents.form))
 		im->id_bytes = measure_ids(&im->tokenizers[0]);
 	return 0;
 }
 
+static void want_splits(struct import *im)
+{
+	im->choices.wanted[SPLIT_TRAIN] = true;
+	im->choices.wanted[SPLIT_VAL] = im->rule.val > 0;
+	im->choices.wanted[SPLIT_TUNE] = im->rule.tune > 0;
+}
+
 static int check_result(const struct import *im)
 {
-	const struct dataset_split *splits = im->writer.d.splits;
-	const double val = im->rule.val, tune = im->rule.tune;
-	const double shares[N_SPLITS] = {1.0 - val - tune, val, tune};
-
 	if (!n_documents(im))
 		return error("empty corpus: no text in %s%s", im->options->inputs[0],
 			im->options->n_inputs > 1 ? " and the other inputs" : "");
-	for (enum split s = 0; s < N_SPLITS; s++)
-		if (shares[s] > 0 && !splits[s].n_documents)
-			return error("no group of documents fell into split %s (%ld documents in "
-				"all): import more text, set --val and --tune (0: none), or a "
-				"finer --group-by", split_name(s), n_documents(im));
+	if (choices_taken(&im->choices) < 0)
+		return error("no group of documents fell into split %s (%ld documents in all): "
+			"import more text, set --val and --tune (0: none), or a finer --group-by",
+			split_name(choices_empty(&im->choices, im->choices.n - 1)),
+			n_documents(im));
 	return 0;
 }
 
@@ -306,57 +317,115 @@ static long n_bad_lines(const struct import *im)
 	return n;
 }
 
+/* How documents were grouped: as asked for, or the choice taken by the forms there are. */
+static void describe_grouping(const struct import *im, struct str *out)
+{
+	const int taken = choices_taken(&im->choices);
+	const char *last = "";
+
+	str_add(out, im->options->group_by ? im->options->group_by : "");
+	for (int i = 0; i < im->options->n_inputs && !im->options->group_by; i++) {
+		const char *name = group_choice_name(im->inputs[i].form, taken);
+		if (strcmp(name, last) && !strstr(out->text, name))
+			str_printf(out, "%s%s", out->length ? ", " : "", name);
+		last = name;
+	}
+}
+
+static json_t *source_json(const struct import *im, int i)
+{
+	const struct split_count *n = im->choices.counts[choices_taken(&im->choices)][i];
+	json_t *splits = json_object(), *source = im->inputs[i].origin;
+
+	for (enum split s = 0; s < N_SPLITS; s++)
+		json_object_set_new(splits, split_name(s), json_pack("{sI sI sI}", "tokens",
+			(json_int_t)n[s].n_tokens, "documents", (json_int_t)n[s].n_documents,
+			"bytes", (json_int_t)n[s].n_bytes));
+	json_object_set_new(source, "splits", splits);
+	return source;
+}
+
 static json_t *provenance(const struct import *im)
 {
 	const struct import_options *o = im->options;
-	json_t *sources = json_array();
+	json_t *sources = json_array(), *json;
+	struct str grouping;
 
+	str_init(&grouping);
+	describe_grouping(im, &grouping);
 	for (int i = 0; i < o->n_inputs; i++)
-		json_array_append(sources, im->inputs[i].origin);
-	return json_pack("{so sI s{ss so ss sf sf sb}}", "sources", sources,
+		json_array_append(sources, source_json(im, i));
+	json = json_pack("{so sI s{ss so so sf sf sb}}", "sources", sources,
 		"bad_lines_skipped", (json_int_t)n_bad_lines(im), "options",
-		"format", o->format ? o->format : "by name",
+		"format", o->format ? o->format : "by content",
 		"split", manifest_text(o->split ? o->split : "blank"),
-		"group_by", o->group_by ? o->group_by : "by format", "val", im->rule.val,
+		"group_by", manifest_text(grouping.text), "val", im->rule.val,
 		"tune", im->rule.tune, "strict", o->strict);
+	str_release(&grouping);
+	return json;
 }
 
-static void report(const struct import *im, const struct dataset_split *splits)
+/* What the user should know: that groups are finer than by default, or than by the rule. */
+static void report_grouping(const struct import *im)
 {
+	const int taken = choices_taken(&im->choices);
+	struct str grouping;
+	long n = 0;
+
+	str_init(&grouping);
+	describe_grouping(im, &grouping);
+	if (taken > 0)
+		info("grouped by %s: of coarser groups too few are there for split %s",
+			grouping.text, split_name(choices_empty(&im->choices, taken - 1)));
+	for (int i = 0; i < im->options->n_inputs; i++)
+		n += im->inputs[i].n_without_url;
+	if (n && strcmp(grouping.text, "document"))
+		info("%ld documents without url: each is grouped by its text", n);
+	str_release(&grouping);
+}
+
+static void report(const struct import *im)
+{
+	const struct dataset *d = &im->choices.writer[choices_taken(&im->choices)].d;
 	double seconds = clock_s() - im->start_s + 1e-9;
 	char bytes[32], rate[32], count[32];
-	long n_bad = n_bad_lines(im);
 
-	if (n_bad)
-		warning("%ld bad JSON lines were skipped", n_bad);
+	report_grouping(im);
 	info("%s: %s of text in %s documents, tokenizer %s, %.1f s, %s/s", im->options->output,
 		str_bytes((double)n_bytes(im), bytes), str_count(n_documents(im), count),
-		im->writer.d.tokenizer, seconds, str_bytes((double)n_bytes(im) / seconds, rate));
+		d->tokenizer, seconds, str_bytes((double)n_bytes(im) / seconds, rate));
 	for (enum split s = 0; s < N_SPLITS; s++)
-		info("  %-5s %15s tokens", split_name(s), str_count(splits[s].n_tokens, count));
+		info("  %-5s %15s tokens", split_name(s), str_count(d->splits[s].n_tokens, count));
+}
+
+/* Write the grouping that is taken. */
+static int commit(struct import *im)
+{
+	json_t *origin = provenance(im);
+	int ret = dataset_writer_commit(&im->choices.writer[choices_taken(&im->choices)], origin);
+
+	json_decref(origin);
+	return ret ? IMPORT_UNWRITTEN : 0;
 }
 
 static int run(struct import *im)
 {
 	const struct import_options *o = im->options;
 	long file_tokens = o->file_tokens ? o->file_tokens : FILE_TOKENS;
-	json_t *origin;
 	int ret;
 
-	if (check_options(im) || dataset_writer_open(&im->writer, o->output, o->force,
-		im->tokenizers[0].type, file_tokens))
+	if (check_options(im) || choices_open(&im->choices, o->group_by ? 1 : GROUP_CHOICES,
+		o->n_inputs, o->output, o->force, im->tokenizers[0].type, file_tokens))
 		return -1;
+	want_splits(im);
 	ret = import_inputs(im);
 	if (!ret)
 		ret = check_result(im);
-	if (!ret) {
-		origin = provenance(im);
-		ret = dataset_writer_commit(&im->writer, origin) ? IMPORT_UNWRITTEN : 0;
-		json_decref(origin);
-	}
 	if (!ret)
-		report(im, im->writer.d.splits);
-	dataset_writer_release(&im->writer);
+		ret = commit(im);
+	if (!ret)
+		report(im);
+	choices_release(&im->choices);
 	return ret;
 }
 
@@ -370,6 +439,7 @@ static void release(struct import *im)
 	for (int i = 0; i < im->n_threads; i++)
 		if (im->tokenizers[i].type)
 			tokenizer_close(&im->tokenizers[i]);
+	group_rules_release(&im->group);
 	free(im->tokenizers);
 	free(im->inputs);
 	free(im->id_bytes);

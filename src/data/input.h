@@ -15,9 +15,8 @@
 
 struct input_rule {			/* the same for all inputs */
 	struct document_rule documents;
-	struct group_rule group;
-	bool form_by_name;		/* text or JSON lines, whatever documents.form is */
-	bool group_by_form;		/* JSON lines: by the host, whatever group.by is */
+	bool form_by_content;		/* text or JSON lines, whatever documents.form is */
+	const struct group_rules *group;	/* NULL: what suits the form */
 	double val, tune;		/* shares held out */
 	const volatile sig_atomic_t *stop;	/* as in data/source.h */
 };

@@ -117,29 +117,75 @@ static int parse(struct dataset *d, json_t *root, const char *path)
 	return 0;
 }
 
+/* dataset.json of the folder. NULL after a message. */
+static json_t *load(const char *path)
+{
+	json_error_t e;
+	json_t *root;
+	size_t n;
+	char *text = path_read(path, &n);
+
+	if (!text)
+		return NULL;
+	root = json_loadb(text, n, 0, &e);
+	if (!root)
+		error_at(path, e.line, e.column, "%s", e.text);
+	free(text);
+	return root;
+}
+
 int manifest_load(struct dataset *d, const char *folder)
 {
-	char *path = path_join(folder, "dataset.json"), *text;
-	json_error_t e;
+	char *path = path_join(folder, "dataset.json");
 	json_t *root = NULL;
-	size_t n;
 	int ret = -1;
 
 	*d = (struct dataset){.folder = xstrdup(folder)};
-	if (!path_exists(path)) {
+	if (!path_exists(path))
 		error("%s: no dataset (dataset.json); `moelab data import` makes one", folder);
-		goto out;
-	}
-	text = path_read(path, &n);
-	if (!text)
-		goto out;
-	root = json_loadb(text, n, 0, &e);
-	free(text);
+	else
+		root = load(path);
 	if (root)
 		ret = parse(d, root, path);
-	else
-		error_at(path, e.line, e.column, "%s", e.text);
-out:
+	json_decref(root);
+	free(path);
+	return ret;
+}
+
+static int parse_source(struct manifest_source *source, json_t *json)
+{
+	const char *name;
+
+	if (json_unpack(json, "{ss}", "name", &name))
+		return -1;
+	*source = (struct manifest_source){.name = xstrdup(name)};
+	for (enum split s = 0; s < N_SPLITS; s++) {
+		json_int_t tokens, documents;
+		if (json_unpack(json, "{s{s{sI sI}}}", "splits", split_name(s), "tokens", &tokens,
+			    "documents", &documents))
+			return -1;
+		source->n_tokens[s] = tokens;
+		source->n_documents[s] = documents;
+	}
+	return 0;
+}
+
+int manifest_sources(const char *folder, struct manifest_source **sources)
+{
+	char *path = path_join(folder, "dataset.json");
+	json_t *root = load(path), *list = json_object_get(root, "sources");
+	int n = (int)json_array_size(list), ret = root ? n : -1;
+
+	*sources = xcalloc((size_t)n + 1, sizeof **sources);
+	for (int i = 0; i < n && ret >= 0; i++)
+		if (parse_source(&(*sources)[i], json_array_get(list, (size_t)i)))
+			ret = error("%s: does not say what came of each source: import again",
+				path);
+	if (ret < 0) {
+		for (int i = 0; i < n; i++)
+			free((*sources)[i].name);
+		free(*sources);
+	}
 	json_decref(root);
 	free(path);
 	return ret;

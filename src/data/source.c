@@ -11,7 +11,6 @@
 #include "base/error.h"
 
 enum { RAW_BYTES = 1 << 18 };
-enum { GZIP_ONLY = 15 + 16 };	/* windowBits of zlib: largest window, gzip header required */
 enum { STOP_MS = 100 };		/* looks for a stop in between */
 
 /* As read(2). The signal that makes the stop may go to another thread, so it would not end a read
@@ -50,7 +49,7 @@ static int fill(struct source *s)
 	return 0;
 }
 
-/* The first bytes decide about gzip, and a pipe may deliver them one by one. */
+/* The first bytes decide about the codec, and a pipe may deliver them one by one. */
 static int fill_first(struct source *s, size_t wanted)
 {
 	while (s->n < wanted) {
@@ -76,13 +75,12 @@ int source_open(struct source *s, const char *name, const volatile sig_atomic_t 
 	s->hash = hash_open();
 	if (fill_first(s, 16))
 		goto fail;
-	s->gzip = s->n >= 2 && s->raw[0] == 0x1f && s->raw[1] == 0x8b;
-	if (s->gzip && inflateInit2(&s->z, GZIP_ONLY) != Z_OK)
-		die("out of memory: gzip decoder");
-	s->in_member = s->gzip;
+	s->codec = codec_find(s->raw, s->n);
+	if (s->codec)
+		s->codec_state = s->codec->open();
+	s->in_member = s->codec;
 	return 0;
 fail:
-	s->gzip = false;
 	source_close(s);
 	return -1;
 }
@@ -93,8 +91,8 @@ void source_close(struct source *s)
 
 	if (s->hash)
 		hash_close(s->hash, hex);
-	if (s->gzip)
-		inflateEnd(&s->z);
+	if (s->codec)
+		s->codec->close(s->codec_state);
 	close(s->fd);
 	free(s->raw);
 	*s = (struct source){.fd = -1};
@@ -110,43 +108,44 @@ static int next_member(struct source *s)
 			s->at++;
 	} while (s->at == s->n && !s->ended);
 	if (s->at < s->n) {
-		inflateReset(&s->z);
+		s->codec->begin(s->codec_state);
 		s->in_member = true;
 	}
 	return 0;
 }
 
-static long read_gzip(struct source *s, void *out, size_t n)
+/* At the end of what is stored the codec may still hold text; without that, more was to come. */
+static long read_packed(struct source *s, void *out, size_t n)
 {
-	s->z.next_out = out;
-	s->z.avail_out = (uInt)n;
-	while (s->z.avail_out == n) {
+	struct codec_step step = {.out = out, .n_out = n};
+
+	while (step.n_out == n) {
 		if (!s->in_member && next_member(s))
 			return -1;
 		if (!s->in_member)
 			break;
 		if (fill(s))
 			return -1;
-		if (s->at == s->n)
-			return error("%s: truncated gzip after %ld bytes", s->name, s->n_bytes);
-		s->z.next_in = s->raw + s->at;
-		s->z.avail_in = (uInt)(s->n - s->at);
-		int status = inflate(&s->z, Z_NO_FLUSH);
-		s->at = s->n - s->z.avail_in;
-		if (status == Z_STREAM_END)
-			s->in_member = false;
-		else if (status != Z_OK)
-			return error("%s: damaged gzip before byte %ld: %s", s->name,
-				s->n_bytes - (long)(s->n - s->at), s->z.msg ? s->z.msg : "?");
+		step.in = s->raw + s->at;
+		step.n_in = s->n - s->at;
+		enum codec_status status = s->codec->step(s->codec_state, &step);
+		s->at = s->n - step.n_in;
+		if (status == CODEC_DAMAGED)
+			return error("%s: damaged %s before byte %ld: %s", s->name, s->codec->name,
+				s->n_bytes - (long)step.n_in, step.why);
+		if (status == CODEC_GOES_ON && s->ended && step.n_out == n)
+			return error("%s: truncated %s after %ld bytes", s->name, s->codec->name,
+				s->n_bytes);
+		s->in_member = status == CODEC_GOES_ON;
 	}
-	return (long)(n - s->z.avail_out);
+	return (long)(n - step.n_out);
 }
 
 long source_read(struct source *s, void *out, size_t n)
 {
 	CHECK(n > 0 && n <= 1 << 30);
-	if (s->gzip)
-		return read_gzip(s, out, n);
+	if (s->codec)
+		return read_packed(s, out, n);
 	if (fill(s))
 		return -1;
 	if (n > s->n - s->at)
@@ -154,13 +153,6 @@ long source_read(struct source *s, void *out, size_t n)
 	memcpy(out, s->raw + s->at, n);
 	s->at += n;
 	return (long)n;
-}
-
-bool source_starts(const struct source *s, const char *start)
-{
-	size_t n = strlen(start);
-
-	return !s->gzip && s->n - s->at >= n && !memcmp(s->raw + s->at, start, n);
 }
 
 int source_measure(const char *name, struct source_size *size)
@@ -178,7 +170,7 @@ int source_measure(const char *name, struct source_size *size)
 	if (source_open(&s, name, NULL))
 		return -1;
 	size->stored = (long)st.st_size;
-	size->text = s.gzip ? 3 * size->stored : size->stored;
+	size->text = s.codec ? 3 * size->stored : size->stored;
 	source_close(&s);
 	return 0;
 }

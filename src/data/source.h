@@ -1,7 +1,7 @@
 /*
- * One input of an import: a stream of bytes from a file or standard input ("-"), with gzip taken
- * off (several members, zero padding and dictzip included). Truncated or damaged gzip is an error,
- * never a short text.
+ * One input of an import: a stream of bytes from a file or standard input ("-"), with gzip, xz and
+ * zstd taken off (data/codec.h; several members, zero padding and dictzip included). A truncated or
+ * damaged stream is an error, never a short text.
  */
 #ifndef DATA_SOURCE_H
 #define DATA_SOURCE_H
@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <zlib.h>
 
 #include "base/hash.h"
+#include "data/codec.h"
 
 struct source {
 	const char *name;	/* kept: the caller's */
@@ -22,8 +22,9 @@ struct source {
 	uint8_t *raw;		/* stored bytes not used yet: raw[at .. n - 1] */
 	size_t at, n;
 	bool ended;		/* no stored bytes after raw */
-	bool gzip, in_member;
-	z_stream z;
+	const struct codec *codec;	/* NULL: stored as it is */
+	void *codec_state;
+	bool in_member;
 	const volatile sig_atomic_t *stop;	/* kept */
 };
 
@@ -33,12 +34,10 @@ int source_open(struct source *s, const char *name, const volatile sig_atomic_t 
 void source_close(struct source *s);
 /* Up to n > 0 bytes of text; 0 at the end, -1 after a message or by a stop. */
 long source_read(struct source *s, void *out, size_t n);
-/* Whether the text begins with `start`; reads nothing away. Compressed text: false. */
-bool source_starts(const struct source *s, const char *start);
 
 struct source_size {
 	long stored;		/* bytes on the disk; 0: unknown, as for a pipe */
-	long text;		/* bytes of text: as many, or in gzip three times that (a guess) */
+	long text;		/* bytes of text: as many, or if packed three times that (a guess) */
 };
 
 /* Opens and closes the input, so a missing one is found before work begins. -1 after a message. */

@@ -19,6 +19,15 @@ void token_list_add(struct token_list *l, uint16_t id)
 	l->id[l->n++] = id;
 }
 
+void token_list_append(struct token_list *l, const uint16_t *ids, size_t n)
+{
+	if (!n)
+		return;
+	GROW(l->id, l->n + n, l->size);
+	memcpy(l->id + l->n, ids, n * sizeof *ids);
+	l->n += n;
+}
+
 void token_list_release(struct token_list *l)
 {
 	free(l->id);

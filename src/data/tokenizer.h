@@ -18,6 +18,8 @@ struct token_list {
 };
 
 void token_list_add(struct token_list *l, uint16_t id);
+/* The ids may not be those of l. */
+void token_list_append(struct token_list *l, const uint16_t *ids, size_t n);
 void token_list_release(struct token_list *l);
 
 /* What a tokenizer's file provides. `state` is what open() made: merge tables and the like. */

@@ -77,7 +77,7 @@ refuses 2 "lines.jsonl:301" $moelab data import lines.jsonl --tokenizer byte --s
 holds test ! -e new
 $moelab data import lines.jsonl --tokenizer byte --val 0.2 --tune 0.2 -o skipped 2>said
 holds test -e skipped/dataset.json
-holds grep -q "1 bad JSON line" said
+holds grep -q "1 of 301 lines skipped as bad JSON" said
 full() { sh -c "trap '' XFSZ; ulimit -f 64; exec \"\$@\"" full "$@"; }	# a disk of 32 KiB
 refuses 4 "File too large" full $moelab data import text --tokenizer byte -o new
 holds test ! -e new

@@ -12,11 +12,13 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "base/error.h"
@@ -31,6 +33,7 @@
 
 static char scratch[256];		/* the folder of the test that runs */
 static char message[4096];		/* the last error or warning */
+static char all_messages[16384];	/* one a line, since they were last cleared */
 static int n_messages;
 
 HELPER void keep_message(const char *line)
@@ -39,6 +42,8 @@ HELPER void keep_message(const char *line)
 
 	pthread_mutex_lock(&lock);
 	snprintf(message, sizeof message, "%s", line);
+	size_t n = strlen(all_messages);
+	snprintf(all_messages + n, sizeof all_messages - n, "%s\n", line);
 	n_messages++;
 	pthread_mutex_unlock(&lock);
 }
@@ -46,7 +51,7 @@ HELPER void keep_message(const char *line)
 HELPER int scratch_setup(void **state)
 {
 	(void)state;
-	message[0] = '\0';
+	message[0] = all_messages[0] = '\0';
 	n_messages = 0;
 	log_level = LOG_QUIET;
 	error_sink = keep_message;
@@ -150,6 +155,41 @@ HELPER struct str split_text(const struct dataset *d, enum split split)
 	tokenizer_close(&t);
 	free(ids);
 	return s;
+}
+
+/* Import `input` with the options so far and compare: documents as text, each ended by '\x1e'. */
+HELPER void check_documents(struct import_options *o, const char *expected)
+{
+	struct dataset d;
+	struct str text;
+
+	o->force = true;
+	import_and_open(&d, o);
+	text = split_text(&d, SPLIT_TRAIN);
+	assert_string_equal(text.text, expected);
+	str_release(&text);
+	dataset_close(&d);
+}
+
+HELPER void check_fails(struct import_options *o, const char *why)
+{
+	n_messages = 0;
+	assert_int_equal(data_import(o), -1);
+	SAID(why);
+	assert_int_equal(n_messages, 1);
+	assert_int_equal(n_entries("set"), 0);	/* neither a dataset nor a temporary folder */
+}
+
+/* The same from a file on standard input, which o names. */
+HELPER void read_from(const char *path, struct import_options *o, const char *expected)
+{
+	int kept = dup(STDIN_FILENO), fd = open(path, O_RDONLY);
+
+	assert_true(fd >= 0 && dup2(fd, STDIN_FILENO) >= 0);
+	close(fd);
+	check_documents(o, expected);
+	dup2(kept, STDIN_FILENO);
+	close(kept);
 }
 
 #endif

@@ -1,4 +1,5 @@
 /* Held-out splits: whole groups under every rule, in the shares asked for. */
+#include "data/manifest.h"
 #include "scratch.h"
 #include "synthetic.h"
 
@@ -176,11 +177,204 @@ static void test_files_and_documents(void **state)
 		free((char *)inputs[i]);
 }
 
+/* Documents "<i j>" of n groups, each of several members, with the urls that I and J in `url` make
+   of i and j. Each group has to be in one split, and each split has to have some. */
+static void check_groups(const char *url, const char *rule, int n, int members)
+{
+	int count[N_SPLITS] = {0};
+	struct dataset d;
+	struct str s;
+
+	str_init(&s);
+	for (int j = 0; j < members; j++)
+		for (int i = 0; i < n; i++) {
+			str_printf(&s, "{\"text\":\"<%d %d>\",\"url\":\"", i, j);
+			for (const char *c = url; *c; c++)
+				if (*c == 'I')
+					str_printf(&s, "%d", i);
+				else if (*c == 'J')
+					str_printf(&s, "%d", j);
+				else
+					str_add_bytes(&s, c, 1);
+			str_add(&s, "\"}\n");
+		}
+	const char *input = put("groups.json", s.text, s.length);
+	struct import_options o = import_of(&input, 1);
+	o.val = o.tune = 0.25;
+	o.group_by = rule;
+	o.force = true;
+	import_and_open(&d, &o);
+	for (int i = 0; i < n; i++) {
+		enum split first = N_SPLITS;
+		for (int j = 0; j < members; j++) {
+			char text[32];
+			snprintf(text, sizeof text, "<%d %d>", i, j);
+			enum split here = split_of(&d, text);
+			if (j)
+				assert_int_equal(here, first);
+			first = here;
+		}
+		count[first]++;
+	}
+	assert_true(count[SPLIT_TRAIN] > 10 && count[SPLIT_VAL] > 3 && count[SPLIT_TUNE] > 3);
+	dataset_close(&d);
+	str_release(&s);
+}
+
+/* Chapters of a book and files of a repository stay together; others part. */
+static void test_url_parts(void **state)
+{
+	enum { N = 40 };
+	static const char *const cases[][2] = {
+		{"https://g.com/books/bI.md#part-J", "url"},
+		{"https://g.com/owner/repoI/blob/J/x.md", "url:2"},
+		{"https://G.com/owner/repoI?J", "url:2"},
+		{"http://u:p@hI.org:80J/a", "url:0"},
+		{"pack:nameI/J/a.html#J", "url-host"},
+		{"https://g.com/owner/repoI/blob/J", "*/owner/*=url:2,document"},
+		{"https://g.com/owner/repoI/blob/J", "*/other/*=document,*/@(x|owner)/*=url:2,url"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		check_groups(cases[i][0], cases[i][1], N, 4);
+	check_groups("https://g.com/owner/repo/x/I", "url:4", N, 1);	/* the last part counts */
+	check_groups("https://g.com/owner/repo/x/I", "*/none/*=url:2,url:4", N, 1);
+}
+
+static void test_bad_rules(void **state)
+{
+	static const char *const bad[] = {"", "url:", "url:-1", "url:x", "url-host:2", "block:0",
+		"word", "=url", "url,", "url:2,*x*=url", "*x*=word,url", ",url"};
+	const char *input = put_text("text", "some text");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct import_options o = import_of(&input, 1);
+		o.group_by = bad[i];
+		n_messages = 0;
+		assert_int_equal(data_import(&o), -1);
+		assert_int_equal(n_messages, 1);
+		SAID("group-by");
+	}
+}
+
+/* JSON lines of n documents. */
+static const char *put_json(const char *name, const char *url, int n)
+{
+	struct str s;
+	const char *path;
+
+	str_init(&s);
+	for (int i = 0; i < n; i++) {
+		str_printf(&s, "{\"text\":\"document %d\"", i);
+		if (url)
+			str_printf(&s, ",\"url\":\"%s%d\"", url, i % (n / 2));
+		str_add(&s, "}\n");
+	}
+	path = put(name, s.text, s.length);
+	str_release(&s);
+	return path;
+}
+
+/* The tokens of an import by a rule; said: what else it says. */
+static void hash_of(char hash[HASH_HEX], const char *input, const char *rule, const char *said)
+{
+	struct import_options o = import_of(&input, 1);
+	struct dataset d;
+
+	o.val = o.tune = 0.1;
+	o.group_by = rule;
+	o.split = "blank:1";
+	o.force = true;
+	n_messages = 0;
+	all_messages[0] = '\0';
+	log_level = LOG_NORMAL;
+	import_and_open(&d, &o);
+	log_level = LOG_QUIET;
+	assert_int_equal(dataset_verify(&d), 0);
+	memcpy(hash, d.hash, HASH_HEX);
+	dataset_close(&d);
+	assert_int_equal(n_entries("set"), 1);
+	if (said)
+		assert_non_null(strstr(all_messages, said));
+	else
+		assert_null(strstr(all_messages, "grouped"));
+}
+
+/* Without a rule a corpus of too few groups gets the next finer, as if it had been asked for. */
+static void test_finer_by_default(void **state)
+{
+	static const struct {
+		const char *name, *url, *taken, *said;
+	} cases[] = {
+		{"site.json", "http://one.org/", "url", "grouped by url: of coarser"},
+		{"page.json", "http://one.org/p#", "document", "grouped by document: of coarser"},
+		{"many.json", NULL, "document", "400 documents without url: each"},
+	};
+	char by_default[HASH_HEX], by_rule[HASH_HEX];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *input = put_json(cases[i].name, cases[i].url, 400);
+		hash_of(by_default, input, NULL, cases[i].said);
+		hash_of(by_rule, input, cases[i].taken, NULL);
+		assert_string_equal(by_default, by_rule);
+	}
+	const char *input = put_json("hosts.json", "http://host", 400);
+	hash_of(by_default, input, NULL, NULL);
+	hash_of(by_rule, input, "url-host", NULL);
+	assert_string_equal(by_default, by_rule);
+	input = put_numbers("short", 400);	/* 3,600 bytes are one block */
+	hash_of(by_default, input, NULL, "grouped by document: of coarser groups too few");
+	hash_of(by_rule, input, "document", NULL);
+	assert_string_equal(by_default, by_rule);
+}
+
+/* What came of each input adds up to the whole. */
+static void test_sources(void **state)
+{
+	const char *inputs[] = {put_json("a.json", "http://one.org/", 300), put_numbers("b", 300),
+		put_text("c", "the end")};
+	struct import_options o = import_of(inputs, 3);
+	struct manifest_source *sources;
+	struct dataset d;
+
+	(void)state;
+	o.val = o.tune = 0.2;
+	o.split = "blank:1";
+	import_and_open(&d, &o);
+	assert_int_equal(manifest_sources(d.folder, &sources), 3);
+	for (enum split s = 0; s < N_SPLITS; s++) {
+		long tokens = 0, documents = 0;
+		for (int i = 0; i < 3; i++) {
+			tokens += sources[i].n_tokens[s];
+			documents += sources[i].n_documents[s];
+		}
+		assert_int_equal(tokens, d.splits[s].n_tokens);
+		assert_int_equal(documents, d.splits[s].n_documents);
+	}
+	for (int i = 0; i < 3; i++) {
+		const struct manifest_source *s = &sources[i];
+		static const long n_documents[] = {300, 300, 1};
+		static const long n_tokens[] = {300 * 13 - 110, 300 * 10, 8};
+		assert_string_equal(s->name, inputs[i]);
+		assert_int_equal(s->n_documents[0] + s->n_documents[1] + s->n_documents[2],
+			n_documents[i]);
+		assert_int_equal(s->n_tokens[0] + s->n_tokens[1] + s->n_tokens[2], n_tokens[i]);
+		free(sources[i].name);
+	}
+	free(sources);
+	dataset_close(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_blocks), SCRATCH_TEST(test_default_shares),
 		SCRATCH_TEST(test_url_hosts), SCRATCH_TEST(test_files_and_documents),
+		SCRATCH_TEST(test_url_parts), SCRATCH_TEST(test_bad_rules),
+		SCRATCH_TEST(test_finer_by_default), SCRATCH_TEST(test_sources),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,6 +52,7 @@ static void test_threads(void **state)
 	o.val = o.tune = 0.1;
 	o.force = true;
 	o.file_tokens = 50000;
+	o.lenient = true;	/* the smallest shards have few lines beside the bad one */
 	for (o.threads = 1; o.threads <= 16; o.threads *= 2) {
 		struct dataset d;
 		char *json;
@@ -226,7 +227,7 @@ static void test_no_documents(void **state)
 	free(ids);
 }
 
-static void check_fails(const char *input, const char *format, const char *why)
+static void check_bad(const char *input, const char *format, const char *why)
 {
 	struct import_options o = tokens_of(&input, 1, format);
 
@@ -245,19 +246,19 @@ static void test_bad_tokens(void **state)
 	size_t n;
 
 	(void)state;
-	check_fails(put_tokens("a.bin", false, large, 3), "nanogpt", "a.bin: holds token 50257");
-	check_fails(put("b.bin", "abc", 3), "nanogpt", "ends inside a token");
-	check_fails(put("b.bin", "", 0), "nanogpt", "empty corpus");
-	check_fails(put_tokens("c.bin", false, ends, 5), "llmc", "too few for a token file");
+	check_bad(put_tokens("a.bin", false, large, 3), "nanogpt", "a.bin: holds token 50257");
+	check_bad(put("b.bin", "abc", 3), "nanogpt", "ends inside a token");
+	check_bad(put("b.bin", "", 0), "nanogpt", "empty corpus");
+	check_bad(put_tokens("c.bin", false, ends, 5), "llmc", "too few for a token file");
 	path = put_tokens("d.bin", true, ends, 5);
-	check_fails(path, "nanogpt", "holds token 55432");	/* the header */
-	check_fails(path, "raw", "not text, jsonl, nanogpt or llmc");
+	check_bad(path, "nanogpt", "holds token 55432");	/* the header */
+	check_bad(path, "raw", "not text, jsonl, nanogpt or llmc");
 	bytes = path_read(path, &n);
-	check_fails(put("e.bin", bytes, n - 2), "llmc", "holds 4 tokens, but its header says 5");
-	check_fails(put("e.bin", bytes, n - 1), "llmc", "ends inside a token");
-	check_fails(put("e.bin", bytes, 1000), "llmc", "too few");
+	check_bad(put("e.bin", bytes, n - 2), "llmc", "holds 4 tokens, but its header says 5");
+	check_bad(put("e.bin", bytes, n - 1), "llmc", "ends inside a token");
+	check_bad(put("e.bin", bytes, 1000), "llmc", "too few");
 	bytes[0] ^= 1;
-	check_fails(put("e.bin", bytes, n), "llmc", "not a token file");
+	check_bad(put("e.bin", bytes, n), "llmc", "not a token file");
 	free(bytes);
 }
 

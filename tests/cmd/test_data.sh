@@ -1,0 +1,92 @@
+#!/bin/sh
+# moelab data import: what is read, and what is refused, as the command line has it.
+
+. "$(dirname "$0")/holds.sh"
+
+# refuses CODE TEXT ARGUMENT...: an import that exits with CODE and prints one line, which holds TEXT.
+refuses() {
+	code=$1 text=$2
+	shift 2
+	$moelab data import "$@" --tokenizer byte -o new >out 2>err </dev/null
+	status=$?
+	if [ $status -eq "$code" ] && [ "$(wc -l <err)" -eq 1 ] && grep -qF -- "$text" err && [ ! -e new ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "data import $*: exit status $status, not $code; or not one line with: $text"
+		cat err
+	fi
+}
+shares="--val 0.1 --tune 0.1"	# the default depends on the size, which a pipe does not tell
+import() { $moelab data import "$@" --tokenizer byte --force $shares -q; }
+hash_of() { $moelab data info "$1" | sed -n 's/.*hash //p'; }
+same() { [ -n "$(hash_of "$1")" ] && [ "$(hash_of "$1")" = "$(hash_of "$2")" ]; }
+
+small_data
+
+# --- shares
+refuses 2 "--val -0.1: not a share" text --val -0.1
+refuses 2 "--tune -1: not a share" text --tune -1
+refuses 2 "--val nan: not a share" text --val nan
+refuses 2 "--val 1: not a share" text --val 1
+refuses 2 "--val x: not a share" text --val x
+refuses 2 "nothing to train on" text --val 0.5 --tune 0.5
+
+# --- JSON lines of any name, packed in any way, from standard input, several at once
+awk 'BEGIN { for (i = 0; i < 600; i++)
+	printf "{\"text\": \"word %d of a text\", \"id\": 18446744073709551615, \"url\": \"http://h%d.org/\"}\n", i, i % 150 }' >a.jsonl
+holds import a.jsonl -o plain
+for pack in "gzip -c" "xz -c" "zstd -qc"; do
+	command -v "${pack%% *}" >/dev/null || continue	# tests/data/test_codec.c needs no programs
+	$pack a.jsonl >packed
+	holds import packed -o packed.d
+	holds same plain packed.d
+	holds import - -o piped.d <packed
+	holds same plain piped.d
+	cat packed | import - -o piped.d
+	holds same plain piped.d
+	head -c 900 packed >cut
+	refuses 2 "cut: truncated ${pack%% *}" cut
+	cat packed packed >twice
+	cat a.jsonl a.jsonl >b.jsonl
+	holds import twice -o packed.d
+	holds import b.jsonl -o twice.d
+	holds same twice.d packed.d
+done
+gzip -c a.jsonl >a.gz
+holds import a.jsonl b.jsonl a.gz -o several.d
+holds sh -c './moelab data info several.d --sources | grep -q "25.00 %            600 .* a.gz"'
+
+# --- what is no text, and lines that cannot be read
+printf 'PAR1 and so on' >a.parquet
+refuses 2 "a.parquet: not text but Parquet" a.parquet
+printf 'BZh91AY&SY and so on' >a.bz2
+refuses 2 "a.bz2: not text but bzip2" a.bz2
+printf '\377\376a\0b\0' >a.txt
+refuses 2 "a.txt: not text but UTF-16" a.txt
+sed '5s/"text"/"title"/' a.jsonl >one.jsonl
+sed '1~50s/"text"/"title"/' a.jsonl >many.jsonl
+$moelab data import one.jsonl --tokenizer byte -o one.d 2>said
+holds grep -q "one.jsonl: 1 of 600 lines skipped as bad JSON, the first is line 5: no member" said
+refuses 2 "many.jsonl: 12 of 600 lines are bad JSON, the first is line 1: no member" many.jsonl
+refuses 2 "one.jsonl:5:1: bad JSON line" one.jsonl --strict
+holds import many.jsonl -o many.d --lenient
+
+# --- groups
+sed 's/h[0-9]*.org/one.org/' a.jsonl | awk '{ sub("org/", "org/" NR); print }' >site.jsonl
+$moelab data import site.jsonl --tokenizer byte $shares -o site.d 2>said
+holds grep -q "grouped by url: of coarser groups too few are there" said
+sed 's/"url".*/"x": 1}/' a.jsonl >none.jsonl
+$moelab data import none.jsonl --tokenizer byte -o none.d 2>said
+holds grep -q "600 documents without url" said
+refuses 2 "no group of documents fell into split val" site.jsonl --group-by url-host
+
+# --- a symbolic link stands for what it points to
+mkdir real
+mv site.d real/d
+ln -s real/d link
+holds import a.jsonl -o link
+holds test -L link
+holds same plain real/d
+
+tests_end
