@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "measure/median.h"
 #include "measure/rate_gpu.h"
 #include "op/gemm.h"
 
@@ -128,13 +129,6 @@ int rate_tokens(void *from, long step, long micro, int *tokens_BT, int *targets_
 	return 0;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 int rate_warm_up(const struct device *d)
 {
 	return device_is_host(d) ? 1 : 2;
@@ -154,8 +148,7 @@ double rate_train(struct setup *s, int n)
 		setup_step(s, i, &in, &r);
 		seconds[i] = clock_s() - start;
 	}
-	qsort(seconds + warm, (size_t)n, sizeof *seconds, by_size);
-	median = seconds[warm + n / 2];
+	median = median_of(seconds + warm, n);
 	free(in.tokens_BT);
 	free(in.targets_BT);
 	free(seconds);
