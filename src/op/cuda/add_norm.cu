@@ -11,9 +11,9 @@ extern "C" {
 enum {
 	THREADS = 256,
 	WARPS = THREADS / 32,
-	ROWS_EACH = 4,		/* of a warp, forward */
 	CHUNK = 256,		/* columns: eight a lane */
 	WIDEST = 1024,
+	WIDEST_BYTES = 2048,	/* backward, where a row in float needs twice the registers */
 	N_TARGETS = 3,
 };
 
@@ -22,7 +22,8 @@ struct forward_operands {
 	rows<real> x, branch1, branch2, r, n;
 	const float *weight, *bias;
 	float *stats;
-	long n_rows, width;
+	long n_rows;
+	int width;
 	float eps;
 	bool rms;
 };
@@ -32,8 +33,8 @@ struct backward_operands {
 	rows<real> r, dn, dr, target[N_TARGETS];
 	const float *weight, *stats;
 	float *parts;		/* [parts, 2, D] */
-	long n_rows, width;
-	int n_targets;
+	long n_rows;
+	int width, n_targets;
 	unsigned add;		/* bit k: to target[k] */
 	bool rms;
 };
@@ -71,9 +72,9 @@ __device__ __forceinline__ void sum_row(const forward_operands<real> &o, long t,
 
 template <typename real, int chunks>
 __device__ __forceinline__ void norm_row(const forward_operands<real> &o, long t,
-	const eight (&row)[chunks], const eight (&weight)[chunks], const eight (&bias)[chunks])
+	const eight (&row)[chunks])
 {
-	long lane_at = threadIdx.x % 32 * 8;
+	int lane_at = threadIdx.x % 32 * 8;
 	float mean = 0, variance = 0, scale;
 
 	#pragma unroll
@@ -88,12 +89,16 @@ __device__ __forceinline__ void norm_row(const forward_operands<real> &o, long t
 	scale = 1 / sqrtf(warp_sum(variance) / (float)o.width + o.eps);
 	#pragma unroll
 	for (int c = 0; c < chunks; c++) {
-		eight n;
+		int at = c * CHUNK + lane_at;
+		if (at >= o.width)
+			continue;
+		eight n, weight = load8(o.weight + at), bias = {};
+		if (o.bias)
+			bias = load8(o.bias + at);
 		#pragma unroll
 		for (int i = 0; i < 8; i++)
-			n.v[i] = (row[c].v[i] - mean) * scale * weight[c].v[i] + bias[c].v[i];
-		if (c * CHUNK + lane_at < o.width)
-			store8(o.n[t] + c * CHUNK + lane_at, n);
+			n.v[i] = (row[c].v[i] - mean) * scale * weight.v[i] + bias.v[i];
+		store8(o.n[t] + at, n);
 	}
 	if (lane_at == 0) {
 		o.stats[2 * t] = mean;
@@ -101,25 +106,18 @@ __device__ __forceinline__ void norm_row(const forward_operands<real> &o, long t
 	}
 }
 
+/* Little is kept in registers, that many warps wait for memory at once. */
 template <typename real, int chunks>
 __global__ void forward_wide(forward_operands<real> o)
 {
-	long first = ((long)blockIdx.x * WARPS + threadIdx.x / 32) * ROWS_EACH;
-	eight weight[chunks] = {}, bias[chunks] = {}, row[chunks];
+	long t = (long)blockIdx.x * WARPS + threadIdx.x / 32;
+	eight row[chunks];
 
-	#pragma unroll
-	for (int c = 0; c < chunks; c++) {
-		long at = (c * 32 + threadIdx.x % 32) * 8;
-		if (at < o.width && o.weight)
-			weight[c] = load8(o.weight + at);
-		if (at < o.width && o.bias)
-			bias[c] = load8(o.bias + at);
-	}
-	for (long t = first; t < first + ROWS_EACH && t < o.n_rows; t++) {
-		sum_row<real, chunks>(o, t, row);
-		if (o.weight)
-			norm_row<real, chunks>(o, t, row, weight, bias);
-	}
+	if (t >= o.n_rows)
+		return;
+	sum_row<real, chunks>(o, t, row);
+	if (o.weight)
+		norm_row<real, chunks>(o, t, row);
 }
 
 template <typename real>
@@ -164,7 +162,7 @@ __global__ void clear_placeholder(real *n)
 template <typename real>
 static void forward(const struct op_run *r, const forward_operands<real> &o, bool wide)
 {
-	dim3 grid((unsigned)ceil_div(o.n_rows, WARPS * ROWS_EACH));
+	dim3 grid((unsigned)ceil_div(o.n_rows, WARPS));
 
 	if (wide && o.width <= 256)
 		launch(r, forward_wide<real, 1>, grid, THREADS, 0, o);
@@ -173,7 +171,7 @@ static void forward(const struct op_run *r, const forward_operands<real> &o, boo
 	else if (wide)
 		launch(r, forward_wide<real, 4>, grid, THREADS, 0, o);
 	else
-		launch(r, forward_plain<real>, dim3((unsigned)ceil_div(o.n_rows, WARPS)), THREADS, 0, o);
+		launch(r, forward_plain<real>, grid, THREADS, 0, o);
 	if (!o.weight)
 		launch(r, clear_placeholder<real>, dim3(1), 1, 0, o.n.at);
 }
@@ -205,7 +203,7 @@ extern "C" void add_norm_forward_cuda(const struct op_run *r)
 			master_aligned(weight) && master_aligned(bias);
 		forward_operands<real> o = {rows_of<real>(x), rows_of<real>(b1), rows_of<real>(b2),
 			rows_of<real>(sum), rows_of<real>(n), master_at(weight), master_at(bias),
-			weight ? (float *)stats->at : NULL, tensor_rows(x), tensor_width(x),
+			weight ? (float *)stats->at : NULL, tensor_rows(x), (int)tensor_width(x),
 			(float)attr->eps, attr->rms};
 
 		forward<real>(r, o, wide);
@@ -233,28 +231,55 @@ __device__ __forceinline__ void give8(const backward_operands<real> &o, long t, 
 	}
 }
 
+/* What a lane reads of a row. */
+template <typename real, int chunks>
+struct row_read {
+	raw8<real> r[chunks], dn[chunks], dr[chunks];
+	float mean, scale;
+};
+
+template <typename real, int chunks>
+__device__ __forceinline__ void read_row(const backward_operands<real> &o, long t, long end,
+	row_read<real, chunks> *x)
+{
+	if (t >= end)
+		return;
+	x->mean = o.stats[2 * t];
+	x->scale = o.stats[2 * t + 1];
+	#pragma unroll
+	for (int c = 0; c < chunks; c++) {
+		int at = (c * 32 + threadIdx.x % 32) * 8;
+		if (at >= o.width)
+			continue;
+		x->r[c] = load_raw8(o.r[t] + at);
+		x->dn[c] = load_raw8(o.dn[t] + at);
+		if (o.dr.at)
+			x->dr[c] = load_raw8(o.dr[t] + at);
+	}
+}
+
 /* Row t: m and a as the header has them, their share of dweight and dbias, and the row's gradient. */
 template <typename real, int chunks>
 __device__ __forceinline__ void backward_row(const backward_operands<real> &o, long t,
-	const eight (&weight)[chunks], eight (&dw)[chunks], eight (&db)[chunks])
+	const row_read<real, chunks> &x, eight (&dw)[chunks], eight (&db)[chunks])
 {
-	float mean = o.stats[2 * t], scale = o.stats[2 * t + 1], mean_a = 0, mean_am = 0;
+	float mean_a = 0, mean_am = 0;
 	eight m[chunks] = {}, a[chunks] = {};
-	long lane_at = threadIdx.x % 32 * 8;
+	int lane_at = threadIdx.x % 32 * 8;
 
 	#pragma unroll
 	for (int c = 0; c < chunks; c++) {
-		long at = c * CHUNK + lane_at;
-		if (at >= o.width)
+		if (c * CHUNK + lane_at >= o.width)
 			continue;
-		m[c] = load8(o.r[t] + at);
-		a[c] = load8(o.dn[t] + at);
+		eight weight = load8(o.weight + c * CHUNK + lane_at);
+		m[c] = eight_of(x.r[c]);
+		a[c] = eight_of(x.dn[c]);
 		#pragma unroll
 		for (int i = 0; i < 8; i++) {
-			m[c].v[i] = (m[c].v[i] - mean) * scale;
+			m[c].v[i] = (m[c].v[i] - x.mean) * x.scale;
 			dw[c].v[i] += a[c].v[i] * m[c].v[i];
 			db[c].v[i] += a[c].v[i];
-			a[c].v[i] *= weight[c].v[i];
+			a[c].v[i] *= weight.v[i];
 			mean_a += a[c].v[i];
 			mean_am += a[c].v[i] * m[c].v[i];
 		}
@@ -263,16 +288,15 @@ __device__ __forceinline__ void backward_row(const backward_operands<real> &o, l
 	mean_am = warp_sum(mean_am) / (float)o.width;
 	#pragma unroll
 	for (int c = 0; c < chunks; c++) {
-		long at = c * CHUNK + lane_at;
-		if (at >= o.width)
+		if (c * CHUNK + lane_at >= o.width)
 			continue;
 		eight g = {};
 		if (o.dr.at)
-			g = load8(o.dr[t] + at);
+			g = eight_of(x.dr[c]);
 		#pragma unroll
 		for (int i = 0; i < 8; i++)
-			g.v[i] += (a[c].v[i] - mean_a - m[c].v[i] * mean_am) * scale;
-		give8<real>(o, t, at, g);
+			g.v[i] += (a[c].v[i] - mean_a - m[c].v[i] * mean_am) * x.scale;
+		give8<real>(o, t, c * CHUNK + lane_at, g);
 	}
 }
 
@@ -296,22 +320,29 @@ __device__ __forceinline__ void store_part(float *part, long width, const eight 
 	}
 }
 
-/* A block takes ADD_NORM_PART_ROWS rows, a warp every eighth of them. */
+/* A block takes ADD_NORM_PART_ROWS rows, a warp every eighth of them. Where registers allow it the
+   next row is on its way while one is worked on. */
 template <typename real, int chunks>
-__global__ void backward_wide(backward_operands<real> o)
+__global__ void __launch_bounds__(THREADS, chunks * sizeof(real) <= 4 ? 2 : 1)
+backward_wide(backward_operands<real> o)
 {
+	constexpr bool ahead = chunks * sizeof(real) <= 4;
 	long from = (long)blockIdx.x * ADD_NORM_PART_ROWS, to = from + ADD_NORM_PART_ROWS;
-	eight weight[chunks] = {}, dw[chunks] = {}, db[chunks] = {};
+	eight dw[chunks] = {}, db[chunks] = {};
 	float *part = o.parts + blockIdx.x * 2 * o.width;
+	row_read<real, chunks> row, next;
 
-	#pragma unroll
-	for (int c = 0; c < chunks; c++) {
-		long at = (c * 32 + threadIdx.x % 32) * 8;
-		if (at < o.width)
-			weight[c] = load8(o.weight + at);
+	to = to < o.n_rows ? to : o.n_rows;
+	from += threadIdx.x / 32;
+	read_row(o, from, to, &row);
+	for (long t = from; t < to; t += WARPS) {
+		if (ahead)
+			read_row(o, t + WARPS, to, &next);
+		backward_row<real, chunks>(o, t, row, dw, db);
+		if (!ahead)
+			read_row(o, t + WARPS, to, &next);
+		row = next;
 	}
-	for (long t = from + threadIdx.x / 32; t < to && t < o.n_rows; t += WARPS)
-		backward_row<real, chunks>(o, t, weight, dw, db);
 	store_part<chunks>(part, o.width, dw);
 	store_part<chunks>(part + o.width, o.width, db);
 }
@@ -384,7 +415,8 @@ static void backward(const struct op_run *r, const backward_operands<real> &o, b
 	} else if (wide && o.width <= 512) {
 		launch(r, backward_wide<real, 2>, parts, THREADS, WARPS * 512 * sizeof(float), o);
 	} else if (wide) {
-		launch(r, backward_wide<real, 4>, parts, THREADS, WARPS * 1024 * sizeof(float), o);
+		constexpr int chunks = sizeof(real) == sizeof(float) ? 2 : 4;
+		launch(r, backward_wide<real, chunks>, parts, THREADS, WARPS * 1024 * sizeof(float), o);
 	} else {
 		if (o.dn.at)
 			launch(r, backward_columns<real>, columns, THREADS, THREADS * sizeof(float2), o);
@@ -398,11 +430,11 @@ static void backward_all(const struct op_run *r)
 	const struct tensor *sum = r->out[ADD_NORM_R_BTD], *weight = r->in[ADD_NORM_WEIGHT_D];
 	const struct tensor *dn = weight ? r->d_out[ADD_NORM_N_BTD] : NULL;
 	const struct tensor *dr = r->d_out[ADD_NORM_R_BTD], *stats = r->saved[ADD_NORM_STATS_BT2];
-	bool wide = dn && tensor_width(sum) <= WIDEST && aligned8(sum, sizeof(real)) &&
+	bool wide = dn && tensor_width(sum) * (long)sizeof(real) <= WIDEST_BYTES && aligned8(sum, sizeof(real)) &&
 		aligned8(dn, sizeof(real)) && aligned8(dr, sizeof(real)) && master_aligned(weight);
 	backward_operands<real> o = {rows_of<real>(sum), rows_of<real>(dn), rows_of<real>(dr), {},
 		master_at(weight), weight ? (const float *)stats->at : NULL, (float *)r->workspace,
-		tensor_rows(sum), tensor_width(sum), 0, 0,
+		tensor_rows(sum), (int)tensor_width(sum), 0, 0,
 		((const struct add_norm_attr *)r->attr)->rms};
 	int input[N_TARGETS];
 

@@ -72,25 +72,48 @@ struct eight {
 	float v[8];
 };
 
-__device__ __forceinline__ eight load8(const float *at)
-{
-	float4 a = ((const float4 *)at)[0], b = ((const float4 *)at)[1];
+/* The same as they lie in memory: half the registers in bf16. */
+template <typename real>
+struct raw8 {
+	uint4 part[sizeof(real) / 2];
+};
 
-	return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
+template <typename real>
+__device__ __forceinline__ raw8<real> load_raw8(const real *at)
+{
+	raw8<real> x;
+
+	#pragma unroll
+	for (int i = 0; i < (int)sizeof(real) / 2; i++)
+		x.part[i] = ((const uint4 *)at)[i];
+	return x;
 }
 
-__device__ __forceinline__ eight load8(const bf16 *at)
+__device__ __forceinline__ eight eight_of(const raw8<float> &x)
 {
-	uint4 raw = *(const uint4 *)at;
-	unsigned word[4] = {raw.x, raw.y, raw.z, raw.w};
-	eight x;
+	uint4 a = x.part[0], b = x.part[1];
+
+	return {{__uint_as_float(a.x), __uint_as_float(a.y), __uint_as_float(a.z), __uint_as_float(a.w),
+		__uint_as_float(b.x), __uint_as_float(b.y), __uint_as_float(b.z), __uint_as_float(b.w)}};
+}
+
+__device__ __forceinline__ eight eight_of(const raw8<bf16> &x)
+{
+	unsigned word[4] = {x.part[0].x, x.part[0].y, x.part[0].z, x.part[0].w};
+	eight y;
 
 	#pragma unroll
 	for (int i = 0; i < 4; i++) {
-		x.v[2 * i] = __uint_as_float(word[i] << 16);
-		x.v[2 * i + 1] = __uint_as_float(word[i] & 0xffff0000u);
+		y.v[2 * i] = __uint_as_float(word[i] << 16);
+		y.v[2 * i + 1] = __uint_as_float(word[i] & 0xffff0000u);
 	}
-	return x;
+	return y;
+}
+
+template <typename real>
+__device__ __forceinline__ eight load8(const real *at)
+{
+	return eight_of(load_raw8(at));
 }
 
 __device__ __forceinline__ void store8(float *at, const eight &x)

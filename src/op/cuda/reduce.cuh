@@ -6,7 +6,7 @@
 
 #include "op/cuda/kit.cuh"
 
-enum { REDUCE_COLUMNS = 32, REDUCE_WARPS = 16 };
+enum { REDUCE_COLUMNS = 32, REDUCE_WARPS = 32 };
 
 /* sum[i] = parts[0][i] + parts[1][i] + ..., written or added; parts is [n_parts, ld], n columns of it.
    A warp takes a run of parts for 32 columns; then the first one adds the runs up. */
@@ -20,7 +20,7 @@ static __global__ void reduce_parts_kernel(float *sum, const float *parts, long 
 	float part = 0;
 
 	if (i < n) {
-		#pragma unroll 4
+		#pragma unroll 8
 		for (long p = from; p < to; p++)
 			part += parts[p * ld + i];
 	}
