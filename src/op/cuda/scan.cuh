@@ -90,9 +90,25 @@ __device__ __forceinline__ scan_place place_of(const struct scan_sizes &n, unsig
 	return at;
 }
 
+/* log(1 + w) for 0 <= w <= 1; in bf16 within 7e-5 of it, by a minimax polynomial. */
+template <typename real>
+__device__ __forceinline__ float log1p_unit(float w)
+{
+	float p = 4.31062580e-2f;
+
+	if (sizeof(real) == sizeof(float))
+		return vec_log1p_unit(w);
+	p = fmaf(p, w, -1.61363035e-1f);
+	p = fmaf(p, w, 3.09224745e-1f);
+	p = fmaf(p, w, -4.97774490e-1f);
+	p = fmaf(p, w, 1.0f);
+	return p * w;
+}
+
+template <typename real>
 __device__ __forceinline__ float softplus(float x)
 {
-	return fmaxf(x, 0.0f) + vec_log1p_unit(exp2_fast(-fabsf(x) * LOG2E));
+	return fmaxf(x, 0.0f) + log1p_unit<real>(exp2_fast(-fabsf(x) * LOG2E));
 }
 
 __device__ __forceinline__ float sigmoid(float x)
@@ -130,12 +146,16 @@ __device__ __forceinline__ float *end_of(const scan<real> &s, int b, int segment
 }
 
 template <typename element>
-__device__ __forceinline__ void put(const gradient<element> &x, long row, int i, float v)
+__device__ __forceinline__ void put(element *to, bool add, float v)
 {
-	if (x.at) {
-		element *to = x.at + row * x.ld + i;
-		*to = from_float<element>(x.add ? to_float(*to) + v : v);
-	}
+	*to = from_float<element>(add ? to_float(*to) + v : v);
+}
+
+/* The tile of gradients that begins at a token and a channel; in it offsets are of 32 bits. */
+template <typename element>
+__device__ __forceinline__ gradient<element> tile_of(const gradient<element> &x, long row, int i)
+{
+	return {x.at ? x.at + row * x.ld + i : NULL, x.ld, x.add};
 }
 
 /* Two neighbouring numbers. */
@@ -144,25 +164,27 @@ struct alignas(2 * sizeof(real)) two {
 	real low, high;
 };
 
-/* Channels i and i + 1; `aligned`: as one access. */
+/* Row t, columns i and the next of a tile, of which `n` are there; `aligned`: as one access. */
 template <bool aligned, typename real>
-__device__ __forceinline__ void put_two(const gradient<real> &x, long row, int i, int end, float low,
+__device__ __forceinline__ void put_two(const gradient<real> &tile, int t, int i, int n, float low,
 	float high)
 {
-	if (!x.at || i >= end)
+	real *at = tile.at + (t * (int)tile.ld + i);
+
+	if (!tile.at || n <= 0)
 		return;
 	if constexpr (aligned) {
-		two<real> *to = (two<real> *)(x.at + row * x.ld + i);
-		if (x.add) {
-			two<real> old = *to;
+		two<real> *to = (two<real> *)at, old;
+		if (tile.add) {
+			old = *to;
 			low += to_float(old.low);
 			high += to_float(old.high);
 		}
 		*to = {from_float<real>(low), from_float<real>(high)};
 	} else {
-		put(x, row, i, low);
-		if (i + 1 < end)
-			put(x, row, i + 1, high);
+		put(at, tile.add, low);
+		if (n > 1)
+			put(at + 1, tile.add, high);
 	}
 }
 
@@ -173,6 +195,7 @@ __device__ __forceinline__ void fetch(real (&to)[n_rows][wide], const rows<const
 	int n_tokens, int from, int end)
 {
 	constexpr int each = aligned ? 16 / (int)sizeof(real) : 1, per_row = wide / each;
+	const real *tile = x[row] + from;	/* in it offsets are of 32 bits */
 
 	if (!x.at)
 		return;
@@ -183,9 +206,9 @@ __device__ __forceinline__ void fetch(real (&to)[n_rows][wide], const rows<const
 		if (n_rows * per_row % threads && t >= n_rows)
 			return;
 		if constexpr (aligned)
-			copy_async(&to[t][j], x[row + t] + from + j, there);
+			copy_async(&to[t][j], tile + (t * (int)x.ld + j), there);
 		else
-			to[t][j] = there ? x[row + t][from + j] : from_float<real>(0);
+			to[t][j] = there ? tile[t * (int)x.ld + j] : from_float<real>(0);
 	}
 }
 

@@ -7,15 +7,17 @@ struct seat {
 	int lane, warp;
 	int pair, i;		/* of channels: in the block; the first channel */
 	int state;		/* first of four */
-	unsigned one, unit;	/* see sum_lanes(), sum_channels() */
+	unsigned one, unit[4];	/* see sum_lanes(), sum_channels() */
 };
 
-__device__ __forceinline__ seat seat_of(const scan_place &at)
+/* none[k]: 0, but the compiler must not know, or it would set the registers of `unit` anew at each use. */
+__device__ __forceinline__ seat seat_of(const scan_place &at, const unsigned none[3])
 {
 	int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, pair = warp * 8 + lane / 4;
-	unsigned one = lane / 4 % 2 ? 0x3f800000u : 0x3f80u;
+	unsigned one = lane / 4 % 2 ? 0x3f800000u : 0x3f80u, unit = lane / 8 == lane % 4 ? one : 0;
 
-	return {lane, warp, pair, at.i0 + 2 * pair, lane % 4 * 4, one, lane / 8 == lane % 4 ? one : 0};
+	return {lane, warp, pair, at.i0 + 2 * pair, lane % 4 * 4, one,
+		{unit, none[0], none[1], unit | none[2]}};
 }
 
 /* What a thread carries from tile to tile. */
@@ -54,14 +56,13 @@ struct point {
 	float dt, u, x, ds, slope, dz;	/* x = dt u; ds: dy times the gate */
 };
 
-template <typename real>
-__device__ __forceinline__ point point_of(real u, real dtraw, float bias, real dy, real z, real ungated,
-	bool gated)
+template <bool gated, typename real>
+__device__ __forceinline__ point point_of(real u, real dtraw, float bias, real dy, real z, real ungated)
 {
 	float v = to_float(dtraw) + bias, w = exp2_fast(-fabsf(v) * LOG2E), half = reciprocal_fast(1 + w);
 	point p;
 
-	p.dt = fmaxf(v, 0.0f) + vec_log1p_unit(w);
+	p.dt = fmaxf(v, 0.0f) + log1p_unit<real>(w);
 	p.slope = v < 0 ? w * half : half;
 	p.u = to_float(u);
 	p.x = p.dt * p.u;
@@ -76,12 +77,13 @@ __device__ __forceinline__ point point_of(real u, real dtraw, float bias, real d
 }
 
 /* What is element by element. A thread takes a pair of channels, `bias` theirs. */
-template <bool aligned, typename real>
+template <bool aligned, bool gated, typename real>
 __device__ __forceinline__ void prepare(const scan<real> &s, const scan_place &at, int t0,
 	const float bias[2], backward_shared<real> &sh)
 {
 	const backward_stage<real> &f = sh.stage;
-	int k = (int)threadIdx.x % PAIRS, c = 2 * k;
+	gradient<real> dz = tile_of(s.dz, (long)at.b * s.n.T + t0, at.i0);
+	int k = (int)threadIdx.x % PAIRS, c = 2 * k, n_tokens = at.to - t0;
 
 	#pragma unroll
 	for (int j = 0; j < TILE<real>; j += THREADS / PAIRS) {
@@ -89,8 +91,8 @@ __device__ __forceinline__ void prepare(const scan<real> &s, const scan_place &a
 		two<real> u = *(const two<real> *)&f.u[t][c], v = *(const two<real> *)&f.dtraw[t][c];
 		two<real> dy = *(const two<real> *)&f.dy[t][c], z = *(const two<real> *)&f.z[t][c];
 		two<real> y = *(const two<real> *)&f.ungated[t][c];
-		point p = point_of(u.low, v.low, bias[0], dy.low, z.low, y.low, s.z.at);
-		point q = point_of(u.high, v.high, bias[1], dy.high, z.high, y.high, s.z.at);
+		point p = point_of<gated>(u.low, v.low, bias[0], dy.low, z.low, y.low);
+		point q = point_of<gated>(u.high, v.high, bias[1], dy.high, z.high, y.high);
 		bool fresh = s.start.at && f.start[t] == t0 + t;
 		float dt[2] = {fresh ? ENDLESS : p.dt, fresh ? ENDLESS : q.dt};
 		packed<TERMS<real>> x = pack<TERMS<real>>(p.x, q.x), ds = pack<TERMS<real>>(p.ds, q.ds);
@@ -103,8 +105,8 @@ __device__ __forceinline__ void prepare(const scan<real> &s, const scan_place &a
 			sh.x_pairs[i][t][k] = x.term[i];
 			sh.ds_pairs[i][t][k] = ds.term[i];
 		}
-		if (s.z.at && t0 + t < at.to)
-			put_two<aligned>(s.dz, (long)at.b * s.n.T + t0 + t, at.i0 + c, s.n.I, p.dz, q.dz);
+		if (gated && t < n_tokens)
+			put_two<aligned>(dz, t, c, s.n.I - at.i0 - c, p.dz, q.dz);
 	}
 }
 
@@ -236,9 +238,12 @@ template <bool aligned, typename real>
 __device__ __forceinline__ void finish(const scan<real> &s, const scan_place &at, const seat &me,
 	const backward_shared<real> &sh, int first, int t0, const products &sum, channel_sums &own)
 {
+	long row = (long)at.b * s.n.T + first;
+	gradient<real> to_u = tile_of(s.du, row, at.i0), to_dtraw = tile_of(s.ddtraw, row, at.i0);
+
 	#pragma unroll
 	for (int j = 0; j < 2; j++) {
-		int t = t0 + me.lane % 4 * 2 + j;
+		int t = t0 + me.lane % 4 * 2 + j, c = 2 * me.pair;
 		float4 p = sh.walk[t][me.pair], f = sh.finish[t][me.pair];
 		two<real> u2 = sh.u[t][me.pair];
 		float dt[2] = {f.x, f.z}, slope[2] = {f.y, f.w}, ds[2] = {p.y, p.w};
@@ -252,9 +257,8 @@ __device__ __forceinline__ void finish(const scan<real> &s, const scan_place &at
 			own.d_bias[m] += ddtraw[m];
 		}
 		if (first + t < at.to) {
-			long row = (long)at.b * s.n.T + first + t;
-			put_two<aligned>(s.du, row, me.i, s.n.I, du[0], du[1]);
-			put_two<aligned>(s.ddtraw, row, me.i, s.n.I, ddtraw[0], ddtraw[1]);
+			put_two<aligned>(to_u, t, c, s.n.I - me.i, du[0], du[1]);
+			put_two<aligned>(to_dtraw, t, c, s.n.I - me.i, ddtraw[0], ddtraw[1]);
 		}
 	}
 }
@@ -416,7 +420,8 @@ scan_backward_kernel(const scan<real> s)
 	backward_sums<real> &so_far = *(backward_sums<real> *)(&sh + 1);
 	constexpr int tile = TILE<real>;
 	scan_place at = place_of(s.n, blockIdx.x);
-	seat me = seat_of(at);
+	const unsigned none[] = {(unsigned)s.n.B >> 31, (unsigned)s.n.T >> 31, (unsigned)s.n.I >> 31};
+	seat me = seat_of(at, none);
 	int last = at.from + (at.to - at.from - 1) / tile * tile;
 	int column = at.i0 + (int)threadIdx.x % PAIRS * 2;	/* of prepare() */
 	float bias[2] = {column < s.n.I ? s.dt_bias.at[column] : 0,
@@ -443,7 +448,10 @@ scan_backward_kernel(const scan<real> s)
 			put_sums(s, at, sh, first, 0);
 		if (first == at.from)
 			break;
-		prepare<aligned>(s, at, first - tile, bias, sh);
+		if (s.z.at)
+			prepare<aligned, true>(s, at, first - tile, bias, sh);
+		else
+			prepare<aligned, false>(s, at, first - tile, bias, sh);
 		if (!many)
 			spread(sh);
 		__syncthreads();

@@ -61,7 +61,8 @@ __device__ __forceinline__ packed<terms> pack(float low, float high)
 
 /* ---- products --------------------------------------------------------------------------------- */
 
-/* A thread's part of [16 channels, 16 states]: by channel, then pairs of states. */
+/* A thread's part of [16 channels, 16 states]: pairs of states, of both channels each. So they are in
+   the registers of a left operand, and two of them in those of a right one. */
 template <int terms>
 struct operand {
 	packed<terms> at[2][2];
@@ -82,7 +83,7 @@ __device__ __forceinline__ operand<terms> operand_of(const float v[2][4])
 	for (int m = 0; m < 2; m++)
 		#pragma unroll
 		for (int k = 0; k < 2; k++)
-			x.at[m][k] = pack<terms>(v[m][2 * k], v[m][2 * k + 1]);
+			x.at[k][m] = pack<terms>(v[m][2 * k], v[m][2 * k + 1]);
 	return x;
 }
 
@@ -108,36 +109,31 @@ __device__ __forceinline__ void sum_states(float (&sum)[4], const operand<terms>
 	unsigned a[terms][4];
 
 	#pragma unroll
-	for (int i = 0; i < terms; i++) {
-		a[i][0] = x.at[0][0].term[i];
-		a[i][1] = x.at[1][0].term[i];
-		a[i][2] = x.at[0][1].term[i];
-		a[i][3] = x.at[1][1].term[i];
-	}
+	for (int i = 0; i < terms; i++)
+		#pragma unroll
+		for (int k = 0; k < 4; k++)
+			a[i][k] = x.at[k / 2][k % 2].term[i];
 	add_product<terms>(sum, a, b, present);
 }
 
 /* Sums over channels: [0], [1]: state_of_lane()'s, tokens 2 (l % 4) and the next; [2], [3]: of the state
-   two further. unit: the thread's part of the first eight rows of the unit matrix, by which x is
-   transposed. */
+   two further. unit: the thread's part of the unit matrix, by which x is transposed. */
 template <int terms>
 __device__ __forceinline__ void sum_channels(float (&sum)[4], const operand<terms> &x,
-	const column<terms> &b, bool present, unsigned unit)
+	const column<terms> &b, bool present, const unsigned (&unit)[4])
 {
 	unsigned a[terms][4];
 
 	#pragma unroll
 	for (int i = 0; i < terms; i++) {
-		const unsigned units[4] = {unit, 0, 0, unit};
-		const unsigned first[2] = {x.at[0][0].term[i], x.at[0][1].term[i]};
-		const unsigned second[2] = {x.at[1][0].term[i], x.at[1][1].term[i]};
-		float even[4], odd[4];	/* of channels 4 (l % 4) and + 2; + 1 and + 3 */
-		mma_bf16_new(even, units, first);
-		mma_bf16_new(odd, units, second);
-		a[i][0] = bf16_pair(even[0], odd[0]);
-		a[i][1] = bf16_pair(even[2], odd[2]);
-		a[i][2] = bf16_pair(even[1], odd[1]);
-		a[i][3] = bf16_pair(even[3], odd[3]);
+		#pragma unroll
+		for (int k = 0; k < 2; k++) {
+			const unsigned states[2] = {x.at[k][0].term[i], x.at[k][1].term[i]};
+			float v[4];	/* of channels 4 (l % 4), + 2, + 1 and + 3 */
+			mma_bf16_new(v, unit, states);
+			a[i][k] = bf16_pair(v[0], v[2]);
+			a[i][k + 2] = bf16_pair(v[1], v[3]);
+		}
 	}
 	add_product<terms>(sum, a, b, present);
 }
@@ -180,7 +176,7 @@ struct past<bf16> {
 	}
 	__device__ __forceinline__ float get(int m, int k) const
 	{
-		unsigned pair = h.at[m][k / 2].term[0];
+		unsigned pair = h.at[k / 2][m].term[0];
 		return k % 2 ? high_of(pair) : low_of(pair);
 	}
 	__device__ __forceinline__ operand<1> packed() const
@@ -191,8 +187,8 @@ struct past<bf16> {
 	__device__ __forceinline__ void load(int m, const bf16 *at)
 	{
 		uint2 v = *(const uint2 *)at;
-		h.at[m][0].term[0] = v.x;
-		h.at[m][1].term[0] = v.y;
+		h.at[0][m].term[0] = v.x;
+		h.at[1][m].term[0] = v.y;
 	}
 };
 

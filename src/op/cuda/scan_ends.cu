@@ -70,7 +70,7 @@ __device__ __forceinline__ void step(const scan<real> &s, const ends_stage<real>
 	int t0, int t, float bias, walker &w)
 {
 	int lane = threadIdx.x;
-	float own_dt = softplus(to_float(f.dtraw[t][lane]) + bias), own_x = to_float(f.source[t][lane]);
+	float own_dt = softplus<real>(to_float(f.dtraw[t][lane]) + bias), own_x = to_float(f.source[t][lane]);
 
 	if (backward && s.z.at) {
 		float z = to_float(f.z[t][lane]);

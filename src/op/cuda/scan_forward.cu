@@ -80,23 +80,32 @@ __device__ __forceinline__ void spread_group(const scan<real> &s, const scan_pla
 	}
 }
 
+/* Which of the tile's tokens begin a document, as bits. */
+template <typename real>
+__device__ __forceinline__ unsigned beginnings(const scan<real> &s, const forward_stage<real> &f, int t0)
+{
+	int t = (int)threadIdx.x % 32;
+
+	return s.start.at ? __ballot_sync(~0u, t < TILE && f.start[t % TILE] == t0 + t) : 0;
+}
+
 /* What a token of a channel is apart from its states. */
 struct point {
 	float dt, x, u, gate;		/* x = dt u; dt is ENDLESS at a document's first token */
 };
 
 template <typename real>
-__device__ __forceinline__ point point_of(const scan<real> &s, const forward_stage<real> &f, int t0,
-	int t, int lane, float bias)
+__device__ __forceinline__ point point_of(const forward_stage<real> &f, int t, int lane, float bias,
+	bool gated, unsigned begins)
 {
-	float z = s.z.at ? to_float(f.z[t][lane]) : 0;
+	float z = gated ? to_float(f.z[t][lane]) : 0;
 	point p;
 
 	p.u = to_float(f.u[t][lane]);
-	p.dt = softplus(to_float(f.dtraw[t][lane]) + bias);
+	p.dt = softplus<real>(to_float(f.dtraw[t][lane]) + bias);
 	p.x = p.dt * p.u;
-	p.gate = s.z.at ? z * sigmoid(z) : 1;
-	if (s.start.at && f.start[t] == t0 + t)
+	p.gate = gated ? z * sigmoid(z) : 1;
+	if (begins >> t & 1)
 		p.dt = ENDLESS;
 	return p;
 }
@@ -123,12 +132,38 @@ __device__ __forceinline__ float step(walker &w, const point &p, const float *b,
 	return sum[0][0] + sum[0][1] + __shfl_xor_sync(~0u, sum[1][0] + sum[1][1], 1);
 }
 
-/* The states in front of token t. */
+/* Where the tile's results of the thread's own channel go, in which offsets are of 32 bits; NULL: none,
+   or the channel is not there. Of the other channel the kept states lie 16 further. */
 template <typename real>
-__device__ __forceinline__ void keep_states(const scan<real> &s, const scan_place &at, const seat &me,
-	int t, int group, const walker &w)
+struct results {
+	real *y, *ungated, *kept;
+	int y_ld, ungated_ld, kept_ld;
+	int n_tokens;
+};
+
+template <typename real>
+__device__ __forceinline__ results<real> results_of(const scan<real> &s, const scan_place &at,
+	const seat &me, int t0, int group)
 {
-	if (!s.states || t >= at.to || (me.i & ~1) >= s.n.I)
+	long row = (long)at.b * s.n.T + t0;
+	results<real> to = {NULL, NULL, NULL, (int)s.y.ld, s.n.I, s.n.n_groups * ((s.n.I + 1) / 2 * 32),
+		min(TILE, at.to - t0)};
+
+	if (me.i < s.n.I)
+		to.y = s.y[row] + me.i;
+	if (me.i < s.n.I && s.ungated)
+		to.ungated = s.ungated + row * s.n.I + me.i;
+	if ((me.i & ~1) < s.n.I && s.states)
+		to.kept = kept_states(s, at.b, t0 / SCAN_KEPT, group, me.half, me.i);
+	return to;
+}
+
+template <typename real>
+__device__ __forceinline__ void keep_states(const results<real> &to, int kept, const walker &w)
+{
+	real *at = to.kept + kept * to.kept_ld;
+
+	if (!to.kept)
 		return;
 	#pragma unroll
 	for (int m = 0; m < 2; m++) {
@@ -136,44 +171,43 @@ __device__ __forceinline__ void keep_states(const scan<real> &s, const scan_plac
 		#pragma unroll
 		for (int k = 0; k < HALF; k++)
 			h.v[k] = w.h[m][k];
-		store8(kept_states(s, at.b, t / SCAN_KEPT, group, me.half, me.i ^ m), h);
+		store8(at + 16 * m, h);
 	}
 }
 
 template <typename real>
-__device__ __forceinline__ void put_token(const scan<real> &s, const scan_place &at, const seat &me,
-	int t, float y, float gate)
+__device__ __forceinline__ void put_token(const results<real> &to, int t, float y, float gate)
 {
-	long row = (long)at.b * s.n.T + t;
-
-	if (t >= at.to || me.i >= s.n.I)
-		return;
-	if (s.ungated)
-		s.ungated[row * s.n.I + me.i] = from_float<real>(y);
-	s.y[row][me.i] = from_float<real>(y * gate);
+	if (to.ungated)
+		to.ungated[t * to.ungated_ld] = from_float<real>(y);
+	if (to.y)
+		to.y[t * to.y_ld] = from_float<real>(y * gate);
 }
 
 /* The tile's tokens in pairs: what does not depend on the states is done for both at once, so that one
    hides the other's latency. */
 template <bool many, typename real>
-__device__ __forceinline__ void walk(const scan<real> &s, const scan_place &at, const seat &me,
-	const forward_shared<real> &sh, const forward_stage<real> &f, sums &so_far, int t0, int group,
-	float bias, float d, walker &w)
+__device__ __forceinline__ void walk(const scan<real> &s, const seat &me, const forward_shared<real> &sh,
+	const forward_stage<real> &f, sums &so_far, int t0, int group, float bias, float d,
+	const results<real> &to, walker &w)
 {
+	unsigned begins = beginnings(s, f, t0);
+	bool gated = s.z.at;
+
 	#pragma unroll 4	/* SCAN_KEPT tokens */
 	for (int t = 0; t < TILE; t += 2) {
-		point p[2] = {point_of(s, f, t0, t, me.lane, bias),
-			point_of(s, f, t0, t + 1, me.lane, bias)};
-		if (t % SCAN_KEPT == 0)
-			keep_states(s, at, me, t0 + t, group, w);
+		point p[2] = {point_of(f, t, me.lane, bias, gated, begins),
+			point_of(f, t + 1, me.lane, bias, gated, begins)};
+		if (t % SCAN_KEPT == 0 && t < to.n_tokens)
+			keep_states(to, t / SCAN_KEPT, w);
 		#pragma unroll
 		for (int k = 0; k < 2; k++) {
 			float sum = step(w, p[k], sh.b[t + k] + me.half * HALF, sh.c[t + k] + me.half * HALF);
 			float y = sum + (many && group ? so_far[t + k][me.lane] : d * p[k].u);
 			if (many)
 				so_far[t + k][me.lane] = y;
-			if (!many || group == s.n.n_groups - 1)
-				put_token(s, at, me, t0 + t + k, y, p[k].gate);
+			if ((!many || group == s.n.n_groups - 1) && t + k < to.n_tokens)
+				put_token(to, t + k, y, p[k].gate);
 		}
 	}
 }
@@ -214,7 +248,8 @@ __device__ void walk_groups(const scan<real> &s, const scan_place &at, const sea
 		__syncthreads();
 		spread_group(s, at, t0, group * SCAN_GROUP, sh);
 		__syncthreads();
-		walk<true>(s, at, me, sh, f, so_far, t0, group, bias, d, w);
+		walk<true>(s, me, sh, f, so_far, t0, group, bias, d,
+			results_of(s, at, me, t0, group), w);
 		for (int k = 0; k < SCAN_GROUP; k++)
 			rest[k * THREADS] = w.h[k / HALF][k % HALF];
 	}
@@ -246,7 +281,8 @@ __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_forward_kernel(
 		}
 		spread(sh.stage[k], sh);
 		__syncthreads();
-		walk<false>(s, at, me, sh, sh.stage[k], so_far, t0, 0, bias, d, w);
+		walk<false>(s, me, sh, sh.stage[k], so_far, t0, 0, bias, d,
+			results_of(s, at, me, t0, 0), w);
 	}
 }
 

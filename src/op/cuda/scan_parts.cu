@@ -28,7 +28,7 @@ __device__ __forceinline__ void sum_blocks(const scan<real> &s, long k)
 	for (int j = 0; j < 4; j++) {
 		int t = kept * SCAN_KEPT + lane % 4 * 2 + j % 2, state = n + j / 2 * 2;
 		if (t < s.n.T && state < s.n.N)
-			put(to, b * s.n.T + t, state, v[j]);
+			put(to.at + (b * s.n.T + t) * to.ld + state, to.add, v[j]);
 	}
 }
 
@@ -44,12 +44,12 @@ __device__ __forceinline__ void sum_sequences(const scan<real> &s, long k)
 	#pragma unroll 8
 	for (long j = 0; j < (long)s.n.B * s.n.n_segments; j++)
 		sum += s.parameters[(j * (n_states + 2) + row) * s.n.I + i];
-	if (row < s.n.N)		/* dA_log = dA A */
-		put(s.da_log, i, row, sum * decay_rate(s, i, row) * LN2);
-	if (row == n_states)
-		put(s.dd, 0, i, sum);
-	if (row == n_states + 1)
-		put(s.ddt_bias, 0, i, sum);
+	if (row < s.n.N && s.da_log.at)		/* dA_log = dA A */
+		put(s.da_log.at + i * s.da_log.ld + row, s.da_log.add, sum * decay_rate(s, i, row) * LN2);
+	if (row == n_states && s.dd.at)
+		put(s.dd.at + i, s.dd.add, sum);
+	if (row == n_states + 1 && s.ddt_bias.at)
+		put(s.ddt_bias.at + i, s.ddt_bias.add, sum);
 }
 
 /* The first `few` blocks have the parameters: long sums, which so begin first. */
