@@ -147,6 +147,13 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/25m/table4.yaml", 6},
 		{"sweeps/25m/table7.yaml", 13}, {"sweeps/micro/table7.yaml", 7},
 		{"sweeps/25m/capacity.yaml", 8},
+		{"sweeps/25m-en/table1.yaml", 6}, {"sweeps/25m-en/rates.yaml", 6},
+		{"sweeps/25m-en/long.yaml", 4}, {"sweeps/25m-en/long_tuned.yaml", 2},
+		{"sweeps/25m-en/table2.yaml", 7}, {"sweeps/25m-en/table3.yaml", 16},
+		{"sweeps/25m-en/table4.yaml", 6}, {"sweeps/25m-en/table7.yaml", 3},
+		{"sweeps/25m-en/start.yaml", 11}, {"sweeps/25m-en/capacity.yaml", 6},
+		{"sweeps/25m-en/precision.yaml", 2}, {"sweeps/micro-en/table1.yaml", 7},
+		{"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 	};
 
 	(void)state;
@@ -185,6 +192,70 @@ static void test_ratios_have_the_papers_widths(void **state)
 	arena_release(&a);
 }
 
+/* Fails where the configs differ in a key that is neither data nor budget; counts the others. */
+static int compare_configs(const struct config *a, const struct config *b, const char *what)
+{
+	static const char *const free_keys[] = {"data.path", "data.sampling", "train.tokens",
+		"eval.tokens", "checkpoint.keep", "question"};
+	int n = 0;
+
+	assert_int_equal(a->n, b->n);
+	for (int i = 0; i < a->n; i++) {
+		const char *key = a->values[i].field->key;
+		bool is_free = false;
+		for (size_t k = 0; k < ARRAY_SIZE(free_keys); k++)
+			is_free = is_free || !strcmp(key, free_keys[k]);
+		assert_string_equal(key, b->values[i].field->key);
+		if (!is_free && strcmp(a->values[i].text, b->values[i].text))
+			fail_msg("%s: %s is %s and %s", what, key, a->values[i].text, b->values[i].text);
+		n += is_free && strcmp(a->values[i].text, b->values[i].text);
+	}
+	return n;
+}
+
+/* 25m-en is 25m on other text: specs, and the sweeps that keep the paper's rows. */
+static void test_english_differs_by_data_and_budget(void **state)
+{
+	static const char *const sweeps[] = {"table2", "table3"};
+	glob_t files;
+	int n = 0;
+
+	(void)state;
+	assert_int_equal(glob("experiments/25m-en/*.yaml", 0, NULL, &files), 0);
+	for (size_t i = 0; i < files.gl_pathc; i++) {
+		const char *name = strrchr(files.gl_pathv[i], '/');
+		struct arena a = {0};
+		struct config here, there;
+		char path[256];
+		if (is_part(name))
+			continue;
+		snprintf(path, sizeof path, "experiments/25m%s", name);
+		assert_int_equal(spec_load(&a, files.gl_pathv[i], NULL, 0, spec_schema(), &here), 0);
+		assert_int_equal(spec_load(&a, path, NULL, 0, spec_schema(), &there), 0);
+		assert_int_equal(compare_configs(&here, &there, path), 5);
+		arena_release(&a);
+		n++;
+	}
+	globfree(&files);
+	assert_int_equal(n, 7);
+	for (size_t i = 0; i < ARRAY_SIZE(sweeps); i++) {
+		struct arena a = {0};
+		struct sweep here, there;
+		char path[256];
+		snprintf(path, sizeof path, "sweeps/25m-en/%s.yaml", sweeps[i]);
+		assert_int_equal(sweep_load(&a, path, NULL, spec_schema(), &here), 0);
+		snprintf(path, sizeof path, "sweeps/25m/%s.yaml", sweeps[i]);
+		assert_int_equal(sweep_load(&a, path, NULL, spec_schema(), &there), 0);
+		assert_int_equal(here.n_runs, 2 * there.n_runs);
+		for (int k = 0; k < there.n_runs; k++) {
+			const struct sweep_run *run = &here.runs[2 * k];
+			assert_string_equal(run->label, there.runs[k].label);
+			compare_configs(&run->config, &there.runs[k].config, run->label);
+		}
+		arena_release(&a);
+	}
+}
+
 /* What a sweep sets must not cost the equality of active parameters that its specs have. */
 static void test_micro_sweeps_have_equal_active(void **state)
 {
@@ -192,7 +263,7 @@ static void test_micro_sweeps_have_equal_active(void **state)
 	glob_t files;
 
 	(void)state;
-	assert_int_equal(glob("sweeps/micro/*.yaml", 0, NULL, &files), 0);
+	assert_int_equal(glob("sweeps/micro*/*.yaml", 0, NULL, &files), 0);
 	for (size_t i = 0; i < files.gl_pathc; i++) {
 		struct arena a = {0};
 		struct sweep sweep;
@@ -220,6 +291,7 @@ int main(void)
 		cmocka_unit_test(test_sweeps_load),
 		cmocka_unit_test(test_sweeps_hold_the_tables),
 		cmocka_unit_test(test_ratios_have_the_papers_widths),
+		cmocka_unit_test(test_english_differs_by_data_and_budget),
 		cmocka_unit_test(test_micro_sweeps_have_equal_active),
 	};
 
