@@ -383,7 +383,7 @@ static const struct op_example examples[] = {
 		.in = {[ADD_NORM_X_BTD] = {1, 131, 264}, [ADD_NORM_BRANCH1_BTD] = {1, 131, 264},
 			[ADD_NORM_WEIGHT_D] = {264}, [ADD_NORM_BIAS_D] = {264}}},
 	{.name = "rms norm, widest eights", .attr = &rms_norm, .no_gradient_check = true,
-		.in = {[ADD_NORM_X_BTD] = {1, 3, 1024}, [ADD_NORM_WEIGHT_D] = {1024}}},
+		.in = {[ADD_NORM_X_BTD] = {1, 11, 1024}, [ADD_NORM_WEIGHT_D] = {1024}}},
 	{.name = "no norm, two branches", .attr = &rms_norm, .in = {[ADD_NORM_X_BTD] = {2, 4, 11},
 		[ADD_NORM_BRANCH1_BTD] = {2, 4, 11}, [ADD_NORM_BRANCH2_BTD] = {2, 4, 11}}},
 	{.name = "no norm, no branch", .attr = &rms_norm, .in = {[ADD_NORM_X_BTD] = {2, 4, 11}}},

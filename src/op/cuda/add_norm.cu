@@ -320,13 +320,12 @@ __device__ __forceinline__ void store_part(float *part, long width, const eight 
 	}
 }
 
-/* A block takes ADD_NORM_PART_ROWS rows, a warp every eighth of them. Where registers allow it the
-   next row is on its way while one is worked on. */
+/* A block takes ADD_NORM_PART_ROWS rows, a warp every eighth of them. The next row is on its
+   way while one is worked on. */
 template <typename real, int chunks>
 __global__ void __launch_bounds__(THREADS, chunks * sizeof(real) <= 4 ? 2 : 1)
 backward_wide(backward_operands<real> o)
 {
-	constexpr bool ahead = chunks * sizeof(real) <= 4;
 	long from = (long)blockIdx.x * ADD_NORM_PART_ROWS, to = from + ADD_NORM_PART_ROWS;
 	eight dw[chunks] = {}, db[chunks] = {};
 	float *part = o.parts + blockIdx.x * 2 * o.width;
@@ -336,11 +335,8 @@ backward_wide(backward_operands<real> o)
 	from += threadIdx.x / 32;
 	read_row(o, from, to, &row);
 	for (long t = from; t < to; t += WARPS) {
-		if (ahead)
-			read_row(o, t + WARPS, to, &next);
+		read_row(o, t + WARPS, to, &next);
 		backward_row<real, chunks>(o, t, row, dw, db);
-		if (!ahead)
-			read_row(o, t + WARPS, to, &next);
 		row = next;
 	}
 	store_part<chunks>(part, o.width, dw);
