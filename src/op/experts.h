@@ -27,12 +27,13 @@ enum {
 
 enum {
 	EXPERTS_H_SF,	/* pre-activation or activation, as the kernel prefers */
+	EXPERTS_MASK,	/* int, GPU: of relu in equal segments, a bit where it is above 0 */
 	EXPERTS_N_SAVED
 };
 
 struct experts_attr {
 	enum act_fn fn;
-	long tokens;		/* that the buffer is for, counted as its cost; 0: as many as it has rows */
+	long tokens;	/* that the buffer is for, counted as its cost; 0: as many as it has rows */
 };
 
 void experts_room_cuda(struct op_shapes *s);

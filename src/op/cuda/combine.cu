@@ -8,8 +8,8 @@ extern "C" {
 namespace {
 
 template <typename real, bool wide>
-__global__ void scale_rows(rows<const real> ye, by_token<const int> slot, by_token<const float> gate,
-	rows<real> y, long n, int O)
+__global__ void scale_rows(rows<const real> ye, by_token<const int> slot,
+	by_token<const float> gate, rows<real> y, long n, int O)
 {
 	long t = row_of_warp();
 
@@ -108,8 +108,9 @@ extern "C" void combine_backward_cuda(const struct op_run *r)
 			by_token_of<const float>(r->in[COMBINE_GATE_BT]),
 			by_token_of<float>(r->d_in[COMBINE_GATE_BT]),
 			(const int *)r->in[COMBINE_TOKEN_S]->at,
-			(const int *)first->at + tensor_width(first) - 1, n, S, (int)tensor_width(dy),
-			op_adds(r, COMBINE_YE_SO), op_adds(r, COMBINE_GATE_BT)};
+			(const int *)first->at + tensor_width(first) - 1, n, S,
+			(int)tensor_width(dy), op_adds(r, COMBINE_YE_SO),
+			op_adds(r, COMBINE_GATE_BT)};
 		launch(r, wide ? scale_rows_backward<real, true> : scale_rows_backward<real, false>,
 			grid_of_rows(S + ceil_div(n, WARP_LANES)), ROW_THREADS, 0, c);
 	});

@@ -9,7 +9,8 @@ namespace {
 
 /* Rows at and behind *end are nobody's. */
 template <typename real, bool wide>
-__global__ void gather_rows(rows<const real> x, rows<real> xe, const int *token, const int *end, int D)
+__global__ void gather_rows(rows<const real> x, rows<real> xe, const int *token, const int *end,
+	int D)
 {
 	long s = row_of_warp();
 
@@ -20,8 +21,8 @@ __global__ void gather_rows(rows<const real> x, rows<real> xe, const int *token,
 }
 
 template <typename real, bool wide>
-__global__ void scatter_rows(rows<const real> dxe, rows<real> dx, by_token<const int> slot, long n, int D,
-	bool add)
+__global__ void scatter_rows(rows<const real> dxe, rows<real> dx, by_token<const int> slot, long n,
+	int D, bool add)
 {
 	long t = row_of_warp();
 
@@ -56,8 +57,8 @@ extern "C" void dispatch_backward_cuda(const struct op_run *r)
 	with_rows(r, dxe, dx, NULL, [&](auto zero, bool wide) {
 		typedef decltype(zero) real;
 		launch(r, wide ? scatter_rows<real, true> : scatter_rows<real, false>,
-			grid_of_rows(n), ROW_THREADS, 0, rows_of<const real>(dxe), rows_of<real>(dx),
-			by_token_of<const int>(r->in[DISPATCH_SLOT_BT]), n, (int)tensor_width(dx),
-			op_adds(r, DISPATCH_X_BTD));
+			grid_of_rows(n), ROW_THREADS, 0, rows_of<const real>(dxe),
+			rows_of<real>(dx), by_token_of<const int>(r->in[DISPATCH_SLOT_BT]), n,
+			(int)tensor_width(dx), op_adds(r, DISPATCH_X_BTD));
 	});
 }

@@ -1,7 +1,8 @@
 /*
- * experts on the GPU. Segments of equal length: strided batches of cuBLASLt, an activation between;
- * else products over segments (grouped.cuh) with the activation at the end of the first. Rows of
- * segments without a token hold 0, and so do their h and gradients, since f(0) = 0.
+ * experts on the GPU. Segments of equal length: strided batches of cuBLASLt, with relu and its gradient in
+ * the products where the library has that (a NaN becomes 0 there; the residual stream still has it), else
+ * an activation between. Other segments: products over segments (grouped.cuh), the activation at the end
+ * of the first. Rows without a token hold 0, and so do their h and gradients, since f(0) = 0.
  * FLOPs: 4 a row, hidden unit and channel forward, 8 backward.
  */
 extern "C" {
@@ -14,13 +15,17 @@ namespace {
 
 enum { THREADS = 256 };
 
-/* What plans are for: products of strided batches. */
+enum answer { UNKNOWN, NO, YES };
+
+/* What plans are for: products of strided batches, and whether the library does relu in them. */
 struct forward_plan {
 	struct gpu_gemm_plan up, down;
+	enum answer relu;
 };
 
 struct backward_plan {
 	struct gpu_gemm_plan hidden, x, w1, w2;
+	enum answer relu;
 };
 
 /* The operands by their roles. h, act, dpre: [S, F]; act is h for relu. */
@@ -31,7 +36,14 @@ struct layer {
 	long E, C, S, D, F, O;
 	const struct tensor *x, *w1, *w2;
 	void *h, *act, *dpre, *products;	/* products: room of gpu_gemm() */
+	void *mask;			/* where relu's h is above 0; NULL: not kept */
 };
+
+/* Of a row of the mask. */
+long mask_bits(long F)
+{
+	return (F + 127) / 128 * 128;
+}
 
 size_t hidden_bytes(const struct device *d, const struct tensor *h)
 {
@@ -59,6 +71,7 @@ layer layer_of(const struct op_run *r)
 	l.F = w1->dims[1];
 	l.O = w2->dims[1];
 	l.h = r->saved[EXPERTS_H_SF]->at;
+	l.mask = r->saved[EXPERTS_MASK] ? r->saved[EXPERTS_MASK]->at : NULL;
 	return l;
 }
 
@@ -111,67 +124,124 @@ dim3 eighths(long n)
 	return dim3((unsigned)ceil_div(n, 8 * THREADS));
 }
 
-/* A product of every expert: C[e] = op(A[e]) op(B[e]), with distances from expert to expert. */
-void batch_product(const layer &l, struct gpu_gemm_plan *p, struct gpu_gemm g, const void *a, const void *b,
-	bool add, void *c)
+/* A product of every expert, C[e] = op(A[e]) op(B[e]): m, n, k, rows of A, B and C from row to row and
+   expert to expert. */
+struct gpu_gemm batch_of(const layer &l, enum gpu_gemm_side ta, enum gpu_gemm_side tb, long m,
+	long n, long k, long lda, long ldb, long ldc)
 {
+	struct gpu_gemm g = {};
+
+	g.ta = ta;
+	g.tb = tb;
+	g.m = m;
+	g.n = n;
+	g.k = k;
+	g.lda = lda;
+	g.ldb = ldb;
+	g.ldc = ldc;
 	g.batch = l.E;
-	gpu_gemm(l.r, p, &g, a, b, NULL, add, c, l.products);
+	g.stride_a = (ta == GPU_GEMM_T ? k : m) * lda;
+	g.stride_b = (tb == GPU_GEMM_T ? n : k) * ldb;
+	g.stride_c = m * ldc;
+	return g;
+}
+
+/* With relu, or its gradient, at the end. */
+struct gpu_gemm with_relu(const layer &l, struct gpu_gemm g, enum gpu_gemm_end end)
+{
+	g.end = end;
+	g.mask = l.mask;
+	g.ld_mask = mask_bits(l.F);
+	return g;
+}
+
+struct gpu_gemm up_of(const layer &l)
+{
+	return batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.F, l.D, l.x->ld, l.w1->ld, l.F);
+}
+
+/* Does forward write the mask? Asked by backward too, with the same operands, so the answer is the same. */
+bool writes_mask(const layer &l)
+{
+	struct gpu_gemm up = with_relu(l, up_of(l), GPU_GEMM_RELU);
+
+	return l.fn == ACT_RELU && l.mask && gpu_gemm_offered(l.r, &up, l.x->at, l.w1->at, l.h);
 }
 
 void batch_forward(const layer &l, struct forward_plan *p)
 {
 	const struct tensor *y = l.r->out[EXPERTS_YE_SO];
-	long F = l.F, C = l.C;
+	struct gpu_gemm up = up_of(l);
+	struct gpu_gemm down =
+		batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.O, l.F, l.F, l.w2->ld, y->ld);
 
-	batch_product(l, &p->up, {GPU_GEMM_N, GPU_GEMM_T, C, F, l.D, l.x->ld, l.w1->ld, F, 0,
-		C * l.x->ld, F * l.w1->ld, C * F, false, false}, l.x->at, l.w1->at, false, l.h);
+	if (p->relu == UNKNOWN)
+		p->relu = writes_mask(l) ? YES : NO;
+	if (p->relu == YES)
+		up = with_relu(l, up, GPU_GEMM_RELU);
+	gpu_gemm(l.r, &p->up, &up, l.x->at, l.w1->at, NULL, false, l.h, l.products);
+	if (p->relu == NO)
+		with_real(l.r, [&](auto zero) {
+			typedef decltype(zero) real;
+			with_act(l.fn, [&](auto f) {
+				launch(l.r, activate<decltype(f)::value, real>, eighths(l.S * l.F),
+					THREADS, 0, (real *)l.act, (const real *)l.h, l.S * l.F);
+			});
+		});
+	gpu_gemm(l.r, &p->down, &down, l.act, l.w2->at, NULL, false, y->at, l.products);
+}
+
+/* dpre from dy, and act. */
+void batch_hidden(const layer &l, struct backward_plan *p)
+{
+	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO];
+	struct gpu_gemm plain =
+		batch_of(l, GPU_GEMM_N, GPU_GEMM_N, l.C, l.F, l.O, dy->ld, l.w2->ld, l.F);
+	struct gpu_gemm relu = with_relu(l, plain, GPU_GEMM_RELU_GRADIENT);
+
+	if (p->relu == UNKNOWN)
+		p->relu = writes_mask(l) && gpu_gemm_offered(l.r, &relu, dy->at, l.w2->at, l.dpre)
+			? YES : NO;
+	gpu_gemm(l.r, &p->hidden, p->relu == YES ? &relu : &plain, dy->at, l.w2->at, NULL, false,
+		l.dpre, l.products);
+	if (p->relu == YES)
+		return;
 	with_real(l.r, [&](auto zero) {
 		typedef decltype(zero) real;
 		with_act(l.fn, [&](auto f) {
-			launch(l.r, activate<decltype(f)::value, real>, eighths(l.S * F), THREADS, 0,
-				(real *)l.act, (const real *)l.h, l.S * F);
+			launch(l.r, activate_backward<decltype(f)::value, real>, eighths(l.S * l.F),
+				THREADS, 0, (real *)l.dpre, (const real *)l.h, (real *)l.act,
+				l.S * l.F);
 		});
 	});
-	batch_product(l, &p->down, {GPU_GEMM_N, GPU_GEMM_T, C, l.O, F, F, l.w2->ld, y->ld, 0,
-		C * F, l.O * l.w2->ld, C * y->ld, false, false}, l.act, l.w2->at, false, y->at);
 }
 
-void batch_weights(const layer &l, struct backward_plan *p)
+void batch_weight(const layer &l, struct gpu_gemm_plan *p, struct gpu_gemm g, const void *a,
+	const void *b, int input)
 {
-	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *dw1 = l.r->d_in[EXPERTS_W1_EFD],
-		*dw2 = l.r->d_in[EXPERTS_W2_EOF];
-	long F = l.F, C = l.C;
-
-	if (dw1)
-		batch_product(l, &p->w1, {GPU_GEMM_T, GPU_GEMM_N, F, l.D, C, F, l.x->ld, dw1->ld, 0,
-			C * F, C * l.x->ld, F * dw1->ld, true, false}, l.dpre, l.x->at,
-			op_adds(l.r, EXPERTS_W1_EFD), dw1->at);
-	if (dw2)
-		batch_product(l, &p->w2, {GPU_GEMM_T, GPU_GEMM_N, l.O, F, C, dy->ld, F, dw2->ld, 0,
-			C * dy->ld, C * F, l.O * dw2->ld, true, false}, dy->at, l.act,
-			op_adds(l.r, EXPERTS_W2_EOF), dw2->at);
+	g.c_float = true;
+	gpu_gemm(l.r, p, &g, a, b, NULL, op_adds(l.r, input), l.r->d_in[input]->at, l.products);
 }
 
 void batch_backward(const layer &l, struct backward_plan *p)
 {
-	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *dx = l.r->d_in[EXPERTS_XE_SD];
-	long F = l.F, C = l.C;
+	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *dx = l.r->d_in[EXPERTS_XE_SD],
+		*dw1 = l.r->d_in[EXPERTS_W1_EFD], *dw2 = l.r->d_in[EXPERTS_W2_EOF];
+	long F = l.F;
 
-	batch_product(l, &p->hidden, {GPU_GEMM_N, GPU_GEMM_N, C, F, l.O, dy->ld, l.w2->ld, F, 0,
-		C * dy->ld, l.O * l.w2->ld, C * F, false, false}, dy->at, l.w2->at, false, l.dpre);
-	with_real(l.r, [&](auto zero) {
-		typedef decltype(zero) real;
-		with_act(l.fn, [&](auto f) {
-			launch(l.r, activate_backward<decltype(f)::value, real>, eighths(l.S * F),
-				THREADS, 0, (real *)l.dpre, (const real *)l.h, (real *)l.act, l.S * F);
-		});
-	});
-	if (dx)
-		batch_product(l, &p->x, {GPU_GEMM_N, GPU_GEMM_N, C, l.D, F, F, l.w1->ld, dx->ld, 0,
-			C * F, F * l.w1->ld, C * dx->ld, false, false}, l.dpre, l.w1->at,
-			op_adds(l.r, EXPERTS_XE_SD), dx->at);
-	batch_weights(l, p);
+	batch_hidden(l, p);
+	if (dx) {
+		struct gpu_gemm g =
+			batch_of(l, GPU_GEMM_N, GPU_GEMM_N, l.C, l.D, F, F, l.w1->ld, dx->ld);
+		gpu_gemm(l.r, &p->x, &g, l.dpre, l.w1->at, NULL, op_adds(l.r, EXPERTS_XE_SD),
+			dx->at, l.products);
+	}
+	if (dw1)
+		batch_weight(l, &p->w1, batch_of(l, GPU_GEMM_T, GPU_GEMM_N, F, l.D, l.C, F, l.x->ld,
+			dw1->ld), l.dpre, l.x->at, EXPERTS_W1_EFD);
+	if (dw2)
+		batch_weight(l, &p->w2, batch_of(l, GPU_GEMM_T, GPU_GEMM_N, l.O, F, l.C, dy->ld, F,
+			dw2->ld), dy->at, l.act, EXPERTS_W2_EOF);
 }
 
 /* ---- segments of any length ----------------------------------------------------------------- */
@@ -192,8 +262,8 @@ grouped over_segments(const layer &l, enum grouped_form form, long n, long k)
 }
 
 /* C = A W of rows, or with W^T. */
-void rows_product(const layer &l, grouped g, const void *a, long lda, const struct tensor *w, void *c,
-	long ldc)
+void rows_product(const layer &l, grouped g, const void *a, long lda, const struct tensor *w,
+	void *c, long ldc)
 {
 	g.a = a;
 	g.lda = lda;
@@ -205,8 +275,8 @@ void rows_product(const layer &l, grouped g, const void *a, long lda, const stru
 	grouped_product(l.r, &g);
 }
 
-void weight_product(const layer &l, const void *a, long lda, long m, const void *b, long ldb, long n,
-	const struct tensor *dw, bool add)
+void weight_product(const layer &l, const void *a, long lda, long m, const void *b, long ldb,
+	long n, const struct tensor *dw, bool add)
 {
 	grouped g = over_segments(l, BY_EXPERT, n, 0);
 
@@ -225,7 +295,8 @@ void weight_product(const layer &l, const void *a, long lda, long m, const void 
 void segments_forward(const layer &l)
 {
 	const struct tensor *y = l.r->out[EXPERTS_YE_SO];
-	grouped up = over_segments(l, ROWS_NT, l.F, l.D), down = over_segments(l, ROWS_NT, l.O, l.F);
+	grouped up = over_segments(l, ROWS_NT, l.F, l.D),
+		down = over_segments(l, ROWS_NT, l.O, l.F);
 
 	up.end = END_ACTIVATE;
 	up.h = l.h;
@@ -238,7 +309,8 @@ void segments_backward(const layer &l)
 {
 	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *dx = l.r->d_in[EXPERTS_XE_SD],
 		*dw1 = l.r->d_in[EXPERTS_W1_EFD], *dw2 = l.r->d_in[EXPERTS_W2_EOF];
-	grouped hidden = over_segments(l, ROWS_NN, l.F, l.O), x = over_segments(l, ROWS_NN, l.D, l.F);
+	grouped hidden = over_segments(l, ROWS_NN, l.F, l.O),
+		x = over_segments(l, ROWS_NN, l.D, l.F);
 
 	hidden.end = END_SLOPE;
 	hidden.h = l.h;
@@ -264,7 +336,10 @@ extern "C" void experts_room_cuda(struct op_shapes *s)
 	bool saved = ((const struct experts_attr *)s->attr)->fn == ACT_RELU;
 	size_t hidden = hidden_bytes(s->device, &s->saved[EXPERTS_H_SF]);
 	size_t products = batch ? GPU_GEMM_WORKSPACE : 0;
+	long S = tensor_rows(s->in[EXPERTS_XE_SD]), F = s->in[EXPERTS_W1_EFD]->dims[1];
 
+	if (batch && saved && s->training)
+		s->saved[EXPERTS_MASK] = tensor_of(INDEX, 2, S, mask_bits(F) / 32);
 	s->forward_workspace = products + (saved ? 0 : hidden);
 	s->backward_workspace = products + (saved ? hidden : 2 * hidden);
 	s->forward_plan = batch ? sizeof(struct forward_plan) : 0;

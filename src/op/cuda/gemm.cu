@@ -105,6 +105,20 @@ static void set_how(struct product *p, cublasLtMatmulDescAttributes_t what, cons
 	check(cublasLtMatmulDescSetAttribute(&p->how, what, value, bytes), p->name);
 }
 
+static void set_end(struct product *p, const struct gpu_gemm *g)
+{
+	cublasLtEpilogue_t end = g->end == GPU_GEMM_RELU ? CUBLASLT_EPILOGUE_RELU_AUX
+		: CUBLASLT_EPILOGUE_DRELU;
+	int64_t ld = g->ld_mask, stride = g->m * g->ld_mask;
+
+	CHECK(!g->bias);
+	set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &end, sizeof end);
+	set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &g->mask, sizeof g->mask);
+	set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &ld, sizeof ld);
+	if (g->batch > 1)
+		set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, &stride, sizeof stride);
+}
+
 static void describe(struct product *p, const struct op_run *r, const struct gpu_gemm *g,
 	const void *bias)
 {
@@ -121,6 +135,8 @@ static void describe(struct product *p, const struct op_run *r, const struct gpu
 		set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
 		set_how(p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
 	}
+	if (g->end)
+		set_end(p, g);
 	layout(p, &p->a, type, ta ? g->k : g->m, ta ? g->m : g->k, g->lda, g->batch, g->stride_a);
 	layout(p, &p->b, type, tb ? g->n : g->k, tb ? g->k : g->n, g->ldb, g->batch, g->stride_b);
 	layout(p, &p->c, g->c_float ? CUDA_R_32F : type, g->m, g->n, g->ldc, g->batch, g->stride_c);
@@ -247,18 +263,18 @@ static void choose(struct product *p, struct queue *q, const char *key, const vo
 static void product_key(char key[KEY], const struct op_run *r, const struct gpu_gemm *g, const void *a,
 	const void *b, const void *c)
 {
-	static const char side[] = {'N', 'T'};
+	static const char side[] = {'N', 'T'}, *const end[] = {"", ", relu", ", relu'"};
 	const char *type = r->device->bytes[REAL] == sizeof(float) ? "f32" : "bf16";
 	long batch = g->batch > 1 ? g->batch : 1;
 	cudaDeviceProp gpu;
 
 	cuda_check(cudaGetDeviceProperties(&gpu, 0), r->op->name);
 	snprintf(key, KEY, "%s, %d SMs, cuBLASLt %zu: %s to %s, %c%c %ld x %ld x %ld, ld %ld %ld %ld, "
-		"%ld apart %ld %ld %ld, aligned %u %u %u%s", gpu.name, gpu.multiProcessorCount,
+		"%ld apart %ld %ld %ld, aligned %u %u %u%s%s", gpu.name, gpu.multiProcessorCount,
 		cublasLtGetVersion(), type, g->c_float ? "f32" : type, side[g->ta], side[g->tb], g->m,
 		g->n, g->k, g->lda, g->ldb, g->ldc, batch, batch > 1 ? g->stride_a : 0,
 		batch > 1 ? g->stride_b : 0, batch > 1 ? g->stride_c : 0, alignment(a), alignment(b),
-		alignment(c), g->bias ? ", bias" : "");
+		alignment(c), g->bias ? ", bias" : "", end[g->end]);
 }
 
 static size_t bytes_of_c(const struct op_run *r, const struct gpu_gemm *g)
@@ -293,23 +309,46 @@ static void find_algorithm(struct product *p, const struct op_run *r, const stru
 	gemm_choices_add(choices_of(r->queue), key, algorithm);
 }
 
-void gpu_gemm(const struct op_run *r, struct gpu_gemm_plan *gp, const struct gpu_gemm *g, const void *a,
-	const void *b, const void *bias, bool add, void *c, void *workspace)
+static struct product product_of(const struct op_run *r, const struct gpu_gemm *g, const void *a,
+	const void *b, const void *bias)
 {
-	struct plan *plan = (struct plan *)gp;
 	struct product p = {};
 
-	if (g->m == 0 || g->n == 0)
-		return;
-	CHECK(g->k > 0);
 	open_library(r->queue);
 	p.handle = (cublasLtHandle_t)r->queue->blas;
 	p.stream = (cudaStream_t)r->queue->stream;
 	p.at_a = a;
 	p.at_b = b;
-	p.workspace = workspace;
 	p.name = r->op->name;
 	describe(&p, r, g, bias);
+	return p;
+}
+
+bool gpu_gemm_offered(const struct op_run *r, const struct gpu_gemm *g, const void *a, const void *b,
+	const void *c)
+{
+	cublasLtMatmulHeuristicResult_t proposed[N_PROPOSED];
+	struct product p = product_of(r, g, a, b, NULL);
+
+	int n = propose(&p, c, proposed);
+
+	for (int i = 0; i < n; i++)
+		if (proposed[i].state == CUBLAS_STATUS_SUCCESS)
+			return true;
+	return false;
+}
+
+void gpu_gemm(const struct op_run *r, struct gpu_gemm_plan *gp, const struct gpu_gemm *g, const void *a,
+	const void *b, const void *bias, bool add, void *c, void *workspace)
+{
+	struct plan *plan = (struct plan *)gp;
+	struct product p;
+
+	if (g->m == 0 || g->n == 0)
+		return;
+	CHECK(g->k > 0 && !(g->end && add));
+	p = product_of(r, g, a, b, bias);
+	p.workspace = workspace;
 	if (!plan->known) {
 		find_algorithm(&p, r, g, add, c, &plan->algorithm);
 		plan->known = true;

@@ -25,6 +25,14 @@ enum { GPU_GEMM_WORKSPACE = 32 << 20 };	/* bytes that a product may use */
 
 enum gpu_gemm_side { GPU_GEMM_N, GPU_GEMM_T };	/* as it lies, transposed */
 
+/* What becomes of a product's elements before they are written; not where C is added to. Which were above
+   0 is a bit each, element j of row i bit j of the row, rows ld_mask bits apart. */
+enum gpu_gemm_end {
+	GPU_GEMM_PLAIN,
+	GPU_GEMM_RELU,			/* the larger of them and 0, also of NaN; the mask is written */
+	GPU_GEMM_RELU_GRADIENT,		/* 0 where the mask has 0 */
+};
+
 struct gpu_gemm {
 	enum gpu_gemm_side ta, tb;
 	long m, n, k;
@@ -33,6 +41,9 @@ struct gpu_gemm {
 	long stride_a, stride_b, stride_c;
 	bool c_float;			/* C is float32 whatever A and B are (gradients of parameters, logits) */
 	bool bias;			/* of C's type, contiguous */
+	enum gpu_gemm_end end;
+	void *mask;			/* [batch, m, ld_mask / 8] bytes, aligned to 16 */
+	long ld_mask;			/* bits; a multiple of 128, n at least */
 };
 
 /* What one product of an operator keeps from call to call: part of op_run.plan. */
@@ -44,6 +55,10 @@ struct gpu_gemm_plan {
    GPU_GEMM_WORKSPACE bytes, aligned to 256. p: zeroed before the first call, then the same g each time. */
 void gpu_gemm(const struct op_run *r, struct gpu_gemm_plan *p, const struct gpu_gemm *g,
 	const void *a, const void *b, const void *bias, bool add, void *c, void *workspace);
+
+/* Has the library an algorithm for the product? Ends may not be served for all types and shapes. */
+bool gpu_gemm_offered(const struct op_run *r, const struct gpu_gemm *g, const void *a, const void *b,
+	const void *c);
 
 /* Choices are read from and added to this file (made if need be, under a lock); NULL: kept in this
    process alone. To be called before the first product. 0, or -1 after a message. */

@@ -95,8 +95,9 @@ void grouped_product_mma(const struct op_run *r, const struct grouped *g)
 	unsigned columns = (unsigned)ceil_div(g->n, SIDE);
 
 	if (g->form == BY_EXPERT)
-		launch(r, expert_product, dim3(columns, (unsigned)ceil_div(g->m, SIDE), (unsigned)g->E),
-			MMA_THREADS, grouped_mma<false, false>::shared_bytes, *g);
+		launch(r, expert_product,
+			dim3(columns, (unsigned)ceil_div(g->m, SIDE), (unsigned)g->E), MMA_THREADS,
+			grouped_mma<false, false>::shared_bytes, *g);
 	else if (g->form == ROWS_NT)
 		launch(r, rows_product<true>, dim3((unsigned)grouped_tiles(g, SIDE) * columns),
 			MMA_THREADS, grouped_mma<true, true>::shared_bytes, *g, (int)columns);

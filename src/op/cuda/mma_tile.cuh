@@ -29,7 +29,8 @@ struct mma_operand {
 
 /* A, B: number of parts. a_row: terms are neighbours in A, else sides; b_row of B. edges: what is 0 by
    n_sides or n_terms is left out, in blocks of 16, which pays where a tile is seldom full. */
-template <int m, int n, int wm, int wn, int stages, int A, int B, bool a_row, bool b_row, bool edges>
+template <int m, int n, int wm, int wn, int stages, int A, int B, bool a_row, bool b_row,
+	bool edges>
 struct mma_tile {
 	static_assert(m / wm * (n / wn) * 32 == MMA_THREADS, "eight warps");
 
@@ -88,25 +89,31 @@ struct mma_tile {
 	}
 
 	/* 16 rows from i0 and 16 terms from k of A: an operand of mma_bf16(). */
-	static __device__ __forceinline__ void load_a(unsigned (&r)[4], const bf16 *at, int i0, int k)
+	static __device__ __forceinline__ void load_a(unsigned (&r)[4], const bf16 *at, int i0,
+		int k)
 	{
 		int l = threadIdx.x % 32, row = l % 8, side = l / 8 % 2, half = l / 16;
 
 		if (a_row)
-			ldmatrix<4, false>(r, at + place<true, m>(i0 + 8 * side + row, k / 8 + half));
+			ldmatrix<4, false>(r,
+				at + place<true, m>(i0 + 8 * side + row, k / 8 + half));
 		else
-			ldmatrix<4, true>(r, at + place<false, m>(k + 8 * half + row, i0 / 8 + side));
+			ldmatrix<4, true>(r,
+				at + place<false, m>(k + 8 * half + row, i0 / 8 + side));
 	}
 
 	/* 16 columns from j0 and 16 terms from k of B: two operands. */
-	static __device__ __forceinline__ void load_b(unsigned (&r)[4], const bf16 *at, int j0, int k)
+	static __device__ __forceinline__ void load_b(unsigned (&r)[4], const bf16 *at, int j0,
+		int k)
 	{
 		int l = threadIdx.x % 32, row = l % 8, half = l / 8 % 2, side = l / 16;
 
 		if (b_row)
-			ldmatrix<4, false>(r, at + place<true, n>(j0 + 8 * side + row, k / 8 + half));
+			ldmatrix<4, false>(r,
+				at + place<true, n>(j0 + 8 * side + row, k / 8 + half));
 		else
-			ldmatrix<4, true>(r, at + place<false, n>(k + 8 * half + row, j0 / 8 + side));
+			ldmatrix<4, true>(r,
+				at + place<false, n>(k + 8 * half + row, j0 / 8 + side));
 	}
 
 	/* 16 columns of B, one of its parts, with all parts of A. */
@@ -161,11 +168,12 @@ struct mma_tile {
 	}
 
 	/* sum = A B over all terms. Shared memory is free again when it returns. */
-	__device__ __forceinline__ void product(const mma_operand (&a)[A], const mma_operand (&b)[B],
-		stage *ring)
+	__device__ __forceinline__ void product(const mma_operand (&a)[A],
+		const mma_operand (&b)[B], stage *ring)
 	{
 		long chunks = (a[0].n_terms + MMA_CHUNK - 1) / MMA_CHUNK;
-		int n_rows = (int)min(a[0].n_sides, (long)m), n_columns = (int)min(b[0].n_sides, (long)n);
+		int n_rows = (int)min(a[0].n_sides, (long)m),
+			n_columns = (int)min(b[0].n_sides, (long)n);
 
 		clear();
 		#pragma unroll

@@ -58,7 +58,8 @@ __device__ __forceinline__ void store_columns(real *at, const eight &x)
 
 /* to = scale * from for a row, by a warp; from NULL: 0. add: to it. */
 template <bool wide, typename real>
-__device__ __forceinline__ void scale_row(real *to, const real *from, float scale, int width, bool add)
+__device__ __forceinline__ void scale_row(real *to, const real *from, float scale, int width,
+	bool add)
 {
 	constexpr int each = wide ? 8 : 1;
 

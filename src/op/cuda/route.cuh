@@ -9,11 +9,12 @@ extern "C" {
 #include "op/cuda/tile.cuh"
 
 enum {
-	UNIT = WARP_LANES,		/* tokens of a warp, all of one group */
-	UNITS = TILE_SIDE / UNIT,	/* of a tile */
-	SHARES = TILE_THREADS / TILE_SIDE,	/* threads of a token, each with every so many-th expert */
-	ROUTE_PART = 1024,		/* tokens, of the sum in the gradient of W */
-	ROUTE_W_PARTS = 3,		/* of a float32 weight in bf16 */
+	UNIT = WARP_LANES,	  /* tokens of a warp, all of one group */
+	UNITS = TILE_SIDE / UNIT, /* of a tile */
+	SHARES = TILE_THREADS /
+		TILE_SIDE, /* threads of a token, each with every so many-th expert */
+	ROUTE_PART = 1024, /* tokens, of the sum in the gradient of W */
+	ROUTE_W_PARTS = 3, /* of a float32 weight in bf16 */
 };
 
 /* Tokens are cut into tiles of TILE_SIDE that cross no group border. */
@@ -23,7 +24,8 @@ struct route_sizes {
 	int capacity;			/* INT_MAX: none */
 };
 
-inline route_sizes route_sizes_of(const struct tensor *x_BTD, const struct tensor *w_ED, const void *attr)
+inline route_sizes route_sizes_of(const struct tensor *x_BTD, const struct tensor *w_ED,
+	const void *attr)
 {
 	const struct route_attr *a = (const struct route_attr *)attr;
 	route_sizes s = {};
@@ -54,9 +56,11 @@ inline bool route_serves_mma(const struct device *d, const route_sizes &s, const
 
 /* parts: [ROUTE_W_PARTS, E, D], from the router; dlogit: [2, E, N]. parts of dW: [route_parts(), E, D]. */
 void route_split_router(const struct op_run *r, const route_sizes &s, bf16 *parts);
-void route_mma_logits(const struct op_run *r, const route_sizes &s, const bf16 *w, float *logits_EN);
+void route_mma_logits(const struct op_run *r, const route_sizes &s, const bf16 *w,
+	float *logits_EN);
 void route_mma_dx(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, const bf16 *w);
-void route_mma_dw_parts(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, float *parts);
+void route_mma_dw_parts(const struct op_run *r, const route_sizes &s, const bf16 *dlogit,
+	float *parts);
 
 /* Bytes of the router in parts, to a multiple of 256. */
 inline size_t route_router_bytes(const route_sizes &s)

@@ -95,7 +95,8 @@ __global__ void __launch_bounds__(TILE_THREADS) make_dlogit(route_backward b)
 	if (i < tile.n)
 		g = gradient_of(b, t, weight);
 	for (int e = share; g.chosen >= 0 && e < b.s.E; e += SHARES)
-		mean += b.p_EN[e * N + t] * (per_count * (float)count[e] + (e == g.chosen ? g.gate : 0));
+		mean += b.p_EN[e * N + t] *
+			(per_count * (float)count[e] + (e == g.chosen ? g.gate : 0));
 	means[share][i] = mean;
 	__syncthreads();
 	mean = 0;
@@ -135,8 +136,11 @@ __global__ void __launch_bounds__(TILE_THREADS) make_dw_parts(route_backward b, 
 	int d0 = blockIdx.y * TILE_SIDE, e0 = blockIdx.z * TILE_SIDE, D = b.s.D, E = b.s.E;
 	float sum[4][4] = {};
 
-	tile_product<true, false>(sum, min((long)ROUTE_PART, N - t0),
-		[&](int i, long k) { return e0 + i < E ? b.dlogit_EN[(e0 + i) * N + t0 + k] : 0.0f; },
+	tile_product<true, false>(
+		sum, min((long)ROUTE_PART, N - t0),
+		[&](int i, long k) {
+			return e0 + i < E ? b.dlogit_EN[(e0 + i) * N + t0 + k] : 0.0f;
+		},
 		[&](int j, long k) { return d0 + j < D ? to_float(x[t0 + k][d0 + j]) : 0.0f; },
 		shared_memory<float>());
 	tile_store(sum, [&](int i, int j, float v) {
@@ -193,17 +197,20 @@ inline route_backward backward_of(const struct op_run *r)
 /* dx and the parts of dW, by tiles in float. */
 static void products_plain(const struct op_run *r, const route_backward &b)
 {
-	unsigned columns = (unsigned)ceil_div(b.s.D, TILE_SIDE), experts = (unsigned)ceil_div(b.s.E, TILE_SIDE);
+	unsigned columns = (unsigned)ceil_div(b.s.D, TILE_SIDE),
+			experts = (unsigned)ceil_div(b.s.E, TILE_SIDE);
 	size_t shared = TILE_FLOATS * sizeof(float);
 
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
 		if (r->d_in[ROUTE_X_BTD])
-			launch(r, make_dx<real>, dim3((unsigned)ceil_div(b.s.n, TILE_SIDE), columns),
-				TILE_THREADS, shared, b, rows_of<real>(r->d_in[ROUTE_X_BTD]));
+			launch(r, make_dx<real>,
+				dim3((unsigned)ceil_div(b.s.n, TILE_SIDE), columns), TILE_THREADS,
+				shared, b, rows_of<real>(r->d_in[ROUTE_X_BTD]));
 		if (b.dw)
-			launch(r, make_dw_parts<real>, dim3((unsigned)route_parts(b.s), columns, experts),
-				TILE_THREADS, shared, b, rows_of<const real>(r->in[ROUTE_X_BTD]));
+			launch(r, make_dw_parts<real>,
+				dim3((unsigned)route_parts(b.s), columns, experts), TILE_THREADS,
+				shared, b, rows_of<const real>(r->in[ROUTE_X_BTD]));
 	});
 }
 
@@ -231,6 +238,6 @@ extern "C" void route_backward_cuda(const struct op_run *r)
 	else
 		products_plain(r, b);
 	if (b.dw)
-		launch(r, sum_dw_parts, dim3((unsigned)ceil_div((long)b.s.E * b.s.D, THREADS)), THREADS,
-			0, b, route_parts(b.s));
+		launch(r, sum_dw_parts, dim3((unsigned)ceil_div((long)b.s.E * b.s.D, THREADS)),
+			THREADS, 0, b, route_parts(b.s));
 }

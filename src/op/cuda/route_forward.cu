@@ -35,7 +35,7 @@ struct route_forward {
 	by_token<float> gate;
 	by_token<int> slot, expert;
 	int *first, *count_E, *token;
-	long S, stride;			/* rows of the buffer; of a segment, 0: as many as it needs */
+	long S, stride; /* rows of the buffer; of a segment, 0: as many as it needs */
 	float *p_EN, *lse_N, *load_E, *balance, *z, *dropped, *entropy;
 	int *count_GE;
 	bool logits_shared;		/* in choose() */
@@ -46,8 +46,9 @@ inline size_t room_bytes(const route_sizes &s)
 {
 	size_t units = s.tiles * UNITS;
 
-	return (size_t)s.groups * (s.E + 2) * sizeof(double) + units * s.E * (sizeof(int) + sizeof(float)) +
-		2 * units * sizeof(float) + (size_t)s.groups * s.E * sizeof(int);
+	return (size_t)s.groups * (s.E + 2) * sizeof(double) +
+		units * s.E * (sizeof(int) + sizeof(float)) + 2 * units * sizeof(float) +
+		(size_t)s.groups * s.E * sizeof(int);
 }
 
 inline route_room room_of(const route_sizes &s, void *workspace)
@@ -83,14 +84,16 @@ struct tile_logits {
 };
 
 template <typename real>
-__device__ __forceinline__ void make_logits(const route_forward &f, rows<const real> x, const route_span &t,
-	const tile_logits &logits, float *shared)
+__device__ __forceinline__ void make_logits(const route_forward &f, rows<const real> x,
+	const route_span &t, const tile_logits &logits, float *shared)
 {
 	for (int e0 = 0; e0 < f.s.E; e0 += TILE_SIDE) {
 		float sum[4][4] = {};
-		tile_product<true, true>(sum, f.s.D,
+		tile_product<true, true>(
+			sum, f.s.D,
 			[&](int i, long k) { return i < t.n ? to_float(x[t.at + i][k]) : 0.0f; },
-			[&](int j, long k) { return e0 + j < f.s.E ? f.w[e0 + j][k] : 0.0f; }, shared);
+			[&](int j, long k) { return e0 + j < f.s.E ? f.w[e0 + j][k] : 0.0f; },
+			shared);
 		tile_store(sum, [&](int i, int j, float v) {
 			if (i < t.n && e0 + j < f.s.E)
 				logits.at[(e0 + j) * logits.ld + i] = v;
@@ -246,7 +249,8 @@ __device__ __forceinline__ int rank_units(int *at, long n)
 /* A warp for each group and expert, and for the losses of each group. */
 __global__ void rank(route_forward f)
 {
-	long i = row_of_warp(), g = i / (f.s.E + 1), units = f.s.group_tiles * UNITS, from = g * units;
+	long i = row_of_warp(), g = i / (f.s.E + 1), units = f.s.group_tiles * UNITS,
+		from = g * units;
 	int e = (int)(i % (f.s.E + 1));
 	bool first_lane = threadIdx.x % WARP_LANES == 0;
 
@@ -302,7 +306,8 @@ __device__ __forceinline__ void settle_segments(const route_forward &f, const in
 
 	for (int e0 = 0; e0 < f.s.E; e0 += WARP_LANES) {
 		int e = e0 + lane, rows = e < f.s.E ? rows_E[e] : 0;
-		int length = f.stride ? (int)f.stride : (rows + ROUTE_ROUND - 1) / ROUTE_ROUND * ROUTE_ROUND;
+		int length = f.stride ? (int)f.stride
+					: (rows + ROUTE_ROUND - 1) / ROUTE_ROUND * ROUTE_ROUND;
 		length = e < f.s.E ? length : 0;
 		int running = warp_running_sum(length);
 		if (e < f.s.E) {
@@ -457,7 +462,8 @@ inline route_forward forward_of(const struct op_run *r)
    what a token of each group weighs (route_backward.cu). */
 extern "C" void route_room_cuda(struct op_shapes *shapes)
 {
-	route_sizes s = route_sizes_of(shapes->in[ROUTE_X_BTD], shapes->in[ROUTE_W_ED], shapes->attr);
+	route_sizes s =
+		route_sizes_of(shapes->in[ROUTE_X_BTD], shapes->in[ROUTE_W_ED], shapes->attr);
 
 	shapes->forward_workspace = route_router_bytes(s) + room_bytes(s);
 	shapes->backward_workspace = route_router_bytes(s) + sizeof(float) *

@@ -52,8 +52,8 @@ __global__ void __launch_bounds__(MMA_THREADS, 2) make_logits(route_sizes s, row
 }
 
 /* dx = dlogit^T W. Block: columns fastest, then tokens. */
-__global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const bf16 *dlogit, const bf16 *w,
-	rows<bf16> dx, int column_tiles, bool add)
+__global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const bf16 *dlogit,
+	const bf16 *w, rows<bf16> dx, int column_tiles, bool add)
 {
 	long t0 = blockIdx.x / column_tiles * (long)DX_SIDE;
 	int d0 = blockIdx.x % column_tiles * DX_SIDE;
@@ -72,7 +72,8 @@ __global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const b
 		int i = p / (DX_SIDE / 8), j = p % (DX_SIDE / 8) * 8;
 		if (t0 + i >= s.n || d0 + j >= s.D)
 			continue;
-		eight v = load8(c + i * dx_tile::pitch + j), old = add ? load8(dx[t0 + i] + d0 + j) : eight{};
+		eight v = load8(c + i * dx_tile::pitch + j),
+			old = add ? load8(dx[t0 + i] + d0 + j) : eight{};
 		#pragma unroll
 		for (int k = 0; k < 8; k++)
 			v.v[k] += old.v[k];
@@ -103,15 +104,16 @@ __global__ void __launch_bounds__(MMA_THREADS, 2) make_dw_parts(route_sizes s, c
 
 void route_split_router(const struct op_run *r, const route_sizes &s, bf16 *parts)
 {
-	launch(r, split_router, dim3((unsigned)ceil_div((long)s.E * s.D, SPLIT_THREADS)), SPLIT_THREADS, 0,
-		rows_of<const float>(r->in[ROUTE_W_ED]), parts, s.E, s.D);
+	launch(r, split_router, dim3((unsigned)ceil_div((long)s.E * s.D, SPLIT_THREADS)),
+		SPLIT_THREADS, 0, rows_of<const float>(r->in[ROUTE_W_ED]), parts, s.E, s.D);
 }
 
 void route_mma_logits(const struct op_run *r, const route_sizes &s, const bf16 *w, float *logits_EN)
 {
-	launch(r, make_logits, dim3((unsigned)ceil_div(s.n, TOKENS), (unsigned)ceil_div(s.E, EXPERTS)),
-		MMA_THREADS, logits_tile::shared_bytes, s, rows_of<const bf16>(r->in[ROUTE_X_BTD]), w,
-		logits_EN);
+	launch(r, make_logits,
+		dim3((unsigned)ceil_div(s.n, TOKENS), (unsigned)ceil_div(s.E, EXPERTS)),
+		MMA_THREADS, logits_tile::shared_bytes, s, rows_of<const bf16>(r->in[ROUTE_X_BTD]),
+		w, logits_EN);
 }
 
 void route_mma_dx(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, const bf16 *w)
@@ -119,11 +121,12 @@ void route_mma_dx(const struct op_run *r, const route_sizes &s, const bf16 *dlog
 	unsigned columns = (unsigned)ceil_div(s.D, DX_SIDE);
 
 	launch(r, make_dx, dim3((unsigned)ceil_div(s.n, DX_SIDE) * columns), MMA_THREADS,
-		dx_tile::shared_bytes, s, dlogit, w, rows_of<bf16>(r->d_in[ROUTE_X_BTD]), (int)columns,
-		op_adds(r, ROUTE_X_BTD));
+		dx_tile::shared_bytes, s, dlogit, w, rows_of<bf16>(r->d_in[ROUTE_X_BTD]),
+		(int)columns, op_adds(r, ROUTE_X_BTD));
 }
 
-void route_mma_dw_parts(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, float *parts)
+void route_mma_dw_parts(const struct op_run *r, const route_sizes &s, const bf16 *dlogit,
+	float *parts)
 {
 	launch(r, make_dw_parts, dim3((unsigned)route_parts(s), (unsigned)ceil_div(s.D, DW_COLUMNS),
 		(unsigned)ceil_div(s.E, EXPERTS)), MMA_THREADS, dw_tile::shared_bytes, s, dlogit,
