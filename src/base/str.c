@@ -86,6 +86,50 @@ bool str_ends_nocase(const char *s, const char *suffix)
 	return n >= m && strcasecmp(s + n - m, suffix) == 0;
 }
 
+long str_next_code(const char **p)
+{
+	const unsigned char *s = (const unsigned char *)*p;
+	int more = s[0] < 0x80       ? 0
+		   : s[0] >> 5 == 6  ? 1
+		   : s[0] >> 4 == 14 ? 2
+		   : s[0] >> 3 == 30 ? 3
+				     : -1;
+	static const long least[] = {0, 0x80, 0x800, 0x10000};
+	long code = more == 0 ? s[0] : s[0] & (0x3f >> (more < 0 ? 0 : more));
+
+	for (int i = 1; i <= more; i++) {
+		if (s[i] >> 6 != 2)
+			return -1;
+		code = code << 6 | (s[i] & 0x3f);
+	}
+	if (more < 0 || code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+		return -1;
+	*p += more + 1;
+	return code;
+}
+
+/* XML knows none of these characters but tab and line feed; nor do names in a table. */
+static bool is_control(long code)
+{
+	return (code < 0x20 && code != '\t' && code != '\n') || (code >= 0x7f && code < 0xa0) ||
+		code == 0xfffe || code == 0xffff;
+}
+
+bool str_is_text(const char *s)
+{
+	while (*s) {
+		long code = str_next_code(&s);
+		if (code < 0 || is_control(code))
+			return false;
+	}
+	return true;
+}
+
+bool str_is_line(const char *s)
+{
+	return str_is_text(s) && !strpbrk(s, "\t\n");
+}
+
 /* Levenshtein distance; words here are keys of a spec, so short. */
 static int edit_distance(const char *a, const char *b)
 {

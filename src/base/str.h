@@ -22,6 +22,11 @@ char *str_take(struct str *s);					/* caller frees; s is empty again */
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 bool str_ends_nocase(const char *s, const char *suffix);	/* capitals count as small letters */
+/* Code point at *p, which moves on; -1: no valid UTF-8. */
+long str_next_code(const char **p);
+/* Valid UTF-8 without control characters but tab and line feed; a line has neither of these. */
+bool str_is_text(const char *s);
+bool str_is_line(const char *s);
 /* A few texts that others own: an option given several times. */
 struct texts {
 	const char *items[64];

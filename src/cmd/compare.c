@@ -23,9 +23,9 @@ static void print(const struct lab *lab, const struct grid *curves, const struct
 	str_release(&text);
 }
 
-static int draw(struct lab *lab, const struct run_row *ab, const char *path)
+static int draw(struct lab *lab, const struct run_row *ab, const char *path,
+	const struct chart_format *format)
 {
-	const struct chart_format *format = chart_format_of(path);
 	struct chart c;
 	int code;
 
@@ -38,9 +38,12 @@ static int draw(struct lab *lab, const struct run_row *ab, const char *path)
 
 static int compare(struct lab *lab, const struct run_row *ab, const char *path)
 {
+	const struct chart_format *format = chart_format_of(path);
 	struct grid curves, config;
 	int code = EXIT_ENVIRONMENT;
 
+	if (!format)
+		return EXIT_USAGE;
 	grid_init(&curves, "compare");
 	diff_begin(lab, ab, &config);
 	if (!paired_table(&lab->db, ab, &curves) && !diff_config(lab, ab, &config)) {
@@ -49,7 +52,7 @@ static int compare(struct lab *lab, const struct run_row *ab, const char *path)
 	}
 	grid_release(&curves);
 	grid_release(&config);
-	return code || !path ? code : draw(lab, ab, path);
+	return code || !path ? code : draw(lab, ab, path, format);
 }
 
 static int run(int argc, char **argv)

@@ -56,9 +56,10 @@ static int set_value(const struct option_row *row, const char *text)
 
 	if (row->flag) {
 		*row->flag = true;
+	} else if (names_file(row) ? !*text : !str_is_line(text)) {
+		return error("--%s takes %s", row->name, *text ?
+			"a line in valid UTF-8, without control characters" : "a name, not \"\"");
 	} else if (row->text) {
-		if (!*text && names_file(row))
-			return error("--%s takes a name, not \"\"", row->name);
 		*row->text = text;
 	} else if (row->texts) {
 		if (row->texts->n == ARRAY_SIZE(row->texts->items))

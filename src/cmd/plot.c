@@ -59,7 +59,7 @@ static int draw(const struct study *s, struct chart *c, const struct chart_forma
 	const struct places *at)
 {
 	const char *caption = c->caption;
-	char *place = at->figure ? xstrdup(at->figure)
+	char *place = at->figure ? chart_file(f, at->figure)
 				 : xasprintf("plots/%s/%s%s", s->name, c->name, f->suffix);
 
 	if (at->no_caption || at->caption)
@@ -96,8 +96,12 @@ static int check_together(
 {
 	if (at->caption && at->no_caption)
 		return error("--caption and --no-caption exclude each other");
-	if (!*f->suffix && (words->size || words->font))
-		return error("--size and --font do not go with a terminal");
+	if (!*f->suffix && (words->size || words->font || at->figure))
+		return error("--size, --font and -o do not go with a terminal");
+	for (const struct chart_format *other = chart_formats; at->figure && other->name; other++)
+		if (other != f && *other->suffix && str_ends_nocase(at->figure, other->suffix))
+			return error("--format %s: the name after -o ends in %s", f->name,
+				other->suffix);
 	return 0;
 }
 

@@ -197,7 +197,8 @@ struct verdict verdict_of(const struct study *s, const struct arm *v, const stru
 		return (struct verdict){"no common seed", "no common seed"};
 	if (up->reached < up->n) {
 		struct verdict none = {.word = "not reached"};
-		snprintf(none.text, sizeof none.text, "not reached (best %.3f)", up->best);
+		snprintf(none.text, sizeof none.text, up->best < 1e9 ? "not reached (best %.3f)" :
+			"not reached (best %.3e)", up->best);
 		return none;
 	}
 	if (!up->defined)

@@ -144,58 +144,102 @@ static int write_beside(const char *folder, const char *stem, const char *suffix
 	return result;
 }
 
-static int draw(const struct chart *c, const struct chart_format *f, const char *folder,
+/* Data and script, by which the figure can be drawn anew, and the caption if it stands beside. */
+static int write_script(const struct chart *c, const struct chart_format *f, const char *folder,
 	const char *stem)
 {
-	char *script = xasprintf("%s.gp", stem);
-	struct str csv, gp, text;
-	int result = -1;
+	struct str csv, gp;
+	int result;
 
 	str_init(&csv);
 	str_init(&gp);
-	str_init(&text);
 	chart_csv(c, &csv);
 	chart_script(c, f, stem, &gp);
-	if (c->caption)
-		str_add(&text, c->caption);
-	if (!write_beside(folder, stem, ".csv", &csv) && !write_beside(folder, stem, ".gp", &gp) &&
-		(!c->caption || !write_beside(folder, stem, ".txt", &text)))
-		result = gnuplot_run(folder, script, draw_limit_s);
+	result = write_beside(folder, stem, ".csv", &csv) || write_beside(folder, stem, ".gp", &gp);
 	str_release(&csv);
 	str_release(&gp);
-	str_release(&text);
+	return result ? -1 : 0;
+}
+
+static int write_caption(const struct chart *c, const char *folder, const char *stem)
+{
+	struct str text = {.text = (char *)c->caption};
+
+	if (!c->caption)
+		return 0;
+	text.length = strlen(c->caption);
+	return write_beside(folder, stem, ".txt", &text);
+}
+
+/* What gnuplot has drawn in its folder, under the name it was asked for. */
+static int take_figure(const char *drawn, const char *figure)
+{
+	size_t n = 0;
+	char *bytes = path_read(drawn, &n);
+	int result = !bytes || !n ? error("%s: gnuplot has drawn nothing", figure) :
+		path_write(figure, bytes, n);
+
+	free(bytes);
+	return result;
+}
+
+/* Draws in a folder of its own, by the plot's name. figure: NULL for the terminal. */
+static int draw(const struct chart *c, const struct chart_format *f, const char *figure)
+{
+	char folder[PATH_MAX], *script, *drawn;
+	int result;
+
+	if (path_tmp_folder(folder, sizeof folder, "plot"))
+		return EXIT_ENVIRONMENT;
+	script = xasprintf("%s.gp", c->name);
+	drawn = xasprintf("%s/%s%s", folder, c->name, f->suffix);
+	result = write_script(c, f, folder, c->name) || gnuplot_run(folder, script, draw_limit_s) ||
+		(figure && take_figure(drawn, figure)) ? EXIT_ENVIRONMENT : 0;
+	path_remove_tree(folder);
+	free(drawn);
 	free(script);
-	return result ? EXIT_ENVIRONMENT : 0;
+	return result;
 }
 
 static int draw_on_terminal(const struct chart *c, const struct chart_format *f)
 {
-	char folder[PATH_MAX];
-
 	if (c->n_panels && c->panels[0].n_rows) {
 		error("plot %s: a heat map needs the format svg, png or pdf", c->name);
 		return EXIT_USAGE;
 	}
-	if (path_tmp_folder(folder, sizeof folder, "plot"))
-		return EXIT_ENVIRONMENT;
 	fflush(stdout);
-	int result = draw(c, f, folder, c->name);
-	path_remove_tree(folder);
-	return result;
+	return draw(c, f, NULL);
+}
+
+char *chart_file(const struct chart_format *f, const char *path)
+{
+	return xasprintf("%s%s", path, str_ends_nocase(path, f->suffix) ? "" : f->suffix);
+}
+
+static int check_name(const char *path)
+{
+	for (const char *p = path; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			return error("a control character in the name of a figure");
+	return 0;
 }
 
 int chart_write(const struct chart *c, const struct chart_format *f, const char *path)
 {
 	if (!*f->suffix)
 		return draw_on_terminal(c, f);
-	char *folder = path_folder(path), *stem = xstrdup(path_name(path));
-	if (str_ends(stem, f->suffix))
-		stem[strlen(stem) - strlen(f->suffix)] = '\0';
+	if (check_name(path))
+		return EXIT_USAGE;
+	char *figure = chart_file(f, path), *folder = path_folder(path);
+	char *stem = xstrdup(path_name(figure));
+	stem[strlen(stem) - strlen(f->suffix)] = '\0';
 	if (strcmp(f->name, "svg"))
 		look_check_font(&c->look);
-	int result = path_mkdirs(folder) ? EXIT_ENVIRONMENT : draw(c, f, folder, stem);
+	int result = path_mkdirs(folder) || write_script(c, f, folder, stem) ||
+		write_caption(c, folder, stem) ? EXIT_ENVIRONMENT : draw(c, f, figure);
 	free(stem);
 	free(folder);
+	free(figure);
 	return result;
 }
 

@@ -71,7 +71,7 @@ struct chart_format {
 /* svg, png, pdf, term; ended by name NULL. */
 extern const struct chart_format chart_formats[];
 const struct chart_format *chart_format_find(const char *name);	/* NULL after a message */
-/* By the end of a file's name; svg for others and for NULL. */
+/* By the end of a file's name, capitals or not; svg for NULL. NULL after a message for others. */
 const struct chart_format *chart_format_of(const char *path);
 
 /*
@@ -86,11 +86,14 @@ void chart_script(const struct chart *c, const struct chart_format *f, const cha
 	struct str *out);
 
 /*
- * Writes STEM.csv, STEM.gp and, if there is a caption, STEM.txt, and draws: to STEM.svg (or .png,
- * .pdf), or to standard output.
+ * Writes STEM.csv, STEM.gp and, if there is a caption, STEM.txt, and draws: to chart_file(), or to
+ * standard output. Gnuplot sees none of these names: it draws in a temporary folder.
  * path: the figure's file, with or without suffix; folders are made. The terminal needs no path.
- * An exit code: 0; after a message EXIT_ENVIRONMENT, or EXIT_USAGE for a heat map on a terminal.
+ * An exit code: 0; after a message EXIT_ENVIRONMENT, or EXIT_USAGE for a heat map on a terminal and
+ * for a control character in the name.
  */
 int chart_write(const struct chart *c, const struct chart_format *f, const char *path);
+/* What it makes: the path itself, or with the suffix if it has another or none. Caller frees. */
+char *chart_file(const struct chart_format *f, const char *path);
 
 #endif

@@ -56,10 +56,13 @@ const struct chart_format *chart_format_find(const char *name)
 
 const struct chart_format *chart_format_of(const char *path)
 {
-	for (const struct chart_format *f = chart_formats; path && f->name; f++)
-		if (*f->suffix && str_ends(path, f->suffix))
+	if (!path)
+		return chart_format_find("svg");
+	for (const struct chart_format *f = chart_formats; f->name; f++)
+		if (*f->suffix && str_ends_nocase(path, f->suffix))
 			return f;
-	return chart_format_find("svg");
+	error("%s: a figure's name ends in .svg, .png or .pdf", path);
+	return NULL;
 }
 
 /* A text's size in em: smaller, to a limit, if it is longer than the room. */
@@ -166,12 +169,10 @@ static bool has_range(const struct series *s)
 static void source(const struct chart *c, const struct panel *p, const struct series *s,
 	const char *stem, struct str *out)
 {
-	char *file = xasprintf("%s.csv", stem);
 	long first = first_point(c, p, s);
 
-	gnuplot_quoted(out, file);
+	gnuplot_file(out, stem, ".csv");
 	str_printf(out, " every ::%ld::%ld using ", first, first + s->n - 1);
-	free(file);
 }
 
 static void plot_range(const struct chart *c, const struct panel *p, const struct series *s,
@@ -227,6 +228,8 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 		between = ", \\\n\t";
 	}
 	for (int i = 0; i < p->n_series; i++) {
+		if (!p->series[order[i]].n)
+			continue;
 		str_add(out, between);
 		plot_line(c, p, &p->series[order[i]], stem, out);
 		between = ", \\\n\t";
@@ -264,7 +267,6 @@ static void heat_rows(const struct panel *p, struct str *out)
 static void plot_heat(const struct chart *c, const struct panel *p, const char *stem,
 	struct str *out)
 {
-	char *file = xasprintf("%s.csv", stem);
 	long first = 0;
 	double half = p->n_x > 1 ? (p->x[p->n_x - 1] - p->x[0]) / (p->n_x - 1) / 2 : 0.5;
 
@@ -273,12 +275,11 @@ static void plot_heat(const struct chart *c, const struct panel *p, const char *
 	heat_rows(p, out);
 	str_printf(out, "set xrange [%.9g:%.9g] noextend\nplot ", p->x[0] - half,
 		p->x[p->n_x - 1] + half);
-	gnuplot_quoted(out, file);
+	gnuplot_file(out, stem, ".csv");
 	str_printf(out,
 		" every ::%ld::%ld using 2:3:(%.9g):(0.5):4 with boxxyerror"
 		" fillstyle solid 1 noborder linecolor palette notitle\n",
 		first, first + (long)p->n_x * p->n_rows - 1, half);
-	free(file);
 }
 
 static void level_label(const struct panel *p, const struct sheet *s, struct str *out)

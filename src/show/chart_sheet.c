@@ -26,6 +26,14 @@ void gnuplot_quoted(struct str *out, const char *text)
 	str_add(out, "'");
 }
 
+void gnuplot_file(struct str *out, const char *stem, const char *suffix)
+{
+	char *file = xasprintf("./%s%s", stem, suffix);
+
+	gnuplot_quoted(out, file);
+	free(file);
+}
+
 bool chart_is_heat(const struct chart *c)
 {
 	return c->n_panels && c->panels[0].n_rows;
@@ -173,11 +181,9 @@ void sheet_begin(const struct sheet *s, const struct chart *c, const struct char
 	}
 	str_add(out, "set termoption noenhanced\nset encoding utf8\n");
 	if (!format_is_terminal(f)) {
-		char *file = xasprintf("%s%s", stem, f->suffix);
 		str_add(out, "set output ");
-		gnuplot_quoted(out, file);
+		gnuplot_file(out, stem, f->suffix);
 		str_add(out, "\n");
-		free(file);
 	}
 	str_add(out,
 		"set datafile separator comma\nset datafile columnheaders\n"

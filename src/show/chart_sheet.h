@@ -38,5 +38,7 @@ bool chart_is_heat(const struct chart *c);
 bool format_is_terminal(const struct chart_format *f);
 /* In gnuplot's single quotes, where nothing is expanded. */
 void gnuplot_quoted(struct str *out, const char *text);
+/* The file of the script's folder: never taken for a pipe, a data block or an option. */
+void gnuplot_file(struct str *out, const char *stem, const char *suffix);
 
 #endif

@@ -34,6 +34,29 @@ static const char *grid_vprintf(struct grid *g, const char *format, va_list args
 	return text;
 }
 
+enum { MOST_DIGITS = 15 };
+
+/* With an exponent, if it has more digits: of a loss that ran away they would fill the page. */
+static const char *shortened(struct grid *g, const char *text)
+{
+	struct str out;
+	const char *copy;
+	char *end;
+
+	str_init(&out);
+	for (const char *at = text; *at; at = end) {
+		size_t n = strspn(at, "0123456789");
+		end = (char *)at + (n ? n : 1);
+		if (n > MOST_DIGITS)
+			str_printf(&out, "%.3e", strtod(at, &end));
+		else
+			str_add_bytes(&out, at, (size_t)(end - at));
+	}
+	copy = arena_strdup(&g->arena, out.text);
+	str_release(&out);
+	return copy;
+}
+
 void grid_title(struct grid *g, const char *format, ...)
 {
 	va_list args;
@@ -93,7 +116,7 @@ void grid_number(struct grid *g, double value, const char *format, ...)
 
 	va_start(args, format);
 	c->value = value;
-	c->text = grid_vprintf(g, format, args);
+	c->text = shortened(g, grid_vprintf(g, format, args));
 	va_end(args);
 }
 
@@ -104,7 +127,7 @@ void grid_interval(struct grid *g, double value, double low, double high, const 
 
 	va_start(args, format);
 	*c = (struct cell){
-		.text = grid_vprintf(g, format, args), .value = value, .low = low, .high = high};
+		.text = shortened(g, grid_vprintf(g, format, args)), .value = value, .low = low, .high = high};
 	va_end(args);
 }
 

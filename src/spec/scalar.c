@@ -73,35 +73,12 @@ void node_set_plain(struct node *n, const char *text)
 		n->kind = NODE_BOOL;
 }
 
-/* Code point at *p, which moves on; -1: no valid UTF-8. */
-static long next_code(const char **p)
-{
-	const unsigned char *s = (const unsigned char *)*p;
-	int more = s[0] < 0x80       ? 0
-		   : s[0] >> 5 == 6  ? 1
-		   : s[0] >> 4 == 14 ? 2
-		   : s[0] >> 3 == 30 ? 3
-				     : -1;
-	static const long least[] = {0, 0x80, 0x800, 0x10000};
-	long code = more == 0 ? s[0] : s[0] & (0x3f >> (more < 0 ? 0 : more));
-
-	for (int i = 1; i <= more; i++) {
-		if (s[i] >> 6 != 2)
-			return -1;
-		code = code << 6 | (s[i] & 0x3f);
-	}
-	if (more < 0 || code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-		return -1;
-	*p += more + 1;
-	return code;
-}
-
 struct node *node_value(struct arena *a, const char *name, const char *text)
 {
 	struct node *n;
 
 	for (const char *p = text; *p;) {
-		if (next_code(&p) < 0) {
+		if (str_next_code(&p) < 0) {
 			error("%s: \"%s\" is no valid UTF-8", name, text);
 			return NULL;
 		}
@@ -131,7 +108,7 @@ void text_canonical(const char *text, struct str *out)
 {
 	str_add(out, "\"");
 	for (const char *p = text, *start = p; *p; start = p) {
-		long code = next_code(&p);
+		long code = str_next_code(&p);
 		CHECK(code >= 0); /* readers let nothing else in */
 		if (code == '"' || code == '\\')
 			str_printf(out, "\\%c", (int)code);

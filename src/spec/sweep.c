@@ -166,6 +166,19 @@ static int make_runs(struct sweep_file *f, const struct sweep_options *options,
 	return sweep->n_runs ? 0 : error("%s: no run is as --restrict wants it", f->path);
 }
 
+/* Both are printed; under its name it stands in the results, and its figures in a folder. */
+static int check_texts(const struct sweep *s)
+{
+	bool up = !strcmp(s->name, "..") || str_starts(s->name, "../") ||
+		str_ends(s->name, "/..") || strstr(s->name, "/../");
+
+	if (s->question && !str_is_text(s->question))
+		return error("%s: a control character in the question", s->file);
+	return *s->name && *s->name != '/' && !up && str_is_line(s->name) ? 0 :
+		error("%s: the sweep's name becomes that of a file: valid UTF-8, no control "
+			"characters, no \"/\" at its beginning, no \"..\"", s->file);
+}
+
 int sweep_load(struct arena *a, const char *path, const struct sweep_options *options,
 	const struct schema *schema, struct sweep *sweep)
 {
@@ -183,6 +196,8 @@ int sweep_load(struct arena *a, const char *path, const struct sweep_options *op
 	sweep->tune = f.tune;
 	if (read_text(f.root, "name", &sweep->name) ||
 		read_text(f.root, "question", &sweep->question))
+		return -1;
+	if (check_texts(sweep))
 		return -1;
 	if (f.is_trials)
 		sweep->name = arena_printf(a, "%s.tune", sweep->name);

@@ -42,6 +42,21 @@ static void test_starts_ends(void **state)
 	assert_false(str_ends_nocase("aml", ".yaml"));
 }
 
+static void test_utf8(void **state)
+{
+	static const char *const texts[] = {"", "a b", "caf\xc3\xa9", "\xf0\x9f\x98\x80", "\xe2\x82\xac"};
+	static const char *const others[] = {"\x01", "\x1b[31m", "\x7f", "\xff", "\xc3", "\xc0\x80",
+		"\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc2\x85", "\xef\xbf\xbf", "a\rb", "\xe2\x82"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		assert_true(str_is_line(texts[i]) && str_is_text(texts[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_false(str_is_line(others[i]) || str_is_text(others[i]));
+	assert_true(str_is_text("a\tb\n"));
+	assert_false(str_is_line("a\tb") || str_is_line("a\n"));
+}
+
 static void test_nearest(void **state)
 {
 	static const char *const keys[] = {"n_experts", "d_expert", "capacity_factor"};
@@ -119,7 +134,7 @@ static void test_arena(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_str_grows), TEST(test_starts_ends), TEST(test_nearest), TEST(test_numbers),
+		TEST(test_str_grows), TEST(test_starts_ends), TEST(test_utf8), TEST(test_nearest), TEST(test_numbers),
 		TEST(test_for_people), TEST(test_arena),
 	};
 

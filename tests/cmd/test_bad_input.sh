@@ -116,6 +116,32 @@ refuses 2 '--log takes x, y, xy or none' $moelab plot loss --sweep sweep --log z
 refuses 2 'no point lies in' $moelab plot loss --sweep sweep --yrange 90:91
 refuses 2 'do not go with a terminal' $moelab plot loss --sweep sweep --format term --size 8x6cm
 holds test ! -e plots/sweep/loss.svg
+for option in title xtitle ytitle "label=sweep"; do
+	for text in "$(printf 'c\001')" "$(printf 't\033[31m')" "$(printf 'x\377')"; do
+		refuses 2 "--${option%=*} takes a line in valid UTF-8" \
+			$moelab plot loss --sweep sweep "--${option%=*}" "${option#*=}=$text"
+	done
+done
+refuses 2 "--label takes a line" $moelab table final --label "sweep=$(printf 'x\377')" --json
+sed '$aquestion: "a\\x01"' sweep.yaml >up.yaml
+refuses 2 "up.yaml: a control character in the question" $moelab run up.yaml
+sed 's/^baseline.*/name: ..\/..\/up/' sweep.yaml >up.yaml
+refuses 2 "up.yaml: the sweep's name becomes that of a file" $moelab run up.yaml
+for name in noext a.svgz /dev/stdout; do
+	refuses 2 "$name: a figure's name ends in .svg, .png or .pdf" $moelab plot loss --sweep sweep -o $name
+	refuses 2 "$name: a figure's name ends in .svg, .png or .pdf" $moelab compare sweep-s1 sweep-s2 -o $name
+done
+refuses 2 "the name after -o ends in .svg" $moelab plot loss --sweep sweep --format pdf -o a.svg
+refuses 2 "control character in the name" $moelab plot loss --sweep sweep -o "$(printf 'a\nsystem("touch ran")#.svg')"
+for name in '|touch ran #.svg' '<touch ran #.svg' -x.svg '$x.svg' a.PDF; do
+	$moelab plot loss --sweep sweep --output="$name" 2>said
+	holds test -s "./$name"
+	holds grep -qxF -- "$name" said
+done
+holds test ! -e ran
+$moelab plot loss --sweep sweep --format png -o b 2>said
+holds grep -qx b.png said
+holds test -s b.png
 refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep
 refuses 2 "target 20: sweep begins below it" $moelab table speedup --target 20
 holds $moelab plot loss --sweep sweep -q --format pdf --size 8.5x6cm --font DejaVu\ Sans,8 --title none \

@@ -114,6 +114,27 @@ static void html_is_escaped(void **state)
 	grid_release(&g);
 }
 
+static void endless_numbers_get_an_exponent(void **state)
+{
+	struct grid g;
+	struct str out;
+
+	(void)state;
+	grid_init(&g, "t");
+	grid_column(&g, "label", "label", COLUMN_TEXT);
+	grid_column(&g, "loss", "loss", COLUMN_INTERVAL);
+	grid_column(&g, "n", "n", COLUMN_NUMBER);
+	grid_row(&g);
+	grid_text(&g, "0123456789012345678");
+	grid_interval(&g, 1e300, -1e20, 2, "%.3f [%.3f, %.3f]", 1e300, -1e20, 2.0);
+	grid_number(&g, 1e14, "%.0f", 1e14);
+	str_init(&out);
+	grid_format_find("md")->render(&g, &out);
+	assert_has(out.text, "| 0123456789012345678 | 1.000e+300 [-1.000e+20, 2.000] | 100000000000000 |");
+	str_release(&out);
+	grid_release(&g);
+}
+
 static void unknown_format_is_an_error(void **state)
 {
 	(void)state;
@@ -131,6 +152,7 @@ int main(void)
 		cmocka_unit_test(latex_is_escaped),
 		cmocka_unit_test(json_can_be_read),
 		cmocka_unit_test(html_is_escaped),
+		cmocka_unit_test(endless_numbers_get_an_exponent),
 		cmocka_unit_test(unknown_format_is_an_error),
 	};
 
