@@ -69,7 +69,7 @@ traces() {
 		for recipe in paper modern; do
 			for documents in false true; do
 				check 60 "trace $(basename "$spec" .yaml) $recipe documents=$documents" \
-					trace "$spec" $small model.recipe=$recipe data.reset_at_eot=$documents
+					trace "$spec" $small recipe=$recipe data.reset_at_eot=$documents
 			done
 		done
 	done
@@ -92,13 +92,13 @@ equal() {
 
 # Killed every few steps until it is done: the same bits as the run that was not.
 killed() {
-	for i in 1 2 3 4 5 6; do
-		train "$work/killed" --device "$1" checkpoint.every=0 & pid=$!
-		sleep "2.$i"
+	for i in 1 2 3 4; do
+		train "$work/killed" --device "$1" --retries 0 checkpoint.every=0.2 & pid=$!
+		sleep "3.$i"
 		pkill -9 -f "worker.*killed/runs"
 		wait $pid && break
 	done
-	train "$work/killed" --device "$1" checkpoint.every=0
+	train "$work/killed" --device "$1" checkpoint.every=0.2
 }
 
 runs() {
@@ -107,6 +107,9 @@ runs() {
 	for device in cuda_f32 cuda; do
 		rm -rf "$work"/one "$work"/two "$work"/killed
 		check 100 "run on $device" train "$work/one" --device $device
+		mkdir "$work/two" "$work/killed"	# the same algorithms of products for all three
+		cp "$work/one/products.txt" "$work/two"
+		cp "$work/one/products.txt" "$work/killed"
 		check 100 "run on $device again" train "$work/two" --device $device
 		check 10 "the same bits on $device" equal "$work/one" "$work/two"
 		check 200 "kill -9 and resume on $device" killed $device

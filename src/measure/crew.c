@@ -138,8 +138,7 @@ double crew_expected(const struct device *d, int threads)
 }
 
 /* One worker a GPU, unless more are asked for. */
-static void choose_gpus(const struct plan *p, const struct work *w, struct crew *crew,
-	struct str *why)
+static void choose_gpus(const struct work *w, struct crew *crew, struct str *why)
 {
 	struct gpu list[GPUS_MAX];
 	int n = gpus_list(list), roomy = 0;
@@ -149,11 +148,12 @@ static void choose_gpus(const struct plan *p, const struct work *w, struct crew 
 		roomy += list[i].free_bytes >= w->memory;
 	if (!crew->workers) {
 		crew->workers = least(roomy > 1 ? roomy : 1, w->n > 1 ? w->n : 1);
-		str_printf(why, "%d of %d GPU%s %s %s free, one worker each", roomy, n,
-			n == 1 ? "" : "s", roomy == 1 ? "has" : "have", str_bytes(w->memory, need));
+		if (n)
+			str_printf(why, "%d of %d GPU%s %s %s free, one worker each", roomy, n,
+				n == 1 ? "" : "s", roomy == 1 ? "has" : "have",
+				str_bytes(w->memory, need));
 	}
 	crew->threads = crew->threads ? crew->threads : threads_of_each(crew->workers, w->n);
-	crew->flops_per_s = crew_expected(p->device, crew->threads);
 }
 
 /* --- the choice -------------------------------------------------------------------------------- */
@@ -249,7 +249,7 @@ void crew_choose(const struct plan *p, enum crew_by by, struct crew *crew, struc
 		crew->workers = crew->workers ? crew->workers : 1;
 		crew->threads = crew->threads ? crew->threads : threads_of_each(crew->workers, w.n);
 	} else if (!device_is_host(p->device)) {
-		choose_gpus(p, &w, crew, why);
+		choose_gpus(&w, crew, why);
 	} else {
 		n = crew_candidates(most_workers(p, &w), cores > 1 ? cores : 1, whole > 1 ? whole : 1,
 			crew->threads, list);
