@@ -1,0 +1,55 @@
+#!/bin/sh
+# Runs on devices with memory of their own: where there is one (a GPU, or the emulator of EMULATED=1),
+# equal runs have equal bits, also after kills; where there is none, one line says why.
+
+. "$(dirname "$0")/holds.sh"
+
+small_data
+cat >spec.yaml <<'END'
+model: {arch: moe_mamba, d_model: 32, n_blocks: 1, moe: {n_experts: 4, d_expert: 32}}
+train: {batch: 2, context: 32, tokens: 1536, lr: 1e-3}
+data: {path: data}
+eval: {tokens: 64}
+END
+
+# The hash of all data in a run's last checkpoint.
+bits() { head -c 100000 "$1"/runs/*/ckpt/step_24.safetensors | grep -ao '"hash":"[0-9a-f]*"'; }
+
+train() {
+	folder=$1
+	shift
+	$moelab train spec.yaml --results "$folder" "$@" >log 2>&1
+}
+
+# The worker is killed twice on its way.
+killed() {
+	for i in 1 2; do
+		train killed --retries 0 checkpoint.every=0 "$@" &
+		sleep 1.$i
+		pkill -9 -f 'worker.*killed/runs' || true
+		wait $!
+	done
+	train killed checkpoint.every=0 "$@"
+}
+
+train none --device cuda && there=1 || there=0
+if [ $there = 0 ]; then
+	holds test "$(wc -l <log)" = 1
+	holds test "$(grep -c 'device cuda: .*\(built without CUDA\|driver\|GPU\)' log)" = 1
+	holds test ! -e none
+fi
+for device in cuda_f32 cuda; do
+	[ $there = 1 ] || continue
+	rm -rf one two killed
+	train one --device $device
+	mkdir two killed
+	cp one/products.txt two 2>/dev/null
+	cp one/products.txt killed 2>/dev/null
+	train two --device $device checkpoint.every=0
+	killed --device $device
+	holds test -n "$(bits one)"
+	holds test "$(bits one)" = "$(bits two)"
+	holds test "$(bits one)" = "$(bits killed)"
+done
+
+tests_end
