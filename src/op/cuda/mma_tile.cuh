@@ -27,8 +27,8 @@ struct mma_operand {
 	long ld, n_sides, n_terms;
 };
 
-/* A, B: number of parts. a_row: terms are neighbours in A, else sides; b_row of B. edges: what is 0 by
-   n_sides or n_terms is left out, in blocks of 16, which pays where a tile is seldom full. */
+/* A, B: number of parts. a_row: terms are neighbours in A, else sides; b_row of B. edges: columns beyond
+   n_sides and terms beyond n_terms are left out, 16 at a time, which pays where a tile is seldom full. */
 template <int m, int n, int wm, int wn, int stages, int A, int B, bool a_row, bool b_row,
 	bool edges>
 struct mma_tile {
@@ -118,7 +118,7 @@ struct mma_tile {
 
 	/* 16 columns of B, one of its parts, with all parts of A. */
 	__device__ __forceinline__ void multiply_columns(const unsigned (&a)[A][wm / 16][4],
-		const unsigned (&b)[4], int part, int j, int n_rows)
+		const unsigned (&b)[4], int part, int j)
 	{
 		constexpr int order = A > B ? A : B;
 
@@ -127,15 +127,13 @@ struct mma_tile {
 			#pragma unroll
 			for (int i = 0; i < wm / 16 && q + part < order; i++) {
 				unsigned left[2] = {b[0], b[1]}, right[2] = {b[2], b[3]};
-				if (edges && warp_row() + 16 * i >= n_rows)
-					continue;
 				mma_bf16(sum[i][j / 8], a[q][i], left);
 				mma_bf16(sum[i][j / 8 + 1], a[q][i], right);
 			}
 	}
 
-	/* 16 terms of a chunk, from k on. Rows and columns of the tile beyond the numbers given are 0. */
-	__device__ __forceinline__ void multiply(const stage &s, int k, int n_rows, int n_columns)
+	/* 16 terms of a chunk, from k on. Columns of the tile from n_columns on are 0. */
+	__device__ __forceinline__ void multiply(const stage &s, int k, int n_columns)
 	{
 		unsigned a[A][wm / 16][4];
 
@@ -145,15 +143,16 @@ struct mma_tile {
 			for (int i = 0; i < wm / 16; i++)
 				load_a(a[q][i], s.a[q], warp_row() + 16 * i, k);
 		#pragma unroll
-		for (int j = 0; j < wn; j += 16)
+		for (int j = 0; j < wn; j += 16) {
+			if (edges && warp_column() + j >= n_columns)
+				continue;
 			#pragma unroll
 			for (int p = 0; p < B; p++) {
 				unsigned b[4];
-				if (edges && warp_column() + j >= n_columns)
-					continue;
 				load_b(b, s.b[p], warp_column() + j, k);
-				multiply_columns(a, b, p, j, n_rows);
+				multiply_columns(a, b, p, j);
 			}
+		}
 	}
 
 	__device__ __forceinline__ void clear()
@@ -172,8 +171,7 @@ struct mma_tile {
 		const mma_operand (&b)[B], stage *ring)
 	{
 		long chunks = (a[0].n_terms + MMA_CHUNK - 1) / MMA_CHUNK;
-		int n_rows = (int)min(a[0].n_sides, (long)m),
-			n_columns = (int)min(b[0].n_sides, (long)n);
+		int n_columns = (int)min(b[0].n_sides, (long)n);
 
 		clear();
 		#pragma unroll
@@ -192,7 +190,7 @@ struct mma_tile {
 			#pragma unroll
 			for (int k = 0; k < MMA_CHUNK; k += 16)
 				if (!edges || c * MMA_CHUNK + k < a[0].n_terms)
-					multiply(ring[c % stages], k, n_rows, n_columns);
+					multiply(ring[c % stages], k, n_columns);
 		}
 		__pipeline_wait_prior(0);
 		__syncthreads();

@@ -17,6 +17,7 @@ enum {
 	LOGITS_MOST = 64 << 10,		/* bytes of shared memory for a tile's logits */
 	SETTLE_THREADS = 512,
 	SETTLE_WARPS = SETTLE_THREADS / WARP_LANES,
+	AHEAD = 8,			/* loads that a lane has on their way */
 };
 
 /* What the launches hand on; sums over valid tokens. U: units. */
@@ -227,6 +228,7 @@ __device__ __forceinline__ double sum_units(const float *at, long n)
 {
 	double sum = 0;
 
+	#pragma unroll AHEAD
 	for (long u = threadIdx.x % WARP_LANES; u < n; u += WARP_LANES)
 		sum += at[u];
 	return warp_sum_f64(sum);
@@ -237,11 +239,20 @@ __device__ __forceinline__ int rank_units(int *at, long n)
 {
 	int lane = threadIdx.x % WARP_LANES, total = 0;
 
-	for (long u0 = 0; u0 < n; u0 += WARP_LANES) {
-		int count = u0 + lane < n ? at[u0 + lane] : 0, running = warp_running_sum(count);
-		if (u0 + lane < n)
-			at[u0 + lane] = total + running - count;
-		total += __shfl_sync(0xffffffffu, running, WARP_LANES - 1);
+	for (long u0 = lane; u0 - lane < n; u0 += AHEAD * WARP_LANES) {
+		int count[AHEAD], running[AHEAD];
+		#pragma unroll
+		for (int k = 0; k < AHEAD; k++)
+			count[k] = u0 + k * WARP_LANES < n ? at[u0 + k * WARP_LANES] : 0;
+		#pragma unroll
+		for (int k = 0; k < AHEAD; k++)
+			running[k] = warp_running_sum(count[k]);
+		#pragma unroll
+		for (int k = 0; k < AHEAD; k++) {
+			if (u0 + k * WARP_LANES < n)
+				at[u0 + k * WARP_LANES] = total + running[k] - count[k];
+			total += __shfl_sync(0xffffffffu, running[k], WARP_LANES - 1);
+		}
 	}
 	return total;
 }

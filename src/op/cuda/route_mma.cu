@@ -1,19 +1,23 @@
 /*
- * route's three products by tensor cores. x is bf16; the router and dlogit are float32 and come in parts of
- * bf16 (mma_tile.cuh): W in three for the logits, which makes them as exact as float32 products, W and
- * dlogit in two for the gradients, 2^-17. FLOPs: 6 a token, expert and channel each for logits and dx, 4 for
- * dW. Bytes: x once for the logits, dx once or twice, x once more for dW.
+ * route's three products by tensor cores. x is bf16; the router and dlogit are float32, so they come in
+ * parts of bf16 (mma_tile.cuh): W in three for the logits, which are then as exact as those of float32
+ * products, dlogit in two for dW, 2^-17; for dx, which is bf16, one part of both. FLOPs a token, expert
+ * and channel: 6 for the logits, 2 for dx, 4 for dW. Bytes: x once for the logits, once for dW, dx once,
+ * or twice where it is added to.
  */
 #include "op/cuda/mma_tile.cuh"
 #include "op/cuda/route.cuh"
 
 namespace {
 
-enum { TOKENS = 256, EXPERTS = 64, DX_SIDE = 128, DW_COLUMNS = 128, SPLIT_THREADS = 256 };
+enum {
+	TOKENS = 256, EXPERTS = 64, DW_COLUMNS = 128, SPLIT_THREADS = 256,
+	DX_TOKENS = 64, DX_COLUMNS = 128, DX_PIECES = DX_TOKENS * DX_COLUMNS / 8 / MMA_THREADS,
+};
 
 typedef mma_tile<TOKENS, EXPERTS, 32, 64, 3, 1, ROUTE_W_PARTS, true, true, true> logits_tile;
-typedef mma_tile<DX_SIDE, DX_SIDE, 64, 32, 2, 2, 2, false, false, true> dx_tile;
-typedef mma_tile<EXPERTS, DW_COLUMNS, 32, 32, 4, 2, 1, true, false, true> dw_tile;
+typedef mma_tile<DX_TOKENS, DX_COLUMNS, 32, 32, 3, 1, 1, false, false, false> dx_tile;
+typedef mma_tile<EXPERTS, DW_COLUMNS, 16, 64, 4, 2, 1, true, false, false> dw_tile;
 
 /* w in [ROUTE_W_PARTS, E, D]. */
 __global__ void split_router(rows<const float> w, bf16 *parts, int E, int D)
@@ -51,33 +55,45 @@ __global__ void __launch_bounds__(MMA_THREADS, 2) make_logits(route_sizes s, row
 	});
 }
 
-/* dx = dlogit^T W. Block: columns fastest, then tokens. */
+/* Piece q of this thread in the tile of dx. */
+__device__ __forceinline__ void dx_piece(int q, int *row, int *column)
+{
+	int p = threadIdx.x + q * MMA_THREADS;
+
+	*row = p / (DX_COLUMNS / 8);
+	*column = p % (DX_COLUMNS / 8) * 8;
+}
+
+/* dx = dlogit^T W. Block: columns fastest, then tokens. What is added to is on its way meanwhile. */
 __global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const bf16 *dlogit,
 	const bf16 *w, rows<bf16> dx, int column_tiles, bool add)
 {
-	long t0 = blockIdx.x / column_tiles * (long)DX_SIDE;
-	int d0 = blockIdx.x % column_tiles * DX_SIDE;
+	long t0 = blockIdx.x / column_tiles * (long)DX_TOKENS;
+	int d0 = blockIdx.x % column_tiles * DX_COLUMNS, row, column;
 	dx_tile::stage *ring = shared_memory<dx_tile::stage>();
-	mma_operand a[2], b[2];
+	mma_operand a[1] = {{dlogit + t0, s.n, s.n - t0, s.E}}, b[1] = {{w + d0, s.D, s.D - d0, s.E}};
+	uint4 old[DX_PIECES];
 	dx_tile t;
 
-	for (int k = 0; k < 2; k++) {
-		a[k] = {dlogit + k * s.E * s.n + t0, s.n, s.n - t0, s.E};
-		b[k] = {w + k * (long)s.E * s.D + d0, s.D, s.D - d0, s.E};
+	#pragma unroll
+	for (int q = 0; q < DX_PIECES; q++) {
+		dx_piece(q, &row, &column);
+		old[q] = make_uint4(0, 0, 0, 0);
+		if (add && t0 + row < s.n && d0 + column < s.D)
+			old[q] = *(const uint4 *)(dx[t0 + row] + d0 + column);
 	}
 	t.product(a, b, ring);
 	bf16 *c = (bf16 *)ring;
 	t.lay_out(c);
-	for (int p = threadIdx.x; p < DX_SIDE * DX_SIDE / 8; p += MMA_THREADS) {
-		int i = p / (DX_SIDE / 8), j = p % (DX_SIDE / 8) * 8;
-		if (t0 + i >= s.n || d0 + j >= s.D)
-			continue;
-		eight v = load8(c + i * dx_tile::pitch + j),
-			old = add ? load8(dx[t0 + i] + d0 + j) : eight{};
+	#pragma unroll
+	for (int q = 0; q < DX_PIECES; q++) {
+		dx_piece(q, &row, &column);
+		eight v = load8(c + row * dx_tile::pitch + column), u = load8((const bf16 *)&old[q]);
 		#pragma unroll
 		for (int k = 0; k < 8; k++)
-			v.v[k] += old.v[k];
-		store8(dx[t0 + i] + d0 + j, v);
+			v.v[k] += u.v[k];
+		if (t0 + row < s.n && d0 + column < s.D)
+			store8(dx[t0 + row] + d0 + column, v);
 	}
 }
 
@@ -118,9 +134,9 @@ void route_mma_logits(const struct op_run *r, const route_sizes &s, const bf16 *
 
 void route_mma_dx(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, const bf16 *w)
 {
-	unsigned columns = (unsigned)ceil_div(s.D, DX_SIDE);
+	unsigned columns = (unsigned)ceil_div(s.D, DX_COLUMNS);
 
-	launch(r, make_dx, dim3((unsigned)ceil_div(s.n, DX_SIDE) * columns), MMA_THREADS,
+	launch(r, make_dx, dim3((unsigned)ceil_div(s.n, DX_TOKENS) * columns), MMA_THREADS,
 		dx_tile::shared_bytes, s, dlogit, w, rows_of<bf16>(r->d_in[ROUTE_X_BTD]),
 		(int)columns, op_adds(r, ROUTE_X_BTD));
 }
