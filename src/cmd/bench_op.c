@@ -70,8 +70,10 @@ static void notes(const struct bench *b, struct grid *g, const struct op_cases *
 	notes_add(&g->notes, NOTE_PLAIN, "ceilings measured here: %.0f GFLOP/s in matrix products (F), "
 		"%.1f GB/s in copies (B); the share is of the one that bounds the operator by its declared "
 		"FLOPs and fewest bytes", b->gemm / 1e9, b->copy / 1e9);
-	notes_add(&g->notes, NOTE_PLAIN, "error: largest difference from the float64 reference by the "
-		"largest value of its tensor, on one sequence of %d tokens at the same widths", OP_CHECK_TOKENS);
+	if (device_is_host(b->device))
+		notes_add(&g->notes, NOTE_PLAIN, "error: largest difference from the float64 reference by "
+			"the largest value of its tensor, on one sequence of %d tokens at the same widths",
+			OP_CHECK_TOKENS);
 	if (!b->all)
 		notes_add(&g->notes, NOTE_PLAIN, "of each operator the costliest shape; --all lists every one");
 	if (l->n_too_large)
@@ -98,7 +100,7 @@ static int measure(const struct bench_command *m, struct bench *b, struct op_cas
 		verbose("%s %s", c->op->name, op_case_shape(c, false, &l->arena));
 		op_times_measure(b, c);
 		row(b, &g, c);
-		if (c->op == &op_scan)
+		if (c->op == &op_scan && device_is_host(b->device))
 			scan_note(&g, op_times_scan(b, c, what));
 	}
 	notes(b, &g, l);

@@ -26,16 +26,18 @@ const struct growth_axis growth_axes[] = {
 	{0},
 };
 
-/* Products of the experts alone, at their mean number of rows. */
-static double expert_rate(const struct op_shapes *s)
+/* Products of the experts alone, at their mean number of rows; a GPU makes them all at once. */
+static double expert_rate(const struct bench *b, const struct op_shapes *s)
 {
 	long rows = tensor_rows(s->in[EXPERTS_XE_SD]), experts = s->in[EXPERTS_W1_EFD]->dims[0];
 
+	if (!device_is_host(b->device))
+		return b->gemm;
 	return rate_gemm_rows((rows + experts - 1) / experts, s->in[EXPERTS_W1_EFD]->dims[2],
 		s->in[EXPERTS_W1_EFD]->dims[1]);
 }
 
-static void add_work(struct growth *m, const struct graph *g, double times, double kept)
+static void add_work(const struct bench *b, struct growth *m, const struct graph *g, double times, double kept)
 {
 	for (int i = 0; i < graph_n_nodes(g); i++) {
 		struct graph_node_info n = graph_node_info(g, i);
@@ -47,7 +49,7 @@ static void add_work(struct growth *m, const struct graph *g, double times, doub
 		}
 		m->expert_flops += times * flops * kept;
 		if (!m->expert_rate)
-			m->expert_rate = expert_rate(n.shapes);
+			m->expert_rate = expert_rate(b, n.shapes);
 	}
 }
 
@@ -62,8 +64,8 @@ static void measure_setup(struct bench *b, struct setup *s, struct growth *m)
 	m->flops_per_s = m->tokens_per_s * cost.flops_per_token;
 	m->planned_bytes = cost.total_bytes;
 	dropped = setup_drop_share(s, s->graphs[GRAPH_TRAIN]);
-	add_work(m, s->graphs[GRAPH_TRAIN], (double)s->micro_batches, isnan(dropped) ? 1 : 1 - dropped);
-	add_work(m, s->graphs[GRAPH_UPDATE], 1, 1);
+	add_work(b, m, s->graphs[GRAPH_TRAIN], (double)s->micro_batches, isnan(dropped) ? 1 : 1 - dropped);
+	add_work(b, m, s->graphs[GRAPH_UPDATE], 1, 1);
 }
 
 static int measure_point(struct bench *b, const char *spec, const struct growth_point *p, struct growth *m)
@@ -140,6 +142,8 @@ int growth_measure(struct bench *b, const char *spec, const struct growth_axis *
 bool growth_wanted(const struct bench *b, const char *spec, const struct growth_axis *axis)
 {
 	if (b->only && strcmp(b->only, axis->name))
+		return false;
+	if (axis->threads && !device_is_host(b->device))
 		return false;
 	return !axis->needs || bench_applies(b, spec, axis->needs);
 }

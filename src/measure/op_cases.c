@@ -44,9 +44,11 @@ struct op_trial_case op_case_trial(const struct op_case *c, const struct op_shap
 static bool too_large(const struct bench *b, const struct op_case *c)
 {
 	struct op_trial_case timed = op_case_trial(c, c->timed), checked = op_case_trial(c, c->checked);
-	double bytes = op_trial_bytes(&timed, b->device), ref = op_trial_bytes(&checked,
-		&device_list[REF]) + op_trial_bytes(&checked, b->device);
+	double bytes = op_trial_bytes(&timed, b->device), ref;
 
+	if (!device_is_host(b->device))
+		return bytes > OP_MEMORY_SHARE * device_memory_bytes(b->device);
+	ref = op_trial_bytes(&checked, &device_list[REF]) + op_trial_bytes(&checked, b->device);
 	return fmax(bytes, ref) > OP_MEMORY_SHARE * cpu_memory_bytes();
 }
 
@@ -87,7 +89,7 @@ static void add_node(struct bench *b, struct op_cases *l, const struct graph_nod
 	bool better;
 
 	CHECK(timed->op == checked->op);
-	if (b->only && strcmp(b->only, c.op->name))
+	if ((b->only && strcmp(b->only, c.op->name)) || !op_kernel_for(c.op->forward, b->device->id))
 		return;
 	c.forward_floor_s = floor_s(b, c.cost.forward_flops, c.cost.forward_bytes);
 	if (c.op->backward[REF])
