@@ -12,6 +12,7 @@
 #include "measure/crew.h"
 #include "measure/rate.h"
 #include "plan/tune.h"
+#include "report/table.h"
 
 extern const struct cmd cmd_plan;
 
@@ -76,11 +77,12 @@ static void columns(struct grid *g)
 	grid_column(g, "steps", "steps", COLUMN_NUMBER);
 	grid_column(g, "tokens", "tokens", COLUMN_NUMBER);
 	grid_column(g, "epochs", "epochs", COLUMN_NUMBER);
+	grid_column(g, "params", "params", COLUMN_NUMBER);
+	grid_column(g, "flops", "FLOPs", COLUMN_NUMBER);
 	grid_column(g, "memory_bytes", "memory", COLUMN_NUMBER);
 	grid_column(g, "seconds_left", "time", COLUMN_NUMBER);
 	grid_column(g, "why", "why", COLUMN_TEXT);
 	grid_column(g, "run", NULL, COLUMN_TEXT);
-	grid_column(g, "flops", NULL, COLUMN_NUMBER);
 	grid_column(g, "workers", NULL, COLUMN_NUMBER);
 	grid_column(g, "threads", NULL, COLUMN_NUMBER);
 }
@@ -96,13 +98,14 @@ static void row(struct plan *p, int i, double seconds, const struct crew *crew, 
 	grid_number(g, (double)j->seed, "%ld", j->seed);
 	grid_number(g, (double)j->steps, "%ld", j->steps);
 	grid_number(g, p->tokens[i], "%s", str_count((long long)p->tokens[i], text));
-	grid_number(g, p->epochs[i], "%.2f", p->epochs[i]);
+	grid_number(g, p->epochs[i], isnan(p->epochs[i]) ? "?" : "%.2f", p->epochs[i]);
+	cell_count(g, p->costs[i].params.total);
+	grid_number(g, plan_flops(p, i), "%.2e", plan_flops(p, i));
 	grid_number(g, p->costs[i].total_bytes, "%s", str_bytes(p->costs[i].total_bytes, text));
 	grid_number(g, seconds, "%s", !job_is_work(j) ? "-" : isnan(seconds) ? "?"
 		: str_duration(seconds, text));
 	grid_text(g, "%s", j->why);
 	grid_text(g, "%s", j->identity);
-	grid_number(g, plan_flops(p, i), "%g", plan_flops(p, i));
 	grid_number(g, crew->workers, "%d", crew->workers);
 	grid_number(g, crew->threads, "%d", crew->threads);
 }
@@ -112,6 +115,10 @@ static void notes(struct plan *p, const struct plan_options *o, const struct tot
 {
 	char time[32], memory[32], disk[32], free_disk[32];
 
+	for (int i = 0; i < p->n_missing; i++)
+		notes_add(n, NOTE_WARNING, "%s: no dataset: `moelab data import TEXT... -o %s` makes one; "
+			"until then neither epochs nor what is done already are known", p->missing[i],
+			p->missing[i]);
 	for (int i = 0; i < p->sweep.n_runs; i++)
 		if (p->sweep.runs[i].note && p->sweep.runs[i].seed == p->sweep.runs[0].seed)
 			notes_add(n, NOTE_PLAIN, "%s: %s", p->sweep.runs[i].label, p->sweep.runs[i].note);

@@ -201,6 +201,10 @@ static int open_tuned(struct run_options *o, const struct sweep_options *options
 
 	if (plan_open(plan, o->sweep, options, device, o->root))
 		return EXIT_USAGE;
+	if (plan_check_data(plan)) {
+		plan_close(plan);
+		return EXIT_USAGE;
+	}
 	if (!plan->trials_left)
 		return EXIT_DONE;
 	plan_close(plan);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/path.h"
 #include "data/manifest.h"
 
 const char *split_name(enum split s)
@@ -32,6 +33,15 @@ static int open_file(struct dataset *d, enum split s, int i)
 			split->files[i].n, expected);
 	free(path);
 	return ret;
+}
+
+bool dataset_exists(const char *folder)
+{
+	char *path = path_join(folder, "dataset.json");
+	bool exists = path_exists(path);
+
+	free(path);
+	return exists;
 }
 
 int dataset_open(struct dataset *d, const char *folder)

@@ -10,6 +10,7 @@
 #ifndef DATA_DATASET_H
 #define DATA_DATASET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/hash.h"
@@ -47,6 +48,7 @@ struct dataset {
  */
 int dataset_open(struct dataset *d, const char *folder);
 void dataset_close(struct dataset *d);
+bool dataset_exists(const char *folder);	/* is there a dataset.json? */
 
 /* Copy tokens at .. at + n - 1 of a split, widened. -1 after a message if one is not below the
    vocabulary (the file was damaged after the import); the range must lie inside the split. */

@@ -135,8 +135,8 @@ static int decide(const char *root, const struct names *names, struct job *job, 
 	dir = arena_printf(a, "%s/runs/%s", root, job->name);
 	job->action = JOB_NEW;
 	job->step = 0;
-	job->why = "never run";
-	if (!path_exists(arena_printf(a, "%s/run.json", dir)))
+	job->why = *job->identity ? "never run" : "its dataset is not there";
+	if (!*job->identity || !path_exists(arena_printf(a, "%s/run.json", dir)))
 		return 0;
 	if (run_info_read(&info, dir, a))
 		return -1;

@@ -27,7 +27,7 @@ struct job {
 	/* given */
 	const char *label;
 	long seed;
-	const char *identity;
+	const char *identity;		/* "": its dataset is not there, so nothing of it is known */
 	const struct config *config;
 	long steps;			/* when complete */
 	double disk_bytes;		/* that its directory takes at most; 0: not known */

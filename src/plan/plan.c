@@ -1,5 +1,6 @@
 #include "plan/plan.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -12,27 +13,46 @@ struct known_data {
 	struct known_data *next;
 	const char *path;
 	char hash[HASH_HEX];
-	int vocab;
+	int vocab;			/* 0: it is not there */
 	long n_tokens;
 };
 
-static const struct known_data *data_open(struct arena *a, struct known_data **list, const char *path)
+/* Without data.vocab nothing can be planned where the dataset is missing. */
+static const struct known_data *data_open(struct arena *a, struct known_data **list,
+	const struct config *c)
 {
+	const char *path = config_find(c, "data.path")->word;
+	bool there = dataset_exists(path), needed = !config_find(c, "data.vocab")->integer;
 	struct dataset d;
 	struct known_data *k;
 
 	for (k = *list; k; k = k->next)
 		if (!strcmp(k->path, path))
 			return k;
-	if (dataset_open(&d, path))
+	if ((there || needed) && dataset_open(&d, path))
 		return NULL;
 	k = ARENA_NEW(a, struct known_data);
-	*k = (struct known_data){.next = *list, .path = path, .vocab = d.vocab,
-		.n_tokens = d.splits[SPLIT_TRAIN].n_tokens};
+	*k = (struct known_data){.next = *list, .path = path};
+	*list = k;
+	if (!there)
+		return k;
+	k->vocab = d.vocab;
+	k->n_tokens = d.splits[SPLIT_TRAIN].n_tokens;
 	memcpy(k->hash, d.hash, HASH_HEX);
 	dataset_close(&d);
-	*list = k;
 	return k;
+}
+
+static void list_missing(struct plan *p, const struct known_data *list)
+{
+	int n = 0;
+
+	for (const struct known_data *k = list; k; k = k->next)
+		n += !k->vocab;
+	p->missing = ARENA_ARRAY(&p->arena, const char *, n);
+	for (const struct known_data *k = list; k; k = k->next)
+		if (!k->vocab)
+			p->missing[p->n_missing++] = k->path;
 }
 
 /* Checkpoints (weights and two moments; one more while the next is written) and a line per step. */
@@ -59,8 +79,7 @@ static int check_axes(const struct sweep_run *run)
 static int plan_run(struct plan *p, int i, struct known_data **list)
 {
 	struct sweep_run *run = &p->sweep.runs[i];
-	const struct known_data *data = data_open(&p->arena, list,
-		config_find(&run->config, "data.path")->word);
+	const struct known_data *data = data_open(&p->arena, list, &run->config);
 	struct setup setup;
 	char *identity = arena_get(&p->arena, HASH_HEX);
 
@@ -68,10 +87,12 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 		run_spec_pin(&p->arena, &run->config) ||
 		setup_open(&setup, &run->config, p->device, data->vocab))
 		return -1;
-	setup_identity(&setup, data->hash, identity);
+	identity[0] = '\0';
+	if (data->vocab)
+		setup_identity(&setup, data->hash, identity);
 	cost_of(&setup, &p->costs[i]);
 	p->tokens[i] = (double)(run_steps(&setup.spec) * setup.spec.batch * setup.spec.context);
-	p->epochs[i] = p->tokens[i] / (double)data->n_tokens;
+	p->epochs[i] = data->vocab ? p->tokens[i] / (double)data->n_tokens : NAN;
 	p->jobs[i] = (struct job){.label = run->label, .seed = run->seed, .identity = identity,
 		.config = &run->config, .steps = run_steps(&setup.spec), .disk_bytes = disk_bytes(&setup)};
 	setup_close(&setup);
@@ -113,6 +134,7 @@ int plan_open(struct plan *p, const char *path, const struct sweep_options *opti
 	}
 	for (int i = 0; i < p->sweep.n_runs && !ret; i++)
 		ret = plan_run(p, i, &list);
+	list_missing(p, list);
 	if (!ret)
 		ret = jobs_decide(root, p->jobs, p->sweep.n_runs, &p->arena);
 	if (ret)
@@ -124,6 +146,17 @@ void plan_close(struct plan *p)
 {
 	arena_release(&p->arena);
 	*p = (struct plan){0};
+}
+
+int plan_check_data(const struct plan *p)
+{
+	struct dataset d;
+
+	if (!p->n_missing)
+		return 0;
+	if (!dataset_open(&d, p->missing[0]))	/* made meanwhile */
+		dataset_close(&d);
+	return -1;
 }
 
 int plan_incomplete(const struct plan *p)

@@ -15,7 +15,9 @@ struct plan {
 	struct job *jobs;		/* as sweep.runs */
 	struct cost *costs;
 	double *tokens;			/* of the whole run */
-	double *epochs;			/* that these make of the training split */
+	double *epochs;			/* that these make of the training split; NaN: it is not there */
+	const char **missing;		/* datasets that are not there, n_missing of them */
+	int n_missing;
 	struct sweep_trials trials;	/* whose plan it is; set NULL: the sweep's own */
 	int trials_left;		/* of its `tune`, before values can be chosen; until then the
 					   runs have the specs' */
@@ -25,11 +27,16 @@ struct plan {
  * path: a sweep or a spec. root: folder of results, need not exist. Each run's data is opened for its
  * hash. Runs of equal identity share a directory; the second is not run again. 0, or -1 after a
  * message. Where the sweep has a `tune` and its trials are complete, the runs have the values chosen.
+ *
+ * A dataset that is not there is no error here: the vocabulary is the spec's (data.vocab), the identity
+ * empty, and the run new.
  */
 int plan_open(struct plan *p, const char *path, const struct sweep_options *options,
 	const struct device *device, const char *root);
 void plan_close(struct plan *p);
 
+/* 0, or -1 after a message: a dataset is not there, so nothing can run. */
+int plan_check_data(const struct plan *p);
 int plan_incomplete(const struct plan *p);		/* runs that are neither done nor diverged */
 double plan_bytes(const struct plan *p);		/* of memory, of the largest run to do */
 double plan_flops(const struct plan *p, int i);		/* model FLOPs of run i as a whole */

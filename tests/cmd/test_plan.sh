@@ -45,4 +45,25 @@ holds test "$(column do)" = done
 $moelab plan sweep.yaml --format cvs >said 2>&1
 holds test $? = 2
 
+# Without the dataset: all but what depends on it.
+$moelab plan sweep.yaml --format csv >said
+columns="label seed steps tokens params flops memory_bytes"
+for name in $columns; do column $name; done >there
+$moelab plan sweep.yaml data.path=nowhere --format csv >said
+for name in $columns; do column $name; done >absent
+holds diff there absent
+holds test "$(column do) $(column epochs) $(column run)" = "new  "
+holds test -n "$(column params)"
+$moelab plan sweep.yaml data.path=nowhere --check >said
+holds test $? = 3
+holds grep -q "Warning: .*nowhere: no dataset: .moelab data import TEXT... -o .*nowhere. makes one" said
+holds grep -q "5 of 5 runs to do" said
+$moelab plan sweep.yaml data.path=nowhere data.vocab=0 >said 2>&1
+holds test $? = 2
+holds grep -q "nowhere: no dataset" said
+$moelab run sweep.yaml data.path=nowhere >said 2>&1
+holds test $? = 2
+holds grep -q "nowhere: no dataset (dataset.json)" said
+holds $moelab plan sweep.yaml data.path=nowhere --measure --threads 1
+
 tests_end
