@@ -37,15 +37,13 @@ void add_gradients(attention<real> &a, const struct op_run *r)
 	a.add_q = op_adds(r, ATTENTION_Q_BTD);
 	a.add_k = op_adds(r, ATTENTION_K_BTD);
 	a.add_v = op_adds(r, ATTENTION_V_BTD);
-	a.delta_BHT = (float *)r->workspace;
-	a.lse2_BHT = a.delta_BHT + (long)a.B * a.H * a.T;
+	a.kept_BHT = (float2 *)r->workspace;
 }
 
 template <typename real>
 __device__ __forceinline__ void keep(const attention<real> &a, const head &w, int t, float delta)
 {
-	a.delta_BHT[kept_at(a, w, t)] = delta;
-	a.lse2_BHT[kept_at(a, w, t)] = a.lse[row_of(a, w, t)][w.h] * LOG2E;
+	*kept_of(a, w, t) = {a.lse[row_of(a, w, t)][w.h] * LOG2E, delta};
 }
 
 /* A warp has a head of a row. */

@@ -18,8 +18,7 @@ struct attention {
 	rows<const real> q, k, v, dy;
 	rows<real> y, dq, dk, dv;
 	rows<float> lse;		/* row b T + t, column h */
-	float *delta_BHT;		/* <dy_t, y_t>, and then */
-	float *lse2_BHT;		/* lse log2(e): in the workspace */
+	float2 *kept_BHT;		/* lse log2(e) and <dy_t, y_t>, delta: in the workspace */
 	rows<const int> start;		/* row b; absent: no documents */
 	int B, T, H, dh;
 	bool add_q, add_k, add_v;
@@ -37,8 +36,8 @@ __device__ __forceinline__ head head_of(const attention<real> &a, long i)
 	return {(int)(i / a.H), (int)(i % a.H)};
 }
 
-/* Where its token t has its row, its place in what is kept by head, and its first column. Made anew
-   where they are needed, as registers are scarce. */
+/* Where its token t has its row, what is kept of it, and the head's first column. Made anew where they
+   are needed, as registers are scarce. */
 template <typename real>
 __device__ __forceinline__ long row_of(const attention<real> &a, const head &w, int t)
 {
@@ -46,9 +45,9 @@ __device__ __forceinline__ long row_of(const attention<real> &a, const head &w, 
 }
 
 template <typename real>
-__device__ __forceinline__ long kept_at(const attention<real> &a, const head &w, int t)
+__device__ __forceinline__ float2 *kept_of(const attention<real> &a, const head &w, int t)
 {
-	return ((long)w.b * a.H + w.h) * a.T + t;
+	return a.kept_BHT + ((long)w.b * a.H + w.h) * a.T + t;
 }
 
 template <typename real>

@@ -9,13 +9,17 @@
 
 namespace {
 
+/* More warps than fit with two strips each hide latencies better than fewer loads do. dk and dv need so many
+   registers that their blocks are smaller. */
+enum { STRIPS = 1, QUERY_WARPS = 8, KEY_WARPS = 4, QUERIES = 16 * STRIPS * QUERY_WARPS,
+	KEYS = 16 * STRIPS * KEY_WARPS };
 enum { PART = 16 };	/* columns of scores at a time */
 
 /* ---- dq ------------------------------------------------------------------------------------- */
 
 template <int dh>
 struct query_memory {
-	tile<dh, ROWS> q, dy;
+	tile<dh, QUERIES> q, dy;
 	struct {
 		tile<dh, COLUMNS> k, v;
 	} stage[2];
@@ -26,18 +30,18 @@ template <int dh, int strips>
 struct queries {
 	unsigned q[strips][dh / 16][4], dy[strips][dh / 16][4];
 	float dq[strips][dh / 8][4];
-	float lse2[strips][2], delta[strips][2];
+	float2 kept[strips][2];		/* lse log2(e), delta */
 	int first_row, last_from;	/* the first key that the last row sees */
 };
 
 template <int dh>
-__device__ __forceinline__ void fetch_keys(query_memory<dh> *mem, const attention<bf16> &a,
-	const head &w, int key)
+__device__ __forceinline__ void fetch_keys(query_memory<dh> *mem, const attention<bf16> &a, feed &k,
+	feed &v, int key)
 {
 	auto &to = mem->stage[key / COLUMNS % 2];
 
-	fetch_rows<dh, COLUMNS>(to.k, a, w, a.k, key, a.T - key);
-	fetch_rows<dh, COLUMNS>(to.v, a, w, a.v, key, a.T - key);
+	fetch_rows<32 * QUERY_WARPS>(to.k, k, a.dh, a.T - key);
+	fetch_rows<32 * QUERY_WARPS>(to.v, v, a.dh, a.T - key);
 	__pipeline_commit();
 }
 
@@ -54,8 +58,7 @@ __device__ __forceinline__ void begin(queries<dh, strips> &x, const query_memory
 		#pragma unroll
 		for (int half = 0; half < 2; half++) {
 			int row = min(x.first_row + 16 * m + 8 * half + lane_of() / 4, a.T - 1);
-			x.lse2[m][half] = a.lse2_BHT[kept_at(a, w, row)];
-			x.delta[m][half] = a.delta_BHT[kept_at(a, w, row)];
+			x.kept[m][half] = *kept_of(a, w, row);
 		}
 	load_left<dh>(x.q, mem->q.at, own);
 	load_left<dh>(x.dy, mem->dy.at, own);
@@ -91,15 +94,18 @@ __device__ __forceinline__ void attend_keys(queries<dh, strips> &x, const attent
 	float p[strips][2][4] = {}, dp[strips][2][4] = {};
 	unsigned ds[strips][4];
 
-	multiply_rows<dh>(p, x.q, k, row);
-	multiply_rows<dh>(dp, x.dy, v, row);
+	#pragma unroll
+	for (int step = 0; step < dh / 16; step++) {
+		multiply_step<dh>(p, x.q, rows_at<dh>(k, row), step);
+		multiply_step<dh>(dp, x.dy, rows_at<dh>(v, row), step);
+	}
 	#pragma unroll
 	for (int m = 0; m < strips; m++)
 		#pragma unroll
 		for (int j = 0; j < 2; j++)
 			#pragma unroll
 			for (int c = 0; c < 4; c++)
-				p[m][j][c] = exp2_fast(p[m][j][c] * a.scale2 - x.lse2[m][c / 2]);
+				p[m][j][c] = exp2_fast(p[m][j][c] * a.scale2 - x.kept[m][c / 2].x);
 	if (key + PART - 1 > x.first_row || key < x.last_from)
 		hide_keys(p, a, w, x.first_row, key);
 	#pragma unroll
@@ -108,27 +114,30 @@ __device__ __forceinline__ void attend_keys(queries<dh, strips> &x, const attent
 		for (int j = 0; j < 2; j++)
 			#pragma unroll
 			for (int c = 0; c < 4; c++)
-				dp[m][j][c] = p[m][j][c] * (dp[m][j][c] - x.delta[m][c / 2]);
+				dp[m][j][c] = p[m][j][c] * (dp[m][j][c] - x.kept[m][c / 2].y);
 		as_left(ds[m], dp[m][0], dp[m][1]);
 	}
 	multiply_columns<dh>(x.dq, ds, k, row);
 }
 
 template <int dh>
-__global__ void __launch_bounds__(shape<dh>::threads, shape<dh>::blocks)
+__global__ void __launch_bounds__(32 * QUERY_WARPS, dh > 64 ? 1 : 2)
 attention_dq(const attention<bf16> a)
 {
-	constexpr int strips = shape<dh>::strips;
+	constexpr int strips = STRIPS;
 	query_memory<dh> *mem = shared_memory<query_memory<dh>>();
-	int tiles = (a.T + ROWS - 1) / ROWS, first = (tiles - 1 - (int)blockIdx.x % tiles) * ROWS;
+	int tiles = (a.T + QUERIES - 1) / QUERIES, first = uniform(tiles - 1 - (int)blockIdx.x % tiles) * QUERIES;
 	head w = head_of(a, blockIdx.x / tiles);
-	int key = first_key(a, w, first) / COLUMNS * COLUMNS, end = min(first + ROWS, a.T);
+	w = {uniform(w.b), uniform(w.h)};
+	int key = uniform(first_key(a, w, first) / COLUMNS) * COLUMNS, end = min(first + QUERIES, a.T);
 	queries<dh, strips> x = {};
 	float factor[strips][2];
+	feed q = feed_from<dh>(a, w, a.q, first), dy = feed_from<dh>(a, w, a.dy, first),
+		k = feed_from<dh>(a, w, a.k, key), v = feed_from<dh>(a, w, a.v, key);
 
-	fetch_rows<dh, ROWS>(mem->q, a, w, a.q, first, a.T - first);
-	fetch_rows<dh, ROWS>(mem->dy, a, w, a.dy, first, a.T - first);
-	fetch_keys(mem, a, w, key);
+	fetch_rows<32 * QUERY_WARPS>(mem->q, q, a.dh, a.T - first);
+	fetch_rows<32 * QUERY_WARPS>(mem->dy, dy, a.dh, a.T - first);
+	fetch_keys(mem, a, k, v, key);
 	__pipeline_wait_prior(0);
 	__syncthreads();
 	begin(x, mem, a, w, first);
@@ -136,7 +145,7 @@ attention_dq(const attention<bf16> a)
 		__pipeline_wait_prior(0);
 		__syncthreads();
 		if (key + COLUMNS < end)
-			fetch_keys(mem, a, w, key + COLUMNS);
+			fetch_keys(mem, a, k, v, key + COLUMNS);
 		auto &stage = mem->stage[key / COLUMNS % 2];
 		int seen = min(COLUMNS, x.first_row + 16 * strips - key);
 		#pragma unroll 2
@@ -153,10 +162,10 @@ attention_dq(const attention<bf16> a)
 
 template <int dh>
 struct key_memory {
-	tile<dh, ROWS> k, v;
+	tile<dh, KEYS> k, v;
 	struct {
 		tile<dh, COLUMNS> q, dy;
-		float lse2[COLUMNS], delta[COLUMNS];
+		float2 kept[COLUMNS];	/* lse log2(e), delta */
 		int from[COLUMNS];	/* the first key that each sees */
 	} stage[2];
 };
@@ -169,24 +178,24 @@ struct keys {
 	int first_row;
 };
 
-/* Queries beyond the last have q = dy = lse2 = delta = 0 and add nothing. */
+/* Queries beyond the last have q = dy = kept = 0 and add nothing. */
 template <int dh>
 __device__ __forceinline__ void fetch_queries(key_memory<dh> *mem, const attention<bf16> &a,
 	const head &w, int query)
 {
 	auto &to = mem->stage[query / COLUMNS % 2];
+	feed q = feed_from<dh>(a, w, a.q, query), dy = feed_from<dh>(a, w, a.dy, query);
 	int i = threadIdx.x, t = min(query + i, a.T - 1);
 	bool there = query + i < a.T, documents = a.start.at;
 
 	if (i < COLUMNS) {
-		const float *lse2 = a.lse2_BHT + kept_at(a, w, t), *delta = a.delta_BHT + kept_at(a, w, t);
-		const void *from = documents ? a.start[w.b] + t : (const void *)lse2;
-		__pipeline_memcpy_async(&to.lse2[i], lse2, 4, there ? 0 : 4);
-		__pipeline_memcpy_async(&to.delta[i], delta, 4, there ? 0 : 4);
+		const float2 *kept = kept_of(a, w, t);
+		const void *from = documents ? a.start[w.b] + t : (const void *)kept;
+		__pipeline_memcpy_async(&to.kept[i], kept, 8, there ? 0 : 8);
 		__pipeline_memcpy_async(&to.from[i], from, 4, documents ? 0 : 4);
 	}
-	fetch_rows<dh, COLUMNS>(to.q, a, w, a.q, query, a.T - query);
-	fetch_rows<dh, COLUMNS>(to.dy, a, w, a.dy, query, a.T - query);
+	fetch_rows<32 * KEY_WARPS>(to.q, q, a.dh, a.T - query);
+	fetch_rows<32 * KEY_WARPS>(to.dy, dy, a.dh, a.T - query);
 	__pipeline_commit();
 }
 
@@ -199,7 +208,7 @@ __device__ __forceinline__ int last_query(const attention<bf16> &a, const head &
 		return a.T;
 	for (;;) {
 		int mine = query + lane_of() * COLUMNS;
-		bool sees = mine < a.T && first_key(a, w, mine) < first + ROWS;
+		bool sees = mine < a.T && first_key(a, w, mine) < first + KEYS;
 		int n = __popc(__ballot_sync(0xffffffffu, sees));
 		query += n * COLUMNS;
 		if (n < 32)
@@ -228,12 +237,6 @@ __device__ __forceinline__ void hide_queries(float (&p)[strips][2][4], const mem
 		}
 }
 
-/* The low (0) or high number of a pair. */
-__device__ __forceinline__ float half_of(unsigned pair, int high)
-{
-	return __uint_as_float(high ? pair & 0xffff0000u : pair << 16);
-}
-
 /* 16 queries, of which at least one sees a key of the warp: rows from `row` on of a stage. */
 template <int dh, int strips, typename memory>
 __device__ __forceinline__ void attend_queries(keys<dh, strips> &x, const attention<bf16> &a,
@@ -242,15 +245,19 @@ __device__ __forceinline__ void attend_queries(keys<dh, strips> &x, const attent
 	float p[strips][2][4] = {}, dp[strips][2][4] = {};
 	unsigned left[strips][4];
 
-	multiply_rows<dh>(p, x.k, stage.q.at, row);
+	#pragma unroll
+	for (int step = 0; step < dh / 16; step++) {
+		multiply_step<dh>(p, x.k, rows_at<dh>(stage.q.at, row), step);
+		multiply_step<dh>(dp, x.v, rows_at<dh>(stage.dy.at, row), step);
+	}
 	#pragma unroll
 	for (int j = 0; j < 2; j++) {
-		float2 lse2 = *(const float2 *)&stage.lse2[row + 8 * j + 2 * (lane_of() % 4)];
+		float4 kept = *(const float4 *)&stage.kept[row + 8 * j + 2 * (lane_of() % 4)];
 		#pragma unroll
 		for (int m = 0; m < strips; m++)
 			#pragma unroll
 			for (int c = 0; c < 4; c++)
-				p[m][j][c] = exp2_fast(p[m][j][c] * a.scale2 - (c % 2 ? lse2.y : lse2.x));
+				p[m][j][c] = exp2_fast(p[m][j][c] * a.scale2 - (c % 2 ? kept.z : kept.x));
 	}
 	if (query < x.first_row + 16 * strips - 1 ||
 		stage.from[row + PART - 1] > x.first_row)
@@ -259,16 +266,14 @@ __device__ __forceinline__ void attend_queries(keys<dh, strips> &x, const attent
 	for (int m = 0; m < strips; m++)
 		as_left(left[m], p[m][0], p[m][1]);
 	multiply_columns<dh>(x.dv, left, stage.dy.at, row);
-	multiply_rows<dh>(dp, x.v, stage.dy.at, row);
 	#pragma unroll
 	for (int j = 0; j < 2; j++) {
-		float2 delta = *(const float2 *)&stage.delta[row + 8 * j + 2 * (lane_of() % 4)];
+		float4 kept = *(const float4 *)&stage.kept[row + 8 * j + 2 * (lane_of() % 4)];
 		#pragma unroll
 		for (int m = 0; m < strips; m++)
 			#pragma unroll
 			for (int c = 0; c < 4; c++)
-				dp[m][j][c] = half_of(left[m][2 * j + c / 2], c % 2) *
-					(dp[m][j][c] - (c % 2 ? delta.y : delta.x));
+				dp[m][j][c] = p[m][j][c] * (dp[m][j][c] - (c % 2 ? kept.w : kept.y));
 	}
 	#pragma unroll
 	for (int m = 0; m < strips; m++)
@@ -294,19 +299,22 @@ __device__ __forceinline__ void finish(const attention<bf16> &a, const head &w,
 }
 
 template <int dh>
-__global__ void __launch_bounds__(shape<dh>::threads, shape<dh>::blocks)
+__global__ void __launch_bounds__(32 * KEY_WARPS, dh > 64 ? 2 : 3)
 attention_dkv(const attention<bf16> a)
 {
-	constexpr int strips = shape<dh>::strips;
+	constexpr int strips = STRIPS;
 	key_memory<dh> *mem = shared_memory<key_memory<dh>>();
-	int tiles = (a.T + ROWS - 1) / ROWS, first = (int)(blockIdx.x % tiles) * ROWS;
+	int tiles = (a.T + KEYS - 1) / KEYS, first = uniform((int)(blockIdx.x % tiles) * KEYS);
 	head w = head_of(a, blockIdx.x / tiles);
-	int own = (int)threadIdx.x / 32 * 16 * strips, end = last_query(a, w, first);
+	w = {uniform(w.b), uniform(w.h)};
+	int end = uniform(last_query(a, w, first));
 	keys<dh, strips> x = {};
+	feed k = feed_from<dh>(a, w, a.k, first), v = feed_from<dh>(a, w, a.v, first);
 
+	int own = (int)threadIdx.x / 32 * 16 * strips;
 	x.first_row = first + own;
-	fetch_rows<dh, ROWS>(mem->k, a, w, a.k, first, a.T - first);
-	fetch_rows<dh, ROWS>(mem->v, a, w, a.v, first, a.T - first);
+	fetch_rows<32 * KEY_WARPS>(mem->k, k, a.dh, a.T - first);
+	fetch_rows<32 * KEY_WARPS>(mem->v, v, a.dh, a.T - first);
 	fetch_queries(mem, a, w, first);
 	__pipeline_wait_prior(0);
 	__syncthreads();
@@ -328,20 +336,22 @@ attention_dkv(const attention<bf16> a)
 template <int dh>
 void run(const struct op_run *r, const attention<bf16> &a)
 {
-	dim3 grid((unsigned)(ceil_div(a.T, ROWS) * a.B * a.H));
+	long heads = (long)a.B * a.H;
+	dim3 of_queries((unsigned)(ceil_div(a.T, QUERIES) * heads));
+	dim3 of_keys((unsigned)(ceil_div(a.T, KEYS) * heads));
 
 	if (a.dq.at)
-		launch(r, attention_dq<dh>, grid, shape<dh>::threads, sizeof(query_memory<dh>), a);
+		launch(r, attention_dq<dh>, of_queries, 32 * QUERY_WARPS, sizeof(query_memory<dh>), a);
 	if (a.dk.at || a.dv.at)
-		launch(r, attention_dkv<dh>, grid, shape<dh>::threads, sizeof(key_memory<dh>), a);
+		launch(r, attention_dkv<dh>, of_keys, 32 * KEY_WARPS, sizeof(key_memory<dh>), a);
 }
 
 }
 
 size_t attention_tensor_shared(int dh)
 {
-	return dh <= 32 ? sizeof(key_memory<32>)
-		: dh <= 64 ? sizeof(key_memory<64>) : sizeof(key_memory<128>);
+	return dh <= 32 ? sizeof(query_memory<32>)
+		: dh <= 64 ? sizeof(query_memory<64>) : sizeof(query_memory<128>);
 }
 
 void attention_tensor_backward(const struct op_run *r, const attention<bf16> &a)

@@ -9,6 +9,9 @@
 
 namespace {
 
+/* More warps than fit with two strips each hide latencies better than fewer loads do. */
+enum { STRIPS = 1, WARPS = 8, THREADS = 32 * WARPS, ROWS = 16 * STRIPS * WARPS };
+
 template <int dh>
 struct memory {
 	tile<dh, ROWS> q;
@@ -17,10 +20,14 @@ struct memory {
 	} stage[2];
 };
 
-/* Rows of a thread: maximum so far in units of the products, sum of the thread's own. */
+/* A base lags behind the maximum by at most this: then no weight is above 2^8, and what has been summed
+   so far is scaled anew in few tiles only. */
+constexpr float LAG = 8, NOTHING = -1e30f;
+
+/* Rows of a thread: weights are 2^(score - base) for scores in units of log 2, sum those of the thread. */
 template <int strips>
 struct softmax {
-	float most[strips][2], sum[strips][2];
+	float base[strips][2], sum[strips][2];
 	int first_row, last_from;	/* of the warp; the first key that its last row sees */
 };
 
@@ -28,10 +35,11 @@ template <int dh>
 __device__ __forceinline__ void fetch_keys(memory<dh> *mem, const attention<bf16> &a, const head &w,
 	int key)
 {
+	feed k = feed_from<dh>(a, w, a.k, key), v = feed_from<dh>(a, w, a.v, key);
 	auto &to = mem->stage[key / COLUMNS % 2];
 
-	fetch_rows<dh, COLUMNS>(to.k, a, w, a.k, key, a.T - key);
-	fetch_rows<dh, COLUMNS>(to.v, a, w, a.v, key, a.T - key);
+	fetch_rows<THREADS>(to.k, k, a.dh, a.T - key);
+	fetch_rows<THREADS>(to.v, v, a.dh, a.T - key);
 	__pipeline_commit();
 }
 
@@ -39,13 +47,13 @@ template <int strips>
 __device__ __forceinline__ void begin(softmax<strips> &x, const attention<bf16> &a, const head &w,
 	int first)
 {
-	x.first_row = first + (int)threadIdx.x / 32 * 16 * strips;
-	x.last_from = first_key(a, w, min(x.first_row + 16 * strips, a.T) - 1);
+	x.first_row = first + uniform((int)threadIdx.x / 32) * 16 * strips;
+	x.last_from = uniform(first_key(a, w, min(x.first_row + 16 * strips, a.T) - 1));
 	#pragma unroll
 	for (int m = 0; m < strips; m++)
 		#pragma unroll
 		for (int half = 0; half < 2; half++) {
-			x.most[m][half] = -INFINITY;
+			x.base[m][half] = NOTHING;
 			x.sum[m][half] = 0;
 		}
 }
@@ -72,38 +80,81 @@ __device__ __forceinline__ void hide(float (&s)[strips][COLUMNS / 8][4], const a
 		}
 }
 
-/* Products become exp(scale (product - maximum)); y and sum are scaled to a new maximum. */
+/* Moves the bases where a row's maximum has outgrown its own. */
 template <int dh, int strips>
-__device__ __forceinline__ void weigh(float (&s)[strips][COLUMNS / 8][4],
-	float (&y)[strips][dh / 8][4], softmax<strips> &x, float scale2)
+__device__ __forceinline__ void rebase(float (&y)[strips][dh / 8][4], softmax<strips> &x,
+	const float (&most)[strips][2])
 {
 	#pragma unroll
 	for (int m = 0; m < strips; m++)
 		#pragma unroll
 		for (int half = 0; half < 2; half++) {
-			float most = x.most[m][half], base, old, sum = 0;
-			#pragma unroll
-			for (int j = 0; j < COLUMNS / 8; j++)
-				most = fmaxf(most, fmaxf(s[m][j][2 * half], s[m][j][2 * half + 1]));
-			most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-			most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-			base = most == -INFINITY ? 0 : most * scale2;	/* nothing seen yet */
-			old = exp2_fast(x.most[m][half] * scale2 - base);
-			x.most[m][half] = most;
-			#pragma unroll
-			for (int j = 0; j < COLUMNS / 8; j++)
-				#pragma unroll
-				for (int c = 2 * half; c < 2 * half + 2; c++) {
-					s[m][j][c] = exp2_fast(s[m][j][c] * scale2 - base);
-					sum += s[m][j][c];
-				}
-			x.sum[m][half] = x.sum[m][half] * old + sum;
+			float base = x.base[m][half];
+			float next = most[m][half] > base + LAG ? most[m][half] : base;
+			float old = exp2_fast(base - next);
+			x.base[m][half] = next;
+			x.sum[m][half] *= old;
 			#pragma unroll
 			for (int j = 0; j < dh / 8; j++) {
 				y[m][j][2 * half] *= old;
 				y[m][j][2 * half + 1] *= old;
 			}
 		}
+}
+
+/* Products become weights. */
+template <int dh, int strips>
+__device__ __forceinline__ void weigh(float (&s)[strips][COLUMNS / 8][4],
+	float (&y)[strips][dh / 8][4], softmax<strips> &x, float scale2)
+{
+	float most[strips][2];
+	bool outgrown = false;
+
+	#pragma unroll
+	for (int m = 0; m < strips; m++)
+		#pragma unroll
+		for (int half = 0; half < 2; half++) {
+			float top = -INFINITY;
+			#pragma unroll
+			for (int j = 0; j < COLUMNS / 8; j++)
+				top = fmaxf(top, fmaxf(s[m][j][2 * half], s[m][j][2 * half + 1]));
+			top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+			top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2)) * scale2;
+			outgrown = outgrown || top > x.base[m][half] + LAG;
+			most[m][half] = top;
+		}
+	if (__any_sync(0xffffffffu, outgrown))
+		rebase<dh>(y, x, most);
+	#pragma unroll
+	for (int m = 0; m < strips; m++)
+		#pragma unroll
+		for (int j = 0; j < COLUMNS / 8; j++)
+			#pragma unroll
+			for (int c = 0; c < 4; c++) {
+				s[m][j][c] = exp2_fast(s[m][j][c] * scale2 - x.base[m][c / 2]);
+				x.sum[m][c / 2] += s[m][j][c];
+			}
+}
+
+/* s = Q K^T */
+template <int dh, int strips>
+__device__ __forceinline__ void scores(float (&s)[strips][COLUMNS / 8][4],
+	const unsigned (&q)[strips][dh / 16][4], const bf16 *k)
+{
+	#pragma unroll
+	for (int j = 0; j < COLUMNS / 8; j += 2) {
+		float part[strips][2][4] = {};
+		#pragma unroll
+		for (int step = 0; step < dh / 16; step++)
+			multiply_step<dh>(part, q, rows_at<dh>(k, 8 * j), step);
+		#pragma unroll
+		for (int m = 0; m < strips; m++)
+			#pragma unroll
+			for (int c = 0; c < 4; c++) {
+				s[m][j][c] = part[m][0][c];
+				s[m][j + 1][c] = part[m][1][c];
+			}
+	}
 }
 
 /* One tile of keys, of which the warp sees at least one. */
@@ -114,18 +165,7 @@ __device__ __forceinline__ void attend(float (&y)[strips][dh / 8][4], softmax<st
 {
 	float s[strips][COLUMNS / 8][4] = {};
 
-	#pragma unroll
-	for (int j = 0; j < COLUMNS / 8; j += 2) {
-		float part[strips][2][4] = {};
-		multiply_rows<dh>(part, q, k, 8 * j);
-		#pragma unroll
-		for (int m = 0; m < strips; m++)
-			#pragma unroll
-			for (int c = 0; c < 4; c++) {
-				s[m][j][c] = part[m][0][c];
-				s[m][j + 1][c] = part[m][1][c];
-			}
-	}
+	scores<dh>(s, q, k);
 	if (key + COLUMNS - 1 > x.first_row || key < x.last_from)
 		hide(s, a, w, x, key);
 	weigh<dh>(s, y, x, a.scale2);
@@ -155,25 +195,27 @@ __device__ __forceinline__ void finish(const attention<bf16> &a, const head &w, 
 			sum += __shfl_xor_sync(0xffffffffu, sum, 2);
 			factor[m][half] = 1 / sum;
 			if (lane_of() % 4 == 0 && row < a.T)
-				a.lse[row_of(a, w, row)][w.h] = x.most[m][half] * a.scale + logf(sum);
+				a.lse[row_of(a, w, row)][w.h] = x.base[m][half] * LN2 + logf(sum);
 		}
 	put_rows<dh>(a, w, a.y, false, first, tile, y, factor);
 }
 
 template <int dh>
-__global__ void __launch_bounds__(shape<dh>::threads, shape<dh>::blocks)
+__global__ void __launch_bounds__(THREADS, dh > 64 ? 1 : 2)
 attention_forward(const attention<bf16> a)
 {
-	constexpr int strips = shape<dh>::strips;
+	constexpr int strips = STRIPS;
 	memory<dh> *mem = shared_memory<memory<dh>>();
-	int tiles = (a.T + ROWS - 1) / ROWS, first = (tiles - 1 - (int)blockIdx.x % tiles) * ROWS;
+	int tiles = (a.T + ROWS - 1) / ROWS, first = uniform(tiles - 1 - (int)blockIdx.x % tiles) * ROWS;
 	head w = head_of(a, blockIdx.x / tiles);
-	int key = first_key(a, w, first) / COLUMNS * COLUMNS, end = min(first + ROWS, a.T);
+	w = {uniform(w.b), uniform(w.h)};
+	int key = uniform(first_key(a, w, first) / COLUMNS) * COLUMNS, end = min(first + ROWS, a.T);
 	float y[strips][dh / 8][4] = {};
 	unsigned q[strips][dh / 16][4];
 	softmax<strips> x;
+	feed queries = feed_from<dh>(a, w, a.q, first);
 
-	fetch_rows<dh, ROWS>(mem->q, a, w, a.q, first, a.T - first);
+	fetch_rows<THREADS>(mem->q, queries, a.dh, a.T - first);
 	fetch_keys(mem, a, w, key);
 	begin(x, a, w, first);
 	__pipeline_wait_prior(0);
@@ -196,7 +238,7 @@ void run(const struct op_run *r, const attention<bf16> &a)
 {
 	dim3 grid((unsigned)(ceil_div(a.T, ROWS) * a.B * a.H));
 
-	launch(r, attention_forward<dh>, grid, shape<dh>::threads, sizeof(memory<dh>), a);
+	launch(r, attention_forward<dh>, grid, THREADS, sizeof(memory<dh>), a);
 }
 
 }

@@ -219,8 +219,10 @@ __device__ __forceinline__ void pair(const attention<real> &a, const head &w, in
 {
 	bool seen = query < a.T && key <= query && key >= first_key(a, w, query);
 
-	s = seen ? exp2f(s * a.scale2 - a.lse2_BHT[kept_at(a, w, query)]) : 0;
-	d = seen ? s * (d - a.delta_BHT[kept_at(a, w, query)]) : 0;
+	float2 kept = seen ? *kept_of(a, w, query) : float2{0, 0};
+
+	s = seen ? exp2f(s * a.scale2 - kept.x) : 0;
+	d = seen ? s * (d - kept.y) : 0;
 }
 
 template <typename real>

@@ -11,13 +11,8 @@
 
 #include "op/cuda/attention.cuh"
 
-enum { ROWS = 128, COLUMNS = 64 };	/* of a block's tile of scores */
-
-template <int dh>
-struct shape {
-	static constexpr int strips = dh > 64 ? 1 : 2, warps = ROWS / (16 * strips), threads = 32 * warps,
-		blocks = 8 / warps;	/* of a multiprocessor */
-};
+/* Of a tile of scores; a block of `warps` has 16 strips rows for each. */
+enum { COLUMNS = 64 };
 
 /* Columns in shared memory, and elements of n rows. */
 template <int dh>
@@ -27,20 +22,39 @@ struct tile {
 	bf16 at[n * wide<dh>];
 };
 
-/* Asynchronously: n rows of x from `row` on, of which `there` exist; the others become zeros. */
-template <int dh, int n>
-__device__ __forceinline__ void fetch_rows(tile<dh, n> &to, const attention<bf16> &a, const head &w,
-	rows<const bf16> x, int row, int there)
-{
-	constexpr int step = shape<dh>::threads / (dh / 8);	/* rows at a time */
-	int j = threadIdx.x % (dh / 8), i = threadIdx.x / (dh / 8);
-	const bf16 *from = x[row_of(a, w, row + i)] + column_of(a, w) + 8 * j;
+/* What a thread copies of a head's rows: from `row` on every so many-th, a piece of eight columns. */
+struct feed {
+	const bf16 *at;		/* of the next tile */
+	long ld;
+};
 
-	there = 8 * j < a.dh ? there : 0;
+template <int dh>
+__device__ __forceinline__ feed feed_from(const attention<bf16> &a, const head &w,
+	rows<const bf16> x, int row)
+{
+	int i = threadIdx.x / (dh / 8), j = threadIdx.x % (dh / 8);
+
+	return {x[row_of(a, w, row + i)] + column_of(a, w) + 8 * j, x.ld};
+}
+
+/* Asynchronously: the next n rows, of which `there` exist; those beyond, and columns, become zeros. */
+template <int threads, int dh, int n>
+__device__ __forceinline__ void fetch_rows(tile<dh, n> &to, feed &x, int dh_there, int there)
+{
+	constexpr int apart = threads / (dh / 8);
+	int i = threadIdx.x / (dh / 8), j = threadIdx.x % (dh / 8);
+
+	there = 8 * j < dh_there ? there - i : 0;
 	#pragma unroll
-	for (int k = 0; k < n; k += step)
-		copy_async(to.at + (i + k) * wide<dh> + 8 * j,
-			i + k < there ? from + k * x.ld : x.at, i + k < there);
+	for (int k = 0; k < n; k += apart)
+		copy_async(to.at + (i + k) * wide<dh> + 8 * j, x.at + k * x.ld, k < there);
+	x.at += n * x.ld;
+}
+
+/* A value that is the same in all lanes: so the compiler keeps it in one register of the warp. */
+__device__ __forceinline__ int uniform(int x)
+{
+	return __shfl_sync(0xffffffffu, x, 0);
 }
 
 __device__ __forceinline__ int lane_of()
@@ -63,24 +77,28 @@ __device__ __forceinline__ void load_left(unsigned (&a)[strips][dh / 16][4], con
 				tile + (row + 16 * m + l % 16) * wide<dh> + 16 * k + 8 * (l / 16));
 }
 
-/* s += A B^T for 16 rows of B from `row` on, a multiple of 16: two column tiles. */
-template <int dh, int strips>
-__device__ __forceinline__ void multiply_rows(float (&s)[strips][2][4],
-	const unsigned (&a)[strips][dh / 16][4], const bf16 *b, int row)
+/* Where a lane begins to read 16 rows from `row` on, a multiple of 16, of a tile as B^T. */
+template <int dh>
+__device__ __forceinline__ const bf16 *rows_at(const bf16 *b, int row)
 {
 	int l = lane_of();
 
-	b += (row + l / 16 * 8 + l % 8) * wide<dh> + l / 8 % 2 * 8;
+	return b + (row + l / 16 * 8 + l % 8) * wide<dh> + l / 8 % 2 * 8;
+}
+
+/* s += A B^T for two column tiles and 16 of the columns that are summed over; b: a lane's place. */
+template <int dh, int strips>
+__device__ __forceinline__ void multiply_step(float (&s)[strips][2][4],
+	const unsigned (&a)[strips][dh / 16][4], const bf16 *b, int k)
+{
+	unsigned r[4];
+
+	ldmatrix<4, false>(r, b + 16 * k);
+	unsigned first[2] = {r[0], r[1]}, second[2] = {r[2], r[3]};
 	#pragma unroll
-	for (int k = 0; k < dh / 16; k++) {
-		unsigned r[4];
-		ldmatrix<4, false>(r, b + 16 * k);
-		unsigned first[2] = {r[0], r[1]}, second[2] = {r[2], r[3]};
-		#pragma unroll
-		for (int m = 0; m < strips; m++) {
-			mma_bf16(s[m][0], a[m][k], first);
-			mma_bf16(s[m][1], a[m][k], second);
-		}
+	for (int m = 0; m < strips; m++) {
+		mma_bf16(s[m][0], a[m][k], first);
+		mma_bf16(s[m][1], a[m][k], second);
 	}
 }
 
