@@ -55,6 +55,7 @@ struct lab {
 	struct params params;
 	struct graph *g;
 	struct model_memory memory;
+	void *host[N_BLOBS];
 	long batch, context;
 	int *tokens, *targets;
 };
@@ -81,18 +82,24 @@ static void lab_spec(struct lab *lab, const char *spec)
 	free(text);
 }
 
+/* The lab's copy of a blob in the type of masters; on hosts the blob itself. */
 static void put(const struct lab *lab, enum blob blob, long i, double v)
 {
 	if (lab->memory.device->bytes[MASTER] == 8)
-		((double *)lab->memory.blob[blob])[i] = v;
+		((double *)lab->host[blob])[i] = v;
 	else
-		((float *)lab->memory.blob[blob])[i] = (float)v;
+		((float *)lab->host[blob])[i] = (float)v;
 }
 
 static double take(const struct lab *lab, enum blob blob, long i)
 {
-	return lab->memory.device->bytes[MASTER] == 8 ? ((double *)lab->memory.blob[blob])[i]
-		: (double)((float *)lab->memory.blob[blob])[i];
+	return lab->memory.device->bytes[MASTER] == 8 ? ((double *)lab->host[blob])[i]
+		: (double)((float *)lab->host[blob])[i];
+}
+
+static bool lab_on_host(const struct lab *lab)
+{
+	return device_is_host(lab->memory.device);
 }
 
 static double lab_gauss(uint64_t stream, uint64_t i)
@@ -102,15 +109,65 @@ static double lab_gauss(uint64_t stream, uint64_t i)
 	return sqrt(-2 * log(rng_uniform(b, 0))) * cos(2 * M_PI * rng_uniform(b, 1));
 }
 
-/* Weights N(0, 0.35), in double and rounded, so that all devices have the same; padding rows 0. */
+static float lab_bf16(double x)
+{
+	float v = (float)x;
+	uint32_t bits;
+
+	memcpy(&bits, &v, sizeof bits);
+	bits &= 0xffff0000u;
+	memcpy(&v, &bits, sizeof v);
+	return v;
+}
+
+/* Masters and working copies, which are the same numbers in fewer bytes. */
+static void lab_upload(const struct lab *lab)
+{
+	const struct device *d = lab->memory.device;
+	long n = lab->params.blob_size;
+	uint16_t *working = xcalloc((size_t)n, sizeof *working);
+
+	device_from_host(d, lab->memory.blob[BLOB_WEIGHTS], lab->host[BLOB_WEIGHTS],
+		lab->memory.blob_bytes[BLOB_WEIGHTS]);
+	for (long i = 0; i < n && d->bytes[REAL] == sizeof *working; i++) {
+		float v = (float)take(lab, BLOB_WEIGHTS, i);
+		uint32_t bits;
+		memcpy(&bits, &v, sizeof bits);
+		working[i] = (uint16_t)(bits >> 16);
+	}
+	if (d->bytes[REAL] == sizeof *working)
+		device_from_host(d, lab->memory.blob[BLOB_WORKING], working,
+			(size_t)n * sizeof *working);
+	free(working);
+}
+
+/* Weights N(0, 0.35) that bf16 can hold, so that all devices have the same; padding rows 0. */
 static void lab_weights(struct lab *lab)
 {
 	for (int i = 0; i < lab->params.n; i++) {
 		const struct param *p = &lab->params.list[i];
 		for (long k = 0; k < param_elements(p); k++)
 			put(lab, BLOB_WEIGHTS, p->offset + k,
-				(float)(0.35 * lab_gauss((uint64_t)p->offset, (uint64_t)k)));
+				lab_bf16(0.35 * lab_gauss((uint64_t)i, (uint64_t)k)));
 	}
+	if (!lab_on_host(lab))
+		lab_upload(lab);
+}
+
+/* The arena is full of NaN: reading what nobody wrote shows. */
+static void lab_memory(struct lab *lab, const struct device *d)
+{
+	static char nan[1 << 16];
+	struct model_memory *m = &lab->memory;
+
+	model_memory_alloc(m, &lab->params, d, graph_memory(lab->g).arena_bytes, true);
+	memset(nan, 0xff, sizeof nan);
+	for (size_t at = 0; at < m->arena_bytes; at += sizeof nan)
+		device_from_host(d, (char *)m->arena + at, nan,
+			m->arena_bytes - at < sizeof nan ? m->arena_bytes - at : sizeof nan);
+	for (int b = BLOB_WEIGHTS; b < N_BLOBS; b++)
+		lab->host[b] = lab_on_host(lab) ? m->blob[b] : m->blob_bytes[b]
+			? xcalloc(1, m->blob_bytes[b]) : NULL;
 }
 
 static void lab_data(struct lab *lab, bool documents)
@@ -142,8 +199,7 @@ static void lab_open(struct lab *lab, const char *spec, struct lab_options o)
 	lab->g = graph_new(&lab->arena, &lab->params, d, o.training);
 	assert_int_equal(model_record(&lab->model, lab->g, env, "test"), 0);
 	assert_int_equal(graph_plan(lab->g, &options), 0);
-	model_memory_alloc(&lab->memory, &lab->params, d, graph_memory(lab->g).arena_bytes, true);
-	memset(lab->memory.arena, 0xff, lab->memory.arena_bytes);	/* NaN: reading what nobody wrote shows */
+	lab_memory(lab, d);
 	graph_bind(lab->g, &lab->memory);
 	lab_weights(lab);
 	lab_data(lab, o.documents);
@@ -152,9 +208,19 @@ static void lab_open(struct lab *lab, const char *spec, struct lab_options o)
 static void lab_close(struct lab *lab)
 {
 	graph_release(lab->g);
+	for (int b = 0; b < N_BLOBS && !lab_on_host(lab); b++)
+		free(lab->host[b]);
 	model_memory_release(&lab->memory);
 	params_release(&lab->params);
 	arena_release(&lab->arena);
+}
+
+static void lab_backward(struct lab *lab, bool first)
+{
+	graph_backward(lab->g, first);
+	if (!lab_on_host(lab))
+		device_to_host(lab->memory.device, lab->host[BLOB_GRADIENTS],
+			lab->memory.blob[BLOB_GRADIENTS], lab->memory.blob_bytes[BLOB_GRADIENTS]);
 }
 
 /* Forward with the lab's data; the whole loss. */

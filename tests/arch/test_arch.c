@@ -1,6 +1,7 @@
 /*
- * Whole architectures: the reference's gradients against central differences, the CPU against the
- * reference, recomputation and accumulation, and causality.
+ * Whole architectures: the reference's gradients against central differences, the other devices
+ * against the reference, recomputation and accumulation, and causality. The CPU's tests are done on
+ * GPUs too, in a program with CUDA where one is.
  */
 #include "lab.h"
 
@@ -36,7 +37,7 @@ static void check_differences(const struct lab_case *c, struct lab_options o)
 
 	lab_open(&lab, c->spec, with(o, REF));
 	lab_loss(&lab);
-	graph_backward(lab.g, true);
+	lab_backward(&lab, true);
 	for (int i = 0; i < lab.params.n; i++) {
 		const struct param *p = &lab.params.list[i];
 		long n = param_elements(p), step = n > 8 ? n / 7 : 1;
@@ -62,13 +63,14 @@ static void test_central_differences(void **state)
 	check_differences(*state, documents);
 }
 
-/* || a - b || / || b || of one parameter's gradient. */
-static double distance(const struct lab *a, const struct lab *b, const struct param *p)
+/* || a - b || / || b || of one parameter's gradient, which may lie elsewhere on another device. */
+static double distance(const struct lab *a, const struct lab *b, int i)
 {
+	const struct param *p = &a->params.list[i], *q = &b->params.list[i];
 	double diff = 0, norm = 1e-20;
 
 	for (long k = 0; k < param_elements(p); k++) {
-		double x = take(a, BLOB_GRADIENTS, p->offset + k), y = take(b, BLOB_GRADIENTS, p->offset + k);
+		double x = take(a, BLOB_GRADIENTS, p->offset + k), y = take(b, BLOB_GRADIENTS, q->offset + k);
 		diff += (x - y) * (x - y);
 		norm += y * y;
 	}
@@ -78,66 +80,129 @@ static double distance(const struct lab *a, const struct lab *b, const struct pa
 static void expect_close(const char *name, const struct lab *a, const struct lab *b, double limit)
 {
 	for (int i = 0; i < a->params.n; i++) {
-		double error = distance(a, b, &a->params.list[i]);
+		double error = distance(a, b, i);
 		if (!(error <= limit))
 			fail_msg("%s: gradient of %s: error %.2g, allowed %.1g", name,
 				a->params.list[i].name, error, limit);
 	}
 }
 
-static void check_cpu_against_ref(const struct lab_case *c, struct lab_options o)
+/* The reference and the devices that are there. */
+static const enum device_id *devices(void)
 {
-	struct lab cpu, ref;
-	double a, b;
+	static enum device_id list[] = {REF, CPU, CUDA_F32, CUDA, N_DEVICES};
+
+	if (device_missing(&device_list[CUDA]))
+		list[2] = N_DEVICES;
+	return list;
+}
+
+static bool is_bf16(enum device_id id)
+{
+	return device_list[id].bytes[REAL] == 2;
+}
+
+/* Rounded to bf16, tokens go to other experts: then only the size of the loss is known. */
+static bool chooses_experts(const struct lab_case *c)
+{
+	return strstr(c->spec, "n_experts") && !strstr(c->spec, "n_experts: 1,");
+}
+
+static void check_gradients(const struct lab_case *c, struct lab *lab, struct lab *ref,
+	enum device_id id)
+{
+	char name[128];
+
+	snprintf(name, sizeof name, "%s on %s", c->name, device_list[id].name);
+	if (!is_bf16(id))
+		expect_close(name, lab, ref, 1e-4);
+	else if (!chooses_experts(c))
+		expect_close(name, lab, ref, 6e-2);
+}
+
+static void check_against_ref(const struct lab_case *c, struct lab_options o, enum device_id id)
+{
+	double a, b, limit = !is_bf16(id) ? 1e-5 : chooses_experts(c) ? 5e-2 : 1e-2;
+	struct lab lab, ref;
 
 	lab_open(&ref, c->spec, with(o, REF));
-	lab_open(&cpu, c->spec, with(o, CPU));
-	a = lab_loss(&cpu);
+	lab_open(&lab, c->spec, with(o, id));
 	b = lab_loss(&ref);
-	if (!(fabs(a - b) < 1e-5 * fabs(b)))
-		fail_msg("%s: loss %.9g, reference %.9g", c->name, a, b);
-	graph_backward(cpu.g, true);
-	graph_backward(ref.g, true);
-	expect_close(c->name, &cpu, &ref, 1e-4);
-	/* A second replay finds other garbage in the arena and must give the same. */
-	lab_loss(&cpu);
-	graph_backward(cpu.g, true);
-	expect_close(c->name, &cpu, &ref, 1e-4);
-	lab_close(&cpu);
+	lab_backward(&ref, true);
+	/* Further replays find other garbage in the arena and must give the same; GPUs record the second. */
+	for (int replay = 0; replay < 3; replay++) {
+		a = lab_loss(&lab);
+		if (!(fabs(a - b) < limit * fabs(b)))
+			fail_msg("%s on %s: loss %.9g, reference %.9g", c->name, device_list[id].name, a, b);
+		lab_backward(&lab, true);
+		check_gradients(c, &lab, &ref, id);
+	}
+	lab_close(&lab);
 	lab_close(&ref);
 }
 
-static void test_cpu_against_ref(void **state)
+static void test_devices_against_ref(void **state)
 {
-	check_cpu_against_ref(*state, training);
-	check_cpu_against_ref(*state, documents);
+	for (const enum device_id *d = devices() + 1; *d != N_DEVICES; d++) {
+		check_against_ref(*state, training, *d);
+		check_against_ref(*state, documents, *d);
+	}
 }
 
-static void test_recompute_same_bits(void **state)
+static void check_recomputed(const struct lab_case *c, enum device_id device)
 {
-	const struct lab_case *c = *state;
 	struct lab plain, again;
-	struct lab_options o = with(documents, CPU);
+	struct lab_options o = with(documents, device);
 
 	lab_open(&plain, c->spec, o);
 	o.recompute = true;
 	lab_open(&again, c->spec, o);
 	lab_loss(&plain);
 	lab_loss(&again);
-	graph_backward(plain.g, true);
-	graph_backward(again.g, true);
+	lab_backward(&plain, true);
+	lab_backward(&again, true);
 	assert_true(graph_memory(again.g).kept_bytes < graph_memory(plain.g).kept_bytes);
 	expect_close(c->name, &again, &plain, 0);
 	lab_close(&plain);
 	lab_close(&again);
 }
 
-/* Two micro-batches of one routing group each against one batch of two groups. */
-static void test_accumulation(void **state)
+static void test_recompute_same_bits(void **state)
 {
-	const struct lab_case *c = *state;
+	for (const enum device_id *d = devices() + 1; *d != N_DEVICES; d++)
+		check_recomputed(*state, *d);
+}
+
+/* Recorded or call by call, the bits are the same; the second micro-batch adds. */
+static void check_recorded(const struct lab_case *c, enum device_id device)
+{
+	struct lab recorded, plain;
+
+	lab_open(&recorded, c->spec, with(documents, device));
+	lab_open(&plain, c->spec, with(documents, device));
+	graph_unrecorded(plain.g);
+	for (int step = 0; step < 3; step++)
+		for (int micro = 0; micro < 2; micro++) {
+			assert_true(lab_loss(&recorded) == lab_loss(&plain));
+			lab_backward(&recorded, micro == 0);
+			lab_backward(&plain, micro == 0);
+			expect_close(c->name, &recorded, &plain, 0);
+		}
+	lab_close(&recorded);
+	lab_close(&plain);
+}
+
+static void test_recorded_same_bits(void **state)
+{
+	if (!device_missing(&device_list[CUDA]))
+		check_recorded(*state, CUDA);
+}
+
+/* Two micro-batches of one routing group each against one batch of two groups. */
+static void check_accumulation(const struct lab_case *c, enum device_id device, double limit)
+{
 	struct lab whole, parts;
-	struct lab_options o = with(training, REF);
+	struct lab_options o = with(training, device);
 	int *tokens, *targets;
 
 	if (strstr(c->name, "one expert"))	/* its routing group is the whole batch */
@@ -147,18 +212,25 @@ static void test_accumulation(void **state)
 	o.micro_batches = 2;
 	lab_open(&parts, c->spec, o);
 	lab_loss(&whole);
-	graph_backward(whole.g, true);
+	lab_backward(&whole, true);
 	tokens = parts.tokens = whole.tokens;
 	targets = parts.targets = whole.targets;
 	for (int micro = 0; micro < 2; micro++) {
 		parts.tokens = tokens + micro * o.context;
 		parts.targets = targets + micro * o.context;
 		lab_loss(&parts);
-		graph_backward(parts.g, micro == 0);
+		lab_backward(&parts, micro == 0);
 	}
-	expect_close(c->name, &parts, &whole, 1e-12);
+	expect_close(c->name, &parts, &whole, limit);
 	lab_close(&whole);
 	lab_close(&parts);
+}
+
+static void test_accumulation(void **state)
+{
+	for (const enum device_id *d = devices(); *d != N_DEVICES; d++)
+		if (!is_bf16(*d))
+			check_accumulation(*state, *d, *d == REF ? 1e-12 : 1e-4);
 }
 
 /* ---- causality ------------------------------------------------------------------------------ */
@@ -194,7 +266,8 @@ static void check_causal(const struct lab_case *c, enum device_id device)
 
 	lab_open(&lab, c->spec, o);
 	token_losses(&lab, before);
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+	/* The emulator takes its time. */
+	for (size_t i = 0; i < ARRAY_SIZE(places); i += device_is_host(&device_list[device]) ? 1 : 4) {
 		long first = first_change(&lab, places[i], before, after);
 		if (first != places[i])
 			fail_msg("%s on %s: token %ld changes the loss of token %ld", c->name,
@@ -205,8 +278,9 @@ static void check_causal(const struct lab_case *c, enum device_id device)
 
 static void test_causal(void **state)
 {
-	check_causal(*state, REF);
-	check_causal(*state, CPU);
+	for (const enum device_id *d = devices(); *d != N_DEVICES; d++)
+		if (!is_bf16(*d))
+			check_causal(*state, *d);
 }
 
 /* A model that looks one token ahead: the test above must see it. */
@@ -233,9 +307,9 @@ static void test_leak_is_seen(void **state)
 	net.pending[0] = graph_apply(lab.g, &op_embedding, NULL, 0, in)[EMBEDDING_X_BTD];
 	net_end(&net);
 	assert_int_equal(graph_plan(lab.g, &(struct graph_options){.micro_batches = 1}), 0);
-	model_memory_alloc(&lab.memory, &params, &device_list[REF], graph_memory(lab.g).arena_bytes, true);
-	graph_bind(lab.g, &lab.memory);
 	lab.params = params;
+	lab_memory(&lab, &device_list[REF]);
+	graph_bind(lab.g, &lab.memory);
 	lab_weights(&lab);
 	lab.arena = a;
 	lab_data(&lab, false);
@@ -317,7 +391,7 @@ static void check_apart(const struct lab_case *c, enum device_id device)
 {
 	const int ends[] = {1, 30, 63, 64, 127, 128};
 
-	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i += device_is_host(&device_list[device]) ? 1 : 3)
 		for (int reset = 0; reset < 2; reset++) {
 			struct lab lab;
 			int end = ends[i], first;
@@ -333,8 +407,9 @@ static void check_apart(const struct lab_case *c, enum device_id device)
 
 static void test_documents_apart(void **state)
 {
-	check_apart(*state, REF);
-	check_apart(*state, CPU);
+	for (const enum device_id *d = devices(); *d != N_DEVICES; d++)
+		if (!is_bf16(*d))
+			check_apart(*state, *d);
 }
 
 /* A document in the middle of a sequence has the logits that it has at the beginning of one. */
@@ -362,8 +437,9 @@ static void check_alone(const struct lab_case *c, enum device_id device, double 
 
 static void test_document_alone(void **state)
 {
-	check_alone(*state, REF, 1e-12);
-	check_alone(*state, CPU, 1e-4);
+	for (const enum device_id *d = devices(); *d != N_DEVICES; d++)
+		if (!is_bf16(*d))
+			check_alone(*state, *d, *d == REF ? 1e-12 : 1e-4);
 }
 
 int main(int argc, char **argv)
@@ -372,8 +448,9 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*test)(void **state);
 	} each[] = {{"central differences", test_central_differences},
-		{"cpu against ref", test_cpu_against_ref},
-		{"recompute, same bits", test_recompute_same_bits}, {"accumulation", test_accumulation},
+		{"devices against ref", test_devices_against_ref},
+		{"recompute, same bits", test_recompute_same_bits},
+		{"recorded, same bits", test_recorded_same_bits}, {"accumulation", test_accumulation},
 		{"causal", test_causal}, {"masked tokens", test_masked_tokens},
 		{"documents apart", test_documents_apart}, {"document alone", test_document_alone}};
 	struct CMUnitTest tests[ARRAY_SIZE(lab_cases) * ARRAY_SIZE(each) + 1];

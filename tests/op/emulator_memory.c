@@ -30,6 +30,7 @@ static struct region *const device = &device_region;
 /* Allocations by address; free ones are joined only at the end. */
 static struct block {
 	size_t from, bytes;	/* from: offset in device memory */
+	size_t data, data_bytes;	/* without what is around it */
 	bool free;
 } blocks[MAX_BLOCKS];
 
@@ -148,7 +149,7 @@ static struct block *find_block(size_t bytes)
 			return b;
 	if (memory.n_blocks == MAX_BLOCKS || memory.top + bytes > DEVICE_BYTES)
 		die("emulator: out of device memory");
-	blocks[memory.n_blocks] = (struct block){memory.top, bytes, true};
+	blocks[memory.n_blocks] = (struct block){.from = memory.top, .bytes = bytes, .free = true};
 	memory.top += bytes;
 	return &blocks[memory.n_blocks++];
 }
@@ -162,7 +163,8 @@ void *emulator_alloc(size_t bytes, size_t offset)
 		reserve_device();
 	b = find_block((GUARD_BYTES + offset + bytes) / 256 * 256 + 256);
 	b->free = false;
-	from = b->from + GUARD_BYTES + offset;
+	b->data = from = b->from + GUARD_BYTES + offset;
+	b->data_bytes = bytes;
 	memset(&device->owned[from / WORD], WORD, bytes / WORD);
 	if (bytes % WORD)
 		device->owned[(from + bytes) / WORD] = bytes % WORD;
@@ -185,18 +187,25 @@ void emulator_free(void *at)
 		memory.top = blocks[--memory.n_blocks].from;
 }
 
+static bool holds(const struct block *b, size_t from, size_t bytes)
+{
+	return from >= b->data && from - b->data < b->data_bytes &&
+		bytes <= b->data_bytes - (from - b->data);
+}
+
 bool emulator_owns(const void *at, size_t bytes)
 {
+	static int last;	/* often asked for again */
 	size_t from = (size_t)((const char *)at - device->at);
 
-	if (!device->at || from >= DEVICE_BYTES || from + bytes > DEVICE_BYTES)
-		return false;
-	for (size_t k = from / WORD; k * WORD < from + bytes; k++) {
-		size_t used = from + bytes - k * WORD;
-		if (device->owned[k] < (used < WORD ? used : WORD))
-			return false;
-	}
-	return true;
+	if (last < memory.n_blocks && !blocks[last].free && holds(&blocks[last], from, bytes))
+		return true;
+	for (int k = 0; k < memory.n_blocks; k++)
+		if (!blocks[k].free && holds(&blocks[k], from, bytes)) {
+			last = k;
+			return true;
+		}
+	return false;
 }
 
 double emulator_used(void)
