@@ -22,6 +22,7 @@ enum {
 
 static const double TIMED = 1e-3;	/* seconds, about, of an algorithm's repeats */
 static const double FAR = 1.15;		/* times the least */
+static const double SMALL = 1e8;	/* FLOPs that take less time than asking for them */
 
 static_assert(sizeof(struct gemm_algorithm) == sizeof(cublasLtMatmulAlgo_t), "an algorithm's size");
 
@@ -42,7 +43,7 @@ struct product {
 	cudaStream_t stream;
 	cublasLtMatmulDescOpaque_t how;
 	cublasLtMatrixLayoutOpaque_t a, b, c;
-	const void *at_a, *at_b;	/* ours */
+	const void *at_a, *at_b, *at_c;	/* ours; what is timed may be written elsewhere */
 	void *workspace;
 	const char *name;		/* of the operator */
 };
@@ -185,7 +186,7 @@ static void prefer(cublasLtMatmulPreferenceOpaque_t *preference,
 
 /* Sums split over K are added up in float32 and in order, or the sum is not split: pieces that are
    added to C one after another would make C depend on who comes first. */
-static int propose(struct product *p, const void *c, cublasLtMatmulHeuristicResult_t *result)
+static int propose(struct product *p, cublasLtMatmulHeuristicResult_t *result)
 {
 	cublasLtMatmulPreferenceOpaque_t preference;
 	int n = 0;
@@ -196,8 +197,8 @@ static int propose(struct product *p, const void *c, cublasLtMatmulHeuristicResu
 		CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, 4, p->name);
 	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(p->at_b), 4, p->name);
 	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(p->at_a), 4, p->name);
-	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(c), 4, p->name);
-	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(c), 4, p->name);
+	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(p->at_c), 4, p->name);
+	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(p->at_c), 4, p->name);
 	if (cublasLtMatmulAlgoGetHeuristic(p->handle, &p->how, &p->b, &p->a, &p->c, &p->c, &preference,
 			N_PROPOSED, result, &n) != CUBLAS_STATUS_SUCCESS)
 		n = 0;
@@ -233,14 +234,26 @@ static double seconds_of(struct product *p, struct queue *q, const struct gemm_a
 		n > MOST_REPEATS ? (int)MOST_REPEATS : n);
 }
 
-/* The fastest of the proposals; c may be overwritten. After the first round those that are far behind
-   are left out. */
-static void choose(struct product *p, struct queue *q, const char *key, const void *aligned_as,
-	void *c, struct gemm_algorithm *best)
+/* The first proposal that works: for products that are too small to be timed. */
+static bool choose_first(struct product *p, void *c, struct gemm_algorithm *first)
+{
+	cublasLtMatmulHeuristicResult_t proposed[N_PROPOSED];
+	int n = propose(p, proposed);
+
+	for (int i = 0; i < n; i++) {
+		memcpy(first, &proposed[i].algo, sizeof *first);
+		if (multiply(p, first, false, c) == CUBLAS_STATUS_SUCCESS)
+			return true;
+	}
+	return false;
+}
+
+/* The fastest of the proposals. After the first round those that are far behind are left out. */
+static bool choose_fastest(struct product *p, struct queue *q, void *c, struct gemm_algorithm *best)
 {
 	cublasLtMatmulHeuristicResult_t proposed[N_PROPOSED];
 	double least = INFINITY, seconds[N_PROPOSED] = {};
-	int n = propose(p, aligned_as, proposed);
+	int n = propose(p, proposed);
 
 	for (int round = 0; round < N_ROUNDS; round++)
 		for (int i = 0; i < n; i++) {
@@ -254,9 +267,8 @@ static void choose(struct product *p, struct queue *q, const char *key, const vo
 				*best = a;
 			}
 		}
-	if (!(least < INFINITY))
-		die("GPU: %s: cuBLASLt has no algorithm for the product %s", p->name, key);
-	verbose("GPU: %s: %s: %.1f us, best of %d", p->name, key, 1e6 * least, n);
+	verbose("GPU: %s: %.1f us, best of %d", p->name, 1e6 * least, n);
+	return least < INFINITY;
 }
 
 /* GPU, library and product in one text. */
@@ -290,9 +302,11 @@ static size_t bytes_of_c(const struct op_run *r, const struct gpu_gemm *g)
 static void find_algorithm(struct product *p, const struct op_run *r, const struct gpu_gemm *g,
 	bool add, void *c, struct gemm_algorithm *algorithm)
 {
+	bool small = 2.0 * (double)g->m * (double)g->n * (double)g->k * (g->batch > 1 ? g->batch : 1) < SMALL;
 	cudaStreamCaptureStatus recording;
 	void *scratch = NULL;
 	char key[KEY];
+	bool found;
 
 	cuda_check(cudaStreamIsCapturing(p->stream, &recording), p->name);
 	CHECK(recording == cudaStreamCaptureStatusNone);
@@ -304,13 +318,16 @@ static void find_algorithm(struct product *p, const struct op_run *r, const stru
 	}
 	if (add)
 		cuda_check(cudaMalloc(&scratch, bytes_of_c(r, g)), p->name);
-	choose(p, r->queue, key, c, add ? scratch : c, algorithm);
+	found = small ? choose_first(p, add ? scratch : c, algorithm)
+		: choose_fastest(p, r->queue, add ? scratch : c, algorithm);
+	if (!found)
+		die("GPU: %s: cuBLASLt has no algorithm for the product %s", p->name, key);
 	cuda_check(cudaFree(scratch), p->name);
 	gemm_choices_add(choices_of(r->queue), key, algorithm);
 }
 
 static struct product product_of(const struct op_run *r, const struct gpu_gemm *g, const void *a,
-	const void *b, const void *bias)
+	const void *b, const void *bias, const void *c)
 {
 	struct product p = {};
 
@@ -319,6 +336,7 @@ static struct product product_of(const struct op_run *r, const struct gpu_gemm *
 	p.stream = (cudaStream_t)r->queue->stream;
 	p.at_a = a;
 	p.at_b = b;
+	p.at_c = c;
 	p.name = r->op->name;
 	describe(&p, r, g, bias);
 	return p;
@@ -328,9 +346,8 @@ bool gpu_gemm_offered(const struct op_run *r, const struct gpu_gemm *g, const vo
 	const void *c)
 {
 	cublasLtMatmulHeuristicResult_t proposed[N_PROPOSED];
-	struct product p = product_of(r, g, a, b, NULL);
-
-	int n = propose(&p, c, proposed);
+	struct product p = product_of(r, g, a, b, NULL, c);
+	int n = propose(&p, proposed);
 
 	for (int i = 0; i < n; i++)
 		if (proposed[i].state == CUBLAS_STATUS_SUCCESS)
@@ -347,7 +364,7 @@ void gpu_gemm(const struct op_run *r, struct gpu_gemm_plan *gp, const struct gpu
 	if (g->m == 0 || g->n == 0)
 		return;
 	CHECK(g->k > 0 && !(g->end && add));
-	p = product_of(r, g, a, b, bias);
+	p = product_of(r, g, a, b, bias, c);
 	p.workspace = workspace;
 	if (!plan->known) {
 		find_algorithm(&p, r, g, add, c, &plan->algorithm);
