@@ -9,8 +9,8 @@
 #include "op/trial.h"
 #include "op/vec.h"
 
-/* Logits of a chunk fill about CHUNK_BYTES, but products want CHUNK_ROWS rows. On a GPU 8,192 rows of
-   50,304 logits in bf16 are as fast as more of them. */
+/* Logits of a chunk fill about CHUNK_BYTES, but products want CHUNK_ROWS rows. On a GPU 8,192 rows
+   of 50,304 logits in bf16 are as fast as more of them. */
 enum { CHUNK_BYTES = 64 << 20, CHUNK_ROWS = 512, ROUND = 16 };
 enum { CHUNK_BYTES_CUDA = 8192 * 50304 * 2, CHUNK_ROWS_CUDA = 1024, ROUND_CUDA = 64, NARROW = 64 };
 
@@ -87,7 +87,8 @@ static void cross_entropy_room(struct op_shapes *s)
 		logit_ld(attr->n_vocab)) * sizeof(float);
 }
 
-/* The number of valid tokens, the products' room, logits; three products of a chunk and of the last. */
+/* The number of valid tokens, the products' room, logits; three products of a chunk and of the
+   last. */
 static void cross_entropy_room_cuda(struct op_shapes *s)
 {
 	const struct tensor *x = s->in[CROSS_ENTROPY_X_BTD];
@@ -360,18 +361,20 @@ static void cross_entropy_backward(const struct op_run *r)
 	}
 }
 
-/* Logits near N(0, 1), as those of a model: the softmax of much larger ones underflows, which is slow.
-   Targets all over the vocabulary, but every nth masked; nth 0: none. */
+/* Logits near N(0, 1), as those of a model: the softmax of much larger ones underflows, which is
+   slow. Targets all over the vocabulary, but every nth masked; nth 0: none. */
 static void set_inputs(const struct op_trial *t, long nth)
 {
 	const struct cross_entropy_attr *a = t->run.attr;
-	const struct tensor *target = t->in[CROSS_ENTROPY_TARGET_BT], *x = t->in[CROSS_ENTROPY_X_BTD];
+	const struct tensor *target = t->in[CROSS_ENTROPY_TARGET_BT],
+		*x = t->in[CROSS_ENTROPY_X_BTD];
 	double scale = 1 / sqrt((double)tensor_width(x));
 
 	for (long i = 0; i < tensor_size(x); i++)
 		op_trial_set(t, x, i, scale * op_trial_get(t, x, i));
 	for (long i = 0; i < tensor_size(target); i++)
-		op_trial_set(t, target, i, nth && i % nth == 0 ? -1 : (double)(i * 1013 % a->n_vocab));
+		op_trial_set(t, target, i,
+			nth && i % nth == 0 ? -1 : (double)(i * 1013 % a->n_vocab));
 }
 
 static void prepare(const struct op_trial *t)

@@ -2,8 +2,8 @@
  * cross_entropy: the language-model head and its loss, chunk by chunk, so that logits of all tokens
  * never exist at once:
  *   logit = W x;  nll = log sum exp logit - logit[target];  loss = mean of nll over valid targets
- * Only the first n_vocab columns count; rows of W behind them are padding and get zero gradients. On a
- * GPU they must be finite (a model's are 0): products run over them.
+ * Only the first n_vocab columns count; rows of W behind them are padding and get zero gradients.
+ * On a GPU they must be finite (a model's are 0): products run over them.
  * Targets < 0 are masked: nll 0, not correct, no gradient. No valid target: loss 0.
  * The loss is a scalar, so its gradient is known up to a factor as soon as the logits are: in
  * training forward makes dx and dW for d_loss = 1 while a chunk's logits are at hand

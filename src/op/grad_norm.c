@@ -119,12 +119,11 @@ static const struct grad_norm_segment many[] = {{0, 1000, 1, true}, {1000, 17003
 
 /* More segments than a CUDA launch takes, and a block that two launches share. */
 #define SEGMENT(i) {(i) * 7, (i) * 7 + 7, (i) % 3, true}
-#define SEGMENTS(i) SEGMENT(i), SEGMENT((i) + 1), SEGMENT((i) + 2), SEGMENT((i) + 3), SEGMENT((i) + 4), \
-	SEGMENT((i) + 5), SEGMENT((i) + 6), SEGMENT((i) + 7), SEGMENT((i) + 8), SEGMENT((i) + 9)
-static const struct grad_norm_segment tiny[] = {SEGMENTS(0), SEGMENTS(10), SEGMENTS(20), SEGMENTS(30),
-	SEGMENTS(40), SEGMENTS(50), SEGMENTS(60), SEGMENTS(70), SEGMENTS(80), SEGMENTS(90),
-	SEGMENTS(100), SEGMENTS(110), SEGMENTS(120), SEGMENTS(130), SEGMENTS(140), SEGMENTS(150),
-	SEGMENTS(160), {1190, 20000, 1, true}};
+#define FIVE(i) SEGMENT(i), SEGMENT((i) + 1), SEGMENT((i) + 2), SEGMENT((i) + 3), SEGMENT((i) + 4)
+#define TEN(i) FIVE(i), FIVE((i) + 5)
+static const struct grad_norm_segment tiny[] = {TEN(0), TEN(10), TEN(20), TEN(30), TEN(40), TEN(50),
+	TEN(60), TEN(70), TEN(80), TEN(90), TEN(100), TEN(110), TEN(120), TEN(130), TEN(140),
+	TEN(150), TEN(160), {1190, 20000, 1, true}};
 
 static const struct grad_norm_attr example_few = {few, ARRAY_SIZE(few), 2},
 	example_many = {many, ARRAY_SIZE(many), 4}, example_tiny = {tiny, ARRAY_SIZE(tiny), 3};

@@ -1,6 +1,6 @@
 /*
- * What the walk over all operators does not see of the head: evaluation, ties, padding; on the CPU and,
- * where there is one, on a GPU in float32.
+ * What the walk over all operators does not see of the head: evaluation, ties, padding; on the CPU
+ * and, where there is one, on a GPU in float32.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -41,8 +41,8 @@ static void *memory(struct head *h, const struct tensor *t)
 }
 
 /* Targets go round the vocabulary, every fifth token is masked. The second sequence is all zeros,
-   so all its logits tie. Padding rows of W are NaN on the CPU: nothing may read them. A GPU's products
-   run over them, there they are 0 as in a model. */
+   so all its logits tie. Padding rows of W are NaN on the CPU: nothing may read them. A GPU's
+   products run over them, there they are 0 as in a model. */
 static void head_init(struct head *h)
 {
 	*h = (struct head){
@@ -189,7 +189,7 @@ static void test_padding(void **state)
 	arena_release(&h.arena);
 }
 
-/* Three products in training, all of them in forward, where the time goes too; one in evaluation. */
+/* Three products in training, all in forward, where the time goes too; one in evaluation. */
 static void test_cost(void **state)
 {
 	const double product = 2.0 * B * T * D * V, logits = B * T * V;
@@ -203,8 +203,10 @@ static void test_cost(void **state)
 	head_run(&h, false);
 	op_cross_entropy.cost(&h.shapes, &evaluation);
 	assert_true(training.forward_flops == 3 * product + 4 * logits);
-	assert_true(training.backward_flops == 0 && training.executed_flops > training.forward_flops);
-	assert_true(evaluation.forward_flops == product + 3 * logits && evaluation.backward_flops == 0);
+	assert_true(training.backward_flops == 0 &&
+		training.executed_flops > training.forward_flops);
+	assert_true(evaluation.forward_flops == product + 3 * logits &&
+		evaluation.backward_flops == 0);
 	assert_true(evaluation.executed_flops == evaluation.forward_flops);
 	arena_release(&h.arena);
 }
@@ -224,8 +226,8 @@ static int largest_logit(const struct head *h, int t)
 	return best;
 }
 
-/* The largest logit of every second token is the target's: those and no others are correct. On the GPU
-   with room for a row in shared memory and without. */
+/* The largest logit of every second token is the target's: those and no others are correct. On the
+   GPU with room for a row in shared memory and without. */
 static void test_correct(void **state)
 {
 	struct queue *q = device_queue(*state);

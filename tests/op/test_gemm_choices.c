@@ -68,7 +68,8 @@ static void kept(void **state)
 	c = opened();
 	expect(c, "GPU: b", 0xfedcba9876543210);
 	text = gemm_choices_text(c);
-	assert_memory_equal(text, "v1 GPU: b = fedcba98765432100123456789abcdef0000000000000003", 59);
+	assert_memory_equal(text, "v1 GPU: b = fedcba98765432100123456789abcdef0000000000000003",
+		59);
 	assert_null(strstr(text, "GPU: a"));
 	free(text);
 	expect(c, "GPU: a", 7);
@@ -78,7 +79,7 @@ static void kept(void **state)
 	gemm_choices_free(c);
 }
 
-/* Two processes at once: the first decides. One that finds a kept algorithm unusable replaces it. */
+/* Two processes at once: the first decides. One that finds an algorithm unusable replaces it. */
 static void shared(void **state)
 {
 	struct gemm_choices *first = opened(), *second = opened();

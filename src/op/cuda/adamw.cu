@@ -37,8 +37,8 @@ __device__ __forceinline__ bool read_update(const operands &o, update *u)
 
 /* Four elements of a piece; adds to the sums of squares of update and weight. */
 template <typename real>
-__device__ __forceinline__ void update4(const operands &o, const update &u, real *work, const piece &p,
-	long at, double (&sum)[2])
+__device__ __forceinline__ void update4(const operands &o, const update &u, real *work,
+	const piece &p, long at, double (&sum)[2])
 {
 	four w = load4(o.w, at, p.begin, p.end), m = load4(o.m, at, p.begin, p.end);
 	four v = load4(o.v, at, p.begin, p.end), g = load4(o.g, at, p.begin, p.end);
@@ -65,7 +65,8 @@ __device__ __forceinline__ void update4(const operands &o, const update &u, real
 }
 
 template <typename real>
-__global__ void adamw_kernel(__grid_constant__ const segments s, operands o, real *work, double *part)
+__global__ void adamw_kernel(__grid_constant__ const segments s, operands o, real *work,
+	double *part)
 {
 	update u;
 	bool finite = read_update(o, &u);
@@ -86,8 +87,9 @@ static operands operands_of(const struct op_run *r)
 		CHECK(i == ADAMW_NORM || !r->in[i] || (size_t)r->in[i]->at % sizeof(float4) == 0);
 	return operands{(float *)r->in[ADAMW_W_N]->at, (float *)r->in[ADAMW_M_N]->at,
 		(float *)r->in[ADAMW_V_N]->at, (const float *)r->in[ADAMW_G_N]->at,
-		(const float *)r->in[ADAMW_NORM]->at, r->state, (float)a->beta1, (float)(1 - a->beta1),
-		(float)a->beta2, (float)(1 - a->beta2), (float)a->eps, (float)a->weight_decay, a->clip};
+		(const float *)r->in[ADAMW_NORM]->at, r->state, (float)a->beta1,
+		(float)(1 - a->beta1), (float)a->beta2, (float)(1 - a->beta2), (float)a->eps,
+		(float)a->weight_decay, a->clip};
 }
 
 extern "C" void adamw_forward_cuda(const struct op_run *r)
@@ -103,7 +105,8 @@ extern "C" void adamw_forward_cuda(const struct op_run *r)
 
 		each_segments(attr->segments, attr->n_segments, attr->n_groups, size,
 			[&](const segments &s) {
-				launch(r, adamw_kernel<real>, dim3(segment_blocks(s)), SEGMENT_THREADS,
+				launch(r, adamw_kernel<real>, dim3(segment_blocks(s)),
+					SEGMENT_THREADS,
 					SEGMENT_WARPS * sizeof(double) + sizeof(update), s, o,
 					work ? (real *)work->at : (real *)NULL, part);
 			});

@@ -50,7 +50,8 @@ __device__ __forceinline__ float stored(float x)
 
 /* chunk[c] holds columns (c * 32 + lane) * 8 and on. */
 template <typename real, int chunks>
-__device__ __forceinline__ void sum_row(const forward_operands<real> &o, long t, eight (&row)[chunks])
+__device__ __forceinline__ void sum_row(const forward_operands<real> &o, long t,
+	eight (&row)[chunks])
 {
 	#pragma unroll
 	for (int c = 0; c < chunks; c++) {
@@ -199,8 +200,9 @@ extern "C" void add_norm_forward_cuda(const struct op_run *r)
 		typedef decltype(zero) real;
 		size_t size = sizeof(real);
 		bool wide = tensor_width(x) <= WIDEST && aligned8(x, size) && aligned8(b1, size) &&
-			aligned8(b2, size) && aligned8(sum, size) && aligned8(weight ? n : NULL, size) &&
-			master_aligned(weight) && master_aligned(bias);
+			aligned8(b2, size) && aligned8(sum, size) &&
+			aligned8(weight ? n : NULL, size) && master_aligned(weight) &&
+			master_aligned(bias);
 		forward_operands<real> o = {rows_of<real>(x), rows_of<real>(b1), rows_of<real>(b2),
 			rows_of<real>(sum), rows_of<real>(n), master_at(weight), master_at(bias),
 			weight ? (float *)stats->at : NULL, tensor_rows(x), (int)tensor_width(x),
@@ -214,7 +216,8 @@ extern "C" void add_norm_forward_cuda(const struct op_run *r)
 
 /* Eight columns of the gradient of row t, to all that want it. */
 template <typename real>
-__device__ __forceinline__ void give8(const backward_operands<real> &o, long t, long at, const eight &g)
+__device__ __forceinline__ void give8(const backward_operands<real> &o, long t, long at,
+	const eight &g)
 {
 	#pragma unroll
 	for (int k = 0; k < N_TARGETS; k++) {
@@ -258,7 +261,7 @@ __device__ __forceinline__ void read_row(const backward_operands<real> &o, long 
 	}
 }
 
-/* Row t: m and a as the header has them, their share of dweight and dbias, and the row's gradient. */
+/* Row t: m and a as the header has them, their share of dweight and dbias, the row's gradient. */
 template <typename real, int chunks>
 __device__ __forceinline__ void backward_row(const backward_operands<real> &o, long t,
 	const row_read<real, chunks> &x, eight (&dw)[chunks], eight (&db)[chunks])
@@ -402,7 +405,8 @@ __global__ void backward_columns(backward_operands<real> o)
 }
 
 template <typename real>
-static void backward(const struct op_run *r, const backward_operands<real> &o, bool wide, long n_parts)
+static void backward(const struct op_run *r, const backward_operands<real> &o, bool wide,
+	long n_parts)
 {
 	dim3 parts((unsigned)n_parts), columns((unsigned)n_parts, (unsigned)ceil_div(o.width, 32));
 
@@ -412,11 +416,14 @@ static void backward(const struct op_run *r, const backward_operands<real> &o, b
 		launch(r, backward_wide<real, 2>, parts, THREADS, WARPS * 512 * sizeof(float), o);
 	} else if (wide) {
 		constexpr int chunks = sizeof(real) == sizeof(float) ? 2 : 4;
-		launch(r, backward_wide<real, chunks>, parts, THREADS, WARPS * 1024 * sizeof(float), o);
+		launch(r, backward_wide<real, chunks>, parts, THREADS, WARPS * 1024 * sizeof(float),
+			o);
 	} else {
 		if (o.dn.at)
-			launch(r, backward_columns<real>, columns, THREADS, THREADS * sizeof(float2), o);
-		launch(r, backward_rows<real>, dim3((unsigned)ceil_div(o.n_rows, WARPS)), THREADS, 0, o);
+			launch(r, backward_columns<real>, columns, THREADS,
+				THREADS * sizeof(float2), o);
+		launch(r, backward_rows<real>, dim3((unsigned)ceil_div(o.n_rows, WARPS)), THREADS,
+			0, o);
 	}
 }
 
@@ -426,8 +433,9 @@ static void backward_all(const struct op_run *r)
 	const struct tensor *sum = r->out[ADD_NORM_R_BTD], *weight = r->in[ADD_NORM_WEIGHT_D];
 	const struct tensor *dn = weight ? r->d_out[ADD_NORM_N_BTD] : NULL;
 	const struct tensor *dr = r->d_out[ADD_NORM_R_BTD], *stats = r->saved[ADD_NORM_STATS_BT2];
-	bool wide = dn && tensor_width(sum) * (long)sizeof(real) <= WIDEST_BYTES && aligned8(sum, sizeof(real)) &&
-		aligned8(dn, sizeof(real)) && aligned8(dr, sizeof(real)) && master_aligned(weight);
+	bool wide = dn && tensor_width(sum) * (long)sizeof(real) <= WIDEST_BYTES &&
+		aligned8(sum, sizeof(real)) && aligned8(dn, sizeof(real)) &&
+		aligned8(dr, sizeof(real)) && master_aligned(weight);
 	backward_operands<real> o = {rows_of<real>(sum), rows_of<real>(dn), rows_of<real>(dr), {},
 		master_at(weight), weight ? (const float *)stats->at : NULL, (float *)r->workspace,
 		tensor_rows(sum), (int)tensor_width(sum), 0, 0,
@@ -455,6 +463,6 @@ extern "C" void add_norm_backward_cuda(const struct op_run *r)
 	with_real(r, [&](auto zero) { backward_all<decltype(zero)>(r); });
 	for (int k = 0; k < 2; k++)
 		if (r->d_in[input[k]])
-			reduce_parts_cuda(r, (float *)r->d_in[input[k]]->at, parts + k * width, n_parts,
-				width, 2 * width, op_adds(r, input[k]));
+			reduce_parts_cuda(r, (float *)r->d_in[input[k]]->at, parts + k * width,
+				n_parts, width, 2 * width, op_adds(r, input[k]));
 }

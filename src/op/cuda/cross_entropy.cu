@@ -36,7 +36,7 @@ struct head {
 struct softmax {
 	float most, sum;		/* sum of exp(logit - most) */
 	float own;			/* the target's logit, in parts: a sum over threads */
-	float beaten;			/* 1: a logit is larger than the target's, or equal and in front of it */
+	float beaten;			/* 1: another logit is larger, or equal and in front */
 };
 
 /* ---- a row ---------------------------------------------------------------------------------- */
@@ -110,8 +110,8 @@ __device__ __forceinline__ void copy_row(logit *stage, const logit *row, int n)
 }
 
 template <typename logit, bool staged>
-__device__ __forceinline__ void read_row(softmax *s, const logit *row, logit *stage, int n, float own,
-	int target)
+__device__ __forceinline__ void read_row(softmax *s, const logit *row, logit *stage, int n,
+	float own, int target)
 {
 	int each = part_length(n);
 
@@ -124,7 +124,8 @@ __device__ __forceinline__ void read_row(softmax *s, const logit *row, logit *st
 			int j = k * blockDim.x + threadIdx.x;
 			if (j * EACH >= n)
 				break;
-			take(s, logits_at<logit>(row, staged ? stage : NULL, j, n), j * EACH, own, target);
+			take(s, logits_at<logit>(row, staged ? stage : NULL, j, n), j * EACH, own,
+				target);
 		}
 	}
 }
@@ -134,8 +135,8 @@ __device__ __forceinline__ softmax join(const softmax &a, const softmax &b)
 {
 	float most = fmaxf(a.most, b.most);
 
-	return {most, a.sum * exp_below(a.most, most) + b.sum * exp_below(b.most, most), a.own + b.own,
-		fmaxf(a.beaten, b.beaten)};
+	return {most, a.sum * exp_below(a.most, most) + b.sum * exp_below(b.most, most),
+		a.own + b.own, fmaxf(a.beaten, b.beaten)};
 }
 
 /* Of the whole block, for all its threads. */
@@ -263,7 +264,8 @@ static __global__ void count_valid(rows<int> target, long t_width, long n, int *
 		*n_valid = valid;
 }
 
-static __global__ void mean_nll(rows<float> nll, long t_width, long n, const int *n_valid, float *loss)
+static __global__ void mean_nll(rows<float> nll, long t_width, long n, const int *n_valid,
+	float *loss)
 {
 	double sum = 0;
 
@@ -284,7 +286,8 @@ struct chunk {
 	long ld;			/* of logits */
 };
 
-static void logits_product(const struct op_run *r, const struct chunk *c, size_t element, bool c_float)
+static void logits_product(const struct op_run *r, const struct chunk *c, size_t element,
+	bool c_float)
 {
 	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
 	struct gpu_gemm g = {};
@@ -297,15 +300,16 @@ static void logits_product(const struct op_run *r, const struct chunk *c, size_t
 	g.ldb = w->ld;
 	g.ldc = c->ld;
 	g.c_float = c_float;
-	gpu_gemm(r, &c->plan[LOGITS], &g, (const char *)x->at + (size_t)(c->from * x->ld) * element, w->at,
-		NULL, false, c->logits, c->workspace);
+	gpu_gemm(r, &c->plan[LOGITS], &g, (const char *)x->at + (size_t)(c->from * x->ld) * element,
+		w->at, NULL, false, c->logits, c->workspace);
 }
 
 /* dx = dlogit W;  dW = dlogit^T x, in float32, summed over chunks */
 static void gradient_products(const struct op_run *r, const struct chunk *c, size_t element)
 {
 	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
-	const struct tensor *dx = r->saved[CROSS_ENTROPY_DX_BTD], *dw = r->saved[CROSS_ENTROPY_DW_VD];
+	const struct tensor *dx = r->saved[CROSS_ENTROPY_DX_BTD],
+		*dw = r->saved[CROSS_ENTROPY_DW_VD];
 	struct gpu_gemm g = {};
 
 	g.m = c->rows;
@@ -323,20 +327,21 @@ static void gradient_products(const struct op_run *r, const struct chunk *c, siz
 	g.ldc = dw->ld;
 	g.c_float = true;
 	gpu_gemm(r, &c->plan[WEIGHT], &g, c->logits,
-		(const char *)x->at + (size_t)(c->from * x->ld) * element, NULL, c->from > 0, dw->at,
-		c->workspace);
+		(const char *)x->at + (size_t)(c->from * x->ld) * element, NULL, c->from > 0,
+		dw->at, c->workspace);
 }
 
 template <typename real, typename logit, bool training>
 static void launch_rows(const struct op_run *r, const struct chunk *c, const int *n_valid)
 {
-	const struct tensor *target = r->in[CROSS_ENTROPY_TARGET_BT], *w = r->in[CROSS_ENTROPY_W_VD];
+	const struct tensor *target = r->in[CROSS_ENTROPY_TARGET_BT],
+		*w = r->in[CROSS_ENTROPY_W_VD];
 	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD];
 	long n_vocab = ((const struct cross_entropy_attr *)r->attr)->n_vocab;
 	head<real, logit> h = {{(logit *)c->logits, c->ld}, rows_of<real>(x), rows_of<real>(w),
 		rows_of<int>(target), rows_of<int>(r->out[CROSS_ENTROPY_CORRECT_BT]),
-		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), n_valid, c->from, tensor_width(target),
-		tensor_width(x), (int)n_vocab, (int)w->dims[0]};
+		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), n_valid, c->from,
+		tensor_width(target), tensor_width(x), (int)n_vocab, (int)w->dims[0]};
 	long warps = ceil_div(n_vocab, 32 * EACH);
 	unsigned threads = 32 * (unsigned)(warps < MOST_WARPS ? warps : (long)MOST_WARPS);
 	size_t shared = MOST_WARPS * sizeof(softmax), row = (size_t)n_vocab * sizeof(logit);
@@ -351,7 +356,8 @@ template <typename real>
 static void forward(const struct op_run *r)
 {
 	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
-	const struct tensor *target = r->in[CROSS_ENTROPY_TARGET_BT], *nll = r->out[CROSS_ENTROPY_NLL_BT];
+	const struct tensor *target = r->in[CROSS_ENTROPY_TARGET_BT],
+		*nll = r->out[CROSS_ENTROPY_NLL_BT];
 	bool training = r->saved[CROSS_ENTROPY_DX_BTD] != NULL;
 	long n = tensor_rows(x), each = cross_entropy_chunk_cuda(n, w->dims[0], tensor_width(x),
 		training ? sizeof(real) : sizeof(float));
@@ -362,9 +368,10 @@ static void forward(const struct op_run *r)
 	launch(r, count_valid, dim3(1), ONE_BLOCK, ONE_BLOCK * sizeof(int), rows_of<int>(target),
 		tensor_width(target), n, n_valid);
 	for (long from = 0; from < n; from += each) {
-		bool last = from + each > n;	/* shorter than the others, so with plans of its own */
+		bool last = from + each > n;	/* shorter, so with plans of its own */
 		struct chunk c = {from, last ? n - from : each, plan + (last ? N_PRODUCTS : 0),
-			workspace + GPU_GEMM_WORKSPACE, workspace, cross_entropy_ld_cuda(w->dims[0])};
+			workspace + GPU_GEMM_WORKSPACE, workspace,
+			cross_entropy_ld_cuda(w->dims[0])};
 
 		logits_product(r, &c, sizeof(real), !training);
 		if (!training) {
@@ -386,7 +393,7 @@ extern "C" void cross_entropy_forward_cuda(const struct op_run *r)
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* to = factor from, written or added; `width` columns a thread, a block COLUMNS threads of a row. */
+/* to = factor from, written or added; `width` columns a thread. */
 template <typename element, int width>
 __global__ void scale_rows(rows<element> to, rows<element> from, const float *factor, long n_rows,
 	long columns, bool add)
@@ -422,7 +429,8 @@ extern "C" void cross_entropy_backward_cuda(const struct op_run *r)
 {
 	with_real(r, [&](auto zero) {
 		if (r->d_in[CROSS_ENTROPY_X_BTD])
-			scale<decltype(zero)>(r, CROSS_ENTROPY_X_BTD, r->saved[CROSS_ENTROPY_DX_BTD]);
+			scale<decltype(zero)>(r, CROSS_ENTROPY_X_BTD,
+				r->saved[CROSS_ENTROPY_DX_BTD]);
 	});
 	if (r->d_in[CROSS_ENTROPY_W_VD])
 		scale<float>(r, CROSS_ENTROPY_W_VD, r->saved[CROSS_ENTROPY_DW_VD]);

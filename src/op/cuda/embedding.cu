@@ -1,8 +1,8 @@
 /*
- * Backward: tokens are sorted with their positions (stable, so equal tokens stay in order), then the
- * gradients of each EMBEDDING_CHUNK of sorted tokens are added up. A run of equal tokens that lies
- * within a chunk is a row of the table's gradient; one that crosses chunks leaves a part in each,
- * which are added in order. Bytes: 2 D for a token in bf16, 4 D for a row of the table.
+ * Backward: tokens are sorted with their positions (stable, so equal tokens stay in order), then
+ * the gradients of each EMBEDDING_CHUNK of sorted tokens are added up. A run of equal tokens that
+ * lies within a chunk is a row of the table's gradient; one that crosses chunks leaves a part in
+ * each, which are added in order. Bytes: 2 D for a token in bf16, 4 D for a row of the table.
  */
 extern "C" {
 #include "op/embedding.h"
@@ -49,9 +49,9 @@ extern "C" void embedding_forward_cuda(const struct op_run *r)
 		bool wide = aligned8(table, sizeof zero) && aligned8(x, sizeof zero);
 
 		launch(r, wide ? gather<real, 8> : gather<real, 1>,
-			dim3((unsigned)ceil_div(tensor_rows(x), WARPS)), THREADS, 0, rows_of<int>(token),
-			tensor_width(token), rows_of<real>(table), rows_of<real>(x), tensor_rows(x),
-			tensor_width(x));
+			dim3((unsigned)ceil_div(tensor_rows(x), WARPS)), THREADS, 0,
+			rows_of<int>(token), tensor_width(token), rows_of<real>(table),
+			rows_of<real>(x), tensor_rows(x), tensor_width(x));
 	});
 }
 
@@ -104,7 +104,7 @@ __device__ int sum_before(int x)
 	return before + sum - x;
 }
 
-/* Each count becomes the sum of those in front of it: the place of the first such token. One block. */
+/* Each count becomes the sum of those in front of it: the first such token's place. One block. */
 static __global__ void sum_counts(int *count, long n)
 {
 	long each = ceil_div(n, SCAN_THREADS), from = threadIdx.x * each;
@@ -180,7 +180,8 @@ struct sorted {
 	float *part;
 };
 
-static struct sorted sort_tokens(const struct op_run *r, const struct embedding_room *m, long n, long v)
+static struct sorted sort_tokens(const struct op_run *r, const struct embedding_room *m, long n,
+	long v)
 {
 	const struct tensor *token = r->in[EMBEDDING_TOKEN_BT];
 	char *at = (char *)r->workspace;
@@ -189,16 +190,16 @@ static struct sorted sort_tokens(const struct op_run *r, const struct embedding_
 	int *count = (int *)(at + m->count), *first = (int *)(at + m->first), now = 0;
 	dim3 tiles((unsigned)m->n_tiles);
 
-	launch(r, copy_tokens, dim3((unsigned)ceil_div(n, THREADS)), THREADS, 0, rows_of<int>(token),
-		tensor_width(token), key[0], position[0], n);
+	launch(r, copy_tokens, dim3((unsigned)ceil_div(n, THREADS)), THREADS, 0,
+		rows_of<int>(token), tensor_width(token), key[0], position[0], n);
 	for (int shift = 0; shift == 0 || (v - 1) >> shift; shift += DIGIT_BITS) {
 		launch(r, count_digits, tiles, THREADS, DIGITS * sizeof(int), (const int *)key[now],
 			count, n, shift);
 		launch(r, sum_counts, dim3(1), SCAN_THREADS, SCAN_THREADS / 32 * sizeof(int), count,
 			m->n_tiles * DIGITS);
-		launch(r, scatter, tiles, THREADS, WARPS * DIGITS * sizeof(int), (const int *)key[now],
-			(const int *)position[now], (const int *)count, key[!now], position[!now], n,
-			shift);
+		launch(r, scatter, tiles, THREADS, WARPS * DIGITS * sizeof(int),
+			(const int *)key[now], (const int *)position[now], (const int *)count,
+			key[!now], position[!now], n, shift);
 		now = !now;
 	}
 	launch(r, find_rows, dim3((unsigned)ceil_div(v + 1, THREADS)), THREADS, 0,
@@ -223,20 +224,22 @@ __device__ __forceinline__ void give(float *to, few<width> sum, bool add)
 /* A run of equal tokens at [begin, end) of the sorted ones: a whole row, or a part; the part that
    begins its chunk is number 0, the other one runs to the chunk's end. */
 template <int width>
-__device__ __forceinline__ void end_run(const sorted &s, rows<float> table, long columns, long column,
-	long begin, long end, const few<width> &sum, bool add)
+__device__ __forceinline__ void end_run(const sorted &s, rows<float> table, long columns,
+	long column, long begin, long end, const few<width> &sum, bool add)
 {
 	int v = s.token[begin];
 
 	if (s.first[v] == begin && s.first[v + 1] == end)
 		give<width>(table[v] + column, sum, add);
 	else
-		store_few<width>(s.part + (begin / CHUNK * 2 + (begin % CHUNK != 0)) * columns + column,
+		store_few<width>(s.part + (begin / CHUNK * 2 + (begin % CHUNK != 0)) * columns +
+				column,
 			sum);
 }
 
 template <typename real, int width>
-__global__ void add_chunk(sorted s, rows<real> dx, rows<float> table, long n, long columns, bool add)
+__global__ void add_chunk(sorted s, rows<real> dx, rows<float> table, long n, long columns,
+	bool add)
 {
 	long column = ((long)blockIdx.y * COLUMN_THREADS + threadIdx.x) * width;
 	long begin = (long)blockIdx.x * CHUNK, to = begin + CHUNK < n ? begin + CHUNK : n;
@@ -280,7 +283,8 @@ __global__ void add_parts(sorted s, rows<float> table, long columns, bool add)
 		long skip = begin % CHUNK != 0;
 		#pragma unroll 4
 		for (long c = begin / CHUNK; c <= last; c++) {
-			few<width> part = load_few<width>(s.part + (c * 2 + skip) * columns + column);
+			few<width> part =
+				load_few<width>(s.part + (c * 2 + skip) * columns + column);
 			#pragma unroll
 			for (int i = 0; i < width; i++)
 				sum.v[i] += part.v[i];
@@ -300,8 +304,8 @@ static void add_up(const struct op_run *r, const struct sorted &s, long n_chunks
 
 	launch(r, add_chunk<real, width>, dim3((unsigned)n_chunks, pieces), COLUMN_THREADS, 0, s,
 		rows_of<real>(dx), rows_of<float>(table), tensor_rows(dx), columns, add);
-	launch(r, add_parts<width>, dim3((unsigned)tensor_rows(table), pieces), COLUMN_THREADS, 0, s,
-		rows_of<float>(table), columns, add);
+	launch(r, add_parts<width>, dim3((unsigned)tensor_rows(table), pieces), COLUMN_THREADS, 0,
+		s, rows_of<float>(table), columns, add);
 }
 
 extern "C" void embedding_backward_cuda(const struct op_run *r)

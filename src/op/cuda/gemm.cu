@@ -35,8 +35,8 @@ struct plan {
 static_assert(sizeof(struct plan) <= sizeof(struct gpu_gemm_plan), "room of a plan");
 
 /*
- * A product as the library is told of it. It works column by column, where our row-major matrices are
- * their own transposes: C^T[n, m] = op(B)^T op(A)^T, so our B is its first operand.
+ * A product as the library is told of it. It works column by column, where our row-major matrices
+ * are their own transposes: C^T[n, m] = op(B)^T op(A)^T, so our B is its first operand.
  */
 struct product {
 	cublasLtHandle_t handle;
@@ -150,8 +150,8 @@ static cublasStatus_t multiply(struct product *p, const struct gemm_algorithm *a
 	cublasLtMatmulAlgo_t algo;
 
 	memcpy(&algo, algorithm, sizeof algo);
-	return cublasLtMatmul(p->handle, &p->how, &one, p->at_b, &p->b, p->at_a, &p->a, &beta, c, &p->c,
-		c, &p->c, &algo, p->workspace, GPU_GEMM_WORKSPACE, p->stream);
+	return cublasLtMatmul(p->handle, &p->how, &one, p->at_b, &p->b, p->at_a, &p->a, &beta, c,
+		&p->c, c, &p->c, &algo, p->workspace, GPU_GEMM_WORKSPACE, p->stream);
 }
 
 /* Does the library still take it for this product? */
@@ -161,8 +161,9 @@ static bool usable(struct product *p, const struct gemm_algorithm *algorithm)
 	cublasLtMatmulAlgo_t algo;
 
 	memcpy(&algo, algorithm, sizeof algo);
-	return cublasLtMatmulAlgoCheck(p->handle, &p->how, &p->b, &p->a, &p->c, &p->c, &algo, &result) ==
-		CUBLAS_STATUS_SUCCESS && result.workspaceSize <= GPU_GEMM_WORKSPACE;
+	return cublasLtMatmulAlgoCheck(p->handle, &p->how, &p->b, &p->a, &p->c, &p->c, &algo,
+		       &result) == CUBLAS_STATUS_SUCCESS &&
+		result.workspaceSize <= GPU_GEMM_WORKSPACE;
 }
 
 /* ---- choosing an algorithm ------------------------------------------------------------------ */
@@ -192,21 +193,27 @@ static int propose(struct product *p, cublasLtMatmulHeuristicResult_t *result)
 	int n = 0;
 
 	check(cublasLtMatmulPreferenceInit(&preference), p->name);
-	prefer(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, GPU_GEMM_WORKSPACE, 8, p->name);
+	prefer(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, GPU_GEMM_WORKSPACE, 8,
+		p->name);
 	prefer(&preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-		CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, 4, p->name);
-	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(p->at_b), 4, p->name);
-	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(p->at_a), 4, p->name);
-	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(p->at_c), 4, p->name);
-	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(p->at_c), 4, p->name);
-	if (cublasLtMatmulAlgoGetHeuristic(p->handle, &p->how, &p->b, &p->a, &p->c, &p->c, &preference,
-			N_PROPOSED, result, &n) != CUBLAS_STATUS_SUCCESS)
+		CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, 4,
+		p->name);
+	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(p->at_b), 4,
+		p->name);
+	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(p->at_a), 4,
+		p->name);
+	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(p->at_c), 4,
+		p->name);
+	prefer(&preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(p->at_c), 4,
+		p->name);
+	if (cublasLtMatmulAlgoGetHeuristic(p->handle, &p->how, &p->b, &p->a, &p->c, &p->c,
+		    &preference, N_PROPOSED, result, &n) != CUBLAS_STATUS_SUCCESS)
 		n = 0;
 	return n;
 }
 
-static double seconds_of_runs(struct product *p, struct queue *q, const struct gemm_algorithm *algorithm,
-	void *c, int n)
+static double seconds_of_runs(struct product *p, struct queue *q,
+	const struct gemm_algorithm *algorithm, void *c, int n)
 {
 	struct queue_mark *from = queue_mark_new(), *to = queue_mark_new();
 	double seconds;
@@ -272,8 +279,8 @@ static bool choose_fastest(struct product *p, struct queue *q, void *c, struct g
 }
 
 /* GPU, library and product in one text. */
-static void product_key(char key[KEY], const struct op_run *r, const struct gpu_gemm *g, const void *a,
-	const void *b, const void *c)
+static void product_key(char key[KEY], const struct op_run *r, const struct gpu_gemm *g,
+	const void *a, const void *b, const void *c)
 {
 	static const char side[] = {'N', 'T'}, *const end[] = {"", ", relu", ", relu'"};
 	const char *type = r->device->bytes[REAL] == sizeof(float) ? "f32" : "bf16";
@@ -281,12 +288,14 @@ static void product_key(char key[KEY], const struct op_run *r, const struct gpu_
 	cudaDeviceProp gpu;
 
 	cuda_check(cudaGetDeviceProperties(&gpu, 0), r->op->name);
-	snprintf(key, KEY, "%s, %d SMs, cuBLASLt %zu: %s to %s, %c%c %ld x %ld x %ld, ld %ld %ld %ld, "
-		"%ld apart %ld %ld %ld, aligned %u %u %u%s%s", gpu.name, gpu.multiProcessorCount,
-		cublasLtGetVersion(), type, g->c_float ? "f32" : type, side[g->ta], side[g->tb], g->m,
-		g->n, g->k, g->lda, g->ldb, g->ldc, batch, batch > 1 ? g->stride_a : 0,
-		batch > 1 ? g->stride_b : 0, batch > 1 ? g->stride_c : 0, alignment(a), alignment(b),
-		alignment(c), g->bias ? ", bias" : "", end[g->end]);
+	snprintf(key, KEY,
+		"%s, %d SMs, cuBLASLt %zu: %s to %s, %c%c %ld x %ld x %ld, ld %ld %ld %ld, "
+		"%ld apart %ld %ld %ld, aligned %u %u %u%s%s",
+		gpu.name, gpu.multiProcessorCount, cublasLtGetVersion(), type,
+		g->c_float ? "f32" : type, side[g->ta], side[g->tb], g->m, g->n, g->k, g->lda,
+		g->ldb, g->ldc, batch, batch > 1 ? g->stride_a : 0, batch > 1 ? g->stride_b : 0,
+		batch > 1 ? g->stride_c : 0, alignment(a), alignment(b), alignment(c),
+		g->bias ? ", bias" : "", end[g->end]);
 }
 
 static size_t bytes_of_c(const struct op_run *r, const struct gpu_gemm *g)
@@ -297,12 +306,14 @@ static size_t bytes_of_c(const struct op_run *r, const struct gpu_gemm *g)
 	return (size_t)span * (g->c_float ? sizeof(float) : r->device->bytes[REAL]);
 }
 
-/* At the first call of a product. What is timed is written where C will be written anyway, or, where
-   C is added to, into memory of its own. Nothing of it may be part of a recording. */
+/* At the first call of a product. What is timed is written where C will be written anyway, or,
+   where C is added to, into memory of its own. Nothing of it may be part of a recording. */
 static void find_algorithm(struct product *p, const struct op_run *r, const struct gpu_gemm *g,
 	bool add, void *c, struct gemm_algorithm *algorithm)
 {
-	bool small = 2.0 * (double)g->m * (double)g->n * (double)g->k * (g->batch > 1 ? g->batch : 1) < SMALL;
+	bool small =
+		2.0 * (double)g->m * (double)g->n * (double)g->k * (g->batch > 1 ? g->batch : 1) <
+		SMALL;
 	cudaStreamCaptureStatus recording;
 	void *scratch = NULL;
 	char key[KEY];
@@ -342,8 +353,8 @@ static struct product product_of(const struct op_run *r, const struct gpu_gemm *
 	return p;
 }
 
-bool gpu_gemm_offered(const struct op_run *r, const struct gpu_gemm *g, const void *a, const void *b,
-	const void *c)
+bool gpu_gemm_offered(const struct op_run *r, const struct gpu_gemm *g, const void *a,
+	const void *b, const void *c)
 {
 	cublasLtMatmulHeuristicResult_t proposed[N_PROPOSED];
 	struct product p = product_of(r, g, a, b, NULL, c);
@@ -355,8 +366,8 @@ bool gpu_gemm_offered(const struct op_run *r, const struct gpu_gemm *g, const vo
 	return false;
 }
 
-void gpu_gemm(const struct op_run *r, struct gpu_gemm_plan *gp, const struct gpu_gemm *g, const void *a,
-	const void *b, const void *bias, bool add, void *c, void *workspace)
+void gpu_gemm(const struct op_run *r, struct gpu_gemm_plan *gp, const struct gpu_gemm *g,
+	const void *a, const void *b, const void *bias, bool add, void *c, void *workspace)
 {
 	struct plan *plan = (struct plan *)gp;
 	struct product p;

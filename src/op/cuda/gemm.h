@@ -5,9 +5,10 @@
  * operands are multiplied in float32, not in a shorter format.
  *
  * A product's algorithm is chosen once by shape, alignment and GPU: the fastest of those that the
- * library proposes, timed at the first call, kept for the process and, where a file is named, for
- * all later ones (gemm_choices_file). The same choice gives the same bits, so a run keeps the choices
- * it began with. Writing and adding use the same algorithm.
+ * library proposes, timed at the first call (of small products the first that works), kept for the
+ * process and, where a file is named, for all later ones (gpu_gemm_choices_file). The same choice
+ * gives the same bits, so a run keeps the choices it began with. Writing and adding use the same
+ * algorithm.
  */
 #ifndef OP_CUDA_GEMM_H
 #define OP_CUDA_GEMM_H

@@ -116,8 +116,8 @@ static void read_news(struct gemm_choices *c, int fd)
 			c->n_read += n;
 			c->n_lines++;
 			if (!read_line(c, line))
-				warning("%s:%ld: not the algorithm of a product: passed over", c->path,
-					c->n_lines);
+				warning("%s:%ld: not the algorithm of a product: passed over",
+					c->path, c->n_lines);
 		}
 	}
 	free(line);

@@ -3,9 +3,10 @@
  *
  * The file has a line a product, in any order:
  *   v1 KEY = HEX
- * KEY is text without " = " that names GPU, library and product; HEX is the algorithm, 64 bytes of the
- * library's own. Lines of other GPUs and libraries lie beside ours. The file is read and extended
- * under flock(), so of several processes that choose for one product the first decides for all.
+ * KEY is text without " = " that names GPU, library and product; HEX is the algorithm, 64 bytes of
+ * the library's own. Lines of other GPUs and libraries lie beside ours. The file is read and
+ * extended under flock(), so of several processes that choose for one product the first decides for
+ * all.
  */
 #ifndef OP_CUDA_GEMM_CHOICES_H
 #define OP_CUDA_GEMM_CHOICES_H
@@ -25,8 +26,8 @@ struct gemm_choices;
 
 struct gemm_choices *gemm_choices_new(void);
 void gemm_choices_free(struct gemm_choices *c);
-/* Reads the file, made if need be, and extends it from now on. Lines of another form are passed over
-   with a warning each. 0, or -1 after a message: it cannot be opened. */
+/* Reads the file, made if need be, and extends it from now on. Lines of another form are passed
+   over with a warning each. 0, or -1 after a message: it cannot be opened. */
 int gemm_choices_open(struct gemm_choices *c, const char *path);
 /* The algorithm for a product. False: none is known. */
 bool gemm_choices_find(struct gemm_choices *c, const char *key, struct gemm_algorithm *a);

@@ -1,6 +1,6 @@
 /*
- * Three products of 2 R I O FLOPs for R rows, by the library. Sums of dy's columns for the bias read
- * dy once more, 2 R O bytes in bf16.
+ * Three products of 2 R I O FLOPs for R rows, by the library. Sums of dy's columns for the bias
+ * read dy once more, 2 R O bytes in bf16.
  */
 extern "C" {
 #include "op/linear.h"
@@ -10,7 +10,7 @@ extern "C" {
 
 enum { THREADS = 256, LANES = 32, ROWS_AT_ONCE = THREADS / LANES };
 
-/* sum over the rows of a part, `width` columns a thread; rows at once are added up in their order. */
+/* Sums over the rows of a part, `width` columns a thread; rows at once are added in order. */
 template <typename real, int width>
 __global__ void sum_columns(rows<real> dy, float *parts, long n_rows, long n_columns)
 {
@@ -46,7 +46,8 @@ template <typename real, int width>
 static void bias_parts(const struct op_run *r, const struct tensor *dy)
 {
 	long n = tensor_rows(dy), columns = tensor_width(dy);
-	dim3 grid((unsigned)ceil_div(n, LINEAR_PART_ROWS), (unsigned)ceil_div(columns, LANES * width));
+	dim3 grid((unsigned)ceil_div(n, LINEAR_PART_ROWS),
+		(unsigned)ceil_div(columns, LANES * width));
 
 	launch(r, sum_columns<real, width>, grid, THREADS, THREADS * sizeof(few<width>),
 		rows_of<real>(dy), (float *)r->workspace, n, columns);
@@ -81,8 +82,8 @@ extern "C" void linear_forward_cuda(const struct op_run *r)
 	g.ldb = w->ld;
 	g.ldc = y->ld;
 	g.bias = b != NULL;
-	gpu_gemm(r, (struct gpu_gemm_plan *)r->plan, &g, x->at, w->at, b ? b->at : NULL, false, y->at,
-		r->workspace);
+	gpu_gemm(r, (struct gpu_gemm_plan *)r->plan, &g, x->at, w->at, b ? b->at : NULL, false,
+		y->at, r->workspace);
 }
 
 /* dx = dy W */

@@ -17,5 +17,6 @@ extern "C" void logits_forward_cuda(const struct op_run *r)
 	g.ldb = w->ld;
 	g.ldc = y->ld;
 	g.c_float = true;
-	gpu_gemm(r, (struct gpu_gemm_plan *)r->plan, &g, x->at, w->at, NULL, false, y->at, r->workspace);
+	gpu_gemm(r, (struct gpu_gemm_plan *)r->plan, &g, x->at, w->at, NULL, false, y->at,
+		r->workspace);
 }

@@ -1,5 +1,6 @@
 /*
- * Sums over many rows in two passes: parts, each of a fixed number of rows, then the parts in order.
+ * Sums over many rows in two passes: parts, each of a fixed number of rows, then the parts in
+ * order.
  */
 #ifndef OP_CUDA_REDUCE_CUH
 #define OP_CUDA_REDUCE_CUH
@@ -8,10 +9,10 @@
 
 enum { REDUCE_COLUMNS = 32, REDUCE_WARPS = 32 };
 
-/* sum[i] = parts[0][i] + parts[1][i] + ..., written or added; parts is [n_parts, ld], n columns of it.
-   A warp takes a run of parts for 32 columns; then the first one adds the runs up. */
-static __global__ void reduce_parts_kernel(float *sum, const float *parts, long n_parts, long n, long ld,
-	bool add)
+/* sum[i] = parts[0][i] + parts[1][i] + ..., written or added; parts is [n_parts, ld], n columns of
+   it. A warp takes a run of parts for 32 columns; then the first one adds the runs up. */
+static __global__ void reduce_parts_kernel(float *sum, const float *parts, long n_parts, long n,
+	long ld, bool add)
 {
 	float *run = shared_memory<float>();
 	int lane = threadIdx.x % REDUCE_COLUMNS, warp = threadIdx.x / REDUCE_COLUMNS;

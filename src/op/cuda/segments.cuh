@@ -1,8 +1,8 @@
 /*
  * Walking a blob whose segments are treated apart (op/grad_norm.h): a block of threads takes
- * GRAD_NORM_BLOCK elements and leaves float64 sums by group in part[block][group]. Segments travel as
- * a kernel's parameter, MOST_SEGMENTS a launch; a block that two launches share is added to by the
- * second. Then each group's parts are added up in a fixed order.
+ * GRAD_NORM_BLOCK elements and leaves float64 sums by group in part[block][group]. Segments travel
+ * as a kernel's parameter, MOST_SEGMENTS a launch; a block that two launches share is added to by
+ * the second. Then each group's parts are added up in a fixed order.
  */
 #ifndef OP_CUDA_SEGMENTS_CUH
 #define OP_CUDA_SEGMENTS_CUH
@@ -78,8 +78,8 @@ __device__ __forceinline__ double block_sum(double x)
 	return x;
 }
 
-/* The pieces of this block in turn: work(piece, sum) adds this thread's share to sum[n_sums], whose sums
-   over the threads go to part[k][block][group]. */
+/* The pieces of this block in turn: work(piece, sum) adds this thread's share to sum[n_sums], whose
+   sums over the threads go to part[k][block][group]. */
 template <int n_sums, typename function>
 __device__ __forceinline__ void each_piece(const segments &s, double *part, const function &work)
 {
@@ -89,7 +89,8 @@ __device__ __forceinline__ void each_piece(const segments &s, double *part, cons
 
 	if (begin >= s.begin)
 		for (int k = threadIdx.x; k < n_sums * s.n_groups; k += SEGMENT_THREADS)
-			part[(k / s.n_groups * s.n_blocks + block) * s.n_groups + k % s.n_groups] = 0;
+			part[(k / s.n_groups * s.n_blocks + block) * s.n_groups + k % s.n_groups] =
+				0;
 	begin = begin > s.begin ? begin : s.begin;
 	end = end < s.end ? end : s.end;
 	while (s.list[i].end <= begin)
@@ -126,12 +127,12 @@ static __global__ void sum_segments(const double *part, long n_blocks, int n_gro
 }
 
 /* part: [blocks, groups]. */
-static inline void sum_segments_cuda(const struct op_run *r, const double *part, long size, int n_groups,
-	const struct tensor *out, double *total)
+static inline void sum_segments_cuda(const struct op_run *r, const double *part, long size,
+	int n_groups, const struct tensor *out, double *total)
 {
 	launch(r, sum_segments, dim3((unsigned)n_groups), SEGMENT_THREADS,
-		SEGMENT_WARPS * sizeof(double), part, grad_norm_blocks(size), n_groups, (float *)out->at,
-		total);
+		SEGMENT_WARPS * sizeof(double), part, grad_norm_blocks(size), n_groups,
+		(float *)out->at, total);
 }
 
 /* Four neighbours at `at`, a multiple of 4: those of [begin, end); the rest 0. */
