@@ -96,8 +96,8 @@ __device__ __forceinline__ void attend_keys(queries<dh, strips> &x, const attent
 
 	#pragma unroll
 	for (int step = 0; step < dh / 16; step++) {
-		multiply_step<dh>(p, x.q, rows_at<dh>(k, row), step);
-		multiply_step<dh>(dp, x.dy, rows_at<dh>(v, row), step);
+		multiply_step<dh>(p, 0, x.q, rows_at<dh>(k, row), step);
+		multiply_step<dh>(dp, 0, x.dy, rows_at<dh>(v, row), step);
 	}
 	#pragma unroll
 	for (int m = 0; m < strips; m++)
@@ -247,8 +247,8 @@ __device__ __forceinline__ void attend_queries(keys<dh, strips> &x, const attent
 
 	#pragma unroll
 	for (int step = 0; step < dh / 16; step++) {
-		multiply_step<dh>(p, x.k, rows_at<dh>(stage.q.at, row), step);
-		multiply_step<dh>(dp, x.v, rows_at<dh>(stage.dy.at, row), step);
+		multiply_step<dh>(p, 0, x.k, rows_at<dh>(stage.q.at, row), step);
+		multiply_step<dh>(dp, 0, x.v, rows_at<dh>(stage.dy.at, row), step);
 	}
 	#pragma unroll
 	for (int j = 0; j < 2; j++) {

@@ -136,27 +136,6 @@ __device__ __forceinline__ void weigh(float (&s)[strips][COLUMNS / 8][4],
 			}
 }
 
-/* s = Q K^T */
-template <int dh, int strips>
-__device__ __forceinline__ void scores(float (&s)[strips][COLUMNS / 8][4],
-	const unsigned (&q)[strips][dh / 16][4], const bf16 *k)
-{
-	#pragma unroll
-	for (int j = 0; j < COLUMNS / 8; j += 2) {
-		float part[strips][2][4] = {};
-		#pragma unroll
-		for (int step = 0; step < dh / 16; step++)
-			multiply_step<dh>(part, q, rows_at<dh>(k, 8 * j), step);
-		#pragma unroll
-		for (int m = 0; m < strips; m++)
-			#pragma unroll
-			for (int c = 0; c < 4; c++) {
-				s[m][j][c] = part[m][0][c];
-				s[m][j + 1][c] = part[m][1][c];
-			}
-	}
-}
-
 /* One tile of keys, of which the warp sees at least one. */
 template <int dh, int strips>
 __device__ __forceinline__ void attend(float (&y)[strips][dh / 8][4], softmax<strips> &x,
@@ -165,7 +144,11 @@ __device__ __forceinline__ void attend(float (&y)[strips][dh / 8][4], softmax<st
 {
 	float s[strips][COLUMNS / 8][4] = {};
 
-	scores<dh>(s, q, k);
+	#pragma unroll
+	for (int step = 0; step < dh / 16; step++)
+		#pragma unroll
+		for (int j = 0; j < COLUMNS / 8; j += 2)
+			multiply_step<dh>(s, j, q, rows_at<dh>(k, 8 * j), step);
 	if (key + COLUMNS - 1 > x.first_row || key < x.last_from)
 		hide(s, a, w, x, key);
 	weigh<dh>(s, y, x, a.scale2);

@@ -86,9 +86,10 @@ __device__ __forceinline__ const bf16 *rows_at(const bf16 *b, int row)
 	return b + (row + l / 16 * 8 + l % 8) * wide<dh> + l / 8 % 2 * 8;
 }
 
-/* s += A B^T for two column tiles and 16 of the columns that are summed over; b: a lane's place. */
-template <int dh, int strips>
-__device__ __forceinline__ void multiply_step(float (&s)[strips][2][4],
+/* s += A B^T for two column tiles, j and the next, and 16 of the columns that are summed over; b: a lane's
+   place. */
+template <int dh, int strips, int n>
+__device__ __forceinline__ void multiply_step(float (&s)[strips][n][4], int j,
 	const unsigned (&a)[strips][dh / 16][4], const bf16 *b, int k)
 {
 	unsigned r[4];
@@ -97,8 +98,8 @@ __device__ __forceinline__ void multiply_step(float (&s)[strips][2][4],
 	unsigned first[2] = {r[0], r[1]}, second[2] = {r[2], r[3]};
 	#pragma unroll
 	for (int m = 0; m < strips; m++) {
-		mma_bf16(s[m][0], a[m][k], first);
-		mma_bf16(s[m][1], a[m][k], second);
+		mma_bf16(s[m][j], a[m][k], first);
+		mma_bf16(s[m][j + 1], a[m][k], second);
 	}
 }
 
