@@ -43,6 +43,22 @@ __device__ __forceinline__ float log2_fast(float x)
 	return y;
 }
 
+/* 16 bytes of shared memory, loaded once more: what follows from them is made anew, not kept in registers
+   from an earlier use. */
+__device__ __forceinline__ float4 load_again(const float4 *at)
+{
+	float4 x;
+
+#ifdef __CUDACC__
+	asm volatile("ld.volatile.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+		: "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+		: "r"((unsigned)__cvta_generic_to_shared(at)));
+#else
+	x = *at;
+#endif
+	return x;
+}
+
 /* 1 / x; 1 ulp, subnormal x and results count as 0. */
 __device__ __forceinline__ float reciprocal_fast(float x)
 {

@@ -47,7 +47,7 @@ struct scan {
 	gradient<float> da_log, dd, ddt_bias;
 	/* workspace: */
 	float *ends, *steps;	/* see scan_ends.cu; what each segment begins with */
-	float *walkers;		/* what threads carry, of the groups that rest */
+	float *walkers;		/* see resting_place() */
 	float *bc, *parameters;	/* partial sums: scan_parts.cu */
 };
 
@@ -145,6 +145,16 @@ __device__ __forceinline__ float *end_of(const scan<real> &s, int b, int segment
 	return s.ends + (((long)b * s.n.n_segments + segment) * s.n.n_groups * SCAN_GROUP + n) * s.n.I + i;
 }
 
+/* SCAN_GROUP floats of a thread, n_threads apart: what it carries of a group of states while another is at
+   work; of group n_groups, sums over those at work so far. */
+template <typename real>
+__device__ __forceinline__ float *resting_place(const scan<real> &s, int group, int n_threads)
+{
+	long place = (long)blockIdx.x * (s.n.n_groups + 1) + group;
+
+	return s.walkers + place * SCAN_GROUP * n_threads + threadIdx.x;
+}
+
 template <typename element>
 __device__ __forceinline__ void put(element *to, bool add, float v)
 {
@@ -188,36 +198,54 @@ __device__ __forceinline__ void put_two(const gradient<real> &tile, int t, int i
 	}
 }
 
-/* Enqueues the copy of columns `from` .. from + wide of n_tokens rows by all threads of the block
-   together; 0 from column `end` and row n_tokens on. Not aligned, it is done on return. */
-template <int threads, bool aligned, int n_rows, int wide, typename real>
-__device__ __forceinline__ void fetch(real (&to)[n_rows][wide], const rows<const real> &x, long row,
-	int n_tokens, int from, int end)
+/* Enqueues the copy of n_tokens rows of n_columns by one warp, the first row and column at `from`; 0 from
+   there on. Not aligned, it is done on return. */
+template <bool aligned, int n_rows, int wide, typename real>
+__device__ __forceinline__ void fetch(real (&to)[n_rows][wide], const real *from, int ld, int n_tokens,
+	int n_columns)
 {
 	constexpr int each = aligned ? 16 / (int)sizeof(real) : 1, per_row = wide / each;
-	const real *tile = x[row] + from;	/* in it offsets are of 32 bits */
+	int lane = (int)threadIdx.x % 32;
 
-	if (!x.at)
-		return;
 	#pragma unroll
-	for (int k = 0; k < n_rows * per_row; k += threads) {
-		int t = (k + (int)threadIdx.x) / per_row, j = (k + (int)threadIdx.x) % per_row * each;
-		bool there = t < n_tokens && from + j < end;
-		if (n_rows * per_row % threads && t >= n_rows)
-			return;
+	for (int k = 0; k < n_rows * per_row; k += 32) {
+		int t = (k + lane) / per_row, j = (k + lane) % per_row * each;
+		bool there = t < n_tokens && j < n_columns;
 		if constexpr (aligned)
-			copy_async(&to[t][j], tile + (t * (int)x.ld + j), there);
+			copy_async(&to[t][j], from + (t * ld + j), there);
 		else
-			to[t][j] = there ? tile[t * (int)x.ld + j] : from_float<real>(0);
+			to[t][j] = there ? from[t * ld + j] : from_float<real>(0);
 	}
 }
 
-/* The same of where tokens' documents begin. */
-template <typename real, int n_rows>
+/* What one warp fetches of every tile: an operand's rows of a sequence, in the block's channels. */
+template <typename real>
+struct supply {
+	const real *at;		/* NULL: nothing */
+	int ld, n_columns;
+
+	template <bool aligned, int n_rows>
+	__device__ __forceinline__ void fetch_tile(real (&to)[n_rows][SCAN_CHANNELS], int t0,
+		int n_tokens) const
+	{
+		if (at)
+			fetch<aligned>(to, at + (long)t0 * ld, ld, n_tokens, n_columns);
+	}
+};
+
+template <typename real>
+__device__ __forceinline__ supply<real> supply_of(const scan<real> &s, const scan_place &at,
+	const rows<const real> &x)
+{
+	return {x.at ? x[(long)at.b * s.n.T] + at.i0 : NULL, (int)x.ld, s.n.I - at.i0};
+}
+
+/* The same of where tokens' documents begin, at most 32. */
+template <int n_rows, typename real>
 __device__ __forceinline__ void fetch_start(int (&to)[n_rows], const scan<real> &s, int b, int t0,
 	int n_tokens)
 {
-	int t = threadIdx.x;
+	int t = (int)threadIdx.x % 32;
 
 	if (s.start.at && t < n_tokens && t < n_rows)
 		__pipeline_memcpy_async(&to[t], s.start[b] + t0 + t, sizeof(int));

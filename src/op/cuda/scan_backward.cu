@@ -30,22 +30,29 @@ struct channel_sums {
 	float d_d[2], d_bias[2];
 };
 
-template <bool aligned, typename real>
-__device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place &at, int t0,
-	backward_stage<real> &to)
+/* The warp's operand. */
+template <typename real>
+__device__ __forceinline__ supply<real> own_supply(const scan<real> &s, const scan_place &at)
 {
-	long row = (long)at.b * s.n.T + t0;
-	int n_tokens = min(TILE<real>, at.to - t0);
-	rows<const real> ungated = {s.ungated, s.n.I};
+	const rows<const real> ungated = {s.ungated, s.n.I};
+	int warp = (int)threadIdx.x / 32;
 
-	if (t0 >= at.from) {
-		fetch<THREADS, aligned>(to.u, s.u, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.dtraw, s.dtraw, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.dy, s.dy, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.z, s.z, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.ungated, ungated, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.b, s.b, row, n_tokens, 0, s.n.N);
-		fetch<THREADS, aligned>(to.c, s.c, row, n_tokens, 0, s.n.N);
+	return supply_of(s, at, warp == U ? s.u : warp == DTRAW ? s.dtraw : warp == DY ? s.dy
+		: warp == Z ? s.z : ungated);
+}
+
+template <bool aligned, typename real>
+__device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place &at,
+	const supply<real> &own, int t0, backward_stage<real> &to)
+{
+	int n_tokens = min(TILE<real>, at.to - t0), warp = (int)threadIdx.x / 32;
+	long row = (long)at.b * s.n.T + t0;
+
+	if (t0 >= at.from && warp < N_WIDE) {
+		own.template fetch_tile<aligned>(to.wide[warp], t0, n_tokens);
+	} else if (t0 >= at.from && warp == N_WIDE) {
+		fetch<aligned>(to.b, s.b[row], (int)s.b.ld, n_tokens, s.n.N);
+		fetch<aligned>(to.c, s.c[row], (int)s.c.ld, n_tokens, s.n.N);
 		fetch_start(to.start, s, at.b, t0, n_tokens);
 	}
 	__pipeline_commit();
@@ -76,6 +83,12 @@ __device__ __forceinline__ point point_of(real u, real dtraw, float bias, real d
 	return p;
 }
 
+template <typename real>
+__device__ __forceinline__ two<real> two_of(const real *row, int i)
+{
+	return *(const two<real> *)(row + i);
+}
+
 /* What is element by element. A thread takes a pair of channels, `bias` theirs. */
 template <bool aligned, bool gated, typename real>
 __device__ __forceinline__ void prepare(const scan<real> &s, const scan_place &at, int t0,
@@ -85,18 +98,21 @@ __device__ __forceinline__ void prepare(const scan<real> &s, const scan_place &a
 	gradient<real> dz = tile_of(s.dz, (long)at.b * s.n.T + t0, at.i0);
 	int k = (int)threadIdx.x % PAIRS, c = 2 * k, n_tokens = at.to - t0;
 
-	#pragma unroll
+	#pragma unroll 2
 	for (int j = 0; j < TILE<real>; j += THREADS / PAIRS) {
 		int t = j + (int)threadIdx.x / PAIRS;
-		two<real> u = *(const two<real> *)&f.u[t][c], v = *(const two<real> *)&f.dtraw[t][c];
-		two<real> dy = *(const two<real> *)&f.dy[t][c], z = *(const two<real> *)&f.z[t][c];
-		two<real> y = *(const two<real> *)&f.ungated[t][c];
+		two<real> u = two_of(f.wide[U][t], c), v = two_of(f.wide[DTRAW][t], c);
+		two<real> dy = two_of(f.wide[DY][t], c), z = {}, y = {};
+		if (gated) {
+			z = two_of(f.wide[Z][t], c);
+			y = two_of(f.wide[UNGATED][t], c);
+		}
 		point p = point_of<gated>(u.low, v.low, bias[0], dy.low, z.low, y.low);
 		point q = point_of<gated>(u.high, v.high, bias[1], dy.high, z.high, y.high);
 		bool fresh = s.start.at && f.start[t] == t0 + t;
 		float dt[2] = {fresh ? ENDLESS : p.dt, fresh ? ENDLESS : q.dt};
 		packed<TERMS<real>> x = pack<TERMS<real>>(p.x, q.x), ds = pack<TERMS<real>>(p.ds, q.ds);
-		sh.replay[t][k] = make_float4(dt[0], p.x, dt[1], q.x);
+		sh.x[t][k] = make_float2(p.x, q.x);
 		sh.walk[t][k] = make_float4(dt[0], p.ds, dt[1], q.ds);
 		sh.finish[t][k] = make_float4(p.dt, p.slope, q.dt, q.slope);
 		sh.u[t][k] = u;
@@ -179,8 +195,9 @@ __device__ __forceinline__ void replay(const backward_shared<real> &sh, const se
 		v[k / 4][k % 4] = h[0].get(k / 4, k % 4);
 	#pragma unroll
 	for (int t = 0; t < HALF; t++) {
-		float4 p = sh.replay[t0 + t][me.pair], b4 = *(const float4 *)&sh.b[t0 + t][me.state];
-		float dt[2] = {p.x, p.z}, x[2] = {p.y, p.w}, b[4] = {b4.x, b4.y, b4.z, b4.w};
+		float4 p = sh.walk[t0 + t][me.pair], b4 = *(const float4 *)&sh.b[t0 + t][me.state];
+		float2 x2 = sh.x[t0 + t][me.pair];
+		float dt[2] = {p.x, p.z}, x[2] = {x2.x, x2.y}, b[4] = {b4.x, b4.y, b4.z, b4.w};
 		#pragma unroll
 		for (int m = 0; m < 2; m++)
 			#pragma unroll
@@ -208,7 +225,7 @@ __device__ __forceinline__ void walk_back(const backward_shared<real> &sh, const
 
 	#pragma unroll
 	for (int t = HALF - 1; t >= 0; t--) {
-		float4 p = sh.walk[t0 + t][me.pair], c4 = *(const float4 *)&sh.c[t0 + t][me.state];
+		float4 p = load_again(&sh.walk[t0 + t][me.pair]), c4 = *(const float4 *)&sh.c[t0 + t][me.state];
 		float dt[2] = {p.x, p.z}, ds[2] = {p.y, p.w}, c[4] = {c4.x, c4.y, c4.z, c4.w}, g[2][4];
 		bool present = me.lane / 4 == t;
 		sum_channels<terms>(sum.d_c, h[t + 1].packed(), ds_column, present, me.unit);
@@ -264,13 +281,11 @@ __device__ __forceinline__ void finish(const scan<real> &s, const scan_place &at
 }
 
 /* Sums over groups of states: those of the groups before are taken along. */
-template <typename real>
-__device__ __forceinline__ void take_sums(backward_sums<real> &so_far, int half, bool begun, bool ends,
-	products &sum)
+__device__ __forceinline__ void take_sums(float *so_far, bool begun, bool ends, products &sum)
 {
 	#pragma unroll
 	for (int k = 0; k < 4; k++) {
-		float *g_b = &so_far.at[half][k][threadIdx.x], *q_a = &so_far.at[half][4 + k][threadIdx.x];
+		float *g_b = so_far + k * THREADS, *q_a = g_b + 4 * THREADS;
 		sum.g_b[k] = begun ? sum.g_b[k] + *g_b : sum.g_b[k];
 		sum.q_a[k] = begun ? sum.q_a[k] + *q_a : sum.q_a[k];
 		if (!ends) {
@@ -283,9 +298,9 @@ __device__ __forceinline__ void take_sums(backward_sums<real> &so_far, int half,
 /* The tile's tokens, HALF at a time. ahead: states in front of the HALF that comes next. */
 template <bool aligned, bool many, typename real>
 __device__ __forceinline__ void walk_tile(const scan<real> &s, const scan_place &at, const seat &me,
-	backward_shared<real> &sh, backward_sums<real> &so_far, int first, int group, past<real> &ahead,
-	walker &w, channel_sums &own)
+	backward_shared<real> &sh, int first, int group, past<real> &ahead, walker &w, channel_sums &own)
 {
+	float *so_far = many ? resting_place(s, s.n.n_groups, THREADS) : NULL;
 	bool ends = group == s.n.n_groups - 1;
 
 	#pragma unroll 1
@@ -300,7 +315,7 @@ __device__ __forceinline__ void walk_tile(const scan<real> &s, const scan_place 
 		replay(sh, me, t0, w, h);
 		walk_back(sh, me, t0, h, w, sum);
 		if (many)
-			take_sums(so_far, t0 / HALF, group > 0, ends, sum);
+			take_sums(so_far + t0 * THREADS, group > 0, ends, sum);
 		if (!many || ends)
 			finish<aligned>(s, at, me, sh, first, t0, sum, own);
 		sh.sums[t0 / HALF][0][me.warp][me.lane] =
@@ -384,11 +399,10 @@ __device__ __forceinline__ void put_channel_sums(const scan<real> &s, const scan
 /* All groups of states, one after the other, through a tile. */
 template <bool aligned, typename real>
 __device__ void walk_groups(const scan<real> &s, const scan_place &at, const seat &me,
-	backward_shared<real> &sh, backward_sums<real> &so_far, int first, bool begins, channel_sums &own)
+	backward_shared<real> &sh, int first, bool begins, channel_sums &own)
 {
 	for (int group = 0; group < s.n.n_groups; group++) {
-		float *rest = s.walkers + threadIdx.x +
-			((long)blockIdx.x * s.n.n_groups + group) * SCAN_GROUP * THREADS;
+		float *rest = resting_place(s, group, THREADS);
 		walker w;
 		past<real> ahead;
 		begin(s, at, me, group, w);
@@ -399,7 +413,7 @@ __device__ void walk_groups(const scan<real> &s, const scan_place &at, const sea
 		__syncthreads();
 		spread_group(s, at, first, group * SCAN_GROUP, sh);
 		__syncthreads();
-		walk_tile<aligned, true>(s, at, me, sh, so_far, first, group, ahead, w, own);
+		walk_tile<aligned, true>(s, at, me, sh, first, group, ahead, w, own);
 		for (int k = 0; k < 8; k++) {
 			rest[k * THREADS] = w.carry[k / 4][k % 4];
 			rest[(k + 8) * THREADS] = w.d_a[k / 4][k % 4];
@@ -417,11 +431,11 @@ __global__ void __launch_bounds__(THREADS, sizeof(real) == sizeof(bf16) && align
 scan_backward_kernel(const scan<real> s)
 {
 	backward_shared<real> &sh = *shared_memory<backward_shared<real>>();
-	backward_sums<real> &so_far = *(backward_sums<real> *)(&sh + 1);
 	constexpr int tile = TILE<real>;
 	scan_place at = place_of(s.n, blockIdx.x);
 	const unsigned none[] = {(unsigned)s.n.B >> 31, (unsigned)s.n.T >> 31, (unsigned)s.n.I >> 31};
 	seat me = seat_of(at, none);
+	supply<real> operand = own_supply(s, at);
 	int last = at.from + (at.to - at.from - 1) / tile * tile;
 	int column = at.i0 + (int)threadIdx.x % PAIRS * 2;	/* of prepare() */
 	float bias[2] = {column < s.n.I ? s.dt_bias.at[column] : 0,
@@ -436,12 +450,12 @@ scan_backward_kernel(const scan<real> s)
 		begin(s, at, me, 0, w);
 		load_states(s, at, me, last + tile - HALF, 0, ahead);
 	}
-	fetch_tile<aligned>(s, at, last, sh.stage);
+	fetch_tile<aligned>(s, at, operand, last, sh.stage);
 	for (int first = last + tile; first >= at.from; first -= tile) {
 		if (first <= last && !many)
-			walk_tile<aligned, false>(s, at, me, sh, so_far, first, 0, ahead, w, own);
+			walk_tile<aligned, false>(s, at, me, sh, first, 0, ahead, w, own);
 		if (first <= last && many)
-			walk_groups<aligned>(s, at, me, sh, so_far, first, first == last, own);
+			walk_groups<aligned>(s, at, me, sh, first, first == last, own);
 		__pipeline_wait_prior(0);
 		__syncthreads();
 		if (first <= last && !many)
@@ -455,7 +469,7 @@ scan_backward_kernel(const scan<real> s)
 		if (!many)
 			spread(sh);
 		__syncthreads();
-		fetch_tile<aligned>(s, at, first - 2 * tile, sh.stage);
+		fetch_tile<aligned>(s, at, operand, first - 2 * tile, sh.stage);
 	}
 	if (!many)
 		put_states_sums(s, at, me, 0, w);
@@ -474,7 +488,7 @@ void backward(const struct op_run *r)
 
 	scan_find_ends(r, s, true);
 	launch(r, kernel, dim3((unsigned)blocks), THREADS,
-		sizeof(backward_shared<real>) + (many ? sizeof(backward_sums<real>) : 0), s);
+		sizeof(backward_shared<real>), s);
 	scan_sum_parts(r, s);
 }
 

@@ -222,11 +222,11 @@ struct past<float> {
 
 /* ---- shared memory ----------------------------------------------------------------------------- */
 
+enum { U, DTRAW, DY, Z, UNGATED, N_WIDE };	/* operands, each fetched by a warp of its own */
+
 template <typename real>
 struct backward_stage {
-	real u[TILE<real>][SCAN_CHANNELS], dtraw[TILE<real>][SCAN_CHANNELS];
-	real dy[TILE<real>][SCAN_CHANNELS];
-	real z[TILE<real>][SCAN_CHANNELS], ungated[TILE<real>][SCAN_CHANNELS];
+	real wide[N_WIDE][TILE<real>][SCAN_CHANNELS];
 	real b[TILE<real>][SCAN_GROUP], c[TILE<real>][SCAN_GROUP];
 	int start[TILE<real>];
 };
@@ -236,20 +236,14 @@ struct backward_stage {
 template <typename real>
 struct backward_shared {
 	backward_stage<real> stage;
-	float4 replay[TILE<real>][PAIRS];		/* dt, dt u of both; dt as in point */
-	float4 walk[TILE<real>][PAIRS + 1];		/* dt, ds of both */
+	float4 walk[TILE<real>][PAIRS + 1];		/* dt, or ENDLESS, and ds of both */
+	float2 x[TILE<real>][PAIRS];			/* dt u */
 	float4 finish[TILE<real>][PAIRS + 1];		/* true dt, slope of softplus of both */
 	two<real> u[TILE<real>][PAIRS];
-	alignas(16) unsigned x_pairs[TERMS<real>][TILE<real>][PAIRS + 8];	/* dt u */
+	unsigned x_pairs[TERMS<real>][TILE<real>][PAIRS + 8];	/* the same as operands */
 	unsigned ds_pairs[TERMS<real>][TILE<real>][PAIRS + 8], b_pairs[TERMS<real>][TILE<real>][8];
-	float b[TILE<real>][SCAN_GROUP], c[TILE<real>][SCAN_GROUP];
+	alignas(16) float b[TILE<real>][SCAN_GROUP], c[TILE<real>][SCAN_GROUP];
 	float4 sums[TILE<real> / HALF][2][WARPS][32];	/* dB and dC over a warp's channels */
-};
-
-/* Sums over the groups of states so far: sum g B and sum q A, by thread. */
-template <typename real>
-struct backward_sums {
-	float at[TILE<real> / HALF][8][THREADS];
 };
 
 /* Columns 4 (l % 4) to + 3 of token t0 + l / 4. */

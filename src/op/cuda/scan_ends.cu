@@ -19,10 +19,13 @@ enum {
 	COMBINE_THREADS = 128,
 };
 
-/* source: u, or backward dy; bc: B, or backward C. */
+/* Operands, each fetched by a warp of its own. SOURCE: u, or backward dy; Z: backward alone. */
+enum { SOURCE, DTRAW, Z, N_WIDE };
+
+/* bc: B, or backward C. */
 template <typename real>
 struct ends_stage {
-	real source[TILE][SCAN_CHANNELS], dtraw[TILE][SCAN_CHANNELS], z[TILE][SCAN_CHANNELS];
+	real wide[N_WIDE][TILE][SCAN_CHANNELS];
 	real bc[TILE][SCAN_GROUP];
 	int start[TILE];
 };
@@ -38,19 +41,28 @@ struct walker {
 	float steps;
 };
 
-template <bool aligned, bool backward, typename real>
-__device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place &at, int n0, int t0,
-	ends_stage<real> &to)
+/* The warp's operand. */
+template <bool backward, typename real>
+__device__ __forceinline__ supply<real> own_supply(const scan<real> &s, const scan_place &at)
 {
-	long row = (long)at.b * s.n.T + t0;
-	int n_tokens = min(TILE, at.to - t0);
+	const rows<const real> nothing = {NULL, 0};
+	int warp = (int)threadIdx.x / 32;
 
-	if (t0 >= at.from && n_tokens > 0) {
-		fetch<THREADS, aligned>(to.source, backward ? s.dy : s.u, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.dtraw, s.dtraw, row, n_tokens, at.i0, s.n.I);
-		if (backward)
-			fetch<THREADS, aligned>(to.z, s.z, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.bc, backward ? s.c : s.b, row, n_tokens, n0, s.n.N);
+	return supply_of(s, at, warp == SOURCE ? (backward ? s.dy : s.u) : warp == DTRAW ? s.dtraw
+		: backward ? s.z : nothing);
+}
+
+template <bool aligned, bool backward, typename real>
+__device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place &at,
+	const supply<real> &own, int n0, int t0, ends_stage<real> &to)
+{
+	int n_tokens = min(TILE, at.to - t0), warp = (int)threadIdx.x / 32;
+	const rows<const real> &bc = backward ? s.c : s.b;
+
+	if (t0 >= at.from && n_tokens > 0 && warp < N_WIDE) {
+		own.template fetch_tile<aligned>(to.wide[warp], t0, n_tokens);
+	} else if (t0 >= at.from && n_tokens > 0) {
+		fetch<aligned>(to.bc, bc[(long)at.b * s.n.T + t0] + n0, (int)bc.ld, n_tokens, s.n.N - n0);
 		fetch_start(to.start, s, at.b, t0, n_tokens);
 	}
 	__pipeline_commit();
@@ -70,10 +82,10 @@ __device__ __forceinline__ void step(const scan<real> &s, const ends_stage<real>
 	int t0, int t, float bias, walker &w)
 {
 	int lane = threadIdx.x;
-	float own_dt = softplus<real>(to_float(f.dtraw[t][lane]) + bias), own_x = to_float(f.source[t][lane]);
+	float own_dt = softplus<real>(to_float(f.wide[DTRAW][t][lane]) + bias), own_x = to_float(f.wide[SOURCE][t][lane]);
 
 	if (backward && s.z.at) {
-		float z = to_float(f.z[t][lane]);
+		float z = to_float(f.wide[Z][t][lane]);
 		own_x *= z * sigmoid(z);
 	}
 	if (!backward)
@@ -119,6 +131,7 @@ __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_ends_kernel(con
 	int n0 = (int)(blockIdx.x / blocks) * SCAN_GROUP, half = (int)threadIdx.x % 2 * HALF;
 	int i = at.i0 + (int)threadIdx.x, n_tiles = (at.to - at.from + TILE - 1) / TILE;
 	float bias = i < s.n.I ? s.dt_bias.at[i] : 0;
+	supply<real> own = own_supply<backward>(s, at);
 	walker w = {};
 
 	if (at.segment == (backward ? 0 : s.n.n_segments - 1))
@@ -126,11 +139,11 @@ __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_ends_kernel(con
 	for (int k = 0; k < SCAN_GROUP; k++)
 		w.a[k / HALF][k % HALF] = decay_rate(s, i ^ k / HALF, n0 + half + k % HALF);
 	int t0 = backward ? at.from + (n_tiles - 1) * TILE : at.from, next = backward ? -TILE : TILE;
-	fetch_tile<aligned, backward>(s, at, n0, t0, sh.stage[0]);
+	fetch_tile<aligned, backward>(s, at, own, n0, t0, sh.stage[0]);
 	for (int k = 0; k < n_tiles; k++, t0 += next) {
 		__pipeline_wait_prior(0);
 		__syncthreads();
-		fetch_tile<aligned, backward>(s, at, n0, t0 + next, sh.stage[(k + 1) % 2]);
+		fetch_tile<aligned, backward>(s, at, own, n0, t0 + next, sh.stage[(k + 1) % 2]);
 		spread(sh.stage[k % 2], sh);
 		__syncthreads();
 		walk<backward>(s, at, sh.stage[k % 2], sh, t0, bias, w);

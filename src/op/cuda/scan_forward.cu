@@ -9,12 +9,15 @@ enum {
 	HALF = SCAN_GROUP / 2,		/* states of a channel that a thread has */
 };
 
+static_assert((int)TILE <= (int)SCAN_GROUP, "a tile's sums find place in a resting place");
 static_assert((int)SCAN_FORWARD_THREADS == (int)SCAN_CHANNELS, "each thread finishes one channel");
+
+enum { U, DTRAW, Z, N_WIDE };	/* operands, each fetched by a warp of its own */
 
 template <typename real>
 struct forward_stage {
-	real u[TILE][SCAN_CHANNELS], dtraw[TILE][SCAN_CHANNELS], z[TILE][SCAN_CHANNELS];
-	real b[TILE][SCAN_GROUP], c[TILE][SCAN_GROUP];
+	real wide[N_WIDE][TILE][SCAN_CHANNELS];
+	alignas(16) real b[TILE][SCAN_GROUP], c[TILE][SCAN_GROUP];
 	int start[TILE];
 };
 
@@ -23,9 +26,6 @@ struct forward_shared {
 	forward_stage<real> stage[2];
 	float b[TILE][SCAN_GROUP], c[TILE][SCAN_GROUP];
 };
-
-/* Sums over the groups of states so far, where there are several. */
-typedef float sums[TILE][SCAN_CHANNELS];
 
 /* A thread: its own channel is i, the other one of the pair i ^ 1; of both it has HALF states. */
 struct seat {
@@ -37,19 +37,27 @@ struct walker {
 	float a[2][HALF], h[2][HALF];	/* A log2(e); states */
 };
 
-template <bool aligned, typename real>
-__device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place &at, int t0,
-	forward_stage<real> &to)
+/* The warp's operand. */
+template <typename real>
+__device__ __forceinline__ supply<real> own_supply(const scan<real> &s, const scan_place &at)
 {
-	long row = (long)at.b * s.n.T + t0;
-	int n_tokens = min(TILE, at.to - t0);
+	int warp = (int)threadIdx.x / 32;
 
-	if (n_tokens > 0) {
-		fetch<THREADS, aligned>(to.u, s.u, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.dtraw, s.dtraw, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.z, s.z, row, n_tokens, at.i0, s.n.I);
-		fetch<THREADS, aligned>(to.b, s.b, row, n_tokens, 0, s.n.N);
-		fetch<THREADS, aligned>(to.c, s.c, row, n_tokens, 0, s.n.N);
+	return supply_of(s, at, warp == U ? s.u : warp == DTRAW ? s.dtraw : s.z);
+}
+
+template <bool aligned, typename real>
+__device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place &at,
+	const supply<real> &own, int t0, forward_stage<real> &to)
+{
+	int n_tokens = min(TILE, at.to - t0), warp = (int)threadIdx.x / 32;
+	long row = (long)at.b * s.n.T + t0;
+
+	if (n_tokens > 0 && warp < N_WIDE) {
+		own.template fetch_tile<aligned>(to.wide[warp], t0, n_tokens);
+	} else if (n_tokens > 0) {
+		fetch<aligned>(to.b, s.b[row], (int)s.b.ld, n_tokens, s.n.N);
+		fetch<aligned>(to.c, s.c[row], (int)s.c.ld, n_tokens, s.n.N);
 		fetch_start(to.start, s, at.b, t0, n_tokens);
 	}
 	__pipeline_commit();
@@ -59,11 +67,12 @@ __device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place
 template <typename real>
 __device__ __forceinline__ void spread(const forward_stage<real> &f, forward_shared<real> &sh)
 {
-	#pragma unroll
-	for (int k = threadIdx.x; k < TILE * SCAN_GROUP; k += THREADS) {
-		sh.b[k / SCAN_GROUP][k % SCAN_GROUP] = to_float(f.b[k / SCAN_GROUP][k % SCAN_GROUP]);
-		sh.c[k / SCAN_GROUP][k % SCAN_GROUP] = to_float(f.c[k / SCAN_GROUP][k % SCAN_GROUP]);
-	}
+	int t = (int)threadIdx.x / (SCAN_GROUP / 2), n = (int)threadIdx.x % (SCAN_GROUP / 2) * 2;
+	two<real> b = *(const two<real> *)&f.b[t][n], c = *(const two<real> *)&f.c[t][n];
+
+	static_assert(TILE * SCAN_GROUP / 2 == THREADS, "two states a thread");
+	*(float2 *)&sh.b[t][n] = make_float2(to_float(b.low), to_float(b.high));
+	*(float2 *)&sh.c[t][n] = make_float2(to_float(c.low), to_float(c.high));
 }
 
 /* The same of a further group of states. */
@@ -98,11 +107,11 @@ template <typename real>
 __device__ __forceinline__ point point_of(const forward_stage<real> &f, int t, int lane, float bias,
 	bool gated, unsigned begins)
 {
-	float z = gated ? to_float(f.z[t][lane]) : 0;
+	float z = gated ? to_float(f.wide[Z][t][lane]) : 0;
 	point p;
 
-	p.u = to_float(f.u[t][lane]);
-	p.dt = softplus<real>(to_float(f.dtraw[t][lane]) + bias);
+	p.u = to_float(f.wide[U][t][lane]);
+	p.dt = softplus<real>(to_float(f.wide[DTRAW][t][lane]) + bias);
 	p.x = p.dt * p.u;
 	p.gate = gated ? z * sigmoid(z) : 1;
 	if (begins >> t & 1)
@@ -188,7 +197,7 @@ __device__ __forceinline__ void put_token(const results<real> &to, int t, float 
    hides the other's latency. */
 template <bool many, typename real>
 __device__ __forceinline__ void walk(const scan<real> &s, const seat &me, const forward_shared<real> &sh,
-	const forward_stage<real> &f, sums &so_far, int t0, int group, float bias, float d,
+	const forward_stage<real> &f, float *so_far, int t0, int group, float bias, float d,
 	const results<real> &to, walker &w)
 {
 	unsigned begins = beginnings(s, f, t0);
@@ -203,9 +212,9 @@ __device__ __forceinline__ void walk(const scan<real> &s, const seat &me, const 
 		#pragma unroll
 		for (int k = 0; k < 2; k++) {
 			float sum = step(w, p[k], sh.b[t + k] + me.half * HALF, sh.c[t + k] + me.half * HALF);
-			float y = sum + (many && group ? so_far[t + k][me.lane] : d * p[k].u);
+			float y = sum + (many && group ? so_far[(t + k) * THREADS] : d * p[k].u);
 			if (many)
-				so_far[t + k][me.lane] = y;
+				so_far[(t + k) * THREADS] = y;
 			if ((!many || group == s.n.n_groups - 1) && t + k < to.n_tokens)
 				put_token(to, t + k, y, p[k].gate);
 		}
@@ -227,20 +236,15 @@ __device__ __forceinline__ void begin(const scan<real> &s, const scan_place &at,
 		}
 }
 
-/* Where the states of a group are while another is at work. */
-template <typename real>
-__device__ __forceinline__ float *resting_place(const scan<real> &s, int group)
-{
-	return s.walkers + ((long)blockIdx.x * s.n.n_groups + group) * SCAN_GROUP * THREADS + threadIdx.x;
-}
-
 /* All groups of states, one after the other, through a tile. */
 template <typename real>
 __device__ void walk_groups(const scan<real> &s, const scan_place &at, const seat &me,
-	forward_shared<real> &sh, const forward_stage<real> &f, sums &so_far, int t0, float bias, float d)
+	forward_shared<real> &sh, const forward_stage<real> &f, int t0, float bias, float d)
 {
+	float *so_far = resting_place(s, s.n.n_groups, THREADS);
+
 	for (int group = 0; group < s.n.n_groups; group++) {
-		float *rest = resting_place(s, group);
+		float *rest = resting_place(s, group, THREADS);
 		walker w;
 		begin(s, at, me, group, w);
 		for (int k = 0; t0 > at.from && k < SCAN_GROUP; k++)
@@ -260,28 +264,28 @@ template <typename real, bool aligned, bool many>
 __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_forward_kernel(const scan<real> s)
 {
 	forward_shared<real> &sh = *shared_memory<forward_shared<real>>();
-	sums &so_far = *(sums *)(&sh + 1);
 	scan_place at = place_of(s.n, blockIdx.x);
 	int lane = (int)threadIdx.x;
 	seat me = {lane, at.i0 + lane, lane % 2};
+	supply<real> own = own_supply(s, at);
 	bool there = me.i < s.n.I;
 	float bias = there ? s.dt_bias.at[me.i] : 0, d = there ? s.d.at[me.i] : 0;
 	walker w;
 
 	if (!many)
 		begin(s, at, me, 0, w);
-	fetch_tile<aligned>(s, at, at.from, sh.stage[0]);
+	fetch_tile<aligned>(s, at, own, at.from, sh.stage[0]);
 	for (int t0 = at.from, k = 0; t0 < at.to; t0 += TILE, k ^= 1) {
 		__pipeline_wait_prior(0);
 		__syncthreads();
-		fetch_tile<aligned>(s, at, t0 + TILE, sh.stage[k ^ 1]);
+		fetch_tile<aligned>(s, at, own, t0 + TILE, sh.stage[k ^ 1]);
 		if (many) {
-			walk_groups(s, at, me, sh, sh.stage[k], so_far, t0, bias, d);
+			walk_groups(s, at, me, sh, sh.stage[k], t0, bias, d);
 			continue;
 		}
 		spread(sh.stage[k], sh);
 		__syncthreads();
-		walk<false>(s, me, sh, sh.stage[k], so_far, t0, 0, bias, d,
+		walk<false>(s, me, sh, sh.stage[k], NULL, t0, 0, bias, d,
 			results_of(s, at, me, t0, 0), w);
 	}
 }
@@ -298,7 +302,7 @@ void forward(const struct op_run *r)
 
 	scan_find_ends(r, s, false);
 	launch(r, kernel, dim3((unsigned)blocks), THREADS,
-		sizeof(forward_shared<real>) + (many ? sizeof(sums) : 0), s);
+		sizeof(forward_shared<real>), s);
 }
 
 }  // namespace

@@ -51,7 +51,9 @@ long scan_steps_floats(const struct scan_sizes *n)
 
 long scan_walkers_floats(const struct scan_sizes *n, int threads)
 {
-	return n->n_groups > 1 ? sequences(n) * n->n_blocks * threads * n->n_groups * SCAN_GROUP : 0;
+	long groups = n->n_groups > 1 ? n->n_groups + 1 : 0;	/* and a place for their sums */
+
+	return sequences(n) * n->n_blocks * threads * groups * SCAN_GROUP;
 }
 
 long scan_bc_floats(const struct scan_sizes *n)
