@@ -155,10 +155,11 @@ static void combine_backward(const struct op_run *r)
 static void prepare(const struct op_trial *t)
 {
 	const struct tensor *first = t->in[COMBINE_FIRST_E1], *token = t->in[COMBINE_TOKEN_S];
+	long E = tensor_size(first) - 1;
 
 	op_trial_places(t, t->in[COMBINE_SLOT_BT], token);
-	for (long e = 0; e < tensor_size(first); e++)
-		op_trial_set(t, first, e, (double)(tensor_size(token) * e / (tensor_size(first) - 1)));
+	for (long e = 0; e <= E; e++)
+		op_trial_set(t, first, e, (double)(tensor_size(token) * e / E));
 }
 
 static const struct op_example examples[] = {
@@ -188,8 +189,8 @@ const struct op op_combine = {
 	.out = {[COMBINE_Y_BTO] = {"y", REAL, false}},
 	.shape = combine_shape,
 	.cost = combine_cost,
-	.backward_reads_in = READS(COMBINE_YE_SO) | READS(COMBINE_SLOT_BT) | READS(COMBINE_GATE_BT) |
-		READS(COMBINE_FIRST_E1) | READS(COMBINE_TOKEN_S),
+	.backward_reads_in = READS(COMBINE_YE_SO) | READS(COMBINE_SLOT_BT) |
+		READS(COMBINE_GATE_BT) | READS(COMBINE_FIRST_E1) | READS(COMBINE_TOKEN_S),
 	.forward = {[REF] = combine_forward_ref, [CPU] = combine_forward,
 		[CUDA] = OP_CUDA(combine_forward_cuda)},
 	.backward = {[REF] = combine_backward_ref, [CPU] = combine_backward,

@@ -106,10 +106,11 @@ static void prepare(const struct op_trial *t)
 {
 	const struct tensor *slot = t->in[DISPATCH_SLOT_BT], *first = t->in[DISPATCH_FIRST_E1],
 		*token = t->in[DISPATCH_TOKEN_S];
+	long E = tensor_size(first) - 1;
 
 	op_trial_places(t, slot, token);
-	for (long e = 0; e < tensor_size(first); e++)
-		op_trial_set(t, first, e, (double)(tensor_size(token) * e / (tensor_size(first) - 1)));
+	for (long e = 0; e <= E; e++)
+		op_trial_set(t, first, e, (double)(tensor_size(token) * e / E));
 }
 
 static const struct op_example examples[] = {
@@ -119,7 +120,8 @@ static const struct op_example examples[] = {
 		[DISPATCH_SLOT_BT] = {2, 9}, [DISPATCH_FIRST_E1] = {4},
 		[DISPATCH_TOKEN_S] = {3, 10}}},
 	{.name = "drops, many rows", .prepare = prepare, .in = {[DISPATCH_X_BTD] = {3, 50, 40},
-		[DISPATCH_SLOT_BT] = {3, 50}, [DISPATCH_FIRST_E1] = {2}, [DISPATCH_TOKEN_S] = {111}}},
+		[DISPATCH_SLOT_BT] = {3, 50}, [DISPATCH_FIRST_E1] = {2},
+		[DISPATCH_TOKEN_S] = {111}}},
 };
 
 const struct op op_dispatch = {

@@ -2,8 +2,8 @@
  * experts: a two-layer network for each expert, on its own rows of the dispatch buffer:
  *   y_s = W2[e] f(W1[e] x_s)     for first[e] <= s < first[e + 1];  f relu, silu or gelu; no biases
  *   with a = f'(pre) (W2^T dy):  dx = W1^T a;  dW1 = a x^T;  dW2 = dy f(pre)^T
- * Experts without rows get zero gradients (written, or nothing added). Rows behind first[E] are neither
- * read nor written. Rows without a token below it hold 0 in x and dy, so they add nothing.
+ * Experts without rows get zero gradients (written, or nothing added). Rows behind first[E] are
+ * neither read nor written. Rows without a token below it hold 0 in x and dy, so they add nothing.
  * [E, C, D] buffers: first[e] = e C.
  */
 #ifndef OP_EXPERTS_H

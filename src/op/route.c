@@ -20,9 +20,10 @@ static long rounded(long rows)
 	return (rows + ROUTE_ROUND - 1) / ROUTE_ROUND * ROUTE_ROUND;
 }
 
-/* Shape of the buffer. Segments of equal length make the experts' products one batch; they cost rows
-   without tokens: half of all at most, beside those of rounding. */
-static struct tensor token_shape(const struct device *d, const struct route_attr *attr, long n, long E)
+/* Shape of the buffer. Segments of equal length make the experts' products one batch; they cost
+   rows without tokens: half of all at most, beside those of rounding. */
+static struct tensor token_shape(const struct device *d, const struct route_attr *attr, long n,
+	long E)
 {
 	long taken = attr->capacity && attr->capacity < attr->group_tokens ? attr->capacity
 		: attr->group_tokens, each = rounded(n / attr->group_tokens * taken);
@@ -322,7 +323,8 @@ static double two_best(const double *w_ED, const double *x_D, long E, long D, lo
    where there is a mask, so the second example's last group of one holds none at all. */
 static void prepare(const struct op_trial *t)
 {
-	const struct tensor *x = t->in[ROUTE_X_BTD], *w = t->in[ROUTE_W_ED], *mask = t->in[ROUTE_MASK_BT];
+	const struct tensor *x = t->in[ROUTE_X_BTD], *w = t->in[ROUTE_W_ED],
+		*mask = t->in[ROUTE_MASK_BT];
 	double *x_ND = elements(t, x), *w_ED = elements(t, w);
 	long D = tensor_width(x), order[2] = {0, 0};
 
@@ -354,7 +356,8 @@ static const struct op_example examples[] = {
 	{.name = "several tiles in a group", .attr = &tiled, .prepare = prepare,
 		.in = {[ROUTE_X_BTD] = {3, 100, 8}, [ROUTE_W_ED] = {6, 8}}},
 	{.name = "segments of any length", .attr = &groups_of_52, .prepare = prepare,
-		.in = {[ROUTE_X_BTD] = {3, 104, 24}, [ROUTE_W_ED] = {7, 24}, [ROUTE_MASK_BT] = {3, 104}}},
+		.in = {[ROUTE_X_BTD] = {3, 104, 24}, [ROUTE_W_ED] = {7, 24},
+			[ROUTE_MASK_BT] = {3, 104}}},
 	{.name = "many experts", .attr = &groups_of_48, .prepare = prepare,
 		.in = {[ROUTE_X_BTD] = {2, 48, 40}, [ROUTE_W_ED] = {75, 40}}},
 	{.name = "several parts of a gradient", .attr = &groups_of_260, .prepare = prepare,

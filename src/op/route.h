@@ -8,14 +8,14 @@
  *   f_i = share of tokens whose argmax is i, before dropping;  P_i = mean of p[i]
  *   balance = E sum_i f_i P_i  (1 at uniform);  z = mean (log sum exp logit)^2 (Zoph et al. 2022,
  *   arXiv:2202.08906).  BALANCE and Z are means over groups that have valid tokens.
- * Masked tokens choose no expert, take no capacity, and have gate 0.
- * Where kept tokens go: row SLOT of a buffer sorted by expert (dispatch, experts and combine work on
- * it), within an expert in token order over all groups; dropped and masked tokens have SLOT -1. The
- * segment of expert e is rows FIRST[e] to FIRST[e + 1], of which the first COUNT_E[e] have a token;
- * TOKEN is the token of each row, -1: none. The buffer is the device's own affair, and TOKEN has its
- * shape (S: rows in all):
+ * Masked tokens choose no expert, take no capacity, and have gate 0. Where kept tokens go: row SLOT
+ * of a buffer sorted by expert (dispatch, experts and combine work on it), within an expert in
+ * token order over all groups; dropped and masked tokens have SLOT -1. The segment of expert e is
+ * rows FIRST[e] to FIRST[e + 1], of which the first COUNT_E[e] have a token; TOKEN is the token of
+ * each row, -1: none. The buffer is the device's own affair, and TOKEN has its shape (S: rows in
+ * all):
  *   host   [S], S = B T: segments without gaps
- *   GPU    [E, C], S = E C: segments of C rows, where that is not much larger than the tokens are many;
+ *   GPU    [E, C], S = E C: segments of C rows, where that is not much more than there are tokens;
  *          [S] else: segments as long as they need be. Both in multiples of ROUTE_ROUND rows.
  * Gradients: written out in route.c. f has none; a dropped token's gate is 0 and passes none on.
  * LOAD: share of valid tokens by argmax; DROPPED: tokens dropped and valid tokens; ENTROPY: mean

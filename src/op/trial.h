@@ -1,10 +1,11 @@
 /*
- * An operator by itself, with memory of its own: what tests and benches run. Where the device has its
- * own memory the host keeps a copy of all operands: what was set goes to the device before a kernel runs,
- * what kernels did comes back when somebody looks.
+ * An operator by itself, with memory of its own: what tests and benches run. Where the device has
+ * its own memory the host keeps a copy of all operands: what was set goes to the device before a
+ * kernel runs, what kernels did comes back when somebody looks.
  *
- * Real inputs hold N(0, 1), nearly; indices 0; then `prepare` (op/op.h) sets what needs structure. All
- * else holds NaN or -1, so that what is not written is seen. The same on every device, up to rounding.
+ * Real inputs hold N(0, 1), nearly; indices 0; then `prepare` (op/op.h) sets what needs structure.
+ * All else holds NaN or -1, so that what is not written is seen. The same on every device, up to
+ * rounding.
  */
 #ifndef OP_TRIAL_H
 #define OP_TRIAL_H
@@ -32,8 +33,8 @@ struct op_trial_case {
 	const void *attr;
 	const struct tensor *in[OP_MAX_IN];
 	void (*prepare)(const struct op_trial *t);	/* may be NULL */
-	/* Rows lie this many elements further apart than they are wide, and begin as many behind what the
-	   device aligns; not those of masters and indices. */
+	/* Rows lie this many elements further apart than they are wide, and begin as many behind
+	   what the device aligns; not those of masters and indices. */
 	int pad;
 	bool to_bf16;	/* real values are rounded to bf16 when they are set: for the reference of device cuda */
 };
@@ -46,15 +47,16 @@ double op_trial_bytes(const struct op_trial_case *c, const struct device *device
 void op_trial_forward(struct op_trial *t);
 /* Gradients of the outputs become N(0, 1), nearly; those of the inputs are wanted from now on. */
 void op_trial_fill_d_out(struct op_trial *t);
-/* The kernel gets those inputs and outputs that the operator says backward reads; others are absent. */
+/* The kernel gets those inputs and outputs that the operator says backward reads; others are
+   absent. */
 void op_trial_backward(struct op_trial *t);
 
 /* Element i of a tensor of the trial, gaps between rows not counted. */
 double op_trial_get(const struct op_trial *t, const struct tensor *x, long i);
 void op_trial_set(const struct op_trial *t, const struct tensor *x, long i, double value);
 
-/* For operators on the buffer of op_route, in `prepare`: tokens, by some permutation, evenly over its rows;
-   where there are more tokens than rows, the last have none. */
+/* For operators on the buffer of op_route, in `prepare`: tokens, by some permutation, evenly over
+   its rows; where there are more tokens than rows, the last have none. */
 void op_trial_places(const struct op_trial *t, const struct tensor *slot_BT,
 	const struct tensor *token_S);
 
@@ -64,8 +66,8 @@ void op_trial_places(const struct op_trial *t, const struct tensor *slot_BT,
 void op_trial_backward_undeclared(struct op_trial *t);
 /* Fills the workspace with NaN. */
 void op_trial_clear_workspace(const struct op_trial *t);
-/* Has anything around rows been written: between them, or on host devices in the 256 bytes in front of
-   and behind an operand? Its name, or NULL. */
+/* Has anything around rows been written: between them, or on host devices in the 256 bytes in front
+   of and behind an operand? Its name, or NULL. */
 const char *op_trial_damage(const struct op_trial *t);
 /* Are the bits of two trials of the same case the same in x and y, rows alone? */
 bool op_trial_same(const struct op_trial *t, const struct tensor *x, const struct op_trial *u,

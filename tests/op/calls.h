@@ -1,6 +1,6 @@
 /*
- * Operators one by one, with memory of their own, on every device that is there: for tests that know the
- * answer. Memory of a device is freed behind each case.
+ * Operators one by one, with memory of their own, on every device that is there: for tests that
+ * know the answer. Memory of a device is freed behind each case.
  */
 #ifndef CALLS_H
 #define CALLS_H
@@ -60,7 +60,8 @@ static inline void memory_release(void)
 	}
 }
 
-static inline struct tensor *tensor_new(struct arena *a, const struct device *d, struct tensor shape)
+static inline struct tensor *tensor_new(struct arena *a, const struct device *d,
+	struct tensor shape)
 {
 	struct tensor *t = ARENA_NEW(a, struct tensor);
 

@@ -1,6 +1,7 @@
 /*
- * Where op_route has put its tokens, compared with the packed buffer of host devices. A device's layout is
- * its own affair (op/route.h); what must be the same is every token's expert and its rank there.
+ * Where op_route has put its tokens, compared with the packed buffer of host devices. A device's
+ * layout is its own affair (op/route.h); what must be the same is every token's expert and its rank
+ * there.
  */
 #ifndef PLACES_H
 #define PLACES_H
@@ -26,7 +27,8 @@ static inline long places_expert(const struct places *p, int slot)
 }
 
 /* Do segments begin at multiples of `round`, with room for what they hold? */
-static inline const char *places_segments(const struct places *p, const struct places *packed, int round)
+static inline const char *places_segments(const struct places *p, const struct places *packed,
+	int round)
 {
 	for (long e = 0; e < p->experts; e++) {
 		if (p->count[e] != packed->first[e + 1] - packed->first[e])
@@ -41,9 +43,10 @@ static inline const char *places_segments(const struct places *p, const struct p
 	return NULL;
 }
 
-/* What is wrong with p; NULL: nothing. packed: the same tokens, FIRST and SLOT without gaps, whose TOKEN and
-   COUNT are not read. round: rows to which p's segments are rounded. */
-static inline const char *places_fault(const struct places *p, const struct places *packed, int round)
+/* What is wrong with p; NULL: nothing. packed: the same tokens, FIRST and SLOT without gaps, whose
+   TOKEN and COUNT are not read. round: rows to which p's segments are rounded. */
+static inline const char *places_fault(const struct places *p, const struct places *packed,
+	int round)
 {
 	const char *fault = places_segments(p, packed, round);
 	long kept = 0, filled = 0;
@@ -84,12 +87,14 @@ static inline struct places places_of_trial(const struct op_trial *t, int **room
 		for (long k = 0; k < tensor_size(t->out[outs[i]]); k++)
 			*to++ = (int)op_trial_get(t, t->out[outs[i]], k);
 	}
-	return (struct places){tensor_size(t->out[ROUTE_SLOT_BT]), tensor_size(t->out[ROUTE_COUNT_E]),
-		tensor_size(t->out[ROUTE_TOKEN_S]), list[0], list[1], list[2], list[3]};
+	return (struct places){tensor_size(t->out[ROUTE_SLOT_BT]),
+		tensor_size(t->out[ROUTE_COUNT_E]), tensor_size(t->out[ROUTE_TOKEN_S]), list[0],
+		list[1], list[2], list[3]};
 }
 
 /* places_fault() of a GPU's trial against one of the reference. */
-static inline const char *places_of_trials_fault(const struct op_trial *b, const struct op_trial *ref)
+static inline const char *places_of_trials_fault(const struct op_trial *b,
+	const struct op_trial *ref)
 {
 	int *room[2];
 	struct places p = places_of_trial(b, &room[0]), packed = places_of_trial(ref, &room[1]);

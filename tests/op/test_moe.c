@@ -1,6 +1,6 @@
 /*
- * The layer of a mixture as a whole (route, dispatch, experts, combine), on all devices that are there:
- * where tokens are dropped and where none are, so that rows of its buffer stay empty.
+ * The layer of a mixture as a whole (route, dispatch, experts, combine), on all devices that are
+ * there: where tokens are dropped and where none are, so that rows of its buffer stay empty.
  */
 #include "base/cpu.h"
 #include "calls.h"
@@ -15,7 +15,8 @@ struct layer_case {
 	long n, capacity, wide;
 };
 
-/* With drops; without, where a GPU's segments have any length; the same in widths for tensor cores. */
+/* With drops; without, where a GPU's segments have any length; the same in widths for tensor
+   cores. */
 static const struct layer_case layer_cases[] = {{40, 5, 1}, {300, 0, 1}, {304, 0, 8}};
 
 struct layer {
@@ -120,7 +121,8 @@ static long check_tokens(const struct device *d, const struct layer *l)
 	return dropped;
 }
 
-/* Rows without a token: 0 in x and dy of the experts up to the last segment's end, behind it untouched. */
+/* Rows without a token: 0 in x and dy of the experts up to the last segment's end, behind it
+   untouched. */
 static void check_rows(const struct device *d, const struct layer *l, long kept)
 {
 	const struct tensor *buffers[] = {l->dispatch.out[0], l->combine.d_in[COMBINE_YE_SO],
@@ -176,8 +178,8 @@ static void expect_close(struct arena *a, const struct call *ref, const struct c
 		size += u[k] * u[k];
 	}
 	if (!(sqrt(error / size) <= 2 * limit(c->run.device)))
-		fail_msg("%s: gradient of %s on %s: error %g", c->run.op->name, c->run.op->in[i].name,
-			c->run.device->name, sqrt(error / size));
+		fail_msg("%s: gradient of %s on %s: error %g", c->run.op->name,
+			c->run.op->in[i].name, c->run.device->name, sqrt(error / size));
 }
 
 /* Gates are float32 of exact x on every device. */

@@ -1,6 +1,6 @@
 /*
- * Routing in cases small enough to know the answer, on all devices that are there. Logits are what a case
- * says: the router's matrix is the identity.
+ * Routing in cases small enough to know the answer, on all devices that are there. Logits are what
+ * a case says: the router's matrix is the identity.
  */
 #include "base/cpu.h"
 #include "calls.h"

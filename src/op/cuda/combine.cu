@@ -1,5 +1,5 @@
-/* combine on the GPU: a warp does a row, forward of a token, backward of the buffer, so that what is
-   written lies together. Bytes: forward 2 rows a token, backward 3. */
+/* combine on the GPU: a warp does a row, forward of a token, backward of the buffer, so that what
+   is written lies together. Bytes: forward 2 rows a token, backward 3. */
 extern "C" {
 #include "op/combine.h"
 }

@@ -1,5 +1,5 @@
-/* dispatch on the GPU: a warp copies a row. Bytes: forward the tokens' rows and the buffer's, backward
-   as many. */
+/* dispatch on the GPU: a warp copies a row. Bytes: forward the tokens' rows and the buffer's,
+   backward as many. */
 extern "C" {
 #include "op/dispatch.h"
 }

@@ -1,9 +1,9 @@
 /*
- * experts on the GPU. Segments of equal length: strided batches of cuBLASLt, with relu and its gradient in
- * the products where the library has that (a NaN becomes 0 there; the residual stream still has it), else
- * an activation between. Other segments: products over segments (grouped.cuh), the activation at the end
- * of the first. Rows without a token hold 0, and so do their h and gradients, since f(0) = 0.
- * FLOPs: 4 a row, hidden unit and channel forward, 8 backward.
+ * experts on the GPU. Segments of equal length: strided batches of cuBLASLt, with relu and its
+ * gradient in the products where the library has that (a NaN becomes 0 there; the residual stream
+ * still has it), else an activation between. Other segments: products over segments (grouped.cuh),
+ * the activation at the end of the first. Rows without a token hold 0, and so do their h and
+ * gradients, since f(0) = 0. FLOPs: 4 a row, hidden unit and channel forward, 8 backward.
  */
 extern "C" {
 #include "op/cuda/gemm.h"
@@ -124,8 +124,8 @@ dim3 eighths(long n)
 	return dim3((unsigned)ceil_div(n, 8 * THREADS));
 }
 
-/* A product of every expert, C[e] = op(A[e]) op(B[e]): m, n, k, rows of A, B and C from row to row and
-   expert to expert. */
+/* A product of every expert, C[e] = op(A[e]) op(B[e]): m, n, k, rows of A, B and C from row to row
+   and expert to expert. */
 struct gpu_gemm batch_of(const layer &l, enum gpu_gemm_side ta, enum gpu_gemm_side tb, long m,
 	long n, long k, long lda, long ldb, long ldc)
 {
@@ -160,7 +160,8 @@ struct gpu_gemm up_of(const layer &l)
 	return batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.F, l.D, l.x->ld, l.w1->ld, l.F);
 }
 
-/* Does forward write the mask? Asked by backward too, with the same operands, so the answer is the same. */
+/* Does forward write the mask? Asked by backward too, with the same operands, so the answer is the
+   same. */
 bool writes_mask(const layer &l)
 {
 	struct gpu_gemm up = with_relu(l, up_of(l), GPU_GEMM_RELU);
@@ -329,7 +330,8 @@ void segments_backward(const layer &l)
 
 }  // namespace
 
-/* Workspace: that of products first, then dpre in backward, then the activation unless it is saved. */
+/* Workspace: that of products first, then dpre in backward, then the activation unless it is
+   saved. */
 extern "C" void experts_room_cuda(struct op_shapes *s)
 {
 	bool batch = s->in[EXPERTS_XE_SD]->n_dims == 3;

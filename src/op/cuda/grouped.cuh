@@ -1,7 +1,7 @@
 /*
- * Products over the segments of the experts' buffer (op/route.h), all experts in one launch. Segment
- * borders are read on the device; a launch has tiles for any of them, and those without rows end at once.
- * Segments may begin anywhere; nothing is read or written behind first[E].
+ * Products over the segments of the experts' buffer (op/route.h), all experts in one launch.
+ * Segment borders are read on the device; a launch has tiles for any of them, and those without
+ * rows end at once. Segments may begin anywhere; nothing is read or written behind first[E].
  */
 #ifndef OP_CUDA_GROUPED_CUH
 #define OP_CUDA_GROUPED_CUH
@@ -11,7 +11,7 @@
 enum grouped_form {
 	ROWS_NT,	/* C[s, n] = A[s, k] W[e][n, k]^T	for the rows s of expert e */
 	ROWS_NN,	/* C[s, n] = A[s, k] W[e][k, n] */
-	BY_EXPERT,	/* C[e][m, n] (+)= A[s, m]^T B[s, n] over its rows, float32; 0 without rows */
+	BY_EXPERT,	/* C[e][m, n] (+)= A[s, m]^T B[s, n] over its rows, float32; 0 without */
 };
 
 /* What is done with v, an element of C. h, act: [S, n], contiguous; for relu act is h. */
@@ -32,12 +32,12 @@ struct grouped {
 	const void *a, *b;
 	void *c, *h, *act;
 	long lda, ldb, ldc;
-	long step;			/* elements from expert to expert, of W, or of BY_EXPERT's C */
+	long step;			/* elements from expert to expert: W, or BY_EXPERT's C */
 	bool add;
 };
 
-/* By tensor cores where shapes and addresses allow (bf16; widths, rows and addresses in multiples of
-   eight elements), else by tiles in float. */
+/* By tensor cores where shapes and addresses allow (bf16; widths, rows and addresses in multiples
+   of eight elements), else by tiles in float. */
 void grouped_product(const struct op_run *r, const struct grouped *g);
 
 /* Both kernels; real is the device's. */

@@ -1,6 +1,6 @@
 /*
- * Products over segments by tensor cores: tiles of 128 x 128. FLOPs: 2 m n k; bytes: A once for every 128
- * columns, W once for every 128 rows, mostly from the L2 cache.
+ * Products over segments by tensor cores: tiles of 128 x 128. FLOPs: 2 m n k; bytes: A once for
+ * every 128 columns, W once for every 128 rows, mostly from the L2 cache.
  */
 #include "op/cuda/grouped.cuh"
 #include "op/cuda/mma_tile.cuh"

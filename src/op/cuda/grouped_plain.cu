@@ -57,12 +57,13 @@ __global__ void __launch_bounds__(TILE_THREADS) expert_product(grouped g)
 {
 	int j0 = blockIdx.x * TILE_SIDE, i0 = blockIdx.y * TILE_SIDE, e = blockIdx.z;
 	long at = g.first[e], n = g.first[e + 1] - at;
-	const real *a = (const real *)g.a + at * g.lda, *b = (const real *)g.b + at * g.ldb;
+	const real *a = (const real *)g.a + at * g.lda + i0;
+	const real *b = (const real *)g.b + at * g.ldb + j0;
 	float sum[4][4] = {}, *c = (float *)g.c + e * g.step;
 
 	tile_product<false, false>(sum, n,
-		[&](int i, long k) { return i0 + i < g.m ? to_float(a[k * g.lda + i0 + i]) : 0.0f; },
-		[&](int j, long k) { return j0 + j < g.n ? to_float(b[k * g.ldb + j0 + j]) : 0.0f; },
+		[&](int i, long k) { return i0 + i < g.m ? to_float(a[k * g.lda + i]) : 0.0f; },
+		[&](int j, long k) { return j0 + j < g.n ? to_float(b[k * g.ldb + j]) : 0.0f; },
 		shared_memory<float>());
 	tile_store(sum, [&](int i, int j, float v) {
 		if (i0 + i >= g.m || j0 + j >= g.n)

@@ -1,12 +1,13 @@
 /*
- * A tile of a product by tensor cores (mma.sync m16n8k16, bf16, sums in float32). Eight warps make m x n
- * elements, each wm x wn of them, over chunks of 32 terms of the sum; `stages` chunks are on their way to
- * shared memory or in use. An operand lies there as it lies in device memory, 16 bytes at a time, in places
- * exchanged (place()) so that the eight rows that a load of a matrix reads together are in different banks.
+ * A tile of a product by tensor cores (mma.sync m16n8k16, bf16, sums in float32). Eight warps make
+ * m x n elements, each wm x wn of them, over chunks of 32 terms of the sum; `stages` chunks are on
+ * their way to shared memory or in use. An operand lies there as it lies in device memory, 16 bytes
+ * at a time, in places exchanged (place()) so that the eight rows that a load of a matrix reads
+ * together are in different banks.
  *
- * Operands more exact than bf16 come as several parts, x = x0 + x1 + ..., each the rounded rest of those
- * before. Then A B = sum of A_i B_j over i + j < the larger number of parts; what is left out is as small
- * as the rounding of the last part.
+ * Operands more exact than bf16 come as several parts, x = x0 + x1 + ..., each the rounded rest of
+ * those before. Then A B = sum of A_i B_j over i + j < the larger number of parts; what is left out
+ * is as small as the rounding of the last part.
  */
 #ifndef OP_CUDA_MMA_TILE_CUH
 #define OP_CUDA_MMA_TILE_CUH
@@ -27,8 +28,9 @@ struct mma_operand {
 	long ld, n_sides, n_terms;
 };
 
-/* A, B: number of parts. a_row: terms are neighbours in A, else sides; b_row of B. edges: columns beyond
-   n_sides and terms beyond n_terms are left out, 16 at a time, which pays where a tile is seldom full. */
+/* A, B: number of parts. a_row: terms are neighbours in A, else sides; b_row of B. edges: columns
+   beyond n_sides and terms beyond n_terms are left out, 16 at a time, which pays where a tile is
+   seldom full. */
 template <int m, int n, int wm, int wn, int stages, int A, int B, bool a_row, bool b_row,
 	bool edges>
 struct mma_tile {

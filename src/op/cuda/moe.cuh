@@ -1,4 +1,5 @@
-/* What the kernels of a mixture (route, dispatch, combine) share: tensors by token, rows by warp. */
+/* What the kernels of a mixture (route, dispatch, combine) share: tensors by token, rows by
+   warp. */
 #ifndef OP_CUDA_MOE_CUH
 #define OP_CUDA_MOE_CUH
 

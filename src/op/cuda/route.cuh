@@ -54,7 +54,8 @@ inline bool route_serves_mma(const struct device *d, const route_sizes &s, const
 		aligned8(dx, sizeof(bf16));
 }
 
-/* parts: [ROUTE_W_PARTS, E, D], from the router; dlogit: [2, E, N]. parts of dW: [route_parts(), E, D]. */
+/* parts: [ROUTE_W_PARTS, E, D], from the router; dlogit: [2, E, N]. parts of dW: [route_parts(), E,
+   D]. */
 void route_split_router(const struct op_run *r, const route_sizes &s, bf16 *parts);
 void route_mma_logits(const struct op_run *r, const route_sizes &s, const bf16 *w,
 	float *logits_EN);

@@ -1,6 +1,7 @@
 /*
- * route on the GPU, backward, by the formula in op/route.c: dlogit of all tokens, from it dx, and dW by
- * parts of so many tokens that are summed in order. Bytes: x once, dx once or twice, dlogit thrice.
+ * route on the GPU, backward, by the formula in op/route.c: dlogit of all tokens, from it dx, and
+ * dW by parts of so many tokens that are summed in order. Bytes: x once, dx once or twice, dlogit
+ * thrice.
  */
 #include "op/cuda/mma_tile.cuh"
 #include "op/cuda/route.cuh"
@@ -24,7 +25,8 @@ struct route_backward {
 	bool add_x, add_w;
 };
 
-/* Valid tokens of each group, and 1 / (N M): what one of them weighs in a mean over groups. One block. */
+/* Valid tokens of each group, and 1 / (N M): what one of them weighs in a mean over groups. One
+   block. */
 __global__ void weigh_groups(route_backward b)
 {
 	int *groups = shared_memory<int>(), lane = threadIdx.x % WARP_LANES, mine = 0;

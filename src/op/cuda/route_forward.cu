@@ -1,9 +1,9 @@
 /*
  * route on the GPU, forward, in four launches:
- *  1. choose: a block takes a tile of 64 tokens: logits, unless tensor cores have made them before, softmax,
- *     argmax, and per unit of 32 tokens how many chose each expert and the sums that the losses need;
- *  2. rank: a warp per group and expert turns the counts of units into the rank of their first token;
- *  3. settle: one block lays the segments of the buffer out and makes losses and metrics, in float64;
+ *  1. choose: a block takes a tile of 64 tokens: logits, unless tensor cores have made them before,
+ *     softmax, argmax, and by units of 32 tokens how many chose each expert, and sums for losses;
+ *  2. rank: a warp per group and expert: counts of units become ranks of their first tokens;
+ *  3. settle: one block lays out the buffer's segments and makes losses, in float64, and metrics;
  *  4. place: slots, by the rank of a token among those of its unit that chose the same expert.
  * Bytes: x once; p, 4 E a token, once, or twice if logits were made before, mostly in the L2 cache.
  */
@@ -373,7 +373,8 @@ __device__ __forceinline__ void settle_metrics(const route_forward &f, const gro
 	f.dropped[1] = (float)all.valid;
 }
 
-/* One block. Shared: sums of its warps, then rows of the experts and the tokens that wanted each. */
+/* One block. Shared: sums of its warps, then rows of the experts and the tokens that wanted
+   each. */
 __global__ void __launch_bounds__(SETTLE_THREADS) settle(route_forward f)
 {
 	group_sums *of_warp = shared_memory<group_sums>(), mine = {};
@@ -469,8 +470,8 @@ inline route_forward forward_of(const struct op_run *r)
 
 }  // namespace
 
-/* The router in parts, then forward what the launches hand on, backward dlogit [E, N], the parts of dW, and
-   what a token of each group weighs (route_backward.cu). */
+/* The router in parts, then forward what the launches hand on, backward dlogit [E, N], the parts of
+   dW, and what a token of each group weighs (route_backward.cu). */
 extern "C" void route_room_cuda(struct op_shapes *shapes)
 {
 	route_sizes s =

@@ -1,9 +1,9 @@
 /*
- * route's three products by tensor cores. x is bf16; the router and dlogit are float32, so they come in
- * parts of bf16 (mma_tile.cuh): W in three for the logits, which are then as exact as those of float32
- * products, dlogit in two for dW, 2^-17; for dx, which is bf16, one part of both. FLOPs a token, expert
- * and channel: 6 for the logits, 2 for dx, 4 for dW. Bytes: x once for the logits, once for dW, dx once,
- * or twice where it is added to.
+ * route's three products by tensor cores. x is bf16; the router and dlogit are float32, so they
+ * come in parts of bf16 (mma_tile.cuh): W in three for the logits, which are then as exact as those
+ * of float32 products, dlogit in two for dW, 2^-17; for dx, which is bf16, one part of both. FLOPs
+ * a token, expert and channel: 6 for the logits, 2 for dx, 4 for dW. Bytes: x once for the logits,
+ * once for dW, dx once, or twice where it is added to.
  */
 #include "op/cuda/mma_tile.cuh"
 #include "op/cuda/route.cuh"
@@ -64,14 +64,16 @@ __device__ __forceinline__ void dx_piece(int q, int *row, int *column)
 	*column = p % (DX_COLUMNS / 8) * 8;
 }
 
-/* dx = dlogit^T W. Block: columns fastest, then tokens. What is added to is on its way meanwhile. */
+/* dx = dlogit^T W. Block: columns fastest, then tokens. What is added to is on its way
+   meanwhile. */
 __global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const bf16 *dlogit,
 	const bf16 *w, rows<bf16> dx, int column_tiles, bool add)
 {
 	long t0 = blockIdx.x / column_tiles * (long)DX_TOKENS;
 	int d0 = blockIdx.x % column_tiles * DX_COLUMNS, row, column;
 	dx_tile::stage *ring = shared_memory<dx_tile::stage>();
-	mma_operand a[1] = {{dlogit + t0, s.n, s.n - t0, s.E}}, b[1] = {{w + d0, s.D, s.D - d0, s.E}};
+	mma_operand a[1] = {{dlogit + t0, s.n, s.n - t0, s.E}};
+	mma_operand b[1] = {{w + d0, s.D, s.D - d0, s.E}};
 	uint4 old[DX_PIECES];
 	dx_tile t;
 
@@ -88,7 +90,8 @@ __global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const b
 	#pragma unroll
 	for (int q = 0; q < DX_PIECES; q++) {
 		dx_piece(q, &row, &column);
-		eight v = load8(c + row * dx_tile::pitch + column), u = load8((const bf16 *)&old[q]);
+		eight v = load8(c + row * dx_tile::pitch + column);
+		eight u = load8((const bf16 *)&old[q]);
 		#pragma unroll
 		for (int k = 0; k < 8; k++)
 			v.v[k] += u.v[k];

@@ -38,8 +38,8 @@ __device__ __forceinline__ void tile_fetch(float *to, long k0, long n_k, const e
 	}
 }
 
-/* sum += A B of the thread's elements. a(i, k), b(j, k): operands by row, or column, of the tile and
-   term k < n_k; 0 beyond their edges. shared: TILE_FLOATS, of all threads. */
+/* sum += A B of the thread's elements. a(i, k), b(j, k): operands by row, or column, of the tile
+   and term k < n_k; 0 beyond their edges. shared: TILE_FLOATS, of all threads. */
 template <bool a_along_k, bool b_along_k, typename left, typename right>
 __device__ __forceinline__ void tile_product(float (&sum)[4][4], long n_k, const left &a,
 	const right &b, float *shared)
