@@ -357,6 +357,12 @@ static bool has_table(struct db *db, const char *name)
 	return !db_finish(&s) && found;
 }
 
+int query_parts(struct db *db)
+{
+	return has_table(db, "part") ? 0 :
+		db_exec(db, "CREATE TEMP TABLE IF NOT EXISTS part(run_id, part, params, active, flops)");
+}
+
 /* --- slices, calibrations --------------------------------------------------------------------- */
 
 bool query_has_slices(struct db *db, long long run_id)

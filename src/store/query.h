@@ -76,6 +76,10 @@ int query_slices(struct db *db, long long run_id, const char *by, struct arena *
 	struct slice_rows *rows);
 bool query_has_slices(struct db *db, long long run_id);
 
+/* The table `part` for this connection: empty where the database is from before it. 0, or -1 after a
+   message. */
+int query_parts(struct db *db);
+
 /* Columns of the table calibration; measured is NULL where the run has no row. */
 struct calibration_row {
 	double seconds_per_step, busy;

@@ -105,6 +105,13 @@ static const char sql_of_run[] =
 static const char sql_load[] = "INSERT OR REPLACE INTO expert(run_id, step, router, expert, load) "
 	"VALUES (:run_id, :step, :router, :expert, :load)";
 
+/* The attempt's `parts`: {"mixer":{"params":1,"active":1,"flops":1},...}. */
+static const char sql_parts[] = "INSERT OR REPLACE INTO part(run_id, part, params, active, flops) "
+	"SELECT :run_id, key, CAST(json_extract(:parts, fullkey || '.params') AS INTEGER), "
+	"CAST(json_extract(:parts, fullkey || '.active') AS INTEGER), "
+	"CAST(json_extract(:parts, fullkey || '.flops') AS REAL) "
+	"FROM json_each(:parts) WHERE json_type(:parts) = 'object'";
+
 /* The members of the union begin at one place. */
 static const void *member_of(const struct record *r, const struct member *f)
 {
@@ -328,6 +335,7 @@ void recorder_open(struct recorder *r, struct db *db)
 		db_prepare(&r->insert[i], db, kinds[i].insert);
 	db_prepare(&r->load, db, sql_load);
 	db_prepare(&r->of_run, db, sql_of_run);
+	db_prepare(&r->parts, db, sql_parts);
 }
 
 static void bind_members(struct db_statement *s, const struct members *members,
@@ -376,12 +384,15 @@ void recorder_add(struct recorder *r, long long run_id, const struct record *rec
 		db_bind_int(&r->of_run, ":run_id", run_id);
 		bind_members(&r->of_run, &of_run, record);
 		db_run(&r->of_run);
+		db_bind_int(&r->parts, ":run_id", run_id);
+		db_bind_text(&r->parts, ":parts", record->attempt.parts);
+		db_run(&r->parts);
 	}
 }
 
 int recorder_close(struct recorder *r)
 {
-	int ret = db_finish(&r->load) | db_finish(&r->of_run);
+	int ret = db_finish(&r->load) | db_finish(&r->of_run) | db_finish(&r->parts);
 
 	for (int i = 0; i < N_RECORD_TYPES; i++)
 		ret |= db_finish(&r->insert[i]);

@@ -63,7 +63,7 @@
 	X(TEXT, device) X(INT, threads) X(INT, jobs) X(TEXT, blas) X(TEXT, blas_core)              \
 	X(TEXT, cpu) X(TEXT, git) X(TEXT, build) X(JSON, argv) X(INT, memory_planned_bytes)
 #define RECORD_ATTEMPT(X)                                                                          \
-	X(TEXT, run) X(TEXT, label) X(INT, seed) X(TEXT, sweep)                                    \
+	X(TEXT, run) X(TEXT, label) X(INT, seed) X(TEXT, sweep) X(JSON, parts)                     \
 	RECORD_OF_RUN(X) RECORD_OF_PROCESS(X)
 
 /* Written by the supervisor when a worker has ended: of its process, the newest with that pid. */
@@ -132,7 +132,8 @@ bool record_parse(struct record *r, const char *line, size_t n, struct arena *a)
 /* Inserts records: the statements, prepared once. Call within a transaction. */
 struct recorder {
 	struct db_statement insert[N_RECORD_TYPES];	/* of an attempt: the row of the process */
-	struct db_statement load, of_run;	/* expert loads; what an attempt tells of its run */
+	struct db_statement load;	/* expert loads */
+	struct db_statement of_run, parts;	/* what an attempt tells of its run, and of the model's parts */
 };
 
 void recorder_open(struct recorder *r, struct db *db);

@@ -8,7 +8,7 @@
  *                                  log.txt         what its processes printed
  *                                  DONE | FAILED | DIVERGED    one line: why
  *                                  products.txt    on GPUs (train/products.h)
- *                                  ckpt/step_N.safetensors, samples/
+ *                                  ckpt/step_N.safetensors
  *   ROOT/sweeps/NAME.json          what a sweep consists of (store/catalog.h)
  */
 #ifndef STORE_RUN_DIR_H

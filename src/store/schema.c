@@ -26,5 +26,8 @@ const char *const db_migrations[] = {
 	" host TEXT, device TEXT, threads INTEGER, cpu TEXT, blas_core TEXT, git TEXT, build TEXT"
 	") STRICT;",
 	bench_schema,
+	"CREATE TABLE part ("
+	" run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, part TEXT NOT NULL,"
+	" params INTEGER, active INTEGER, flops REAL, PRIMARY KEY (run_id, part)) STRICT, WITHOUT ROWID;",
 	NULL,
 };

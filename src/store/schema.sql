@@ -51,7 +51,7 @@ CREATE TABLE run (
 	data_tokens	INTEGER,		-- in the training split: runs over more see it again
 	tokenizer	TEXT,
 	vocab		INTEGER,		-- true vocabulary, without padding
-	"precision"	TEXT,			-- "float32", "bf16"
+	"precision"	TEXT,			-- "f32", "bf16"
 	semantics	TEXT,			-- JSON: meaning version of each operator and of the architecture
 	params_total	INTEGER,		-- parameters without embedding and head
 	params_active	INTEGER,		-- of these, used by one token
@@ -83,6 +83,15 @@ CREATE TABLE param (
 	key		TEXT NOT NULL,		-- dotted: "train.lr"
 	value		ANY,			-- number or text; true and false are text; lists are JSON
 	PRIMARY KEY (run_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE part (			-- what each part of the model has and costs; none of older runs
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	part		TEXT NOT NULL,		-- "mixer" (Mamba), "attn", "moe", "ffn", "norm", "embedding", "lm_head"
+	params		INTEGER,
+	active		INTEGER,		-- of these, used by one token
+	flops		REAL,			-- model FLOPs per token of training, forward and backward
+	PRIMARY KEY (run_id, part)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE attempt (

@@ -168,46 +168,9 @@ const double *arms_numbers(struct study *s, const char *key)
 	return value;
 }
 
-/* A width of the config, where 0 stands for a multiple of d_model. */
-static double width(const struct run_data *r, const char *key, double times)
-{
-	double w = run_number(r, key);
-
-	return w > 0 ? w : times * run_number(r, "model.d_model");
-}
-
-/* For each router two matrices of the one expert that a token visits, and its own. */
-static double active_in_mixtures(const struct run_data *r)
-{
-	double d = run_number(r, "model.d_model"), f = width(r, "model.moe.d_expert", 3);
-
-	if (!run_text(r, "model.moe.n_experts"))
-		return 0;
-	return r->routers > 0 ? r->routers * d * (2 * f + run_number(r, "model.moe.n_experts")) : NAN;
-}
-
-/* Dense channel mixers, one a block. */
-static double active_in_dense(const struct run_data *r)
-{
-	double d = run_number(r, "model.d_model"), h = width(r, "model.ffn.d_hidden", 4);
-	const char *bias = run_text(r, "model.ffn.bias");
-
-	if (!run_text(r, "model.ffn.d_hidden"))
-		return 0;
-	return run_number(r, "model.n_blocks") * (2 * d * h + (bias && !strcmp(bias, "true") ? d + h : 0));
-}
-
 double arm_mamba_share(const struct arm *v)
 {
-	static const char *const unknown[] = {"model.attn.n_heads", "model.inner.every", "model.pattern"};
-	const struct run_data *r = v->runs[0];
-
-	if (!run_text(r, "model.ssm.expand"))
-		return NAN;
-	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++)
-		if (run_text(r, unknown[i]))
-			return NAN;
-	return 1 - (active_in_mixtures(r) + active_in_dense(r)) / r->params_active;
+	return v->runs[0]->mamba_share;
 }
 
 bool study_has_shares(const struct study *s)

@@ -39,6 +39,7 @@ struct run_data {
 	bool diverged;
 	double params_total, params_active, params_embedding;
 	double flops_per_token, head_flops_per_token;	/* model FLOPs; the head's are among them */
+	double mamba_share;		/* of the active parameters; as arm_mamba_share() */
 	double vocab, memory_bytes;
 	double data_tokens;		/* of the training split */
 	const char *data_hash, *tokenizer, *precision;
@@ -149,7 +150,7 @@ const double *arms_numbers(struct study *s, const char *key);
 /*
  * Share of the active parameters in Mamba layers (and norms), the rest being in channel mixers behind
  * or beside them: dense ones, or of a mixture one expert and the router. 1: Mamba alone; NaN: no Mamba
- * layers, or the record does not tell (attention, mixtures inside Mamba, model.pattern).
+ * layers, or others than these (attention, mixtures inside Mamba), or an older run that does not tell.
  */
 double arm_mamba_share(const struct arm *v);
 bool study_has_shares(const struct study *s);	/* two that lie more than half a sixth apart, below 1 */

@@ -143,6 +143,21 @@ static int read_curve(struct study *s, struct run_data *r, const char *kind, str
 	"(SELECT count(*) FROM router x WHERE x.run_id = runs.run_id"                              \
 	" AND x.step = (SELECT max(step) FROM router l WHERE l.run_id = runs.run_id))"
 
+/* Of parts of the model; NULL: it has none of them. */
+#define PARTS(column, names)                                                                       \
+	"(SELECT sum(x." column ") FROM part x WHERE x.run_id = runs.run_id AND x.part IN (" names "))"
+
+/* Older runs tell of no parts: forward d V multiply-adds a token, backward twice as much. */
+#define HEAD_FLOPS                                                                                 \
+	"coalesce(" PARTS("flops", "'lm_head'") ", 6 * vocab * (SELECT value FROM param x"         \
+	" WHERE x.run_id = runs.run_id AND x.key = 'model.d_model'))"
+
+/* Mamba layers without mixtures in them, and nothing but channel mixers beside them. */
+#define MAMBA_SHARE                                                                                \
+	"CASE WHEN " PARTS("active", "'mixer'") " = " PARTS("params", "'mixer'")                   \
+	" AND " PARTS("active", "'attn'") " IS NULL"                                               \
+	" THEN 1 - coalesce(1.0 * " PARTS("active", "'moe', 'ffn'") " / params_active, 0) END"
+
 #define TEXT(member_, sql_)                                                                        \
 	{                                                                                          \
 		.sql = sql_, .member = offsetof(struct run_data, member_), .text = true            \
@@ -175,6 +190,8 @@ static const struct run_column {
 	REAL(params_active, "params_active"),
 	REAL(params_embedding, "params_embedding"),
 	REAL(flops_per_token, "flops_per_token"),
+	REAL(head_flops_per_token, HEAD_FLOPS),
+	REAL(mamba_share, MAMBA_SHARE),
 	REAL(vocab, "vocab"),
 	REAL(memory_bytes, "memory_planned_bytes"),
 	REAL(data_tokens, "data_tokens"),
@@ -217,6 +234,7 @@ static void prepare_runs(struct study *s, struct db_statement *row, const struct
 {
 	struct str sql;
 
+	query_parts(s->db);
 	str_init(&sql);
 	str_add(&sql, "SELECT run_id, seed");
 	for (int i = 0; i < (int)ARRAY_SIZE(run_columns); i++)
@@ -273,17 +291,10 @@ static int read_runs(struct study *s)
 	return 0;
 }
 
-/* Forward d V multiply-adds a token, backward twice as much. */
-static double head_flops(const struct run_data *r)
-{
-	return 6 * run_number(r, "model.d_model") * r->vocab;
-}
-
 static int complete_run(struct study *s, struct run_data *r)
 {
 	if (read_params(s, r))
 		return -1;
-	r->head_flops_per_token = head_flops(r);
 	if (s->options.no_head_flops) {
 		if (isnan(r->head_flops_per_token))
 			return error("run %s: its record lacks what the head's FLOPs follow from",

@@ -54,6 +54,16 @@ static struct cost_part *part_find(struct cost *c, const char *name)
 	return &c->parts[c->n_parts++];
 }
 
+static void count_parts(const struct setup *s, struct cost *c)
+{
+	for (int i = 0; i < s->params.n; i++) {
+		const struct param *p = &s->params.list[i];
+		struct cost_part *part = part_find(c, part_name(p->name, (struct arena *)&s->arena));
+		part->params += (double)param_elements(p);
+		part->active += param_active(p);
+	}
+}
+
 static void count_flops(const struct setup *s, struct cost *c)
 {
 	double tokens = (double)(s->spec.micro_batch * s->spec.context);
@@ -91,6 +101,7 @@ void cost_of(const struct setup *s, struct cost *c)
 	*c = (struct cost){0};
 	count_params(s, &c->params);
 	count_flops(s, c);
+	count_parts(s, c);
 	c->weight_bytes = blob;
 	c->optimiser_bytes = (double)model_memory_bytes(&s->params, s->device, true) - blob;
 	c->activation_bytes = (double)m.arena_bytes;

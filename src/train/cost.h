@@ -13,10 +13,11 @@ struct cost_params {
 	double active_without_routers;	/* other papers' rule */
 };
 
-/* FLOPs per token of one part of the model: "mixer", "moe", "norm", "lm_head", ... */
+/* One part of the model: "mixer", "moe", "norm", "lm_head", ... */
 struct cost_part {
 	const char *name;
-	double forward, backward;
+	double forward, backward;	/* FLOPs per token */
+	double params, active;		/* active: of them, used by one token */
 };
 
 enum { COST_MAX_PARTS = 24 };

@@ -38,6 +38,26 @@ static const char *semantics_json(struct worker_log *l)
 	return kept;
 }
 
+/* What each part of the model has and costs, as in the table `part`. */
+static const char *parts_json(struct worker_log *l)
+{
+	json_t *root = json_object();
+	const char *kept;
+	char *text;
+
+	for (int i = 0; i < l->cost.n_parts; i++) {
+		const struct cost_part *p = &l->cost.parts[i];
+		json_object_set_new(root, p->name, json_pack("{s:I, s:I, s:f}", "params",
+			(json_int_t)llround(p->params), "active", (json_int_t)llround(p->active),
+			"flops", p->forward + p->backward));
+	}
+	text = json_dumps(root, JSON_COMPACT);
+	kept = arena_strdup(&l->setup->arena, text);
+	free(text);
+	json_decref(root);
+	return kept;
+}
+
 static void describe_run(struct worker_log *l, struct attempt_record *a)
 {
 	const struct cost *c = &l->cost;
@@ -49,6 +69,7 @@ static void describe_run(struct worker_log *l, struct attempt_record *a)
 	a->vocab = l->data->vocab;
 	a->precision = l->setup->device->precision;
 	a->semantics = semantics_json(l);
+	a->parts = parts_json(l);
 	a->params_total = llround(c->params.total);
 	a->params_active = llround(c->params.active);
 	a->params_embedding = llround(c->params.embedding + c->params.head);

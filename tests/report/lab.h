@@ -160,12 +160,28 @@ static inline void lab_experts(struct recorder *rec, long long id, const struct 
 	}
 }
 
+/* Of models with Mamba layers: the routers of all layers with the expert that a token visits, the dense
+   mixers of 4 blocks, and Mamba, which has the rest. */
+static inline const char *lab_parts(const struct lab_run *r, double active, char text[400])
+{
+	long moe = r->experts ? LAB_LAYERS * 128L * (2 * r->d_expert + r->experts) : 0;
+	long ffn = 4 * 2 * 128L * r->d_hidden, mixer = (long)active - moe - ffn;
+
+	snprintf(text, 400, "{\"mixer\":{\"params\":%ld,\"active\":%ld,\"flops\":3e6},"
+		"\"moe\":{\"params\":%ld,\"active\":%ld,\"flops\":1e6},\"ffn\":{\"params\":%ld,\"active\":%ld,"
+		"\"flops\":0},\"lm_head\":{\"params\":32896,\"active\":32896,\"flops\":2e5}}", mixer, mixer,
+		8 * moe, moe, ffn, ffn);
+	return r->expand > 0 ? text : NULL;
+}
+
 static inline void lab_attempt(struct recorder *rec, long long id, const struct lab_run *r)
 {
 	struct record a = record_new(RECORD_IS_ATTEMPT);
 	double active = r->active > 0 ? r->active : 1e6;
+	char parts[400];
 
 	a.attempt.run = "x";
+	a.attempt.parts = lab_parts(r, active, parts);
 	a.attempt.started = "2026-01-01T00:00:00Z";
 	a.attempt.arch = r->variant;
 	a.attempt.data_hash = r->data_hash ? r->data_hash : "0123456789abcdef";

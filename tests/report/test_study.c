@@ -172,6 +172,21 @@ static void head_can_be_left_out_of_flops(void **state)
 	end(&w);
 }
 
+/* What the run told of its head stands, whatever follows from its config. */
+static void head_is_what_was_recorded(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0, .expand = 2), THREE("fast", 2, .floor = 0, .expand = 2)};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "csv"));
+	double with = value(&w, "fast", "flops"), tokens = value(&w, "fast", "tokens");
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.no_head_flops = true}));
+	assert_true(fabs(with - value(&w, "fast", "flops") - tokens * 2e5) < 1e-6 * with);
+	end(&w);
+}
+
 static void rules_read_the_training_loss(void **state)
 {
 	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.002), THREE("fast", 2, .noise = 0.002)};
@@ -455,6 +470,7 @@ int main(void)
 		cmocka_unit_test(diverged_seeds_count_as_not_reached),
 		cmocka_unit_test(seconds_beside_other_runs_get_no_ratio),
 		cmocka_unit_test(head_can_be_left_out_of_flops),
+		cmocka_unit_test(head_is_what_was_recorded),
 		cmocka_unit_test(rules_read_the_training_loss),
 		cmocka_unit_test(unlike_rows_are_refused_unless_forced),
 		cmocka_unit_test(rows_not_trained_alike_are_warned_about),

@@ -56,6 +56,22 @@ static void shares_follow_from_what_is_recorded(void **state)
 	end(&w);
 }
 
+/* A database from before parts were recorded is read as it is. */
+static void older_runs_tell_no_shares(void **state)
+{
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+
+	(void)state;
+	lab_open(&w.lab, "mamba");
+	lab_fill(&w.lab, ratio_runs, ARRAY_SIZE(ratio_runs));
+	assert_int_equal(db_exec(&w.lab.db, "DROP TABLE part"), 0);
+	assert_true(show_with(&w, "final", "md", &o));
+	assert_false(study_has_shares(&w.study));
+	assert_true(isnan(arm_mamba_share(&w.study.arms[1])));
+	end(&w);
+}
+
 #define INNER(label_, inner_, every_)                                                              \
 	{.label = label_, .variant = label_, .seed = 1, .inner = inner_, .every = every_, .experts = 6}
 
@@ -133,6 +149,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(experts_are_in_order_of_their_number),
 		cmocka_unit_test(shares_follow_from_what_is_recorded),
+		cmocka_unit_test(older_runs_tell_no_shares),
 		cmocka_unit_test(projections_are_in_the_order_of_the_paper),
 		cmocka_unit_test(every_table_has_a_place_of_its_own),
 		cmocka_unit_test(tables_without_their_axis_say_so),

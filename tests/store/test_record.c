@@ -180,8 +180,15 @@ static void test_again(void **state)
 			"\"update_ratio\":0.001,\"weight_norm\":20}");
 		store("{\"t\":\"event\",\"kind\":\"start\",\"step\":0,\"wall\":\"w\",\"text\":\"\"}");
 		store("{\"t\":\"attempt\",\"run\":\"i\",\"started\":\"2026\",\"pid\":9,\"boot_id\":\"b\","
-		      "\"start_time\":5,\"arch\":\"mamba\",\"semantics\":{\"scan\":2},\"vocab\":257}");
+		      "\"start_time\":5,\"arch\":\"mamba\",\"semantics\":{\"scan\":2},\"vocab\":257,"
+		      "\"parts\":{\"moe\":{\"params\":8,\"active\":2,\"flops\":12.5},\"norm\":{\"params\":1}}}");
 	}
+	/* Of another form than ours: no parts of it, and no error. */
+	store("{\"t\":\"attempt\",\"run\":\"i\",\"started\":\"2026\",\"pid\":10,\"boot_id\":\"b\","
+		"\"start_time\":5,\"arch\":\"mamba\",\"semantics\":{\"scan\":2},\"vocab\":257,\"parts\":[1]}");
+	assert_sql("count(*) = 2 AND sum(params) = 9 AND sum(active) = 2 AND sum(flops) = 12.5 FROM part");
+	assert_sql("count(*) = 2 FROM attempt");
+	assert_int_equal(db_exec(&db, "DELETE FROM attempt WHERE pid = 10"), 0);
 	store("{\"t\":\"step\",\"step\":7,\"ce\":4}");
 	store("{\"t\":\"exit\",\"pid\":9,\"ended\":\"2027\",\"exit_code\":75,\"exit_signal\":null}");
 	assert_sql("count(*) = 1 AND min(ce) = 4 FROM step");

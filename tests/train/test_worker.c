@@ -3,6 +3,8 @@
  * as one that was left alone; records and checkpoints are those promised.
  */
 #include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
@@ -266,6 +268,50 @@ static void test_flops_without_dropped_tokens(void **state)
 	free(some);
 }
 
+/* Of all parts but those named; the number of their numbers. */
+static double sum_of_parts(const json_t *parts, const char *what, bool ends)
+{
+	const char *name;
+	json_t *part;
+	double sum = 0;
+
+	json_object_foreach((json_t *)parts, name, part)
+		if ((!strcmp(name, "embedding") || !strcmp(name, "lm_head")) == ends)
+			sum += json_number_value(json_object_get(part, what));
+	return sum;
+}
+
+/* The parts of the model are all of it; a mixture has 4 experts of 2 x 32 x 64 and a router of 4 x 32. */
+static void test_parts(void **state)
+{
+	char *dir = run_dir("parts", KEYS("train.tokens=256")), *text;
+	struct arena a = {0};
+	struct record r;
+	json_t *parts, *moe;
+	double n;
+
+	(void)state;
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	text = metrics(dir);
+	assert_true(record_parse(&r, text, strcspn(text, "\n"), &a) && r.type == RECORD_IS_ATTEMPT);
+	parts = json_loads(r.attempt.parts, 0, NULL);
+	assert_true(sum_of_parts(parts, "params", false) == (double)r.attempt.params_total);
+	assert_true(sum_of_parts(parts, "active", false) == (double)r.attempt.params_active);
+	assert_true(sum_of_parts(parts, "params", true) == (double)r.attempt.params_embedding);
+	assert_float_equal((sum_of_parts(parts, "flops", false) + sum_of_parts(parts, "flops", true)) /
+		r.attempt.flops_per_token, 1, 1e-6);
+	moe = json_object_get(parts, "moe");
+	n = json_number_value(json_object_get(moe, "params")) / (4 * 32 + 4 * 2 * 32 * 64);
+	assert_true(n >= 1 && n == floor(n));
+	assert_true(json_number_value(json_object_get(moe, "active")) == n * (4 * 32 + 2 * 32 * 64));
+	assert_float_equal(json_number_value(json_object_get(json_object_get(parts, "lm_head"), "flops")) /
+		(6 * 32 * 257), 1, 0.03);
+	json_decref(parts);
+	arena_release(&a);
+	free(text);
+	free(dir);
+}
+
 struct slice_sum {
 	double nll, tokens, loss[2];	/* loss: of the rarest and of the most frequent class */
 };
@@ -397,7 +443,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_interrupted_equals_unbroken),
 		cmocka_unit_test(test_records),
 		cmocka_unit_test(test_flops_without_dropped_tokens),
-		cmocka_unit_test(test_slices),
+		cmocka_unit_test(test_slices), cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
 		cmocka_unit_test(test_nothing_kept),
 		cmocka_unit_test(test_diverged),
