@@ -1,18 +1,15 @@
 /*
  * Attention's backward on tensor cores, after delta: one kernel has blocks of 128 queries and makes dq
- * from tiles of 64 keys, one has blocks of 128 keys and makes dk and dv from tiles of 64 queries. Both
- * make scores and dp anew (14 dh FLOPs per pair instead of 10), so that every sum stays in the
- * registers of one warp: nothing is added in memory. The second works on transposed scores, hence p and
- * ds go from accumulators to operands without leaving their lanes in both.
+ * from tiles of 64 keys, one has blocks of 64 keys (its sums ask for more registers) and makes dk and
+ * dv from tiles of 64 queries. Both make scores and dp anew (14 dh FLOPs per pair instead of 10), so that
+ * every sum stays in the registers of one warp: nothing is added in memory. The second works on transposed
+ * scores, hence p and ds go from accumulators to operands without leaving their lanes in both.
  */
 #include "op/cuda/attention_tile.cuh"
 
 namespace {
 
-/* More warps than fit with two strips each hide latencies better than fewer loads do. dk and dv need so many
-   registers that their blocks are smaller. */
-enum { STRIPS = 1, QUERY_WARPS = 8, KEY_WARPS = 4, QUERIES = 16 * STRIPS * QUERY_WARPS,
-	KEYS = 16 * STRIPS * KEY_WARPS };
+enum { QUERY_WARPS = 8, QUERIES = 16 * QUERY_WARPS, KEY_WARPS = 4, KEYS = 16 * KEY_WARPS };
 enum { PART = 16 };	/* columns of scores at a time */
 
 /* ---- dq ------------------------------------------------------------------------------------- */
@@ -26,11 +23,11 @@ struct query_memory {
 };
 
 /* What a warp of queries has. */
-template <int dh, int strips>
+template <int dh>
 struct queries {
-	unsigned q[strips][dh / 16][4], dy[strips][dh / 16][4];
-	float dq[strips][dh / 8][4];
-	float2 kept[strips][2];		/* lse log2(e), delta */
+	unsigned q[dh / 16][4], dy[dh / 16][4];
+	float dq[dh / 8][4];
+	float2 kept[2];		/* lse log2(e), delta */
 	int first_row, last_from;	/* the first key that the last row sees */
 };
 
@@ -45,54 +42,49 @@ __device__ __forceinline__ void fetch_keys(query_memory<dh> *mem, const attentio
 	__pipeline_commit();
 }
 
-template <int dh, int strips>
-__device__ __forceinline__ void begin(queries<dh, strips> &x, const query_memory<dh> *mem,
+template <int dh>
+__device__ __forceinline__ void begin(queries<dh> &x, const query_memory<dh> *mem,
 	const attention<bf16> &a, const head &w, int first)
 {
-	int own = (int)threadIdx.x / 32 * 16 * strips;
+	int own = (int)threadIdx.x / 32 * 16;
 
 	x.first_row = first + own;
-	x.last_from = first_key(a, w, min(x.first_row + 16 * strips, a.T) - 1);
+	x.last_from = first_key(a, w, min(x.first_row + 16, a.T) - 1);
 	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			int row = min(x.first_row + 16 * m + 8 * half + lane_of() / 4, a.T - 1);
-			x.kept[m][half] = *kept_of(a, w, row);
-		}
+	for (int half = 0; half < 2; half++) {
+		int row = min(x.first_row + 8 * half + lane_of() / 4, a.T - 1);
+		x.kept[half] = *kept_of(a, w, row);
+	}
 	load_left<dh>(x.q, mem->q.at, own);
 	load_left<dh>(x.dy, mem->dy.at, own);
 }
 
 /* Weights of keys that a row does not see become 0. */
-template <int strips>
-__device__ __forceinline__ void hide_keys(float (&p)[strips][2][4], const attention<bf16> &a,
-	const head &w, int first_row, int key)
+__device__ __forceinline__ void hide_keys(float (&p)[2][4], const attention<bf16> &a, const head &w,
+	int first_row, int key)
 {
 	#pragma unroll
-	for (int m = 0; m < strips; m++)
+	for (int half = 0; half < 2; half++) {
+		int row = first_row + 8 * half + lane_of() / 4;
+		int from = first_key(a, w, min(row, a.T - 1));
 		#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			int row = first_row + 16 * m + 8 * half + lane_of() / 4;
-			int from = first_key(a, w, min(row, a.T - 1));
+		for (int j = 0; j < 2; j++)
 			#pragma unroll
-			for (int j = 0; j < 2; j++)
-				#pragma unroll
-				for (int c = 0; c < 2; c++) {
-					int at = key + 8 * j + 2 * (lane_of() % 4) + c;
-					if (at > row || at < from)
-						p[m][j][2 * half + c] = 0;
-				}
-		}
+			for (int c = 0; c < 2; c++) {
+				int at = key + 8 * j + 2 * (lane_of() % 4) + c;
+				if (at > row || at < from)
+					p[j][2 * half + c] = 0;
+			}
+	}
 }
 
 /* 16 keys, of which the warp sees at least one: rows from `row` on of the tiles k and v. */
-template <int dh, int strips>
-__device__ __forceinline__ void attend_keys(queries<dh, strips> &x, const attention<bf16> &a,
-	const head &w, const bf16 *k, const bf16 *v, int row, int key)
+template <int dh>
+__device__ __forceinline__ void attend_keys(queries<dh> &x, const attention<bf16> &a, const head &w,
+	const bf16 *k, const bf16 *v, int row, int key)
 {
-	float p[strips][2][4] = {}, dp[strips][2][4] = {};
-	unsigned ds[strips][4];
+	float p[2][4] = {}, dp[2][4] = {};
+	unsigned ds[4];
 
 	#pragma unroll
 	for (int step = 0; step < dh / 16; step++) {
@@ -100,23 +92,18 @@ __device__ __forceinline__ void attend_keys(queries<dh, strips> &x, const attent
 		multiply_step<dh>(dp, 0, x.dy, rows_at<dh>(v, row), step);
 	}
 	#pragma unroll
-	for (int m = 0; m < strips; m++)
+	for (int j = 0; j < 2; j++)
 		#pragma unroll
-		for (int j = 0; j < 2; j++)
-			#pragma unroll
-			for (int c = 0; c < 4; c++)
-				p[m][j][c] = exp2_fast(p[m][j][c] * a.scale2 - x.kept[m][c / 2].x);
+		for (int c = 0; c < 4; c++)
+			p[j][c] = exp2_fast(p[j][c] * a.scale2 - x.kept[c / 2].x);
 	if (key + PART - 1 > x.first_row || key < x.last_from)
 		hide_keys(p, a, w, x.first_row, key);
 	#pragma unroll
-	for (int m = 0; m < strips; m++) {
+	for (int j = 0; j < 2; j++)
 		#pragma unroll
-		for (int j = 0; j < 2; j++)
-			#pragma unroll
-			for (int c = 0; c < 4; c++)
-				dp[m][j][c] = p[m][j][c] * (dp[m][j][c] - x.kept[m][c / 2].y);
-		as_left(ds[m], dp[m][0], dp[m][1]);
-	}
+		for (int c = 0; c < 4; c++)
+			dp[j][c] = p[j][c] * (dp[j][c] - x.kept[c / 2].y);
+	as_left(ds, dp[0], dp[1]);
 	multiply_columns<dh>(x.dq, ds, k, row);
 }
 
@@ -124,14 +111,13 @@ template <int dh>
 __global__ void __launch_bounds__(32 * QUERY_WARPS, dh > 64 ? 1 : 2)
 attention_dq(const attention<bf16> a)
 {
-	constexpr int strips = STRIPS;
 	query_memory<dh> *mem = shared_memory<query_memory<dh>>();
-	int tiles = (a.T + QUERIES - 1) / QUERIES, first = uniform(tiles - 1 - (int)blockIdx.x % tiles) * QUERIES;
-	head w = head_of(a, blockIdx.x / tiles);
-	w = {uniform(w.b), uniform(w.h)};
+	int tiles = (a.T + QUERIES - 1) / QUERIES;
+	int first = uniform(tiles - 1 - (int)blockIdx.x % tiles) * QUERIES;
+	head w = uniform(head_of(a, blockIdx.x / tiles));
 	int key = uniform(first_key(a, w, first) / COLUMNS) * COLUMNS, end = min(first + QUERIES, a.T);
-	queries<dh, strips> x = {};
-	float factor[strips][2];
+	queries<dh> x = {};
+	float factor[2] = {a.scale, a.scale};
 	feed q = feed_from<dh>(a, w, a.q, first), dy = feed_from<dh>(a, w, a.dy, first),
 		k = feed_from<dh>(a, w, a.k, key), v = feed_from<dh>(a, w, a.v, key);
 
@@ -147,14 +133,11 @@ attention_dq(const attention<bf16> a)
 		if (key + COLUMNS < end)
 			fetch_keys(mem, a, k, v, key + COLUMNS);
 		auto &stage = mem->stage[key / COLUMNS % 2];
-		int seen = min(COLUMNS, x.first_row + 16 * strips - key);
+		int seen = min(COLUMNS, x.first_row + 16 - key);
 		#pragma unroll 2
 		for (int row = 0; row < seen; row += PART)
 			attend_keys(x, a, w, stage.k.at, stage.v.at, row, key + row);
 	}
-	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		factor[m][0] = factor[m][1] = a.scale;
 	put_rows<dh>(a, w, a.dq, a.add_q, first, mem->q.at, x.dq, factor);
 }
 
@@ -171,10 +154,10 @@ struct key_memory {
 };
 
 /* What a warp of keys has. */
-template <int dh, int strips>
+template <int dh>
 struct keys {
-	unsigned k[strips][dh / 16][4], v[strips][dh / 16][4];
-	float dk[strips][dh / 8][4], dv[strips][dh / 8][4];
+	unsigned k[dh / 16][4], v[dh / 16][4];
+	float dk[dh / 8][4], dv[dh / 8][4];
 	int first_row;
 };
 
@@ -217,9 +200,9 @@ __device__ __forceinline__ int last_query(const attention<bf16> &a, const head &
 }
 
 /* Weights of queries (columns, from the stage's `row` on) that do not see a key (row) become 0. */
-template <int strips, typename memory>
-__device__ __forceinline__ void hide_queries(float (&p)[strips][2][4], const memory &stage,
-	int first_row, int row, int query)
+template <typename memory>
+__device__ __forceinline__ void hide_queries(float (&p)[2][4], const memory &stage, int first_row, int row,
+	int query)
 {
 	#pragma unroll
 	for (int j = 0; j < 2; j++)
@@ -227,23 +210,21 @@ __device__ __forceinline__ void hide_queries(float (&p)[strips][2][4], const mem
 		for (int c = 0; c < 2; c++) {
 			int i = 8 * j + 2 * (lane_of() % 4) + c, from = stage.from[row + i];
 			#pragma unroll
-			for (int m = 0; m < strips; m++)
-				#pragma unroll
-				for (int half = 0; half < 2; half++) {
-					int key = first_row + 16 * m + 8 * half + lane_of() / 4;
-					if (key > query + i || key < from)
-						p[m][j][2 * half + c] = 0;
-				}
+			for (int half = 0; half < 2; half++) {
+				int key = first_row + 8 * half + lane_of() / 4;
+				if (key > query + i || key < from)
+					p[j][2 * half + c] = 0;
+			}
 		}
 }
 
 /* 16 queries, of which at least one sees a key of the warp: rows from `row` on of a stage. */
-template <int dh, int strips, typename memory>
-__device__ __forceinline__ void attend_queries(keys<dh, strips> &x, const attention<bf16> &a,
-	const memory &stage, int row, int query)
+template <int dh, typename memory>
+__device__ __forceinline__ void attend_queries(keys<dh> &x, const attention<bf16> &a, const memory &stage,
+	int row, int query)
 {
-	float p[strips][2][4] = {}, dp[strips][2][4] = {};
-	unsigned left[strips][4];
+	float p[2][4] = {}, dp[2][4] = {};
+	unsigned left[4];
 
 	#pragma unroll
 	for (int step = 0; step < dh / 16; step++) {
@@ -254,44 +235,30 @@ __device__ __forceinline__ void attend_queries(keys<dh, strips> &x, const attent
 	for (int j = 0; j < 2; j++) {
 		float4 kept = *(const float4 *)&stage.kept[row + 8 * j + 2 * (lane_of() % 4)];
 		#pragma unroll
-		for (int m = 0; m < strips; m++)
-			#pragma unroll
-			for (int c = 0; c < 4; c++)
-				p[m][j][c] = exp2_fast(p[m][j][c] * a.scale2 - (c % 2 ? kept.z : kept.x));
+		for (int c = 0; c < 4; c++)
+			p[j][c] = exp2_fast(p[j][c] * a.scale2 - (c % 2 ? kept.z : kept.x));
 	}
-	if (query < x.first_row + 16 * strips - 1 ||
-		stage.from[row + PART - 1] > x.first_row)
+	if (query < x.first_row + 15 || stage.from[row + PART - 1] > x.first_row)
 		hide_queries(p, stage, x.first_row, row, query);
-	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		as_left(left[m], p[m][0], p[m][1]);
+	as_left(left, p[0], p[1]);
 	multiply_columns<dh>(x.dv, left, stage.dy.at, row);
 	#pragma unroll
 	for (int j = 0; j < 2; j++) {
 		float4 kept = *(const float4 *)&stage.kept[row + 8 * j + 2 * (lane_of() % 4)];
 		#pragma unroll
-		for (int m = 0; m < strips; m++)
-			#pragma unroll
-			for (int c = 0; c < 4; c++)
-				dp[m][j][c] = p[m][j][c] * (dp[m][j][c] - (c % 2 ? kept.w : kept.y));
+		for (int c = 0; c < 4; c++)
+			dp[j][c] = p[j][c] * (dp[j][c] - (c % 2 ? kept.w : kept.y));
 	}
-	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		as_left(left[m], dp[m][0], dp[m][1]);
+	as_left(left, dp[0], dp[1]);
 	multiply_columns<dh>(x.dk, left, stage.q.at, row);
 }
 
-template <int dh, int strips>
-__device__ __forceinline__ void finish(const attention<bf16> &a, const head &w,
-	const keys<dh, strips> &x, int first, key_memory<dh> *mem)
+template <int dh>
+__device__ __forceinline__ void finish(const attention<bf16> &a, const head &w, const keys<dh> &x, int first,
+	key_memory<dh> *mem)
 {
-	float factor[strips][2], one[strips][2];
+	float factor[2] = {a.scale, a.scale}, one[2] = {1, 1};
 
-	#pragma unroll
-	for (int m = 0; m < strips; m++) {
-		factor[m][0] = factor[m][1] = a.scale;
-		one[m][0] = one[m][1] = 1;
-	}
 	if (a.dk.at)
 		put_rows<dh>(a, w, a.dk, a.add_k, first, mem->k.at, x.dk, factor);
 	if (a.dv.at)
@@ -302,16 +269,13 @@ template <int dh>
 __global__ void __launch_bounds__(32 * KEY_WARPS, dh > 64 ? 2 : 3)
 attention_dkv(const attention<bf16> a)
 {
-	constexpr int strips = STRIPS;
 	key_memory<dh> *mem = shared_memory<key_memory<dh>>();
 	int tiles = (a.T + KEYS - 1) / KEYS, first = uniform((int)(blockIdx.x % tiles) * KEYS);
-	head w = head_of(a, blockIdx.x / tiles);
-	w = {uniform(w.b), uniform(w.h)};
-	int end = uniform(last_query(a, w, first));
-	keys<dh, strips> x = {};
+	head w = uniform(head_of(a, blockIdx.x / tiles));
+	int own = (int)threadIdx.x / 32 * 16, end = uniform(last_query(a, w, first));
+	keys<dh> x = {};
 	feed k = feed_from<dh>(a, w, a.k, first), v = feed_from<dh>(a, w, a.v, first);
 
-	int own = (int)threadIdx.x / 32 * 16 * strips;
 	x.first_row = first + own;
 	fetch_rows<32 * KEY_WARPS>(mem->k, k, a.dh, a.T - first);
 	fetch_rows<32 * KEY_WARPS>(mem->v, v, a.dh, a.T - first);

@@ -1,16 +1,14 @@
 /*
- * Attention's forward on tensor cores. A block has 128 queries of a head, four warps (for heads above
- * 64: eight) with their rows in registers; keys and values come in tiles of 64, two of each in
- * shared memory, the next on its way while one is used. Per pair of query and key 4 dh FLOPs on
- * tensor cores, an exponential and four operations; bytes: q, k, v and y once, if a head's keys stay
- * in cache.
+ * Attention's forward on tensor cores. A block has 128 queries of a head, a warp 16 of them in registers;
+ * keys and values come in tiles of 64, two of each in shared memory, the next on its way while one is
+ * used. Per pair of query and key 4 dh FLOPs on tensor cores, an exponential and four operations; bytes:
+ * q, k, v and y once, if a head's keys stay in cache.
  */
 #include "op/cuda/attention_tile.cuh"
 
 namespace {
 
-/* More warps than fit with two strips each hide latencies better than fewer loads do. */
-enum { STRIPS = 1, WARPS = 8, THREADS = 32 * WARPS, ROWS = 16 * STRIPS * WARPS };
+enum { WARPS = 8, THREADS = 32 * WARPS, ROWS = 16 * WARPS };
 
 template <int dh>
 struct memory {
@@ -25,9 +23,8 @@ struct memory {
 constexpr float LAG = 8, NOTHING = -1e30f;
 
 /* Rows of a thread: weights are 2^(score - base) for scores in units of log 2, sum those of the thread. */
-template <int strips>
 struct softmax {
-	float base[strips][2], sum[strips][2];
+	float base[2], sum[2];
 	int first_row, last_from;	/* of the warp; the first key that its last row sees */
 };
 
@@ -43,106 +40,92 @@ __device__ __forceinline__ void fetch_keys(memory<dh> *mem, const attention<bf16
 	__pipeline_commit();
 }
 
-template <int strips>
-__device__ __forceinline__ void begin(softmax<strips> &x, const attention<bf16> &a, const head &w,
-	int first)
+__device__ __forceinline__ void begin(softmax &x, const attention<bf16> &a, const head &w, int first)
 {
-	x.first_row = first + uniform((int)threadIdx.x / 32) * 16 * strips;
-	x.last_from = uniform(first_key(a, w, min(x.first_row + 16 * strips, a.T) - 1));
+	x.first_row = first + uniform((int)threadIdx.x / 32) * 16;
+	x.last_from = uniform(first_key(a, w, min(x.first_row + 16, a.T) - 1));
 	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			x.base[m][half] = NOTHING;
-			x.sum[m][half] = 0;
-		}
+	for (int half = 0; half < 2; half++) {
+		x.base[half] = NOTHING;
+		x.sum[half] = 0;
+	}
 }
 
 /* Keys that a row does not see. */
-template <int strips>
-__device__ __forceinline__ void hide(float (&s)[strips][COLUMNS / 8][4], const attention<bf16> &a,
-	const head &w, const softmax<strips> &x, int key)
+__device__ __forceinline__ void hide(float (&s)[COLUMNS / 8][4], const attention<bf16> &a,
+	const head &w, const softmax &x, int key)
 {
 	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			int row = x.first_row + 16 * m + 8 * half + lane_of() / 4;
-			int from = first_key(a, w, min(row, a.T - 1));
-			#pragma unroll
-			for (int j = 0; j < COLUMNS / 8; j++)
-				#pragma unroll
-				for (int c = 0; c < 2; c++) {
-					int at = key + 8 * j + 2 * (lane_of() % 4) + c;
-					if (at > row || at < from)
-						s[m][j][2 * half + c] = -INFINITY;
-				}
-		}
-}
-
-/* Moves the bases where a row's maximum has outgrown its own. */
-template <int dh, int strips>
-__device__ __forceinline__ void rebase(float (&y)[strips][dh / 8][4], softmax<strips> &x,
-	const float (&most)[strips][2])
-{
-	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			float base = x.base[m][half];
-			float next = most[m][half] > base + LAG ? most[m][half] : base;
-			float old = exp2_fast(base - next);
-			x.base[m][half] = next;
-			x.sum[m][half] *= old;
-			#pragma unroll
-			for (int j = 0; j < dh / 8; j++) {
-				y[m][j][2 * half] *= old;
-				y[m][j][2 * half + 1] *= old;
-			}
-		}
-}
-
-/* Products become weights. */
-template <int dh, int strips>
-__device__ __forceinline__ void weigh(float (&s)[strips][COLUMNS / 8][4],
-	float (&y)[strips][dh / 8][4], softmax<strips> &x, float scale2)
-{
-	float most[strips][2];
-	bool outgrown = false;
-
-	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			float top = -INFINITY;
-			#pragma unroll
-			for (int j = 0; j < COLUMNS / 8; j++)
-				top = fmaxf(top, fmaxf(s[m][j][2 * half], s[m][j][2 * half + 1]));
-			top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-			top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2)) * scale2;
-			outgrown = outgrown || top > x.base[m][half] + LAG;
-			most[m][half] = top;
-		}
-	if (__any_sync(0xffffffffu, outgrown))
-		rebase<dh>(y, x, most);
-	#pragma unroll
-	for (int m = 0; m < strips; m++)
+	for (int half = 0; half < 2; half++) {
+		int row = x.first_row + 8 * half + lane_of() / 4;
+		int from = first_key(a, w, min(row, a.T - 1));
 		#pragma unroll
 		for (int j = 0; j < COLUMNS / 8; j++)
 			#pragma unroll
-			for (int c = 0; c < 4; c++) {
-				s[m][j][c] = exp2_fast(s[m][j][c] * scale2 - x.base[m][c / 2]);
-				x.sum[m][c / 2] += s[m][j][c];
+			for (int c = 0; c < 2; c++) {
+				int at = key + 8 * j + 2 * (lane_of() % 4) + c;
+				if (at > row || at < from)
+					s[j][2 * half + c] = -INFINITY;
 			}
+	}
+}
+
+/* Moves the bases where a row's maximum has outgrown its own. */
+template <int dh>
+__device__ __forceinline__ void rebase(float (&y)[dh / 8][4], softmax &x, const float (&most)[2])
+{
+	#pragma unroll
+	for (int half = 0; half < 2; half++) {
+		float base = x.base[half];
+		float next = most[half] > base + LAG ? most[half] : base;
+		float old = exp2_fast(base - next);
+		x.base[half] = next;
+		x.sum[half] *= old;
+		#pragma unroll
+		for (int j = 0; j < dh / 8; j++) {
+			y[j][2 * half] *= old;
+			y[j][2 * half + 1] *= old;
+		}
+	}
+}
+
+/* Products become weights. */
+template <int dh>
+__device__ __forceinline__ void weigh(float (&s)[COLUMNS / 8][4], float (&y)[dh / 8][4], softmax &x,
+	float scale2)
+{
+	float most[2];
+	bool outgrown = false;
+
+	#pragma unroll
+	for (int half = 0; half < 2; half++) {
+		float top = -INFINITY;
+		#pragma unroll
+		for (int j = 0; j < COLUMNS / 8; j++)
+			top = fmaxf(top, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
+		top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+		top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2)) * scale2;
+		outgrown = outgrown || top > x.base[half] + LAG;
+		most[half] = top;
+	}
+	if (__any_sync(0xffffffffu, outgrown))
+		rebase<dh>(y, x, most);
+	#pragma unroll
+	for (int j = 0; j < COLUMNS / 8; j++)
+		#pragma unroll
+		for (int c = 0; c < 4; c++) {
+			s[j][c] = exp2_fast(s[j][c] * scale2 - x.base[c / 2]);
+			x.sum[c / 2] += s[j][c];
+		}
 }
 
 /* One tile of keys, of which the warp sees at least one. */
-template <int dh, int strips>
-__device__ __forceinline__ void attend(float (&y)[strips][dh / 8][4], softmax<strips> &x,
-	const unsigned (&q)[strips][dh / 16][4], const attention<bf16> &a, const head &w,
-	const bf16 *k, const bf16 *v, int key)
+template <int dh>
+__device__ __forceinline__ void attend(float (&y)[dh / 8][4], softmax &x,
+	const unsigned (&q)[dh / 16][4], const attention<bf16> &a, const head &w, const bf16 *k,
+	const bf16 *v, int key)
 {
-	float s[strips][COLUMNS / 8][4] = {};
+	float s[COLUMNS / 8][4] = {};
 
 	#pragma unroll
 	for (int step = 0; step < dh / 16; step++)
@@ -154,32 +137,28 @@ __device__ __forceinline__ void attend(float (&y)[strips][dh / 8][4], softmax<st
 	weigh<dh>(s, y, x, a.scale2);
 	#pragma unroll
 	for (int j = 0; j < COLUMNS / 8; j += 2) {
-		unsigned p[strips][4];
-		#pragma unroll
-		for (int m = 0; m < strips; m++)
-			as_left(p[m], s[m][j], s[m][j + 1]);
+		unsigned p[4];
+		as_left(p, s[j], s[j + 1]);
 		multiply_columns<dh>(y, p, v, 8 * j);
 	}
 }
 
-template <int dh, int strips>
-__device__ __forceinline__ void finish(const attention<bf16> &a, const head &w, softmax<strips> &x,
-	const float (&y)[strips][dh / 8][4], int first, bf16 *tile)
+template <int dh>
+__device__ __forceinline__ void finish(const attention<bf16> &a, const head &w, softmax &x,
+	const float (&y)[dh / 8][4], int first, bf16 *tile)
 {
-	float factor[strips][2];
+	float factor[2];
 
 	#pragma unroll
-	for (int m = 0; m < strips; m++)
-		#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			float sum = x.sum[m][half];
-			int row = x.first_row + 16 * m + 8 * half + lane_of() / 4;
-			sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-			sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-			factor[m][half] = 1 / sum;
-			if (lane_of() % 4 == 0 && row < a.T)
-				a.lse[row_of(a, w, row)][w.h] = x.base[m][half] * LN2 + logf(sum);
-		}
+	for (int half = 0; half < 2; half++) {
+		float sum = x.sum[half];
+		int row = x.first_row + 8 * half + lane_of() / 4;
+		sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+		sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+		factor[half] = 1 / sum;
+		if (lane_of() % 4 == 0 && row < a.T)
+			a.lse[row_of(a, w, row)][w.h] = x.base[half] * LN2 + logf(sum);
+	}
 	put_rows<dh>(a, w, a.y, false, first, tile, y, factor);
 }
 
@@ -187,15 +166,14 @@ template <int dh>
 __global__ void __launch_bounds__(THREADS, dh > 64 ? 1 : 2)
 attention_forward(const attention<bf16> a)
 {
-	constexpr int strips = STRIPS;
 	memory<dh> *mem = shared_memory<memory<dh>>();
-	int tiles = (a.T + ROWS - 1) / ROWS, first = uniform(tiles - 1 - (int)blockIdx.x % tiles) * ROWS;
-	head w = head_of(a, blockIdx.x / tiles);
-	w = {uniform(w.b), uniform(w.h)};
+	int tiles = (a.T + ROWS - 1) / ROWS;
+	int first = uniform(tiles - 1 - (int)blockIdx.x % tiles) * ROWS;
+	head w = uniform(head_of(a, blockIdx.x / tiles));
 	int key = uniform(first_key(a, w, first) / COLUMNS) * COLUMNS, end = min(first + ROWS, a.T);
-	float y[strips][dh / 8][4] = {};
-	unsigned q[strips][dh / 16][4];
-	softmax<strips> x;
+	float y[dh / 8][4] = {};
+	unsigned q[dh / 16][4];
+	softmax x;
 	feed queries = feed_from<dh>(a, w, a.q, first);
 
 	fetch_rows<THREADS>(mem->q, queries, a.dh, a.T - first);
@@ -210,7 +188,7 @@ attention_forward(const attention<bf16> a)
 		if (key + COLUMNS < end)
 			fetch_keys(mem, a, w, key + COLUMNS);
 		auto &stage = mem->stage[key / COLUMNS % 2];
-		if (key < x.first_row + 16 * strips)
+		if (key < x.first_row + 16)
 			attend<dh>(y, x, q, a, w, stage.k.at, stage.v.at, key);
 	}
 	finish<dh>(a, w, x, y, first, mem->q.at);
