@@ -158,10 +158,17 @@ emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulat
 ifeq ($(EMULATED),1)
 objects_tensor_extra = $(emulator) $(BUILD)/tests/op/emulated_queue.c.o
 objects_op_extra = $(BUILD)/tests/op/emulated_gemm.c.o
-objects_test_scan_cuda = $(BUILD)/tests/op/emulator_faults.cu.o
+objects_test_emulator = $(BUILD)/tests/op/emulator_faults.cu.o
 else
+objects_test_emulator = $(emulator) $(BUILD)/emulated/tests/op/emulator_faults.cu.o
 objects_test_scan_cuda = $(emulator) $(patsubst %,$(BUILD)/emulated/%.o, \
-	$(wildcard src/op/cuda/scan*.cu) src/op/cuda/cuda.cu tests/op/emulator_faults.cu)
+	$(wildcard src/op/cuda/scan*.cu) src/op/cuda/cuda.cu)
+endif
+# On the GPU itself where there is one.
+ifeq ($(filter 1,$(CUDA) $(EMULATED)),1)
+objects_test_prim = $(BUILD)/tests/op/prim_kernels.cu.o
+else
+objects_test_prim = $(emulator) $(BUILD)/emulated/tests/op/prim_kernels.cu.o
 endif
 
 # What the binary says of itself.

@@ -1,4 +1,4 @@
-/* A kernel with a fault of choice, for the test of the emulator. */
+/* Kernels with a fault of choice, for the test of the emulator. */
 #ifndef EMULATOR_FAULTS_H
 #define EMULATOR_FAULTS_H
 
@@ -9,16 +9,29 @@ extern "C" {
 enum fault {
 	SOUND,
 	NO_WAIT,		/* reads what an asynchronous copy brings */
+	NEVER_WAITED,		/* ends before a copy has arrived */
 	NO_BARRIER,		/* reads what another thread wrote */
 	UNEVEN_BARRIER,		/* that not all threads come to */
+	OTHER_BARRIER,		/* than most threads come to */
 	MISSING_LANE,		/* of a shuffle */
 	OTHER_MASK,
+	OTHER_COLLECTIVE,
+	MASK_WITHOUT_ITSELF,
+	NO_SYNCWARP,		/* reads what another lane wrote */
+	SYNCWARP_ALONE,		/* reads what another warp wrote */
+	PLAIN_AND_ATOMIC,	/* accesses to a counter */
+	SAME_HALF,		/* of a word, written by two threads */
 	BEYOND_SHARED,		/* reads one float further than there are */
 	BEYOND_DEVICE,
 	OF_THE_HOST,		/* memory */
-	MISALIGNED,
+	MISALIGNED,		/* copy */
+	MISALIGNED_VECTOR,	/* read of four floats */
+	MISALIGNED_MATRIX,	/* row of an ldmatrix */
+	MATRIX_OF_THE_DEVICE,	/* memory, for an ldmatrix */
+	MATRIX_NOT_WRITTEN,	/* by whoever reads it: no barrier in front of an ldmatrix */
 	SAME_PLACE,		/* for results of all blocks */
 	TOO_MUCH_SHARED,	/* memory, without leave */
+	TOO_MANY_THREADS,
 	N_FAULTS
 };
 

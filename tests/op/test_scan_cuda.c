@@ -10,7 +10,6 @@
 
 #include "base/error.h"
 #include "emulator.h"
-#include "emulator_faults.h"
 #include "emulator_queue.h"
 #include "op/scan_kernels.h"
 #include "scan_case.h"
@@ -265,53 +264,9 @@ static void test_operator(void **state)
 	arena_release(&oracle.arena);
 }
 
-/* The emulator itself: it finds each fault, in every order, and none where there is none. */
-static void test_faults(void **state)
-{
-	enum { THREADS = 64, BLOCKS = 3, N = THREADS * BLOCKS };
-	static const char *const found[N_FAULTS] = {
-		[NO_WAIT] = "a copy to it is under way",
-		[NO_BARRIER] = "race: shared byte",
-		[UNEVEN_BARRIER] = "wait in a barrier, __syncthreads()",
-		[MISSING_LANE] = "lanes fffffff7 wait, lane 0 in __shfl_xor_sync of ffffffff",
-		[OTHER_MASK] = "lane 3 wants the value of lane 2, which the mask 8 lacks",
-		[BEYOND_SHARED] = "shared byte 256: nobody's",
-		[BEYOND_DEVICE] = "nobody's",
-		[OF_THE_HOST] = "not the GPU's",
-		[MISALIGNED] = "is no multiple",
-		[SAME_PLACE] = "race: device byte",
-	};
-
-	(void)state;
-	for (int k = 0; k < N_FAULTS * N_ORDERS; k++) {
-		enum fault fault = (enum fault)(k / N_ORDERS);
-		float *from, *to;
-		bool refused;
-		emulator_reset((enum emulator_order)(k % N_ORDERS));
-		from = emulator_alloc(N * sizeof *from, 0);
-		to = emulator_alloc(N * sizeof *to, 0);
-		for (int i = 0; i < N; i++)
-			from[i] = (float)i;
-		refused = faults_launch(fault, to, from, BLOCKS, THREADS);
-		assert_int_equal(refused, fault == TOO_MUCH_SHARED);
-		if (found[fault]) {
-			assert_non_null(emulator_fault());
-			assert_non_null(strstr(emulator_fault(), found[fault]));
-			continue;
-		}
-		assert_sound();
-		for (int i = 0; i < N && fault == SOUND; i++) {
-			const float *share = from + i / THREADS * THREADS;
-			int j = i % THREADS, next = (j + 1) % THREADS;
-			assert_true(to[i] == share[next] + share[((j ^ 1) + 1) % THREADS]);
-		}
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_kernels),
 		cmocka_unit_test(test_evaluation),
 		cmocka_unit_test(test_alignment),
