@@ -64,15 +64,16 @@ NVCC    := nvcc
 ifeq ($(shell command -v $(NVCC)),)
 $(error CUDA=1 needs nvcc, of the CUDA toolkit, in PATH, or NVCC=/its/place/nvcc)
 endif
-NVHOME  := $(dir $(shell command -v $(NVCC)))..
+# NVIDIA's packages keep it all in one folder, Debian's among the system's, where compilers look anyway.
+NVHOME  := $(filter-out /usr,$(abspath $(dir $(realpath $(shell command -v $(NVCC))))..))
 # Without exceptions and guards the kernels' host code needs no C++ library at link time.
 NVFLAGS := -O3 -std=c++17 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode=arch=compute_$(a),code=sm_$(a)) -Isrc \
 	-Xcompiler -Wall,-Wextra,-Wno-unknown-pragmas,-fno-exceptions,-fno-threadsafe-statics
 ifeq ($(WERROR),1)
 NVFLAGS += -Werror all-warnings
 endif
-CFLAGS  += -DWITH_CUDA -isystem $(NVHOME)/include
-LDFLAGS += -L$(NVHOME)/lib64 -Wl,-rpath,$(NVHOME)/lib64
+CFLAGS  += -DWITH_CUDA $(NVHOME:%=-isystem %/include)
+LDFLAGS += $(NVHOME:%=-L%/lib64) $(NVHOME:%=-Wl,-rpath,%/lib64)
 LIBS    += -lcublasLt -lcudart_static -ldl -lrt
 endif
 ifeq ($(EMULATED),1)
@@ -122,7 +123,8 @@ $(BUILD)/flags: force
 # Before the first file: a program that needs all the libraries. Without them one line says what helps.
 $(BUILD)/libraries: $(BUILD)/flags
 	@echo 'int main(void) { return 0; }' | $(CC) -x c - $(LDFLAGS) $(filter-out -lcudart_static,$(LIBS)) -o $@ || \
-		{ echo 'compiler or libraries are missing; as root on Debian: make deps' >&2; exit 1; }
+		{ echo 'compiler or libraries are missing; as root on Debian: make deps$(if $(filter 1,$(CUDA)),; \
+		and the CUDA toolkit with cuBLAS (libcublas-dev))' >&2; exit 1; }
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(BUILD)/libraries $(GEN)
 	@mkdir -p $(@D)
@@ -205,13 +207,15 @@ $(call test_program,$(1)): $(BUILD)/$(1).o $(objects_$(notdir $(basename $(1))))
 endef
 $(foreach t,$(TESTS),$(eval $(call test_rule,$(t))))
 
-# The scan's CUDA kernels on a machine with a GPU: checked against ref and cpu, and timed.
+# On a machine with a GPU. gpu_scan: the scan's kernels held against ref and cpu, and timed.
 $(BUILD)/tests/op/gpu_scan: $(BUILD)/tests/op/gpu_scan.c.o $(call ARCHIVES,$(call layers_of,op))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 .PHONY: gpu-programs gpu-check
-gpu-programs: $(BUILD)/tests/op/gpu_scan $(BUILD)/tests/op/test_ops
-gpu-check: gpu-programs	## with CUDA=1 on a machine with a GPU: check and time the CUDA scan
-	tests/gpu_check.sh $(BUILD)/tests/op
+GPU_PROGRAMS := $(BUILD)/moelab $(addprefix $(BUILD)/tests/,op/gpu_scan op/test_ops op/test_prim graph/test_graph arch/test_arch)
+gpu-programs: $(GPU_PROGRAMS)	## with CUDA=1: what tests/gpu_check.sh takes, in one folder of the build's
+	@mkdir -p $(BUILD)/gpu; ln -sf $(abspath $^) $(BUILD)/gpu
+gpu-check: gpu-programs	## with CUDA=1 on a machine with a GPU: check and time all that runs there
+	tests/gpu_check.sh $(BUILD)/gpu
 
 RUN_TESTS = MOELAB="$$(realpath $(BUILD)/moelab)" tests/run.sh
 
@@ -221,6 +225,10 @@ tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
 check: deps	## set-up, build, all tests (SAN=1: under the sanitizers)
 	@$(MAKE) --no-print-directory WERROR=1 $(BUILD)/moelab test-programs
 	@$(RUN_TESTS) tests/layers.sh $(call test_program,$(TESTS)) $(SCRIPTS)
+ifeq ($(CUDA),1)
+	@if nvidia-smi -L >/dev/null 2>&1; then $(MAKE) --no-print-directory gpu-programs && \
+		tests/gpu_check.sh $(BUILD)/gpu ops models traces runs; else echo 'no GPU: skipped'; fi
+endif
 
 test-programs: $(call test_program,$(TESTS))
 

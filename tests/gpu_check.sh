@@ -1,8 +1,8 @@
 #!/bin/bash
 # On a machine with a GPU: all that an emulator cannot show. From the top of a checkout:
 #   tests/gpu_check.sh FOLDER [STAGE...]
-# FOLDER holds moelab, test_ops, test_graph, test_arch and gpu_scan (make CUDA=1 gpu-programs). Each stage
-# prints a line per check and has a time limit; the last line is the sum.
+# FOLDER holds moelab, test_ops, test_prim, test_graph, test_arch and gpu_scan: build/cuda/gpu, by make
+# CUDA=1 gpu-programs. Each check prints a line and has a time limit; the last line is the sum.
 #   facts       GPU, driver, rates
 #   ops         every operator on cuda_f32 and cuda against the reference, ten times the same bits
 #   models      whole architectures, the graph's programs
@@ -41,6 +41,7 @@ facts() {
 }
 
 ops() {
+	check 60 "instructions" "$dir/test_prim"
 	for device in cuda_f32 cuda; do
 		check 300 "operators on $device" env MOELAB_DEVICE=$device "$dir/test_ops"
 	done
