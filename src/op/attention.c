@@ -393,6 +393,16 @@ static void documents(const struct op_trial *t)
 	document_start_example(t, t->in[ATTENTION_START_BT]);
 }
 
+/* Keys of growing length, so that maxima move on from tile to tile. */
+static void growing(const struct op_trial *t)
+{
+	const struct tensor *k = t->in[ATTENTION_K_BTD];
+	long D = tensor_width(k), T = k->dims[1];
+
+	for (long i = 0; i < tensor_size(k); i++)
+		op_trial_set(t, k, i, op_trial_get(t, k, i) * (1 + (double)(i / D % T) / 16));
+}
+
 static const struct attention_attr one_head = {1}, two_heads = {2}, three_heads = {3};
 
 static const struct op_example examples[] = {
@@ -412,6 +422,9 @@ static const struct op_example examples[] = {
 		.no_gradient_check = true,
 		.in = {[ATTENTION_Q_BTD] = {2, 161, 128}, [ATTENTION_K_BTD] = {2, 161, 128},
 			[ATTENTION_V_BTD] = {2, 161, 128}, [ATTENTION_START_BT] = {2, 161}}},
+	{.name = "growing scores", .attr = &one_head, .prepare = growing, .no_gradient_check = true,
+		.in = {[ATTENTION_Q_BTD] = {1, 150, 16}, [ATTENTION_K_BTD] = {1, 150, 16},
+			[ATTENTION_V_BTD] = {1, 150, 16}}},
 	{.name = "documents in tiles", .attr = &one_head, .prepare = documents,
 		.no_gradient_check = true,
 		.in = {[ATTENTION_Q_BTD] = {2, 651, 8}, [ATTENTION_K_BTD] = {2, 651, 8},
