@@ -21,17 +21,20 @@ float *take(float **at, long n)
 
 /* The workspace as op/cuda/scan_room.c counts it. */
 template <typename real>
-void place_workspace(scan<real> &s, const struct op_run *r, int threads)
+void place_workspace(scan<real> &s, const struct op_run *r)
 {
 	float *at = (float *)r->workspace;
+	bool backward = r->d_out[SCAN_Y_BTI];
 
-	if (r->d_out[SCAN_Y_BTI]) {	/* backward; first what is read four at a time */
+	if (backward) {	/* first what is read four at a time */
 		s.bc = take(&at, scan_bc_floats(&s.n));
 		s.parameters = take(&at, scan_parameters_floats(&s.n));
 	}
 	s.ends = take(&at, scan_ends_floats(&s.n));
 	s.steps = take(&at, scan_steps_floats(&s.n));
-	s.walkers = take(&at, scan_walkers_floats(&s.n, threads));
+	s.walkers = take(&at, backward
+		? scan_walkers_floats(&s.n, s.n.n_backward_blocks, SCAN_BACKWARD_THREADS)
+		: scan_walkers_floats(&s.n, s.n.n_blocks, SCAN_FORWARD_THREADS));
 }
 
 template <typename real>
@@ -51,7 +54,7 @@ void place_gradients(scan<real> &s, const struct op_run *r)
 }  // namespace
 
 template <typename real>
-scan<real> scan_of(const struct op_run *r, int threads)
+scan<real> scan_of(const struct op_run *r)
 {
 	scan<real> s = {};
 
@@ -69,12 +72,12 @@ scan<real> scan_of(const struct op_run *r, int threads)
 	s.states = rows_of<real>(r->saved[SCAN_STATES]).at;
 	s.ungated = rows_of<real>(r->saved[SCAN_UNGATED]).at;
 	place_gradients(s, r);
-	place_workspace(s, r, threads);
+	place_workspace(s, r);
 	return s;
 }
 
-template scan<float> scan_of<float>(const struct op_run *r, int threads);
-template scan<bf16> scan_of<bf16>(const struct op_run *r, int threads);
+template scan<float> scan_of<float>(const struct op_run *r);
+template scan<bf16> scan_of<bf16>(const struct op_run *r);
 
 bool scan_aligned(const struct op_run *r)
 {

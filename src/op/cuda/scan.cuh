@@ -51,9 +51,9 @@ struct scan {
 	float *bc, *parameters;	/* partial sums: scan_parts.cu */
 };
 
-/* The operands of a run whose kernel has so many threads a block. */
+/* The operands of a run. */
 template <typename real>
-scan<real> scan_of(const struct op_run *r, int threads);
+scan<real> scan_of(const struct op_run *r);
 
 /* May eight neighbours of all rows be moved at once? */
 bool scan_aligned(const struct op_run *r);
@@ -76,15 +76,17 @@ struct scan_place {
 	int from, to;		/* tokens of the sequence */
 };
 
-__device__ __forceinline__ scan_place place_of(const struct scan_sizes &n, unsigned block)
+/* Of n_blocks blocks with so many channels each. */
+__device__ __forceinline__ scan_place place_of(const struct scan_sizes &n, unsigned block, int n_blocks,
+	int channels)
 {
 	scan_place at;
 
-	at.block = (int)(block % (unsigned)n.n_blocks);
-	block /= (unsigned)n.n_blocks;
+	at.block = (int)(block % (unsigned)n_blocks);
+	block /= (unsigned)n_blocks;
 	at.b = (int)(block % (unsigned)n.B);
 	at.segment = (int)(block / (unsigned)n.B);
-	at.i0 = at.block * SCAN_CHANNELS;
+	at.i0 = at.block * channels;
 	at.from = at.segment * n.length;
 	at.to = min(at.from + n.length, n.T);
 	return at;
@@ -207,7 +209,7 @@ __device__ __forceinline__ void fetch(real (&to)[n_rows][wide], const real *from
 	constexpr int each = aligned ? 16 / (int)sizeof(real) : 1, per_row = wide / each;
 	int lane = (int)threadIdx.x % 32;
 
-	#pragma unroll
+	#pragma unroll 8
 	for (int k = 0; k < n_rows * per_row; k += 32) {
 		int t = (k + lane) / per_row, j = (k + lane) % per_row * each;
 		bool there = t < n_tokens && j < n_columns;
@@ -224,9 +226,8 @@ struct supply {
 	const real *at;		/* NULL: nothing */
 	int ld, n_columns;
 
-	template <bool aligned, int n_rows>
-	__device__ __forceinline__ void fetch_tile(real (&to)[n_rows][SCAN_CHANNELS], int t0,
-		int n_tokens) const
+	template <bool aligned, int n_rows, int wide>
+	__device__ __forceinline__ void fetch_tile(real (&to)[n_rows][wide], int t0, int n_tokens) const
 	{
 		if (at)
 			fetch<aligned>(to, at + (long)t0 * ld, ld, n_tokens, n_columns);

@@ -34,11 +34,9 @@ struct channel_sums {
 template <typename real>
 __device__ __forceinline__ supply<real> own_supply(const scan<real> &s, const scan_place &at)
 {
-	const rows<const real> ungated = {s.ungated, s.n.I};
 	int warp = (int)threadIdx.x / 32;
 
-	return supply_of(s, at, warp == U ? s.u : warp == DTRAW ? s.dtraw : warp == DY ? s.dy
-		: warp == Z ? s.z : ungated);
+	return supply_of(s, at, warp == U ? s.u : warp == DTRAW ? s.dtraw : warp == DY ? s.dy : s.z);
 }
 
 template <bool aligned, typename real>
@@ -48,12 +46,17 @@ __device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place
 	int n_tokens = min(TILE<real>, at.to - t0), warp = (int)threadIdx.x / 32;
 	long row = (long)at.b * s.n.T + t0;
 
-	if (t0 >= at.from && warp < N_WIDE) {
+	static_assert((int)WARPS == (int)UNGATED, "one warp an operand, but for the last");
+	if (t0 >= at.from) {
 		own.template fetch_tile<aligned>(to.wide[warp], t0, n_tokens);
-	} else if (t0 >= at.from && warp == N_WIDE) {
-		fetch<aligned>(to.b, s.b[row], (int)s.b.ld, n_tokens, s.n.N);
-		fetch<aligned>(to.c, s.c[row], (int)s.c.ld, n_tokens, s.n.N);
-		fetch_start(to.start, s, at.b, t0, n_tokens);
+		if (warp == 0 && s.ungated)
+			fetch<aligned>(to.wide[UNGATED], s.ungated + row * s.n.I + at.i0, s.n.I, n_tokens,
+				s.n.I - at.i0);
+		if (warp == 1) {
+			fetch<aligned>(to.b, s.b[row], (int)s.b.ld, n_tokens, s.n.N);
+			fetch<aligned>(to.c, s.c[row], (int)s.c.ld, n_tokens, s.n.N);
+			fetch_start(to.start, s, at.b, t0, n_tokens);
+		}
 	}
 	__pipeline_commit();
 }
@@ -148,6 +151,7 @@ __device__ __forceinline__ void spread(backward_shared<real> &sh)
 	int t = (int)threadIdx.x / 8, k = (int)threadIdx.x % 8;
 	const backward_stage<real> &f = sh.stage;
 
+	static_assert(TILE<real> <= THREADS / 8, "a thread has two states");
 	if (t < TILE<real>)
 		put_states(sh, t, k, to_float(f.b[t][2 * k]), to_float(f.b[t][2 * k + 1]),
 			to_float(f.c[t][2 * k]), to_float(f.c[t][2 * k + 1]));
@@ -341,7 +345,7 @@ __device__ __forceinline__ void put_sums(const scan<real> &s, const scan_place &
 		float4 v = sh.sums[half][side][warp][lane];
 		sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
 	}
-	long share = ((long)group * s.n.n_blocks + at.block) * s.n.B + at.b;
+	long share = ((long)group * s.n.n_backward_blocks + at.block) * s.n.B + at.b;
 	((float4 *)s.bc)[(share * s.n.n_kept + kept) * 64 + side * 32 + lane] = sum;
 }
 
@@ -427,12 +431,12 @@ __device__ void walk_groups(const scan<real> &s, const scan_place &at, const sea
 
 /* Launched on segments x sequences x blocks of channels. many: more than one group of states. */
 template <typename real, bool aligned, bool many>
-__global__ void __launch_bounds__(THREADS, sizeof(real) == sizeof(bf16) && aligned ? 2 : 1)
+__global__ void __launch_bounds__(THREADS, sizeof(real) == sizeof(bf16) && aligned ? 4 : 2)
 scan_backward_kernel(const scan<real> s)
 {
 	backward_shared<real> &sh = *shared_memory<backward_shared<real>>();
 	constexpr int tile = TILE<real>;
-	scan_place at = place_of(s.n, blockIdx.x);
+	scan_place at = place_of(s.n, blockIdx.x, s.n.n_backward_blocks, CHANNELS);
 	const unsigned none[] = {(unsigned)s.n.B >> 31, (unsigned)s.n.T >> 31, (unsigned)s.n.I >> 31};
 	seat me = seat_of(at, none);
 	supply<real> operand = own_supply(s, at);
@@ -479,12 +483,12 @@ scan_backward_kernel(const scan<real> s)
 template <typename real>
 void backward(const struct op_run *r)
 {
-	scan<real> s = scan_of<real>(r, THREADS);
+	scan<real> s = scan_of<real>(r);
 	bool many = s.n.n_groups > 1, aligned = scan_aligned(r);
 	auto kernel = many ? scan_backward_kernel<real, false, true>
 		: aligned ? scan_backward_kernel<real, true, false>
 		: scan_backward_kernel<real, false, false>;
-	long blocks = (long)s.n.n_segments * s.n.B * s.n.n_blocks;
+	long blocks = (long)s.n.n_segments * s.n.B * s.n.n_backward_blocks;
 
 	scan_find_ends(r, s, true);
 	launch(r, kernel, dim3((unsigned)blocks), THREADS,

@@ -17,9 +17,12 @@
 enum {
 	THREADS = SCAN_BACKWARD_THREADS,
 	WARPS = THREADS / 32,
-	PAIRS = SCAN_CHANNELS / 2,
+	CHANNELS = SCAN_BACKWARD_CHANNELS,
+	PAIRS = CHANNELS / 2,
 	HALF = SCAN_KEPT,		/* tokens whose states a thread holds */
 };
+
+static_assert(WARPS * 16 == CHANNELS, "sixteen channels a warp");
 
 /* Tokens that a block fetches at once; bf16 that make up a number. */
 template <typename real>
@@ -222,11 +225,11 @@ struct past<float> {
 
 /* ---- shared memory ----------------------------------------------------------------------------- */
 
-enum { U, DTRAW, DY, Z, UNGATED, N_WIDE };	/* operands, each fetched by a warp of its own */
+enum { U, DTRAW, DY, Z, UNGATED, N_WIDE };	/* operands; each warp fetches one, some two */
 
 template <typename real>
 struct backward_stage {
-	real wide[N_WIDE][TILE<real>][SCAN_CHANNELS];
+	real wide[N_WIDE][TILE<real>][CHANNELS];
 	real b[TILE<real>][SCAN_GROUP], c[TILE<real>][SCAN_GROUP];
 	int start[TILE<real>];
 };

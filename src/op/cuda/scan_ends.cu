@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_ends_kernel(con
 {
 	ends_shared<real> &sh = *shared_memory<ends_shared<real>>();
 	unsigned blocks = (unsigned)(s.n.n_segments * s.n.B * s.n.n_blocks);
-	scan_place at = place_of(s.n, blockIdx.x % blocks);
+	scan_place at = place_of(s.n, blockIdx.x % blocks, s.n.n_blocks, SCAN_CHANNELS);
 	int n0 = (int)(blockIdx.x / blocks) * SCAN_GROUP, half = (int)threadIdx.x % 2 * HALF;
 	int i = at.i0 + (int)threadIdx.x, n_tiles = (at.to - at.from + TILE - 1) / TILE;
 	float bias = i < s.n.I ? s.dt_bias.at[i] : 0;

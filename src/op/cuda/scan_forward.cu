@@ -264,7 +264,7 @@ template <typename real, bool aligned, bool many>
 __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_forward_kernel(const scan<real> s)
 {
 	forward_shared<real> &sh = *shared_memory<forward_shared<real>>();
-	scan_place at = place_of(s.n, blockIdx.x);
+	scan_place at = place_of(s.n, blockIdx.x, s.n.n_blocks, SCAN_CHANNELS);
 	int lane = (int)threadIdx.x;
 	seat me = {lane, at.i0 + lane, lane % 2};
 	supply<real> own = own_supply(s, at);
@@ -293,7 +293,7 @@ __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_forward_kernel(
 template <typename real>
 void forward(const struct op_run *r)
 {
-	scan<real> s = scan_of<real>(r, SCAN_FORWARD_THREADS);
+	scan<real> s = scan_of<real>(r);
 	bool many = s.n.n_groups > 1, aligned = scan_aligned(r);
 	auto kernel = many ? scan_forward_kernel<real, false, true>
 		: aligned ? scan_forward_kernel<real, true, false>

@@ -20,8 +20,8 @@ __device__ __forceinline__ void sum_blocks(const scan<real> &s, long k)
 	if (group >= s.n.n_groups || !to.at)
 		return;
 	#pragma unroll 4
-	for (int block = 0; block < s.n.n_blocks; block++) {
-		float4 v = ((const float4 *)s.bc)[(group * s.n.n_blocks + block) * per_block + place];
+	for (int block = 0; block < s.n.n_backward_blocks; block++) {
+		float4 v = ((const float4 *)s.bc)[(group * s.n.n_backward_blocks + block) * per_block + place];
 		sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
 	}
 	float v[4] = {sum.x, sum.y, sum.z, sum.w};

@@ -11,15 +11,15 @@ extern "C" {
 enum {
 	SCAN_GROUP = 16,	/* states that registers hold at a time */
 	SCAN_KEPT = 8,		/* tokens from one kept state to the next */
-	SCAN_CHANNELS = 128,	/* of a block of threads */
-	SCAN_FORWARD_THREADS = 128, SCAN_BACKWARD_THREADS = 256,
+	SCAN_CHANNELS = 128, SCAN_BACKWARD_CHANNELS = 64,	/* of a block of so many threads: */
+	SCAN_FORWARD_THREADS = 128, SCAN_BACKWARD_THREADS = 128,
 	SCAN_PLACES = 2 * 32 * 4,	/* of SCAN_KEPT tokens' sums over channels: B and C, lane, register */
 };
 
 struct scan_sizes {
 	int B, T, I, N;
 	int n_groups;			/* of states */
-	int n_blocks;			/* of channels */
+	int n_blocks, n_backward_blocks;	/* of channels */
 	int n_kept;			/* states kept of a sequence */
 	int n_segments, length;		/* of time; tokens of each, a multiple of every tile */
 };
@@ -29,7 +29,7 @@ struct scan_sizes scan_sizes(struct scan_dims d);
 /* Floats: parts of the workspace, as their users have them. */
 long scan_ends_floats(const struct scan_sizes *n);
 long scan_steps_floats(const struct scan_sizes *n);
-long scan_walkers_floats(const struct scan_sizes *n, int threads);
+long scan_walkers_floats(const struct scan_sizes *n, int n_blocks, int threads);
 long scan_bc_floats(const struct scan_sizes *n);
 long scan_parameters_floats(const struct scan_sizes *n);
 
