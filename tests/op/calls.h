@@ -138,7 +138,8 @@ static inline struct call call(struct arena *a, const struct op *op, const struc
 	for (int i = 0; i < op->n_out; i++)
 		c.run.out[i] = c.out[i] = tensor_new(a, d, s.out[i]);
 	for (int i = 0; i < op->n_saved; i++)
-		c.run.saved[i] = tensor_new(a, d, s.saved[i]);
+		if (s.saved[i].n_dims)
+			c.run.saved[i] = tensor_new(a, d, s.saved[i]);
 	for (int i = 0; i < op->n_in; i++)
 		if (in[i] && in[i]->kind != INDEX)
 			c.run.d_in[i] = c.d_in[i] = tensor_new(a, d, gradient_shape(op, i, in[i]));
