@@ -36,14 +36,27 @@ struct floats {
 	float at[wide];
 };
 
-template <int wide, typename real>
-__device__ __forceinline__ floats<wide> float_of(const some<real, wide> &raw)
+template <int wide>
+__device__ __forceinline__ floats<wide> float_of(const some<float, wide> &raw)
 {
 	floats<wide> x;
 
 	#pragma unroll
 	for (int j = 0; j < wide; j++)
-		x.at[j] = to_float(raw.at[j]);
+		x.at[j] = raw.at[j];
+	return x;
+}
+
+template <int wide>
+__device__ __forceinline__ floats<wide> float_of(const some<bf16, wide> &raw)
+{
+	unsigned word[wide / 2];
+	floats<wide> x;
+
+	memcpy(word, &raw, sizeof word);
+	#pragma unroll
+	for (int j = 0; j < wide; j++)
+		x.at[j] = __uint_as_float(j % 2 ? word[j / 2] & 0xffff0000u : word[j / 2] << 16);
 	return x;
 }
 
@@ -108,10 +121,10 @@ __device__ __forceinline__ weights<wide> load_weights(const rows<const float> &w
 	return x;
 }
 
-/* s from the rows of tokens t - TAPS + 1 to t, of which those before `first` do not count. */
+/* s from the rows of tokens t - TAPS + 1 to t, of which the first `unseen` do not count. */
 template <int wide>
 __device__ __forceinline__ floats<wide> before_silu(const weights<wide> &w, const floats<wide> x[TAPS],
-	int t, int first)
+	int unseen)
 {
 	floats<wide> s;
 
@@ -120,7 +133,7 @@ __device__ __forceinline__ floats<wide> before_silu(const weights<wide> &w, cons
 		s.at[j] = w.bias[j] + w.w[TAPS - 1][j] * x[TAPS - 1].at[j];
 	#pragma unroll
 	for (int k = 0; k < TAPS - 1; k++)
-		if (t - (TAPS - 1) + k >= first) {
+		if (k >= unseen) {
 			#pragma unroll
 			for (int j = 0; j < wide; j++)
 				s.at[j] += w.w[k][j] * x[k].at[j];
@@ -128,15 +141,28 @@ __device__ __forceinline__ floats<wide> before_silu(const weights<wide> &w, cons
 	return s;
 }
 
-/* Rows t to t + n, of tokens from 0 to below `end`. */
+/* Of the rows of tokens t - TAPS + 1 to t those of another document; rows in front of the sequence are 0
+   and need no care. */
+__device__ __forceinline__ int unseen_at(const rows<const int> &start, const place &at, int t)
+{
+	return start.at ? max(start[at.b][t] - (t - (TAPS - 1)), 0) : 0;
+}
+
+/* The thread's chunk of a tensor, in which offsets are of 32 bits. */
+template <typename real>
+__device__ __forceinline__ real *chunk_of(const rows<real> &x, const place &at)
+{
+	return x[at.row + at.from] + at.i;
+}
+
+/* Rows t to t + n of a chunk, of those below `end`. */
 template <int n, int wide, typename real>
-__device__ __forceinline__ void load_ahead(const rows<const real> &x, const place &at, int t, int end,
-	some<real, wide> to[n])
+__device__ __forceinline__ void load_ahead(const real *x, int ld, int t, int end, some<real, wide> to[n])
 {
 	#pragma unroll
 	for (int k = 0; k < n; k++)
-		if (t + k >= 0 && t + k < end)
-			to[k] = *(const some<real, wide> *)(x[at.row + t + k] + at.i);
+		if (t + k < end)
+			to[k] = *(const some<real, wide> *)(x + (t + k) * ld);
 }
 
 /* Rows of the TAPS - 1 tokens before the chunk. */
@@ -146,7 +172,8 @@ __device__ __forceinline__ void load_past(const rows<const real> &x, const place
 {
 	some<real, wide> raw[TAPS - 1] = {};
 
-	load_ahead<TAPS - 1>(x, at, at.from - (TAPS - 1), at.from, raw);
+	if (at.chunk > 0)
+		load_ahead<TAPS - 1>(chunk_of(x, at), (int)x.ld, -(TAPS - 1), 0, raw);
 	#pragma unroll
 	for (int k = 0; k < TAPS - 1; k++)
 		past[k] = float_of(raw[k]);
@@ -171,25 +198,28 @@ __global__ void __launch_bounds__(THREADS, 5) conv_silu_forward_kernel(rows<real
 	if (!find_place(n, wide, at))
 		return;
 	weights<wide> own = load_weights<wide>(w, bias, at.i);
+	const real *from = chunk_of(x, at);
+	real *to = chunk_of(y, at);
 	some<real, wide> rows[AHEAD] = {}, next[AHEAD] = {};
 	floats<wide> past[TAPS];	/* rows of tokens t - TAPS + 1 to t */
+	int n_tokens = at.to - at.from;
 	load_past(x, at, past);
-	load_ahead<AHEAD>(x, at, at.from, at.to, next);
-	for (int t = at.from; t < at.to; t += AHEAD) {
+	load_ahead<AHEAD>(from, (int)x.ld, 0, n_tokens, next);
+	for (int t = 0; t < n_tokens; t += AHEAD) {
 		#pragma unroll
 		for (int k = 0; k < AHEAD; k++)
 			rows[k] = next[k];
-		load_ahead<AHEAD>(x, at, t + AHEAD, at.to, next);
+		load_ahead<AHEAD>(from, (int)x.ld, t + AHEAD, n_tokens, next);
 		#pragma unroll
 		for (int k = 0; k < AHEAD; k++) {
+			if (t + k >= n_tokens)
+				return;
 			past[TAPS - 1] = float_of(rows[k]);
-			floats<wide> s = before_silu(own, past, t + k,
-				start.at && t + k < at.to ? start[at.b][t + k] : 0);
+			floats<wide> s = before_silu(own, past, unseen_at(start, at, at.from + t + k));
 			#pragma unroll
 			for (int j = 0; j < wide; j++)
 				s.at[j] *= sigmoid(s.at[j]);
-			if (t + k < at.to)
-				store(y[at.row + t + k] + at.i, s, false);
+			store(to + (t + k) * (int)y.ld, s, false);
 			shift(past);
 		}
 	}
@@ -245,29 +275,30 @@ struct backward_sums {
 	float w[TAPS][wide], bias[wide];
 };
 
-/* Token t: its ds goes to dx[0 .. TAPS - 1], those of tokens t - TAPS + 1 to t, and to the sums if the
-   token is the chunk's own. */
+/* A token: its ds goes to dx[0 .. TAPS - 1], those of TAPS - 1 tokens before it and its own, and to the
+   sums if the token is the chunk's own. The first `unseen` of them are of another document. */
 template <int wide>
 __device__ __forceinline__ void step_back(const weights<wide> &w, const floats<wide> x[TAPS],
-	const floats<wide> &dy, int t, int first, bool own, floats<wide> dx[TAPS], backward_sums<wide> &sum)
+	const floats<wide> &dy, int unseen, bool own, floats<wide> dx[TAPS], backward_sums<wide> &sum)
 {
-	floats<wide> s = before_silu(w, x, t, first);
+	floats<wide> s = before_silu(w, x, unseen);
+	float counted[wide];
 
 	#pragma unroll
 	for (int j = 0; j < wide; j++) {
 		s.at[j] = dy.at[j] * silu_slope(s.at[j]);
-		sum.bias[j] += own ? s.at[j] : 0;
+		counted[j] = own ? s.at[j] : 0;
+		sum.bias[j] += counted[j];
 	}
 	#pragma unroll
-	for (int k = 0; k < TAPS; k++) {
-		bool seen = t - (TAPS - 1) + k >= first;
-		#pragma unroll
-		for (int j = 0; j < wide; j++) {
-			float ds = seen ? s.at[j] : 0;
-			dx[k].at[j] += w.w[k][j] * ds;
-			sum.w[k][j] += own ? ds * x[k].at[j] : 0;
+	for (int k = 0; k < TAPS; k++)
+		if (k >= unseen) {
+			#pragma unroll
+			for (int j = 0; j < wide; j++) {
+				dx[k].at[j] += w.w[k][j] * s.at[j];
+				sum.w[k][j] += counted[j] * x[k].at[j];
+			}
 		}
-	}
 }
 
 template <int wide>
@@ -287,7 +318,7 @@ __device__ __forceinline__ void put_sums(float *parts, const conv_sizes &n, cons
 
 /* K = TAPS, channels by four. dx of token t - TAPS + 1 is whole behind token t. */
 template <typename real, int wide>
-__global__ void __launch_bounds__(THREADS, 3) conv_silu_backward_kernel(rows<real> dx, bool add,
+__global__ void __launch_bounds__(THREADS, 4) conv_silu_backward_kernel(rows<real> dx, bool add,
 	float *parts, rows<const real> dy, rows<const real> x, rows<const float> w, rows<const float> bias,
 	rows<const int> start, conv_sizes n)
 {
@@ -296,23 +327,25 @@ __global__ void __launch_bounds__(THREADS, 3) conv_silu_backward_kernel(rows<rea
 	if (!find_place(n, wide, at))
 		return;
 	weights<wide> own = load_weights<wide>(w, bias, at.i);
+	const real *x_from = chunk_of(x, at), *dy_from = chunk_of(dy, at);
+	real *to = dx.at ? chunk_of(dx, at) : NULL;
 	some<real, wide> x_rows[AHEAD] = {}, dy_rows[AHEAD] = {};
 	floats<wide> past[TAPS], grown[TAPS] = {};
 	backward_sums<wide> sum = {};
-	int end = min(at.to + TAPS - 1, n.T);
+	int n_tokens = at.to - at.from, end = min(n_tokens + TAPS - 1, n.T - at.from);
 	load_past(x, at, past);
-	for (int t = at.from; t < at.to + TAPS - 1; t += AHEAD) {
-		load_ahead<AHEAD>(x, at, t, end, x_rows);
-		load_ahead<AHEAD>(dy, at, t, end, dy_rows);
+	for (int t = 0; t < n_tokens + TAPS - 1; t += AHEAD) {
+		load_ahead<AHEAD>(x_from, (int)x.ld, t, end, x_rows);
+		load_ahead<AHEAD>(dy_from, (int)dy.ld, t, end, dy_rows);
 		#pragma unroll
 		for (int k = 0; k < AHEAD; k++) {
 			int whole = t + k - (TAPS - 1);
 			past[TAPS - 1] = float_of(x_rows[k]);
 			if (t + k < end)	/* else nothing more comes from behind */
-				step_back(own, past, float_of(dy_rows[k]), t + k,
-					start.at ? start[at.b][t + k] : 0, t + k < at.to, grown, sum);
-			if (dx.at && whole >= at.from && whole < at.to)
-				store(dx[at.row + whole] + at.i, grown[0], add);
+				step_back(own, past, float_of(dy_rows[k]),
+					unseen_at(start, at, at.from + t + k), t + k < n_tokens, grown, sum);
+			if (to && whole >= 0 && whole < n_tokens)
+				store(to + whole * (int)dx.ld, grown[0], add);
 			shift(past);
 			shift(grown);
 			grown[TAPS - 1] = {};
