@@ -1,11 +1,15 @@
 /* moelab COMMAND ...: the commands are the files in src/cmd. */
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
+#include "cmd/lab.h"
 #include "train/build_info.h"
 
 #define X(name) extern const struct cmd cmd_##name;
@@ -62,7 +66,7 @@ static int unknown(const char *name)
 	return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
 	const struct cmd *cmd;
 
@@ -83,4 +87,24 @@ int main(int argc, char **argv)
 	cpu_wait_briefly(argv);
 	blas_start(argv);
 	return cmd->run(argc - 1, argv + 1);
+}
+
+/* A closed descriptor must not become that of a file which is opened later: a database, say. */
+static void hold_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			open("/dev/null", O_RDONLY);
+}
+
+/* Whoever read the log may be gone: lines that fail stop no work. Data that fail are told. */
+int main(int argc, char **argv)
+{
+	int code, flushed;
+
+	hold_descriptors();
+	signal(SIGPIPE, SIG_IGN);
+	code = dispatch(argc, argv);
+	flushed = lab_flush();
+	return flushed ? flushed : code;
 }

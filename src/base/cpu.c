@@ -4,14 +4,65 @@
 #include <math.h>
 #include <omp.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cgroup.h"
 #include "base/error.h"
+
+/*
+ * What OpenBLAS (0.3.21, x86-64) takes of the address space for each thread: once when the library is
+ * loaded, for all cores that it sees, and once more for each thread that multiplies. Where it cannot
+ * have it, it asks again without end. THREAD_BYTES adds a stack and what else a thread begins with.
+ */
+enum { BLAS_MIB = 129, THREAD_MIB = BLAS_MIB + 24, FREE_MIB = 32 };
+
+static bool has_room(double mib)
+{
+	size_t bytes = (size_t)mib << 20;
+	void *room = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return room != MAP_FAILED && !munmap(room, bytes);
+}
+
+/* As OpenBLAS counts: the affinity mask, or fewer by these variables. */
+__attribute__((no_sanitize_address, no_sanitize_undefined)) static long threads_at_load(char **env)
+{
+	static const char name[] = "NUM_THREADS=";
+	cpu_set_t set;
+	long n = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+
+	for (; *env; env++) {
+		const char *at = strstr(*env, name);
+		long asked = at && (at == *env + strlen("OPENBLAS_") || at == *env + strlen("OMP_")) ?
+			strtol(at + strlen(name), NULL, 10) : 0;
+		n = asked > 0 && asked < n ? asked : n;
+	}
+	return n;
+}
+
+/* Before the libraries' own initialisation. */
+__attribute__((no_sanitize_address, no_sanitize_undefined)) static void check_space_to_load(int argc,
+	char **argv, char **env)
+{
+	static const char line[] = "moelab: fatal: the address space is too small (ulimit -v): for each "
+		"core 129 MiB of it go to OpenBLAS; raise it, or set OMP_NUM_THREADS\n";
+
+	(void)argc, (void)argv;
+	if (!has_room((double)threads_at_load(env) * BLAS_MIB + FREE_MIB)) {
+		ssize_t told = write(STDERR_FILENO, line, sizeof line - 1);
+		(void)told;
+		_exit(EXIT_ENVIRONMENT);
+	}
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const first_of_all)(int, char **,
+	char **) = check_space_to_load;
 
 /* Internal to OpenBLAS's dynamic builds, so weak: absent in single-core builds. */
 extern void gotoblas_dynamic_quit(void) __attribute__((weak));
@@ -172,6 +223,17 @@ void cpu_threads(int n)
 {
 	omp_set_dynamic(0);
 	omp_set_num_threads(n > 0 ? n : cpu_cores());
+	cpu_check_space(0);
+}
+
+void cpu_check_space(double bytes)
+{
+	int n = omp_get_max_threads();
+	double need = n * THREAD_MIB + FREE_MIB + bytes / (1 << 20);
+
+	if (!has_room(need))
+		die("the address space is too small (ulimit -v): %.0f MiB more are needed, %d of them for "
+			"OpenBLAS in each of %d threads; raise it, or take fewer threads", need, BLAS_MIB, n);
 }
 
 void cpu_pin(int core)

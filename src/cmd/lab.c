@@ -1,6 +1,9 @@
 #include "cmd/lab.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 
 enum { BEGUN_HELP = 1, BEGUN_USAGE = 2, BEGUN_NO_DATABASE = 3 };
@@ -43,7 +46,13 @@ int lab_flush(void)
 {
 	if (!fflush(stdout) && !ferror(stdout))
 		return EXIT_DONE;
+	if (errno == EPIPE) {		/* nobody reads any more: end as programs do then */
+		signal(SIGPIPE, SIG_DFL);
+		raise(SIGPIPE);
+	}
 	error_errno("cannot write to standard output");
+	__fpurge(stdout);
+	clearerr(stdout);
 	return EXIT_ENVIRONMENT;
 }
 

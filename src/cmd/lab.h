@@ -31,7 +31,7 @@ void lab_end(struct lab *lab);
 struct selection lab_selection(struct lab *lab, const struct arguments *a, const char *where);
 /* The grid in the form asked for, on stdout; releases it. An exit code. */
 int lab_print(const struct lab *lab, struct grid *g);
-/* Ends stdout: EXIT_ENVIRONMENT after a message if what was printed did not arrive. */
+/* What was printed so far is out; or EXIT_ENVIRONMENT after a message, once. main() ends with it. */
 int lab_flush(void);
 
 #endif

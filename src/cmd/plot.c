@@ -42,9 +42,10 @@ static int put_caption(const char *caption, const char *path)
 	struct str text;
 	int failed;
 
-	if (!strcmp(path, "-"))
-		return fputs(caption, stdout) < 0 || fflush(stdout) ? error_errno("standard output")
-								    : 0;
+	if (!strcmp(path, "-")) {
+		fputs(caption, stdout);
+		return 0;
+	}
 	str_init(&text);
 	if (str_ends(path, ".tex"))
 		latex_lines(&text, caption);

@@ -18,15 +18,14 @@ static void print_tables(FILE *f)
 static int put(const struct grid *g, const struct grid_format *f, const char *path)
 {
 	struct str text;
-	int failed;
+	int failed = 0;
 
 	str_init(&text);
 	f->render(g, &text);
 	if (path)
 		failed = path_write(path, text.text, text.length);
 	else
-		failed = (fputs(text.text, stdout) < 0 || fflush(stdout)) &&
-			 error_errno("standard output");
+		fputs(text.text, stdout);
 	str_release(&text);
 	return failed ? EXIT_ENVIRONMENT : EXIT_DONE;
 }

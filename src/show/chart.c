@@ -183,6 +183,16 @@ static int take_figure(const char *drawn, const char *figure)
 	return result;
 }
 
+static int print_figure(const char *drawn)
+{
+	size_t n = 0;
+	char *text = path_read(drawn, &n);
+
+	fwrite(text ? text : "", 1, n, stdout);
+	free(text);
+	return text ? 0 : -1;
+}
+
 /* Draws in a folder of its own, by the plot's name. figure: NULL for the terminal. */
 static int draw(const struct chart *c, const struct chart_format *f, const char *figure)
 {
@@ -194,7 +204,7 @@ static int draw(const struct chart *c, const struct chart_format *f, const char 
 	script = xasprintf("%s.gp", c->name);
 	drawn = xasprintf("%s/%s%s", folder, c->name, f->suffix);
 	result = write_script(c, f, folder, c->name) || gnuplot_run(folder, script, draw_limit_s) ||
-		(figure && take_figure(drawn, figure)) ? EXIT_ENVIRONMENT : 0;
+		(figure ? take_figure(drawn, figure) : print_figure(drawn)) ? EXIT_ENVIRONMENT : 0;
 	path_remove_tree(folder);
 	free(drawn);
 	free(script);
@@ -207,7 +217,6 @@ static int draw_on_terminal(const struct chart *c, const struct chart_format *f)
 		error("plot %s: a heat map needs the format svg, png or pdf", c->name);
 		return EXIT_USAGE;
 	}
-	fflush(stdout);
 	return draw(c, f, NULL);
 }
 

@@ -180,11 +180,9 @@ void sheet_begin(const struct sheet *s, const struct chart *c, const struct char
 		str_printf(out, "set terminal dumb size %d,%d\n", columns, lines);
 	}
 	str_add(out, "set termoption noenhanced\nset encoding utf8\n");
-	if (!format_is_terminal(f)) {
-		str_add(out, "set output ");
-		gnuplot_file(out, stem, f->suffix);
-		str_add(out, "\n");
-	}
+	str_add(out, "set output ");
+	gnuplot_file(out, stem, f->suffix);
+	str_add(out, "\n");
 	str_add(out,
 		"set datafile separator comma\nset datafile columnheaders\n"
 		"set datafile missing 'NaN'\n");

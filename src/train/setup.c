@@ -331,6 +331,7 @@ int setup_allocate(struct setup *s)
 
 	if (missing)
 		return error("device %s: %s", s->device->name, missing);
+	cpu_check_space(device_is_host(s->device) ? setup_bytes(s) : 0);
 	if (check_memory(s))
 		return -1;
 	model_memory_alloc(&s->memory, &s->params, s->device, arena, true);

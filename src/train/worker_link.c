@@ -147,7 +147,7 @@ void worker_link_add(struct worker_link *l, const struct record *r)
 	if (!step || l->to_file.length < BACKLOG_BYTES)
 		str_add_bytes(&l->to_file, l->line.text, l->line.length);
 	else
-		l->lost++;
+		l->lost++, l->lost_bytes += l->line.length;
 	if (l->pipe >= 0 && (!step || l->to_pipe.length < QUEUE_BYTES))
 		str_add_bytes(&l->to_pipe, l->line.text, l->line.length);
 	else if (l->pipe >= 0)
@@ -202,14 +202,26 @@ int worker_link_finish(struct worker_link *l, enum run_state state, const char *
 	return worker_link_flush(l, true) ? -1 : run_dir_mark(l->dir, state, reason);
 }
 
+/* Of a record that is in the file in part, the rest: the line is torn, and none. */
+static void tell_losses(struct worker_link *l)
+{
+	long n = l->lost;
+
+	worker_link_flush(l, false);
+	for (size_t i = 0; i < l->to_file.length; i++)
+		n += l->to_file.text[i] == '\n';
+	if (n)
+		error("%s/metrics.jsonl: %ld records of %zu bytes are lost", l->dir, n,
+			l->lost_bytes + l->to_file.length);
+}
+
 void worker_link_close(struct worker_link *l)
 {
 	if (l->dropped)
 		warning("%ld step records did not go up the pipe; metrics.jsonl has them",
 			l->dropped);
-	if (l->file >= 0 && (worker_link_flush(l, false) || l->lost))
-		error("%s/metrics.jsonl: %ld step records and %zu bytes are lost", l->dir, l->lost,
-			l->to_file.length);
+	if (l->file >= 0)
+		tell_losses(l);
 	if (l->file >= 0)
 		close(l->file);
 	if (l->pipe >= 0)

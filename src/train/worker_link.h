@@ -36,7 +36,8 @@ struct worker_link {
 	struct str to_file, to_pipe;	/* not yet written */
 	double flushed_s;
 	long dropped;			/* step records that the pipe did not take */
-	long lost;			/* step records that memory did not hold: disk full */
+	long lost;			/* step records that memory did not hold: disk full; */
+	size_t lost_bytes;		/* in all */
 	bool file_failed;		/* told already */
 };
 

@@ -1,0 +1,84 @@
+#!/bin/sh
+# Output that does not arrive: data that are lost are an error, whoever prints them; a log that nobody
+# reads any more stops no work. And an address space that is too small is one line.
+
+. "$(dirname "$0")/holds.sh"
+small_data
+
+cat >sweep.yaml <<END
+base: [$root/experiments/micro/mamba.yaml]
+set: {model: {d_model: 8, n_blocks: 1}, train: {batch: 2, context: 16, tokens: 96}, data.path: data,
+  eval.tokens: 32}
+variants: {a: {}, b: {set: {train.lr: 1e-2}}}
+seeds: [1, 2]
+baseline: a
+END
+
+# --- a log line into a pipe without a reader: the runs go on
+{ $moelab run sweep.yaml -v -j 1 -T 1 2>&1; echo $? >code; } | head -c 1 >/dev/null
+holds test "$(cat code)" = 0
+holds test "$($moelab query "SELECT count(*) FROM runs WHERE state = 'done'" --format csv | tail -1)" = 4
+
+# --- a full disk and a closed descriptor
+# lost COMMAND...: exits with 4 and says why in one line
+lost() {
+	for to in "/dev/full" "&-"; do
+		eval '"$@"' ">$to" 2>said </dev/null
+		status=$?
+		if [ $status -eq 4 ] && [ "$(grep -c . said)" -eq 1 ] &&
+			grep -q "cannot write to standard output" said; then
+			passed=$((passed + 1))
+		else
+			failed=$((failed + 1))
+			echo "$* >$to: exit status $status, not 4; or not one line:"
+			cat said
+		fi
+	done
+}
+for command in "$root"/src/cmd/*.c; do
+	name=$(sed -n 's/^	*\.name = "\([a-z-]*\)",.*/\1/p' "$command" | head -1)
+	grep -q "^const struct cmd cmd_" "$command" && [ "$name" ] && [ "$name" != worker ] || continue
+	lost $moelab "$name" --help
+done
+lost $moelab --help
+lost $moelab help
+lost $moelab help spec
+lost $moelab --version
+lost $moelab ls
+lost $moelab status
+lost $moelab watch sweep
+lost $moelab show a-s1
+lost $moelab why a-s1
+lost $moelab logs a-s1
+lost $moelab diff a-s1 b-s1
+lost $moelab compare a-s1 a-s2
+lost $moelab query "SELECT * FROM runs"
+lost $moelab export csv a-s1
+lost $moelab params "$root/experiments/micro/mamba.yaml"
+lost $moelab plan sweep.yaml
+lost $moelab data info data
+for format in md csv json latex html; do
+	lost $moelab table final --format $format
+done
+lost $moelab plot loss --format term
+lost $moelab plot loss -q --caption - -o a.svg
+lost $moelab bench compare
+
+# A reader who has seen enough is no fault.
+{ $moelab help spec; echo $? >code; } 2>said | head -n 1 >/dev/null
+holds test ! -s said
+
+# --- ulimit -v
+for size in 60000 150000; do
+	(ulimit -v $size; exec timeout 60 $moelab --version) >out 2>said
+	status=$?
+	holds test "$status $(wc -l <said)" = "4 1"
+	holds grep -q "address space is too small (ulimit -v)" said
+done
+(ulimit -v 350000; exec timeout 60 $moelab trace "$root/experiments/micro/mamba.yaml" --random -o t.st \
+	train.batch=1 train.context=16) >out 2>said
+status=$?
+holds test "$status $(wc -l <said)" = "4 1"
+holds grep -q "address space is too small (ulimit -v)" said
+
+tests_end
