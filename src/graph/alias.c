@@ -1,19 +1,12 @@
 /*
- * Which gradients are written and which added, and which operands share storage.
- *
- * Write or add: the first call that writes to a gradient writes, later ones add. Slices write to
- * columns of their root: as long as each write meets columns that are all new or all written, and
- * all are written in the end, nothing need be cleared; else the root is cleared once and all add.
- *
- * In place: an output (or gradient) may lie on an operand that its operator allows, when nobody
- * reads that part of the storage later. It then becomes a part of the operand's cell.
+ * Which operands share storage: an output (or gradient) may lie on an operand that its operator allows,
+ * when nobody reads that part of the storage later. It then becomes a part of the operand's cell.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "graph/internal.h"
-#include "op/constant.h"
 
 int graph_cell_root(const struct graph *g, int cell, long *column)
 {
@@ -46,111 +39,6 @@ bool graph_cell_planned(const struct graph *g, int cell)
 		return g->values[value]->place == PLACE_ARENA || g->values[value]->place == PLACE_METRIC;
 	return g->values[value]->place == PLACE_ARENA;
 }
-
-/* ---- write or add --------------------------------------------------------------------------- */
-
-/* Columns of its slice root that a value covers. */
-static void slice_range(const struct graph *g, int value, long *begin, long *end)
-{
-	long width = tensor_width(&g->values[value]->t);
-
-	*begin = 0;
-	for (; g->values[value]->slice_of >= 0; value = g->values[value]->slice_of)
-		*begin += g->values[value]->column;
-	*end = *begin + width;
-}
-
-/* One write to the gradient of `value`: updates covered[]; 0: first, 1: onto all written, -1: mixed. */
-static int cover(const struct graph *g, int value, char *covered)
-{
-	long begin, end, before = 0;
-
-	slice_range(g, value, &begin, &end);
-	for (long i = begin; i < end; i++) {
-		before += covered[i];
-		covered[i] = 1;
-	}
-	return before == 0 ? 0 : before == end - begin ? 1 : -1;
-}
-
-/* Follow all writes to the gradient of one slice root. Returns the first call that writes, with
- * *clear set if the root must be cleared in front of it; -1 if there is none. */
-static int decide_adds(struct graph *g, int root, bool *clear)
-{
-	long width = tensor_width(&g->values[root]->t), n = 0;
-	char *covered = xcalloc((size_t)width, 1);
-	int first = -1;
-
-	*clear = false;
-	for (int k = g->n_forward; k < g->n_calls; k++) {
-		struct call *c = &g->calls[k];
-		if (c->constant_value == root && first < 0) {
-			first = k;
-			memset(covered, 1, (size_t)width);
-		}
-		for (int i = 0; i < OP_MAX_IN; i++) {
-			int value = c->d_in[i] < 0 ? -1 : graph_cell_value(g, c->d_in[i]), kind;
-			if (value < 0 || graph_slice_root(g, value) != root)
-				continue;
-			kind = cover(g, value, covered);
-			*clear |= kind < 0;
-			if (kind == 1)
-				c->add |= READS(i);
-			if (first < 0)
-				first = k;
-		}
-	}
-	for (long i = 0; i < width; i++)
-		n += covered[i];
-	free(covered);
-	*clear |= first >= 0 && n < width;
-	return first;
-}
-
-static void add_everywhere(struct graph *g, int root)
-{
-	for (int k = g->n_forward; k < g->n_calls; k++)
-		for (int i = 0; i < OP_MAX_IN; i++) {
-			struct call *c = &g->calls[k];
-			int value = c->d_in[i] < 0 ? -1 : graph_cell_value(g, c->d_in[i]);
-			if (value >= 0 && graph_slice_root(g, value) == root)
-				c->add |= READS(i);
-		}
-}
-
-static void insert_clear(struct graph *g, int at, int root)
-{
-	struct call clear = {.node = -1, .workspace = -1, .constant_value = root};
-
-	memset(clear.in, -1, sizeof clear.in);
-	memset(clear.out, -1, sizeof clear.out);
-	memset(clear.saved, -1, sizeof clear.saved);
-	memset(clear.d_in, -1, sizeof clear.d_in);
-	memset(clear.d_out, -1, sizeof clear.d_out);
-	clear.out[CONSTANT_Y] = cell_of(g, CELL_GRADIENT, root);
-	GROW(g->calls, g->n_calls + 1, g->calls_capacity);
-	memmove(g->calls + at + 1, g->calls + at, (size_t)(g->n_calls - at) * sizeof *g->calls);
-	g->calls[at] = clear;
-	g->n_calls++;
-}
-
-static void write_or_add(struct graph *g)
-{
-	for (int v = 0; v < g->n_values; v++) {
-		bool clear;
-		int first;
-		if (g->values[v]->slice_of >= 0 || !g->values[v]->wants_gradient)
-			continue;
-		first = decide_adds(g, v, &clear);
-		if (!clear)
-			continue;
-		CHECK(g->values[v]->place == PLACE_ARENA);
-		add_everywhere(g, v);
-		insert_clear(g, first, v);
-	}
-}
-
-/* ---- sharing -------------------------------------------------------------------------------- */
 
 typedef void operand_fn(struct graph *g, int cell, int call, int *last_use);
 
@@ -201,16 +89,35 @@ static bool overlap(const struct graph *g, int a, int b)
 		at_b < at_a + tensor_width(&g->values[graph_cell_value(g, a)]->t);
 }
 
-/* Nobody uses the part of the storage under `cell` after call k. */
-static bool free_after(const struct graph *g, int cell, int k, const int *last_use)
+/* What sharing goes by. */
+struct sharing {
+	int *last_use;		/* of each cell: the last call that has it as an operand */
+	int *ring;		/* the next cell on the same storage, in a ring */
+	int *n_writes;		/* to the gradient of each slice root */
+};
+
+/* `cell` becomes a part of the storage of `parent`. */
+static void lie_on(struct graph *g, struct sharing *s, int cell, int parent)
 {
-	int n = N_CELL_CLASSES * g->n_values, root = graph_cell_root(g, cell, NULL);
+	int next = s->ring[cell];
+
+	s->ring[cell] = s->ring[parent];
+	s->ring[parent] = next;
+	g->cells[cell].parent = parent;
+}
+
+/* Nobody uses the part of the storage under `cell` after call k. */
+static bool free_after(const struct graph *g, const struct sharing *s, int cell, int k)
+{
+	int root = graph_cell_root(g, cell, NULL), other = cell;
 
 	if (!graph_cell_planned(g, cell) || graph_cell_value(g, root) < 0)
 		return false;
-	for (int other = 0; other < n; other++)
-		if (last_use[other] > k && overlap(g, cell, other))
+	do {
+		if (s->last_use[other] > k && overlap(g, cell, other))
 			return false;
+		other = s->ring[other];
+	} while (other != cell);
 	return true;
 }
 
@@ -239,7 +146,7 @@ static bool is_root(const struct graph *g, int cell)
 	return graph_cell_planned(g, cell) && g->cells[cell].parent < 0;
 }
 
-static void share_outputs(struct graph *g, int k, const int *last_use)
+static void share_outputs(struct graph *g, struct sharing *s, int k)
 {
 	struct call *c = &g->calls[k];
 	const struct op *op = g->nodes[c->node]->op;
@@ -248,23 +155,17 @@ static void share_outputs(struct graph *g, int k, const int *last_use)
 		int i = op->out_takes[o] - 1, out = c->out[o], in = i < 0 ? -1 : c->in[i];
 		if (i < 0 || in < 0 || !is_root(g, out) || !graph_cell_planned(g, in))
 			continue;
-		if (same_form(g, in, out) && free_after(g, in, k, last_use) && alone(g, c, in))
-			g->cells[out].parent = in;
+		if (same_form(g, in, out) && free_after(g, s, in, k) && alone(g, c, in))
+			lie_on(g, s, out, in);
 	}
 }
 
-static int writes(const struct graph *g, int cell)
+static int writes_to(const struct graph *g, const struct sharing *s, int cell)
 {
-	int n = 0, root = graph_slice_root(g, graph_cell_value(g, cell));
-
-	for (int k = g->n_forward; k < g->n_calls; k++)
-		for (int i = 0; i < OP_MAX_IN; i++)
-			n += g->calls[k].d_in[i] >= 0 &&
-				graph_slice_root(g, graph_cell_value(g, g->calls[k].d_in[i])) == root;
-	return n;
+	return s->n_writes[graph_slice_root(g, graph_cell_value(g, cell))];
 }
 
-static void share_gradients(struct graph *g, int k, const int *last_use)
+static void share_gradients(struct graph *g, struct sharing *s, int k)
 {
 	struct call *c = &g->calls[k];
 	const struct op *op = g->nodes[c->node]->op;
@@ -274,33 +175,53 @@ static void share_gradients(struct graph *g, int k, const int *last_use)
 		if (d < 0 || !is_root(g, d) || c->add >> i & 1)
 			continue;
 		if (o >= 0 && c->d_out[o] >= 0 && same_form(g, d, c->d_out[o]) &&
-			free_after(g, c->d_out[o], k, last_use) && alone(g, c, c->d_out[o]))
-			g->cells[d].parent = c->d_out[o];
+			free_after(g, s, c->d_out[o], k) && alone(g, c, c->d_out[o]))
+			lie_on(g, s, d, c->d_out[o]);
 		else if (j >= 0 && c->d_in[j] >= 0 && is_root(g, d) && !(c->add >> j & 1) &&
 			graph_cell_planned(g, c->d_in[j]) && same_form(g, d, c->d_in[j]) &&
-			writes(g, d) == 1 && writes(g, c->d_in[j]) == 1)
-			g->cells[d].parent = c->d_in[j];
+			writes_to(g, s, d) == 1 && writes_to(g, s, c->d_in[j]) == 1)
+			lie_on(g, s, d, c->d_in[j]);
 	}
+}
+
+static struct sharing sharing_new(struct graph *g)
+{
+	size_t n = (size_t)g->n_cells;
+	struct sharing s = {xcalloc(n, sizeof(int)), xcalloc(n, sizeof(int)),
+		xcalloc((size_t)g->n_values, sizeof(int))};
+	int root;
+
+	for (int i = 0; i < g->n_cells; i++) {
+		s.last_use[i] = -1;
+		s.ring[i] = i;
+	}
+	for (int i = 0; i < g->n_cells; i++)
+		if (g->cells[i].parent >= 0)
+			lie_on(g, &s, i, g->cells[i].parent);
+	for (int k = 0; k < g->n_calls; k++)
+		for_operands(g, k, note_use, s.last_use);
+	for (int k = g->n_forward; k < g->n_calls; k++)
+		for (int i = 0; i < OP_MAX_IN; i++)
+			if ((root = graph_written_root(g, &g->calls[k], i)) >= 0)
+				s.n_writes[root]++;
+	return s;
 }
 
 void graph_share_storage(struct graph *g)
 {
-	int *last_use;
+	struct sharing s = sharing_new(g);
 
-	write_or_add(g);
-	last_use = xcalloc((size_t)g->n_cells, sizeof *last_use);
-	memset(last_use, -1, (size_t)g->n_cells * sizeof *last_use);
-	for (int k = 0; k < g->n_calls; k++)
-		for_operands(g, k, note_use, last_use);
 	for (int k = 0; k < g->n_calls; k++) {
 		if (g->calls[k].node < 0 || g->calls[k].again)
 			continue;
 		if (g->calls[k].backward)
-			share_gradients(g, k, last_use);
+			share_gradients(g, &s, k);
 		else
-			share_outputs(g, k, last_use);
+			share_outputs(g, &s, k);
 	}
 	for (int k = 0; k < g->n_calls; k++)
 		for_operands(g, k, note_life, NULL);
-	free(last_use);
+	free(s.last_use);
+	free(s.ring);
+	free(s.n_writes);
 }

@@ -7,7 +7,7 @@
  * without building it. Shapes are fixed; nothing is decided from values.
  *
  * Files: record.c (this page's first part), program.c (the list of calls, backward included),
- * alias.c (write or add, storage shared in place), pack.c (lifetimes to addresses), run.c, cost.c.
+ * add.c (write or add), alias.c (storage shared in place), pack.c (lifetimes to addresses), run.c.
  */
 #ifndef GRAPH_GRAPH_H
 #define GRAPH_GRAPH_H

@@ -128,9 +128,12 @@ int graph_slice_root(const struct graph *g, int value);
 /* Cell at the root of a chain of shared storage; *column (may be NULL) is where `cell` begins in it. */
 int graph_cell_root(const struct graph *g, int cell, long *column);
 int graph_cell_value(const struct graph *g, int cell);	/* value of a value cell, else -1 */
+/* Slice root whose gradient, or a part of it, the call writes as that of input i; -1: none. */
+int graph_written_root(const struct graph *g, const struct call *c, int i);
 bool graph_cell_planned(const struct graph *g, int cell);	/* lies in the arena */
 
 void graph_build_program(struct graph *g);	/* calls and cells; program.c */
+void graph_write_or_add(struct graph *g);	/* add.c */
 void graph_share_storage(struct graph *g);	/* alias.c */
 void graph_pack(struct graph *g);		/* pack.c */
 

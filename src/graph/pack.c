@@ -4,13 +4,10 @@
  * nested lifetimes of forward and backward it comes within a few percent of the peak.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "graph/internal.h"
-
-struct placed {
-	size_t offset, end;
-};
 
 struct order {
 	const struct graph *g;
@@ -39,32 +36,48 @@ static int larger_first(const void *a, const void *b)
 	return x->cell - y->cell;
 }
 
-static int by_offset(const void *a, const void *b)
-{
-	const struct placed *x = a, *y = b;
+/* Placed cells by rising offset, with the calls between which they live. */
+struct placed {
+	size_t offset, end;
+	int first, last;
+};
 
-	return (x->offset > y->offset) - (x->offset < y->offset);
-}
-
-/* Lowest offset for a cell among n placed neighbours in time. */
-static size_t lowest_gap(struct placed *busy, int n, size_t bytes)
+/* Lowest offset for a cell among n placed ones, of which those that live at another time do not count. */
+static size_t lowest_gap(const struct placed *list, int n, const struct cell *c, size_t bytes)
 {
 	size_t at = 0;
 
-	qsort(busy, (size_t)n, sizeof *busy, by_offset);
 	for (int i = 0; i < n; i++) {
-		if (busy[i].offset >= at + bytes)
+		if (list[i].first > c->last || c->first > list[i].last)
+			continue;
+		if (list[i].offset >= at + bytes)
 			break;
-		if (busy[i].end > at)
-			at = busy[i].end;
+		if (list[i].end > at)
+			at = list[i].end;
 	}
 	return at;
+}
+
+static void insert(struct placed *list, int n, struct placed p)
+{
+	int low = 0, high = n;
+
+	while (low < high) {
+		int middle = (low + high) / 2;
+		if (list[middle].offset <= p.offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	memmove(list + low + 1, list + low, (size_t)(n - low) * sizeof *list);
+	list[low] = p;
 }
 
 void graph_pack(struct graph *g)
 {
 	struct order *order = xcalloc((size_t)g->n_cells, sizeof *order);
-	struct placed *busy = xcalloc((size_t)g->n_cells, sizeof *busy);
+	struct placed *list = xcalloc((size_t)g->n_cells, sizeof *list);
+	struct graph_memory *m = &g->memory;
 	int n = 0;
 
 	for (int i = 0; i < g->n_cells; i++)
@@ -73,19 +86,15 @@ void graph_pack(struct graph *g)
 	qsort(order, (size_t)n, sizeof *order, larger_first);
 	for (int i = 0; i < n; i++) {
 		struct cell *c = &g->cells[order[i].cell];
-		int n_busy = 0;
-		for (int j = 0; j < i; j++) {
-			const struct cell *o = &g->cells[order[j].cell];
-			if (o->first <= c->last && c->first <= o->last)
-				busy[n_busy++] = (struct placed){o->offset, o->offset + rounded(g, o)};
-		}
-		c->offset = lowest_gap(busy, n_busy, rounded(g, c));
-		if (c->offset + rounded(g, c) > g->memory.arena_bytes)
-			g->memory.arena_bytes = c->offset + rounded(g, c);
-		g->memory.unshared_bytes += rounded(g, c);
+		size_t bytes = rounded(g, c), end;
+		c->offset = lowest_gap(list, i, c, bytes);
+		end = c->offset + bytes;
+		insert(list, i, (struct placed){c->offset, end, c->first, c->last});
+		m->arena_bytes = end > m->arena_bytes ? end : m->arena_bytes;
+		m->unshared_bytes += bytes;
 		if (c->first < g->n_forward && c->last >= g->n_forward)
-			g->memory.kept_bytes += rounded(g, c);
+			m->kept_bytes += bytes;
 	}
 	free(order);
-	free(busy);
+	free(list);
 }

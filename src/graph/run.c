@@ -51,6 +51,7 @@ int graph_plan(struct graph *g, const struct graph_options *options)
 	if (check_kernels(g))
 		return -1;
 	graph_build_program(g);
+	graph_write_or_add(g);
 	graph_share_storage(g);
 	graph_pack(g);
 	place_outside(g);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -285,6 +286,37 @@ static bool in_identity(struct setup *s, const char *key)
 	return found;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+#define PLAN_S 30.0
+#else
+#define PLAN_S 3.0
+#endif
+
+/* Planning takes time in proportion to the layers: 512 blocks in seconds, 8 times those of 64. */
+static void test_deep_models_are_planned(void **state)
+{
+	static const char *const blocks[] = {"64", "512"};
+	double seconds[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct arena a = {0};
+		struct config config;
+		struct setup s;
+		char *depth = xasprintf("model.n_blocks=%s", blocks[i]);
+		const char *keys[] = {"model.arch=mamba", "model.d_model=64", "data.vocab=257", depth};
+		clock_t start = clock();
+		load(&a, keys, ARRAY_SIZE(keys), &config);
+		assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), 0);
+		seconds[i] = (double)(clock() - start) / CLOCKS_PER_SEC;
+		setup_close(&s);
+		arena_release(&a);
+		free(depth);
+	}
+	if (seconds[1] > PLAN_S || seconds[1] > 40 * seconds[0] + 0.5)
+		fail_msg("64 blocks %.3f s, 512 blocks %.3f s", seconds[0], seconds[1]);
+}
+
 /* Training and both evaluations alike; without the key the identity is as before there was one. */
 static void test_documents(void **state)
 {
@@ -328,6 +360,7 @@ int main(int argc, char **argv)
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_group_misfit);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_stack_without_mixtures);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_deep_models_are_planned);
 	failed = _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
 	arena_release(&names);
 	return failed;
