@@ -27,7 +27,6 @@ enum {
 
 enum {
 	EXPERTS_H_SF,	/* pre-activation or activation, as the kernel prefers */
-	EXPERTS_MASK,	/* int, GPU: of relu in equal segments, a bit where it is above 0 */
 	EXPERTS_N_SAVED
 };
 

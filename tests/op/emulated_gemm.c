@@ -66,19 +66,7 @@ static float *unpacked(const void *at, size_t bytes, enum gpu_gemm_side side, lo
 
 /* ---- the product ------------------------------------------------------------------------------ */
 
-/* v, element j of a row with this mask, as it is written. */
-static float ended(const struct gpu_gemm *g, unsigned char *mask, long j, float v)
-{
-	unsigned bit = 1u << j % 8;
-
-	if (g->end == GPU_GEMM_RELU)
-		mask[j / 8] = (unsigned char)((mask[j / 8] & ~bit) | (v > 0 ? bit : 0));
-	return g->end == GPU_GEMM_PLAIN ? v : g->end == GPU_GEMM_RELU ? fmaxf(v, 0)
-		: mask[j / 8] & bit ? v : 0;
-}
-
-static void multiply(const struct product *p, const void *at_a, const void *at_b, unsigned char *mask,
-	void *c)
+static void multiply(const struct product *p, const void *at_a, const void *at_b, void *c)
 {
 	const struct gpu_gemm *g = &p->g;
 	float *a = unpacked(at_a, p->real, g->ta, g->lda, g->m, g->k);
@@ -92,7 +80,7 @@ static void multiply(const struct product *p, const void *at_a, const void *at_b
 			for (long j = 0; j < g->n; j++)
 				row[j] += a[i * g->k + k] * b[k * g->n + j];
 		for (long j = 0; j < g->n; j++)
-			put(c, p->result, i * g->ldc + j, ended(g, mask + i * g->ld_mask / 8, j, row[j]) +
+			put(c, p->result, i * g->ldc + j, (g->relu ? fmaxf(row[j], 0) : row[j]) +
 				(g->bias ? get(p->bias, p->result, j) : 0) +
 				(p->add ? get(c, p->result, i * g->ldc + j) : 0));
 	}
@@ -116,7 +104,6 @@ static void run_product(const void *closure)
 	for (long k = 0; k < batch_of(g); k++)
 		multiply(p, element(p->a, p->real, k * g->stride_a),
 			element(p->b, p->real, k * g->stride_b),
-			(unsigned char *)g->mask + k * g->m * g->ld_mask / 8,
 			(void *)(uintptr_t)element(p->c, p->result, k * g->stride_c));
 }
 
@@ -146,10 +133,8 @@ static void check_operands(const struct product *p)
 	check_operand(p, "A", p->a, p->real, ta ? g->k : g->m, ta ? g->m : g->k, g->lda, g->stride_a);
 	check_operand(p, "B", p->b, p->real, tb ? g->n : g->k, tb ? g->k : g->n, g->ldb, g->stride_b);
 	check_operand(p, "C", p->c, p->result, g->m, g->n, g->ldc, g->stride_c);
-	if (g->end && (g->bias || p->add || g->ld_mask % 128 || g->ld_mask < g->n ||
-		(uintptr_t)g->mask % 16 ||
-		!emulator_owns(g->mask, (size_t)(batch_of(g) * g->m * g->ld_mask) / 8)))
-		die("GPU: %s: product's mask: misaligned, too narrow or not device memory", p->name);
+	if (g->relu && (g->bias || p->add))
+		die("GPU: %s: a product with relu that has a bias or is added", p->name);
 	if (g->bias && !emulator_owns(p->bias, (size_t)g->n * p->result))
 		die("GPU: %s: product's bias is not device memory", p->name);
 	if ((uintptr_t)p->workspace % ALIGN || !emulator_owns(p->workspace, GPU_GEMM_WORKSPACE))
@@ -163,7 +148,7 @@ static bool is_same(const struct gpu_gemm *a, const struct gpu_gemm *b)
 		a->lda == b->lda && a->ldb == b->ldb && a->ldc == b->ldc && a->batch == b->batch &&
 		a->stride_a == b->stride_a && a->stride_b == b->stride_b &&
 		a->stride_c == b->stride_c && a->c_float == b->c_float && a->bias == b->bias &&
-		a->end == b->end && a->mask == b->mask && a->ld_mask == b->ld_mask;
+		a->relu == b->relu;
 }
 
 /* A plan serves one product for good. */

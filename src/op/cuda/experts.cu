@@ -1,9 +1,10 @@
 /*
- * experts on the GPU. Segments of equal length: strided batches of cuBLASLt, with relu and its
- * gradient in the products where the library has that (a NaN becomes 0 there; the residual stream
- * still has it), else an activation between. Other segments: products over segments (grouped.cuh),
- * the activation at the end of the first. Rows without a token hold 0, and so do their h and
- * gradients, since f(0) = 0. FLOPs: 4 a row, hidden unit and channel forward, 8 backward.
+ * experts on the GPU. Segments of equal length: strided batches of cuBLASLt, with relu in the first
+ * where the library has that (a NaN becomes 0 there; the residual stream still has it), else, and
+ * always for gradients, an activation between. Other segments: products over segments
+ * (grouped.cuh), the activation at the end of the first. Rows without a token hold 0, and so do
+ * their h and gradients, since f(0) = 0. FLOPs: 4 a row, hidden unit and channel forward, 8
+ * backward.
  */
 extern "C" {
 #include "op/cuda/gemm.h"
@@ -25,7 +26,6 @@ struct forward_plan {
 
 struct backward_plan {
 	struct gpu_gemm_plan hidden, x, w1, w2;
-	enum answer relu;
 };
 
 /* The operands by their roles. h, act, dpre: [S, F]; act is h for relu. */
@@ -36,14 +36,7 @@ struct layer {
 	long E, C, S, D, F, O;
 	const struct tensor *x, *w1, *w2;
 	void *h, *act, *dpre, *products;	/* products: room of gpu_gemm() */
-	void *mask;			/* where relu's h is above 0; NULL: not kept */
 };
-
-/* Of a row of the mask. */
-long mask_bits(long F)
-{
-	return (F + 127) / 128 * 128;
-}
 
 size_t hidden_bytes(const struct device *d, const struct tensor *h)
 {
@@ -71,7 +64,6 @@ layer layer_of(const struct op_run *r)
 	l.F = w1->dims[1];
 	l.O = w2->dims[1];
 	l.h = r->saved[EXPERTS_H_SF]->at;
-	l.mask = r->saved[EXPERTS_MASK] ? r->saved[EXPERTS_MASK]->at : NULL;
 	return l;
 }
 
@@ -146,40 +138,18 @@ struct gpu_gemm batch_of(const layer &l, enum gpu_gemm_side ta, enum gpu_gemm_si
 	return g;
 }
 
-/* With relu, or its gradient, at the end. */
-struct gpu_gemm with_relu(const layer &l, struct gpu_gemm g, enum gpu_gemm_end end)
-{
-	g.end = end;
-	g.mask = l.mask;
-	g.ld_mask = mask_bits(l.F);
-	return g;
-}
-
-struct gpu_gemm up_of(const layer &l)
-{
-	return batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.F, l.D, l.x->ld, l.w1->ld, l.F);
-}
-
-/* Does forward write the mask? Asked by backward too, with the same operands, so the answer is the
-   same. */
-bool writes_mask(const layer &l)
-{
-	struct gpu_gemm up = with_relu(l, up_of(l), GPU_GEMM_RELU);
-
-	return l.fn == ACT_RELU && l.mask && gpu_gemm_offered(l.r, &up, l.x->at, l.w1->at, l.h);
-}
-
 void batch_forward(const layer &l, struct forward_plan *p)
 {
 	const struct tensor *y = l.r->out[EXPERTS_YE_SO];
-	struct gpu_gemm up = up_of(l);
+	struct gpu_gemm up =
+		batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.F, l.D, l.x->ld, l.w1->ld, l.F);
 	struct gpu_gemm down =
 		batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.O, l.F, l.F, l.w2->ld, y->ld);
 
+	up.relu = l.fn == ACT_RELU;
 	if (p->relu == UNKNOWN)
-		p->relu = writes_mask(l) ? YES : NO;
-	if (p->relu == YES)
-		up = with_relu(l, up, GPU_GEMM_RELU);
+		p->relu = up.relu && gpu_gemm_offered(l.r, &up, l.x->at, l.w1->at, l.h) ? YES : NO;
+	up.relu = p->relu == YES;
 	gpu_gemm(l.r, &p->up, &up, l.x->at, l.w1->at, NULL, false, l.h, l.products);
 	if (p->relu == NO)
 		with_real(l.r, [&](auto zero) {
@@ -196,17 +166,10 @@ void batch_forward(const layer &l, struct forward_plan *p)
 void batch_hidden(const layer &l, struct backward_plan *p)
 {
 	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO];
-	struct gpu_gemm plain =
+	struct gpu_gemm g =
 		batch_of(l, GPU_GEMM_N, GPU_GEMM_N, l.C, l.F, l.O, dy->ld, l.w2->ld, l.F);
-	struct gpu_gemm relu = with_relu(l, plain, GPU_GEMM_RELU_GRADIENT);
 
-	if (p->relu == UNKNOWN)
-		p->relu = writes_mask(l) && gpu_gemm_offered(l.r, &relu, dy->at, l.w2->at, l.dpre)
-			? YES : NO;
-	gpu_gemm(l.r, &p->hidden, p->relu == YES ? &relu : &plain, dy->at, l.w2->at, NULL, false,
-		l.dpre, l.products);
-	if (p->relu == YES)
-		return;
+	gpu_gemm(l.r, &p->hidden, &g, dy->at, l.w2->at, NULL, false, l.dpre, l.products);
 	with_real(l.r, [&](auto zero) {
 		typedef decltype(zero) real;
 		with_act(l.fn, [&](auto f) {
@@ -338,10 +301,6 @@ extern "C" void experts_room_cuda(struct op_shapes *s)
 	bool saved = ((const struct experts_attr *)s->attr)->fn == ACT_RELU;
 	size_t hidden = hidden_bytes(s->device, &s->saved[EXPERTS_H_SF]);
 	size_t products = batch ? GPU_GEMM_WORKSPACE : 0;
-	long S = tensor_rows(s->in[EXPERTS_XE_SD]), F = s->in[EXPERTS_W1_EFD]->dims[1];
-
-	if (batch && saved && s->training)
-		s->saved[EXPERTS_MASK] = tensor_of(INDEX, 2, S, mask_bits(F) / 32);
 	s->forward_workspace = products + (saved ? 0 : hidden);
 	s->backward_workspace = products + (saved ? hidden : 2 * hidden);
 	s->forward_plan = batch ? sizeof(struct forward_plan) : 0;

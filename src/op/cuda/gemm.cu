@@ -106,27 +106,13 @@ static void set_how(struct product *p, cublasLtMatmulDescAttributes_t what, cons
 	check(cublasLtMatmulDescSetAttribute(&p->how, what, value, bytes), p->name);
 }
 
-static void set_end(struct product *p, const struct gpu_gemm *g)
-{
-	cublasLtEpilogue_t end = g->end == GPU_GEMM_RELU ? CUBLASLT_EPILOGUE_RELU_AUX
-		: CUBLASLT_EPILOGUE_DRELU;
-	int64_t ld = g->ld_mask, stride = g->m * g->ld_mask;
-
-	CHECK(!g->bias);
-	set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &end, sizeof end);
-	set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &g->mask, sizeof g->mask);
-	set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &ld, sizeof ld);
-	if (g->batch > 1)
-		set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE, &stride, sizeof stride);
-}
-
 static void describe(struct product *p, const struct op_run *r, const struct gpu_gemm *g,
 	const void *bias)
 {
 	cudaDataType type = r->device->bytes[REAL] == sizeof(float) ? CUDA_R_32F : CUDA_R_16BF;
 	cublasOperation_t first = g->tb == GPU_GEMM_T ? CUBLAS_OP_T : CUBLAS_OP_N;
 	cublasOperation_t second = g->ta == GPU_GEMM_T ? CUBLAS_OP_T : CUBLAS_OP_N;
-	cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+	cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS, relu = CUBLASLT_EPILOGUE_RELU;
 	bool ta = g->ta == GPU_GEMM_T, tb = g->tb == GPU_GEMM_T;
 
 	check(cublasLtMatmulDescInit(&p->how, CUBLAS_COMPUTE_32F, CUDA_R_32F), p->name);
@@ -136,8 +122,8 @@ static void describe(struct product *p, const struct op_run *r, const struct gpu
 		set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
 		set_how(p, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
 	}
-	if (g->end)
-		set_end(p, g);
+	if (g->relu)
+		set_how(p, CUBLASLT_MATMUL_DESC_EPILOGUE, &relu, sizeof relu);
 	layout(p, &p->a, type, ta ? g->k : g->m, ta ? g->m : g->k, g->lda, g->batch, g->stride_a);
 	layout(p, &p->b, type, tb ? g->n : g->k, tb ? g->k : g->n, g->ldb, g->batch, g->stride_b);
 	layout(p, &p->c, g->c_float ? CUDA_R_32F : type, g->m, g->n, g->ldc, g->batch, g->stride_c);
@@ -282,7 +268,7 @@ static bool choose_fastest(struct product *p, struct queue *q, void *c, struct g
 static void product_key(char key[KEY], const struct op_run *r, const struct gpu_gemm *g,
 	const void *a, const void *b, const void *c)
 {
-	static const char side[] = {'N', 'T'}, *const end[] = {"", ", relu", ", relu'"};
+	static const char side[] = {'N', 'T'};
 	const char *type = r->device->bytes[REAL] == sizeof(float) ? "f32" : "bf16";
 	long batch = g->batch > 1 ? g->batch : 1;
 	cudaDeviceProp gpu;
@@ -295,7 +281,7 @@ static void product_key(char key[KEY], const struct op_run *r, const struct gpu_
 		g->c_float ? "f32" : type, side[g->ta], side[g->tb], g->m, g->n, g->k, g->lda,
 		g->ldb, g->ldc, batch, batch > 1 ? g->stride_a : 0, batch > 1 ? g->stride_b : 0,
 		batch > 1 ? g->stride_c : 0, alignment(a), alignment(b), alignment(c),
-		g->bias ? ", bias" : "", end[g->end]);
+		g->bias ? ", bias" : "", g->relu ? ", max 0" : "");
 }
 
 static size_t bytes_of_c(const struct op_run *r, const struct gpu_gemm *g)
@@ -374,7 +360,7 @@ void gpu_gemm(const struct op_run *r, struct gpu_gemm_plan *gp, const struct gpu
 
 	if (g->m == 0 || g->n == 0)
 		return;
-	CHECK(g->k > 0 && !(g->end && add));
+	CHECK(g->k > 0 && !(g->relu && (add || g->bias)));
 	p = product_of(r, g, a, b, bias, c);
 	p.workspace = workspace;
 	if (!plan->known) {

@@ -26,14 +26,6 @@ enum { GPU_GEMM_WORKSPACE = 32 << 20 };	/* bytes that a product may use */
 
 enum gpu_gemm_side { GPU_GEMM_N, GPU_GEMM_T };	/* as it lies, transposed */
 
-/* What becomes of a product's elements before they are written; not where C is added to. Which were above
-   0 is a bit each, element j of row i bit j of the row, rows ld_mask bits apart. */
-enum gpu_gemm_end {
-	GPU_GEMM_PLAIN,
-	GPU_GEMM_RELU,			/* the larger of them and 0, also of NaN; the mask is written */
-	GPU_GEMM_RELU_GRADIENT,		/* 0 where the mask has 0 */
-};
-
 struct gpu_gemm {
 	enum gpu_gemm_side ta, tb;
 	long m, n, k;
@@ -42,9 +34,7 @@ struct gpu_gemm {
 	long stride_a, stride_b, stride_c;
 	bool c_float;			/* C is float32 whatever A and B are (gradients of parameters, logits) */
 	bool bias;			/* of C's type, contiguous */
-	enum gpu_gemm_end end;
-	void *mask;			/* [batch, m, ld_mask / 8] bytes, aligned to 16 */
-	long ld_mask;			/* bits; a multiple of 128, n at least */
+	bool relu;			/* C = max(., 0), a NaN becomes 0; without bias, not added */
 };
 
 /* What one product of an operator keeps from call to call: part of op_run.plan. */
@@ -57,7 +47,7 @@ struct gpu_gemm_plan {
 void gpu_gemm(const struct op_run *r, struct gpu_gemm_plan *p, const struct gpu_gemm *g,
 	const void *a, const void *b, const void *bias, bool add, void *c, void *workspace);
 
-/* Has the library an algorithm for the product? Ends may not be served for all types and shapes. */
+/* Has the library an algorithm for the product? It may lack relu for some types and shapes. */
 bool gpu_gemm_offered(const struct op_run *r, const struct gpu_gemm *g, const void *a, const void *b,
 	const void *c);
 
