@@ -134,8 +134,8 @@ __device__ __forceinline__ void sum_channels(float (&sum)[4], const operand<term
 			const unsigned states[2] = {x.at[k][0].term[i], x.at[k][1].term[i]};
 			float v[4];	/* of channels 4 (l % 4), + 2, + 1 and + 3 */
 			mma_bf16_new(v, unit, states);
-			a[i][k] = bf16_pair(v[0], v[2]);
-			a[i][k + 2] = bf16_pair(v[1], v[3]);
+			a[i][k] = bf16_pair_exact(v[0], v[2]);
+			a[i][k + 2] = bf16_pair_exact(v[1], v[3]);
 		}
 	}
 	add_product<terms>(sum, a, b, present);
