@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/path.h"
+#include "base/str.h"
 
 enum { PIECE_BYTES = 16 << 20 };	/* of device memory, at once */
 enum { HEADER_LIMIT = 100 << 20 };	/* as other readers have it */
@@ -131,41 +132,53 @@ int safetensors_write(const char *path, const struct safetensor *list, int n,
 
 static int bad(const char *path, const char *why)
 {
-	return error("%s: %s: not a whole safetensors file; delete it, or restore it from a copy", path,
-		why);
+	return error("%s: %s: not a whole safetensors file", path, why);
 }
 
-/* One entry of the header; data_bytes: what follows the header. NULL, or why it is none. */
+/* Shape and type in t, if they can be read here; else its dtype stays NULL. NULL, or what is wrong. */
+static const char *read_shape(struct safetensor *t, const char *dtype, const json_t *shape)
+{
+	size_t bytes = dtype_bytes(dtype), n = json_array_size(shape);
+	bool empty = t->bytes == 0, readable = bytes && n <= MAX_DIMS;
+
+	bytes = bytes ? bytes : 1;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *dim = json_array_get(shape, i);
+		json_int_t d = json_integer_value(dim);
+		if (!json_is_integer(dim) || d < 0)
+			return "a tensor has no shape";
+		if (d && bytes > (size_t)-1 / (size_t)d)
+			return "a tensor is larger than any memory";
+		bytes *= (size_t)d;
+		if (readable)
+			t->dims[i] = (long)d;
+	}
+	if (dtype_bytes(dtype) && bytes != t->bytes)
+		return "a tensor's place has not the size of its shape";
+	t->n_dims = readable ? (int)n : 0;
+	t->dtype = readable && !empty ? dtype : NULL;
+	return NULL;
+}
+
+/* One entry of the header; data_bytes: what follows the header. NULL, or what is wrong. */
 static const char *read_tensor(struct safetensors *f, const char *name, const json_t *entry,
 	const char *data, size_t data_bytes)
 {
-	struct safetensor *t = &f->list[f->n];
+	struct safetensor *t = &f->list[f->n++];
 	const char *dtype = json_string_value(json_object_get(entry, "dtype"));
 	const json_t *shape = json_object_get(entry, "shape");
 	const json_t *offsets = json_object_get(entry, "data_offsets");
-	json_int_t begin = json_integer_value(json_array_get(offsets, 0));
-	json_int_t end = json_integer_value(json_array_get(offsets, 1));
-	size_t bytes;
+	const json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
+	json_int_t begin = json_integer_value(first), end = json_integer_value(last);
 
-	if (!dtype || !dtype_bytes(dtype))
-		return "a tensor has a type that is not read here";
-	if (json_array_size(shape) > MAX_DIMS || json_array_size(offsets) != 2)
-		return "a tensor has no shape or no place";
-	*t = (struct safetensor){.name = arena_strdup(&f->arena, name),
-		.dtype = arena_strdup(&f->arena, dtype), .n_dims = (int)json_array_size(shape)};
-	bytes = dtype_bytes(dtype);
-	for (int i = 0; i < t->n_dims; i++) {
-		t->dims[i] = (long)json_integer_value(json_array_get(shape, (size_t)i));
-		if (t->dims[i] <= 0 || (size_t)t->dims[i] > data_bytes)
-			return "a tensor is larger than the file";
-		bytes *= (size_t)t->dims[i];
-	}
-	if (begin < 0 || end < begin || (size_t)end > data_bytes || (size_t)(end - begin) != bytes)
+	if (!dtype || !json_is_array(shape) || json_array_size(offsets) != 2 ||
+		!json_is_integer(first) || !json_is_integer(last))
+		return "a tensor has no type, no shape or no place";
+	if (begin < 0 || end < begin || (size_t)end > data_bytes)
 		return "a tensor lies outside of the file";
-	t->data = data + begin;
-	t->bytes = bytes;
-	f->n++;
-	return NULL;
+	*t = (struct safetensor){.name = arena_strdup(&f->arena, name), .data = data + begin,
+		.bytes = (size_t)(end - begin)};
+	return read_shape(t, arena_strdup(&f->arena, dtype), shape);
 }
 
 static void read_meta(struct safetensors *f, json_t *texts)
@@ -180,19 +193,83 @@ static void read_meta(struct safetensors *f, json_t *texts)
 				arena_strdup(&f->arena, json_string_value(value))};
 }
 
+/* Empty ones first, so that what follows begins where they end. */
 static int by_address(const void *a, const void *b)
 {
 	const struct safetensor *x = a, *y = b;
 
-	return (x->data > y->data) - (x->data < y->data);
+	return x->data != y->data ? (x->data > y->data) - (x->data < y->data) :
+		(x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+/* The tensors, sorted, are the data: one behind the other, from the first byte to the last. */
+static const char *check_places(const struct safetensors *f, const char *data, size_t data_bytes)
+{
+	const char *at = data;
+
+	for (int i = 0; i < f->n; i++) {
+		const struct safetensor *t = &f->list[i];
+		if ((const char *)t->data != at)
+			return (const char *)t->data < at ? "tensors overlap" :
+				"bytes between tensors belong to none";
+		at += t->bytes;
+	}
+	return at == data + data_bytes ? NULL : "bytes behind the last tensor";
+}
+
+/* Leaves out what cannot be read here, and names it. */
+static void pass_over(struct safetensors *f, const char *path)
+{
+	enum { NAMED = 4 };
+	struct str names;
+	int kept = 0, passed = 0;
+
+	str_init(&names);
+	for (int i = 0; i < f->n; i++) {
+		if (f->list[i].dtype)
+			f->list[kept++] = f->list[i];
+		else if (passed++ < NAMED)
+			str_printf(&names, "%s%s", passed > 1 ? ", " : "", f->list[i].name);
+	}
+	if (passed)
+		warning("%s: %d tensor%s passed over, empty or of a type that is not read here: %s%s",
+			path, passed, passed > 1 ? "s" : "", names.text, passed > NAMED ? ", ..." : "");
+	str_release(&names);
+	f->n = kept;
+}
+
+static const char *read_entries(struct safetensors *f, const json_t *root, const char *data,
+	size_t data_bytes)
+{
+	const char *key, *wrong = NULL;
+	json_t *value;
+
+	f->list = ARENA_ARRAY(&f->arena, struct safetensor, json_object_size(root));
+	json_object_foreach((json_t *)root, key, value)
+		if (!wrong && strcmp(key, "__metadata__"))
+			wrong = read_tensor(f, key, value, data, data_bytes);
+	if (wrong)
+		return wrong;
+	if (f->n)
+		qsort(f->list, (size_t)f->n, sizeof *f->list, by_address);
+	return check_places(f, data, data_bytes);
+}
+
+/* What others call "hash" may be another one, of something else. */
+static bool has_hash(const struct safetensors *f, const char *hex)
+{
+	const char *format = safetensors_metadata(f, "format"), *hash = safetensors_metadata(f, "hash");
+
+	return !format || !hash || !str_starts(format, "moelab ") || !strcmp(hash, hex);
 }
 
 static int read_header(struct safetensors *f, const char *path)
 {
 	uint64_t length;
-	const char *text = (const char *)f->map + sizeof length, *data, *key, *hash, *wrong = NULL;
-	json_t *root, *value;
+	const char *text = (const char *)f->map + sizeof length, *wrong;
 	char hex[HASH_HEX];
+	json_t *root;
+	size_t n;
 
 	if (f->bytes < sizeof length)
 		return bad(path, "too short");
@@ -204,20 +281,16 @@ static int read_header(struct safetensors *f, const char *path)
 		json_decref(root);
 		return bad(path, "header is no JSON object");
 	}
-	data = text + length;
-	f->list = ARENA_ARRAY(&f->arena, struct safetensor, json_object_size(root));
+	n = f->bytes - sizeof length - length;
 	read_meta(f, json_object_get(root, "__metadata__"));
-	json_object_foreach(root, key, value)
-		if (!wrong && strcmp(key, "__metadata__"))
-			wrong = read_tensor(f, key, value, data, f->bytes - sizeof length - length);
+	wrong = read_entries(f, root, text + length, n);
 	json_decref(root);
 	if (wrong)
 		return bad(path, wrong);
-	qsort(f->list, (size_t)f->n, sizeof *f->list, by_address);
-	hash = safetensors_metadata(f, "hash");
-	hash_data(f->list, f->n, hex);
-	if (hash && strcmp(hash, hex))
+	hash_bytes(text + length, n, hex);
+	if (!has_hash(f, hex))
 		return bad(path, "the data does not match its hash");
+	pass_over(f, path);
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 
 struct safetensor {
 	const char *name;
-	const char *dtype;		/* "F32", "F64", "I32", "I64", "BOOL", "BF16" */
+	const char *dtype;		/* "F32", "F64", "I32", "I64", "BOOL", "BF16"; others are not read */
 	int n_dims;
 	long dims[MAX_DIMS];
 	const void *data;		/* not owned */
@@ -25,7 +25,8 @@ struct safetensors_meta {
 };
 
 /* Replaces the file as a whole (temporary file, fsync, rename). Adds the metadata "hash": XXH3 of
-   all data, which reading checks. 0, or -1 after a message; a file that stood there stays. */
+   all data, which reading checks where "format" is one of moelab's. 0, or -1 after a message; a file
+   that stood there stays. */
 int safetensors_write(const char *path, const struct safetensor *list, int n,
 	const struct safetensors_meta *meta, int n_meta);
 
@@ -39,7 +40,11 @@ struct safetensors {
 	int n_meta;
 };
 
-/* Every offset and size is checked, and the hash if there is one. 0, or -1 after a message. */
+/*
+ * Every offset and size is checked, that each byte of the data belongs to one tensor, and the hash if
+ * there is one. Tensors of other types, of more dimensions and empty ones are passed over, with a
+ * warning that names them. 0, or -1 after a message.
+ */
 int safetensors_open(struct safetensors *f, const char *path);
 void safetensors_close(struct safetensors *f);
 const struct safetensor *safetensors_find(const struct safetensors *f, const char *name);	/* NULL */
