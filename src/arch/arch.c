@@ -48,7 +48,7 @@ static const struct arch *arch_find(const char *name)
 	BUG("no architecture \"%s\"", name);
 }
 
-const struct skeleton *model_skeleton(const struct model *m)
+static const struct skeleton *model_skeleton(const struct model *m)
 {
 	return m->spec;		/* each spec begins with it */
 }

@@ -43,6 +43,5 @@ int model_open(struct model *m, const struct config *c, struct arena *a);
 /* Records embedding, body and head into g. -1 after a message that names the spec's file: routing
    groups that a micro-batch does not hold whole. */
 int model_record(const struct model *m, struct graph *g, struct net_env env, const char *file);
-const struct skeleton *model_skeleton(const struct model *m);
 
 #endif

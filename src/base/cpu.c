@@ -236,16 +236,6 @@ void cpu_check_space(double bytes)
 			"OpenBLAS in each of %d threads; raise it, or take fewer threads", need, BLAS_MIB, n);
 }
 
-void cpu_pin(int core)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(core, &set);
-	if (sched_setaffinity(0, sizeof set, &set))
-		warning("cannot bind to core %d", core);
-}
-
 /* guest time is part of user time, and steal is what the host gave to others. */
 double cpu_busy_s(void)
 {

@@ -29,7 +29,6 @@ void cpu_threads(int n);	/* OpenMP threads of our loops; <= 0: all cores */
 /* Fatal where the address space (ulimit -v) does not hold so many bytes and what OpenBLAS takes for
    each of these threads: it would try again without end. cpu_threads() asks for no bytes. */
 void cpu_check_space(double bytes);
-void cpu_pin(int core);		/* bind this process to one core; failure is only warned about */
 double cpu_busy_s(void);	/* processor seconds of all programs since boot; NAN: unknown */
 double cpu_memory_bytes(void);	/* physical memory, or the limit of the control group */
 double cpu_free_memory_bytes(void);	/* of it, what a new process can have without swapping */

@@ -59,14 +59,6 @@ void str_printf(struct str *s, const char *format, ...)
 	va_end(ap);
 }
 
-char *str_take(struct str *s)
-{
-	char *text = s->text;
-
-	str_init(s);
-	return text;
-}
-
 bool str_starts(const char *s, const char *prefix)
 {
 	return strncmp(s, prefix, strlen(prefix)) == 0;

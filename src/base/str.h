@@ -17,7 +17,6 @@ void str_add(struct str *s, const char *text);
 void str_add_bytes(struct str *s, const void *bytes, size_t n);
 void str_printf(struct str *s, const char *format, ...)	/* appends */
 	__attribute__((format(printf, 2, 3)));
-char *str_take(struct str *s);					/* caller frees; s is empty again */
 
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);

@@ -122,11 +122,6 @@ int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens
 	return 0;
 }
 
-double sequences_epochs(const struct sequences *s, long n)
-{
-	return (double)n / (double)s->per_epoch;
-}
-
 long sequences_eval(struct sequences *s, const struct dataset *d, enum split split, int context,
 	long n_tokens)
 {

@@ -63,9 +63,6 @@ void sequences_release(struct sequences *s);
 int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens_BT,
 	int32_t *targets_BT);
 
-/* Epochs that n sequences from the first on make: 1.0 = each was read once. */
-double sequences_epochs(const struct sequences *s, long n);
-
 /*
  * The windows of every evaluation: the first min(n_tokens / context, all) sequences of one fixed
  * shuffled order of the split. They are spread over the whole split (a held-out split may be

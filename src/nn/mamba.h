@@ -34,7 +34,6 @@ struct mamba_inner {
 };
 
 long ssm_inner_width(const struct ssm_spec *s, long d_model);	/* I */
-long ssm_dt_rank(const struct ssm_spec *s, long d_model);	/* R */
 
 struct tensor *mamba(struct net *net, const void *ssm_spec, struct tensor *x_BTD);
 struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, struct tensor *x_BTD);

@@ -7,8 +7,8 @@
 #include "op/experts.h"
 #include "op/route.h"
 
-/* int(factor * tokens / E), as the paper has it; at least one. */
-long moe_capacity(const struct moe_spec *s, long group_tokens)
+/* Tokens an expert takes of a group: int(factor * tokens / E), as the paper has it; at least one. */
+static long moe_capacity(const struct moe_spec *s, long group_tokens)
 {
 	long capacity = (long)(s->capacity_factor * (double)group_tokens / (double)s->n_experts);
 

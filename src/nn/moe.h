@@ -21,7 +21,6 @@ struct moe_spec {
 	const char *activation;
 };
 
-long moe_capacity(const struct moe_spec *s, long group_tokens);	/* tokens an expert takes of a group */
 
 /* The residual branch, under the name "moe". */
 struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD);

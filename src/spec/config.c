@@ -80,24 +80,3 @@ void config_bind(const struct config *c, const struct field_table *table, void *
 		value_store(v, (char *)into + f->offset);
 	}
 }
-
-int config_diff(struct arena *a, const struct config *before, const struct config *after,
-	struct config_change **changes)
-{
-	struct config_change *out = ARENA_ARRAY(a, struct config_change, before->n + after->n);
-	int i = 0, j = 0, n = 0;
-
-	while (i < before->n || j < after->n) {
-		const struct config_value *x = i < before->n ? &before->values[i] : NULL;
-		const struct config_value *y = j < after->n ? &after->values[j] : NULL;
-		int order = !x ? 1 : !y ? -1 : strcmp(x->field->key, y->field->key);
-		const struct field *f = order <= 0 ? x->field : y->field;
-		const char *was = order <= 0 ? x->text : NULL, *is = order >= 0 ? y->text : NULL;
-		if (!was || !is || strcmp(was, is))
-			out[n++] = (struct config_change){f->key, was, is, field_is_provenance(f)};
-		i += order <= 0;
-		j += order >= 0;
-	}
-	*changes = out;
-	return n;
-}

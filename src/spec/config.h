@@ -71,15 +71,6 @@ void config_yaml(const struct config *c, bool origins, struct str *out);
 int config_write(const struct config *c, const char *path);	/* with origins, atomically */
 json_t *config_json(const struct config *c);	/* {"model.arch": "mamba", ...}; caller owns it */
 
-struct config_change {
-	const char *key;
-	const char *before, *after;	/* canonical; NULL: the key does not apply */
-	bool provenance;
-};
-/* Keys whose values differ, sorted; returns their number. The array lives in a. */
-int config_diff(struct arena *a, const struct config *before, const struct config *after,
-	struct config_change **changes);
-
 /* A version of meaning, raised when results of an operator or architecture change. */
 struct semantics {
 	const char *name;

@@ -45,6 +45,23 @@ struct process {
 void process_self(struct process *p, struct arena *a);
 bool process_alive(const struct process *p);	/* on this host; false for others */
 
+/*
+ * The states of a run, as its files tell them (run_dir_status), and the function that takes it on:
+ *
+ *   queued ---start_worker()---> running              supervise/slot.c, behind the lock of log.txt
+ *                                running ---> done      finish(), train/worker.c: all steps; DONE
+ *                                        ---> diverged  finish(): loss or gradient not finite; DIVERGED
+ *                                        ---> stopped   finish(): told by a signal; a checkpoint, no marker
+ *                                        ---> failed    run(), finish(): an error of its own; FAILED
+ *                                        ---> failed    settle_run(), supervise/slot.c: a crash; FAILED
+ *                                        ---> lost      nobody: its process is gone without a word
+ *   stopped, lost, failed ---start_worker()---> running   from the newest checkpoint; write_orders()
+ *                                                         takes the marker away
+ *   done, diverged                                        ends: jobs_decide(), plan/job.c, gives no work
+ *
+ * slot_end() tries a crash again at once, a few times; jobs_decide() makes of a state what is to be done.
+ * The column run.state follows by catalog_set_state(), and by ingest_run() from the files.
+ */
 enum run_state {
 	RUN_QUEUED, RUN_RUNNING, RUN_DONE, RUN_FAILED, RUN_DIVERGED, RUN_STOPPED, RUN_LOST,
 	N_RUN_STATES

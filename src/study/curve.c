@@ -42,7 +42,8 @@ struct crossing curve_cross(const struct curve *c, double target)
 	return none;
 }
 
-struct crossing curve_end(const struct curve *c)
+/* The last finite point. */
+static struct crossing curve_end(const struct curve *c)
 {
 	int n = 0;
 
@@ -134,7 +135,8 @@ struct curve rule_smooth(const struct rule *r, const struct curve *raw, struct a
 	return c;
 }
 
-struct crossing rule_baseline(const struct rule *r, const struct curve *baseline, double target)
+/* Where the baseline reaches the target; its end, if the rule says so and it is its final loss. */
+static struct crossing rule_baseline(const struct rule *r, const struct curve *baseline, double target)
 {
 	bool own = r->baseline_at_end && target == curve_final(baseline);
 

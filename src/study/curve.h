@@ -42,7 +42,6 @@ struct crossing {
  * after a divergence is not reached.
  */
 struct crossing curve_cross(const struct curve *c, double target);
-struct crossing curve_end(const struct curve *c);	/* the last finite point */
 /* NaN: not reached. */
 double curve_x(const struct curve *c, struct crossing at, enum axis axis);
 double curve_final(const struct curve *c);		/* last finite loss; NaN if there is none */
@@ -65,8 +64,6 @@ double rule_alpha(const struct rule *r, double steps);	/* at a run of this many 
 /* The curve as the rule sees it. raw: of training or validation, as rule->training says. */
 struct curve rule_smooth(const struct rule *r, const struct curve *raw, struct arena *a);
 
-/* Where the baseline reaches the target; its end, if the rule says so and it is its final loss. */
-struct crossing rule_baseline(const struct rule *r, const struct curve *baseline, double target);
 
 /*
  * One pair (baseline and variant of the same seed) at one target: how many times less of `axis`

@@ -6,14 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-double run_number(const struct run_data *r, const char *key)
-{
-	for (int i = 0; i < r->n_params; i++)
-		if (!strcmp(r->params[i].key, key))
-			return r->params[i].number;
-	return NAN;
-}
-
 const char *run_text(const struct run_data *r, const char *key)
 {
 	for (int i = 0; i < r->n_params; i++)
@@ -24,7 +16,12 @@ const char *run_text(const struct run_data *r, const char *key)
 
 double arm_number(const struct arm *s, const char *key)
 {
-	return run_number(s->runs[0], key);
+	const struct run_data *r = s->runs[0];
+
+	for (int i = 0; i < r->n_params; i++)
+		if (!strcmp(r->params[i].key, key))
+			return r->params[i].number;
+	return NAN;
 }
 
 const struct run_data *arm_seed(const struct arm *s, long seed)

@@ -111,8 +111,7 @@ void study_end(struct study *s, struct db *db);
 int study_open(struct study *s, struct db *db, const char *sweeps, const struct study_options *o);
 void study_close(struct study *s);
 
-/* A key of a run's config: NaN or NULL if it has none. */
-double run_number(const struct run_data *r, const char *key);
+/* A key of a run's config; NULL: it has none. */
 const char *run_text(const struct run_data *r, const char *key);
 
 /* The runs of one seed in both, as pairs for speedup_of(); arrays in the study's arena. */
@@ -141,7 +140,7 @@ bool study_has_axis(const struct study *s, const char *key);
 /* The published value of a quantity for a label, or for its variant if it has no other; or NULL. */
 const struct published *study_published(const struct study *s, const struct arm *arm,
 	const char *quantity);
-double arm_number(const struct arm *s, const char *key);	/* of its first run */
+double arm_number(const struct arm *s, const char *key);	/* of its first run's config; NaN: has none */
 /* Ordered by a value of each (value[i] of arms[i]), NaN first; the order of the sweep where values
    are equal. In the study's arena. */
 const struct arm **arms_sorted(struct study *s, const double *value);

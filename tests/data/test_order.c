@@ -151,8 +151,6 @@ static void test_batch_size(void **state)
 	assert_int_equal(sequences_init(&other, &d, SPLIT_TRAIN, T, 12), 0);
 	assert_int_equal(sequences_read(&other, 0, N, many[0], many[1]), 0);
 	assert_memory_not_equal(one[0], many[0], 4 * T * 4);			/* seeds differ */
-	assert_true(sequences_epochs(&s, s.per_epoch) == 1.0);
-	assert_true(sequences_epochs(&s, s.per_epoch * 5 / 2) <= 2.5);
 	dataset_close(&d);
 }
 

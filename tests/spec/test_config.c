@@ -339,26 +339,6 @@ static void test_json(void **state)
 	json_decref(j);
 }
 
-static void test_diff(void **state)
-{
-	struct config a = load_text("model.arch: mamba\ntrain.lr: 1e-3\n");
-	struct config b = load_text("model.arch: transformer_moe\ntrain.lr: 0.001\nlog.every: 7\n");
-	struct config_change *d;
-
-	(void)state;
-	assert_int_equal(config_diff(&arena, &a, &a, &d), 0);
-	assert_int_equal(config_diff(&arena, &a, &b, &d), 6);
-	assert_string_equal(d[0].key, "log.every");
-	assert_true(d[0].provenance);
-	assert_string_equal(d[1].key, "model.arch");
-	assert_string_equal(d[1].before, "mamba");
-	assert_string_equal(d[1].after, "transformer_moe");
-	assert_string_equal(d[2].key, "model.moe.balance");
-	assert_null(d[2].before);
-	assert_string_equal(d[5].key, "model.ssm.d_state");
-	assert_null(d[5].after);
-}
-
 static void test_help_lists_every_key(void **state)
 {
 	char *text;
@@ -415,7 +395,6 @@ int main(void)
 		cmocka_unit_test(test_written_config_reads_back),
 		cmocka_unit_test(test_yaml_text),
 		cmocka_unit_test(test_json),
-		cmocka_unit_test(test_diff),
 		cmocka_unit_test(test_help_lists_every_key),
 		cmocka_unit_test(test_truncated_files),
 	};
