@@ -1,7 +1,8 @@
 #!/bin/sh
 # Every #include "..." of src/LAYER and tests/LAYER names a file of a layer that the Makefile's table
 # allows there, written "layer/file.h". Exempt: lists made by the build (*.inc), and headers that
-# tests share (no slash).
+# tests share (no slash). Every folder of src/ is a layer of that table, and the diagram in README.md
+# (arrows, also several in a row) has the table's rows, all of them and no others.
 
 cd "$(dirname "$0")/.." || exit 1
 bad=0
@@ -27,4 +28,18 @@ while read -r layer others; do
 done <<END
 $layers
 END
+
+for folder in src/*/; do
+	layer=$(basename "$folder")
+	[ -z "$(ls "$folder")" ] || echo "$layers" | grep -q "^$layer\b" || { echo "$folder is no layer of the Makefile's table"; bad=1; }
+done
+
+drawn=$(grep -oE '[a-z]+( -> [a-z]+)+' README.md | awk '{ for (i = 1; i < NF; i += 2) print $i " -> " $(i + 2) }' | sort -u)
+rows=$(sed -n 's/^may_include_\([a-z]*\) *:= *\(.*\)/\1 \2/p' Makefile | awk '{ for (i = 2; i <= NF; i++) print $1 " -> " $i }' | sort -u)
+if [ "$drawn" != "$rows" ]; then
+	echo "README.md draws other rows than the Makefile's table has (<: README, >: Makefile):"
+	a=$(mktemp) && b=$(mktemp) && echo "$drawn" >"$a" && echo "$rows" >"$b" && diff "$a" "$b" | grep '^[<>]'
+	rm -f "$a" "$b"
+	bad=1
+fi
 exit $bad
