@@ -3,18 +3,18 @@
  * against the reference, recomputation and accumulation, and causality. The CPU's tests are done on
  * GPUs too, in a program with CUDA where one is.
  */
-#include "lab.h"
+#include "rig.h"
 
 #include "base/cpu.h"
 #include "op/add_norm.h"
 #include "op/embedding.h"
 
-static const struct lab_options training = {.batch = 2, .context = 16, .training = true};
+static const struct rig_options training = {.batch = 2, .context = 16, .training = true};
 
-static const struct lab_options documents = {.batch = 2, .context = 16, .training = true,
+static const struct rig_options documents = {.batch = 2, .context = 16, .training = true,
 	.documents = true};
 
-static struct lab_options with(struct lab_options o, enum device_id device)
+static struct rig_options with(struct rig_options o, enum device_id device)
 {
 	o.device = device;
 	return o;
@@ -22,39 +22,39 @@ static struct lab_options with(struct lab_options o, enum device_id device)
 
 /* ---- gradients ------------------------------------------------------------------------------ */
 
-static double largest(const struct lab *lab, const struct param *p)
+static double largest(const struct rig *rig, const struct param *p)
 {
 	double most = 1e-6;
 
 	for (long k = 0; k < param_elements(p); k++)
-		most = fmax(most, fabs(take(lab, BLOB_GRADIENTS, p->offset + k)));
+		most = fmax(most, fabs(take(rig, BLOB_GRADIENTS, p->offset + k)));
 	return most;
 }
 
-static void check_differences(const struct lab_case *c, struct lab_options o)
+static void check_differences(const struct rig_case *c, struct rig_options o)
 {
-	struct lab lab;
+	struct rig rig;
 
-	lab_open(&lab, c->spec, with(o, REF));
-	lab_loss(&lab);
-	lab_backward(&lab, true);
-	for (int i = 0; i < lab.params.n; i++) {
-		const struct param *p = &lab.params.list[i];
+	rig_open(&rig, c->spec, with(o, REF));
+	rig_loss(&rig);
+	rig_backward(&rig, true);
+	for (int i = 0; i < rig.params.n; i++) {
+		const struct param *p = &rig.params.list[i];
 		long n = param_elements(p), step = n > 8 ? n / 7 : 1;
 		for (long k = 0; k < n; k += step) {
-			double x = take(&lab, BLOB_WEIGHTS, p->offset + k), h = 3e-5, above, below, error;
-			put(&lab, BLOB_WEIGHTS, p->offset + k, x + h);
-			above = lab_loss(&lab);
-			put(&lab, BLOB_WEIGHTS, p->offset + k, x - h);
-			below = lab_loss(&lab);
-			put(&lab, BLOB_WEIGHTS, p->offset + k, x);
-			error = fabs((above - below) / (2 * h) - take(&lab, BLOB_GRADIENTS, p->offset + k)) /
-				fmax(largest(&lab, p), 1e-4);
+			double x = take(&rig, BLOB_WEIGHTS, p->offset + k), h = 3e-5, above, below, error;
+			put(&rig, BLOB_WEIGHTS, p->offset + k, x + h);
+			above = rig_loss(&rig);
+			put(&rig, BLOB_WEIGHTS, p->offset + k, x - h);
+			below = rig_loss(&rig);
+			put(&rig, BLOB_WEIGHTS, p->offset + k, x);
+			error = fabs((above - below) / (2 * h) - take(&rig, BLOB_GRADIENTS, p->offset + k)) /
+				fmax(largest(&rig, p), 1e-4);
 			if (!(error < 1e-6))
 				fail_msg("%s: %s[%ld]: gradient off by %.2g", c->name, p->name, k, error);
 		}
 	}
-	lab_close(&lab);
+	rig_close(&rig);
 }
 
 static void test_central_differences(void **state)
@@ -64,7 +64,7 @@ static void test_central_differences(void **state)
 }
 
 /* || a - b || / || b || of one parameter's gradient, which may lie elsewhere on another device. */
-static double distance(const struct lab *a, const struct lab *b, int i)
+static double distance(const struct rig *a, const struct rig *b, int i)
 {
 	const struct param *p = &a->params.list[i], *q = &b->params.list[i];
 	double diff = 0, norm = 1e-20;
@@ -77,7 +77,7 @@ static double distance(const struct lab *a, const struct lab *b, int i)
 	return sqrt(diff / norm);
 }
 
-static void expect_close(const char *name, const struct lab *a, const struct lab *b, double limit)
+static void expect_close(const char *name, const struct rig *a, const struct rig *b, double limit)
 {
 	for (int i = 0; i < a->params.n; i++) {
 		double error = distance(a, b, i);
@@ -103,42 +103,42 @@ static bool is_bf16(enum device_id id)
 }
 
 /* Rounded to bf16, tokens go to other experts: then only the size of the loss is known. */
-static bool chooses_experts(const struct lab_case *c)
+static bool chooses_experts(const struct rig_case *c)
 {
 	return strstr(c->spec, "n_experts") && !strstr(c->spec, "n_experts: 1,");
 }
 
-static void check_gradients(const struct lab_case *c, struct lab *lab, struct lab *ref,
+static void check_gradients(const struct rig_case *c, struct rig *rig, struct rig *ref,
 	enum device_id id)
 {
 	char name[128];
 
 	snprintf(name, sizeof name, "%s on %s", c->name, device_list[id].name);
 	if (!is_bf16(id))
-		expect_close(name, lab, ref, 1e-4);
+		expect_close(name, rig, ref, 1e-4);
 	else if (!chooses_experts(c))
-		expect_close(name, lab, ref, 6e-2);
+		expect_close(name, rig, ref, 6e-2);
 }
 
-static void check_against_ref(const struct lab_case *c, struct lab_options o, enum device_id id)
+static void check_against_ref(const struct rig_case *c, struct rig_options o, enum device_id id)
 {
 	double a, b, limit = !is_bf16(id) ? 1e-5 : chooses_experts(c) ? 5e-2 : 1e-2;
-	struct lab lab, ref;
+	struct rig rig, ref;
 
-	lab_open(&ref, c->spec, with(o, REF));
-	lab_open(&lab, c->spec, with(o, id));
-	b = lab_loss(&ref);
-	lab_backward(&ref, true);
+	rig_open(&ref, c->spec, with(o, REF));
+	rig_open(&rig, c->spec, with(o, id));
+	b = rig_loss(&ref);
+	rig_backward(&ref, true);
 	/* Further replays find other garbage in the arena and must give the same; GPUs record the second. */
 	for (int replay = 0; replay < 3; replay++) {
-		a = lab_loss(&lab);
+		a = rig_loss(&rig);
 		if (!(fabs(a - b) < limit * fabs(b)))
 			fail_msg("%s on %s: loss %.9g, reference %.9g", c->name, device_list[id].name, a, b);
-		lab_backward(&lab, true);
-		check_gradients(c, &lab, &ref, id);
+		rig_backward(&rig, true);
+		check_gradients(c, &rig, &ref, id);
 	}
-	lab_close(&lab);
-	lab_close(&ref);
+	rig_close(&rig);
+	rig_close(&ref);
 }
 
 static void test_devices_against_ref(void **state)
@@ -149,22 +149,22 @@ static void test_devices_against_ref(void **state)
 	}
 }
 
-static void check_recomputed(const struct lab_case *c, enum device_id device)
+static void check_recomputed(const struct rig_case *c, enum device_id device)
 {
-	struct lab plain, again;
-	struct lab_options o = with(documents, device);
+	struct rig plain, again;
+	struct rig_options o = with(documents, device);
 
-	lab_open(&plain, c->spec, o);
+	rig_open(&plain, c->spec, o);
 	o.recompute = true;
-	lab_open(&again, c->spec, o);
-	lab_loss(&plain);
-	lab_loss(&again);
-	lab_backward(&plain, true);
-	lab_backward(&again, true);
+	rig_open(&again, c->spec, o);
+	rig_loss(&plain);
+	rig_loss(&again);
+	rig_backward(&plain, true);
+	rig_backward(&again, true);
 	assert_true(graph_memory(again.g).kept_bytes < graph_memory(plain.g).kept_bytes);
 	expect_close(c->name, &again, &plain, 0);
-	lab_close(&plain);
-	lab_close(&again);
+	rig_close(&plain);
+	rig_close(&again);
 }
 
 static void test_recompute_same_bits(void **state)
@@ -174,22 +174,22 @@ static void test_recompute_same_bits(void **state)
 }
 
 /* Recorded or call by call, the bits are the same; the second micro-batch adds. */
-static void check_recorded(const struct lab_case *c, enum device_id device)
+static void check_recorded(const struct rig_case *c, enum device_id device)
 {
-	struct lab recorded, plain;
+	struct rig recorded, plain;
 
-	lab_open(&recorded, c->spec, with(documents, device));
-	lab_open(&plain, c->spec, with(documents, device));
+	rig_open(&recorded, c->spec, with(documents, device));
+	rig_open(&plain, c->spec, with(documents, device));
 	graph_unrecorded(plain.g);
 	for (int step = 0; step < 3; step++)
 		for (int micro = 0; micro < 2; micro++) {
-			assert_true(lab_loss(&recorded) == lab_loss(&plain));
-			lab_backward(&recorded, micro == 0);
-			lab_backward(&plain, micro == 0);
+			assert_true(rig_loss(&recorded) == rig_loss(&plain));
+			rig_backward(&recorded, micro == 0);
+			rig_backward(&plain, micro == 0);
 			expect_close(c->name, &recorded, &plain, 0);
 		}
-	lab_close(&recorded);
-	lab_close(&plain);
+	rig_close(&recorded);
+	rig_close(&plain);
 }
 
 static void test_recorded_same_bits(void **state)
@@ -199,31 +199,31 @@ static void test_recorded_same_bits(void **state)
 }
 
 /* Two micro-batches of one routing group each against one batch of two groups. */
-static void check_accumulation(const struct lab_case *c, enum device_id device, double limit)
+static void check_accumulation(const struct rig_case *c, enum device_id device, double limit)
 {
-	struct lab whole, parts;
-	struct lab_options o = with(training, device);
+	struct rig whole, parts;
+	struct rig_options o = with(training, device);
 	int *tokens, *targets;
 
 	if (strstr(c->name, "one expert"))	/* its routing group is the whole batch */
 		return;
-	lab_open(&whole, c->spec, o);
+	rig_open(&whole, c->spec, o);
 	o.batch = 1;
 	o.micro_batches = 2;
-	lab_open(&parts, c->spec, o);
-	lab_loss(&whole);
-	lab_backward(&whole, true);
+	rig_open(&parts, c->spec, o);
+	rig_loss(&whole);
+	rig_backward(&whole, true);
 	tokens = parts.tokens = whole.tokens;
 	targets = parts.targets = whole.targets;
 	for (int micro = 0; micro < 2; micro++) {
 		parts.tokens = tokens + micro * o.context;
 		parts.targets = targets + micro * o.context;
-		lab_loss(&parts);
-		lab_backward(&parts, micro == 0);
+		rig_loss(&parts);
+		rig_backward(&parts, micro == 0);
 	}
 	expect_close(c->name, &parts, &whole, limit);
-	lab_close(&whole);
-	lab_close(&parts);
+	rig_close(&whole);
+	rig_close(&parts);
 }
 
 static void test_accumulation(void **state)
@@ -235,21 +235,21 @@ static void test_accumulation(void **state)
 
 /* ---- causality ------------------------------------------------------------------------------ */
 
-static void token_losses(struct lab *lab, double *nll)
+static void token_losses(struct rig *rig, double *nll)
 {
-	lab_loss(lab);
-	graph_read_all(lab->g, "nll", nll);
+	rig_loss(rig);
+	graph_read_all(rig->g, "nll", nll);
 }
 
 /* First token whose loss changes, bit for bit, when token `at` is another; n if none does. */
-static long first_change(struct lab *lab, long at, const double *before, double *after)
+static long first_change(struct rig *rig, long at, const double *before, double *after)
 {
-	long n = lab->batch * lab->context;
-	int old = lab->tokens[at];
+	long n = rig->batch * rig->context;
+	int old = rig->tokens[at];
 
-	lab->tokens[at] = (old + 7) % VOCAB;
-	token_losses(lab, after);
-	lab->tokens[at] = old;
+	rig->tokens[at] = (old + 7) % VOCAB;
+	token_losses(rig, after);
+	rig->tokens[at] = old;
 	for (long i = 0; i < n; i++)
 		if (before[i] != after[i])
 			return i;
@@ -257,23 +257,23 @@ static long first_change(struct lab *lab, long at, const double *before, double 
 }
 
 /* Across chunks of the scan (32 tokens), blocks of attention and routing groups (16 tokens). */
-static void check_causal(const struct lab_case *c, enum device_id device)
+static void check_causal(const struct rig_case *c, enum device_id device)
 {
-	struct lab lab;
-	struct lab_options o = {.device = device, .batch = 2, .context = 144};
+	struct rig rig;
+	struct rig_options o = {.device = device, .batch = 2, .context = 144};
 	double before[288], after[288];
 	const long places[] = {1, 15, 16, 17, 63, 64, 65, 100, 127, 128, 143, 144, 200, 287};
 
-	lab_open(&lab, c->spec, o);
-	token_losses(&lab, before);
+	rig_open(&rig, c->spec, o);
+	token_losses(&rig, before);
 	/* The emulator takes its time. */
 	for (size_t i = 0; i < ARRAY_SIZE(places); i += device_is_host(&device_list[device]) ? 1 : 4) {
-		long first = first_change(&lab, places[i], before, after);
+		long first = first_change(&rig, places[i], before, after);
 		if (first != places[i])
 			fail_msg("%s on %s: token %ld changes the loss of token %ld", c->name,
 				device_list[device].name, places[i], first);
 	}
-	lab_close(&lab);
+	rig_close(&rig);
 }
 
 static void test_causal(void **state)
@@ -291,7 +291,7 @@ static void test_leak_is_seen(void **state)
 	const struct skeleton s = {.d_model = 8, .norm = "layernorm", .norm_eps = 1e-5,
 		.init_scale = 0.1, .init_cut = 0.2, .decay = "all"};
 	struct net net;
-	struct lab lab = {.batch = 1, .context = 16};
+	struct rig rig = {.batch = 1, .context = 16};
 	struct tensor *in[EMBEDDING_N_IN];
 	struct param_rule rule;
 	double before[16], after[16];
@@ -299,30 +299,30 @@ static void test_leak_is_seen(void **state)
 
 	(void)state;
 	params_init(&params, &a, &device_list[REF]);
-	lab.g = graph_new(&a, &params, &device_list[REF], false);
-	net_begin(&net, lab.g, &s, (struct net_env){.batch = 1, .context = 16, .n_vocab = VOCAB});
+	rig.g = graph_new(&a, &params, &device_list[REF], false);
+	net_begin(&net, rig.g, &s, (struct net_env){.batch = 1, .context = 16, .n_vocab = VOCAB});
 	rule = rule_normal(&net, 1, "embedding");
-	in[EMBEDDING_TOKEN_BT] = graph_input(lab.g, "ahead", tensor_of(INDEX, 2, 1L, 16L));
-	in[EMBEDDING_TABLE_VD] = graph_param(lab.g, "leak", tensor_of(REAL, 2, 32L, 8L), &rule);
-	net.pending[0] = graph_apply(lab.g, &op_embedding, NULL, 0, in)[EMBEDDING_X_BTD];
+	in[EMBEDDING_TOKEN_BT] = graph_input(rig.g, "ahead", tensor_of(INDEX, 2, 1L, 16L));
+	in[EMBEDDING_TABLE_VD] = graph_param(rig.g, "leak", tensor_of(REAL, 2, 32L, 8L), &rule);
+	net.pending[0] = graph_apply(rig.g, &op_embedding, NULL, 0, in)[EMBEDDING_X_BTD];
 	net_end(&net);
-	assert_int_equal(graph_plan(lab.g, &(struct graph_options){.micro_batches = 1}), 0);
-	lab.params = params;
-	lab_memory(&lab, &device_list[REF]);
-	graph_bind(lab.g, &lab.memory);
-	lab_weights(&lab);
-	lab.arena = a;
-	lab_data(&lab, false);
+	assert_int_equal(graph_plan(rig.g, &(struct graph_options){.micro_batches = 1}), 0);
+	rig.params = params;
+	rig_memory(&rig, &device_list[REF]);
+	graph_bind(rig.g, &rig.memory);
+	rig_weights(&rig);
+	rig.arena = a;
+	rig_data(&rig, false);
 	for (int pass = 0; pass < 2; pass++) {
 		for (int t = 0; t < 16; t++)
-			ahead[t] = lab.tokens[t < 15 ? t + 1 : t];
-		graph_set_input(lab.g, "ahead", ahead);
-		token_losses(&lab, pass ? after : before);
-		lab.tokens[9] = (lab.tokens[9] + 7) % VOCAB;
+			ahead[t] = rig.tokens[t < 15 ? t + 1 : t];
+		graph_set_input(rig.g, "ahead", ahead);
+		token_losses(&rig, pass ? after : before);
+		rig.tokens[9] = (rig.tokens[9] + 7) % VOCAB;
 	}
 	assert_true(before[7] == after[7]);
 	assert_true(before[8] != after[8]);
-	lab_close(&lab);
+	rig_close(&rig);
 }
 
 /* ---- masked targets ------------------------------------------------------------------------- */
@@ -330,14 +330,14 @@ static void test_leak_is_seen(void **state)
 /* Windows filled up with masked tokens behind the others change nothing for these. */
 static void test_masked_tokens(void **state)
 {
-	const struct lab_case *c = *state;
-	struct lab full, half;
-	struct lab_options o = {.device = REF, .batch = 2, .context = 16, .masked = true};
+	const struct rig_case *c = *state;
+	struct rig full, half;
+	struct rig_options o = {.device = REF, .batch = 2, .context = 16, .masked = true};
 	double a[32], b[16];
 
-	lab_open(&full, c->spec, o);
+	rig_open(&full, c->spec, o);
 	o.batch = 1;
-	lab_open(&half, c->spec, o);
+	rig_open(&half, c->spec, o);
 	for (int i = 16; i < 32; i++)
 		full.targets[i] = -1;
 	token_losses(&full, a);
@@ -346,40 +346,40 @@ static void test_masked_tokens(void **state)
 		assert_true(strstr(c->name, "one expert") || a[i] == b[i]);
 	for (int i = 16; i < 32; i++)
 		assert_true(a[i] == 0);
-	lab_close(&full);
-	lab_close(&half);
+	rig_close(&full);
+	rig_close(&half);
 }
 
 /* ---- documents ------------------------------------------------------------------------------ */
 
 enum { LONG = 144, N_LOGITS = LONG * VOCAB };
 
-/* Logits of the lab's tokens: VOCAB for each of LONG tokens. */
-static void logits_of(struct lab *lab, double *logits)
+/* Logits of the rig's tokens: VOCAB for each of LONG tokens. */
+static void logits_of(struct rig *rig, double *logits)
 {
-	lab_loss(lab);
-	graph_read_all(lab->g, "lm_head.logits", logits);
+	rig_loss(rig);
+	graph_read_all(rig->g, "lm_head.logits", logits);
 }
 
 /* One sequence of two documents, the first ended by token `end`. */
-static void open_documents(struct lab *lab, const struct lab_case *c, enum device_id device,
+static void open_documents(struct rig *rig, const struct rig_case *c, enum device_id device,
 	bool reset, int end)
 {
-	lab_open(lab, c->spec, (struct lab_options){.device = device, .batch = 1, .context = LONG,
+	rig_open(rig, c->spec, (struct rig_options){.device = device, .batch = 1, .context = LONG,
 		.dropless = true, .logits = true, .documents = reset});
 	for (int t = 0; t < LONG; t++)
-		lab->tokens[t] = t == end ? VOCAB - 1 : (t * t + 5 * t) % (VOCAB - 1);
+		rig->tokens[t] = t == end ? VOCAB - 1 : (t * t + 5 * t) % (VOCAB - 1);
 }
 
 /* First token whose logits change, bit for bit, from token `from` on when token `at` is another;
    LONG if none do. */
-static int first_changed(struct lab *lab, int at, int from)
+static int first_changed(struct rig *rig, int at, int from)
 {
 	static double before[N_LOGITS], after[N_LOGITS];
 
-	logits_of(lab, before);
-	lab->tokens[at] = (lab->tokens[at] + 1) % (VOCAB - 1);
-	logits_of(lab, after);
+	logits_of(rig, before);
+	rig->tokens[at] = (rig->tokens[at] + 1) % (VOCAB - 1);
+	logits_of(rig, after);
 	for (int i = from * VOCAB; i < N_LOGITS; i++)
 		if (before[i] != after[i])
 			return i / VOCAB;
@@ -387,21 +387,21 @@ static int first_changed(struct lab *lab, int at, int from)
 }
 
 /* Borders in and on the tiles of scan and attention; end of text belongs to what it ends. */
-static void check_apart(const struct lab_case *c, enum device_id device)
+static void check_apart(const struct rig_case *c, enum device_id device)
 {
 	const int ends[] = {1, 30, 63, 64, 127, 128};
 
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i += device_is_host(&device_list[device]) ? 1 : 3)
 		for (int reset = 0; reset < 2; reset++) {
-			struct lab lab;
+			struct rig rig;
 			int end = ends[i], first;
-			open_documents(&lab, c, device, reset, end);
-			assert_int_equal(first_changed(&lab, end - 1, end), end);
-			first = first_changed(&lab, end - 1, end + 1);
+			open_documents(&rig, c, device, reset, end);
+			assert_int_equal(first_changed(&rig, end - 1, end), end);
+			first = first_changed(&rig, end - 1, end + 1);
 			if (first != (reset ? LONG : end + 1))
 				fail_msg("%s on %s, reset %d, end of text at %d: token %d changes token %d",
 					c->name, device_list[device].name, reset, end, end - 1, first);
-			lab_close(&lab);
+			rig_close(&rig);
 		}
 }
 
@@ -413,25 +413,25 @@ static void test_documents_apart(void **state)
 }
 
 /* A document in the middle of a sequence has the logits that it has at the beginning of one. */
-static void check_alone(const struct lab_case *c, enum device_id device, double limit)
+static void check_alone(const struct rig_case *c, enum device_id device, double limit)
 {
 	static double inside[N_LOGITS], alone[N_LOGITS];
 	const int ends[] = {2, 63, 70};
 
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
-		struct lab lab;
+		struct rig rig;
 		int first = ends[i] + 1;
 		double error = 0;
-		open_documents(&lab, c, device, true, ends[i]);
-		logits_of(&lab, inside);
-		memmove(lab.tokens, lab.tokens + first, (size_t)(LONG - first) * sizeof(int));
-		logits_of(&lab, alone);
+		open_documents(&rig, c, device, true, ends[i]);
+		logits_of(&rig, inside);
+		memmove(rig.tokens, rig.tokens + first, (size_t)(LONG - first) * sizeof(int));
+		logits_of(&rig, alone);
 		for (int k = first * VOCAB; k < N_LOGITS; k++)
 			error = fmax(error, fabs(inside[k] - alone[k - first * VOCAB]));
 		if (!(error <= limit))
 			fail_msg("%s on %s: a document from token %d on has logits that are off by %.2g",
 				c->name, device_list[device].name, first, error);
-		lab_close(&lab);
+		rig_close(&rig);
 	}
 }
 
@@ -453,18 +453,18 @@ int main(int argc, char **argv)
 		{"recorded, same bits", test_recorded_same_bits}, {"accumulation", test_accumulation},
 		{"causal", test_causal}, {"masked tokens", test_masked_tokens},
 		{"documents apart", test_documents_apart}, {"document alone", test_document_alone}};
-	struct CMUnitTest tests[ARRAY_SIZE(lab_cases) * ARRAY_SIZE(each) + 1];
+	struct CMUnitTest tests[ARRAY_SIZE(rig_cases) * ARRAY_SIZE(each) + 1];
 	struct arena names = {0};
 	size_t n = 0;
 	int failed;
 
 	(void)argc;
 	blas_start(argv);
-	for (size_t i = 0; i < ARRAY_SIZE(lab_cases); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(rig_cases); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(each); k++)
 			tests[n++] = (struct CMUnitTest){
-				arena_printf(&names, "%s: %s", lab_cases[i].name, each[k].name),
-				each[k].test, NULL, NULL, (void *)&lab_cases[i]};
+				arena_printf(&names, "%s: %s", rig_cases[i].name, each[k].name),
+				each[k].test, NULL, NULL, (void *)&rig_cases[i]};
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_leak_is_seen);
 	failed = _cmocka_run_group_tests("arch", tests, n, NULL, NULL);
 	arena_release(&names);

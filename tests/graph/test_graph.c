@@ -8,54 +8,54 @@
 
 /* ---- running them --------------------------------------------------------------------------- */
 
-static double loss(struct lab *lab)
+static double loss(struct rig *rig)
 {
-	graph_forward(lab->g);
-	graph_fetch_metrics(lab->g);
-	return graph_loss_total(lab->g);
+	graph_forward(rig->g);
+	graph_fetch_metrics(rig->g);
+	return graph_loss_total(rig->g);
 }
 
-static void expect_gradients(struct lab *lab, const char *name)
+static void expect_gradients(struct rig *rig, const char *name)
 {
-	double *w = lab->memory.blob[BLOB_WEIGHTS], *d = lab->memory.blob[BLOB_GRADIENTS], h = 1e-5;
+	double *w = rig->memory.blob[BLOB_WEIGHTS], *d = rig->memory.blob[BLOB_GRADIENTS], h = 1e-5;
 
-	loss(lab);
-	graph_backward(lab->g, true);
-	for (int i = 0; i < lab->params.n; i++)
-		for (long k = 0; k < param_elements(&lab->params.list[i]); k++) {
-			long at = lab->params.list[i].offset + k;
+	loss(rig);
+	graph_backward(rig->g, true);
+	for (int i = 0; i < rig->params.n; i++)
+		for (long k = 0; k < param_elements(&rig->params.list[i]); k++) {
+			long at = rig->params.list[i].offset + k;
 			double x = w[at], above, below;
 			w[at] = x + h;
-			above = loss(lab);
+			above = loss(rig);
 			w[at] = x - h;
-			below = loss(lab);
+			below = loss(rig);
 			w[at] = x;
 			if (!(fabs((above - below) / (2 * h) - d[at]) < 1e-8))
 				fail_msg("%s: gradient of %s[%ld] is %g, should be %g", name,
-					lab->params.list[i].name, k, d[at], (above - below) / (2 * h));
+					rig->params.list[i].name, k, d[at], (above - below) / (2 * h));
 		}
 }
 
 static void test_gradients(void **state)
 {
 	const struct graph_case *c = *state;
-	struct lab lab;
+	struct rig rig;
 
 	for (int recompute = 0; recompute <= 1; recompute++) {
-		lab_open(&lab, c, REF, recompute, 1);
-		expect_gradients(&lab, c->name);
-		lab_close(&lab);
+		rig_open(&rig, c, REF, recompute, 1);
+		expect_gradients(&rig, c->name);
+		rig_close(&rig);
 	}
 }
 
 /* Two equal micro-batches of weight 1/2 give the gradient of one: written first, then added. */
 static void test_second_micro_batch_adds(void **state)
 {
-	struct lab one, two;
+	struct rig one, two;
 	double *x, *y;
 
-	lab_open(&one, *state, REF, false, 1);
-	lab_open(&two, *state, REF, false, 2);
+	rig_open(&one, *state, REF, false, 1);
+	rig_open(&two, *state, REF, false, 2);
 	loss(&one);
 	graph_backward(one.g, true);
 	loss(&two);
@@ -67,25 +67,25 @@ static void test_second_micro_batch_adds(void **state)
 	for (long i = 0; i < one.params.blob_size; i++)
 		if (!(fabs(x[i] - y[i]) < 1e-12))
 			fail_msg("element %ld: %g, then %g", i, x[i], y[i]);
-	lab_close(&one);
-	lab_close(&two);
+	rig_close(&one);
+	rig_close(&two);
 }
 
 /* ---- devices -------------------------------------------------------------------------------- */
 
 /* Gradients of all parameters one after the other; the caller frees. */
-static double *gradients_of(const struct lab *lab, long *n)
+static double *gradients_of(const struct rig *rig, long *n)
 {
-	size_t bytes = lab->memory.device->bytes[MASTER];
-	char *blob = xmalloc(lab->memory.blob_bytes[BLOB_GRADIENTS]);
-	double *d = xcalloc((size_t)lab->params.blob_size, sizeof *d);
+	size_t bytes = rig->memory.device->bytes[MASTER];
+	char *blob = xmalloc(rig->memory.blob_bytes[BLOB_GRADIENTS]);
+	double *d = xcalloc((size_t)rig->params.blob_size, sizeof *d);
 
-	device_to_host(lab->memory.device, blob, lab->memory.blob[BLOB_GRADIENTS],
-		lab->memory.blob_bytes[BLOB_GRADIENTS]);
+	device_to_host(rig->memory.device, blob, rig->memory.blob[BLOB_GRADIENTS],
+		rig->memory.blob_bytes[BLOB_GRADIENTS]);
 	*n = 0;
-	for (int i = 0; i < lab->params.n; i++)
-		for (long k = 0; k < param_elements(&lab->params.list[i]); k++) {
-			long at = lab->params.list[i].offset + k;
+	for (int i = 0; i < rig->params.n; i++)
+		for (long k = 0; k < param_elements(&rig->params.list[i]); k++) {
+			long at = rig->params.list[i].offset + k;
 			d[(*n)++] = bytes == 8 ? ((double *)(void *)blob)[at] : ((float *)(void *)blob)[at];
 		}
 	free(blob);
@@ -93,13 +93,13 @@ static double *gradients_of(const struct lab *lab, long *n)
 }
 
 /* Two micro-batches: the gradients of a step. */
-static double *step(struct lab *lab, long *n)
+static double *step(struct rig *rig, long *n)
 {
-	loss(lab);
-	graph_backward(lab->g, true);
-	loss(lab);
-	graph_backward(lab->g, false);
-	return gradients_of(lab, n);
+	loss(rig);
+	graph_backward(rig->g, true);
+	loss(rig);
+	graph_backward(rig->g, false);
+	return gradients_of(rig, n);
 }
 
 static double distance(const double *x, const double *y, long n)
@@ -118,16 +118,16 @@ static void check_device(const struct graph_case *c, enum device_id id, bool rec
 {
 	double limit = device_list[id].bytes[REAL] == 2 ? 3e-2 : 1e-5;
 	double *expected, *first = NULL;
-	struct lab ref, lab;
+	struct rig ref, rig;
 	long n, m;
 
-	lab_open(&ref, c, REF, recompute, 2);
-	lab_open(&lab, c, id, recompute, 2);
+	rig_open(&ref, c, REF, recompute, 2);
+	rig_open(&rig, c, id, recompute, 2);
 	if (!recorded)
-		graph_unrecorded(lab.g);
+		graph_unrecorded(rig.g);
 	expected = step(&ref, &n);
 	for (int k = 0; k < 3; k++) {
-		double *d = step(&lab, &m);
+		double *d = step(&rig, &m);
 		assert_int_equal(m, n);
 		if (!(distance(d, expected, n) <= limit))
 			fail_msg("%s on %s, step %d: gradients are off by %.2g", c->name,
@@ -141,8 +141,8 @@ static void check_device(const struct graph_case *c, enum device_id id, bool rec
 	}
 	free(first);
 	free(expected);
-	lab_close(&ref);
-	lab_close(&lab);
+	rig_close(&ref);
+	rig_close(&rig);
 }
 
 static void test_devices(void **state)
@@ -156,13 +156,13 @@ static void test_devices(void **state)
 
 /* ---- storage -------------------------------------------------------------------------------- */
 
-static char *printed(struct lab *lab)
+static char *printed(struct rig *rig)
 {
 	char *text = xcalloc(1, 1 << 16);
 	FILE *f = fmemopen(text, 1 << 16, "w");
 
 	assert_non_null(f);
-	graph_print(lab->g, f);
+	graph_print(rig->g, f);
 	fclose(f);
 	return text;
 }
@@ -178,40 +178,40 @@ static long offset_in(const char *text, const char *call, const char *label)
 
 static void test_in_place(void **state)
 {
-	struct lab lab;
+	struct rig rig;
 	char *text;
 
 	(void)state;
-	lab_open(&lab, &cases[8], REF, false, 1);
-	text = printed(&lab);
+	rig_open(&rig, &cases[8], REF, false, 1);
+	text = printed(&rig);
 	assert_int_equal(offset_in(text, " rope", " out0@"), offset_in(text, " rope", " in0@"));
 	free(text);
-	lab_close(&lab);
-	lab_open(&lab, &cases[9], REF, false, 1);
-	text = printed(&lab);
+	rig_close(&rig);
+	rig_open(&rig, &cases[9], REF, false, 1);
+	text = printed(&rig);
 	/* Residual adds: the gradient of the stream stays where it is, and is the branch's too. */
 	assert_int_equal(offset_in(text, "layers.1.add_norm backward", " d_in0@"),
 		offset_in(text, "layers.1.add_norm backward", " d_out0@"));
 	assert_int_equal(offset_in(text, "layers.1.add_norm backward", " d_in1@"),
 		offset_in(text, "layers.1.add_norm backward", " d_in0@"));
 	free(text);
-	lab_close(&lab);
+	rig_close(&rig);
 }
 
 static void test_memory(void **state)
 {
-	struct lab plain_lab, again;
+	struct rig plain_rig, again;
 	struct graph_memory a, b;
 
 	(void)state;
-	lab_open(&plain_lab, &cases[9], REF, false, 1);
-	lab_open(&again, &cases[9], REF, true, 1);
-	a = graph_memory(plain_lab.g);
+	rig_open(&plain_rig, &cases[9], REF, false, 1);
+	rig_open(&again, &cases[9], REF, true, 1);
+	a = graph_memory(plain_rig.g);
 	b = graph_memory(again.g);
 	assert_true(a.arena_bytes < a.unshared_bytes && a.kept_bytes <= a.arena_bytes);
 	assert_true(b.kept_bytes < a.kept_bytes);
-	lab_close(&plain_lab);
-	lab_close(&again);
+	rig_close(&plain_rig);
+	rig_close(&again);
 }
 
 static char said[4096];
@@ -226,22 +226,22 @@ static void test_missing_kernel_is_told(void **state)
 	static struct op bare;
 	struct act_attr attr = {ACT_GELU};
 	struct arena a = {0};
-	struct lab lab = {0};
+	struct rig rig = {0};
 
 	(void)state;
 	bare = op_act;
 	bare.forward[CUDA] = NULL;
-	params_init(&lab.params, &a, &device_list[CUDA]);
-	lab.g = graph_new(&a, &lab.params, &device_list[CUDA], true);
-	struct tensor *x = embed(&lab, "table", D);
-	head(&lab, graph_apply(lab.g, &bare, &attr, sizeof attr, &x)[ACT_Y], "head", 1);
+	params_init(&rig.params, &a, &device_list[CUDA]);
+	rig.g = graph_new(&a, &rig.params, &device_list[CUDA], true);
+	struct tensor *x = embed(&rig, "table", D);
+	head(&rig, graph_apply(rig.g, &bare, &attr, sizeof attr, &x)[ACT_Y], "head", 1);
 	error_sink = keep_line;
-	assert_int_equal(graph_plan(lab.g, &(struct graph_options){.micro_batches = 1}), -1);
+	assert_int_equal(graph_plan(rig.g, &(struct graph_options){.micro_batches = 1}), -1);
 	error_sink = NULL;
 	assert_non_null(strstr(said, "no kernel for device cuda"));
-	graph_release(lab.g);
-	params_release(&lab.params);
-	arena_release(&lab.arena);
+	graph_release(rig.g);
+	params_release(&rig.params);
+	arena_release(&rig.arena);
 	arena_release(&a);
 }
 

@@ -39,7 +39,7 @@ static const struct model_case {
 		"model.moe.n_experts=4", "model.moe.d_expert=64", "model.moe.group_tokens=64"}},
 };
 
-struct lab {
+struct rig {
 	struct arena arena;
 	struct config config;
 	struct setup setup;
@@ -49,12 +49,12 @@ struct lab {
 
 static int read_random(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
 {
-	const struct lab *lab = from;
-	const struct run_spec *s = &lab->setup.spec;
+	const struct rig *rig = from;
+	const struct run_spec *s = &rig->setup.spec;
 
 	for (long i = 0; i < s->micro_batch * s->context; i++) {
 		long at = micro * s->micro_batch * s->context + i;
-		struct rng_key key = {9, 1, lab->one_batch ? 0 : (uint32_t)step};
+		struct rng_key key = {9, 1, rig->one_batch ? 0 : (uint32_t)step};
 		tokens_BT[i] = (int)(rng_block(key, (uint64_t)at).word[0] % 257);
 		targets_BT[i] = (int)(rng_block(key, (uint64_t)at).word[1] % 257);
 	}
@@ -76,7 +76,7 @@ static void load(struct arena *a, const char *const *keys, int n, struct config 
 }
 
 /* keys, and more of them ended by NULL, on top of a small run. */
-static void lab_open(struct lab *lab, const struct model_case *c, const char *const *more)
+static void rig_open(struct rig *rig, const struct model_case *c, const char *const *more)
 {
 	const char *keys[24];
 	int n = 0;
@@ -85,26 +85,26 @@ static void lab_open(struct lab *lab, const struct model_case *c, const char *co
 		keys[n++] = c->keys[i];
 	for (; more && *more; more++)
 		keys[n++] = *more;
-	*lab = (struct lab){0};
-	load(&lab->arena, keys, n, &lab->config);
-	assert_int_equal(setup_open(&lab->setup, &lab->config, &device_list[CPU], 0), 0);
-	assert_int_equal(setup_allocate(&lab->setup), 0);
-	lab->input = (struct step_input){.read = read_random, .from = lab,
-		.tokens_BT = ARENA_ARRAY(&lab->arena, int, 4096),
-		.targets_BT = ARENA_ARRAY(&lab->arena, int, 4096)};
+	*rig = (struct rig){0};
+	load(&rig->arena, keys, n, &rig->config);
+	assert_int_equal(setup_open(&rig->setup, &rig->config, &device_list[CPU], 0), 0);
+	assert_int_equal(setup_allocate(&rig->setup), 0);
+	rig->input = (struct step_input){.read = read_random, .from = rig,
+		.tokens_BT = ARENA_ARRAY(&rig->arena, int, 4096),
+		.targets_BT = ARENA_ARRAY(&rig->arena, int, 4096)};
 }
 
-static void lab_close(struct lab *lab)
+static void rig_close(struct rig *rig)
 {
-	setup_close(&lab->setup);
-	arena_release(&lab->arena);
+	setup_close(&rig->setup);
+	arena_release(&rig->arena);
 }
 
-static struct step_result step(struct lab *lab, long i)
+static struct step_result step(struct rig *rig, long i)
 {
 	struct step_result r;
 
-	assert_int_equal(setup_step(&lab->setup, i, &lab->input, &r), 0);
+	assert_int_equal(setup_step(&rig->setup, i, &rig->input, &r), 0);
 	return r;
 }
 
@@ -112,35 +112,35 @@ static struct step_result step(struct lab *lab, long i)
    0.1 times the mean square of the stream, below 0.1 for these depths. */
 static void test_first_loss(void **state)
 {
-	struct lab lab;
+	struct rig rig;
 	struct step_result r;
 
-	lab_open(&lab, *state, NULL);
-	r = step(&lab, 0);
+	rig_open(&rig, *state, NULL);
+	r = step(&rig, 0);
 	if (!(fabs(r.ce - log(257)) < 0.1))
 		fail_msg("first loss %.4f, expected about %.4f", r.ce, log(257));
-	if (lab.setup.routers.n)
+	if (rig.setup.routers.n)
 		assert_true(r.balance > 0.99 && r.balance < 4.01);
-	lab_close(&lab);
+	rig_close(&rig);
 }
 
 static void test_threads_same_bits(void **state)
 {
-	struct lab one, many;
+	struct rig one, many;
 
 	for (int threads = 2; threads <= 4; threads += 2) {
 		omp_set_num_threads(1);
-		lab_open(&one, *state, NULL);
+		rig_open(&one, *state, NULL);
 		for (long i = 0; i < 3; i++)
 			step(&one, i);
 		omp_set_num_threads(threads);
-		lab_open(&many, *state, NULL);
+		rig_open(&many, *state, NULL);
 		for (long i = 0; i < 3; i++)
 			step(&many, i);
 		assert_memory_equal(one.setup.memory.blob[BLOB_WEIGHTS],
 			many.setup.memory.blob[BLOB_WEIGHTS], one.setup.memory.blob_bytes[BLOB_WEIGHTS]);
-		lab_close(&one);
-		lab_close(&many);
+		rig_close(&one);
+		rig_close(&many);
 	}
 	omp_set_num_threads(2);
 }
@@ -149,13 +149,13 @@ static void test_threads_same_bits(void **state)
 static void test_accumulation(void **state)
 {
 	static const char *const halves[] = {"train.micro_batch=2", NULL};
-	struct lab whole, parts;
+	struct rig whole, parts;
 	struct step_result a, b;
 	const float *x, *y;
 	double diff = 0, norm = 0;
 
-	lab_open(&whole, *state, NULL);
-	lab_open(&parts, *state, halves);
+	rig_open(&whole, *state, NULL);
+	rig_open(&parts, *state, halves);
 	a = step(&whole, 0);
 	b = step(&parts, 0);
 	assert_true(fabs(a.ce - b.ce) < 1e-5 && fabs(a.grad_norm - b.grad_norm) < 1e-4 * a.grad_norm);
@@ -167,46 +167,46 @@ static void test_accumulation(void **state)
 	}
 	if (!(sqrt(diff / norm) < 1e-5))
 		fail_msg("gradients differ by %.2g", sqrt(diff / norm));
-	lab_close(&whole);
-	lab_close(&parts);
+	rig_close(&whole);
+	rig_close(&parts);
 }
 
 static void test_overfits_one_batch(void **state)
 {
 	static const char *const keys[] = {"train.lr=0.005", "train.weight_decay=0", "train.clip=1",
 		"train.warmup=0", "train.batch=2", "train.tokens=19200", NULL};
-	struct lab lab;
+	struct rig rig;
 	double ce = 10;
 
-	lab_open(&lab, *state, keys);
-	lab.one_batch = true;
-	for (long i = 0; i < run_steps(&lab.setup.spec) && ce > 0.05; i++)
-		ce = step(&lab, i).ce;
+	rig_open(&rig, *state, keys);
+	rig.one_batch = true;
+	for (long i = 0; i < run_steps(&rig.setup.spec) && ce > 0.05; i++)
+		ce = step(&rig, i).ce;
 	if (!(ce < 0.05))
 		fail_msg("loss still %.3f", ce);
-	lab_close(&lab);
+	rig_close(&rig);
 }
 
 /* An update with a gradient that is not finite leaves weights and moments as they are. */
 static void test_diverged_update_is_skipped(void **state)
 {
-	struct lab lab;
+	struct rig rig;
 	float *w;
 	void *before;
 	size_t bytes;
 	struct step_result r;
 
-	lab_open(&lab, *state, NULL);
-	w = lab.setup.memory.blob[BLOB_WEIGHTS];
-	bytes = lab.setup.memory.blob_bytes[BLOB_WEIGHTS];
-	w[lab.setup.params.list[lab.setup.params.n - 1].offset] = INFINITY;
+	rig_open(&rig, *state, NULL);
+	w = rig.setup.memory.blob[BLOB_WEIGHTS];
+	bytes = rig.setup.memory.blob_bytes[BLOB_WEIGHTS];
+	w[rig.setup.params.list[rig.setup.params.n - 1].offset] = INFINITY;
 	before = xmalloc(bytes);
 	memcpy(before, w, bytes);
-	r = step(&lab, 0);
+	r = step(&rig, 0);
 	assert_false(isfinite(r.grad_norm));
 	assert_memory_equal(before, w, bytes);
 	free(before);
-	lab_close(&lab);
+	rig_close(&rig);
 }
 
 static void test_group_misfit(void **state)
@@ -326,13 +326,13 @@ static void test_documents(void **state)
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
-		struct lab lab;
-		lab_open(&lab, &cases[2], more[i]);
+		struct rig rig;
+		rig_open(&rig, &cases[2], more[i]);
 		for (int g = GRAPH_TRAIN; g <= GRAPH_EVAL_DROPLESS; g++)
-			assert_true(applies(lab.setup.graphs[g], "document_start") == (more[i] == on));
-		assert_true(in_identity(&lab.setup, "data.reset_at_eot") == (more[i] == on));
-		assert_true(in_identity(&lab.setup, "document_start") == (more[i] == on));
-		lab_close(&lab);
+			assert_true(applies(rig.setup.graphs[g], "document_start") == (more[i] == on));
+		assert_true(in_identity(&rig.setup, "data.reset_at_eot") == (more[i] == on));
+		assert_true(in_identity(&rig.setup, "document_start") == (more[i] == on));
+		rig_close(&rig);
 	}
 }
 

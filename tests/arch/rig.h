@@ -1,6 +1,6 @@
 /* A small model on a device, for tests: from the text of a spec to losses and gradients. */
-#ifndef TESTS_ARCH_LAB_H
-#define TESTS_ARCH_LAB_H
+#ifndef TESTS_ARCH_RIG_H
+#define TESTS_ARCH_RIG_H
 
 #include <math.h>
 #include <setjmp.h>
@@ -20,13 +20,13 @@
 
 enum { VOCAB = 19 };
 
-struct lab_case {
+struct rig_case {
 	const char *name, *spec;
 };
 
 /* Every architecture, with drops, several routing groups, and both recipes' parts somewhere. */
 #define SMALL "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2}"
-static const struct lab_case lab_cases[] = {
+static const struct rig_case rig_cases[] = {
 	{"mamba", SMALL ", arch: mamba}"},
 	{"mamba_mlp", SMALL ", arch: mamba_mlp, ffn: {d_hidden: 12, activation: gelu}}"},
 	{"moe_mamba", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 6, capacity_factor: 0.8, "
@@ -48,7 +48,7 @@ static const struct lab_case lab_cases[] = {
 		"ffn: {d_hidden: 6, activation: silu}}"},
 };
 
-struct lab {
+struct rig {
 	struct arena arena;
 	struct config config;
 	struct model model;
@@ -60,7 +60,7 @@ struct lab {
 	int *tokens, *targets;
 };
 
-struct lab_options {
+struct rig_options {
 	enum device_id device;
 	long batch, context;
 	bool training, recompute;
@@ -69,47 +69,47 @@ struct lab_options {
 	bool documents;		/* data.reset_at_eot, and documents of 6 tokens and end of text */
 };
 
-static void lab_spec(struct lab *lab, const char *spec)
+static void rig_spec(struct rig *rig, const char *spec)
 {
 	char *text = xasprintf("%s, train: {tokens: 1000}, data: {path: none}}", spec), folder[256], *path;
 
 	assert_int_equal(path_tmp_folder(folder, sizeof folder, "arch"), 0);
 	path = path_join(folder, "spec.yaml");
 	assert_int_equal(path_write(path, text, strlen(text)), 0);
-	assert_int_equal(spec_load(&lab->arena, path, NULL, 0, spec_schema(), &lab->config), 0);
+	assert_int_equal(spec_load(&rig->arena, path, NULL, 0, spec_schema(), &rig->config), 0);
 	path_remove_tree(folder);
 	free(path);
 	free(text);
 }
 
-/* The lab's copy of a blob in the type of masters; on hosts the blob itself. */
-static void put(const struct lab *lab, enum blob blob, long i, double v)
+/* The rig's copy of a blob in the type of masters; on hosts the blob itself. */
+static void put(const struct rig *rig, enum blob blob, long i, double v)
 {
-	if (lab->memory.device->bytes[MASTER] == 8)
-		((double *)lab->host[blob])[i] = v;
+	if (rig->memory.device->bytes[MASTER] == 8)
+		((double *)rig->host[blob])[i] = v;
 	else
-		((float *)lab->host[blob])[i] = (float)v;
+		((float *)rig->host[blob])[i] = (float)v;
 }
 
-static double take(const struct lab *lab, enum blob blob, long i)
+static double take(const struct rig *rig, enum blob blob, long i)
 {
-	return lab->memory.device->bytes[MASTER] == 8 ? ((double *)lab->host[blob])[i]
-		: (double)((float *)lab->host[blob])[i];
+	return rig->memory.device->bytes[MASTER] == 8 ? ((double *)rig->host[blob])[i]
+		: (double)((float *)rig->host[blob])[i];
 }
 
-static bool lab_on_host(const struct lab *lab)
+static bool rig_on_host(const struct rig *rig)
 {
-	return device_is_host(lab->memory.device);
+	return device_is_host(rig->memory.device);
 }
 
-static double lab_gauss(uint64_t stream, uint64_t i)
+static double rig_gauss(uint64_t stream, uint64_t i)
 {
 	struct rng_block b = rng_block((struct rng_key){11, stream, 0}, i);
 
 	return sqrt(-2 * log(rng_uniform(b, 0))) * cos(2 * M_PI * rng_uniform(b, 1));
 }
 
-static float lab_bf16(double x)
+static float rig_bf16(double x)
 {
 	float v = (float)x;
 	uint32_t bits;
@@ -121,69 +121,69 @@ static float lab_bf16(double x)
 }
 
 /* Masters and working copies, which are the same numbers in fewer bytes. */
-static void lab_upload(const struct lab *lab)
+static void rig_upload(const struct rig *rig)
 {
-	const struct device *d = lab->memory.device;
-	long n = lab->params.blob_size;
+	const struct device *d = rig->memory.device;
+	long n = rig->params.blob_size;
 	uint16_t *working = xcalloc((size_t)n, sizeof *working);
 
-	device_from_host(d, lab->memory.blob[BLOB_WEIGHTS], lab->host[BLOB_WEIGHTS],
-		lab->memory.blob_bytes[BLOB_WEIGHTS]);
+	device_from_host(d, rig->memory.blob[BLOB_WEIGHTS], rig->host[BLOB_WEIGHTS],
+		rig->memory.blob_bytes[BLOB_WEIGHTS]);
 	for (long i = 0; i < n && d->bytes[REAL] == sizeof *working; i++) {
-		float v = (float)take(lab, BLOB_WEIGHTS, i);
+		float v = (float)take(rig, BLOB_WEIGHTS, i);
 		uint32_t bits;
 		memcpy(&bits, &v, sizeof bits);
 		working[i] = (uint16_t)(bits >> 16);
 	}
 	if (d->bytes[REAL] == sizeof *working)
-		device_from_host(d, lab->memory.blob[BLOB_WORKING], working,
+		device_from_host(d, rig->memory.blob[BLOB_WORKING], working,
 			(size_t)n * sizeof *working);
 	free(working);
 }
 
 /* Weights N(0, 0.35) that bf16 can hold, so that all devices have the same; padding rows 0. */
-static void lab_weights(struct lab *lab)
+static void rig_weights(struct rig *rig)
 {
-	for (int i = 0; i < lab->params.n; i++) {
-		const struct param *p = &lab->params.list[i];
+	for (int i = 0; i < rig->params.n; i++) {
+		const struct param *p = &rig->params.list[i];
 		for (long k = 0; k < param_elements(p); k++)
-			put(lab, BLOB_WEIGHTS, p->offset + k,
-				lab_bf16(0.35 * lab_gauss((uint64_t)i, (uint64_t)k)));
+			put(rig, BLOB_WEIGHTS, p->offset + k,
+				rig_bf16(0.35 * rig_gauss((uint64_t)i, (uint64_t)k)));
 	}
-	if (!lab_on_host(lab))
-		lab_upload(lab);
+	if (!rig_on_host(rig))
+		rig_upload(rig);
 }
 
 /* The arena is full of NaN: reading what nobody wrote shows. */
-static void lab_memory(struct lab *lab, const struct device *d)
+static void rig_memory(struct rig *rig, const struct device *d)
 {
 	static char nan[1 << 16];
-	struct model_memory *m = &lab->memory;
+	struct model_memory *m = &rig->memory;
 
-	model_memory_alloc(m, &lab->params, d, graph_memory(lab->g).arena_bytes, true);
+	model_memory_alloc(m, &rig->params, d, graph_memory(rig->g).arena_bytes, true);
 	memset(nan, 0xff, sizeof nan);
 	for (size_t at = 0; at < m->arena_bytes; at += sizeof nan)
 		device_from_host(d, (char *)m->arena + at, nan,
 			m->arena_bytes - at < sizeof nan ? m->arena_bytes - at : sizeof nan);
 	for (int b = BLOB_WEIGHTS; b < N_BLOBS; b++)
-		lab->host[b] = lab_on_host(lab) ? m->blob[b] : m->blob_bytes[b]
+		rig->host[b] = rig_on_host(rig) ? m->blob[b] : m->blob_bytes[b]
 			? xcalloc(1, m->blob_bytes[b]) : NULL;
 }
 
-static void lab_data(struct lab *lab, bool documents)
+static void rig_data(struct rig *rig, bool documents)
 {
-	long n = lab->batch * lab->context;
+	long n = rig->batch * rig->context;
 
-	lab->tokens = ARENA_ARRAY(&lab->arena, int, n);
-	lab->targets = ARENA_ARRAY(&lab->arena, int, n);
+	rig->tokens = ARENA_ARRAY(&rig->arena, int, n);
+	rig->targets = ARENA_ARRAY(&rig->arena, int, n);
 	for (long i = 0; i < n; i++) {
 		struct rng_block b = rng_block((struct rng_key){3, 4, 5}, (uint64_t)i);
-		lab->tokens[i] = documents && i % 7 == 6 ? VOCAB - 1 : (int)(b.word[0] % VOCAB);
-		lab->targets[i] = (int)(b.word[1] % VOCAB);
+		rig->tokens[i] = documents && i % 7 == 6 ? VOCAB - 1 : (int)(b.word[0] % VOCAB);
+		rig->targets[i] = (int)(b.word[1] % VOCAB);
 	}
 }
 
-static void lab_open(struct lab *lab, const char *spec, struct lab_options o)
+static void rig_open(struct rig *rig, const char *spec, struct rig_options o)
 {
 	struct graph_options options = {.recompute = o.recompute,
 		.micro_batches = o.micro_batches ? o.micro_batches : 1};
@@ -192,45 +192,45 @@ static void lab_open(struct lab *lab, const char *spec, struct lab_options o)
 		.dropless = o.dropless, .reset_at_eot = o.documents, .trace = {.logits = o.logits}};
 	const struct device *d = &device_list[o.device];
 
-	*lab = (struct lab){.batch = o.batch, .context = o.context};
-	lab_spec(lab, spec);
-	assert_int_equal(model_open(&lab->model, &lab->config, &lab->arena), 0);
-	params_init(&lab->params, &lab->arena, d);
-	lab->g = graph_new(&lab->arena, &lab->params, d, o.training);
-	assert_int_equal(model_record(&lab->model, lab->g, env, "test"), 0);
-	assert_int_equal(graph_plan(lab->g, &options), 0);
-	lab_memory(lab, d);
-	graph_bind(lab->g, &lab->memory);
-	lab_weights(lab);
-	lab_data(lab, o.documents);
+	*rig = (struct rig){.batch = o.batch, .context = o.context};
+	rig_spec(rig, spec);
+	assert_int_equal(model_open(&rig->model, &rig->config, &rig->arena), 0);
+	params_init(&rig->params, &rig->arena, d);
+	rig->g = graph_new(&rig->arena, &rig->params, d, o.training);
+	assert_int_equal(model_record(&rig->model, rig->g, env, "test"), 0);
+	assert_int_equal(graph_plan(rig->g, &options), 0);
+	rig_memory(rig, d);
+	graph_bind(rig->g, &rig->memory);
+	rig_weights(rig);
+	rig_data(rig, o.documents);
 }
 
-static void lab_close(struct lab *lab)
+static void rig_close(struct rig *rig)
 {
-	graph_release(lab->g);
-	for (int b = 0; b < N_BLOBS && !lab_on_host(lab); b++)
-		free(lab->host[b]);
-	model_memory_release(&lab->memory);
-	params_release(&lab->params);
-	arena_release(&lab->arena);
+	graph_release(rig->g);
+	for (int b = 0; b < N_BLOBS && !rig_on_host(rig); b++)
+		free(rig->host[b]);
+	model_memory_release(&rig->memory);
+	params_release(&rig->params);
+	arena_release(&rig->arena);
 }
 
-static void lab_backward(struct lab *lab, bool first)
+static void rig_backward(struct rig *rig, bool first)
 {
-	graph_backward(lab->g, first);
-	if (!lab_on_host(lab))
-		device_to_host(lab->memory.device, lab->host[BLOB_GRADIENTS],
-			lab->memory.blob[BLOB_GRADIENTS], lab->memory.blob_bytes[BLOB_GRADIENTS]);
+	graph_backward(rig->g, first);
+	if (!rig_on_host(rig))
+		device_to_host(rig->memory.device, rig->host[BLOB_GRADIENTS],
+			rig->memory.blob[BLOB_GRADIENTS], rig->memory.blob_bytes[BLOB_GRADIENTS]);
 }
 
-/* Forward with the lab's data; the whole loss. */
-static double lab_loss(struct lab *lab)
+/* Forward with the rig's data; the whole loss. */
+static double rig_loss(struct rig *rig)
 {
-	graph_set_input(lab->g, "tokens", lab->tokens);
-	graph_set_input(lab->g, "targets", lab->targets);
-	graph_forward(lab->g);
-	graph_fetch_metrics(lab->g);
-	return graph_loss_total(lab->g);
+	graph_set_input(rig->g, "tokens", rig->tokens);
+	graph_set_input(rig->g, "targets", rig->targets);
+	graph_forward(rig->g);
+	graph_fetch_metrics(rig->g);
+	return graph_loss_total(rig->g);
 }
 
 #endif
