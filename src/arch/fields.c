@@ -1,6 +1,6 @@
 #include "arch/fields.h"
 
-#include "op/act_fn.h"
+#include "op/kit/act_fn.h"
 
 static const struct field skeleton_rows[] = {
 	FIELD(struct skeleton, d_model, "model.d_model", INT, NULL, 1, 65536, .unit = "channels",

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "base/path.h"
 #include "data/manifest.h"
 
@@ -14,11 +15,6 @@ const char *split_name(enum split s)
 
 	CHECK((int)s >= 0 && s < N_SPLITS);
 	return names[s];
-}
-
-static long min_long(long a, long b)
-{
-	return a < b ? a : b;
 }
 
 static int open_file(struct dataset *d, enum split s, int i)

@@ -113,7 +113,6 @@ void graph_backward(struct graph *g, bool first);
 void graph_unrecorded(struct graph *g);
 /* Copies metrics to the host once; call after a replay and before graph_read*. */
 void graph_fetch_metrics(struct graph *g);
-bool graph_has_metric(const struct graph *g, const char *name);
 /* Element i of the metric, from the last fetch. Unknown names are a fault of ours. */
 double graph_read(const struct graph *g, const char *name, long i);
 const struct tensor *graph_metric_shape(const struct graph *g, const char *name);
@@ -141,7 +140,6 @@ struct graph_node_info {
 };
 int graph_n_nodes(const struct graph *g);
 struct graph_node_info graph_node_info(const struct graph *g, int node);
-const struct params *graph_params(const struct graph *g);
 /* The planned program, one call a line with operands, sharing and addresses: for people and tests. */
 void graph_print(const struct graph *g, FILE *f);
 

@@ -249,11 +249,6 @@ int graph_n_nodes(const struct graph *g)
 	return g->n_nodes;
 }
 
-const struct params *graph_params(const struct graph *g)
-{
-	return g->params;
-}
-
 struct graph_node_info graph_node_info(const struct graph *g, int node)
 {
 	const struct node *n = g->nodes[node];

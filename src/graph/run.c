@@ -379,11 +379,6 @@ void graph_fetch_metrics(struct graph *g)
 	wait(g);
 }
 
-bool graph_has_metric(const struct graph *g, const char *name)
-{
-	return metric_named(g, name) != NULL;
-}
-
 const struct tensor *graph_metric_shape(const struct graph *g, const char *name)
 {
 	const struct value *v = metric_named(g, name);

@@ -6,9 +6,9 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "measure/median.h"
-#include "op/lanes.h"
+#include "op/kit/lanes.h"
 #include "op/scan.h"
-#include "op/vec.h"
+#include "op/kit/vec.h"
 #include "tensor/queue.h"
 
 enum { MIN_RUNS = 3, MAX_RUNS = 51 };

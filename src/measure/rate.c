@@ -8,7 +8,7 @@
 #include "base/rng.h"
 #include "measure/median.h"
 #include "measure/rate_gpu.h"
-#include "op/gemm.h"
+#include "op/kit/gemm.h"
 
 enum { ROWS = 2048, INNER = 1024, OUTER = 2048, TRIES = 5 };
 

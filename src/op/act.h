@@ -7,7 +7,7 @@
 #ifndef OP_ACT_H
 #define OP_ACT_H
 
-#include "op/act_fn.h"
+#include "op/kit/act_fn.h"
 #include "op/op.h"
 
 enum { ACT_X, ACT_N_IN };

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "op/reduce.h"
+#include "op/kit/reduce.h"
 
 enum {
 	PARTS = 64,		/* at most: blocks of rows, each with sums for weight and bias */

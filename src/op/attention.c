@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "op/document_start.h"
-#include "op/gemm.h"
+#include "op/kit/gemm.h"
 #include "op/trial.h"
-#include "op/vec.h"
+#include "op/kit/vec.h"
 
 /* A tile of scores: queries by keys. Tiles of queries divide those of keys, so the first row of a
    tile sees at least the first of its keys. */

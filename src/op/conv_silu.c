@@ -4,9 +4,9 @@
 
 #include "base/error.h"
 #include "op/document_start.h"
-#include "op/lanes.h"
+#include "op/kit/lanes.h"
 #include "op/trial.h"
-#include "op/vec.h"
+#include "op/kit/vec.h"
 
 enum {
 	CHUNK = 64,	/* tokens of a tile */

@@ -4,20 +4,16 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/cuda/gemm.h"
-#include "op/gemm.h"
+#include "op/kit/gemm.h"
 #include "op/trial.h"
-#include "op/vec.h"
+#include "op/kit/vec.h"
 
 /* Logits of a chunk fill about CHUNK_BYTES, but products want CHUNK_ROWS rows. On a GPU 8,192 rows
    of 50,304 logits in bf16 are as fast as more of them. */
 enum { CHUNK_BYTES = 64 << 20, CHUNK_ROWS = 512, ROUND = 16 };
 enum { CHUNK_BYTES_CUDA = 8192 * 50304 * 2, CHUNK_ROWS_CUDA = 1024, ROUND_CUDA = 64, NARROW = 64 };
-
-static long min_long(long a, long b)
-{
-	return a < b ? a : b;
-}
 
 /* Floats from row to row of a chunk's logits. */
 static long logit_ld(long n_vocab)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "op/gemm.h"
+#include "op/kit/gemm.h"
 #include "op/trial.h"
 
 enum {

@@ -9,7 +9,7 @@
 #ifndef OP_EXPERTS_H
 #define OP_EXPERTS_H
 
-#include "op/act_fn.h"
+#include "op/kit/act_fn.h"
 #include "op/op.h"
 
 enum {

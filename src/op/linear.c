@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "op/cuda/gemm.h"
-#include "op/gemm.h"
+#include "op/kit/gemm.h"
 
 enum { BIAS_COLUMNS = 64, BIAS_ROWS = 256 };
 

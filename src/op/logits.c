@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "op/cuda/gemm.h"
-#include "op/gemm.h"
+#include "op/kit/gemm.h"
 
 static void logits_shape(struct op_shapes *s)
 {

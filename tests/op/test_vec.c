@@ -1,4 +1,4 @@
-/* The elementary functions of op/vec.h and op/lanes.h against the C library's in float64. */
+/* The elementary functions of op/kit/vec.h and op/kit/lanes.h against the C library's in float64. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "op/lanes.h"
-#include "op/vec.h"
+#include "op/kit/lanes.h"
+#include "op/kit/vec.h"
 
 enum { POINTS = 20011 };
 

@@ -9,10 +9,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "op/gemm.h"
-#include "op/reduce.h"
+#include "op/kit/gemm.h"
+#include "op/kit/reduce.h"
 #include "op/route.h"
-#include "op/vec.h"
+#include "op/kit/vec.h"
 
 enum {
 	TILE = 64,		/* tokens */

@@ -9,11 +9,12 @@
 #ifndef OP_CPU_SCAN_H
 #define OP_CPU_SCAN_H
 
+#include "base/num.h"
 #include "op/document_start.h"
-#include "op/lanes.h"
+#include "op/kit/lanes.h"
 #include "op/scan.h"
 #include "op/scan_kernels.h"
-#include "op/vec.h"
+#include "op/kit/vec.h"
 
 enum {
 	CHUNK = 32,			/* tokens from one kept state to the next */
@@ -51,11 +52,6 @@ struct place {
 	long i, n_channels;		/* first channel */
 	long block, n_blocks;		/* first block */
 };
-
-static inline long ceil_div(long n, long d)
-{
-	return (n + d - 1) / d;
-}
 
 /* The kernels' common start: places in the workspace, and A. */
 struct scan scan_start(const struct op_run *r, bool backward);

@@ -1,4 +1,4 @@
-/* The activation functions of op/act_fn.h and their derivatives in a kernel. NaN in, NaN out. */
+/* The activation functions of op/kit/act_fn.h and their derivatives in a kernel. NaN in, NaN out. */
 #ifndef OP_CUDA_ACT_FN_CUH
 #define OP_CUDA_ACT_FN_CUH
 
@@ -6,7 +6,7 @@
 #include "op/cuda/prim.cuh"
 
 extern "C" {
-#include "op/act_fn.h"
+#include "op/kit/act_fn.h"
 }
 
 __device__ __forceinline__ float act_sigmoid(float x)

@@ -1,5 +1,5 @@
 /*
- * Matrix products on the GPU, by cuBLASLt. Row-major, as op/gemm.h has them on the CPU:
+ * Matrix products on the GPU, by cuBLASLt. Row-major, as op/kit/gemm.h has them on the CPU:
  *   C[m, n] = op(A)[m, k] op(B)[k, n] (+ bias[n]) (+ C)
  * for `batch` products whose operands lie stride elements apart. Sums are in float32. float32
  * operands are multiplied in float32, not in a shorter format.

@@ -17,7 +17,7 @@
 #include "op/cuda/kit.cuh"
 #include "op/cuda/prim.cuh"
 #include "op/cuda/scan_room.h"
-#include "op/vec.h"
+#include "op/kit/vec.h"
 
 extern "C" {
 #include "op/scan.h"

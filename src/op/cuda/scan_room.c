@@ -1,6 +1,7 @@
 #include "op/cuda/scan_room.h"
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/scan.h"
 
 enum {
@@ -9,11 +10,6 @@ enum {
 	LEAST = 64,	/* tokens of a segment */
 	TILE = 16,	/* of which segments are multiples */
 };
-
-static long ceil_div(long n, long d)
-{
-	return (n + d - 1) / d;
-}
 
 static long smaller(long a, long b)
 {

@@ -1,10 +1,10 @@
 /*
  * A SIMD register of floats as a value, as wide as the instruction set has it: for the few kernels
  * that keep a recurrence in registers, which a loop under `omp simd` would take through memory.
- * All else uses plain loops and op/vec.h. Operators + - * / work lane by lane, with scalars too.
+ * All else uses plain loops and op/kit/vec.h. Operators + - * / work lane by lane, with scalars too.
  */
-#ifndef OP_LANES_H
-#define OP_LANES_H
+#ifndef OP_KIT_LANES_H
+#define OP_KIT_LANES_H
 
 #include <stdint.h>
 #include <string.h>

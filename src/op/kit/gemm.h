@@ -4,8 +4,8 @@
  * parallel, so results do not depend on the number of threads. gemm_tiled() is such a loop; with
  * gemm_grid() an operator writes its own where a tile has more to do.
  */
-#ifndef OP_GEMM_H
-#define OP_GEMM_H
+#ifndef OP_KIT_GEMM_H
+#define OP_KIT_GEMM_H
 
 #include <cblas.h>
 

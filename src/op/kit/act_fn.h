@@ -3,12 +3,12 @@
  * (experts). ACT_CHOICES is the list as a spec writes it; the order is that of the enum.
  * NaN in, NaN out, so that a diverged run cannot hide behind relu.
  */
-#ifndef OP_ACT_FN_H
-#define OP_ACT_FN_H
+#ifndef OP_KIT_ACT_FN_H
+#define OP_KIT_ACT_FN_H
 
 #include <math.h>
 
-#include "op/vec.h"
+#include "op/kit/vec.h"
 
 enum act_fn { ACT_RELU, ACT_SILU, ACT_GELU };
 #define ACT_CHOICES "relu|silu|gelu"

@@ -2,8 +2,8 @@
  * Elementary functions as branch-free inline code, so that `omp simd` loops over them become vector
  * code on any instruction set. Relative error below 2e-7; NaN in, NaN out.
  */
-#ifndef OP_VEC_H
-#define OP_VEC_H
+#ifndef OP_KIT_VEC_H
+#define OP_KIT_VEC_H
 
 #include <math.h>
 #include <stdint.h>

@@ -2,8 +2,8 @@
  * Sums over partial results that parallel tiles left behind, in the order of the tiles: the bits do
  * not depend on the number of threads.
  */
-#ifndef OP_REDUCE_H
-#define OP_REDUCE_H
+#ifndef OP_KIT_REDUCE_H
+#define OP_KIT_REDUCE_H
 
 #include <stdbool.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "op/gemm.h"
+#include "op/kit/gemm.h"
 
 enum { LARGEST = 512, NARROWEST = 64, ENOUGH_TILES = 4, ROUND = 16 };
 

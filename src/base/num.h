@@ -1,0 +1,15 @@
+/* Small sums of whole numbers that every layer needs. */
+#ifndef BASE_NUM_H
+#define BASE_NUM_H
+
+static inline long min_long(long a, long b)
+{
+	return a < b ? a : b;
+}
+
+static inline long ceil_div(long n, long d)
+{
+	return (n + d - 1) / d;
+}
+
+#endif
