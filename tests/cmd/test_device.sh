@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs on devices with memory of their own: where there is one (a GPU, or the emulator of EMULATED=1),
-# equal runs have equal bits, also after kills; where there is none, one line says why.
+# Devices with memory of their own: where there is one (a GPU, or the emulator of EMULATED=1), equal runs
+# have equal bits, also after kills, and a step of every architecture is the CPU's; where there is none,
+# one line says why.
 
 . "$(dirname "$0")/holds.sh"
 
@@ -50,6 +51,24 @@ for device in cuda_f32 cuda; do
 	holds test -n "$(bits one)"
 	holds test "$(bits one)" = "$(bits two)"
 	holds test "$(bits one)" = "$(bits killed)"
+done
+
+# One architecture on both devices: values within 1e-4, gradients within 1e-3.
+same_step() {
+	for device in cpu cuda_f32; do
+		$moelab trace "$@" -o $device --random --device $device train.batch=2 train.context=40 \
+			model.n_blocks=1 || return
+	done
+	$moelab trace compare cpu cuda_f32 --tolerance 1e-4
+}
+
+for spec in "$root"/experiments/micro/*.yaml; do
+	[ $there = 1 ] && [ "${spec##*/}" != common.yaml ] || continue
+	for recipe in paper modern; do
+		for documents in false true; do
+			holds same_step "$spec" recipe=$recipe data.reset_at_eot=$documents
+		done
+	done
 done
 
 tests_end
