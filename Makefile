@@ -241,6 +241,12 @@ endef
 $(foreach l,$(LAYERS),$(eval $(call check_rule,$(l))))
 check-cmd: | $(BUILD)/moelab
 
+# What devices there are matters to these.
+DEVICE_TESTS := $(foreach l,op graph arch,$(call tests_of,$(l)))
+.PHONY: check-device
+check-device: $(BUILD)/moelab $(DEVICE_TESTS)	## with EMULATED=1: the GPU's kernels and runs on an emulator
+	@$(RUN_TESTS) $(DEVICE_TESTS) tests/cmd/test_device.sh
+
 .PHONY: layers
 layers:	## check that each layer includes only what it may
 	@tests/layers.sh
