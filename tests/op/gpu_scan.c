@@ -2,8 +2,8 @@
  * The scan's CUDA kernels on a machine with a GPU (make CUDA=1 gpu-check):
  *   gpu_scan check [small]  cuda_scan against ref and cpu, odd and large shapes, 1e-4 relative;
  *                           the same bits in ten runs
- *   gpu_scan time           kernels of cuda_f32 and cuda alone at batch 64, T 1024, 1024 channels, 16
- *                           states, and of cuda at batch 1, T 65,536: ns per (token, layer)
+ *   gpu_scan time           kernels of cuda_f32 and cuda alone at batch 64, T 1024, 1024 channels,
+ *                           16 states, and of cuda at batch 1, T 65,536: ns per (token, layer)
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,7 +117,8 @@ static void time_shape(enum device_id id, long B, long T, double ns[2])
 	for (int i = 0; i < SCAN_N_IN; i++)
 		c.in[i] = in[i].n_dims ? &in[i] : NULL;
 	op_trial_open(&t, &c, &device_list[id]);
-	printf("%s, batch %ld, T %ld, 1024 channels, 16 states, gated\n", device_list[id].name, B, T);
+	printf("%s, batch %ld, T %ld, 1024 channels, 16 states, gated\n", device_list[id].name, B,
+		T);
 	ns[0] = time_of(&t, op_trial_forward, "forward");
 	op_trial_fill_d_out(&t);
 	ns[1] = time_of(&t, op_trial_backward, "backward");

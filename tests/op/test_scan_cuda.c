@@ -15,7 +15,8 @@
 #include "scan_case.h"
 #include "tensor/queue.h"
 
-/* Longer than a tile or not, time in segments or not, aligned or not, one group of states or several. */
+/* Longer than a tile or not, time in segments or not, aligned or not, one group of states or
+   several. */
 static const struct trial {
 	struct shape shape;
 	bool add;		/* gradients */
@@ -39,8 +40,8 @@ struct on_gpu {
 	int n;
 };
 
-static const struct tensor *upload(struct on_gpu *g, const struct scan_case *c, const struct tensor *t,
-	size_t offset)
+static const struct tensor *upload(struct on_gpu *g, const struct scan_case *c,
+	const struct tensor *t, size_t offset)
 {
 	struct tensor *x = &g->tensors[g->n];
 
@@ -100,7 +101,8 @@ static void assert_sound(void)
 }
 
 /* Operands and places for results on a fresh device. */
-static void start(struct on_gpu *g, struct scan_case *c, const struct trial *x, enum emulator_order order)
+static void start(struct on_gpu *g, struct scan_case *c, const struct trial *x,
+	enum emulator_order order)
 {
 	clear_results(c, x->add);
 	emulator_reset(order);

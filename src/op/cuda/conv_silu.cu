@@ -1,8 +1,9 @@
 /*
- * conv_silu: a thread has a few neighbouring channels and walks through CHUNK tokens, with the K - 1
- * rows before the present one in registers; rows in front of the chunk are read once more. Backward also
- * walks forward: at token t all of ds_{t-K+1..t} that dx_{t-K+1} needs is there; of the K - 1 tokens
- * behind the chunk ds is made once more. Sums for w and bias are partial, one a chunk, added in order.
+ * conv_silu: a thread has a few neighbouring channels and walks through CHUNK tokens, with the K -
+ * 1 rows before the present one in registers; rows in front of the chunk are read once more.
+ * Backward also walks forward: at token t all of ds_{t-K+1..t} that dx_{t-K+1} needs is there; of
+ * the K - 1 tokens behind the chunk ds is made once more. Sums for w and bias are partial, one a
+ * chunk, added in order.
  *
  * Bytes for n elements of e bytes: 2 e n forward, 3 e n backward (4 where it adds), 67 / 64 of it.
  */
@@ -123,8 +124,8 @@ __device__ __forceinline__ weights<wide> load_weights(const rows<const float> &w
 
 /* s from the rows of tokens t - TAPS + 1 to t, of which the first `unseen` do not count. */
 template <int wide>
-__device__ __forceinline__ floats<wide> before_silu(const weights<wide> &w, const floats<wide> x[TAPS],
-	int unseen)
+__device__ __forceinline__ floats<wide> before_silu(const weights<wide> &w,
+	const floats<wide> x[TAPS], int unseen)
 {
 	floats<wide> s;
 
@@ -141,8 +142,8 @@ __device__ __forceinline__ floats<wide> before_silu(const weights<wide> &w, cons
 	return s;
 }
 
-/* Of the rows of tokens t - TAPS + 1 to t those of another document; rows in front of the sequence are 0
-   and need no care. */
+/* Of the rows of tokens t - TAPS + 1 to t those of another document; rows in front of the
+   sequence are 0 and need no care. */
 __device__ __forceinline__ int unseen_at(const rows<const int> &start, const place &at, int t)
 {
 	return start.at ? max(start[at.b][t] - (t - (TAPS - 1)), 0) : 0;
@@ -157,7 +158,8 @@ __device__ __forceinline__ real *chunk_of(const rows<real> &x, const place &at)
 
 /* Rows t to t + n of a chunk, of those below `end`. */
 template <int n, int wide, typename real>
-__device__ __forceinline__ void load_ahead(const real *x, int ld, int t, int end, some<real, wide> to[n])
+__device__ __forceinline__ void load_ahead(const real *x, int ld, int t, int end,
+	some<real, wide> to[n])
 {
 	#pragma unroll
 	for (int k = 0; k < n; k++)
@@ -190,8 +192,9 @@ __device__ __forceinline__ void shift(floats<wide> rows[TAPS])
 
 /* K = TAPS, channels by four. One thread per sequence, chunk and four channels. */
 template <typename real, int wide>
-__global__ void __launch_bounds__(THREADS, 5) conv_silu_forward_kernel(rows<real> y,
-	rows<const real> x, rows<const float> w, rows<const float> bias, rows<const int> start, conv_sizes n)
+__global__ void __launch_bounds__(THREADS, 5)
+	conv_silu_forward_kernel(rows<real> y, rows<const real> x, rows<const float> w,
+		rows<const float> bias, rows<const int> start, conv_sizes n)
 {
 	place at;
 
@@ -215,7 +218,8 @@ __global__ void __launch_bounds__(THREADS, 5) conv_silu_forward_kernel(rows<real
 			if (t + k >= n_tokens)
 				return;
 			past[TAPS - 1] = float_of(rows[k]);
-			floats<wide> s = before_silu(own, past, unseen_at(start, at, at.from + t + k));
+			floats<wide> s =
+				before_silu(own, past, unseen_at(start, at, at.from + t + k));
 			#pragma unroll
 			for (int j = 0; j < wide; j++)
 				s.at[j] *= sigmoid(s.at[j]);
@@ -227,9 +231,9 @@ __global__ void __launch_bounds__(THREADS, 5) conv_silu_forward_kernel(rows<real
 
 /* Any K, one channel a thread, each row read K times. */
 template <typename real>
-__device__ __forceinline__ float before_silu_plain(const rows<const real> &x, const rows<const float> &w,
-	const rows<const float> &bias, const rows<const int> &start, const conv_sizes &n, const place &at,
-	int t)
+__device__ __forceinline__ float before_silu_plain(const rows<const real> &x,
+	const rows<const float> &w, const rows<const float> &bias, const rows<const int> &start,
+	const conv_sizes &n, const place &at, int t)
 {
 	int first = start.at ? start[at.b][t] : 0;
 	float s = bias.at[at.i];
@@ -275,11 +279,13 @@ struct backward_sums {
 	float w[TAPS][wide], bias[wide];
 };
 
-/* A token: its ds goes to dx[0 .. TAPS - 1], those of TAPS - 1 tokens before it and its own, and to the
-   sums if the token is the chunk's own. The first `unseen` of them are of another document. */
+/* A token: its ds goes to dx[0 .. TAPS - 1], those of TAPS - 1 tokens before it and its own, and
+   to the sums if the token is the chunk's own. The first `unseen` of them are of another
+   document. */
 template <int wide>
 __device__ __forceinline__ void step_back(const weights<wide> &w, const floats<wide> x[TAPS],
-	const floats<wide> &dy, int unseen, bool own, floats<wide> dx[TAPS], backward_sums<wide> &sum)
+	const floats<wide> &dy, int unseen, bool own, floats<wide> dx[TAPS],
+	backward_sums<wide> &sum)
 {
 	floats<wide> s = before_silu(w, x, unseen);
 	float counted[wide];
@@ -319,8 +325,8 @@ __device__ __forceinline__ void put_sums(float *parts, const conv_sizes &n, cons
 /* K = TAPS, channels by four. dx of token t - TAPS + 1 is whole behind token t. */
 template <typename real, int wide>
 __global__ void __launch_bounds__(THREADS, 4) conv_silu_backward_kernel(rows<real> dx, bool add,
-	float *parts, rows<const real> dy, rows<const real> x, rows<const float> w, rows<const float> bias,
-	rows<const int> start, conv_sizes n)
+	float *parts, rows<const real> dy, rows<const real> x, rows<const float> w,
+	rows<const float> bias, rows<const int> start, conv_sizes n)
 {
 	place at;
 
@@ -343,7 +349,8 @@ __global__ void __launch_bounds__(THREADS, 4) conv_silu_backward_kernel(rows<rea
 			past[TAPS - 1] = float_of(x_rows[k]);
 			if (t + k < end)	/* else nothing more comes from behind */
 				step_back(own, past, float_of(dy_rows[k]),
-					unseen_at(start, at, at.from + t + k), t + k < n_tokens, grown, sum);
+					unseen_at(start, at, at.from + t + k), t + k < n_tokens,
+					grown, sum);
 			if (to && whole >= 0 && whole < n_tokens)
 				store(to + whole * (int)dx.ld, grown[0], add);
 			shift(past);
@@ -357,7 +364,8 @@ __global__ void __launch_bounds__(THREADS, 4) conv_silu_backward_kernel(rows<rea
 /* Any K, one channel a thread: dx by the tokens that see t, then the sums tap by tap. */
 template <typename real>
 __global__ void conv_silu_backward_plain(rows<real> dx, bool add, float *parts, rows<const real> dy,
-	rows<const real> x, rows<const float> w, rows<const float> bias, rows<const int> start, conv_sizes n)
+	rows<const real> x, rows<const float> w, rows<const float> bias, rows<const int> start,
+	conv_sizes n)
 {
 	float sum[CONV_SILU_MAX_TAPS] = {}, dbias = 0;
 	place at;
@@ -402,7 +410,8 @@ conv_sizes sizes_of(const struct op_run *r)
 }
 
 /* Can the fast kernels do it? */
-bool is_fast(const struct op_run *r, const conv_sizes &n, const struct tensor *a, const struct tensor *b)
+bool is_fast(const struct op_run *r, const conv_sizes &n, const struct tensor *a,
+	const struct tensor *b)
 {
 	size_t bytes = r->device->bytes[REAL];
 
@@ -432,7 +441,8 @@ void forward(const struct op_run *r)
 }
 
 /* The chunks' shares of a parameter's gradient. */
-void sum_parts(const struct op_run *r, const conv_sizes &n, int input, const float *parts, long many)
+void sum_parts(const struct op_run *r, const conv_sizes &n, int input, const float *parts,
+	long many)
 {
 	const struct tensor *d = r->d_in[input];
 

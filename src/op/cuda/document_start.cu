@@ -21,13 +21,15 @@ __device__ __forceinline__ int block_max(int x, int *one)
 }
 
 /* t if a document begins there, else 0. */
-__device__ __forceinline__ int begin_at(const rows<const int> &token, long b, int t, int T, int end_of_text)
+__device__ __forceinline__ int begin_at(const rows<const int> &token, long b, int t, int T,
+	int end_of_text)
 {
 	return t > 0 && t < T && token[b][t - 1] == end_of_text ? t : 0;
 }
 
 /* Where the last document of each tile of THREADS tokens begins. Launched on sequences x tiles. */
-__global__ void last_starts_kernel(int *last, rows<const int> token, int T, int n_tiles, int end_of_text)
+__global__ void last_starts_kernel(int *last, rows<const int> token, int T, int n_tiles,
+	int end_of_text)
 {
 	long b = blockIdx.x / n_tiles;
 	int t = (int)(blockIdx.x % n_tiles) * THREADS + (int)threadIdx.x;
@@ -41,7 +43,8 @@ __global__ void last_starts_kernel(int *last, rows<const int> token, int T, int 
 __global__ void document_start_kernel(rows<int> to, const int *last, rows<const int> token, int T,
 	int n_tiles, int end_of_text)
 {
-	int *one = shared_memory<int>(), tile = (int)(blockIdx.x % n_tiles), lane = (int)threadIdx.x % 32;
+	int *one = shared_memory<int>(), tile = (int)(blockIdx.x % n_tiles),
+	    lane = (int)threadIdx.x % 32;
 	int warp = (int)threadIdx.x / 32, t = tile * THREADS + (int)threadIdx.x, start = 0;
 	long b = blockIdx.x / n_tiles;
 	unsigned begins;

@@ -82,9 +82,9 @@ template scan<bf16> scan_of<bf16>(const struct op_run *r);
 bool scan_aligned(const struct op_run *r)
 {
 	size_t bytes = r->device->bytes[REAL];
-	const struct tensor *const list[] = {r->in[SCAN_U_BTI], r->in[SCAN_DTRAW_BTI], r->in[SCAN_B_BTN],
-		r->in[SCAN_C_BTN], r->in[SCAN_Z_BTI], r->d_out[SCAN_Y_BTI], r->d_in[SCAN_U_BTI],
-		r->d_in[SCAN_DTRAW_BTI], r->d_in[SCAN_Z_BTI]};
+	const struct tensor *const list[] = {r->in[SCAN_U_BTI], r->in[SCAN_DTRAW_BTI],
+		r->in[SCAN_B_BTN], r->in[SCAN_C_BTN], r->in[SCAN_Z_BTI], r->d_out[SCAN_Y_BTI],
+		r->d_in[SCAN_U_BTI], r->d_in[SCAN_DTRAW_BTI], r->d_in[SCAN_Z_BTI]};
 
 	for (const struct tensor *t : list)
 		if (!aligned8(t, bytes))

@@ -1,15 +1,20 @@
 /*
  * The scan on a GPU: what its kernels share. op/scan.h has the formula.
  *
- * Forward (scan_forward.cu): two threads share two channels, eight states of each a thread, and walk
- * through time with states in registers. Backward (scan_backward.cu): four threads share two channels,
- * four states of each, and walk back SCAN_KEPT tokens at a time from the states that forward kept in front of
- * them. Where batch and channels are too few for a GPU, time is cut into segments, and one walk more
- * finds with which states each begins (scan_ends.cu). Work is cut by shapes alone; partial sums lie in
- * the workspace and are added in order, so the same input gives the same bits.
+ * Forward (scan_forward.cu): two threads share two channels, eight states of each a thread, and
+ * walk through time with states in registers. Backward (scan_backward.cu): four threads share two
+ * channels, four states of each, and walk back SCAN_KEPT tokens at a time from the states that
+ * forward kept in front of them. Where batch and channels are too few for a GPU, time is cut into
+ * segments, and one walk more finds with which states each begins (scan_ends.cu). Work is cut by
+ * shapes alone; partial sums lie in the workspace and are added in order, so the same input gives
+ * the same bits.
  *
- * More than SCAN_GROUP states are taken a group after the other within each tile of tokens; what a thread
- * carries through time lies in the workspace meanwhile.
+ * More than SCAN_GROUP states are taken a group after the other within each tile of tokens; what a
+ * thread carries through time lies in the workspace meanwhile.
+ *
+ * Bytes a token and channel with N states, of elements of e bytes, gated: forward 5 e + e N / 8,
+ * backward 8 e + e N / 8, and N / 8 for sums over channels, written and read. On an H200 forward
+ * is bound by its N + 3 exponentials and reciprocals, backward by instructions.
  */
 #ifndef OP_CUDA_SCAN_CUH
 #define OP_CUDA_SCAN_CUH
@@ -41,7 +46,7 @@ struct scan {
 	rows<const float> a_log, d, dt_bias;	/* [I, N], and one row of I each */
 	rows<const int> start;			/* optional; rows are sequences */
 	rows<real> y;
-	real *states, *ungated;			/* kept by forward in training; [B * T, I] y before the gate */
+	real *states, *ungated; /* kept by forward in training; [B * T, I] y before the gate */
 	rows<const real> dy;
 	gradient<real> du, ddtraw, db, dc, dz;
 	gradient<float> da_log, dd, ddt_bias;
@@ -67,7 +72,7 @@ void scan_find_ends(const struct op_run *r, const scan<real> &s, bool backward);
 template <typename real>
 void scan_sum_parts(const struct op_run *r, const scan<real> &s);
 
-/* ---- what kernels share ----------------------------------------------------------------------- */
+/* ---- what kernels share ---------------------------------------------------------------------- */
 
 /* What a block is about. */
 struct scan_place {
@@ -77,8 +82,8 @@ struct scan_place {
 };
 
 /* Of n_blocks blocks with so many channels each. */
-__device__ __forceinline__ scan_place place_of(const struct scan_sizes &n, unsigned block, int n_blocks,
-	int channels)
+__device__ __forceinline__ scan_place place_of(const struct scan_sizes &n, unsigned block,
+	int n_blocks, int channels)
 {
 	scan_place at;
 
@@ -126,13 +131,13 @@ __device__ __forceinline__ float decay_rate(const scan<real> &s, int i, int n)
 }
 
 /*
- * Eight kept states, those from 16 group + 8 half, of channel i, in front of token kept * SCAN_KEPT. Channels
- * lie in pairs; which of the two comes first is exchanged in the second half, so that a pair of forward's
- * threads writes 32 bytes at once.
+ * Eight kept states, those from 16 group + 8 half, of channel i, in front of token kept *
+ * SCAN_KEPT. Channels lie in pairs; which of the two comes first is exchanged in the second half,
+ * so that a pair of forward's threads writes 32 bytes at once.
  */
 template <typename real>
-__device__ __forceinline__ real *kept_states(const scan<real> &s, int b, int kept, int group, int half,
-	int i)
+__device__ __forceinline__ real *kept_states(const scan<real> &s, int b, int kept, int group,
+	int half, int i)
 {
 	long row = ((long)b * s.n.n_kept + kept) * s.n.n_groups + group;
 	long pair = row * ((s.n.I + 1) / 2) + i / 2;
@@ -144,11 +149,12 @@ __device__ __forceinline__ real *kept_states(const scan<real> &s, int b, int kep
 template <typename real>
 __device__ __forceinline__ float *end_of(const scan<real> &s, int b, int segment, int n, int i)
 {
-	return s.ends + (((long)b * s.n.n_segments + segment) * s.n.n_groups * SCAN_GROUP + n) * s.n.I + i;
+	return s.ends +
+		(((long)b * s.n.n_segments + segment) * s.n.n_groups * SCAN_GROUP + n) * s.n.I + i;
 }
 
-/* SCAN_GROUP floats of a thread, n_threads apart: what it carries of a group of states while another is at
-   work; of group n_groups, sums over those at work so far. */
+/* SCAN_GROUP floats of a thread, n_threads apart: what it carries of a group of states while
+   another is at work; of group n_groups, sums over those at work so far. */
 template <typename real>
 __device__ __forceinline__ float *resting_place(const scan<real> &s, int group, int n_threads)
 {
@@ -200,11 +206,11 @@ __device__ __forceinline__ void put_two(const gradient<real> &tile, int t, int i
 	}
 }
 
-/* Enqueues the copy of n_tokens rows of n_columns by one warp, the first row and column at `from`; 0 from
-   there on. Not aligned, it is done on return. */
+/* Enqueues the copy of n_tokens rows of n_columns by one warp, the first row and column at
+   `from`; 0 from there on. Not aligned, it is done on return. */
 template <bool aligned, int n_rows, int wide, typename real>
-__device__ __forceinline__ void fetch(real (&to)[n_rows][wide], const real *from, int ld, int n_tokens,
-	int n_columns)
+__device__ __forceinline__ void fetch(real (&to)[n_rows][wide], const real *from, int ld,
+	int n_tokens, int n_columns)
 {
 	constexpr int each = aligned ? 16 / (int)sizeof(real) : 1, per_row = wide / each;
 	int lane = (int)threadIdx.x % 32;
@@ -227,7 +233,8 @@ struct supply {
 	int ld, n_columns;
 
 	template <bool aligned, int n_rows, int wide>
-	__device__ __forceinline__ void fetch_tile(real (&to)[n_rows][wide], int t0, int n_tokens) const
+	__device__ __forceinline__ void fetch_tile(real (&to)[n_rows][wide], int t0,
+		int n_tokens) const
 	{
 		if (at)
 			fetch<aligned>(to, at + (long)t0 * ld, ld, n_tokens, n_columns);

@@ -1,13 +1,14 @@
 /*
  * The scan's backward kernel: its threads and what they share.
  *
- * A warp has 16 channels and 16 states: lane l two channels, 2 (l / 4) and the next, and four states from
- * 4 (l % 4). Sums over states and over channels are products of matrices with bf16 operands
- * (op/cuda/prim.cuh): a thread's eight numbers are just its part of a [16 channels, 16 states] operand, in
- * which rows l / 4 and l / 4 + 8 stand for its two channels and columns 2 (l % 4), + 1, + 8, + 9 for its
- * states. Multiplied by [16 states, 8 tokens], with all but the present token 0, it gives sums over
- * states, token by token in the columns of the result; transposed and multiplied by [16 channels,
- * 8 tokens] sums over channels. On cuda_f32 a number is the sum of two bf16.
+ * A warp has 16 channels and 16 states: lane l two channels, 2 (l / 4) and the next, and four
+ * states from 4 (l % 4). Sums over states and over channels are products of matrices with bf16
+ * operands (op/cuda/prim.cuh): a thread's eight numbers are just its part of a [16 channels, 16
+ * states] operand, in which rows l / 4 and l / 4 + 8 stand for its two channels and columns 2 (l %
+ * 4), + 1, + 8, + 9 for its states. Multiplied by [16 states, 8 tokens], with all but the present
+ * token 0, it gives sums over states, token by token in the columns of the result; transposed and
+ * multiplied by [16 channels, 8 tokens] sums over channels. On cuda_f32 a number is the sum of two
+ * bf16.
  */
 #ifndef OP_CUDA_SCAN_BACKWARD_CUH
 #define OP_CUDA_SCAN_BACKWARD_CUH
@@ -30,7 +31,7 @@ constexpr int TILE = sizeof(real) == sizeof(bf16) ? 16 : 8;
 template <typename real>
 constexpr int TERMS = sizeof(real) == sizeof(bf16) ? 1 : 2;
 
-/* ---- numbers as bf16 -------------------------------------------------------------------------- */
+/* ---- numbers as bf16 ------------------------------------------------------------------------- */
 
 __device__ __forceinline__ float low_of(unsigned pair)
 {
@@ -62,10 +63,10 @@ __device__ __forceinline__ packed<terms> pack(float low, float high)
 	return x;
 }
 
-/* ---- products --------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
-/* A thread's part of [16 channels, 16 states]: pairs of states, of both channels each. So they are in
-   the registers of a left operand, and two of them in those of a right one. */
+/* A thread's part of [16 channels, 16 states]: pairs of states, of both channels each. So they
+   are in the registers of a left operand, and two of them in those of a right one. */
 template <int terms>
 struct operand {
 	packed<terms> at[2][2];
@@ -99,12 +100,14 @@ __device__ __forceinline__ void add_product(float (&sum)[4], const unsigned (&a)
 	for (int i = 0; i < terms; i++)
 		#pragma unroll
 		for (int j = 0; j < terms - i; j++) {
-			unsigned masked[2] = {present ? b.at[0].term[j] : 0, present ? b.at[1].term[j] : 0};
+			unsigned masked[2] = {
+				present ? b.at[0].term[j] : 0, present ? b.at[1].term[j] : 0};
 			mma_bf16(sum, a[i], masked);
 		}
 }
 
-/* Sums over states: [0], [1]: the first channel's, tokens 2 (l % 4) and the next; [2], [3]: the other's. */
+/* Sums over states: [0], [1]: the first channel's, tokens 2 (l % 4) and the next; [2], [3]: the
+   other's. */
 template <int terms>
 __device__ __forceinline__ void sum_states(float (&sum)[4], const operand<terms> &x,
 	const column<terms> &b, bool present)
@@ -119,8 +122,8 @@ __device__ __forceinline__ void sum_states(float (&sum)[4], const operand<terms>
 	add_product<terms>(sum, a, b, present);
 }
 
-/* Sums over channels: [0], [1]: state_of_lane()'s, tokens 2 (l % 4) and the next; [2], [3]: of the state
-   two further. unit: the thread's part of the unit matrix, by which x is transposed. */
+/* Sums over channels: [0], [1]: state_of_lane()'s, tokens 2 (l % 4) and the next; [2], [3]: of
+   the state two further. unit: the thread's part of the unit matrix, by which x is transposed. */
 template <int terms>
 __device__ __forceinline__ void sum_channels(float (&sum)[4], const operand<terms> &x,
 	const column<terms> &b, bool present, const unsigned (&unit)[4])
@@ -146,8 +149,8 @@ __device__ __forceinline__ int state_of_lane(int lane)
 	return lane / 8 * 4 + lane / 4 % 2;
 }
 
-/* Adds what four lanes have of each of four tokens from t (0 or 4), as sum_states() has it. one: 1 in
-   the low half of a pair where l / 4 is even, else in the high half. */
+/* Adds what four lanes have of each of four tokens from t (0 or 4), as sum_states() has it. one:
+   1 in the low half of a pair where l / 4 is even, else in the high half. */
 template <int terms>
 __device__ __forceinline__ void sum_lanes(float (&sum)[4], const float v[2][4], int t, int lane,
 	unsigned one)
@@ -163,7 +166,7 @@ __device__ __forceinline__ void sum_lanes(float (&sum)[4], const float v[2][4], 
 	}
 }
 
-/* ---- states of a thread ------------------------------------------------------------------------ */
+/* ---- states of a thread ---------------------------------------------------------------------- */
 
 /* Two channels' four states after some tokens: bf16 on cuda. */
 template <typename real>
@@ -223,7 +226,7 @@ struct past<float> {
 	}
 };
 
-/* ---- shared memory ----------------------------------------------------------------------------- */
+/* ---- shared memory --------------------------------------------------------------------------- */
 
 enum { U, DTRAW, DY, Z, UNGATED, N_WIDE };	/* operands; each warp fetches one, some two */
 
@@ -234,8 +237,8 @@ struct backward_stage {
 	int start[TILE<real>];
 };
 
-/* Of each pair of channels a float4 or two has what a walk reads at once; rows are padded so that four
-   tokens at once lie in different banks. */
+/* Of each pair of channels a float4 or two has what a walk reads at once; rows are padded so
+   that four tokens at once lie in different banks. */
 template <typename real>
 struct backward_shared {
 	backward_stage<real> stage;
@@ -251,8 +254,8 @@ struct backward_shared {
 
 /* Columns 4 (l % 4) to + 3 of token t0 + l / 4. */
 template <int terms, int n_rows, int wide>
-__device__ __forceinline__ column<terms> column_of(const unsigned (&pairs)[terms][n_rows][wide], int t0,
-	int first, int lane)
+__device__ __forceinline__ column<terms> column_of(const unsigned (&pairs)[terms][n_rows][wide],
+	int t0, int first, int lane)
 {
 	column<terms> x;
 

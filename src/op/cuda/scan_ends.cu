@@ -1,10 +1,12 @@
 /*
  * Time in segments that blocks walk through side by side: with what each of them begins.
  *
- * A first kernel walks through each segment as if nothing came before it, and keeps its last state and
- * the sum of its dt; since exp(dt A) over a segment is exp(A sum dt), a second one has all first states:
+ * A first kernel walks through each segment as if nothing came before it, and keeps its last state
+ * and the sum of its dt; since exp(dt A) over a segment is exp(A sum dt), a second one has all
+ * first states:
  *   h[k + 1] = exp(A sum_k dt) h[k] + end[k]
- * Backward the same holds from the last segment on for e_t g_t, what a token hands to the one before:
+ * Backward the same holds from the last segment on for e_t g_t, what a token hands to the one
+ * before:
  *   carry_t = e_t (carry_{t+1} + ds_t C_t)
  * That is one exponential a state and token beside the one of forward's and two of backward's walk.
  */
@@ -62,7 +64,8 @@ __device__ __forceinline__ void fetch_tile(const scan<real> &s, const scan_place
 	if (t0 >= at.from && n_tokens > 0 && warp < N_WIDE) {
 		own.template fetch_tile<aligned>(to.wide[warp], t0, n_tokens);
 	} else if (t0 >= at.from && n_tokens > 0) {
-		fetch<aligned>(to.bc, bc[(long)at.b * s.n.T + t0] + n0, (int)bc.ld, n_tokens, s.n.N - n0);
+		fetch<aligned>(to.bc, bc[(long)at.b * s.n.T + t0] + n0, (int)bc.ld, n_tokens,
+			s.n.N - n0);
 		fetch_start(to.start, s, at.b, t0, n_tokens);
 	}
 	__pipeline_commit();
@@ -73,16 +76,18 @@ __device__ __forceinline__ void spread(const ends_stage<real> &f, ends_shared<re
 {
 	#pragma unroll
 	for (int k = threadIdx.x; k < TILE * SCAN_GROUP; k += THREADS)
-		sh.bc[k / SCAN_GROUP][k % SCAN_GROUP] = to_float(f.bc[k / SCAN_GROUP][k % SCAN_GROUP]);
+		sh.bc[k / SCAN_GROUP][k % SCAN_GROUP] =
+			to_float(f.bc[k / SCAN_GROUP][k % SCAN_GROUP]);
 }
 
 /* Token t of the tile: dt, and dt u or ds. */
 template <bool backward, typename real>
-__device__ __forceinline__ void step(const scan<real> &s, const ends_stage<real> &f, const float *bc,
-	int t0, int t, float bias, walker &w)
+__device__ __forceinline__ void step(const scan<real> &s, const ends_stage<real> &f,
+	const float *bc, int t0, int t, float bias, walker &w)
 {
 	int lane = threadIdx.x;
-	float own_dt = softplus<real>(to_float(f.wide[DTRAW][t][lane]) + bias), own_x = to_float(f.wide[SOURCE][t][lane]);
+	float own_dt = softplus<real>(to_float(f.wide[DTRAW][t][lane]) + bias),
+	      own_x = to_float(f.wide[SOURCE][t][lane]);
 
 	if (backward && s.z.at) {
 		float z = to_float(f.wide[Z][t][lane]);
@@ -101,15 +106,16 @@ __device__ __forceinline__ void step(const scan<real> &s, const ends_stage<real>
 		float b[4] = {b4.x, b4.y, b4.z, b4.w};
 		#pragma unroll
 		for (int j = 0; j < 8; j++) {
-			float &h = w.h[j % 2][k + j / 2], e = exp2_fast(dt[j % 2] * w.a[j % 2][k + j / 2]);
+			float &h = w.h[j % 2][k + j / 2],
+			      e = exp2_fast(dt[j % 2] * w.a[j % 2][k + j / 2]);
 			h = backward ? e * (h + x[j % 2] * b[j / 2]) : e * h + x[j % 2] * b[j / 2];
 		}
 	}
 }
 
 template <bool backward, typename real>
-__device__ __forceinline__ void walk(const scan<real> &s, const scan_place &at, const ends_stage<real> &f,
-	const ends_shared<real> &sh, int t0, float bias, walker &w)
+__device__ __forceinline__ void walk(const scan<real> &s, const scan_place &at,
+	const ends_stage<real> &f, const ends_shared<real> &sh, int t0, float bias, walker &w)
 {
 	int n_tokens = min(TILE, at.to - t0), half = threadIdx.x % 2 * HALF;
 
@@ -138,7 +144,8 @@ __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_ends_kernel(con
 		return;		/* nobody asks how it ends */
 	for (int k = 0; k < SCAN_GROUP; k++)
 		w.a[k / HALF][k % HALF] = decay_rate(s, i ^ k / HALF, n0 + half + k % HALF);
-	int t0 = backward ? at.from + (n_tiles - 1) * TILE : at.from, next = backward ? -TILE : TILE;
+	int t0 = backward ? at.from + (n_tiles - 1) * TILE : at.from,
+	    next = backward ? -TILE : TILE;
 	fetch_tile<aligned, backward>(s, at, own, n0, t0, sh.stage[0]);
 	for (int k = 0; k < n_tiles; k++, t0 += next) {
 		__pipeline_wait_prior(0);
@@ -160,7 +167,8 @@ __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_ends_kernel(con
 template <typename real, bool backward>
 __global__ void scan_combine_kernel(const scan<real> s)
 {
-	long k = (long)blockIdx.x * COMBINE_THREADS + threadIdx.x, n_states = s.n.n_groups * SCAN_GROUP;
+	long k = (long)blockIdx.x * COMBINE_THREADS + threadIdx.x,
+	     n_states = s.n.n_groups * SCAN_GROUP;
 	int i = (int)(k % s.n.I), n = (int)(k / s.n.I % n_states), b = (int)(k / s.n.I / n_states);
 	float a, h = 0;
 
@@ -189,8 +197,8 @@ void find_ends(const struct op_run *r, const scan<real> &s)
 	long states = (long)s.n.B * s.n.n_groups * SCAN_GROUP * s.n.I;
 
 	launch(r, kernel, dim3((unsigned)blocks), THREADS, sizeof(ends_shared<real>), s);
-	launch(r, scan_combine_kernel<real, backward>, dim3((unsigned)ceil_div(states, COMBINE_THREADS)),
-		COMBINE_THREADS, 0, s);
+	launch(r, scan_combine_kernel<real, backward>,
+		dim3((unsigned)ceil_div(states, COMBINE_THREADS)), COMBINE_THREADS, 0, s);
 }
 
 }  // namespace

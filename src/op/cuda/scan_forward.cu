@@ -77,8 +77,8 @@ __device__ __forceinline__ void spread(const forward_stage<real> &f, forward_sha
 
 /* The same of a further group of states. */
 template <typename real>
-__device__ __forceinline__ void spread_group(const scan<real> &s, const scan_place &at, int t0, int n0,
-	forward_shared<real> &sh)
+__device__ __forceinline__ void spread_group(const scan<real> &s, const scan_place &at, int t0,
+	int n0, forward_shared<real> &sh)
 {
 	for (int k = threadIdx.x; k < TILE * SCAN_GROUP; k += THREADS) {
 		int t = k / SCAN_GROUP, n = k % SCAN_GROUP;
@@ -91,7 +91,8 @@ __device__ __forceinline__ void spread_group(const scan<real> &s, const scan_pla
 
 /* Which of the tile's tokens begin a document, as bits. */
 template <typename real>
-__device__ __forceinline__ unsigned beginnings(const scan<real> &s, const forward_stage<real> &f, int t0)
+__device__ __forceinline__ unsigned beginnings(const scan<real> &s, const forward_stage<real> &f,
+	int t0)
 {
 	int t = (int)threadIdx.x % 32;
 
@@ -122,7 +123,8 @@ __device__ __forceinline__ point point_of(const forward_stage<real> &f, int t, i
 /* h = e h + x B for the thread's states; returns sum_n C h of its own channel. */
 __device__ __forceinline__ float step(walker &w, const point &p, const float *b, const float *c)
 {
-	float dt[2] = {p.dt, __shfl_xor_sync(~0u, p.dt, 1)}, x[2] = {p.x, __shfl_xor_sync(~0u, p.x, 1)};
+	float dt[2] = {p.dt, __shfl_xor_sync(~0u, p.dt, 1)},
+	      x[2] = {p.x, __shfl_xor_sync(~0u, p.x, 1)};
 	float sum[2][2] = {};
 
 	#pragma unroll
@@ -141,8 +143,8 @@ __device__ __forceinline__ float step(walker &w, const point &p, const float *b,
 	return sum[0][0] + sum[0][1] + __shfl_xor_sync(~0u, sum[1][0] + sum[1][1], 1);
 }
 
-/* Where the tile's results of the thread's own channel go, in which offsets are of 32 bits; NULL: none,
-   or the channel is not there. Of the other channel the kept states lie 16 further. */
+/* Where the tile's results of the thread's own channel go, in which offsets are of 32 bits;
+   NULL: none, or the channel is not there. Of the other channel the kept states lie 16 further. */
 template <typename real>
 struct results {
 	real *y, *ungated, *kept;
@@ -155,8 +157,8 @@ __device__ __forceinline__ results<real> results_of(const scan<real> &s, const s
 	const seat &me, int t0, int group)
 {
 	long row = (long)at.b * s.n.T + t0;
-	results<real> to = {NULL, NULL, NULL, (int)s.y.ld, s.n.I, s.n.n_groups * ((s.n.I + 1) / 2 * 32),
-		min(TILE, at.to - t0)};
+	results<real> to = {NULL, NULL, NULL, (int)s.y.ld, s.n.I,
+		s.n.n_groups * ((s.n.I + 1) / 2 * 32), min(TILE, at.to - t0)};
 
 	if (me.i < s.n.I)
 		to.y = s.y[row] + me.i;
@@ -193,12 +195,12 @@ __device__ __forceinline__ void put_token(const results<real> &to, int t, float 
 		to.y[t * to.y_ld] = from_float<real>(y * gate);
 }
 
-/* The tile's tokens in pairs: what does not depend on the states is done for both at once, so that one
-   hides the other's latency. */
+/* The tile's tokens in pairs: what does not depend on the states is done for both at once, so
+   that one hides the other's latency. */
 template <bool many, typename real>
-__device__ __forceinline__ void walk(const scan<real> &s, const seat &me, const forward_shared<real> &sh,
-	const forward_stage<real> &f, float *so_far, int t0, int group, float bias, float d,
-	const results<real> &to, walker &w)
+__device__ __forceinline__ void walk(const scan<real> &s, const seat &me,
+	const forward_shared<real> &sh, const forward_stage<real> &f, float *so_far, int t0,
+	int group, float bias, float d, const results<real> &to, walker &w)
 {
 	unsigned begins = beginnings(s, f, t0);
 	bool gated = s.z.at;
@@ -211,7 +213,8 @@ __device__ __forceinline__ void walk(const scan<real> &s, const seat &me, const 
 			keep_states(to, t / SCAN_KEPT, w);
 		#pragma unroll
 		for (int k = 0; k < 2; k++) {
-			float sum = step(w, p[k], sh.b[t + k] + me.half * HALF, sh.c[t + k] + me.half * HALF);
+			float sum = step(w, p[k], sh.b[t + k] + me.half * HALF,
+				sh.c[t + k] + me.half * HALF);
 			float y = sum + (many && group ? so_far[(t + k) * THREADS] : d * p[k].u);
 			if (many)
 				so_far[(t + k) * THREADS] = y;

@@ -5,12 +5,13 @@ namespace {
 
 enum { SUM_THREADS = 128 };
 
-/* dB and dC. One thread per group of states, sequence, SCAN_KEPT tokens, side and lane: two states of
-   two tokens. */
+/* dB and dC. One thread per group of states, sequence, SCAN_KEPT tokens, side and lane: two
+   states of two tokens. */
 template <typename real>
 __device__ __forceinline__ void sum_blocks(const scan<real> &s, long k)
 {
-	long per_block = (long)s.n.B * s.n.n_kept * 64, group = k / per_block, place = k % per_block;
+	long per_block = (long)s.n.B * s.n.n_kept * 64, group = k / per_block,
+	     place = k % per_block;
 	int lane = (int)(place % 32), kept = (int)(place / 64 % s.n.n_kept);
 	long b = place / 64 / s.n.n_kept;
 	const gradient<real> &to = place / 32 % 2 ? s.dc : s.db;
@@ -21,7 +22,9 @@ __device__ __forceinline__ void sum_blocks(const scan<real> &s, long k)
 		return;
 	#pragma unroll 4
 	for (int block = 0; block < s.n.n_backward_blocks; block++) {
-		float4 v = ((const float4 *)s.bc)[(group * s.n.n_backward_blocks + block) * per_block + place];
+		float4 v =
+			((const float4 *)s.bc)[(group * s.n.n_backward_blocks + block) * per_block +
+				place];
 		sum = make_float4(sum.x + v.x, sum.y + v.y, sum.z + v.z, sum.w + v.w);
 	}
 	float v[4] = {sum.x, sum.y, sum.z, sum.w};
@@ -32,7 +35,8 @@ __device__ __forceinline__ void sum_blocks(const scan<real> &s, long k)
 	}
 }
 
-/* Parameters: the sequences' and segments' shares. One thread per row of parameter() and channel. */
+/* Parameters: the sequences' and segments' shares. One thread per row of parameter() and
+   channel. */
 template <typename real>
 __device__ __forceinline__ void sum_sequences(const scan<real> &s, long k)
 {
@@ -45,7 +49,8 @@ __device__ __forceinline__ void sum_sequences(const scan<real> &s, long k)
 	for (long j = 0; j < (long)s.n.B * s.n.n_segments; j++)
 		sum += s.parameters[(j * (n_states + 2) + row) * s.n.I + i];
 	if (row < s.n.N && s.da_log.at)		/* dA_log = dA A */
-		put(s.da_log.at + i * s.da_log.ld + row, s.da_log.add, sum * decay_rate(s, i, row) * LN2);
+		put(s.da_log.at + i * s.da_log.ld + row, s.da_log.add,
+			sum * decay_rate(s, i, row) * LN2);
 	if (row == n_states && s.dd.at)
 		put(s.dd.at + i, s.dd.add, sum);
 	if (row == n_states + 1 && s.ddt_bias.at)

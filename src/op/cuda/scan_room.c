@@ -77,8 +77,8 @@ void scan_room_cuda(struct op_shapes *s)
 			scan_walkers_floats(&n, n.n_backward_blocks, SCAN_BACKWARD_THREADS));
 	if (!s->training)
 		return;
-	s->saved[SCAN_STATES] = tensor_of(REAL, 4, d.B, (long)n.n_kept, (long)n.n_groups * SCAN_GROUP,
-		(d.I + 1) / 2 * 2);
+	s->saved[SCAN_STATES] = tensor_of(REAL, 4, d.B, (long)n.n_kept,
+		(long)n.n_groups * SCAN_GROUP, (d.I + 1) / 2 * 2);
 	if (s->in[SCAN_Z_BTI])
 		s->saved[SCAN_UNGATED] = tensor_of(REAL, 3, d.B, d.T, d.I);
 }

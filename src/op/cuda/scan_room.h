@@ -13,7 +13,7 @@ enum {
 	SCAN_KEPT = 8,		/* tokens from one kept state to the next */
 	SCAN_CHANNELS = 128, SCAN_BACKWARD_CHANNELS = 64,	/* of a block of so many threads: */
 	SCAN_FORWARD_THREADS = 128, SCAN_BACKWARD_THREADS = 128,
-	SCAN_PLACES = 2 * 32 * 4,	/* of SCAN_KEPT tokens' sums over channels: B and C, lane, register */
+	SCAN_PLACES = 2 * 32 * 4,	/* of SCAN_KEPT tokens' sums: B and C, lane, register */
 };
 
 struct scan_sizes {

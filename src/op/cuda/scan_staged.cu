@@ -1,6 +1,7 @@
 /*
- * The scan of device cuda_scan: host tensors are copied to the GPU, the kernels of cuda_f32 run there,
- * results come back. Backward runs forward once more rather than copy what it keeps to and fro.
+ * The scan of device cuda_scan: host tensors are copied to the GPU, the kernels of cuda_f32 run
+ * there, results come back. Backward runs forward once more rather than copy what it keeps to and
+ * fro.
  */
 #include "op/cuda/kit.cuh"
 
