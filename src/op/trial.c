@@ -23,6 +23,7 @@ struct op_trial_memory {
 	struct block *blocks;
 	char *workspace;
 	struct block *state;
+	struct tensor *no_in[OP_MAX_IN], *no_out[OP_MAX_OUT];	/* NaN, in place of what is not read */
 	/* Which side has what the other lacks. */
 	bool host_newer, device_newer;
 };
@@ -373,9 +374,15 @@ void op_trial_fill_d_out(struct op_trial *t)
 	memcpy(t->run.d_in, t->d_in, sizeof t->d_in);
 }
 
-static const struct tensor *nothing(struct op_trial *t, const struct tensor *like)
+/* A tensor of NaN of the same shape, made once. */
+static const struct tensor *nothing(struct op_trial *t, const struct tensor *like, struct tensor **kept)
 {
-	return like ? get_tensor(t, "what backward does not read", *like, 0) : NULL;
+	if (like && !*kept) {
+		to_host(t);
+		*kept = get_tensor(t, "what backward does not read", *like, 0);
+		t->memory->host_newer = true;
+	}
+	return *kept;
 }
 
 /* undeclared: what backward does not read is there, and NaN. */
@@ -385,10 +392,10 @@ static void backward(struct op_trial *t, bool undeclared)
 
 	for (int i = 0; i < op->n_in; i++)
 		if (!(op->backward_reads_in & READS(i)))
-			t->run.in[i] = undeclared ? nothing(t, t->in[i]) : NULL;
+			t->run.in[i] = undeclared ? nothing(t, t->in[i], &t->memory->no_in[i]) : NULL;
 	for (int i = 0; i < op->n_out; i++)
 		if (!(op->backward_reads_out & READS(i)))
-			t->run.out[i] = undeclared ? nothing(t, t->out[i]) : NULL;
+			t->run.out[i] = undeclared ? nothing(t, t->out[i], &t->memory->no_out[i]) : NULL;
 	run(t, op->backward, t->plan[1]);
 	memcpy(t->run.in, t->in, sizeof t->in);
 	memcpy(t->run.out, t->out, sizeof t->out);
@@ -401,8 +408,6 @@ void op_trial_backward(struct op_trial *t)
 
 void op_trial_backward_undeclared(struct op_trial *t)
 {
-	to_host(t);
-	t->memory->host_newer = true;
 	backward(t, true);
 }
 

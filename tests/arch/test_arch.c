@@ -442,6 +442,23 @@ static void test_document_alone(void **state)
 			check_alone(*state, *d, *d == REF ? 1e-12 : 1e-4);
 }
 
+/* Whoever adds an architecture adds a row to rig_cases. */
+static void test_every_architecture(void **state)
+{
+	(void)state;
+	for (const struct arch *const *a = arch_list; *a; a++) {
+		bool found = false;
+		for (size_t i = 0; i < ARRAY_SIZE(rig_cases); i++) {
+			const char *at = strstr(rig_cases[i].spec, "arch: ");
+			size_t n = strlen((*a)->name);
+			at += strlen("arch: ");
+			found |= !strncmp(at, (*a)->name, n) && (at[n] == ',' || at[n] == '}');
+		}
+		if (!found)
+			fail_msg("architecture %s has no row in rig_cases (tests/arch/rig.h)", (*a)->name);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -453,7 +470,7 @@ int main(int argc, char **argv)
 		{"recorded, same bits", test_recorded_same_bits}, {"accumulation", test_accumulation},
 		{"causal", test_causal}, {"masked tokens", test_masked_tokens},
 		{"documents apart", test_documents_apart}, {"document alone", test_document_alone}};
-	struct CMUnitTest tests[ARRAY_SIZE(rig_cases) * ARRAY_SIZE(each) + 1];
+	struct CMUnitTest tests[ARRAY_SIZE(rig_cases) * ARRAY_SIZE(each) + 2];
 	struct arena names = {0};
 	size_t n = 0;
 	int failed;
@@ -466,6 +483,7 @@ int main(int argc, char **argv)
 				arena_printf(&names, "%s: %s", rig_cases[i].name, each[k].name),
 				each[k].test, NULL, NULL, (void *)&rig_cases[i]};
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_leak_is_seen);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_architecture);
 	failed = _cmocka_run_group_tests("arch", tests, n, NULL, NULL);
 	arena_release(&names);
 	return failed;

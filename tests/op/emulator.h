@@ -12,7 +12,8 @@
  *  - asynchronous copies arrive as late as they may, in the wait that demands them: any access in
  *    between, and a copy that nobody waits for;
  *  - threads that miss a barrier; lanes that miss a shuffle, vote, matrix instruction or any other
- *    collective of a warp, or disagree about it; values read from lanes that its mask does not name.
+ *    collective of a warp, or disagree about it; values read from lanes that its mask does not name;
+ *  - the host's part of a .cu file that reads or writes device memory.
  * New memory, shared and other, is NaN. Not played: the order in which a GPU may carry out the
  * accesses of one thread, what its own exp2 and its fused operations round otherwise, bank conflicts.
  * `__shared__` variables of fixed size do not compile: shared memory is the launch's.

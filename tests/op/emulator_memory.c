@@ -133,6 +133,7 @@ static void reserve_device(void)
 	device->words = reserve(DEVICE_BYTES / WORD * sizeof *device->words);
 	device->halves = reserve(DEVICE_BYTES / WORD * sizeof *device->halves);
 	device->owned = reserve(DEVICE_BYTES / WORD);
+	memory_end_turn();
 }
 
 void memory_unsee_device(void)

@@ -13,7 +13,8 @@ enum { MAX_SEGMENTS = 1 << 20 };	/* of a block between two barriers */
  */
 static struct {
 	uint32_t now;		/* number of the thread that has its turn */
-	struct range stack;	/* of it; all memory where no thread has */
+	bool has_turn;
+	struct range stack;	/* of it; where no thread has its turn, all that is not the device's */
 	struct range arguments;	/* of the launch */
 	uint32_t launch_first, block_first, barrier_first;
 	int n_segments;		/* since the barrier */
@@ -150,6 +151,10 @@ static inline void reach(const void *at, size_t bytes, enum access how, const vo
 	const struct region *m = region_of(at);
 	size_t from, end;
 
+	if (!watch.has_turn) {
+		emulator_faults_are_fatal();
+		memory_fault(place, "the host reaches device memory");
+	}
 	if (!m) {
 		check_host(at, place);
 		return;
@@ -260,7 +265,7 @@ void __ubsan_handle_type_mismatch_v1(const struct mismatch *x, uintptr_t at);
 
 void __ubsan_handle_type_mismatch_v1(const struct mismatch *x, uintptr_t at)
 {
-	if (watch.stack.bytes == SIZE_MAX)
+	if (!watch.has_turn)
 		die("%s:%u: address %zx is no multiple of %u", x->at.file, x->at.line, (size_t)at,
 			1u << x->log2_alignment);
 	memory_fault(__builtin_return_address(0), "address %zx is no multiple of %u", (size_t)at,
@@ -339,6 +344,7 @@ void memory_start_launch(struct range arguments)
 
 void memory_turn(int thread, struct range stack)
 {
+	watch.has_turn = true;
 	watch.stack = stack;
 	watch.now = watch.barrier_first + (uint32_t)(watch.segment[thread / WARP] * WARP +
 		thread % WARP);
@@ -346,5 +352,7 @@ void memory_turn(int thread, struct range stack)
 
 void memory_end_turn(void)
 {
-	watch.stack = (struct range){NULL, SIZE_MAX};
+	watch.has_turn = false;
+	watch.stack = (struct range){device_region.at + device_region.bytes,
+		SIZE_MAX - device_region.bytes};
 }
