@@ -223,7 +223,6 @@ void cpu_threads(int n)
 {
 	omp_set_dynamic(0);
 	omp_set_num_threads(n > 0 ? n : cpu_cores());
-	cpu_check_space(0);
 }
 
 void cpu_check_space(double bytes)

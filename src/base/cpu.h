@@ -27,7 +27,7 @@ int cpu_cores(void);		/* cores this process may use: affinity mask, quota of its
 				   rounded down; at least 1 */
 void cpu_threads(int n);	/* OpenMP threads of our loops; <= 0: all cores */
 /* Fatal where the address space (ulimit -v) does not hold so many bytes and what OpenBLAS takes for
-   each of these threads: it would try again without end. cpu_threads() asks for no bytes. */
+   each of these threads: it would try again without end. Before the first product. */
 void cpu_check_space(double bytes);
 double cpu_busy_s(void);	/* processor seconds of all programs since boot; NAN: unknown */
 double cpu_memory_bytes(void);	/* physical memory, or the limit of the control group */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "measure/median.h"
@@ -25,9 +26,14 @@ static float *filled(long n)
 
 static double host_gemm(void)
 {
-	float *a = filled((long)ROWS * INNER), *b = filled((long)OUTER * INNER);
-	float *c = filled((long)ROWS * OUTER);
+	double floats = (double)ROWS * INNER + (double)OUTER * INNER + (double)ROWS * OUTER;
 	double best = 1e9, flops = 2.0 * ROWS * OUTER * INNER;
+	float *a, *b, *c;
+
+	cpu_check_space(floats * sizeof *a);
+	a = filled((long)ROWS * INNER);
+	b = filled((long)OUTER * INNER);
+	c = filled((long)ROWS * OUTER);
 
 	for (int i = 0; i < TRIES; i++) {
 		double start = clock_s(), seconds;

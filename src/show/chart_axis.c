@@ -16,7 +16,7 @@ struct span {
 
 static void widen(struct span *s, double value)
 {
-	if (isnan(value) || (s->log && value <= 0))
+	if (!isfinite(value) || (s->log && value <= 0))
 		return;
 	s->low = fmin(s->low, value);
 	s->high = fmax(s->high, value);

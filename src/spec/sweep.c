@@ -4,14 +4,16 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/path.h"
 #include "spec/sweep_file.h"
 
-/* "x/sweeps/micro/table1.yaml" is "micro/table1"; outside such folders the file's name alone. */
+/* "x/sweeps/micro/table1.yaml" is "micro/table1"; outside such folders the file's name alone, as of a
+   pipe, too. */
 static const char *sweep_name(struct arena *a, const char *path)
 {
 	static const char *const folders[] = {"/sweeps/", "/experiments/"};
 	char *real = realpath(path, NULL);
-	const char *start = real ? strrchr(real, '/') + 1 : path;
+	const char *start = path_name(real ? real : path);
 	char *name, *dot;
 
 	for (size_t i = 0; real && i < ARRAY_SIZE(folders); i++)

@@ -3,6 +3,7 @@
  * behind the other; so each loss must be in order of step by itself, and rows of one step tell each
  * other what they lack.
  */
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,6 +45,10 @@ static int check_row(const struct foreign_table *t, const struct foreign_row *ro
 		return -1;
 	for (int c = 0; c < N_FOREIGN_COLUMNS; c++) {
 		bool loss = c == FOREIGN_LOSS || c == FOREIGN_TRAIN_LOSS;
+		if (loss && isfinite(row->value[c]) && row->value[c] > (double)FLT_MAX)
+			return foreign_table_error(t, row, (enum foreign_column)c,
+				"%s %g is beyond float32, and no loss in nats per token", t->name[c],
+				row->value[c]);
 		if (row->value[c] < 0 || (isinf(row->value[c]) && !loss))
 			return foreign_table_error(t, row, (enum foreign_column)c, "%s is %s",
 				t->name[c], row->value[c] < 0 ? "negative" : "not finite");

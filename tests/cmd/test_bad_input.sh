@@ -95,6 +95,8 @@ baseline: sweep
 END
 holds $moelab run sweep.yaml -q
 refuses 2 "short/train_000000.bin" $moelab run sweep.yaml data.path=short
+holds sh -c "sed '/^baseline/d; s|data.path: data|data.path: $PWD/data|' sweep.yaml | ./moelab run /dev/stdin --results piped"
+holds test -e piped/sweeps/stdin.json
 $moelab run sweep.yaml train.eps=0 --results eps -q 2>said
 holds grep -q "train.eps is 0" eps/runs/*/DIVERGED
 refuses 4 "gnuplot" env PATH=/nonexistent "$moelab" plot loss --sweep sweep -q

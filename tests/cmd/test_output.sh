@@ -81,4 +81,8 @@ status=$?
 holds test "$status $(wc -l <said)" = "4 1"
 holds grep -q "address space is too small (ulimit -v)" said
 
+(ulimit -v 450000; OMP_NUM_THREADS=1 exec timeout 60 $moelab run sweep.yaml -j 1 -T 1 --results small) >out 2>said
+status=$?
+holds test "$status" = 0
+
 tests_end

@@ -206,6 +206,7 @@ static const struct {
 	{"step,tokens,loss\n1,1.5,2\n", "a.csv:2:3: tokens 1.5: not a whole number"},
 	{"step,tokens,loss\n-1,1,2\n", "a.csv:2:1: step is negative"},
 	{"step,tokens,loss\n1,1,-2\n", "a.csv:2:5: loss is negative"},
+	{"step,tokens,loss\n1,1,1e300\n", "a.csv:2:5: loss 1e+300 is beyond float32"},
 	{"step,tokens,loss\n,1,2\n", "a.csv:2:1: a loss without a step"},
 	{"step,tokens,loss\n1,1,\"2\n", "a.csv:2:5: a quoted cell does not end"},
 	{"step,tokens,loss\n1,1,\"2\"3\n", "a.csv:2:5: text behind a quoted cell"},
