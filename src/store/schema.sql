@@ -129,7 +129,7 @@ CREATE TABLE step (
 	aux		REAL,			-- weighted sum of auxiliary losses, as added to the loss
 	balance		REAL,			-- load-balancing loss, unweighted mean over the routers
 	z		REAL,			-- router z-loss, unweighted mean over the routers
-	lr		REAL,
+	lr		REAL,			-- of the update that made this step
 	grad_norm	REAL,			-- before clipping
 	clipped		INTEGER,		-- 1: the gradient was scaled down
 	tokens_per_s	REAL,			-- of this step
@@ -180,8 +180,8 @@ CREATE TABLE param_group (		-- parameters, by group
 	step		INTEGER NOT NULL,
 	"group"		TEXT NOT NULL,		-- "mixer", "router", "experts", "embedding", ...
 	grad_norm	REAL,			-- before clipping
-	update_ratio	REAL,			-- norm of the update over norm of the weights
-	weight_norm	REAL,
+	update_ratio	REAL,			-- norm of the update over weight_norm
+	weight_norm	REAL,			-- of the weights after it
 	PRIMARY KEY (run_id, step, "group")
 ) STRICT, WITHOUT ROWID;
 

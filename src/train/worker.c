@@ -41,6 +41,13 @@ static int read_micro(void *from, long step, long micro, int *tokens_BT, int *ta
 	return feed_read(&w->feed, step, micro, tokens_BT, targets_BT);
 }
 
+static void log_micro(void *from, long micro)
+{
+	struct worker *w = from;
+
+	worker_log_micro(&w->log, w->progress.step + 1, micro);
+}
+
 static int open_data(struct worker *w)
 {
 	const struct config_value *path = config_find(&w->config, "data.path");
@@ -58,7 +65,7 @@ static int open_model(struct worker *w, const struct device *device)
 		return -1;
 	n = (size_t)(s->spec.micro_batch * s->spec.context);
 	w->input = (struct step_input){.read = read_micro, .from = w,
-		.tokens_BT = xcalloc(n, sizeof(int)), .targets_BT = xcalloc(n, sizeof(int))};
+		.seen = log_micro, .tokens_BT = xcalloc(n, sizeof(int)), .targets_BT = xcalloc(n, sizeof(int))};
 	if (feed_open(&w->feed, &s->spec, &w->data) ||
 		evaluator_open(&w->evaluator, s, &w->data,
 			strcmp(s->spec.eval_split, "tune") ? SPLIT_VAL : SPLIT_TUNE))

@@ -11,13 +11,32 @@
 #include "tensor/queue.h"
 #include "train/build_info.h"
 
-enum { MAX_EXPERTS = 4096 };
+/* A router over the micro-batches of a step, as sums over its tokens. */
+struct router_sums {
+	long n_experts;
+	double *load, entropy, dropped, valid;
+};
+
+static void open_routers(struct worker_log *l)
+{
+	const struct setup *s = l->setup;
+	struct arena *a = &l->setup->arena;
+	long most = 0;
+
+	l->routers = ARENA_ARRAY(a, struct router_sums, s->routers.n);
+	for (int i = 0; i < s->routers.n; i++) {
+		long n = tensor_size(graph_metric_shape(s->graphs[GRAPH_TRAIN], s->routers.load[i]));
+		l->routers[i] = (struct router_sums){.n_experts = n, .load = ARENA_ARRAY(a, double, n)};
+		most = n > most ? n : most;
+	}
+	l->load = ARENA_ARRAY(a, float, most);
+}
 
 void worker_log_open(struct worker_log *l, struct worker_link *link, struct setup *s,
 	const struct dataset *d, const char *windows)
 {
-	*l = (struct worker_log){.link = link, .setup = s, .data = d, .windows = windows,
-		.load = ARENA_ARRAY(&s->arena, float, MAX_EXPERTS)};
+	*l = (struct worker_log){.link = link, .setup = s, .data = d, .windows = windows};
+	open_routers(l);
 	cost_of(s, &l->cost);
 }
 
@@ -97,24 +116,55 @@ void worker_log_attempt(struct worker_log *l, const struct worker_options *o)
 
 /* ---- by router and by parameter group ------------------------------------------------------- */
 
-static void log_router(struct worker_log *l, long step, int i)
+/* Is `step` one of those that log routers and groups? */
+static bool in_detail(const struct worker_log *l, long step)
 {
-	struct graph *g = l->setup->graphs[GRAPH_TRAIN];
-	const struct router_names *names = &l->setup->routers;
-	long n = tensor_size(graph_metric_shape(g, names->load[i]));
-	struct record r = record_new(RECORD_IS_EXPERT);
+	const struct run_spec *spec = &l->setup->spec;
+
+	return step % run_log_every(spec) == 0 || step == run_steps(spec);
+}
+
+static void add_micro(struct router_sums *r, const struct graph *g, const struct router_names *names,
+	int i)
+{
 	double valid = graph_read(g, names->dropped[i], 1);
 
+	for (long e = 0; e < r->n_experts; e++)
+		r->load[e] += valid * graph_read(g, names->load[i], e);
+	r->entropy += valid * graph_read(g, names->entropy[i], 0);
+	r->dropped += graph_read(g, names->dropped[i], 0);
+	r->valid += valid;
+}
+
+void worker_log_micro(struct worker_log *l, long step, long micro)
+{
+	const struct setup *s = l->setup;
+
+	for (int i = 0; i < s->routers.n && in_detail(l, step); i++) {
+		struct router_sums *r = &l->routers[i];
+		if (micro == 0) {
+			*r = (struct router_sums){.n_experts = r->n_experts, .load = r->load};
+			memset(r->load, 0, (size_t)r->n_experts * sizeof *r->load);
+		}
+		add_micro(r, s->graphs[GRAPH_TRAIN], &s->routers, i);
+	}
+}
+
+static void log_router(struct worker_log *l, long step, int i)
+{
+	const struct router_sums *sum = &l->routers[i];
+	struct record r = record_new(RECORD_IS_EXPERT);
+
 	r.expert.dead = 0;
-	for (long e = 0; e < n; e++) {
-		l->load[e] = (float)graph_read(g, names->load[i], e);
-		r.expert.dead += l->load[e] == 0;
+	for (long e = 0; e < sum->n_experts; e++) {
+		l->load[e] = (float)(sum->load[e] / sum->valid);
+		r.expert.dead += sum->load[e] == 0;
 	}
 	r.expert.step = step;
 	r.expert.router = i;
-	r.expert.load = (struct record_reals){l->load, (int)n};
-	r.expert.entropy = graph_read(g, names->entropy[i], 0);
-	r.expert.drop = valid > 0 ? graph_read(g, names->dropped[i], 0) / valid : NAN;
+	r.expert.load = (struct record_reals){l->load, (int)sum->n_experts};
+	r.expert.entropy = sum->entropy / sum->valid;
+	r.expert.drop = sum->dropped / sum->valid;
 	worker_link_add(l->link, &r);
 }
 
@@ -159,7 +209,7 @@ void worker_log_step(struct worker_log *l, const struct progress *p, const struc
 	r.step.clipped = spec->clip > 0 && s->grad_norm > spec->clip;
 	r.step.tokens_per_s = tokens_after(l, 1) / seconds;
 	worker_link_add(l->link, &r);
-	if (p->step % run_log_every(spec) && p->step != run_steps(spec))
+	if (!in_detail(l, p->step))
 		return;
 	for (int i = 0; i < l->setup->routers.n; i++)
 		log_router(l, p->step, i);
