@@ -55,6 +55,7 @@ __device__ __forceinline__ place place_of(const attention<real> &a)
 template <bool turned, typename real>
 __device__ void fetch(tile &to, rows<const real> x, long row, int n, long column, int m)
 {
+	#pragma unroll 4
 	for (int e = threadIdx.x; e < SIDE * SIDE; e += THREADS) {
 		int i = e / SIDE, j = e % SIDE;
 		float v = i < n && j < m ? to_float(x[row + i][column + j]) : 0;
@@ -183,7 +184,7 @@ __device__ __forceinline__ void softmax(square &s, square &y, softmax_rows &q, i
 }
 
 template <typename real>
-__global__ void __launch_bounds__(THREADS) plain_forward(const attention<real> a)
+__global__ void __launch_bounds__(THREADS, 2) plain_forward(const attention<real> a)
 {
 	memory *mem = shared_memory<memory>();
 	place p = place_of(a);
@@ -218,7 +219,6 @@ __device__ __forceinline__ void pair(const attention<real> &a, const head &w, in
 	float &s, float &d)
 {
 	bool seen = query < a.T && key <= query && key >= first_key(a, w, query);
-
 	float2 kept = seen ? *kept_of(a, w, query) : float2{0, 0};
 
 	s = seen ? exp2f(s * a.scale2 - kept.x) : 0;
@@ -226,7 +226,7 @@ __device__ __forceinline__ void pair(const attention<real> &a, const head &w, in
 }
 
 template <typename real>
-__global__ void __launch_bounds__(THREADS) plain_dq(const attention<real> a)
+__global__ void __launch_bounds__(THREADS, 2) plain_dq(const attention<real> a)
 {
 	memory *mem = shared_memory<memory>();
 	place p = place_of(a);
@@ -246,7 +246,7 @@ __global__ void __launch_bounds__(THREADS) plain_dq(const attention<real> a)
 }
 
 template <typename real>
-__global__ void __launch_bounds__(THREADS) plain_dkv(const attention<real> a)
+__global__ void __launch_bounds__(THREADS, 1) plain_dkv(const attention<real> a)
 {
 	memory *mem = shared_memory<memory>();
 	place p = place_of(a);
