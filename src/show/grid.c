@@ -126,8 +126,8 @@ void grid_interval(struct grid *g, double value, double low, double high, const 
 	va_list args;
 
 	va_start(args, format);
-	*c = (struct cell){
-		.text = shortened(g, grid_vprintf(g, format, args)), .value = value, .low = low, .high = high};
+	*c = (struct cell){.text = shortened(g, grid_vprintf(g, format, args)), .value = value,
+		.low = low, .high = high};
 	va_end(args);
 }
 
