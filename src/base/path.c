@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -99,6 +100,20 @@ int path_remove_tree(const char *folder)
 	if (nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
 		return error_errno("cannot remove %s", folder);
 	return 0;
+}
+
+double path_tree_bytes(const char *path)
+{
+	char *const roots[] = {(char *)path, NULL};
+	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	double bytes = 0;
+
+	for (FTSENT *entry; tree && (entry = fts_read(tree));)
+		if (entry->fts_info == FTS_F)
+			bytes += (double)entry->fts_statp->st_size;
+	if (tree)
+		fts_close(tree);
+	return bytes;
 }
 
 char *path_read(const char *path, size_t *bytes)

@@ -13,6 +13,7 @@ bool path_exists(const char *path);
 char *path_follow(const char *path);
 int path_mkdirs(const char *folder);			/* with parents; an existing folder is fine */
 int path_remove_tree(const char *folder);
+double path_tree_bytes(const char *path);		/* of all files in it, or of the file; 0: there is none */
 /* Whole file as one terminated block; caller frees. NULL after a message. */
 char *path_read(const char *path, size_t *bytes);
 /* The same, also from pipes and devices without an end: more than `most` bytes are an error. */

@@ -1,11 +1,14 @@
 #include "store/catalog.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/path.h"
+#include "base/str.h"
 
 int catalog_write(const char *root, const json_t *sweep)
 {
@@ -18,6 +21,38 @@ int catalog_write(const char *root, const json_t *sweep)
 	free(text);
 	free(folder);
 	free(path);
+	return ret;
+}
+
+/* Sweeps have names with slashes, so folders in folders. A missing folder holds none. */
+static int each_sweep(const char *folder, int (*take)(void *data, const char *path), void *data)
+{
+	struct dirent **entries;
+	int n = scandir(folder, &entries, NULL, alphasort), ret = 0;
+
+	for (int i = 0; i < n; i++) {
+		char *path = path_join(folder, entries[i]->d_name);
+		struct stat st;
+		if (ret || entries[i]->d_name[0] == '.')
+			;
+		else if (!stat(path, &st) && S_ISDIR(st.st_mode))
+			ret = each_sweep(path, take, data);
+		else if (str_ends(path, ".json"))
+			ret = take(data, path);
+		free(path);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
+	return ret;
+}
+
+int catalog_each_sweep(const char *root, int (*take)(void *data, const char *path), void *data)
+{
+	char *sweeps = path_join(root, "sweeps");
+	int ret = each_sweep(sweeps, take, data);
+
+	free(sweeps);
 	return ret;
 }
 
@@ -335,4 +370,78 @@ long long catalog_run_id(struct db *db, const char *identity)
 	if (db_step(&s))
 		id = db_int(&s, 0);
 	return db_finish(&s) ? -1 : id;
+}
+
+/* --- forgetting ------------------------------------------------------------------------------- */
+
+struct place {
+	long long sweep_id;
+	const char *sweep;
+};
+
+static struct place *places_of(struct db *db, long long run_id, struct arena *a, int *n)
+{
+	struct db_statement s;
+	struct place *places = NULL;
+
+	*n = 0;
+	db_prepare(&s, db, "SELECT DISTINCT sweep_id, name, (SELECT count(*) FROM sweep) FROM sweep "
+		"JOIN member USING (sweep_id) WHERE run_id = :run");
+	db_bind_int(&s, ":run", run_id);
+	while (db_step(&s)) {
+		if (!places)
+			places = ARENA_ARRAY(a, struct place, db_int(&s, 2));
+		places[(*n)++] = (struct place){db_int(&s, 0), arena_strdup(a, db_text(&s, 1))};
+	}
+	if (db_finish(&s))
+		*n = -1;
+	return places;
+}
+
+/* Enters the run anew where the sweep's file names it. A sweep without a file is what its runs made. */
+static int enter_again(struct db *db, const char *root, const struct place *place, const char *identity)
+{
+	char *path = xasprintf("%s/sweeps/%s.json", root, place->sweep);
+	json_error_t problem = {0};
+	json_t *sweep = path_exists(path) ? json_load_file(path, 0, &problem) : json_object(), *run;
+	int ret = sweep ? 0 : error("%s:%d: %s", path, problem.line, problem.text);
+	size_t i;
+
+	json_array_foreach(json_object_get(sweep, "runs"), i, run) {
+		const char *named = json_string_value(json_object_get(run, "run"));
+		if (!ret && named && !strcmp(named, identity))
+			ret = add_run_of_sweep(db, root, place->sweep_id, run, i + 1);
+	}
+	json_decref(sweep);
+	free(path);
+	return ret;
+}
+
+static int delete_run(struct db *db, const char *identity)
+{
+	struct db_statement s;
+
+	db_prepare(&s, db, "DELETE FROM run WHERE identity = :identity");
+	db_bind_text(&s, ":identity", identity);
+	db_run(&s);
+	return db_finish(&s);
+}
+
+int catalog_forget_run(struct db *db, const char *root, const char *identity)
+{
+	struct arena a = {0};
+	int n = 0, ret = db_begin(db);
+	const struct place *places =
+		ret ? NULL : places_of(db, catalog_run_id(db, identity), &a, &n);
+
+	if (!ret)
+		ret = n < 0 || delete_run(db, identity) ? -1 : 0;
+	for (int i = 0; i < n && !ret; i++)
+		ret = enter_again(db, root, &places[i], identity);
+	if (ret)
+		db_rollback(db);
+	else
+		ret = db_commit(db);
+	arena_release(&a);
+	return ret;
 }

@@ -23,6 +23,9 @@
 /* ROOT/sweeps/NAME.json as a whole. */
 int catalog_write(const char *root, const json_t *sweep);
 
+/* take() for the path of each ROOT/sweeps/NAME.json, by name, until one gives not 0; that, or 0. */
+int catalog_each_sweep(const char *root, int (*take)(void *data, const char *path), void *data);
+
 /*
  * The sweep and its runs, new ones as queued; replaces what the sweep consisted of before (its runs
  * stay, as runs of no sweep or of others). In a transaction of its own.
@@ -36,6 +39,10 @@ int catalog_add_run(struct db *db, const char *root, const char *dir, const stru
 int catalog_set_config(struct db *db, long long run_id, const char *yaml, const char *json);
 
 int catalog_set_state(struct db *db, long long run_id, enum run_state state, const char *reason);
+
+/* Removes the run with all it told. In sweeps whose files name it, it is queued again, as in a database
+   made anew. */
+int catalog_forget_run(struct db *db, const char *root, const char *identity);
 
 long long catalog_run_id(struct db *db, const char *identity);	/* -1: not known */
 

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -112,9 +111,15 @@ int ingest_run(struct db *db, const char *root, const char *name, struct ingest_
 	return take_in(db, root, name, true, count);
 }
 
-static int ingest_sweep(struct db *db, const char *root, const char *path,
-	struct ingest_count *count)
+struct taking {
+	struct db *db;
+	const char *root;
+	struct ingest_count *count;
+};
+
+static int ingest_sweep(void *data, const char *path)
 {
+	struct taking *t = data;
 	json_error_t problem;
 	json_t *sweep = json_load_file(path, 0, &problem);
 	int ret;
@@ -123,9 +128,9 @@ static int ingest_sweep(struct db *db, const char *root, const char *path,
 		warning("%s:%d: %s: skipped", path, problem.line, problem.text);
 		return 0;
 	}
-	ret = catalog_add_sweep(db, root, sweep);
+	ret = catalog_add_sweep(t->db, t->root, sweep);
 	json_decref(sweep);
-	count->sweeps++;
+	t->count->sweeps++;
 	return ret;
 }
 
@@ -134,39 +139,12 @@ static int visible(const struct dirent *entry)
 	return entry->d_name[0] != '.';
 }
 
-static bool is_folder(const char *path)
-{
-	struct stat st;
-
-	return !stat(path, &st) && S_ISDIR(st.st_mode);
-}
-
-/* Sweeps have names with slashes, so folders in folders. A missing folder holds none. */
-static int ingest_sweeps(struct db *db, const char *root, const char *folder,
-	struct ingest_count *count)
-{
-	struct dirent **entries;
-	int n = scandir(folder, &entries, visible, alphasort), ret = 0;
-
-	for (int i = 0; i < n; i++) {
-		char *path = path_join(folder, entries[i]->d_name);
-		if (!ret && is_folder(path))
-			ret = ingest_sweeps(db, root, path, count);
-		else if (!ret && str_ends(path, ".json"))
-			ret = ingest_sweep(db, root, path, count);
-		free(path);
-		free(entries[i]);
-	}
-	if (n >= 0)
-		free(entries);
-	return ret;
-}
-
 int ingest_all(struct db *db, const char *root, struct ingest_count *count)
 {
-	char *sweeps = path_join(root, "sweeps"), *runs = path_join(root, "runs");
+	struct taking t = {db, root, count};
+	char *runs = path_join(root, "runs");
 	struct dirent **entries;
-	int ret = ingest_sweeps(db, root, sweeps, count) ||
+	int ret = catalog_each_sweep(root, ingest_sweep, &t) ||
 		bench_ingest(db, root, &count->benches, &count->skipped_lines) ? -1 : 0;
 	int n = scandir(runs, &entries, visible, alphasort);
 
@@ -179,7 +157,6 @@ int ingest_all(struct db *db, const char *root, struct ingest_count *count)
 	}
 	if (n >= 0)
 		free(entries);
-	free(sweeps);
 	free(runs);
 	return ret;
 }

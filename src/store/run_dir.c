@@ -159,22 +159,43 @@ bool process_alive(const struct process *p)
 
 /* --- state ------------------------------------------------------------------------------------ */
 
-static long newest_checkpoint(const char *dir)
+static int newest_first(const void *a, const void *b)
 {
-	char *folder = path_join(dir, "ckpt");
+	long x = *(const long *)a, y = *(const long *)b;
+
+	return (x < y) - (x > y);
+}
+
+long *run_dir_checkpoints(const char *folder, int *n)
+{
 	DIR *d = opendir(folder);
 	struct dirent *entry;
-	long newest = 0, step;
-	int end;
+	long *steps = NULL, step;
+	int size = 0, end;
 
+	*n = 0;
 	while (d && (entry = readdir(d))) {
 		end = 0;
-		if (sscanf(entry->d_name, "step_%ld.safetensors%n", &step, &end) == 1 &&
-				end == (int)strlen(entry->d_name) && step > newest)
-			newest = step;
+		if (sscanf(entry->d_name, "step_%ld.safetensors%n", &step, &end) != 1 ||
+				end != (int)strlen(entry->d_name))
+			continue;
+		GROW(steps, *n + 1, size);
+		steps[(*n)++] = step;
 	}
 	if (d)
 		closedir(d);
+	if (*n)
+		qsort(steps, (size_t)*n, sizeof *steps, newest_first);
+	return steps;
+}
+
+static long newest_checkpoint(const char *dir)
+{
+	char *folder = path_join(dir, "ckpt");
+	int n;
+	long *steps = run_dir_checkpoints(folder, &n), newest = n ? steps[0] : 0;
+
+	free(steps);
 	free(folder);
 	return newest;
 }
@@ -277,6 +298,36 @@ int run_dir_mark(const char *dir, enum run_state state, const char *reason)
 		free(line);
 	}
 	return ret;
+}
+
+int run_dir_claim(const char *dir)
+{
+	char *path = path_join(dir, "log.txt");
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd = path_mkdirs(dir) ? -1 : open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+
+	if (fd < 0) {
+		error_errno("cannot write %s", path);
+		fd = CLAIM_FAILED;
+	} else if (fcntl(fd, F_OFD_SETLK, &lock)) {
+		close(fd);
+		fd = CLAIM_TAKEN;
+	}
+	free(path);
+	return fd;
+}
+
+bool run_dir_is_claimed(const char *dir)
+{
+	char *path = path_join(dir, "log.txt");
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool claimed = fd >= 0 && !fcntl(fd, F_OFD_GETLK, &lock) && lock.l_type != F_UNLCK;
+
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return claimed;
 }
 
 int run_dir_open_metrics(const char *dir)

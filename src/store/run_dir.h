@@ -81,8 +81,20 @@ struct run_status {
  */
 void run_dir_status(const char *dir, struct arena *a, struct run_status *status);
 
+/* Steps of the checkpoints in the folder RUN_DIR/ckpt, newest first; the caller frees them. */
+long *run_dir_checkpoints(const char *folder, int *n);
+
 /* Replaces any marker; state: RUN_DONE, RUN_FAILED, RUN_DIVERGED, or RUN_QUEUED for none. */
 int run_dir_mark(const char *dir, enum run_state state, const char *reason);
+
+/*
+ * Whoever works on a run holds the lock of its log.txt: the supervisor and, after its death, its worker.
+ * run_dir_claim() takes it and gives the descriptor that holds it; makes folder and file where they are
+ * missing. CLAIM_TAKEN: another process has it; CLAIM_FAILED: after a message.
+ */
+enum { CLAIM_TAKEN = -1, CLAIM_FAILED = -2 };
+int run_dir_claim(const char *dir);
+bool run_dir_is_claimed(const char *dir);
 
 /* metrics.jsonl, for appending whole lines: a torn last one is ended first. -1 after a message. */
 int run_dir_open_metrics(const char *dir);

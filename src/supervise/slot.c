@@ -1,7 +1,6 @@
 #include "supervise/supervision.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -40,28 +39,6 @@ static void task_over(struct supervision *v, struct task *t, enum run_state outc
 	v->n_failed += failed;
 	if (failed && v->s->max_failures && v->n_failed >= v->s->max_failures)
 		v->stopping = true;
-}
-
-/*
- * Another supervisor that works without the database may have it, or the last worker of a killed
- * one: the lock of log.txt says. Gives the descriptor that holds the claim; -1: not now; -2: an
- * error.
- */
-static int claim(const char *dir)
-{
-	char *path = path_join(dir, "log.txt");
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	int fd = path_mkdirs(dir) ? -1 : open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-
-	if (fd < 0) {
-		error_errno("cannot write %s", path);
-		fd = -2;
-	} else if (fcntl(fd, F_OFD_SETLK, &lock)) {
-		close(fd);
-		fd = -1;
-	}
-	free(path);
-	return fd;
 }
 
 /* Who it is and what it is to do, as files; an earlier failure is wiped off. */
@@ -166,14 +143,17 @@ static bool settled(struct supervision *v, struct task *t)
 	return true;
 }
 
-/* The decision is taken again behind the claim: meanwhile others may have run it. */
+/*
+ * Another supervisor that works without the database may have the run, or the last worker of a killed
+ * one. The decision is taken again behind the claim: meanwhile others may have run it.
+ */
 void slot_start(struct supervision *v, struct slot *slot, struct task *t)
 {
 	slot->dir = arena_printf(&v->arena, "%s/runs/%s", v->s->root, t->job->name);
-	slot->log = claim(slot->dir);
-	if (slot->log == -1)
+	slot->log = run_dir_claim(slot->dir);
+	if (slot->log == CLAIM_TAKEN)
 		t->not_before_s = clock_s() + RETRY_PAUSE_S;
-	if (slot->log == -2)
+	if (slot->log == CLAIM_FAILED)
 		task_over(v, t, RUN_FAILED, "its directory cannot be written");
 	if (slot->log < 0)
 		return;

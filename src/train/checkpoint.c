@@ -1,6 +1,5 @@
 #include "train/checkpoint.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "store/run_dir.h"
 
 static const struct {
 	enum blob blob;
@@ -46,37 +46,6 @@ static struct safetensor file_tensor(const struct setup *s, const struct param *
 
 /* ---- files of a run ------------------------------------------------------------------------- */
 
-static int by_step_down(const void *a, const void *b)
-{
-	long x = *(const long *)a, y = *(const long *)b;
-
-	return (x < y) - (x > y);
-}
-
-/* Steps of the checkpoints of a run, newest first; caller frees. */
-static long *checkpoint_steps(const char *folder, int *n)
-{
-	DIR *dir = opendir(folder);
-	struct dirent *e;
-	long *steps = NULL, step;
-	int size = 0, end;
-
-	*n = 0;
-	while (dir && (e = readdir(dir))) {
-		end = 0;
-		if (sscanf(e->d_name, "step_%ld.safetensors%n", &step, &end) != 1 || !end ||
-			e->d_name[end])
-			continue;
-		GROW(steps, *n + 1, size);
-		steps[(*n)++] = step;
-	}
-	if (dir)
-		closedir(dir);
-	if (*n)
-		qsort(steps, (size_t)*n, sizeof *steps, by_step_down);
-	return steps;
-}
-
 static char *checkpoint_path(const char *folder, long step)
 {
 	return xasprintf("%s/step_%ld.safetensors", folder, step);
@@ -85,7 +54,7 @@ static char *checkpoint_path(const char *folder, long step)
 static void delete_old(const char *folder, long keep)
 {
 	int n;
-	long *steps = checkpoint_steps(folder, &n);
+	long *steps = run_dir_checkpoints(folder, &n);
 
 	for (long i = keep; i < n; i++) {
 		char *path = checkpoint_path(folder, steps[i]);
@@ -207,7 +176,7 @@ int checkpoint_resume(struct setup *s, const char *run_dir, struct progress *p)
 {
 	char *folder = xasprintf("%s/ckpt", run_dir);
 	int n, found = 0;
-	long *steps = checkpoint_steps(folder, &n);
+	long *steps = run_dir_checkpoints(folder, &n);
 
 	for (int i = 0; i < n && !found; i++) {
 		char *path = checkpoint_path(folder, steps[i]);
