@@ -13,8 +13,8 @@
 #include "cmd/options.h"
 #include "measure/rate.h"
 #include "supervise/gpus.h"
-#include "tensor/queue.h"
 #include "train/build_info.h"
+#include "train/products.h"
 
 extern const struct cmd cmd_doctor;
 
@@ -109,7 +109,7 @@ static int check_gpu(void)
 		return report("GPU", missing, wanted ? "there is an NVIDIA device: make CUDA=1, and a "
 			"driver as new as the CUDA toolkit" : NULL);
 	}
-	report("GPU", queue_name(), NULL);
+	report("GPU", products_library(bf16), NULL);
 	report_gpu_memory();
 	snprintf(text, sizeof text, "%.0f TFLOP/s in bf16, %.0f in float32; copy %.0f GB/s",
 		rate_gemm(bf16) / 1e12, rate_gemm(f32) / 1e12, rate_copy(bf16) / 1e9);

@@ -1,14 +1,28 @@
 #include "train/products.h"
 
+#include "base/cpu.h"
+
 #ifdef WITH_CUDA
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/path.h"
 #include "op/cuda/gemm.h"
+#include "tensor/queue.h"
 
 #define FILE_NAME "products.txt"
+
+const char *products_library(const struct device *d)
+{
+	static char text[400];
+
+	if (device_is_host(d))
+		return blas_config();
+	snprintf(text, sizeof text, "%s, %s", gpu_gemm_library(), queue_name());
+	return text;
+}
 
 int products_open(const struct device *d, const char *run_dir)
 {
@@ -36,6 +50,12 @@ int products_save(const struct device *d, const char *run_dir)
 	return ret;
 }
 #else
+const char *products_library(const struct device *d)
+{
+	(void)d;
+	return blas_config();
+}
+
 int products_open(const struct device *d, const char *run_dir)
 {
 	(void)d;

@@ -9,6 +9,10 @@
 
 #include "tensor/device.h"
 
+/* What multiplies matrices, with its version: "cuBLASLt 13.1.0, NVIDIA H200, driver ...", or BLAS's own
+   word. Valid until the next call. */
+const char *products_library(const struct device *d);
+
 /* Before the first product of a run in ROOT/runs/NAME. 0, or -1 after a message. */
 int products_open(const struct device *d, const char *run_dir);
 /* With each checkpoint. 0, or -1 after a message. */

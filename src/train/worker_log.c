@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "tensor/queue.h"
 #include "train/build_info.h"
+#include "train/products.h"
 
 /* A router over the micro-batches of a step, as sums over its tokens. */
 struct router_sums {
@@ -106,7 +107,7 @@ void worker_log_attempt(struct worker_log *l, const struct worker_options *o)
 	describe_run(l, &r.attempt);
 	r.attempt.device = l->setup->device->name;
 	r.attempt.threads = omp_get_max_threads();
-	r.attempt.blas = q ? queue_name() : blas_config();
+	r.attempt.blas = products_library(l->setup->device);
 	r.attempt.blas_core = q ? q->gpu : blas_core();
 	r.attempt.cpu = cpu_name(cpu, 128);
 	r.attempt.git = build_commit;

@@ -196,6 +196,11 @@ int gpu_gemm_choices_file(struct queue *q, const char *path)
 	return 0;
 }
 
+const char *gpu_gemm_library(void)
+{
+	return "plain loops";
+}
+
 char *gpu_gemm_choices_text(const struct queue *q)
 {
 	(void)q;

@@ -78,6 +78,15 @@ int gpu_gemm_choices_file(struct queue *q, const char *path)
 	return path ? gemm_choices_open(choices_of(q), path) : 0;
 }
 
+const char *gpu_gemm_library(void)
+{
+	static char text[32];
+	int v = (int)cublasLtGetVersion();
+
+	snprintf(text, sizeof text, "cuBLASLt %d.%d.%d", v / 10000, v / 100 % 100, v % 100);
+	return text;
+}
+
 char *gpu_gemm_choices_text(const struct queue *q)
 {
 	return q->products ? gemm_choices_text(choices_of(q)) : xstrdup("");

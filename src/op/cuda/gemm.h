@@ -54,6 +54,8 @@ bool gpu_gemm_offered(const struct op_run *r, const struct gpu_gemm *g, const vo
 /* Choices are read from and added to this file (made if need be, under a lock); NULL: kept in this
    process alone. To be called before the first product. 0, or -1 after a message. */
 int gpu_gemm_choices_file(struct queue *q, const char *path);
+/* "cuBLASLt 13.1.0": another version may give other bits. */
+const char *gpu_gemm_library(void);
 /* The choices of this process as text, a line a product, sorted: for provenance. Caller frees. */
 char *gpu_gemm_choices_text(const struct queue *q);
 
