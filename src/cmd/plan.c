@@ -99,7 +99,7 @@ static void row(struct plan *p, int i, double seconds, const struct crew *crew, 
 	grid_number(g, (double)j->steps, "%ld", j->steps);
 	grid_number(g, p->tokens[i], "%s", str_count((long long)p->tokens[i], text));
 	grid_number(g, p->epochs[i], isnan(p->epochs[i]) ? "?" : "%.2f", p->epochs[i]);
-	cell_count(g, p->costs[i].params.total);
+	put_count(g, p->costs[i].params.total, 0);
 	grid_number(g, plan_flops(p, i), "%.2e", plan_flops(p, i));
 	grid_number(g, p->costs[i].total_bytes, "%s", str_bytes(p->costs[i].total_bytes, text));
 	grid_number(g, seconds, "%s", !job_is_work(j) ? "-" : isnan(seconds) ? "?"

@@ -43,7 +43,7 @@ static int add_table(struct str *page, struct study *s, const struct table *t, c
 	struct grid g;
 	int result;
 
-	if (t->applies && !t->applies(s))
+	if (!table_applies(t, s))
 		return 0;
 	result = table_make(t, s, true, &g) || write_forms(&g, folder, stem);
 	grid_release(&g);

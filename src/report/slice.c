@@ -139,71 +139,93 @@ const char *slice_title(const struct slices *t, int i, char *buffer)
 	return buffer;
 }
 
-static void columns(struct grid *g, const struct slices *t)
-{
-	char title[64];
-
-	grid_column(g, "model", NULL, COLUMN_TEXT);
-	grid_column(g, NULL, "model", COLUMN_TEXT);
-	for (int i = 0; i < t->n; i++) {
-		const char *from = arena_printf(&g->arena, "%lld", t->low[i]);
-		grid_column(g, arena_printf(&g->arena, "loss_%s", from),
-			arena_strdup(&g->arena, slice_title(t, i, title)), COLUMN_INTERVAL);
-		grid_column(g, arena_printf(&g->arena, "difference_%s", from), NULL, COLUMN_INTERVAL);
-	}
-}
-
 /* Neither below what the baseline's seeds could show, nor with zero in its interval. */
 static bool is_seen(const struct interval *d, double unseen)
 {
 	return !(fabs(d->mean) < unseen) && !(d->low < 0 && d->high > 0);
 }
 
-static void cells_of_class(struct grid *g, const struct slices *t, const struct study *s,
-	const struct arm *v, int i)
+/* Without a configuration a row says how many tokens each class has. */
+static CELL(cell_name)
 {
-	struct interval loss = slice_mean(t, s, v, i), d = slice_difference(t, s, v, i);
-	char difference[32] = "";
-
-	if (v != s->baseline && isfinite(d.mean) && is_seen(&d, slice_unseen(t, s, i)))
-		snprintf(difference, sizeof difference, " (%+.3f)", d.mean);
-	else if (v != s->baseline && isfinite(d.mean))
-		snprintf(difference, sizeof difference, " (=)");
-	if (isfinite(loss.mean))
-		grid_interval(g, loss.mean, loss.low, loss.high, "%.3f%s", loss.mean, difference);
+	if (!r->v)
+		grid_text(g, "share of tokens");
 	else
-		grid_interval(g, NAN, NAN, NAN, "-");
-	if (v == s->baseline)
-		d = (struct interval){.mean = NAN, .low = NAN, .high = NAN};
-	grid_interval(g, d.mean, d.low, d.high, "%s", difference);
+		(c->name ? cell_label : cell_model)(g, c, r);
 }
 
-static void row_of_shares(struct grid *g, const struct slices *t)
+static void put_share_of_tokens(struct grid *g, const struct slices *t, int i)
 {
 	double all = 0;
 
-	for (int i = 0; i < t->n; i++)
-		all += t->tokens[i];
-	grid_row(g);
-	grid_rule(g);
-	grid_text(g, "share of tokens");
-	grid_text(g, "share of tokens");
-	for (int i = 0; i < t->n; i++) {
-		grid_interval(g, NAN, NAN, NAN, "%.2g %%", 100 * t->tokens[i] / all);
-		grid_interval(g, NAN, NAN, NAN, "%s", "");
-	}
+	for (int k = 0; k < t->n; k++)
+		all += t->tokens[k];
+	grid_interval(g, NAN, NAN, NAN, "%.2g %%", 100 * t->tokens[i] / all);
 }
 
-static void row_of_null_slices(struct grid *g, const struct slices *t, const struct study *s)
+/* Of class .member, as in those below. */
+static CELL(cell_loss)
 {
-	row_of_null(g, s, 0);
+	const struct slices *t = r->more;
+	int i = (int)c->member;
+	char difference[32] = "";
+
+	if (!r->v) {
+		put_share_of_tokens(g, t, i);
+		return;
+	}
+	struct interval loss = slice_mean(t, r->s, r->v, i), d = slice_difference(t, r->s, r->v, i);
+	if (r->v != r->s->baseline && isfinite(d.mean) && is_seen(&d, slice_unseen(t, r->s, i)))
+		snprintf(difference, sizeof difference, " (%+.3f)", d.mean);
+	else if (r->v != r->s->baseline && isfinite(d.mean))
+		snprintf(difference, sizeof difference, " (=)");
+	grid_interval(g, loss.mean, loss.low, loss.high, isfinite(loss.mean) ? "%.3f%s" : "-",
+		loss.mean, difference);
+}
+
+static CELL(null_loss)
+{
+	double unseen = slice_unseen(r->more, r->s, (int)c->member);
+
+	grid_interval(g, NAN, NAN, NAN,
+		isfinite(unseen) ? "%.3f" : c->member ? "-" : "needs 2 seeds", unseen);
+}
+
+static CELL(cell_class_difference)
+{
+	struct interval d = {.mean = NAN, .low = NAN, .high = NAN};
+
+	if (r->v && r->v != r->s->baseline)
+		d = slice_difference(r->more, r->s, r->v, (int)c->member);
+	grid_interval(g, d.mean, d.low, d.high, "%s", "");
+}
+
+static CELL(null_class_difference)
+{
+	double unseen = slice_unseen(r->more, r->s, (int)c->member);
+
+	grid_interval(g, NAN, -unseen, unseen, "%s", "");
+}
+
+static void columns(struct grid *g, const struct slices *t)
+{
+	const struct column model[] = {
+		{"model", NULL, COLUMN_TEXT, .cell = cell_name, .null = null_label},
+		{NULL, "model", COLUMN_TEXT, .cell = cell_name, .null = null_model},
+	};
+
+	grid_columns(g, model, ARRAY_SIZE(model));
 	for (int i = 0; i < t->n; i++) {
-		double unseen = slice_unseen(t, s, i);
-		if (isfinite(unseen))
-			grid_interval(g, NAN, NAN, NAN, "%.3f", unseen);
-		else
-			grid_interval(g, NAN, NAN, NAN, i ? "-" : "needs 2 seeds");
-		grid_interval(g, NAN, -unseen, unseen, "%s", "");
+		char title[64];
+		const struct column class[] = {
+			{arena_printf(&g->arena, "loss_%lld", t->low[i]),
+				arena_strdup(&g->arena, slice_title(t, i, title)), COLUMN_INTERVAL,
+				.cell = cell_loss, .null = null_loss, .member = (size_t)i},
+			{arena_printf(&g->arena, "difference_%lld", t->low[i]), NULL,
+				COLUMN_INTERVAL, .cell = cell_class_difference,
+				.null = null_class_difference, .member = (size_t)i},
+		};
+		grid_columns(g, class, ARRAY_SIZE(class));
 	}
 }
 
@@ -214,17 +236,12 @@ int slice_table(struct study *s, struct grid *g, const char *by)
 	if (slices_read(&t, s, by))
 		return -1;
 	columns(g, &t);
-	for (int k = 0; k < s->n_arms; k++) {
-		const struct arm *v = &s->arms[k];
-		grid_row(g);
-		grid_text(g, "%s", v->label);
-		grid_text(g, "%s%s", v->label, v == s->baseline ? " (baseline)" : "");
-		for (int i = 0; i < t.n; i++)
-			cells_of_class(g, &t, s, v, i);
-	}
-	row_of_shares(g, &t);
+	for (int k = 0; k < s->n_arms; k++)
+		grid_fill(g, &(struct subject){s, &s->arms[k], &t});
+	grid_fill(g, &(struct subject){s, NULL, &t});
+	grid_rule(g);
 	if (s->baseline)
-		row_of_null_slices(g, &t, s);
+		grid_fill_null(g, &(struct subject){s, NULL, &t});
 	notes_add(&g->notes, NOTE_PLAIN,
 		"nats per token at the last evaluation, mean over seeds; in brackets the"
 		" difference to the baseline, mean of pairs of one seed; (=): none seen: below what"

@@ -66,13 +66,21 @@ void grid_title(struct grid *g, const char *format, ...)
 	va_end(args);
 }
 
-void grid_column(struct grid *g, const char *name, const char *title, enum column_kind kind)
+void grid_columns(struct grid *g, const struct column *columns, int n)
 {
 	CHECK(g->n_rows == 0);
-	GROW(g->columns, g->n_columns + 1, g->cap_columns);
-	g->columns[g->n_columns++] = (struct column){.kind = kind,
+	GROW(g->columns, g->n_columns + n, g->cap_columns);
+	memcpy(g->columns + g->n_columns, columns, (size_t)n * sizeof *columns);
+	g->n_columns += n;
+}
+
+void grid_column(struct grid *g, const char *name, const char *title, enum column_kind kind)
+{
+	const struct column column = {.kind = kind,
 		.name = name ? arena_strdup(&g->arena, name) : NULL,
 		.title = title ? arena_strdup(&g->arena, title) : NULL};
+
+	grid_columns(g, &column, 1);
 }
 
 void grid_row(struct grid *g)
@@ -92,6 +100,29 @@ void grid_rule(struct grid *g)
 {
 	CHECK(g->n_rows > 0);
 	g->ruled[g->n_rows - 1] = true;
+}
+
+static void fill(struct grid *g, const struct subject *r, bool null)
+{
+	grid_row(g);
+	g->ruled[g->n_rows - 1] = null;
+	for (const struct column *c = g->columns; c < g->columns + g->n_columns; c++) {
+		g->filled = (int)(c - g->columns);
+		if (!null)
+			c->cell(g, c, r);
+		else if (c->null)
+			c->null(g, c, r);
+	}
+}
+
+void grid_fill(struct grid *g, const struct subject *r)
+{
+	fill(g, r, false);
+}
+
+void grid_fill_null(struct grid *g, const struct subject *r)
+{
+	fill(g, r, true);
 }
 
 static struct cell *grid_next(struct grid *g)
@@ -129,12 +160,6 @@ void grid_interval(struct grid *g, double value, double low, double high, const 
 	*c = (struct cell){.text = shortened(g, grid_vprintf(g, format, args)), .value = value,
 		.low = low, .high = high};
 	va_end(args);
-}
-
-void grid_skip_to(struct grid *g, int column)
-{
-	CHECK(column >= g->filled && column < g->n_columns);
-	g->filled = column;
 }
 
 const struct grid_format *grid_format_find(const char *name)

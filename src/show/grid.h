@@ -22,10 +22,21 @@ enum column_kind {
 	COLUMN_INTERVAL,	/* CSV and JSON have name, name_low, name_high */
 };
 
+struct grid;
+struct subject;	/* what a row is of; who lists columns says what it holds */
+
 struct column {
 	const char *name;	/* for programs: "speedup_tokens"; NULL: a column for people only */
 	const char *title;	/* for people: "tokens, x"; NULL: a column for programs only */
 	enum column_kind kind;
+	/* Sets the next cell, this column's. null: of the null row; NULL: empty there. */
+	void (*cell)(struct grid *g, const struct column *c, const struct subject *r);
+	void (*null)(struct grid *g, const struct column *c, const struct subject *r);
+	/* For a cell that several columns have: whose number it is, and how it is put. */
+	const char *key;
+	size_t member;
+	void (*put)(struct grid *g, double value, int digits);
+	int digits;
 };
 
 struct cell {
@@ -49,8 +60,13 @@ void grid_init(struct grid *g, const char *name);
 void grid_release(struct grid *g);
 void grid_title(struct grid *g, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* All columns come before the first row. */
+/* All columns come before the first row. Of these the texts must last as long as the grid. */
+void grid_columns(struct grid *g, const struct column *columns, int n);
+/* One whose cells are set one by one. */
 void grid_column(struct grid *g, const char *name, const char *title, enum column_kind kind);
+/* A row of all columns' cells; of their null cells, with a line above. */
+void grid_fill(struct grid *g, const struct subject *r);
+void grid_fill_null(struct grid *g, const struct subject *r);
 void grid_row(struct grid *g);		/* begins a row; cells not set are empty */
 void grid_rule(struct grid *g);		/* a line above the row that grid_row began */
 
@@ -60,7 +76,6 @@ void grid_text(struct grid *g, const char *format, ...) PRINTF_LIKE(2, 3);
 void grid_number(struct grid *g, double value, const char *format, ...) PRINTF_LIKE(3, 4);
 void grid_interval(struct grid *g, double value, double low, double high, const char *format, ...)
 	PRINTF_LIKE(5, 6);
-void grid_skip_to(struct grid *g, int column);	/* leaves those before it empty */
 
 struct grid_format {
 	const char *name, *suffix;	/* "md", ".md" */

@@ -135,6 +135,56 @@ static void endless_numbers_get_an_exponent(void **state)
 	grid_release(&g);
 }
 
+struct subject {
+	const char *name;
+	double loss;
+};
+
+static void cell_name(struct grid *g, const struct column *c, const struct subject *r)
+{
+	(void)c;
+	grid_text(g, "%s", r->name);
+}
+
+static void cell_loss(struct grid *g, const struct column *c, const struct subject *r)
+{
+	grid_number(g, r->loss, "%.*f", c->digits, r->loss);
+}
+
+static void null_loss(struct grid *g, const struct column *c, const struct subject *r)
+{
+	grid_number(g, NAN, "of %s by %d", r->name, c->digits);
+}
+
+/* Cells stand where their columns do, also in a null row that has few of them. */
+static void columns_make_rows(void **state)
+{
+	static const struct column columns[] = {{"name", "name", COLUMN_TEXT, .cell = cell_name},
+		{"short", NULL, COLUMN_NUMBER, .cell = cell_loss, .digits = 1},
+		{NULL, "loss", COLUMN_NUMBER, .cell = cell_loss, .null = null_loss, .digits = 2}};
+	const struct subject a = {"a", 1.25};
+	struct grid g;
+	struct str out;
+
+	(void)state;
+	grid_init(&g, "t");
+	grid_columns(&g, columns, ARRAY_SIZE(columns));
+	grid_column(&g, "last", "last", COLUMN_TEXT);
+	g.columns[3].cell = cell_name;
+	grid_fill(&g, &a);
+	grid_fill_null(&g, &a);
+	str_init(&out);
+	grid_format_find("md")->render(&g, &out);
+	assert_has(out.text, "| a    |      1.25 | a    |\n|      | of a by 2 |      |\n");
+	str_release(&out);
+	str_init(&out);
+	grid_format_find("csv")->render(&g, &out);
+	assert_has(out.text, "name,short,last\na,1.25,a\n,,\n");
+	assert_true(!g.ruled[0] && g.ruled[1]);
+	str_release(&out);
+	grid_release(&g);
+}
+
 static void unknown_format_is_an_error(void **state)
 {
 	(void)state;
@@ -153,6 +203,7 @@ int main(void)
 		cmocka_unit_test(json_can_be_read),
 		cmocka_unit_test(html_is_escaped),
 		cmocka_unit_test(endless_numbers_get_an_exponent),
+		cmocka_unit_test(columns_make_rows),
 		cmocka_unit_test(unknown_format_is_an_error),
 	};
 

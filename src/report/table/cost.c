@@ -5,67 +5,40 @@
 
 #include <math.h>
 
-enum { SPEED = 10 }; /* column that the null row finds by number */
-
-static void columns(struct grid *g)
+/* Seconds and speed of busy machines are marked. */
+static const char *mark_of(const struct subject *r)
 {
-	columns_of_model(g);
-	grid_column(g, "flops_per_token", "FLOPs/token", COLUMN_NUMBER);
-	grid_column(g, "head_share", "head", COLUMN_NUMBER);
-	grid_column(g, "tokens", "tokens", COLUMN_NUMBER);
-	grid_column(g, "flops", "FLOPs", COLUMN_NUMBER);
-	grid_column(g, "seconds", "train seconds", COLUMN_NUMBER);
-	grid_column(g, "tokens_per_s", "tokens/s", COLUMN_INTERVAL);
-	grid_column(g, "gflops_per_s", "GFLOP/s", COLUMN_NUMBER);
-	grid_column(g, "memory_bytes", "memory", COLUMN_NUMBER);
-	grid_column(g, "device", "device", COLUMN_TEXT);
-	grid_column(g, "threads", "threads", COLUMN_NUMBER);
-	grid_column(g, "jobs", "beside", COLUMN_NUMBER);
+	return arm_alone(r->v) ? "" : "~";
 }
 
-static void cell_flops(struct grid *g, double n)
+static CELL(cell_head)
 {
-	char buffer[32];
+	const struct run_data *run = r->v->runs[0];
 
-	grid_number(g, n, "%s", text_flops(n, buffer));
+	put_share(g, r->s->options.no_head_flops ? 0 :
+		run->head_flops_per_token / run->flops_per_token, 0);
 }
 
-static void row(struct study *s, struct grid *g, const struct arm *v)
+static CELL(cell_seconds)
 {
-	const struct run_data *r = v->runs[0];
-	struct interval speeds = ARM_MEAN(v, tokens_per_s);
-	const char *mark = arm_alone(v) ? "" : "~";
-	double time = ARM_MEAN(v, seconds).mean;
-	char buffer[32];
+	double time = ARM_MEAN(r->v, seconds).mean;
 
-	grid_row(g);
-	cells_of_model(g, s, v);
-	cell_flops(g, r->flops_per_token);
-	cell_share(g,
-		(struct interval){.mean = s->options.no_head_flops
-						  ? 0
-						  : r->head_flops_per_token / r->flops_per_token});
-	cell_count(g, ARM_MEAN(v, tokens).mean);
-	cell_flops(g, ARM_MEAN(v, flops).mean);
-	grid_number(g, time, isfinite(time) ? "%s%.1f" : "-", mark, time);
-	grid_interval(g, speeds.mean, speeds.low, speeds.high,
-		isfinite(speeds.mean) ? "%s%.0f" : "-", mark, speeds.mean);
-	cell_value(g, ARM_MEAN(v, flops).mean / time / 1e9, 1);
-	grid_number(g, r->memory_bytes, "%s",
-		isfinite(r->memory_bytes) ? str_bytes(r->memory_bytes, buffer) : "-");
-	grid_text(g, "%s", r->device ? r->device : "-");
-	cell_value(g, r->threads, 0);
-	cell_value(g, r->jobs - 1, 0);
+	grid_number(g, time, isfinite(time) ? "%s%.1f" : "-", mark_of(r), time);
 }
 
-static void row_of_null_speed(struct study *s, struct grid *g)
+static CELL(cell_speed)
 {
-	const struct arm *b = s->baseline;
+	struct interval x = ARM_MEAN(r->v, tokens_per_s);
+
+	grid_interval(g, x.mean, x.low, x.high, isfinite(x.mean) ? "%s%.0f" : "-", mark_of(r), x.mean);
+}
+
+static CELL(null_speed)
+{
+	const struct arm *b = r->s->baseline;
 	double logs[256];
 	int n = 0;
 
-	row_of_null(g, s, 0);
-	grid_skip_to(g, SPEED);
 	for (int i = 0; i < b->n && n < (int)ARRAY_SIZE(logs); i++)
 		if (!b->runs[i]->diverged && b->runs[i]->tokens_per_s > 0)
 			logs[n++] = log(b->runs[i]->tokens_per_s);
@@ -76,21 +49,53 @@ static void row_of_null_speed(struct study *s, struct grid *g)
 		grid_interval(g, NAN, NAN, NAN, "needs 2 seeds");
 }
 
+static CELL(cell_flops_per_s)
+{
+	put_value(g, ARM_MEAN(r->v, flops).mean / ARM_MEAN(r->v, seconds).mean / 1e9, c->digits);
+}
+
+static void put_bytes(struct grid *g, double value, int digits)
+{
+	char buffer[32];
+
+	(void)digits;
+	grid_number(g, value, "%s", isfinite(value) ? str_bytes(value, buffer) : "-");
+}
+
+static CELL(cell_device)
+{
+	const char *device = r->v->runs[0]->device;
+
+	grid_text(g, "%s", device ? device : "-");
+}
+
+static CELL(cell_beside)
+{
+	put_value(g, r->v->runs[0]->jobs - 1, 0);
+}
+
+static const struct column columns[] = {
+	COLUMNS_OF_MODEL,
+	{"flops_per_token", "FLOPs/token", COLUMN_NUMBER, .cell = cell_of_run, OF(flops_per_token),
+		.put = put_flops},
+	{"head_share", "head", COLUMN_NUMBER, .cell = cell_head},
+	{"tokens", "tokens", COLUMN_NUMBER, .cell = cell_average, OF(tokens), .put = put_count},
+	{"flops", "FLOPs", COLUMN_NUMBER, .cell = cell_average, OF(flops), .put = put_flops},
+	{"seconds", "train seconds", COLUMN_NUMBER, .cell = cell_seconds},
+	{"tokens_per_s", "tokens/s", COLUMN_INTERVAL, .cell = cell_speed, .null = null_speed},
+	{"gflops_per_s", "GFLOP/s", COLUMN_NUMBER, .cell = cell_flops_per_s, .digits = 1},
+	{"memory_bytes", "memory", COLUMN_NUMBER, .cell = cell_of_run, OF(memory_bytes),
+		.put = put_bytes},
+	{"device", "device", COLUMN_TEXT, .cell = cell_device},
+	{"threads", "threads", COLUMN_NUMBER, .cell = cell_of_run, OF(threads), .put = put_value},
+	{"jobs", "beside", COLUMN_NUMBER, .cell = cell_beside},
+};
+
 static int fill(struct study *s, struct grid *g)
 {
-	table_title(g, s, "cost of training");
-	columns(g);
-	for (int i = 0; i < s->n_arms; i++)
-		row(s, g, &s->arms[i]);
-	if (s->baseline)
-		row_of_null_speed(s, g);
-	notes_add(&g->notes, NOTE_PLAIN,
-		"FLOPs are model FLOPs, forward and backward, %s the output head;"
-		" seconds are of training alone; memory as planned for weights, optimiser and"
-		" activations",
-		s->options.no_head_flops ? "without" : "with");
-	notes_add(&g->notes, NOTE_PLAIN,
-		"beside: other runs on the machine at the same time; ~ marks their seconds");
+	rows_of_arms(g, s, NULL);
+	note_flops(g, s, "; seconds are of training alone; memory as planned for weights, optimiser and"
+		" activations");
 	return 0;
 }
 
@@ -98,5 +103,9 @@ const struct table table_cost = {
 	.name = "cost",
 	.place = 9,
 	.help = "FLOPs, train seconds, tokens per second and memory",
+	.title = "cost of training",
+	.columns = columns,
+	.n_columns = ARRAY_SIZE(columns),
 	.fill = fill,
+	.notes = {"beside: other runs on the machine at the same time; ~ marks their seconds"},
 };

@@ -3,7 +3,6 @@
 
 static int fill(struct study *s, struct grid *g)
 {
-	table_title(g, s, "loss by frequency of the target");
 	notes_add(&g->notes, NOTE_PLAIN, "columns: occurrences of the target in the training split");
 	return slice_table(s, g, "frequency");
 }
@@ -14,5 +13,6 @@ const struct table table_frequency = {
 	.help = "validation loss by frequency of the target, difference to the baseline",
 	.applies = slice_applies,
 	.needs = slice_needs,
+	.title = "loss by frequency of the target",
 	.fill = fill,
 };

@@ -51,62 +51,45 @@ static bool applies(const struct study *s)
 	return false;
 }
 
-static void columns(struct grid *g)
-{
-	grid_column(g, "projections", "in place of", COLUMN_TEXT);
-	grid_column(g, "layers", "layers", COLUMN_TEXT);
-	grid_column(g, "n_experts", "experts", COLUMN_NUMBER);
-	columns_of_model(g);
-	grid_column(g, "seeds", "seeds", COLUMN_NUMBER);
-	grid_column(g, "loss", "loss", COLUMN_INTERVAL);
-	grid_column(g, "difference", "to baseline", COLUMN_INTERVAL);
-	grid_column(g, "speedup_tokens", "speed-up", COLUMN_INTERVAL);
-	grid_column(g, "published_loss", "published loss", COLUMN_NUMBER);
-}
-
-static void cells_of_place(struct grid *g, const struct arm *v)
-{
-	char names[64] = "";
-	double every = layers(v);
-
-	for (int i = 0; isfinite(every) && i < (int)ARRAY_SIZE(projections); i++)
-		if (is_mixture(v, &projections[i]))
-			snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
-				*names ? " + " : "", projections[i].name);
-	grid_text(g, "%s", *names ? names : "-");
-	grid_text(g, "%s", isnan(every) ? "-" : every > 1 ? "every other" : "all");
-}
-
-static void row(struct study *s, struct grid *g, const struct arm *v)
-{
-	grid_row(g);
-	cells_of_place(g, v);
-	cell_value(g, arm_number(v, "model.moe.n_experts"), 0);
-	cells_of_model(g, s, v);
-	grid_number(g, v->n, "%d", v->n);
-	cell_mean(g, ARM_MEAN(v, final_loss), 3);
-	cell_difference(g, s, v);
-	cell_speedup(g, s, v);
-	cell_published(g, s, v, "loss");
-}
-
-static int fill(struct study *s, struct grid *g)
+static const double *order(struct study *s)
 {
 	double *at = ARENA_ARRAY(&s->arena, double, s->n_arms);
 
 	for (int i = 0; i < s->n_arms; i++)
 		at[i] = place(&s->arms[i]);
-	const struct arm **sorted = study_rows(s, at);
-	table_title(g, s, "final loss with mixtures inside Mamba (nats per token)");
-	columns(g);
-	for (int i = 0; i < s->n_arms; i++)
-		row(s, g, sorted[i]);
-	row_of_null_loss(g, s, 3, 10);
-	notes_add(&g->notes, NOTE_PLAIN,
-		"in place of: projections of a Mamba layer that are mixtures of so many experts each,"
-		" with a router each; layers: of all that the model has");
-	return 0;
+	return at;
 }
+
+static CELL(cell_projections)
+{
+	const struct arm *v = r->v;
+	char names[64] = "";
+
+	for (int i = 0; isfinite(layers(v)) && i < (int)ARRAY_SIZE(projections); i++)
+		if (is_mixture(v, &projections[i]))
+			snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
+				*names ? " + " : "", projections[i].name);
+	grid_text(g, "%s", *names ? names : "-");
+}
+
+static CELL(cell_layers)
+{
+	double every = layers(r->v);
+
+	grid_text(g, "%s", isnan(every) ? "-" : every > 1 ? "every other" : "all");
+}
+
+static const struct column columns[] = {
+	{"projections", "in place of", COLUMN_TEXT, .cell = cell_projections},
+	{"layers", "layers", COLUMN_TEXT, .cell = cell_layers},
+	COLUMN_EXPERTS,
+	COLUMNS_OF_MODEL,
+	COLUMN_SEEDS,
+	COLUMN_LOSS,
+	COLUMN_DIFFERENCE,
+	COLUMN_SPEEDUP,
+	COLUMN_PUBLISHED("loss", "published loss"),
+};
 
 const struct table table_inner = {
 	.name = "inner",
@@ -114,5 +97,10 @@ const struct table table_inner = {
 	.help = "final loss with mixtures in place of projections inside Mamba",
 	.applies = applies,
 	.needs = "rows that differ in the projections that are mixtures",
-	.fill = fill,
+	.title = "final loss with mixtures inside Mamba (nats per token)",
+	.columns = columns,
+	.n_columns = ARRAY_SIZE(columns),
+	.order = order,
+	.notes = {"in place of: projections of a Mamba layer that are mixtures of so many experts each,"
+		" with a router each; layers: of all that the model has"},
 };

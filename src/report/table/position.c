@@ -3,7 +3,6 @@
 
 static int fill(struct study *s, struct grid *g)
 {
-	table_title(g, s, "loss by position in the context");
 	notes_add(&g->notes, NOTE_PLAIN, "columns: tokens of context, the one before the target among them");
 	return slice_table(s, g, "position");
 }
@@ -14,5 +13,6 @@ const struct table table_position = {
 	.help = "validation loss by position in the context, difference to the baseline",
 	.applies = slice_applies,
 	.needs = slice_needs,
+	.title = "loss by position in the context",
 	.fill = fill,
 };

@@ -10,105 +10,152 @@ static bool applies(const struct study *s)
 	return s->baseline;
 }
 
-static const char *const speedup_names[N_AXES] = {
-	"speedup_steps", "speedup_tokens", "speedup_flops", "speedup_seconds"};
+/* Of a row; of the null row, null alone. */
+struct race {
+	double target;
+	struct speedup up;
+	struct verdict verdict;
+	const struct null_speedup *null;
+};
 
-/* Columns that the null row finds by number. */
-enum { VERDICT = 9, FIRST_AXIS = 15 };
-
-static void columns(struct grid *g, bool several_targets)
+static const struct race *race_of(const struct subject *r)
 {
-	grid_column(g, "target", several_targets ? "target" : NULL, COLUMN_NUMBER);
-	columns_of_model(g);
-	grid_column(g, "loss", "loss", COLUMN_INTERVAL);
-	grid_column(g, "perplexity", "ppl", COLUMN_NUMBER);
-	grid_column(g, "bits_per_byte", "bits/byte", COLUMN_NUMBER);
-	grid_column(g, "verdict", NULL, COLUMN_TEXT);
-	grid_column(g, NULL, "speed-up", COLUMN_NUMBER);
-	grid_column(g, "reached", NULL, COLUMN_NUMBER);
-	grid_column(g, "seeds", NULL, COLUMN_NUMBER);
-	grid_column(g, NULL, "reached", COLUMN_NUMBER);
-	grid_column(g, "best_loss", NULL, COLUMN_NUMBER);
-	for (int axis = 0; axis < N_AXES; axis++) {
-		grid_column(g, axis_name[axis], axis_name[axis], COLUMN_NUMBER);
-		grid_column(g, speedup_names[axis], NULL, COLUMN_INTERVAL);
-	}
-	grid_column(g, "published_speedup", "published", COLUMN_NUMBER);
-	grid_column(g, "lr", "lr", COLUMN_TEXT);
+	return r->more;
 }
 
-/* What it took along one axis, and the ratio if it is `seen`. Seconds of busy machines have none. */
-static void cells_of_axis(struct grid *g, const struct study *s, const struct arm *v,
-	const struct speedup *up, bool seen, enum axis axis)
+static CELL(cell_target)
 {
-	bool clean = axis != AXIS_SECONDS || (arm_alone(v) && arm_alone(s->baseline));
-	bool alone = axis != AXIS_SECONDS || arm_alone(v);
-	struct interval ratio =
-		clean && v != s->baseline ? up->ratio[axis] : interval_of_ratio(NULL, 0);
-	char at[32] = "-", times[32] = "";
+	double target = race_of(r)->target;
 
-	if (isfinite(up->at[axis]) && axis == AXIS_FLOPS)
-		text_flops(up->at[axis], at);
-	else if (isfinite(up->at[axis]) && axis == AXIS_TOKENS)
-		text_count(up->at[axis], at);
-	else if (isfinite(up->at[axis]))
-		snprintf(at, sizeof at,
-			up->at[axis] < 99.5 && axis == AXIS_SECONDS ? "%.1f" : "%.0f",
-			up->at[axis]);
-	if (isfinite(ratio.mean) && seen)
-		snprintf(times, sizeof times, " (%.2fx)", ratio.mean);
-	grid_number(g, up->at[axis], "%s%s%s", alone || isnan(up->at[axis]) ? "" : "~", at, times);
-	grid_interval(g, ratio.mean, ratio.low, ratio.high, "%s", times);
-}
-
-static void row(struct study *s, struct grid *g, const struct arm *v, double target,
-	const struct null_speedup *null)
-{
-	struct pairs p = study_pairs(s, v, target);
-	struct speedup up = speedup_of(&p);
-	struct interval loss = ARM_MEAN(v, final_loss);
-
-	grid_row(g);
 	if (isnan(target))
-		grid_number(g, ARM_MEAN(s->baseline, final_loss).mean, "baseline");
+		grid_number(g, ARM_MEAN(r->s->baseline, final_loss).mean, "baseline");
 	else
 		grid_number(g, target, "%.3f", target);
-	cells_of_model(g, s, v);
-	cell_mean(g, loss, 3);
-	cell_value(g, exp(loss.mean), 2);
-	cell_value(g, ARM_MEAN(v, bpb).mean, 3);
-	struct verdict verdict = verdict_of(s, v, &up, null);
-	grid_text(g, "%s", verdict.word);
-	grid_text(g, "%s", verdict.text);
-	grid_number(g, up.reached, "%d", up.reached);
-	grid_number(g, up.n, "%d", up.n);
-	grid_text(g, "%d/%d", up.reached, up.n);
-	cell_value(g, up.best, 3);
-	for (int axis = 0; axis < N_AXES; axis++)
-		cells_of_axis(g, s, v, &up, strcmp(verdict.word, "no difference seen"), axis);
-	cell_published(g, s, v, "speedup");
-	grid_text(g, "%s", study_rate_choice(s, v));
-	if (up.n < v->n)
-		notes_add(&g->notes, NOTE_WARNING,
-			"%s: only %d of %d seeds have a baseline run to pair with", v->label, up.n,
-			v->n);
 }
 
-static void row_of_null_speedup(struct study *s, struct grid *g, const struct null_speedup *null)
+static CELL(cell_verdict)
 {
-	row_of_null(g, s, 1);
-	grid_skip_to(g, VERDICT);
-	grid_text(g, "null");
-	if (isfinite(null->smallest))
+	grid_text(g, "%s", c->name ? race_of(r)->verdict.word : race_of(r)->verdict.text);
+}
+
+static CELL(null_verdict)
+{
+	const struct null_speedup *null = race_of(r)->null;
+
+	if (c->name)
+		grid_text(g, "null");
+	else if (isfinite(null->smallest))
 		grid_text(g, "seeds within %.3g, %d show %.3g", null->widest, null->n,
 			null->smallest);
 	else
 		grid_text(g, null->n < 2 ? "needs 2 seeds" : "not reached");
-	grid_number(g, null->reached, "%d", null->reached);
-	grid_number(g, null->n, "%d", null->n);
-	grid_text(g, "%d/%d", null->reached, null->n);
-	grid_skip_to(g, FIRST_AXIS + 2 * AXIS_TOKENS + 1);
-	grid_interval(g, NAN, 1 / null->smallest, null->smallest, "%s", "");
+}
+
+/* For people with the number of pairs, for programs that has a column of its own. */
+static CELL(cell_reached)
+{
+	grid_number(g, race_of(r)->up.reached, "%d/%d", race_of(r)->up.reached, race_of(r)->up.n);
+}
+
+static CELL(null_reached)
+{
+	const struct null_speedup *null = race_of(r)->null;
+
+	grid_number(g, null->reached, "%d/%d", null->reached, null->n);
+}
+
+static CELL(cell_pairs)
+{
+	grid_number(g, race_of(r)->up.n, "%d", race_of(r)->up.n);
+}
+
+static CELL(null_pairs)
+{
+	grid_number(g, race_of(r)->null->n, "%d", race_of(r)->null->n);
+}
+
+static CELL(cell_best)
+{
+	put_value(g, race_of(r)->up.best, c->digits);
+}
+
+/* Of seconds of busy machines there is none. */
+static struct interval ratio_of(const struct subject *r, int axis)
+{
+	bool clean = axis != AXIS_SECONDS || (arm_alone(r->v) && arm_alone(r->s->baseline));
+
+	return clean && r->v != r->s->baseline ? race_of(r)->up.ratio[axis] :
+		interval_of_ratio(NULL, 0);
+}
+
+/* What it took along the axis that .member names, and the ratio if one is seen. */
+static CELL(cell_axis)
+{
+	int axis = (int)c->member;
+	double x = race_of(r)->up.at[axis], ratio = ratio_of(r, axis).mean;
+	const char *mark = axis != AXIS_SECONDS || arm_alone(r->v) || isnan(x) ? "" : "~";
+	char at[32] = "-", times[32] = "";
+
+	if (isfinite(x) && axis == AXIS_FLOPS)
+		text_flops(x, at);
+	else if (isfinite(x) && axis == AXIS_TOKENS)
+		text_count(x, at);
+	else if (isfinite(x))
+		snprintf(at, sizeof at, x < 99.5 && axis == AXIS_SECONDS ? "%.1f" : "%.0f", x);
+	if (isfinite(ratio) && strcmp(race_of(r)->verdict.word, "no difference seen"))
+		snprintf(times, sizeof times, " (%.2fx)", ratio);
+	grid_number(g, x, "%s%s%s", mark, at, times);
+}
+
+static CELL(cell_ratio)
+{
+	struct interval x = ratio_of(r, (int)c->member);
+
+	grid_interval(g, x.mean, x.low, x.high, "%s", "");
+}
+
+static CELL(null_ratio)
+{
+	double smallest = race_of(r)->null->smallest;
+
+	grid_interval(g, NAN, 1 / smallest, smallest, "%s", "");
+}
+
+#define OF_AXIS(axis, name, null_cell)                                                             \
+	{name, name, COLUMN_NUMBER, .cell = cell_axis, .member = axis},                           \
+	{"speedup_" name, NULL, COLUMN_INTERVAL, .cell = cell_ratio, .null = null_cell,           \
+		.member = axis}
+
+static const struct column columns[] = {
+	COLUMNS_OF_MODEL,
+	COLUMN_LOSS,
+	COLUMN_PERPLEXITY,
+	COLUMN_BITS,
+	{"verdict", NULL, COLUMN_TEXT, .cell = cell_verdict, .null = null_verdict},
+	{NULL, "speed-up", COLUMN_NUMBER, .cell = cell_verdict, .null = null_verdict},
+	{"reached", NULL, COLUMN_NUMBER, .cell = cell_reached, .null = null_reached},
+	{"seeds", NULL, COLUMN_NUMBER, .cell = cell_pairs, .null = null_pairs},
+	{NULL, "reached", COLUMN_NUMBER, .cell = cell_reached, .null = null_reached},
+	{"best_loss", NULL, COLUMN_NUMBER, .cell = cell_best, .digits = 3},
+	OF_AXIS(AXIS_STEPS, "steps", NULL),
+	OF_AXIS(AXIS_TOKENS, "tokens", null_ratio),
+	OF_AXIS(AXIS_FLOPS, "flops", NULL),
+	OF_AXIS(AXIS_SECONDS, "seconds", NULL),
+	COLUMN_PUBLISHED("speedup", "published"),
+	COLUMN_RATE,
+};
+
+static void add_row(struct grid *g, struct study *s, const struct arm *v, double target,
+	const struct null_speedup *null)
+{
+	struct pairs p = study_pairs(s, v, target);
+	struct race race = {.target = target, .up = speedup_of(&p)};
+
+	race.verdict = verdict_of(s, v, &race.up, null);
+	grid_fill(g, &(struct subject){s, v, &race});
+	if (p.n < v->n)
+		notes_add(&g->notes, NOTE_WARNING,
+			"%s: only %d of %d seeds have a baseline run to pair with", v->label, p.n, v->n);
 }
 
 static void title(struct study *s, struct grid *g)
@@ -136,9 +183,7 @@ static void notes(struct study *s, struct grid *g)
 		"ratios are baseline / variant, pairs of one seed: geometric mean"
 		" [95 %% interval, Student's t of the logarithms]; the target is the final loss"
 		" of the pair's baseline unless a number is given");
-	notes_add(&g->notes, NOTE_PLAIN,
-		"FLOPs are model FLOPs, forward and backward, %s the output head",
-		s->options.no_head_flops ? "without" : "with");
+	note_flops(g, s, "");
 	if (!alone)
 		notes_add(&g->notes, NOTE_PLAIN,
 			"~: seconds measured beside other runs, so no ratio is given");
@@ -146,17 +191,21 @@ static void notes(struct study *s, struct grid *g)
 
 static int fill(struct study *s, struct grid *g)
 {
+	const struct column target = {"target", s->n_targets > 1 ? "target" : NULL, COLUMN_NUMBER,
+		.cell = cell_target};
+
 	title(s, g);
-	columns(g, s->n_targets > 1);
+	grid_columns(g, &target, 1);
+	grid_columns(g, columns, ARRAY_SIZE(columns));
 	for (int t = 0; t < s->n_targets; t++) {
 		struct pairs base = study_pairs(s, s->baseline, s->targets[t]);
 		struct null_speedup null = null_speedup_of(&base);
 		for (int i = 0; i < s->n_arms; i++) {
-			row(s, g, &s->arms[i], s->targets[t], &null);
+			add_row(g, s, &s->arms[i], s->targets[t], &null);
 			if (t > 0 && i == 0)
 				grid_rule(g);
 		}
-		row_of_null_speedup(s, g, &null);
+		grid_fill_null(g, &(struct subject){.s = s, .more = &(struct race){.null = &null}});
 	}
 	notes(s, g);
 	return 0;

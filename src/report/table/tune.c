@@ -3,14 +3,49 @@
 
 #include <math.h>
 
+struct trial {
+	const char *key, *chosen;
+};
+
+static const struct trial *trial_of(const struct subject *r)
+{
+	return r->more;
+}
+
+static CELL(cell_name)
+{
+	grid_text(g, "%s", label_without(r->s, r->v, trial_of(r)->key));
+}
+
+static CELL(cell_value)
+{
+	double value = arm_number(r->v, trial_of(r)->key);
+
+	grid_number(g, value, "%g", value);
+}
+
+static CELL(cell_diverged)
+{
+	grid_number(g, arm_diverged(r->v), "%d", arm_diverged(r->v));
+}
+
+static CELL(cell_chosen)
+{
+	grid_text(g, "%s", trial_of(r)->chosen);
+}
+
 static void columns(struct grid *g, const char *key)
 {
-	grid_column(g, "model", "model", COLUMN_TEXT);
-	grid_column(g, "value", key, COLUMN_NUMBER);
-	grid_column(g, "seeds", "seeds", COLUMN_NUMBER);
-	grid_column(g, "diverged", "diverged", COLUMN_NUMBER);
-	grid_column(g, "loss", "loss", COLUMN_INTERVAL);
-	grid_column(g, "chosen", "chosen", COLUMN_TEXT);
+	const struct column columns[] = {
+		{"model", "model", COLUMN_TEXT, .cell = cell_name},
+		{"value", arena_strdup(&g->arena, key), COLUMN_NUMBER, .cell = cell_value},
+		COLUMN_SEEDS,
+		{"diverged", "diverged", COLUMN_NUMBER, .cell = cell_diverged},
+		COLUMN_LOSS,
+		{"chosen", "chosen", COLUMN_TEXT, .cell = cell_chosen},
+	};
+
+	grid_columns(g, columns, ARRAY_SIZE(columns));
 }
 
 static void rows(struct study *s, struct grid *g, const struct arm **trials, int n, const char *key)
@@ -18,18 +53,13 @@ static void rows(struct study *s, struct grid *g, const struct arm **trials, int
 	int best = trials_best(trials, n);
 
 	for (int i = 0; i < n; i++) {
-		double value = arm_number(trials[i], key);
 		bool edge = n > 1 && (i == 0 || i == n - 1);
-		grid_row(g);
+		struct trial t = {key, ""};
+		if (i == best && !isinf(trial_loss(trials[i])))
+			t.chosen = edge ? "best, at the edge" : "best";
+		grid_fill(g, &(struct subject){s, trials[i], &t});
 		if (i == 0 && g->n_rows > 1)
 			grid_rule(g);
-		grid_text(g, "%s", label_without(s, trials[i], key));
-		grid_number(g, value, "%g", value);
-		grid_number(g, trials[i]->n, "%d", trials[i]->n);
-		grid_number(g, arm_diverged(trials[i]), "%d", arm_diverged(trials[i]));
-		cell_mean(g, ARM_MEAN(trials[i], final_loss), 3);
-		grid_text(g, "%s", i != best || isinf(trial_loss(trials[i])) ? "" :
-			edge ? "best, at the edge" : "best");
 	}
 }
 
