@@ -37,6 +37,17 @@ struct gpu_gemm {
 	bool relu;			/* C = max(., 0), a NaN becomes 0; without bias, not added */
 };
 
+/* The product of whole tensors. */
+static inline struct gpu_gemm gpu_gemm_of(enum gpu_gemm_side ta, enum gpu_gemm_side tb,
+	const struct tensor *a, const struct tensor *b, const struct tensor *c)
+{
+	long k = ta == GPU_GEMM_N ? tensor_width(a) : tensor_rows(a);
+	struct gpu_gemm g = {ta, tb, tensor_rows(c), tensor_width(c), k, a->ld, b->ld, c->ld, 0, 0, 0,
+		0, c->kind == MASTER, false, false};
+
+	return g;
+}
+
 /* What one product of an operator keeps from call to call: part of op_run.plan. */
 struct gpu_gemm_plan {
 	long long at[64];

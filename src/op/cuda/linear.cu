@@ -72,15 +72,8 @@ extern "C" void linear_forward_cuda(const struct op_run *r)
 {
 	const struct tensor *x = r->in[LINEAR_X_BTI], *w = r->in[LINEAR_W_OI];
 	const struct tensor *b = r->in[LINEAR_B_O], *y = r->out[LINEAR_Y_BTO];
-	struct gpu_gemm g = {};
+	struct gpu_gemm g = gpu_gemm_of(GPU_GEMM_N, GPU_GEMM_T, x, w, y);
 
-	g.tb = GPU_GEMM_T;
-	g.m = tensor_rows(y);
-	g.n = tensor_width(y);
-	g.k = tensor_width(x);
-	g.lda = x->ld;
-	g.ldb = w->ld;
-	g.ldc = y->ld;
 	g.bias = b != NULL;
 	gpu_gemm(r, (struct gpu_gemm_plan *)r->plan, &g, x->at, w->at, b ? b->at : NULL, false,
 		y->at, r->workspace);
@@ -91,14 +84,8 @@ static void input_gradient(const struct op_run *r, struct gpu_gemm_plan *plan)
 {
 	const struct tensor *w = r->in[LINEAR_W_OI], *dx = r->d_in[LINEAR_X_BTI];
 	const struct tensor *dy = r->d_out[LINEAR_Y_BTO];
-	struct gpu_gemm g = {};
+	struct gpu_gemm g = gpu_gemm_of(GPU_GEMM_N, GPU_GEMM_N, dy, w, dx);
 
-	g.m = tensor_rows(dx);
-	g.n = tensor_width(dx);
-	g.k = tensor_width(dy);
-	g.lda = dy->ld;
-	g.ldb = w->ld;
-	g.ldc = dx->ld;
 	gpu_gemm(r, plan, &g, dy->at, w->at, NULL, op_adds(r, LINEAR_X_BTI), dx->at, r->workspace);
 }
 
@@ -107,16 +94,8 @@ static void weight_gradient(const struct op_run *r, struct gpu_gemm_plan *plan)
 {
 	const struct tensor *x = r->in[LINEAR_X_BTI], *dw = r->d_in[LINEAR_W_OI];
 	const struct tensor *dy = r->d_out[LINEAR_Y_BTO];
-	struct gpu_gemm g = {};
+	struct gpu_gemm g = gpu_gemm_of(GPU_GEMM_T, GPU_GEMM_N, dy, x, dw);
 
-	g.ta = GPU_GEMM_T;
-	g.m = tensor_width(dy);
-	g.n = tensor_width(x);
-	g.k = tensor_rows(x);
-	g.lda = dy->ld;
-	g.ldb = x->ld;
-	g.ldc = dw->ld;
-	g.c_float = true;
 	gpu_gemm(r, plan, &g, dy->at, x->at, NULL, op_adds(r, LINEAR_W_OI), dw->at, r->workspace);
 }
 

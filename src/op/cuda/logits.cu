@@ -7,16 +7,8 @@ extern "C" void logits_forward_cuda(const struct op_run *r)
 {
 	const struct tensor *x = r->in[LOGITS_X_BTD], *w = r->in[LOGITS_W_VD];
 	const struct tensor *y = r->out[LOGITS_Y_BTV];
-	struct gpu_gemm g = {};
+	struct gpu_gemm g = gpu_gemm_of(GPU_GEMM_N, GPU_GEMM_T, x, w, y);
 
-	g.tb = GPU_GEMM_T;
-	g.m = tensor_rows(y);
-	g.n = tensor_width(y);
-	g.k = tensor_width(x);
-	g.lda = x->ld;
-	g.ldb = w->ld;
-	g.ldc = y->ld;
-	g.c_float = true;
 	gpu_gemm(r, (struct gpu_gemm_plan *)r->plan, &g, x->at, w->at, NULL, false, y->at,
 		r->workspace);
 }
