@@ -1,6 +1,7 @@
 /* The forms of a grid. Widths count characters of UTF-8, so that Markdown aligns in a terminal. */
 #include "show/grid.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,77 +195,77 @@ static void render_csv(const struct grid *g, struct str *out)
 		csv_row(g, out, g->rows[i]);
 }
 
-static void json_text(struct str *out, const char *text)
+/* What is no UTF-8, of a database say, becomes U+FFFD: JSON has nothing else. */
+static json_t *json_text(const char *text)
 {
-	str_add(out, "\"");
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-		if (c == '"' || c == '\\')
-			str_printf(out, "\\%c", c);
-		else if (c < 0x20)
-			str_printf(out, "\\u%04x", c);
-		else
-			str_add_bytes(out, text, 1);
+	struct str valid;
+
+	str_init(&valid);
+	for (const char *p = text; *p;) {
+		const char *from = p;
+		bool good = str_next_code(&p) >= 0;
+		p = good ? p : from + 1;
+		str_add_bytes(&valid, good ? from : "\xEF\xBF\xBD", good ? (size_t)(p - from) : 3);
 	}
-	str_add(out, "\"");
+	json_t *value = json_string(valid.text);
+	str_release(&valid);
+	return value;
 }
 
-static void json_number(struct str *out, const char *name, const char *end, double value)
+/* Whole numbers without a point, as far as a double has all of them. */
+static void json_number(json_t *row, const char *name, const char *end, double value)
 {
-	str_printf(out, ", \"%s%s\": ", name, end);
-	if (isfinite(value))
-		str_printf(out, "%.10g", value);
-	else
-		str_add(out, "null");
+	char *key = xasprintf("%s%s", name, end);
+
+	json_object_set_new(row, key, !isfinite(value) ? json_null() :
+		fabs(value) < 0x1p53 && value == trunc(value) ? json_integer((json_int_t)value) :
+		json_real(value));
+	free(key);
 }
 
-static void json_row(const struct grid *g, struct str *out, const struct cell *row)
+static json_t *json_row(const struct grid *g, const struct cell *row)
 {
-	struct str s;
+	json_t *object = json_object();
 
-	str_init(&s);
-	for (int c = 0; c < g->n_columns; c++) {
-		const struct column *column = &g->columns[c];
-		if (!column->name)
-			continue;
-		if (column->kind == COLUMN_TEXT) {
-			str_printf(&s, ", \"%s\": ", column->name);
-			json_text(&s, row[c].text);
-			continue;
-		}
-		json_number(&s, column->name, "", row[c].value);
-		if (column->kind == COLUMN_INTERVAL) {
-			json_number(&s, column->name, "_low", row[c].low);
-			json_number(&s, column->name, "_high", row[c].high);
+	for (int i = 0; i < g->n_columns; i++) {
+		const struct column *c = &g->columns[i];
+		if (c->name && c->kind == COLUMN_TEXT)
+			json_object_set_new(object, c->name, json_text(row[i].text));
+		else if (c->name)
+			json_number(object, c->name, "", row[i].value);
+		if (c->name && c->kind == COLUMN_INTERVAL) {
+			json_number(object, c->name, "_low", row[i].low);
+			json_number(object, c->name, "_high", row[i].high);
 		}
 	}
-	str_printf(out, "{%s}", s.length ? s.text + 2 : "");
-	str_release(&s);
+	return object;
 }
 
+static void json_add(struct str *out, const char *before, json_t *value)
+{
+	char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
+
+	str_printf(out, "%s%s", before, text);
+	free(text);
+	json_decref(value);
+}
+
+/* A line for each note and row. */
 static void render_json(const struct grid *g, struct str *out)
 {
 	static const char *const kind[] = {
 		[NOTE_PLAIN] = "note", [NOTE_WARNING] = "warning", [NOTE_STAMP] = "forced"};
 
-	str_add(out, "{\n  \"table\": ");
-	json_text(out, g->name);
-	str_add(out, ",\n  \"title\": ");
-	json_text(out, g->title);
-	str_add(out, ",\n  \"subtitle\": ");
-	json_text(out, g->subtitle);
+	json_add(out, "{\n  \"table\": ", json_text(g->name));
+	json_add(out, ",\n  \"title\": ", json_text(g->title));
+	json_add(out, ",\n  \"subtitle\": ", json_text(g->subtitle));
 	str_add(out, ",\n  \"notes\": [");
-	for (int i = 0; i < g->notes.n; i++) {
-		str_printf(out, "%s\n    {\"kind\": \"%s\", \"text\": ", i ? "," : "",
-			kind[g->notes.items[i].kind]);
-		json_text(out, g->notes.items[i].text);
-		str_add(out, "}");
-	}
+	for (const struct note *n = g->notes.items; n < g->notes.items + g->notes.n; n++)
+		json_add(out, n == g->notes.items ? "\n    " : ",\n    ",
+			json_pack("{s:s, s:o}", "kind", kind[n->kind], "text", json_text(n->text)));
 	str_add(out, "],\n  \"rows\": [");
-	for (int i = 0; i < g->n_rows; i++) {
-		str_add(out, i ? ",\n    " : "\n    ");
-		json_row(g, out, g->rows[i]);
-	}
+	for (int i = 0; i < g->n_rows; i++)
+		json_add(out, i ? ",\n    " : "\n    ", json_row(g, g->rows[i]));
 	str_add(out, "]\n}\n");
 }
 

@@ -98,6 +98,34 @@ static void json_can_be_read(void **state)
 	grid_release(&g);
 }
 
+/* A database may hold what JSON cannot say, and numbers that ten digits do not tell apart. */
+static void json_is_valid_whatever_the_cells(void **state)
+{
+	struct grid g;
+	struct str out;
+
+	(void)state;
+	grid_init(&g, "t");
+	grid_column(&g, "text", "text", COLUMN_TEXT);
+	grid_column(&g, "n", "n", COLUMN_NUMBER);
+	grid_column(&g, "x", "x", COLUMN_NUMBER);
+	grid_row(&g);
+	grid_text(&g, "a\xff\xc3\xa4\xe2\x82" "b\x01\n");
+	grid_number(&g, 27123456789, "27B");
+	grid_number(&g, 1e300, "1e300");
+	str_init(&out);
+	grid_format_find("json")->render(&g, &out);
+	json_t *root = json_loads(out.text, JSON_REJECT_DUPLICATES, NULL);
+	json_t *row = json_array_get(json_object_get(root, "rows"), 0);
+	assert_string_equal(json_string_value(json_object_get(row, "text")),
+		"a\uFFFD\u00e4\uFFFD\uFFFDb\x01\n");
+	assert_int_equal(json_integer_value(json_object_get(row, "n")), 27123456789);
+	assert_true(json_real_value(json_object_get(row, "x")) == 1e300);
+	json_decref(root);
+	str_release(&out);
+	grid_release(&g);
+}
+
 static void html_is_escaped(void **state)
 {
 	struct grid g;
@@ -201,6 +229,7 @@ int main(void)
 		cmocka_unit_test(csv_has_values_and_comments),
 		cmocka_unit_test(latex_is_escaped),
 		cmocka_unit_test(json_can_be_read),
+		cmocka_unit_test(json_is_valid_whatever_the_cells),
 		cmocka_unit_test(html_is_escaped),
 		cmocka_unit_test(endless_numbers_get_an_exponent),
 		cmocka_unit_test(columns_make_rows),
