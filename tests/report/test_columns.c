@@ -306,8 +306,8 @@ static void test_position(void **state)
 	expect(M4, "difference_3", -0.5);
 	expect("base", "difference_1", NAN);
 	expect(M2, "loss_1", NAN);
-	expect_text(M4, "difference_1", " (=)");
-	expect_text(M4, "difference_2", " (-1.000)");
+	expect_text(M4, "loss_1", "3.900 (=)");
+	expect_text(M4, "loss_2", "2.000 (-1.000)");
 	expect_text("share of tokens", "loss_1", "25 %");
 	expect_text("share of tokens", "loss_3", "50 %");
 	expect_interval("null", "difference_1", NAN, -null, null);
