@@ -8,6 +8,12 @@ extern const struct cmd cmd_ls;
 
 static void fill(struct grid *g, const struct run_row *runs, int n)
 {
+	bool tags = false, excluded = false;	/* shown to people where there are any */
+
+	for (int i = 0; i < n; i++) {
+		tags |= runs[i].tags != NULL;
+		excluded |= runs[i].excluded != NULL;
+	}
 	grid_column(g, "run", "run", COLUMN_TEXT);
 	grid_column(g, "label", "label", COLUMN_TEXT);
 	grid_column(g, "seed", "seed", COLUMN_NUMBER);
@@ -17,6 +23,8 @@ static void fill(struct grid *g, const struct run_row *runs, int n)
 	grid_column(g, "train_loss", "train loss", COLUMN_NUMBER);
 	grid_column(g, "loss", "loss", COLUMN_NUMBER);
 	grid_column(g, "sweep", "sweep", COLUMN_TEXT);
+	grid_column(g, "tags", tags ? "tags" : NULL, COLUMN_TEXT);
+	grid_column(g, "excluded", excluded ? "excluded" : NULL, COLUMN_TEXT);
 	grid_column(g, "dir", NULL, COLUMN_TEXT);
 	for (int i = 0; i < n; i++) {
 		const struct run_row *r = &runs[i];
@@ -30,6 +38,8 @@ static void fill(struct grid *g, const struct run_row *runs, int n)
 		grid_number(g, r->train_loss, isnan(r->train_loss) ? "" : "%.4f", r->train_loss);
 		grid_number(g, r->loss, isnan(r->loss) ? "" : "%.4f", r->loss);
 		grid_text(g, "%s", r->sweep ? r->sweep : "");
+		grid_text(g, "%s", r->tags ? r->tags : "");
+		grid_text(g, "%s", r->excluded ? r->excluded : "");
 		grid_text(g, "%s", r->dir);
 	}
 }
@@ -64,6 +74,6 @@ static int run(int argc, char **argv)
 const struct cmd cmd_ls = {
 	.name = "ls",
 	.arguments = "[LABEL|HASH|DIR|KEY=VALUE...] [--where SQL]",
-	.help = "list runs; KEY: state, sweep, label, variant, arch, seed or a config key; globs",
+	.help = "list runs; KEY: state, sweep, label, variant, arch, seed, tag or a config key; globs",
 	.run = run,
 };

@@ -156,6 +156,10 @@ static void run_row(struct str *page, const struct run_row *r, const char *folde
 		r->loss);
 	str_printf(page, "<td>%.8s</td><td>", r->identity);
 	html_text(page, r->reason ? r->reason : "");
+	if (r->excluded) {
+		str_add(page, "<br>excluded by hand: ");
+		html_text(page, r->excluded);
+	}
 	str_add(page, "</td></tr>\n");
 	free(path);
 }

@@ -251,6 +251,25 @@ static int db_open_read(struct db *db)
 	return open_handle(db, SQLITE_OPEN_READONLY);
 }
 
+/* Readers bring no database up to date: what an older one lacks is empty for this connection. */
+static int stand_in(struct db *db)
+{
+	static const char *const tables[][2] = {{"part", "run_id, part, params, active, flops"},
+		{"exclusion", "run_id, reason"}, {"tag", "run_id, name"}};
+	char sql[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		snprintf(sql, sizeof sql, "SELECT count(*) FROM sqlite_schema WHERE name = '%s'",
+			tables[i][0]);
+		if (db_value(db, sql, 1))
+			continue;
+		snprintf(sql, sizeof sql, "CREATE TEMP TABLE %s(%s)", tables[i][0], tables[i][1]);
+		if (db_exec(db, sql))
+			return -1;
+	}
+	return 0;
+}
+
 int db_open(struct db *db, const char *path, enum db_mode mode)
 {
 	static const char pragmas[] =
@@ -264,7 +283,8 @@ int db_open(struct db *db, const char *path, enum db_mode mode)
 	if (mode == DB_WRITE ? db_open_write(db) : db_open_read(db))
 		goto failed;
 	sqlite3_busy_timeout(db->handle, DB_BUSY_MS);
-	if (db_check(db, mode) || (mode == DB_WRITE && set_journal(db)) || db_exec(db, pragmas))
+	if (db_check(db, mode) || (mode == DB_WRITE && set_journal(db)) || db_exec(db, pragmas) ||
+		(mode == DB_READ && stand_in(db)))
 		goto failed;
 	return 0;
 failed:

@@ -29,7 +29,8 @@ extern const char bench_schema[];	/* its end: bench.sql, which is also a migrati
 extern const char *const db_migrations[];
 
 enum db_mode {
-	DB_READ,	/* the file must exist; only SELECT works */
+	DB_READ,	/* the file must exist; only SELECT works. Tables `part`, `exclusion` and `tag` are
+			   empty where it is from before them */
 	DB_WRITE,	/* made or migrated where needed; takes the lock */
 };
 

@@ -11,6 +11,7 @@
 #include "base/path.h"
 #include "store/bench.h"
 #include "store/catalog.h"
+#include "store/mark.h"
 #include "store/record.h"
 #include "store/run_dir.h"
 
@@ -60,18 +61,19 @@ int ingest_records(struct db *db, long long run_id, const char *dir, struct inge
 	return ret;
 }
 
-/* Who it is; join: also the sweep that run.json names. *run_id: the row. */
+/* Who it is and what people say of it; join: also the sweep that run.json names. *run_id: the row. */
 static int ingest_facts(struct db *db, const char *root, const char *name,
 	const struct run_info *info, bool join, long long *run_id)
 {
-	char *yaml = xasprintf("%s/runs/%s/config.yaml", root, name);
+	char *dir = xasprintf("%s/runs/%s", root, name), *yaml = path_join(dir, "config.yaml");
 	char *config = path_exists(yaml) ? path_read(yaml, NULL) : NULL;
 	int ret = db_begin(db);
 
 	if (!ret) {
 		ret = (join && catalog_add_run(db, root, name, info)) ||
 			(*run_id = catalog_run_id(db, info->identity)) < 0 ||
-			catalog_set_config(db, *run_id, config, info->config) ? -1 : 0;
+			catalog_set_config(db, *run_id, config, info->config) ||
+			mark_take_in(db, *run_id, dir) ? -1 : 0;
 		if (ret)
 			db_rollback(db);
 		else
@@ -79,6 +81,7 @@ static int ingest_facts(struct db *db, const char *root, const char *name,
 	}
 	free(config);
 	free(yaml);
+	free(dir);
 	return ret;
 }
 
@@ -249,5 +252,5 @@ int ingest_gaps(struct db *db, const char *root, const char *sweep, struct inges
 		ret = take_in(db, root, names[i], false, count);
 	free(names);
 	arena_release(&a);
-	return ret ? ret : ingest_foreign(db, root, sweep, count);
+	return ret || mark_take_in_all(db) ? -1 : ingest_foreign(db, root, sweep, count);
 }

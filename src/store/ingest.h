@@ -19,7 +19,7 @@ int ingest_all(struct db *db, const char *root, struct ingest_count *count);
 /*
  * What the directories of a sweep say and the database does not: runs that stand otherwise there, as
  * it is another one, an older copy, or was left alone meanwhile; and the sweep's foreign curves. Runs
- * at work are left to their supervisor.
+ * at work are left to their supervisor. Marks of all runs (store/mark.h).
  */
 int ingest_gaps(struct db *db, const char *root, const char *sweep, struct ingest_count *count);
 

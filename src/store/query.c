@@ -71,7 +71,10 @@ int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_r
 
 #define RUN_COLUMNS                                                                                \
 	"run_id, sweep, label, variant, seed, identity, dir, state, reason, arch, step, steps, "   \
-	"loss, train_loss "
+	"loss, train_loss, "                                                                       \
+	"(SELECT group_concat(name, ' ') FROM (SELECT name FROM tag t "                            \
+	"WHERE t.run_id = runs.run_id ORDER BY name)), "                                           \
+	"(SELECT reason FROM exclusion e WHERE e.run_id = runs.run_id) "
 
 /* A database that nobody writes has no running runs: their supervisor is dead. */
 static const char *true_state(const char *state, bool written)
@@ -102,6 +105,8 @@ static int collect_runs(struct db_statement *s, struct arena *a, struct run_row 
 			.steps = db_int(s, 11),
 			.loss = db_real(s, 12),
 			.train_loss = db_real(s, 13),
+			.tags = column_text(s, 14, a),
+			.excluded = column_text(s, 15, a),
 		};
 	}
 	*runs = ARENA_ARRAY(a, struct run_row, *n);
@@ -130,12 +135,12 @@ static bool is_hash_prefix(const char *s)
 	return n >= 4 && strspn(s, "0123456789abcdef") == n;
 }
 
-/* The column of `runs` that a selector's key means; NULL: a config key, or part of a label. */
+/* The column of `runs`, or the table `tag`, that a selector's key means; NULL: a config key, or part of a label. */
 static const char *selector_column(const char *key, size_t n)
 {
 	static const char *const columns[][2] = {{"state", "state"}, {"status", "state"},
 		{"sweep", "sweep"}, {"label", "label"}, {"variant", "variant"}, {"arch", "arch"},
-		{"seed", "seed"}};
+		{"seed", "seed"}, {"tag", "tag"}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
 		if (strlen(columns[i][0]) == n && !strncmp(columns[i][0], key, n))
@@ -163,7 +168,8 @@ static void add_condition(struct str *sql, const char *selector, int i)
 	const char *column = equals ? selector_column(selector, (size_t)(equals - selector)) : NULL;
 
 	if (column) {
-		str_printf(sql, " AND %s GLOB :v%d", column, i);
+		str_printf(sql, strcmp(column, "tag") ? " AND %s GLOB :v%d" :
+			" AND run_id IN (SELECT run_id FROM %s WHERE name GLOB :v%d)", column, i);
 		return;
 	}
 	str_printf(sql, " AND (label GLOB :s%d OR dir GLOB '*/' || :d%d OR "
@@ -212,7 +218,7 @@ static int check_key(struct db *db, const char *selector, struct arena *a)
 	known = db_step(&s);
 	ret = db_finish(&s);
 	return ret || known ? ret : error("no run in %s has a key \"%s\", or the label \"%s\": keys are "
-		"state, sweep, label, variant, arch, seed and those of a config (`moelab show RUN`)",
+		"state, sweep, label, variant, arch, seed, tag and those of a config (`moelab show RUN`)",
 		db->path, key, selector);
 }
 
@@ -355,12 +361,6 @@ static bool has_table(struct db *db, const char *name)
 	db_bind_text(&s, ":name", name);
 	found = db_step(&s);
 	return !db_finish(&s) && found;
-}
-
-int query_parts(struct db *db)
-{
-	return has_table(db, "part") ? 0 :
-		db_exec(db, "CREATE TEMP TABLE IF NOT EXISTS part(run_id, part, params, active, flops)");
 }
 
 /* --- slices, calibrations --------------------------------------------------------------------- */

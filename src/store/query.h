@@ -26,6 +26,8 @@ struct run_row {			/* a row of the view `runs` */
 	const char *arch;			/* NULL until its first attempt */
 	long long step, steps;			/* done; when complete */
 	double loss, train_loss;		/* NaN: none yet */
+	const char *tags;			/* "a b", in order; NULL: none */
+	const char *excluded;			/* why tables leave it out; NULL: they do not */
 };
 
 /* Runs of a sweep in its order (variants, points, seeds). */
@@ -37,7 +39,7 @@ int query_runs(struct db *db, long long sweep_id, struct arena *a, struct run_ro
  *   identity, 4 digits on    3f2a9c
  *   run directory            moe_mamba-s1-3f2a9c01, with or without a path before it; also without
  *                            the hash: moe_mamba-s1
- *   KEY=GLOB                 state (or status), sweep, label, variant, arch, seed, or a config key
+ *   KEY=GLOB                 state (or status), sweep, label, variant, arch, seed, tag, or a config key
  *                            ("model.moe.n_experts=8")
  * A label that looks like the last form is found as well. Several must all hold. where: an SQL
  * condition on the columns of `runs`, or NULL. An error where nothing is found and a key is unknown.
@@ -75,10 +77,6 @@ struct slice_rows {			/* classes of tokens, rising */
 int query_slices(struct db *db, long long run_id, const char *by, struct arena *a,
 	struct slice_rows *rows);
 bool query_has_slices(struct db *db, long long run_id);
-
-/* The table `part` for this connection: empty where the database is from before it. 0, or -1 after a
-   message. */
-int query_parts(struct db *db);
 
 /* Columns of the table calibration; measured is NULL where the run has no row. */
 struct calibration_row {

@@ -7,6 +7,7 @@
  *                                  attempt.json    its newest process, a record of kind "attempt"
  *                                  log.txt         what its processes printed
  *                                  DONE | FAILED | DIVERGED    one line: why
+ *                                  EXCLUDED, tags.txt   what people say of it (store/mark.h)
  *                                  products.txt    on GPUs (train/products.h)
  *                                  ckpt/step_N.safetensors
  *   ROOT/sweeps/NAME.json          what a sweep consists of (store/catalog.h)

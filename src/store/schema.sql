@@ -213,6 +213,17 @@ CREATE TABLE calibration (		-- a step of the run's configuration, timed beside n
 	build		TEXT
 ) STRICT;
 
+CREATE TABLE exclusion (		-- runs that tables and plots leave out, on somebody's word
+	run_id		INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE,
+	reason		TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE tag (
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	name		TEXT NOT NULL,
+	PRIMARY KEY (run_id, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE event (
 	event_id	INTEGER PRIMARY KEY,	-- in the order of arrival
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
@@ -248,7 +259,10 @@ SELECT	p.sweep, p.label, p.variant, r.seed, p.n,
 	r.params_total, r.params_active, r.params_embedding, r.flops_per_token,
 	r.data_hash, r.data_tokens, r.tokenizer, r.vocab, r."precision", r.semantics,
 	a.n AS attempts, a.started, a.ended, a.host, a.device, a.threads, a.jobs,
-	a.blas, a.blas_core, a.cpu, a.git, a.build, a.memory_planned_bytes	-- of the last attempt
+	a.blas, a.blas_core, a.cpu, a.git, a.build, a.memory_planned_bytes,	-- of the last attempt
+	(SELECT e.reason FROM exclusion e WHERE e.run_id = r.run_id) AS excluded,	-- why; NULL: it counts
+	(SELECT group_concat(name, ' ') FROM (SELECT name FROM tag t WHERE t.run_id = r.run_id
+		ORDER BY name)) AS tags
 FROM place p
 JOIN run r ON r.run_id = p.run_id
 LEFT JOIN step s ON s.run_id = r.run_id

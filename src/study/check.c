@@ -134,7 +134,9 @@ static int check_semantics(struct study *s)
 
 	db_prepare(&row, s->db,
 		"SELECT j.key, min(j.value), max(j.value) FROM run r, json_each(r.semantics) j"
-		" WHERE r.state IN ('done', 'diverged') AND r.run_id IN (SELECT run_id FROM member"
+		" WHERE r.state IN ('done', 'diverged')"
+		" AND r.run_id NOT IN (SELECT run_id FROM exclusion)"
+		" AND r.run_id IN (SELECT run_id FROM member"
 		"  WHERE sweep_id IN (SELECT value FROM json_each(:sweeps)))"
 		" GROUP BY j.key HAVING min(j.value) < max(j.value)");
 	db_bind_text(&row, ":sweeps", s->sweep_ids);
@@ -291,6 +293,30 @@ static void warn(struct study *s, const struct suspicion *suspicion)
 	str_release(&list);
 }
 
+static const char *label_in_sweep(const struct study *s, long long sweep_id, const char *label)
+{
+	for (const struct arm *v = s->arms; v < s->arms + s->n_arms; v++)
+		if (v->own->sweep->sweep_id == sweep_id && !strcmp(v->own->label, label))
+			return v->label;
+	return label;
+}
+
+/* Each by name: a mean without the runs that somebody did not like must not look like one of all. */
+static int name_excluded(struct study *s)
+{
+	struct db_statement row;
+
+	db_prepare(&row, s->db, "SELECT m.sweep_id, m.label, r.seed, e.reason"
+		" FROM json_each(:sweeps) j JOIN member m ON m.sweep_id = j.value"
+		" JOIN run r USING (run_id) JOIN exclusion e USING (run_id) ORDER BY j.key, m.n");
+	db_bind_text(&row, ":sweeps", s->sweep_ids);
+	while (db_step(&row))
+		notes_add(&s->notes, NOTE_WARNING, "excluded by hand: %s s%lld: %s",
+			label_in_sweep(s, db_int(&row, 0), db_text(&row, 1)), db_int(&row, 2),
+			db_text(&row, 3));
+	return db_finish(&row);
+}
+
 static void warn_all(struct study *s)
 {
 	if (s->n_unfinished)
@@ -366,6 +392,8 @@ int check_study(struct study *s)
 	state_facts(s);
 	for (int i = 0; i < (int)ARRAY_SIZE(doubted); i++)
 		check_same(s, &doubted[i], false);
+	if (name_excluded(s))
+		return -1;
 	warn_all(s);
 	return 0;
 }

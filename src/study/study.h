@@ -3,7 +3,7 @@
  * read from the database once. No sweep file is needed.
  *
  * A run counts if it is done or diverged; a diverged one has reached nothing and has no final
- * loss. Others are left out, and a note says so.
+ * loss. Others are left out, and a note says so; so are runs that somebody excluded, each by name.
  */
 #ifndef STUDY_STUDY_H
 #define STUDY_STUDY_H
@@ -90,7 +90,7 @@ struct study {
 	struct published *published;
 	const char **axes;		/* swept keys */
 	int n_sweeps, n_runs, n_arms, n_targets, n_published, n_axes;
-	int n_unfinished;
+	int n_unfinished, n_excluded;
 	struct notes notes;		/* what every table and plot of it has to say */
 };
 

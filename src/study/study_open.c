@@ -234,30 +234,33 @@ static void prepare_runs(struct study *s, struct db_statement *row, const struct
 {
 	struct str sql;
 
-	query_parts(s->db);
 	str_init(&sql);
 	str_add(&sql, "SELECT run_id, seed");
 	for (int i = 0; i < (int)ARRAY_SIZE(run_columns); i++)
 		str_printf(&sql, ", %s", run_columns[i].sql);
 	str_add(&sql,
-		" FROM runs WHERE sweep = :sweep AND state IN ('done', 'diverged') ORDER BY n");
+		" FROM runs WHERE sweep = :sweep AND state IN ('done', 'diverged')"
+		" AND run_id NOT IN (SELECT run_id FROM exclusion) ORDER BY n");
 	db_prepare(row, s->db, sql.text);
 	str_release(&sql);
 	db_bind_text(row, ":sweep", w->name);
 }
 
-/* How many places the sweeps have for runs, and how many runs are not finished. */
+/* How many places the sweeps have for runs, how many runs are not finished, how many are excluded. */
 static int count_runs(struct study *s, int *most)
 {
 	struct db_statement row;
 
 	db_prepare(&row, s->db,
-		"SELECT count(*), count(DISTINCT run_id) FILTER (WHERE state NOT IN ('done', 'diverged'))"
-		" FROM member JOIN run USING (run_id) WHERE sweep_id IN " THESE_SWEEPS);
+		"SELECT count(*), count(DISTINCT run_id) FILTER (WHERE state NOT IN ('done', 'diverged')"
+		" AND e.reason IS NULL), count(DISTINCT run_id) FILTER (WHERE e.reason IS NOT NULL)"
+		" FROM member JOIN run USING (run_id) LEFT JOIN exclusion e USING (run_id)"
+		" WHERE sweep_id IN " THESE_SWEEPS);
 	db_bind_text(&row, ":sweeps", s->sweep_ids);
 	if (db_step(&row)) {
 		*most = (int)db_int(&row, 0);
 		s->n_unfinished = (int)db_int(&row, 1);
+		s->n_excluded = (int)db_int(&row, 2);
 	}
 	return db_finish(&row);
 }
@@ -363,6 +366,9 @@ static int study_read(struct study *s, const char *sweeps)
 	if (read_sweeps(s, sweeps) || read_targets(s) || read_published(s) || read_axes(s) ||
 		read_runs(s))
 		return -1;
+	if (s->n_runs == 0 && s->n_excluded)
+		return error("sweep %s: no finished run that counts (%d unfinished, %d excluded by hand)",
+			s->name, s->n_unfinished, s->n_excluded);
 	if (s->n_runs == 0)
 		return error(
 			"sweep %s: no finished run yet (%d unfinished); `moelab run` does them",

@@ -37,6 +37,7 @@ struct lab_run {
 	int every;				/* of `inner` */
 	bool foreign;
 	const char *key, *value;		/* one more of the config */
+	const char *excluded;			/* the reason */
 	const char *run;			/* runs of one name and seed are one run; NULL: the label */
 };
 
@@ -223,6 +224,17 @@ static inline void lab_layers(json_t *config, const struct lab_run *r)
 		json_object_set_new(config, "model.inner.every", json_integer(r->every));
 }
 
+static inline void lab_exclude(struct lab *lab, long long id, const char *reason)
+{
+	struct db_statement s;
+
+	db_prepare(&s, &lab->db, "INSERT INTO exclusion(run_id, reason) VALUES (:run, :reason)");
+	db_bind_int(&s, ":run", id);
+	db_bind_text(&s, ":reason", reason);
+	db_run(&s);
+	CHECK(!db_finish(&s));
+}
+
 static inline void lab_config(struct lab *lab, long long id, const struct lab_run *r)
 {
 	json_t *config = json_pack("{s:i, s:i, s:s, s:i, s:i, s:f, s:s, s:f}", "model.d_model", 128, "model.n_blocks", 4, "recipe", "paper", "train.batch", 16,
@@ -269,6 +281,8 @@ static inline void lab_fill(struct lab *lab, const struct lab_run *runs, int n)
 		long long id = catalog_run_id(&lab->db, lab_identity(r, id_hex));
 		int last = r->diverged || r->unfinished ? LAB_STEPS / 2 : LAB_STEPS;
 		lab_config(lab, id, r);
+		if (r->excluded)
+			lab_exclude(lab, id, r->excluded);
 		lab_attempt(&rec, id, r);
 		lab_eval(&rec, id, r, 0, "val");
 		for (int step = 1; step <= last; step++) {

@@ -61,11 +61,16 @@ static void older_runs_tell_no_shares(void **state)
 {
 	const struct study_options o = {.rule = NULL};
 	struct shown w;
+	char *path;
 
 	(void)state;
 	lab_open(&w.lab, "mamba");
 	lab_fill(&w.lab, ratio_runs, ARRAY_SIZE(ratio_runs));
 	assert_int_equal(db_exec(&w.lab.db, "DROP TABLE part"), 0);
+	path = path_join(w.lab.folder, "lab.db");
+	db_close(&w.lab.db);
+	assert_int_equal(db_open(&w.lab.db, path, DB_READ), 0);
+	free(path);
 	assert_true(show_with(&w, "final", "md", &o));
 	assert_false(study_has_shares(&w.study));
 	assert_true(isnan(arm_mamba_share(&w.study.arms[1])));
@@ -144,6 +149,46 @@ static void load_is_that_of_the_last_step(void **state)
 	end(&w);
 }
 
+static void excluded_runs_leave_the_means_and_stay_in_the_notes(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0),
+		{.label = "m", .variant = "m", .seed = 1, .fast = 1, .floor = 1.5},
+		{.label = "m", .variant = "m", .seed = 2, .fast = 1, .floor = 1.5},
+		{.label = "m", .variant = "m", .seed = 3, .fast = 1, .floor = 9, .semantics = "{\"scan\":2}",
+			.excluded = "its node computed with older code"},
+		{.label = "m", .variant = "m", .seed = 4, .unfinished = true, .excluded = "not needed"}};
+	static const char *const with_notes[] = {"final", "speedup", "cost"};
+	const struct study_options renamed = {.labels = {{"m=new"}, 1}};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "final", "md"));
+	assert_has(line(&w, "m", text, sizeof text), " 1.900 ");
+	hide(&w);
+	for (size_t i = 0; i < ARRAY_SIZE(with_notes); i++) {
+		assert_true(show_with(&w, with_notes[i], "md", &renamed));
+		assert_has(w.text.text, "Warning: excluded by hand: new s3: its node computed with older code\n");
+		assert_has(w.text.text, "Warning: excluded by hand: new s4: not needed\n");
+		assert_null(strstr(w.text.text, "unfinished"));
+		hide(&w);
+	}
+	assert_true(show_with(&w, "final", "latex", &renamed));
+	assert_has(w.text.text, "xcluded by hand: new s4: not needed");
+	end(&w);
+}
+
+static void a_sweep_of_excluded_runs_has_no_table(void **state)
+{
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1, .excluded = "x"}};
+	struct shown w;
+
+	(void)state;
+	assert_false(show(&w, runs, 1, "final", "md"));
+	assert_caught("sweep lab/one: no finished run that counts (0 unfinished, 1 excluded by hand)");
+	end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -153,6 +198,8 @@ int main(void)
 		cmocka_unit_test(projections_are_in_the_order_of_the_paper),
 		cmocka_unit_test(every_table_has_a_place_of_its_own),
 		cmocka_unit_test(tables_without_their_axis_say_so),
+		cmocka_unit_test(excluded_runs_leave_the_means_and_stay_in_the_notes),
+		cmocka_unit_test(a_sweep_of_excluded_runs_has_no_table),
 		cmocka_unit_test(load_is_that_of_the_last_step),
 	};
 
