@@ -50,19 +50,25 @@ char *arena_strdup(struct arena *a, const char *s)
 	return memcpy(arena_get(a, n), s, n);
 }
 
-char *arena_printf(struct arena *a, const char *format, ...)
+char *arena_vprintf(struct arena *a, const char *format, va_list args)
 {
-	va_list ap, again;
-	char *text;
-	int n;
+	va_list again;
 
-	va_start(ap, format);
-	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, format, ap);
-	text = arena_get(a, (size_t)n + 1);
+	va_copy(again, args);
+	int n = vsnprintf(NULL, 0, format, args);
+	char *text = arena_get(a, (size_t)n + 1);
 	vsnprintf(text, (size_t)n + 1, format, again);
 	va_end(again);
-	va_end(ap);
+	return text;
+}
+
+char *arena_printf(struct arena *a, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	char *text = arena_vprintf(a, format, args);
+	va_end(args);
 	return text;
 }
 

@@ -5,6 +5,7 @@
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
 
+#include <stdarg.h>
 #include <stddef.h>
 
 struct arena {
@@ -16,6 +17,7 @@ void *arena_get(struct arena *a, size_t bytes);			/* never NULL: exhaustion is f
 char *arena_strdup(struct arena *a, const char *s);
 char *arena_printf(struct arena *a, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+char *arena_vprintf(struct arena *a, const char *format, va_list args);
 void arena_release(struct arena *a);				/* frees all; the arena is empty again */
 
 #define ARENA_NEW(a, type)	((type *)arena_get((a), sizeof(type)))

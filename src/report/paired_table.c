@@ -135,11 +135,11 @@ enum { MOST_POINTS = 600 };
 static void add_panel(struct chart *c, const char *name, const struct paired *p)
 {
 	struct panel *panel = chart_panel(c, "B - A, nats per token");
-	const char *label = chart_text(c, "mean of %d", p->window);
+	const char *label = arena_printf(&c->arena, "mean of %d", p->window);
 	struct series *s = chart_series(c, panel, label, 1, p->n_means);
 	int stride = (p->n_means + MOST_POINTS - 1) / MOST_POINTS;
 
-	panel->title = chart_text(c, "%s loss", name);
+	panel->title = arena_printf(&c->arena, "%s loss", name);
 	panel->y_level = 0;
 	s->n = 0;
 	for (int i = 0; i < p->n_means; i++) {
@@ -157,7 +157,7 @@ int paired_chart(struct db *db, const struct run_row *ab, struct chart *c)
 	struct paired p;
 
 	chart_init(c, "compare");
-	c->title = chart_text(c, "%s s%ld (B) against %s s%ld (A)", ab[1].label, ab[1].seed,
+	c->title = arena_printf(&c->arena, "%s s%ld (B) against %s s%ld (A)", ab[1].label, ab[1].seed,
 		ab[0].label, ab[0].seed);
 	c->subtitle = "running mean of the paired difference, at the middle of its window; band: 2"
 		" standard errors";

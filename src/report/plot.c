@@ -50,7 +50,7 @@ int plot_make(const struct plot *p, struct study *s, const struct plot_options *
 		return -1;
 	str_init(&caption);
 	caption_of_figure(s, c, &caption);
-	c->caption = chart_text(c, "%s", caption.text);
+	c->caption = arena_printf(&c->arena, "%s", caption.text);
 	str_release(&caption);
 	return o->look && c->n_panels ? chart_dress(c, o->look) : 0;
 }
@@ -64,10 +64,10 @@ void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	c->title = chart_text(c, "%s%s: %s", c->forced ? "FORCED " : "", s->name, text);
-	c->headline = chart_text(c, "%s", text);
+	c->title = arena_printf(&c->arena, "%s%s: %s", c->forced ? "FORCED " : "", s->name, text);
+	c->headline = arena_printf(&c->arena, "%s", text);
 	if (epochs > 4)
-		c->title = chart_text(c, "%s, multi-epoch (%.1f)", c->title, epochs);
+		c->title = arena_printf(&c->arena, "%s, multi-epoch (%.1f)", c->title, epochs);
 }
 
 void plot_subtitle(struct chart *c, const struct study *s, const char *what)
@@ -77,7 +77,7 @@ void plot_subtitle(struct chart *c, const struct study *s, const char *what)
 	int most;
 	const char *seeds = caption_seeds(s, buffer, &most);
 
-	c->subtitle = chart_text(c, "%s; %s%s; %s tokens, data %.8s", what, seeds,
+	c->subtitle = arena_printf(&c->arena, "%s; %s%s; %s tokens, data %.8s", what, seeds,
 		most > 1 ? ", mean and range" : "", r->tokenizer ? r->tokenizer : "?",
 		r->data_hash ? r->data_hash : "unknown");
 }
@@ -89,14 +89,14 @@ void plot_marks(struct chart *c, const struct study *s, const char *line, const 
 
 	caption_seeds(s, buffer, &most);
 	if (most > 1)
-		c->marks = chart_text(c, "%s; %s", line, band);
+		c->marks = arena_printf(&c->arena, "%s; %s", line, band);
 	else
 		c->marks = "one seed each, so neither means nor bands";
 }
 
 const char *plot_label(struct chart *c, const struct arm *v)
 {
-	return chart_text(c, "%s%s", v->label, arm_foreign(v) ? " (foreign)" : "");
+	return arena_printf(&c->arena, "%s%s", v->label, arm_foreign(v) ? " (foreign)" : "");
 }
 
 int plot_style(const struct study *s, const struct arm *v)
@@ -219,7 +219,7 @@ static const char *line_label(struct chart *c, const struct line *l)
 {
 	for (int i = 0; i < l->study->n_arms; i++)
 		if (is_on(l, &l->study->arms[i]) && arm_foreign(&l->study->arms[i]))
-			return chart_text(c, "%s (foreign)", l->v->variant);
+			return arena_printf(&c->arena, "%s (foreign)", l->v->variant);
 	return l->v->variant;
 }
 

@@ -17,6 +17,13 @@ bool slice_applies(const struct study *s)
 
 /* --- reading --------------------------------------------------------------------------------- */
 
+struct slices {
+	int n;				/* classes that some run has, rising */
+	long long *low, *high;		/* of class i, both included */
+	double *tokens;			/* evaluated in class i, by the first run that has it */
+	double *loss;			/* loss[run * n + i], run as in study.runs; NaN: none */
+};
+
 /* Place of the class that begins at low; a new one is put where it belongs. */
 static int place_of(struct slices *t, long long low, long long high, double tokens)
 {
@@ -37,7 +44,8 @@ static int place_of(struct slices *t, long long low, long long high, double toke
 	return i;
 }
 
-int slices_read(struct slices *t, struct study *s, const char *by)
+/* by: "position", "frequency". In the study's arena. 0, or -1 after a message. */
+static int slices_read(struct slices *t, struct study *s, const char *by)
 {
 	struct slice_rows *rows = ARENA_ARRAY(&s->arena, struct slice_rows, s->n_runs);
 	int most = 0;
@@ -83,14 +91,16 @@ static int losses_of(const struct slices *t, const struct study *s, const struct
 	return n;
 }
 
-struct interval slice_mean(const struct slices *t, const struct study *s, const struct arm *v, int i)
+/* Over the seeds that did not diverge. */
+static struct interval slice_mean(const struct slices *t, const struct study *s, const struct arm *v, int i)
 {
 	double x[MAX_SEEDS];
 
 	return interval_of_mean(x, losses_of(t, s, v, i, x));
 }
 
-struct interval slice_difference(
+/* Paired with the baseline's runs of the same seed. */
+static struct interval slice_difference(
 	const struct slices *t, const struct study *s, const struct arm *v, int i)
 {
 	double x[MAX_SEEDS];
@@ -104,7 +114,8 @@ struct interval slice_difference(
 	return interval_of_mean(x, n);
 }
 
-double slice_unseen(const struct slices *t, const struct study *s, int i)
+/* Smallest difference that the baseline's seeds could show in class i; NaN below two. */
+static double slice_unseen(const struct slices *t, const struct study *s, int i)
 {
 	double x[MAX_SEEDS];
 
@@ -124,7 +135,8 @@ static const char *short_count(double n, char *buffer)
 	return buffer;
 }
 
-const char *slice_title(const struct slices *t, int i, char *buffer)
+/* "5-8", "10K-100K". Buffer of 64 bytes. */
+static const char *slice_title(const struct slices *t, int i, char *buffer)
 {
 	char low[32], high[32];
 	long long top = t->high[i];

@@ -6,7 +6,6 @@
 
 #include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,20 +34,6 @@ void chart_release(struct chart *c)
 	free(c->panels);
 	arena_release(&c->arena);
 	*c = (struct chart){.name = ""};
-}
-
-const char *chart_text(struct chart *c, const char *format, ...)
-{
-	va_list args, again;
-
-	va_start(args, format);
-	va_copy(again, args);
-	size_t size = (size_t)vsnprintf(NULL, 0, format, args) + 1;
-	char *text = arena_get(&c->arena, size);
-	vsnprintf(text, size, format, again);
-	va_end(again);
-	va_end(args);
-	return text;
 }
 
 struct panel *chart_panel(struct chart *c, const char *y_title)
@@ -309,15 +294,15 @@ int chart_dress(struct chart *c, const struct look *l)
 
 	c->look = *l;
 	if (l->title && c->forced)
-		c->title = chart_text(c, "FORCED%s%s", *l->title ? " " : "", l->title);
+		c->title = arena_printf(&c->arena, "FORCED%s%s", *l->title ? " " : "", l->title);
 	else if (l->title)
-		c->title = chart_text(c, "%s", l->title);
+		c->title = arena_printf(&c->arena, "%s", l->title);
 	if (l->title && !*l->title)
 		c->subtitle = "";
 	if (l->x_title)
-		c->x_title = chart_text(c, "%s", l->x_title);
+		c->x_title = arena_printf(&c->arena, "%s", l->x_title);
 	if (l->y_title)
-		c->panels[0].y_title = chart_text(c, "%s", l->y_title);
+		c->panels[0].y_title = arena_printf(&c->arena, "%s", l->y_title);
 	if (axes && c->panels[0].n_rows)
 		return error("plot %s: a heat map takes no --xrange, --yrange, --log", c->name);
 	return axes ? dress_axes(c, l) : 0;

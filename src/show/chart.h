@@ -56,7 +56,6 @@ struct chart {
 
 void chart_init(struct chart *c, const char *name);
 void chart_release(struct chart *c);
-const char *chart_text(struct chart *c, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Valid until the next one. */
 struct panel *chart_panel(struct chart *c, const char *y_title);
 /* Room for n points, low and high NaN; n may be lowered afterwards. Valid until the next one. */

@@ -57,33 +57,24 @@ static struct span y_span(const struct chart *c, const struct panel *p)
 	return s;
 }
 
-static bool is_x(const struct chart *c, double x)
-{
-	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
-		for (int i = 0; i < p->n_series; i++)
-			for (int k = 0; k < p->series[i].n && !p->series[i].flat; k++)
-				if (p->series[i].x[k] == x)
-					return true;
-	return false;
-}
-
-/* The smallest x of the data above `than`; NaN: none. */
-static double next_x(const struct chart *c, double than)
-{
-	double next = INFINITY;
-
-	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
-		for (int i = 0; i < p->n_series; i++)
-			for (int k = 0; k < p->series[i].n; k++)
-				if (p->series[i].x[k] > than && is_x(c, p->series[i].x[k]))
-					next = fmin(next, p->series[i].x[k]);
-	return isfinite(next) ? next : NAN;
-}
-
 static void add_tic(struct tics *t, double at)
 {
 	if (t->n < (int)ARRAY_SIZE(t->at))
 		t->at[t->n++] = at;
+}
+
+/* Every x of the data. */
+static void data_tics(const struct chart *c, struct tics *t)
+{
+	for (const struct panel *p = c->panels; p < c->panels + c->n_panels; p++)
+		for (const struct series *s = p->series; s < p->series + p->n_series; s++)
+			for (int k = 0; k < s->n && !s->flat; k++) {
+				int i = 0;
+				while (i < t->n && t->at[i] != s->x[k])
+					i++;
+				if (i == t->n)
+					add_tic(t, s->x[k]);
+			}
 }
 
 /* Multiples of the smallest of 1, 2, 5 x 10^k by which there are at most so many. */
@@ -145,8 +136,10 @@ static void print_number(double x, bool large, struct str *out)
 
 static void print_tics(const char *axis, const struct tics *t, bool numbers, struct str *out)
 {
-	bool large = t->n && fabs(t->at[t->n - 1]) >= 1e4;
+	bool large = false;
 
+	for (int i = 0; i < t->n; i++)
+		large |= fabs(t->at[i]) >= 1e4;
 	str_printf(out, "set %stics (", axis);
 	for (int i = 0; i < t->n; i++) {
 		str_add(out, i ? ", '" : "'");
@@ -157,19 +150,6 @@ static void print_tics(const char *axis, const struct tics *t, bool numbers, str
 	str_add(out, ")\n");
 }
 
-static struct tics x_tics(const struct chart *c, const struct sheet *sheet)
-{
-	struct span s = x_span(c);
-	struct tics t = {.n = 0};
-
-	if (!c->x_few)
-		return tics_of(&s,
-			(int)((sheet->width - sheet->left - sheet->right) / (s.log ? 3.4 : 5)));
-	for (double x = next_x(c, -INFINITY); isfinite(x); x = next_x(c, x))
-		add_tic(&t, x);
-	return t;
-}
-
 /* The data with a margin, or what is asked for. */
 void chart_x_axis(const struct chart *c, const struct sheet *sheet, bool numbers, struct str *out)
 {
@@ -178,7 +158,11 @@ void chart_x_axis(const struct chart *c, const struct sheet *sheet, bool numbers
 
 	if (!(s.low <= s.high))
 		return;
-	struct tics t = x_tics(c, sheet);
+	struct tics t = {.n = 0};
+	if (c->x_few)
+		data_tics(c, &t);
+	else
+		t = tics_of(&s, (int)((sheet->width - sheet->left - sheet->right) / (s.log ? 3.4 : 5)));
 	double margin = s.log ? pow(s.high / s.low, share) : share * (s.high - s.low);
 	if (!(s.low < s.high)) /* a single x */
 		margin = s.log ? 2 : 1;

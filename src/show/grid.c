@@ -22,18 +22,6 @@ void grid_release(struct grid *g)
 	*g = (struct grid){.name = ""};
 }
 
-static const char *grid_vprintf(struct grid *g, const char *format, va_list args)
-{
-	va_list again;
-	va_copy(again, args);
-	int n = vsnprintf(NULL, 0, format, args);
-	char *text = arena_get(&g->arena, (size_t)n + 1);
-
-	vsnprintf(text, (size_t)n + 1, format, again);
-	va_end(again);
-	return text;
-}
-
 enum { MOST_DIGITS = 15 };
 
 /* With an exponent, if it has more digits: of a loss that ran away they would fill the page. */
@@ -62,7 +50,7 @@ void grid_title(struct grid *g, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	g->title = grid_vprintf(g, format, args);
+	g->title = arena_vprintf(&g->arena, format, args);
 	va_end(args);
 }
 
@@ -136,7 +124,7 @@ void grid_text(struct grid *g, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	grid_next(g)->text = grid_vprintf(g, format, args);
+	grid_next(g)->text = arena_vprintf(&g->arena, format, args);
 	va_end(args);
 }
 
@@ -147,7 +135,7 @@ void grid_number(struct grid *g, double value, const char *format, ...)
 
 	va_start(args, format);
 	c->value = value;
-	c->text = shortened(g, grid_vprintf(g, format, args));
+	c->text = shortened(g, arena_vprintf(&g->arena, format, args));
 	va_end(args);
 }
 
@@ -157,7 +145,7 @@ void grid_interval(struct grid *g, double value, double low, double high, const 
 	va_list args;
 
 	va_start(args, format);
-	*c = (struct cell){.text = shortened(g, grid_vprintf(g, format, args)), .value = value,
+	*c = (struct cell){.text = shortened(g, arena_vprintf(&g->arena, format, args)), .value = value,
 		.low = low, .high = high};
 	va_end(args);
 }

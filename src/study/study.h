@@ -156,12 +156,12 @@ bool study_has_shares(const struct study *s);	/* two that lie more than half a s
 bool arm_foreign(const struct arm *v);	/* a run of it was imported, not run by moelab */
 bool arm_alone(const struct arm *v);	/* every run had the machine to itself */
 
-/* --- grouping (study_group.c) --- */
+/* --- grouping (group.c) --- */
 
 void study_group(struct study *s);	/* runs into arms, with the baseline among them */
 const char *arm_run_ids(struct study *s, const struct arm *v);	/* for SQL: a JSON list */
 
-/* --- names and order (study_label.c) --- */
+/* --- names and order (label.c) --- */
 
 /* Apply options.labels and options.order. 0, or -1 after a message. */
 int study_relabel(struct study *s);
@@ -169,7 +169,7 @@ int study_reorder(struct study *s);
 /* The rows of a table, sorted by a value of each (arms_sorted) unless the user gave an order. */
 const struct arm **study_rows(struct study *s, const double *value);
 
-/* --- learning rates and trials (study_tune.c) --- */
+/* --- learning rates and trials (tune.c) --- */
 
 /* Is it a sweep of trials, NAME.tune, by which each configuration of NAME chooses a value? */
 bool study_is_trials(const struct study *s);

@@ -64,7 +64,7 @@ static int read_map(struct study *s, const struct run_data *r, struct chart *c, 
 		p->x[x] = db_real(&row, 0);
 		p->value[y * p->n_x + x] = db_real(&row, 3);
 		if (db_int(&row, 2) == 0)
-			p->row_title[y] = chart_text(c, "router %lld", db_int(&row, 1));
+			p->row_title[y] = arena_printf(&c->arena, "router %lld", db_int(&row, 1));
 	}
 	return db_finish(&row);
 }
@@ -74,7 +74,7 @@ static int add_panel(struct study *s, const struct arm *v, struct chart *c)
 	struct panel *p = chart_panel(c, "");
 	int stride = 1;
 
-	p->title = chart_text(c, "%s, seed %ld", v->label, v->runs[0]->seed);
+	p->title = arena_printf(&c->arena, "%s, seed %ld", v->label, v->runs[0]->seed);
 	if (measure(s, v->runs[0], p, &stride))
 		return -1;
 	return read_map(s, v->runs[0], c, p, stride);

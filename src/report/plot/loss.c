@@ -14,7 +14,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	if (s->baseline) {
 		p->y_level = ARM_MEAN(s->baseline, final_loss).mean;
 		p->level_title =
-			chart_text(c, "%s at its end: %.3f", s->baseline->label, p->y_level);
+			arena_printf(&c->arena, "%s at its end: %.3f", s->baseline->label, p->y_level);
 	}
 	for (int i = 0; i < s->n_arms; i++)
 		plot_curve(c, p, s, &s->arms[i], o->x);

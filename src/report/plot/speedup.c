@@ -87,7 +87,7 @@ static void add_variant(struct chart *c, struct panel *panel, struct study *s,
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
 	struct panel *p = chart_panel(c,
-		chart_text(c, "%s of %s / %s to the same loss", axis_name[o->x], s->baseline->label,
+		arena_printf(&c->arena, "%s of %s / %s to the same loss", axis_name[o->x], s->baseline->label,
 			axis_name[o->x]));
 
 	plot_title(c, s, "speed-up over %s during the run", s->baseline->label);
@@ -95,7 +95,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_marks(c, s,
 		"lines are geometric means over pairs of one seed, where every pair has a ratio",
 		"bands reach from the lowest to the highest pair");
-	c->x_title = chart_text(c, "%s of %s", axis_title[o->x], s->baseline->label);
+	c->x_title = arena_printf(&c->arena, "%s of %s", axis_title[o->x], s->baseline->label);
 	c->x_log = true;
 	p->y_level = 1;
 	for (int i = 0; i < s->n_arms; i++)
