@@ -37,13 +37,19 @@ const struct plot *plot_find(const char *name)
 	return NULL;
 }
 
+bool plot_applies(const struct plot *p, const struct study *s)
+{
+	return (!p->axis || study_has_axis(s, p->axis)) && (!p->applies || p->applies(s));
+}
+
 int plot_make(const struct plot *p, struct study *s, const struct plot_options *o, struct chart *c)
 {
 	struct str caption;
 
 	chart_init(c, p->name);
-	if (p->applies && !p->applies(s))
-		return error("plot %s: sweep %s has no %s", p->name, s->name, p->needs);
+	if (!plot_applies(p, s))
+		return error("plot %s: sweep %s has no %s%s", p->name, s->name,
+			p->axis ? "axis " : "", p->axis ? p->axis : p->needs);
 	c->ordered = s->options.order;
 	c->forced = notes_count(&s->notes, NOTE_STAMP) > 0;
 	if (p->fill(s, o, c))

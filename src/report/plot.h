@@ -19,11 +19,13 @@ struct plot {
 	/* Has the study what the plot shows? NULL: always. needs: what is missing, for people. */
 	bool (*applies)(const struct study *s);
 	const char *needs;
+	const char *axis;	/* in place of both: a key that the sweep must vary */
 	int (*fill)(struct study *s, const struct plot_options *o, struct chart *c);
 };
 
 extern const struct plot *const plots[];	/* ended by NULL */
 const struct plot *plot_find(const char *name);	/* NULL after a message */
+bool plot_applies(const struct plot *p, const struct study *s);
 /*
  * The chart with its caption, dressed as asked; its title says if rows were forced. Released by the
  * caller also after an error.

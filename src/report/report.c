@@ -111,7 +111,7 @@ static int add_plots(
 	page_section(page, "figures");
 	str_add(page, "<div class=\"figures\">\n");
 	for (const struct plot *p = plot_after(0); p && !result; p = plot_after(p->place)) {
-		if (p->applies && !p->applies(s))
+		if (!plot_applies(p, s))
 			continue;
 		struct view first = {.plot = p->name, .stem = p->name, .x = AXIS_TOKENS};
 		result = add_plot(page, s, p, &first, look, folder);

@@ -3,11 +3,6 @@
 
 static const char key[] = "model.moe.capacity_factor";
 
-static bool applies(const struct study *s)
-{
-	return study_has_axis(s, key);
-}
-
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
 	(void)o;
@@ -27,7 +22,6 @@ const struct plot plot_capacity = {
 	.name = "capacity",
 	.place = 4,
 	.help = "final loss and dropped tokens by capacity factor",
-	.applies = applies,
-	.needs = "axis model.moe.capacity_factor",
+	.axis = key,
 	.fill = fill,
 };

@@ -3,11 +3,6 @@
 
 static const char key[] = "model.moe.n_experts";
 
-static bool applies(const struct study *s)
-{
-	return study_has_axis(s, key);
-}
-
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
 	(void)o;
@@ -25,7 +20,6 @@ const struct plot plot_experts = {
 	.name = "experts",
 	.place = 3,
 	.help = "final loss by number of experts",
-	.applies = applies,
-	.needs = "axis model.moe.n_experts",
+	.axis = key,
 	.fill = fill,
 };
