@@ -387,7 +387,7 @@ static void no_plot_forgets_its_caption(void **state)
 	open_study(NULL, NULL, NULL);
 	for (int i = 0; plots[i]; i++) {
 		struct chart c;
-		if (plots[i]->applies && !plots[i]->applies(&study))
+		if (!plot_applies(plots[i], &study))
 			continue;
 		draw(plots[i]->name, &c);
 		if (!*c.headline || !*c.marks)
