@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "cmd/commands.h"
 #include "cmd/lab.h"
 #include "measure/crew.h"
 #include "measure/rate.h"
@@ -19,7 +20,7 @@ extern const struct cmd cmd_plan;
 struct plan_options {
 	struct lab lab;			/* form alone */
 	long jobs, threads;
-	bool measure, check;
+	bool measure, check, commands;
 };
 
 /* Seconds that run i still takes on one worker. */
@@ -159,6 +160,19 @@ static int show(struct plan *p, const struct plan_options *o)
 	return ret ? ret : o->check && t.work ? EXIT_PENDING : EXIT_DONE;
 }
 
+/* Each with the threads that the plan gives a run. */
+static int show_commands(struct plan *p, const struct plan_options *o, struct commands *c)
+{
+	struct crew crew = {.workers = (int)o->jobs, .threads = (int)o->threads};
+	struct str why;
+
+	str_init(&why);
+	crew_choose(p, o->measure ? CREW_BY_MEASURING : CREW_BY_RULE, &crew, &why);
+	str_release(&why);
+	c->threads = crew.threads;
+	return commands_print(p, c, o->check);
+}
+
 static bool for_people(const struct plan_options *o)
 {
 	return !o->lab.json && !strcmp(o->lab.format, "md");
@@ -183,7 +197,8 @@ static int show_trials(const char *path, const struct sweep_options *options,
 static int run(int argc, char **argv)
 {
 	struct plan_options o = {.lab = LAB_NEW};
-	const char *device = "cpu", *root = "results", *restrict_to = NULL;
+	const char *device = "cpu", *root = "results";
+	struct texts restricts = {0};
 	const struct option_row rows[] = {
 		{"jobs", 'j', "N", "runs at a time (default: what run would choose)",
 			.number = &o.jobs},
@@ -191,10 +206,13 @@ static int run(int argc, char **argv)
 		{"measure", 0, NULL, "time two steps of each configuration, and runs side by side",
 			.flag = &o.measure},
 		{"check", 0, NULL, "exit code 3 if there is work", .flag = &o.check},
+		{"commands", 0, NULL, "a shell command for each run to do, a line each, for other launchers",
+			.flag = &o.commands},
 		LAB_FORM(o.lab),
 		{"device", 0, "NAME", "ref, cpu, cuda_scan, cuda or cuda_f32", .text = &device},
 		{"results", 0, "DIR", "folder of run directories (default results)", .text = &root},
-		{"restrict", 0, "KEY=VALUE", "only the runs with this value", .text = &restrict_to},
+		{"restrict", 0, "KEY=VALUE", "only the runs with this value; given again: with all of them",
+			.texts = &restricts},
 		{0},
 	};
 	struct arguments a;
@@ -209,14 +227,20 @@ static int run(int argc, char **argv)
 		return error("plan takes one sweep or spec"), EXIT_USAGE;
 	if (!grid_format_find(o.lab.format))
 		return EXIT_USAGE;
+	if (o.commands && !for_people(&o))
+		return error("--commands prints lines for a shell, no table: leave --format out"), EXIT_USAGE;
 	d = device_find(device);
-	sweep_options = (struct sweep_options){a.overrides, a.n_overrides, &restrict_to,
-		restrict_to ? 1 : 0, NULL};
+	sweep_options = (struct sweep_options){a.overrides, a.n_overrides, restricts.items,
+		restricts.n, NULL};
 	if (!d || plan_open(&plan, a.words[0], &sweep_options, d, root))
 		return EXIT_USAGE;
-	if (plan.trials_left)
+	struct commands commands = {.sweep = a.words[0], .device = device, .root = root,
+		.overrides = a.overrides, .n_overrides = a.n_overrides};
+	if (o.commands)
+		ret = show_commands(&plan, &o, &commands);
+	else if (plan.trials_left)
 		ret = show_trials(a.words[0], &sweep_options, d, root, &o);
-	if (!ret && !(plan.trials_left && !for_people(&o)))
+	if (!ret && !o.commands && !(plan.trials_left && !for_people(&o)))
 		ret = show(&plan, &o);
 	plan_close(&plan);
 	return ret;
@@ -224,7 +248,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_plan = {
 	.name = "plan",
-	.arguments = "SWEEP|SPEC [-j N] [key=value...]",
+	.arguments = "SWEEP|SPEC [-j N] [--commands] [key=value...]",
 	.help = "what `run` would do and why, with memory, disk and hours; nothing is done",
 	.run = run,
 };

@@ -18,7 +18,8 @@ extern const struct cmd cmd_run, cmd_train;	/* `train` comes here as well, under
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
 
 struct run_options {
-	const char *sweep, *device, *root, *db, *restrict_to;
+	const char *sweep, *device, *root, *db;
+	struct texts restricts;
 	long jobs, threads, max_failures, retries;
 	bool fail_fast, oversubscribe, shared;
 };
@@ -216,8 +217,8 @@ static int open_tuned(struct run_options *o, const struct sweep_options *options
 
 static int run_sweep(struct run_options *o, const struct arguments *a)
 {
-	struct sweep_options options = {a->overrides, a->n_overrides, &o->restrict_to,
-		o->restrict_to != NULL, NULL};
+	struct sweep_options options = {a->overrides, a->n_overrides, o->restricts.items,
+		o->restricts.n, NULL};
 	const struct device *device = device_find(o->device);
 	struct plan plan;
 	int ret;
@@ -244,8 +245,8 @@ static int run(int argc, char **argv)
 		{"threads", 'T', "T", "threads of each (default: chosen, or cores / N)",
 			.number = &o.threads},
 		{"oversubscribe", 0, NULL, "N x T may exceed the cores", .flag = &o.oversubscribe},
-		{"restrict", 0, "KEY=VALUE", "only the runs with this value",
-			.text = &o.restrict_to},
+		{"restrict", 0, "KEY=VALUE", "only the runs with this value; given again: with all of them",
+			.texts = &o.restricts},
 		{"fail-fast", 0, NULL, "stop all at the first failure", .flag = &o.fail_fast},
 		{"max-failures", 0, "N", "start nothing new after N failures",
 			.number = &o.max_failures},

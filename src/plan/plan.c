@@ -99,6 +99,24 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 	return 0;
 }
 
+/* Of --restrict'ed runs the values are those of the whole sweep where all its trials are complete; else
+   the trials are restricted as the runs are. */
+static int open_trials(struct plan *trials, const char *path, const struct sweep_options *options,
+	const struct device *device, const char *root)
+{
+	struct sweep_options all = options ? *options : (struct sweep_options){0};
+
+	if (!all.n_restrict)
+		return tune_open(trials, path, options, device, root);
+	all.n_restrict = 0;
+	if (tune_open(trials, path, &all, device, root))
+		return -1;
+	if (!plan_incomplete(trials))
+		return 0;
+	plan_close(trials);
+	return tune_open(trials, path, options, device, root);
+}
+
 static int choose_values(struct plan *p, const char *path, const struct sweep_options *options,
 	const char *root)
 {
@@ -107,7 +125,7 @@ static int choose_values(struct plan *p, const char *path, const struct sweep_op
 
 	if (!p->sweep.tune.key || p->trials.set)
 		return 0;
-	if (tune_open(&trials, path, options, p->device, root))
+	if (open_trials(&trials, path, options, p->device, root))
 		return -1;
 	p->trials_left = plan_incomplete(&trials);
 	ret = p->trials_left ? 0 : tune_choose(&trials, root, &p->arena, &p->sweep);
