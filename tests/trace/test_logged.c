@@ -1,10 +1,12 @@
 /*
  * Every number that a run logs, computed once more: each column of schema.sql that a worker
- * measures, by its definition there, from traces (tokens, logits, what routers read, gradients, weights and
- * moments on both sides of an update). On float64, where only the digits of a record part the two, and
- * on the CPU's float32.
+ * measures, by its definition there, from traces: tokens, logits, what routers read, gradients, weights and
+ * moments on both sides of an update. On float64, where only the digits of a record part the two,
+ * and on the CPU's float32.
  */
 #include "logged_run.h"
+
+#include <jansson.h>
 
 #include "base/cpu.h"
 
@@ -270,6 +272,43 @@ static void test_run(void **state)
 	expect_text(a->tokenizer, "byte");
 }
 
+/* FLOPs of a token, forward and backward: a product 2 and 4 a weight; conv and SiLU 2 K + 4 and
+   4 K + 8 a channel; the scan 7 and 14 a state, 12 and 22 a channel; a norm 7 and 15 an element,
+   and 1 each sum in front of one or of the head; a router 6 and 5 a choice beside its product; an
+   expert's ReLU 1 and 2 a hidden unit; the sum by gates 1 and 3 an element; a softmax 4. */
+static void test_part(void **state)
+{
+	enum { I = 2 * WIDTH, S = 16, K = 4, LAYERS = 2, MIXED = 2 * I * WIDTH + I * (1 + 2 * S) + I +
+		I * WIDTH, ROUTER = EXPERTS * WIDTH, EXPERT = 2 * D_EXPERT * WIDTH };
+	static const struct {
+		const char *part;
+		int params, active, flops;
+	} each[] = {
+		{"embedding", VOCAB * WIDTH, WIDTH, WIDTH},
+		{"norm", 2 * LAYERS * 2 * WIDTH, 2 * LAYERS * 2 * WIDTH, WIDTH * (4 * (7 + 15) + 4)},
+		{"mixer", LAYERS * (MIXED + I * (K + 1) + I + I * S + I),
+			LAYERS * (MIXED + I * (K + 1) + I + I * S + I),
+			LAYERS * (6 * MIXED + I * (6 * K + 12) + 21 * I * S + 34 * I)},
+		{"moe", LAYERS * (ROUTER + EXPERTS * EXPERT), LAYERS * (ROUTER + EXPERT),
+			LAYERS * (6 * ROUTER + 11 * EXPERTS + 6 * EXPERT + 3 * D_EXPERT + 4 * WIDTH)},
+		{"lm_head", VOCAB * WIDTH, VOCAB * WIDTH, 6 * VOCAB * WIDTH + 4 * VOCAB},
+	};
+	json_t *parts = json_loads(attempt()->parts, 0, NULL);
+	double sum = 0;
+
+	(void)state;
+	assert_int_equal(json_object_size(parts), ARRAY_SIZE(each));
+	for (size_t i = 0; i < ARRAY_SIZE(each); i++) {
+		json_t *part = json_object_get(parts, each[i].part);
+		assert_int_equal(json_integer_value(json_object_get(part, "params")), each[i].params);
+		assert_int_equal(json_integer_value(json_object_get(part, "active")), each[i].active);
+		expect(each[i].part, 0, json_number_value(json_object_get(part, "flops")), each[i].flops);
+		sum += each[i].flops;
+	}
+	expect("flops_per_token", 0, attempt()->flops_per_token, sum);
+	json_decref(parts);
+}
+
 static void test_step(void **state)
 {
 	int clipped = 0, near = 0;
@@ -407,10 +446,11 @@ static void swallow(const char *line)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_run), cmocka_unit_test(test_step),
-		cmocka_unit_test(test_eval),
-		cmocka_unit_test(test_slice), cmocka_unit_test(test_router),
-		cmocka_unit_test(test_param_group)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_run), cmocka_unit_test(test_part), cmocka_unit_test(test_step),
+		cmocka_unit_test(test_eval), cmocka_unit_test(test_slice),
+		cmocka_unit_test(test_router), cmocka_unit_test(test_param_group),
+	};
 	int failed;
 
 	(void)argc;
