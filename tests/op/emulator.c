@@ -12,7 +12,7 @@ enum {
 	MAX_COPIES = 256,		/* a thread has under way */
 	MAX_KERNELS = 1024,		/* with a limit of their own */
 	MAX_GRID_YZ = 65535,		/* blocks, as on any GPU */
-	STACK_BYTES = 128 << 10,
+	STACK_BYTES = (128 << 10) + 320,	/* not all at the same place of the caches */
 	SHARED_DEFAULT = 48 << 10,	/* bytes a block may have unless told */
 };
 
@@ -30,20 +30,19 @@ struct copy {
 struct fibre {
 	enum fibre_state state;
 	bool started;		/* has a frame to jump to */
-	ucontext_t start;
 	jmp_buf at;
 	const struct emulator_collective *collective;	/* it waits in; its place in the program */
 	const void *place;
 	const char *barrier;	/* it waits in, with its vote */
 	int vote;
-	struct copy copies[MAX_COPIES];
 	int n_copies, batch;	/* batches committed */
-	_Alignas(16) char stack[STACK_BYTES];
 };
 
 struct index threadIdx, blockIdx, blockDim, gridDim;
 
 static struct fibre fibres[MAX_THREADS];
+static struct copy copies[MAX_THREADS][MAX_COPIES];
+static _Alignas(64) char stacks[MAX_THREADS][STACK_BYTES];
 static _Alignas(64) char gathered[WARP][EMULATOR_GIVEN];	/* what the lanes of a warp gave */
 
 static struct {
@@ -113,7 +112,7 @@ void __pipeline_memcpy_async(void *to, const void *from, size_t bytes, size_t ze
 	if (f->n_copies == MAX_COPIES)
 		memory_fault(place, "more than %d copies under way", MAX_COPIES);
 	memory_copy_starts(to, from, bytes, zeros, place);
-	f->copies[f->n_copies++] = (struct copy){to, from, bytes, zeros, f->batch, place};
+	copies[f - fibres][f->n_copies++] = (struct copy){to, from, bytes, zeros, f->batch, place};
 }
 
 void __pipeline_commit(void)
@@ -127,9 +126,9 @@ void __pipeline_wait_prior(size_t n)
 	int left = 0;
 
 	for (int k = 0; k < f->n_copies; k++) {
-		struct copy c = f->copies[k];
+		struct copy c = copies[f - fibres][k];
 		if (c.batch >= f->batch - (int)n) {
-			f->copies[left++] = c;
+			copies[f - fibres][left++] = c;
 			continue;
 		}
 		memory_copy_arrives(c.to, c.from, c.bytes, c.zeros, c.place);
@@ -165,12 +164,14 @@ static void fibre_main(void)
 
 static void begin(struct fibre *f)
 {
+	static ucontext_t start;
+
 	f->started = true;
-	getcontext(&f->start);
-	f->start.uc_stack.ss_sp = f->stack;
-	f->start.uc_stack.ss_size = sizeof f->stack;
-	makecontext(&f->start, fibre_main, 0);
-	setcontext(&f->start);
+	getcontext(&start);
+	start.uc_stack.ss_sp = stacks[f - fibres];
+	start.uc_stack.ss_size = STACK_BYTES;
+	makecontext(&start, fibre_main, 0);
+	setcontext(&start);
 }
 
 static void resume(struct fibre *f)
@@ -181,7 +182,7 @@ static void resume(struct fibre *f)
 	threadIdx.x = thread % blockDim.x;
 	threadIdx.y = thread / blockDim.x % blockDim.y;
 	threadIdx.z = thread / blockDim.x / blockDim.y;
-	memory_turn((int)thread, (struct range){f->stack, sizeof f->stack});
+	memory_turn((int)thread, (struct range){stacks[thread], STACK_BYTES});
 	if (!_setjmp(gpu.scheduler)) {
 		if (!f->started)
 			begin(f);
@@ -209,7 +210,7 @@ static bool is_complete(const struct fibre *warp, unsigned waiting, int k)
 	for (int l = 0; l < WARP; l++) {
 		other = warp[l].collective;
 		if (c->mask >> l & 1 && (other->mask != c->mask || other->bytes != c->bytes ||
-				strcmp(other->what, c->what)))
+				(other->what != c->what && strcmp(other->what, c->what))))
 			return false;
 	}
 	return true;

@@ -275,21 +275,28 @@ static void clear_gradients(struct op_trial *b)
 			op_trial_set(b, b->d_in[i], k, NAN);
 }
 
+/* The emulator takes its time: of a GPU's layouts each has its share of the ways. */
 static void check_gradients(struct op_trial *b, struct op_trial *ref, struct op_trial *as_before,
-	const struct op_example *e)
+	const struct op_example *e, int pad)
 {
+	bool all = device_is_host(&device_list[tested]);
+
 	op_trial_fill_d_out(ref);
 	op_trial_fill_d_out(b);
 	op_trial_fill_d_out(as_before);
 	backward(ref);
 	backward(b);
 	compare_gradients(b, ref, e, "gradient");
-	clear_gradients(b);
-	op_trial_backward(b);
-	compare_gradients(b, ref, e, "gradient, with nothing there that is not read");
 	check_untouched(b, as_before, e);
-	check_added(b, ref, e);
-	check_missing_d_out(b, ref, e);
+	if (all || pad == 0) {
+		clear_gradients(b);
+		op_trial_backward(b);
+		compare_gradients(b, ref, e, "gradient, with nothing there that is not read");
+	}
+	if (all || pad != 0)
+		check_added(b, ref, e);
+	if (all || pad == STRIDE_PAD)
+		check_missing_d_out(b, ref, e);
 	check_untouched(b, as_before, e);
 }
 
@@ -305,7 +312,7 @@ static void check_device(const struct op *op, const struct op_example *e, int pa
 	compare_outputs(&b, &ref, e);
 	check_untouched(&b, &as_before, e);
 	if (op->backward[REF])
-		check_gradients(&b, &ref, &as_before, e);
+		check_gradients(&b, &ref, &as_before, e, pad);
 	op_trial_close(&b);
 	op_trial_close(&ref);
 	op_trial_close(&as_before);

@@ -204,15 +204,21 @@ __unwatched__ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const 
 	int l = emulator_lane();
 	emulated_warp<operands> w(~0u, "mma_bf16", {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
 
-	for (int c = 0; c < 4; c++) {
-		int row = l / 4 + c / 2 * 8, column = l % 4 * 2 + c % 2;
-		double sum = d[c];
+	unsigned bits[2][2][16];	/* rows l / 4 + 8 i of A, columns 2 (l % 4) + i of B */
+	float x[2][2][16];
+
+	for (int i = 0; i < 2; i++)
 		for (int k = 0; k < 16; k++) {
-			unsigned x = w[row % 8 * 4 + k % 8 / 2].a[k / 8 * 2 + row / 8];
-			unsigned y = w[column * 4 + k % 8 / 2].b[k / 8];
-			sum += __uint_as_float(x >> k % 2 * 16 << 16) *
-				__uint_as_float(y >> k % 2 * 16 << 16);
+			unsigned row = w[l / 4 * 4 + k % 8 / 2].a[k / 8 * 2 + i];
+			unsigned column = w[(l % 4 * 2 + i) * 4 + k % 8 / 2].b[k / 8];
+			bits[0][i][k] = row >> k % 2 * 16 << 16;
+			bits[1][i][k] = column >> k % 2 * 16 << 16;
 		}
+	memcpy(x, bits, sizeof x);
+	for (int c = 0; c < 4; c++) {
+		double sum = d[c];
+		for (int k = 0; k < 16; k++)
+			sum += (double)x[0][c / 2][k] * x[1][c % 2][k];
 		d[c] = (float)sum;
 	}
 }

@@ -5,7 +5,7 @@
 #include "emulator.h"
 
 /* A function whose accesses are not watched: the meaning of an instruction. */
-#define __unwatched__ __attribute__((no_sanitize("thread")))
+#define __unwatched__ __attribute__((no_sanitize("thread"), optimize("O3")))
 
 extern "C" {
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
