@@ -125,8 +125,8 @@ static bool in_detail(const struct worker_log *l, long step)
 	return step % run_log_every(spec) == 0 || step == run_steps(spec);
 }
 
-static void add_micro(struct router_sums *r, const struct graph *g, const struct router_names *names,
-	int i)
+static void add_micro(struct router_sums *r, const struct graph *g,
+	const struct router_names *names, int i)
 {
 	double valid = graph_read(g, names->dropped[i], 1);
 

@@ -24,8 +24,8 @@ struct worker_log {
 void worker_log_open(struct worker_log *l, struct worker_link *link, struct setup *s,
 	const struct dataset *d, const char *windows);
 void worker_log_attempt(struct worker_log *l, const struct worker_options *o);
-/* After each micro-batch, its metrics fetched, of what will be update `step`: routers are logged of whole
-   steps. */
+/* After each micro-batch, its metrics fetched, of what will be update `step`: routers are logged
+   of whole steps. */
 void worker_log_micro(struct worker_log *l, long step, long micro);
 /* seconds: of this step alone. */
 void worker_log_step(struct worker_log *l, const struct progress *p, const struct step_result *r,

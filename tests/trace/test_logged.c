@@ -1,7 +1,7 @@
 /*
  * Every number that a run logs, computed once more: each column of schema.sql that a worker
- * measures, by its definition there, from traces: tokens, logits, what routers read, gradients, weights and
- * moments on both sides of an update. On float64, where only the digits of a record part the two,
+ * measures, by its definition there, from traces: tokens, logits, what routers read, gradients, weights
+ * and moments on both sides of an update. On float64, where only the digits of a record part the two,
  * and on the CPU's float32.
  */
 #include "logged_run.h"
