@@ -193,14 +193,14 @@ static int write_read(int fd, const struct path_piece *p)
 	return ret;
 }
 
-static int write_pieces(int fd, const struct path_piece *pieces, int n)
+static int write_all_pieces(int fd, const struct path_piece *pieces, int n)
 {
 	for (int i = 0; i < n; i++) {
 		const struct path_piece *p = &pieces[i];
 		if (p->read ? write_read(fd, p) : write_all(fd, p->bytes, p->n))
 			return -1;
 	}
-	return fsync(fd);
+	return 0;
 }
 
 int path_write(const char *path, const void *bytes, size_t n)
@@ -210,30 +210,56 @@ int path_write(const char *path, const void *bytes, size_t n)
 	return path_write_pieces(path, &piece, 1);
 }
 
-int path_write_pieces(const char *path, const struct path_piece *pieces, int n)
+/* A device or a pipe under this name (/dev/null, /dev/full): nothing to replace, the bytes go into it. */
+static bool takes_bytes(const char *path)
 {
-	char *temporary = xasprintf("%s.tmp%d", path, (int)getpid());
-	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), ret = -1;
+	struct stat s;
 
-	if (fd < 0) {
-		error_errno("cannot write %s", temporary);
-		goto out;
-	}
-	if (write_pieces(fd, pieces, n)) {
+	return !stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+}
+
+static int write_into(const char *path, const struct path_piece *pieces, int n)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return error_errno("cannot write %s", path);
+	ret = write_all_pieces(fd, pieces, n) ? error_errno("cannot write %s", path) : 0;
+	close(fd);
+	return ret;
+}
+
+static int replace(const char *path, const char *temporary, const struct path_piece *pieces, int n)
+{
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd < 0)
+		return error_errno("cannot write %s", temporary);
+	if (write_all_pieces(fd, pieces, n) || fsync(fd)) {
 		error_errno("cannot write %s", temporary);
 		close(fd);
 		unlink(temporary);
-		goto out;
+		return -1;
 	}
 	close(fd);
 	if (rename(temporary, path)) {
 		error_errno("cannot rename %s to %s", temporary, path);
 		unlink(temporary);
-		goto out;
+		return -1;
 	}
 	sync_folder(path);
-	ret = 0;
-out:
+	return 0;
+}
+
+int path_write_pieces(const char *path, const struct path_piece *pieces, int n)
+{
+	char *temporary;
+	int ret;
+
+	if (takes_bytes(path))
+		return write_into(path, pieces, n);
+	temporary = xasprintf("%s.tmp%d", path, (int)getpid());
+	ret = replace(path, temporary, pieces, n);
 	free(temporary);
 	return ret;
 }

@@ -18,7 +18,8 @@ double path_tree_bytes(const char *path);		/* of all files in it, or of the file
 char *path_read(const char *path, size_t *bytes);
 /* The same, also from pipes and devices without an end: more than `most` bytes are an error. */
 char *path_read_most(const char *path, size_t most, size_t *bytes);
-/* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. */
+/* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. A device or pipe of
+   that name is written to and stays. */
 int path_write(const char *path, const void *bytes, size_t n);
 /* The same from several pieces, in order. read: copies n bytes from `at` on of what `bytes` stands for,
    where that is not memory of the process; NULL: it is. */

@@ -1,4 +1,8 @@
 /* Files, paths and hashes of files. */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "base/hash.h"
 #include "base/path.h"
 #include "test.h"
@@ -52,6 +56,25 @@ static void test_temporary(void **state)
 	setenv("TMPDIR", "/nonexistent", 1);
 	assert_int_equal(path_tmp_folder(made, sizeof made, "x"), -1);
 	unsetenv("TMPDIR");
+}
+
+/* A pipe under the name stays one, and gets the bytes; so does a device. */
+static void test_write_into_a_pipe(void **state)
+{
+	char *file = path_join(folder, "pipe"), got[4] = "";
+	struct stat s;
+	int fd;
+
+	(void)state;
+	assert_int_equal(mkfifo(file, 0600), 0);
+	fd = open(file, O_RDWR);
+	assert_int_equal(path_write(file, "abc", 3), 0);
+	assert_int_equal(read(fd, got, 3), 3);
+	assert_string_equal(got, "abc");
+	assert_int_equal(stat(file, &s), 0);
+	assert_true(S_ISFIFO(s.st_mode));
+	close(fd);
+	free(file);
 }
 
 /* A piece that is no memory: bytes that count up. */
@@ -176,7 +199,7 @@ static void test_hash(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_names), TEST(test_temporary), TEST(test_write_and_read), TEST(test_piece_that_is_read),
+		TEST(test_names), TEST(test_temporary), TEST(test_write_and_read), TEST(test_piece_that_is_read), TEST(test_write_into_a_pipe),
 		TEST(test_failed_write_leaves_nothing), TEST(test_big_file), TEST(test_hash),
 	};
 
