@@ -16,7 +16,7 @@ struct subject {
 
 /* The function of a cell, or of a cell of the null row. */
 #define UNUSED __attribute__((unused))
-#define CELL(name)                                                                                 \
+#define CELL(name) \
 	void name(struct grid *g, UNUSED const struct column *c, UNUSED const struct subject *r)
 
 CELL(cell_label);
@@ -26,7 +26,7 @@ CELL(cell_average);		/* (mean of .member over the seeds, .put) */
 CELL(cell_mean);		/* (the same with its interval, .digits) */
 CELL(cell_key);			/* (the number at .key of the config, .digits) */
 CELL(cell_seeds);
-CELL(cell_difference);		/* (paired difference of final losses, or what stands in its place) */
+CELL(cell_difference);		/* (of final losses in pairs, or what stands in its place) */
 CELL(cell_speedup);		/* (to the first target) */
 CELL(cell_published);		/* (published value of the quantity .key) */
 CELL(cell_rate);		/* (study_rate_choice()) */
@@ -35,26 +35,32 @@ CELL(null_model);
 CELL(null_difference);		/* (what differences the baseline's seeds could show) */
 
 #define OF(name) .member = offsetof(struct run_data, name)
+#define COLUMN_COUNT(of, title)                                                                    \
+	{#of, title, COLUMN_NUMBER, .cell = cell_of_run, OF(of), .put = put_count}
 #define COLUMNS_OF_MODEL                                                                           \
 	{"model", NULL, COLUMN_TEXT, .cell = cell_label, .null = null_label},                      \
 	{NULL, "model", COLUMN_TEXT, .cell = cell_model, .null = null_model},                      \
-	{"params_total", "params", COLUMN_NUMBER, .cell = cell_of_run, OF(params_total), .put = put_count}, \
-	{"params_active", "active", COLUMN_NUMBER, .cell = cell_of_run, OF(params_active), .put = put_count}, \
-	{"params_embedding", "embedding", COLUMN_NUMBER, .cell = cell_of_run, OF(params_embedding), .put = put_count}
+	COLUMN_COUNT(params_total, "params"),                                                      \
+	COLUMN_COUNT(params_active, "active"),                                                     \
+	COLUMN_COUNT(params_embedding, "embedding")
 #define COLUMN_EXPERTS                                                                             \
 	{"n_experts", "experts", COLUMN_NUMBER, .cell = cell_key, .key = "model.moe.n_experts"}
 #define COLUMN_SEEDS {"seeds", "seeds", COLUMN_NUMBER, .cell = cell_seeds}
-#define COLUMN_LOSS {"loss", "loss", COLUMN_INTERVAL, .cell = cell_mean, OF(final_loss), .digits = 3}
+#define COLUMN_MEAN(name, title, of)                                                               \
+	{name, title, COLUMN_INTERVAL, .cell = cell_mean, OF(of), .digits = 3}
+#define COLUMN_LOSS COLUMN_MEAN("loss", "loss", final_loss)
 #define COLUMN_PERPLEXITY                                                                          \
-	{"perplexity", "ppl", COLUMN_NUMBER, .cell = cell_average, OF(final_loss), .put = put_exp, .digits = 2}
+	{"perplexity", "ppl", COLUMN_NUMBER, .cell = cell_average, OF(final_loss),                 \
+		.put = put_exp, .digits = 2}
 #define COLUMN_BITS                                                                                \
-	{"bits_per_byte", "bits/byte", COLUMN_NUMBER, .cell = cell_average, OF(bpb), .put = put_value, .digits = 3}
-#define COLUMN_DROPLESS                                                                            \
-	{"loss_dropless", "no drops", COLUMN_INTERVAL, .cell = cell_mean, OF(loss_dropless), .digits = 3}
+	{"bits_per_byte", "bits/byte", COLUMN_NUMBER, .cell = cell_average, OF(bpb),               \
+		.put = put_value, .digits = 3}
+#define COLUMN_DROPLESS COLUMN_MEAN("loss_dropless", "no drops", loss_dropless)
 #define COLUMN_DROP                                                                                \
 	{"drop", "dropped", COLUMN_NUMBER, .cell = cell_average, OF(drop), .put = put_share}
 #define COLUMN_DIFFERENCE                                                                          \
-	{"difference", "to baseline", COLUMN_INTERVAL, .cell = cell_difference, .null = null_difference}
+	{"difference", "to baseline", COLUMN_INTERVAL, .cell = cell_difference,                    \
+		.null = null_difference}
 #define COLUMN_SPEEDUP {"speedup_tokens", "speed-up", COLUMN_INTERVAL, .cell = cell_speedup}
 #define COLUMN_RATE {"lr", "lr", COLUMN_TEXT, .cell = cell_rate}
 #define COLUMN_PUBLISHED(quantity, title)                                                          \
