@@ -211,7 +211,7 @@ $(foreach t,$(TESTS),$(eval $(call test_rule,$(t))))
 $(BUILD)/tests/op/gpu_scan: $(BUILD)/tests/op/gpu_scan.c.o $(call ARCHIVES,$(call layers_of,op))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 .PHONY: gpu-programs gpu-check
-GPU_PROGRAMS := $(BUILD)/moelab $(addprefix $(BUILD)/tests/,op/gpu_scan op/test_ops op/test_prim graph/test_graph arch/test_arch)
+GPU_PROGRAMS := $(BUILD)/moelab $(addprefix $(BUILD)/tests/,op/gpu_scan op/test_ops op/test_route op/test_moe op/test_cross_entropy op/test_prim graph/test_graph arch/test_arch)
 gpu-programs: $(GPU_PROGRAMS)	## with CUDA=1: what tests/gpu_check.sh takes, in one folder of the build's
 	@mkdir -p $(BUILD)/gpu; ln -sf $(abspath $^) $(BUILD)/gpu
 gpu-check: gpu-programs	## with CUDA=1 on a machine with a GPU: check and time all that runs there

@@ -1,8 +1,7 @@
 #!/bin/bash
 # On a machine with a GPU: all that an emulator cannot show. From the top of a checkout:
 #   tests/gpu_check.sh FOLDER [STAGE...]
-# FOLDER holds moelab, test_ops, test_prim, test_graph, test_arch and gpu_scan: build/cuda/gpu, by make
-# CUDA=1 gpu-programs. Each check prints a line and has a time limit; the last line is the sum.
+# FOLDER holds moelab and the programs that run there: build/cuda/gpu, by make CUDA=1 gpu-programs. Each check prints a line and has a time limit; the last line is the sum.
 #   facts       GPU, driver, rates
 #   ops         every operator on cuda_f32 and cuda against the reference, ten times the same bits
 #   models      whole architectures, the graph's programs
@@ -44,6 +43,9 @@ ops() {
 	check 60 "instructions" "$dir/test_prim"
 	for device in cuda_f32 cuda; do
 		check 300 "operators on $device" env MOELAB_DEVICE=$device "$dir/test_ops"
+	done
+	for program in test_route test_moe test_cross_entropy; do
+		check 60 "$program" "$dir/$program"
 	done
 	check 100 "scan, staged" env MOELAB_DEVICE=cuda_scan MOELAB_OP=scan "$dir/test_ops"
 }
