@@ -96,7 +96,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_query = {
 	.name = "query",
-	.arguments = "\"SQL\" [--format md|csv|json]",
+	.arguments = "\"SQL\" [--format md|csv|json|latex|html]",
 	.help = "ask the database, read-only; views runs and curve are its public interface",
 	.run = run,
 };

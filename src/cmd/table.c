@@ -84,7 +84,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_table = {
 	.name = "table",
-	.arguments = "NAME --sweep S [--format md|csv|json|latex] [--calibrate]",
+	.arguments = "NAME --sweep S [--format md|csv|json|latex|html] [--calibrate]",
 	.help = "print a table of a sweep",
 	.run = run,
 };
