@@ -1,7 +1,8 @@
 #!/bin/bash
 # On a machine with a GPU: all that an emulator cannot show. From the top of a checkout:
 #   tests/gpu_check.sh FOLDER [STAGE...]
-# FOLDER holds moelab and the programs that run there: build/cuda/gpu, by make CUDA=1 gpu-programs. Each check prints a line and has a time limit; the last line is the sum.
+# FOLDER holds moelab and the programs that run there: build/cuda/gpu, by make CUDA=1 gpu-programs. Each
+# check prints a line and has a time limit; the last line is the sum.
 #   facts       GPU, driver, rates
 #   ops         every operator on cuda_f32 and cuda against the reference, ten times the same bits
 #   models      whole architectures, the graph's programs
