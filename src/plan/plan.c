@@ -76,6 +76,18 @@ static int check_axes(const struct sweep_run *run)
 	return 0;
 }
 
+/* Said before anything starts; packings of documents find out by themselves. */
+static int check_length(const struct config *c, const struct known_data *data)
+{
+	const struct config_value *context = config_find(c, "train.context");
+
+	if (!data->vocab || data->n_tokens > context->integer)
+		return 0;
+	return error("%s: train.context %ld (%s) is too long for the %ld tokens to train on in %s: "
+		"import more text, or use a shorter one", c->file, context->integer, context->origin,
+		(long)data->n_tokens, data->path);
+}
+
 static int plan_run(struct plan *p, int i, struct known_data **list)
 {
 	struct sweep_run *run = &p->sweep.runs[i];
@@ -83,7 +95,7 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 	struct setup setup;
 	char *identity = arena_get(&p->arena, HASH_HEX);
 
-	if (!data || check_axes(run) || match_solve(&p->arena, &run->config, p->device, data->vocab) ||
+	if (!data || check_length(&run->config, data) || check_axes(run) || match_solve(&p->arena, &run->config, p->device, data->vocab) ||
 		run_spec_pin(&p->arena, &run->config) ||
 		setup_open(&setup, &run->config, p->device, data->vocab))
 		return -1;

@@ -31,6 +31,14 @@ $moelab plan sweep.yaml -j 3 --threads 2 --json >said
 holds grep -q '"seed": 5, .*"workers": 3, "threads": 2' said
 holds grep -q "3 at a time on 2 threads each" said
 
+# A sequence that the data cannot fill is told at once, once, and starts nothing.
+for verb in plan run; do
+	$moelab $verb sweep.yaml train.context=90000 >out 2>said
+	holds test "$? $(wc -l <said)" = "2 1"
+	holds grep -q "train.context 90000 (command line) is too long for the [0-9]* tokens" said
+	holds test ! -e results
+done
+
 # What was chosen, and from what.
 $moelab plan sweep.yaml --threads 1 --measure --json >said
 holds grep -Eq "[1-9][0-9]* workers? x 1 thread|workers x threads, measured with sweep.*chose [1-9][0-9]* x 1" said
