@@ -8,7 +8,7 @@
 
 namespace {
 
-enum { SIDE = 64, THREADS = 256 };
+enum { SIDE = 64, THREADS = 256, ROW_THREADS = 16 };
 
 struct tile {
 	float at[SIDE][SIDE + 4];
@@ -22,12 +22,12 @@ typedef float square[4][4];	/* a thread's: rows 4 y to 4 y + 3, columns 4 x to 4
 
 __device__ __forceinline__ int thread_x()
 {
-	return threadIdx.x % 16;
+	return threadIdx.x % ROW_THREADS;
 }
 
 __device__ __forceinline__ int thread_y()
 {
-	return threadIdx.x / 16;
+	return threadIdx.x / ROW_THREADS;
 }
 
 /* Which tile and columns of a head the block has. */
@@ -133,23 +133,6 @@ __device__ void put(const attention<real> &a, const place &p, rows<real> to, con
 		}
 }
 
-/* Over the 16 threads of a row. */
-__device__ __forceinline__ float row_sum(float x)
-{
-	#pragma unroll
-	for (int step = 8; step; step /= 2)
-		x += __shfl_xor_sync(0xffffffffu, x, step);
-	return x;
-}
-
-__device__ __forceinline__ float row_max(float x)
-{
-	#pragma unroll
-	for (int step = 8; step; step /= 2)
-		x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
-	return x;
-}
-
 /* What a thread's four queries see, and their maximum and sum so far. */
 struct softmax_rows {
 	int from[4], to[4];	/* keys */
@@ -169,7 +152,7 @@ __device__ __forceinline__ void softmax(square &s, square &y, softmax_rows &q, i
 			s[i][j] = seen ? s[i][j] * scale2 : -INFINITY;
 			most = fmaxf(most, s[i][j]);
 		}
-		most = fmaxf(q.most[i], row_max(most));
+		most = fmaxf(q.most[i], warp_max<ROW_THREADS>(most));
 		base = most == -INFINITY ? 0 : most;	/* nothing seen yet */
 		old = exp2f(q.most[i] - base);
 		q.most[i] = most;
@@ -204,7 +187,7 @@ __global__ void __launch_bounds__(THREADS, 2) plain_forward(const attention<real
 		gather(y, mem, a, s, p, a.v, key, n);
 	}
 	for (int i = 0; i < 4; i++) {
-		float sum = row_sum(q.sum[i]);
+		float sum = warp_sum<ROW_THREADS>(q.sum[i]);
 		for (int j = 0; j < 4; j++)
 			y[i][j] /= sum;
 		if (q.to[i] < a.T && p.column == 0 && thread_x() == 0)

@@ -164,19 +164,21 @@ inline bool aligned8(const struct tensor *t, size_t element_bytes)
 
 /* ---- sums ----------------------------------------------------------------------------------- */
 
-/* Over the 32 lanes of a warp, all of them there; every lane gets it. */
+/* Over each run of `lanes` (a power of two) of a warp, all 32 there; every lane gets its run's. */
+template <int lanes = 32>
 __device__ __forceinline__ float warp_sum(float x)
 {
 	#pragma unroll
-	for (int step = 16; step; step /= 2)
+	for (int step = lanes / 2; step; step /= 2)
 		x += __shfl_xor_sync(0xffffffffu, x, step);
 	return x;
 }
 
+template <int lanes = 32>
 __device__ __forceinline__ float warp_max(float x)
 {
 	#pragma unroll
-	for (int step = 16; step; step /= 2)
+	for (int step = lanes / 2; step; step /= 2)
 		x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
 	return x;
 }
