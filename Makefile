@@ -121,8 +121,10 @@ $(BUILD)/flags: force
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 # Before the first file: a program that needs all the libraries. Without them one line says what helps.
+# CUDA's own are needed to link alone: `make objects` does without.
+$(BUILD)/libraries: NEEDED = $(filter-out -lcudart_static $(if $(filter objects,$(MAKECMDGOALS)),-lcublasLt),$(LIBS))
 $(BUILD)/libraries: $(BUILD)/flags
-	@echo 'int main(void) { return 0; }' | $(CC) -x c - $(LDFLAGS) $(filter-out -lcudart_static,$(LIBS)) -o $@ || \
+	@echo 'int main(void) { return 0; }' | $(CC) -x c - $(LDFLAGS) $(NEEDED) -o $@ || \
 		{ echo 'compiler or libraries are missing; as root on Debian: make deps$(if $(filter 1,$(CUDA)),; \
 		and the CUDA toolkit with cuBLAS (libcublas-dev))' >&2; exit 1; }
 
