@@ -7,7 +7,7 @@
  * without building it. Shapes are fixed; nothing is decided from values.
  *
  * Files: record.c (this page's first part), program.c (the list of calls, backward included),
- * add.c (write or add), alias.c (storage shared in place), pack.c (lifetimes to addresses), run.c.
+ * add.c (write or add), alias.c (storage shared in place), pack.c (lifetimes to addresses), run.c, look.c.
  */
 #ifndef GRAPH_GRAPH_H
 #define GRAPH_GRAPH_H
@@ -140,6 +140,14 @@ struct graph_node_info {
 };
 int graph_n_nodes(const struct graph *g);
 struct graph_node_info graph_node_info(const struct graph *g, int node);
+/* What input i of a node is: the name of a parameter or of the graph's input, else "y_BTD of 7": an
+   output of node 7, of a slice with its columns. The input must not be absent. */
+const char *graph_operand(struct graph *g, int node, int i);
+bool graph_operand_is_param(const struct graph *g, int node, int i);
+/* On hosts: called behind each kernel of a replay, whose outputs are still whole then (inputs may
+   lie on the same storage). node -1: a constant. NULL ends it. */
+typedef void graph_watcher(void *data, int node, bool backward, const struct op_run *r);
+void graph_watch(struct graph *g, graph_watcher *watcher, void *data);
 /* The planned program, one call a line with operands, sharing and addresses: for people and tests. */
 void graph_print(const struct graph *g, FILE *f);
 

@@ -111,6 +111,8 @@ struct graph {
 	struct queue_recording *recorded[N_PROGRAMS];
 	struct queue_mark **marks;	/* one in front of each call and one behind, while profiled */
 	struct graph_profile *profile;
+	graph_watcher *watcher;		/* NULL: none */
+	void *watched;
 };
 
 static inline int cell_of(const struct graph *g, int class, int value)

@@ -244,22 +244,6 @@ void graph_loss(struct graph *g, struct tensor *scalar, double weight, const cha
 	g->losses[g->n_losses++] = (struct loss){scalar->id, weight};
 }
 
-int graph_n_nodes(const struct graph *g)
-{
-	return g->n_nodes;
-}
-
-struct graph_node_info graph_node_info(const struct graph *g, int node)
-{
-	const struct node *n = g->nodes[node];
-	struct graph_node_info info = {.name = n->name, .op = n->op, .shapes = &n->shapes,
-		.has_backward = n->shapes.training};
-
-	if (n->op->cost)
-		n->op->cost(&n->shapes, &info.cost);
-	return info;
-}
-
 const char *const *graph_metrics_named(struct graph *g, const char *suffix, int *n)
 {
 	const char **names = ARENA_ARRAY(g->arena, const char *, g->n_metrics + 1);

@@ -287,8 +287,11 @@ static int end_call(const struct graph *g, enum program p)
 
 static void run_calls(struct graph *g, enum program p)
 {
-	for (int k = first_call(g, p); k < end_call(g, p); k++)
+	for (int k = first_call(g, p); k < end_call(g, p); k++) {
 		run_call(g, &g->calls[k], p != PROGRAM_BACKWARD_FURTHER);
+		if (g->watcher)
+			g->watcher(g->watched, g->calls[k].node, g->calls[k].backward, &g->calls[k].run);
+	}
 }
 
 static void add_seconds(struct graph *g, const struct call *c, double seconds)
@@ -432,36 +435,4 @@ double graph_loss_total(const struct graph *g)
 	for (int i = 0; i < g->n_losses; i++)
 		total += g->losses[i].weight * metric_at(g, g->values[g->losses[i].value], 0);
 	return total;
-}
-
-/* ---- looking -------------------------------------------------------------------------------- */
-
-static void print_cells(const struct graph *g, FILE *f, const char *label, const int *cells, int n)
-{
-	for (int i = 0; i < n; i++) {
-		int root;
-		long column;
-		if (cells[i] < 0)
-			continue;
-		root = graph_cell_root(g, cells[i], &column);
-		if (graph_cell_planned(g, cells[i]))
-			fprintf(f, " %s%d@%zu+%ld", label, i, g->cells[root].offset, column);
-		else
-			fprintf(f, " %s%d", label, i);
-	}
-}
-
-void graph_print(const struct graph *g, FILE *f)
-{
-	for (int k = 0; k < g->n_calls; k++) {
-		const struct call *c = &g->calls[k];
-		fprintf(f, "%4d %s%s", k, c->node < 0 ? "constant" : g->nodes[c->node]->name,
-			c->backward ? " backward" : c->again ? " again" : "");
-		print_cells(g, f, "in", c->in, OP_MAX_IN);
-		print_cells(g, f, "out", c->out, OP_MAX_OUT);
-		print_cells(g, f, "saved", c->saved, OP_MAX_SAVED);
-		print_cells(g, f, "d_out", c->d_out, OP_MAX_OUT);
-		print_cells(g, f, "d_in", c->d_in, OP_MAX_IN);
-		fprintf(f, " add %x\n", c->add);
-	}
 }

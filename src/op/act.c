@@ -97,6 +97,7 @@ static const struct op_example examples[] = {
 
 const struct op op_act = {
 	.name = "act",
+	.formula = "y = f(x)",
 	.semantics = 1,
 	.n_in = ACT_N_IN,
 	.n_out = ACT_N_OUT,

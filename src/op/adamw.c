@@ -214,6 +214,7 @@ static const struct op_example examples[] = {
 
 const struct op op_adamw = {
 	.name = "adamw",
+	.formula = "m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w)",
 	.semantics = 1,
 	.n_in = ADAMW_N_IN,
 	.n_out = ADAMW_N_OUT,

@@ -391,6 +391,7 @@ static const struct op_example examples[] = {
 
 const struct op op_add_norm = {
 	.name = "add_norm",
+	.formula = "r = x + branch1 + branch2;  n = norm(r) * weight + bias",
 	.semantics = 1,
 	.n_in = ADD_NORM_N_IN,
 	.n_out = ADD_NORM_N_OUT,

@@ -433,6 +433,7 @@ static const struct op_example examples[] = {
 
 const struct op op_attention = {
 	.name = "attention",
+	.formula = "y_t = sum over s <= t of softmax_s(q_t . k_s / sqrt(dh)) v_s",
 	.semantics = 1,
 	.n_in = ATTENTION_N_IN,
 	.n_out = ATTENTION_N_OUT,

@@ -176,6 +176,7 @@ static const struct op_example examples[] = {
 
 const struct op op_combine = {
 	.name = "combine",
+	.formula = "y[t] = gate[t] ye[slot[t]], 0 for dropped tokens",
 	.semantics = 1,
 	.n_in = COMBINE_N_IN,
 	.n_out = COMBINE_N_OUT,

@@ -45,6 +45,7 @@ static const struct op_example examples[] = {{.name = "matrix", .attr = &example
 
 const struct op op_constant = {
 	.name = "constant",
+	.formula = "y = a constant",
 	.semantics = 1,
 	.n_out = CONSTANT_N_OUT,
 	.out = {[CONSTANT_Y] = {"y", REAL, false}},

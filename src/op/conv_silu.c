@@ -318,6 +318,7 @@ static const struct op_example examples[] = {
 
 const struct op op_conv_silu = {
 	.name = "conv_silu",
+	.formula = "y_t = SiLU(bias + sum_k w_k x_{t - (K - 1) + k})",
 	.semantics = 1,
 	.n_in = CONV_SILU_N_IN,
 	.n_out = CONV_SILU_N_OUT,

@@ -404,6 +404,7 @@ static const struct op_example examples[] = {
 
 const struct op op_cross_entropy = {
 	.name = "cross_entropy",
+	.formula = "logit = W x;  nll = log sum exp logit - logit[target];  loss = mean nll",
 	.semantics = 1,
 	.n_in = CROSS_ENTROPY_N_IN,
 	.n_out = CROSS_ENTROPY_N_OUT,

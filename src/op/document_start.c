@@ -81,6 +81,7 @@ static const struct op_example examples[] = {
 
 const struct op op_document_start = {
 	.name = "document_start",
+	.formula = "start_t = t behind an end of text, else start_{t - 1}",
 	.semantics = 1,
 	.n_in = DOCUMENT_START_N_IN,
 	.n_out = DOCUMENT_START_N_OUT,

@@ -137,6 +137,7 @@ static const struct op_example examples[] = {
 
 const struct op op_embedding = {
 	.name = "embedding",
+	.formula = "x = table[token]",
 	.semantics = 1,
 	.n_in = EMBEDDING_N_IN,
 	.n_out = EMBEDDING_N_OUT,

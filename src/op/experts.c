@@ -318,6 +318,7 @@ static const struct op_example examples[] = {
 
 const struct op op_experts = {
 	.name = "experts",
+	.formula = "ye = W2[e] f(W1[e] xe), each expert e on its own rows",
 	.semantics = 1,
 	.n_in = EXPERTS_N_IN,
 	.n_out = EXPERTS_N_OUT,

@@ -115,6 +115,7 @@ static const struct op_example examples[] = {
 
 const struct op op_fill = {
 	.name = "fill",
+	.formula = "initial values of a parameter",
 	.semantics = 1,
 	.n_in = FILL_N_IN,
 	.n_out = FILL_N_OUT,

@@ -136,6 +136,7 @@ static const struct op_example examples[] = {
 
 const struct op op_grad_norm = {
 	.name = "grad_norm",
+	.formula = "square root of the sum of squares",
 	.semantics = 1,
 	.n_in = GRAD_NORM_N_IN,
 	.n_out = GRAD_NORM_N_OUT,

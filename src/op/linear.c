@@ -191,6 +191,7 @@ static const struct op_example examples[] = {
 
 const struct op op_linear = {
 	.name = "linear",
+	.formula = "y = x W^T + b",
 	.semantics = 1,
 	.n_in = LINEAR_N_IN,
 	.n_out = LINEAR_N_OUT,

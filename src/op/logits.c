@@ -65,6 +65,7 @@ static const struct op_example examples[] = {
 
 const struct op op_logits = {
 	.name = "logits",
+	.formula = "y = x W^T",
 	.semantics = 1,
 	.n_in = LOGITS_N_IN,
 	.n_out = LOGITS_N_OUT,

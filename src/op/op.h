@@ -114,6 +114,7 @@ struct op_example {
 
 struct op {
 	const char *name;
+	const char *formula;		/* of forward, one line, for people (`moelab explain`) */
 	int semantics;			/* raised when results change beyond rounding; part of run identity */
 	int n_in, n_out, n_saved;
 	struct op_input in[OP_MAX_IN];

@@ -169,6 +169,7 @@ static const struct op_example examples[] = {
 
 const struct op op_rope = {
 	.name = "rope",
+	.formula = "each pair (i, i + dh/2) turned by the angle t base^(-2i/dh)",
 	.semantics = 1,
 	.n_in = ROPE_N_IN,
 	.n_out = ROPE_N_OUT,

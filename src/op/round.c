@@ -37,6 +37,7 @@ static const struct op_example examples[] = {
 
 const struct op op_round = {
 	.name = "round",
+	.formula = "y = x in bf16",
 	.semantics = 1,
 	.n_in = ROUND_N_IN,
 	.in = {

@@ -366,6 +366,7 @@ static const struct op_example examples[] = {
 
 const struct op op_route = {
 	.name = "route",
+	.formula = "p = softmax(W x);  e = argmax p;  gate = p[e];  balance = E sum_i f_i P_i",
 	.semantics = 1,
 	.n_in = ROUTE_N_IN,
 	.n_out = ROUTE_N_OUT,

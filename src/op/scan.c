@@ -236,6 +236,8 @@ static const struct op_example examples[] = {
 
 const struct op op_scan = {
 	.name = "scan",
+	.formula = "dt = softplus(dtraw + dtbias);  h_t = exp(-dt exp(A_log)) h_{t-1} + dt B_t u_t;  "
+		"y_t = (C_t . h_t + D u_t) SiLU(z_t)",
 	.semantics = 1,
 	.n_in = SCAN_N_IN,
 	.n_out = SCAN_N_OUT,
