@@ -152,6 +152,19 @@ char *path_read_most(const char *path, size_t most, size_t *bytes)
 	return text;
 }
 
+char *path_first_line(const char *path, struct arena *a)
+{
+	char text[4096] = "";
+	FILE *f = fopen(path, "re");
+
+	if (f && !fgets(text, sizeof text, f))
+		text[0] = '\0';
+	if (f)
+		fclose(f);
+	text[strcspn(text, "\n")] = '\0';
+	return arena_strdup(a, text);
+}
+
 static int write_all(int fd, const char *bytes, size_t n)
 {
 	while (n) {

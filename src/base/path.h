@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/arena.h"
+
 char *path_join(const char *folder, const char *name);	/* caller frees; absolute names stay as they are */
 char *path_folder(const char *path);			/* "a/b.c" -> "a", "b.c" -> "."; caller frees */
 const char *path_name(const char *path);		/* the part behind the last slash, in place */
@@ -18,6 +20,8 @@ double path_tree_bytes(const char *path);		/* of all files in it, or of the file
 char *path_read(const char *path, size_t *bytes);
 /* The same, also from pipes and devices without an end: more than `most` bytes are an error. */
 char *path_read_most(const char *path, size_t most, size_t *bytes);
+/* First line of a small file without its line feed, in a; "" if it cannot be read. */
+char *path_first_line(const char *path, struct arena *a);
 /* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. A device or pipe of
    that name is written to and stays. */
 int path_write(const char *path, const void *bytes, size_t n);

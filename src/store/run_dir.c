@@ -95,68 +95,6 @@ const char *run_dir_name(const char *label, long seed, const char *identity, str
 	return arena_printf(a, "%s-s%ld-%.8s", label, seed, identity);
 }
 
-/* --- processes -------------------------------------------------------------------------------- */
-
-/* First line of a small file without its line feed; "" if it cannot be read. */
-static char *first_line(const char *path, struct arena *a)
-{
-	char text[4096] = "";
-	FILE *f = fopen(path, "re");
-
-	if (f && !fgets(text, sizeof text, f))
-		text[0] = '\0';
-	if (f)
-		fclose(f);
-	text[strcspn(text, "\n")] = '\0';
-	return arena_strdup(a, text);
-}
-
-/* Field 22 of /proc/PID/stat; the second field is a name in parentheses that may hold anything. */
-static long long process_start(long long pid, struct arena *a)
-{
-	const char *stat = first_line(arena_printf(a, "/proc/%lld/stat", pid), a);
-	const char *rest = strrchr(stat, ')');
-	long long start = -1;
-	char state = 'X';
-
-	if (!rest || sscanf(rest, ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-			"%*s %*s %*s %*s %lld", &state, &start) != 2 || state == 'Z')
-		return -1;
-	return start;
-}
-
-void process_self(struct process *p, struct arena *a)
-{
-	char host[256] = "";
-
-	gethostname(host, sizeof host - 1);
-	*p = (struct process){
-		.host = arena_strdup(a, host),
-		.boot_id = first_line("/proc/sys/kernel/random/boot_id", a),
-		.pid = getpid(),
-		.start_time = process_start(getpid(), a),
-	};
-}
-
-/* Not known counts as equal. */
-static bool same(const char *a, const char *b)
-{
-	return !a || !b || !strcmp(a, b);
-}
-
-bool process_alive(const struct process *p)
-{
-	struct arena a = {0};
-	struct process self;
-	bool alive;
-
-	process_self(&self, &a);
-	alive = same(p->host, self.host) && same(p->boot_id, self.boot_id) &&
-		p->start_time >= 0 && process_start(p->pid, &a) == p->start_time;
-	arena_release(&a);
-	return alive;
-}
-
 /* --- state ------------------------------------------------------------------------------------ */
 
 static int newest_first(const void *a, const void *b)
@@ -242,19 +180,18 @@ static bool grew_lately(const char *path)
 /* The state of a run without a marker, from its newest process. */
 static enum run_state unmarked_state(const char *dir, struct arena *a, const char **reason)
 {
-	const char *attempt = first_line(arena_printf(a, "%s/attempt.json", dir), a);
+	const char *attempt = path_first_line(arena_printf(a, "%s/attempt.json", dir), a);
 	const char *metrics = arena_printf(a, "%s/metrics.jsonl", dir);
-	struct process self, p;
+	struct process p;
 	struct record r;
 
 	if (!record_parse(&r, attempt, strlen(attempt), a) || r.type != RECORD_IS_ATTEMPT)
 		return RUN_QUEUED;
 	p = (struct process){.host = r.attempt.host, .boot_id = r.attempt.boot_id,
 		.pid = r.attempt.pid, .start_time = r.attempt.start_time};
-	process_self(&self, a);
 	*reason = arena_printf(a, "process %lld on %s, since %s", p.pid, p.host ? p.host : "?",
 		r.attempt.started);
-	if (same(p.host, self.host) ? process_alive(&p) :
+	if (process_is_here(&p) ? process_alive(&p) :
 			grew_lately(metrics) && !said_stop(metrics, a))
 		return RUN_RUNNING;
 	if (said_stop(metrics, a)) {
@@ -273,7 +210,7 @@ void run_dir_status(const char *dir, struct arena *a, struct run_status *status)
 			arena_printf(a, "%s/%s", dir, marker_name[s] ? marker_name[s] : "");
 		if (marker_name[s] && path_exists(marker)) {
 			status->state = (enum run_state)s;
-			status->reason = first_line(marker, a);
+			status->reason = path_first_line(marker, a);
 			return;
 		}
 	}

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 
 #include "base/arena.h"
+#include "base/process.h"
 #include "base/str.h"
 
 /* run.json: one object with these keys ("run" is the identity). */
@@ -36,15 +37,6 @@ int run_info_read(struct run_info *info, const char *dir, struct arena *a);
 
 /* "LABEL-sSEED-HASH8", in a. */
 const char *run_dir_name(const char *label, long seed, const char *identity, struct arena *a);
-
-/* A process, so that its number used again is not taken for it. */
-struct process {
-	const char *host, *boot_id;	/* NULL: not known */
-	long long pid, start_time;	/* start_time: clock ticks since boot */
-};
-
-void process_self(struct process *p, struct arena *a);
-bool process_alive(const struct process *p);	/* on this host; false for others */
 
 /*
  * The states of a run, as its files tell them (run_dir_status), and the function that takes it on:

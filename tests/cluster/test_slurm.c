@@ -1,0 +1,181 @@
+/* Slurm's answers, given by a squeue of the test's own in PATH. */
+#include "cluster/slurm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/path.h"
+#include "base/str.h"
+#include "caught.h"
+#include "cluster/program.h"
+
+static char folder[64] = "/tmp/moelab-slurm-XXXXXX";
+
+static void write_program(const char *name, const char *body)
+{
+	char *path = path_join(folder, name), *text = xasprintf("#!/bin/sh\n%s\n", body);
+
+	assert_int_equal(path_write(path, text, strlen(text)), 0);
+	assert_int_equal(chmod(path, 0755), 0);
+	free(text);
+	free(path);
+}
+
+static int enter(void **state)
+{
+	char *path;
+
+	(void)state;
+	if (!mkdtemp(folder))
+		return -1;
+	path = xasprintf("%s:%s", folder, getenv("PATH"));
+	setenv("PATH", path, 1);
+	free(path);
+	return 0;
+}
+
+static int leave(void **state)
+{
+	(void)state;
+	return path_remove_tree(folder);
+}
+
+#define ROW "printf '%%-20s%%-20s%%-20s%%-24s%%-12s%%-200s%%-200s\\n' "
+
+static void test_jobs(void **state)
+{
+	static const long long ids[] = {7, 12};
+	struct arena a = {0};
+	struct slurm_job *jobs;
+	const struct slurm_job *job;
+	int n;
+	char *body = xasprintf("echo \"$@\" >%s/asked\n" ROW "12 12 3 PENDING 2 '' '(launch failed requeued held)'\n"
+		ROW "14 12 2 RUNNING 0 'n[1-2]' None\n" ROW "7 7 N/A TIMEOUT 0 n1 TimeLimit", folder);
+	char *asked;
+
+	(void)state;
+	write_program("squeue", body);
+	assert_int_equal(slurm_jobs(ids, 2, &a, &jobs, &n), 0);
+	assert_int_equal(n, 3);
+	job = slurm_find(jobs, n, 12, 3);
+	assert_non_null(job);
+	assert_int_equal(job->phase, SLURM_WAITING);
+	assert_int_equal(job->restarts, 2);
+	assert_string_equal(job->nodes, "");
+	assert_string_equal(job->reason, "(launch failed requeued held)");
+	job = slurm_find(jobs, n, 12, 2);
+	assert_int_equal(job->id, 14);
+	assert_int_equal(job->phase, SLURM_ACTIVE);
+	assert_string_equal(job->nodes, "n[1-2]");
+	assert_int_equal(slurm_find(jobs, n, 7, -1)->phase, SLURM_ENDED);
+	assert_null(slurm_find(jobs, n, 12, 4));
+	asked = path_first_line(arena_printf(&a, "%s/asked", folder), &a);
+	assert_has(asked, "-j 7,12");
+	arena_release(&a);
+	free(body);
+}
+
+static void test_forgotten(void **state)
+{
+	static const long long id = 7;
+	struct arena a = {0};
+	struct slurm_job *jobs;
+	int n = 5;
+
+	(void)state;
+	write_program("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1");
+	assert_int_equal(slurm_jobs(&id, 1, &a, &jobs, &n), 0);
+	assert_int_equal(n, 0);
+	arena_release(&a);
+}
+
+static void test_no_answer(void **state)
+{
+	static const long long id = 7;
+	struct arena a = {0};
+	struct slurm_job *jobs;
+	int n;
+
+	(void)state;
+	catch_messages();
+	write_program("squeue", "echo 'Unable to contact slurm controller' >&2; exit 1");
+	assert_int_equal(slurm_jobs(&id, 1, &a, &jobs, &n), -1);
+	assert_caught("squeue: Unable to contact slurm controller");
+	error_sink = NULL;
+	arena_release(&a);
+}
+
+static void test_submit(void **state)
+{
+	(void)state;
+	catch_messages();
+	write_program("sbatch", "echo '31;here'");
+	assert_int_equal(slurm_submit("x"), 31);
+	write_program("sbatch", "echo 'sbatch: error: invalid partition specified: q' >&2; exit 1");
+	assert_int_equal(slurm_submit("x"), -1);
+	assert_caught("invalid partition specified: q");
+	error_sink = NULL;
+}
+
+static void test_config(void **state)
+{
+	(void)state;
+	write_program("scontrol", "echo 'MaxArraySizeX = 5'; echo 'MaxArraySize            = 1001'; echo 'Other = a'");
+	assert_int_equal(slurm_config("MaxArraySize", 3), 1001);
+	assert_int_equal(slurm_config("Other", 3), 3);
+	assert_int_equal(slurm_config("None", 3), 3);
+}
+
+static void test_place(void **state)
+{
+	struct arena a = {0};
+	struct slurm_place p;
+
+	(void)state;
+	setenv("SLURM_JOB_ID", "15", 1);
+	setenv("SLURM_ARRAY_JOB_ID", "12", 1);
+	setenv("SLURM_ARRAY_TASK_ID", "3", 1);
+	setenv("SLURM_RESTART_COUNT", "2", 1);
+	slurm_place(&p, &a);
+	assert_int_equal(p.job, 15);
+	assert_int_equal(p.array, 12);
+	assert_int_equal(p.task, 3);
+	assert_int_equal(p.restarts, 2);
+	unsetenv("SLURM_JOB_ID");
+	unsetenv("SLURM_ARRAY_JOB_ID");
+	unsetenv("SLURM_ARRAY_TASK_ID");
+	slurm_place(&p, &a);
+	assert_int_equal(p.job, 0);
+	assert_int_equal(p.task, -1);
+	arena_release(&a);
+}
+
+static void test_program(void **state)
+{
+	static const char *const slow[] = {"sleep", "30", NULL}, *const missing[] = {"no-such-program", NULL};
+	static const char *const both[] = {"sh", "-c", "echo out; echo err >&2; exit 3", NULL};
+	struct arena a = {0};
+	struct program_answer answer;
+
+	(void)state;
+	assert_int_equal(program_run(slow, 0.2, &a).code, PROGRAM_TIMEOUT);
+	assert_int_equal(program_run(missing, 5, &a).code, PROGRAM_MISSING);
+	answer = program_run(both, 5, &a);
+	assert_int_equal(answer.code, 3);
+	assert_string_equal(answer.output, "out\n");
+	assert_string_equal(answer.errors, "err");
+	arena_release(&a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_jobs), cmocka_unit_test(test_forgotten), cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_submit), cmocka_unit_test(test_config), cmocka_unit_test(test_place),
+		cmocka_unit_test(test_program),
+	};
+
+	return cmocka_run_group_tests(tests, enter, leave);
+}
