@@ -201,7 +201,8 @@ $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 
 # --- tests: tests/LAYER/test_X.c links LAYER and what it may include; test_X.sh runs moelab ---
 TESTS   := $(wildcard tests/*/test_*.c)
-SCRIPTS := $(wildcard tests/*/test_*.sh)
+SCRIPTS := $(filter-out tests/cluster/%,$(wildcard tests/*/test_*.sh))
+CLUSTER_SCRIPTS := $(wildcard tests/cluster/test_*.sh)
 test_program = $(patsubst tests/%.c,$(BUILD)/tests/%,$(1))
 define test_rule
 $(call test_program,$(1)): $(BUILD)/$(1).o $(objects_$(notdir $(basename $(1)))) \
@@ -241,8 +242,15 @@ define check_rule
 check-$(1): $(call tests_of,$(1))
 	@$(RUN_TESTS) $$^ $(filter tests/$(1)/%,$(SCRIPTS))
 endef
-$(foreach l,$(LAYERS),$(eval $(call check_rule,$(l))))
+$(foreach l,$(filter-out cluster,$(LAYERS)),$(eval $(call check_rule,$(l))))
 check-cmd: | $(BUILD)/moelab
+
+# The scripts of tests/cluster start a Slurm of their own, tests/cluster/slurm.sh.
+.PHONY: check-cluster
+check-cluster: $(BUILD)/moelab $(call tests_of,cluster)	## sweeps on a simulated Slurm cluster (make deps-cluster)
+	@why=$$(tests/cluster/slurm.sh works 2>&1) && scripts="$(CLUSTER_SCRIPTS)" || \
+		echo "the tests on a cluster are skipped: $$why"; \
+	set -- $(call tests_of,cluster) $$scripts; [ $$# = 0 ] || $(RUN_TESTS) "$$@"
 
 # What devices there are matters to these.
 DEVICE_TESTS := $(foreach l,op graph arch,$(call tests_of,$(l)))
@@ -262,12 +270,24 @@ print-layers:
 # --- set-up ------------------------------------------------------------------------------------
 PACKAGES := gcc g++ libc6-dev libopenblas-openmp-dev libsqlite3-dev libyaml-dev zlib1g-dev \
 	liblzma-dev libzstd-dev libpcre2-dev libjansson-dev libxxhash-dev libcmocka-dev gnuplot-nox
+CLUSTER_PACKAGES := slurmctld slurmd slurm-client munge
 INSTALL  := apt-get install -y --no-install-recommends
 
-.PHONY: deps
+.PHONY: deps deps-cluster
 deps:	## install the Debian packages that are missing (as root; else say which)
-	@command -v dpkg-query >/dev/null || exit 0; \
-	missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | \
+	@$(call install_missing,$(PACKAGES))
+
+# Debian starts daemons that it installs, unless a policy says no.
+deps-cluster: deps	## the same for the tests on a cluster: Slurm, of which nothing starts by itself
+	@policy=/usr/sbin/policy-rc.d; ours=; \
+	if [ ! -e $$policy ] && [ -w /usr/sbin ]; then \
+		ours=$$policy; trap 'rm -f $$ours' EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; \
+	fi; \
+	$(call install_missing,$(CLUSTER_PACKAGES))
+
+define install_missing
+	command -v dpkg-query >/dev/null || exit 0; \
+	missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | \
 		grep -q 'ok installed' || echo $$p; done); \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ]; then \
@@ -275,6 +295,7 @@ deps:	## install the Debian packages that are missing (as root; else say which)
 	else \
 		echo "missing packages; as root: apt-get update && $(INSTALL)" $$missing >&2; exit 1; \
 	fi
+endef
 
 # --- demo --------------------------------------------------------------------------------------
 .PHONY: demo
