@@ -14,7 +14,7 @@
 #include "base/str.h"
 #include "caught.h"
 
-enum { RACERS = 6, ROUNDS = 10 };
+enum { RACERS = 5, ROUNDS = 8 };
 
 static char folder[64];
 static struct arena arena;
@@ -144,9 +144,9 @@ static void race_for_it(void *data)
 
 	claims_open(&c);
 	while (!__atomic_load_n(&r->go, __ATOMIC_SEQ_CST))
-		;
+		usleep(50);
 	while (claim_take(&c, folder, &claim))
-		usleep(100);
+		usleep(500);
 	inside = __atomic_add_fetch(&r->inside, 1, __ATOMIC_SEQ_CST);
 	if (inside > r->worst)
 		r->worst = inside;
