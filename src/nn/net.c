@@ -11,6 +11,7 @@
 #include "op/embedding.h"
 #include "op/linear.h"
 #include "op/logits.h"
+#include "op/position_weight.h"
 
 long vocab_padded(long n_vocab)
 {
@@ -186,6 +187,18 @@ static void keep_logits(struct net *net, struct tensor *x_BTD, struct tensor *w_
 		"logits");
 }
 
+/* NULL: all tokens count alike. */
+static struct tensor *loss_weights(struct net *net)
+{
+	struct position_weight_attr attr = {net->env.position_gain, net->env.position_from};
+	struct tensor *in[POSITION_WEIGHT_N_IN] = {[POSITION_WEIGHT_TOKEN_BT] = net->tokens_BT,
+		[POSITION_WEIGHT_START_BT] = net->start_BT};
+
+	if (!(attr.gain > 0) && !attr.from)
+		return NULL;
+	return graph_apply(net->g, &op_position_weight, &attr, sizeof attr, in)[POSITION_WEIGHT_W_BT];
+}
+
 void net_end(struct net *net)
 {
 	struct cross_entropy_attr attr = {.n_vocab = net->env.n_vocab};
@@ -198,11 +211,13 @@ void net_end(struct net *net)
 	in[CROSS_ENTROPY_W_VD] = graph_param(net->g, "weight",
 		tensor_of(REAL, 2, vocab_padded(net->env.n_vocab), net->s->d_model), &rule);
 	in[CROSS_ENTROPY_TARGET_BT] = net->targets_BT;
+	in[CROSS_ENTROPY_WEIGHT_BT] = loss_weights(net);
 	out = graph_apply(net->g, &op_cross_entropy, &attr, sizeof attr, in);
 	if (net->env.trace.logits)
 		keep_logits(net, in[CROSS_ENTROPY_X_BTD], in[CROSS_ENTROPY_W_VD]);
 	graph_leave(net->g);
-	graph_loss(net->g, out[CROSS_ENTROPY_LOSS], 1, "ce");
+	graph_loss(net->g, out[CROSS_ENTROPY_LOSS], 1, "loss");
+	graph_metric(net->g, out[CROSS_ENTROPY_MEAN], "ce");
 	graph_metric(net->g, out[CROSS_ENTROPY_NLL_BT], "nll");
 	graph_metric(net->g, out[CROSS_ENTROPY_CORRECT_BT], "correct");
 	add_router_losses(net);

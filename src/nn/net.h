@@ -37,6 +37,8 @@ struct net_env {
 	long group_tokens;		/* a routing group where model.moe.group_tokens is 0 */
 	long n_vocab;			/* true size; matrices are padded by vocab_padded() */
 	bool masked;			/* targets < 0 mark tokens that are not there (evaluation) */
+	double position_gain;		/* op/position_weight.h, with position_from; both 0: the loss */
+	long position_from;		/* is the plain mean */
 	bool dropless;			/* experts take all tokens, whatever the capacity factor */
 	bool reset_at_eot;		/* state, convolution, attention do not cross documents; end
 					   of text is the last token of the vocabulary */
@@ -68,7 +70,7 @@ struct net {
 typedef struct tensor *layer_fn(struct net *net, const void *spec, struct tensor *x_BTD);
 
 /* Embedding, body, head with loss. Inputs of the graph: "tokens" and "targets", int [B, T]. Metrics:
-   "ce" (the loss), and per token "nll" and "correct". */
+   "loss" (of the head), "ce" (the same without weights), and per token "nll" and "correct". */
 void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struct net_env env);
 void net_end(struct net *net);
 

@@ -58,9 +58,11 @@ static void cross_entropy_shape(struct op_shapes *s)
 	CHECK(x->n_dims == 3 && target->n_dims == 2);
 	CHECK(target->dims[0] == x->dims[0] && target->dims[1] == x->dims[1]);
 	CHECK(w->n_dims == 2 && w->dims[1] == d && n > 0 && n <= w->dims[0]);
+	CHECK(!s->in[CROSS_ENTROPY_WEIGHT_BT] || tensor_same_shape(s->in[CROSS_ENTROPY_WEIGHT_BT], target));
 	s->out[CROSS_ENTROPY_LOSS] = tensor_of(MASTER, 1, 1L);
 	s->out[CROSS_ENTROPY_NLL_BT] = tensor_of(MASTER, 2, x->dims[0], x->dims[1]);
 	s->out[CROSS_ENTROPY_CORRECT_BT] = tensor_of(INDEX, 2, x->dims[0], x->dims[1]);
+	s->out[CROSS_ENTROPY_MEAN] = tensor_of(MASTER, 1, 1L);
 	if (s->training) {
 		s->saved[CROSS_ENTROPY_DX_BTD] = tensor_of(REAL, 3, x->dims[0], x->dims[1], d);
 		s->saved[CROSS_ENTROPY_DW_VD] = tensor_of(MASTER, 2, w->dims[0], d);
@@ -124,6 +126,13 @@ static int target_at(const struct op_run *r, long t)
 	return *int_at(r->in[CROSS_ENTROPY_TARGET_BT], t);
 }
 
+static double weight_ref(const struct op_run *r, long t)
+{
+	const struct tensor *weight = r->in[CROSS_ENTROPY_WEIGHT_BT];
+
+	return weight ? row_f64(weight, t / weight->dims[1])[t % weight->dims[1]] : 1;
+}
+
 static long count_valid(const struct op_run *r)
 {
 	long rows = tensor_rows(r->in[CROSS_ENTROPY_X_BTD]), n = 0;
@@ -182,7 +191,7 @@ static void cross_entropy_forward_ref(const struct op_run *r)
 {
 	const struct tensor *nll = r->out[CROSS_ENTROPY_NLL_BT];
 	long rows = tensor_rows(r->in[CROSS_ENTROPY_X_BTD]), n_valid = count_valid(r), argmax;
-	double *logit = r->workspace, loss = 0;
+	double *logit = r->workspace, loss = 0, mean = 0;
 
 	if (r->saved[CROSS_ENTROPY_DX_BTD]) {
 		clear_f64(r->saved[CROSS_ENTROPY_DX_BTD]);
@@ -194,11 +203,13 @@ static void cross_entropy_forward_ref(const struct op_run *r)
 		double own = target < 0 ? lse : logit[target];
 		row_f64(nll, t / nll->dims[1])[t % nll->dims[1]] = lse - own;
 		*int_at(r->out[CROSS_ENTROPY_CORRECT_BT], t) = argmax == target;
-		loss += lse - own;
+		mean += (lse - own) / (double)n_valid;
+		loss += weight_ref(r, t) * (lse - own) / (double)n_valid;
 		if (r->saved[CROSS_ENTROPY_DX_BTD] && target >= 0)
-			gradients_ref(r, t, logit, lse, 1.0 / (double)n_valid);
+			gradients_ref(r, t, logit, lse, weight_ref(r, t) / (double)n_valid);
 	}
-	*row_f64(r->out[CROSS_ENTROPY_LOSS], 0) = n_valid ? loss / (double)n_valid : 0;
+	*row_f64(r->out[CROSS_ENTROPY_LOSS], 0) = n_valid ? loss : 0;
+	*row_f64(r->out[CROSS_ENTROPY_MEAN], 0) = n_valid ? mean : 0;
 }
 
 static void scale_ref(const struct tensor *to, const struct tensor *from, double factor, bool add)
@@ -248,6 +259,13 @@ static float exp_row(float *a, long n, float most)
 	return sum;
 }
 
+static float weight_of(const struct op_run *r, long t)
+{
+	const struct tensor *weight = r->in[CROSS_ENTROPY_WEIGHT_BT];
+
+	return weight ? row_f32(weight, t / weight->dims[1])[t % weight->dims[1]] : 1;
+}
+
 /* Metrics of token t from its logits, which become weight (softmax - [target]) in training. */
 static void token_forward(const struct op_run *r, long t, float *logit, float weight)
 {
@@ -290,7 +308,7 @@ static void chunk_forward(const struct op_run *r, long from, long rows, float we
 		ld);
 	#pragma omp parallel for schedule(static)
 	for (long t = 0; t < rows; t++)
-		token_forward(r, from + t, logit + t * ld, weight);
+		token_forward(r, from + t, logit + t * ld, weight * weight_of(r, from + t));
 	if (!dx)
 		return;
 	gemm_tiled(GEMM_N, GEMM_N, rows, d, n, 1, logit, ld, w->at, w->ld, 0, row_f32(dx, from), d);
@@ -298,15 +316,19 @@ static void chunk_forward(const struct op_run *r, long from, long rows, float we
 		dw->at, d);
 }
 
-/* Mean over valid tokens; the rest have nll 0. */
-static float mean_nll(const struct tensor *nll, long n_valid)
+/* Means over valid tokens; the rest have nll 0. */
+static void mean_losses(const struct op_run *r, long n_valid)
 {
-	double sum = 0;
+	const struct tensor *nll = r->out[CROSS_ENTROPY_NLL_BT];
+	double sum = 0, weighted = 0, n = n_valid ? (double)n_valid : 1;
 
-	for (long b = 0; b < tensor_rows(nll); b++)
-		for (long t = 0; t < tensor_width(nll); t++)
-			sum += row_f32(nll, b)[t];
-	return n_valid ? (float)(sum / (double)n_valid) : 0;
+	for (long t = 0; t < tensor_size(nll); t++) {
+		float nll_t = row_f32(nll, t / nll->dims[1])[t % nll->dims[1]];
+		sum += nll_t;
+		weighted += (double)weight_of(r, t) * nll_t;
+	}
+	*row_f32(r->out[CROSS_ENTROPY_MEAN], 0) = (float)(sum / n);
+	*row_f32(r->out[CROSS_ENTROPY_LOSS], 0) = (float)(weighted / n);
 }
 
 static void cross_entropy_forward(const struct op_run *r)
@@ -322,7 +344,7 @@ static void cross_entropy_forward(const struct op_run *r)
 	if (dw)
 		memset(row_f32(dw, attr->n_vocab), 0, (size_t)((tensor_rows(dw) - attr->n_vocab) *
 			dw->ld) * sizeof(float));
-	*row_f32(r->out[CROSS_ENTROPY_LOSS], 0) = mean_nll(r->out[CROSS_ENTROPY_NLL_BT], n_valid);
+	mean_losses(r, n_valid);
 }
 
 static void scale_row(float *restrict to, const float *restrict from, float factor, long n,
@@ -378,6 +400,16 @@ static void prepare(const struct op_trial *t)
 	set_inputs(t, 0);
 }
 
+/* Weights 0 to 2, every fifth token masked. */
+static void prepare_weighted(const struct op_trial *t)
+{
+	const struct tensor *weight = t->in[CROSS_ENTROPY_WEIGHT_BT];
+
+	set_inputs(t, 5);
+	for (long i = 0; i < tensor_size(weight); i++)
+		op_trial_set(t, weight, i, (double)(i * 7 % 5) / 2);
+}
+
 static void prepare_masked(const struct op_trial *t)
 {
 	set_inputs(t, 3);
@@ -398,6 +430,8 @@ static const struct op_example examples[] = {
 		.in = {{3, 7, 21}, {48, 21}, {3, 7}}},
 	{.name = "all masked", .attr = &example_padded, .prepare = prepare_all_masked,
 		.in = {{1, 4, 8}, {48, 8}, {1, 4}}},
+	{.name = "weighted", .attr = &example_padded, .prepare = prepare_weighted,
+		.in = {{3, 7, 21}, {48, 21}, {3, 7}, {3, 7}}},
 	{.name = "chunks", .attr = &example_chunks, .prepare = prepare_masked,
 		.in = {{2, 45, 4}, {1032, 4}, {2, 45}}, .no_gradient_check = true},
 };
@@ -413,11 +447,13 @@ const struct op op_cross_entropy = {
 		[CROSS_ENTROPY_X_BTD] = {"x_BTD", 0},
 		[CROSS_ENTROPY_W_VD] = {"w_VD", IN_WEIGHT},
 		[CROSS_ENTROPY_TARGET_BT] = {"target_BT", IN_INDEX},
+		[CROSS_ENTROPY_WEIGHT_BT] = {"weight_BT", IN_OPTIONAL | IN_MASTER | IN_NO_GRADIENT},
 	},
 	.out = {
 		[CROSS_ENTROPY_LOSS] = {"loss", MASTER, false},
 		[CROSS_ENTROPY_NLL_BT] = {"nll_BT", MASTER, true},
 		[CROSS_ENTROPY_CORRECT_BT] = {"correct_BT", INDEX, true},
+		[CROSS_ENTROPY_MEAN] = {"mean", MASTER, true},
 	},
 	.shape = cross_entropy_shape,
 	.room = {[REF] = cross_entropy_room_ref, [CPU] = cross_entropy_room,

@@ -5,6 +5,8 @@
  * Only the first n_vocab columns count; rows of W behind them are padding and get zero gradients.
  * On a GPU they must be finite (a model's are 0): products run over them.
  * Targets < 0 are masked: nll 0, not correct, no gradient. No valid target: loss 0.
+ * With weights (op/position_weight.h): loss = sum over valid targets of weight nll, divided by their
+ * number, so that it adds up over micro-batches; MEAN is without them.
  * The loss is a scalar, so its gradient is known up to a factor as soon as the logits are: in
  * training forward makes dx and dW for d_loss = 1 while a chunk's logits are at hand
  * (dlogit = (p - [target]) / n_valid) and backward only scales them. No product is made twice.
@@ -18,13 +20,15 @@ enum {
 	CROSS_ENTROPY_X_BTD,
 	CROSS_ENTROPY_W_VD,	/* V >= n_vocab, padded */
 	CROSS_ENTROPY_TARGET_BT,	/* int; < 0: masked */
+	CROSS_ENTROPY_WEIGHT_BT,	/* optional, master: what each token's nll counts for */
 	CROSS_ENTROPY_N_IN
 };
 
 enum {
-	CROSS_ENTROPY_LOSS,	/* [1], mean over valid tokens, nats */
+	CROSS_ENTROPY_LOSS,	/* [1], nats; mean over valid tokens, weighted */
 	CROSS_ENTROPY_NLL_BT,	/* master, metric */
 	CROSS_ENTROPY_CORRECT_BT,	/* int, metric: 1 if argmax (lowest of ties) is the target */
+	CROSS_ENTROPY_MEAN,	/* [1], metric: mean nll of valid tokens */
 	CROSS_ENTROPY_N_OUT
 };
 

@@ -37,6 +37,11 @@ static const struct field rows[] = {
 	ROW(beta1, "train.beta1", REAL, "0.9", 0, 0.9999999, .help = "AdamW"),
 	ROW(beta2, "train.beta2", REAL, "0.999", 0, 0.9999999, .help = "AdamW"),
 	ROW(eps, "train.eps", REAL, "1e-8", 0, 1, .help = "AdamW"),
+	ROW(position_gain, "train.position_gain", REAL, "0", 0, 100, .legacy = "0",
+		.help = "each doubling of a token's position in its document adds so much to its weight in "
+			"the training loss, 1 at the first; scaled to a mean of 1"),
+	ROW(position_from, "train.position_from", INT, "0", 0, 1 << 20, .unit = "tokens", .legacy = "0",
+		.help = "tokens in front of this position of their document have no part in the training loss"),
 	ROW(recompute, "train.recompute", CHOICE, "none", 0, 0, .choices = "none|block",
 		.provenance = true, .help = "block: keep only what leaves a residual layer, compute the "
 			"rest again in backward; same numbers, less memory"),
@@ -111,6 +116,9 @@ int run_spec_open(struct run_spec *s, const struct config *c)
 	if (s->batch % s->micro_batch)
 		return error("%s: train.micro_batch %ld does not divide train.batch %ld", c->file,
 			s->micro_batch, s->batch);
+	if (s->position_from >= s->context)
+		return error("%s: train.position_from %ld leaves no token of train.context %ld", c->file,
+			s->position_from, s->context);
 	if (s->data_seed < 0)
 		s->data_seed = s->seed;
 	return 0;

@@ -17,6 +17,8 @@ struct run_spec {
 	double lr, lr_final, warmup;	/* peak; final share of it; share of the steps */
 	long warmup_min;		/* steps */
 	double clip, weight_decay, beta1, beta2, eps;
+	double position_gain;		/* weight of a token's loss by position (op/position_weight.h) */
+	long position_from;
 	const char *recompute;
 	const char *init_from, *init_hash;	/* "": weights begin by the seed */
 	/* data */

@@ -41,6 +41,8 @@ static struct graph *record_train(struct setup *s)
 {
 	struct net_env env = environment(s);
 
+	env.position_gain = s->spec.position_gain;
+	env.position_from = s->spec.position_from;
 	env.trace = s->trace;
 	env.trace.logits = false;
 	return record_model(s, env, true);
@@ -414,12 +416,11 @@ double setup_drop_share(const struct setup *s, const struct graph *g)
 static void add_micro(struct setup *s, struct step_result *r)
 {
 	struct graph *g = s->graphs[GRAPH_TRAIN];
-	double share = 1.0 / (double)s->micro_batches, ce;
+	double share = 1.0 / (double)s->micro_batches;
 
 	graph_fetch_metrics(g);
-	ce = graph_read(g, "ce", 0);
-	r->ce += share * ce;
-	r->aux += share * (graph_loss_total(g) - ce);
+	r->ce += share * graph_read(g, "ce", 0);
+	r->aux += share * (graph_loss_total(g) - graph_read(g, "loss", 0));
 	r->balance += share * router_mean(s, s->routers.balance);
 	r->z += share * router_mean(s, s->routers.z);
 	r->drop += share * setup_drop_share(s, g);

@@ -25,7 +25,7 @@ struct head {
 	const struct device *device;
 	struct tensor x, w, target;	/* on the host, as all here */
 	struct op_shapes shapes;
-	float loss, nll[B * T];
+	float loss, mean, nll[B * T];
 	int correct[B * T];
 };
 
@@ -105,7 +105,8 @@ static void head_forward(struct head *h, struct op_run *r)
 	free(r->plan);
 	device_free(h->device, r->workspace, s->forward_workspace);
 	for (int i = 0; i < CROSS_ENTROPY_N_IN; i++)
-		device_free(h->device, r->in[i]->at, bytes_of(h, r->in[i]));
+		if (r->in[i])
+			device_free(h->device, r->in[i]->at, bytes_of(h, r->in[i]));
 	for (int i = 0; i < CROSS_ENTROPY_N_OUT; i++)
 		device_free(h->device, r->out[i]->at, bytes_of(h, r->out[i]));
 	for (int i = 0; i < CROSS_ENTROPY_N_SAVED; i++)
@@ -125,6 +126,7 @@ static void head_run(struct head *h, bool training)
 	s->out[CROSS_ENTROPY_LOSS].at = &h->loss;
 	s->out[CROSS_ENTROPY_NLL_BT].at = h->nll;
 	s->out[CROSS_ENTROPY_CORRECT_BT].at = h->correct;
+	s->out[CROSS_ENTROPY_MEAN].at = &h->mean;
 	for (int i = 0; i < CROSS_ENTROPY_N_SAVED && training; i++)
 		s->saved[i].at = memory(h, &s->saved[i]);
 	head_forward(h, &r);

@@ -145,28 +145,35 @@ static void test_threads_same_bits(void **state)
 	omp_set_num_threads(2);
 }
 
+/* Relative difference of the gradients after a step. */
+static double gradients_apart(const struct rig *a, const struct rig *b)
+{
+	const float *x = a->setup.memory.blob[BLOB_GRADIENTS], *y = b->setup.memory.blob[BLOB_GRADIENTS];
+	double diff = 0, norm = 0;
+
+	for (long i = 0; i < a->setup.params.blob_size; i++) {
+		diff += (double)(x[i] - y[i]) * (x[i] - y[i]);
+		norm += (double)x[i] * x[i];
+	}
+	return sqrt(diff / norm);
+}
+
 /* Gradients of a batch cut into micro-batches differ from the whole one's by rounding alone. */
 static void test_accumulation(void **state)
 {
 	static const char *const halves[] = {"train.micro_batch=2", NULL};
 	struct rig whole, parts;
 	struct step_result a, b;
-	const float *x, *y;
-	double diff = 0, norm = 0;
+	double apart;
 
 	rig_open(&whole, *state, NULL);
 	rig_open(&parts, *state, halves);
 	a = step(&whole, 0);
 	b = step(&parts, 0);
 	assert_true(fabs(a.ce - b.ce) < 1e-5 && fabs(a.grad_norm - b.grad_norm) < 1e-4 * a.grad_norm);
-	x = whole.setup.memory.blob[BLOB_GRADIENTS];
-	y = parts.setup.memory.blob[BLOB_GRADIENTS];
-	for (long i = 0; i < whole.setup.params.blob_size; i++) {
-		diff += (double)(x[i] - y[i]) * (x[i] - y[i]);
-		norm += (double)x[i] * x[i];
-	}
-	if (!(sqrt(diff / norm) < 1e-5))
-		fail_msg("gradients differ by %.2g", sqrt(diff / norm));
+	apart = gradients_apart(&whole, &parts);
+	if (!(apart < 1e-5))
+		fail_msg("gradients differ by %.2g", apart);
 	rig_close(&whole);
 	rig_close(&parts);
 }
@@ -336,6 +343,47 @@ static void test_documents(void **state)
 	}
 }
 
+/* Weighted by position, with documents: another gradient, the same however the batch is cut; the loss
+   told is the plain one, and evaluation has no weights. */
+static void test_position_weights(void **state)
+{
+	static const char *const plain[] = {"data.reset_at_eot=true", NULL};
+	static const char *const keys[] = {"data.reset_at_eot=true", "train.position_gain=0.5",
+		"train.position_from=3", NULL};
+	static const char *const halves[] = {"data.reset_at_eot=true", "train.position_gain=0.5",
+		"train.position_from=3", "train.micro_batch=2", NULL};
+	static const char *const *const more[] = {plain, keys, halves};
+	struct step_result r[3];
+	struct rig rig[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		rig_open(&rig[i], &cases[2], more[i]);
+		r[i] = step(&rig[i], 0);
+		assert_true(applies(rig[i].setup.graphs[GRAPH_TRAIN], "position_weight") == (i > 0));
+		assert_false(applies(rig[i].setup.graphs[GRAPH_EVAL], "position_weight"));
+		assert_true(in_identity(&rig[i].setup, "train.position_gain") == (i > 0));
+		assert_true(fabs(r[i].ce - r[0].ce) < 1e-5 && fabs(r[i].aux - r[0].aux) < 1e-6);
+	}
+	assert_true(gradients_apart(&rig[0], &rig[1]) > 0.05);
+	assert_true(gradients_apart(&rig[1], &rig[2]) < 1e-5);
+	for (int i = 0; i < 3; i++)
+		rig_close(&rig[i]);
+}
+
+static void test_position_behind_the_end(void **state)
+{
+	static const char *const keys[] = {"model.arch=mamba", SMALL, "train.position_from=32"};
+	struct arena a = {0};
+	struct config config;
+	struct setup s;
+
+	(void)state;
+	load(&a, keys, ARRAY_SIZE(keys), &config);
+	assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), -1);
+	arena_release(&a);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -344,7 +392,7 @@ int main(int argc, char **argv)
 	} each[] = {{"first loss", test_first_loss}, {"threads", test_threads_same_bits},
 		{"accumulation", test_accumulation}, {"overfits", test_overfits_one_batch},
 		{"diverged update", test_diverged_update_is_skipped}};
-	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 4];
+	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 6];
 	struct arena names = {0};
 	size_t n = 0;
 	int failed;
@@ -360,6 +408,8 @@ int main(int argc, char **argv)
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_group_misfit);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_stack_without_mixtures);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_position_weights);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_position_behind_the_end);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_deep_models_are_planned);
 	failed = _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
 	arena_release(&names);

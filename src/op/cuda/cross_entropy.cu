@@ -25,7 +25,7 @@ struct head {
 	rows<logit> logits;		/* of the chunk */
 	rows<real> x, w;
 	rows<int> target, correct;
-	rows<float> nll;
+	rows<float> nll, weight;	/* weight: address NULL where all tokens weigh 1 */
 	const int *n_valid;
 	long from;			/* first row of the chunk */
 	long t_width, d;
@@ -199,6 +199,11 @@ __device__ __forceinline__ float own_part(const real *x, const real *w, long d)
 	return sum;
 }
 
+__device__ __forceinline__ float weight_at(const rows<float> &weight, long b, long i)
+{
+	return weight.at ? weight[b][i] : 1;
+}
+
 template <typename real, typename logit, bool training, bool staged>
 __global__ void token_rows(head<real, logit> h)
 {
@@ -232,7 +237,7 @@ __global__ void token_rows(head<real, logit> h)
 	}
 	if (training)
 		write_row<logit, staged>(row, stage, h.n_vocab, h.n_columns, lse, target,
-			1 / (float)*h.n_valid);
+			weight_at(h.weight, b, i) / (float)*h.n_valid);
 }
 
 /* ---- sums over all tokens ------------------------------------------------------------------- */
@@ -264,14 +269,15 @@ static __global__ void count_valid(rows<int> target, long t_width, long n, int *
 		*n_valid = valid;
 }
 
-static __global__ void mean_nll(rows<float> nll, long t_width, long n, const int *n_valid,
-	float *loss)
+/* Weighted, where weight.at is not NULL. */
+static __global__ void mean_nll(rows<float> nll, rows<float> weight, long t_width, long n,
+	const int *n_valid, float *loss)
 {
 	double sum = 0;
 
 	#pragma unroll 4
 	for (long t = threadIdx.x; t < n; t += ONE_BLOCK)
-		sum += nll[t / t_width][t % t_width];
+		sum += (double)weight_at(weight, t / t_width, t % t_width) * nll[t / t_width][t % t_width];
 	sum = block_total(sum);
 	if (threadIdx.x == 0)
 		*loss = *n_valid ? (float)(sum / *n_valid) : 0;
@@ -331,6 +337,13 @@ static void gradient_products(const struct op_run *r, const struct chunk *c, siz
 		dw->at, c->workspace);
 }
 
+static rows<float> weights(const struct op_run *r)
+{
+	const struct tensor *weight = r->in[CROSS_ENTROPY_WEIGHT_BT];
+
+	return weight ? rows_of<float>(weight) : rows<float>{};
+}
+
 template <typename real, typename logit, bool training>
 static void launch_rows(const struct op_run *r, const struct chunk *c, const int *n_valid)
 {
@@ -340,7 +353,7 @@ static void launch_rows(const struct op_run *r, const struct chunk *c, const int
 	long n_vocab = ((const struct cross_entropy_attr *)r->attr)->n_vocab;
 	head<real, logit> h = {{(logit *)c->logits, c->ld}, rows_of<real>(x), rows_of<real>(w),
 		rows_of<int>(target), rows_of<int>(r->out[CROSS_ENTROPY_CORRECT_BT]),
-		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), n_valid, c->from,
+		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), weights(r), n_valid, c->from,
 		tensor_width(target), tensor_width(x), (int)n_vocab, (int)w->dims[0]};
 	long warps = ceil_div(n_vocab, 32 * EACH);
 	unsigned threads = 32 * (unsigned)(warps < MOST_WARPS ? warps : (long)MOST_WARPS);
@@ -382,8 +395,11 @@ static void forward(const struct op_run *r)
 		gradient_products(r, &c, sizeof(real));
 	}
 	launch(r, mean_nll, dim3(1), ONE_BLOCK, ONE_BLOCK * sizeof(double), rows_of<float>(nll),
-		tensor_width(nll), n, (const int *)n_valid,
+		weights(r), tensor_width(nll), n, (const int *)n_valid,
 		(float *)r->out[CROSS_ENTROPY_LOSS]->at);
+	launch(r, mean_nll, dim3(1), ONE_BLOCK, ONE_BLOCK * sizeof(double), rows_of<float>(nll),
+		rows<float>{}, tensor_width(nll), n, (const int *)n_valid,
+		(float *)r->out[CROSS_ENTROPY_MEAN]->at);
 }
 
 extern "C" void cross_entropy_forward_cuda(const struct op_run *r)
