@@ -6,9 +6,12 @@ int check_heads(const struct config *c, const struct skeleton *s, const struct a
 {
 	long heads = attn_heads(attn, s->d_model);
 
-	if (s->d_model % heads || s->d_model / heads % 2)
+	if (s->d_model % heads || (attn->rope && s->d_model / heads % 2))
 		return error("%s: model.attn.n_heads %ld must divide model.d_model %ld into heads of even "
 			"width", c->file, heads, s->d_model);
+	if (heads % attn_kv_heads(attn, s->d_model))
+		return error("%s: model.attn.n_kv_heads %ld must divide the %ld heads of queries "
+			"(model.attn.n_heads)", c->file, attn->n_kv_heads, heads);
 	return 0;
 }
 

@@ -41,6 +41,12 @@ const struct field_table ssm_fields = FIELD_TABLE(ssm_rows);
 static const struct field attn_rows[] = {
 	FIELD(struct attn_spec, n_heads, "model.attn.n_heads", INT, "0", 0, 1024,
 		.help = "attention heads; 0: d_model / 64"),
+	FIELD(struct attn_spec, n_kv_heads, "model.attn.n_kv_heads", INT, "0", 0, 1024, .legacy = "0",
+		.help = "heads of keys and values, each shared by n_heads / n_kv_heads of queries; 0: n_heads"),
+	FIELD(struct attn_spec, window, "model.attn.window", INT, "0", 0, 1L << 30, .legacy = "0",
+		.unit = "tokens", .help = "tokens that each sees, its own one included; 0: all"),
+	FIELD(struct attn_spec, rope, "model.attn.rope", BOOL, "true", 0, 0, .legacy = "true",
+		.help = "rotary positions of queries and keys"),
 	FIELD(struct attn_spec, rope_base, "model.attn.rope_base", REAL, "10000", 1, 1e9,
 		.help = "base of the rotary angles"),
 };

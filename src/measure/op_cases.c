@@ -52,8 +52,11 @@ static bool too_large(const struct bench *b, const struct op_case *c)
 	return fmax(bytes, ref) > OP_MEMORY_SHARE * cpu_memory_bytes();
 }
 
-static bool same_shapes(const struct op_case *a, const struct op_case *b)
+/* Equal shapes and, as attributes differ, equal FLOPs: attention in a window is not that without. */
+static bool same_work(const struct op_case *a, const struct op_case *b)
 {
+	if (a->cost.forward_flops != b->cost.forward_flops)
+		return false;
 	for (int i = 0; i < a->op->n_in; i++) {
 		const struct tensor *x = a->timed->in[i], *y = b->timed->in[i];
 		if (!x != !y || (x && !tensor_same_shape(x, y)))
@@ -68,7 +71,7 @@ static struct op_case *place_of(struct op_cases *l, const struct op_case *c, boo
 	*better = true;
 	for (int i = 0; i < l->n_cases; i++) {
 		struct op_case *x = &l->cases[i];
-		if (x->op != c->op || (all && !same_shapes(x, c)))
+		if (x->op != c->op || (all && !same_work(x, c)))
 			continue;
 		*better = !all && c->forward_floor_s + c->backward_floor_s >
 			x->forward_floor_s + x->backward_floor_s;

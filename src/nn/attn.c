@@ -10,30 +10,36 @@ long attn_heads(const struct attn_spec *s, long d_model)
 	return heads < 1 ? 1 : heads;
 }
 
-/* Rotates the [q k] part of the fused projection in one call: 2 n_heads heads side by side. */
-static struct tensor *rotate(struct net *net, const struct attn_spec *s, struct tensor *qk)
+long attn_kv_heads(const struct attn_spec *s, long d_model)
 {
-	struct rope_attr attr = {.n_heads = 2 * (int)attn_heads(s, net->s->d_model), .base = s->rope_base};
+	return s->n_kv_heads ? s->n_kv_heads : attn_heads(s, d_model);
+}
+
+/* Rotates the [q k] part of the fused projection in one call: all heads side by side. */
+static struct tensor *rotate(struct net *net, const struct attn_spec *s, struct tensor *qk, long heads)
+{
+	struct rope_attr attr = {.n_heads = (int)heads, .base = s->rope_base};
 	struct tensor *in[ROPE_N_IN] = {[ROPE_X_BTD] = qk};
 
-	return graph_apply(net->g, &op_rope, &attr, sizeof attr, in)[ROPE_Y_BTD];
+	return s->rope ? graph_apply(net->g, &op_rope, &attr, sizeof attr, in)[ROPE_Y_BTD] : qk;
 }
 
 struct tensor *attn(struct net *net, const void *attn_spec, struct tensor *x_BTD)
 {
 	const struct attn_spec *s = attn_spec;
-	struct attention_attr attr = {.n_heads = (int)attn_heads(s, net->s->d_model)};
-	long d = net->s->d_model;
+	long d = net->s->d_model, heads = attn_heads(s, d), kv_heads = attn_kv_heads(s, d), kv = d / heads * kv_heads;
+	struct attention_attr attr = {.n_heads = (int)heads, .n_kv_heads = (int)kv_heads,
+		.window = (int)s->window};
 	struct param_rule rule = rule_normal(net, (double)d, "mixer");
 	struct tensor *in[ATTENTION_N_IN] = {[ATTENTION_START_BT] = net->start_BT};
 	struct tensor *qkv, *qk, *y_BTD;
 
 	graph_enter(net->g, "attn");
-	qkv = linear(net, "qkv", x_BTD, 3 * d, &rule, NULL);
-	qk = rotate(net, s, graph_slice(net->g, qkv, 0, 2 * d));
+	qkv = linear(net, "qkv", x_BTD, d + 2 * kv, &rule, NULL);
+	qk = rotate(net, s, graph_slice(net->g, qkv, 0, d + kv), heads + kv_heads);
 	in[ATTENTION_Q_BTD] = graph_slice(net->g, qk, 0, d);
-	in[ATTENTION_K_BTD] = graph_slice(net->g, qk, d, d);
-	in[ATTENTION_V_BTD] = graph_slice(net->g, qkv, 2 * d, d);
+	in[ATTENTION_K_BTC] = graph_slice(net->g, qk, d, kv);
+	in[ATTENTION_V_BTC] = graph_slice(net->g, qkv, d + kv, kv);
 	y_BTD = graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD];
 	y_BTD = linear(net, "out", y_BTD, d, &rule, NULL);
 	graph_leave(net->g);

@@ -40,6 +40,10 @@ static const struct rig_case rig_cases[] = {
 		"moe: {n_experts: 2, d_expert: 6, group_tokens: 16, activation: silu}}"},
 	{"transformer", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 2}, "
 		"ffn: {d_hidden: 12, activation: silu}}"},
+	{"transformer window", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 4, "
+		"n_kv_heads: 2, window: 5}, ffn: {d_hidden: 12, activation: silu}}"},
+	{"transformer no rope", "{model: {d_model: 9, n_blocks: 1, arch: transformer, attn: {n_heads: 3, "
+		"n_kv_heads: 1, rope: false}, ffn: {d_hidden: 12, activation: silu}}"},
 	{"transformer_moe", "{model: {d_model: 8, n_blocks: 2, arch: transformer_moe, attn: {n_heads: 2}, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, capacity_factor: 0.9, "
 		"activation: gelu}}"},

@@ -32,6 +32,11 @@ def moe(**keys):
                for k, v in keys.items()}}
 
 
+def attention(**keys):
+    return {"model.arch": "transformer", **ARCHITECTURES["transformer"],
+            **{"model.attn." + k: v for k, v in keys.items()}}
+
+
 def cases():
     """Yields (name, keys, thorough): a thorough case is computed in float64 by moelab, too."""
     for arch, keys in ARCHITECTURES.items():
@@ -49,6 +54,10 @@ def cases():
         own = {"model.arch": arch, **keys, "data.reset_at_eot": True}
         yield arch + " documents", {**SMALL, **own, "data.vocab": 7}, True
         yield arch + " documents large", {**LARGE, **own, "data.vocab": 40}, False
+    banded = attention(window=40, n_heads=6, n_kv_heads=2)
+    yield "grouped queries in a window, large", {**LARGE, **banded}, False
+    yield "grouped queries in a window, documents large", {
+        **LARGE, **banded, "data.vocab": 40, "data.reset_at_eot": True}, False
     for name, keys in {
         "capacity 0.5": moe(capacity_factor=0.5),
         "capacity 0.1, groups": moe(capacity_factor=0.1, group_tokens=24),
@@ -73,6 +82,10 @@ def cases():
                                       "model.ffn.activation": "silu", "model.ffn.bias": False},
         "rope base": {**ARCHITECTURES["transformer"], "model.arch": "transformer",
                       "model.attn.rope_base": 500},
+        "attention window": attention(window=5),
+        "attention window of one": attention(window=1),
+        "grouped queries": attention(n_heads=4, n_kv_heads=2),
+        "one head of keys, no rope": attention(n_heads=4, n_kv_heads=1, rope=False),
         "no clipping, no decay": {"model.arch": "mamba", "train.clip": 0, "train.weight_decay": 0},
         "betas, eps, eps of norm": {"model.arch": "mamba", "train.beta1": 0.8, "train.beta2": 0.9,
                                     "train.eps": 1e-4, "model.norm_eps": 0.1},

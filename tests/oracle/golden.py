@@ -45,6 +45,9 @@ CASES = {
     "stack": {**SSM, **ATTN, **FFN, **MOE, **INNER, "model.n_blocks": 1, "model.pattern": [
         {"mamba": {"d_state": 2, "d_conv": 2}}, {"parallel": ["attn", {"moe": {"n_experts": 2}}]},
         {"inner": {"conv": False, "out": False}}, {"ffn": {"activation": "silu"}}]},
+    "window": {**ATTN, **FFN, "model.arch": "transformer", "model.n_blocks": 1, "model.attn.n_heads": 4,
+               "model.attn.n_kv_heads": 2, "model.attn.window": 3, "data.vocab": 6,
+               "data.reset_at_eot": True},
     # all that mixes tokens, in documents of a few tokens
     "documents": {**SSM, **ATTN, "model.arch": "stack", "model.n_blocks": 1, "data.vocab": 4,
                   "data.reset_at_eot": True, "model.pattern": ["mamba", "attn"]},

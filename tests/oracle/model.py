@@ -4,7 +4,9 @@ against the papers and not to be fast. Nothing here is translated from the C cod
   Mamba         Gu and Dao 2023, arXiv:2312.00752
   MoE           Fedus, Zoph, Shazeer 2022 (Switch), arXiv:2101.03961
   MoE-Mamba     Pioro et al. 2024, arXiv:2401.04081: wiring, recipe, inner and parallel MoE
-  attention     Vaswani et al. 2017, arXiv:1706.03762; rotary positions: Su et al. 2021, arXiv:2104.09864
+  attention     Vaswani et al. 2017, arXiv:1706.03762; rotary positions: Su et al. 2021, arXiv:2104.09864;
+                windows: Beltagy et al. 2020, arXiv:2004.05150; grouped queries: Ainslie et al. 2023,
+                arXiv:2305.13245
   z-loss        Zoph et al. 2022, arXiv:2202.08906
 
 A model is a dict of parameters {name: tensor} and a spec, the dict of dotted keys that a trace carries
@@ -72,6 +74,10 @@ def default_width(value, otherwise):
     return value if value else otherwise
 
 
+def kv_heads(D, keys):
+    return keys.get("n_kv_heads") or default_width(keys["n_heads"], max(1, D // 64))
+
+
 class Model:
     def __init__(self, spec, params):
         self.spec, self.p = spec, params
@@ -117,14 +123,25 @@ class Model:
     def attention(self, x, name, keys):
         B, T, D = x.shape
         H = default_width(keys["n_heads"], max(1, D // 64))
-        q, k, v = (x @ self.p[name + ".qkv.weight"].T).reshape(B, T, 3, H, D // H).unbind(2)
-        q, k = self.rotary(q, keys["rope_base"]), self.rotary(k, keys["rope_base"])
-        score = torch.einsum("bthc,bshc->bhts", q, k) / math.sqrt(D // H)
-        future = torch.ones(T, T).triu(1).bool()
-        other = self.document[:, None, :, None] != self.document[:, None, None, :]
-        weight = torch.softmax(score.masked_fill(future | other, -math.inf), dim=-1)
-        y = torch.einsum("bhts,bshc->bthc", weight, v).reshape(B, T, D)
+        S = kv_heads(D, keys)
+        dh = D // H
+        q, k, v = (x @ self.p[name + ".qkv.weight"].T).split([H * dh, S * dh, S * dh], dim=-1)
+        y = self.attend(q, k, v, H, S, keys)
         return y @ self.p[name + ".out.weight"].T
+
+    def attend(self, q, k, v, H, S, keys):
+        """H heads of queries, S of keys and values: query head h has those of h // (H / S)."""
+        B, T, _ = q.shape
+        q, k, v = (a.reshape(B, T, n, -1) for a, n in ((q, H), (k, S), (v, S)))
+        if keys.get("rope", True):
+            q, k = self.rotary(q, keys["rope_base"]), self.rotary(k, keys["rope_base"])
+        k, v = (a.repeat_interleave(H // S, dim=2) for a in (k, v))
+        score = torch.einsum("bthc,bshc->bhts", q, k) / math.sqrt(q.shape[-1])
+        back = torch.arange(T)[:, None] - torch.arange(T)[None, :]
+        hidden = (back < 0) | (back >= (keys.get("window") or T))
+        other = self.document[:, None, :, None] != self.document[:, None, None, :]
+        weight = torch.softmax(score.masked_fill(hidden | other, -math.inf), dim=-1)
+        return torch.einsum("bhts,bshc->bthc", weight, v).reshape(B, T, -1)
 
     # --- Mamba
 
@@ -332,7 +349,9 @@ def parameter_shapes(spec, V):
         for kind, own in branches:
             keys = lambda part: {**section(spec, f"model.{part}."), **own}
             if kind == "attn":
-                shapes[f"layers.{i}.attn.qkv.weight"] = (3 * D, D)
+                k = keys("attn")
+                heads = default_width(k["n_heads"], max(1, D // 64))
+                shapes[f"layers.{i}.attn.qkv.weight"] = (D + 2 * D // heads * kv_heads(D, k), D)
                 shapes[f"layers.{i}.attn.out.weight"] = (D, D)
             elif kind == "ffn":
                 shapes.update(ffn_shapes(f"layers.{i}.ffn", D, keys("ffn")))

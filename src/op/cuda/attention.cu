@@ -13,8 +13,8 @@ attention<real> attention_of(const struct op_run *r)
 	attention<real> a = {};
 
 	a.q = rows_of<const real>(q);
-	a.k = rows_of<const real>(r->in[ATTENTION_K_BTD]);
-	a.v = rows_of<const real>(r->in[ATTENTION_V_BTD]);
+	a.k = rows_of<const real>(r->in[ATTENTION_K_BTC]);
+	a.v = rows_of<const real>(r->in[ATTENTION_V_BTC]);
 	a.y = rows_of<real>(r->out[ATTENTION_Y_BTD]);
 	a.start = rows_of<const int>(r->in[ATTENTION_START_BT]);
 	a.lse = rows_of<float>(r->saved[ATTENTION_LSE_BTH]);
@@ -22,6 +22,8 @@ attention<real> attention_of(const struct op_run *r)
 	a.T = (int)q->dims[1];
 	a.H = attr->n_heads;
 	a.dh = (int)tensor_width(q) / a.H;
+	a.group = (int)attention_group(attr);
+	a.reach = attention_reach(attr, a.T) < a.T ? (int)attention_reach(attr, a.T) : ALL_BACK;
 	a.scale = 1 / sqrtf((float)a.dh);
 	a.scale2 = a.scale * LOG2E;
 	return a;
@@ -32,11 +34,11 @@ void add_gradients(attention<real> &a, const struct op_run *r)
 {
 	a.dy = rows_of<const real>(r->d_out[ATTENTION_Y_BTD]);
 	a.dq = rows_of<real>(r->d_in[ATTENTION_Q_BTD]);
-	a.dk = rows_of<real>(r->d_in[ATTENTION_K_BTD]);
-	a.dv = rows_of<real>(r->d_in[ATTENTION_V_BTD]);
+	a.dk = rows_of<real>(r->d_in[ATTENTION_K_BTC]);
+	a.dv = rows_of<real>(r->d_in[ATTENTION_V_BTC]);
 	a.add_q = op_adds(r, ATTENTION_Q_BTD);
-	a.add_k = op_adds(r, ATTENTION_K_BTD);
-	a.add_v = op_adds(r, ATTENTION_V_BTD);
+	a.add_k = op_adds(r, ATTENTION_K_BTC);
+	a.add_v = op_adds(r, ATTENTION_V_BTC);
 	a.kept_BHT = (float2 *)r->workspace;
 }
 
@@ -99,7 +101,7 @@ bool fits_tensor(const struct op_run *r, const attention<bf16> &a)
 		aligned8(r->out[ATTENTION_Y_BTD], sizeof(bf16)) &&
 		aligned8(r->d_out[ATTENTION_Y_BTD], sizeof(bf16));
 
-	for (int i = ATTENTION_Q_BTD; i <= ATTENTION_V_BTD; i++)
+	for (int i = ATTENTION_Q_BTD; i <= ATTENTION_V_BTC; i++)
 		fits = fits && aligned8(x[i], sizeof(bf16)) && aligned8(d[i], sizeof(bf16));
 	return fits;
 }

@@ -107,10 +107,11 @@ __device__ __forceinline__ void attend_keys(queries<dh> &x, const attention<bf16
 	multiply_columns<dh>(x.dq, ds, k, row);
 }
 
-template <int dh>
+template <int dh, bool banded>
 __global__ void __launch_bounds__(32 * QUERY_WARPS, dh > 64 ? 1 : 2)
-attention_dq(const attention<bf16> a)
+attention_dq(const attention<bf16> given)
 {
+	const attention<bf16> a = operands_of<banded>(given);
 	query_memory<dh> *mem = shared_memory<query_memory<dh>>();
 	int tiles = (a.T + QUERIES - 1) / QUERIES;
 	int first = uniform(tiles - 1 - (int)blockIdx.x % tiles) * QUERIES;
@@ -119,7 +120,7 @@ attention_dq(const attention<bf16> a)
 	queries<dh> x = {};
 	float factor[2] = {a.scale, a.scale};
 	feed q = feed_from<dh>(a, w, a.q, first), dy = feed_from<dh>(a, w, a.dy, first),
-		k = feed_from<dh>(a, w, a.k, key), v = feed_from<dh>(a, w, a.v, key);
+		k = feed_from<dh>(a, shared_of(a, w), a.k, key), v = feed_from<dh>(a, shared_of(a, w), a.v, key);
 
 	fetch_rows<32 * QUERY_WARPS>(mem->q, q, a.dh, a.T - first);
 	fetch_rows<32 * QUERY_WARPS>(mem->dy, dy, a.dh, a.T - first);
@@ -133,7 +134,8 @@ attention_dq(const attention<bf16> a)
 		if (key + COLUMNS < end)
 			fetch_keys(mem, a, k, v, key + COLUMNS);
 		auto &stage = mem->stage[key / COLUMNS % 2];
-		int seen = min(COLUMNS, x.first_row + 16 - key);
+		int seen = out_of_window(a, x.first_row, key + COLUMNS) ? 0
+			: min(COLUMNS, x.first_row + 16 - key);
 		#pragma unroll 2
 		for (int row = 0; row < seen; row += PART)
 			attend_keys(x, a, w, stage.k.at, stage.v.at, row, key + row);
@@ -149,7 +151,7 @@ struct key_memory {
 	struct {
 		tile<dh, COLUMNS> q, dy;
 		float2 kept[COLUMNS];	/* lse log2(e), delta */
-		int from[COLUMNS];	/* the first key that each sees */
+		int from[COLUMNS];	/* where the document of each begins */
 	} stage[2];
 };
 
@@ -188,7 +190,7 @@ __device__ __forceinline__ int last_query(const attention<bf16> &a, const head &
 	int query = first;
 
 	if (!a.start.at)
-		return a.T;
+		return a.reach < a.T ? min(first + KEYS + a.reach, a.T) : a.T;
 	for (;;) {
 		int mine = query + lane_of() * COLUMNS;
 		bool sees = mine < a.T && first_key(a, w, mine) < first + KEYS;
@@ -201,14 +203,17 @@ __device__ __forceinline__ int last_query(const attention<bf16> &a, const head &
 
 /* Weights of queries (columns, from the stage's `row` on) that do not see a key (row) become 0. */
 template <typename memory>
-__device__ __forceinline__ void hide_queries(float (&p)[2][4], const memory &stage, int first_row, int row,
-	int query)
+__device__ __forceinline__ void hide_queries(float (&p)[2][4], const memory &stage, int reach, int first_row,
+	int row, int query)
 {
 	#pragma unroll
 	for (int j = 0; j < 2; j++)
 		#pragma unroll
 		for (int c = 0; c < 2; c++) {
-			int i = 8 * j + 2 * (lane_of() % 4) + c, from = stage.from[row + i];
+			int i = 8 * j + 2 * (lane_of() % 4) + c;
+			int from = stage.from[row + i];
+			if (reach != ALL_BACK)
+				from = max(from, query + i - reach);
 			#pragma unroll
 			for (int half = 0; half < 2; half++) {
 				int key = first_row + 8 * half + lane_of() / 4;
@@ -238,8 +243,9 @@ __device__ __forceinline__ void attend_queries(keys<dh> &x, const attention<bf16
 		for (int c = 0; c < 4; c++)
 			p[j][c] = exp2_fast(p[j][c] * a.scale2 - (c % 2 ? kept.z : kept.x));
 	}
-	if (query < x.first_row + 15 || stage.from[row + PART - 1] > x.first_row)
-		hide_queries(p, stage, x.first_row, row, query);
+	if (query < x.first_row + 15 || stage.from[row + PART - 1] > x.first_row ||
+		out_of_window(a, query + PART - 1, x.first_row + 1))
+		hide_queries(p, stage, a.reach, x.first_row, row, query);
 	as_left(left, p[0], p[1]);
 	multiply_columns<dh>(x.dv, left, stage.dy.at, row);
 	#pragma unroll
@@ -265,25 +271,11 @@ __device__ __forceinline__ void finish(const attention<bf16> &a, const head &w, 
 		put_rows<dh>(a, w, a.dv, a.add_v, first, mem->v.at, x.dv, one);
 }
 
+/* Adds what the queries of one head give. */
 template <int dh>
-__global__ void __launch_bounds__(32 * KEY_WARPS, dh > 64 ? 2 : 3)
-attention_dkv(const attention<bf16> a)
+__device__ __forceinline__ void gather_head(keys<dh> &x, key_memory<dh> *mem, const attention<bf16> &a,
+	const head &w, int first, int end)
 {
-	key_memory<dh> *mem = shared_memory<key_memory<dh>>();
-	int tiles = (a.T + KEYS - 1) / KEYS, first = uniform((int)(blockIdx.x % tiles) * KEYS);
-	head w = uniform(head_of(a, blockIdx.x / tiles));
-	int own = (int)threadIdx.x / 32 * 16, end = uniform(last_query(a, w, first));
-	keys<dh> x = {};
-	feed k = feed_from<dh>(a, w, a.k, first), v = feed_from<dh>(a, w, a.v, first);
-
-	x.first_row = first + own;
-	fetch_rows<32 * KEY_WARPS>(mem->k, k, a.dh, a.T - first);
-	fetch_rows<32 * KEY_WARPS>(mem->v, v, a.dh, a.T - first);
-	fetch_queries(mem, a, w, first);
-	__pipeline_wait_prior(0);
-	__syncthreads();
-	load_left<dh>(x.k, mem->k.at, own);
-	load_left<dh>(x.v, mem->v.at, own);
 	for (int query = first; query < end; query += COLUMNS) {
 		__pipeline_wait_prior(0);
 		__syncthreads();
@@ -294,6 +286,34 @@ attention_dkv(const attention<bf16> a)
 		for (int row = max(0, x.first_row - query); row < COLUMNS; row += PART)
 			attend_queries(x, a, stage, row, query + row);
 	}
+}
+
+template <int dh, bool banded>
+__global__ void __launch_bounds__(32 * KEY_WARPS, dh > 64 ? 2 : 3)
+attention_dkv(const attention<bf16> given)
+{
+	const attention<bf16> a = operands_of<banded>(given);
+	key_memory<dh> *mem = shared_memory<key_memory<dh>>();
+	int tiles = (a.T + KEYS - 1) / KEYS, first = uniform((int)(blockIdx.x % tiles) * KEYS);
+	head w = uniform(shared_head_of(a, blockIdx.x / tiles));
+	int own = (int)threadIdx.x / 32 * 16, end = uniform(last_query(a, w, first));
+	keys<dh> x = {};
+	feed k = feed_from<dh>(a, w, a.k, first), v = feed_from<dh>(a, w, a.v, first);
+
+	x.first_row = first + own;
+	fetch_rows<32 * KEY_WARPS>(mem->k, k, a.dh, a.T - first);
+	fetch_rows<32 * KEY_WARPS>(mem->v, v, a.dh, a.T - first);
+	fetch_queries(mem, a, sharing(a, w, 0), first);
+	__pipeline_wait_prior(0);
+	__syncthreads();
+	load_left<dh>(x.k, mem->k.at, own);
+	load_left<dh>(x.v, mem->v.at, own);
+	gather_head(x, mem, a, sharing(a, w, 0), first, end);
+	for (int i = 1; i < a.group; i++) {
+		__syncthreads();
+		fetch_queries(mem, a, sharing(a, w, i), first);
+		gather_head(x, mem, a, sharing(a, w, i), first, end);
+	}
 	finish(a, w, x, first, mem);
 }
 
@@ -302,12 +322,12 @@ void run(const struct op_run *r, const attention<bf16> &a)
 {
 	long heads = (long)a.B * a.H;
 	dim3 of_queries((unsigned)(ceil_div(a.T, QUERIES) * heads));
-	dim3 of_keys((unsigned)(ceil_div(a.T, KEYS) * heads));
+	dim3 of_keys((unsigned)(ceil_div(a.T, KEYS) * heads / a.group));
 
 	if (a.dq.at)
-		launch(r, attention_dq<dh>, of_queries, 32 * QUERY_WARPS, sizeof(query_memory<dh>), a);
+		launch(r, is_banded(a) ? attention_dq<dh, true> : attention_dq<dh, false>, of_queries, 32 * QUERY_WARPS, sizeof(query_memory<dh>), a);
 	if (a.dk.at || a.dv.at)
-		launch(r, attention_dkv<dh>, of_keys, 32 * KEY_WARPS, sizeof(key_memory<dh>), a);
+		launch(r, is_banded(a) ? attention_dkv<dh, true> : attention_dkv<dh, false>, of_keys, 32 * KEY_WARPS, sizeof(key_memory<dh>), a);
 }
 
 }

@@ -162,14 +162,15 @@ __device__ __forceinline__ void finish(const attention<bf16> &a, const head &w, 
 	put_rows<dh>(a, w, a.y, false, first, tile, y, factor);
 }
 
-template <int dh>
+template <int dh, bool banded>
 __global__ void __launch_bounds__(THREADS, dh > 64 ? 1 : 2)
-attention_forward(const attention<bf16> a)
+attention_forward(const attention<bf16> given)
 {
+	const attention<bf16> a = operands_of<banded>(given);
 	memory<dh> *mem = shared_memory<memory<dh>>();
 	int tiles = (a.T + ROWS - 1) / ROWS;
 	int first = uniform(tiles - 1 - (int)blockIdx.x % tiles) * ROWS;
-	head w = uniform(head_of(a, blockIdx.x / tiles));
+	head w = uniform(head_of(a, blockIdx.x / tiles)), shared = uniform(shared_of(a, w));
 	int key = uniform(first_key(a, w, first) / COLUMNS) * COLUMNS, end = min(first + ROWS, a.T);
 	float y[dh / 8][4] = {};
 	unsigned q[dh / 16][4];
@@ -177,7 +178,7 @@ attention_forward(const attention<bf16> a)
 	feed queries = feed_from<dh>(a, w, a.q, first);
 
 	fetch_rows<THREADS>(mem->q, queries, a.dh, a.T - first);
-	fetch_keys(mem, a, w, key);
+	fetch_keys(mem, a, shared, key);
 	begin(x, a, w, first);
 	__pipeline_wait_prior(0);
 	__syncthreads();
@@ -186,9 +187,9 @@ attention_forward(const attention<bf16> a)
 		__pipeline_wait_prior(0);
 		__syncthreads();
 		if (key + COLUMNS < end)
-			fetch_keys(mem, a, w, key + COLUMNS);
+			fetch_keys(mem, a, shared, key + COLUMNS);
 		auto &stage = mem->stage[key / COLUMNS % 2];
-		if (key < x.first_row + 16)
+		if (key < x.first_row + 16 && !out_of_window(a, x.first_row, key + COLUMNS))
 			attend<dh>(y, x, q, a, w, stage.k.at, stage.v.at, key);
 	}
 	finish<dh>(a, w, x, y, first, mem->q.at);
@@ -199,7 +200,8 @@ void run(const struct op_run *r, const attention<bf16> &a)
 {
 	dim3 grid((unsigned)(ceil_div(a.T, ROWS) * a.B * a.H));
 
-	launch(r, attention_forward<dh>, grid, THREADS, sizeof(memory<dh>), a);
+	launch(r, is_banded(a) ? attention_forward<dh, true> : attention_forward<dh, false>, grid, THREADS,
+		sizeof(memory<dh>), a);
 }
 
 }

@@ -30,13 +30,13 @@ __device__ __forceinline__ int thread_y()
 	return threadIdx.x / ROW_THREADS;
 }
 
-/* Which tile and columns of a head the block has. */
+/* Which tile and columns of a head, of keys or of queries, the block has. */
 struct place {
 	head w;
 	int first, rows, column, columns;
 };
 
-template <typename real>
+template <bool keys, typename real>
 __device__ __forceinline__ place place_of(const attention<real> &a)
 {
 	int tiles = (int)ceil_div(a.T, SIDE), pieces = (int)ceil_div(a.dh, SIDE);
@@ -45,7 +45,7 @@ __device__ __forceinline__ place place_of(const attention<real> &a)
 
 	p.column = (int)(i % pieces) * SIDE;
 	p.first = (int)(i / pieces % tiles) * SIDE;
-	p.w = head_of(a, i / pieces / tiles);
+	p.w = keys ? shared_head_of(a, i / pieces / tiles) : head_of(a, i / pieces / tiles);
 	p.rows = min(SIDE, a.T - p.first);
 	p.columns = min(SIDE, a.dh - p.column);
 	return p;
@@ -83,26 +83,26 @@ __device__ __forceinline__ void multiply(square &sum, const tile &a, const tile 
 	}
 }
 
-/* s = <a_i, b_j> over the head for n rows of a from `row` and m rows of b from `other`. */
+/* s = <a_i, b_j> over a head w of a and one u of b, for n rows of a from `row` and m of b from `other`. */
 template <typename real>
-__device__ void products(square &s, memory *mem, const attention<real> &a, const head &w,
-	rows<const real> left, int row, int n, rows<const real> right, int other, int m)
+__device__ void products(square &s, memory *mem, const attention<real> &a, rows<const real> left,
+	const head &w, int row, int n, rows<const real> right, const head &u, int other, int m)
 {
 	memset(s, 0, sizeof s);
 	for (int c = 0; c < a.dh; c += SIDE) {
 		int columns = min(SIDE, a.dh - c);
 		__syncthreads();
 		fetch<true>(mem->a, left, row_of(a, w, row), n, column_of(a, w) + c, columns);
-		fetch<true>(mem->b, right, row_of(a, w, other), m, column_of(a, w) + c, columns);
+		fetch<true>(mem->b, right, row_of(a, u, other), m, column_of(a, u) + c, columns);
 		__syncthreads();
 		multiply(s, mem->a, mem->b, columns);
 	}
 }
 
-/* sum += s^T-tile times rows from `other` on of x: those of the pairs' second. */
+/* sum += s^T-tile times rows from `other` on of head w of x: those of the pairs' second. */
 template <typename real>
 __device__ void gather(square &sum, memory *mem, const attention<real> &a, const square &s,
-	const place &p, rows<const real> x, int other, int m)
+	const place &p, rows<const real> x, const head &w, int other, int m)
 {
 	int y = 4 * thread_y(), c = 4 * thread_x();
 
@@ -110,7 +110,7 @@ __device__ void gather(square &sum, memory *mem, const attention<real> &a, const
 	#pragma unroll
 	for (int j = 0; j < 4; j++)
 		*(float4 *)&mem->p.at[c + j][y] = make_float4(s[0][j], s[1][j], s[2][j], s[3][j]);
-	fetch<false>(mem->b, x, row_of(a, p.w, other), m, column_of(a, p.w) + p.column, p.columns);
+	fetch<false>(mem->b, x, row_of(a, w, other), m, column_of(a, w) + p.column, p.columns);
 	__syncthreads();
 	multiply(sum, mem->p, mem->b, m);
 }
@@ -170,7 +170,8 @@ template <typename real>
 __global__ void __launch_bounds__(THREADS, 2) plain_forward(const attention<real> a)
 {
 	memory *mem = shared_memory<memory>();
-	place p = place_of(a);
+	place p = place_of<false>(a);
+	head shared = shared_of(a, p.w);
 	softmax_rows q;
 	square s, y = {};
 
@@ -182,9 +183,9 @@ __global__ void __launch_bounds__(THREADS, 2) plain_forward(const attention<real
 	}
 	for (int key = first_key(a, p.w, p.first) / SIDE * SIDE; key <= p.first; key += SIDE) {
 		int n = min(SIDE, a.T - key);
-		products(s, mem, a, p.w, a.q, p.first, p.rows, a.k, key, n);
+		products(s, mem, a, a.q, p.w, p.first, p.rows, a.k, shared, key, n);
 		softmax(s, y, q, key, a.scale2);
-		gather(y, mem, a, s, p, a.v, key, n);
+		gather(y, mem, a, s, p, a.v, shared, key, n);
 	}
 	for (int i = 0; i < 4; i++) {
 		float sum = warp_sum<ROW_THREADS>(q.sum[i]);
@@ -212,18 +213,19 @@ template <typename real>
 __global__ void __launch_bounds__(THREADS, 2) plain_dq(const attention<real> a)
 {
 	memory *mem = shared_memory<memory>();
-	place p = place_of(a);
+	place p = place_of<false>(a);
+	head shared = shared_of(a, p.w);
 	square s, d, dq = {};
 
 	for (int key = first_key(a, p.w, p.first) / SIDE * SIDE; key <= p.first; key += SIDE) {
 		int n = min(SIDE, a.T - key);
-		products(s, mem, a, p.w, a.q, p.first, p.rows, a.k, key, n);
-		products(d, mem, a, p.w, a.dy, p.first, p.rows, a.v, key, n);
+		products(s, mem, a, a.q, p.w, p.first, p.rows, a.k, shared, key, n);
+		products(d, mem, a, a.dy, p.w, p.first, p.rows, a.v, shared, key, n);
 		for (int i = 0; i < 4; i++)
 			for (int j = 0; j < 4; j++)
 				pair(a, p.w, p.first + 4 * thread_y() + i, key + 4 * thread_x() + j,
 					s[i][j], d[i][j]);
-		gather(dq, mem, a, d, p, a.k, key, n);
+		gather(dq, mem, a, d, p, a.k, shared, key, n);
 	}
 	put(a, p, a.dq, dq, a.scale, a.add_q);
 }
@@ -232,23 +234,28 @@ template <typename real>
 __global__ void __launch_bounds__(THREADS, 1) plain_dkv(const attention<real> a)
 {
 	memory *mem = shared_memory<memory>();
-	place p = place_of(a);
+	place p = place_of<true>(a);
+	int last = a.reach == ALL_BACK ? a.T - 1 : min(a.T - 1, p.first + SIDE - 1 + a.reach), i = 0;
 	square s, d, dk = {}, dv = {};
 
-	for (int query = p.first; query < a.T; query += SIDE) {
+	for (int query = p.first; i < a.group; query += SIDE) {
+		if (query > last || first_key(a, p.w, query) >= p.first + SIDE) {
+			query = p.first - SIDE;	/* of the next head */
+			i++;
+			continue;
+		}
+		head w = sharing(a, p.w, i);
 		int n = min(SIDE, a.T - query);
-		if (first_key(a, p.w, query) >= p.first + SIDE)
-			break;
-		products(s, mem, a, p.w, a.k, p.first, p.rows, a.q, query, n);
-		products(d, mem, a, p.w, a.v, p.first, p.rows, a.dy, query, n);
-		for (int i = 0; i < 4; i++)
-			for (int j = 0; j < 4; j++)
-				pair(a, p.w, query + 4 * thread_x() + j, p.first + 4 * thread_y() + i,
-					s[i][j], d[i][j]);
+		products(s, mem, a, a.k, p.w, p.first, p.rows, a.q, w, query, n);
+		products(d, mem, a, a.v, p.w, p.first, p.rows, a.dy, w, query, n);
+		for (int y = 0; y < 4; y++)
+			for (int x = 0; x < 4; x++)
+				pair(a, w, query + 4 * thread_x() + x, p.first + 4 * thread_y() + y, s[y][x],
+					d[y][x]);
 		if (a.dv.at)
-			gather(dv, mem, a, s, p, a.dy, query, n);
+			gather(dv, mem, a, s, p, a.dy, w, query, n);
 		if (a.dk.at)
-			gather(dk, mem, a, d, p, a.q, query, n);
+			gather(dk, mem, a, d, p, a.q, w, query, n);
 	}
 	if (a.dv.at)
 		put(a, p, a.dv, dv, 1, a.add_v);
@@ -257,11 +264,11 @@ __global__ void __launch_bounds__(THREADS, 1) plain_dkv(const attention<real> a)
 }
 
 template <typename real>
-dim3 grid_of(const attention<real> &a)
+dim3 grid_of(const attention<real> &a, int heads)
 {
 	long tiles = ceil_div(a.T, SIDE) * ceil_div(a.dh, SIDE);
 
-	return dim3((unsigned)(tiles * a.B * a.H));
+	return dim3((unsigned)(tiles * a.B * heads));
 }
 
 }
@@ -269,16 +276,16 @@ dim3 grid_of(const attention<real> &a)
 template <typename real>
 void attention_plain_forward(const struct op_run *r, const attention<real> &a)
 {
-	launch(r, plain_forward<real>, grid_of(a), THREADS, sizeof(memory), a);
+	launch(r, plain_forward<real>, grid_of(a, a.H), THREADS, sizeof(memory), a);
 }
 
 template <typename real>
 void attention_plain_backward(const struct op_run *r, const attention<real> &a)
 {
 	if (a.dq.at)
-		launch(r, plain_dq<real>, grid_of(a), THREADS, sizeof(memory), a);
+		launch(r, plain_dq<real>, grid_of(a, a.H), THREADS, sizeof(memory), a);
 	if (a.dk.at || a.dv.at)
-		launch(r, plain_dkv<real>, grid_of(a), THREADS, sizeof(memory), a);
+		launch(r, plain_dkv<real>, grid_of(a, a.H / a.group), THREADS, sizeof(memory), a);
 }
 
 template void attention_plain_forward(const struct op_run *r, const attention<float> &a);
