@@ -1,8 +1,8 @@
 # moelab: make help lists the targets.
 #
 # A folder of src/ is a layer (below: what each may include) and becomes one archive; a file's name
-# is its registration: gen/op.inc, gen/arch.inc, gen/cmd.inc, gen/table.inc and gen/plot.inc are
-# X-macro lists of the files in src/op, src/arch, src/cmd, src/report/table and src/report/plot.
+# is its registration: gen/op.inc, gen/arch.inc, gen/task.inc, gen/cmd.inc, gen/table.inc and gen/plot.inc
+# are X-macro lists of the files in src/op, src/arch, src/data/task, src/cmd, src/report/table and src/report/plot.
 # Variants, each in a build folder of its own: SAN=1 (sanitizers), CUDA=1 (GPU kernels),
 # EMULATED=1 (GPU kernels on an emulator, for tests alone), STATIC=1 (third-party libraries linked in). Also: WERROR=1, MARCH=x86-64-v3, V=1 (show commands).
 
@@ -103,9 +103,10 @@ all: $(BUILD)/moelab	## build ./moelab
 	@ln -sfn $(BUILD)/moelab moelab
 
 # --- lists made from folders -------------------------------------------------------------------
-GEN := $(BUILD)/gen/op.inc $(BUILD)/gen/arch.inc $(BUILD)/gen/cmd.inc $(BUILD)/gen/table.inc $(BUILD)/gen/plot.inc
+GEN := $(BUILD)/gen/op.inc $(BUILD)/gen/arch.inc $(BUILD)/gen/task.inc $(BUILD)/gen/cmd.inc $(BUILD)/gen/table.inc $(BUILD)/gen/plot.inc
 $(BUILD)/gen/op.inc:    NAMES = $(call names,src/op,op)
 $(BUILD)/gen/arch.inc:  NAMES = $(call names,src/arch,arch)
+$(BUILD)/gen/task.inc:  NAMES = $(call names,src/data/task,task)
 $(BUILD)/gen/cmd.inc:   NAMES = $(call names,src/cmd,cmd)
 $(BUILD)/gen/table.inc: NAMES = $(call names,src/report/table,table)
 $(BUILD)/gen/plot.inc:  NAMES = $(call names,src/report/plot,plot)

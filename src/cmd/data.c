@@ -1,4 +1,4 @@
-/* moelab data import | info | batches */
+/* moelab data import | make | info | batches */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
+#include "cmd/data.h"
 #include "cmd/options.h"
 #include "data/dataset.h"
 #include "data/import.h"
@@ -108,12 +109,27 @@ static void print_info(const struct dataset *d)
 		d->hash);
 	printf("%-6s %16s %14s %18s %12s\n", "split", "tokens", "documents", "bytes",
 		"bytes/token");
-	for (enum split i = 0; i < N_SPLITS; i++) {
+	for (int i = 0; i < N_SPLITS; i++) {
 		const struct dataset_split *s = &d->splits[i];
-		printf("%-6s %16s %14s %18s %12.4f\n", split_name(i),
+		printf("%-6s %16s %14s %18s %12.4f\n", s->name,
 			str_count(s->n_tokens, tokens), str_count(s->n_documents, documents),
 			str_count(s->n_bytes, bytes),
 			s->n_tokens ? (double)s->n_bytes / (double)s->n_tokens : 0.0);
+	}
+	printf("origin: %s/dataset.json\n", d->folder);
+}
+
+/* Of a task: rows of examples, and the test sets. */
+static void print_rows(const struct dataset *d)
+{
+	char rows[32];
+
+	printf("%s: examples, tokens %s, vocabulary %d, hash %s\n", d->folder, d->tokenizer, d->vocab, d->hash);
+	printf("%-16s %14s %14s\n", "split", "rows", "tokens a row");
+	for (int i = 0; i < d->n_splits; i++) {
+		const struct dataset_split *s = &d->splits[i];
+		printf("%s%-*s %14s %14ld\n", s->length ? "test " : "", s->length ? 11 : 16, s->name,
+			str_count(s->n_documents, rows), s->row);
 	}
 	printf("origin: %s/dataset.json\n", d->folder);
 }
@@ -175,7 +191,7 @@ static int run_info(const struct cmd *cmd, int argc, char **argv)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
 	if (open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
-	print_info(&d);
+	(d.splits[SPLIT_TRAIN].row ? print_rows : print_info)(&d);
 	if (sources)
 		ret = print_sources(&d);
 	if (check && !ret) {
@@ -230,49 +246,58 @@ static void print_ids(const int32_t *ids, const int32_t *targets, long n)
 	printf("%d\n", targets[n - 1]);
 }
 
+/* A row of a task: its tokens, each with what is asked there, "7>12". */
+static void print_row(const struct sequences *s, const int32_t *ids, const int32_t *targets)
+{
+	long n = s->context;
+
+	while (n && ids[n - 1] == s->dataset->eot && targets[n - 1] < 0)
+		n--;	/* what fills it up */
+	for (long i = 0; i < n; i++) {
+		printf("%s%d", i ? " " : "", ids[i]);
+		if (targets[i] >= 0)
+			printf(">%d", targets[i]);
+	}
+	putchar('\n');
+}
+
 static int print_batches(const struct sequences *s, long first, long n, bool as_ids)
 {
 	size_t T = (size_t)s->context;
 	int32_t *ids = xmalloc(2 * T * sizeof *ids);
-	struct tokenizer t;
-	int ret = tokenizer_open(&t, s->dataset->tokenizer);
+	bool rows = s->dataset->splits[s->split].row > 0;
+	struct tokenizer t = {.type = NULL};
+	int ret = rows ? 0 : tokenizer_open(&t, s->dataset->tokenizer);
 
 	for (long i = first; i < first + n && !ret; i++) {
 		ret = sequences_read(s, i, 1, ids, ids + T);
 		if (ret)
 			break;
 		printf("%ld\t", i);
-		if (as_ids)
+		if (rows)
+			print_row(s, ids, ids + T);
+		else if (as_ids)
 			print_ids(ids, ids + T, s->context);
 		else
 			print_sequence(&t, ids, s->context);
 	}
-	tokenizer_close(&t);
+	if (!rows)
+		tokenizer_close(&t);
 	free(ids);
 	return ret;
 }
 
-/* 0, or -1 after a message. */
-static int find_split(const char *name, enum split *split)
-{
-	for (enum split s = 0; s < N_SPLITS; s++)
-		if (!strcmp(name, split_name(s))) {
-			*split = s;
-			return 0;
-		}
-	return error("--split %s: not train, val or tune", name);
-}
-
 static int run_batches(const struct cmd *cmd, int argc, char **argv)
 {
-	long seed = 1, context = 256, first = 0, n = 8;
+	long seed = 1, context = 0, first = 0, n = 8;
 	const char *name = "train", *sampling_name = "shuffle";
 	bool ids = false;
 	const struct option_row rows[] = {
-		{"split", 0, "NAME", "train (default), val or tune", .text = &name},
+		{"split", 0, "NAME", "train (default), val, tune, or a test set of a task", .text = &name},
 		{"sampling", 0, "RULE", "shuffle (default) or paper", .text = &sampling_name},
 		{"seed", 0, "S", "of the order (default 1)", .number = &seed},
-		{"context", 0, "T", "tokens of a sequence (default 256)", .number = &context},
+		{"context", 0, "T", "tokens of a sequence (default 256; of a task its rows')",
+			.number = &context},
 		{"first", 0, "I", "number of the first one, counted from 0", .number = &first},
 		{"number", 'n', "N", "how many (default 8)", .number = &n},
 		{"ids", 0, NULL, "the numbers of T tokens and the one after them", .flag = &ids},
@@ -287,17 +312,19 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 
 	if (ret)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
-	if (context < 1 || context > 1 << 24) {
+	if (context > 1 << 24) {
 		error("--context %ld: not from 1 to %d", context, 1 << 24);
 		return EXIT_USAGE;
 	}
-	if (find_split(name, &split) || sampling_parse(&sampling, sampling_name) ||
-		open_argument(&d, cmd, &a))
+	if (sampling_parse(&sampling, sampling_name) || open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
-	ret = sequences_init(&s, &d, split, (int)context, (uint64_t)seed);
+	ret = dataset_find_split(&d, name, &split);
+	if (!ret && !context)
+		context = d.splits[split].row ? d.splits[split].row : 256;
+	if (!ret)
+		ret = sequences_init(&s, &d, split, (int)context, (uint64_t)seed);
 	if (!ret) {
-		sequences_sample(&s, sampling);
-		ret = print_batches(&s, first, n, ids);
+		ret = sequences_sample(&s, sampling) || print_batches(&s, first, n, ids);
 		sequences_release(&s);
 	}
 	dataset_close(&d);
@@ -315,11 +342,14 @@ static const struct subcommand {
 		.help = "make a dataset of text or JSON lines, plain, gzip, xz or zstd;\n"
 			"- is standard input"},
 		run_import},
+	{"make", {.name = "data make", .arguments = "[TASK [DIR [key=value...]]]",
+		.help = "make a dataset of a task of recall or copying; without DIR: tell its settings"},
+		data_make_run},
 	{"info", {.name = "data info", .arguments = "DIR",
 		.help = "size and identity of a dataset"}, run_info},
 	{"batches", {.name = "data batches", .arguments = "DIR",
 		.help = "print sequences in training order, one a line: number, text with escapes\n"
-			"(\\E is the end of a document)"}, run_batches},
+			"(\\E is the end of a document); of a task ids, each with its target: 7>12"}, run_batches},
 };
 
 static int run(int argc, char **argv)
@@ -328,7 +358,7 @@ static int run(int argc, char **argv)
 		if (!strcmp(subcommands[i].word, argv[1]))
 			return subcommands[i].run(&subcommands[i].cmd, argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "--help") && strcmp(argv[1], "-h")) {
-		error("data: no subcommand \"%s\" (there is: import, info, batches)", argv[1]);
+		error("data: no subcommand \"%s\" (there is: import, make, info, batches)", argv[1]);
 		return EXIT_USAGE;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
@@ -338,6 +368,6 @@ static int run(int argc, char **argv)
 }
 
 const struct cmd cmd_data = {
-	.name = "data", .arguments = "import INPUT... -o DIR | info DIR | batches DIR",
-	.help = "make datasets of text, and look at them", .run = run,
+	.name = "data", .arguments = "import INPUT... -o DIR | make TASK DIR | info DIR | batches DIR",
+	.help = "make datasets of text or of tasks, and look at them", .run = run,
 };

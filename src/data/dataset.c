@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "base/path.h"
+#include "base/str.h"
 #include "data/manifest.h"
 
 const char *split_name(enum split s)
@@ -21,7 +22,7 @@ static int open_file(struct dataset *d, enum split s, int i)
 {
 	struct dataset_split *split = &d->splits[s];
 	long expected = min_long(d->file_tokens, split->n_tokens - i * d->file_tokens);
-	char *path = manifest_token_path(d->folder, s, i);
+	char *path = manifest_token_path(d->folder, split, i);
 	int ret = token_file_open(&split->files[i], path, d->vocab);
 
 	if (!ret && split->files[i].n != expected)
@@ -44,7 +45,7 @@ int dataset_open(struct dataset *d, const char *folder)
 {
 	int ret = manifest_load(d, folder);
 
-	for (enum split s = 0; s < N_SPLITS && !ret; s++) {
+	for (enum split s = 0; (int)s < d->n_splits && !ret; s++) {
 		struct dataset_split *split = &d->splits[s];
 		split->n_files = (int)((split->n_tokens + d->file_tokens - 1) / d->file_tokens);
 		split->files = xcalloc((size_t)split->n_files, sizeof *split->files);
@@ -58,10 +59,11 @@ int dataset_open(struct dataset *d, const char *folder)
 
 void dataset_close(struct dataset *d)
 {
-	for (int s = 0; s < N_SPLITS; s++) {
+	for (int s = 0; s < d->n_splits; s++) {
 		for (int i = 0; i < d->splits[s].n_files; i++)
 			token_file_close(&d->splits[s].files[i]);
 		free(d->splits[s].files);
+		free(d->splits[s].name);
 	}
 	free(d->folder);
 	free(d->tokenizer);
@@ -91,7 +93,7 @@ int dataset_read(const struct dataset *d, enum split s, long at, long n, int32_t
 		long part = min_long(n, d->file_tokens - from);
 		if (widen(out, split->files[i].tokens + from, part) >= d->vocab)
 			return error("%s: damaged: a token of split %s from %ld on is not below "
-				"the vocabulary of %d: import again", d->folder, split_name(s),
+				"the vocabulary of %d: import again", d->folder, split->name,
 				at, d->vocab);
 		at += part;
 		n -= part;
@@ -102,7 +104,7 @@ int dataset_read(const struct dataset *d, enum split s, long at, long n, int32_t
 
 int dataset_verify(const struct dataset *d)
 {
-	for (enum split s = 0; s < N_SPLITS; s++) {
+	for (enum split s = 0; (int)s < d->n_splits; s++) {
 		const struct dataset_split *split = &d->splits[s];
 		struct hash *h = hash_open();
 		char hex[HASH_HEX];
@@ -111,9 +113,24 @@ int dataset_verify(const struct dataset *d)
 		hash_close(h, hex);
 		if (strcmp(hex, split->hash))
 			return error("%s: damaged: the tokens of split %s do not have the hash in "
-				"dataset.json: import again", d->folder, split_name(s));
+				"dataset.json: import again", d->folder, split->name);
 	}
 	return 0;
+}
+
+int dataset_find_split(const struct dataset *d, const char *name, enum split *split)
+{
+	struct str names;
+
+	for (*split = 0; (int)*split < d->n_splits; ++*split)
+		if (!strcmp(name, d->splits[*split].name))
+			return 0;
+	str_init(&names);
+	for (int i = 0; i < d->n_splits; i++)
+		str_printf(&names, "%s%s", i ? ", " : "", d->splits[i].name);
+	error("%s: no split \"%s\" (there is: %s)", d->folder, name, names.text);
+	str_release(&names);
+	return -1;
 }
 
 double dataset_bits_per_nat(const struct dataset *d, enum split s)

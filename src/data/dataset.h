@@ -6,6 +6,11 @@
  *
  * Held-out splits: `val` is what every evaluation reports; `tune` is for choosing learning rates
  * and the like, and is never reported.
+ *
+ * Or a dataset of a task (data/task.h): examples in rows. A row of T tokens is stored as its T inputs
+ * and then its T targets, which need not be the inputs that follow; where nothing is asked, and in what
+ * fills a row up, the target is the end-of-text id, which is never an answer. Besides the three splits
+ * such a dataset has test sets, each of a shape and a row length of its own.
  */
 #ifndef DATA_DATASET_H
 #define DATA_DATASET_H
@@ -17,12 +22,16 @@
 #include "data/token_file.h"
 
 enum split { SPLIT_TRAIN, SPLIT_VAL, SPLIT_TUNE, N_SPLITS };
+enum { MAX_TESTS = 64, MAX_SPLITS = N_SPLITS + MAX_TESTS };	/* test set i is split N_SPLITS + i */
 
 const char *split_name(enum split s);	/* "train", "val", "tune" */
 
 struct dataset_split {
-	long n_tokens;		/* end-of-text ids included */
-	long n_documents;
+	char *name;		/* as split_name(); of a test set its shape, "64x4" */
+	long row;		/* tokens of a row of examples; 0: text */
+	long length, items;	/* of a test set's examples, as its task counts them; 0: it does not */
+	long n_tokens;		/* as stored: end-of-text ids, and targets of rows, included */
+	long n_documents;	/* or rows */
 	long n_bytes;		/* of text: what the tokens decode to */
 	char hash[HASH_HEX];	/* of the tokens in their order, however cut into files */
 	struct token_file *files;
@@ -37,8 +46,17 @@ struct dataset {
 	   (not the folder, not how the files are cut, not the names of the sources). */
 	char hash[HASH_HEX];
 	long file_tokens;		/* in each token file but a split's last */
-	struct dataset_split splits[N_SPLITS];
+	struct dataset_split splits[MAX_SPLITS];
+	int n_splits;			/* N_SPLITS and the test sets */
 };
+
+/* Inputs that a split has: what a run may see without seeing anything again. */
+static inline long split_inputs(const struct dataset_split *s)
+{
+	return s->row ? s->n_tokens / 2 : s->n_tokens;
+}
+/* By name, also a test set. 0, or -1 after a message that lists the names. */
+int dataset_find_split(const struct dataset *d, const char *name, enum split *split);
 
 /*
  * Map a dataset. Checked: dataset.json and its version, each file's magic number, version and

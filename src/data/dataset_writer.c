@@ -64,13 +64,34 @@ int dataset_writer_open(struct dataset_writer *w, const char *target, bool repla
 	w->d.vocab = tokenizer->vocab;
 	w->d.eot = tokenizer->eot;
 	w->d.file_tokens = file_tokens;
-	for (int s = 0; s < N_SPLITS; s++)
+	w->d.n_splits = N_SPLITS;
+	for (int s = 0; s < N_SPLITS; s++) {
+		w->d.splits[s].name = xstrdup(split_name((enum split)s));
 		w->hash[s] = hash_open();
+	}
 	if (check_target(w->target, replace) || path_mkdirs(w->d.folder)) {
 		dataset_writer_release(w);
 		return -1;
 	}
 	return 0;
+}
+
+void dataset_writer_rows(struct dataset_writer *w, long row)
+{
+	for (int s = 0; s < N_SPLITS; s++)
+		w->d.splits[s].row = row;
+}
+
+enum split dataset_writer_test(struct dataset_writer *w, const char *name, long length, long items,
+	long row)
+{
+	enum split s = (enum split)w->d.n_splits++;
+
+	CHECK((int)s < MAX_SPLITS && row > 0);
+	w->d.splits[s] = (struct dataset_split){.name = xstrdup(name), .row = row, .length = length,
+		.items = items};
+	w->hash[s] = hash_open();
+	return s;
 }
 
 /* The file that the next token goes to: a full one is closed, and a new one begun. */
@@ -85,7 +106,7 @@ static int next_file(struct dataset_writer *w, enum split s)
 		return 0;
 	if (file->file && token_writer_close(file))
 		return -1;
-	path = manifest_token_path(w->d.folder, s, (int)(split->n_tokens / w->d.file_tokens));
+	path = manifest_token_path(w->d.folder, split, (int)(split->n_tokens / w->d.file_tokens));
 	ret = token_writer_open(file, path);
 	free(path);
 	return ret;
@@ -134,7 +155,7 @@ static int move_into_place(struct dataset_writer *w)
 
 int dataset_writer_commit(struct dataset_writer *w, json_t *provenance)
 {
-	for (int s = 0; s < N_SPLITS; s++) {
+	for (int s = 0; s < w->d.n_splits; s++) {
 		if (w->file[s].file && token_writer_close(&w->file[s]))
 			return -1;
 		hash_close(w->hash[s], w->d.splits[s].hash);
@@ -149,8 +170,9 @@ void dataset_writer_release(struct dataset_writer *w)
 {
 	char hex[HASH_HEX];
 
-	for (int s = 0; s < N_SPLITS; s++) {
+	for (int s = 0; s < w->d.n_splits; s++) {
 		token_writer_abandon(&w->file[s]);
+		free(w->d.splits[s].name);
 		if (w->hash[s])
 			hash_close(w->hash[s], hex);
 	}

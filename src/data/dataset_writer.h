@@ -21,8 +21,8 @@ struct dataset_writer {
 	struct dataset d;		/* counts so far; d.folder is the temporary folder */
 	char *target;
 	bool replace;
-	struct token_writer file[N_SPLITS];	/* the file being written of each split, if any */
-	struct hash *hash[N_SPLITS];
+	struct token_writer file[MAX_SPLITS];	/* the file being written of each split, if any */
+	struct hash *hash[MAX_SPLITS];
 };
 
 /*
@@ -32,6 +32,11 @@ struct dataset_writer {
  */
 int dataset_writer_open(struct dataset_writer *w, const char *target, bool replace,
 	const struct tokenizer_type *tokenizer, long file_tokens, int number);
+/* From now on the dataset is one of rows of so many tokens; test sets may follow, each once, of examples
+   of this length and so many items (0: not counted). Returns its number. */
+void dataset_writer_rows(struct dataset_writer *w, long row);
+enum split dataset_writer_test(struct dataset_writer *w, const char *name, long length, long items,
+	long row);
 int dataset_writer_add(struct dataset_writer *w, enum split s, const struct dataset_part *part);
 /* Finish; the provenance goes into dataset.json (manifest_save). 0, or -1 after a message. */
 int dataset_writer_commit(struct dataset_writer *w, json_t *provenance);

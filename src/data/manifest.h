@@ -31,6 +31,6 @@ int manifest_sources(const char *folder, struct manifest_source **sources);
 json_t *manifest_text(const char *text);
 
 /* Path of token file i of a split; caller frees. */
-char *manifest_token_path(const char *folder, enum split s, int i);
+char *manifest_token_path(const char *folder, const struct dataset_split *s, int i);
 
 #endif

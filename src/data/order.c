@@ -54,15 +54,19 @@ uint64_t permutation_at(const struct permutation *p, uint64_t i)
 int sequences_init(struct sequences *s, const struct dataset *d, enum split split, int context,
 	uint64_t seed)
 {
-	long n = d->splits[split].n_tokens;
+	const struct dataset_split *of = &d->splits[split];
+	long n = of->n_tokens;
 
 	CHECK(context > 0);
 	*s = (struct sequences){.dataset = d, .split = split, .context = context, .seed = seed};
-	s->per_epoch = n > 0 ? (n - 1) / context : 0;
+	if (of->row && of->row != context)
+		return error("%s: its rows are of %ld tokens, not %d: set train.context=%ld", d->folder,
+			of->row, context, of->row);
+	s->per_epoch = of->row ? n / (2 * of->row) : n > 0 ? (n - 1) / context : 0;
 	if (!s->per_epoch)
 		return error("%s: split %s has %ld tokens, too few for one sequence of %d: import "
 			"more text or a larger share, or use a shorter context", d->folder,
-			split_name(split), n, context);
+			of->name, n, context);
 	return 0;
 }
 
@@ -77,17 +81,35 @@ int sampling_parse(enum sampling *sampling, const char *name)
 	return 0;
 }
 
-void sequences_sample(struct sequences *s, enum sampling sampling)
+int sequences_sample(struct sequences *s, enum sampling sampling)
 {
 	sequences_release(s);
 	s->sampling = sampling;
-	if (sampling == SAMPLING_PAPER)
-		packing_init(&s->packing, s->dataset, s->split);
+	if (sampling != SAMPLING_PAPER)
+		return 0;
+	if (s->dataset->splits[s->split].row)
+		return error("%s: holds rows of examples, no documents to pack: set "
+			"data.sampling=shuffle", s->dataset->folder);
+	packing_init(&s->packing, s->dataset, s->split);
+	return 0;
 }
 
 void sequences_release(struct sequences *s)
 {
 	packing_release(&s->packing);
+}
+
+static int read_row(const struct sequences *s, long row, int32_t *tokens, int32_t *targets)
+{
+	long T = s->context, at = row * 2 * T;
+
+	if (dataset_read(s->dataset, s->split, at, T, tokens) ||
+		dataset_read(s->dataset, s->split, at + T, T, targets))
+		return -1;
+	for (long t = 0; t < T; t++)
+		if (targets[t] == s->dataset->eot)
+			targets[t] = -1;
+	return 0;
 }
 
 /* Sequence i of the shuffled order; p is its permutation, made anew where an epoch begins. */
@@ -99,6 +121,8 @@ static int read_shuffled(const struct sequences *s, struct permutation *p, long 
 	if (!p->n || p->epoch != (uint32_t)epoch)
 		permutation_init(p, (uint64_t)s->per_epoch, s->seed, (uint32_t)epoch);
 	at = (long)permutation_at(p, (uint64_t)(i % s->per_epoch)) * T;
+	if (s->dataset->splits[s->split].row)
+		return read_row(s, at / T, tokens, targets);
 	if (dataset_read(s->dataset, s->split, at, T, tokens))
 		return -1;
 	return dataset_read(s->dataset, s->split, at + 1, T, targets);

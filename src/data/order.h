@@ -12,6 +12,8 @@
  * cycle walking (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", methods 2 and 3).
  * Its round function is Philox, so there is no table: W may be of any size.
  *
+ * Rows of examples (data/dataset.h) are sequences as they stand; T must be their length.
+ *
  * Sampling `paper`: data/packing.h. There are no epochs; what is called so is the number of
  * sequences that have as many tokens as the split.
  */
@@ -50,16 +52,17 @@ struct sequences {
 	struct packing packing;	/* of SAMPLING_PAPER */
 };
 
-/* Shuffled. -1 after a message if the split has no sequence of this length. */
+/* Shuffled. -1 after a message if the split has no sequence of this length, or rows of another. */
 int sequences_init(struct sequences *s, const struct dataset *d, enum split split, int context,
 	uint64_t seed);
 /* Sample otherwise from now on. SAMPLING_PAPER reads the whole split once and takes 8 bytes a
-   document; release it. */
-void sequences_sample(struct sequences *s, enum sampling sampling);
+   document; release it. 0, or -1 after a message: rows are no documents. */
+int sequences_sample(struct sequences *s, enum sampling sampling);
 void sequences_release(struct sequences *s);
 
 /* Sequences first .. first + n - 1, counted from 0 over all epochs, one row of T = context each;
-   targets_BT[b][t] follows tokens_BT[b][t]. 0, or -1 after a message (damaged file). */
+   targets_BT[b][t] follows tokens_BT[b][t]; of a row of examples it is what is asked there, -1 where
+   nothing is. 0, or -1 after a message (damaged file). */
 int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens_BT,
 	int32_t *targets_BT);
 

@@ -8,8 +8,7 @@ int feed_open(struct feed *f, const struct run_spec *s, const struct dataset *d)
 	if (sampling_parse(&how, s->sampling) || sequences_init(&f->sequences, d, SPLIT_TRAIN,
 		(int)s->context, (uint64_t)s->data_seed))
 		return -1;
-	sequences_sample(&f->sequences, how);
-	return 0;
+	return sequences_sample(&f->sequences, how);
 }
 
 void feed_close(struct feed *f)
