@@ -36,13 +36,13 @@ static struct tensor *const *route(struct net *net, const struct moe_spec *s, st
 	struct tensor *in[ROUTE_N_IN] = {[ROUTE_X_BTD] = x_BTD}, *const *out;
 
 	if (tokens % group) {
-		net->misfit = group;	/* told by model_record() */
+		if (!net->env.dropless)
+			net->misfit = group;	/* told by model_record() */
 		attr.group_tokens = tokens;
 	}
 	in[ROUTE_W_ED] = graph_param(net->g, "router.weight",
 		tensor_of(REAL, 2, s->n_experts, tensor_width(x_BTD)), &rule);
-	if (net->env.masked)
-		in[ROUTE_MASK_BT] = net->targets_BT;
+	in[ROUTE_MASK_BT] = net->mask_BT;
 	out = graph_apply(net->g, &op_route, &attr, sizeof attr, in);
 	graph_metric(net->g, out[ROUTE_LOAD_E], "load");
 	graph_metric(net->g, out[ROUTE_DROPPED], "dropped");

@@ -150,6 +150,8 @@ void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struc
 	*net = (struct net){.g = g, .s = s, .env = env};
 	net->tokens_BT = graph_input(g, "tokens", shape);
 	net->targets_BT = graph_input(g, "targets", shape);
+	if (env.masked)
+		net->mask_BT = env.rows ? graph_input(g, "present", shape) : net->targets_BT;
 	if (env.reset_at_eot)
 		net->start_BT = document_start(net);
 	rule = vocab_rule(net, 1, "embedding");	/* fan_in of a look-up: one row */

@@ -37,6 +37,8 @@ struct net_env {
 	long group_tokens;		/* a routing group where model.moe.group_tokens is 0 */
 	long n_vocab;			/* true size; matrices are padded by vocab_padded() */
 	bool masked;			/* targets < 0 mark tokens that are not there (evaluation) */
+	bool rows;			/* of examples: targets < 0 are tokens of which nothing is asked;
+					   masked, an input "present" < 0 marks those not there */
 	double position_gain;		/* op/position_weight.h, with position_from; both 0: the loss */
 	long position_from;		/* is the plain mean */
 	bool dropless;			/* experts take all tokens, whatever the capacity factor */
@@ -52,6 +54,7 @@ struct net {
 	const struct skeleton *s;
 	struct net_env env;
 	struct tensor *tokens_BT, *targets_BT;
+	struct tensor *mask_BT;			/* < 0: not there; NULL: all are */
 	struct tensor *start_BT;		/* op/document_start.h; NULL: all is one document */
 	struct tensor *stream_BTD;		/* residual stream, without the pending branches */
 	struct tensor *pending[2];		/* outputs of layers not yet added; NULL */
@@ -69,8 +72,8 @@ struct net {
 /* A layer: records what it does to x_BTD and gives its output, same shape. */
 typedef struct tensor *layer_fn(struct net *net, const void *spec, struct tensor *x_BTD);
 
-/* Embedding, body, head with loss. Inputs of the graph: "tokens" and "targets", int [B, T]. Metrics:
-   "loss" (of the head), "ce" (the same without weights), and per token "nll" and "correct". */
+/* Embedding, body, head with loss. Inputs of the graph: "tokens", "targets" (and "present"), int [B, T].
+   Metrics: "loss" (of the head), "ce" (the same without weights), and per token "nll" and "correct". */
 void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struct net_env env);
 void net_end(struct net *net);
 

@@ -13,8 +13,9 @@ struct known_data {
 	struct known_data *next;
 	const char *path;
 	char hash[HASH_HEX];
-	int vocab;			/* 0: it is not there */
-	long n_tokens;
+	struct setup_data setup;	/* n_vocab 0: it is not there */
+	long n_inputs;			/* to train on */
+	long row;			/* tokens of a row of examples; 0: text */
 };
 
 /* Without data.vocab nothing can be planned where the dataset is missing. */
@@ -36,8 +37,9 @@ static const struct known_data *data_open(struct arena *a, struct known_data **l
 	*list = k;
 	if (!there)
 		return k;
-	k->vocab = d.vocab;
-	k->n_tokens = d.splits[SPLIT_TRAIN].n_tokens;
+	k->setup = setup_data_of(&d);
+	k->n_inputs = split_inputs(&d.splits[SPLIT_TRAIN]);
+	k->row = d.splits[SPLIT_TRAIN].row;
 	memcpy(k->hash, d.hash, HASH_HEX);
 	dataset_close(&d);
 	return k;
@@ -48,10 +50,10 @@ static void list_missing(struct plan *p, const struct known_data *list)
 	int n = 0;
 
 	for (const struct known_data *k = list; k; k = k->next)
-		n += !k->vocab;
+		n += !k->setup.n_vocab;
 	p->missing = ARENA_ARRAY(&p->arena, const char *, n);
 	for (const struct known_data *k = list; k; k = k->next)
-		if (!k->vocab)
+		if (!k->setup.n_vocab)
 			p->missing[p->n_missing++] = k->path;
 }
 
@@ -81,11 +83,15 @@ static int check_length(const struct config *c, const struct known_data *data)
 {
 	const struct config_value *context = config_find(c, "train.context");
 
-	if (!data->vocab || data->n_tokens > context->integer)
+	if (data->row && data->row != context->integer)
+		return error("%s: train.context is %ld (%s), but the rows of %s are of %ld tokens: set "
+			"train.context=%ld", c->file, context->integer, context->origin, data->path,
+			data->row, data->row);
+	if (!data->setup.n_vocab || data->n_inputs >= context->integer + !data->row)
 		return 0;
 	return error("%s: train.context %ld (%s) is too long for the %ld tokens to train on in %s: "
 		"import more text, or use a shorter one", c->file, context->integer, context->origin,
-		(long)data->n_tokens, data->path);
+		(long)data->n_inputs, data->path);
 }
 
 static int plan_run(struct plan *p, int i, struct known_data **list)
@@ -95,16 +101,17 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 	struct setup setup;
 	char *identity = arena_get(&p->arena, HASH_HEX);
 
-	if (!data || check_length(&run->config, data) || check_axes(run) || match_solve(&p->arena, &run->config, p->device, data->vocab) ||
+	if (!data || check_length(&run->config, data) || check_axes(run) ||
+		match_solve(&p->arena, &run->config, p->device, data->setup.n_vocab) ||
 		run_spec_pin(&p->arena, &run->config) ||
-		setup_open(&setup, &run->config, p->device, data->vocab))
+		setup_open_for(&setup, &run->config, p->device, &data->setup))
 		return -1;
 	identity[0] = '\0';
-	if (data->vocab)
+	if (data->setup.n_vocab)
 		setup_identity(&setup, data->hash, identity);
 	cost_of(&setup, &p->costs[i]);
 	p->tokens[i] = (double)(run_steps(&setup.spec) * setup.spec.batch * setup.spec.context);
-	p->epochs[i] = data->vocab ? p->tokens[i] / (double)data->n_tokens : NAN;
+	p->epochs[i] = data->setup.n_vocab ? p->tokens[i] / (double)data->n_inputs : NAN;
 	p->jobs[i] = (struct job){.label = run->label, .seed = run->seed, .identity = identity,
 		.config = &run->config, .steps = run_steps(&setup.spec), .disk_bytes = disk_bytes(&setup)};
 	setup_close(&setup);

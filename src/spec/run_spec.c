@@ -67,6 +67,8 @@ static const struct field rows[] = {
 		.help = "steps between evaluations; 0: a fiftieth of the run"),
 	ROW(eval_tokens, "eval.tokens", INT, "65536", 1, 1e12, .unit = "tokens",
 		.help = "validation tokens of one evaluation, the same windows each time"),
+	ROW(eval_tests_every, "eval.tests_every", INT, "0", 0, 1e9, .unit = "steps", .provenance = true,
+		.help = "steps between scores on a task's test sets; 0: at the end alone"),
 	ROW(checkpoint_every_s, "checkpoint.every", REAL, "600", 0, 1e9, .unit = "seconds",
 		.provenance = true, .help = "time between checkpoints"),
 	ROW(checkpoint_keep, "checkpoint.keep", INT, "1", 0, 1000, .provenance = true,

@@ -27,7 +27,7 @@ struct run_spec {
 	bool reset_at_eot;
 	/* evaluation, checkpoints, log */
 	const char *eval_split;		/* "val", or "tune" for trials that choose a value */
-	long eval_every, eval_tokens;
+	long eval_every, eval_tokens, eval_tests_every;
 	double checkpoint_every_s;
 	long checkpoint_keep, log_every;
 	/* another spec to equal (plan/match.h); empty once solved */

@@ -21,6 +21,7 @@ struct member {
 #define STEP_MEMBER(type, name) {#name, type, offsetof(struct step_record, name)},
 #define EVAL_MEMBER(type, name) {#name, type, offsetof(struct eval_record, name)},
 #define SLICE_MEMBER(type, name) {#name, type, offsetof(struct slice_record, name)},
+#define RECALL_MEMBER(type, name) {#name, type, offsetof(struct recall_record, name)},
 #define EXPERT_MEMBER(type, name) {#name, type, offsetof(struct expert_record, name)},
 #define GROUP_MEMBER(type, name) {#name, type, offsetof(struct group_record, name)},
 #define EVENT_MEMBER(type, name) {#name, type, offsetof(struct event_record, name)},
@@ -31,6 +32,7 @@ struct member {
 static const struct member step_members[] = {RECORD_STEP(STEP_MEMBER)};
 static const struct member eval_members[] = {RECORD_EVAL(EVAL_MEMBER)};
 static const struct member slice_members[] = {RECORD_SLICE(SLICE_MEMBER)};
+static const struct member recall_members[] = {RECORD_RECALL(RECALL_MEMBER)};
 static const struct member expert_members[] = {RECORD_EXPERT(EXPERT_MEMBER)};
 static const struct member group_members[] = {RECORD_GROUP(GROUP_MEMBER)};
 static const struct member event_members[] = {RECORD_EVENT(EVENT_MEMBER)};
@@ -76,6 +78,9 @@ static const struct kind {
 	[RECORD_IS_SLICE] = {"slice", MEMBERS(slice_members), MEMBERS(slice_members),
 		"INSERT OR REPLACE INTO slice(run_id" RECORD_SLICE(COLUMN) ") "
 		"VALUES (:run_id" RECORD_SLICE(VALUE) ")"},
+	[RECORD_IS_RECALL] = {"recall", MEMBERS(recall_members), MEMBERS(recall_members),
+		"INSERT OR REPLACE INTO recall(run_id" RECORD_RECALL(COLUMN) ") "
+		"VALUES (:run_id" RECORD_RECALL(VALUE) ")"},
 	[RECORD_IS_EXPERT] = {"expert", MEMBERS(expert_members), MEMBERS(expert_members),
 		"INSERT OR REPLACE INTO router(run_id" RECORD_EXPERT(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EXPERT(VALUE) ")"},
@@ -298,6 +303,7 @@ static bool record_complete(const struct record *r)
 	case RECORD_IS_EVAL: return r->eval.kind && r->eval.step != RECORD_NONE;
 	case RECORD_IS_SLICE: return r->slice.kind && r->slice.step != RECORD_NONE &&
 			r->slice.by && r->slice.low != RECORD_NONE && r->slice.high != RECORD_NONE;
+	case RECORD_IS_RECALL: return r->recall.test && r->recall.step != RECORD_NONE;
 	case RECORD_IS_EXPERT:
 		return r->expert.step != RECORD_NONE && r->expert.router != RECORD_NONE;
 	case RECORD_IS_GROUP: return r->group.group && r->group.step != RECORD_NONE;

@@ -43,6 +43,11 @@
 	X(TEXT, kind) X(INT, step) X(TEXT, by) X(INT, low) X(INT, high) X(REAL, loss)              \
 	X(INT, n_tokens)
 
+/* Answers of one set of examples. */
+#define RECORD_RECALL(X)                                                                           \
+	X(TEXT, test) X(INT, step) X(INT, tokens) X(INT, length) X(INT, items) X(REAL, loss)       \
+	X(REAL, accuracy) X(REAL, answer_accuracy) X(INT, n_tokens) X(INT, n_answers)
+
 /* One router, table `router`. load: share of its tokens by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \
 	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)
@@ -90,6 +95,7 @@ struct record_reals {
 struct step_record { RECORD_STEP(RECORD_MEMBER) };
 struct eval_record { RECORD_EVAL(RECORD_MEMBER) };
 struct slice_record { RECORD_SLICE(RECORD_MEMBER) };
+struct recall_record { RECORD_RECALL(RECORD_MEMBER) };
 struct expert_record { RECORD_EXPERT(RECORD_MEMBER) };
 struct group_record { RECORD_GROUP(RECORD_MEMBER) };
 struct event_record { RECORD_EVENT(RECORD_MEMBER) };
@@ -98,8 +104,9 @@ struct exit_record { RECORD_EXIT(RECORD_MEMBER) };
 struct calibration_record { RECORD_CALIBRATION(RECORD_MEMBER) };
 
 enum record_type {
-	RECORD_IS_STEP, RECORD_IS_EVAL, RECORD_IS_SLICE, RECORD_IS_EXPERT, RECORD_IS_GROUP,
-	RECORD_IS_EVENT, RECORD_IS_ATTEMPT, RECORD_IS_EXIT, RECORD_IS_CALIBRATION, N_RECORD_TYPES
+	RECORD_IS_STEP, RECORD_IS_EVAL, RECORD_IS_SLICE, RECORD_IS_RECALL, RECORD_IS_EXPERT,
+	RECORD_IS_GROUP, RECORD_IS_EVENT, RECORD_IS_ATTEMPT, RECORD_IS_EXIT, RECORD_IS_CALIBRATION,
+	N_RECORD_TYPES
 };
 
 struct record {
@@ -108,6 +115,7 @@ struct record {
 		struct step_record step;
 		struct eval_record eval;
 		struct slice_record slice;
+		struct recall_record recall;
 		struct expert_record expert;
 		struct group_record group;
 		struct event_record event;

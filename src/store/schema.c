@@ -56,5 +56,9 @@ const char *const db_migrations[] = {
 	" AND v.step = (SELECT max(step) FROM eval WHERE run_id = r.run_id AND kind = 'val')"
 	" LEFT JOIN attempt a ON a.run_id = r.run_id"
 	" AND a.n = (SELECT max(n) FROM attempt WHERE run_id = r.run_id);",
+	"CREATE TABLE recall (run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, test TEXT NOT NULL,"
+	" step INTEGER NOT NULL, tokens INTEGER, length INTEGER, items INTEGER, loss REAL, accuracy REAL,"
+	" answer_accuracy REAL, n_tokens INTEGER, n_answers INTEGER,"
+	" PRIMARY KEY (run_id, test, step)) STRICT, WITHOUT ROWID;",
 	NULL,
 };

@@ -198,6 +198,21 @@ CREATE TABLE slice (			-- the loss of an evaluation by classes of its tokens
 	PRIMARY KEY (run_id, kind, step, "by", low)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE recall (			-- answers of a set of examples; of runs on the data of a task
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	test		TEXT NOT NULL,		-- "val", or the test set's name
+	step		INTEGER NOT NULL,	-- after this many updates
+	tokens		INTEGER,		-- trained on so far
+	length		INTEGER,		-- of the test set's examples, as the task counts it; NULL: mixed
+	items		INTEGER,		-- pairs or tokens that they hold; NULL: not counted
+	loss		REAL,			-- mean over the tokens asked for
+	accuracy	REAL,			-- fraction of the tokens asked for whose best guess is right
+	answer_accuracy	REAL,			-- fraction of the answers with every token right
+	n_tokens	INTEGER,		-- asked for
+	n_answers	INTEGER,
+	PRIMARY KEY (run_id, test, step)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE calibration (		-- a step of the run's configuration, timed beside no other run
 	run_id		INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE,
 	seconds_per_step REAL NOT NULL,		-- median

@@ -9,10 +9,14 @@
 
 static int open_classes(struct evaluator *e, const struct setup *s, const struct dataset *d)
 {
-	long *counts_V = xcalloc((size_t)d->vocab, sizeof *counts_V);
-	int ret = dataset_frequency(d, counts_V);
+	long *counts_V;
+	int ret;
 
 	classes_by_position(&e->classes[SLICE_POSITION], (int)s->spec.context);
+	if (e->rows)
+		return 0;
+	counts_V = xcalloc((size_t)d->vocab, sizeof *counts_V);
+	ret = dataset_frequency(d, counts_V);
 	classes_by_frequency(&e->classes[SLICE_FREQUENCY], counts_V, d->vocab);
 	free(counts_V);
 	return ret;
@@ -23,12 +27,14 @@ int evaluator_open(struct evaluator *e, const struct setup *s, const struct data
 {
 	size_t n = (size_t)(s->spec.micro_batch * s->spec.context);
 
-	*e = (struct evaluator){.bits_per_nat = dataset_bits_per_nat(d, split)};
+	*e = (struct evaluator){.rows = d->splits[split].row > 0,
+		.bits_per_nat = d->splits[split].row ? NAN : dataset_bits_per_nat(d, split)};
 	e->n_windows = sequences_eval(&e->windows, d, split, (int)s->spec.context, s->spec.eval_tokens);
 	if (e->n_windows < 0 || sequences_hash(&e->windows, e->n_windows, e->hash))
 		return -1;
 	e->tokens_BT = xcalloc(n, sizeof *e->tokens_BT);
 	e->targets_BT = xcalloc(n, sizeof *e->targets_BT);
+	e->present_BT = xcalloc(n, sizeof *e->present_BT);
 	e->nll_BT = xcalloc(n, sizeof *e->nll_BT);
 	e->correct_BT = xcalloc(n, sizeof *e->correct_BT);
 	e->bigram_BT = xcalloc(n, 1);
@@ -39,6 +45,7 @@ void evaluator_close(struct evaluator *e)
 {
 	free(e->tokens_BT);
 	free(e->targets_BT);
+	free(e->present_BT);
 	free(e->nll_BT);
 	free(e->correct_BT);
 	free(e->bigram_BT);
@@ -59,8 +66,8 @@ static void add_replay(const struct evaluator *e, const struct setup *s, long n,
 		sum->correct += e->correct_BT[i];
 		sum->bigram_nll += e->bigram_BT[i] ? e->nll_BT[i] : 0;
 		sum->bigrams += e->bigram_BT[i];
+		sum->tokens += e->targets_BT[i] >= 0;
 	}
-	sum->tokens += (double)(n * s->spec.context);
 }
 
 /* The same n windows by class: row b of nll_BT, targets_BT is a window. */
@@ -72,8 +79,12 @@ static void slice_replay(const struct evaluator *e, const struct setup *s, long 
 
 	for (long b = 0, i = 0; b < n; b++)
 		for (long t = 0; t < s->spec.context; t++, i++) {
+			if (e->targets_BT[i] < 0)
+				continue;
 			position->nll[of_t[t]] += e->nll_BT[i];
 			position->tokens[of_t[t]]++;
+			if (e->rows)
+				continue;
 			frequency->nll[of_id[e->targets_BT[i]]] += e->nll_BT[i];
 			frequency->tokens[of_id[e->targets_BT[i]]]++;
 		}
@@ -84,11 +95,13 @@ static int read_windows(struct evaluator *e, const struct setup *s, long first, 
 	long context = s->spec.context, all = s->spec.micro_batch * context;
 
 	memset(e->tokens_BT, 0, (size_t)all * sizeof *e->tokens_BT);
+	memset(e->present_BT, 0, (size_t)all * sizeof *e->present_BT);
 	for (long i = n * context; i < all; i++)
-		e->targets_BT[i] = -1;
+		e->targets_BT[i] = e->present_BT[i] = -1;
 	if (sequences_read(&e->windows, first, (int)n, e->tokens_BT, e->targets_BT))
 		return -1;
-	slice_repeated_bigram(e->tokens_BT, e->targets_BT, (int)n, (int)context, e->bigram_BT);
+	if (!e->rows)
+		slice_repeated_bigram(e->tokens_BT, e->targets_BT, (int)n, (int)context, e->bigram_BT);
 	return 0;
 }
 
@@ -107,12 +120,17 @@ int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
 			return -1;
 		graph_set_input(g, "tokens", e->tokens_BT);
 		graph_set_input(g, "targets", e->targets_BT);
+		if (e->rows)
+			graph_set_input(g, "present", e->present_BT);
 		graph_forward(g);
 		graph_fetch_metrics(g);
 		graph_read_all(g, "nll", e->nll_BT);
 		graph_read_all(g, "correct", e->correct_BT);
 		add_replay(e, s, n, &sum);
 		slice_replay(e, s, n, result->slices);
+		if (e->rows)
+			recall_add(&result->answers, &(struct recall_rows){e->targets_BT, e->nll_BT,
+				e->correct_BT, n, s->spec.context});
 		sum.dropped_share += setup_drop_share(s, g) * (double)n;
 		sum.windows += (double)n;
 	}
@@ -120,7 +138,7 @@ int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
 	result->bpb = sum.nll / sum.tokens * e->bits_per_nat;
 	result->accuracy = sum.correct / sum.tokens;
 	result->loss_bigram = sum.bigrams > 0 ? sum.bigram_nll / sum.bigrams : NAN;
-	result->share_bigram = sum.bigrams / sum.tokens;
+	result->share_bigram = e->rows ? NAN : sum.bigrams / sum.tokens;
 	result->drop = s->routers.n ? sum.dropped_share / sum.windows : NAN;
 	result->n_tokens = (long)sum.tokens;
 	return 0;

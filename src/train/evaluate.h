@@ -2,12 +2,16 @@
  * Evaluation: the mean loss over fixed windows of the validation split, read in micro-batches
  * of training, which hold whole routing groups. The last one is filled up with masked tokens, which
  * take no capacity.
+ *
+ * Of rows of examples only the answers count: loss and accuracy are means over the targets that ask for
+ * something, there are no repeated bigrams and no classes by frequency, and whole answers are scored too.
  */
 #ifndef TRAIN_EVALUATE_H
 #define TRAIN_EVALUATE_H
 
 #include "data/order.h"
 #include "data/slice.h"
+#include "train/recall.h"
 #include "train/setup.h"
 
 struct loss_slice {		/* the loss by classes of targets, as sums; classes: the evaluator's */
@@ -23,17 +27,19 @@ struct evaluation {
 	double drop;			/* share of routed tokens; NAN without routers */
 	long n_tokens;
 	struct loss_slice slices[N_SLICES];
+	struct recall_score answers;	/* of rows of examples; else empty */
 };
 
 struct evaluator {
 	struct sequences windows;
 	long n_windows;
+	bool rows;			/* of examples */
 	char hash[HASH_HEX];
 	double bits_per_nat;
-	int *tokens_BT, *targets_BT;	/* one replay */
+	int *tokens_BT, *targets_BT, *present_BT;	/* one replay */
 	double *nll_BT, *correct_BT;
 	unsigned char *bigram_BT;
-	struct token_classes classes[N_SLICES];
+	struct token_classes classes[N_SLICES];	/* by frequency: none of rows */
 };
 
 /* Of a split, spec.eval_tokens of it; by frequency in the training split. 0, or -1 after a message. */

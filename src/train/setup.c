@@ -24,7 +24,7 @@ static struct net_env environment(const struct setup *s)
 {
 	return (struct net_env){.batch = s->spec.micro_batch, .context = s->spec.context,
 		.group_tokens = s->spec.batch * s->spec.context, .n_vocab = s->n_vocab,
-		.reset_at_eot = s->spec.reset_at_eot};
+		.rows = s->data.rows, .reset_at_eot = s->spec.reset_at_eot};
 }
 
 static struct graph *record_model(struct setup *s, struct net_env env, bool training)
@@ -62,6 +62,20 @@ static struct graph *record_eval(struct setup *s, bool dropless)
 
 	env.masked = true;
 	env.dropless = dropless;
+	return record_model(s, env, false);
+}
+
+/* As many tokens at once as in training, but at least a row; nothing is dropped, so that what fills up
+   the last replay takes no room. */
+static struct graph *record_test(struct setup *s, struct setup_test *t)
+{
+	struct net_env env = environment(s);
+	long n = env.batch * env.context / t->context;
+
+	env.batch = t->batch = n > 1 ? n : 1;
+	env.context = t->context;
+	env.group_tokens = env.batch * env.context;
+	env.dropless = true;
 	return record_model(s, env, false);
 }
 
@@ -170,6 +184,8 @@ static int record_all(struct setup *s)
 		g[GRAPH_EVAL_DROPLESS] = record_eval(s, true);
 	if (s->trace.logits)
 		g[GRAPH_LOGITS] = record_logits(s);
+	for (int i = 0; i < s->data.n_tests; i++)
+		g[N_SETUP_GRAPHS + i] = record_test(s, &s->data.tests[i]);
 	g[GRAPH_UPDATE] = record_update(s);
 	g[GRAPH_INIT] = record_init(s);
 	g[GRAPH_ROUND] = record_round(s);
@@ -181,7 +197,7 @@ static int plan_all(struct setup *s)
 	struct graph_options options = {.recompute = !strcmp(s->spec.recompute, "block"),
 		.micro_batches = (int)s->micro_batches};
 
-	for (int i = 0; i < N_SETUP_GRAPHS; i++)
+	for (int i = 0; i < MAX_SETUP_GRAPHS; i++)
 		if (s->graphs[i] && graph_plan(s->graphs[i], &options))
 			return -1;
 	return 0;
@@ -199,14 +215,35 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 		s->config->file);
 }
 
-/* micro_batch 0: the spec's. */
-static int open_micro(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
-	struct net_trace trace, long micro_batch)
+struct setup_data setup_data_of(const struct dataset *d)
 {
-	*s = (struct setup){.config = c, .device = d, .trace = trace};
+	struct setup_data data = {.n_vocab = d->vocab, .rows = d->splits[SPLIT_TRAIN].row > 0};
+
+	for (int i = N_SPLITS; i < d->n_splits; i++) {
+		int k = 0;
+		while (k < data.n_tests && data.tests[k].context != d->splits[i].row)
+			k++;
+		data.tests[k].context = d->splits[i].row;
+		data.n_tests += k == data.n_tests;
+	}
+	return data;
+}
+
+int setup_check_rows(const struct run_spec *s)
+{
+	return s->micro_batch == s->batch ? 0 : error("train.micro_batch=%ld: the loss is a mean over the "
+		"answers of the whole batch, which so must be computed at once: leave it at 0",
+		s->micro_batch);
+}
+
+/* micro_batch 0: the spec's. */
+static int open_micro(struct setup *s, const struct config *c, const struct device *d,
+	const struct setup_data *data, struct net_trace trace, long micro_batch)
+{
+	*s = (struct setup){.config = c, .device = d, .data = *data, .trace = trace};
 	params_init(&s->params, &s->arena, d);
 	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
-		choose_vocab(s, n_vocab)) {
+		choose_vocab(s, data->n_vocab) || (data->rows && setup_check_rows(&s->spec))) {
 		setup_close(s);
 		return -1;
 	}
@@ -221,7 +258,13 @@ static int open_micro(struct setup *s, const struct config *c, const struct devi
 int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	struct net_trace trace)
 {
-	return open_micro(s, c, d, n_vocab, trace, 0);
+	return open_micro(s, c, d, &(struct setup_data){.n_vocab = n_vocab}, trace, 0);
+}
+
+int setup_open_for(struct setup *s, const struct config *c, const struct device *d,
+	const struct setup_data *data)
+{
+	return open_micro(s, c, d, data, (struct net_trace){0}, 0);
 }
 
 int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab)
@@ -231,7 +274,7 @@ int setup_open(struct setup *s, const struct config *c, const struct device *d, 
 
 void setup_close(struct setup *s)
 {
-	for (int i = 0; i < N_SETUP_GRAPHS; i++)
+	for (int i = 0; i < MAX_SETUP_GRAPHS; i++)
 		if (s->graphs[i])
 			graph_release(s->graphs[i]);
 	if (s->memory.arena)
@@ -249,7 +292,7 @@ static size_t arena_bytes(const struct setup *s, size_t *outside)
 	size_t most = 0;
 
 	*outside = 0;
-	for (int i = 0; i < N_SETUP_GRAPHS; i++) {
+	for (int i = 0; i < MAX_SETUP_GRAPHS; i++) {
 		const struct graph *g = s->graphs[i];
 		struct graph_memory m = g ? graph_memory(g) : (struct graph_memory){0};
 		if (i == GRAPH_INIT && init_device(s) != s->device)
@@ -273,12 +316,12 @@ static long largest_micro_batch(const struct setup *s, double bytes)
 	const struct config_value *v = config_find(s->config, "model.moe.group_tokens");
 	long group = !v ? 1 : v->integer ? v->integer : s->spec.batch * s->spec.context;
 
-	for (long m = s->spec.micro_batch - 1; m > 0; m--) {
+	for (long m = s->data.rows ? 0 : s->spec.micro_batch - 1; m > 0; m--) {
 		struct setup smaller;
 		bool fits;
 		if (s->spec.batch % m || m * s->spec.context % group)
 			continue;
-		if (open_micro(&smaller, s->config, s->device, s->n_vocab, s->trace, m))
+		if (open_micro(&smaller, s->config, s->device, &s->data, s->trace, m))
 			return 0;
 		fits = setup_bytes(&smaller) <= bytes;
 		setup_close(&smaller);
@@ -337,7 +380,7 @@ int setup_allocate(struct setup *s)
 	if (check_memory(s))
 		return -1;
 	model_memory_alloc(&s->memory, &s->params, s->device, arena, true);
-	for (int i = 0; i < N_SETUP_GRAPHS; i++)
+	for (int i = 0; i < MAX_SETUP_GRAPHS; i++)
 		if (s->graphs[i] && i != GRAPH_INIT)
 			graph_bind(s->graphs[i], &s->memory);
 	first_weights(s);

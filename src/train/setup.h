@@ -7,6 +7,7 @@
 #define TRAIN_SETUP_H
 
 #include "arch/arch.h"
+#include "data/dataset.h"
 #include "graph/graph.h"
 #include "spec/run_spec.h"
 
@@ -19,8 +20,23 @@ enum setup_graph {
 	GRAPH_UPDATE,			/* clipping and AdamW */
 	GRAPH_INIT,			/* the first weights; runs on the host */
 	GRAPH_ROUND,			/* working copy = rounded master copy; NULL where they are one */
-	N_SETUP_GRAPHS
+	N_SETUP_GRAPHS,			/* from here on: forward without capacity, of rows of data.tests */
+	MAX_SETUP_GRAPHS = N_SETUP_GRAPHS + MAX_TESTS
 };
+
+/* What a dataset says about graphs. */
+struct setup_data {
+	long n_vocab;			/* 0: the spec's data.vocab */
+	bool rows;			/* of examples */
+	struct setup_test {
+		long context, batch;	/* tokens of a row of test sets, rows of one replay */
+	} tests[MAX_TESTS];		/* each length once; batch: after setup_open_for() */
+	int n_tests;
+};
+
+struct setup_data setup_data_of(const struct dataset *d);
+/* The mean over the answers of a batch is one of its micro-batches' only if there is one: -1 after a message. */
+int setup_check_rows(const struct run_spec *s);
 
 struct setup {
 	struct arena arena;
@@ -28,10 +44,11 @@ struct setup {
 	struct run_spec spec;
 	struct model model;
 	const struct device *device;
+	struct setup_data data;
 	long n_vocab;
 	long micro_batches;		/* replays per step */
 	struct params params;
-	struct graph *graphs[N_SETUP_GRAPHS];
+	struct graph *graphs[MAX_SETUP_GRAPHS];
 	struct net_trace trace;		/* what GRAPH_TRAIN keeps readable; nothing in a run */
 	struct router_names {		/* metrics of each router, the same in all graphs */
 		const char *const *balance, *const *z, *const *dropped, *const *load, *const *entropy;
@@ -42,6 +59,9 @@ struct setup {
 
 /* n_vocab: the dataset's; 0: the spec's data.vocab. 0, or -1 after a message; then nothing is left. */
 int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab);
+/* The same for data that may be rows of examples, with graphs for their test sets. */
+int setup_open_for(struct setup *s, const struct config *c, const struct device *d,
+	const struct setup_data *data);
 /* The same for a trace (trace/trace.h): routes and outputs are kept by GRAPH_TRAIN, logits have a graph. */
 int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	struct net_trace trace);

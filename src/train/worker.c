@@ -61,7 +61,9 @@ static int open_model(struct worker *w, const struct device *device)
 	struct setup *s = &w->setup;
 	size_t n;
 
-	if (setup_open(s, &w->config, device, w->data.vocab))
+	struct setup_data data = setup_data_of(&w->data);
+
+	if (setup_open_for(s, &w->config, device, &data))
 		return -1;
 	n = (size_t)(s->spec.micro_batch * s->spec.context);
 	w->input = (struct step_input){.read = read_micro, .from = w,
@@ -136,6 +138,22 @@ static int evaluate(struct worker *w, struct graph *g, const char *kind)
 	return 0;
 }
 
+/* The test sets of a task, where they are due. */
+static int score_tests(struct worker *w)
+{
+	long step = w->progress.step, every = w->setup.spec.eval_tests_every;
+	struct recall_score score;
+
+	if (step != run_steps(&w->setup.spec) && !(every && step % every == 0))
+		return 0;
+	for (int i = N_SPLITS; i < w->data.n_splits; i++) {
+		if (recall_test(&score, &w->setup, &w->data, (enum split)i))
+			return -1;
+		worker_log_recall(&w->log, &w->progress, &w->data.splits[i], &score);
+	}
+	return 0;
+}
+
 /* One update with its records. WORKER_DONE to go on. */
 static int train_step(struct worker *w)
 {
@@ -170,7 +188,7 @@ static int train(struct worker *w)
 	long steps = run_steps(s), every = run_eval_every(s);
 	int ret;
 
-	if (w->progress.step == 0 && evaluate(w, g[GRAPH_EVAL], "val"))
+	if (w->progress.step == 0 && (evaluate(w, g[GRAPH_EVAL], "val") || score_tests(w)))
 		return WORKER_FAILED;
 	while (w->progress.step < steps) {
 		if (worker_link_stop())
@@ -178,7 +196,8 @@ static int train(struct worker *w)
 		ret = train_step(w);
 		if (ret)
 			return ret;
-		if (due(w->progress.step, every, steps) && evaluate(w, g[GRAPH_EVAL], "val"))
+		if ((due(w->progress.step, every, steps) && evaluate(w, g[GRAPH_EVAL], "val")) ||
+			score_tests(w))
 			return WORKER_FAILED;
 		if (clock_s() - w->checkpoint_s > s->checkpoint_every_s && w->progress.step < steps)
 			save(w);

@@ -84,7 +84,7 @@ static void describe_run(struct worker_log *l, struct attempt_record *a)
 
 	a->arch = l->setup->model.arch->name;
 	a->data_hash = l->data->hash;
-	a->data_tokens = l->data->splits[SPLIT_TRAIN].n_tokens;
+	a->data_tokens = split_inputs(&l->data->splits[SPLIT_TRAIN]);
 	a->tokenizer = l->data->tokenizer;
 	a->vocab = l->data->vocab;
 	a->precision = l->setup->device->precision;
@@ -235,6 +235,28 @@ static void log_slice(struct worker_log *l, long step, const char *kind, const s
 	}
 }
 
+void worker_log_recall(struct worker_log *l, const struct progress *p, const struct dataset_split *of,
+	const struct recall_score *score)
+{
+	struct record r = record_new(RECORD_IS_RECALL);
+
+	if (!score->answers)
+		return;
+	r.recall.test = of ? of->name : "val";
+	r.recall.step = p->step;
+	r.recall.tokens = llround(tokens_after(l, p->step));
+	if (of)
+		r.recall.length = of->length;
+	if (of && of->items)
+		r.recall.items = of->items;
+	r.recall.loss = score->nll / (double)score->tokens;
+	r.recall.accuracy = (double)score->right / (double)score->tokens;
+	r.recall.answer_accuracy = (double)score->whole / (double)score->answers;
+	r.recall.n_tokens = score->tokens;
+	r.recall.n_answers = score->answers;
+	worker_link_add(l->link, &r);
+}
+
 void worker_log_eval(struct worker_log *l, const struct progress *p, const char *kind,
 	const struct evaluation *e)
 {
@@ -258,4 +280,6 @@ void worker_log_eval(struct worker_log *l, const struct progress *p, const char 
 	worker_link_add(l->link, &r);
 	for (int k = 0; k < N_SLICES; k++)
 		log_slice(l, p->step, kind, &e->slices[k]);
+	if (!strcmp(kind, "val"))
+		worker_log_recall(l, p, NULL, &e->answers);
 }

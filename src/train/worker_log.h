@@ -30,6 +30,9 @@ void worker_log_micro(struct worker_log *l, long step, long micro);
 /* seconds: of this step alone. */
 void worker_log_step(struct worker_log *l, const struct progress *p, const struct step_result *r,
 	double seconds);
+/* of: NULL for the validation split. */
+void worker_log_recall(struct worker_log *l, const struct progress *p, const struct dataset_split *of,
+	const struct recall_score *score);
 void worker_log_eval(struct worker_log *l, const struct progress *p, const char *kind,
 	const struct evaluation *e);
 

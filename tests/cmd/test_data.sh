@@ -89,4 +89,18 @@ holds import a.jsonl -o link
 holds test -L link
 holds same plain real/d
 
+# --- tasks
+$moelab data make mqar set.d train=16x2:50 tests=16x2:5,32x4:5 vocab=20 2>said
+holds grep -q "set.d: mqar, 50 rows of 16 tokens to train, 2 test sets, .*; vocabulary 21" said
+holds $moelab data info set.d --check
+holds sh -c './moelab data info set.d | grep -q "^test 32x4  *5  *32"'
+$moelab data batches set.d --split 32x4 -n 2 >said
+holds grep -Eq "^1	([0-9]+ ){8,}.*[0-9]+>[0-9]+" said
+$moelab data batches set.d --split 64x4 2>said
+holds grep -q "no split \"64x4\" (there is: train, val, tune, 16x2, 32x4)" said
+holds sh -c './moelab data make mqar | grep -q "  power=0.01	weight of slot i"'
+$moelab data make mqar set.d 2>said
+holds test "$?" = 2 -a "$(wc -l <said)" = 1
+holds $moelab data make mqar set.d train=16x2:50 --force -q
+
 tests_end

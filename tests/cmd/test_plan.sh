@@ -39,6 +39,15 @@ for verb in plan run; do
 	holds test ! -e results
 done
 
+# Rows of examples are as long as they are, and a batch of them is computed at once.
+holds $moelab data make induction rows train=24:40 tests=24:3 vocab=256 -q
+for key in context=16 "context=24 train.micro_batch=1"; do
+	$moelab run sweep.yaml data.path=rows train.$key >out 2>said
+	holds test "$? $(wc -l <said)" = "2 1"
+	holds grep -Eq "train.context is 16 .*: set train.context=24|train.micro_batch=1: .* leave it at 0" said
+done
+holds $moelab plan sweep.yaml data.path=rows train.context=24
+
 # What was chosen, and from what.
 $moelab plan sweep.yaml --threads 1 --measure --json >said
 holds grep -Eq "[1-9][0-9]* workers? x 1 thread|workers x threads, measured with sweep.*chose [1-9][0-9]* x 1" said

@@ -146,6 +146,7 @@ static void test_no_records(void **state)
 		"{\"t\":\"step\",\"step\":null}", "{\"t\":\"step\",\"step\":\"1\"}",
 		"{\"t\":\"eval\",\"step\":1}", "{\"t\":\"expert\",\"step\":1,\"load\":[]}",
 		"{\"t\":\"slice\",\"kind\":\"val\",\"step\":1,\"by\":\"position\",\"low\":3}",
+		"{\"t\":\"recall\",\"step\":1,\"accuracy\":1}",
 		"{\"t\":\"calibration\",\"seconds_per_step\":0,\"measured\":\"2026\"}",
 		"{\"t\":\"group\",\"step\":1}", "{\"t\":\"event\",\"kind\":\"start\",\"step\":1}",
 		"{\"t\":7}"};
@@ -172,6 +173,8 @@ static void test_again(void **state)
 		store("{\"t\":\"eval\",\"kind\":\"val\",\"step\":7,\"loss\":2.5}");
 		store("{\"t\":\"slice\",\"kind\":\"val\",\"step\":7,\"by\":\"position\",\"low\":3,"
 			"\"high\":4,\"loss\":2.25,\"n_tokens\":64}");
+		store("{\"t\":\"recall\",\"test\":\"64x4\",\"step\":7,\"length\":64,\"items\":4,"
+			"\"accuracy\":0.75,\"answer_accuracy\":0.5,\"n_tokens\":12,\"n_answers\":6}");
 		store("{\"t\":\"calibration\",\"seconds_per_step\":0.5,\"measured\":\"2026\","
 			"\"host\":\"h\",\"threads\":2,\"busy\":0.01}");
 		store("{\"t\":\"expert\",\"step\":7,\"router\":1,\"load\":[0.25,0.75],\"dead\":0,"
@@ -195,6 +198,9 @@ static void test_again(void **state)
 	assert_sql("count(*) = 1 AND min(loss) = 2.5 FROM eval");
 	assert_sql("count(*) = 1 AND min(low) = 3 AND min(high) = 4 AND min(loss) = 2.25 AND "
 		"min(n_tokens) = 64 AND min(\"by\") = 'position' FROM slice");
+	assert_sql("count(*) = 1 AND min(test) = '64x4' AND min(length) = 64 AND min(items) = 4 AND "
+		"min(accuracy) = 0.75 AND min(answer_accuracy) = 0.5 AND min(n_tokens) = 12 AND "
+		"min(n_answers) = 6 AND max(loss) IS NULL FROM recall");
 	assert_sql("count(*) = 1 AND min(seconds_per_step) = 0.5 AND min(threads) = 2 "
 		"FROM calibration");
 	assert_sql("count(*) = 1 AND min(\"drop\") = 0.01 FROM router");

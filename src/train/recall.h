@@ -1,0 +1,26 @@
+/*
+ * Scores of recall: how many of the tokens that are asked for a model says (its best guess, the true
+ * tokens before), and how many whole answers. An answer is a run of targets one behind the other.
+ */
+#ifndef TRAIN_RECALL_H
+#define TRAIN_RECALL_H
+
+#include "train/setup.h"
+
+struct recall_score {
+	double nll;			/* sum, nats */
+	long tokens, right;		/* asked for; right ones of them */
+	long answers, whole;		/* answers; those with every token right */
+};
+
+struct recall_rows {			/* of one replay */
+	const int *targets_BT;		/* < 0: nothing is asked */
+	const double *nll_BT, *correct_BT;
+	long n, context;		/* rows to score, T */
+};
+
+void recall_add(struct recall_score *score, const struct recall_rows *r);
+/* All rows of a test set. s: of setup_open_for() with this dataset. 0, or -1 after a message (damaged file). */
+int recall_test(struct recall_score *score, const struct setup *s, const struct dataset *d, enum split test);
+
+#endif
