@@ -242,6 +242,17 @@ static int write_into(const char *path, const struct path_piece *pieces, int n)
 	return ret;
 }
 
+int path_rename(const char *from, const char *to)
+{
+	if (rename(from, to)) {
+		error_errno("cannot rename %s to %s", from, to);
+		unlink(from);
+		return -1;
+	}
+	sync_folder(to);
+	return 0;
+}
+
 static int replace(const char *path, const char *temporary, const struct path_piece *pieces, int n)
 {
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -255,13 +266,7 @@ static int replace(const char *path, const char *temporary, const struct path_pi
 		return -1;
 	}
 	close(fd);
-	if (rename(temporary, path)) {
-		error_errno("cannot rename %s to %s", temporary, path);
-		unlink(temporary);
-		return -1;
-	}
-	sync_folder(path);
-	return 0;
+	return path_rename(temporary, path);
 }
 
 int path_write_pieces(const char *path, const struct path_piece *pieces, int n)

@@ -35,6 +35,8 @@ struct path_piece {
 int path_write_pieces(const char *path, const struct path_piece *pieces, int n);
 /* Makes a folder of a name of its own, which holds `what`, where temporary files go: TMPDIR, or /tmp. */
 int path_tmp_folder(char *folder, size_t size, const char *what);
+/* In the place of a file that was there, safe against power loss; `from` is gone also after a failure. */
+int path_rename(const char *from, const char *to);
 double path_free_bytes(const char *path);		/* free space of its file system; < 0: unknown */
 
 #endif

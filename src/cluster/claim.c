@@ -251,6 +251,12 @@ struct taking {
 	double ready_s;
 };
 
+/* A name of our own, by which `gc` knows a file that was left behind. */
+static const char *temporary(const char *path, const char *token, struct arena *a)
+{
+	return arena_printf(a, "%s-%s.tmp0", path, token);
+}
+
 /* Where there are no links. A reader may see it before its text. */
 static int copy_new(const char *from, const char *path)
 {
@@ -328,7 +334,7 @@ static int win_right(struct taking *t, const char *path, const char *token, char
 /* Puts our claim in the place of one whose owner is gone. As win_right(). */
 static int replace(struct taking *t, const char *path, const struct claim_owner *old)
 {
-	char *right, *copy = arena_printf(&t->arena, "%s+", t->mine);
+	char *right, *copy = arena_printf(&t->arena, "%s0", t->mine);
 	int ret = win_right(t, path, old->token, &right);
 
 	if (ret != 1)
@@ -372,7 +378,7 @@ int claim_take(struct claims *c, const char *dir, struct claim *claim)
 
 	*claim = (struct claim){.token = ""};
 	new_token(token);
-	t.mine = arena_printf(&t.arena, "%s-%s", path, token);
+	t.mine = temporary(path, token, &t.arena);
 	if (!is_held(c, path, &t.arena)) {
 		ret = write_owner(t.mine, &c->self, token) ? -1 : take(&t, path);
 		if (ret < 0)
@@ -394,7 +400,7 @@ void claim_release(struct claims *c, const char *dir, struct claim *claim)
 	char *right, token[CLAIM_TOKEN];
 
 	new_token(token);
-	t.mine = arena_printf(&t.arena, "%s-%s", path, token);
+	t.mine = temporary(path, token, &t.arena);
 	if (claim_is_mine(dir, claim->token) && !write_owner(t.mine, &c->self, token)) {
 		if (win_right(&t, path, claim->token, &right) == 1) {
 			unlink(path);

@@ -9,13 +9,14 @@ extern const struct cmd cmd_worker;
 static int run(int argc, char **argv)
 {
 	struct worker_options o = {.pipe = -1};
-	const char *device = NULL;
+	const char *device = NULL, *claim = NULL;
 	long threads = 0, fd = -1;
 	bool pace = false;
 	struct arguments a;
 	const struct option_row rows[] = {
 		{"fd", 0, "N", "pipe of the supervisor", .number = &fd},
 		{"threads", 0, "T", "threads; 0: all cores", .number = &threads},
+		{"claim", 0, "TOKEN", "what the run is claimed with", .text = &claim},
 		{"device", 0, "NAME", "ref, cpu, cuda_scan, cuda or cuda_f32", .text = &device},
 		{"pace", 0, NULL, "train on random tokens and tell the time only", .flag = &pace},
 		{0},
@@ -29,6 +30,7 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	o.device = device;
+	o.claim = claim;
 	o.threads = (int)threads;
 	o.pipe = (int)fd;
 	return pace ? pace_worker(a.words[0], &o) : worker_main(a.words[0], &o);
@@ -36,7 +38,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_worker = {
 	.name = "worker",
-	.arguments = "RUN_DIR [--fd N] [--threads T] [--device NAME] [--pace]",
+	.arguments = "RUN_DIR [--fd N] [--threads T] [--device NAME] [--claim TOKEN] [--pace]",
 	.help = NULL,	/* not for people: not listed */
 	.run = run,
 };

@@ -125,14 +125,12 @@ static void decide_by_state(struct job *job, const struct run_status *status, st
 	}
 }
 
-static int decide(const char *root, const struct names *names, struct job *job, struct arena *a)
+int job_decide_again(const char *root, struct job *job, struct arena *a)
 {
+	const char *dir = arena_printf(a, "%s/runs/%s", root, job->name);
 	struct run_status status;
 	struct run_info info;
-	const char *dir;
 
-	job->name = find_name(names, job, a);
-	dir = arena_printf(a, "%s/runs/%s", root, job->name);
 	job->action = JOB_NEW;
 	job->step = 0;
 	job->why = *job->identity ? "never run" : "its dataset is not there";
@@ -153,9 +151,25 @@ int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a)
 	struct names names = list_runs(root, a);
 	int ret = 0;
 
-	for (int i = 0; i < n && !ret; i++)
-		ret = decide(root, &names, &jobs[i], a);
+	for (int i = 0; i < n && !ret; i++) {
+		jobs[i].name = find_name(&names, &jobs[i], a);
+		ret = job_decide_again(root, &jobs[i], a);
+	}
 	free(names.at);
+	return ret;
+}
+
+int job_write_orders(const struct job *job, const char *sweep, int workers, const char *dir)
+{
+	json_t *flat = job->config ? config_json(job->config) : NULL;
+	char *config = flat ? json_dumps(flat, JSON_COMPACT) : NULL, *path = path_join(dir, "config.yaml");
+	struct run_info info = {.identity = job->identity, .label = job->label, .sweep = sweep,
+		.seed = job->seed, .steps = job->steps, .jobs = workers, .config = config};
+	int ret = (job->config && config_write(job->config, path)) || run_info_write(&info, dir) ? -1 : 0;
+
+	free(path);
+	free(config);
+	json_decref(flat);
 	return ret;
 }
 

@@ -28,7 +28,7 @@ struct job {
 	const char *label;
 	long seed;
 	const char *identity;		/* "": its dataset is not there, so nothing of it is known */
-	const struct config *config;
+	const struct config *config;	/* NULL: that of its directory, whose orders are written */
 	long steps;			/* when complete */
 	double disk_bytes;		/* that its directory takes at most; 0: not known */
 	/* decided by jobs_decide() */
@@ -43,6 +43,15 @@ struct job {
  * not exist. Texts live in the arena. 0, or -1 after a message: a directory belongs to another run.
  */
 int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a);
+
+/* The same once more for a job whose directory is known (job->name). */
+int job_decide_again(const char *root, struct job *job, struct arena *a);
+
+/*
+ * Who it is and what it is to do, as files of its directory, which is there: run.json and, unless the job
+ * has no config, config.yaml; workers: how many train side by side. 0, or -1 after a message.
+ */
+int job_write_orders(const struct job *job, const char *sweep, int workers, const char *dir);
 
 bool job_is_work(const struct job *job);	/* new, resume, retry */
 

@@ -44,20 +44,22 @@ int run_dir_discard(const char *dir)
 {
 	struct arena a = {0};
 	struct run_status status;
-	int claim, ret;
+	int lock, ret;
 
 	if (!path_exists(dir))
 		return 0;
-	claim = run_dir_claim(dir);
-	if (claim == CLAIM_FAILED)
+	if (run_dir_is_claimed(dir))
+		return error("%s: a process is at this run: it stays", dir);
+	lock = run_dir_lock(dir);
+	if (lock == CLAIM_FAILED)
 		return -1;
 	run_dir_status(dir, &a, &status);
-	if (claim == CLAIM_TAKEN || status.state == RUN_RUNNING)
+	if (lock == CLAIM_TAKEN || status.state == RUN_RUNNING)
 		ret = error("%s: a process is at this run: it stays", dir);
 	else
 		ret = discard_claimed(dir);
-	if (claim >= 0)
-		close(claim);
+	if (lock >= 0)
+		close(lock);
 	arena_release(&a);
 	return ret;
 }

@@ -177,22 +177,39 @@ static bool grew_lately(const char *path)
 	return !stat(path, &st) && time(NULL) - st.st_mtime < FOREIGN_SILENCE_S;
 }
 
-/* The state of a run without a marker, from its newest process. */
-static enum run_state unmarked_state(const char *dir, struct arena *a, const char **reason)
+/* Who has the claim knows that nobody else writes any more. */
+static bool is_ours(const char *dir, struct arena *a)
+{
+	struct claim_owner o;
+
+	return claim_read(dir, &o, a) && claim_is_own(&o);
+}
+
+/* attempt.json, and the process it tells of. false: there was none yet. */
+static bool newest_process(const char *dir, struct arena *a, struct process *p, const char **started)
 {
 	const char *attempt = path_first_line(arena_printf(a, "%s/attempt.json", dir), a);
-	const char *metrics = arena_printf(a, "%s/metrics.jsonl", dir);
-	struct process p;
 	struct record r;
 
 	if (!record_parse(&r, attempt, strlen(attempt), a) || r.type != RECORD_IS_ATTEMPT)
-		return RUN_QUEUED;
-	p = (struct process){.host = r.attempt.host, .boot_id = r.attempt.boot_id,
+		return false;
+	*p = (struct process){.host = r.attempt.host, .boot_id = r.attempt.boot_id,
 		.pid = r.attempt.pid, .start_time = r.attempt.start_time};
-	*reason = arena_printf(a, "process %lld on %s, since %s", p.pid, p.host ? p.host : "?",
-		r.attempt.started);
+	*started = r.attempt.started;
+	return true;
+}
+
+/* The state of a run without a marker, from its newest process. */
+static enum run_state unmarked_state(const char *dir, struct arena *a, const char **reason)
+{
+	const char *metrics = arena_printf(a, "%s/metrics.jsonl", dir), *started;
+	struct process p;
+
+	if (!newest_process(dir, a, &p, &started))
+		return RUN_QUEUED;
+	*reason = arena_printf(a, "process %lld on %s, since %s", p.pid, p.host ? p.host : "?", started);
 	if (process_is_here(&p) ? process_alive(&p) :
-			grew_lately(metrics) && !said_stop(metrics, a))
+			grew_lately(metrics) && !said_stop(metrics, a) && !is_ours(dir, a))
 		return RUN_RUNNING;
 	if (said_stop(metrics, a)) {
 		*reason = "stopped on request";
@@ -237,7 +254,18 @@ int run_dir_mark(const char *dir, enum run_state state, const char *reason)
 	return ret;
 }
 
-int run_dir_claim(const char *dir)
+bool run_dir_is_worked(const char *dir)
+{
+	struct arena a = {0};
+	const char *started;
+	struct process p;
+	bool worked = newest_process(dir, &a, &p, &started) && process_is_here(&p) && process_alive(&p);
+
+	arena_release(&a);
+	return worked;
+}
+
+int run_dir_lock(const char *dir)
 {
 	char *path = path_join(dir, "log.txt");
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -246,12 +274,29 @@ int run_dir_claim(const char *dir)
 	if (fd < 0) {
 		error_errno("cannot write %s", path);
 		fd = CLAIM_FAILED;
-	} else if (fcntl(fd, F_OFD_SETLK, &lock)) {
+	} else if (fcntl(fd, F_OFD_SETLK, &lock) && (errno == EAGAIN || errno == EACCES)) {
 		close(fd);
 		fd = CLAIM_TAKEN;
 	}
 	free(path);
 	return fd;
+}
+
+static bool is_claimed(const char *dir)
+{
+	struct arena a = {0};
+	struct claim_owner o;
+	bool claimed = claim_read(dir, &o, &a);
+	struct claims c;
+
+	if (claimed) {
+		claims_open(&c);
+		enum claim_life life = claim_life(&o, &c);
+		claimed = life == CLAIM_ALIVE || life == CLAIM_UNKNOWN;
+		claims_close(&c);
+	}
+	arena_release(&a);
+	return claimed;
 }
 
 bool run_dir_is_claimed(const char *dir)
@@ -264,7 +309,7 @@ bool run_dir_is_claimed(const char *dir)
 	if (fd >= 0)
 		close(fd);
 	free(path);
-	return claimed;
+	return claimed || is_claimed(dir);
 }
 
 int run_dir_open_metrics(const char *dir)

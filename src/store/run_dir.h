@@ -6,6 +6,7 @@
  *                                  metrics.jsonl   what it told (store/record.h)
  *                                  attempt.json    its newest process, a record of kind "attempt"
  *                                  log.txt         what its processes printed
+ *                                  CLAIM           who works on it (cluster/claim.h)
  *                                  DONE | FAILED | DIVERGED    one line: why
  *                                  EXCLUDED, tags.txt   what people say of it (store/mark.h)
  *                                  products.txt    on GPUs (train/products.h)
@@ -20,6 +21,7 @@
 #include "base/arena.h"
 #include "base/process.h"
 #include "base/str.h"
+#include "cluster/claim.h"
 
 /* run.json: one object with these keys ("run" is the identity). */
 struct run_info {
@@ -69,8 +71,8 @@ struct run_status {
 
 /*
  * What the files say. A run without a marker is queued before its first attempt, running while its
- * process lives (on another host: while metrics.jsonl grew within ten minutes), stopped if it said
- * so, else lost.
+ * process lives (on another host: while metrics.jsonl grew within ten minutes, unless the caller has
+ * the claim), stopped if it said so, else lost.
  */
 void run_dir_status(const char *dir, struct arena *a, struct run_status *status);
 
@@ -81,13 +83,16 @@ long *run_dir_checkpoints(const char *folder, int *n);
 int run_dir_mark(const char *dir, enum run_state state, const char *reason);
 
 /*
- * Whoever works on a run holds the lock of its log.txt: the supervisor and, after its death, its worker.
- * run_dir_claim() takes it and gives the descriptor that holds it; makes folder and file where they are
- * missing. CLAIM_TAKEN: another process has it; CLAIM_FAILED: after a message.
+ * Whoever works on a run holds the lock of its log.txt, the supervisor and, after its death, its worker,
+ * and for other machines the claim in its directory (cluster/claim.h). run_dir_lock() gives the
+ * descriptor that holds the lock; makes folder and file where they are missing. A file system without
+ * locks has the claim alone. CLAIM_TAKEN: another process has it; CLAIM_FAILED: after a message.
  */
-enum { CLAIM_TAKEN = -1, CLAIM_FAILED = -2 };
-int run_dir_claim(const char *dir);
+int run_dir_lock(const char *dir);
+/* Does anybody hold the lock, or a claim whose owner is not known to be gone? */
 bool run_dir_is_claimed(const char *dir);
+/* Is its newest process one of this host, and alive? */
+bool run_dir_is_worked(const char *dir);
 
 /* metrics.jsonl, for appending whole lines: a torn last one is ended first. -1 after a message. */
 int run_dir_open_metrics(const char *dir);

@@ -25,7 +25,7 @@ static char **arguments(const struct supervisor *s, const struct launch *l, stru
 		n_command++;
 	while (s->options && s->options[n_options])
 		n_options++;
-	argv = ARENA_ARRAY(a, char *, n_command + n_options + 6);
+	argv = ARENA_ARRAY(a, char *, n_command + n_options + 8);
 	for (int i = 0; i < n_command; i++)
 		argv[n++] = arena_strdup(a, command[i]);
 	argv[n++] = arena_strdup(a, l->dir);
@@ -33,6 +33,10 @@ static char **arguments(const struct supervisor *s, const struct launch *l, stru
 	argv[n++] = arena_printf(a, "%d", LAUNCH_FD);
 	argv[n++] = arena_strdup(a, "--threads");
 	argv[n++] = arena_printf(a, "%d", l->threads);
+	if (l->claim) {
+		argv[n++] = arena_strdup(a, "--claim");
+		argv[n++] = arena_strdup(a, l->claim);
+	}
 	for (int i = 0; i < n_options; i++)
 		argv[n++] = arena_strdup(a, s->options[i]);
 	return argv;

@@ -16,6 +16,7 @@ struct launch {
 	const cpu_set_t *cores;	/* NULL: all */
 	const char *gpu;	/* what CUDA_VISIBLE_DEVICES shows it; NULL: as here */
 	int threads;
+	const char *claim;	/* its token: the worker writes while the run is claimed with it. NULL: none */
 };
 
 /* Gives the process and the non-blocking end to read. 0, or -1 after a message. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -16,6 +17,8 @@
 #include "supervise/gpus.h"
 #include "supervise/launch.h"
 #include "supervise/outcome.h"
+
+#define CLAIM_PAUSE_S 5.0	/* between looks at a claim of another machine */
 
 enum { READ_BYTES = 1 << 16 };
 
@@ -41,21 +44,11 @@ static void task_over(struct supervision *v, struct task *t, enum run_state outc
 		v->stopping = true;
 }
 
-/* Who it is and what it is to do, as files; an earlier failure is wiped off. */
+/* An earlier failure is wiped off. */
 static int write_orders(const struct supervision *v, const struct job *job, const char *dir)
 {
-	json_t *flat = config_json(job->config);
-	char *config = json_dumps(flat, JSON_COMPACT), *path = path_join(dir, "config.yaml");
-	struct run_info info = {.identity = job->identity, .label = job->label,
-		.sweep = v->s->sweep, .seed = job->seed, .steps = job->steps, .jobs = v->n_slots,
-		.config = config};
-	int ret = config_write(job->config, path) || run_info_write(&info, dir) ||
-		run_dir_mark(dir, RUN_QUEUED, NULL) ? -1 : 0;
-
-	free(path);
-	free(config);
-	json_decref(flat);
-	return ret;
+	return job_write_orders(job, v->s->sweep, v->n_slots, dir) || run_dir_mark(dir, RUN_QUEUED, NULL) ?
+		-1 : 0;
 }
 
 static long long enter(struct supervision *v, const struct job *job)
@@ -103,7 +96,7 @@ static int start_worker(struct supervision *v, struct slot *slot, struct task *t
 	struct job *job = t->job;
 	cpu_set_t cores;
 	struct launch l = {.dir = slot->dir, .log = slot->log, .threads = v->s->threads,
-		.gpu = slot->gpu[0] ? slot->gpu : NULL};
+		.gpu = slot->gpu[0] ? slot->gpu : NULL, .claim = t->claim.token};
 	char wall[32];
 
 	if (write_orders(v, job, slot->dir))
@@ -126,21 +119,82 @@ static int start_worker(struct supervision *v, struct slot *slot, struct task *t
 	return 0;
 }
 
-/* True: nothing to run here any more, or not now. */
-static bool settled(struct supervision *v, struct task *t)
+/* Has it failed since the work began that others share? Then they have tried. */
+static bool failed_lately(const struct supervision *v, const char *dir)
 {
-	if (jobs_decide(v->s->root, t->job, 1, &v->arena)) {
+	char *marker = path_join(dir, "FAILED");
+	struct stat st;
+	bool lately = v->s->failed_since && !stat(marker, &st) && st.st_mtime >= v->s->failed_since;
+
+	free(marker);
+	return lately;
+}
+
+/* True: nothing to run here any more, or not now. */
+static bool settled(struct supervision *v, struct task *t, const char *dir)
+{
+	if (job_decide_again(v->s->root, t->job, &v->arena)) {
 		task_over(v, t, RUN_FAILED, "its directory cannot be used");
 	} else if (t->job->action == JOB_DONE) {
 		task_over(v, t, RUN_DONE, t->job->why);
 	} else if (t->job->action == JOB_DIVERGED) {
 		task_over(v, t, RUN_DIVERGED, t->job->why);
+	} else if (t->job->action == JOB_RETRY && failed_lately(v, dir)) {
+		task_over(v, t, RUN_FAILED, t->job->why);
 	} else if (t->job->action == JOB_RUNNING) {
 		t->not_before_s = clock_s() + RETRY_PAUSE_S;
 	} else {
 		return false;
 	}
 	return true;
+}
+
+static void put_off(struct task *t, double seconds)
+{
+	t->not_before_s = clock_s() + seconds;
+}
+
+/* It is another's: who, and when to look again. */
+static void leave_to_other(struct supervision *v, struct task *t, const char *dir)
+{
+	struct claim_owner o;
+
+	if (t->job->action != JOB_RUNNING && claim_read(dir, &o, &v->arena)) {
+		t->job->action = JOB_RUNNING;
+		t->job->why = arena_printf(&v->arena, "claimed by %s since %s; if that is gone for good, remove "
+			"%s/CLAIM", claim_owner_text(&o, &v->arena), o.since ? o.since : "?", dir);
+	}
+	put_off(t, CLAIM_PAUSE_S);
+}
+
+/* The claim, besides the lock: true when it is ours and nobody else writes any more. */
+static bool hold(struct supervision *v, struct task *t, const char *dir)
+{
+	int taken = 0;
+
+	if (*t->claim.token && !claim_is_mine(dir, t->claim.token))
+		t->claim.token[0] = '\0';
+	if (!*t->claim.token && run_dir_is_worked(dir)) {
+		put_off(t, RETRY_PAUSE_S);	/* the last worker of a dead supervisor, where locks say nothing */
+		return false;
+	}
+	if (!*t->claim.token)
+		taken = claim_take(&v->claims, dir, &t->claim);
+	if (taken == CLAIM_TAKEN)
+		leave_to_other(v, t, dir);
+	else if (taken == CLAIM_FAILED)
+		task_over(v, t, RUN_FAILED, "its directory cannot be written");
+	else if (t->claim.ready_s > clock_s())
+		t->not_before_s = t->claim.ready_s;
+	else
+		return true;
+	return false;
+}
+
+static void let_go(struct supervision *v, struct slot *slot, struct task *t)
+{
+	claim_release(&v->claims, slot->dir, &t->claim);
+	close(slot->log);
 }
 
 /*
@@ -150,20 +204,22 @@ static bool settled(struct supervision *v, struct task *t)
 void slot_start(struct supervision *v, struct slot *slot, struct task *t)
 {
 	slot->dir = arena_printf(&v->arena, "%s/runs/%s", v->s->root, t->job->name);
-	slot->log = run_dir_claim(slot->dir);
+	slot->log = run_dir_lock(slot->dir);
 	if (slot->log == CLAIM_TAKEN)
-		t->not_before_s = clock_s() + RETRY_PAUSE_S;
+		put_off(t, RETRY_PAUSE_S);
 	if (slot->log == CLAIM_FAILED)
 		task_over(v, t, RUN_FAILED, "its directory cannot be written");
 	if (slot->log < 0)
 		return;
-	if (settled(v, t)) {
+	if (!hold(v, t, slot->dir)) {
 		close(slot->log);
+	} else if (settled(v, t, slot->dir)) {
+		let_go(v, slot, t);
 	} else if (!take_gpu(v, slot)) {
-		t->not_before_s = clock_s() + RETRY_PAUSE_S;
-		close(slot->log);
+		put_off(t, RETRY_PAUSE_S);
+		let_go(v, slot, t);
 	} else if (start_worker(v, slot, t)) {
-		close(slot->log);
+		let_go(v, slot, t);
 		task_over(v, t, RUN_FAILED, "its worker cannot be started");
 	} else {
 		say(v, t->job, job_action_name[t->job->action], t->job->why);
@@ -216,6 +272,16 @@ void slot_read(struct supervision *v, struct slot *slot)
 	}
 }
 
+void claims_let_go(struct supervision *v)
+{
+	for (int i = 0; i < v->n_tasks; i++) {
+		struct task *t = &v->tasks[i];
+		if (*t->claim.token)
+			claim_release(&v->claims, arena_printf(&v->arena, "%s/runs/%s", v->s->root, t->job->name),
+				&t->claim);
+	}
+}
+
 /* --- ending ----------------------------------------------------------------------------------- */
 
 void stop_workers(struct supervision *v, int signal)
@@ -251,15 +317,25 @@ static void settle_run(struct supervision *v, struct slot *slot, int status, str
 		catalog_set_state(db, slot->run_id, o->state, o->reason);
 }
 
-void slot_end(struct supervision *v, struct slot *slot, int status)
+/* Another has taken the run over: Slurm, which it asked, takes our job for dead, so we end altogether. */
+static void lose_run(struct supervision *v, struct task *t)
+{
+	t->state = TASK_WAITING;
+	put_off(t, CLAIM_PAUSE_S);
+	say(v, t->job, "lost", "another process has taken it over");
+	if (!v->stopping) {
+		v->stopping = true;
+		stop_workers(v, SIGTERM);
+	}
+}
+
+/* Its last word is taken, its run settled or tried again. */
+static void end_run(struct supervision *v, struct slot *slot, int status)
 {
 	struct task *t = slot->task;
-	struct outcome o;
+	struct outcome o = outcome_of(status, slot->dir, slot->row.step, slot->asked, &v->arena);
 
-	slot_read(v, slot);
-	o = outcome_of(status, slot->dir, slot->row.step, slot->asked, &v->arena);
 	settle_run(v, slot, status, &o);
-	v->steps_done += (double)(slot->row.step - slot->row.from);
 	if (o.crash && t->crashes++ < v->s->retries && !v->stopping) {
 		t->state = TASK_WAITING;
 		t->not_before_s = clock_s() + RETRY_PAUSE_S;
@@ -272,9 +348,21 @@ void slot_end(struct supervision *v, struct slot *slot, int status)
 			stop_workers(v, SIGTERM);
 		}
 	}
+}
+
+void slot_end(struct supervision *v, struct slot *slot, int status)
+{
+	struct task *t = slot->task;
+
+	slot_read(v, slot);
+	v->steps_done += (double)(slot->row.step - slot->row.from);
+	if (claim_is_mine(slot->dir, t->claim.token))
+		end_run(v, slot, status);
+	else
+		lose_run(v, t);
 	if (slot->pipe >= 0)
 		close(slot->pipe);
-	close(slot->log);
+	let_go(v, slot, t);
 	str_clear(&slot->text);
 	slot->task = NULL;
 	slot->pipe = -1;

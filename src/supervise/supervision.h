@@ -22,6 +22,7 @@ struct task {
 	const char *reason;
 	int crashes;
 	double not_before_s;
+	struct claim claim;		/* ours while its token is not empty */
 };
 
 struct slot {
@@ -29,7 +30,7 @@ struct slot {
 	long long run_id;		/* -1: not in the database */
 	const char *dir;		/* in the arena */
 	pid_t pid;
-	int pipe, log;			/* log.txt, locked: the claim */
+	int pipe, log;			/* log.txt, locked */
 	struct str text;		/* read, and not yet a whole line */
 	struct display_row row;
 	bool asked;			/* to stop, or killed */
@@ -50,6 +51,7 @@ struct supervision {
 	bool stopping;			/* nothing new starts */
 	bool killed;			/* workers are gone without a checkpoint */
 	int n_failed;			/* in this call: failed or diverged */
+	struct claims claims;
 	struct record_batch batch;
 	double begun_s;
 	double idle_s;			/* since when only others' runs are waited for; 0: not */
@@ -67,5 +69,6 @@ void slot_read(struct supervision *v, struct slot *slot);	/* all that is in the 
 /* The worker has ended, with this status of waitpid(): its run is settled or tried again. */
 void slot_end(struct supervision *v, struct slot *slot, int status);
 void stop_workers(struct supervision *v, int signal);
+void claims_let_go(struct supervision *v);	/* those of tasks that were never begun */
 
 #endif

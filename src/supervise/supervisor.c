@@ -127,14 +127,16 @@ static void wait_for_news(struct supervision *v)
 /* When nothing else is left, runs of others are waited for: workers of a dead supervisor end. */
 static bool more_to_come(struct supervision *v)
 {
-	bool waiting = false;
+	bool waiting = false, taking = false;
 
-	if (n_active(v)) {
+	for (int i = 0; i < v->n_tasks && !v->stopping; i++) {
+		waiting |= v->tasks[i].state == TASK_WAITING;
+		taking |= v->tasks[i].state == TASK_WAITING && *v->tasks[i].claim.token;
+	}
+	if (n_active(v) || taking) {
 		v->idle_s = 0;
 		return true;
 	}
-	for (int i = 0; i < v->n_tasks && !v->stopping; i++)
-		waiting |= v->tasks[i].state == TASK_WAITING;
 	if (!v->idle_s)
 		v->idle_s = clock_s();
 	return waiting && clock_s() - v->idle_s < ORPHAN_WAIT_S;
@@ -164,6 +166,7 @@ static void loop(struct supervision *v)
 		draw(v, false);
 	}
 	record_batch_commit(&v->batch);
+	claims_let_go(v);
 	display_clear(&v->display);
 }
 
@@ -304,6 +307,7 @@ int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 	code = v.n_slots ? take_cores(&v) : EXIT_DONE;
 	if (!code)
 		code = v.n_slots ? check_disk(s, jobs, n) : EXIT_DONE;
+	claims_open(&v.claims);
 	if (!code) {
 		block_signals(&v, &before);
 		display_open(&v.display);
@@ -317,6 +321,7 @@ int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 		str_release(&v.slots[i].text);
 	if (v.pin)
 		cores_release(&v.cores);
+	claims_close(&v.claims);
 	arena_release(&v.arena);
 	return code;
 }

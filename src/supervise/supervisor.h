@@ -3,14 +3,15 @@
  * only writer of the database. Workers are processes of their own (a crash of one harms no other),
  * one run each; they are told everything by their run directory:
  *
- *	WORKER... RUN_DIR --fd 3 --threads T OPTIONS...
+ *	WORKER... RUN_DIR --fd 3 --threads T --claim TOKEN OPTIONS...
  *
  * stdin is /dev/null, stdout and stderr go to RUN_DIR/log.txt, records come up descriptor 3. Exit
- * code 0 done, 10 diverged, 75 stopped with a checkpoint; 1, 2, 4 failed; anything else, and a
- * signal, is a crash, which is tried again `retries` times.
+ * code 0 done, 10 diverged, 75 stopped with a checkpoint, 76 the run is another's by now; 1, 2, 4 failed;
+ * anything else, and a signal, is a crash, which is tried again `retries` times.
  *
  * SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2: workers get SIGTERM, checkpoint and stop; a second
- * SIGINT kills them. A claimed run is locked (log.txt), so two supervisors never run the same one.
+ * SIGINT kills them. Each run that is worked on is locked (log.txt) and claimed (cluster/claim.h), so two
+ * supervisors never run the same one, on one machine or on two that share the folder.
  */
 #ifndef SUPERVISE_SUPERVISOR_H
 #define SUPERVISE_SUPERVISOR_H
@@ -28,6 +29,8 @@ struct supervisor {
 	bool fail_fast;			/* the first failure stops all */
 	int max_failures;		/* after so many nothing new starts; 0: no limit */
 	int retries;			/* of a crash */
+	long long failed_since;		/* runs that failed at this time of the files or later stay so, since other
+					   supervisors of the same work have tried; 0: none do */
 	double limit_s;			/* all stop after this time; 0: no limit */
 	const char *const *worker;	/* ended by NULL; NULL: {"/proc/self/exe", "worker"} */
 	bool on_gpus;			/* each worker sees one GPU (supervise/gpus.h) */

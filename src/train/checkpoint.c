@@ -66,10 +66,20 @@ static void delete_old(const char *folder, long keep)
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
-int checkpoint_write(const struct setup *s, const char *run_dir, const struct progress *p)
+/* A large file takes longer to write than whoever takes a run over waits. */
+static int name_claimed(const char *run_dir, const char *claim, const char *written, const char *path)
+{
+	if (claim_is_mine(run_dir, claim))
+		return path_rename(written, path);
+	unlink(written);
+	return -1;
+}
+
+int checkpoint_write(const struct setup *s, const char *run_dir, const struct progress *p, const char *claim)
 {
 	struct arena a = {0};
 	char *folder = xasprintf("%s/ckpt", run_dir), *path = checkpoint_path(folder, p->step);
+	const char *written = claim ? arena_printf(&a, "%s.tmp%d", path, (int)getpid()) : path;
 	struct safetensor *list = ARENA_ARRAY(&a, struct safetensor, 3 * s->params.n);
 	struct safetensors_meta meta[] = {{"format", "moelab checkpoint 1"},
 		{"step", arena_printf(&a, "%ld", p->step)},
@@ -86,7 +96,9 @@ int checkpoint_write(const struct setup *s, const char *run_dir, const struct pr
 				stored[k].blob);
 		}
 	if (!ret)
-		ret = safetensors_write(path, list, n, meta, ARRAY_SIZE(meta));
+		ret = safetensors_write(written, list, n, meta, ARRAY_SIZE(meta));
+	if (!ret && claim)
+		ret = name_claimed(run_dir, claim, written, path);
 	if (!ret)
 		delete_old(folder, s->spec.checkpoint_keep ? s->spec.checkpoint_keep : 1);
 	free(path);

@@ -19,8 +19,9 @@ struct progress {
 struct safetensor checkpoint_tensor(const struct setup *s, const struct param *p, const char *name,
 	const void *blob);
 /* Writes one, then deletes all but the newest spec.checkpoint_keep (at least one). 0, or -1 after a
-   message; what was there before is left as it was. */
-int checkpoint_write(const struct setup *s, const char *run_dir, const struct progress *p);
+   message; what was there before is left as it was. claim (NULL: none): the token with which the run must
+   still be claimed when the file is complete (cluster/claim.h). */
+int checkpoint_write(const struct setup *s, const char *run_dir, const struct progress *p, const char *claim);
 void checkpoint_remove(const char *run_dir);	/* all of a run's */
 /* Weights alone, from a checkpoint, a trace (there they are called param.NAME), or any other file
    with tensors of the model's names and shapes, in F64, F32 or BF16; with their moments, if asked

@@ -120,7 +120,7 @@ static int save(struct worker *w)
 	w->checkpoint_s = clock_s();
 	/* Records first: a checkpoint that is ahead of them would leave a gap after resuming. */
 	if (worker_link_flush(&w->link, true) || products_save(w->setup.device, w->run_dir) ||
-		checkpoint_write(&w->setup, w->run_dir, &w->progress)) {
+		checkpoint_write(&w->setup, w->run_dir, &w->progress, w->link.claim)) {
 		worker_link_event(&w->link, "warning", w->progress.step, "checkpoint not written");
 		return -1;
 	}
@@ -191,6 +191,8 @@ static int train(struct worker *w)
 	if (w->progress.step == 0 && (evaluate(w, g[GRAPH_EVAL], "val") || score_tests(w)))
 		return WORKER_FAILED;
 	while (w->progress.step < steps) {
+		if (w->link.taken)
+			return WORKER_TAKEN;
 		if (worker_link_stop())
 			return WORKER_STOPPED;
 		ret = train_step(w);
@@ -218,8 +220,11 @@ static int finish(struct worker *w, int ret)
 {
 	bool over = ret == WORKER_DONE || ret == WORKER_DIVERGED;
 	bool keep = w->setup.spec.checkpoint_keep > 0 || !over;
-	int saved = ret == WORKER_FAILED || !keep ? 0 : save(w);
+	int saved;
 
+	if (!worker_link_holds(&w->link, false))
+		return WORKER_TAKEN;
+	saved = ret == WORKER_FAILED || !keep ? 0 : save(w);
 	if (ret == WORKER_DONE && saved)
 		ret = WORKER_FAILED;
 	if (ret == WORKER_STOPPED) {
@@ -234,7 +239,7 @@ static int finish(struct worker *w, int ret)
 		: ret == WORKER_DIVERGED ? RUN_DIVERGED : RUN_FAILED,
 		ret == WORKER_DONE ? "complete" : ret == WORKER_DIVERGED ? why_diverged(w)
 		: "see log.txt");
-	if (!keep)
+	if (!keep && !w->link.taken)
 		checkpoint_remove(w->run_dir);
 	return ret;
 }
@@ -266,7 +271,10 @@ int worker_main(const char *run_dir, const struct worker_options *options)
 	cpu_threads(options->threads);
 	if (worker_link_open(&w.link, run_dir, options->pipe))
 		return WORKER_FAILED;
+	worker_link_guard(&w.link, options->claim);
 	ret = run(&w, options);
+	if (w.link.taken)
+		ret = WORKER_TAKEN;
 	worker_link_close(&w.link);
 	close_all(&w);
 	return ret;

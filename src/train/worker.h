@@ -12,12 +12,14 @@ enum worker_exit {
 	WORKER_FAILED = 1,
 	WORKER_DIVERGED = 10,
 	WORKER_STOPPED = 75,
+	WORKER_TAKEN = 76,	/* the run is another's now: ended without writing */
 };
 
 struct worker_options {
 	const char *device;	/* name; NULL: cpu */
 	int threads;		/* 0: all cores */
 	int pipe;		/* descriptor of the supervisor's pipe, or -1 */
+	const char *claim;	/* token of the supervisor's claim (cluster/claim.h); NULL: none */
 };
 
 /* Returns the exit code of the process, one of enum worker_exit. */

@@ -76,7 +76,7 @@ int worker_link_open(struct worker_link *l, const char *run_dir, int pipe)
 	l->file = run_dir_open_metrics(run_dir);
 	if (l->file < 0)
 		goto failed;
-	if (fcntl(l->file, F_OFD_SETLK, &lock)) {
+	if (fcntl(l->file, F_OFD_SETLK, &lock) && (errno == EAGAIN || errno == EACCES)) {
 		error("%s: another worker is at this run", run_dir);
 		goto failed;
 	}
@@ -87,6 +87,24 @@ int worker_link_open(struct worker_link *l, const char *run_dir, int pipe)
 failed:
 	worker_link_close(l);
 	return -1;
+}
+
+void worker_link_guard(struct worker_link *l, const char *token)
+{
+	l->claim = token ? arena_strdup(&l->arena, token) : NULL;
+}
+
+bool worker_link_holds(struct worker_link *l, bool lately)
+{
+	if (!l->claim || l->taken || (lately && clock_s() - l->looked_s < CLAIM_LOOK_S))
+		return !l->taken;
+	l->looked_s = clock_s();
+	l->taken = !claim_is_mine(l->dir, l->claim);
+	if (l->taken) {
+		error("%s: another process has taken over the run: this one ends without writing to it", l->dir);
+		l->lost = 0;
+	}
+	return !l->taken;
 }
 
 /* As many of the waiting bytes as the descriptor takes. False: it failed for now. */
@@ -128,6 +146,10 @@ static void flush_pipe(struct worker_link *l)
 
 int worker_link_flush(struct worker_link *l, bool sync)
 {
+	if (!worker_link_holds(l, !sync)) {
+		str_clear(&l->to_file);
+		return -1;
+	}
 	flush_file(l);
 	flush_pipe(l);
 	l->flushed_s = clock_s();

@@ -35,6 +35,9 @@ struct worker_link {
 	struct str line;		/* the record at hand */
 	struct str to_file, to_pipe;	/* not yet written */
 	double flushed_s;
+	const char *claim;		/* its token in CLAIM; NULL: none */
+	double looked_s;		/* at the claim, */
+	bool taken;			/* and found it to be another's: nothing is written any more */
 	long dropped;			/* step records that the pipe did not take */
 	long lost;			/* step records that memory did not hold: disk full; */
 	size_t lost_bytes;		/* in all */
@@ -47,6 +50,10 @@ struct worker_link {
  * directory, or another worker is at it.
  */
 int worker_link_open(struct worker_link *l, const char *run_dir, int pipe);
+/* The run is claimed with this token by whoever started us: without it nothing more is written. */
+void worker_link_guard(struct worker_link *l, const char *token);
+/* Is the run ours? Looks at the claim now, or where that is `lately` enough, not again. */
+bool worker_link_holds(struct worker_link *l, bool lately);
 void worker_link_close(struct worker_link *l);	/* flushes; also after a failed open, or twice */
 
 /*
@@ -59,7 +66,8 @@ void worker_link_add(struct worker_link *l, const struct record *r);
 /* kind: start, resume, checkpoint, diverged, stop, done, failed, warning */
 void worker_link_event(struct worker_link *l, const char *kind, long step, const char *format, ...)
 	PRINTF_LIKE(4, 5);
-/* Writes what waits. -1: not all of it is in the file; sync: and safe against power loss. */
+/* Writes what waits. -1: not all of it is in the file, or the run is not ours any more; sync: and safe
+   against power loss. */
 int worker_link_flush(struct worker_link *l, bool sync);
 /* Flush, then the marker file of the state: RUN_DONE, RUN_FAILED or RUN_DIVERGED. */
 int worker_link_finish(struct worker_link *l, enum run_state state, const char *reason);

@@ -74,8 +74,7 @@ static void checkpoint(struct worker_link *l, long step)
 	char *path = xasprintf("%s/ckpt/step_%ld.safetensors", l->dir, step);
 	char *folder = path_folder(path);
 
-	worker_link_flush(l, true);
-	if (!path_mkdirs(folder) && !path_write(path, "", 0))
+	if (!worker_link_flush(l, true) && !path_mkdirs(folder) && !path_write(path, "", 0))
 		worker_link_event(l, "checkpoint", step, "step %ld", step);
 	free(folder);
 	free(path);
@@ -123,6 +122,8 @@ static int pretend(struct worker_link *l)
 		send_step(l, step);
 		if (step % CHECKPOINT_EVERY == 0)
 			checkpoint(l, step);
+		if (l->taken)
+			return WORKER_TAKEN;
 		if (worker_link_stop()) {
 			checkpoint(l, step);
 			worker_link_event(l, "stop", step, "signal %d", worker_link_stop());
@@ -139,6 +140,7 @@ static int fake_worker(char **argv)
 
 	if (worker_link_open(&l, argv[2], atoi(argv[4])))
 		return WORKER_FAILED;
+	worker_link_guard(&l, argv[8]);
 	code = pretend(&l);
 	worker_link_close(&l);
 	return code;
