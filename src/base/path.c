@@ -253,6 +253,32 @@ int path_rename(const char *from, const char *to)
 	return 0;
 }
 
+int path_write_soon(const char *path, const void *bytes, size_t n)
+{
+	char *temporary = xasprintf("%s.tmp%d", path, (int)getpid());
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	int ret = fd < 0 || write_all(fd, bytes, n) ? error_errno("cannot write %s", temporary) : 0;
+
+	if (fd >= 0 && close(fd) && !ret)
+		ret = error_errno("cannot write %s", temporary);
+	if (!ret && rename(temporary, path))
+		ret = error_errno("cannot rename %s to %s", temporary, path);
+	if (ret)
+		unlink(temporary);
+	free(temporary);
+	return ret;
+}
+
+int path_sync(const char *folder)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int ret = fd < 0 || syncfs(fd) ? error_errno("cannot write %s to disk", folder) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
 static int replace(const char *path, const char *temporary, const struct path_piece *pieces, int n)
 {
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

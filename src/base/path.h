@@ -25,6 +25,10 @@ char *path_first_line(const char *path, struct arena *a);
 /* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. A device or pipe of
    that name is written to and stays. */
 int path_write(const char *path, const void *bytes, size_t n);
+/* The same without waiting for the disk: after a loss of power the file may be empty, unless path_sync()
+   of a folder of its file system came to its end. */
+int path_write_soon(const char *path, const void *bytes, size_t n);
+int path_sync(const char *folder);
 /* The same from several pieces, in order. read: copies n bytes from `at` on of what `bytes` stands for,
    where that is not memory of the process; NULL: it is. */
 struct path_piece {

@@ -59,6 +59,29 @@ void str_printf(struct str *s, const char *format, ...)
 	va_end(ap);
 }
 
+static bool is_plain(const char *word)
+{
+	const char *const plain =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-/=,:@%";
+
+	return *word && strspn(word, plain) == strlen(word);
+}
+
+void str_add_word(struct str *s, const char *word)
+{
+	if (is_plain(word)) {
+		str_printf(s, " %s", word);
+		return;
+	}
+	str_add(s, " '");
+	for (; *word; word++)
+		if (*word == '\'')
+			str_add(s, "'\\''");
+		else
+			str_add_bytes(s, word, 1);
+	str_add(s, "'");
+}
+
 bool str_starts(const char *s, const char *prefix)
 {
 	return strncmp(s, prefix, strlen(prefix)) == 0;

@@ -18,6 +18,9 @@ void str_add_bytes(struct str *s, const void *bytes, size_t n);
 void str_printf(struct str *s, const char *format, ...)	/* appends */
 	__attribute__((format(printf, 2, 3)));
 
+/* A blank and the word, in quotes where a shell would not take it for this one word. */
+void str_add_word(struct str *s, const char *word);
+
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 bool str_ends_nocase(const char *s, const char *suffix);	/* capitals count as small letters */

@@ -1,5 +1,7 @@
 #include "cluster/slurm.h"
 
+#include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,10 +155,11 @@ const struct slurm_job *slurm_find(const struct slurm_job *jobs, int n, long lon
 
 /* --- orders ----------------------------------------------------------------------------------- */
 
-long long slurm_submit(const char *script)
+long long slurm_submit(const char *script, const char *array)
 {
-	const char *argv[] = {"sbatch", "--parsable", script, NULL};
 	struct arena a = {0};
+	const char *option = array ? arena_printf(&a, "--array=%s", array) : script;
+	const char *argv[] = {"sbatch", "--parsable", option, array ? script : NULL, NULL};
 	struct program_answer answer = program_run(argv, SLURM_LIMIT_S, &a);
 	char *text = arena_strdup(&a, answer.output);
 	long long id = -1;
@@ -187,6 +190,20 @@ int slurm_cancel(const long long *ids, int n_ids)
 	return ret;
 }
 
+int slurm_requeue(const struct slurm_place *p)
+{
+	struct arena a = {0};
+	/* The number of its job alone can be that of the array, which would requeue all of it. */
+	const char *id = p->task < 0 ? arena_printf(&a, "%lld", p->job) :
+		arena_printf(&a, "%lld_%ld", p->array, p->task);
+	const char *argv[] = {"scontrol", "requeue", id, NULL};
+	struct program_answer answer = program_run(argv, SLURM_LIMIT_S, &a);
+	int ret = answer.code ? error("%s", complaint("scontrol requeue", &answer, &a)) : 0;
+
+	arena_release(&a);
+	return ret;
+}
+
 long slurm_config(const char *key, long otherwise)
 {
 	const char *argv[] = {"scontrol", "show", "config", NULL};
@@ -202,6 +219,46 @@ long slurm_config(const char *key, long otherwise)
 	}
 	arena_release(&a);
 	return value;
+}
+
+/* --- times ------------------------------------------------------------------------------------ */
+
+double slurm_seconds(const char *time)
+{
+	const char *dash = strchr(time, '-'), *rest = dash ? dash + 1 : time;
+	double days = 0, part[3] = {0};
+	int n = 0;
+	char *end;
+
+	if (dash)
+		days = strtod(time, &end);
+	if (dash && end != dash)
+		return NAN;
+	do {
+		rest += n > 0;
+		if (n == 3 || !isdigit((unsigned char)*rest))
+			return NAN;
+		part[n++] = strtod(rest, &end);
+		rest = end;
+	} while (*rest == ':');
+	if (*rest)
+		return NAN;
+	if (dash)	/* days-hours[:minutes[:seconds]] */
+		return 86400 * days + 3600 * part[0] + 60 * part[1] + part[2];
+	/* minutes, minutes:seconds, hours:minutes:seconds */
+	return n == 1 ? 60 * part[0] : n == 2 ? 60 * part[0] + part[1] :
+		3600 * part[0] + 60 * part[1] + part[2];
+}
+
+const char *slurm_time(double seconds, char *buffer)
+{
+	long minutes = (long)ceil(seconds / 60), days = minutes / 1440;
+
+	if (days)
+		snprintf(buffer, 32, "%ld-%02ld:%02ld:00", days, minutes / 60 % 24, minutes % 60);
+	else
+		snprintf(buffer, 32, "%02ld:%02ld:00", minutes / 60, minutes % 60);
+	return buffer;
 }
 
 /* --- this process ----------------------------------------------------------------------------- */

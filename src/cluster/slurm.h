@@ -30,6 +30,16 @@ struct slurm_job {
 	int restarts;		/* how often it was requeued */
 };
 
+/* The task this process is a part of, by its environment. */
+struct slurm_place {
+	const char *cluster;	/* "" where Slurm does not say */
+	long long job, array;	/* 0: no job of Slurm's. array: the job's own id where it is no array */
+	long task;		/* -1: no array */
+	int restarts;
+	const char *step;	/* "batch", or the number of a step that srun made */
+};
+void slurm_place(struct slurm_place *p, struct arena *a);
+
 /* Is Slurm on this machine: are its client programs in PATH? */
 bool slurm_is_here(void);
 
@@ -43,21 +53,19 @@ int slurm_jobs(const long long *ids, int n_ids, struct arena *a, struct slurm_jo
 const struct slurm_job *slurm_find(const struct slurm_job *jobs, int n, long long array, long task);
 enum slurm_phase slurm_phase_of(const char *state);
 
-/* Submits a script; gives the id of the job, or -1 after a message with what sbatch said. */
-long long slurm_submit(const char *script);
+/* Submits a script, as the tasks of an array ("0-15%4") if that is not NULL; gives the id of the job, or -1
+   after a message with what sbatch said. */
+long long slurm_submit(const char *script, const char *array);
 /* 0, or -1 after a message. A job that is over or forgotten is no error. */
 int slurm_cancel(const long long *ids, int n_ids);
+/* Puts this process's own task back into the queue, which ends it. 0, or -1 after a message. */
+int slurm_requeue(const struct slurm_place *p);
 /* A number of `scontrol show config`, as MaxArraySize; `otherwise` where it is not told. */
 long slurm_config(const char *key, long otherwise);
 
-/* The task this process is a part of, by its environment. */
-struct slurm_place {
-	const char *cluster;	/* "" where Slurm does not say */
-	long long job, array;	/* 0: no job of Slurm's. array: the job's own id where it is no array */
-	long task;		/* -1: no array */
-	int restarts;
-	const char *step;	/* "batch", or the number of a step that srun made */
-};
-void slurm_place(struct slurm_place *p, struct arena *a);
+/* Seconds of a time limit as sbatch takes it: "90" (minutes), "1:30:00", "2-12", ...; NAN: it is none. */
+double slurm_seconds(const char *time);
+/* Rounded up to minutes, "04:00:00" or "2-12:00:00"; buffer of 32 bytes. */
+const char *slurm_time(double seconds, char *buffer);
 
 #endif

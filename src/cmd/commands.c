@@ -10,34 +10,10 @@
 #include "base/str.h"
 #include "cmd/lab.h"
 
-static bool is_plain(const char *word)
-{
-	const char *const plain =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-/=,:@%";
-
-	return *word && strspn(word, plain) == strlen(word);
-}
-
-/* A blank and the word, so that a shell takes it for this one. */
-static void add_word(struct str *line, const char *word)
-{
-	if (is_plain(word)) {
-		str_printf(line, " %s", word);
-		return;
-	}
-	str_add(line, " '");
-	for (; *word; word++)
-		if (*word == '\'')
-			str_add(line, "'\\''");
-		else
-			str_add_bytes(line, word, 1);
-	str_add(line, "'");
-}
-
 static void add_option(struct str *line, const char *option, const char *value)
 {
 	str_printf(line, " %s", option);
-	add_word(line, value);
+	str_add_word(line, value);
 }
 
 /* What tells the run from all others of the sweep. A variant's label is a plain word. */
@@ -61,11 +37,11 @@ static void add_command(struct str *line, const struct commands *c, const struct
 	char *here = getcwd(NULL, 0), *program = realpath("/proc/self/exe", NULL);
 
 	str_add(line, "cd");
-	add_word(line, here ? here : ".");
+	str_add_word(line, here ? here : ".");
 	str_add(line, " &&");
-	add_word(line, program ? program : "moelab");
+	str_add_word(line, program ? program : "moelab");
 	str_add(line, " run");
-	add_word(line, c->sweep);
+	str_add_word(line, c->sweep);
 	add_restricts(line, run);
 	str_printf(line, " --shared -j 1 --threads %d", c->threads);
 	if (strcmp(c->device, "cpu"))
@@ -73,7 +49,7 @@ static void add_command(struct str *line, const struct commands *c, const struct
 	if (strcmp(c->root, "results"))
 		add_option(line, "--results", c->root);
 	for (int i = 0; i < c->n_overrides; i++)
-		add_word(line, c->overrides[i]);
+		str_add_word(line, c->overrides[i]);
 	free(program);
 	free(here);
 }

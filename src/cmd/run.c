@@ -49,31 +49,6 @@ static int check_limits(const struct plan *p, int workers)
 	return 0;
 }
 
-/*
- * What the sweep consists of is recorded whole, also when only a part of it is run now; but not
- * before all values are chosen by trials, as the runs are not known before.
- */
-static int record(struct db *db, const struct run_options *o, const struct plan *part,
-	const struct sweep_options *options)
-{
-	struct sweep_options all = *options;
-	struct plan whole;
-	int ret;
-
-	if (!options->n_restrict)
-		return jobs_record(db, o->root, &part->sweep, part->jobs);
-	all.n_restrict = 0;
-	all.trials = part->trials.set ? &part->trials : NULL;
-	if (plan_open(&whole, o->sweep, &all, part->device, o->root))
-		return -1;
-	if (whole.trials_left)
-		ret = jobs_record(db, o->root, &part->sweep, part->jobs);
-	else
-		ret = jobs_record(db, o->root, &whole.sweep, whole.jobs);
-	plan_close(&whole);
-	return ret;
-}
-
 static int supervise(struct db *db, const struct run_options *o, struct plan *p,
 	const struct crew *crew)
 {
@@ -158,10 +133,10 @@ static int run_plan(const struct run_options *o, struct plan *p,
 	if (check_limits(p, crew.workers)) {
 		ret = EXIT_USAGE;
 	} else if (o->shared) {
-		if (!record(NULL, o, p, options))
+		if (!plan_record(NULL, o->root, p, o->sweep, options))
 			ret = supervise(NULL, o, p, &crew);
 	} else if (!db_open(&db, path, DB_WRITE)) {
-		if (!record(&db, o, p, options))
+		if (!plan_record(&db, o->root, p, o->sweep, options))
 			ret = supervise_with(&db, o, p, &crew);
 		db_close(&db);
 	}

@@ -159,17 +159,62 @@ int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a)
 	return ret;
 }
 
-int job_write_orders(const struct job *job, const char *sweep, int workers, const char *dir)
+/* Of a run without a config here: what its run.json says of it, in the arena. */
+static const char *stored_config(const char *dir, struct arena *a)
 {
-	json_t *flat = job->config ? config_json(job->config) : NULL;
-	char *config = flat ? json_dumps(flat, JSON_COMPACT) : NULL, *path = path_join(dir, "config.yaml");
-	struct run_info info = {.identity = job->identity, .label = job->label, .sweep = sweep,
-		.seed = job->seed, .steps = job->steps, .jobs = workers, .config = config};
-	int ret = (job->config && config_write(job->config, path)) || run_info_write(&info, dir) ? -1 : 0;
+	struct run_info info;
 
-	free(path);
+	return run_info_read(&info, dir, a) ? NULL : info.config;
+}
+
+/* write: path_write() or path_write_soon(). run.json comes last: where it is, the orders are whole. */
+static int write_orders(const struct job *job, const char *sweep, int workers, const char *dir,
+	int (*write)(const char *path, const void *bytes, size_t n))
+{
+	struct arena a = {0};
+	json_t *flat = job->config ? config_json(job->config) : NULL;
+	char *config = flat ? json_dumps(flat, JSON_COMPACT) : NULL, *text;
+	struct run_info info = {.identity = job->identity, .label = job->label, .sweep = sweep,
+		.seed = job->seed, .steps = job->steps, .jobs = workers,
+		.config = config ? config : stored_config(dir, &a)};
+	struct str yaml;
+	int ret = 0;
+
+	str_init(&yaml);
+	if (job->config) {
+		config_yaml(job->config, true, &yaml);
+		ret = write(arena_printf(&a, "%s/config.yaml", dir), yaml.text, yaml.length);
+	}
+	text = run_info_text(&info);
+	if (!ret)
+		ret = text ? write(arena_printf(&a, "%s/run.json", dir), text, strlen(text)) : -1;
+	free(text);
+	str_release(&yaml);
 	free(config);
 	json_decref(flat);
+	arena_release(&a);
+	return ret;
+}
+
+int job_write_orders(const struct job *job, const char *sweep, int workers, const char *dir)
+{
+	return write_orders(job, sweep, workers, dir, path_write);
+}
+
+int jobs_freeze(const char *root, const char *sweep, const struct job *jobs, int n)
+{
+	struct arena a = {0};
+	const char *runs = arena_printf(&a, "%s/runs", root);
+	int ret = path_mkdirs(runs);
+
+	for (int i = 0; i < n && !ret; i++) {
+		const char *dir = arena_printf(&a, "%s/%s", runs, jobs[i].name);
+		if (job_is_work(&jobs[i]) && !path_exists(arena_printf(&a, "%s/run.json", dir)))
+			ret = path_mkdirs(dir) || write_orders(&jobs[i], sweep, 1, dir, path_write_soon) ? -1 : 0;
+	}
+	if (!ret)
+		ret = path_sync(runs);
+	arena_release(&a);
 	return ret;
 }
 

@@ -48,10 +48,16 @@ int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a);
 int job_decide_again(const char *root, struct job *job, struct arena *a);
 
 /*
- * Who it is and what it is to do, as files of its directory, which is there: run.json and, unless the job
- * has no config, config.yaml; workers: how many train side by side. 0, or -1 after a message.
+ * Who it is and what it is to do, as files of its directory, which is there: config.yaml and run.json. A job
+ * without a config finds its config.yaml there. workers: how many train side by side. 0, or -1 after a
+ * message.
  */
 int job_write_orders(const struct job *job, const char *sweep, int workers, const char *dir);
+/*
+ * The same for all jobs that are work and have no orders yet, for whoever does them later; makes their
+ * directories. Decided jobs.
+ */
+int jobs_freeze(const char *root, const char *sweep, const struct job *jobs, int n);
 
 bool job_is_work(const struct job *job);	/* new, resume, retry */
 

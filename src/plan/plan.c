@@ -185,6 +185,27 @@ void plan_close(struct plan *p)
 	*p = (struct plan){0};
 }
 
+int plan_record(struct db *db, const char *root, const struct plan *p, const char *path,
+	const struct sweep_options *options)
+{
+	struct sweep_options all = *options;
+	struct plan whole;
+	int ret;
+
+	if (!options->n_restrict)
+		return jobs_record(db, root, &p->sweep, p->jobs);
+	all.n_restrict = 0;
+	all.trials = p->trials.set ? &p->trials : NULL;
+	if (plan_open(&whole, path, &all, p->device, root))
+		return -1;
+	if (whole.trials_left)
+		ret = jobs_record(db, root, &p->sweep, p->jobs);
+	else
+		ret = jobs_record(db, root, &whole.sweep, whole.jobs);
+	plan_close(&whole);
+	return ret;
+}
+
 int plan_check_data(const struct plan *p)
 {
 	struct dataset d;

@@ -35,6 +35,13 @@ int plan_open(struct plan *p, const char *path, const struct sweep_options *opti
 	const struct device *device, const char *root);
 void plan_close(struct plan *p);
 
+/*
+ * jobs_record() of the sweep as a whole, also when the plan, opened with these path and options, has only
+ * --restrict'ed runs; but not before all values are chosen by trials, as the runs are not known before.
+ */
+int plan_record(struct db *db, const char *root, const struct plan *p, const char *path,
+	const struct sweep_options *options);
+
 /* 0, or -1 after a message: a dataset is not there, so nothing can run. */
 int plan_check_data(const struct plan *p);
 int plan_incomplete(const struct plan *p);		/* runs that are neither done nor diverged */

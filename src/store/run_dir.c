@@ -29,18 +29,25 @@ static const char *const marker_name[N_RUN_STATES] = {
 
 /* --- run.json --------------------------------------------------------------------------------- */
 
-int run_info_write(const struct run_info *info, const char *dir)
+char *run_info_text(const struct run_info *info)
 {
 	json_t *config = info->config ? json_loads(info->config, 0, NULL) : NULL;
 	json_t *object = json_pack("{s:s, s:s, s:s?, s:s*, s:I, s:I, s:i, s:o?}", "run", info->identity,
 		"label", info->label, "sweep", info->sweep, "variant", info->variant,
 		"seed", (json_int_t)info->seed, "steps", (json_int_t)info->steps, "jobs", info->jobs, "config", config);
 	char *text = object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) : NULL;
-	char *path = path_join(dir, "run.json");
-	int ret = text ? path_write(path, text, strlen(text)) :
-		error("cannot write %s: label or sweep is no UTF-8", path);
 
+	if (!text)
+		error("%s: label or sweep is no UTF-8", info->label);
 	json_decref(object);
+	return text;
+}
+
+int run_info_write(const struct run_info *info, const char *dir)
+{
+	char *text = run_info_text(info), *path = path_join(dir, "run.json");
+	int ret = text ? path_write(path, text, strlen(text)) : -1;
+
 	free(text);
 	free(path);
 	return ret;

@@ -33,6 +33,8 @@ struct run_info {
 	const char *config;	/* JSON object of dotted keys: config.yaml once more, flat */
 };
 
+/* Its text, which the caller frees; NULL after a message. */
+char *run_info_text(const struct run_info *info);
 /* 0, or -1 after a message. */
 int run_info_write(const struct run_info *info, const char *dir);
 int run_info_read(struct run_info *info, const char *dir, struct arena *a);

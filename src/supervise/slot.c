@@ -78,8 +78,11 @@ static bool take_gpu(struct supervision *v, struct slot *slot)
 	for (int k = 0; k < v->n_slots; k++)
 		for (int i = 0; v->slots[k].task && i < n; i++)
 			workers[i] += !strcmp(v->slots[k].gpu, list[i].uuid);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
+		/* A worker that has just begun has not taken its memory yet. */
+		list[i].free_bytes = fmin(list[i].free_bytes, list[i].bytes - workers[i] * v->s->worker_bytes);
 		at_work += workers[i];
+	}
 	chosen = gpus_choose(list, workers, n, v->s->worker_bytes);
 	if (chosen < 0 && at_work)
 		return false;

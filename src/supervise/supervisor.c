@@ -103,6 +103,8 @@ static void take_signals(struct supervision *v)
 			info("killing the workers: their runs go back to their last checkpoints");
 			v->killed = true;
 			stop_workers(v, SIGKILL);
+		} else if (signal != SIGCHLD) {
+			v->stop_signal = signal;
 		}
 	}
 	if (v->s->limit_s > 0 && clock_s() - v->begun_s > v->s->limit_s && !v->stop_signal)
@@ -317,6 +319,8 @@ int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		code = exit_code(&v);
 	}
+	if (s->end)
+		*s->end = (struct supervisor_end){.signal = v.stop_signal, .steps = v.steps_done};
 	for (int i = 0; i < v.n_slots; i++)
 		str_release(&v.slots[i].text);
 	if (v.pin)

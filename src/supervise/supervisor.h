@@ -19,6 +19,11 @@
 #include "plan/job.h"
 #include "store/db.h"
 
+struct supervisor_end {
+	int signal;		/* the last one that asked to stop; 0: none did */
+	double steps;		/* that were trained */
+};
+
 struct supervisor {
 	const char *root;		/* folder of results: run directories are ROOT/runs/NAME */
 	struct db *db;			/* open for writing; NULL: run directories only */
@@ -36,6 +41,7 @@ struct supervisor {
 	bool on_gpus;			/* each worker sees one GPU (supervise/gpus.h) */
 	double worker_bytes;		/* of GPU memory that one needs at most; 0: not known */
 	const char *const *options;	/* passed on to workers, ended by NULL; may be NULL */
+	struct supervisor_end *end;	/* filled in if not NULL */
 };
 
 /*

@@ -1,6 +1,7 @@
 /* Slurm's answers, given by a squeue of the test's own in PATH. */
 #include "cluster/slurm.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -111,10 +112,10 @@ static void test_submit(void **state)
 {
 	(void)state;
 	catch_messages();
-	write_program("sbatch", "echo '31;here'");
-	assert_int_equal(slurm_submit("x"), 31);
+	write_program("sbatch", "[ \"$*\" = '--parsable --array=0-3%2 x' ] && echo '31;here'");
+	assert_int_equal(slurm_submit("x", "0-3%2"), 31);
 	write_program("sbatch", "echo 'sbatch: error: invalid partition specified: q' >&2; exit 1");
-	assert_int_equal(slurm_submit("x"), -1);
+	assert_int_equal(slurm_submit("x", NULL), -1);
 	assert_caught("invalid partition specified: q");
 	error_sink = NULL;
 }
@@ -126,6 +127,40 @@ static void test_config(void **state)
 	assert_int_equal(slurm_config("MaxArraySize", 3), 1001);
 	assert_int_equal(slurm_config("Other", 3), 3);
 	assert_int_equal(slurm_config("None", 3), 3);
+}
+
+static void test_requeue(void **state)
+{
+	struct slurm_place task = {.job = 12, .array = 12, .task = 3}, job = {.job = 7, .array = 7, .task = -1};
+
+	(void)state;
+	write_program("scontrol", "[ \"$*\" = 'requeue 12_3' ] || [ \"$*\" = 'requeue 7' ]");
+	assert_int_equal(slurm_requeue(&task), 0);
+	assert_int_equal(slurm_requeue(&job), 0);
+	catch_messages();
+	write_program("scontrol", "echo 'Job is not requeueable' >&2; exit 1");
+	assert_int_equal(slurm_requeue(&job), -1);
+	assert_caught("Job is not requeueable");
+	error_sink = NULL;
+}
+
+static void test_times(void **state)
+{
+	static const struct {
+		const char *text;
+		double seconds;
+	} good[] = {{"90", 5400}, {"1:30", 90}, {"01:30:00", 5400}, {"2-12", 216000}, {"1-0:30", 88200},
+		{"0-0:0:5", 5}};
+	static const char *const bad[] = {"", "x", "1:", "1:2:3:4", "1-", "-1", "1h", "1:2x"};
+	char text[32];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		assert_true(slurm_seconds(good[i].text) == good[i].seconds);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_true(isnan(slurm_seconds(bad[i])));
+	assert_string_equal(slurm_time(61, text), "00:02:00");
+	assert_string_equal(slurm_time(216000, text), "2-12:00:00");
 }
 
 static void test_place(void **state)
@@ -174,7 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_jobs), cmocka_unit_test(test_forgotten), cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_submit), cmocka_unit_test(test_config), cmocka_unit_test(test_place),
-		cmocka_unit_test(test_program),
+		cmocka_unit_test(test_program), cmocka_unit_test(test_requeue), cmocka_unit_test(test_times),
 	};
 
 	return cmocka_run_group_tests(tests, enter, leave);
