@@ -1,0 +1,164 @@
+#!/bin/sh
+# moelab submit, task, cancel: with programs in place of Slurm's, which note how they were called.
+
+. "$(dirname "$0")/holds.sh"
+
+small_data
+cat >sweep.yaml <<END
+base: [$root/experiments/micro/mamba.yaml]
+set:
+  model: {d_model: 16, n_blocks: 1}
+  train: {batch: 2, context: 16, tokens: 1600}
+  data.path: data
+  eval: {tokens: 64}
+seeds: [1, 2, 3, 4, 5]
+END
+
+# --- without Slurm ---------------------------------------------------------------------------------------
+mkdir none
+PATH=$work/none $moelab submit sweep.yaml 2>said
+holds test $? = 4
+holds grep -q "squeue is not in PATH.*plan sweep.yaml --commands" said
+
+# --- with programs that answer ---------------------------------------------------------------------------
+mkdir bin
+PATH=$work/bin:$PATH
+cat >bin/sbatch <<'END'
+#!/bin/sh
+echo "$@" >>calls
+[ -e refuse ] && { echo "sbatch: error: invalid partition specified: q" >&2; exit 1; }
+n=$(cat n 2>/dev/null || echo 40)
+echo $((n + 1)) | tee n
+END
+cat >bin/scontrol <<'END'
+#!/bin/sh
+[ "$1" = show ] && { echo "MaxArraySize            = $(cat max 2>/dev/null || echo 1001)"; exit; }
+echo "scontrol $*" >>calls
+END
+cat >bin/squeue <<'END'
+#!/bin/sh
+cat jobs 2>/dev/null || { echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }
+END
+printf '#!/bin/sh\necho "scancel $*" >>calls\n' >bin/scancel
+chmod +x bin/*
+
+# A dry run prints the script and writes nothing.
+ls >before
+$moelab submit sweep.yaml --dry-run --tasks 3 --parallel 2 --time 1:00:00 --sbatch --exclusive -T 2 -p q >script 2>said
+holds test $? = 0
+rm -f said
+ls | grep -v '^script$' | diff before - >out
+holds test ! -s out
+for line in '--array=0-2%2' '--time=1:00:00' '--cpus-per-task=2' '--requeue' '--open-mode=append' '--exclusive' \
+	'--signal=B:USR1@60' '--partition=q' '--nodes=1'; do
+	holds grep -qxF "#SBATCH $line" script
+done
+holds sh -n script
+holds grep -Eq '^#SBATCH --mem=[0-9]+M$' script
+$moelab submit sweep.yaml --dry-run --time 1 >script 2>said
+holds grep -qxF '#SBATCH --signal=B:USR1@15' script
+
+# The site's file: its defaults, the command line before it, and its mistakes.
+cat >slurm.yaml <<'END'
+partition: long
+account: lab7
+time: 2-0
+tasks: 2
+setup: [module load x]
+sbatch: [--exclude=n7]
+END
+$moelab submit sweep.yaml --dry-run --account lab8 >script 2>said
+for line in '#SBATCH --partition=long' '#SBATCH --account=lab8' '#SBATCH --time=2-0' '#SBATCH --array=0-1' \
+	'#SBATCH --exclude=n7' 'module load x'; do
+	holds grep -qxF -- "$line" script
+done
+wrong() {
+	printf '%s\n' "$1" >bad.yaml
+	$moelab submit sweep.yaml --dry-run --site bad.yaml >script 2>said
+	holds test "$? $(wc -l <said)" = "2 1"
+	holds grep -q "$2" said
+}
+wrong 'partion: x' 'bad.yaml:1:1: .*unknown key "partion" (did you mean "partition"?)'
+wrong 'tasks: many' 'bad.yaml:1:8: '
+wrong 'time: 3h' 'bad.yaml:1:7: time: "3h" is no time'
+wrong 'setup: module load x' 'bad.yaml:1:8: setup: a list must stand here'
+MOELAB_SLURM=nowhere.yaml $moelab submit sweep.yaml --dry-run >script 2>said
+holds test $? = 2
+$moelab submit sweep.yaml --dry-run --time soon >script 2>said
+holds test $? = 2
+rm slurm.yaml
+
+# What Slurm refuses leaves no submission.
+touch refuse
+$moelab submit sweep.yaml >out 2>said
+holds test $? = 4
+holds grep -q "invalid partition specified: q" said
+holds test -z "$(ls results/submit)"
+rm refuse calls
+
+# Frozen runs, the list of them, the job's number; one call.
+$moelab submit sweep.yaml --tasks 2 >said
+holds test $? = 0
+holds grep -q "5 runs in Slurm job 41: 2 tasks" said
+holds test "$(wc -l <calls)" = 1
+holds grep -q -- "--parsable --array=0-1 .*/results/submit/sweep-1/task.sh" calls
+holds test "$(wc -l <results/submit/sweep-1/runs.txt)" = 5
+holds test "$(ls results/runs/*/config.yaml results/runs/*/run.json | wc -l)" = 10
+holds test -d results/submit/sweep-1/log
+holds grep -q '"sweep": "sweep"' results/submit/sweep-1/job.json
+holds test -e results/sweeps/sweep.json
+
+# More tasks than an array may have: several jobs, which share what runs at a time.
+echo 3 >max
+: >calls
+$moelab submit sweep.yaml --tasks 5 --parallel 4 >said
+holds grep -q "job 42 43:" said
+holds test "$(grep -c -- '--array=0-2%2 ' calls) $(grep -c -- '--array=0-1 ' calls)" = "1 1"
+holds grep -q 43 results/submit/sweep-2/job.json
+rm max
+
+# A task without Slurm: two at once do each run once; then nothing is left to submit.
+$moelab task results/submit/sweep-1 -q &
+holds $moelab task results/submit/sweep-2 -q
+wait
+holds test "$(ls results/runs/*/DONE | wc -l)" = 5
+holds test "$(cat results/runs/*/metrics.jsonl | grep -c '"t":"attempt"')" = 5
+holds test -z "$(ls results/runs/*/CLAIM* 2>/dev/null)"
+$moelab submit sweep.yaml 2>said
+holds test $? = 0
+holds grep -q "nothing to submit, 5 runs are over" said
+holds $moelab ingest
+$moelab status --json >said
+holds grep -q '"done": 5' said
+
+# A failed run is tried once, by one task; a later submission tries it again.
+holds $moelab submit sweep.yaml train.lr=3e-3 --restrict seed=1 --tasks 1
+dir=$(cut -d' ' -f1 results/submit/sweep-3/runs.txt)
+echo "train: {lr: x}" >results/runs/$dir/config.yaml
+for i in 1 2; do
+	$moelab task results/submit/sweep-3 -q
+	holds test $? = 1
+done
+holds test "$(grep -c '^--- ' results/runs/$dir/log.txt)" = 1
+
+# cancel: what Slurm knows, all tasks of it; what it has forgotten is told.
+row() { printf '%-20s%-20s%-20s%-24s%-12s%-200s%-200s\n' "$@"; }
+{ row 50 42 0 RUNNING 0 n1 None; row 42 42 1 PENDING 0 '' Resources; row 43 43 0 COMPLETED 0 n1 None; } >jobs
+: >calls
+$moelab cancel sweep >said
+holds test $? = 0
+holds grep -q "job 42: cancelled, 1 tasks at work and 1 waiting" said
+holds grep -q "1 jobs cancelled, 3 were over already" said
+holds grep -qx "scancel 42" calls
+rm jobs
+$moelab cancel sweep >said
+holds grep -q "0 jobs cancelled" said
+$moelab cancel other 2>said
+holds test $? = 2
+holds grep -q 'no submission of sweep "other"' said
+
+$moelab task nowhere 2>said
+holds test $? = 2
+holds grep -q "is nowhere a folder that .submit. made" said
+
+tests_end
