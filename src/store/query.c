@@ -405,6 +405,42 @@ int query_slices(struct db *db, long long run_id, const char *by, struct arena *
 	return db_finish(&s);
 }
 
+bool query_has_recall(struct db *db, long long run_id)
+{
+	struct db_statement s;
+	bool found;
+
+	if (!has_table(db, "recall"))
+		return false;
+	db_prepare(&s, db, "SELECT 1 FROM recall WHERE run_id = :run LIMIT 1");
+	db_bind_int(&s, ":run", run_id);
+	found = db_step(&s);
+	return !db_finish(&s) && found;
+}
+
+int query_recall(struct db *db, long long run_id, struct arena *a, struct recall_row **rows, int *n)
+{
+	struct db_statement s;
+
+	*n = 0;
+	if (!has_table(db, "recall"))
+		return 0;
+	db_prepare(&s, db, "SELECT test, ifnull(length, -1), ifnull(items, -1), accuracy, "
+		"answer_accuracy, n_tokens, n_answers, count(*) OVER () FROM recall r "
+		"WHERE run_id = :run AND step = "
+		"(SELECT max(step) FROM recall WHERE run_id = :run AND test = r.test) ORDER BY 2, 3, 1");
+	db_bind_int(&s, ":run", run_id);
+	for (; db_step(&s); ++*n) {
+		if (!*n)
+			*rows = ARENA_ARRAY(a, struct recall_row, db_int(&s, 7));
+		(*rows)[*n] = (struct recall_row){.test = column_text(&s, 0, a), .length = db_int(&s, 1),
+			.items = db_int(&s, 2), .accuracy = db_real(&s, 3),
+			.answer_accuracy = db_real(&s, 4), .n_tokens = db_int(&s, 5),
+			.n_answers = db_int(&s, 6)};
+	}
+	return db_finish(&s);
+}
+
 int query_calibration(struct db *db, long long run_id, struct arena *a, struct calibration_row *row)
 {
 	struct db_statement s;

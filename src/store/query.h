@@ -78,6 +78,17 @@ int query_slices(struct db *db, long long run_id, const char *by, struct arena *
 	struct slice_rows *rows);
 bool query_has_slices(struct db *db, long long run_id);
 
+/* Columns of the table recall; length, items -1: NULL. */
+struct recall_row {
+	const char *test;
+	long long length, items, n_tokens, n_answers;
+	double accuracy, answer_accuracy;
+};
+/* The last of the run for each set of examples, by length and items. None in an older database that has
+   not been written since. */
+int query_recall(struct db *db, long long run_id, struct arena *a, struct recall_row **rows, int *n);
+bool query_has_recall(struct db *db, long long run_id);
+
 /* Columns of the table calibration; measured is NULL where the run has no row. */
 struct calibration_row {
 	double seconds_per_step, busy;

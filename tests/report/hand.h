@@ -108,6 +108,21 @@ static inline void hand_slices(const struct hand_run *r)
 		}
 }
 
+/* Of base and of 4 experts: on val the share of `accuracy`; on test set 8, of three tokens an answer, half as
+   many tokens and a quarter as many answers; on 16 half of that again. */
+static inline void hand_recall(const struct hand_run *r)
+{
+	for (int step = 30; step <= 40 && r->id <= 6; step += 10) {
+		double early = step < 40 ? 0.1 : 0;
+		hand_sql("INSERT INTO recall VALUES(%d, 'val', %d, 0, NULL, NULL, 1, %.17g, 0, 7, 7)", r->id,
+			step, r->accuracy + early);
+		for (int length = 8; length <= 16; length += 8)
+			hand_sql("INSERT INTO recall VALUES(%d, '%d', %d, 0, %d, NULL, 1, %.17g, %.17g, 30, 10)",
+				r->id, length, step, length, r->accuracy * 4 / length + early,
+				r->accuracy * 2 / length + early);
+	}
+}
+
 static inline void hand_routers(const struct hand_run *r)
 {
 	for (int k = 0; k < 2 && r->load[0][0] > 0; k++)
@@ -175,6 +190,7 @@ static inline void hand_add(const struct hand_run *r)
 		r->experts ? 5000.0 : 10000.0);
 	hand_curve(r);
 	hand_slices(r);
+	hand_recall(r);
 	hand_routers(r);
 	hand_parts(r);
 	hand_params(r);

@@ -330,6 +330,28 @@ static void test_frequency(void **state)
 	hide();
 }
 
+static void test_recall(void **state)
+{
+	(void)state;
+	show("hand", "recall", (struct study_options){0});
+	expect_model();
+	expect(M4, "seeds", 3);
+	expect_mean("base", "tokens_val", 0.4, 0.5, 0.6);
+	expect_mean(M4, "tokens_val", 0.6, 0.7, 0.8);
+	expect_mean(M4, "tokens_8", 0.3, 0.35, 0.4);
+	expect_mean(M4, "answers_8", 0.15, 0.175, 0.2);
+	expect_mean("base", "tokens_16", 0.1, 0.125, 0.15);
+	expect_mean("base", "answers_16", 0.05, 0.0625, 0.075);
+	expect(M2, "tokens_8", NAN);
+	expect_text(M2, "answers_8", "-");
+	expect_text(M4, "answers_8", "17.5 %");
+	expect_text("null", "tokens_val", "35.1 %");
+	assert_string_equal(grid.columns[column_of("answers_8")].title, "8, whole");
+	assert_true(column_of("tokens_val") < column_of("tokens_8") &&
+		column_of("answers_8") < column_of("tokens_16"));
+	hide();
+}
+
 /* Who adds a table, or a column to one, works out here what it should be. */
 static void test_all_are_looked_at(void **state)
 {
@@ -369,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_cost), cmocka_unit_test(test_ratio), cmocka_unit_test(test_inner),
 		cmocka_unit_test(test_capacity), cmocka_unit_test(test_tune),
 		cmocka_unit_test(test_position), cmocka_unit_test(test_frequency),
+		cmocka_unit_test(test_recall),
 		cmocka_unit_test(test_all_are_looked_at),
 	};
 
