@@ -1,20 +1,23 @@
 #include "data/slice.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "data/bigram.h"
 
-/* Open addressing; a slot holds a bigram + 1, so that zero is empty. */
+/* Open addressing; a slot holds 2^32 times the document's number and the bigram, + 1, so that zero is
+   empty. */
 struct bigram_set {
 	uint64_t *slots;
 	uint32_t mask;		/* number of slots - 1 */
 };
 
 /* Returns 1 if the bigram was there before. */
-static uint8_t add(struct bigram_set *set, uint32_t bigram)
+static uint8_t add(struct bigram_set *set, uint64_t document, uint32_t bigram)
 {
-	uint64_t value = (uint64_t)bigram + 1;
+	uint64_t value = (document << 32 | bigram) + 1;
 	uint32_t i = (uint32_t)(value * 0x9E3779B97F4A7C15u >> 32) & set->mask;
 
 	while (set->slots[i] && set->slots[i] != value)
@@ -28,19 +31,33 @@ static uint8_t add(struct bigram_set *set, uint32_t bigram)
 void slice_repeated_bigram(const int32_t *tokens_BT, const int32_t *targets_BT, int B, int T,
 	uint8_t *mask_BT)
 {
+	slice_repeats(tokens_BT, targets_BT, B, T, -1, mask_BT);
+}
+
+void slice_repeats(const int32_t *tokens_BT, const int32_t *targets_BT, int B, int T, int eot,
+	uint8_t *mask_BT)
+{
 	size_t n = 16;
 
 	while (n < 2 * (size_t)T)
 		n *= 2;
 	struct bigram_set set = {.slots = xmalloc(n * sizeof *set.slots), .mask = (uint32_t)n - 1};
 	for (long b = 0; b < B; b++) {
+		uint64_t document = 0;
 		memset(set.slots, 0, n * sizeof *set.slots);
 		for (long i = b * T; i < (b + 1) * T; i++) {
-			uint32_t bigram = (uint32_t)tokens_BT[i] << 16 | (uint32_t)targets_BT[i];
-			mask_BT[i] = add(&set, bigram);
+			mask_BT[i] = add(&set, document, bigram_of(tokens_BT[i], targets_BT[i]));
+			document += tokens_BT[i] == eot;
 		}
 	}
 	free(set.slots);
+}
+
+long slice_recall_limit(long n_train)
+{
+	long limit = lround(1250e-10 * (double)n_train);
+
+	return limit < 1 ? 1 : limit;
 }
 
 /* The class of a value, whose bounds rise; values come in any order up to the last bound. */
@@ -81,6 +98,13 @@ void classes_by_frequency(struct token_classes *c, const long *counts_V, int V)
 		add_class(c, next - 1);
 	for (int i = 0; i < V; i++)
 		c->of[i] = class_of(c, counts_V[i]);
+}
+
+void classes_by_recall(struct token_classes *c, long limit)
+{
+	*c = (struct token_classes){.by = "recall"};
+	add_class(c, 0);
+	add_class(c, limit);
 }
 
 void classes_release(struct token_classes *c)

@@ -191,6 +191,8 @@ CREATE TABLE slice (			-- the loss of an evaluation by classes of its tokens
 	step		INTEGER NOT NULL,	-- as in eval
 	"by"		TEXT NOT NULL,		-- "position": tokens of context, the input among them;
 						-- "frequency": count of the target in the training split
+						-- "recall": 0 other targets; 1: their pair came earlier in the
+						-- window (or document) and at most `high` times in that split
 	low		INTEGER NOT NULL,	-- the class: from low to high, both included
 	high		INTEGER NOT NULL,
 	loss		REAL,			-- mean over its tokens

@@ -5,7 +5,57 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "data/bigram.h"
 #include "data/frequency.h"
+
+/* All bigrams that are repeated in the windows, each once; *n of them. NULL after a message. */
+static uint32_t *repeated(const struct evaluator *e, long *n)
+{
+	long T = e->windows.context, size = 0;
+	int32_t *tokens = xmalloc(2 * (size_t)T * sizeof *tokens), *targets = tokens + T;
+	uint8_t *mask = xmalloc((size_t)T);
+	uint32_t *found = NULL;
+	int ret = 0;
+
+	*n = 0;
+	for (long i = 0; i < e->n_windows && !ret; i++) {
+		ret = sequences_read(&e->windows, i, 1, tokens, targets);
+		if (ret)
+			break;
+		slice_repeats(tokens, targets, 1, (int)T, e->document_end, mask);
+		GROW(found, *n + T, size);
+		for (long t = 0; t < T; t++)
+			if (mask[t])
+				found[(*n)++] = bigram_of(tokens[t], targets[t]);
+	}
+	if (!ret)
+		*n = bigrams_sort(found, *n);
+	else
+		free(found);
+	free(mask);
+	free(tokens);
+	return ret ? NULL : found;
+}
+
+/* Which of them training knows: those stay in e->known. */
+static int open_recall(struct evaluator *e, const struct setup *s, const struct dataset *d)
+{
+	long limit = slice_recall_limit(d->splits[SPLIT_TRAIN].n_tokens), n, *counts;
+	int ret;
+
+	classes_by_recall(&e->classes[SLICE_RECALL], limit);
+	e->document_end = s->spec.reset_at_eot ? d->eot : -1;
+	e->known = repeated(e, &n);
+	if (!e->known)
+		return -1;
+	counts = xmalloc((size_t)n * sizeof *counts);
+	ret = dataset_bigrams(d, e->known, n, counts);
+	for (long i = 0; i < n; i++)
+		if (counts[i] > limit)
+			e->known[e->n_known++] = e->known[i];
+	free(counts);
+	return ret;
+}
 
 static int open_classes(struct evaluator *e, const struct setup *s, const struct dataset *d)
 {
@@ -19,7 +69,7 @@ static int open_classes(struct evaluator *e, const struct setup *s, const struct
 	ret = dataset_frequency(d, counts_V);
 	classes_by_frequency(&e->classes[SLICE_FREQUENCY], counts_V, d->vocab);
 	free(counts_V);
-	return ret;
+	return ret ? ret : open_recall(e, s, d);
 }
 
 int evaluator_open(struct evaluator *e, const struct setup *s, const struct dataset *d,
@@ -38,6 +88,7 @@ int evaluator_open(struct evaluator *e, const struct setup *s, const struct data
 	e->nll_BT = xcalloc(n, sizeof *e->nll_BT);
 	e->correct_BT = xcalloc(n, sizeof *e->correct_BT);
 	e->bigram_BT = xcalloc(n, 1);
+	e->recall_BT = xcalloc(n, 1);
 	return open_classes(e, s, d);
 }
 
@@ -49,6 +100,8 @@ void evaluator_close(struct evaluator *e)
 	free(e->nll_BT);
 	free(e->correct_BT);
 	free(e->bigram_BT);
+	free(e->recall_BT);
+	free(e->known);
 	for (int k = 0; k < N_SLICES; k++)
 		classes_release(&e->classes[k]);
 	*e = (struct evaluator){0};
@@ -75,6 +128,7 @@ static void slice_replay(const struct evaluator *e, const struct setup *s, long 
 	struct loss_slice *slices)
 {
 	struct loss_slice *position = &slices[SLICE_POSITION], *frequency = &slices[SLICE_FREQUENCY];
+	struct loss_slice *recall = &slices[SLICE_RECALL];
 	const unsigned char *of_t = position->classes->of, *of_id = frequency->classes->of;
 
 	for (long b = 0, i = 0; b < n; b++)
@@ -87,7 +141,19 @@ static void slice_replay(const struct evaluator *e, const struct setup *s, long 
 				continue;
 			frequency->nll[of_id[e->targets_BT[i]]] += e->nll_BT[i];
 			frequency->tokens[of_id[e->targets_BT[i]]]++;
+			recall->nll[e->recall_BT[i]] += e->nll_BT[i];
+			recall->tokens[e->recall_BT[i]]++;
 		}
+}
+
+static void mark_repeats(struct evaluator *e, int n, int context)
+{
+	slice_repeated_bigram(e->tokens_BT, e->targets_BT, n, context, e->bigram_BT);
+	slice_repeats(e->tokens_BT, e->targets_BT, n, context, e->document_end, e->recall_BT);
+	for (long i = 0; i < (long)n * context; i++)
+		if (e->recall_BT[i] && bigrams_find(e->known, e->n_known,
+			bigram_of(e->tokens_BT[i], e->targets_BT[i])) >= 0)
+			e->recall_BT[i] = 0;
 }
 
 static int read_windows(struct evaluator *e, const struct setup *s, long first, long n)
@@ -101,7 +167,7 @@ static int read_windows(struct evaluator *e, const struct setup *s, long first, 
 	if (sequences_read(&e->windows, first, (int)n, e->tokens_BT, e->targets_BT))
 		return -1;
 	if (!e->rows)
-		slice_repeated_bigram(e->tokens_BT, e->targets_BT, (int)n, (int)context, e->bigram_BT);
+		mark_repeats(e, (int)n, (int)context);
 	return 0;
 }
 

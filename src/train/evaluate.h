@@ -19,7 +19,7 @@ struct loss_slice {		/* the loss by classes of targets, as sums; classes: the ev
 	double nll[MAX_CLASSES], tokens[MAX_CLASSES];
 };
 
-enum { SLICE_POSITION, SLICE_FREQUENCY, N_SLICES };
+enum { SLICE_POSITION, SLICE_FREQUENCY, SLICE_RECALL, N_SLICES };
 
 struct evaluation {
 	double loss, bpb, accuracy;	/* nats per token, bits per byte, share of tokens */
@@ -39,7 +39,11 @@ struct evaluator {
 	int *tokens_BT, *targets_BT, *present_BT;	/* one replay */
 	double *nll_BT, *correct_BT;
 	unsigned char *bigram_BT;
-	struct token_classes classes[N_SLICES];	/* by frequency: none of rows */
+	unsigned char *recall_BT;	/* repeats in their document of bigrams that are not in `known` */
+	int document_end;		/* end of text where documents are apart, else -1 */
+	uint32_t *known;		/* sorted: those that training has more often than the limit */
+	long n_known;
+	struct token_classes classes[N_SLICES];	/* of rows: by position alone */
 };
 
 /* Of a split, spec.eval_tokens of it; by frequency in the training split. 0, or -1 after a message. */

@@ -1,6 +1,7 @@
 /* Evaluation slices against their definition; synthetic text against its stated entropy. */
 #include <math.h>
 
+#include "data/bigram.h"
 #include "data/frequency.h"
 #include "data/slice.h"
 #include "scratch.h"
@@ -50,6 +51,74 @@ static void test_repeated_bigram(void **state)
 	check_against_definition(3, 17, 3);
 	check_against_definition(2, 1024, 20);
 	check_against_definition(5, 333, 65536);
+}
+
+/* Documents end with 9: what stood in an earlier one is no repeat, nor is what stood in another window. */
+static void test_repeats_in_documents(void **state)
+{
+	static const int32_t text[] = {1, 2, 1, 2, 9, 1, 2, 9, 1, 2, 1, 2, 1};
+	static const uint8_t apart[] = {0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1};
+	static const uint8_t whole[] = {0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1};
+	static const uint8_t halves[] = {0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1};
+	uint8_t mask[12];
+
+	(void)state;
+	slice_repeats(text, text + 1, 1, 12, 9, mask);
+	assert_memory_equal(mask, apart, sizeof apart);
+	slice_repeats(text, text + 1, 1, 12, -1, mask);
+	assert_memory_equal(mask, whole, sizeof whole);
+	slice_repeats(text, text + 1, 2, 6, 9, mask);
+	assert_memory_equal(mask, halves, sizeof halves);
+	assert_true(slice_recall_limit(10000000000) == 1250 && slice_recall_limit(208000000) == 26 &&
+		slice_recall_limit(12000000) == 2 && slice_recall_limit(11000000) == 1 &&
+		slice_recall_limit(5) == 1);
+}
+
+static long count_pair(const struct dataset *d, uint32_t bigram)
+{
+	long n = d->splits[SPLIT_TRAIN].n_tokens, found = 0;
+	int32_t *ids = xmalloc((size_t)n * sizeof *ids);
+
+	assert_int_equal(dataset_read(d, SPLIT_TRAIN, 0, n, ids), 0);
+	for (long i = 0; i + 1 < n; i++)
+		found += bigram_of(ids[i], ids[i + 1]) == bigram;
+	free(ids);
+	return found;
+}
+
+/* Counted as defined, over files and chunks; afterwards known without the tokens, for these bigrams. */
+static void test_bigrams(void **state)
+{
+	uint32_t wanted[] = {bigram_of('e', 't'), bigram_of('a', 'b'), bigram_of('e', 't'), bigram_of(' ', 'a'),
+		bigram_of('\n', 256), bigram_of(256, 'a'), bigram_of(1, 2)};
+	const char *inputs[] = {at("text.txt")};
+	struct import_options o = import_of(inputs, 1);
+	long n = bigrams_sort(wanted, 7), counts[6], again[6];
+	struct dataset d;
+	struct str text;
+
+	(void)state;
+	assert_int_equal(n, 6);
+	for (long i = 0; i < n; i++)
+		assert_int_equal(bigrams_find(wanted, n, wanted[i]), i);
+	assert_int_equal(bigrams_find(wanted, n, bigram_of('e', 'u')), -1);
+	str_init(&text);
+	synthetic_text(&text, 1, 600000);	/* three chunks */
+	put("text.txt", text.text, text.length);
+	o.file_tokens = 70001;
+	import_and_open(&d, &o);
+	assert_int_equal(dataset_bigrams(&d, wanted, n, counts), 0);
+	for (long i = 0; i < n; i++)
+		assert_int_equal(counts[i], count_pair(&d, wanted[i]));
+	assert_true(counts[bigrams_find(wanted, n, bigram_of(' ', 'a'))] > 100);
+	assert_true(path_exists(at("set/train_bigrams.json")));
+	d.splits[SPLIT_TRAIN].n_tokens = 1;
+	assert_int_equal(dataset_bigrams(&d, wanted, n, again), 0);
+	assert_memory_equal(again, counts, sizeof counts);
+	assert_int_equal(dataset_bigrams(&d, wanted, n - 1, again), 0);
+	assert_int_equal(again[0], 0);		/* other bigrams: counted anew, now without tokens */
+	dataset_close(&d);
+	str_release(&text);
 }
 
 static void test_classes(void **state)
@@ -157,6 +226,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_repeated_bigram), SCRATCH_TEST(test_synthetic),
 		SCRATCH_TEST(test_classes), SCRATCH_TEST(test_frequency),
+		SCRATCH_TEST(test_repeats_in_documents), SCRATCH_TEST(test_bigrams),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

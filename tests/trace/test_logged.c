@@ -362,17 +362,21 @@ static void test_eval(void **state)
 static void check_slice(const struct record *r)
 {
 	const struct slice_record *s = &r->slice;
-	bool position = !strcmp(s->by, "position"), dropless = !strcmp(s->kind, "val_dropless");
+	bool position = !strcmp(s->by, "position"), recall = !strcmp(s->by, "recall"), dropless = !strcmp(s->kind, "val_dropless");
 	const struct safetensors *f = &evals[dropless ? DROPLESS : s->step];
 	double sum = 0;
 	long n = 0;
 
-	if (position)
+	if (recall)
+		assert_int_equal(s->high, s->low);	/* at most once: the split is short */
+	else if (position)
 		assert_int_equal(s->low, s->high / 2 + 1);
 	else
 		assert_int_equal(s->high, s->low ? 10 * s->low - 1 : 0);
 	for (long i = 0; i < N_EVAL; i++) {
-		long of = position ? i % CONTEXT + 1 : train_count[id_at(f, "targets", i)];
+		int id = id_at(f, "tokens", i), next = id_at(f, "targets", i);
+		long of = recall ? is_repeated(f, i) && train_pairs[id][next] <= 1
+			: position ? i % CONTEXT + 1 : train_count[next];
 		if (of >= s->low && of <= s->high) {
 			sum += nll(f, i);
 			n++;
@@ -385,15 +389,20 @@ static void check_slice(const struct record *r)
 /* Every token of an evaluation is in one class of each kind. */
 static void test_slice(void **state)
 {
-	long n[2] = {0};
+	long n[3] = {0}, recalled = 0;
 
 	(void)state;
 	assert_true(each(RECORD_IS_SLICE, check_slice) > 7 * (STEPS + 2));
 	for (int i = 0; i < n_records; i++)
-		if (records[i].type == RECORD_IS_SLICE)
-			n[!strcmp(records[i].slice.by, "position")] += records[i].slice.n_tokens;
-	assert_int_equal(n[0], (STEPS + 2) * N_EVAL);
-	assert_int_equal(n[1], (STEPS + 2) * N_EVAL);
+		if (records[i].type == RECORD_IS_SLICE) {
+			const struct slice_record *s = &records[i].slice;
+			int by = !strcmp(s->by, "position") ? 0 : !strcmp(s->by, "frequency") ? 1 : 2;
+			n[by] += s->n_tokens;
+			recalled += by == 2 && s->low ? s->n_tokens : 0;
+		}
+	for (int by = 0; by < 3; by++)
+		assert_int_equal(n[by], (STEPS + 2) * N_EVAL);
+	assert_true(recalled > 0);	/* else the example shows nothing */
 }
 
 static void check_router(const struct record *r)

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/path.h"
+#include "data/dataset_writer.h"
 #include "data/order.h"
 #include "data/task.h"
 #include "store/record.h"
@@ -219,6 +220,51 @@ static void test_routed(void **state)
 	dataset_close(&d);
 }
 
+/* Text: E ends documents, and training has the pair 1 1 often. Repeats are at 3, 6, 7, 8, 9 and, of 1 1,
+   at 12 and 13; within its document there is one at 6 besides. */
+static void test_repeats(void **state)
+{
+	enum { E = 256 };
+	static uint16_t train[100], val[17] = {5, 6, E, 5, 6, 7, 5, 6, E, 5, 6, 1, 1, 1, 1, 8, 8};
+	struct dataset_part parts[2] = {{{train, 100, 0}, 1, 100}, {{val, 17, 0}, 3, 15}};
+	struct tokenizer t;
+	struct dataset_writer w;
+	struct dataset d;
+	json_t *none = json_object();
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		train[i] = 1;
+	assert_int_equal(tokenizer_open(&t, "byte"), 0);
+	assert_int_equal(dataset_writer_open(&w, in_folder("text"), false, t.type, 1000, 0), 0);
+	assert_int_equal(dataset_writer_add(&w, SPLIT_TRAIN, &parts[0]) |
+		dataset_writer_add(&w, SPLIT_VAL, &parts[1]) | dataset_writer_commit(&w, none), 0);
+	dataset_writer_release(&w);
+	json_decref(none);
+	assert_int_equal(dataset_open(&d, in_folder("text")), 0);
+	for (int apart = 0; apart < 2; apart++) {
+		struct config c;
+		struct setup s;
+		struct evaluator e;
+		struct evaluation r;
+		load(&c, WORDS("model.arch=mamba", "data.vocab=257", apart ? "data.reset_at_eot=true"
+			: "data.reset_at_eot=false"));
+		assert_int_equal(setup_open(&s, &c, &device_list[CPU], 257), 0);
+		assert_int_equal(setup_allocate(&s), 0);
+		assert_int_equal(evaluator_open(&e, &s, &d, SPLIT_VAL), 0);
+		assert_int_equal(evaluator_run(&e, &s, s.graphs[GRAPH_EVAL], &r), 0);
+		assert_true(r.slices[SLICE_RECALL].tokens[1] == (apart ? 1 : 5));
+		assert_true(r.slices[SLICE_RECALL].tokens[0] == (apart ? 15 : 11));
+		assert_float_equal(r.slices[SLICE_RECALL].nll[0] + r.slices[SLICE_RECALL].nll[1],
+			16 * r.loss, 1e-9);
+		assert_float_equal(r.share_bigram, 7.0 / 16, 1e-9);	/* as ever */
+		evaluator_close(&e);
+		setup_close(&s);
+	}
+	tokenizer_close(&t);
+	dataset_close(&d);
+}
+
 /* ---- refused -------------------------------------------------------------------------------- */
 
 static char message[1000];
@@ -315,7 +361,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_by_hand), cmocka_unit_test(test_against_logits),
-		cmocka_unit_test(test_routed), cmocka_unit_test(test_refused), cmocka_unit_test(test_run),
+		cmocka_unit_test(test_routed), cmocka_unit_test(test_repeats), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_run),
 	};
 
 	return cmocka_run_group_tests(tests, open_folder, close_folder);

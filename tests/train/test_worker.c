@@ -317,10 +317,11 @@ struct slice_sum {
 };
 
 /* Adds a line of metrics.jsonl to the evaluation or the slice it is about, at the last step. */
-static void add_slice(const struct record *r, struct slice_sum by[2], struct eval_record *last)
+static void add_slice(const struct record *r, struct slice_sum by[3], struct eval_record *last)
 {
 	const struct slice_record *s = &r->slice;
-	int k = r->type == RECORD_IS_SLICE && strcmp(s->by, "position");
+	int k = r->type != RECORD_IS_SLICE ? 0 : !strcmp(s->by, "position") ? 0
+		: !strcmp(s->by, "frequency") ? 1 : 2;
 
 	if (r->type == RECORD_IS_EVAL && r->eval.step == STEPS && !strcmp(r->eval.kind, "val"))
 		*last = r->eval;
@@ -338,7 +339,7 @@ static void add_slice(const struct record *r, struct slice_sum by[2], struct eva
 static void test_slices(void **state)
 {
 	char *dir = run_dir("slices", KEYS("train.lr=0.01")), *text, *save = NULL;
-	struct slice_sum by[2] = {0};
+	struct slice_sum by[3] = {0};
 	struct eval_record last = {0};
 	struct arena a = {0};
 	struct record r;
@@ -349,7 +350,7 @@ static void test_slices(void **state)
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
 		if (record_parse(&r, l, strlen(l), &a))
 			add_slice(&r, by, &last);
-	for (int k = 0; k < 2; k++) {
+	for (int k = 0; k < 3; k++) {
 		assert_true(by[k].tokens == (double)last.n_tokens && last.n_tokens == 15 * 64);
 		assert_float_equal(by[k].nll / by[k].tokens, last.loss, 1e-6);
 	}
