@@ -7,12 +7,22 @@
 
 const char slice_needs[] = "losses by class of tokens: its runs were made before these were recorded";
 
-bool slice_applies(const struct study *s)
+static bool has_slices(const struct study *s, const char *by)
 {
 	for (int i = 0; i < s->n_runs; i++)
-		if (query_has_slices(s->db, s->runs[i].id))
+		if (query_has_slices(s->db, s->runs[i].id, by))
 			return true;
 	return false;
+}
+
+bool slice_by_position(const struct study *s)
+{
+	return has_slices(s, "position");
+}
+
+bool slice_by_frequency(const struct study *s)
+{
+	return has_slices(s, "frequency");
 }
 
 /* --- reading --------------------------------------------------------------------------------- */

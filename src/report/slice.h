@@ -9,7 +9,8 @@
 #include "report/table.h"
 
 /* For `applies` and `needs`: has any run such losses? */
-bool slice_applies(const struct study *s);
+bool slice_by_position(const struct study *s);
+bool slice_by_frequency(const struct study *s);
 extern const char slice_needs[];
 
 /* Rows: configurations, the share of the tokens, the null. A column for each class. */

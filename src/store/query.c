@@ -365,15 +365,16 @@ static bool has_table(struct db *db, const char *name)
 
 /* --- slices, calibrations --------------------------------------------------------------------- */
 
-bool query_has_slices(struct db *db, long long run_id)
+bool query_has_slices(struct db *db, long long run_id, const char *by)
 {
 	struct db_statement s;
 	bool found;
 
 	if (!has_table(db, "slice"))
 		return false;
-	db_prepare(&s, db, "SELECT 1 FROM slice WHERE run_id = :run AND kind = 'val' LIMIT 1");
+	db_prepare(&s, db, "SELECT 1 FROM slice WHERE run_id = :run AND kind = 'val' AND \"by\" = :by LIMIT 1");
 	db_bind_int(&s, ":run", run_id);
+	db_bind_text(&s, ":by", by);
 	found = db_step(&s);
 	return !db_finish(&s) && found;
 }

@@ -72,11 +72,11 @@ struct slice_rows {			/* classes of tokens, rising */
 	long long *low, *high;
 	double *loss, *tokens;
 };
-/* Of the run's last evaluation of kind "val"; by: "position", "frequency". None in an older database
+/* Of the run's last evaluation of kind "val"; by: "position", "frequency", "recall". None in an older database
    that has not been written since. */
 int query_slices(struct db *db, long long run_id, const char *by, struct arena *a,
 	struct slice_rows *rows);
-bool query_has_slices(struct db *db, long long run_id);
+bool query_has_slices(struct db *db, long long run_id, const char *by);
 
 /* Columns of the table recall; length, items -1: NULL. */
 struct recall_row {

@@ -108,6 +108,19 @@ static inline void hand_slices(const struct hand_run *r)
 		}
 }
 
+/* A quarter of the tokens is recalled: base 1.0 less its seed's tenth, 4 experts half of it; the others' loss
+   is 3 and 2.9. */
+static inline void hand_repeats(const struct hand_run *r)
+{
+	for (int step = 30; step <= 40 && r->id <= 6; step += 10) {
+		double early = step < 40 ? 1 : 0, recalled = 1 - 0.1 * (double)r->seed;
+		hand_sql("INSERT INTO slice VALUES(%d, 'val', %d, 'recall', 0, 0, %.17g, 48),"
+			" (%d, 'val', %d, 'recall', 1, 26, %.17g, 16)", r->id, step,
+			(r->experts ? 2.9 : 3) + early, r->id, step,
+			(r->experts ? recalled / 2 : recalled) + early);
+	}
+}
+
 /* Of base and of 4 experts: on val the share of `accuracy`; on test set 8, of three tokens an answer, half as
    many tokens and a quarter as many answers; on 16 half of that again. */
 static inline void hand_recall(const struct hand_run *r)
@@ -190,6 +203,7 @@ static inline void hand_add(const struct hand_run *r)
 		r->experts ? 5000.0 : 10000.0);
 	hand_curve(r);
 	hand_slices(r);
+	hand_repeats(r);
 	hand_recall(r);
 	hand_routers(r);
 	hand_parts(r);

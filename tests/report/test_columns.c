@@ -352,6 +352,31 @@ static void test_recall(void **state)
 	hide();
 }
 
+/* Base 0.9, 0.8, 0.7; experts 0.45, 0.4, 0.35 and 0.1 less on the others. */
+static void test_gap(void **state)
+{
+	double null = unseen(0.9, 0.8, 0.7);
+
+	(void)state;
+	show("hand", "gap", (struct study_options){0});
+	expect_model();
+	expect(M4, "seeds", 3);
+	expect(M4, "share_of_tokens", 0.25);
+	expect(M2, "share_of_tokens", NAN);
+	expect_mean("base", "loss_recalled", 0.9, 0.8, 0.7);
+	expect_mean(M4, "loss_recalled", 0.45, 0.4, 0.35);
+	expect(M4, "loss_other", 2.9);
+	expect(M2, "loss_other", NAN);
+	expect_mean(M4, "difference_recalled", -0.45, -0.4, -0.35);
+	expect("base", "difference_recalled", NAN);
+	expect_interval("null", "difference_recalled", NAN, -null, null);
+	expect(M4, "difference_other", -0.1);
+	expect_mean(M4, "difference", -0.1125 - 0.075, -0.1 - 0.075, -0.0875 - 0.075);
+	expect(M4, "gap_share", 0.1 / 0.175);
+	expect("base", "gap_share", NAN);
+	hide();
+}
+
 /* Who adds a table, or a column to one, works out here what it should be. */
 static void test_all_are_looked_at(void **state)
 {
@@ -391,7 +416,7 @@ int main(void)
 		cmocka_unit_test(test_cost), cmocka_unit_test(test_ratio), cmocka_unit_test(test_inner),
 		cmocka_unit_test(test_capacity), cmocka_unit_test(test_tune),
 		cmocka_unit_test(test_position), cmocka_unit_test(test_frequency),
-		cmocka_unit_test(test_recall),
+		cmocka_unit_test(test_recall), cmocka_unit_test(test_gap),
 		cmocka_unit_test(test_all_are_looked_at),
 	};
 

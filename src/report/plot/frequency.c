@@ -14,7 +14,7 @@ const struct plot plot_frequency = {
 	.name = "frequency",
 	.place = 11,
 	.help = "loss by frequency of the target, band over seeds",
-	.applies = slice_applies,
+	.applies = slice_by_frequency,
 	.needs = slice_needs,
 	.fill = fill,
 };

@@ -13,7 +13,7 @@ const struct plot plot_position = {
 	.name = "position",
 	.place = 10,
 	.help = "loss by position in the context, band over seeds",
-	.applies = slice_applies,
+	.applies = slice_by_position,
 	.needs = slice_needs,
 	.fill = fill,
 };
