@@ -5,6 +5,7 @@
 #include "arch/check.h"
 #include "arch/fields.h"
 #include "base/error.h"
+#include "op/rope.h"
 #include "spec/run_spec.h"
 
 #define X(name) extern const struct arch arch_##name;
@@ -66,6 +67,33 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
 }
 
+/* An operator that is told where documents begin mixes tokens: rope alone does not, it asks for places. */
+static bool mixes_tokens(const struct graph_node_info *n, const struct tensor *start_BT, bool *carries)
+{
+	bool mixes = false;
+
+	*carries = false;
+	for (int i = 0; i < n->op->n_in; i++) {
+		const struct tensor *x = n->shapes->in[i];
+		mixes |= x && x->id == start_BT->id && n->op != &op_rope;
+		*carries |= x && (n->op->in[i].flags & IN_UPDATED);
+	}
+	return mixes;
+}
+
+/* From replay to replay every operator that mixes tokens must carry something on. */
+static int check_carried(const struct net *net, const char *file)
+{
+	for (int i = 0; net->env.carry && i < graph_n_nodes(net->g); i++) {
+		struct graph_node_info n = graph_node_info(net->g, i);
+		bool carries;
+		if (mixes_tokens(&n, net->start_BT, &carries) && !carries)
+			return error("%s: %s: operator %s carries nothing from token to token yet, so the "
+				"model cannot be run a token at a time", file, n.name, n.op->name);
+	}
+	return 0;
+}
+
 int model_record(const struct model *m, struct graph *g, struct net_env env, const char *file)
 {
 	struct net *net = ARENA_NEW(graph_arena(g), struct net);
@@ -81,5 +109,5 @@ int model_record(const struct model *m, struct graph *g, struct net_env env, con
 			"set train.micro_batch to a multiple of %ld sequences, or model.moe.group_tokens "
 			"to a divisor of it", file, env.batch * env.context, net->misfit,
 			(net->misfit + env.context - 1) / env.context);
-	return 0;
+	return check_carried(net, file);
 }

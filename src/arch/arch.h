@@ -41,7 +41,7 @@ struct model {
 /* Binds and checks; memory from the arena. 0, or -1 after a message. */
 int model_open(struct model *m, const struct config *c, struct arena *a);
 /* Records embedding, body and head into g. -1 after a message that names the spec's file: routing
-   groups that a micro-batch does not hold whole. */
+   groups that a micro-batch does not hold whole, or with env.carry a layer that has no form for it. */
 int model_record(const struct model *m, struct graph *g, struct net_env env, const char *file);
 
 #endif

@@ -45,6 +45,11 @@ struct tensor *graph_param(struct graph *g, const char *name, struct tensor shap
 /* A whole blob as one row of blob_size elements: optimiser graphs. */
 enum blob { BLOB_WEIGHTS, BLOB_WORKING, BLOB_GRADIENTS, BLOB_MOMENT1, BLOB_MOMENT2, N_BLOBS };
 struct tensor *graph_blob(struct graph *g, enum blob blob);
+/* What a replay leaves for the next one, under scope.name: an operand that operators update in place.
+   Graphs that are given the same `carried` share them by name; zeros at first, and after
+   model_memory_forget(). Their elements take the room of masters, whatever their kind. */
+void graph_carry(struct graph *g, struct params *carried);	/* before the first graph_carried() */
+struct tensor *graph_carried(struct graph *g, const char *name, struct tensor shape);
 /* A parameter as an operand that is written (fill): its master copy in the weight blob. */
 struct tensor *graph_param_storage(struct graph *g, int param);
 
@@ -94,11 +99,16 @@ struct model_memory {
 	void *arena;
 	size_t arena_bytes;
 	struct step_state *state;	/* device memory */
+	void *carried;			/* graph_carried(); NULL: none */
+	size_t carried_bytes;
 };
 
 /* Blobs for the parameters (moments and gradients only if training) and an arena of this size. */
 void model_memory_alloc(struct model_memory *m, const struct params *p, const struct device *d,
 	size_t arena_bytes, bool training);
+/* What graphs carry from replay to replay; before graph_bind(). */
+void model_memory_carry(struct model_memory *m, const struct params *carried);
+void model_memory_forget(struct model_memory *m);	/* all of it becomes 0 */
 void model_memory_release(struct model_memory *m);
 size_t model_memory_bytes(const struct params *p, const struct device *d, bool training);
 

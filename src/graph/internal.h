@@ -11,6 +11,7 @@ enum place {
 	PLACE_INPUT,
 	PLACE_PARAM,
 	PLACE_BLOB,
+	PLACE_CARRIED,	/* graph_carried() */
 };
 
 struct value {
@@ -18,7 +19,7 @@ struct value {
 	enum place place;
 	int slice_of;		/* value whose columns these are; -1 */
 	long column;
-	int param;		/* PLACE_PARAM */
+	int param;		/* PLACE_PARAM; PLACE_CARRIED: among those */
 	enum blob blob;		/* PLACE_BLOB, or where a written parameter lies */
 	int producer, output;	/* node and number of its output; -1: none */
 	const char *name;	/* inputs and metrics */
@@ -77,7 +78,7 @@ enum program {
 
 struct graph {
 	struct arena *arena;
-	struct params *params;
+	struct params *params, *carried;	/* carried: NULL without */
 	const struct device *device;
 	bool training;
 	struct str *scope;	/* "layers.0.mixer." */

@@ -170,6 +170,20 @@ static const struct tensor *operand_shape(struct graph *g, const struct node *n,
 	return t;
 }
 
+void graph_carry(struct graph *g, struct params *carried)
+{
+	g->carried = carried;
+}
+
+struct tensor *graph_carried(struct graph *g, const char *name, struct tensor shape)
+{
+	struct value *v = value_new(g, PLACE_CARRIED, shape);
+
+	CHECK(g->carried);
+	v->param = params_add(g->carried, scoped(g, name), &shape, &(struct param_rule){.group = "carried"});
+	return &v->t;
+}
+
 static bool gradient_flows(const struct graph *g, const struct node *n)
 {
 	if (!g->training || !n->op->backward[REF])

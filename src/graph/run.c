@@ -103,8 +103,25 @@ void model_memory_alloc(struct model_memory *m, const struct params *p, const st
 	m->state = device_alloc(d, sizeof *m->state);
 }
 
+void model_memory_carry(struct model_memory *m, const struct params *carried)
+{
+	m->carried_bytes = (size_t)carried->blob_size * m->device->bytes[MASTER];
+	m->carried = device_alloc(m->device, m->carried_bytes);
+}
+
+void model_memory_forget(struct model_memory *m)
+{
+	static const char zeros[1 << 16];
+
+	for (size_t at = 0; at < m->carried_bytes; at += sizeof zeros)
+		device_from_host(m->device, (char *)m->carried + at, zeros,
+			m->carried_bytes - at < sizeof zeros ? m->carried_bytes - at : sizeof zeros);
+}
+
 void model_memory_release(struct model_memory *m)
 {
+	if (m->carried)
+		device_free(m->device, m->carried, m->carried_bytes);
 	for (int b = 0; b < N_BLOBS; b++)
 		if (m->blob_bytes[b])
 			device_free(m->device, m->blob[b], m->blob_bytes[b]);
@@ -117,9 +134,12 @@ void model_memory_release(struct model_memory *m)
 
 static char *outside_address(const struct graph *g, const struct value *v, int class, enum kind kind)
 {
-	long offset = v->param >= 0 ? g->params->list[v->param].offset : 0;
+	const struct params *params = v->place == PLACE_CARRIED ? g->carried : g->params;
+	long offset = v->param >= 0 ? params->list[v->param].offset : 0;
 	enum blob blob = v->blob;
 
+	if (v->place == PLACE_CARRIED)
+		return (char *)g->model->carried + (size_t)offset * g->device->bytes[MASTER];
 	if (v->place == PLACE_INPUT)
 		return g->inputs + v->offset;
 	if (v->place == PLACE_METRIC)
@@ -204,6 +224,7 @@ static void bind_node(struct graph *g, struct call *c)
 void graph_bind(struct graph *g, const struct model_memory *m)
 {
 	CHECK(m->arena_bytes >= g->memory.arena_bytes && m->device == g->device && !g->model);
+	CHECK(!g->carried || m->carried_bytes == (size_t)g->carried->blob_size * g->device->bytes[MASTER]);
 	g->model = m;
 	g->inputs = device_alloc(g->device, g->memory.input_bytes);
 	g->metric_memory = device_alloc(g->device, g->memory.metric_bytes);

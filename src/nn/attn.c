@@ -1,6 +1,6 @@
 #include "nn/attn.h"
 
-#include "op/attention.h"
+#include "op/attention_step.h"
 #include "op/rope.h"
 
 long attn_heads(const struct attn_spec *s, long d_model)
@@ -19,9 +19,26 @@ long attn_kv_heads(const struct attn_spec *s, long d_model)
 static struct tensor *rotate(struct net *net, const struct attn_spec *s, struct tensor *qk, long heads)
 {
 	struct rope_attr attr = {.n_heads = (int)heads, .base = s->rope_base};
-	struct tensor *in[ROPE_N_IN] = {[ROPE_X_BTD] = qk};
+	struct tensor *in[ROPE_N_IN] = {[ROPE_X_BTD] = qk,
+		[ROPE_START_BT] = net->env.carry ? net->start_BT : NULL};
 
 	return s->rope ? graph_apply(net->g, &op_rope, &attr, sizeof attr, in)[ROPE_Y_BTD] : qk;
+}
+
+/* y of q, k and v; while decoding over those of earlier replays, too. */
+static struct tensor *mix(struct net *net, const struct attention_attr *attr, struct tensor **in)
+{
+	long back = attention_reach(attr, net->env.carry);
+	struct tensor ring;
+
+	if (attr->window == 1)	/* mixes no tokens */
+		in[ATTENTION_START_BT] = NULL;
+	if (!net->env.carry || attr->window == 1)
+		return graph_apply(net->g, &op_attention, attr, sizeof *attr, in)[ATTENTION_Y_BTD];
+	ring = tensor_of(REAL, 3, net->env.batch, back, tensor_width(in[ATTENTION_K_BTC]));
+	in[ATTENTION_STEP_KEYS_BLC] = graph_carried(net->g, "keys", ring);
+	in[ATTENTION_STEP_VALUES_BLC] = graph_carried(net->g, "values", ring);
+	return graph_apply(net->g, &op_attention_step, attr, sizeof *attr, in)[ATTENTION_Y_BTD];
 }
 
 struct tensor *attn(struct net *net, const void *attn_spec, struct tensor *x_BTD)
@@ -31,7 +48,7 @@ struct tensor *attn(struct net *net, const void *attn_spec, struct tensor *x_BTD
 	struct attention_attr attr = {.n_heads = (int)heads, .n_kv_heads = (int)kv_heads,
 		.window = (int)s->window};
 	struct param_rule rule = rule_normal(net, (double)d, "mixer");
-	struct tensor *in[ATTENTION_N_IN] = {[ATTENTION_START_BT] = net->start_BT};
+	struct tensor *in[ATTENTION_STEP_N_IN] = {[ATTENTION_START_BT] = net->start_BT};
 	struct tensor *qkv, *qk, *y_BTD;
 
 	graph_enter(net->g, "attn");
@@ -40,8 +57,7 @@ struct tensor *attn(struct net *net, const void *attn_spec, struct tensor *x_BTD
 	in[ATTENTION_Q_BTD] = graph_slice(net->g, qk, 0, d);
 	in[ATTENTION_K_BTC] = graph_slice(net->g, qk, d, kv);
 	in[ATTENTION_V_BTC] = graph_slice(net->g, qkv, d + kv, kv);
-	y_BTD = graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD];
-	y_BTD = linear(net, "out", y_BTD, d, &rule, NULL);
+	y_BTD = linear(net, "out", mix(net, &attr, in), d, &rule, NULL);
 	graph_leave(net->g);
 	return net_output(net, "attn", y_BTD);
 }

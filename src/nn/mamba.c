@@ -3,8 +3,8 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "op/conv_silu.h"
-#include "op/scan.h"
+#include "op/conv_silu_step.h"
+#include "op/scan_step.h"
 
 static const char group[] = "mixer";
 
@@ -33,13 +33,19 @@ static struct tensor *conv(struct net *net, const struct ssm_spec *s, struct ten
 	double bound = 1 / sqrt((double)s->d_conv);
 	struct param_rule weight = rule_uniform(net, bound, true, group);
 	struct param_rule bias = rule_uniform(net, bound, false, group);
-	struct tensor *in[CONV_SILU_N_IN] = {[CONV_SILU_X_BTI] = x_BTI,
+	struct tensor *in[CONV_SILU_STEP_N_IN] = {[CONV_SILU_X_BTI] = x_BTI,
 		[CONV_SILU_START_BT] = net->start_BT};
 
 	in[CONV_SILU_W_IK] = graph_param(net->g, "conv1d.weight",
 		tensor_of(REAL, 3, width, 1L, s->d_conv), &weight);
 	in[CONV_SILU_BIAS_I] = graph_param(net->g, "conv1d.bias", tensor_of(REAL, 1, width), &bias);
-	return graph_apply(net->g, &op_conv_silu, NULL, 0, in)[CONV_SILU_Y_BTI];
+	if (s->d_conv == 1)	/* mixes no tokens */
+		in[CONV_SILU_START_BT] = NULL;
+	if (!net->env.carry || s->d_conv == 1)
+		return graph_apply(net->g, &op_conv_silu, NULL, 0, in)[CONV_SILU_Y_BTI];
+	in[CONV_SILU_STEP_PAST_BKI] = graph_carried(net->g, "past",
+		tensor_of(REAL, 3, net->env.batch, s->d_conv - 1, width));
+	return graph_apply(net->g, &op_conv_silu_step, NULL, 0, in)[CONV_SILU_Y_BTI];
 }
 
 /* Parameters of the recurrence: A_log, D and the bias of dt. */
@@ -61,7 +67,7 @@ static struct tensor *ssm(struct net *net, const struct ssm_spec *s, struct tens
 	long width = tensor_width(u_BTI), rank = ssm_dt_rank(s, net->s->d_model), n = s->d_state;
 	struct param_rule dt_weight = rule_uniform(net, 1 / sqrt((double)rank), true, group);
 	struct tensor *dbc = project(net, "x_proj", u_BTI, rank + 2 * n);
-	struct tensor *in[SCAN_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
+	struct tensor *in[SCAN_STEP_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
 		[SCAN_START_BT] = net->start_BT,
 		[SCAN_B_BTN] = graph_slice(net->g, dbc, rank, n),
 		[SCAN_C_BTN] = graph_slice(net->g, dbc, rank + n, n)};
@@ -69,7 +75,10 @@ static struct tensor *ssm(struct net *net, const struct ssm_spec *s, struct tens
 	in[SCAN_DTRAW_BTI] = linear(net, "dt_proj", graph_slice(net->g, dbc, 0, rank), width,
 		&dt_weight, NULL);
 	ssm_params(net, s, width, in);
-	return graph_apply(net->g, &op_scan, NULL, 0, in)[SCAN_Y_BTI];
+	if (!net->env.carry)
+		return graph_apply(net->g, &op_scan, NULL, 0, in)[SCAN_Y_BTI];
+	in[SCAN_STEP_H_BIN] = graph_carried(net->g, "h", tensor_of(MASTER, 3, net->env.batch, width, n));
+	return graph_apply(net->g, &op_scan_step, NULL, 0, in)[SCAN_Y_BTI];
 }
 
 /* The two halves of the input projection: one product, or an own layer for each half. */

@@ -135,9 +135,13 @@ static struct param_rule vocab_rule(const struct net *net, double fan_in, const 
 
 static struct tensor *document_start(struct net *net)
 {
-	struct document_start_attr attr = {.end_of_text = (int)net->env.n_vocab - 1};
+	struct document_start_attr attr = {
+		.end_of_text = net->env.reset_at_eot ? (int)net->env.n_vocab - 1 : -1};
 	struct tensor *in[DOCUMENT_START_N_IN] = {[DOCUMENT_START_TOKEN_BT] = net->tokens_BT};
 
+	if (net->env.carry)
+		in[DOCUMENT_START_CARRIED_B] = graph_carried(net->g, "document_start",
+			tensor_of(INDEX, 2, net->env.batch, 1L));
 	return graph_apply(net->g, &op_document_start, &attr, sizeof attr, in)[DOCUMENT_START_BT];
 }
 
@@ -149,10 +153,10 @@ void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struc
 
 	*net = (struct net){.g = g, .s = s, .env = env};
 	net->tokens_BT = graph_input(g, "tokens", shape);
-	net->targets_BT = graph_input(g, "targets", shape);
+	net->targets_BT = env.head == HEAD_LOSS ? graph_input(g, "targets", shape) : NULL;
 	if (env.masked)
 		net->mask_BT = env.rows ? graph_input(g, "present", shape) : net->targets_BT;
-	if (env.reset_at_eot)
+	if (env.reset_at_eot || env.carry)
 		net->start_BT = document_start(net);
 	rule = vocab_rule(net, 1, "embedding");	/* fan_in of a look-up: one row */
 	rule.active = 1;
@@ -201,26 +205,39 @@ static struct tensor *loss_weights(struct net *net)
 	return graph_apply(net->g, &op_position_weight, &attr, sizeof attr, in)[POSITION_WEIGHT_W_BT];
 }
 
-void net_end(struct net *net)
+static void add_loss(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
 {
 	struct cross_entropy_attr attr = {.n_vocab = net->env.n_vocab};
-	struct param_rule rule = vocab_rule(net, (double)net->s->d_model, "head");
-	struct tensor *in[CROSS_ENTROPY_N_IN], *const *out;
+	struct tensor *in[CROSS_ENTROPY_N_IN] = {[CROSS_ENTROPY_X_BTD] = x_BTD,
+		[CROSS_ENTROPY_W_VD] = w_VD, [CROSS_ENTROPY_TARGET_BT] = net->targets_BT};
+	struct tensor *const *out;
 
-	graph_block_end(net->g);
-	in[CROSS_ENTROPY_X_BTD] = add_pending(net, net->s->final_norm ? "final_norm" : NULL);
 	graph_enter(net->g, "lm_head");
-	in[CROSS_ENTROPY_W_VD] = graph_param(net->g, "weight",
-		tensor_of(REAL, 2, vocab_padded(net->env.n_vocab), net->s->d_model), &rule);
-	in[CROSS_ENTROPY_TARGET_BT] = net->targets_BT;
 	in[CROSS_ENTROPY_WEIGHT_BT] = loss_weights(net);
 	out = graph_apply(net->g, &op_cross_entropy, &attr, sizeof attr, in);
 	if (net->env.trace.logits)
-		keep_logits(net, in[CROSS_ENTROPY_X_BTD], in[CROSS_ENTROPY_W_VD]);
+		keep_logits(net, x_BTD, w_VD);
 	graph_leave(net->g);
 	graph_loss(net->g, out[CROSS_ENTROPY_LOSS], 1, "loss");
 	graph_metric(net->g, out[CROSS_ENTROPY_MEAN], "ce");
 	graph_metric(net->g, out[CROSS_ENTROPY_NLL_BT], "nll");
 	graph_metric(net->g, out[CROSS_ENTROPY_CORRECT_BT], "correct");
 	add_router_losses(net);
+}
+
+void net_end(struct net *net)
+{
+	struct param_rule rule = vocab_rule(net, (double)net->s->d_model, "head");
+	struct tensor *x_BTD, *w_VD;
+
+	graph_block_end(net->g);
+	x_BTD = add_pending(net, net->s->final_norm ? "final_norm" : NULL);
+	graph_enter(net->g, "lm_head");
+	w_VD = graph_param(net->g, "weight",
+		tensor_of(REAL, 2, vocab_padded(net->env.n_vocab), net->s->d_model), &rule);
+	if (net->env.head == HEAD_LOGITS)
+		keep_logits(net, x_BTD, w_VD);
+	graph_leave(net->g);
+	if (net->env.head == HEAD_LOSS)
+		add_loss(net, x_BTD, w_VD);
 }

@@ -31,6 +31,13 @@ struct net_trace {
 	bool logits;			/* "logits" [B, T, n_vocab] */
 };
 
+/* What stands behind the last layer. */
+enum net_head {
+	HEAD_LOSS,			/* loss, with targets as an input */
+	HEAD_LOGITS,			/* metric "lm_head.logits" [B, T, n_vocab] alone */
+	HEAD_NONE,			/* nothing: a replay for what it carries on */
+};
+
 /* What the model is run on; not part of the spec of an architecture. */
 struct net_env {
 	long batch, context;		/* sequences and tokens of one replay (a micro-batch) */
@@ -44,6 +51,10 @@ struct net_env {
 	bool dropless;			/* experts take all tokens, whatever the capacity factor */
 	bool reset_at_eot;		/* state, convolution, attention do not cross documents; end
 					   of text is the last token of the vocabulary */
+	enum net_head head;
+	/* Above 0: a replay goes on with the sequences of the one before (graph_carried()); attention
+	   sees this many tokens in front of each, and experts take all tokens. */
+	long carry;
 	struct net_trace trace;
 };
 
@@ -53,9 +64,10 @@ struct net {
 	struct graph *g;
 	const struct skeleton *s;
 	struct net_env env;
-	struct tensor *tokens_BT, *targets_BT;
+	struct tensor *tokens_BT, *targets_BT;	/* targets: NULL without a loss */
 	struct tensor *mask_BT;			/* < 0: not there; NULL: all are */
-	struct tensor *start_BT;		/* op/document_start.h; NULL: all is one document */
+	struct tensor *start_BT;		/* op/document_start.h; NULL: all is one document and one
+						   replay. A layer that mixes tokens must hand it on */
 	struct tensor *stream_BTD;		/* residual stream, without the pending branches */
 	struct tensor *pending[2];		/* outputs of layers not yet added; NULL */
 	int layer;				/* number of the residual layer, from 0 */

@@ -3,6 +3,11 @@
  *   start[b, 0] = 0;   start[b, t] = t  if token[b, t - 1] is end of text,  else start[b, t - 1]
  * End of text belongs to the document that it ends. Operators that mix tokens (scan, conv_silu,
  * attention) take start_BT as an optional input, and then the token at t sees those from start to t.
+ *
+ * For decoding (op/scan_step.h and others) a sequence comes in several calls. carried_B says where the
+ * document began that the first token belongs to, start[b, 0] = carried[b] <= 0, seen from that token, and
+ * is left saying so for the next call: 0 behind end of text, else start[b, T - 1] - T. With 0 a sequence
+ * begins, whatever the operators hold of another: nothing in front of its start is seen.
  */
 #ifndef OP_DOCUMENT_START_H
 #define OP_DOCUMENT_START_H
@@ -11,16 +16,17 @@
 
 enum {
 	DOCUMENT_START_TOKEN_BT,	/* int */
+	DOCUMENT_START_CARRIED_B,	/* optional, int, updated: [B, 1] */
 	DOCUMENT_START_N_IN
 };
 
 enum {
-	DOCUMENT_START_BT,		/* int, 0 <= start[b, t] <= t */
+	DOCUMENT_START_BT,		/* int, 0 (or carried[b]) <= start[b, t] <= t */
 	DOCUMENT_START_N_OUT
 };
 
 struct document_start_attr {
-	int end_of_text;
+	int end_of_text;	/* -1: no token is */
 };
 
 extern const struct op op_document_start;
@@ -41,5 +47,7 @@ static inline bool begins_document(const struct tensor *start_BT, long b, long t
 /* For examples of operators: documents of 1, 1, 2, 4, 8, ... tokens, 3 tokens later in each further
    sequence, so that borders lie on tiles, in tiles, and have whole tiles between them. */
 void document_start_example(const struct op_trial *trial, const struct tensor *start_BT);
+/* The same for calls that go on with a sequence: a document of 2 + 37 b tokens so far, and borders. */
+void document_start_carried_example(const struct op_trial *trial, const struct tensor *start_BT);
 
 #endif

@@ -14,7 +14,7 @@ struct scan_dims scan_dims(const struct tensor *const *in)
 	return (struct scan_dims){u->dims[0], u->dims[1], u->dims[2], b->dims[2]};
 }
 
-static void scan_shape(struct op_shapes *s)
+void scan_shape(struct op_shapes *s)
 {
 	const struct tensor *u = s->in[SCAN_U_BTI], *a = s->in[SCAN_ALOG_IN];
 	struct scan_dims d = scan_dims(s->in);
@@ -39,11 +39,11 @@ static void room_ref(struct op_shapes *s)
 
 /* Per (token, channel, state) forward: dt A, exp, x B, two multiply-adds; backward: six
    multiply-adds and two products. Around it per (token, channel): softplus, D, gate. */
-static void scan_cost(const struct op_shapes *s, struct op_cost *c)
+void scan_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	struct scan_dims d = scan_dims(s->in);
 	double channels = (double)d.B * (double)d.T * (double)d.I, states = channels * (double)d.N;
-	double bytes = op_io_bytes(&op_scan, s);
+	double bytes = op_io_bytes(&op_scan, s);	/* scan_step: but for the states */
 	bool gated = s->in[SCAN_Z_BTI] != NULL;
 
 	c->forward_flops = 7 * states + (gated ? 12 : 7) * channels;
@@ -102,14 +102,14 @@ static double step_forward(const struct channel *c, long t, const double *before
 	return s;
 }
 
-static void scan_forward_ref(const struct op_run *r)
+void scan_forward_from(const struct op_run *r, const struct tensor *h_BIN)
 {
 	struct scan_dims d = scan_dims(r->in);
-	double *h = r->workspace;
 
 	for (long k = 0; k < d.B * d.I; k++) {
 		struct channel c = {r, d, k / d.I, k % d.I};
-		for (long n = 0; n < d.N; n++)
+		double *h = h_BIN ? row_f64(h_BIN, k) : r->workspace;
+		for (long n = 0; n < d.N && !h_BIN; n++)
 			h[n] = 0;
 		for (long t = 0; t < d.T; t++) {
 			double s = step_forward(&c, t, h, h);
@@ -118,6 +118,11 @@ static void scan_forward_ref(const struct op_run *r)
 				r->in[SCAN_Z_BTI] ? s * z * sigmoid_f64(z) : s;
 		}
 	}
+}
+
+static void scan_forward_ref(const struct op_run *r)
+{
+	scan_forward_from(r, NULL);
 }
 
 /* A gradient that sums over channels or time: cleared first, then added to. */

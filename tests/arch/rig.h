@@ -159,7 +159,7 @@ static void rig_weights(struct rig *rig)
 }
 
 /* The arena is full of NaN: reading what nobody wrote shows. */
-static void rig_memory(struct rig *rig, const struct device *d)
+static inline void rig_memory(struct rig *rig, const struct device *d)
 {
 	static char nan[1 << 16];
 	struct model_memory *m = &rig->memory;
@@ -187,7 +187,7 @@ static void rig_data(struct rig *rig, bool documents)
 	}
 }
 
-static void rig_open(struct rig *rig, const char *spec, struct rig_options o)
+static inline void rig_open(struct rig *rig, const char *spec, struct rig_options o)
 {
 	struct graph_options options = {.recompute = o.recompute,
 		.micro_batches = o.micro_batches ? o.micro_batches : 1};
@@ -209,7 +209,7 @@ static void rig_open(struct rig *rig, const char *spec, struct rig_options o)
 	rig_data(rig, o.documents);
 }
 
-static void rig_close(struct rig *rig)
+static inline void rig_close(struct rig *rig)
 {
 	graph_release(rig->g);
 	for (int b = 0; b < N_BLOBS && !rig_on_host(rig); b++)
@@ -219,7 +219,7 @@ static void rig_close(struct rig *rig)
 	arena_release(&rig->arena);
 }
 
-static void rig_backward(struct rig *rig, bool first)
+static inline void rig_backward(struct rig *rig, bool first)
 {
 	graph_backward(rig->g, first);
 	if (!rig_on_host(rig))
@@ -228,7 +228,7 @@ static void rig_backward(struct rig *rig, bool first)
 }
 
 /* Forward with the rig's data; the whole loss. */
-static double rig_loss(struct rig *rig)
+static inline double rig_loss(struct rig *rig)
 {
 	graph_set_input(rig->g, "tokens", rig->tokens);
 	graph_set_input(rig->g, "targets", rig->targets);

@@ -65,6 +65,17 @@ __global__ void document_start_kernel(rows<int> to, const int *last, rows<const 
 		to[b][t] = start;
 }
 
+/* Behind the kernels above, a block of one thread a sequence: tokens in front of the first border began earlier. */
+__global__ void carry_kernel(rows<int> start, rows<int> carried, rows<const int> token, int T,
+	int end_of_text)
+{
+	int b = (int)blockIdx.x, from = carried[b][0];
+
+	for (int t = 0; t < T && start[b][t] == 0; t++)
+		start[b][t] = from;
+	carried[b][0] = token[b][T - 1] == end_of_text ? 0 : start[b][T - 1] - T;
+}
+
 extern "C" void document_start_forward_cuda(const struct op_run *r)
 {
 	const struct document_start_attr *attr = (const struct document_start_attr *)r->attr;
@@ -78,4 +89,8 @@ extern "C" void document_start_forward_cuda(const struct op_run *r)
 		attr->end_of_text);
 	launch(r, document_start_kernel, grid, THREADS, WARPS * sizeof(int),
 		rows_of<int>(r->out[DOCUMENT_START_BT]), last, in, T, n_tiles, attr->end_of_text);
+	if (r->in[DOCUMENT_START_CARRIED_B])
+		launch(r, carry_kernel, dim3((unsigned)tensor_rows(token)), 1, 0,
+			rows_of<int>(r->out[DOCUMENT_START_BT]),
+			rows_of<int>(r->in[DOCUMENT_START_CARRIED_B]), in, T, attr->end_of_text);
 }

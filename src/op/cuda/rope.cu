@@ -15,17 +15,19 @@ enum { THREADS = 256 };
 /* In the workspace. */
 struct table {
 	float *cos_TP, *sin_TP;
-	int T, pairs;
+	int T, pairs;	/* positions: tokens of a sequence, or with documents of all */
 };
 
-__global__ void rope_table(table k, double base)
+/* start NULL: position t, else that of row t in its document. */
+__global__ void rope_table(table k, double base, rows<const int> start, int T)
 {
 	long i = (long)blockIdx.x * THREADS + threadIdx.x;
 
 	if (i >= (long)k.T * k.pairs)
 		return;
 	int t = (int)(i / k.pairs), pair = (int)(i % k.pairs);
-	double angle = t * pow(base, -(double)pair / k.pairs);
+	int position = start.at ? t % T - start[t / T][t % T] : t;
+	double angle = position * pow(base, -(double)pair / k.pairs);
 	k.cos_TP[i] = (float)cos(angle);
 	k.sin_TP[i] = (float)sin(angle);
 }
@@ -79,11 +81,14 @@ __global__ void rope_turn(rows<real> y_rows, rows<real> x_rows, table k, shares 
 table make_table(const struct op_run *r, const struct tensor *x)
 {
 	const struct rope_attr *attr = (const struct rope_attr *)r->attr;
-	int T = (int)x->dims[1], pairs = (int)(tensor_width(x) / attr->n_heads / 2);
+	const struct tensor *start = r->in[ROPE_START_BT];
+	int T = (int)(start ? tensor_rows(x) : x->dims[1]);
+	int pairs = (int)(tensor_width(x) / attr->n_heads / 2);
 	long n = (long)T * pairs;
 	table k = {(float *)r->workspace, (float *)r->workspace + n, T, pairs};
 
-	launch(r, rope_table, dim3((unsigned)ceil_div(n, THREADS)), THREADS, 0, k, attr->base);
+	launch(r, rope_table, dim3((unsigned)ceil_div(n, THREADS)), THREADS, 0, k, attr->base,
+		rows_of<const int>(start), (int)x->dims[1]);
 	return k;
 }
 
