@@ -28,7 +28,7 @@ static struct tensor *rotate(struct net *net, const struct attn_spec *s, struct 
 /* y of q, k and v; while decoding over those of earlier replays, too. */
 static struct tensor *mix(struct net *net, const struct attention_attr *attr, struct tensor **in)
 {
-	long back = attention_reach(attr, net->env.carry);
+	long back = attr->window && attr->window <= net->env.carry ? attr->window - 1 : net->env.carry;
 	struct tensor ring;
 
 	if (attr->window == 1)	/* mixes no tokens */

@@ -29,9 +29,9 @@ static void keep_losses(struct net *net, const struct moe_spec *s, struct tensor
 static struct tensor *const *route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD)
 {
 	long tokens = net->env.batch * net->env.context;
-	long group = net->env.carry ? tokens : s->group_tokens ? s->group_tokens : net->env.group_tokens;
+	long group = s->group_tokens ? s->group_tokens : net->env.group_tokens;
 	struct route_attr attr = {.group_tokens = group,
-		.capacity = net->env.dropless || net->env.carry ? 0 : moe_capacity(s, group)};
+		.capacity = net->env.dropless ? 0 : moe_capacity(s, group)};
 	struct param_rule rule = rule_normal(net, (double)tensor_width(x_BTD), "router");
 	struct tensor *in[ROUTE_N_IN] = {[ROUTE_X_BTD] = x_BTD}, *const *out;
 

@@ -6,191 +6,9 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/hash.h"
-#include "op/adamw.h"
-#include "op/fill.h"
-#include "op/grad_norm.h"
-#include "op/round.h"
+#include "train/setup_graphs.h"
 
-/* ---- graphs --------------------------------------------------------------------------------- */
-
-static struct graph *new_graph(struct setup *s, bool training)
-{
-	return graph_new(&s->arena, &s->params, s->device, training);
-}
-
-/* Of a micro-batch, which holds whole routing groups: so evaluation runs as many at once as training. */
-static struct net_env environment(const struct setup *s)
-{
-	return (struct net_env){.batch = s->spec.micro_batch, .context = s->spec.context,
-		.group_tokens = s->spec.batch * s->spec.context, .n_vocab = s->n_vocab,
-		.rows = s->data.rows, .reset_at_eot = s->spec.reset_at_eot};
-}
-
-static struct graph *record_model(struct setup *s, struct net_env env, bool training)
-{
-	struct graph *g = new_graph(s, training);
-
-	if (!model_record(&s->model, g, env, s->config->file))
-		return g;
-	graph_release(g);
-	return NULL;
-}
-
-static struct graph *record_train(struct setup *s)
-{
-	struct net_env env = environment(s);
-
-	env.position_gain = s->spec.position_gain;
-	env.position_from = s->spec.position_from;
-	env.trace = s->trace;
-	env.trace.logits = false;
-	return record_model(s, env, true);
-}
-
-static struct graph *record_logits(struct setup *s)
-{
-	struct net_env env = environment(s);
-
-	env.trace.logits = true;
-	return record_model(s, env, false);
-}
-
-static struct graph *record_eval(struct setup *s, bool dropless)
-{
-	struct net_env env = environment(s);
-
-	env.masked = true;
-	env.dropless = dropless;
-	return record_model(s, env, false);
-}
-
-/* As many tokens at once as in training, but at least a row; nothing is dropped, so that what fills up
-   the last replay takes no room. */
-static struct graph *record_test(struct setup *s, struct setup_test *t)
-{
-	struct net_env env = environment(s);
-	long n = env.batch * env.context / t->context;
-
-	env.batch = t->batch = n > 1 ? n : 1;
-	env.context = t->context;
-	env.group_tokens = env.batch * env.context;
-	env.dropless = true;
-	return record_model(s, env, false);
-}
-
-static struct graph *record_update(struct setup *s)
-{
-	struct graph *g = new_graph(s, false);
-	int n;
-	const struct grad_norm_segment *segments = params_segments(&s->params, &n);
-	struct grad_norm_attr norm = {segments, n, s->params.n_groups};
-	struct adamw_attr adamw = {segments, n, s->params.n_groups, s->spec.beta1, s->spec.beta2,
-		s->spec.eps, s->spec.weight_decay, s->spec.clip};
-	struct tensor *gradients = graph_blob(g, BLOB_GRADIENTS);
-	struct tensor *norm_in[GRAD_NORM_N_IN] = {[GRAD_NORM_G_N] = gradients}, *const *out;
-	struct tensor *in[ADAMW_N_IN] = {[ADAMW_W_N] = graph_blob(g, BLOB_WEIGHTS),
-		[ADAMW_M_N] = graph_blob(g, BLOB_MOMENT1), [ADAMW_V_N] = graph_blob(g, BLOB_MOMENT2),
-		[ADAMW_G_N] = gradients};
-
-	out = graph_apply(g, &op_grad_norm, &norm, sizeof norm, norm_in);
-	graph_metric(g, out[GRAD_NORM_NORM], "norm");
-	graph_metric(g, out[GRAD_NORM_SUMSQ_G], "sumsq");
-	in[ADAMW_NORM] = out[GRAD_NORM_NORM];
-	if (s->device->bytes[REAL] != s->device->bytes[MASTER])
-		in[ADAMW_WORK_N] = graph_blob(g, BLOB_WORKING);
-	out = graph_apply(g, &op_adamw, &adamw, sizeof adamw, in);
-	graph_metric(g, out[ADAMW_UPDATESQ_G], "updatesq");
-	graph_metric(g, out[ADAMW_WEIGHTSQ_G], "weightsq");
-	return g;
-}
-
-/* init.cut is a bound on the weights themselves, whatever their standard deviations are. */
-static int check_init(const struct setup *s)
-{
-	const struct param *widest = NULL;
-
-	for (int i = 0; i < s->params.n; i++) {
-		const struct param *p = &s->params.list[i];
-		if (p->rule.fill == FILL_NORMAL && (!widest || p->rule.a > widest->rule.a))
-			widest = p;
-	}
-	if (!widest || widest->rule.b >= FILL_LEAST_CUT * widest->rule.a)
-		return 0;
-	return error("%s: init.cut %g cannot be drawn: %s has standard deviation %g (init.scale), so "
-		"the least is init.cut=%.2g", s->config->file, widest->rule.b, widest->name,
-		widest->rule.a, 1.1 * FILL_LEAST_CUT * widest->rule.a);
-}
-
-/* First weights are made on the host, so that they have the same bits on every device. */
-static const struct device *init_device(const struct setup *s)
-{
-	return device_is_host(s->device) ? s->device : &device_list[CPU];
-}
-
-static struct graph *record_init(struct setup *s)
-{
-	struct graph *g = graph_new(&s->arena, &s->params, init_device(s), false);
-
-	for (int i = 0; i < s->params.n; i++) {
-		const struct param *p = &s->params.list[i];
-		long rows = p->rule.used_rows ? p->rule.used_rows : tensor_rows(&p->shape);
-		struct fill_attr attr = {p->rule.fill, p->rule.a, p->rule.b, rows, hash_u64(p->name)};
-		struct tensor *in[FILL_N_IN] = {[FILL_W] = graph_param_storage(g, i)};
-		graph_apply(g, &op_fill, &attr, sizeof attr, in);
-	}
-	return g;
-}
-
-/* Makes the working copy of the weights; NULL where it is the master copy itself. */
-static struct graph *record_round(struct setup *s)
-{
-	struct graph *g;
-	struct tensor *in[ROUND_N_IN];
-
-	if (s->device->bytes[REAL] == s->device->bytes[MASTER])
-		return NULL;
-	g = new_graph(s, false);
-	in[ROUND_MASTER_N] = graph_blob(g, BLOB_WEIGHTS);
-	in[ROUND_WORK_N] = graph_blob(g, BLOB_WORKING);
-	graph_apply(g, &op_round, NULL, 0, in);
-	return g;
-}
-
-static void name_routers(struct setup *s)
-{
-	struct router_names *r = &s->routers;
-	struct graph *g = s->graphs[GRAPH_TRAIN];
-
-	r->balance = graph_metrics_named(g, "balance", &r->n);
-	r->z = graph_metrics_named(g, "z", &r->n);
-	r->dropped = graph_metrics_named(g, "dropped", &r->n);
-	r->load = graph_metrics_named(g, "load", &r->n);
-	r->entropy = graph_metrics_named(g, "entropy", &r->n);
-}
-
-/* -1 after a message, if a model does not fit; then what is recorded stays. */
-static int record_all(struct setup *s)
-{
-	struct graph **g = s->graphs;
-
-	s->micro_batches = s->spec.batch / s->spec.micro_batch;
-	g[GRAPH_TRAIN] = record_train(s);
-	if (!g[GRAPH_TRAIN] || check_init(s))
-		return -1;
-	name_routers(s);
-	g[GRAPH_EVAL] = record_eval(s, false);
-	if (s->routers.n)
-		g[GRAPH_EVAL_DROPLESS] = record_eval(s, true);
-	if (s->trace.logits)
-		g[GRAPH_LOGITS] = record_logits(s);
-	for (int i = 0; i < s->data.n_tests; i++)
-		g[N_SETUP_GRAPHS + i] = record_test(s, &s->data.tests[i]);
-	g[GRAPH_UPDATE] = record_update(s);
-	g[GRAPH_INIT] = record_init(s);
-	g[GRAPH_ROUND] = record_round(s);
-	return g[GRAPH_EVAL] ? 0 : -1;
-}
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static int plan_all(struct setup *s)
 {
@@ -236,19 +54,19 @@ int setup_check_rows(const struct run_spec *s)
 		s->micro_batch);
 }
 
-/* micro_batch 0: the spec's. */
-static int open_micro(struct setup *s, const struct config *c, const struct device *d,
-	const struct setup_data *data, struct net_trace trace, long micro_batch)
+static int open_purpose(struct setup *s, const struct config *c, const struct device *d,
+	const struct setup_data *data, const struct purpose *p)
 {
-	*s = (struct setup){.config = c, .device = d, .data = *data, .trace = trace};
+	*s = (struct setup){.config = c, .device = d, .data = *data, .trace = p->trace};
 	params_init(&s->params, &s->arena, d);
+	params_init(&s->carried, &s->arena, d);
 	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
 		choose_vocab(s, data->n_vocab) || (data->rows && setup_check_rows(&s->spec))) {
 		setup_close(s);
 		return -1;
 	}
-	s->spec.micro_batch = micro_batch ? micro_batch : s->spec.micro_batch;
-	if (record_all(s) || plan_all(s)) {
+	s->spec.micro_batch = p->micro_batch ? p->micro_batch : s->spec.micro_batch;
+	if (setup_record(s, p) || plan_all(s)) {
 		setup_close(s);
 		return -1;
 	}
@@ -258,13 +76,28 @@ static int open_micro(struct setup *s, const struct config *c, const struct devi
 int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	struct net_trace trace)
 {
-	return open_micro(s, c, d, &(struct setup_data){.n_vocab = n_vocab}, trace, 0);
+	return open_purpose(s, c, d, &(struct setup_data){.n_vocab = n_vocab},
+		&(struct purpose){.trace = trace});
 }
 
 int setup_open_for(struct setup *s, const struct config *c, const struct device *d,
 	const struct setup_data *data)
 {
-	return open_micro(s, c, d, data, (struct net_trace){0}, 0);
+	return open_purpose(s, c, d, data, &(struct purpose){0});
+}
+
+int setup_open_decoding(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	long longest)
+{
+	return open_purpose(s, c, d, &(struct setup_data){.n_vocab = n_vocab},
+		&(struct purpose){.longest = longest});
+}
+
+int setup_open_losses(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	long batch, long context, long carry)
+{
+	return open_purpose(s, c, d, &(struct setup_data){.n_vocab = n_vocab}, &(struct purpose){
+		.losses = {.batch = batch, .context = context, .carry = carry}});
 }
 
 int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab)
@@ -280,11 +113,18 @@ void setup_close(struct setup *s)
 	if (s->memory.arena)
 		model_memory_release(&s->memory);
 	params_release(&s->params);
+	params_release(&s->carried);
 	arena_release(&s->arena);
 	*s = (struct setup){0};
 }
 
 /* ---- memory --------------------------------------------------------------------------------- */
+
+/* Or only run. */
+static bool trained(const struct setup *s)
+{
+	return s->graphs[GRAPH_TRAIN];
+}
 
 /* One arena serves all graphs in turn. */
 static size_t arena_bytes(const struct setup *s, size_t *outside)
@@ -295,7 +135,7 @@ static size_t arena_bytes(const struct setup *s, size_t *outside)
 	for (int i = 0; i < MAX_SETUP_GRAPHS; i++) {
 		const struct graph *g = s->graphs[i];
 		struct graph_memory m = g ? graph_memory(g) : (struct graph_memory){0};
-		if (i == GRAPH_INIT && init_device(s) != s->device)
+		if (i == GRAPH_INIT && setup_init_device(s) != s->device)
 			continue;
 		most = m.arena_bytes > most ? m.arena_bytes : most;
 		*outside += m.input_bytes + (device_is_host(s->device) ? 2 : 1) * m.metric_bytes;
@@ -307,7 +147,8 @@ double setup_bytes(const struct setup *s)
 {
 	size_t outside, arena = arena_bytes(s, &outside);
 
-	return (double)(arena + outside + model_memory_bytes(&s->params, s->device, true));
+	return (double)(arena + outside + model_memory_bytes(&s->params, s->device, trained(s)) +
+		(size_t)s->carried.blob_size * s->device->bytes[MASTER]);
 }
 
 /* The largest micro-batch below the present one that `bytes` hold; 0: none. */
@@ -321,7 +162,8 @@ static long largest_micro_batch(const struct setup *s, double bytes)
 		bool fits;
 		if (s->spec.batch % m || m * s->spec.context % group)
 			continue;
-		if (open_micro(&smaller, s->config, s->device, &s->data, s->trace, m))
+		if (open_purpose(&smaller, s->config, s->device, &s->data,
+			&(struct purpose){.trace = s->trace, .micro_batch = m}))
 			return 0;
 		fits = setup_bytes(&smaller) <= bytes;
 		setup_close(&smaller);
@@ -339,6 +181,9 @@ static int check_memory(const struct setup *s)
 
 	if (setup_bytes(s) <= bytes)
 		return 0;
+	if (!trained(s))
+		return error("%s: needs %s of memory, this machine has %s: fewer or shorter sequences take "
+			"less", s->config->file, str_bytes(setup_bytes(s), need), str_bytes(bytes, have));
 	micro = largest_micro_batch(s, bytes);
 	if (micro)
 		snprintf(remedy, sizeof remedy, "train.micro_batch=%ld fits; ", micro);
@@ -352,7 +197,7 @@ static void first_weights(struct setup *s)
 {
 	struct step_state state = {.seed = (uint64_t)s->spec.seed};
 	struct graph *g = s->graphs[GRAPH_INIT];
-	const struct device *d = init_device(s);
+	const struct device *d = setup_init_device(s);
 	struct model_memory own = {0}, *m = &s->memory;
 
 	if (d != s->device) {
@@ -379,7 +224,9 @@ int setup_allocate(struct setup *s)
 	cpu_check_space(device_is_host(s->device) ? setup_bytes(s) : 0);
 	if (check_memory(s))
 		return -1;
-	model_memory_alloc(&s->memory, &s->params, s->device, arena, true);
+	model_memory_alloc(&s->memory, &s->params, s->device, arena, trained(s));
+	if (s->carried.n)
+		model_memory_carry(&s->memory, &s->carried);
 	for (int i = 0; i < MAX_SETUP_GRAPHS; i++)
 		if (s->graphs[i] && i != GRAPH_INIT)
 			graph_bind(s->graphs[i], &s->memory);

@@ -17,6 +17,8 @@ enum setup_graph {
 	GRAPH_EVAL,			/* forward with the capacity of training, masked targets allowed */
 	GRAPH_EVAL_DROPLESS,		/* the same without capacity; NULL without routers */
 	GRAPH_LOGITS,			/* forward of a micro-batch, for a trace; else NULL */
+	GRAPH_WINDOW,			/* decoding: WINDOW_TOKENS that go on from the replay before */
+	GRAPH_STEP,			/* decoding: one token, and the logits behind it */
 	GRAPH_UPDATE,			/* clipping and AdamW */
 	GRAPH_INIT,			/* the first weights; runs on the host */
 	GRAPH_ROUND,			/* working copy = rounded master copy; NULL where they are one */
@@ -38,6 +40,8 @@ struct setup_data setup_data_of(const struct dataset *d);
 /* The mean over the answers of a batch is one of its micro-batches' only if there is one: -1 after a message. */
 int setup_check_rows(const struct run_spec *s);
 
+enum { WINDOW_TOKENS = 64 };
+
 struct setup {
 	struct arena arena;
 	const struct config *config;	/* not owned */
@@ -47,7 +51,7 @@ struct setup {
 	struct setup_data data;
 	long n_vocab;
 	long micro_batches;		/* replays per step */
-	struct params params;
+	struct params params, carried;	/* carried: what decoding leaves for the next replay */
 	struct graph *graphs[MAX_SETUP_GRAPHS];
 	struct net_trace trace;		/* what GRAPH_TRAIN keeps readable; nothing in a run */
 	struct router_names {		/* metrics of each router, the same in all graphs */
@@ -65,6 +69,14 @@ int setup_open_for(struct setup *s, const struct config *c, const struct device 
 /* The same for a trace (trace/trace.h): routes and outputs are kept by GRAPH_TRAIN, logits have a graph. */
 int setup_open_traced(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	struct net_trace trace);
+/* A model that is run but not trained, its weights those of the seed until others are read; memory for
+   weights alone. For decoding (train/decode.h), one sequence of at most `longest` tokens. */
+int setup_open_decoding(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	long longest);
+/* For losses: GRAPH_EVAL on `batch` sequences of `context` tokens, experts without capacity. carry 0: each
+   replay by itself; else it goes on from the one before, and attention sees `carry` tokens in front. */
+int setup_open_losses(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	long batch, long context, long carry);
 void setup_close(struct setup *s);
 
 /* Bytes of blobs, arena, inputs and metrics that setup_allocate() will take. */

@@ -1,0 +1,10 @@
+/* What commands that use the model of a run share. */
+#ifndef CMD_RUN_MODEL_H
+#define CMD_RUN_MODEL_H
+
+#include "base/arena.h"
+
+/* The directory of a run: a path, else whatever `show` takes, by the database. NULL after a message. */
+const char *run_model_dir(const char *run, const char *database, struct arena *a);
+
+#endif

@@ -1,0 +1,114 @@
+#include "train/trained.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/arch.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "data/dataset.h"
+#include "store/run_dir.h"
+#include "tensor/safetensors.h"
+
+/* "100, 200": the steps there are, in the arena. */
+static const char *steps_text(struct arena *a, const long *steps, int n)
+{
+	const char *text = "";
+
+	for (int i = n - 1; i >= 0; i--)
+		text = arena_printf(a, "%s%s%ld", text, *text ? ", " : "", steps[i]);
+	return text;
+}
+
+static int find_checkpoint(struct trained *t, const char *run_dir, long step)
+{
+	const char *folder = arena_printf(&t->arena, "%s/ckpt", run_dir);
+	int n, found = -1, ret = 0;
+	long *steps = run_dir_checkpoints(folder, &n);
+
+	for (int i = n - 1; i >= 0; i--)
+		if (step < 0 || steps[i] == step)
+			found = i;
+	if (!n)
+		ret = error("%s: the run keeps no checkpoint; one that is trained with checkpoint.keep=1 "
+			"or more does", run_dir);
+	else if (found < 0)
+		ret = error("%s: the run keeps no checkpoint of step %ld, but of %s", run_dir, step,
+			steps_text(&t->arena, steps, n));
+	if (!ret) {
+		t->step = steps[found];
+		t->checkpoint = arena_printf(&t->arena, "%s/step_%ld.safetensors", folder, t->step);
+	}
+	free(steps);
+	return ret;
+}
+
+static int read_vocab(struct trained *t)
+{
+	struct safetensors f;
+	const struct safetensor *table;
+
+	if (safetensors_open(&f, t->checkpoint))
+		return -1;
+	table = safetensors_find(&f, "embedding.weight");
+	t->n_vocab = table ? table->dims[0] : 0;
+	safetensors_close(&f);
+	return table ? 0 : error("%s: no tensor embedding.weight: no checkpoint of a run", t->checkpoint);
+}
+
+int trained_open(struct trained *t, const char *run_dir, long step)
+{
+	*t = (struct trained){0};
+	if (!config_read(&t->arena, arena_printf(&t->arena, "%s/config.yaml", run_dir), spec_schema(),
+			&t->config) &&
+		!find_checkpoint(t, run_dir, step) && !read_vocab(t))
+		return 0;
+	trained_close(t);
+	return -1;
+}
+
+void trained_close(struct trained *t)
+{
+	arena_release(&t->arena);
+	*t = (struct trained){0};
+}
+
+/* NULL after a message. */
+static const char *find_tokenizer(const struct trained *t)
+{
+	for (const struct tokenizer_type *const *type = tokenizer_types; *type; type++)
+		if ((*type)->vocab == t->n_vocab)
+			return (*type)->name;
+	error("%s: no tokenizer has the %ld tokens of this model: text cannot become tokens", t->checkpoint,
+		t->n_vocab);
+	return NULL;
+}
+
+static int open_named(const struct trained *t, const char *name, struct tokenizer *tokenizer)
+{
+	if (tokenizer_open(tokenizer, name))
+		return -1;
+	if (tokenizer->type->vocab == t->n_vocab)
+		return 0;
+	error("%s: the model has %ld tokens, tokenizer %s %d", t->checkpoint, t->n_vocab, name,
+		tokenizer->type->vocab);
+	tokenizer_close(tokenizer);
+	return -1;
+}
+
+int trained_tokenizer(const struct trained *t, const char *name, struct tokenizer *tokenizer)
+{
+	const char *folder = config_find(&t->config, "data.path")->word;
+	struct dataset d = {0};
+	int ret;
+
+	if (!name && dataset_exists(folder)) {
+		if (dataset_open(&d, folder))
+			return -1;
+		ret = open_named(t, d.tokenizer, tokenizer);
+		dataset_close(&d);
+		return ret;
+	}
+	name = name ? name : find_tokenizer(t);
+	return name ? open_named(t, name, tokenizer) : -1;
+}

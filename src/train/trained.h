@@ -1,0 +1,23 @@
+/* A run as its directory keeps it, for whoever uses the model: spec, a checkpoint, how text becomes tokens. */
+#ifndef TRAIN_TRAINED_H
+#define TRAIN_TRAINED_H
+
+#include "data/tokenizer.h"
+#include "spec/config.h"
+
+struct trained {
+	struct arena arena;
+	struct config config;
+	const char *checkpoint;		/* its path */
+	long step;			/* updates done */
+	long n_vocab;			/* of the checkpoint's embedding */
+};
+
+/* step: of the checkpoint; -1: the newest. 0, or -1 after a message: no such checkpoint is kept. */
+int trained_open(struct trained *t, const char *run_dir, long step);
+void trained_close(struct trained *t);
+/* By name; NULL: the tokenizer of the run's dataset, or where that is gone, the one with as many tokens.
+   0, or -1 after a message. */
+int trained_tokenizer(const struct trained *t, const char *name, struct tokenizer *tokenizer);
+
+#endif
