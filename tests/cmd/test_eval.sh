@@ -1,0 +1,90 @@
+#!/bin/sh
+# moelab eval: protocols that must agree do, a run's own loss comes out again, positions sum up to the
+# whole; what cannot be evaluated is one line.
+
+. "$(dirname "$0")/holds.sh"
+small_data
+
+train() {
+	holds $moelab train "$root/experiments/micro/$1.yaml" model.d_model=32 model.n_blocks=1 train.batch=4 \
+		train.context=64 train.tokens=16384 eval.tokens=10000000 data.path=data $2 $3
+}
+train mamba
+train transformer
+train moe_mamba model.moe.n_experts=4
+train mamba_mlp data.reset_at_eot=true
+
+# losses ARGUMENTS...: a line "mode length loss" for each row
+losses() {
+	$moelab eval "$@" --format csv 2>said | grep -v '^#' | awk -F, '
+		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		{ print $at["mode"], $at["length"], $at["loss"] }'
+}
+# same FILE: one loss in all of its lines
+same() {
+	awk '{ if (NR == 1) first = $3; if (($3 - first) ^ 2 > 1e-9) exit 1 } END { exit NR < 2 }' "$1"
+}
+
+# all of the split in windows of the training length: the evaluation of the run
+for run in mamba transformer moe_mamba mamba_mlp; do
+	kind=val
+	[ $run = moe_mamba ] && kind=val_dropless
+	losses $run --length 1x --tokens 10000000 >table
+	$moelab query "SELECT 'reset', 64, loss FROM curve WHERE label = '$run' AND kind = '$kind' AND step = 64" \
+		--format csv | tail -1 | tr , ' ' >>table
+	holds test "$(wc -l <table)" = 2
+	holds same table
+done
+
+# states that go on see what one long window sees, whatever the length; so does a ring that is long enough
+losses mamba --mode carried --length 32,1x,4x --tokens 2048 >table
+losses mamba --length 4x --tokens 2048 >>table
+holds test "$(wc -l <table)" = 4
+holds same table
+losses mamba_mlp --mode carried --length 1x,4x --tokens 2048 >table
+losses mamba_mlp --length 4x --tokens 2048 >>table
+holds same table
+losses transformer --mode reset,sliding,carried --length 4x --tokens 2048 >table
+holds test "$(wc -l <table)" = 3
+holds same table
+# windows that do not overlap slide like those by themselves
+losses transformer --mode reset,sliding --length 32 --stride 32 --tokens 2048 >table
+holds same table
+# and each token behind the first window has more in front where they do
+losses transformer --mode sliding --length 32,128 --stride 8 --tokens 2048 >table
+holds test "$(wc -l <table)" = 2
+holds awk 'NR == 1 { a = $3 } NR == 2 { exit $3 == a }' table
+
+# losses by position, weighted by their tokens, are the loss
+for mode in reset sliding carried; do
+	$moelab eval transformer --mode $mode --length 4x --tokens 2048 --by-position --format csv | grep -v '^#' | awk -F, '
+		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		{ n += $at["tokens"]; sum += $at["tokens"] * $at["loss"] }
+		END { print "sum", n, sum / n }' >table
+	losses transformer --mode $mode --length 4x --tokens 2048 >>table
+	holds same table
+	holds grep -q "^sum 2048 " table
+done
+holds test "$($moelab eval mamba --length 1x --by-position --json | grep -c context_low)" = 7
+
+# refused WORDS ARGUMENTS...: exits with 2, and the line has the words
+refused() {
+	words=$1
+	shift
+	$moelab eval "$@" >text.out 2>said
+	holds test $? = 2
+	holds test "$(grep -c . said)" = 1
+	holds grep -q "$words" said
+}
+refused "not reset, sliding or carried" mamba --mode all
+refused "does not divide the longest" mamba --length 48,64
+refused "not a number of tokens" mamba --length 1y
+refused "does not divide the length" mamba --mode sliding --stride 7
+refused "too few for a segment" mamba --length 1000000
+refused "not train, val or tune" mamba --split test
+refused "takes one run"
+refused "keeps no checkpoint of step 1" mamba --step 1
+printf 'some text that is not long\n\n' >other
+holds $moelab data import other --tokenizer gpt2 --val 0 --tune 0 -o data2 -q
+refused "import the text with the model's" mamba --data data2
+tests_end
