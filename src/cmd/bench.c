@@ -1,7 +1,7 @@
 /*
- * moelab bench step|op|scale: how fast training is, as a whole, by operator and as models grow, against
- * the rates of this machine measured in the same process. Figures are kept: `bench compare` tells what
- * became slower.
+ * moelab bench step|op|scale|generate: how fast training is, as a whole, by operator and as models grow,
+ * against the rates of this machine measured in the same process, and how fast text is generated. Figures
+ * are kept: `bench compare` tells what became slower.
  */
 #include <string.h>
 
@@ -20,6 +20,8 @@ static const struct bench_kind {
 		"experiments/micro/transformer.yaml"}},
 	{"op", bench_op, {"micro", "25m", "100m"}},
 	{"scale", bench_scale, {"experiments/micro/mamba.yaml", "experiments/micro/moe_mamba.yaml"}},
+	{"generate", bench_generate, {"experiments/micro/mamba.yaml", "experiments/micro/moe_mamba.yaml",
+		"experiments/micro/transformer.yaml"}},
 };
 
 static const struct bench_kind *kind_find(const char *name)
@@ -27,7 +29,7 @@ static const struct bench_kind *kind_find(const char *name)
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (name && !strcmp(kinds[i].name, name))
 			return &kinds[i];
-	error("bench takes step, op, scale or compare%s%s", name ? ", not " : "", name ? name : "");
+	error("bench takes step, op, scale, generate or compare%s%s", name ? ", not " : "", name ? name : "");
 	return NULL;
 }
 
@@ -52,10 +54,14 @@ static int measure(struct bench_command *m, const struct arguments *a, bool keep
 		return EXIT_USAGE;
 	if (a->n_overrides > BENCH_MAX_OVERRIDES)
 		return error("bench takes at most %d keys", BENCH_MAX_OVERRIDES), EXIT_USAGE;
+	if (m->plot && kind->measure != bench_generate)
+		return error("bench %s has no figure; bench generate has", kind->name), EXIT_USAGE;
 	b->overrides = a->overrides;
 	b->n_overrides = a->n_overrides;
 	bench_begin(b);
 	ret = measure_all(m, kind, a);
+	if (!ret && m->plot)
+		ret = bench_generate_plot(m);
 	if (!ret && keep && bench_report_keep(&b->report, m->lab.path))
 		ret = EXIT_ENVIRONMENT;
 	bench_end(b);
@@ -79,6 +85,7 @@ static int run(int argc, char **argv)
 		{"all", 0, NULL, "op: every shape, not the costliest of each operator", .flag = &b->all},
 		{"tokens", 0, "N", "op: tokens of a batch (default 2048), whole sequences",
 			.number = &b->tokens},
+		{"plot", 0, "FILE", "generate: draw tokens/s by context", .text = &m.plot},
 		{"no-store", 0, NULL, "do not keep the figures", .flag = &no_store},
 		LAB_DB(m.lab), LAB_FORM(m.lab),
 		{0},
@@ -101,10 +108,10 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_bench = {
 	.name = "bench",
-	.arguments = "step|op|scale|compare [SPEC...] [key=value...]",
+	.arguments = "step|op|scale|generate|compare [SPEC...] [key=value...]",
 	.help = "speed, against the rates of this machine: of a training step by operator (step);\n"
 		"of operators by themselves on the shapes of a scale (op [micro|25m|100m|SPEC]);\n"
-		"as context, width, experts and threads grow (scale); compare: the last figures\n"
-		"against those before",
+		"as context, width, experts and threads grow (scale); of text, token by token,\n"
+		"as it grows (generate); compare: the last figures against those before",
 	.run = run,
 };

@@ -8,12 +8,16 @@
 struct bench_command {
 	struct lab lab;			/* form of tables, path of the database */
 	const char *against;		/* key=value; NULL: none */
+	const char *plot;		/* figure's file; NULL: none */
 	struct bench bench;
 };
 
 /* Measure, print on stdout, and add to the report. Exit codes. */
 int bench_step(struct bench_command *m, const char *spec);
 int bench_scale(struct bench_command *m, const char *spec);
+int bench_generate(struct bench_command *m, const char *spec);
+/* Draws what bench_generate() has measured. An exit code. */
+int bench_generate_plot(const struct bench_command *m);
 /* what: a scale ("micro": experiments/micro), or one spec. */
 int bench_op(struct bench_command *m, const char *what);
 

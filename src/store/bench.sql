@@ -18,7 +18,7 @@ CREATE TABLE bench (			-- one call of the program
 
 CREATE TABLE measure (
 	bench_id	INTEGER NOT NULL REFERENCES bench ON DELETE CASCADE,
-	kind		TEXT NOT NULL,		-- "op", "step", "scale", "ceiling"
+	kind		TEXT NOT NULL,		-- "op", "step", "scale", "generate", "ceiling"
 	name		TEXT NOT NULL,		-- operator, or spec with its changed keys
 	shape		TEXT NOT NULL,		-- of the operator's inputs, or of what was varied
 	metric		TEXT NOT NULL,		-- "forward_ms": less is better; "tokens_per_s": more is,

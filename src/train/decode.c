@@ -9,6 +9,16 @@ void decode_begin(struct setup *s)
 	model_memory_forget(&s->memory);
 }
 
+void decode_skip(struct setup *s, long n)
+{
+	const struct params *carried = &s->carried;
+	size_t offset = (size_t)carried->list[params_find(carried, "document_start")].offset;
+	int start = -(int)n;
+
+	device_from_host(s->device, (char *)s->memory.carried + offset * s->device->bytes[MASTER], &start,
+		sizeof start);
+}
+
 void decode_tokens(struct setup *s, const int *tokens, long n, double *logits_V)
 {
 	struct graph *window = s->graphs[GRAPH_WINDOW], *step = s->graphs[GRAPH_STEP];

@@ -10,6 +10,8 @@
 
 /* A sequence begins. */
 void decode_begin(struct setup *s);
+/* Begins as if n tokens were there already: what they left is whatever memory holds. For timing. */
+void decode_skip(struct setup *s, long n);
 /* n further tokens of it, at least one; logits_V (n_vocab of them) behind the last. */
 void decode_tokens(struct setup *s, const int *tokens, long n, double *logits_V);
 

@@ -55,6 +55,24 @@ says "above the explained cost" $moelab bench scale moe.yaml -n 1 -T 1 --format 
 holds test "$(grep -c '^experts,.*,[0-9][0-9.e+-]*,[0-9][0-9.e+-]*$' said)" = 4
 holds test "$(grep -c '^context,.*,,$' said)" = 4
 
+# Text as it grows: what a token reads stays for Mamba and grows by keys and values for a transformer.
+tiny transformer ', attn: {n_heads: 1}' >transformer.yaml
+holds $moelab bench generate mamba.yaml transformer.yaml -n 1 -T 1 --plot speed.svg
+is 12 "SELECT count(*) FROM benches WHERE kind = 'generate' AND metric = 'tokens_per_s' AND value > 0"
+holds test "$(grep -c '^"tokens/s"\|^tokens/s\|mamba,\|transformer,' speed.csv)" -ge 12
+holds test -s speed.svg
+# read SPEC: bytes at 16 tokens and at 16384
+read_bytes() {
+	$moelab bench generate $1 -n 1 -T 1 --no-store --format csv | grep '^16,\|^16384,' | cut -d, -f5 | tr '\n' ' '
+}
+set -- $(read_bytes mamba.yaml)
+holds test "$1" = "$2"
+set -- $(read_bytes transformer.yaml)	# two layers of keys and values, 8 floats each
+holds test $(($2 - $1)) = $((2 * 2 * 8 * 4 * (16384 - 16)))
+$moelab bench step mamba.yaml --plot speed.svg >said 2>&1
+holds test $? = 2
+holds grep -q "bench step has no figure" said
+
 # Slower than before: the same figures an hour later, with scans that take three times as long.
 sed -n '/"op","scan"/{s/"wall":"[^"]*"/"wall":"2999-01-01T00:00:00Z"/
 s/"scan","\([^"]*\)","forward_ms",[0-9.e-]*/"scan","\1","forward_ms",1e3/;p;q}' results/bench.jsonl >later
@@ -69,7 +87,7 @@ is scan "SELECT name FROM bench_change WHERE worse > 1.1 AND value = 1000 AND wa
 # Nothing is kept if asked, and nothing is timed for bad input.
 holds $moelab bench step mamba.yaml -n 1 -T 1 --no-store --db other/lab.db
 holds test ! -e other
-holds sh -c '! "$0" bench steps mamba.yaml 2>said && grep -q "takes step, op, scale or compare, not steps" said' $moelab
+holds sh -c '! "$0" bench steps mamba.yaml 2>said && grep -q "takes step, op, scale, generate or compare, not steps" said' $moelab
 holds sh -c '! "$0" bench op nowhere 2>said && grep -q "no specs in experiments/nowhere" said' $moelab
 holds sh -c '! "$0" bench op moe.yaml --only scam 2>said && grep -q "no operator" said' $moelab
 
