@@ -12,6 +12,9 @@ static const char sql_facts[] = "SELECT group_concat(sweep, ' ') AS sweeps, * FR
 	"WHERE run_id = :run GROUP BY run_id";
 static const char sql_attempts[] = "SELECT n, started, ended, exit_code, exit_signal, host, pid, "
 	"device, threads, jobs, blas_core, git FROM attempt WHERE run_id = :run ORDER BY n";
+/* A step that was done again after a resume tells the same once more. */
+static const char sql_samples[] = "SELECT step, text FROM event WHERE run_id = :run AND kind = 'sample' "
+	"GROUP BY step, text ORDER BY min(event_id)";
 static const char sql_config[] = "SELECT key, value FROM param WHERE run_id = :run ORDER BY key";
 
 static void ask(struct db_statement *s, struct lab *lab, const char *sql, long long run_id)
@@ -57,6 +60,16 @@ static int print_attempts(struct lab *lab, const struct run_row *run)
 	return db_finish(&s);
 }
 
+static int print_samples(struct lab *lab, const struct run_row *run)
+{
+	struct db_statement s;
+
+	ask(&s, lab, sql_samples, run->run_id);
+	while (db_step(&s))
+		printf("\nsample at step %s:\n%s\n", db_text(&s, 0), db_text(&s, 1));
+	return db_finish(&s);
+}
+
 static int print_config(struct lab *lab, const struct run_row *run)
 {
 	struct db_statement s;
@@ -92,7 +105,7 @@ static json_t *row(const struct db_statement *s)
 
 static int print_json(struct lab *lab, const struct run_row *run)
 {
-	json_t *all = NULL, *attempts = json_array(), *config = json_object();
+	json_t *all = NULL, *attempts = json_array(), *samples = json_array(), *config = json_object();
 	struct db_statement s;
 	int ret;
 
@@ -103,6 +116,10 @@ static int print_json(struct lab *lab, const struct run_row *run)
 	while (db_step(&s))
 		json_array_append_new(attempts, row(&s));
 	ret |= db_finish(&s);
+	ask(&s, lab, sql_samples, run->run_id);
+	while (db_step(&s))
+		json_array_append_new(samples, row(&s));
+	ret |= db_finish(&s);
 	ask(&s, lab, sql_config, run->run_id);
 	while (db_step(&s))
 		json_object_set_new(config, db_text(&s, 0), value(&s, 1));
@@ -110,6 +127,7 @@ static int print_json(struct lab *lab, const struct run_row *run)
 	json_object_set_new(all, "dir", json_string(run->dir));
 	json_object_set_new(all, "state", json_string(run->state));
 	json_object_set_new(all, "processes", attempts);
+	json_object_set_new(all, "samples", samples);
 	json_object_set_new(all, "config", config);
 	json_dumpf(all, stdout, JSON_INDENT(2));
 	printf("\n");
@@ -125,7 +143,7 @@ static int show(struct lab *lab, const struct selection *selection)
 	if (query_one(&lab->db, selection, &lab->arena, &run))
 		return EXIT_USAGE;
 	ret = lab->json ? print_json(lab, &run) : print_facts(lab, &run) ||
-		print_attempts(lab, &run) || print_config(lab, &run);
+		print_attempts(lab, &run) || print_config(lab, &run) || print_samples(lab, &run);
 	return ret ? EXIT_ENVIRONMENT : lab_flush();
 }
 
@@ -155,6 +173,6 @@ static int run(int argc, char **argv)
 const struct cmd cmd_show = {
 	.name = "show",
 	.arguments = "RUN [KEY=VALUE...] [--json]",
-	.help = "all that is known of a run: results, provenance, attempts, config",
+	.help = "all that is known of a run: results, provenance, attempts, config, samples",
 	.run = run,
 };

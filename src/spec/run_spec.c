@@ -75,6 +75,15 @@ static const struct field rows[] = {
 		.help = "checkpoints kept; 0: none once the run is over"),
 	ROW(log_every, "log.every", INT, "0", 0, 1e9, .unit = "steps", .provenance = true,
 		.help = "steps between rows by expert and parameter group; 0: a hundredth of the run"),
+	ROW(samples_every, "samples.every", INT, "0", 0, 1e9, .unit = "steps", .provenance = true,
+		.help = "steps between texts that the model writes, kept in the database and shown by "
+			"`moelab show`; 0: none"),
+	ROW(samples_prompts, "samples.prompts", TREE, "[]", 0, 0, .provenance = true,
+		.help = "list of texts to go on with"),
+	ROW(samples_tokens, "samples.tokens", INT, "64", 1, 1 << 20, .unit = "tokens",
+		.provenance = true, .help = "at most so many behind each; end of text ends before"),
+	ROW(samples_temperature, "samples.temperature", REAL, "0.8", 0, 100, .provenance = true,
+		.help = "logits are divided by it; 0: always the likeliest token"),
 	ROW(match_to, "match.to", PATH, "", 0, 0,
 		.help = "spec to equal: match.solve is chosen when the run is planned"),
 	ROW(match_by, "match.by", CHOICE, "active", 0, 0, .choices = "active|flops",
@@ -110,9 +119,23 @@ int run_spec_pin(struct arena *a, struct config *c)
 	return 0;
 }
 
+static int check_samples(const struct run_spec *s, const struct config *c)
+{
+	if (s->samples_prompts->kind != NODE_LIST)
+		return node_error(s->samples_prompts, "samples.prompts: a list of texts must stand here, not %s",
+			node_kind_name(s->samples_prompts));
+	for (const struct node *n = s->samples_prompts->first; n; n = n->next)
+		if (!node_is_scalar(n) || !*n->text)
+			return node_error(n, "samples.prompts: a text that is not empty must stand here");
+	return !s->samples_every || s->samples_prompts->n ? 0
+		: error("%s: samples.every without samples.prompts", c->file);
+}
+
 int run_spec_open(struct run_spec *s, const struct config *c)
 {
 	config_bind(c, &run_fields, s);
+	if (check_samples(s, c))
+		return -1;
 	if (s->micro_batch == 0)
 		s->micro_batch = s->batch;
 	if (s->batch % s->micro_batch)

@@ -30,6 +30,9 @@ struct run_spec {
 	long eval_every, eval_tokens, eval_tests_every;
 	double checkpoint_every_s;
 	long checkpoint_keep, log_every;
+	long samples_every, samples_tokens;	/* texts of the model while it trains; every 0: none */
+	double samples_temperature;
+	const struct node *samples_prompts;	/* a list of texts */
 	/* another spec to equal (plan/match.h); empty once solved */
 	const char *match_to, *match_by, *match_solve;
 };

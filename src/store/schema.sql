@@ -244,7 +244,7 @@ CREATE TABLE tag (
 CREATE TABLE event (
 	event_id	INTEGER PRIMARY KEY,	-- in the order of arrival
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
-	kind		TEXT NOT NULL,	-- start, resume, checkpoint, diverged, stop, done, failed, warning
+	kind		TEXT NOT NULL,	-- start, resume, checkpoint, diverged, stop, done, failed, warning, sample
 	step		INTEGER NOT NULL DEFAULT 0,
 	wall		TEXT NOT NULL DEFAULT '',	-- time
 	text		TEXT NOT NULL DEFAULT '',

@@ -243,6 +243,12 @@ void setup_weights_changed(struct setup *s)
 
 /* ---- identity ------------------------------------------------------------------------------- */
 
+/* Decoding changes nothing in a run. */
+static bool is_of_run(const struct setup *s, int graph)
+{
+	return s->graphs[graph] && graph != GRAPH_WINDOW && graph != GRAPH_STEP;
+}
+
 const struct semantics *setup_semantics(struct setup *s, int *n)
 {
 	struct semantics *all;
@@ -254,7 +260,7 @@ const struct semantics *setup_semantics(struct setup *s, int *n)
 	all[0] = (struct semantics){s->model.arch->name, s->model.arch->semantics};
 	*n = 1;
 	for (int i = 0; i < N_SETUP_GRAPHS; i++)
-		for (int k = 0; s->graphs[i] && k < graph_n_nodes(s->graphs[i]); k++) {
+		for (int k = 0; is_of_run(s, i) && k < graph_n_nodes(s->graphs[i]); k++) {
 			const struct op *op = graph_node_info(s->graphs[i], k).op;
 			all[(*n)++] = (struct semantics){arena_printf(&s->arena, "op.%s", op->name),
 				op->semantics};

@@ -8,6 +8,7 @@
 #include "op/fill.h"
 #include "op/grad_norm.h"
 #include "op/round.h"
+#include "train/samples.h"
 
 static struct graph *new_graph(struct setup *s, bool training)
 {
@@ -220,6 +221,8 @@ int setup_record(struct setup *s, const struct purpose *p)
 	g[GRAPH_EVAL] = record_eval(s, false);
 	if (s->routers.n)
 		g[GRAPH_EVAL_DROPLESS] = record_eval(s, true);
+	if (s->spec.samples_every && record_decoding(s, samples_longest(&s->spec)))
+		return -1;
 	if (s->trace.logits)
 		g[GRAPH_LOGITS] = record_logits(s);
 	for (int i = 0; i < s->data.n_tests; i++)

@@ -14,6 +14,7 @@
 #include "train/evaluate.h"
 #include "train/feed.h"
 #include "train/products.h"
+#include "train/samples.h"
 #include "train/worker_link.h"
 #include "train/worker_log.h"
 
@@ -25,6 +26,7 @@ struct worker {
 	struct feed feed;
 	struct setup setup;
 	struct evaluator evaluator;
+	struct samples samples;
 	struct worker_link link;
 	struct worker_log log;
 	struct progress progress;
@@ -70,7 +72,8 @@ static int open_model(struct worker *w, const struct device *device)
 		.seen = log_micro, .tokens_BT = xcalloc(n, sizeof(int)), .targets_BT = xcalloc(n, sizeof(int))};
 	if (feed_open(&w->feed, &s->spec, &w->data) ||
 		evaluator_open(&w->evaluator, s, &w->data,
-			strcmp(s->spec.eval_split, "tune") ? SPLIT_VAL : SPLIT_TUNE))
+			strcmp(s->spec.eval_split, "tune") ? SPLIT_VAL : SPLIT_TUNE) ||
+		samples_open(&w->samples, &s->spec, &w->data))
 		return -1;
 	return setup_allocate(s);
 }
@@ -106,6 +109,7 @@ static void close_all(struct worker *w)
 	free(w->input.tokens_BT);
 	free(w->input.targets_BT);
 	evaluator_close(&w->evaluator);
+	samples_close(&w->samples);
 	feed_close(&w->feed);
 	setup_close(&w->setup);
 	dataset_close(&w->data);
@@ -201,6 +205,8 @@ static int train(struct worker *w)
 		if ((due(w->progress.step, every, steps) && evaluate(w, g[GRAPH_EVAL], "val")) ||
 			score_tests(w))
 			return WORKER_FAILED;
+		if (s->samples_every && due(w->progress.step, s->samples_every, steps))
+			samples_write(&w->samples, &w->setup, &w->link, w->progress.step);
 		if (clock_s() - w->checkpoint_s > s->checkpoint_every_s && w->progress.step < steps)
 			save(w);
 	}

@@ -63,7 +63,7 @@ void worker_link_close(struct worker_link *l);	/* flushes; also after a failed o
 int worker_link_attempt(struct worker_link *l, struct record *attempt);
 
 void worker_link_add(struct worker_link *l, const struct record *r);
-/* kind: start, resume, checkpoint, diverged, stop, done, failed, warning */
+/* kind: start, resume, checkpoint, diverged, stop, done, failed, warning, sample */
 void worker_link_event(struct worker_link *l, const char *kind, long step, const char *format, ...)
 	PRINTF_LIKE(4, 5);
 /* Writes what waits. -1: not all of it is in the file, or the run is not ours any more; sync: and safe

@@ -65,6 +65,42 @@ refused "257 tokens, tokenizer gpt2 50257" mamba --prompt x --tokenizer gpt2
 refused "top-p 2" mamba --prompt x --top-p 2
 refused "unknown tokenizer" mamba --prompt x --tokenizer none
 
+# texts while it trains: at each tenth step and the last, of each prompt; the run is the same without them
+cat >with.yaml <<END
+base: [$root/experiments/micro/mamba.yaml]
+model: {d_model: 16, n_blocks: 1}
+train: {batch: 2, context: 32, tokens: 1600}
+eval: {tokens: 512, every: 25}
+data: {path: data}
+samples: {every: 10, prompts: ["line 1", of a text], tokens: 5, temperature: 1}
+END
+holds $moelab train with.yaml --results a
+holds $moelab train with.yaml --results b samples.every=0
+values() {
+	$moelab query "$2" --db $1/lab.db --format csv | tail -n +2
+}
+values a "SELECT identity FROM runs" >with
+values b "SELECT identity FROM runs" >without
+holds cmp with without
+values a "SELECT step, loss, ce FROM curve JOIN step USING (run_id, step) ORDER BY kind, step" >with
+values b "SELECT step, loss, ce FROM curve JOIN step USING (run_id, step) ORDER BY kind, step" >without
+holds test -s with
+holds cmp with without
+holds test "$(values a "SELECT count(*) FROM event WHERE kind = 'sample'")" = 6
+holds test "$(values b "SELECT count(*) FROM event WHERE kind = 'sample'")" = 0
+holds test "$(values a "SELECT count(*) FROM event WHERE kind = 'sample' AND step = 25 AND
+	(text LIKE 'line 1%' OR text LIKE 'of a text%') AND length(text) > 9")" = 2
+$moelab show with --db a/lab.db >shown
+holds test "$(grep -c '^sample at step' shown)" = 6
+holds grep -q '^line 1' shown
+$moelab show with --db a/lab.db --json >shown
+holds test "$(grep -c '"text": "line 1' shown)" = 3
+for wrong in 'samples.prompts=[]' 'samples.prompts=text' 'samples.prompts=[""]' 'samples.prompts=[[a]]'; do
+	$moelab train with.yaml "$wrong" --results c >text.out 2>said
+	holds test $? -ne 0
+	holds grep -q "samples.prompts" said
+done
+
 # without its dataset the tokenizer is the one with as many tokens
 mv data gone
 holds sample mamba --prompt "line 1" --tokens 30 --temperature 0
