@@ -1,4 +1,5 @@
 /* moelab submit SWEEP: the missing runs, frozen and handed to Slurm. */
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,10 @@
 
 extern const struct cmd cmd_submit;
 
-enum { MAX_ARRAY = 1001 };	/* Slurm's MaxArraySize where it does not say */
+enum {
+	MAX_ARRAY = 1001,	/* Slurm's MaxArraySize where it does not say */
+	KEPT_BYTES = 64 << 20,
+};
 
 struct submit_options {
 	const char *sweep, *device, *root, *site_file;
@@ -327,6 +331,8 @@ static int run(int argc, char **argv)
 	if (a.n_words != 1)
 		return error("submit takes one sweep or spec"), EXIT_USAGE;
 	o.sweep = a.words[0];
+	/* Thousands of set-ups are opened and closed: their memory goes back to the system at the end. */
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
 	return run_submit(&o, &a);
 }
 

@@ -46,28 +46,22 @@ static double measured(const struct plan *p, int i, int threads)
 	return pace_measure(&pace, 1, threads) * p->costs[i].flops_per_token;
 }
 
-/* Model FLOP/s of one worker; NAN: not known. */
-static double rate(const struct plan *p, int i, int threads, bool measure)
-{
-	double flops_per_s = measure ? measured(p, i, threads) : -1;
-
-	return flops_per_s > 0 ? flops_per_s : crew_expected(p->device, threads);
-}
-
-static long choose_threads(const struct plan *p, double run_flops)
+/* rate: model FLOP/s of one thread, or of a GPU. */
+static long choose_threads(const struct plan *p, double run_flops, double rate)
 {
 	long threads = 1;
 
 	if (!device_is_host(p->device))
 		return GPU_THREADS;
-	while (threads < MOST_THREADS && run_flops / crew_expected(p->device, (int)threads) > LONG_RUN_S)
+	while (threads < MOST_THREADS && run_flops / (rate * (double)threads) > LONG_RUN_S)
 		threads *= 2;
 	return threads;
 }
 
 /* --- how large ---------------------------------------------------------------------------------- */
 
-static void size_crew(const struct plan *p, const struct site *site, double run_flops, struct task_size *s)
+static void size_crew(const struct plan *p, const struct site *site, double run_flops, double rate,
+	struct task_size *s)
 {
 	long work = 0;
 
@@ -75,7 +69,7 @@ static void size_crew(const struct plan *p, const struct site *site, double run_
 		work += job_is_work(&p->jobs[i]);
 	s->workers = site->jobs ? site->jobs : site->gpus ? site->gpus : 1;
 	s->tasks = site->tasks ? site->tasks : min_long(TASKS, ceil_div(work, s->workers));
-	s->threads = site->threads ? site->threads : choose_threads(p, run_flops);
+	s->threads = site->threads ? site->threads : choose_threads(p, run_flops, rate);
 	s->cpus = s->workers * s->threads;
 	/* A GPU's worker keeps on the host what goes to disk, and CUDA's own. */
 	s->memory_bytes = site->memory_gib ? site->memory_gib * GIB : 128 * MIB + (double)s->workers *
@@ -124,12 +118,15 @@ void task_size_of(const struct plan *p, const struct site *site, bool measure, s
 {
 	int i = costliest(p);
 	double run_flops = plan_share_left(p, i) * plan_flops(p, i), flops_per_s;
+	double rate = crew_expected(p->device, 1);
 	double steps = (double)(p->jobs[i].steps - p->jobs[i].step);
 
 	*s = (struct task_size){0};
 	size_checkpoints(p, s);
-	size_crew(p, site, run_flops, s);
-	flops_per_s = rate(p, i, (int)s->threads, measure);
+	size_crew(p, site, run_flops, rate, s);
+	flops_per_s = measure ? measured(p, i, (int)s->threads) : -1;
+	if (flops_per_s < 0)
+		flops_per_s = device_is_host(p->device) ? rate * (double)s->threads : rate;
 	s->run_s = run_flops / flops_per_s;
 	s->work_s = isnan(flops_per_s) ? NAN : work_seconds(p, s, flops_per_s);
 	s->stop_s = s->checkpoint_bytes / DISK_BYTES_PER_S + (isnan(s->run_s) || steps < 1 ? 0 : s->run_s / steps);
