@@ -201,17 +201,33 @@ int job_write_orders(const struct job *job, const char *sweep, int workers, cons
 	return write_orders(job, sweep, workers, dir, path_write);
 }
 
+static int freeze(const struct job *job, const char *sweep, const char *dir, struct claims *claims)
+{
+	struct arena a = {0};
+	struct claim_owner owner;
+	struct claim claim;
+	int ret = 0;
+
+	if (!path_exists(arena_printf(&a, "%s/run.json", dir)))
+		ret = path_mkdirs(dir) || write_orders(job, sweep, 1, dir, path_write_soon) ? -1 : 0;
+	else if (claim_read(dir, &owner, &a) && !claim_take(claims, dir, &claim))
+		claim_release(claims, dir, &claim);
+	arena_release(&a);
+	return ret;
+}
+
 int jobs_freeze(const char *root, const char *sweep, const struct job *jobs, int n)
 {
 	struct arena a = {0};
 	const char *runs = arena_printf(&a, "%s/runs", root);
+	struct claims claims;
 	int ret = path_mkdirs(runs);
 
-	for (int i = 0; i < n && !ret; i++) {
-		const char *dir = arena_printf(&a, "%s/%s", runs, jobs[i].name);
-		if (job_is_work(&jobs[i]) && !path_exists(arena_printf(&a, "%s/run.json", dir)))
-			ret = path_mkdirs(dir) || write_orders(&jobs[i], sweep, 1, dir, path_write_soon) ? -1 : 0;
-	}
+	claims_open(&claims);
+	for (int i = 0; i < n && !ret; i++)
+		if (job_is_work(&jobs[i]))
+			ret = freeze(&jobs[i], sweep, arena_printf(&a, "%s/%s", runs, jobs[i].name), &claims);
+	claims_close(&claims);
 	if (!ret)
 		ret = path_sync(runs);
 	arena_release(&a);

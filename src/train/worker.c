@@ -263,7 +263,7 @@ static int run(struct worker *w, const struct worker_options *options)
 	if (isnan(w->progress.flops))
 		w->progress.flops = cost_flops(&w->log.cost,
 			(double)w->progress.step * run_step_tokens(&w->setup.spec), NAN);
-	worker_log_attempt(&w->log, options);
+	worker_log_attempt(&w->log, w->progress.step);
 	worker_link_event(&w->link, resumed ? "resume" : "start", w->progress.step, "step %ld",
 		w->progress.step);
 	return finish(w, train(w));

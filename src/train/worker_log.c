@@ -8,6 +8,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/path.h"
 #include "tensor/queue.h"
 #include "train/build_info.h"
 #include "train/products.h"
@@ -97,13 +98,34 @@ static void describe_run(struct worker_log *l, struct attempt_record *a)
 	a->memory_planned_bytes = llround(c->total_bytes);
 }
 
-void worker_log_attempt(struct worker_log *l, const struct worker_options *o)
+/* The attempt that attempt.json tells of, before this one writes its own; false: there was none. */
+static bool read_last(const char *dir, struct record *r, struct arena *a)
 {
-	struct record r = record_new(RECORD_IS_ATTEMPT);
+	char *path = arena_printf(a, "%s/attempt.json", dir), *text = path_exists(path) ? path_read(path, NULL) : NULL;
+	bool there = text && record_parse(r, text, strcspn(text, "\n"), a) && r->type == RECORD_IS_ATTEMPT;
+
+	free(text);
+	return there;
+}
+
+/* Bits are promised on one processor with one core of BLAS, or on one kind of GPU. */
+static void tell_other_processor(struct worker_log *l, const struct attempt_record *now,
+	const struct attempt_record *last, long step)
+{
+	if (!last->cpu || !last->blas_core ||
+			(!strcmp(last->cpu, now->cpu) && !strcmp(last->blas_core, now->blas_core)))
+		return;
+	worker_link_event(l->link, "warning", step, "goes on on another processor: %s (%s), before %s (%s); sums may "
+		"round differently from here on", now->cpu, now->blas_core, last->cpu, last->blas_core);
+}
+
+void worker_log_attempt(struct worker_log *l, long step)
+{
+	struct record r = record_new(RECORD_IS_ATTEMPT), last;
+	bool resumed = step > 0 && read_last(l->link->dir, &last, &l->setup->arena);
 	char *cpu = arena_get(&l->setup->arena, 128);
 	const struct queue *q = device_queue(l->setup->device);
 
-	(void)o;
 	describe_run(l, &r.attempt);
 	r.attempt.device = l->setup->device->name;
 	r.attempt.threads = omp_get_max_threads();
@@ -113,6 +135,8 @@ void worker_log_attempt(struct worker_log *l, const struct worker_options *o)
 	r.attempt.git = build_commit;
 	r.attempt.build = build_flags;
 	worker_link_attempt(l->link, &r);
+	if (resumed)
+		tell_other_processor(l, &r.attempt, &last.attempt, step);
 }
 
 /* ---- by router and by parameter group ------------------------------------------------------- */

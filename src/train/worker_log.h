@@ -23,7 +23,8 @@ struct worker_log {
 /* Keeps all pointers; memory comes from the setup's arena. */
 void worker_log_open(struct worker_log *l, struct worker_link *link, struct setup *s,
 	const struct dataset *d, const char *windows);
-void worker_log_attempt(struct worker_log *l, const struct worker_options *o);
+/* step: the one that it goes on from. Warns if that was reached on another processor. */
+void worker_log_attempt(struct worker_log *l, long step);
 /* After each micro-batch, its metrics fetched, of what will be update `step`: routers are logged
    of whole steps. */
 void worker_log_micro(struct worker_log *l, long step, long micro);

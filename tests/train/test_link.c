@@ -1,4 +1,5 @@
-/* What a worker tells when the disk is full: how many records and bytes are not in the file. */
+/* What a worker tells when the disk is full: how many records and bytes are not in the file; and what it does
+   when its run is another's. */
 #include "caught.h"
 
 #include <math.h>
@@ -84,11 +85,44 @@ static void losses_of_a_long_run(void **state)
 	check_losses(RECORD_IS_STEP, 150000, 100000);
 }
 
+/* What waits when another has taken the run over is not written. */
+static void nothing_is_written_to_others_runs(void **state)
+{
+	static const char ours[] = "{\"token\": \"ours\"}", theirs[] = "{\"token\": \"theirs\"}";
+	char *claim = path_join(dir, "CLAIM"), *path = path_join(dir, "metrics.jsonl"), *text;
+	struct record r = record_new(RECORD_IS_STEP);
+	struct worker_link link;
+	size_t n;
+
+	(void)state;
+	catch_messages();
+	assert_int_equal(path_write(claim, ours, strlen(ours)), 0);
+	assert_int_equal(worker_link_open(&link, dir, -1), 0);
+	worker_link_guard(&link, "ours");
+	r.step.step = 1;
+	worker_link_add(&link, &r);
+	assert_int_equal(worker_link_flush(&link, true), 0);
+	worker_link_add(&link, &r);
+	assert_int_equal(path_write(claim, theirs, strlen(theirs)), 0);
+	assert_int_equal(worker_link_flush(&link, true), -1);
+	assert_true(link.taken);
+	worker_link_event(&link, "stop", 1, "signal");
+	assert_int_equal(worker_link_finish(&link, RUN_DONE, "complete"), -1);
+	worker_link_close(&link);
+	text = path_read(path, &n);
+	assert_int_equal(n, strcspn(text, "\n") + 1);
+	assert_caught("another process has taken over the run");
+	free(text);
+	free(claim);
+	free(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(losses_make_up_the_rest, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(losses_of_a_long_run, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(nothing_is_written_to_others_runs, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

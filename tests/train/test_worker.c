@@ -2,157 +2,9 @@
  * A worker as a process: a run that is killed or stopped and taken up again ends with the same bits
  * as one that was left alone; records and checkpoints are those promised.
  */
-#include <fcntl.h>
-#include <jansson.h>
-#include <math.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "worker_process.h"
 
-#include <cmocka.h>
-
-#include "arch/arch.h"
-#include "base/cpu.h"
-#include "base/error.h"
-#include "base/path.h"
-#include "data/import.h"
-#include "store/record.h"
-#include "store/run_dir.h"
 #include "tensor/safetensors.h"
-#include "train/worker.h"
-#include "synthetic.h"
-
-enum { STEPS = 30 };
-
-#define KEYS(...)                                                                                  \
-	(const char *const[]){__VA_ARGS__},                                                        \
-		(int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
-
-static char folder[256];
-extern char **environ;
-
-/* ---- a dataset and run directories ---------------------------------------------------------- */
-
-static int open_folder(void **state)
-{
-	struct str text;
-	char *input, *output;
-	const char *inputs[1];
-	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs,
-		.val = 0.1, .tune = 0.05};
-	int ret;
-
-	(void)state;
-	if (path_tmp_folder(folder, sizeof folder, "worker"))
-		return -1;
-	str_init(&text);
-	synthetic_text(&text, 1, 300000);
-	input = path_join(folder, "text.txt");
-	output = path_join(folder, "data");
-	ret = path_write(input, text.text, text.length);
-	inputs[0] = input;
-	o.output = output;
-	ret |= data_import(&o);
-	str_release(&text);
-	free(input);
-	free(output);
-	return ret;
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return path_remove_tree(folder);
-}
-
-/* A run directory for moe_mamba, as the supervisor makes it, with key=value words; caller frees. */
-static char *run_dir(const char *name, const char *const *keys, int n_keys)
-{
-	struct arena a = {0};
-	struct config config;
-	char *dir = path_join(folder, name), *spec = path_join(folder, "spec.yaml");
-	char *file = path_join(dir, "config.yaml");
-	struct run_info info = {.identity = "0123456789abcdef0123456789abcdef", .label = name,
-		.sweep = "test", .seed = 1, .steps = STEPS, .jobs = 1, .config = "{}"};
-	char *text = xasprintf("model: {arch: moe_mamba, d_model: 32, n_blocks: 2, moe: {n_experts: 4, "
-		"d_expert: 64, capacity_factor: 0.8}}\ntrain: {batch: 4, context: 64, tokens: %d}\n"
-		"data: {path: data}\neval: {tokens: 1000, every: 7}\ncheckpoint: {every: 0}\n",
-		STEPS * 4 * 64);
-
-	assert_int_equal(path_mkdirs(dir), 0);
-	assert_int_equal(path_write(spec, text, strlen(text)), 0);
-	assert_int_equal(spec_load(&a, spec, keys, n_keys, spec_schema(), &config), 0);
-	assert_int_equal(config_write(&config, file), 0);
-	assert_int_equal(run_info_write(&info, dir), 0);
-	free(text);
-	free(file);
-	free(spec);
-	arena_release(&a);
-	return dir;
-}
-
-static pid_t start(const char *dir)
-{
-	char *argv[] = {"worker", (char *)dir, NULL};
-	char *log = path_join(dir, "log.txt");
-	posix_spawn_file_actions_t files;
-	pid_t pid;
-
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0666);
-	assert_int_equal(posix_spawn(&pid, "/proc/self/exe", &files, NULL, argv, environ), 0);
-	posix_spawn_file_actions_destroy(&files);
-	free(log);
-	return pid;
-}
-
-static int finish(pid_t pid)
-{
-	int status;
-
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static char *metrics(const char *dir)
-{
-	char *path = path_join(dir, "metrics.jsonl"), *text = path_exists(path) ? path_read(path, NULL)
-		: xstrdup("");
-
-	free(path);
-	return text;
-}
-
-static int count(const char *text, const char *what)
-{
-	int n = 0;
-
-	for (text = strstr(text, what); text; text = strstr(text + 1, what))
-		n++;
-	return n;
-}
-
-/* Waits until the worker has written so many checkpoints. */
-static void wait_for_checkpoints(const char *dir, int n)
-{
-	for (int i = 0; i < 20000; i++) {
-		char *text = metrics(dir);
-		int have = count(text, "\"kind\":\"checkpoint\"");
-		free(text);
-		if (have >= n)
-			return;
-		usleep(500);
-	}
-	fail_msg("no %d checkpoints in ten seconds", n);
-}
 
 /* Hash of all tensors of the last checkpoint: weights and moments. */
 static void final_hash(const char *dir, char *hex)
@@ -438,21 +290,15 @@ static void test_missing_data_fails(void **state)
 	free(dir);
 }
 
-int main(int argc, char **argv)
-{
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_interrupted_equals_unbroken),
-		cmocka_unit_test(test_records),
-		cmocka_unit_test(test_flops_without_dropped_tokens),
-		cmocka_unit_test(test_slices), cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
-		cmocka_unit_test(test_nothing_kept),
-		cmocka_unit_test(test_diverged),
-		cmocka_unit_test(test_missing_data_fails),
-	};
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test(test_interrupted_equals_unbroken),
+	cmocka_unit_test(test_records),
+	cmocka_unit_test(test_flops_without_dropped_tokens),
+	cmocka_unit_test(test_slices), cmocka_unit_test(test_parts),
+	cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
+	cmocka_unit_test(test_nothing_kept),
+	cmocka_unit_test(test_diverged),
+	cmocka_unit_test(test_missing_data_fails),
+};
 
-	blas_start(argv);
-	if (argc == 2)	/* started by start() */
-		return worker_main(argv[1], &(struct worker_options){.pipe = -1, .threads = 1});
-	return cmocka_run_group_tests(tests, open_folder, remove_folder);
-}
+WORKER_TESTS_MAIN(tests)
