@@ -46,8 +46,9 @@ struct tensor *graph_param(struct graph *g, const char *name, struct tensor shap
 enum blob { BLOB_WEIGHTS, BLOB_WORKING, BLOB_GRADIENTS, BLOB_MOMENT1, BLOB_MOMENT2, N_BLOBS };
 struct tensor *graph_blob(struct graph *g, enum blob blob);
 /* What a replay leaves for the next one, under scope.name: an operand that operators update in place.
-   Graphs that are given the same `carried` share them by name; zeros at first, and after
-   model_memory_forget(). Their elements take the room of masters, whatever their kind. */
+   Graphs that are given the same `carried` share them by name; the second of a name in one graph, of a
+   layer that is used twice, is another. Zeros at first, and after model_memory_forget(). Their elements
+   take the room of masters, whatever their kind. */
 void graph_carry(struct graph *g, struct params *carried);	/* before the first graph_carried() */
 struct tensor *graph_carried(struct graph *g, const char *name, struct tensor shape);
 /* A parameter as an operand that is written (fill): its master copy in the weight blob. */

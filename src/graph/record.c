@@ -175,12 +175,26 @@ void graph_carry(struct graph *g, struct params *carried)
 	g->carried = carried;
 }
 
+static bool is_carried(const struct graph *g, const char *name)
+{
+	for (int i = 0; i < g->n_values; i++)
+		if (g->values[i]->place == PLACE_CARRIED && !strcmp(g->values[i]->name, name))
+			return true;
+	return false;
+}
+
 struct tensor *graph_carried(struct graph *g, const char *name, struct tensor shape)
 {
-	struct value *v = value_new(g, PLACE_CARRIED, shape);
+	const struct param_rule rule = {.group = "carried"};
+	const char *own = scoped(g, name);
+	struct value *v;
 
 	CHECK(g->carried);
-	v->param = params_add(g->carried, scoped(g, name), &shape, &(struct param_rule){.group = "carried"});
+	for (int n = 2; is_carried(g, own); n++)
+		own = arena_printf(g->arena, "%s%s.%d", g->scope->text, name, n);
+	v = value_new(g, PLACE_CARRIED, shape);
+	v->name = own;
+	v->param = params_add(g->carried, own, &shape, &rule);
 	return &v->t;
 }
 

@@ -21,6 +21,37 @@ struct decoder {
 	double *logits;		/* of whole */
 };
 
+static char said[256];
+
+static void keep_line(const char *line)
+{
+	snprintf(said, sizeof said, "%s", line);
+}
+
+static void close_decoder(struct decoder *d)
+{
+	graph_release(d->whole);
+	for (int n = 1; n <= PROMPT && d->replay[n]; n++)
+		graph_release(d->replay[n]);
+	if (!rig_on_host(&d->rig))
+		free(d->rig.host[BLOB_WEIGHTS]);
+	model_memory_release(&d->rig.memory);
+	params_release(&d->rig.params);
+	params_release(&d->carried);
+	arena_release(&d->rig.arena);
+}
+
+/* A layer without a form for it is refused in one line that names it: that case is over. */
+static void skip_refused(struct decoder *d)
+{
+	if (!strstr(said, "carries nothing from token to token yet"))
+		fail_msg("%s", said);
+	printf("%s", said);
+	model_memory_alloc(&d->rig.memory, &d->rig.params, &device_list[CPU], 0, false);
+	close_decoder(d);
+	skip();
+}
+
 static struct graph *record(struct decoder *d, const struct device *device, long context, bool documents,
 	long carry)
 {
@@ -31,7 +62,10 @@ static struct graph *record(struct decoder *d, const struct device *device, long
 
 	if (carry)
 		graph_carry(g, &d->carried);
-	assert_int_equal(model_record(&d->rig.model, g, env, "test"), 0);
+	error_sink = keep_line;
+	if (model_record(&d->rig.model, g, env, "test"))
+		skip_refused(d);
+	error_sink = NULL;
 	assert_int_equal(graph_plan(g, &(struct graph_options){.micro_batches = 1}), 0);
 	return g;
 }
@@ -68,19 +102,6 @@ static void open_decoder(struct decoder *d, const struct rig_case *c, enum devic
 	rig_weights(rig);
 	rig_data(rig, documents);
 	d->logits = ARENA_ARRAY(&rig->arena, double, SEQUENCES * LENGTH * VOCAB);
-}
-
-static void close_decoder(struct decoder *d)
-{
-	graph_release(d->whole);
-	for (int n = 1; n <= PROMPT; n++)
-		graph_release(d->replay[n]);
-	if (!rig_on_host(&d->rig))
-		free(d->rig.host[BLOB_WEIGHTS]);
-	model_memory_release(&d->rig.memory);
-	params_release(&d->rig.params);
-	params_release(&d->carried);
-	arena_release(&d->rig.arena);
 }
 
 static void run_graph(struct graph *g, const int *tokens, double *logits)
