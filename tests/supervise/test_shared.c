@@ -1,4 +1,10 @@
-/* Runs that other machines claim, before the supervisor begins or while it is at them. */
+/*
+ * What is shared with others: runs that other machines claim, before the supervisor begins or while it is at
+ * them; GPUs, of which several workers share one as far as its memory goes, and only those that the batch
+ * system leaves to this process.
+ */
+#include <dirent.h>
+
 #include "fake_worker.h"
 
 static void claim_from_afar(const struct job *j)
@@ -89,14 +95,89 @@ static void test_failure_of_another(void **state)
 	assert_sql("count(*) = 2 FROM attempt");
 }
 
+/* --- GPUs: a program stands in for nvidia-smi, workers note what they see ---------------------- */
+
+static const char list[] = "#!/bin/sh\ncat <<'END'\n"
+	"GPU-aaaa-1, NVIDIA H200, 1000, 990\n"
+	"GPU-bbbb-2, NVIDIA H200, 1000, 990\nEND\n";
+
+static void play_nvidia_smi(void)
+{
+	char *file = path_join(root, "nvidia-smi"), *path = xasprintf("%s:%s", root, getenv("PATH"));
+
+	assert_int_equal(path_write(file, list, strlen(list)), 0);
+	assert_int_equal(chmod(file, 0755), 0);
+	setenv("PATH", path, 1);
+	free(path);
+	free(file);
+}
+
+static int n_entries(const char *folder)
+{
+	DIR *d = opendir(folder);
+	int n = -2;		/* . and .. */
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+/* ROOT/at_work has a file for each worker; what it sees at its beginning goes into ROOT/seen. */
+static int noting_worker(char **argv)
+{
+	char *at_work = getenv("AT_WORK"), *own, *seen;
+	int ret;
+
+	if (!at_work)
+		return fake_worker(argv);
+	own = xasprintf("%s/%d", at_work, (int)getpid());
+	seen = xasprintf("%s/../seen", at_work);
+	path_write(own, "", 0);
+	FILE *f = fopen(seen, "ae");
+	fprintf(f, "%s %d\n", getenv("CUDA_VISIBLE_DEVICES"), n_entries(at_work));
+	fclose(f);
+	ret = fake_worker(argv);
+	unlink(own);
+	free(own);
+	free(seen);
+	return ret;
+}
+
+/* GPU 1 alone is ours; of three workers with 400 MiB each two fit at a time, though it is empty at first. */
+static void test_memory_and_visibility(void **state)
+{
+	struct job jobs[] = {job("slow", 1), job("slow", 2), job("slow", 3)};
+	struct supervisor s = two_workers(NULL);
+	char *at_work = path_join(root, "at_work"), *text, *seen = path_join(root, "seen");
+
+	(void)state;
+	play_nvidia_smi();
+	assert_int_equal(path_mkdirs(at_work), 0);
+	setenv("AT_WORK", at_work, 1);
+	setenv("CUDA_VISIBLE_DEVICES", "1", 1);
+	s.workers = 3;
+	s.on_gpus = true;
+	s.worker_bytes = 400.0 * 1024 * 1024;
+	assert_int_equal(supervise_with(s, jobs, 3), EXIT_DONE);
+	text = path_read(seen, NULL);
+	assert_non_null(strstr(text, "GPU-bbbb-2 2\n"));
+	assert_null(strstr(text, "GPU-aaaa-1"));
+	assert_null(strstr(text, " 3\n"));
+	free(text);
+	free(seen);
+	free(at_work);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {TEST(test_others_run_is_left), TEST(test_taken_over),
-		TEST(test_claim_of_the_dead), TEST(test_failure_of_another)};
+		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_memory_and_visibility)};
 
 	if (argc > 2 && !strcmp(argv[1], "worker"))
-		return fake_worker(argv);
+		return noting_worker(argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
