@@ -320,9 +320,19 @@ static void settle_run(struct supervision *v, struct slot *slot, int status, str
 		catalog_set_state(db, slot->run_id, o->state, o->reason);
 }
 
-/* Another has taken the run over: Slurm, which it asked, takes our job for dead, so we end altogether. */
-static void lose_run(struct supervision *v, struct task *t)
+/*
+ * The claim is not ours any more. If another has taken the run over, Slurm, which it asked, takes our job
+ * for dead: we end altogether.
+ */
+static void lose_run(struct supervision *v, struct slot *slot, struct task *t)
 {
+	struct claim_owner o;
+
+	if (!claim_read(slot->dir, &o, &v->arena)) {
+		task_over(v, t, RUN_LOST, "its directory or its claim was removed");
+		say(v, t->job, run_state_name[RUN_LOST], t->reason);
+		return;
+	}
 	t->state = TASK_WAITING;
 	put_off(t, CLAIM_PAUSE_S);
 	say(v, t->job, "lost", "another process has taken it over");
@@ -362,7 +372,7 @@ void slot_end(struct supervision *v, struct slot *slot, int status)
 	if (claim_is_mine(slot->dir, t->claim.token))
 		end_run(v, slot, status);
 	else
-		lose_run(v, t);
+		lose_run(v, slot, t);
 	if (slot->pipe >= 0)
 		close(slot->pipe);
 	let_go(v, slot, t);

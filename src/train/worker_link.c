@@ -101,7 +101,8 @@ bool worker_link_holds(struct worker_link *l, bool lately)
 	l->looked_s = clock_s();
 	l->taken = !claim_is_mine(l->dir, l->claim);
 	if (l->taken) {
-		error("%s: another process has taken over the run: this one ends without writing to it", l->dir);
+		error("%s: another process has taken over the run, or its claim was removed: this one ends "
+			"without writing to it", l->dir);
 		l->lost = 0;
 	}
 	return !l->taken;

@@ -62,6 +62,20 @@ static void test_taken_over(void **state)
 	assert_true(path_exists(arena_printf(&arena, "%s/CLAIM", dir_of(&j))));
 }
 
+/* Who removes a claim, or the whole directory, of a run at work ends this run and no other. */
+static void test_claim_removed(void **state)
+{
+	struct job jobs[] = {job("slow", 1), job("slow", 2)};
+	pid_t pid = supervise_aside(jobs, 2);
+
+	(void)state;
+	wait_for_worker(&jobs[0], 6);
+	assert_int_equal(unlink(arena_printf(&arena, "%s/CLAIM", dir_of(&jobs[0]))), 0);
+	assert_int_equal(wait_code(pid), EXIT_STOPPED);
+	assert_int_equal(state_of(&jobs[0]), RUN_LOST);
+	assert_int_equal(state_of(&jobs[1]), RUN_DONE);
+}
+
 /* A supervisor that dies leaves a claim, which its host knows to be nobody's. */
 static void test_claim_of_the_dead(void **state)
 {
@@ -174,7 +188,7 @@ static void test_memory_and_visibility(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {TEST(test_others_run_is_left), TEST(test_taken_over),
+	const struct CMUnitTest tests[] = {TEST(test_others_run_is_left), TEST(test_taken_over), TEST(test_claim_removed),
 		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_memory_and_visibility)};
 
 	if (argc > 2 && !strcmp(argv[1], "worker"))
