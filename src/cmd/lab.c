@@ -6,6 +6,8 @@
 #include <stdio_ext.h>
 #include <string.h>
 
+#include "store/refresh.h"
+
 enum { BEGUN_HELP = 1, BEGUN_USAGE = 2, BEGUN_NO_DATABASE = 3 };
 
 int lab_begin(struct lab *lab, const struct cmd *cmd, const struct option_row *rows, int argc,
@@ -17,7 +19,7 @@ int lab_begin(struct lab *lab, const struct cmd *cmd, const struct option_row *r
 		return ret < 0 ? BEGUN_USAGE : BEGUN_HELP;
 	if (!grid_format_find(lab->format))
 		return BEGUN_USAGE;
-	return db_open(&lab->db, lab->path, DB_READ) ? BEGUN_NO_DATABASE : 0;
+	return refresh_open(&lab->db, lab->path) ? BEGUN_NO_DATABASE : 0;
 }
 
 int lab_code(int begun)

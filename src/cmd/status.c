@@ -79,17 +79,28 @@ void status_grid(const struct sweep_status *list, int n, struct grid *g)
 	}
 }
 
+/* At work in truth? Its supervisor or task may be gone since the database was written. */
+static bool is_running(struct lab *lab, const char *dir)
+{
+	struct run_status status;
+
+	if (db_is_written(&lab->db))
+		return true;
+	run_dir_status(query_dir(&lab->db, dir, &lab->arena), &lab->arena, &status);
+	return status.state == RUN_RUNNING;
+}
+
 int status_running(struct lab *lab, struct str *out)
 {
 	char left[32], rate[32];
 	struct db_statement s;
 
-	if (!db_is_written(&lab->db))
-		return 0;
 	db_prepare(&s, &lab->db, "SELECT label, seed, step, steps, train_loss, loss, tokens_per_s, "
-		"seconds FROM runs WHERE state = 'running' GROUP BY run_id ORDER BY run_id");
+		"seconds, dir FROM runs WHERE state = 'running' GROUP BY run_id ORDER BY run_id");
 	while (db_step(&s)) {
 		double per_step = db_real(&s, 7) / (double)db_int(&s, 2);
+		if (!is_running(lab, db_text(&s, 8)))
+			continue;
 		str_printf(out, "%s s%lld  %lld/%lld  loss %.4f  val %.4f  %s tok/s  %s left\n",
 			db_text(&s, 0), db_int(&s, 1), db_int(&s, 2), db_int(&s, 3), db_real(&s, 4),
 			db_real(&s, 5), str_count((long long)db_real(&s, 6), rate),

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cmd/status.h"
+#include "store/refresh.h"
 
 extern const struct cmd cmd_watch;
 
@@ -64,6 +65,8 @@ static int look(struct watch *w, bool *over, int *failed)
 	int n, n_open = 0;
 
 	arena_release(&w->lab->arena);
+	if (refresh(&w->lab->db))
+		return EXIT_ENVIRONMENT;
 	if (status_read(w->lab, w->names, w->n_names, &list, &n))
 		return EXIT_USAGE;
 	*failed = 0;
@@ -129,6 +132,6 @@ static int run(int argc, char **argv)
 const struct cmd cmd_watch = {
 	.name = "watch",
 	.arguments = "[SWEEP...] [-n SECONDS]",
-	.help = "the status of sweeps as it changes, until all their runs are over; reads only",
+	.help = "the status of sweeps as it changes, until all their runs are over",
 	.run = run,
 };

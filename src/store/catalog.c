@@ -265,7 +265,7 @@ int catalog_add_sweep(struct db *db, const char *root, const json_t *sweep)
 	return db_commit(db);
 }
 
-static int join_sweep(struct db *db, long long run_id, const struct run_info *info)
+int catalog_join(struct db *db, long long run_id, const struct run_info *info)
 {
 	struct db_statement s;
 	const char *sweep = info->sweep ? info->sweep : "train";
@@ -292,7 +292,7 @@ int catalog_add_run(struct db *db, const char *root, const char *dir, const stru
 	struct arena a = {0};
 	long long run_id;
 	int ret = insert_run(db, info, catalog_dir(db, root, dir, &a), &run_id) ||
-		join_sweep(db, run_id, info) ? -1 : 0;
+		catalog_join(db, run_id, info) ? -1 : 0;
 
 	arena_release(&a);
 	return ret;

@@ -12,6 +12,9 @@
 #include "base/path.h"
 #include "store/mount.h"
 
+#define FOR_A_MOMENT " for a moment"
+enum { LOCK_PAUSE_MS = 20 };
+
 /* Errors of the world below, that more tries would only repeat. */
 static bool breaks(int code)
 {
@@ -47,28 +50,73 @@ int db_exec(struct db *db, const char *sql)
 	return 0;
 }
 
+/* What the lock's file says of its holder: "PID", or "PID for a moment". */
+static void read_holder(int fd, char *text, size_t size)
+{
+	ssize_t n = pread(fd, text, size - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+}
+
+static int lock_fail(struct db *db, const char *path, const char *holder, enum db_mode mode)
+{
+	if (errno != EAGAIN && errno != EACCES)
+		return error_errno("cannot lock %s: keep the database on a file system with locks (--db)",
+			path);
+	if (mode == DB_WRITE_IF_FREE)
+		return -1;
+	return error("database %s is written by another moelab (process %s): wait for it, "
+		"or use another --db", db->path, *holder ? holder : "unknown");
+}
+
+/* 0, or -1 with errno. Whoever writes for a moment is waited for; a new holder needs some time to say so. */
+static int lock_wait(int fd, char *holder, size_t size)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int tries = 0, all = DB_MOMENT_MS / LOCK_PAUSE_MS;
+
+	while (fcntl(fd, F_OFD_SETLK, &lock)) {
+		if (errno != EAGAIN && errno != EACCES)
+			return -1;
+		read_holder(fd, holder, size);
+		if (++tries > (strstr(holder, FOR_A_MOMENT) ? all : 5)) {
+			errno = EAGAIN;
+			return -1;
+		}
+		usleep(LOCK_PAUSE_MS * 1000);
+	}
+	return 0;
+}
+
 /* An open-file-description lock: the kernel frees it with the last descriptor, so none is stale. */
-static int lock_take(struct db *db)
+static int lock_take(struct db *db, enum db_mode mode)
 {
 	char *path = xasprintf("%s.lock", db->path), holder[64] = "";
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	int ret = -1;
+	int ret = 0;
 
 	db->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	if (db->lock < 0) {
-		error_errno("cannot write %s", path);
-	} else if (fcntl(db->lock, F_OFD_SETLK, &lock)) {
-		if (pread(db->lock, holder, sizeof holder - 1, 0) < 0)
-			holder[0] = '\0';
-		error("database %s is written by another moelab (process %s): wait for it, "
-			"or use another --db", db->path, *holder ? holder : "unknown");
-	} else if (ftruncate(db->lock, 0) || dprintf(db->lock, "%d", (int)getpid()) < 0) {
-		error_errno("cannot write %s", path);
-	} else {
-		ret = 0;
-	}
+	if (db->lock < 0)
+		ret = error_errno("cannot write %s", path);
+	else if (lock_wait(db->lock, holder, sizeof holder))
+		ret = lock_fail(db, path, holder, mode);
+	else if (ftruncate(db->lock, 0) || dprintf(db->lock, "%d%s", (int)getpid(),
+			mode == DB_WRITE_IF_FREE ? FOR_A_MOMENT : "") < 0)
+		ret = error_errno("cannot write %s", path);
 	free(path);
 	return ret;
+}
+
+long db_writer(const struct db *db)
+{
+	char *path = xasprintf("%s.lock", db->path), holder[64] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		read_holder(fd, holder, sizeof holder);
+		close(fd);
+	}
+	free(path);
+	return strtol(holder, NULL, 10);
 }
 
 bool db_is_written(const struct db *db)
@@ -165,7 +213,7 @@ static int db_check(struct db *db, enum db_mode mode)
 	if (id < 0 || version < 0 || objects < 0)
 		return -1;
 	if (version == 0 && objects == 0)
-		return mode == DB_WRITE ? db_create(db) : error("database %s is empty: "
+		return mode != DB_READ ? db_create(db) : error("database %s is empty: "
 			"`moelab run` or `moelab ingest` fills it", db->path);
 	if (id != DB_APPLICATION_ID)
 		return error("%s is no database of moelab: use another --db", db->path);
@@ -174,7 +222,10 @@ static int db_check(struct db *db, enum db_mode mode)
 			"database %s was made by a newer moelab (schema %lld, this one knows %d): "
 			"use that one, or rebuild into another --db with `moelab ingest`",
 			db->path, version, db_version(db_migrations));
-	return mode == DB_WRITE ? db_migrate(db, db_migrations) : 0;
+	if (mode == DB_READ || version == db_version(db_migrations))
+		return 0;
+	/* An older moelab may have skipped records of kinds that it did not know. */
+	return db_migrate(db, db_migrations) || db_exec(db, "DELETE FROM taken") ? -1 : 0;
 }
 
 /*
@@ -226,13 +277,25 @@ static int check_links(const struct db *db)
 		"copy of it, or remove the others", db->path, (int)st.st_nlink);
 }
 
-static int db_open_write(struct db *db)
+/* May this process write it, without a word if not? */
+static bool is_ours(const struct db *db)
 {
 	char *folder = path_folder(db->path);
-	int ret = path_mkdirs(folder);
+	struct stat st;
+	bool ours = !access(folder, W_OK) && !access(db->path, W_OK) && !stat(db->path, &st) &&
+		st.st_nlink == 1;
 
 	free(folder);
-	if (ret || check_links(db) || lock_take(db) ||
+	return ours;
+}
+
+static int db_open_write(struct db *db, enum db_mode mode)
+{
+	char *folder = path_folder(db->path);
+	int ret = mode == DB_WRITE_IF_FREE ? (is_ours(db) ? 0 : -1) : path_mkdirs(folder);
+
+	free(folder);
+	if (ret || check_links(db) || lock_take(db, mode) ||
 		open_handle(db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE))
 		return -1;
 	if (sqlite3_db_readonly(db->handle, "main") == 1)
@@ -280,10 +343,10 @@ int db_open(struct db *db, const char *path, enum db_mode mode)
 	*db = (struct db){.path = path_follow(path), .lock = -1};
 	if (check_name(db))
 		goto failed;
-	if (mode == DB_WRITE ? db_open_write(db) : db_open_read(db))
+	if (mode == DB_READ ? db_open_read(db) : db_open_write(db, mode))
 		goto failed;
 	sqlite3_busy_timeout(db->handle, DB_BUSY_MS);
-	if (db_check(db, mode) || (mode == DB_WRITE && set_journal(db)) || db_exec(db, pragmas) ||
+	if (db_check(db, mode) || (mode != DB_READ && set_journal(db)) || db_exec(db, pragmas) ||
 		(mode == DB_READ && stand_in(db)))
 		goto failed;
 	return 0;

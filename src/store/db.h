@@ -21,6 +21,7 @@
 enum {
 	DB_APPLICATION_ID = 0x6d6f656c,	/* "moel": what `file` and sqlite3 see */
 	DB_BUSY_MS = 60000,		/* the busy handler is unfair: wait long */
+	DB_MOMENT_MS = 60000,		/* for a writer that says that it is soon done */
 };
 
 extern const char db_schema[];		/* schema.sql, then bench.sql */
@@ -32,6 +33,8 @@ enum db_mode {
 	DB_READ,	/* the file must exist; only SELECT works. Tables `part`, `exclusion` and `tag` are
 			   empty where it is from before them */
 	DB_WRITE,	/* made or migrated where needed; takes the lock */
+	DB_WRITE_IF_FREE, /* the same for a moment, in which other writers wait; -1 without a message where
+			   another writes for longer, or this process may not */
 };
 
 struct db {
@@ -49,6 +52,7 @@ struct db {
 int db_open(struct db *db, const char *path, enum db_mode mode);
 void db_close(struct db *db);		/* also after a failed db_open, or twice */
 bool db_is_written(const struct db *db);	/* a writer is at it now */
+long db_writer(const struct db *db);		/* its process, or of the last one; 0: not known */
 /* Has somebody deleted or replaced the file that this process writes? Then nothing more is written. */
 bool db_is_gone(struct db *db);
 /* Statements without values. 0, or -1 after a message. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -12,118 +13,35 @@
 #include "store/bench.h"
 #include "store/catalog.h"
 #include "store/mark.h"
-#include "store/record.h"
-#include "store/run_dir.h"
-
-/* Lines of one file, if it is there. A torn line, also in the middle, is counted and skipped. */
-static void ingest_lines(struct recorder *recorder, long long run_id, const char *path,
-	struct ingest_count *count)
-{
-	FILE *f = fopen(path, "re");
-	struct arena a = {0};
-	struct record r;
-	char *line = NULL;
-	size_t size = 0;
-	ssize_t n;
-
-	while (f && (n = getline(&line, &size, f)) > 0) {
-		if (record_parse(&r, line, (size_t)n, &a)) {
-			recorder_add(recorder, run_id, &r);
-			count->records++;
-		} else if (n > 1) {
-			count->skipped_lines++;
-		}
-		arena_release(&a);
-	}
-	if (f)
-		fclose(f);
-	free(line);
-}
+#include "store/news.h"
 
 int ingest_records(struct db *db, long long run_id, const char *dir, struct ingest_count *count)
 {
-	char *metrics = path_join(dir, "metrics.jsonl"), *attempt = path_join(dir, "attempt.json");
-	struct recorder recorder;
-	int ret = db_begin(db);
+	struct intake in = {.db = db, .count = count};
+	struct taken t;
 
-	if (!ret) {
-		recorder_open(&recorder, db);
-		ingest_lines(&recorder, run_id, metrics, count);
-		ingest_lines(&recorder, run_id, attempt, count);	/* if the other was lost */
-		ret = recorder_close(&recorder);
-		if (ret)
-			db_rollback(db);
-		else
-			ret = db_commit(db);
-	}
-	free(metrics);
-	free(attempt);
-	return ret;
-}
-
-/* Who it is and what people say of it; join: also the sweep that run.json names. *run_id: the row. */
-static int ingest_facts(struct db *db, const char *root, const char *name,
-	const struct run_info *info, bool join, long long *run_id)
-{
-	char *dir = xasprintf("%s/runs/%s", root, name), *yaml = path_join(dir, "config.yaml");
-	char *config = path_exists(yaml) ? path_read(yaml, NULL) : NULL;
-	int ret = db_begin(db);
-
-	if (!ret) {
-		ret = (join && catalog_add_run(db, root, name, info)) ||
-			(*run_id = catalog_run_id(db, info->identity)) < 0 ||
-			catalog_set_config(db, *run_id, config, info->config) ||
-			mark_take_in(db, *run_id, dir) ? -1 : 0;
-		if (ret)
-			db_rollback(db);
-		else
-			ret = db_commit(db);
-	}
-	free(config);
-	free(yaml);
-	free(dir);
-	return ret;
-}
-
-/* The state comes last: where it stands, all else does. */
-static int take_in(struct db *db, const char *root, const char *name, bool join,
-	struct ingest_count *count)
-{
-	struct arena a = {0};
-	const char *dir = arena_printf(&a, "%s/runs/%s", root, name);
-	struct run_status status;
-	struct run_info info;
-	long long run_id;
-	int ret = 0;
-
-	if (run_info_read(&info, dir, &a)) {
-		count->skipped_runs++;
-	} else {
-		run_dir_status(dir, &a, &status);
-		ret = ingest_facts(db, root, name, &info, join, &run_id) ||
-			ingest_records(db, run_id, dir, count) ||
-			catalog_set_state(db, run_id, status.state, status.reason) ? -1 : 0;
-		count->runs++;
-	}
-	arena_release(&a);
-	return ret;
+	in.failed = taken_get_run(db, run_id, &t) || intake_records(&in, run_id, dir, &t);
+	return intake_end(&in);
 }
 
 int ingest_run(struct db *db, const char *root, const char *name, struct ingest_count *count)
 {
-	return take_in(db, root, name, true, count);
+	char *dir = xasprintf("%s/runs/%s", root, name);
+	struct intake in = {.db = db, .count = count};
+	struct intake_run r = {.run_id = -1, .dir = dir, .root = root, .name = name};
+
+	intake_run(&in, &r);
+	free(dir);
+	return intake_end(&in);
 }
 
-struct taking {
-	struct db *db;
-	const char *root;
-	struct ingest_count *count;
-};
+/* --- news ------------------------------------------------------------------------------------- */
 
-static int ingest_sweep(void *data, const char *path)
+static int ingest_sweep(struct db *db, const char *root, const char *path, struct ingest_count *count)
 {
-	struct taking *t = data;
 	json_error_t problem;
+	struct taken now;
+	bool is_there = taken_of_file(path, &now);
 	json_t *sweep = json_load_file(path, 0, &problem);
 	int ret;
 
@@ -131,66 +49,77 @@ static int ingest_sweep(void *data, const char *path)
 		warning("%s:%d: %s: skipped", path, problem.line, problem.text);
 		return 0;
 	}
-	ret = catalog_add_sweep(t->db, t->root, sweep);
+	ret = catalog_add_sweep(db, root, sweep);
+	if (!ret && is_there)
+		ret = taken_keep_sweep(db, json_string_value(json_object_get(sweep, "name")), &now);
 	json_decref(sweep);
-	t->count->sweeps++;
+	count->sweeps++;
 	return ret;
 }
 
-static int visible(const struct dirent *entry)
+/* all: with runs that are in a sweep's directories and not, or not any more, in its file. */
+static int take_in(struct db *db, const char *root, bool all, struct ingest_count *count)
 {
-	return entry->d_name[0] != '.';
+	struct intake in = {.db = db, .count = count, .joins = all};
+	struct news news;
+	int ret = news_find(&news, db, root);
+
+	for (int i = 0; i < news.n_sweeps && !ret; i++)
+		ret = ingest_sweep(db, root, news.sweeps[i], count);
+	if (news.n_sweeps && !ret) {	/* runs that were unknown came with them, others left */
+		news_release(&news);
+		ret = (all && db_exec(db, "UPDATE taken SET changed = 0")) || news_find(&news, db, root);
+	}
+	for (int i = 0; i < news.n_runs && !ret; i++)
+		ret = intake_run(&in, &news.runs[i]);
+	count->skipped_runs += news.n_others;
+	news_release(&news);
+	return intake_end(&in) || ret ? -1 : 0;
+}
+
+int ingest_news(struct db *db, const char *root, struct ingest_count *count)
+{
+	return take_in(db, root, false, count);
 }
 
 int ingest_all(struct db *db, const char *root, struct ingest_count *count)
 {
-	struct taking t = {db, root, count};
 	char *runs = path_join(root, "runs");
-	struct dirent **entries;
-	int ret = catalog_each_sweep(root, ingest_sweep, &t) ||
-		bench_ingest(db, root, &count->benches, &count->skipped_lines) ? -1 : 0;
-	int n = scandir(runs, &entries, visible, alphasort);
+	int ret = bench_ingest(db, root, &count->benches, &count->skipped_lines);
 
-	if (n < 0 && !ret && !count->benches)
+	if (!ret && !count->benches && access(runs, R_OK | X_OK))
 		ret = error_errno("cannot read run directories in %s", runs);
-	for (int i = 0; i < n; i++) {
-		if (!ret)
-			ret = ingest_run(db, root, entries[i]->d_name, count);
-		free(entries[i]);
-	}
-	if (n >= 0)
-		free(entries);
 	free(runs);
-	return ret;
+	return ret ? -1 : take_in(db, root, true, count);
 }
 
 /* --- gaps ------------------------------------------------------------------------------------- */
 
-/* Names of the sweep's directories that say another state than the database. */
-static const char **other_states(struct db *db, const char *root, const char *sweep,
+/* Runs of the sweep whose directories say another state than the database. */
+static struct intake_run *other_states(struct db *db, const char *root, const char *sweep,
 	struct arena *a, int *n)
 {
 	struct db_statement s;
 	struct run_status status;
-	const char **names = NULL;
+	struct intake_run *runs = NULL;
 	int size = 0;
 
 	*n = 0;
-	db_prepare(&s, db, "SELECT DISTINCT dir, state FROM run JOIN member USING (run_id) "
+	db_prepare(&s, db, "SELECT DISTINCT run_id, dir, state FROM run JOIN member USING (run_id) "
 		"JOIN sweep USING (sweep_id) WHERE name = :name AND state <> 'done'");
 	db_bind_text(&s, ":name", sweep);
 	while (db_step(&s)) {
-		const char *name = path_name(db_text(&s, 0));
-		run_dir_status(arena_printf(a, "%s/runs/%s", root, name), a, &status);
+		const char *dir = arena_printf(a, "%s/runs/%s", root, path_name(db_text(&s, 1)));
+		run_dir_status(dir, a, &status);
 		if (status.state == RUN_QUEUED || status.state == RUN_RUNNING ||
-			!strcmp(run_state_name[status.state], db_text(&s, 1)))
+			!strcmp(run_state_name[status.state], db_text(&s, 2)))
 			continue;
-		GROW(names, *n + 1, size);
-		names[(*n)++] = arena_strdup(a, name);
+		GROW(runs, *n + 1, size);
+		runs[(*n)++] = (struct intake_run){.run_id = db_int(&s, 0), .dir = dir};
 	}
 	if (db_finish(&s))
 		*n = 0;
-	return names;
+	return runs;
 }
 
 static bool is_known(struct db *db, const char *root, const char *name, struct arena *a)
@@ -221,6 +150,11 @@ static bool is_foreign(const char *root, const char *name, const char *sweep, st
 	return foreign;
 }
 
+static int visible(const struct dirent *entry)
+{
+	return entry->d_name[0] != '.';
+}
+
 static int ingest_foreign(struct db *db, const char *root, const char *sweep,
 	struct ingest_count *count)
 {
@@ -232,7 +166,7 @@ static int ingest_foreign(struct db *db, const char *root, const char *sweep,
 		struct arena a = {0};
 		const char *name = entries[i]->d_name;
 		if (!ret && !is_known(db, root, name, &a) && is_foreign(root, name, sweep, &a))
-			ret = take_in(db, root, name, true, count);
+			ret = ingest_run(db, root, name, count);
 		arena_release(&a);
 		free(entries[i]);
 	}
@@ -244,13 +178,15 @@ static int ingest_foreign(struct db *db, const char *root, const char *sweep,
 
 int ingest_gaps(struct db *db, const char *root, const char *sweep, struct ingest_count *count)
 {
+	struct intake in = {.db = db, .count = count};
 	struct arena a = {0};
 	int n, ret = 0;
-	const char **names = other_states(db, root, sweep, &a, &n);
+	struct intake_run *runs = other_states(db, root, sweep, &a, &n);
 
 	for (int i = 0; i < n && !ret; i++)
-		ret = take_in(db, root, names[i], false, count);
-	free(names);
+		ret = intake_run(&in, &runs[i]);
+	ret |= intake_end(&in);
+	free(runs);
 	arena_release(&a);
 	return ret || mark_take_in_all(db) ? -1 : ingest_foreign(db, root, sweep, count);
 }

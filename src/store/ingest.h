@@ -1,6 +1,7 @@
 /*
- * The database from the run directories: all of it, or one run's gaps. What is there already is
- * told again and stays the same, so ingest is safe at any time, and repeatable.
+ * The database from the run directories: all of it, or one run's gaps. Of a run's records those are read
+ * that it told since the last time (store/taken.h); what is told again all the same stays the same, so
+ * ingest is safe at any time, and repeatable.
  */
 #ifndef STORE_INGEST_H
 #define STORE_INGEST_H
@@ -8,13 +9,16 @@
 #include "store/db.h"
 
 struct ingest_count {
-	int sweeps, runs, skipped_runs;		/* skipped: no readable run.json */
+	int sweeps, runs, skipped_runs;		/* with news; skipped: no readable run.json */
 	long records, skipped_lines;		/* torn or unknown lines */
 	long benches;				/* lines of bench.jsonl (store/bench.h) */
 };
 
 /* All sweeps, runs and benches below ROOT. 0, or -1 after a message; what was whole before it stays. */
 int ingest_all(struct db *db, const char *root, struct ingest_count *count);
+/* What news_find() finds (store/news.h), for a reader: without benches; and a run that its sweep's file
+   does not name joins that sweep only when it is taken in for the first time. */
+int ingest_news(struct db *db, const char *root, struct ingest_count *count);
 
 /*
  * What the directories of a sweep say and the database does not: runs that stand otherwise there, as

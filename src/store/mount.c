@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 
+const char *mount_table = "/proc/self/mountinfo";
+
 static bool type_is_local(const char *type)
 {
 	static const char *const local[] = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs",
@@ -64,7 +66,7 @@ static bool parse_mount(char *line, char **folder, char **type)
 
 bool mount_is_local(const char *path, const char *mountinfo)
 {
-	FILE *f = fopen(mountinfo ? mountinfo : "/proc/self/mountinfo", "re");
+	FILE *f = fopen(mountinfo ? mountinfo : mount_table, "re");
 	char *real = realpath(path, NULL), *line = NULL, *folder, *type;
 	size_t size = 0, longest = 0;
 	bool local = true;

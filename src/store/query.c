@@ -76,10 +76,15 @@ int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_r
 	"WHERE t.run_id = runs.run_id ORDER BY name)), "                                           \
 	"(SELECT reason FROM exclusion e WHERE e.run_id = runs.run_id) "
 
-/* A database that nobody writes has no running runs: their supervisor is dead. */
-static const char *true_state(const char *state, bool written)
+/* Where nobody writes the database, a run that it has as running may have lost its supervisor. */
+static const char *true_state(const char *state, const char *dir, bool written, struct arena *a)
 {
-	return !strcmp(state, "running") && !written ? run_state_name[RUN_LOST] : state;
+	struct run_status status;
+
+	if (strcmp(state, run_state_name[RUN_RUNNING]) || written)
+		return arena_strdup(a, state);
+	run_dir_status(dir, a, &status);
+	return run_state_name[status.state == RUN_QUEUED ? RUN_LOST : status.state];
 }
 
 static int collect_runs(struct db_statement *s, struct arena *a, struct run_row **runs, int *n)
@@ -89,6 +94,7 @@ static int collect_runs(struct db_statement *s, struct arena *a, struct run_row 
 	int size = 0;
 
 	for (*n = 0; db_step(s); ++*n) {
+		const char *dir = query_dir(s->db, db_text(s, 6), a);
 		GROW(rows, *n + 1, size);
 		rows[*n] = (struct run_row){
 			.run_id = db_int(s, 0),
@@ -97,8 +103,8 @@ static int collect_runs(struct db_statement *s, struct arena *a, struct run_row 
 			.variant = column_text(s, 3, a),
 			.seed = (long)db_int(s, 4),
 			.identity = column_text(s, 5, a),
-			.dir = query_dir(s->db, db_text(s, 6), a),
-			.state = arena_strdup(a, true_state(db_text(s, 7), written)),
+			.dir = dir,
+			.state = true_state(db_text(s, 7), dir, written, a),
 			.reason = column_text(s, 8, a),
 			.arch = column_text(s, 9, a),
 			.step = db_int(s, 10),

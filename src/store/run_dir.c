@@ -159,7 +159,12 @@ static char *metrics_tail(const char *path, struct arena *a)
 	return tail;
 }
 
-/* Was "stop" the last word of its newest process? */
+static bool has_word(const char *line, size_t n, const char *word)
+{
+	return memmem(line, n, word, strlen(word));
+}
+
+/* Was "stop" the last word of its newest process? Lines that cannot say so are not worth parsing. */
 static bool said_stop(const char *path, struct arena *a)
 {
 	char *line = metrics_tail(path, a), *end;
@@ -167,7 +172,9 @@ static bool said_stop(const char *path, struct arena *a)
 	bool stopped = false;
 
 	for (; (end = strchr(line, '\n')); line = end + 1) {
-		if (!record_parse(&r, line, (size_t)(end - line), a))
+		size_t n = (size_t)(end - line);
+		if ((!has_word(line, n, "\"attempt\"") && !has_word(line, n, "\"stop\"")) ||
+			!record_parse(&r, line, n, a))
 			continue;
 		if (r.type == RECORD_IS_ATTEMPT)
 			stopped = false;

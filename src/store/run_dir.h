@@ -57,7 +57,7 @@ const char *run_dir_name(const char *label, long seed, const char *identity, str
  *   done, diverged                                        ends: jobs_decide(), plan/job.c, gives no work
  *
  * slot_end() tries a crash again at once, a few times; jobs_decide() makes of a state what is to be done.
- * The column run.state follows by catalog_set_state(), and by ingest_run() from the files.
+ * The column run.state follows by catalog_set_state(), and by store/ingest.h from the files.
  */
 enum run_state {
 	RUN_QUEUED, RUN_RUNNING, RUN_DONE, RUN_FAILED, RUN_DIVERGED, RUN_STOPPED, RUN_LOST,

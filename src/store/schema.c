@@ -60,5 +60,10 @@ const char *const db_migrations[] = {
 	" step INTEGER NOT NULL, tokens INTEGER, length INTEGER, items INTEGER, loss REAL, accuracy REAL,"
 	" answer_accuracy REAL, n_tokens INTEGER, n_answers INTEGER,"
 	" PRIMARY KEY (run_id, test, step)) STRICT, WITHOUT ROWID;",
+	"CREATE TABLE taken (run_id INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE,"
+	" inode INTEGER NOT NULL, size INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+	" changed INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE taken_sweep (sweep_id INTEGER PRIMARY KEY REFERENCES sweep ON DELETE CASCADE,"
+	" inode INTEGER NOT NULL, size INTEGER NOT NULL, changed INTEGER NOT NULL) STRICT;",
 	NULL,
 };

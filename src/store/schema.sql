@@ -251,6 +251,21 @@ CREATE TABLE event (
 	UNIQUE (run_id, wall, kind, step, text)
 ) STRICT;
 
+CREATE TABLE taken (			-- how far a run's files are taken in: a look reads what is new alone
+	run_id		INTEGER PRIMARY KEY REFERENCES run ON DELETE CASCADE,
+	inode		INTEGER NOT NULL,	-- of metrics.jsonl; 0: there was none
+	size		INTEGER NOT NULL,	-- of it, at the last look
+	bytes		INTEGER NOT NULL,	-- of it, in whole lines that are taken in
+	changed		INTEGER NOT NULL	-- last change of the run directory, ns since 1970; 0: look again
+) STRICT;
+
+CREATE TABLE taken_sweep (		-- the same of ROOT/sweeps/NAME.json, which is read whole
+	sweep_id	INTEGER PRIMARY KEY REFERENCES sweep ON DELETE CASCADE,
+	inode		INTEGER NOT NULL,
+	size		INTEGER NOT NULL,
+	changed		INTEGER NOT NULL
+) STRICT;
+
 -- Where runs stand: one row per sweep and run; a run that is in no sweep (any more) has sweep NULL.
 CREATE VIEW place AS
 SELECT w.name AS sweep, m.label, m.variant, m.n, m.run_id

@@ -4,6 +4,7 @@
 #include "study/study.h"
 
 #include "base/str.h"
+#include "store/refresh.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -414,7 +415,7 @@ int study_begin(struct study *s, struct db *db, const struct study_query *q)
 {
 	struct arena names = {0};
 
-	if (db_open(db, q->db, DB_READ))
+	if (refresh_open(db, q->db))
 		return EXIT_ENVIRONMENT;
 	const char *sweeps = q->sweeps.n ? q->sweeps.items[0] : only_sweep(db, &names);
 	for (int i = 1; i < q->sweeps.n; i++)

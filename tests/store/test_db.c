@@ -209,7 +209,7 @@ static void test_refusals(void **state)
 	for (int mode = DB_READ; mode <= DB_WRITE; mode++) {
 		assert_int_equal(db_open(&db, path, (enum db_mode)mode), -1);
 		assert_non_null(
-			strstr(message, "made by a newer moelab (schema 99, this one knows 6)"));
+			strstr(message, "made by a newer moelab (schema 99, this one knows 7)"));
 	}
 	assert_int_equal(
 		path_write(path, "not a database, but long enough to be looked at\n", 48), 0);
@@ -482,6 +482,39 @@ static void test_local_mounts(void **state)
 	assert_false(mount_is_local("/odd/x", file));
 }
 
+/* The journal of a database on a file system of this type, while it is written. */
+static void assert_journal(const char *type, const char *journal)
+{
+	char file[400], table[128];
+	struct db_statement s;
+	struct db db;
+
+	snprintf(file, sizeof file, "%s/mountinfo", folder);
+	snprintf(table, sizeof table, "1 0 0:1 / / rw shared:1 - %s where rw\n", type);
+	assert_int_equal(path_write(file, table, strlen(table)), 0);
+	mount_table = file;
+	open_new(&db);
+	mount_table = "/proc/self/mountinfo";
+	db_prepare(&s, &db, "PRAGMA journal_mode");
+	assert_true(db_step(&s));
+	assert_string_equal(db_text(&s, 0), journal);
+	assert_int_equal(db_finish(&s), 0);
+	db_close(&db);
+}
+
+/* A write-ahead log needs memory that all of its processes share, so their machine must be one. */
+static void test_journal_by_file_system(void **state)
+{
+	static const char *const shared[] = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "fuse.sshfs",
+		"fuseblk", "cifs", "ceph", "9p", "afs", "unheard-of"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(shared); i++)
+		assert_journal(shared[i], "delete");
+	assert_journal("ext4", "wal");
+	assert_journal("nfs", "delete");	/* it was moved there */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -491,7 +524,7 @@ int main(void)
 		TEST(test_deleted_while_written), TEST(test_refusals), TEST(test_migration), TEST(test_version_1),
 		TEST(test_statement_error_sticks), TEST(test_not_finite_is_null),
 		TEST(test_disk_full), TEST(test_killed_writer), TEST(test_read_only),
-		TEST(test_local_mounts),
+		TEST(test_local_mounts), TEST(test_journal_by_file_system),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
