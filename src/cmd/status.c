@@ -1,8 +1,11 @@
 /* moelab status: how far the sweeps are, and what runs now. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
+#include "cmd/tasks.h"
 #include "cmd/status.h"
 
 extern const struct cmd cmd_status;
@@ -86,7 +89,7 @@ static bool is_running(struct lab *lab, const char *dir)
 
 	if (db_is_written(&lab->db))
 		return true;
-	run_dir_status(query_dir(&lab->db, dir, &lab->arena), &lab->arena, &status);
+	run_dir_status(dir, &lab->arena, &status);
 	return status.state == RUN_RUNNING;
 }
 
@@ -99,14 +102,41 @@ int status_running(struct lab *lab, struct str *out)
 		"seconds, dir FROM runs WHERE state = 'running' GROUP BY run_id ORDER BY run_id");
 	while (db_step(&s)) {
 		double per_step = db_real(&s, 7) / (double)db_int(&s, 2);
-		if (!is_running(lab, db_text(&s, 8)))
+		const char *dir = query_dir(&lab->db, db_text(&s, 8), &lab->arena);
+		if (!is_running(lab, dir))
 			continue;
-		str_printf(out, "%s s%lld  %lld/%lld  loss %.4f  val %.4f  %s tok/s  %s left\n",
+		str_printf(out, "%s s%lld  %lld/%lld  loss %.4f  val %.4f  %s tok/s  %s left%s\n",
 			db_text(&s, 0), db_int(&s, 1), db_int(&s, 2), db_int(&s, 3), db_real(&s, 4),
 			db_real(&s, 5), str_count((long long)db_real(&s, 6), rate),
-			str_duration(per_step * (double)(db_int(&s, 3) - db_int(&s, 2)), left));
+			str_duration(per_step * (double)(db_int(&s, 3) - db_int(&s, 2)), left),
+			tasks_place(dir, &lab->arena));
 	}
 	return db_finish(&s);
+}
+
+/* Runs that another `run` or `submit` would go on with, or that are at work. */
+static int left_of(const struct sweep_status *s)
+{
+	return s->n - s->count[RUN_DONE] - s->count[RUN_DIVERGED];
+}
+
+void status_tasks(struct lab *lab, const struct sweep_status *list, int n, struct str *out)
+{
+	char *root = path_folder(lab->db.path);
+	const char **open = ARENA_ARRAY(&lab->arena, const char *, n);
+	int n_open = 0;
+	struct tasks t;
+
+	for (int i = 0; i < n; i++)
+		if (left_of(&list[i]))
+			open[n_open++] = list[i].name;
+	tasks_open(&t, root, NULL);
+	if (t.n && n_open)
+		tasks_ask(&t, open, n_open);
+	for (int i = 0; i < n; i++)
+		tasks_sweep(&t, list[i].name, left_of(&list[i]), out);
+	tasks_close(&t);
+	free(root);
 }
 
 static int print(struct lab *lab, const struct arguments *a)
@@ -125,6 +155,7 @@ static int print(struct lab *lab, const struct arguments *a)
 		return ret;
 	str_init(&running);
 	ret = status_running(lab, &running) ? EXIT_ENVIRONMENT : EXIT_DONE;
+	status_tasks(lab, list, n, &running);
 	fputs(running.text, stdout);
 	str_release(&running);
 	return ret;

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "cmd/status.h"
 #include "store/refresh.h"
 
@@ -17,7 +18,20 @@ struct watch {
 	int n_names;
 	bool tty;
 	struct str shown;	/* what was printed last */
+	struct str tasks;	/* what Slurm said, */
+	double asked_s;		/* when it was asked; 0: never */
 };
+
+#define ASK_S 15.0	/* Slurm's controller has others to serve */
+
+static void ask(struct watch *w, const struct sweep_status *list, int n)
+{
+	if (w->asked_s && clock_s() - w->asked_s < ASK_S)
+		return;
+	str_clear(&w->tasks);
+	status_tasks(w->lab, list, n, &w->tasks);
+	w->asked_s = clock_s();
+}
 
 /* The table of `status`, and the runs at work: what a terminal shows. */
 static int frame(struct watch *w, const struct sweep_status *list, int n, struct str *out)
@@ -28,7 +42,11 @@ static int frame(struct watch *w, const struct sweep_status *list, int n, struct
 	status_grid(list, n, &g);
 	grid_format_find("md")->render(&g, out);
 	grid_release(&g);
-	return status_running(w->lab, out);
+	if (status_running(w->lab, out))
+		return -1;
+	ask(w, list, n);
+	str_add(out, w->tasks.text);
+	return 0;
 }
 
 /* "demo: 3 of 7 done, 1 failed, 2 running, 41 % of the steps": what a file or pipe gets. */
@@ -102,9 +120,11 @@ static int watch(struct lab *lab, const char *const *names, int n_names, double 
 	every_s = every_s > 0 ? fmin(every_s, 86400) : w.tty ? 2 : 15;
 	pause = (struct timespec){(time_t)every_s, (long)(fmod(every_s, 1) * 1e9)};
 	str_init(&w.shown);
+	str_init(&w.tasks);
 	while (!(ret = look(&w, &over, &failed)) && !over)
 		nanosleep(&pause, NULL);
 	str_release(&w.shown);
+	str_release(&w.tasks);
 	return ret ? ret : failed ? EXIT_RUN_FAILED : EXIT_DONE;
 }
 

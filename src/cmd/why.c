@@ -5,9 +5,28 @@
 
 #include "base/path.h"
 #include "cmd/lab.h"
+#include "cmd/tasks.h"
 #include "plan/job.h"
 
 extern const struct cmd cmd_why;
+
+/* What is known of the run in Slurm: of the task that has claimed it, and of those that may draw it. */
+static void print_tasks(const char *root, const struct run_row *run, const struct job *job)
+{
+	struct str text;
+	struct tasks t;
+
+	str_init(&text);
+	tasks_open(&t, root, run->sweep);
+	if (t.n)
+		tasks_ask(&t, &run->sweep, 1);
+	tasks_run(&t, run->dir, &text);
+	if (run->sweep && (job_is_work(job) || job->action == JOB_RUNNING))
+		tasks_sweep(&t, run->sweep, 1, &text);
+	fputs(text.text, stdout);
+	tasks_close(&t);
+	str_release(&text);
+}
 
 /* From the run directory, as `run` decides; the database may be behind. */
 static int print_decision(struct lab *lab, const struct run_row *run)
@@ -23,6 +42,8 @@ static int print_decision(struct lab *lab, const struct run_row *run)
 		printf("the next `moelab run` would %s: %s\n", job_is_work(&job) ? "run it" :
 			job.action == JOB_RUNNING ? "wait for it" : "leave it as it is", job.why);
 	}
+	if (!ret)
+		print_tasks(root, run, &job);
 	free(root);
 	free(runs);
 	return ret;

@@ -282,8 +282,8 @@ static bool is_ours(const struct db *db)
 {
 	char *folder = path_folder(db->path);
 	struct stat st;
-	bool ours = !access(folder, W_OK) && !access(db->path, W_OK) && !stat(db->path, &st) &&
-		st.st_nlink == 1;
+	bool ours = !access(folder, W_OK) && (access(db->path, F_OK) ||
+		(!access(db->path, W_OK) && !stat(db->path, &st) && st.st_nlink == 1));
 
 	free(folder);
 	return ours;

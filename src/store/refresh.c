@@ -87,7 +87,19 @@ int refresh(struct db *db)
 	return ret;
 }
 
+/* A sweep that was handed to a cluster has run directories before anybody makes a database of them. */
+static void make(const char *path)
+{
+	char *folder = path_folder(path), *submitted = path_join(folder, "submit");
+
+	if (!path_exists(path) && path_exists(submitted))
+		take_in(path);
+	free(submitted);
+	free(folder);
+}
+
 int refresh_open(struct db *db, const char *path)
 {
+	make(path);
 	return db_open(db, path, DB_READ) || refresh(db) ? -1 : 0;
 }
