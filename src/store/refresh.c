@@ -23,17 +23,27 @@ static char *root_of(const struct db *db)
 	return root;
 }
 
-/* Who writes the database takes in the runs that it supervises, on this machine. */
-static int n_hidden(const struct news *news)
+/* Who writes the database takes in the runs that it supervises itself. */
+static bool is_supervised(const char *dir, long writer, struct arena *a)
 {
+	struct claim_owner o;
+
+	return claim_read(dir, &o, a) && o.process.pid == writer && process_is_here(&o.process);
+}
+
+static int n_hidden(const struct db *db, const struct news *news)
+{
+	struct arena a = {0};
+	long writer = db_writer(db);
 	int n = 0;
 
 	for (int i = 0; i < news->n_runs; i++) {
 		const struct intake_run *r = &news->runs[i];
 		struct taken now;
 		n += taken_of_run(r->dir, &now) && (now.size != r->had.size || now.inode != r->had.inode) &&
-			!run_dir_is_worked(r->dir);
+			!is_supervised(r->dir, writer, &a);
 	}
+	arena_release(&a);
 	return n;
 }
 
@@ -74,7 +84,7 @@ int refresh(struct db *db)
 	int ret = 0;
 
 	if (current && !news_find(&news, db, root) && (news.n_runs || news.n_sweeps)) {
-		int n = n_hidden(&news);
+		int n = n_hidden(db, &news);
 		db_close(db);
 		bool taken = take_in(path);
 		ret = db_open(db, path, DB_READ);
