@@ -58,7 +58,7 @@ static struct tensor *const *route(struct net *net, const struct moe_spec *s, st
 static struct tensor *gather(struct net *net, struct tensor *x_BTD, struct tensor *const *route)
 {
 	struct tensor *in[DISPATCH_N_IN] = {[DISPATCH_X_BTD] = x_BTD,
-		[DISPATCH_SLOT_BT] = route[ROUTE_SLOT_BT], [DISPATCH_FIRST_E1] = route[ROUTE_FIRST_E1],
+		[DISPATCH_SLOT_BTK] = route[ROUTE_SLOT_BT], [DISPATCH_FIRST_E1] = route[ROUTE_FIRST_E1],
 		[DISPATCH_TOKEN_S] = route[ROUTE_TOKEN_S]};
 
 	return graph_apply(net->g, &op_dispatch, NULL, 0, in)[DISPATCH_XE_SD];
@@ -92,8 +92,8 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	r = route(net, s, x_BTD);
 	keep_losses(net, s, r);
 	in[COMBINE_YE_SO] = experts(net, s, gather(net, x_BTD, r), r, out);
-	in[COMBINE_SLOT_BT] = r[ROUTE_SLOT_BT];
-	in[COMBINE_GATE_BT] = r[ROUTE_GATE_BT];
+	in[COMBINE_SLOT_BTK] = r[ROUTE_SLOT_BT];
+	in[COMBINE_GATE_BTK] = r[ROUTE_GATE_BT];
 	in[COMBINE_FIRST_E1] = r[ROUTE_FIRST_E1];
 	in[COMBINE_TOKEN_S] = r[ROUTE_TOKEN_S];
 	y = graph_apply(net->g, &op_combine, NULL, 0, in)[COMBINE_Y_BTO];

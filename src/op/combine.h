@@ -1,8 +1,9 @@
 /*
- * combine: brings the experts' rows back to their tokens, scaled by the gate:
- *   y[t] = gate[t] ye[slot[t]], 0 for tokens without a slot
- *   dye[slot[t]] = gate[t] dy[t];   dgate[t] = <dy[t], ye[slot[t]]>, 0 without a slot
- * dye is 0 (or nothing is added) in rows without a token, up to first[E]; rows behind are nobody's.
+ * combine: brings the experts' rows back to their tokens, scaled by the gate. K choices a token, K from
+ * the shapes, choice i = t K + k; those without a slot give nothing:
+ *   y[t] = sum over k, in order, of gate[i] ye[slot[i]]
+ *   dye[slot[i]] = gate[i] dy[t];   dgate[i] = <dy[t], ye[slot[i]]>, 0 without a slot
+ * dye is 0 (or nothing is added) in rows without a choice, up to first[E]; rows behind are nobody's.
  */
 #ifndef OP_COMBINE_H
 #define OP_COMBINE_H
@@ -11,10 +12,10 @@
 
 enum {
 	COMBINE_YE_SO,		/* [S, O] or [E, C, O] */
-	COMBINE_SLOT_BT,	/* int, from route */
-	COMBINE_GATE_BT,	/* master */
-	COMBINE_FIRST_E1,	/* int, from route */
-	COMBINE_TOKEN_S,	/* int, from route; has the buffer's shape */
+	COMBINE_SLOT_BTK,	/* int, from place; from route [B, T] */
+	COMBINE_GATE_BTK,	/* master */
+	COMBINE_FIRST_E1,	/* int */
+	COMBINE_TOKEN_S,	/* int; has the buffer's shape */
 	COMBINE_N_IN
 };
 

@@ -1,7 +1,8 @@
 /*
- * dispatch: gathers kept tokens into the buffer sorted by expert (op/route.h):
- *   xe[s] = x[token[s]], 0 in rows without a token, for s < first[E];  rows behind are nobody's
- * Backward: dx[t] = dxe[slot[t]], 0 for tokens without a slot.
+ * dispatch: gathers the tokens of kept choices into the buffer sorted by expert (op/place.h). K choices
+ * a token, K from the shapes, choice i = t K + k:
+ *   xe[s] = x[token[s] / K], 0 in rows without a choice, for s < first[E];  rows behind are nobody's
+ * Backward: dx[t] = sum over k, in order, of dxe[slot[t K + k]]; choices without a slot add nothing.
  */
 #ifndef OP_DISPATCH_H
 #define OP_DISPATCH_H
@@ -10,9 +11,9 @@
 
 enum {
 	DISPATCH_X_BTD,
-	DISPATCH_SLOT_BT,	/* int, from route */
-	DISPATCH_FIRST_E1,	/* int, from route */
-	DISPATCH_TOKEN_S,	/* int, from route; its shape is the buffer's */
+	DISPATCH_SLOT_BTK,	/* int, from place; from route [B, T] */
+	DISPATCH_FIRST_E1,	/* int */
+	DISPATCH_TOKEN_S,	/* int; its shape is the buffer's */
 	DISPATCH_N_IN
 };
 

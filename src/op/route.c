@@ -13,27 +13,8 @@
 
 #include "base/error.h"
 #include "op/cpu/route.h"
+#include "op/place.h"
 #include "op/trial.h"
-
-static long rounded(long rows)
-{
-	return (rows + ROUTE_ROUND - 1) / ROUTE_ROUND * ROUTE_ROUND;
-}
-
-/* Shape of the buffer. Segments of equal length make the experts' products one batch; they cost
-   rows without tokens: half of all at most, beside those of rounding. */
-static struct tensor token_shape(const struct device *d, const struct route_attr *attr, long n,
-	long E)
-{
-	long taken = attr->capacity && attr->capacity < attr->group_tokens ? attr->capacity
-		: attr->group_tokens, each = rounded(n / attr->group_tokens * taken);
-
-	if (device_is_host(d))
-		return tensor_of(INDEX, 1, n);
-	if (E * each <= rounded(n) * 3 / 2 + ROUTE_ROUND * E)
-		return tensor_of(INDEX, 2, E, each);
-	return tensor_of(INDEX, 1, rounded(n) + ROUTE_ROUND * E);
-}
 
 static void route_shape(struct op_shapes *s)
 {
@@ -45,12 +26,14 @@ static void route_shape(struct op_shapes *s)
 	long B = x->dims[0], T = x->dims[1], E = w->dims[0];
 	CHECK(!mask || (mask->n_dims == 2 && mask->dims[0] == B && mask->dims[1] == T));
 	CHECK(attr->group_tokens > 0 && B * T % attr->group_tokens == 0 && attr->capacity >= 0);
+	long group = attr->group_tokens,
+		taken = attr->capacity && attr->capacity < group ? attr->capacity : group;
 	s->out[ROUTE_GATE_BT] = tensor_of(MASTER, 2, B, T);
 	s->out[ROUTE_BALANCE] = tensor_of(MASTER, 1, 1L);
 	s->out[ROUTE_Z] = tensor_of(MASTER, 1, 1L);
 	s->out[ROUTE_SLOT_BT] = tensor_of(INDEX, 2, B, T);
 	s->out[ROUTE_FIRST_E1] = tensor_of(INDEX, 1, E + 1);
-	s->out[ROUTE_TOKEN_S] = token_shape(s->device, attr, B * T, E);
+	s->out[ROUTE_TOKEN_S] = place_buffer(s->device, B * T, B * T / group, taken, E);
 	s->out[ROUTE_COUNT_E] = tensor_of(INDEX, 1, E);
 	s->out[ROUTE_EXPERT_BT] = tensor_of(INDEX, 2, B, T);
 	s->out[ROUTE_LOAD_E] = tensor_of(MASTER, 1, E);

@@ -1,5 +1,6 @@
 /*
- * route: top-1 Switch routing (Fedus, Zoph, Shazeer 2022, arXiv:2101.03961), all in float32:
+ * route: top-1 Switch routing (Fedus, Zoph, Shazeer 2022, arXiv:2101.03961), all in float32, in one
+ * operator for speed; any other rule is made of router, score, choose, place, gate and router_loss.
  *   logit_t = W x_t;  p_t = softmax(logit_t);  e_t = argmax p_t, ties to the lowest expert;
  *   gate_t = p_t[e_t].
  * Tokens, in order, form routing groups of group_tokens. In each group an expert takes the first
@@ -12,11 +13,7 @@
  * of a buffer sorted by expert (dispatch, experts and combine work on it), within an expert in
  * token order over all groups; dropped and masked tokens have SLOT -1. The segment of expert e is
  * rows FIRST[e] to FIRST[e + 1], of which the first COUNT_E[e] have a token; TOKEN is the token of
- * each row, -1: none. The buffer is the device's own affair, and TOKEN has its shape (S: rows in
- * all):
- *   host   [S], S = B T: segments without gaps
- *   GPU    [E, C], S = E C: segments of C rows, where that is not much more than there are tokens;
- *          [S] else: segments as long as they need be. Both in multiples of ROUTE_ROUND rows.
+ * each row, -1: none. The buffer and its layout are those of place (op/place.h) with K = 1.
  * Gradients: written out in route.c. f has none; a dropped token's gate is 0 and passes none on.
  * LOAD: share of valid tokens by argmax; DROPPED: tokens dropped and valid tokens; ENTROPY: mean
  * over valid tokens of -sum p log p.
@@ -60,14 +57,13 @@ struct route_attr {
 	long capacity;		/* tokens an expert takes of a group; 0: all */
 };
 
-enum { ROUTE_ROUND = 128 };	/* rows: tiles of matrix products on a GPU cross no segment */
-
 void route_room_cuda(struct op_shapes *s);
 op_kernel route_forward_cuda, route_backward_cuda;
 
 extern const struct op op_route;
 
-/* Where token t, counted over all sequences, lies in a [B, T] tensor: elements from its start. */
+/* Where token t, counted over all sequences, lies in a [B, T] tensor, or choice t in a [B, T, K] one:
+   elements from its start. */
 static inline long route_at(const struct tensor *a_BT, long t)
 {
 	long width = tensor_width(a_BT);

@@ -1,5 +1,5 @@
 /*
- * Where op_route has put its tokens, compared with the packed buffer of host devices. A device's
+ * Where op_route and op_place have put their tokens (op_place: choices), compared with the packed buffer of host devices. A device's
  * layout is its own affair (op/route.h); what must be the same is every token's expert and its rank
  * there.
  */
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "op/place.h"
 #include "op/route.h"
 #include "op/trial.h"
 
@@ -71,10 +72,14 @@ static inline const char *places_fault(const struct places *p, const struct plac
 	return fault ? fault : filled != kept ? "a row without a token has one" : NULL;
 }
 
-/* All places of a trial of op_route, read into `room`, which the caller frees. */
+/* SLOT, FIRST, TOKEN, COUNT of either operator. */
+static const int places_of_route[] = {ROUTE_SLOT_BT, ROUTE_FIRST_E1, ROUTE_TOKEN_S, ROUTE_COUNT_E};
+static const int places_of_place[] = {PLACE_SLOT_BTK, PLACE_FIRST_E1, PLACE_TOKEN_S, PLACE_COUNT_E};
+
+/* All places of a trial of op_route or op_place, read into `room`, which the caller frees. */
 static inline struct places places_of_trial(const struct op_trial *t, int **room)
 {
-	const int outs[] = {ROUTE_SLOT_BT, ROUTE_FIRST_E1, ROUTE_TOKEN_S, ROUTE_COUNT_E};
+	const int *outs = t->op == &op_place ? places_of_place : places_of_route;
 	const int *list[4];
 	long n = 0;
 	int *to;
@@ -87,9 +92,8 @@ static inline struct places places_of_trial(const struct op_trial *t, int **room
 		for (long k = 0; k < tensor_size(t->out[outs[i]]); k++)
 			*to++ = (int)op_trial_get(t, t->out[outs[i]], k);
 	}
-	return (struct places){tensor_size(t->out[ROUTE_SLOT_BT]),
-		tensor_size(t->out[ROUTE_COUNT_E]), tensor_size(t->out[ROUTE_TOKEN_S]), list[0],
-		list[1], list[2], list[3]};
+	return (struct places){tensor_size(t->out[outs[0]]), tensor_size(t->out[outs[3]]),
+		tensor_size(t->out[outs[2]]), list[0], list[1], list[2], list[3]};
 }
 
 /* places_fault() of a GPU's trial against one of the reference. */
@@ -98,7 +102,7 @@ static inline const char *places_of_trials_fault(const struct op_trial *b,
 {
 	int *room[2];
 	struct places p = places_of_trial(b, &room[0]), packed = places_of_trial(ref, &room[1]);
-	const char *fault = places_fault(&p, &packed, ROUTE_ROUND);
+	const char *fault = places_fault(&p, &packed, PLACE_ROUND);
 
 	free(room[0]);
 	free(room[1]);

@@ -71,7 +71,7 @@ static struct layer layer(struct arena *a, const struct device *d, const struct 
 	backward(&l.combine, 0, noisy(a, d, tensor_of(REAL, 3, 2L, c->n / 2, O * c->wide), 40000));
 	backward(&l.experts, 0, l.combine.d_in[COMBINE_YE_SO]);
 	backward(&l.dispatch, 0, l.experts.d_in[EXPERTS_XE_SD]);
-	backward(&l.route, ROUTE_GATE_BT, l.combine.d_in[COMBINE_GATE_BT]);
+	backward(&l.route, ROUTE_GATE_BT, l.combine.d_in[COMBINE_GATE_BTK]);
 	return l;
 }
 
@@ -203,7 +203,7 @@ static void compare_gradients(struct arena *a, const struct device *d)
 		expect_close(a, &ref.dispatch, &l.dispatch, DISPATCH_X_BTD);
 		expect_close(a, &ref.experts, &l.experts, EXPERTS_W1_EFD);
 		expect_close(a, &ref.experts, &l.experts, EXPERTS_W2_EOF);
-		expect_close(a, &ref.combine, &l.combine, COMBINE_GATE_BT);
+		expect_close(a, &ref.combine, &l.combine, COMBINE_GATE_BTK);
 		memory_release();
 	}
 }

@@ -165,15 +165,22 @@ static void check_differences(const struct op *op, const struct op_example *e)
 }
 
 /* Where tokens go is compared apart from the buffer's layout, which is the device's own. */
+static bool has_places(const struct op_trial *b)
+{
+	return (b->op == &op_route || b->op == &op_place) && !device_is_host(b->shapes.device);
+}
+
+/* Slot, first, token: the layout. */
 static bool is_place(const struct op_trial *b, int out)
 {
-	return b->op == &op_route && !device_is_host(b->shapes.device) &&
-		(out == ROUTE_SLOT_BT || out == ROUTE_FIRST_E1 || out == ROUTE_TOKEN_S);
+	const int *outs = b->op == &op_place ? places_of_place : places_of_route;
+
+	return has_places(b) && (out == outs[0] || out == outs[1] || out == outs[2]);
 }
 
 static void compare_outputs(struct op_trial *b, struct op_trial *ref, const struct op_example *e)
 {
-	const char *fault = is_place(b, ROUTE_SLOT_BT) ? places_of_trials_fault(b, ref) : NULL;
+	const char *fault = has_places(b) ? places_of_trials_fault(b, ref) : NULL;
 
 	if (fault)
 		fail_msg("%s/%s: %s", b->op->name, e->name, fault);

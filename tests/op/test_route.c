@@ -64,7 +64,7 @@ static void expect_places(struct arena *a, const struct call *c, const int *slot
 		numbers(a, c, ROUTE_FIRST_E1), numbers(a, c, ROUTE_TOKEN_S),
 		numbers(a, c, ROUTE_COUNT_E)};
 	const struct places packed = {p.tokens, p.experts, p.tokens, slot, first, NULL, NULL};
-	const char *fault = places_fault(&p, &packed, host ? 1 : ROUTE_ROUND);
+	const char *fault = places_fault(&p, &packed, host ? 1 : PLACE_ROUND);
 
 	if (fault)
 		fail_msg("route on %s: %s", c->run.device->name, fault);

@@ -90,7 +90,7 @@ __device__ __forceinline__ void settle_segments(const route_forward &f, const in
 	for (int e0 = 0; e0 < f.s.E; e0 += WARP_LANES) {
 		int e = e0 + lane, rows = e < f.s.E ? rows_E[e] : 0;
 		int length = f.stride ? (int)f.stride
-					: (rows + ROUTE_ROUND - 1) / ROUTE_ROUND * ROUTE_ROUND;
+					: (rows + PLACE_ROUND - 1) / PLACE_ROUND * PLACE_ROUND;
 		length = e < f.s.E ? length : 0;
 		int running = warp_running_sum(length);
 		if (e < f.s.E) {

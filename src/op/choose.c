@@ -1,0 +1,121 @@
+#include "op/choose.h"
+
+#include "base/error.h"
+#include "op/route.h"
+#include "op/trial.h"
+
+static void choose_shape(struct op_shapes *s)
+{
+	const struct choose_attr *attr = s->attr;
+	const struct tensor *score = s->in[CHOOSE_S_BTE], *bias = s->in[CHOOSE_BIAS_E],
+		*mask = s->in[CHOOSE_MASK_BT];
+
+	CHECK(score->n_dims == 3 && attr->k >= 1 && attr->k <= tensor_width(score));
+	CHECK(!bias || tensor_size(bias) == tensor_width(score));
+	CHECK(!mask || tensor_size(mask) == tensor_rows(score));
+	s->out[CHOOSE_EXPERT_BTK] = tensor_of(INDEX, 3, score->dims[0], score->dims[1], attr->k);
+}
+
+static void choose_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	const struct choose_attr *attr = s->attr;
+
+	/* A comparison for each expert and choice. */
+	c->forward_flops = (double)tensor_size(s->in[CHOOSE_S_BTE]) * (double)attr->k;
+	c->executed_flops = c->forward_flops;
+	c->forward_bytes = op_io_bytes(&op_choose, s);
+}
+
+/* Score and bias in the device's precision; their sum rounds as a GPU's does. */
+static double biased(const struct op_run *r, long t, long e)
+{
+	const struct tensor *s = r->in[CHOOSE_S_BTE], *bias = r->in[CHOOSE_BIAS_E];
+
+	if (r->device->bytes[MASTER] == sizeof(double))
+		return row_f64(s, t)[e] + (bias ? row_f64(bias, 0)[e] : 0);
+	return row_f32(s, t)[e] + (bias ? row_f32(bias, 0)[e] : 0);
+}
+
+/* The best expert behind `last`, which has the score `bound`; last -1: of all. -1: there is none,
+   for scores are no numbers. */
+static int next_best(const struct op_run *r, long t, int last, double *bound)
+{
+	long E = tensor_width(r->in[CHOOSE_S_BTE]);
+	double most = 0;
+	int best = -1;
+
+	for (int e = 0; e < E; e++) {
+		double v = biased(r, t, e);
+		bool behind = last < 0 ? v == v : v < *bound || (v == *bound && e > last);
+		if (behind && (best < 0 || v > most)) {
+			most = v;
+			best = e;
+		}
+	}
+	*bound = most;
+	return best;
+}
+
+/* For all devices of the host. */
+static void choose_forward(const struct op_run *r)
+{
+	const struct tensor *expert = r->out[CHOOSE_EXPERT_BTK], *mask = r->in[CHOOSE_MASK_BT];
+
+	#pragma omp parallel for schedule(static)
+	for (long t = 0; t < tensor_rows(expert); t++) {
+		bool there = !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
+		double bound = 0;
+		int e = -1;
+		for (long k = 0; k < tensor_width(expert); k++) {
+			e = there ? next_best(r, t, e, &bound) : -1;
+			there = e >= 0;
+			row_int(expert, t)[k] = e;
+		}
+	}
+}
+
+/* Few values, so many are equal; every third token is masked where there is a mask. */
+static void prepare(const struct op_trial *t)
+{
+	const struct tensor *s = t->in[CHOOSE_S_BTE], *bias = t->in[CHOOSE_BIAS_E],
+		*mask = t->in[CHOOSE_MASK_BT];
+
+	for (long i = 0; i < tensor_size(s); i++)
+		op_trial_set(t, s, i, (double)(i * i % 11) / 8);
+	for (long i = 0; bias && i < tensor_size(bias); i++)
+		op_trial_set(t, bias, i, (double)(i % 3) / 4);
+	for (long i = 0; mask && i < tensor_size(mask); i++)
+		op_trial_set(t, mask, i, i % 3 == 2 ? -1 : 0);
+}
+
+static const struct choose_attr one = {1}, two = {2}, three = {3}, eight = {8};
+
+static const struct op_example examples[] = {
+	{.name = "ties, bias, mask", .attr = &two, .prepare = prepare,
+		.in = {[CHOOSE_S_BTE] = {2, 7, 5}, [CHOOSE_BIAS_E] = {5}, [CHOOSE_MASK_BT] = {2, 7}}},
+	{.name = "all experts", .attr = &three, .in = {[CHOOSE_S_BTE] = {2, 5, 3}}},
+	{.name = "one choice", .attr = &one, .in = {[CHOOSE_S_BTE] = {3, 5, 4}}},
+	{.name = "many experts", .attr = &eight, .prepare = prepare,
+		.in = {[CHOOSE_S_BTE] = {2, 20, 75}}},
+	{.name = "many experts, bias", .attr = &eight,
+		.in = {[CHOOSE_S_BTE] = {2, 20, 64}, [CHOOSE_BIAS_E] = {64}}},
+};
+
+const struct op op_choose = {
+	.name = "choose",
+	.semantics = 1,
+	.n_in = CHOOSE_N_IN,
+	.n_out = CHOOSE_N_OUT,
+	.in = {
+		[CHOOSE_S_BTE] = {"s", IN_MASTER | IN_NO_GRADIENT},
+		[CHOOSE_BIAS_E] = {"bias", IN_MASTER | IN_NO_GRADIENT | IN_OPTIONAL},
+		[CHOOSE_MASK_BT] = {"mask", IN_INDEX | IN_OPTIONAL},
+	},
+	.out = {[CHOOSE_EXPERT_BTK] = {"expert", INDEX, true}},
+	.shape = choose_shape,
+	.cost = choose_cost,
+	.forward = {[REF] = choose_forward, [CPU] = choose_forward,
+		[CUDA] = OP_CUDA(choose_forward_cuda)},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};

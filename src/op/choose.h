@@ -1,0 +1,32 @@
+/*
+ * choose: the k experts of each token by its scores, the best first:
+ *   expert[t, 0..k) = the k greatest of s[t] + bias,  ties to the lowest expert
+ * Masked tokens (mask < 0) choose none: -1. No gradient flows: a choice is a step function. The bias
+ * moves choices alone, never weights (Wang et al. 2024, arXiv:2408.15664, algorithm 1).
+ */
+#ifndef OP_CHOOSE_H
+#define OP_CHOOSE_H
+
+#include "op/op.h"
+
+enum {
+	CHOOSE_S_BTE,		/* master */
+	CHOOSE_BIAS_E,		/* optional, master */
+	CHOOSE_MASK_BT,		/* optional int; < 0: the token is not there */
+	CHOOSE_N_IN
+};
+
+enum {
+	CHOOSE_EXPERT_BTK,	/* int; -1: none */
+	CHOOSE_N_OUT
+};
+
+struct choose_attr {
+	long k;			/* 1 to E */
+};
+
+op_kernel choose_forward_cuda;
+
+extern const struct op op_choose;
+
+#endif

@@ -1,0 +1,193 @@
+#include "op/place.h"
+
+#include "base/error.h"
+#include "op/route.h"
+#include "op/trial.h"
+
+static long rounded(long rows)
+{
+	return (rows + PLACE_ROUND - 1) / PLACE_ROUND * PLACE_ROUND;
+}
+
+/* Segments of equal length make the experts' products one batch; they cost rows without choices: half
+   of all at most, beside those of rounding. */
+struct tensor place_buffer(const struct device *d, long n, long groups, long taken, long n_experts)
+{
+	long each = rounded(groups * taken);
+
+	if (device_is_host(d))
+		return tensor_of(INDEX, 1, n);
+	if (n_experts * each <= rounded(n) * 3 / 2 + PLACE_ROUND * n_experts)
+		return tensor_of(INDEX, 2, n_experts, each);
+	return tensor_of(INDEX, 1, rounded(n) + PLACE_ROUND * n_experts);
+}
+
+static void place_shape(struct op_shapes *s)
+{
+	const struct place_attr *attr = s->attr;
+	const struct tensor *expert = s->in[PLACE_EXPERT_BTK];
+	long E = attr->n_experts, n = tensor_size(expert), tokens = tensor_rows(expert);
+
+	CHECK(expert->n_dims == 3 && attr->group_tokens > 0 && tokens % attr->group_tokens == 0);
+	CHECK(E > 0 && attr->capacity >= 0);
+	long group = attr->group_tokens * tensor_width(expert),
+		taken = attr->capacity && attr->capacity < group ? attr->capacity : group;
+	s->out[PLACE_SLOT_BTK] = tensor_of(INDEX, 3, expert->dims[0], expert->dims[1],
+		expert->dims[2]);
+	s->out[PLACE_FIRST_E1] = tensor_of(INDEX, 1, E + 1);
+	s->out[PLACE_TOKEN_S] = place_buffer(s->device, n, n / group, taken, E);
+	s->out[PLACE_COUNT_E] = tensor_of(INDEX, 1, E);
+	s->out[PLACE_WANTED_E] = tensor_of(INDEX, 1, E);
+	s->out[PLACE_LOAD_E] = tensor_of(MASTER, 1, E);
+	s->out[PLACE_DROPPED] = tensor_of(MASTER, 1, 2L);
+}
+
+static void room_host(struct op_shapes *s)
+{
+	const struct place_attr *attr = s->attr;
+
+	s->forward_workspace = 2 * (size_t)attr->n_experts * sizeof(int);
+}
+
+static void place_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	c->forward_bytes = op_io_bytes(&op_place, s);
+}
+
+static void set_master(const struct op_run *r, const struct tensor *x, long i, double v)
+{
+	if (r->device->bytes[MASTER] == sizeof(double))
+		row_f64(x, 0)[i] = v;
+	else
+		row_f32(x, 0)[i] = (float)v;
+}
+
+/* The expert of choice i, -1: none; taken[e]: how many of its group have taken a place. */
+static int claim(const struct op_run *r, long i, int *taken, bool *kept)
+{
+	const struct place_attr *attr = r->attr;
+	const struct tensor *expert = r->in[PLACE_EXPERT_BTK];
+	int e = ((int *)expert->at)[route_at(expert, i)];
+
+	if (i % (attr->group_tokens * tensor_width(expert)) == 0)
+		for (long k = 0; k < attr->n_experts; k++)
+			taken[k] = 0;
+	*kept = e >= 0 && (!attr->capacity || taken[e] < attr->capacity);
+	if (*kept)
+		taken[e]++;
+	return e;
+}
+
+static void count_choices(const struct op_run *r, int *taken)
+{
+	long E = tensor_size(r->out[PLACE_COUNT_E]);
+	int *count = row_int(r->out[PLACE_COUNT_E], 0), *first = row_int(r->out[PLACE_FIRST_E1], 0),
+		*wanted = row_int(r->out[PLACE_WANTED_E], 0);
+
+	for (long e = 0; e < E; e++)
+		count[e] = wanted[e] = 0;
+	for (long i = 0; i < tensor_size(r->in[PLACE_EXPERT_BTK]); i++) {
+		bool kept;
+		int e = claim(r, i, taken, &kept);
+		if (e >= 0)
+			wanted[e]++;
+		if (kept)
+			count[e]++;
+	}
+	first[0] = 0;
+	for (long e = 0; e < E; e++)
+		first[e + 1] = first[e] + count[e];
+}
+
+/* Loads and drops are ratios of the counts. */
+static void summarise(const struct op_run *r)
+{
+	const int *count = row_int(r->out[PLACE_COUNT_E], 0),
+		*wanted = row_int(r->out[PLACE_WANTED_E], 0);
+	double all = 0, kept = 0;
+	long E = tensor_size(r->out[PLACE_COUNT_E]);
+
+	for (long e = 0; e < E; e++) {
+		all += wanted[e];
+		kept += count[e];
+	}
+	for (long e = 0; e < E; e++)
+		set_master(r, r->out[PLACE_LOAD_E], e, wanted[e] / (all > 0 ? all : 1));
+	set_master(r, r->out[PLACE_DROPPED], 0, all - kept);
+	set_master(r, r->out[PLACE_DROPPED], 1, all);
+}
+
+/* For all devices of the host: integers are the same on each. */
+static void place_forward(const struct op_run *r)
+{
+	const struct tensor *slot = r->out[PLACE_SLOT_BTK], *first = r->out[PLACE_FIRST_E1];
+	int *taken = r->workspace, *next = taken + tensor_width(first) - 1,
+		*token = row_int(r->out[PLACE_TOKEN_S], 0);
+	long n = tensor_size(slot);
+
+	count_choices(r, taken);
+	for (long e = 0; e + 1 < tensor_width(first); e++)
+		next[e] = row_int(first, 0)[e];
+	for (long s = row_int(first, 0)[tensor_width(first) - 1]; s < n; s++)
+		token[s] = -1;
+	for (long i = 0; i < n; i++) {
+		bool kept;
+		int e = claim(r, i, taken, &kept);
+		((int *)slot->at)[route_at(slot, i)] = kept ? next[e] : -1;
+		if (kept)
+			token[next[e]++] = (int)i;
+	}
+	summarise(r);
+}
+
+/* Experts in some order, no two of a token the same; every seventh token names none. */
+static void prepare(const struct op_trial *t)
+{
+	const struct place_attr *attr = t->shapes.attr;
+	const struct tensor *expert = t->in[PLACE_EXPERT_BTK];
+	long K = tensor_width(expert);
+
+	for (long i = 0; i < tensor_size(expert); i++) {
+		long token = i / K, e = (token * token % 13 + i % K) % attr->n_experts;
+		op_trial_set(t, expert, i, token % 7 == 3 ? -1 : (double)e);
+	}
+}
+
+static const struct place_attr all = {4, 20, 0}, tight = {5, 7, 3}, one_expert = {1, 35, 5},
+	tiled = {6, 150, 60}, any_length = {7, 52, 0}, many = {75, 48, 3};
+
+static const struct op_example examples[] = {
+	{.name = "dropless", .attr = &all, .prepare = prepare, .in = {{2, 10, 2}}},
+	{.name = "groups of 7, drops", .attr = &tight, .prepare = prepare, .in = {{3, 7, 2}}},
+	{.name = "one expert, one choice", .attr = &one_expert, .prepare = prepare,
+		.in = {{2, 35, 1}}},
+	{.name = "several tiles in a group", .attr = &tiled, .prepare = prepare,
+		.in = {{3, 100, 3}}},
+	{.name = "segments of any length", .attr = &any_length, .prepare = prepare,
+		.in = {{3, 104, 2}}},
+	{.name = "many experts", .attr = &many, .prepare = prepare, .in = {{2, 48, 8}}},
+};
+
+const struct op op_place = {
+	.name = "place",
+	.semantics = 1,
+	.n_in = PLACE_N_IN,
+	.n_out = PLACE_N_OUT,
+	.in = {[PLACE_EXPERT_BTK] = {"expert", IN_INDEX}},
+	.out = {
+		[PLACE_SLOT_BTK] = {"slot", INDEX, true},
+		[PLACE_FIRST_E1] = {"first", INDEX, true},
+		[PLACE_TOKEN_S] = {"token", INDEX, true},
+		[PLACE_COUNT_E] = {"count", INDEX, true},
+		[PLACE_WANTED_E] = {"wanted", INDEX, true},
+		[PLACE_LOAD_E] = {"load", MASTER, true},
+		[PLACE_DROPPED] = {"dropped", MASTER, true},
+	},
+	.shape = place_shape,
+	.room = {[REF] = room_host, [CPU] = room_host, [CUDA] = OP_CUDA(place_room_cuda)},
+	.cost = place_cost,
+	.forward = {[REF] = place_forward, [CPU] = place_forward,
+		[CUDA] = OP_CUDA(place_forward_cuda)},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};
