@@ -63,6 +63,8 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 		config_bind(c, p->table, part);
 		if (p->table == &ssm_fields && check_ssm(c, model_skeleton(m), part))
 			return -1;
+		if (p->table == &moe_fields && check_moe(c, part))
+			return -1;
 	}
 	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
 }

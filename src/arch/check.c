@@ -1,5 +1,7 @@
 #include "arch/check.h"
 
+#include <string.h>
+
 #include "base/error.h"
 
 int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn)
@@ -23,5 +25,17 @@ int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm
 	if (ssm->dt_max < ssm->dt_min)
 		return error("%s: model.ssm.dt_max %g is below model.ssm.dt_min %g", c->file, ssm->dt_max,
 			ssm->dt_min);
+	return 0;
+}
+
+int check_moe(const struct config *c, const struct moe_spec *moe)
+{
+	if (moe->top_k > moe->n_experts)
+		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,
+			moe->top_k, moe->n_experts);
+	if (moe->top_k == 1 && !strcmp(moe->weight, "renorm"))
+		return error("%s: model.moe.weight renorm with model.moe.top_k 1 gives every token the "
+			"weight 1, from which no router learns: set weight to raw or straight_through, or "
+			"top_k to 2 or more", c->file);
 	return 0;
 }

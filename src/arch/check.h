@@ -4,6 +4,7 @@
 
 #include "nn/attn.h"
 #include "nn/mamba.h"
+#include "nn/moe.h"
 #include "spec/config.h"
 
 int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn);
@@ -11,5 +12,8 @@ int check_heads(const struct config *c, const struct skeleton *s, const struct a
 /* The inner width must not round to nothing, and step sizes begin between dt_min and dt_max. Called by
    model_open() for the keys of every architecture that has them. */
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm);
+
+/* The rules of a mixture must go together. Called as check_ssm() is. */
+int check_moe(const struct config *c, const struct moe_spec *moe);
 
 #endif

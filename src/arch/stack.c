@@ -128,7 +128,7 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 	for (const struct node *k = map ? n->first->first : NULL; k; k = k->next)
 		if (set_key(w, k, p, a))
 			return -1;
-	if (check_ssm(c, &s->base, &p->ssm) || (w->fn == attn && check_heads(c, &s->base, &p->attn)))
+	if (check_ssm(c, &s->base, &p->ssm) || check_moe(c, &p->moe) || (w->fn == attn && check_heads(c, &s->base, &p->attn)))
 		return -1;
 	if (w->fn == mamba_with_inner_moe && !p->inner.conv && !p->inner.gate && !p->inner.out)
 		return node_error(n, "inner names no projection: set conv, gate or out to true");

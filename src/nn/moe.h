@@ -1,10 +1,14 @@
 /*
- * Mixture of experts with top-1 Switch routing (Fedus, Zoph, Shazeer 2022, arXiv:2101.03961):
+ * Mixture of experts, k of E for each token:
  *
- *	p = softmax(W_r x),  e = argmax p,  y = p_e W2[e] f(W1[e] x)
+ *	s = score(W_r x),  S = the k best of s,  y = sum over e in S of w_e W2[e] f(W1[e] x)
  *
- * An expert takes capacity_factor * tokens / E tokens of each routing group; what is beyond gets 0,
- * so only the residual carries it on. Formulas of the losses: op/route.h.
+ * With one choice, softmax and w = s this is Switch routing (Fedus, Zoph, Shazeer 2022,
+ * arXiv:2101.03961), for which there is one operator (op/route.h); all else is made of router, score,
+ * choose, place, gate and router_loss, whose headers have the formulas.
+ *
+ * An expert takes capacity_factor * k * tokens / E choices of each routing group, in the order of tokens;
+ * what is beyond gives 0, so only other choices and the residual carry the token on.
  */
 #ifndef NN_MOE_H
 #define NN_MOE_H
@@ -13,14 +17,23 @@
 
 struct moe_spec {
 	long n_experts, d_expert;	/* d_expert 0: 3 d_model */
-	double capacity_factor;
+	long top_k;			/* choices of a token */
+	const char *score;		/* "softmax" | "sigmoid" */
+	double temperature;		/* of scores */
+	const char *weight;		/* "raw" | "renorm" | "one" | "straight_through" (op/gate.h) */
+	double weight_scale;
+	double capacity_factor;		/* 0: experts take all */
 	long group_tokens;		/* 0: the whole batch of a step */
-	double balance, z_loss;		/* weights */
+	double balance, z_loss;		/* weights of losses (op/router_loss.h) */
+	double importance;
+	double mean_entropy;		/* subtracted: the larger, the more even */
+	double token_entropy;		/* added: the larger, the sharper; negative: the flatter */
+	const char *balance_scope;	/* of all of these: "group" | "sequence" | "step" */
 	const char *aux_reduce;		/* over routers: "mean" | "sum" */
-	const char *init_fan;		/* fan-in of W2: "all_experts" (E * F, the paper's) | "one" (F) */
+	const char *init_fan;		/* fan-in of W2: "all_experts" (E F, the paper's) | "chosen" (k F) |
+					   "one" (F) */
 	const char *activation;
 };
-
 
 /* The residual branch, under the name "moe". */
 struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD);

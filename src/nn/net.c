@@ -69,6 +69,18 @@ struct tensor *activation(struct net *net, const char *name, struct tensor *x)
 	return graph_apply(net->g, &op_act, &attr, sizeof attr, in)[ACT_Y];
 }
 
+void net_router_loss(struct net *net, bool mean, const struct weighted *parts, int n)
+{
+	int i = net->n_routers++;
+
+	if (i >= NET_ROUTERS_MAX)
+		return;
+	CHECK(n <= ROUTER_PARTS_MAX);
+	net->routers[i] = (struct router_loss){.n_parts = n, .mean = mean,
+		.scope = graph_scope(net->g)};
+	memcpy(net->routers[i].parts, parts, (size_t)n * sizeof *parts);
+}
+
 struct tensor *net_output(struct net *net, const char *module, struct tensor *y)
 {
 	if (net->env.trace.outputs) {
@@ -177,8 +189,9 @@ static void add_router_losses(struct net *net)
 		const struct router_loss *r = &net->routers[i];
 		double share = r->mean ? 1.0 / net->n_routers : 1.0;
 		graph_enter(net->g, "%s", r->scope);
-		graph_loss(net->g, r->balance, r->balance_weight * share, "balance");
-		graph_loss(net->g, r->z, r->z_weight * share, "z");
+		for (int k = 0; k < r->n_parts; k++)
+			graph_loss(net->g, r->parts[k].scalar, r->parts[k].weight * share,
+				r->parts[k].name);
 		graph_leave(net->g);
 	}
 }

@@ -58,7 +58,14 @@ struct net_env {
 	struct net_trace trace;
 };
 
-enum { NET_ROUTERS_MAX = 512 };
+enum { NET_ROUTERS_MAX = 512, ROUTER_PARTS_MAX = 5 };
+
+/* A scalar that is part of the loss with this weight, and its name as a metric. */
+struct weighted {
+	struct tensor *scalar;
+	double weight;
+	const char *name;
+};
 
 struct net {
 	struct graph *g;
@@ -72,8 +79,8 @@ struct net {
 	struct tensor *pending[2];		/* outputs of layers not yet added; NULL */
 	int layer;				/* number of the residual layer, from 0 */
 	struct router_loss {
-		struct tensor *balance, *z;
-		double balance_weight, z_weight;
+		struct weighted parts[ROUTER_PARTS_MAX];
+		int n_parts;
 		bool mean;			/* over all routers; else sum */
 		const char *scope;
 	} routers[NET_ROUTERS_MAX];
@@ -111,6 +118,9 @@ bool net_decays(const struct net *net, bool matrix);
 struct tensor *linear(struct net *net, const char *name, struct tensor *x, long out,
 	const struct param_rule *weight, const struct param_rule *bias);
 struct tensor *activation(struct net *net, const char *name, struct tensor *x);
+/* The losses of a router, under the present scope. What they weigh is known at the model's end: with
+   `mean` they are divided by the number of routers. "balance" and "z" come first. */
+void net_router_loss(struct net *net, bool mean, const struct weighted *parts, int n);
 /* y itself; where a trace wants outputs, it stays readable as that of the module. */
 struct tensor *net_output(struct net *net, const char *module, struct tensor *y);
 

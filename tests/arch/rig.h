@@ -32,6 +32,9 @@ static const struct rig_case rig_cases[] = {
 	{"moe_mamba", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 6, capacity_factor: 0.8, "
 		"group_tokens: 16, activation: silu, z_loss: 0.01}}"},
 	{"moe_mamba one expert", SMALL ", arch: moe_mamba, moe: {n_experts: 1, d_expert: 6}}"},
+	{"moe_mamba two choices", SMALL ", arch: moe_mamba, moe: {n_experts: 4, d_expert: 6, top_k: 2, "
+		"weight: renorm, capacity_factor: 0.8, group_tokens: 16, activation: silu, z_loss: 0.01, "
+		"importance: 0.02, mean_entropy: 0.03, token_entropy: 0.01}}"},
 	{"parallel_moe_mamba", SMALL ", arch: parallel_moe_mamba, norm: rmsnorm, final_norm: true, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, aux_reduce: sum}}"},
 	{"inner conv out", SMALL ", arch: inner_moe_mamba, inner: {conv: true, out: true}, "
@@ -47,6 +50,10 @@ static const struct rig_case rig_cases[] = {
 	{"transformer_moe", "{model: {d_model: 8, n_blocks: 2, arch: transformer_moe, attn: {n_heads: 2}, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, capacity_factor: 0.9, "
 		"activation: gelu}}"},
+	{"transformer_moe sigmoid", "{model: {d_model: 8, n_blocks: 2, arch: transformer_moe, "
+		"attn: {n_heads: 2}, moe: {n_experts: 5, d_expert: 6, top_k: 3, score: sigmoid, "
+		"weight_scale: 2.5, temperature: 0.5, capacity_factor: 0, balance_scope: sequence, "
+		"group_tokens: 16, activation: gelu}}"},
 	{"stack", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{mamba: {d_state: 4}}, attn, "
 		"{parallel: [{moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}, ffn]}], "
 		"ffn: {d_hidden: 6, activation: silu}}"},

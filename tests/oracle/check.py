@@ -76,7 +76,8 @@ class Check:
         self.compare_update()
 
     def compare_forward(self):
-        for name, (route, keep, gate) in self.net.routes.items():
+        for name, routes in self.net.routes.items():
+            route, keep, gate = (t.reshape(self.file[name + ".gate"].shape) for t in routes)
             for what, ours in (("route", route), ("keep", keep)):
                 wrong = (ours.numpy() != self.file[f"{name}.{what}"]).sum()
                 self.note("routes", f"{name}.{what}", float(wrong), 0)

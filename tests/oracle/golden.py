@@ -39,6 +39,11 @@ CASES = {
     # drops, two routing groups, two mixtures, both auxiliary losses, as micro-batches
     "moe_mamba": {**SSM, **MOE, "model.moe.capacity_factor": 0.8, "model.moe.group_tokens": 9,
                   "model.moe.z_loss": 0.02, "train.micro_batch": 1},
+    # two choices a token, drops, sigmoids, all losses
+    "top_k": {**SSM, **MOE, "model.arch": "moe_mamba", "model.n_blocks": 1, "model.moe.n_experts": 4,
+              "model.moe.top_k": 2, "model.moe.score": "sigmoid", "model.moe.weight": "renorm",
+              "model.moe.weight_scale": 2.5, "model.moe.capacity_factor": 0.8, "model.moe.z_loss": 0.02,
+              "model.moe.importance": 0.1, "model.moe.mean_entropy": 0.1, "model.moe.token_entropy": 0.1},
     "parallel_moe_mamba": {**SSM, **MOE, "model.n_blocks": 1, "model.moe.aux_reduce": "sum"},
     "transformer_moe": {**ATTN, **MOE, **MODERN, "model.moe.activation": "silu"},
     "inner_moe_mamba": {**SSM, **MOE, **INNER},

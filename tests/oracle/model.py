@@ -194,55 +194,84 @@ class Model:
     def moe(self, x, name, keys):
         B, T, _ = x.shape
         w1, w2 = self.p[name + ".w1"], self.p[name + ".w2"]
-        flat = x.reshape(B * T, -1)
+        flat, K = x.reshape(B * T, -1), keys.get("top_k", 1)
         logits = flat @ self.p[name + ".router.weight"].T
-        prob = torch.softmax(logits, dim=-1)
-        E, group = prob.shape[1], default_width(keys["group_tokens"], B * T)
-        choice = torch.from_numpy(prob.detach().numpy().argmax(1))    # the first of equal ones
+        score = self.score(logits, keys)
+        E, group = score.shape[1], default_width(keys["group_tokens"], B * T)
+        # Best first, and the lowest of equal ones.
+        choice = torch.sort(score.detach(), dim=-1, descending=True, stable=True).indices[:, :K]
         keep = self.first_come(choice, E, group, keys["capacity_factor"])
-        gate = prob.gather(1, choice[:, None])[:, 0] * keep
+        gate = self.weights(score, choice, keys) * keep
         y = torch.zeros(B * T, w2.shape[1], dtype=x.dtype)
         for e in range(E):
-            mine = ((choice == e) & keep).nonzero()[:, 0]
+            mine, place = ((choice == e) & keep).nonzero(as_tuple=True)
             out = activation(keys["activation"], flat[mine] @ w1[e].T) @ w2[e].T
-            y = y.index_add(0, mine, gate[mine, None] * out)
-        self.routers.append((keys, self.balance(prob, choice, group),
-                             (torch.logsumexp(logits, -1) ** 2).mean()))
-        self.routes[name] = (choice.reshape(B, T), keep.reshape(B, T), gate.reshape(B, T))
-        self.watch_margin(prob.detach())
+            y = y.index_add(0, mine, gate[mine, place, None] * out)
+        self.routers.append((keys, self.router_losses(logits, score, choice, keys, group, T)))
+        shape = (B, T) if K == 1 else (B, T, K)
+        self.routes[name] = tuple(t.reshape(shape) for t in (choice, keep, gate))
+        self.watch_margin(score.detach(), K)
         y = y.reshape(B, T, -1)
         self.outputs[name] = y
         return y
 
-    def watch_margin(self, prob):
+    @staticmethod
+    def score(logits, keys):
+        """Softmax over the experts, or the sigmoid of each (DeepSeek-V3, arXiv:2412.19437, eq. 15)."""
+        logits = logits / keys.get("temperature", 1)
+        return torch.sigmoid(logits) if keys.get("score") == "sigmoid" else torch.softmax(logits, -1)
+
+    @staticmethod
+    def weights(score, choice, keys):
+        """Of the chosen experts, [N, K]; renorm: divided by the sum over the choices."""
+        w, rule = score.gather(1, choice), keys.get("weight", "raw")
+        if rule == "renorm":
+            w = w / w.sum(-1, keepdim=True)
+        elif rule == "one":
+            w = torch.ones_like(w)
+        elif rule == "straight_through":
+            w = 1 + w - w.detach()
+        return keys.get("weight_scale", 1) * w
+
+    def watch_margin(self, score, K):
         """Without exact ties, which no rounding decides: where x is 0, all experts are equal."""
-        if prob.shape[1] > 1:
-            top = prob.topk(2).values
-            lead = top[:, 0] - top[:, 1]
-            self.margin = min([self.margin] + lead[lead > 0].tolist())
+        top = score.sort(-1, descending=True).values[:, :K + 1]
+        lead = top[:, :-1] - top[:, 1:]
+        self.margin = min([self.margin] + lead[lead > 0].tolist())
 
     @staticmethod
     def first_come(choice, E, group, factor):
-        """In each routing group an expert takes the first int(factor * tokens / E), at least one."""
-        capacity = max(1, int(factor * group / E))
-        keep = []
-        for begin in range(0, len(choice), group):
-            taken = [0] * E
-            for e in choice[begin:begin + group].tolist():
-                keep.append(taken[e] < capacity)
+        """In each routing group an expert takes the first int(factor * K * tokens / E) choices, at least
+        one; 0: all. Token by token, and of a token the better choice first."""
+        N, K = choice.shape
+        capacity = max(1, int(factor * K * group / E)) if factor else N * K
+        keep = torch.zeros(N, K, dtype=torch.bool)
+        for t in range(N):
+            if t % group == 0:
+                taken = [0] * E
+            for k, e in enumerate(choice[t].tolist()):
+                keep[t, k] = taken[e] < capacity
                 taken[e] += 1
-        return torch.tensor(keep)
+        return keep
 
     @staticmethod
-    def balance(prob, choice, group):
-        """E sum_i f_i P_i of each routing group, in the mean over groups. f counts before dropping and
-        has no gradient."""
-        E = prob.shape[1]
+    def router_losses(logits, score, choice, keys, group, T):
+        """{key of the weight: loss}, each in the mean over groups of tokens. f counts before dropping and
+        has no gradient; entropies as the loss takes them: that of the mean is subtracted."""
+        N, E = score.shape
+        size = {"sequence": T, "step": N}.get(keys.get("balance_scope"), group)
+        p = score / score.sum(-1, keepdim=True)
+        entropy = lambda q: -(q * torch.log(q)).sum(-1)
         each = []
-        for begin in range(0, len(prob), group):
-            f = torch.bincount(choice[begin:begin + group], minlength=E).to(prob.dtype) / group
-            each.append(E * (f * prob[begin:begin + group].mean(0)).sum())
-        return torch.stack(each).mean()
+        for begin in range(0, N, size):
+            own = slice(begin, begin + size)
+            f = torch.bincount(choice[own].flatten(), minlength=E).to(p.dtype) / choice[own].numel()
+            mean = p[own].mean(0)
+            each.append(torch.stack([E * (f * mean).sum(), (torch.logsumexp(logits[own], -1) ** 2).mean(),
+                                     mean.var(unbiased=False) / mean.mean() ** 2, -entropy(mean),
+                                     entropy(p[own]).mean()]))
+        names = ("balance", "z_loss", "importance", "mean_entropy", "token_entropy")
+        return dict(zip(names, torch.stack(each).mean(0)))
 
     # --- the whole
 
@@ -272,7 +301,7 @@ class Model:
 
     def __call__(self, tokens):
         """Logits [B, T, V]; besides them self.outputs, self.routes {mixture: (route, keep, gate)},
-        self.routers [(keys, balance, z)], self.margin: the least lead of a chosen expert
+        self.routers [(keys, losses)], self.margin: the least lead of a chosen expert
         over the next one, in p."""
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
         self.document = self.documents(tokens)
@@ -291,9 +320,10 @@ class Model:
         right = logits.gather(-1, targets[..., None])[..., 0]
         ce = (torch.logsumexp(logits, -1) - right).mean()
         aux = torch.zeros((), dtype=ce.dtype)
-        for keys, balance, z in self.routers:
+        for keys, router_losses in self.routers:
             share = 1 / len(self.routers) if keys["aux_reduce"] == "mean" else 1
-            aux = aux + share * (keys["balance"] * balance + keys["z_loss"] * z)
+            aux = aux + share * sum(keys.get(name, 0) * loss for name, loss in router_losses.items()
+                                    if keys.get(name, 0))
         return ce, aux, logits
 
 

@@ -69,6 +69,39 @@ static void test_counts_of_the_paper(void **state)
 	}
 }
 
+static double flops_of(const char *override)
+{
+	const char *overrides[] = {override, "model.moe.weight_scale=2"};
+	struct arena a = {0};
+	struct config config;
+	struct setup setup;
+	struct cost cost;
+
+	assert_int_equal(spec_load(&a, "experiments/micro/moe_mamba.yaml", overrides, 2, spec_schema(),
+		&config), 0);
+	assert_int_equal(setup_open(&setup, &config, &device_list[CPU], 0), 0);
+	cost_of(&setup, &cost);
+	setup_close(&setup);
+	arena_release(&a);
+	return cost.flops_per_token;
+}
+
+/* A further choice visits one more expert of 448 x 128 x 2 in each of 4 mixtures: so many active
+   parameters, and 6 FLOPs a token for each of them; 3 for each hidden channel, 4 for each output that
+   it is weighted into, 8 for its weight, and a comparison with each of 8 experts. */
+static void test_counts_of_choices(void **state)
+{
+	struct cost_params one = params_of("experiments/micro/moe_mamba.yaml", "model.moe.top_k=1"),
+		three = params_of("experiments/micro/moe_mamba.yaml", "model.moe.top_k=3");
+	double experts = 4 * 448 * 128 * 2, small = 4 * (3 * 448 + 4 * 128 + 8 + 8);
+
+	(void)state;
+	assert_true(three.total == one.total);
+	assert_true(three.active - one.active == 2 * experts);
+	assert_float_equal(flops_of("model.moe.top_k=3") - flops_of("model.moe.top_k=1"),
+		2 * (6 * experts + small), 1);
+}
+
 static bool is_part(const char *path)
 {
 	return strstr(path, "common.yaml") || strstr(path, "ablation.yaml") ||
@@ -153,7 +186,7 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/25m-en/table4.yaml", 6}, {"sweeps/25m-en/table7.yaml", 3},
 		{"sweeps/25m-en/start.yaml", 11}, {"sweeps/25m-en/capacity.yaml", 6},
 		{"sweeps/25m-en/precision.yaml", 2}, {"sweeps/micro-en/table1.yaml", 7},
-		{"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
+		{"sweeps/micro/topk.yaml", 6}, {"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 	};
 
 	(void)state;
@@ -286,6 +319,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts_of_the_paper),
+		cmocka_unit_test(test_counts_of_choices),
 		cmocka_unit_test(test_micro_has_equal_active),
 		cmocka_unit_test(test_every_architecture_has_specs),
 		cmocka_unit_test(test_sweeps_load),

@@ -89,25 +89,4 @@ __device__ __forceinline__ route_span route_unit(const route_sizes &s, long i)
 	return {tile.group, tile.at + from, min((long)UNIT, tile.n - from)};
 }
 
-__device__ __forceinline__ double warp_sum_f64(double x)
-{
-	#pragma unroll
-	for (int step = 16; step; step /= 2)
-		x += __shfl_xor_sync(0xffffffffu, x, step);
-	return x;
-}
-
-/* Sum over this lane and those below it. */
-__device__ __forceinline__ int warp_running_sum(int x)
-{
-	int lane = threadIdx.x % WARP_LANES;
-
-	#pragma unroll
-	for (int step = 1; step < WARP_LANES; step *= 2) {
-		int below = __shfl_up_sync(0xffffffffu, x, step);
-		x += lane >= step ? below : 0;
-	}
-	return x;
-}
-
 #endif

@@ -15,7 +15,6 @@ namespace {
 
 enum {
 	LOGITS_MOST = 64 << 10,		/* bytes of shared memory for a tile's logits */
-	AHEAD = 8,			/* loads that a lane has on their way */
 };
 
 /* ---- 1. choose ------------------------------------------------------------------------------ */
@@ -173,40 +172,6 @@ __global__ void __launch_bounds__(TILE_THREADS) choose(route_forward f, rows<con
 
 /* ---- 2. rank -------------------------------------------------------------------------------- */
 
-/* Sum of n floats by a warp, each lane its own in order, then all lanes. */
-__device__ __forceinline__ double sum_units(const float *at, long n)
-{
-	double sum = 0;
-
-	#pragma unroll AHEAD
-	for (long u = threadIdx.x % WARP_LANES; u < n; u += WARP_LANES)
-		sum += at[u];
-	return warp_sum_f64(sum);
-}
-
-/* Counts of n units become the numbers before them; returns the number of all. */
-__device__ __forceinline__ int rank_units(int *at, long n)
-{
-	int lane = threadIdx.x % WARP_LANES, total = 0;
-
-	for (long u0 = lane; u0 - lane < n; u0 += AHEAD * WARP_LANES) {
-		int count[AHEAD], running[AHEAD];
-		#pragma unroll
-		for (int k = 0; k < AHEAD; k++)
-			count[k] = u0 + k * WARP_LANES < n ? at[u0 + k * WARP_LANES] : 0;
-		#pragma unroll
-		for (int k = 0; k < AHEAD; k++)
-			running[k] = warp_running_sum(count[k]);
-		#pragma unroll
-		for (int k = 0; k < AHEAD; k++) {
-			if (u0 + k * WARP_LANES < n)
-				at[u0 + k * WARP_LANES] = total + running[k] - count[k];
-			total += __shfl_sync(0xffffffffu, running[k], WARP_LANES - 1);
-		}
-	}
-	return total;
-}
-
 /* A warp for each group and expert, and for the losses of each group. */
 __global__ void rank(route_forward f)
 {
@@ -231,7 +196,7 @@ __global__ void rank(route_forward f)
 	int count = rank_units(f.room.rank_EU + at, units);
 	if (first_lane) {
 		f.room.p_GE[g * f.s.E + e] = p;
-		f.count_GE[g * f.s.E + e] = count;
+		f.place.count_GE[g * f.s.E + e] = count;
 	}
 }
 
@@ -254,7 +219,7 @@ __global__ void place(route_forward f)
 	if (e >= 0) {
 		int rank = f.room.rank_EU[e * units + unit] + __popc(same & ((1u << lane) - 1));
 		if (rank < f.s.capacity)
-			slot = f.first[e] + f.room.start_EG[e * f.s.groups + u.group] + rank;
+			slot = f.place.first[e] + f.room.start_EG[e * f.s.groups + u.group] + rank;
 	}
 	if (lane >= u.n)
 		return;
@@ -283,14 +248,13 @@ inline route_forward forward_of(const struct op_run *r)
 	f.gate = by_token_of<float>(r->out[ROUTE_GATE_BT]);
 	f.slot = by_token_of<int>(r->out[ROUTE_SLOT_BT]);
 	f.expert = by_token_of<int>(r->out[ROUTE_EXPERT_BT]);
-	f.first = (int *)r->out[ROUTE_FIRST_E1]->at;
-	f.count_E = (int *)r->out[ROUTE_COUNT_E]->at;
+	f.place = {f.s.groups, f.s.E, f.s.capacity, token->n_dims == 2 ? token->dims[1] : 0,
+		(int *)r->saved[ROUTE_COUNT_GE]->at, f.room.start_EG,
+		(int *)r->out[ROUTE_FIRST_E1]->at, (int *)r->out[ROUTE_COUNT_E]->at};
 	f.token = (int *)token->at;
 	f.S = tensor_size(token);
-	f.stride = token->n_dims == 2 ? token->dims[1] : 0;
 	f.p_EN = (float *)r->saved[ROUTE_P_EBT]->at;
 	f.lse_N = (float *)r->saved[ROUTE_LSE_BT]->at;
-	f.count_GE = (int *)r->saved[ROUTE_COUNT_GE]->at;
 	f.load_E = (float *)r->out[ROUTE_LOAD_E]->at;
 	f.balance = (float *)r->out[ROUTE_BALANCE]->at;
 	f.z = (float *)r->out[ROUTE_Z]->at;

@@ -2,6 +2,7 @@
 #ifndef OP_CUDA_ROUTE_SETTLE_CUH
 #define OP_CUDA_ROUTE_SETTLE_CUH
 
+#include "op/cuda/placing.cuh"
 #include "op/cuda/route.cuh"
 
 namespace {
@@ -14,7 +15,7 @@ enum {
 /* What the launches hand on; sums over valid tokens. U: units. */
 struct route_room {
 	int *rank_EU;			/* tokens by argmax; then rank of the first in its group */
-	int *start_EG;			/* row of rank 0, counted from FIRST */
+	int *start_EG;			/* of placing */
 	float *p_EU, *z_U, *entropy_U;
 	double *p_GE, *z_G, *entropy_G;
 };
@@ -26,10 +27,10 @@ struct route_forward {
 	by_token<const int> mask;	/* at NULL: absent */
 	by_token<float> gate;
 	by_token<int> slot, expert;
-	int *first, *count_E, *token;
-	long S, stride; /* rows of the buffer; of a segment, 0: as many as it needs */
+	placing place;
+	int *token;
+	long S;				/* rows of the buffer */
 	float *p_EN, *lse_N, *load_E, *balance, *z, *dropped, *entropy;
-	int *count_GE;
 	bool logits_shared;		/* in choose() */
 	bool logits_made;		/* before it: in p_EN */
 };
@@ -64,53 +65,14 @@ struct group_sums {
 	double balance, z, entropy, valid, groups;
 };
 
-/* Starts of the groups within the segment of an expert, by a warp; the rows it has in all, and the
-   tokens that wanted it. */
-__device__ __forceinline__ int2 settle_expert(const route_forward &f, int e)
-{
-	int lane = threadIdx.x % WARP_LANES, rows = 0, wanted = 0;
-
-	for (long g0 = 0; g0 < f.s.groups; g0 += WARP_LANES) {
-		long g = g0 + lane;
-		int count = g < f.s.groups ? f.count_GE[g * f.s.E + e] : 0;
-		int kept = min(count, f.s.capacity), running = warp_running_sum(kept);
-		if (g < f.s.groups)
-			f.room.start_EG[e * f.s.groups + g] = rows + running - kept;
-		rows += __shfl_sync(0xffffffffu, running, WARP_LANES - 1);
-		wanted += __shfl_sync(0xffffffffu, warp_running_sum(count), WARP_LANES - 1);
-	}
-	return {rows, wanted};
-}
-
-/* FIRST and COUNT from the rows of all experts, by one warp. */
-__device__ __forceinline__ void settle_segments(const route_forward &f, const int *rows_E)
-{
-	int lane = threadIdx.x, at = 0;
-
-	for (int e0 = 0; e0 < f.s.E; e0 += WARP_LANES) {
-		int e = e0 + lane, rows = e < f.s.E ? rows_E[e] : 0;
-		int length = f.stride ? (int)f.stride
-					: (rows + PLACE_ROUND - 1) / PLACE_ROUND * PLACE_ROUND;
-		length = e < f.s.E ? length : 0;
-		int running = warp_running_sum(length);
-		if (e < f.s.E) {
-			f.first[e] = at + running - length;
-			f.count_E[e] = rows;
-		}
-		at += __shfl_sync(0xffffffffu, running, WARP_LANES - 1);
-	}
-	if (lane == 0)
-		f.first[f.s.E] = at;
-}
-
 /* A group's part of the losses, by a warp; in its first lane. */
 __device__ __forceinline__ void settle_group(const route_forward &f, long g, group_sums &sums)
 {
 	double valid = 0, product = 0;
 
 	for (int e = threadIdx.x % WARP_LANES; e < f.s.E; e += WARP_LANES) {
-		valid += f.count_GE[g * f.s.E + e];
-		product += f.count_GE[g * f.s.E + e] * f.room.p_GE[g * f.s.E + e];
+		valid += f.place.count_GE[g * f.s.E + e];
+		product += f.place.count_GE[g * f.s.E + e] * f.room.p_GE[g * f.s.E + e];
 	}
 	valid = warp_sum_f64(valid);
 	product = warp_sum_f64(product);
@@ -154,7 +116,7 @@ __global__ void __launch_bounds__(SETTLE_THREADS) settle(route_forward f)
 	int warp = threadIdx.x / WARP_LANES, lane = threadIdx.x % WARP_LANES;
 
 	for (int e = warp; e < f.s.E; e += SETTLE_WARPS) {
-		int2 n = settle_expert(f, e);
+		int2 n = settle_expert(f.place, e);
 		if (lane == 0) {
 			rows_E[e] = n.x;
 			wanted_E[e] = n.y;
@@ -166,7 +128,7 @@ __global__ void __launch_bounds__(SETTLE_THREADS) settle(route_forward f)
 		of_warp[warp] = mine;
 	__syncthreads();
 	if (warp == 0)
-		settle_segments(f, rows_E);
+		settle_segments(f.place, rows_E);
 	else if (threadIdx.x == WARP_LANES)
 		settle_metrics(f, of_warp, rows_E);
 	double valid = 0;

@@ -1,0 +1,189 @@
+#include "nn/moe_route.h"
+
+#include <string.h>
+
+#include "op/choose.h"
+#include "op/gate.h"
+#include "op/place.h"
+#include "op/route.h"
+#include "op/router.h"
+#include "op/router_loss.h"
+#include "op/score.h"
+
+static bool is(const char *word, const char *other)
+{
+	return !strcmp(word, other);
+}
+
+/* What op_route does in one. */
+static bool is_switch(const struct moe_spec *s)
+{
+	return s->top_k == 1 && is(s->score, "softmax") && s->temperature == 1 && is(s->weight, "raw") &&
+		s->weight_scale == 1 && s->importance == 0 && s->mean_entropy == 0 &&
+		s->token_entropy == 0 && is(s->balance_scope, "group");
+}
+
+/* A group that does not divide a replay is told by model_record(), where anything is dropped. */
+static long checked_group(struct net *net, long group)
+{
+	long tokens = net->env.batch * net->env.context;
+
+	if (tokens % group == 0)
+		return group;
+	if (!net->env.dropless)
+		net->misfit = group;
+	return tokens;
+}
+
+static long routing_group(struct net *net, const struct moe_spec *s)
+{
+	return checked_group(net, s->group_tokens ? s->group_tokens : net->env.group_tokens);
+}
+
+/* Over which tokens the losses' means are taken. */
+static long loss_group(struct net *net, const struct moe_spec *s)
+{
+	if (is(s->balance_scope, "sequence"))
+		return net->env.context;
+	return is(s->balance_scope, "step") ? checked_group(net, net->env.group_tokens)
+		: routing_group(net, s);
+}
+
+/* Choices an expert takes of a group: int(factor * k * tokens / E), as the paper has it for k = 1; at
+   least one. 0: all. */
+static long capacity(const struct net *net, const struct moe_spec *s, long group_tokens)
+{
+	double choices = (double)(s->top_k * group_tokens);
+	long n = (long)(s->capacity_factor * choices / (double)s->n_experts);
+
+	if (net->env.dropless || s->capacity_factor == 0)
+		return 0;
+	return n < 1 ? 1 : n;
+}
+
+static struct tensor *router_weight(struct net *net, const struct moe_spec *s, long width)
+{
+	struct param_rule rule = rule_normal(net, (double)width, "router");
+
+	return graph_param(net->g, "router.weight", tensor_of(REAL, 2, s->n_experts, width), &rule);
+}
+
+/* What is logged of a router, and what a trace shows. */
+struct watched {
+	struct tensor *load, *dropped, *entropy, *expert;	/* entropy NULL: it is among the losses */
+};
+
+static void watch(struct net *net, const struct watched *w, const struct moe_places *p)
+{
+	graph_metric(net->g, w->load, "load");
+	graph_metric(net->g, w->dropped, "dropped");
+	if (w->entropy)
+		graph_metric(net->g, w->entropy, "entropy");
+	if (net->env.trace.routes) {
+		graph_metric(net->g, w->expert, "route");
+		graph_metric(net->g, p->slot, "slot");
+		graph_metric(net->g, p->gate, "gate");
+	}
+}
+
+/* ---- in one operator ------------------------------------------------------------------------ */
+
+static void route_switch(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
+	struct moe_places *p)
+{
+	long group = routing_group(net, s);
+	struct route_attr attr = {.group_tokens = group, .capacity = capacity(net, s, group)};
+	struct tensor *in[ROUTE_N_IN] = {[ROUTE_X_BTD] = x_BTD, [ROUTE_MASK_BT] = net->mask_BT};
+	struct tensor *const *out;
+
+	in[ROUTE_W_ED] = router_weight(net, s, tensor_width(x_BTD));
+	out = graph_apply(net->g, &op_route, &attr, sizeof attr, in);
+	*p = (struct moe_places){out[ROUTE_SLOT_BT], out[ROUTE_FIRST_E1], out[ROUTE_TOKEN_S],
+		out[ROUTE_GATE_BT]};
+	watch(net, &(struct watched){out[ROUTE_LOAD_E], out[ROUTE_DROPPED], out[ROUTE_ENTROPY],
+		out[ROUTE_EXPERT_BT]}, p);
+	net_router_loss(net, is(s->aux_reduce, "mean"), (const struct weighted[]){
+		{out[ROUTE_BALANCE], s->balance, "balance"}, {out[ROUTE_Z], s->z_loss, "z"}}, 2);
+}
+
+/* ---- in pieces ------------------------------------------------------------------------------ */
+
+static struct tensor *score(struct net *net, const struct moe_spec *s, struct tensor *logit_BTE)
+{
+	struct score_attr attr = {is(s->score, "sigmoid") ? SCORE_SIGMOID : SCORE_SOFTMAX,
+		s->temperature};
+	struct tensor *in[SCORE_N_IN] = {[SCORE_LOGIT_BTE] = logit_BTE};
+
+	return graph_apply(net->g, &op_score, &attr, sizeof attr, in)[SCORE_S_BTE];
+}
+
+static struct tensor *choose(struct net *net, const struct moe_spec *s, struct tensor *s_BTE)
+{
+	struct choose_attr attr = {.k = s->top_k};
+	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
+
+	return graph_apply(net->g, &op_choose, &attr, sizeof attr, in)[CHOOSE_EXPERT_BTK];
+}
+
+static struct tensor *const *place(struct net *net, const struct moe_spec *s, struct tensor *expert)
+{
+	long group = routing_group(net, s);
+	struct place_attr attr = {s->n_experts, group, capacity(net, s, group)};
+	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = expert};
+
+	return graph_apply(net->g, &op_place, &attr, sizeof attr, in);
+}
+
+static struct tensor *gate(struct net *net, const struct moe_spec *s, struct tensor *s_BTE,
+	struct tensor *expert, struct tensor *slot)
+{
+	struct gate_attr attr = {GATE_RAW, s->weight_scale};
+	struct tensor *in[GATE_N_IN] = {[GATE_S_BTE] = s_BTE, [GATE_EXPERT_BTK] = expert,
+		[GATE_SLOT_BTK] = slot};
+
+	attr.rule = is(s->weight, "renorm") ? GATE_RENORM : is(s->weight, "one") ? GATE_ONE
+		: is(s->weight, "straight_through") ? GATE_STRAIGHT_THROUGH : GATE_RAW;
+	return graph_apply(net->g, &op_gate, &attr, sizeof attr, in)[GATE_GATE_BTK];
+}
+
+static void losses(struct net *net, const struct moe_spec *s, struct tensor *logit_BTE,
+	struct tensor *s_BTE, struct tensor *expert)
+{
+	struct router_loss_attr attr = {loss_group(net, s), is(s->score, "sigmoid")};
+	struct tensor *in[ROUTER_LOSS_N_IN] = {[ROUTER_LOSS_LOGIT_BTE] = logit_BTE,
+		[ROUTER_LOSS_S_BTE] = s_BTE, [ROUTER_LOSS_EXPERT_BTK] = expert,
+		[ROUTER_LOSS_MASK_BT] = net->mask_BT}, *const *out;
+
+	out = graph_apply(net->g, &op_router_loss, &attr, sizeof attr, in);
+	net_router_loss(net, is(s->aux_reduce, "mean"), (const struct weighted[]){
+		{out[ROUTER_LOSS_BALANCE], s->balance, "balance"},
+		{out[ROUTER_LOSS_Z], s->z_loss, "z"},
+		{out[ROUTER_LOSS_IMPORTANCE], s->importance, "importance"},
+		{out[ROUTER_LOSS_H_MEAN], -s->mean_entropy, "mean_entropy"},
+		{out[ROUTER_LOSS_H_TOKEN], s->token_entropy, "entropy"}}, 5);
+}
+
+static void route_pieces(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
+	struct moe_places *p)
+{
+	struct tensor *in[ROUTER_N_IN] = {[ROUTER_X_BTD] = x_BTD}, *logit_BTE, *s_BTE, *expert;
+	struct tensor *const *placed;
+
+	in[ROUTER_W_ED] = router_weight(net, s, tensor_width(x_BTD));
+	logit_BTE = graph_apply(net->g, &op_router, NULL, 0, in)[ROUTER_LOGIT_BTE];
+	s_BTE = score(net, s, logit_BTE);
+	expert = choose(net, s, s_BTE);
+	placed = place(net, s, expert);
+	*p = (struct moe_places){placed[PLACE_SLOT_BTK], placed[PLACE_FIRST_E1], placed[PLACE_TOKEN_S],
+		gate(net, s, s_BTE, expert, placed[PLACE_SLOT_BTK])};
+	watch(net, &(struct watched){placed[PLACE_LOAD_E], placed[PLACE_DROPPED], NULL, expert}, p);
+	losses(net, s, logit_BTE, s_BTE, expert);
+}
+
+void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p)
+{
+	if (is_switch(s))
+		route_switch(net, s, x_BTD, p);
+	else
+		route_pieces(net, s, x_BTD, p);
+}

@@ -1,0 +1,15 @@
+/* How a mixture's tokens find their experts: the operators that its spec asks for (nn/moe.h). */
+#ifndef NN_MOE_ROUTE_H
+#define NN_MOE_ROUTE_H
+
+#include "nn/moe.h"
+
+/* [B, T] tensors for Switch routing, else [B, T, K] (op/place.h). */
+struct moe_places {
+	struct tensor *slot, *first, *token, *gate;
+};
+
+/* Records routing under the present scope, the mixture's; metrics and losses of the router with it. */
+void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p);
+
+#endif

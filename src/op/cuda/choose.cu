@@ -1,0 +1,74 @@
+/* choose on the GPU: a warp does a token, and goes over its scores once a choice. */
+#include <limits.h>
+
+extern "C" {
+#include "op/choose.h"
+}
+#include "op/cuda/moe.cuh"
+
+namespace {
+
+/* An expert and its score; none: INT_MAX. */
+struct candidate {
+	float score;
+	int expert;
+};
+
+__device__ __forceinline__ bool better(const candidate &a, const candidate &b)
+{
+	return a.expert != INT_MAX && (b.expert == INT_MAX || a.score > b.score ||
+		(a.score == b.score && a.expert < b.expert));
+}
+
+/* The best expert behind `last`, by a warp; last.expert -1: of all. */
+__device__ __forceinline__ candidate next_best(const float *s, const float *bias, int E,
+	const candidate &last)
+{
+	candidate best = {0, INT_MAX};
+
+	for (int e = threadIdx.x % WARP_LANES; e < E; e += WARP_LANES) {
+		candidate c = {s[e] + (bias ? bias[e] : 0), e};
+		bool behind = last.expert < 0 ? c.score == c.score : better(last, c);
+		if (behind && better(c, best))
+			best = c;
+	}
+	#pragma unroll
+	for (int step = WARP_LANES / 2; step; step /= 2) {
+		candidate c = {__shfl_xor_sync(0xffffffffu, best.score, step),
+			__shfl_xor_sync(0xffffffffu, best.expert, step)};
+		if (better(c, best))
+			best = c;
+	}
+	return best;
+}
+
+__global__ void choose(rows<const float> s, const float *bias, by_token<const int> mask,
+	rows<int> expert, long n, int E, int K)
+{
+	long t = row_of_warp();
+	candidate c = {0, -1};
+
+	if (t >= n)
+		return;
+	bool there = !mask.at || mask[t] >= 0;
+	for (int k = 0; k < K; k++) {
+		if (there)
+			c = next_best(s[t], bias, E, c);
+		there = there && c.expert != INT_MAX;
+		if (threadIdx.x % WARP_LANES == 0)
+			expert[t][k] = there ? c.expert : -1;
+	}
+}
+
+}  // namespace
+
+extern "C" void choose_forward_cuda(const struct op_run *r)
+{
+	const struct tensor *s = r->in[CHOOSE_S_BTE], *bias = r->in[CHOOSE_BIAS_E];
+	const struct tensor *expert = r->out[CHOOSE_EXPERT_BTK];
+
+	launch(r, choose, grid_of_rows(tensor_rows(s)), ROW_THREADS, 0, rows_of<const float>(s),
+		bias ? (const float *)bias->at : (const float *)NULL,
+		by_token_of<const int>(r->in[CHOOSE_MASK_BT]), rows_of<int>(expert), tensor_rows(s),
+		(int)tensor_width(s), (int)tensor_width(expert));
+}

@@ -1,0 +1,161 @@
+/*
+ * place on the GPU, in four launches: units of 32 choices count the experts they name; a warp for each
+ * group and expert turns these counts into ranks; one block lays out the segments; units hand out rows.
+ */
+#include "op/cuda/placing.cuh"
+
+namespace {
+
+enum { SETTLE_WARPS = 16, SETTLE_THREADS = SETTLE_WARPS * WARP_LANES };
+
+struct place_forward {
+	long n, group, group_units, units;	/* choices, of a group; units of a group, of all */
+	placing p;
+	int *rank_EU;				/* choices of a unit; then rank of the first */
+	by_token<const int> expert;
+	by_token<int> slot;
+	int *token, *wanted;
+	long S;
+	float *load, *dropped;
+};
+
+/* The choice of this lane in unit u, and the expert it names; -1: none. */
+__device__ __forceinline__ int choice_of(const place_forward &f, long u, long *i)
+{
+	long in_group = u % f.group_units * WARP_LANES + threadIdx.x % WARP_LANES;
+
+	*i = u / f.group_units * f.group + in_group;
+	return in_group < f.group ? f.expert[*i] : -1;
+}
+
+__global__ void count(place_forward f)
+{
+	long u = row_of_warp(), i;
+	int lane = threadIdx.x % WARP_LANES;
+
+	for (long s = (long)blockIdx.x * ROW_THREADS + threadIdx.x; s < f.S;
+		s += (long)gridDim.x * ROW_THREADS)
+		f.token[s] = -1;
+	if (u >= f.units)
+		return;
+	int mine = choice_of(f, u, &i);
+	for (int e0 = 0; e0 < f.p.E; e0 += WARP_LANES) {
+		int n = 0;
+		for (int j = 0; j < WARP_LANES && e0 + j < f.p.E; j++) {
+			unsigned chose = __ballot_sync(0xffffffffu, mine == e0 + j);
+			n = lane == j ? __popc(chose) : n;
+		}
+		if (e0 + lane < f.p.E)
+			f.rank_EU[(e0 + lane) * f.units + u] = n;
+	}
+}
+
+__global__ void rank(place_forward f)
+{
+	long i = row_of_warp(), g = i / f.p.E, e = i % f.p.E;
+
+	if (g >= f.p.groups)
+		return;
+	int n = rank_units(f.rank_EU + e * f.units + g * f.group_units, f.group_units);
+	if (threadIdx.x % WARP_LANES == 0)
+		f.p.count_GE[g * f.p.E + e] = n;
+}
+
+/* One block. Shared: rows of the experts. */
+__global__ void __launch_bounds__(SETTLE_THREADS) settle(place_forward f)
+{
+	int *rows_E = shared_memory<int>(), warp = threadIdx.x / WARP_LANES;
+	double all = 0, kept = 0;
+
+	for (int e = warp; e < f.p.E; e += SETTLE_WARPS) {
+		int2 n = settle_expert(f.p, e);
+		if (threadIdx.x % WARP_LANES == 0) {
+			rows_E[e] = n.x;
+			f.wanted[e] = n.y;
+		}
+	}
+	__syncthreads();
+	if (warp == 0) {
+		settle_segments(f.p, rows_E);
+		return;
+	}
+	for (int e = 0; e < f.p.E; e++) {
+		all += f.wanted[e];
+		kept += rows_E[e];
+	}
+	for (int e = threadIdx.x - WARP_LANES; e < f.p.E; e += SETTLE_THREADS - WARP_LANES)
+		f.load[e] = (float)(f.wanted[e] / fmax(all, 1.0));
+	if (threadIdx.x == WARP_LANES) {
+		f.dropped[0] = (float)(all - kept);
+		f.dropped[1] = (float)all;
+	}
+}
+
+__global__ void put(place_forward f)
+{
+	long u = row_of_warp(), i;
+	int lane = threadIdx.x % WARP_LANES, slot = -1;
+
+	if (u >= f.units)
+		return;
+	int e = choice_of(f, u, &i);
+	unsigned same = __match_any_sync(0xffffffffu, e);
+	if (e >= 0) {
+		int rank = f.rank_EU[e * f.units + u] + __popc(same & ((1u << lane) - 1));
+		if (rank < f.p.capacity)
+			slot = f.p.first[e] +
+				f.p.start_EG[e * f.p.groups + u / f.group_units] + rank;
+	}
+	if (u % f.group_units * WARP_LANES + lane >= f.group)
+		return;
+	f.slot[i] = slot;
+	if (slot >= 0)
+		f.token[slot] = (int)i;
+}
+
+place_forward sizes_of(const struct place_attr *attr, const struct tensor *expert)
+{
+	place_forward f = {};
+
+	f.n = tensor_size(expert);
+	f.group = attr->group_tokens * tensor_width(expert);
+	f.group_units = ceil_div(f.group, WARP_LANES);
+	f.p.groups = f.n / f.group;
+	f.units = f.p.groups * f.group_units;
+	f.p.E = (int)attr->n_experts;
+	f.p.capacity = (int)(attr->capacity && attr->capacity < f.group ? attr->capacity : f.group);
+	return f;
+}
+
+}  // namespace
+
+extern "C" void place_room_cuda(struct op_shapes *s)
+{
+	place_forward f = sizes_of((const struct place_attr *)s->attr, s->in[PLACE_EXPERT_BTK]);
+
+	s->forward_workspace = (size_t)f.p.E * (f.units + 2 * f.p.groups) * sizeof(int);
+}
+
+extern "C" void place_forward_cuda(const struct op_run *r)
+{
+	const struct tensor *expert = r->in[PLACE_EXPERT_BTK], *token = r->out[PLACE_TOKEN_S];
+	place_forward f = sizes_of((const struct place_attr *)r->attr, expert);
+
+	f.rank_EU = (int *)r->workspace;
+	f.p.count_GE = f.rank_EU + f.p.E * f.units;
+	f.p.start_EG = f.p.count_GE + f.p.E * f.p.groups;
+	f.p.first = (int *)r->out[PLACE_FIRST_E1]->at;
+	f.p.count_E = (int *)r->out[PLACE_COUNT_E]->at;
+	f.p.stride = token->n_dims == 2 ? token->dims[1] : 0;
+	f.expert = by_token_of<const int>(expert);
+	f.slot = by_token_of<int>(r->out[PLACE_SLOT_BTK]);
+	f.token = (int *)token->at;
+	f.S = tensor_size(token);
+	f.wanted = (int *)r->out[PLACE_WANTED_E]->at;
+	f.load = (float *)r->out[PLACE_LOAD_E]->at;
+	f.dropped = (float *)r->out[PLACE_DROPPED]->at;
+	launch(r, count, grid_of_rows(f.units), ROW_THREADS, 0, f);
+	launch(r, rank, grid_of_rows(f.p.groups * f.p.E), ROW_THREADS, 0, f);
+	launch(r, settle, dim3(1), SETTLE_THREADS, f.p.E * sizeof(int), f);
+	launch(r, put, grid_of_rows(f.units), ROW_THREADS, 0, f);
+}

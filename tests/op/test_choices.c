@@ -1,0 +1,411 @@
+/*
+ * Routing made of pieces (router, score, choose, place, gate, router_loss) in cases small enough to know
+ * the answer, on all devices that are there; with one choice a token, against op_route.
+ */
+#include "base/cpu.h"
+#include "calls.h"
+#include "op/choose.h"
+#include "op/gate.h"
+#include "op/place.h"
+#include "op/router.h"
+#include "op/router_loss.h"
+#include "op/score.h"
+#include "places.h"
+
+static void expect_ints(const struct call *c, int out, const int *expected)
+{
+	for (long i = 0; i < tensor_size(c->out[out]); i++)
+		if ((int)get(c->run.device, c->out[out], i) != expected[i])
+			fail_msg("%s on %s: %s[%ld] is %d, expected %d", c->run.op->name,
+				c->run.device->name, c->run.op->out[out].name, i,
+				(int)get(c->run.device, c->out[out], i), expected[i]);
+}
+
+static void expect_values(const struct call *c, const struct tensor *x, const char *what,
+	const double *expected, double limit)
+{
+	for (long i = 0; i < tensor_size(x); i++)
+		if (!(fabs(get(c->run.device, x, i) - expected[i]) <= limit))
+			fail_msg("%s on %s: %s[%ld] is %.9g, expected %.9g", c->run.op->name,
+				c->run.device->name, what, i, get(c->run.device, x, i), expected[i]);
+}
+
+static struct tensor *ints(struct arena *a, const struct device *d, long n, long K, const double *v)
+{
+	return filled(a, d, tensor_of(INDEX, 3, 1L, n, K), v);
+}
+
+static struct tensor *masters(struct arena *a, const struct device *d, long n, long E, const double *v)
+{
+	return filled(a, d, tensor_of(MASTER, 3, 1L, n, E), v);
+}
+
+static struct tensor *one(struct arena *a, const struct device *d, double v)
+{
+	return filled(a, d, tensor_of(MASTER, 1, 1L), &v);
+}
+
+/* ---- choose --------------------------------------------------------------------------------- */
+
+static void best_first(struct arena *a, const struct device *d)
+{
+	static const struct choose_attr three = {3};
+	const double s[] = {0.125, 0.5, 0.5, 0.25,  0.25, 0.25, 0.25, 0.25,  0, 1, 2, 3};
+	const double bias[] = {0.5, 0, 0, 0};
+	struct tensor *s_BTE = masters(a, d, 3, 4, s);
+	struct call plain = call(a, &op_choose, d, &three, (struct tensor *[CHOOSE_N_IN]){s_BTE});
+	struct call biased = call(a, &op_choose, d, &three, (struct tensor *[CHOOSE_N_IN]){s_BTE,
+		filled(a, d, tensor_of(MASTER, 1, 4L), bias),
+		filled(a, d, tensor_of(INDEX, 2, 1L, 3L), (double[]){0, -1, 7})});
+
+	expect_ints(&plain, 0, (int[]){1, 2, 3,  0, 1, 2,  3, 2, 1});
+	expect_ints(&biased, 0, (int[]){0, 1, 2,  -1, -1, -1,  3, 2, 1});
+}
+
+static void test_best_come_first_and_ties_go_to_the_lowest(void **state)
+{
+	(void)state;
+	on_devices(best_first);
+}
+
+static void no_numbers(struct arena *a, const struct device *d)
+{
+	static const struct choose_attr two = {2};
+	const double s[] = {NAN, NAN, NAN,  NAN, 1, NAN};
+	struct call c = call(a, &op_choose, d, &two,
+		(struct tensor *[CHOOSE_N_IN]){masters(a, d, 2, 3, s)});
+
+	expect_ints(&c, 0, (int[]){-1, -1,  1, -1});
+}
+
+static void test_what_is_no_number_is_not_chosen(void **state)
+{
+	(void)state;
+	on_devices(no_numbers);
+}
+
+/* ---- place ---------------------------------------------------------------------------------- */
+
+static struct places places_of(struct arena *a, const struct call *c)
+{
+	int *list[4];
+
+	for (int k = 0; k < 4; k++) {
+		const struct tensor *t = c->out[places_of_place[k]];
+		list[k] = ARENA_ARRAY(a, int, tensor_size(t));
+		for (long i = 0; i < tensor_size(t); i++)
+			list[k][i] = (int)get(c->run.device, t, i);
+	}
+	return (struct places){tensor_size(c->out[PLACE_SLOT_BTK]), tensor_size(c->out[PLACE_COUNT_E]),
+		tensor_size(c->out[PLACE_TOKEN_S]), list[0], list[1], list[2], list[3]};
+}
+
+/* SLOT and FIRST as they are in a buffer without gaps. */
+static void expect_places(struct arena *a, const struct call *c, const int *slot, const int *first)
+{
+	struct places p = places_of(a, c);
+	const struct places packed = {p.tokens, p.experts, p.tokens, slot, first, NULL, NULL};
+	const char *fault = places_fault(&p, &packed,
+		device_is_host(c->run.device) ? 1 : PLACE_ROUND);
+
+	if (fault)
+		fail_msg("place on %s: %s", c->run.device->name, fault);
+}
+
+/* The second token's second choice comes before the third token's first one; both want expert 1, which
+   has a place left. In the second group all begins anew. */
+static void token_major(struct arena *a, const struct device *d)
+{
+	static const struct place_attr attr = {3, 3, 2};
+	const double expert[] = {1, 0,  2, 1,  1, 0,   1, 2,  -1, -1,  2, 1};
+	struct call c = call(a, &op_place, d, &attr, (struct tensor *[]){ints(a, d, 6, 2, expert)});
+
+	expect_places(a, &c, (int[]){2, 0,  6, 3,  -1, 1,   4, 7,  -1, -1,  8, 5}, (int[]){0, 2, 6, 9});
+	expect_ints(&c, PLACE_WANTED_E, (int[]){2, 5, 3});
+	expect_values(&c, c.out[PLACE_LOAD_E], "load", (double[]){0.2, 0.5, 0.3}, 1e-6);
+	expect_values(&c, c.out[PLACE_DROPPED], "dropped", (double[]){1, 10}, 0);
+}
+
+static void test_earlier_tokens_have_their_places_first(void **state)
+{
+	(void)state;
+	on_devices(token_major);
+}
+
+/* ---- gate ----------------------------------------------------------------------------------- */
+
+static struct call gates(struct arena *a, const struct device *d, enum gate_rule rule, double scale)
+{
+	struct gate_attr *attr = ARENA_NEW(a, struct gate_attr);
+	const double s[] = {0.5, 0.25, 0.125, 0.125,  0.25, 0.25, 0.25, 0.25};
+	const double expert[] = {0, 1,  3, -1}, slot[] = {4, -1,  7, -1}, dgate[] = {2, 3, 5, 7};
+
+	*attr = (struct gate_attr){rule, scale};
+	struct call c = call(a, &op_gate, d, attr, (struct tensor *[]){masters(a, d, 2, 4, s),
+		ints(a, d, 2, 2, expert), ints(a, d, 2, 2, slot)});
+	backward(&c, 0, masters(a, d, 2, 2, dgate));
+	return c;
+}
+
+static void expect_gates(const struct call *c, const double *gate, const double *ds)
+{
+	expect_values(c, c->out[0], "gate", gate, 1e-6);
+	expect_values(c, c->d_in[GATE_S_BTE], "ds", ds, 1e-5);
+}
+
+/* The first token's second choice is dropped and keeps its share of the mass. */
+static void weights(struct arena *a, const struct device *d)
+{
+	struct call raw = gates(a, d, GATE_RAW, 1), renorm = gates(a, d, GATE_RENORM, 3),
+		fixed = gates(a, d, GATE_ONE, 0.5), straight = gates(a, d, GATE_STRAIGHT_THROUGH, 0.5);
+	double mean = 2 * 2, z = 0.75;
+
+	expect_gates(&raw, (double[]){0.5, 0, 0.25, 0}, (double[]){2, 0, 0, 0,  0, 0, 0, 5});
+	expect_gates(&renorm, (double[]){2, 0, 3, 0},
+		(double[]){(3 * 2 - mean) / z, -mean / z, 0, 0,  0, 0, 0, 0});
+	expect_gates(&fixed, (double[]){0.5, 0, 0.5, 0}, (double[8]){0});
+	expect_gates(&straight, (double[]){0.5, 0, 0.5, 0}, (double[]){1, 0, 0, 0,  0, 0, 0, 2.5});
+}
+
+static void test_rules_of_weights(void **state)
+{
+	(void)state;
+	on_devices(weights);
+}
+
+/* ---- all of them ---------------------------------------------------------------------------- */
+
+struct pieces {
+	struct call router, score, choose, place, gate, loss;
+};
+
+static double noise(long i)
+{
+	return round(sin(12.9898 * (double)(i + 1)) * 21) / 16;
+}
+
+static struct tensor *noisy(struct arena *a, const struct device *d, struct tensor shape, long salt)
+{
+	struct tensor *t = tensor_new(a, d, shape);
+
+	for (long i = 0; i < tensor_size(t); i++)
+		put(d, t, i, noise(salt + i));
+	return t;
+}
+
+static void pieces_forward(struct arena *a, const struct device *d, struct tensor *x, struct tensor *w,
+	struct tensor *mask, const struct route_attr *r, struct pieces *p)
+{
+	static const struct score_attr softmax = {SCORE_SOFTMAX, 1};
+	static const struct choose_attr choice = {1};
+	static const struct gate_attr raw = {GATE_RAW, 1};
+	struct place_attr *place = ARENA_NEW(a, struct place_attr);
+	struct router_loss_attr *loss = ARENA_NEW(a, struct router_loss_attr);
+
+	*place = (struct place_attr){w->dims[0], r->group_tokens, r->capacity};
+	*loss = (struct router_loss_attr){r->group_tokens, false};
+	p->router = call(a, &op_router, d, NULL, (struct tensor *[]){x, w});
+	p->score = call(a, &op_score, d, &softmax, (struct tensor *[]){p->router.out[0]});
+	p->choose = call(a, &op_choose, d, &choice, (struct tensor *[]){p->score.out[0], NULL, mask});
+	p->place = call(a, &op_place, d, place, (struct tensor *[]){p->choose.out[0]});
+	p->gate = call(a, &op_gate, d, &raw, (struct tensor *[]){p->score.out[0], p->choose.out[0],
+		p->place.out[PLACE_SLOT_BTK]});
+	p->loss = call(a, &op_router_loss, d, loss, (struct tensor *[]){p->router.out[0],
+		p->score.out[0], p->choose.out[0], mask});
+}
+
+/* Of gates, balance and z together, down to x and W. */
+static void pieces_backward(struct pieces *p, const struct tensor *dgate, const struct tensor *dloss)
+{
+	p->loss.run.d_out[ROUTER_LOSS_BALANCE] = dloss;
+	backward(&p->loss, ROUTER_LOSS_Z, dloss);
+	p->gate.run.d_in[GATE_S_BTE] = p->loss.d_in[ROUTER_LOSS_S_BTE];
+	p->gate.run.add = ~0u;
+	backward(&p->gate, 0, dgate);
+	p->score.run.d_in[0] = p->loss.d_in[ROUTER_LOSS_LOGIT_BTE];
+	p->score.run.add = ~0u;
+	backward(&p->score, 0, p->loss.d_in[ROUTER_LOSS_S_BTE]);
+	backward(&p->router, 0, p->loss.d_in[ROUTER_LOSS_LOGIT_BTE]);
+}
+
+static void expect_same(const struct call *ours, const struct tensor *x, const struct tensor *y,
+	double limit)
+{
+	const struct device *d = ours->run.device;
+	double error = 0, size = 1e-30;
+
+	assert_int_equal(tensor_size(x), tensor_size(y));
+	for (long i = 0; i < tensor_size(x); i++) {
+		error += pow(get(d, x, i) - get(d, y, i), 2);
+		size += pow(get(d, y, i), 2);
+	}
+	if (!(sqrt(error / size) <= limit))
+		fail_msg("%s on %s: %g from route's", ours->run.op->name, d->name, sqrt(error / size));
+}
+
+/* Softmax, one choice, raw weights: op_route is the same in one. */
+static void like_route(struct arena *a, const struct device *d)
+{
+	enum { N = 60, D = 8, E = 5 };
+	struct route_attr *attr = ARENA_NEW(a, struct route_attr);
+	struct tensor *x = noisy(a, d, tensor_of(REAL, 3, 2L, (long)N / 2, (long)D), 0),
+		*w = noisy(a, d, tensor_of(MASTER, 2, (long)E, (long)D), 999),
+		*mask = filled(a, d, tensor_of(INDEX, 2, 2L, (long)N / 2), NULL);
+	double grad = d->bytes[REAL] == 2 ? 2e-2 : 1e-5;
+	struct pieces p;
+
+	for (long i = 0; i < N; i += 7)
+		put(d, mask, i, -1);
+	*attr = (struct route_attr){20, 3};
+	struct call route = call(a, &op_route, d, attr, (struct tensor *[]){x, w, mask});
+	pieces_forward(a, d, x, w, mask, attr, &p);
+	expect_same(&p.choose, p.choose.out[0], route.out[ROUTE_EXPERT_BT], 0);
+	expect_same(&p.place, p.place.out[PLACE_SLOT_BTK], route.out[ROUTE_SLOT_BT], 0);
+	expect_same(&p.place, p.place.out[PLACE_TOKEN_S], route.out[ROUTE_TOKEN_S], 0);
+	expect_same(&p.place, p.place.out[PLACE_LOAD_E], route.out[ROUTE_LOAD_E], 1e-6);
+	expect_same(&p.place, p.place.out[PLACE_DROPPED], route.out[ROUTE_DROPPED], 0);
+	expect_same(&p.gate, p.gate.out[0], route.out[ROUTE_GATE_BT], 1e-5);
+	expect_same(&p.loss, p.loss.out[ROUTER_LOSS_BALANCE], route.out[ROUTE_BALANCE], 1e-5);
+	expect_same(&p.loss, p.loss.out[ROUTER_LOSS_Z], route.out[ROUTE_Z], 1e-5);
+	struct tensor *dgate = noisy(a, d, tensor_of(MASTER, 2, 2L, (long)N / 2), 77), *dloss = one(a, d, 3);
+	route.run.d_out[ROUTE_BALANCE] = route.run.d_out[ROUTE_Z] = dloss;
+	backward(&route, ROUTE_GATE_BT, dgate);
+	struct tensor dgate_BTK = tensor_of(MASTER, 3, 2L, (long)N / 2, 1L);
+	dgate_BTK.at = dgate->at;
+	pieces_backward(&p, &dgate_BTK, dloss);
+	expect_same(&p.router, p.router.d_in[ROUTER_X_BTD], route.d_in[ROUTE_X_BTD], grad);
+	expect_same(&p.router, p.router.d_in[ROUTER_W_ED], route.d_in[ROUTE_W_ED], grad);
+}
+
+static void test_one_choice_is_what_route_does(void **state)
+{
+	(void)state;
+	on_devices(like_route);
+}
+
+/* ---- losses --------------------------------------------------------------------------------- */
+
+enum { N = 32, E = 4, K = 2 };
+
+/* Scores of these logits, and the losses of N tokens that choose the K best. */
+static void losses(struct arena *a, const struct device *d, const double *logits, struct call *score,
+	struct call *loss)
+{
+	static const struct score_attr softmax = {SCORE_SOFTMAX, 1};
+	static const struct choose_attr two = {K};
+	static const struct router_loss_attr group = {N, false};
+	struct tensor *logit = masters(a, d, N, E, logits);
+
+	*score = call(a, &op_score, d, &softmax, (struct tensor *[]){logit});
+	struct call choose = call(a, &op_choose, d, &two, (struct tensor *[CHOOSE_N_IN]){score->out[0]});
+	*loss = call(a, &op_router_loss, d, &group, (struct tensor *[ROUTER_LOSS_N_IN]){logit,
+		score->out[0], choose.out[0]});
+}
+
+/* Each expert is chosen as often: the two best are neighbours. */
+static void even(struct arena *a, const struct device *d)
+{
+	double logits[N * E] = {0}, h = 0, p[2] = {exp(2), 1};
+	struct call score, loss;
+
+	for (int t = 0; t < N; t++)
+		logits[t * E + t % E] = logits[t * E + (t + 1) % E] = 2;
+	losses(a, d, logits, &score, &loss);
+	for (int k = 0; k < 2; k++)
+		h -= 2 * p[k] / (2 * exp(2) + 2) * log(p[k] / (2 * exp(2) + 2));
+	expect_values(&loss, loss.out[ROUTER_LOSS_BALANCE], "balance", (double[]){1}, 1e-6);
+	expect_values(&loss, loss.out[ROUTER_LOSS_IMPORTANCE], "importance", (double[]){0}, 1e-6);
+	expect_values(&loss, loss.out[ROUTER_LOSS_H_MEAN], "h_mean", (double[]){log(E)}, 1e-6);
+	expect_values(&loss, loss.out[ROUTER_LOSS_H_TOKEN], "h_token", &h, 1e-6);
+	expect_values(&loss, loss.out[ROUTER_LOSS_Z], "z",
+		(double[]){pow(log(2 * exp(2) + 2), 2)}, 1e-5);
+}
+
+static void test_losses_at_uniform(void **state)
+{
+	(void)state;
+	on_devices(even);
+}
+
+/* Tokens prefer expert 0, and the last expert is nobody's. */
+static void uneven_logits(double *logits)
+{
+	for (int i = 0; i < N * E; i++)
+		logits[i] = 0.3 * noise(i) + (i % E == 0 ? 1 : i % E == E - 1 ? -1 : 0);
+}
+
+/* One small step down weight * output: what becomes of the output and of the last expert's mean score. */
+struct step {
+	double before, after, p_before, p_after;
+};
+
+static double mean_of_last(const struct call *score)
+{
+	double sum = 0;
+
+	for (int t = 0; t < N; t++)
+		sum += get(score->run.device, score->out[0], t * E + E - 1) / N;
+	return sum;
+}
+
+static struct step descend(struct arena *a, const struct device *d, int out, double weight)
+{
+	double logits[N * E];
+	struct call score, loss;
+	struct step s;
+
+	uneven_logits(logits);
+	losses(a, d, logits, &score, &loss);
+	s.before = get(d, loss.out[out], 0);
+	s.p_before = mean_of_last(&score);
+	backward(&loss, out, one(a, d, weight));
+	score.run.d_in[0] = loss.d_in[ROUTER_LOSS_LOGIT_BTE];
+	score.run.add = ~0u;
+	backward(&score, 0, loss.d_in[ROUTER_LOSS_S_BTE]);
+	for (int i = 0; i < N * E; i++)
+		logits[i] -= 0.5 * N * get(d, score.run.d_in[0], i);
+	losses(a, d, logits, &score, &loss);
+	s.after = get(d, loss.out[out], 0);
+	s.p_after = mean_of_last(&score);
+	return s;
+}
+
+/* Entropy of the mean is subtracted from the loss: added it would drive all tokens to one expert. */
+static void signs(struct arena *a, const struct device *d)
+{
+	struct step balance = descend(a, d, ROUTER_LOSS_BALANCE, 0.1),
+		importance = descend(a, d, ROUTER_LOSS_IMPORTANCE, 0.1),
+		mean = descend(a, d, ROUTER_LOSS_H_MEAN, -0.1),
+		wrong = descend(a, d, ROUTER_LOSS_H_MEAN, 0.1),
+		token = descend(a, d, ROUTER_LOSS_H_TOKEN, 0.1), z = descend(a, d, ROUTER_LOSS_Z, 0.1);
+
+	assert_true(balance.p_after > balance.p_before && balance.after < balance.before);
+	assert_true(importance.p_after > importance.p_before && importance.after < importance.before);
+	assert_true(mean.p_after > mean.p_before && mean.after > mean.before);
+	assert_true(wrong.p_after < wrong.p_before && wrong.after < wrong.before);
+	assert_true(token.after < token.before);
+	assert_true(z.after < z.before);
+}
+
+static void test_signs_of_losses(void **state)
+{
+	(void)state;
+	on_devices(signs);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_best_come_first_and_ties_go_to_the_lowest),
+		cmocka_unit_test(test_what_is_no_number_is_not_chosen),
+		cmocka_unit_test(test_earlier_tokens_have_their_places_first),
+		cmocka_unit_test(test_rules_of_weights),
+		cmocka_unit_test(test_one_choice_is_what_route_does),
+		cmocka_unit_test(test_losses_at_uniform),
+		cmocka_unit_test(test_signs_of_losses),
+	};
+
+	(void)argc;
+	blas_start(argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
