@@ -103,6 +103,7 @@ static const struct op_example examples[] = {
 
 const struct op op_choose = {
 	.name = "choose",
+	.formula = "the k greatest of s + bias, ties to the lowest expert",
 	.semantics = 1,
 	.n_in = CHOOSE_N_IN,
 	.n_out = CHOOSE_N_OUT,

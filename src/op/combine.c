@@ -206,7 +206,7 @@ static const struct op_example examples[] = {
 
 const struct op op_combine = {
 	.name = "combine",
-	.formula = "y[t] = gate[t] ye[slot[t]], 0 for dropped tokens",
+	.formula = "y[t] = sum over choices i of t of gate[i] ye[slot[i]], 0 for dropped ones",
 	.semantics = 1,
 	.n_in = COMBINE_N_IN,
 	.n_out = COMBINE_N_OUT,

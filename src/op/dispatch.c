@@ -143,7 +143,7 @@ static const struct op_example examples[] = {
 
 const struct op op_dispatch = {
 	.name = "dispatch",
-	.formula = "xe[slot[t]] = x[t]: tokens sorted by their expert",
+	.formula = "xe[slot[i]] = x[token of choice i]: choices sorted by their expert",
 	.semantics = 1,
 	.n_in = DISPATCH_N_IN,
 	.n_out = DISPATCH_N_OUT,

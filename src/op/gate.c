@@ -183,6 +183,7 @@ static const struct op_example examples[] = {
 
 const struct op op_gate = {
 	.name = "gate",
+	.formula = "gate = r s[expert], or its share of the chosen, or r; 0 for dropped choices",
 	.semantics = 1,
 	.n_in = GATE_N_IN,
 	.n_out = GATE_N_OUT,

@@ -170,6 +170,7 @@ static const struct op_example examples[] = {
 
 const struct op op_place = {
 	.name = "place",
+	.formula = "slot = first[expert] + rank among the choices of that expert; -1 beyond its capacity",
 	.semantics = 1,
 	.n_in = PLACE_N_IN,
 	.n_out = PLACE_N_OUT,

@@ -124,6 +124,7 @@ static const struct op_example examples[] = {
 
 const struct op op_router = {
 	.name = "router",
+	.formula = "logit = W x",
 	.semantics = 1,
 	.n_in = ROUTER_N_IN,
 	.n_out = ROUTER_N_OUT,

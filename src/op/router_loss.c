@@ -233,6 +233,7 @@ static const struct op_example examples[] = {
 
 const struct op op_router_loss = {
 	.name = "router_loss",
+	.formula = "balance = E sum_e f_e P_e;  z = mean (log sum exp logit)^2;  spread and entropies of P and p",
 	.semantics = 1,
 	.n_in = ROUTER_LOSS_N_IN,
 	.n_out = ROUTER_LOSS_N_OUT,

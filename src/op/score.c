@@ -137,6 +137,7 @@ static const struct op_example examples[] = {
 
 const struct op op_score = {
 	.name = "score",
+	.formula = "s = softmax(logit / temperature), or the sigmoid of each",
 	.semantics = 1,
 	.n_in = SCORE_N_IN,
 	.n_out = SCORE_N_OUT,

@@ -10,6 +10,7 @@
 #include "data/tokenizer.h"
 #include "op/dispatch.h"
 #include "op/experts.h"
+#include "op/place.h"
 #include "op/route.h"
 #include "trace/tracer.h"
 
@@ -122,6 +123,11 @@ static long rows_of_output(const struct explained *e, const struct op_run *r, in
 	return (r->op == &op_dispatch || r->op == &op_experts) && r->out[i]->n_dims == 2 ? e->rows_S : 0;
 }
 
+static long rows_used(const struct tensor *first_E1)
+{
+	return row_int(first_E1, 0)[tensor_width(first_E1) - 1];
+}
+
 static void print_forward(struct explained *e, struct graph *g, int node, const struct op_run *r)
 {
 	print_inputs(e, g, node, r);
@@ -151,8 +157,8 @@ static void watch(void *data, int node, bool backward, const struct op_run *r)
 	if (node < 0 || (backward && !e->options->backward))
 		return;
 	info = graph_node_info(g, node);
-	if (info.op == &op_route && !backward)
-		e->rows_S = row_int(r->out[ROUTE_FIRST_E1], 0)[tensor_width(r->out[ROUTE_FIRST_E1]) - 1];
+	if ((info.op == &op_route || info.op == &op_place) && !backward)
+		e->rows_S = rows_used(r->out[info.op == &op_route ? (int)ROUTE_FIRST_E1 : (int)PLACE_FIRST_E1]);
 	if (e->options->only && !strstr(info.name, e->options->only))
 		return;
 	fprintf(e->out, "\n%3d  %s%s%s\n", node, info.name, backward ? ", backward" : "    ",
