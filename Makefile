@@ -328,6 +328,16 @@ data/sotu/dataset.json: | $(BUILD)/moelab
 	$(BUILD)/moelab data import "$$dir"/package/data/*.txt --tokenizer byte --split file \
 		--group-by file --val 0.08 --tune 0.05 -o data/sotu
 
+# --- examples of recall and copying for sweeps/recall-micro --------------------------------------
+RECALL := data/recall-micro
+.PHONY: recall
+recall: $(BUILD)/moelab	## the examples of sweeps/recall-micro: induction, selective copying, MQAR, copying
+	$< data make induction $(RECALL)/induction --force train=64:65536 tests=64:500,128:500,256:500,512:500
+	$< data make selective_copy $(RECALL)/selective_copy --force train=32x4:65536 tests=32x4:500,64x4:500,128x4:500
+	$< data make mqar $(RECALL)/mqar --force vocab=64 train=32x2:65536,32x4:65536,32x8:65536 \
+		tests=32x2:500,32x4:500,32x8:500,64x8:500,64x16:500
+	$< data make copy $(RECALL)/copy --force pack=0 train=4-12:65536 tests=8:500,12:500,16:500,24:500
+
 # --- the rest ----------------------------------------------------------------------------------
 .PHONY: bench format clean help
 bench: all	## measure operators and steps of training

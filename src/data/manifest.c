@@ -214,7 +214,7 @@ int manifest_load(struct dataset *d, const char *folder)
 
 	*d = (struct dataset){.folder = xstrdup(folder)};
 	if (!path_exists(path))
-		error("%s: no dataset (dataset.json); `moelab data import` makes one", folder);
+		error("%s: no dataset (dataset.json); `moelab data import` or `data make` makes one", folder);
 	else
 		root = load(path);
 	if (root)

@@ -40,21 +40,19 @@ static void expect_point(const struct series *s, int i, const double xy[2], doub
 	assert_float_equal(s->high[i], high, 1e-9);
 }
 
-/* A panel for each set; whole answers where they have several tokens. */
+/* A panel for each test set; whole answers where they have several tokens. */
 static void test_by_axis(void **state)
 {
 	(void)state;
 	draw("hand");
-	assert_int_equal(chart.n_panels, 3);
+	assert_int_equal(chart.n_panels, 2);
 	assert_string_equal(chart.x_title, "model.moe.n_experts");
-	assert_string_equal(chart.panels[0].title, "val");
-	assert_string_equal(chart.panels[0].y_title, "tokens right");
-	assert_string_equal(chart.panels[1].title, "8");
-	assert_string_equal(chart.panels[1].y_title, "answers whole");
-	expect_point(line(0, "moe"), 1, (double[]){4, 0.7}, 0.6, 0.8);
-	expect_point(line(1, "moe"), 1, (double[]){4, 0.175}, 0.15, 0.2);
-	assert_true(line(1, "base")->flat);
-	assert_float_equal(line(1, "base")->y[0], 0.125, 1e-9);
+	assert_string_equal(chart.panels[0].title, "8");
+	assert_string_equal(chart.panels[0].y_title, "answers whole");
+	expect_point(line(0, "moe"), 1, (double[]){4, 0.175}, 0.15, 0.2);
+	expect_point(line(1, "moe"), 1, (double[]){4, 0.0875}, 0.075, 0.1);
+	assert_true(line(0, "base")->flat);
+	assert_float_equal(line(0, "base")->y[0], 0.125, 1e-9);
 	wipe();
 }
 

@@ -160,7 +160,7 @@ static void test_sweeps_load(void **state)
 		if (sweep_load(&a, files.gl_pathv[i], NULL, spec_schema(), &sweep))
 			fail_msg("%s does not load", files.gl_pathv[i]);
 		assert_true(sweep.n_runs > 1);
-		assert_string_equal(sweep.baseline, "mamba");
+		assert_true(str_starts(sweep.baseline, "mamba"));
 		arena_release(&a);
 	}
 	assert_true(files.gl_pathc >= 10);

@@ -1,5 +1,5 @@
 /*
- * Right answers of a task: by the first number that the sweep varies, a panel for each set of examples;
+ * Right answers of a task: by the first number that the sweep varies, a panel for each test set;
  * or, where it varies none, by the length of the sets or what their examples hold.
  */
 #include "report/plot.h"
@@ -36,6 +36,12 @@ static const char *number_axis(struct study *s)
 	return NULL;
 }
 
+static bool is_test(const struct recall_set *set)
+{
+	return set->length >= 0;
+}
+
+/* The test sets; val where there are none: it is a mixture of what they ask for. */
 static void by_axis(struct study *s, struct chart *c, const struct recall *of, const char *key)
 {
 	const double *x = arms_numbers(s, key);
@@ -45,6 +51,8 @@ static void by_axis(struct study *s, struct chart *c, const struct recall *of, c
 	for (int i = 0; i < s->n_arms; i++)
 		c->x_log = c->x_log && !(x[i] <= 0);
 	for (int k = 0; k < of->n; k++) {
+		if (!is_test(&of->sets[k]) && of->n > 1)
+			continue;
 		enum recall_share which = of->sets[k].several ? RECALL_ANSWERS : RECALL_TOKENS;
 		struct panel *p = new_panel(c, which);
 		p->title = of->sets[k].name;
@@ -55,11 +63,6 @@ static void by_axis(struct study *s, struct chart *c, const struct recall *of, c
 }
 
 /* --- by the sets --------------------------------------------------------------------------- */
-
-static bool is_test(const struct recall_set *set)
-{
-	return set->length >= 0;
-}
 
 /* Have several test sets the same length, so that they differ in what they hold? */
 static bool differ_in_items(const struct recall *of)

@@ -158,8 +158,8 @@ const struct table table_gap = {
 	.place = 13,
 	.help = "how much of the difference to the baseline is recall of the context",
 	.applies = applies,
-	.needs = "losses of recalled targets: its runs were made before these were recorded, or are on the data of"
-		" a task",
+	.needs = "losses of recalled targets: its runs are older than these, on the data of a task, or on tokens"
+		" whose pairs are all frequent",
 	.title = "loss by recall of the context",
 	.fill = fill,
 };
