@@ -175,14 +175,20 @@ static int read_micro(void *from, long step, long micro, int *tokens_BT, int *ta
 	return tracer_read(&e->tracer, step, micro, tokens_BT, targets_BT);
 }
 
-/* The token's bytes in quotes, "" without a dataset. */
+/* Text, not rows of a task's numbers. */
+static bool has_text(const struct explained *e)
+{
+	return e->tracer.has_data && !e->tracer.data.splits[SPLIT_TRAIN].row;
+}
+
+/* The token's bytes in quotes, "" without text. */
 static const char *token_text(struct explained *e, const struct tokenizer *tokenizer, int token)
 {
 	struct str bytes, text;
 	const char *kept;
 	int32_t id = token;
 
-	if (!e->tracer.has_data)
+	if (!has_text(e))
 		return "";
 	str_init(&bytes);
 	str_init(&text);
@@ -204,7 +210,7 @@ static int print_tokens(struct explained *e)
 	struct tokenizer tokenizer = {0};
 	long n = s->batch * s->context;
 
-	if (e->tracer.has_data && tokenizer_open(&tokenizer, e->tracer.data.tokenizer))
+	if (has_text(e) && tokenizer_open(&tokenizer, e->tracer.data.tokenizer))
 		return -1;
 	fprintf(e->out, "tokens and their targets\n");
 	for (long i = 0; i < n; i++) {
@@ -213,7 +219,7 @@ static int print_tokens(struct explained *e)
 		fprintf(e->out, "      %-*s %d -> %d%s\n", LABEL, e->token[i], token, target,
 			token_text(e, &tokenizer, target));
 	}
-	if (e->tracer.has_data)
+	if (has_text(e))
 		tokenizer_close(&tokenizer);
 	return 0;
 }

@@ -101,6 +101,22 @@ holds grep -q "no split \"64x4\" (there is: train, val, tune, 16x2, 32x4)" said
 holds sh -c './moelab data make mqar | grep -q "  power=0.01	weight of slot i"'
 $moelab data make mqar set.d 2>said
 holds test "$?" = 2 -a "$(wc -l <said)" = 1
-holds $moelab data make mqar set.d train=16x2:50 --force -q
+holds $moelab data make mqar set.d train=16x2:50 tests=16x2:5,32x4:5 vocab=20 --force -q
+
+# --- a run on them: its scores are in the table, also of a database that is made anew
+spec="$root/experiments/micro/mamba.yaml"
+keys="model.d_model=8 model.n_blocks=1 data.path=set.d data.vocab=21 train.context=16 train.batch=4 train.tokens=640"
+holds $moelab train "$spec" $keys
+$moelab table recall --sweep micro/mamba --format csv >table
+holds grep -q "tokens_val,.*tokens_16x2,.*tokens_32x4," table
+holds test "$($moelab query "SELECT count(*) FROM recall WHERE step = 10 AND n_answers IN (10, 20)" --format csv | tail -1)" = 2
+rm results/lab.db
+holds $moelab ingest
+$moelab table recall --sweep micro/mamba --format csv >again
+holds cmp table again
+holds $moelab plot recall --sweep micro/mamba --format svg -o figure.svg
+holds sh -c "./moelab explain '$spec' $keys train.batch=1 model.ssm.d_state=1 | grep -q -- ' -> -1'"
+$moelab eval mamba 2>said
+holds grep -q "set.d: holds rows of examples; .moelab table recall. has their scores" said
 
 tests_end
