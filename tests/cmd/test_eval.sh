@@ -55,6 +55,11 @@ losses transformer --mode sliding --length 32,128 --stride 8 --tokens 2048 >tabl
 holds test "$(wc -l <table)" = 2
 holds awk 'NR == 1 { a = $3 } NR == 2 { exit $3 == a }' table
 
+# each token once: of 128 in a segment, in the first window or among the last 8 of a later one, with 24 in front
+$moelab eval transformer --mode sliding --length 32,128 --stride 8 --tokens 2048 --by-position --format csv >table
+holds test "$(awk -F, '$2 == 32 { n += $10 } END { print n }' table)" = 2048
+holds test "$(awk -F, '$2 == 32 && $6 <= 16 { n += $10 } END { print n }' table)" = $((16 * 16))
+
 # losses by position, weighted by their tokens, are the loss
 for mode in reset sliding carried; do
 	$moelab eval transformer --mode $mode --length 4x --tokens 2048 --by-position --format csv | grep -v '^#' | awk -F, '
