@@ -53,6 +53,26 @@ for device in cuda_f32 cuda; do
 	holds test "$(bits one)" = "$(bits killed)"
 done
 
+# The likeliest text, token by token, is the CPU's; so is the loss of windows that go on from each other.
+likeliest() {
+	$moelab sample two/runs/* --prompt "line 1 of a text, and more of it" --tokens 20 --temperature 0 --device $1
+}
+carried() {
+	$moelab eval two/runs/* --mode carried --length 1x,2x --tokens 128 --format csv --device $1 |
+		grep -v '^#' | cut -d, -f5 | sed 's/\(\.....\).*/\1/'
+}
+if [ $there = 1 ]; then
+	rm -rf two
+	train two --device cuda_f32
+	for what in likeliest carried; do
+		$what cpu >on_cpu
+		$what cuda_f32 >on_gpu
+		holds test -s on_gpu
+		holds cmp on_cpu on_gpu
+	done
+	holds likeliest cuda
+fi
+
 # One architecture on both devices: values within 1e-4, gradients within 1e-3.
 same_step() {
 	for device in cpu cuda_f32; do
