@@ -1,8 +1,9 @@
 /* moelab task FOLDER: one task of a submission; draws its runs until none is left. Started by its script. */
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -43,6 +44,15 @@ static long long begun_at(const struct submission *s, struct arena *a)
 	struct stat st;
 
 	return stat(arena_printf(a, "%s/runs.txt", s->folder), &st) ? 0 : (long long)st.st_mtime;
+}
+
+/* Jobs of one node may each have a /tmp of their own: whoever looks for cores there would not see the others. */
+static void share_cores(const struct submission *s, struct arena *a)
+{
+	const char *node = getenv("SLURMD_NODENAME");
+
+	if (node)
+		setenv("MOELAB_CORES", arena_printf(a, "%s/submit/cores-%s-%ld", s->root, node, (long)getuid()), 0);
 }
 
 static int supervise(const struct submission *s, struct job *jobs, int n, struct supervisor_end *end,
@@ -99,6 +109,7 @@ static int run_task(const struct submission *s, struct arena *a)
 	if (place.job)
 		info("%s: task %lld_%ld, turn %d, %d of %d runs are not over", clock_iso(clock_wall_s(), wall),
 			place.array, place.task, place.restarts + 1, left, n);
+	share_cores(s, a);
 	code = supervise(s, jobs, n, &end, a);
 	if (code == EXIT_STOPPED && end.signal)
 		return go_on_later(&place, &end);

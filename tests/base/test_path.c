@@ -134,6 +134,27 @@ static void test_write_and_read(void **state)
 	free(file);
 }
 
+static void test_small_files(void **state)
+{
+	char *file = path_join(folder, "small"), *other = path_join(folder, "other");
+	struct arena a = {0};
+
+	(void)state;
+	assert_string_equal(path_first_line(file, &a), "");
+	assert_int_equal(path_write_soon(file, "one\ntwo\n", 8), 0);
+	assert_string_equal(path_first_line(file, &a), "one");
+	assert_int_equal(path_write_soon(file, "three", 5), 0);
+	assert_int_equal(path_sync(folder), 0);
+	assert_string_equal(path_first_line(file, &a), "three");
+	assert_int_equal(path_write(other, "four", 4), 0);
+	assert_int_equal(path_rename(file, other), 0);
+	assert_false(path_exists(file));
+	assert_string_equal(path_first_line(other, &a), "three");
+	arena_release(&a);
+	free(file);
+	free(other);
+}
+
 /* A file that cannot be replaced stays as it is, and nothing is left beside it. */
 static void test_failed_write_leaves_nothing(void **state)
 {
@@ -199,7 +220,7 @@ static void test_hash(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_names), TEST(test_temporary), TEST(test_write_and_read), TEST(test_piece_that_is_read), TEST(test_write_into_a_pipe),
+		TEST(test_names), TEST(test_small_files), TEST(test_temporary), TEST(test_write_and_read), TEST(test_piece_that_is_read), TEST(test_write_into_a_pipe),
 		TEST(test_failed_write_leaves_nothing), TEST(test_big_file), TEST(test_hash),
 	};
 

@@ -23,6 +23,20 @@ static void test_str_grows(void **state)
 	str_release(&s);
 }
 
+static void test_shell_words(void **state)
+{
+	struct str s;
+
+	(void)state;
+	str_init(&s);
+	str_add(&s, "run");
+	str_add_word(&s, "a/b-c.yaml");
+	str_add_word(&s, "it's $here");
+	str_add_word(&s, "");
+	assert_string_equal(s.text, "run a/b-c.yaml 'it'\\''s $here' ''");
+	str_release(&s);
+}
+
 static void test_starts_ends(void **state)
 {
 	(void)state;
@@ -128,7 +142,7 @@ static void test_arena(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_str_grows), TEST(test_starts_ends), TEST(test_utf8), TEST(test_nearest), TEST(test_numbers),
+		TEST(test_str_grows), TEST(test_shell_words), TEST(test_starts_ends), TEST(test_utf8), TEST(test_nearest), TEST(test_numbers),
 		TEST(test_for_people), TEST(test_arena),
 	};
 

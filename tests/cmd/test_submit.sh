@@ -124,6 +124,7 @@ wait
 holds test "$(ls results/runs/*/DONE | wc -l)" = 5
 holds test "$(cat results/runs/*/metrics.jsonl | grep -c '"t":"attempt"')" = 5
 holds test -z "$(ls results/runs/*/CLAIM* 2>/dev/null)"
+holds test "$(grep -l '"train.lr"' results/runs/*/run.json | wc -l)" = 5
 $moelab submit sweep.yaml 2>said
 holds test $? = 0
 holds grep -q "nothing to submit, 5 runs are over" said
