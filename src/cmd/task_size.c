@@ -118,7 +118,8 @@ void task_size_of(const struct plan *p, const struct site *site, bool measure, s
 {
 	int i = costliest(p);
 	double run_flops = plan_share_left(p, i) * plan_flops(p, i), flops_per_s;
-	double rate = crew_expected(p->device, 1);
+	/* A GPU is not taken from others to learn what is given. */
+	double rate = device_is_host(p->device) || !*site->time ? crew_expected(p->device, 1) : NAN;
 	double steps = (double)(p->jobs[i].steps - p->jobs[i].step);
 
 	*s = (struct task_size){0};
