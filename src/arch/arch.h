@@ -14,7 +14,7 @@ struct arch_part {
 	size_t offset;
 };
 
-enum { ARCH_MAX_PARTS = 8 };
+enum { ARCH_MAX_PARTS = 12 };
 
 struct arch {
 	const char *name, *help;

@@ -4,17 +4,22 @@
 
 #include "base/error.h"
 
-int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn)
+int check_heads_in(const struct config *c, const struct attn_spec *attn, const char *what, long width)
 {
-	long heads = attn_heads(attn, s->d_model);
+	long heads = attn_heads(attn, width);
 
-	if (s->d_model % heads || (attn->rope && s->d_model / heads % 2))
-		return error("%s: model.attn.n_heads %ld must divide model.d_model %ld into heads of even "
-			"width", c->file, heads, s->d_model);
-	if (heads % attn_kv_heads(attn, s->d_model))
+	if (width % heads || (attn->rope && width / heads % 2))
+		return error("%s: model.attn.n_heads %ld must divide %s %ld into heads of even width", c->file,
+			heads, what, width);
+	if (heads % attn_kv_heads(attn, width))
 		return error("%s: model.attn.n_kv_heads %ld must divide the %ld heads of queries "
 			"(model.attn.n_heads)", c->file, attn->n_kv_heads, heads);
 	return 0;
+}
+
+int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn)
+{
+	return check_heads_in(c, attn, "model.d_model", s->d_model);
 }
 
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm)

@@ -8,6 +8,8 @@
 #include "spec/config.h"
 
 int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn);
+/* The same where queries are `width` channels wide, which the message calls `what`. */
+int check_heads_in(const struct config *c, const struct attn_spec *attn, const char *what, long width);
 
 /* The inner width must not round to nothing, and step sizes begin between dt_min and dt_max. Called by
    model_open() for the keys of every architecture that has them. */

@@ -121,3 +121,27 @@ static const struct field inner_rows[] = {
 		.help = "1: in every Mamba layer; 2: in every other one, beginning with the second"),
 };
 const struct field_table inner_fields = FIELD_TABLE(inner_rows);
+
+static const struct field mix_rows[] = {
+	FIELD(struct mix_spec, alpha, "model.mix.alpha", CHOICE, "learned", 0, 0, .legacy = "learned",
+		.choices = "learned|fixed",
+		.help = "share of two mixed paths: one learned number a layer, or half of each"),
+	FIELD(struct mix_spec, weights, "model.mix.weights", BOOL, "false", 0, 0, .legacy = "false",
+		.help = "weights of channels behind the norms of mixed paths"),
+};
+const struct field_table mix_fields = FIELD_TABLE(mix_rows);
+
+static const struct field xattn_rows[] = {
+	FIELD(struct xattn_spec, queries, "model.xattn.queries", CHOICE, "state", 0, 0, .legacy = "state",
+		.choices = "state|input",
+		.help = "queries of cross-attention: from the Mamba layer's output, or from its input"),
+};
+const struct field_table xattn_fields = FIELD_TABLE(xattn_rows);
+
+static const struct field local_rows[] = {
+	FIELD(struct local_spec, width, "model.local.width", INT, "0", 0, 65536, .legacy = "0",
+		.unit = "channels", .help = "queries of attention inside a Mamba layer; 0: d_model / 2"),
+	FIELD(struct local_spec, place, "model.local.place", CHOICE, "input", 0, 0, .legacy = "input",
+		.choices = "input|output", .help = "what it is added to: input or output of the scan"),
+};
+const struct field_table local_fields = FIELD_TABLE(local_rows);

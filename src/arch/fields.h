@@ -4,7 +4,9 @@
 
 #include "nn/attn.h"
 #include "nn/ffn.h"
+#include "nn/lookup.h"
 #include "nn/mamba.h"
+#include "nn/mix.h"
 #include "nn/moe.h"
 #include "nn/net.h"
 #include "spec/field.h"
@@ -15,5 +17,8 @@ extern const struct field_table attn_fields;		/* struct attn_spec */
 extern const struct field_table ffn_fields;		/* struct ffn_spec */
 extern const struct field_table moe_fields;		/* struct moe_spec */
 extern const struct field_table inner_fields;		/* struct inner_spec */
+extern const struct field_table mix_fields;		/* struct mix_spec */
+extern const struct field_table xattn_fields;		/* struct xattn_spec */
+extern const struct field_table local_fields;		/* struct local_spec */
 
 #endif

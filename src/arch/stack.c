@@ -3,9 +3,15 @@
  *
  *	pattern: [mamba, attn, {moe: {n_experts: 16}}, {parallel: [mamba, {ffn: {d_hidden: 512}}]}]
  *
- * An entry is a word (mamba, attn, ffn, moe, inner), or a map of one word to keys that differ from
- * model.ssm, model.attn, model.ffn, model.moe and model.inner for this entry; `parallel` puts two
- * layers behind one norm. `inner` is a Mamba layer with mixtures in place of projections.
+ * An entry is a word, or a map of one word to keys that differ from the model's for this entry:
+ *	mamba, attn, ffn, moe	model.ssm, model.attn, model.ffn, model.moe
+ *	inner			a Mamba layer with mixtures in place of projections; also model.inner
+ *	xattn, local		a Mamba layer that attention helps (nn/lookup.h); also model.xattn, model.local
+ *	hymba			attention and Mamba side by side in one layer (nn/mix.h)
+ *	shared			Mamba behind an attention block that all such layers share (nn/shared.h);
+ *				model.ssm alone may differ
+ * `parallel` puts two layers behind one norm; {mix: [a, b]} or {mix: {of: [a, b], alpha: fixed}} norms and
+ * weighs what they give (nn/mix.h, model.mix).
  */
 #include <string.h>
 
@@ -13,6 +19,7 @@
 #include "arch/check.h"
 #include "arch/fields.h"
 #include "base/error.h"
+#include "nn/shared.h"
 #include "spec/schema.h"
 
 /* The specs that an entry can differ in; each entry has a copy. */
@@ -22,6 +29,14 @@ struct parts {
 	struct ffn_spec ffn;
 	struct moe_spec moe;
 	struct inner_spec inner;
+	struct mix_spec mix;
+	struct xattn_spec xattn;
+	struct local_spec local;
+	/* layers that are made of several of these */
+	struct mamba_inner of_inner;
+	struct hymba of_hymba;
+	struct lookup of_lookup;
+	struct shared of_shared;
 };
 
 struct layer {
@@ -43,8 +58,9 @@ struct stack {
 
 static const struct field rows[] = {
 	FIELD(struct stack, pattern, "model.pattern", TREE, NULL, 0, 0,
-		.help = "list of residual layers: mamba, attn, ffn, moe, inner, {WORD: {key: value}}, "
-			"{parallel: [two of them]}; repeated model.n_blocks times"),
+		.help = "list of residual layers: mamba, attn, ffn, moe, inner, xattn, local, hymba, shared, "
+			"{WORD: {key: value}}, {parallel: [two of them]}, {mix: [two of them]}; repeated "
+			"model.n_blocks times"),
 };
 static const struct field_table stack_fields = FIELD_TABLE(rows);
 
@@ -62,10 +78,22 @@ static const struct word {
 	{"attn", attn, PART(attn), {{&attn_fields, PART(attn)}}, {"model.attn."}},
 	{"ffn", ffn, PART(ffn), {{&ffn_fields, PART(ffn)}}, {"model.ffn."}},
 	{"moe", moe, PART(moe), {{&moe_fields, PART(moe)}}, {"model.moe."}},
-	{"inner", mamba_with_inner_moe, 0,
+	{"inner", mamba_with_inner_moe, PART(of_inner),
 		{{&inner_fields, PART(inner)}, {&moe_fields, PART(moe)}, {&ssm_fields, PART(ssm)}},
 		{"model.inner.", "model.moe.", "model.ssm."}},
+	{"xattn", xattn, PART(of_lookup),
+		{{&xattn_fields, PART(xattn)}, {&attn_fields, PART(attn)}, {&ssm_fields, PART(ssm)}},
+		{"model.xattn.", "model.attn.", "model.ssm."}},
+	{"local", local, PART(of_lookup),
+		{{&local_fields, PART(local)}, {&attn_fields, PART(attn)}, {&ssm_fields, PART(ssm)}},
+		{"model.local.", "model.attn.", "model.ssm."}},
+	{"hymba", hymba, PART(of_hymba), {{&attn_fields, PART(attn)}, {&ssm_fields, PART(ssm)}},
+		{"model.attn.", "model.ssm."}},
+	{"shared", shared, PART(of_shared), {{&ssm_fields, PART(ssm)}}, {"model.ssm."}},
 };
+
+/* Not a layer by itself: how two others are put together. */
+static const struct word word_mix = {"mix", mix, PART(mix), {{&mix_fields, PART(mix)}}, {"model.mix."}};
 
 static const struct word *word_find(const struct node *n, const char *text)
 {
@@ -100,18 +128,88 @@ static int set_key(const struct word *w, const struct node *n, struct parts *p, 
 	return node_error(n, "layer \"%s\" has no key \"%s\"", w->name, n->key);
 }
 
-static const void *inner_layer(const struct parts *p, struct arena *a)
+static struct parts *parts_new(const struct parts *from, struct arena *a)
 {
-	struct mamba_inner *m = ARENA_NEW(a, struct mamba_inner);
+	struct parts *p = ARENA_NEW(a, struct parts);
 
-	*m = (struct mamba_inner){&p->ssm, &p->inner, &p->moe};
-	return m;
+	*p = *from;
+	p->of_inner = (struct mamba_inner){&p->ssm, &p->inner, &p->moe};
+	p->of_hymba = (struct hymba){&p->ssm, &p->attn};
+	p->of_lookup = (struct lookup){&p->ssm, &p->attn, &p->xattn, &p->local};
+	p->of_shared = (struct shared){&p->ssm, &p->attn, &p->ffn};
+	return p;
+}
+
+/* What ranges cannot say of a word's keys. */
+static int check_layer(const struct word *w, const struct node *n, const struct stack *s, const struct parts *p,
+	const struct config *c)
+{
+	long d = s->base.d_model;
+
+	if (check_ssm(c, &s->base, &p->ssm) || check_moe(c, &p->moe))
+		return -1;
+	if (w->fn == attn || w->fn == xattn)
+		return check_heads(c, &s->base, &p->attn);
+	if (w->fn == hymba)
+		return check_heads_in(c, &p->attn, "the inner width", ssm_inner_width(&p->ssm, d));
+	if (w->fn == local)
+		return check_heads_in(c, &p->attn, "model.local.width", local_width(&p->local, d));
+	if (w->fn == shared)
+		return check_heads_in(c, &p->attn, "twice model.d_model", 2 * d);
+	if (w->fn == mamba_with_inner_moe && !p->inner.conv && !p->inner.gate && !p->inner.out)
+		return node_error(n, "inner names no projection: set conv, gate or out to true");
+	return 0;
+}
+
+static int read_layer(struct stack *s, const struct node *n, struct layer *out, const struct config *c,
+	struct arena *a);
+
+static bool is_one_of(layer_fn *fn, layer_fn *const *list)
+{
+	while (*list && *list != fn)
+		list++;
+	return *list;
+}
+
+/* Would both have parameters of the same names? */
+static bool same_names(const struct layer *a, const struct layer *b)
+{
+	static layer_fn *const mixers[] = {mamba, mamba_with_inner_moe, xattn, local, shared, mix, NULL};
+	static layer_fn *const attentions[] = {attn, xattn, local, mix, NULL};
+
+	return a->fn == b->fn || (is_one_of(a->fn, mixers) && is_one_of(b->fn, mixers)) ||
+		(is_one_of(a->fn, attentions) && is_one_of(b->fn, attentions));
+}
+
+/* n: the list of two layers, or the map with `of` and keys. */
+static int read_mix(struct stack *s, const struct node *n, struct layer *out, const struct config *c,
+	struct arena *a)
+{
+	struct parts *p = parts_new(&s->parts, a);
+	const struct node *list = n->kind == NODE_LIST ? n : NULL;
+	struct mix_paths *paths = ARENA_NEW(a, struct mix_paths);
+	struct layer layer[2];
+
+	for (const struct node *k = n->kind == NODE_MAP ? n->first : NULL; k; k = k->next)
+		if (!strcmp(k->key, "of"))
+			list = k;
+		else if (set_key(&word_mix, k, p, a))
+			return -1;
+	if (!list || list->kind != NODE_LIST || list->n != 2)
+		return node_error(list ? list : n, "mix takes a list of two layers, or a map that has it as \"of\"");
+	if (read_layer(s, list->first, &layer[0], c, a) || read_layer(s, list->first->next, &layer[1], c, a))
+		return -1;
+	if (same_names(&layer[0], &layer[1]))
+		return node_error(list, "mix takes two different layers: these would have the same parameters");
+	*paths = (struct mix_paths){&p->mix, {layer[0].fn, layer[1].fn}, {layer[0].spec, layer[1].spec}};
+	*out = (struct layer){mix, paths};
+	return 0;
 }
 
 static int read_layer(struct stack *s, const struct node *n, struct layer *out, const struct config *c,
 	struct arena *a)
 {
-	struct parts *p = ARENA_NEW(a, struct parts);
+	struct parts *p = parts_new(&s->parts, a);
 	bool map = n->kind == NODE_MAP;
 	const struct word *w;
 
@@ -119,22 +217,18 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 		return node_error(n, "a layer is one word or a map of one word to its keys");
 	if (!map && n->kind != NODE_TEXT)
 		return node_error(n, "expected the name of a layer, not %s", node_kind_name(n));
+	if (map && !strcmp(n->first->key, word_mix.name))
+		return read_mix(s, n->first, out, c, a);
 	w = word_find(n, map ? n->first->key : n->text);
 	if (!w)
 		return -1;
 	if (map && n->first->kind != NODE_MAP)
 		return node_error(n->first, "expected a map of keys for \"%s\"", w->name);
-	*p = s->parts;
 	for (const struct node *k = map ? n->first->first : NULL; k; k = k->next)
 		if (set_key(w, k, p, a))
 			return -1;
-	if (check_ssm(c, &s->base, &p->ssm) || check_moe(c, &p->moe) || (w->fn == attn && check_heads(c, &s->base, &p->attn)))
-		return -1;
-	if (w->fn == mamba_with_inner_moe && !p->inner.conv && !p->inner.gate && !p->inner.out)
-		return node_error(n, "inner names no projection: set conv, gate or out to true");
-	*out = (struct layer){w->fn,
-		w->fn == mamba_with_inner_moe ? inner_layer(p, a) : (char *)p + w->spec};
-	return 0;
+	*out = (struct layer){w->fn, (char *)p + w->spec};
+	return check_layer(w, n, s, p, c);
 }
 
 static int read_entry(struct stack *s, const struct node *n, struct entry *e, const struct config *c,
@@ -186,6 +280,9 @@ const struct arch arch_stack = {
 		{&ffn_fields, offsetof(struct stack, parts.ffn)},
 		{&moe_fields, offsetof(struct stack, parts.moe)},
 		{&inner_fields, offsetof(struct stack, parts.inner)},
+		{&mix_fields, offsetof(struct stack, parts.mix)},
+		{&xattn_fields, offsetof(struct stack, parts.xattn)},
+		{&local_fields, offsetof(struct stack, parts.local)},
 		{&stack_fields, 0}},
 	.record = record,
 	.check = check,

@@ -32,6 +32,9 @@ struct arena *graph_arena(struct graph *g);	/* for what must live as long as the
 
 /* Names of parameters, nodes and metrics get the prefix "scope." of all scopes entered. */
 void graph_enter(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same, but until it is left names of parameters begin with "name.", whatever is around it: layers
+   that do this with one name share their parameters, whose gradients are sums over all uses. */
+void graph_enter_shared(struct graph *g, const char *name);
 void graph_leave(struct graph *g);
 /* The present scope with its last dot removed, "layers.0.mixer"; lives as long as the graph. */
 const char *graph_scope(struct graph *g);

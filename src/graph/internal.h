@@ -84,6 +84,7 @@ struct graph {
 	struct str *scope;	/* "layers.0.mixer." */
 	size_t scope_marks[16];	/* its length at each graph_enter() */
 	int n_scopes;
+	size_t param_from;	/* where in it names of parameters begin: 0 but in shared scopes */
 	struct value **values;
 	int n_values, values_capacity;
 	struct node **nodes;

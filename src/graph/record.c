@@ -60,11 +60,20 @@ void graph_enter(struct graph *g, const char *format, ...)
 	str_printf(g->scope, "%s.", name);
 }
 
+void graph_enter_shared(struct graph *g, const char *name)
+{
+	CHECK(!g->param_from);
+	g->param_from = g->scope->length;
+	graph_enter(g, "%s", name);
+}
+
 void graph_leave(struct graph *g)
 {
 	CHECK(g->n_scopes > 0);
 	g->scope->length = g->scope_marks[--g->n_scopes];
 	g->scope->text[g->scope->length] = '\0';
+	if (g->scope->length <= g->param_from)
+		g->param_from = 0;
 }
 
 const char *graph_scope(struct graph *g)
@@ -104,7 +113,8 @@ struct tensor *graph_input(struct graph *g, const char *name, struct tensor shap
 struct tensor *graph_param(struct graph *g, const char *name, struct tensor shape,
 	const struct param_rule *rule)
 {
-	int param = params_add(g->params, scoped(g, name), &shape, rule);
+	const char *full = arena_printf(g->arena, "%s%s", g->scope->text + g->param_from, name);
+	int param = params_add(g->params, full, &shape, rule);
 	struct value *v;
 
 	for (int i = 0; i < g->n_values; i++)

@@ -17,8 +17,15 @@ struct attn_spec {
 	double rope_base;
 };
 
-long attn_heads(const struct attn_spec *s, long d_model);
-long attn_kv_heads(const struct attn_spec *s, long d_model);
+/* Of queries that are `width` channels wide, d_model in a layer of its own. */
+long attn_heads(const struct attn_spec *s, long width);
+long attn_kv_heads(const struct attn_spec *s, long width);
+long attn_kv_width(const struct attn_spec *s, long width);
+
+/* Attention of one fused projection [q; k; v], whose queries are `width` channels wide, and of queries
+   from elsewhere with a projection [k; v]; in front of W_out. */
+struct tensor *attend_fused(struct net *net, const struct attn_spec *s, struct tensor *qkv_BTC, long width);
+struct tensor *attend(struct net *net, const struct attn_spec *s, struct tensor *q_BTD, struct tensor *kv_BTC);
 
 struct tensor *attn(struct net *net, const void *attn_spec, struct tensor *x_BTD);
 

@@ -19,32 +19,31 @@ static long ssm_dt_rank(const struct ssm_spec *s, long d_model)
 	return s->dt_rank ? s->dt_rank : (d_model + 15) / 16;
 }
 
-/* A projection with PyTorch's initial values for nn.Linear. */
-static struct tensor *project(struct net *net, const char *name, struct tensor *x, long out)
+struct tensor *mamba_project(struct net *net, const char *name, struct tensor *x, long out)
 {
 	struct param_rule rule = rule_uniform(net, 1 / sqrt((double)tensor_width(x)), true, group);
 
 	return linear(net, name, x, out, &rule, NULL);
 }
 
-static struct tensor *conv(struct net *net, const struct ssm_spec *s, struct tensor *x_BTI)
+struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI)
 {
 	long width = tensor_width(x_BTI);
-	double bound = 1 / sqrt((double)s->d_conv);
+	double bound = 1 / sqrt((double)d_conv);
 	struct param_rule weight = rule_uniform(net, bound, true, group);
 	struct param_rule bias = rule_uniform(net, bound, false, group);
 	struct tensor *in[CONV_SILU_STEP_N_IN] = {[CONV_SILU_X_BTI] = x_BTI,
 		[CONV_SILU_START_BT] = net->start_BT};
 
 	in[CONV_SILU_W_IK] = graph_param(net->g, "conv1d.weight",
-		tensor_of(REAL, 3, width, 1L, s->d_conv), &weight);
+		tensor_of(REAL, 3, width, 1L, d_conv), &weight);
 	in[CONV_SILU_BIAS_I] = graph_param(net->g, "conv1d.bias", tensor_of(REAL, 1, width), &bias);
-	if (s->d_conv == 1)	/* mixes no tokens */
+	if (d_conv == 1)	/* mixes no tokens */
 		in[CONV_SILU_START_BT] = NULL;
-	if (!net->env.carry || s->d_conv == 1)
+	if (!net->env.carry || d_conv == 1)
 		return graph_apply(net->g, &op_conv_silu, NULL, 0, in)[CONV_SILU_Y_BTI];
 	in[CONV_SILU_STEP_PAST_BKI] = graph_carried(net->g, "past",
-		tensor_of(REAL, 3, net->env.batch, s->d_conv - 1, width));
+		tensor_of(REAL, 3, net->env.batch, d_conv - 1, width));
 	return graph_apply(net->g, &op_conv_silu_step, NULL, 0, in)[CONV_SILU_Y_BTI];
 }
 
@@ -61,12 +60,12 @@ static void ssm_params(struct net *net, const struct ssm_spec *s, long width, st
 	in[SCAN_DTBIAS_I] = graph_param(net->g, "dt_proj.bias", tensor_of(REAL, 1, width), &dt);
 }
 
-static struct tensor *ssm(struct net *net, const struct ssm_spec *s, struct tensor *u_BTI,
+struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tensor *u_BTI,
 	struct tensor *z_BTI)
 {
 	long width = tensor_width(u_BTI), rank = ssm_dt_rank(s, net->s->d_model), n = s->d_state;
 	struct param_rule dt_weight = rule_uniform(net, 1 / sqrt((double)rank), true, group);
-	struct tensor *dbc = project(net, "x_proj", u_BTI, rank + 2 * n);
+	struct tensor *dbc = mamba_project(net, "x_proj", u_BTI, rank + 2 * n);
 	struct tensor *in[SCAN_STEP_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
 		[SCAN_START_BT] = net->start_BT,
 		[SCAN_B_BTN] = graph_slice(net->g, dbc, rank, n),
@@ -88,15 +87,15 @@ static void project_in(struct net *net, const struct mamba_inner *m, struct tens
 	const struct inner_spec *inner = m->inner;
 
 	if (!inner || (!inner->conv && !inner->gate)) {
-		struct tensor *xz = project(net, "in_proj", x_BTD, 2 * width);
+		struct tensor *xz = mamba_project(net, "in_proj", x_BTD, 2 * width);
 		*x_BTI = graph_slice(net->g, xz, 0, width);
 		*z_BTI = graph_slice(net->g, xz, width, width);
 		return;
 	}
 	*x_BTI = inner->conv ? moe_project(net, "conv_moe", m->moe, x_BTD, width)
-		: project(net, "in_proj", x_BTD, width);
+		: mamba_project(net, "in_proj", x_BTD, width);
 	*z_BTI = inner->gate ? moe_project(net, "gate_moe", m->moe, x_BTD, width)
-		: project(net, "in_proj", x_BTD, width);
+		: mamba_project(net, "in_proj", x_BTD, width);
 }
 
 struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, struct tensor *x_BTD)
@@ -108,9 +107,9 @@ struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, st
 
 	graph_enter(net->g, "mixer");
 	project_in(net, m, x_BTD, width, &x_BTI, &z_BTI);
-	y_BTI = ssm(net, m->ssm, conv(net, m->ssm, x_BTI), z_BTI);
+	y_BTI = mamba_ssm(net, m->ssm, mamba_conv(net, m->ssm->d_conv, x_BTI), z_BTI);
 	out_BTD = out_moe ? moe_project(net, "out_moe", m->moe, y_BTI, net->s->d_model)
-		: project(net, "out_proj", y_BTI, net->s->d_model);
+		: mamba_project(net, "out_proj", y_BTI, net->s->d_model);
 	graph_leave(net->g);
 	return out_moe ? out_BTD : net_output(net, "mixer", out_BTD);
 }

@@ -35,6 +35,15 @@ struct mamba_inner {
 
 long ssm_inner_width(const struct ssm_spec *s, long d_model);	/* I */
 
+/* Parts that Mamba-2 has as well: a projection with PyTorch's initial values for nn.Linear, and the
+   convolution of d_conv taps with its SiLU. */
+struct tensor *mamba_project(struct net *net, const char *name, struct tensor *x, long out);
+struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI);
+
+/* From the convolved u and the gate z to y, in front of W_out: for layers with more between them. */
+struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tensor *u_BTI,
+	struct tensor *z_BTI);
+
 struct tensor *mamba(struct net *net, const void *ssm_spec, struct tensor *x_BTD);
 struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, struct tensor *x_BTD);
 

@@ -45,6 +45,11 @@ struct param_rule rule_constant(const struct net *net, double value, const char 
 		.group = group};
 }
 
+struct param_rule rule_zero(const char *group)
+{
+	return (struct param_rule){.fill = FILL_CONSTANT, .decay = true, .group = group};
+}
+
 /* ---- operators ------------------------------------------------------------------------------ */
 
 struct tensor *linear(struct net *net, const char *name, struct tensor *x, long out,
@@ -91,15 +96,15 @@ struct tensor *net_output(struct net *net, const char *module, struct tensor *y)
 	return y;
 }
 
-/* Adds the pending branches and norms the sum; without a name there is no norm. */
-static struct tensor *add_pending(struct net *net, const char *norm)
+/* All outputs of op_add_norm; without a name there is no norm. */
+static struct tensor *const *add_norm(struct net *net, const char *norm, struct tensor *x,
+	struct tensor *branch1, struct tensor *branch2)
 {
 	struct add_norm_attr attr = {.rms = !strcmp(net->s->norm, "rmsnorm"), .eps = net->s->norm_eps};
 	struct param_rule one = rule_constant(net, 1, "norm"), zero = rule_constant(net, 0, "norm");
 	struct tensor shape = tensor_of(REAL, 1, net->s->d_model);
-	struct tensor *in[ADD_NORM_N_IN] = {[ADD_NORM_X_BTD] = net->stream_BTD,
-		[ADD_NORM_BRANCH1_BTD] = net->pending[0], [ADD_NORM_BRANCH2_BTD] = net->pending[1]};
-	struct tensor *const *out;
+	struct tensor *in[ADD_NORM_N_IN] = {[ADD_NORM_X_BTD] = x, [ADD_NORM_BRANCH1_BTD] = branch1,
+		[ADD_NORM_BRANCH2_BTD] = branch2};
 
 	if (norm) {
 		graph_enter(net->g, "%s", norm);
@@ -108,7 +113,24 @@ static struct tensor *add_pending(struct net *net, const char *norm)
 			in[ADD_NORM_BIAS_D] = graph_param(net->g, "bias", shape, &zero);
 		graph_leave(net->g);
 	}
-	out = graph_apply(net->g, &op_add_norm, &attr, sizeof attr, in);
+	return graph_apply(net->g, &op_add_norm, &attr, sizeof attr, in);
+}
+
+struct tensor *norm_of(struct net *net, const char *name, struct tensor *x, struct tensor *branch)
+{
+	return net_output(net, name, add_norm(net, name, x, branch, NULL)[ADD_NORM_N_BTD]);
+}
+
+struct tensor *plus(struct net *net, struct tensor *a, struct tensor *b)
+{
+	return add_norm(net, NULL, a, b, NULL)[ADD_NORM_R_BTD];
+}
+
+/* Adds the pending branches and norms the sum; without a name there is no norm. */
+static struct tensor *add_pending(struct net *net, const char *norm)
+{
+	struct tensor *const *out = add_norm(net, norm, net->stream_BTD, net->pending[0], net->pending[1]);
+
 	net->stream_BTD = out[ADD_NORM_R_BTD];
 	net->pending[0] = net->pending[1] = NULL;
 	return norm ? net_output(net, norm, out[ADD_NORM_N_BTD]) : out[ADD_NORM_R_BTD];
@@ -178,6 +200,7 @@ void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struc
 	in[EMBEDDING_TABLE_VD] = graph_param(g, "weight",
 		tensor_of(REAL, 2, vocab_padded(env.n_vocab), s->d_model), &rule);
 	net->stream_BTD = graph_apply(g, &op_embedding, NULL, 0, in)[EMBEDDING_X_BTD];
+	net->embedding_BTD = net->stream_BTD;
 	graph_leave(g);
 	net_output(net, "embedding", net->stream_BTD);
 }

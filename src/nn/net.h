@@ -75,6 +75,8 @@ struct net {
 	struct tensor *mask_BT;			/* < 0: not there; NULL: all are */
 	struct tensor *start_BT;		/* op/document_start.h; NULL: all is one document and one
 						   replay. A layer that mixes tokens must hand it on */
+	struct tensor *embedding_BTD;		/* the stream as it begins */
+	struct tensor *shared_BTC;		/* of layers that share weights (nn/shared.h) */
 	struct tensor *stream_BTD;		/* residual stream, without the pending branches */
 	struct tensor *pending[2];		/* outputs of layers not yet added; NULL */
 	int layer;				/* number of the residual layer, from 0 */
@@ -109,6 +111,8 @@ long vocab_padded(long n_vocab);	/* multiple of 128 (of 16 below 4096): tiles of
 struct param_rule rule_normal(const struct net *net, double fan_in, const char *group);
 /* Uniform in +-bound: PyTorch's default for a linear layer has bound 1 / sqrt(fan_in). */
 struct param_rule rule_uniform(const struct net *net, double bound, bool matrix, const char *group);
+/* A matrix of zeros: what a layer adds to another begins as nothing. */
+struct param_rule rule_zero(const char *group);
 struct param_rule rule_constant(const struct net *net, double value, const char *group);
 bool net_decays(const struct net *net, bool matrix);
 
@@ -117,6 +121,10 @@ bool net_decays(const struct net *net, bool matrix);
 /* y_BTO = x W^T (+ b): W is the parameter "name.weight" [O, I], b "name.bias". bias may be NULL. */
 struct tensor *linear(struct net *net, const char *name, struct tensor *x, long out,
 	const struct param_rule *weight, const struct param_rule *bias);
+/* norm(x + branch), with the model's norm and the parameters "name.weight" and "name.bias"; branch may be
+   NULL. */
+struct tensor *norm_of(struct net *net, const char *name, struct tensor *x, struct tensor *branch);
+struct tensor *plus(struct net *net, struct tensor *a, struct tensor *b);	/* a + b */
 struct tensor *activation(struct net *net, const char *name, struct tensor *x);
 /* The losses of a router, under the present scope. What they weigh is known at the model's end: with
    `mean` they are divided by the number of routers. "balance" and "z" come first. */

@@ -23,6 +23,7 @@ struct member {
 #define SLICE_MEMBER(type, name) {#name, type, offsetof(struct slice_record, name)},
 #define RECALL_MEMBER(type, name) {#name, type, offsetof(struct recall_record, name)},
 #define EXPERT_MEMBER(type, name) {#name, type, offsetof(struct expert_record, name)},
+#define MIX_MEMBER(type, name) {#name, type, offsetof(struct mix_record, name)},
 #define GROUP_MEMBER(type, name) {#name, type, offsetof(struct group_record, name)},
 #define EVENT_MEMBER(type, name) {#name, type, offsetof(struct event_record, name)},
 #define ATTEMPT_MEMBER(type, name) {#name, type, offsetof(struct attempt_record, name)},
@@ -34,6 +35,7 @@ static const struct member eval_members[] = {RECORD_EVAL(EVAL_MEMBER)};
 static const struct member slice_members[] = {RECORD_SLICE(SLICE_MEMBER)};
 static const struct member recall_members[] = {RECORD_RECALL(RECALL_MEMBER)};
 static const struct member expert_members[] = {RECORD_EXPERT(EXPERT_MEMBER)};
+static const struct member mix_members[] = {RECORD_MIX(MIX_MEMBER)};
 static const struct member group_members[] = {RECORD_GROUP(GROUP_MEMBER)};
 static const struct member event_members[] = {RECORD_EVENT(EVENT_MEMBER)};
 static const struct member attempt_members[] = {RECORD_ATTEMPT(ATTEMPT_MEMBER)};
@@ -84,6 +86,9 @@ static const struct kind {
 	[RECORD_IS_EXPERT] = {"expert", MEMBERS(expert_members), MEMBERS(expert_members),
 		"INSERT OR REPLACE INTO router(run_id" RECORD_EXPERT(COLUMN) ") "
 		"VALUES (:run_id" RECORD_EXPERT(VALUE) ")"},
+	[RECORD_IS_MIX] = {"mix", MEMBERS(mix_members), MEMBERS(mix_members),
+		"INSERT OR REPLACE INTO mix(run_id" RECORD_MIX(COLUMN) ") "
+		"VALUES (:run_id" RECORD_MIX(VALUE) ")"},
 	[RECORD_IS_GROUP] = {"group", MEMBERS(group_members), MEMBERS(group_members),
 		"INSERT OR REPLACE INTO param_group(run_id" RECORD_GROUP(COLUMN) ") "
 		"VALUES (:run_id" RECORD_GROUP(VALUE) ")"},
@@ -306,6 +311,7 @@ static bool record_complete(const struct record *r)
 	case RECORD_IS_RECALL: return r->recall.test && r->recall.step != RECORD_NONE;
 	case RECORD_IS_EXPERT:
 		return r->expert.step != RECORD_NONE && r->expert.router != RECORD_NONE;
+	case RECORD_IS_MIX: return r->mix.step != RECORD_NONE && r->mix.mix != RECORD_NONE;
 	case RECORD_IS_GROUP: return r->group.group && r->group.step != RECORD_NONE;
 	case RECORD_IS_EVENT: return r->event.kind && r->event.step != RECORD_NONE &&
 			r->event.wall && r->event.text;

@@ -52,6 +52,9 @@
 #define RECORD_EXPERT(X)                                                                           \
 	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)
 
+/* A layer that mixes two paths: the share of the first. */
+#define RECORD_MIX(X) X(INT, step) X(INT, mix) X(REAL, share)
+
 #define RECORD_GROUP(X)                                                                            \
 	X(INT, step) X(TEXT, group) X(REAL, grad_norm) X(REAL, update_ratio) X(REAL, weight_norm)
 
@@ -97,6 +100,7 @@ struct eval_record { RECORD_EVAL(RECORD_MEMBER) };
 struct slice_record { RECORD_SLICE(RECORD_MEMBER) };
 struct recall_record { RECORD_RECALL(RECORD_MEMBER) };
 struct expert_record { RECORD_EXPERT(RECORD_MEMBER) };
+struct mix_record { RECORD_MIX(RECORD_MEMBER) };
 struct group_record { RECORD_GROUP(RECORD_MEMBER) };
 struct event_record { RECORD_EVENT(RECORD_MEMBER) };
 struct attempt_record { RECORD_ATTEMPT(RECORD_MEMBER) };
@@ -105,8 +109,8 @@ struct calibration_record { RECORD_CALIBRATION(RECORD_MEMBER) };
 
 enum record_type {
 	RECORD_IS_STEP, RECORD_IS_EVAL, RECORD_IS_SLICE, RECORD_IS_RECALL, RECORD_IS_EXPERT,
-	RECORD_IS_GROUP, RECORD_IS_EVENT, RECORD_IS_ATTEMPT, RECORD_IS_EXIT, RECORD_IS_CALIBRATION,
-	N_RECORD_TYPES
+	RECORD_IS_MIX, RECORD_IS_GROUP, RECORD_IS_EVENT, RECORD_IS_ATTEMPT, RECORD_IS_EXIT,
+	RECORD_IS_CALIBRATION, N_RECORD_TYPES
 };
 
 struct record {
@@ -117,6 +121,7 @@ struct record {
 		struct slice_record slice;
 		struct recall_record recall;
 		struct expert_record expert;
+		struct mix_record mix;
 		struct group_record group;
 		struct event_record event;
 		struct attempt_record attempt;

@@ -65,5 +65,8 @@ const char *const db_migrations[] = {
 	" changed INTEGER NOT NULL) STRICT;"
 	"CREATE TABLE taken_sweep (sweep_id INTEGER PRIMARY KEY REFERENCES sweep ON DELETE CASCADE,"
 	" inode INTEGER NOT NULL, size INTEGER NOT NULL, changed INTEGER NOT NULL) STRICT;",
+	"CREATE TABLE mix ("
+	" run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, step INTEGER NOT NULL,"
+	" mix INTEGER NOT NULL, share REAL, PRIMARY KEY (run_id, step, mix)) STRICT, WITHOUT ROWID;",
 	NULL,
 };

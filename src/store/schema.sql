@@ -175,6 +175,14 @@ CREATE TABLE expert (
 	PRIMARY KEY (run_id, step, router, expert)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE mix (			-- layers that mix two paths, in the order of the model
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	step		INTEGER NOT NULL,
+	mix		INTEGER NOT NULL,	-- from 0
+	share		REAL,			-- of the first path; the second has the rest
+	PRIMARY KEY (run_id, step, mix)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE param_group (		-- parameters, by group
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
 	step		INTEGER NOT NULL,

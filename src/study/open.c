@@ -156,7 +156,7 @@ static int read_curve(struct study *s, struct run_data *r, const char *kind, str
 /* Mamba layers without mixtures in them, and nothing but channel mixers beside them. */
 #define MAMBA_SHARE                                                                                \
 	"CASE WHEN " PARTS("active", "'mixer'") " = " PARTS("params", "'mixer'")                   \
-	" AND " PARTS("active", "'attn'") " IS NULL"                                               \
+	" AND " PARTS("active", "'attn', 'shared'") " IS NULL"                                     \
 	" THEN 1 - coalesce(1.0 * " PARTS("active", "'moe', 'ffn'") " / params_active, 0) END"
 
 #define TEXT(member_, sql_)                                                                        \

@@ -58,6 +58,8 @@ struct setup {
 		const char *const *balance, *const *z, *const *dropped, *const *load, *const *entropy;
 		int n;
 	} routers;
+	const char *const *shares;	/* metrics of each mix of two paths: the share of the first */
+	int n_shares;
 	struct model_memory memory;	/* after setup_allocate() */
 };
 

@@ -174,7 +174,7 @@ static struct graph *record_round(struct setup *s)
 	return g;
 }
 
-static void name_routers(struct setup *s)
+static void name_metrics(struct setup *s)
 {
 	struct router_names *r = &s->routers;
 	struct graph *g = s->graphs[GRAPH_TRAIN];
@@ -184,6 +184,7 @@ static void name_routers(struct setup *s)
 	r->dropped = graph_metrics_named(g, "dropped", &r->n);
 	r->load = graph_metrics_named(g, "load", &r->n);
 	r->entropy = graph_metrics_named(g, "entropy", &r->n);
+	s->shares = graph_metrics_named(g, "share", &s->n_shares);
 }
 
 /* A model that is not trained. */
@@ -217,7 +218,7 @@ int setup_record(struct setup *s, const struct purpose *p)
 	g[GRAPH_TRAIN] = record_train(s);
 	if (!g[GRAPH_TRAIN] || check_init(s))
 		return -1;
-	name_routers(s);
+	name_metrics(s);
 	g[GRAPH_EVAL] = record_eval(s, false);
 	if (s->routers.n)
 		g[GRAPH_EVAL_DROPLESS] = record_eval(s, true);

@@ -139,7 +139,7 @@ void worker_log_attempt(struct worker_log *l, long step)
 		tell_other_processor(l, &r.attempt, &last.attempt, step);
 }
 
-/* ---- by router and by parameter group ------------------------------------------------------- */
+/* ---- by router, mix and parameter group ------------------------------------------------------- */
 
 /* Is `step` one of those that log routers and groups? */
 static bool in_detail(const struct worker_log *l, long step)
@@ -193,6 +193,17 @@ static void log_router(struct worker_log *l, long step, int i)
 	worker_link_add(l->link, &r);
 }
 
+/* As in the last micro-batch: no other changes it within a step. */
+static void log_mix(struct worker_log *l, long step, int i)
+{
+	struct record r = record_new(RECORD_IS_MIX);
+
+	r.mix.step = step;
+	r.mix.mix = i;
+	r.mix.share = graph_read(l->setup->graphs[GRAPH_TRAIN], l->setup->shares[i], 0);
+	worker_link_add(l->link, &r);
+}
+
 static void log_group(struct worker_log *l, long step, int i)
 {
 	struct graph *g = l->setup->graphs[GRAPH_UPDATE];
@@ -238,6 +249,8 @@ void worker_log_step(struct worker_log *l, const struct progress *p, const struc
 		return;
 	for (int i = 0; i < l->setup->routers.n; i++)
 		log_router(l, p->step, i);
+	for (int i = 0; i < l->setup->n_shares; i++)
+		log_mix(l, p->step, i);
 	for (int i = 0; i < l->setup->params.n_groups; i++)
 		log_group(l, p->step, i);
 }

@@ -32,6 +32,21 @@ def moe(**keys):
                for k, v in keys.items()}}
 
 
+# Attention and Mamba in one layer, in several ways.
+HYBRIDS = {
+    "hymba": [{"hymba": {"n_heads": 4, "n_kv_heads": 2}}, {"hymba": {"window": 6, "expand": 1.5, "n_heads": 2}}],
+    "mix": [{"mix": ["mamba", {"attn": {"window": 7}}]}, {"mix": {"of": ["attn", "ffn"], "weights": True}}],
+    "mean": [{"mix": {"of": ["attn", "mamba"], "alpha": "fixed", "weights": True}}, "moe"],
+    "xattn": ["xattn", {"xattn": {"queries": "input", "n_kv_heads": 1, "window": 9}}],
+    "local": [{"local": {"window": 5}}, {"local": {"place": "output", "width": 12}}],
+    "shared": ["mamba", {"shared": {"d_state": 5}}],
+}
+
+
+def hybrid(pattern):
+    return {"model.arch": "stack", **HEADS, **EXPERTS, "model.ffn.d_hidden": 24, "model.pattern": pattern}
+
+
 def attention(**keys):
     return {"model.arch": "transformer", **ARCHITECTURES["transformer"],
             **{"model.attn." + k: v for k, v in keys.items()}}
@@ -54,6 +69,12 @@ def cases():
         own = {"model.arch": arch, **keys, "data.reset_at_eot": True}
         yield arch + " documents", {**SMALL, **own, "data.vocab": 7}, True
         yield arch + " documents large", {**LARGE, **own, "data.vocab": 40}, False
+    for name, pattern in HYBRIDS.items():
+        own = hybrid(pattern)
+        yield name, {**SMALL, **own}, True
+        yield name + " modern, documents", {**SMALL, **own, "recipe": "modern", "data.reset_at_eot": True,
+                                            "data.vocab": 7}, True
+        yield name + " large", {**LARGE, **own}, False
     banded = attention(window=40, n_heads=6, n_kv_heads=2)
     yield "grouped queries in a window, large", {**LARGE, **banded}, False
     yield "grouped queries in a window, documents large", {

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import model
+import shapes as shapes_of
 import tensors
 
 LIMITS = {"logits": 1e-4, "outputs": 1e-4, "numbers": 1e-5, "gate": 1e-4, "grad": 1e-3, "update": 1e-4}
@@ -63,7 +64,7 @@ class Check:
             self.errors[kind] = (error, name)
 
     def compare(self):
-        shapes = model.parameter_shapes(self.spec, self.logits.shape[-1])
+        shapes = shapes_of.parameter_shapes(self.spec, self.logits.shape[-1])
         if {n: tuple(p.shape) for n, p in self.params.items()} != shapes:
             self.parts.append("names or shapes of parameters")
         for name, value in self.expected.items():

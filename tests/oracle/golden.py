@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import model
+import shapes as shapes_of
 import tensors
 
 STEP = 7
@@ -53,6 +54,13 @@ CASES = {
     "window": {**ATTN, **FFN, "model.arch": "transformer", "model.n_blocks": 1, "model.attn.n_heads": 4,
                "model.attn.n_kv_heads": 2, "model.attn.window": 3, "data.vocab": 6,
                "data.reset_at_eot": True},
+    # attention and Mamba in one layer, in every way; the shared block twice
+    "hybrids": {**SSM, **ATTN, **FFN, "model.arch": "stack", "model.n_blocks": 1, "model.mix.alpha": "learned",
+                "model.mix.weights": False, "model.xattn.queries": "state", "model.local.width": 0,
+                "model.local.place": "input", "model.pattern": [
+                    {"hymba": {"window": 4}}, {"mix": ["attn", "mamba"]}, "shared", "xattn",
+                    {"local": {"window": 3}}, "shared",
+                    {"mix": {"of": ["attn", "ffn"], "alpha": "fixed", "weights": True}}]},
     # all that mixes tokens, in documents of a few tokens
     "documents": {**SSM, **ATTN, "model.arch": "stack", "model.n_blocks": 1, "data.vocab": 4,
                   "data.reset_at_eot": True, "model.pattern": ["mamba", "attn"]},
@@ -79,7 +87,7 @@ def rounded(values):
 def make(arch, keys, seed):
     spec, random = {**COMMON, **keys}, np.random.RandomState(seed)
     spec.setdefault("model.arch", arch)
-    shapes = model.parameter_shapes(spec, spec["data.vocab"])
+    shapes = shapes_of.parameter_shapes(spec, spec["data.vocab"])
     params = {n: rounded(begin(n, s, random)) for n, s in shapes.items()}
     m = {n: rounded(0.01 * random.standard_normal(s)) for n, s in shapes.items()}
     v = {n: rounded(1e-4 * random.uniform(0.1, 1, s)) for n, s in shapes.items()}

@@ -7,6 +7,8 @@ against the papers and not to be fast. Nothing here is translated from the C cod
   attention     Vaswani et al. 2017, arXiv:1706.03762; rotary positions: Su et al. 2021, arXiv:2104.09864;
                 windows: Beltagy et al. 2020, arXiv:2004.05150; grouped queries: Ainslie et al. 2023,
                 arXiv:2305.13245
+  hybrids       Hymba's mean: Dong et al. 2024, arXiv:2411.13676; a shared attention block, as in Zamba:
+                Glorioso et al. 2024, arXiv:2405.16712
   z-loss        Zoph et al. 2022, arXiv:2202.08906
 
 A model is a dict of parameters {name: tensor} and a spec, the dict of dotted keys that a trace carries
@@ -58,6 +60,17 @@ def pattern_entry(entry):
     return [(word, value)]
 
 
+def mix_entry(value):
+    """The two layers of a mix, and its own keys."""
+    if isinstance(value, list):
+        return value, {}
+    return value["of"], {k: v for k, v in value.items() if k != "of"}
+
+
+def part_keys(spec, part, own):
+    return {**section(spec, f"model.{part}."), **own}
+
+
 # --- small parts ---------------------------------------------------------------------------------
 
 def activation(name, x):
@@ -74,8 +87,12 @@ def default_width(value, otherwise):
     return value if value else otherwise
 
 
-def kv_heads(D, keys):
-    return keys.get("n_kv_heads") or default_width(keys["n_heads"], max(1, D // 64))
+def heads_of(width, keys):
+    return default_width(keys["n_heads"], max(1, width // 64))
+
+
+def kv_heads(width, keys):
+    return keys.get("n_kv_heads") or heads_of(width, keys)
 
 
 class Model:
@@ -122,7 +139,7 @@ class Model:
 
     def attention(self, x, name, keys):
         B, T, D = x.shape
-        H = default_width(keys["n_heads"], max(1, D // 64))
+        H = heads_of(D, keys)
         S = kv_heads(D, keys)
         dh = D // H
         q, k, v = (x @ self.p[name + ".qkv.weight"].T).split([H * dh, S * dh, S * dh], dim=-1)
@@ -171,7 +188,6 @@ class Model:
     def mamba(self, x, name, keys, inner):
         """inner: which projections are mixtures, with the keys of the mixtures; {} for none."""
         I = round(keys["expand"] * self.D)
-        N, R = keys["d_state"], default_width(keys["dt_rank"], math.ceil(self.D / 16))
         if inner.get("conv") and inner.get("gate"):
             u, z = self.moe(x, name + ".conv_moe", inner), self.moe(x, name + ".gate_moe", inner)
         elif inner.get("conv"):
@@ -180,14 +196,73 @@ class Model:
             u, z = x @ self.p[name + ".in_proj.weight"].T, self.moe(x, name + ".gate_moe", inner)
         else:
             u, z = (x @ self.p[name + ".in_proj.weight"].T).split(I, dim=-1)
-        u = activation("silu", self.convolution(u, name))
-        dt, B, C = (u @ self.p[name + ".x_proj.weight"].T).split([R, N, N], dim=-1)
-        dt = torch.log1p(torch.exp(dt @ self.p[name + ".dt_proj.weight"].T +
-                                   self.p[name + ".dt_proj.bias"]))
-        y = self.selective_scan(u, dt, B, C, name) * activation("silu", z)
+        y = self.ssm(activation("silu", self.convolution(u, name)), z, name, keys)
         if inner.get("out"):
             return self.moe(y, name + ".out_moe", inner)
         return y @ self.p[name + ".out_proj.weight"].T
+
+    def ssm(self, u, z, name, keys):
+        """From the convolved u and the gate z to what the output projection reads."""
+        N, R = keys["d_state"], default_width(keys["dt_rank"], math.ceil(self.D / 16))
+        dt, B, C = (u @ self.p[name + ".x_proj.weight"].T).split([R, N, N], dim=-1)
+        dt = torch.log1p(torch.exp(dt @ self.p[name + ".dt_proj.weight"].T +
+                                   self.p[name + ".dt_proj.bias"]))
+        return self.selective_scan(u, dt, B, C, name) * activation("silu", z)
+
+    # --- hybrids of attention and Mamba
+
+    def mean_of_paths(self, a, b, name, keys):
+        """s a / rms(a) + (1 - s) b / rms(b), each times weights of its channels if there are any."""
+        root = lambda x: torch.sqrt((x ** 2).mean(-1, keepdim=True) + self.spec["model.norm_eps"])
+        a, b = a / root(a), b / root(b)
+        if keys["weights"]:
+            a, b = a * self.p[name + ".weight_a"], b * self.p[name + ".weight_b"]
+        s = torch.sigmoid(self.p[name + ".alpha"]) if keys["alpha"] == "learned" else 0.5
+        return s * a + (1 - s) * b
+
+    def hymba(self, x, name, attn, ssm):
+        I = round(ssm["expand"] * self.D)
+        heads, groups = heads_of(I, attn), kv_heads(I, attn)
+        kv = I // heads * groups
+        q, k, v = (x @ self.p[name + ".qkv.weight"].T).split([I, kv, kv], dim=-1)
+        a = self.attend(q, k, v, heads, groups, attn)
+        u, z = (x @ self.p[name + ".in_proj.weight"].T).split(I, dim=-1)
+        m = self.ssm(activation("silu", self.convolution(u, name)), z, name, ssm)
+        y = self.mean_of_paths(a, m, name, {"alpha": "fixed", "weights": True})
+        return y @ self.p[name + ".out_proj.weight"].T
+
+    def cross_attention(self, state, x, name, keys, attn):
+        """Queries from a Mamba layer's output (or its input), keys and values from its input."""
+        H, S = heads_of(self.D, attn), kv_heads(self.D, attn)
+        k, v = (x @ self.p[name + ".kv.weight"].T).chunk(2, dim=-1)
+        q = (state if keys["queries"] == "state" else x) @ self.p[name + ".q.weight"].T
+        return self.attend(q, k, v, H, S, attn) @ self.p[name + ".out.weight"].T
+
+    def local(self, x, mixer, name, keys, attn, ssm):
+        """Mamba with attention of the convolved stream added to input or output of the scan."""
+        width = default_width(keys["width"], self.D // 2)
+        H, S = heads_of(width, attn), kv_heads(width, attn)
+        u, z = (x @ self.p[mixer + ".in_proj.weight"].T).chunk(2, dim=-1)
+        u = activation("silu", self.convolution(u, mixer))
+        q, k, v = (u @ self.p[name + ".qkv.weight"].T).split([width] + [width // H * S] * 2, dim=-1)
+        more = self.attend(q, k, v, H, S, attn) @ self.p[name + ".out.weight"].T
+        if keys["place"] == "input":
+            y = self.ssm(u + more, z, mixer, ssm)
+        else:
+            y = self.ssm(u, z, mixer, ssm) + more
+        return y @ self.p[mixer + ".out_proj.weight"].T
+
+    def shared(self, x, layer, attn, ffn, ssm):
+        """x: the normed stream. The block's parameters are the same in all such layers."""
+        D, name = self.D, f"layers.{layer}"
+        H, S = heads_of(2 * D, attn), kv_heads(2 * D, attn)
+        e = self.norm(self.embedding, "shared.norm_embedding")
+        both = torch.cat([self.p["shared.qkv.weight"], self.p["shared.qkv_embedding.weight"]], dim=1)
+        qkv = torch.cat([x, e], dim=-1) @ both.T
+        q, k, v = qkv.split([2 * D] + [2 * D // H * S] * 2, dim=-1)
+        y = self.attend(q, k, v, H, S, attn) @ self.p["shared.out.weight"].T
+        f = self.ffn(self.norm(y, "shared.norm"), "shared.ffn", ffn) @ self.p[name + ".map.weight"].T
+        return self.mamba(self.norm(self.stream + f, name + ".norm_mixer"), name + ".mixer", ssm, {})
 
     # --- mixture of experts
 
@@ -284,8 +359,10 @@ class Model:
         return end.cumsum(1) - end.long()
 
     def branch(self, x, layer, kind, own):
-        name = f"layers.{layer}." + {"mamba": "mixer", "inner": "mixer"}.get(kind, kind)
-        keys = lambda part: {**section(self.spec, f"model.{part}."), **own}
+        mixer, attention = f"layers.{layer}.mixer", f"layers.{layer}.attn"
+        name = f"layers.{layer}." + {"mamba": "mixer", "inner": "mixer", "xattn": "attn", "local": "mixer",
+                                     "shared": "mixer"}.get(kind, kind)
+        keys = lambda part: part_keys(self.spec, part, own)
         if kind == "attn":
             y = self.attention(x, name, keys("attn"))
         elif kind == "ffn":
@@ -294,6 +371,19 @@ class Model:
             return self.moe(x, name, keys("moe"))
         elif kind == "inner":
             y = self.mamba(x, name, keys("ssm"), {**keys("moe"), **keys("inner")})
+        elif kind == "mix":
+            paths, own = mix_entry(own)
+            a, b = (self.branch(x, layer, *pattern_entry(path)[0]) for path in paths)
+            y = self.mean_of_paths(a, b, name, part_keys(self.spec, "mix", own))
+        elif kind == "hymba":
+            y = self.hymba(x, name, keys("attn"), keys("ssm"))
+        elif kind == "xattn":
+            s = self.mamba(x, mixer, keys("ssm"), {})
+            y = s + self.cross_attention(s, x, attention, keys("xattn"), keys("attn"))
+        elif kind == "local":
+            y = self.local(x, mixer, attention, keys("local"), keys("attn"), keys("ssm"))
+        elif kind == "shared":
+            y = self.shared(x, layer, keys("attn"), keys("ffn"), keys("ssm"))
         else:
             y = self.mamba(x, name, keys("ssm"), {})
         self.outputs[name] = y
@@ -306,9 +396,9 @@ class Model:
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
         self.document = self.documents(tokens)
         x = self.p["embedding.weight"][tokens]
-        self.outputs["embedding"] = x
+        self.outputs["embedding"] = self.embedding = x
         for i, branches in enumerate(self.layers):
-            n = self.norm(x, f"layers.{i}.norm")
+            n, self.stream = self.norm(x, f"layers.{i}.norm"), x
             x = x + sum(self.branch(n, i, kind, own) for kind, own in branches)
         if self.spec["model.final_norm"]:
             x = self.norm(x, "final_norm")
@@ -341,10 +431,12 @@ def learning_rate(spec, step):
 
 
 def decays(spec, name):
+    if name.endswith(".alpha"):
+        return False
     if spec["train.decay"] == "all":
         return True
-    last = name.split(".")[-1]
-    return not (last in ("bias", "A_log", "D") or "norm.weight" in name)
+    of, last = name.split(".")[-2:]
+    return not (last in ("bias", "A_log", "D", "weight_a", "weight_b") or "norm" in of)
 
 
 def gradient_norm(grads):
@@ -365,65 +457,3 @@ def adamw(spec, step, params, grads, norm, m, v):
         decay = spec["train.weight_decay"] if decays(spec, name) else 0
         new[name] = w - lr * (m_hat / (torch.sqrt(v_hat) + eps) + decay * w)
     return new
-
-
-# --- parameters ----------------------------------------------------------------------------------
-
-def parameter_shapes(spec, V):
-    """{name: shape} of a vocabulary of V words, in the order of the forward pass."""
-    D = spec["model.d_model"]
-    norm = ["weight", "bias"] if spec["model.norm"] == "layernorm" else ["weight"]
-    shapes = {"embedding.weight": (V, D)}
-    for i, branches in enumerate(residual_layers(spec)):
-        shapes.update({f"layers.{i}.norm.{part}": (D,) for part in norm})
-        for kind, own in branches:
-            keys = lambda part: {**section(spec, f"model.{part}."), **own}
-            if kind == "attn":
-                k = keys("attn")
-                heads = default_width(k["n_heads"], max(1, D // 64))
-                shapes[f"layers.{i}.attn.qkv.weight"] = (D + 2 * D // heads * kv_heads(D, k), D)
-                shapes[f"layers.{i}.attn.out.weight"] = (D, D)
-            elif kind == "ffn":
-                shapes.update(ffn_shapes(f"layers.{i}.ffn", D, keys("ffn")))
-            elif kind == "moe":
-                shapes.update(moe_shapes(f"layers.{i}.moe", D, D, D, keys("moe")))
-            else:
-                inner = {**keys("moe"), **keys("inner")} if kind == "inner" else {}
-                shapes.update(mamba_shapes(f"layers.{i}.mixer", D, keys("ssm"), inner))
-    if spec["model.final_norm"]:
-        shapes.update({f"final_norm.{part}": (D,) for part in norm})
-    shapes["lm_head.weight"] = (V, D)
-    return shapes
-
-
-def ffn_shapes(name, D, keys):
-    hidden = default_width(keys["d_hidden"], 4 * D)
-    shapes = {name + ".in.weight": (hidden, D), name + ".in.bias": (hidden,),
-              name + ".out.weight": (D, hidden), name + ".out.bias": (D,)}
-    return {n: s for n, s in shapes.items() if keys["bias"] or n.endswith("weight")}
-
-
-def moe_shapes(name, D, width_in, width_out, keys):
-    E, hidden = keys["n_experts"], default_width(keys["d_expert"], 3 * D)
-    return {name + ".router.weight": (E, width_in), name + ".w1": (E, hidden, width_in),
-            name + ".w2": (E, width_out, hidden)}
-
-
-def mamba_shapes(name, D, keys, inner):
-    I, N, K = round(keys["expand"] * D), keys["d_state"], keys["d_conv"]
-    R = default_width(keys["dt_rank"], math.ceil(D / 16))
-    shapes, halves = {}, 2
-    for half in ("conv", "gate"):
-        if inner.get(half):
-            shapes.update(moe_shapes(f"{name}.{half}_moe", D, D, I, inner))
-            halves -= 1
-    if halves:
-        shapes[name + ".in_proj.weight"] = (halves * I, D)
-    shapes.update({name + ".conv1d.weight": (I, 1, K), name + ".conv1d.bias": (I,),
-                   name + ".x_proj.weight": (R + 2 * N, I), name + ".dt_proj.weight": (I, R),
-                   name + ".A_log": (I, N), name + ".D": (I,), name + ".dt_proj.bias": (I,)})
-    if inner.get("out"):
-        shapes.update(moe_shapes(f"{name}.out_moe", D, I, D, inner))
-    else:
-        shapes[name + ".out_proj.weight"] = (D, I)
-    return shapes

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Hybrids written in a spec: what is refused and with which words, and the shares that a run logs.
+
+. "$(dirname "$0")/holds.sh"
+small_data
+
+stack() {	# a spec of one block: the pattern, more lines of the model
+	printf 'model:\n  arch: stack\n  d_model: 16\n  n_blocks: 1\n  pattern: %s\n' "$1"
+	printf '%b' "$2"
+	printf 'train: {batch: 2, micro_batch: 1, context: 16, tokens: 160, lr: 0.05, warmup: 0}\n'
+	printf 'data: {path: data}\neval: {tokens: 32}\nlog: {every: 1}\n'
+}
+
+refused() {	# pattern, words of the message
+	stack "$1" "$3" >spec.yaml
+	$moelab params spec.yaml >said 2>&1
+	holds test $? = 2
+	holds grep -q "spec.yaml:.*$2" said
+}
+
+refused '[{mix: [mamba]}]' 'mix takes a list of two layers'
+refused '[{mix: {alpha: fixed}}]' 'mix takes a list of two layers'
+refused '[{mix: {of: [attn, mamba], beta: 1}}]' 'layer "mix" has no key "beta"'
+refused '[{mix: {of: [attn, mamba], alpha: half}}]' 'learned'
+refused '[{mix: [mamba, xattn]}]' 'the same parameters'
+refused '[{mix: [attn, local]}]' 'the same parameters'
+refused '[{mix: [attn, {mix: [mamba, ffn]}]}]' 'the same parameters'
+refused '[{hymba: {n_heads: 3}}]' 'must divide the inner width 32'
+refused '[{local: {width: 6, n_heads: 2}}]' 'must divide model.local.width 6'
+refused '[{xattn: {queries: output}}]' 'state'
+refused '[{shared: {n_heads: 2}}]' 'layer "shared" has no key "n_heads"'
+refused '[shared]' 'must divide twice model.d_model 32' '  attn: {n_heads: 3}\n'
+refused '[attn]' 'must divide the 4 heads of queries' '  attn: {n_heads: 4, n_kv_heads: 3}\n'
+
+# A run: half of each at first, then what training makes of it; fixed it stays.
+stack '[{mix: [attn, mamba]}, {mix: {of: [hymba, ffn], alpha: fixed}}]' '  attn: {n_heads: 2}\n' >spec.yaml
+holds $moelab train spec.yaml -q
+of_run() {	# an expression over the rows of a condition
+	$moelab query "SELECT $1 FROM mix WHERE $2" --format csv | tail -1
+}
+holds test "$(of_run 'count(*)' 'step <= 5')" = 10
+holds test "$(of_run 'sum(share = 0.5)' 'step = 1 OR mix = 1')" = 6
+holds test "$(of_run 'sum(abs(share - 0.5) > 1e-4)' 'step > 1 AND mix = 0')" = 4
+
+# One set of weights, three uses: named once in a trace, their outputs by layer.
+stack '[shared, shared, {shared: {d_state: 4}}]' '  attn: {n_heads: 4}\n' >spec.yaml
+holds $moelab trace spec.yaml -o trace.safetensors --outputs -q
+holds test "$(tr '{' '\n' <trace.safetensors | grep -ac '"param.shared.qkv.weight"')" = 1
+holds test "$(tr '{' '\n' <trace.safetensors | grep -ac '"output.layers.[0-2].shared.ffn"')" = 3
+
+tests_end

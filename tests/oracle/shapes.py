@@ -1,0 +1,105 @@
+"""Names and shapes of the parameters of the models in model.py, by the formulas of its papers."""
+import math
+
+from model import default_width, heads_of, kv_heads, mix_entry, part_keys, pattern_entry, residual_layers
+
+
+def parameter_shapes(spec, V):
+    """{name: shape} of a vocabulary of V words, in the order of the forward pass."""
+    D = spec["model.d_model"]
+    norm = ["weight", "bias"] if spec["model.norm"] == "layernorm" else ["weight"]
+    shapes = {"embedding.weight": (V, D)}
+    for i, branches in enumerate(residual_layers(spec)):
+        shapes.update({f"layers.{i}.norm.{part}": (D,) for part in norm})
+        for kind, own in branches:
+            shapes.update(layer_shapes(spec, f"layers.{i}", D, kind, own, norm))
+    if spec["model.final_norm"]:
+        shapes.update({f"final_norm.{part}": (D,) for part in norm})
+    shapes["lm_head.weight"] = (V, D)
+    return shapes
+
+
+def layer_shapes(spec, name, D, kind, own, norm):
+    keys = lambda part: part_keys(spec, part, own)
+    if kind == "attn":
+        return attention_shapes(name + ".attn", D, D, keys("attn"))
+    if kind == "ffn":
+        return ffn_shapes(name + ".ffn", D, keys("ffn"))
+    if kind == "moe":
+        return moe_shapes(name + ".moe", D, D, D, keys("moe"))
+    if kind == "mix":
+        return mix_shapes(spec, name, D, own, norm)
+    if kind == "hymba":
+        I = round(keys("ssm")["expand"] * D)
+        shapes = {**mamba_shapes(name + ".hymba", D, keys("ssm"), {}),
+                  **attention_shapes(name + ".hymba", D, I, keys("attn")),
+                  name + ".hymba.weight_a": (I,), name + ".hymba.weight_b": (I,)}
+        return {n: s for n, s in shapes.items() if not n.endswith(".hymba.out.weight")}
+    inner = {**keys("moe"), **keys("inner")} if kind == "inner" else {}
+    shapes = mamba_shapes(name + ".mixer", D, keys("ssm"), inner)
+    if kind == "xattn":
+        q, kv = D, 2 * D // heads_of(D, keys("attn")) * kv_heads(D, keys("attn"))
+        shapes.update({name + ".attn.q.weight": (q, D), name + ".attn.kv.weight": (kv, D),
+                       name + ".attn.out.weight": (D, D)})
+    if kind == "local":
+        I, width = round(keys("ssm")["expand"] * D), default_width(keys("local")["width"], D // 2)
+        shapes.update(attention_shapes(name + ".attn", I, width, keys("attn")))
+    if kind == "shared":
+        block = attention_shapes("shared", D, 2 * D, keys("attn"))
+        shapes.update({**block, **ffn_shapes("shared.ffn", D, keys("ffn")), name + ".map.weight": (D, D),
+                       "shared.out.weight": (D, 2 * D),
+                       "shared.qkv_embedding.weight": block["shared.qkv.weight"]})
+        shapes.update({f"{n}.{part}": (D,) for part in norm for n in
+                       (name + ".norm_mixer", "shared.norm", "shared.norm_embedding")})
+    return shapes
+
+
+def mix_shapes(spec, name, D, own, norm):
+    paths, own = mix_entry(own)
+    shapes, keys = {}, part_keys(spec, "mix", own)
+    for kind, of_path in (pattern_entry(path)[0] for path in paths):
+        shapes.update(layer_shapes(spec, name, D, kind, of_path, norm))
+    if keys["alpha"] == "learned":
+        shapes[name + ".mix.alpha"] = (1,)
+    if keys["weights"]:
+        shapes.update({name + ".mix.weight_a": (D,), name + ".mix.weight_b": (D,)})
+    return shapes
+
+
+def attention_shapes(name, D, width, keys):
+    """Of queries that are `width` channels wide, from D channels and back."""
+    kv = width // heads_of(width, keys) * kv_heads(width, keys)
+    return {name + ".qkv.weight": (width + 2 * kv, D), name + ".out.weight": (D, width)}
+
+
+def ffn_shapes(name, D, keys):
+    hidden = default_width(keys["d_hidden"], 4 * D)
+    shapes = {name + ".in.weight": (hidden, D), name + ".in.bias": (hidden,),
+              name + ".out.weight": (D, hidden), name + ".out.bias": (D,)}
+    return {n: s for n, s in shapes.items() if keys["bias"] or n.endswith("weight")}
+
+
+def moe_shapes(name, D, width_in, width_out, keys):
+    E, hidden = keys["n_experts"], default_width(keys["d_expert"], 3 * D)
+    return {name + ".router.weight": (E, width_in), name + ".w1": (E, hidden, width_in),
+            name + ".w2": (E, width_out, hidden)}
+
+
+def mamba_shapes(name, D, keys, inner):
+    I, N, K = round(keys["expand"] * D), keys["d_state"], keys["d_conv"]
+    R = default_width(keys["dt_rank"], math.ceil(D / 16))
+    shapes, halves = {}, 2
+    for half in ("conv", "gate"):
+        if inner.get(half):
+            shapes.update(moe_shapes(f"{name}.{half}_moe", D, D, I, inner))
+            halves -= 1
+    if halves:
+        shapes[name + ".in_proj.weight"] = (halves * I, D)
+    shapes.update({name + ".conv1d.weight": (I, 1, K), name + ".conv1d.bias": (I,),
+                   name + ".x_proj.weight": (R + 2 * N, I), name + ".dt_proj.weight": (I, R),
+                   name + ".A_log": (I, N), name + ".D": (I,), name + ".dt_proj.bias": (I,)})
+    if inner.get("out"):
+        shapes.update(moe_shapes(f"{name}.out_moe", D, I, D, inner))
+    else:
+        shapes[name + ".out_proj.weight"] = (D, I)
+    return shapes
