@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "cmd/bench.h"
+#include "show/chart.h"
 
 extern const struct cmd cmd_bench;
 
@@ -56,6 +57,8 @@ static int measure(struct bench_command *m, const struct arguments *a, bool keep
 		return error("bench takes at most %d keys", BENCH_MAX_OVERRIDES), EXIT_USAGE;
 	if (m->plot && kind->measure != bench_generate)
 		return error("bench %s has no figure; bench generate has", kind->name), EXIT_USAGE;
+	if (m->plot && !chart_format_of(m->plot))
+		return EXIT_USAGE;
 	b->overrides = a->overrides;
 	b->n_overrides = a->n_overrides;
 	bench_begin(b);

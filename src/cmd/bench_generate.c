@@ -86,13 +86,10 @@ static void add_series(struct chart *c, struct panel *p, const struct bench_repo
 
 int bench_generate_plot(const struct bench_command *m)
 {
-	const struct chart_format *f = chart_format_of(m->plot);
 	const struct bench_report *r = &m->bench.report;
 	struct chart c;
 	int ret;
 
-	if (!f)
-		return EXIT_USAGE;
 	chart_init(&c, "generate");
 	c.title = "generated tokens per second by length of the text";
 	c.subtitle = arena_printf(&c.arena, "one sequence on %s, threads: %lld, %s", r->device, r->threads, r->cpu);
@@ -102,7 +99,7 @@ int bench_generate_plot(const struct bench_command *m)
 	struct panel *p = chart_panel(&c, "tokens/s");
 	p->y_log = true;
 	add_series(&c, p, r);
-	ret = chart_dress(&c, &LOOK_USUAL) ? EXIT_USAGE : chart_write(&c, f, m->plot);
+	ret = chart_dress(&c, &LOOK_USUAL) ? EXIT_USAGE : chart_write(&c, chart_format_of(m->plot), m->plot);
 	chart_release(&c);
 	return ret;
 }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cmd/lab.h"
 #include "cmd/run_model.h"
+#include "show/chart.h"
 #include "train/products.h"
 #include "train/protocol.h"
 
@@ -17,6 +18,7 @@ enum { MAX_LENGTHS = 32 };
 struct request {
 	struct lab lab;			/* forms of tables, the database's path */
 	const char *folder, *split_word, *modes, *lengths_text, *device_word;
+	const char *plot;		/* the figure's file; NULL: none */
 	long stride, tokens, step, threads;	/* stride 0: half of each length; step -1: the newest */
 	bool by_position;
 	/* made ready: */
@@ -29,6 +31,9 @@ struct request {
 	bool mode[N_PROTOCOLS];
 	long lengths[MAX_LENGTHS];
 	int n_lengths;
+	struct chart chart;		/* filled whether it is asked for or not */
+	struct panel *panel;
+	struct series *line;		/* the last one */
 };
 
 /* ---- what is asked for ---------------------------------------------------------------------- */
@@ -144,7 +149,44 @@ static void add_loss(struct grid *g, double nll, double tokens, double bits_per_
 	grid_number(g, tokens, "%.0f", tokens);
 }
 
-static int add_rows(struct grid *g, const struct request *r, enum protocol how, long length)
+/* ---- the figure ----------------------------------------------------------------------------- */
+
+static void begin_chart(struct request *r)
+{
+	struct chart *c = &r->chart;
+
+	chart_init(c, "eval");
+	c->title = r->by_position ? "loss by tokens of context" : "loss by length";
+	c->subtitle = arena_printf(&c->arena, "%ld segments of %ld tokens of split %s; trained with %ld tokens at "
+		"once, step %ld", r->segments.n, r->segments.length, r->split_word, r->spec.context,
+		r->trained.step);
+	c->x_title = r->by_position ? "tokens of context" : "length, tokens";
+	c->x_log = c->ordered = true;
+	r->panel = chart_panel(c, "loss, nats per token");
+}
+
+static void begin_line(struct request *r, const char *label, int n)
+{
+	r->line = chart_series(&r->chart, r->panel, label, r->panel->n_series % N_STYLES, n);
+	r->line->points = true;
+	r->line->n = 0;
+}
+
+static void add_point(struct request *r, long x, double loss)
+{
+	r->line->x[r->line->n] = (double)x;
+	r->line->y[r->line->n++] = loss;
+}
+
+static int draw(struct request *r)
+{
+	return chart_dress(&r->chart, &LOOK_USUAL) ? EXIT_USAGE
+		: chart_write(&r->chart, chart_format_of(r->plot), r->plot);
+}
+
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+static int add_rows(struct grid *g, struct request *r, enum protocol how, long length)
 {
 	double bits = dataset_bits_per_nat(&r->data, r->split);
 	struct protocol_loss loss;
@@ -154,6 +196,10 @@ static int add_rows(struct grid *g, const struct request *r, enum protocol how, 
 	if (!r->by_position) {
 		add_cells(g, r, how, length);
 		add_loss(g, loss.nll, loss.tokens, bits);
+		add_point(r, length, loss.nll / loss.tokens);
+	} else {
+		begin_line(r, arena_printf(&r->lab.arena, "%s %ld", protocol_name[how], length),
+			loss.classes.n);
 	}
 	for (int i = 0; r->by_position && i < loss.classes.n; i++) {
 		if (!loss.tokens_of[i])
@@ -162,6 +208,7 @@ static int add_rows(struct grid *g, const struct request *r, enum protocol how, 
 		grid_number(g, (double)loss.classes.low[i], "%ld", loss.classes.low[i]);
 		grid_number(g, (double)loss.classes.high[i], "%ld", loss.classes.high[i]);
 		add_loss(g, loss.nll_of[i], loss.tokens_of[i], bits);
+		add_point(r, loss.classes.high[i], loss.nll_of[i] / loss.tokens_of[i]);
 	}
 	classes_release(&loss.classes);
 	return 0;
@@ -202,21 +249,41 @@ static void add_notes(struct grid *g, const struct request *r)
 		"capacity; %s", r->trained.step, r->spec.context, r->device->precision);
 }
 
+/* -1 after a message. */
+static int add_modes(struct grid *g, struct request *r)
+{
+	for (int mode = 0; mode < N_PROTOCOLS; mode++) {
+		if (!r->mode[mode])
+			continue;
+		if (!r->by_position)
+			begin_line(r, protocol_name[mode], r->n_lengths);
+		for (int i = 0; i < r->n_lengths; i++)
+			if (add_rows(g, r, (enum protocol)mode, r->lengths[i]))
+				return -1;
+	}
+	return 0;
+}
+
 static int evaluate(struct request *r)
 {
 	struct grid g;
+	int ret;
 
 	grid_init(&g, "eval");
 	grid_title(&g, "loss by %s", r->by_position ? "tokens of context" : "length");
 	add_columns(&g, r);
-	for (int mode = 0; mode < N_PROTOCOLS; mode++)
-		for (int i = 0; r->mode[mode] && i < r->n_lengths; i++)
-			if (add_rows(&g, r, (enum protocol)mode, r->lengths[i])) {
-				grid_release(&g);
-				return EXIT_USAGE;
-			}
+	begin_chart(r);
+	if (add_modes(&g, r)) {
+		grid_release(&g);
+		chart_release(&r->chart);
+		return EXIT_USAGE;
+	}
 	add_notes(&g, r);
-	return lab_print(&r->lab, &g);
+	ret = lab_print(&r->lab, &g);
+	if (!ret && r->plot)
+		ret = draw(r);
+	chart_release(&r->chart);
+	return ret;
 }
 
 /* ---- the command ---------------------------------------------------------------------------- */
@@ -265,6 +332,7 @@ static int run(int argc, char **argv)
 		{"tokens", 0, "N", "to score (default the run's eval.tokens)", .number = &r.tokens},
 		{"by-position", 0, NULL, "rows by tokens of context: 1, 2, 3-4, 5-8, ...",
 			.flag = &r.by_position},
+		{"plot", 0, "FILE", "draw the losses", .text = &r.plot},
 		{"step", 0, "N", "checkpoint of this step (default the newest)", .number = &r.step},
 		{"device", 0, "NAME", "ref (float64), cpu or cuda", .text = &r.device_word},
 		{"threads", 'T', "N", "default all cores", .number = &r.threads},
@@ -281,7 +349,7 @@ static int run(int argc, char **argv)
 		error("eval takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
 		return EXIT_USAGE;
 	}
-	if (!grid_format_find(r.lab.format))
+	if (!grid_format_find(r.lab.format) || (r.plot && !chart_format_of(r.plot)))
 		return EXIT_USAGE;
 	cpu_threads((int)r.threads);
 	dir = run_model_dir(a.words[0], r.lab.path, &r.lab.arena);

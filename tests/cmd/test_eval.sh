@@ -72,6 +72,14 @@ for mode in reset sliding carried; do
 done
 holds test "$($moelab eval mamba --length 1x --by-position --json | grep -c context_low)" = 7
 
+# the figure has the table's numbers
+holds $moelab eval transformer --mode reset,carried --length 1x,4x --tokens 2048 --plot by_length.svg
+holds test -s by_length.svg
+losses transformer --mode carried --length 1x,4x --tokens 2048 | head -1 | cut -c 1-17 >table
+holds test "$(grep -c "$(cut -d' ' -f3 table)" by_length.csv)" = 1
+holds $moelab eval transformer --length 1x,4x --tokens 2048 --by-position --plot by_position.svg
+holds test "$(grep -c 'reset 256' by_position.csv)" = 9
+
 # refused WORDS ARGUMENTS...: exits with 2, and the line has the words
 refused() {
 	words=$1
@@ -85,6 +93,7 @@ refused "not reset, sliding or carried" mamba --mode all
 refused "does not divide the longest" mamba --length 48,64
 refused "not a number of tokens" mamba --length 1y
 refused "does not divide the length" mamba --mode sliding --stride 7
+refused "svg" mamba --plot losses.txt
 refused "too few for a segment" mamba --length 1000000
 refused "not train, val or tune" mamba --split test
 refused "takes one run"
