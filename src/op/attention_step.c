@@ -229,6 +229,7 @@ static const struct op_example examples[] = {
 
 const struct op op_attention_step = {
 	.name = "attention_step",
+	.formula = "attention, over keys and values that earlier calls have left, and k and v",
 	.semantics = 1,
 	.n_in = ATTENTION_STEP_N_IN,
 	.n_out = ATTENTION_N_OUT,

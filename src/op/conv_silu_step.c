@@ -137,6 +137,7 @@ static const struct op_example examples[] = {
 
 const struct op op_conv_silu_step = {
 	.name = "conv_silu_step",
+	.formula = "conv_silu, over the K - 1 rows that the call before has left, and x",
 	.semantics = 1,
 	.n_in = CONV_SILU_STEP_N_IN,
 	.n_out = CONV_SILU_N_OUT,

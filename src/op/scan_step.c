@@ -100,6 +100,7 @@ static const struct op_example examples[] = {
 
 const struct op op_scan_step = {
 	.name = "scan_step",
+	.formula = "scan, from the states h that the call before has left",
 	.semantics = 1,
 	.n_in = SCAN_STEP_N_IN,
 	.n_out = SCAN_N_OUT,
