@@ -117,8 +117,8 @@ static void notes(struct plan *p, const struct plan_options *o, const struct tot
 	char time[32], memory[32], disk[32], free_disk[32];
 
 	for (int i = 0; i < p->n_missing; i++)
-		notes_add(n, NOTE_WARNING, "%s: no dataset: `moelab data import TEXT... -o %s` makes one; "
-			"until then neither epochs nor what is done already are known", p->missing[i],
+		notes_add(n, NOTE_WARNING, "%s: no dataset: `moelab data import TEXT... -o %s` makes one, of a "
+			"task `data make`; until then neither epochs nor what is done already are known", p->missing[i],
 			p->missing[i]);
 	for (int i = 0; i < p->sweep.n_runs; i++)
 		if (p->sweep.runs[i].note && p->sweep.runs[i].seed == p->sweep.runs[0].seed)

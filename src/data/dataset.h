@@ -1,8 +1,8 @@
 /*
- * A dataset: a folder of token files with dataset.json, written once by data_import() and only
- * read afterwards (data/frequency.h adds what it counted). Each split is one long sequence of tokens, each document ended by the
- * end-of-text id (tokens that came from another program: as it left them), cut into files of
- * llm.c's form (data/token_file.h) and mapped into memory.
+ * A dataset: a folder of token files with dataset.json, written once by data_import() or data_make() and
+ * only read afterwards (data/frequency.h and bigram.h add what they counted). Each split is one long
+ * sequence of tokens, each document ended by the end-of-text id (tokens that came from another program: as
+ * it left them), cut into files of llm.c's form (data/token_file.h) and mapped into memory.
  *
  * Held-out splits: `val` is what every evaluation reports; `tune` is for choosing learning rates
  * and the like, and is never reported.

@@ -7,8 +7,8 @@ int feed_open(struct feed *f, const struct run_spec *s, const struct dataset *d)
 	enum sampling how;
 
 	*f = (struct feed){.batch = s->batch, .micro_batch = s->micro_batch};
-	if ((d->splits[SPLIT_TRAIN].row && setup_check_rows(s)) || sampling_parse(&how, s->sampling) || sequences_init(&f->sequences, d, SPLIT_TRAIN,
-		(int)s->context, (uint64_t)s->data_seed))
+	if ((d->splits[SPLIT_TRAIN].row && setup_check_rows(s)) || sampling_parse(&how, s->sampling) ||
+		sequences_init(&f->sequences, d, SPLIT_TRAIN, (int)s->context, (uint64_t)s->data_seed))
 		return -1;
 	return sequences_sample(&f->sequences, how);
 }

@@ -20,7 +20,8 @@ struct recall_rows {			/* of one replay */
 };
 
 void recall_add(struct recall_score *score, const struct recall_rows *r);
-/* All rows of a test set. s: of setup_open_for() with this dataset. 0, or -1 after a message (damaged file). */
+/* All rows of a test set. s: of setup_open_for() with this dataset. 0, or -1 after a message: a damaged
+   file. */
 int recall_test(struct recall_score *score, const struct setup *s, const struct dataset *d, enum split test);
 
 #endif

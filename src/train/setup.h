@@ -37,7 +37,8 @@ struct setup_data {
 };
 
 struct setup_data setup_data_of(const struct dataset *d);
-/* The mean over the answers of a batch is one of its micro-batches' only if there is one: -1 after a message. */
+/* The mean over the answers of a batch is one of its micro-batches' only if there is one: -1 after a
+   message. */
 int setup_check_rows(const struct run_spec *s);
 
 enum { WINDOW_TOKENS = 64 };
