@@ -43,8 +43,8 @@ void script_text(const struct script *s, struct str *out)
 {
 	str_add(out, "#!/bin/bash\n");
 	header(s, out);
-	str_add(out, "\n# Draws runs of the list until none is left. Signals go to the program itself, which checkpoints"
-		"\n# and puts its task back into the queue where work is left. Also without Slurm: on any machine.\n");
+	str_add(out, "\n# Draws runs of the list until none is left. Signals go to the program itself, which "
+		"checkpoints\n# and puts its task back into the queue where work is left.\n");
 	str_add(out, "cd");
 	str_add_word(out, s->here);
 	str_add(out, " || exit 4\n");

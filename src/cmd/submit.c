@@ -204,13 +204,14 @@ static void describe(struct submit *m)
 static void say(const struct submit *m)
 {
 	const struct task_size *z = &m->size;
-	char need[32], memory[32];
+	char need[32], memory[32], limit[32];
 
 	printf("%s: %ld runs in Slurm job", m->s.sweep, m->s.runs);
 	for (int i = 0; i < m->s.n_jobs; i++)
 		printf(" %lld", m->s.jobs[i]);
 	printf(": %ld tasks of %ld CPUs, %s and %s each; all runs need about %s\n", z->tasks, z->cpus,
-		str_bytes(z->memory_bytes, memory), z->time, isnan(z->work_s) ? "?" : str_duration(z->work_s, need));
+		str_bytes(z->memory_bytes, memory), slurm_time(z->limit_s, limit),
+		isnan(z->work_s) ? "?" : str_duration(z->work_s, need));
 	printf("watch:  moelab status %s;  squeue -j %lld;  %s/log\n", m->s.sweep, m->s.jobs[0], m->s.folder);
 	printf("stop:   moelab cancel %s\n", m->s.sweep);
 }
@@ -259,6 +260,18 @@ static int dry_run(struct submit *m)
 	return EXIT_DONE;
 }
 
+static int check_disk(const struct submit *m)
+{
+	double need = 0, have = path_free_bytes(path_exists(m->o->root) ? m->o->root : ".");
+	char need_text[32], have_text[32];
+
+	for (int i = 0; i < m->plan.sweep.n_runs; i++)
+		if (job_is_work(&m->plan.jobs[i]))
+			need += m->plan.jobs[i].disk_bytes;
+	return have < 0 || need <= have ? 0 : error("the disk of %s has %s free, the runs need up to %s", m->o->root,
+		str_bytes(have, have_text), str_bytes(need, need_text));
+}
+
 static int submit_plan(struct submit *m, const struct sweep_options *options)
 {
 	int n = work_of(&m->plan), running = plan_incomplete(&m->plan) - n;
@@ -269,6 +282,8 @@ static int submit_plan(struct submit *m, const struct sweep_options *options)
 		info("%s: nothing to submit, %d runs are over", m->plan.sweep.name, m->plan.sweep.n_runs - running);
 		return EXIT_DONE;
 	}
+	if (check_disk(m))
+		return EXIT_ENVIRONMENT;
 	task_size_of(&m->plan, &m->site, m->o->measure, &m->size);
 	if (isnan(m->size.limit_s))
 		return error("how fast runs are on a GPU is not known here: give --time, or time or time_max in the "
@@ -307,8 +322,8 @@ static int run(int argc, char **argv)
 		{"partition", 'p', "P", "Slurm's partition", .text = &o.partition},
 		{"account", 'A', "A", "Slurm's account", .text = &o.account},
 		{"gpus", 0, "N", "GPUs of a task", .number = &o.gpus},
-		{"jobs", 'j', "N", "runs at a time in a task (default 1; or one a GPU; several share a GPU whose memory "
-			"holds them)", .number = &o.jobs},
+		{"jobs", 'j', "N", "runs at a time in a task (default 1, or one a GPU; several share a GPU as "
+			"its memory allows)", .number = &o.jobs},
 		{"threads", 'T', "T", "threads of each run (default: as many as end it within hours)",
 			.number = &o.threads},
 		{"sbatch", 0, "OPTIONS", "more options for sbatch, a line; may be given again", .texts = &o.sbatch},

@@ -132,6 +132,16 @@ holds $moelab ingest
 $moelab status --json >said
 holds grep -q '"done": 5' said
 
+# A sweep with a tune: its trials first, as a submission of their own; then its runs, with the value chosen.
+sed 's/^seeds:.*/seeds: [1]/' sweep.yaml >tuned.yaml
+echo 'tune: {over: {train.lr: [1e-3, 4e-3]}, seeds: [8], extend: false}' >>tuned.yaml
+$moelab submit tuned.yaml --tasks 1 >said 2>&1
+holds grep -q "its trials come first" said
+holds grep -q "tuned.tune: 2 runs in Slurm job" said
+holds $moelab task results/submit/tuned.tune-1 -q
+$moelab submit tuned.yaml --tasks 1 >said 2>&1
+holds grep -q "tuned: 1 runs in Slurm job" said
+
 # A failed run is tried once, by one task; a later submission tries it again.
 holds $moelab submit sweep.yaml train.lr=3e-3 --restrict seed=1 --tasks 1
 dir=$(cut -d' ' -f1 results/submit/sweep-3/runs.txt)
