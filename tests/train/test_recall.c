@@ -220,6 +220,29 @@ static void test_routed(void **state)
 	dataset_close(&d);
 }
 
+/* Routing groups of training need not fit rows of tests: each is one group, and takes all tokens. */
+static void test_groups(void **state)
+{
+	static const char *const words[] = {"model.arch=moe_mamba", "model.moe.n_experts=4",
+		"model.moe.d_expert=8", "train.batch=3", "model.moe.group_tokens=48", NULL};
+	struct recall_score score;
+	struct dataset d;
+	struct config c;
+	struct setup s;
+
+	(void)state;
+	load(&c, words);
+	assert_int_equal(dataset_open(&d, in_folder("data")), 0);
+	open_for_data(&s, &c, &d);
+	assert_int_equal(s.data.tests[1].context, LONG);
+	assert_int_equal(s.data.tests[1].batch, 1);	/* of the 48 tokens that training has at once */
+	assert_int_equal(recall_test(&score, &s, &d, (enum split)(N_SPLITS + 1)), 0);
+	assert_int_equal(score.tokens, TEST_ROWS * 4);
+	assert_true(graph_read(s.graphs[N_SETUP_GRAPHS + 1], s.routers.dropped[0], 0) == 0);
+	setup_close(&s);
+	dataset_close(&d);
+}
+
 /* Text: E ends documents, and training has the pair 1 1 often. Repeats are at 3, 6, 7, 8, 9 and, of 1 1,
    at 12 and 13; within its document there is one at 6 besides. */
 static void test_repeats(void **state)
@@ -361,8 +384,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_by_hand), cmocka_unit_test(test_against_logits),
-		cmocka_unit_test(test_routed), cmocka_unit_test(test_repeats), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_run),
+		cmocka_unit_test(test_routed), cmocka_unit_test(test_groups), cmocka_unit_test(test_repeats),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_run),
 	};
 
 	return cmocka_run_group_tests(tests, open_folder, close_folder);
