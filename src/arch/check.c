@@ -22,6 +22,23 @@ int check_heads(const struct config *c, const struct skeleton *s, const struct a
 	return check_heads_in(c, attn, "model.d_model", s->d_model);
 }
 
+int check_mamba2(const struct config *c, const struct skeleton *s, const struct mamba2_spec *m)
+{
+	long width = mamba2_inner_width(m, s->d_model);
+
+	if (width < 1 || width % m->d_head || width / m->d_head % m->n_groups)
+		return error("%s: model.mamba2: expand %g of model.d_model %ld gives %ld channels, which must "
+			"be heads of d_head %ld in n_groups %ld equal groups", c->file, m->expand, s->d_model,
+			width, m->d_head, m->n_groups);
+	if (m->dt_max < m->dt_min)
+		return error("%s: model.mamba2.dt_max %g is below model.mamba2.dt_min %g", c->file, m->dt_max,
+			m->dt_min);
+	if (m->a_max < m->a_min)
+		return error("%s: model.mamba2.a_max %g is below model.mamba2.a_min %g", c->file, m->a_max,
+			m->a_min);
+	return 0;
+}
+
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm)
 {
 	if (ssm_inner_width(ssm, s->d_model) < 1)

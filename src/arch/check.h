@@ -5,6 +5,7 @@
 #include "nn/attn.h"
 #include "nn/mamba.h"
 #include "nn/moe.h"
+#include "nn/mamba2.h"
 #include "spec/config.h"
 
 int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn);
@@ -14,6 +15,8 @@ int check_heads_in(const struct config *c, const struct attn_spec *attn, const c
 /* The inner width must not round to nothing, and step sizes begin between dt_min and dt_max. Called by
    model_open() for the keys of every architecture that has them. */
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm);
+/* Channels must divide into heads and heads into groups; ranges of initial values are in order. */
+int check_mamba2(const struct config *c, const struct skeleton *s, const struct mamba2_spec *m);
 
 /* The rules of a mixture must go together. Called as check_ssm() is. */
 int check_moe(const struct config *c, const struct moe_spec *moe);

@@ -1,6 +1,7 @@
 #include "arch/fields.h"
 
 #include "op/kit/act_fn.h"
+#include "op/ssd.h"
 
 static const struct field skeleton_rows[] = {
 	FIELD(struct skeleton, d_model, "model.d_model", INT, NULL, 1, 65536, .unit = "channels",
@@ -37,6 +38,32 @@ static const struct field ssm_rows[] = {
 		.help = "largest initial step size"),
 };
 const struct field_table ssm_fields = FIELD_TABLE(ssm_rows);
+
+static const struct field mamba2_rows[] = {
+	FIELD(struct mamba2_spec, d_state, "model.mamba2.d_state", INT, "128", 1, SSD_MAX_STATES,
+		.help = "states per channel"),
+	FIELD(struct mamba2_spec, d_conv, "model.mamba2.d_conv", INT, "4", 1, 16, .unit = "tokens",
+		.help = "taps of the causal convolution"),
+	FIELD(struct mamba2_spec, d_head, "model.mamba2.d_head", INT, "64", 1, SSD_MAX_HEAD,
+		.unit = "channels", .help = "width of a head; a head has one decay"),
+	FIELD(struct mamba2_spec, n_groups, "model.mamba2.n_groups", INT, "1", 1, 256,
+		.help = "groups of heads, each with B, C and a norm of its own"),
+	FIELD(struct mamba2_spec, expand, "model.mamba2.expand", REAL, "2", 0.1, 16,
+		.help = "inner width / d_model"),
+	FIELD(struct mamba2_spec, a_min, "model.mamba2.a_min", REAL, "1", 1e-6, 1e4,
+		.help = "smallest initial rate of forgetting, -A"),
+	FIELD(struct mamba2_spec, a_max, "model.mamba2.a_max", REAL, "16", 1e-6, 1e4,
+		.help = "largest initial rate of forgetting"),
+	FIELD(struct mamba2_spec, dt_min, "model.mamba2.dt_min", REAL, "0.001", 1e-6, 1,
+		.help = "smallest initial step size"),
+	FIELD(struct mamba2_spec, dt_max, "model.mamba2.dt_max", REAL, "0.1", 1e-6, 10,
+		.help = "largest initial step size"),
+	FIELD(struct mamba2_spec, norm_eps, "model.mamba2.norm_eps", REAL, "1e-5", 1e-12, 1,
+		.help = "added to the mean square of the gated norm"),
+	FIELD(struct mamba2_spec, rescale, "model.mamba2.rescale", BOOL, "true", 0, 0,
+		.help = "the output projection begins divided by sqrt(n_blocks)"),
+};
+const struct field_table mamba2_fields = FIELD_TABLE(mamba2_rows);
 
 static const struct field attn_rows[] = {
 	FIELD(struct attn_spec, n_heads, "model.attn.n_heads", INT, "0", 0, 1024,

@@ -6,6 +6,7 @@
 #include "nn/ffn.h"
 #include "nn/lookup.h"
 #include "nn/mamba.h"
+#include "nn/mamba2.h"
 #include "nn/mix.h"
 #include "nn/moe.h"
 #include "nn/net.h"
@@ -13,6 +14,7 @@
 
 extern const struct field_table skeleton_fields;	/* struct skeleton */
 extern const struct field_table ssm_fields;		/* struct ssm_spec */
+extern const struct field_table mamba2_fields;		/* struct mamba2_spec */
 extern const struct field_table attn_fields;		/* struct attn_spec */
 extern const struct field_table ffn_fields;		/* struct ffn_spec */
 extern const struct field_table moe_fields;		/* struct moe_spec */

@@ -5,6 +5,7 @@
  *
  * An entry is a word, or a map of one word to keys that differ from the model's for this entry:
  *	mamba, attn, ffn, moe	model.ssm, model.attn, model.ffn, model.moe
+ *	mamba2			model.mamba2
  *	inner			a Mamba layer with mixtures in place of projections; also model.inner
  *	xattn, local		a Mamba layer that attention helps (nn/lookup.h); also model.xattn, model.local
  *	hymba			attention and Mamba side by side in one layer (nn/mix.h)
@@ -25,6 +26,7 @@
 /* The specs that an entry can differ in; each entry has a copy. */
 struct parts {
 	struct ssm_spec ssm;
+	struct mamba2_spec mamba2;
 	struct attn_spec attn;
 	struct ffn_spec ffn;
 	struct moe_spec moe;
@@ -58,9 +60,9 @@ struct stack {
 
 static const struct field rows[] = {
 	FIELD(struct stack, pattern, "model.pattern", TREE, NULL, 0, 0,
-		.help = "list of residual layers: mamba, attn, ffn, moe, inner, xattn, local, hymba, shared, "
-			"{WORD: {key: value}}, {parallel: [two of them]}, {mix: [two of them]}; repeated "
-			"model.n_blocks times"),
+		.help = "list of residual layers: mamba, mamba2, attn, ffn, moe, inner, xattn, local, hymba, "
+			"shared, {WORD: {key: value}}, {parallel: [two of them]}, {mix: [two of them]}; "
+			"repeated model.n_blocks times"),
 };
 static const struct field_table stack_fields = FIELD_TABLE(rows);
 
@@ -75,6 +77,7 @@ static const struct word {
 	const char *prefix[3];
 } words[] = {
 	{"mamba", mamba, PART(ssm), {{&ssm_fields, PART(ssm)}}, {"model.ssm."}},
+	{"mamba2", mamba2, PART(mamba2), {{&mamba2_fields, PART(mamba2)}}, {"model.mamba2."}},
 	{"attn", attn, PART(attn), {{&attn_fields, PART(attn)}}, {"model.attn."}},
 	{"ffn", ffn, PART(ffn), {{&ffn_fields, PART(ffn)}}, {"model.ffn."}},
 	{"moe", moe, PART(moe), {{&moe_fields, PART(moe)}}, {"model.moe."}},
@@ -148,6 +151,8 @@ static int check_layer(const struct word *w, const struct node *n, const struct 
 
 	if (check_ssm(c, &s->base, &p->ssm) || check_moe(c, &p->moe))
 		return -1;
+	if (w->fn == mamba2)
+		return check_mamba2(c, &s->base, &p->mamba2);
 	if (w->fn == attn || w->fn == xattn)
 		return check_heads(c, &s->base, &p->attn);
 	if (w->fn == hymba)
@@ -174,7 +179,7 @@ static bool is_one_of(layer_fn *fn, layer_fn *const *list)
 /* Would both have parameters of the same names? */
 static bool same_names(const struct layer *a, const struct layer *b)
 {
-	static layer_fn *const mixers[] = {mamba, mamba_with_inner_moe, xattn, local, shared, mix, NULL};
+	static layer_fn *const mixers[] = {mamba, mamba2, mamba_with_inner_moe, xattn, local, shared, mix, NULL};
 	static layer_fn *const attentions[] = {attn, xattn, local, mix, NULL};
 
 	return a->fn == b->fn || (is_one_of(a->fn, mixers) && is_one_of(b->fn, mixers)) ||
@@ -276,6 +281,7 @@ const struct arch arch_stack = {
 	.spec_bytes = sizeof(struct stack),
 	.parts = {{&skeleton_fields, offsetof(struct stack, base)},
 		{&ssm_fields, offsetof(struct stack, parts.ssm)},
+		{&mamba2_fields, offsetof(struct stack, parts.mamba2)},
 		{&attn_fields, offsetof(struct stack, parts.attn)},
 		{&ffn_fields, offsetof(struct stack, parts.ffn)},
 		{&moe_fields, offsetof(struct stack, parts.moe)},

@@ -60,11 +60,12 @@ static void print_bytes(const struct setup *s, const struct cost *c)
 static const char *fill_text(const struct param_rule *r, char *text, size_t size)
 {
 	static const char *const names[] = {[FILL_CONSTANT] = "constant", [FILL_UNIFORM] = "uniform",
-		[FILL_NORMAL] = "normal", [FILL_A_LOG] = "log(1..N)", [FILL_DT_BIAS] = "inverse softplus"};
+		[FILL_NORMAL] = "normal", [FILL_A_LOG] = "log(1..N)", [FILL_DT_BIAS] = "inverse softplus",
+		[FILL_LOG_UNIFORM] = "log of uniform"};
 
 	if (r->fill == FILL_NORMAL)
 		snprintf(text, size, "normal, std %.5g, cut at %g", r->a, r->b);
-	else if (r->fill == FILL_UNIFORM || r->fill == FILL_DT_BIAS)
+	else if (r->fill == FILL_UNIFORM || r->fill == FILL_DT_BIAS || r->fill == FILL_LOG_UNIFORM)
 		snprintf(text, size, "%s, %.5g to %.5g", names[r->fill], r->a, r->b);
 	else if (r->fill == FILL_CONSTANT)
 		snprintf(text, size, "constant %g", r->a);

@@ -14,6 +14,7 @@ static void fill_shape(struct op_shapes *s)
 	CHECK(attr->used_rows > 0 && attr->used_rows <= tensor_rows(s->in[FILL_W]));
 	CHECK(attr->rule != FILL_NORMAL || (attr->a >= 0 && attr->b >= FILL_LEAST_CUT * attr->a));
 	CHECK(attr->rule != FILL_DT_BIAS || (attr->a > 0 && attr->b >= attr->a));
+	CHECK(attr->rule != FILL_LOG_UNIFORM || (attr->a > 0 && attr->b >= attr->a));
 	s->out[FILL_DONE] = tensor_of(INDEX, 1, 1L);
 }
 
@@ -68,6 +69,8 @@ static double initial_value(const struct op_run *r, long row, long column)
 		return attr->a;
 	case FILL_UNIFORM:
 		return attr->a + (attr->b - attr->a) * uniform(r, k);
+	case FILL_LOG_UNIFORM:
+		return log(attr->a + (attr->b - attr->a) * uniform(r, k));
 	case FILL_NORMAL:
 		return truncated_normal(r, k);
 	case FILL_A_LOG:
@@ -105,12 +108,15 @@ static const struct fill_attr example_normal = {FILL_NORMAL, 0.02, 0.04, 6, 13};
 static const struct fill_attr example_a_log = {FILL_A_LOG, 0, 0, 4, 14};
 static const struct fill_attr example_dt_bias = {FILL_DT_BIAS, 1e-3, 0.1, 1, 15};
 
+static const struct fill_attr example_log_uniform = {FILL_LOG_UNIFORM, 1, 16, 1, 16};
+
 static const struct op_example examples[] = {
 	{.name = "constant", .attr = &example_constant, .in = {{3, 7}}},
 	{.name = "uniform, padded", .attr = &example_uniform, .in = {{8, 33}}},
 	{.name = "normal", .attr = &example_normal, .in = {{2, 3, 50}}},
 	{.name = "A_log", .attr = &example_a_log, .in = {{4, 16}}},
 	{.name = "dt bias", .attr = &example_dt_bias, .in = {{300}}},
+	{.name = "log uniform", .attr = &example_log_uniform, .in = {{300}}},
 };
 
 const struct op op_fill = {

@@ -7,6 +7,7 @@
  *                   of the block), truncated to |x| <= b by further attempts; b INFINITY: never;
  *                   at least FILL_LEAST_CUT a, for nearly all attempts would be in vain below
  *   FILL_A_LOG      log(n + 1), n the column: S4D-real (Gu et al. 2022, arXiv:2206.11893)
+ *   FILL_LOG_UNIFORM  log of uniform in [a, b]
  *   FILL_DT_BIAS    inverse softplus of dt = exp(uniform(log a, log b)), dt >= 1e-4 (Gu and Dao
  *                   2023, arXiv:2312.00752)
  * All rules but FILL_NORMAL use attempt 0. Only the first used_rows rows are filled; the rest
@@ -30,7 +31,7 @@ enum {
 
 #define FILL_LEAST_CUT 0.01
 
-enum fill_rule { FILL_CONSTANT, FILL_UNIFORM, FILL_NORMAL, FILL_A_LOG, FILL_DT_BIAS };
+enum fill_rule { FILL_CONSTANT, FILL_UNIFORM, FILL_NORMAL, FILL_A_LOG, FILL_DT_BIAS, FILL_LOG_UNIFORM };
 
 struct fill_attr {
 	enum fill_rule rule;

@@ -28,6 +28,7 @@ struct rig_case {
 #define SMALL "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2}"
 static const struct rig_case rig_cases[] = {
 	{"mamba", SMALL ", arch: mamba}"},
+	{"mamba2", "{model: {d_model: 8, n_blocks: 2, arch: mamba2, mamba2: {d_state: 3, d_head: 4, n_groups: 2}}"},
 	{"mamba_mlp", SMALL ", arch: mamba_mlp, ffn: {d_hidden: 12, activation: gelu}}"},
 	{"moe_mamba", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 6, capacity_factor: 0.8, "
 		"group_tokens: 16, activation: silu, z_loss: 0.01}}"},
@@ -55,7 +56,7 @@ static const struct rig_case rig_cases[] = {
 		"weight_scale: 2.5, temperature: 0.5, capacity_factor: 0, balance_scope: sequence, "
 		"group_tokens: 16, activation: gelu}}"},
 	{"stack", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{mamba: {d_state: 4}}, attn, "
-		"{parallel: [{moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}, ffn]}], "
+		"{mamba2: {d_head: 8, d_state: 5}}, {parallel: [{moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}, ffn]}], "
 		"ffn: {d_hidden: 6, activation: silu}}"},
 	{"hymba", SMALL ", arch: stack, pattern: [{hymba: {n_heads: 4, n_kv_heads: 2, window: 20}}, "
 		"{hymba: {n_heads: 1, rope: false, expand: 1.5}}]}"},

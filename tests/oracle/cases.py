@@ -13,6 +13,7 @@ HEADS = {"model.attn.n_heads": 2}
 EXPERTS = {"model.moe.n_experts": 4, "model.moe.d_expert": 20}
 ARCHITECTURES = {
     "mamba": {},
+    "mamba2": {"model.mamba2.d_head": 8, "model.mamba2.d_state": 10},
     "mamba_mlp": {"model.ffn.d_hidden": 40},
     "transformer": {**HEADS, "model.ffn.d_hidden": 40},
     "moe_mamba": EXPERTS,
@@ -116,6 +117,11 @@ def cases():
         "mamba micro-batches": {"model.arch": "mamba", "train.micro_batch": 1},
         "mamba sizes": {"model.arch": "mamba", "model.ssm.d_state": 3, "model.ssm.d_conv": 2,
                         "model.ssm.expand": 1.5, "model.ssm.dt_rank": 3},
+        "mamba2 sizes": {"model.arch": "mamba2", "model.mamba2.d_head": 3, "model.mamba2.n_groups": 4,
+                         "model.mamba2.d_state": 5, "model.mamba2.d_conv": 3,
+                         "model.mamba2.expand": 1.5, "model.mamba2.norm_eps": 0.01},
+        "mamba2 with mixtures": {"model.arch": "stack", **EXPERTS, "model.mamba2.d_head": 4,
+                                 "model.pattern": ["mamba2", "moe", {"mamba2": {"n_groups": 2}}]},
         "mamba d_conv 1": {"model.arch": "mamba", "model.ssm.d_conv": 1},
         "transformer silu, no bias": {**ARCHITECTURES["transformer"], "model.arch": "transformer",
                                       "model.ffn.activation": "silu", "model.ffn.bias": False},

@@ -34,6 +34,9 @@ MODERN = {"model.norm": "rmsnorm", "model.final_norm": True, "train.decay": "mat
 
 CASES = {
     "mamba": {**SSM, "model.n_blocks": 1},
+    "mamba2": {"model.n_blocks": 1, "model.mamba2.d_state": 3, "model.mamba2.d_conv": 4,
+               "model.mamba2.expand": 2, "model.mamba2.d_head": 4, "model.mamba2.n_groups": 2,
+               "model.mamba2.norm_eps": 1e-5, "data.vocab": 4, "data.reset_at_eot": True},
     "mamba_mlp": {**SSM, **FFN, **MODERN, "model.n_blocks": 1, "model.ffn.bias": False,
                   "model.ffn.activation": "gelu"},
     "transformer": {**ATTN, **FFN, "model.n_blocks": 1},
@@ -73,8 +76,8 @@ def begin(name, shape, random):
     if "norm.weight" in name or name.endswith(".D"):
         return 1 + 0.3 * x
     if name.endswith("A_log"):
-        return np.log(1 + np.arange(shape[1])) + 0.3 * x
-    if name.endswith("dt_proj.bias"):
+        return np.log(1 + np.arange(shape[-1])) + 0.3 * x
+    if name.endswith(("dt_proj.bias", "dt_bias")):
         return -2 + x
     return 0.4 * x
 

@@ -2,6 +2,7 @@
 against the papers and not to be fast. Nothing here is translated from the C code.
 
   Mamba         Gu and Dao 2023, arXiv:2312.00752
+  Mamba-2       Dao and Gu 2024, arXiv:2405.21060
   MoE           Fedus, Zoph, Shazeer 2022 (Switch), arXiv:2101.03961
   MoE-Mamba     Pioro et al. 2024, arXiv:2401.04081: wiring, recipe, inner and parallel MoE
   attention     Vaswani et al. 2017, arXiv:1706.03762; rotary positions: Su et al. 2021, arXiv:2104.09864;
@@ -33,6 +34,8 @@ def residual_layers(spec):
     arch, n = spec["model.arch"], spec["model.n_blocks"]
     if arch == "mamba":
         return [[("mamba", {})]] * n
+    if arch == "mamba2":
+        return [[("mamba2", {})]] * n
     if arch == "mamba_mlp":
         return [[("mamba", {})], [("ffn", {})]] * n
     if arch == "moe_mamba":
@@ -264,6 +267,35 @@ class Model:
         f = self.ffn(self.norm(y, "shared.norm"), "shared.ffn", ffn) @ self.p[name + ".map.weight"].T
         return self.mamba(self.norm(self.stream + f, name + ".norm_mixer"), name + ".mixer", ssm, {})
 
+    # --- Mamba-2: the state of a head is a matrix [P, N] that one number decays
+
+    def mamba2(self, x, name, keys):
+        I, P, G, N = round(keys["expand"] * self.D), keys["d_head"], keys["n_groups"], keys["d_state"]
+        z, mixed, dt = (x @ self.p[name + ".in_proj.weight"].T).split(
+            [I, I + 2 * G * N, I // P], dim=-1)
+        u, B, C = activation("silu", self.convolution(mixed, name)).split([I, G * N, G * N], dim=-1)
+        dt = torch.log1p(torch.exp(dt + self.p[name + ".dt_bias"]))
+        y = self.ssd(u.unflatten(-1, (-1, P)), dt, B.unflatten(-1, (G, N)), C.unflatten(-1, (G, N)), name)
+        y = (y.flatten(2) * activation("silu", z)).unflatten(-1, (G, -1))
+        y = y / torch.sqrt((y ** 2).mean(-1, keepdim=True) + keys["norm_eps"])
+        return (y.flatten(2) * self.p[name + ".norm.weight"]) @ self.p[name + ".out_proj.weight"].T
+
+    def ssd(self, u, dt, B, C, name):
+        """h_t = exp(dt A) h_{t-1} + dt u_t B_t^T;  y_t = h_t C_t + D u_t, token by token; in front of a
+        document h is 0. B and C serve the heads of their group."""
+        A, D = -torch.exp(self.p[name + ".A_log"]), self.p[name + ".D"]
+        heads = u.shape[2] // B.shape[2]
+        B, C = B.repeat_interleave(heads, dim=2), C.repeat_interleave(heads, dim=2)
+        h = torch.zeros(*u[:, 0].shape, B.shape[-1], dtype=u.dtype)
+        ys = []
+        for t in range(u.shape[1]):
+            if t:
+                h = h * (self.document[:, t] == self.document[:, t - 1])[:, None, None, None]
+            left = torch.exp(dt[:, t] * A)[..., None, None]
+            h = left * h + (dt[:, t, :, None] * u[:, t])[..., None] * B[:, t, :, None, :]
+            ys.append((h * C[:, t, :, None, :]).sum(-1))
+        return torch.stack(ys, dim=1) + D[:, None] * u
+
     # --- mixture of experts
 
     def moe(self, x, name, keys):
@@ -360,13 +392,15 @@ class Model:
 
     def branch(self, x, layer, kind, own):
         mixer, attention = f"layers.{layer}.mixer", f"layers.{layer}.attn"
-        name = f"layers.{layer}." + {"mamba": "mixer", "inner": "mixer", "xattn": "attn", "local": "mixer",
-                                     "shared": "mixer"}.get(kind, kind)
+        name = f"layers.{layer}." + {"mamba": "mixer", "mamba2": "mixer", "inner": "mixer", "xattn": "attn",
+                                     "local": "mixer", "shared": "mixer"}.get(kind, kind)
         keys = lambda part: part_keys(self.spec, part, own)
         if kind == "attn":
             y = self.attention(x, name, keys("attn"))
         elif kind == "ffn":
             y = self.ffn(x, name, keys("ffn"))
+        elif kind == "mamba2":
+            y = self.mamba2(x, name, keys("mamba2"))
         elif kind == "moe":
             return self.moe(x, name, keys("moe"))
         elif kind == "inner":
@@ -436,7 +470,7 @@ def decays(spec, name):
     if spec["train.decay"] == "all":
         return True
     of, last = name.split(".")[-2:]
-    return not (last in ("bias", "A_log", "D", "weight_a", "weight_b") or "norm" in of)
+    return not (last in ("bias", "A_log", "D", "dt_bias", "weight_a", "weight_b") or "norm" in of)
 
 
 def gradient_norm(grads):

@@ -27,6 +27,8 @@ def layer_shapes(spec, name, D, kind, own, norm):
         return ffn_shapes(name + ".ffn", D, keys("ffn"))
     if kind == "moe":
         return moe_shapes(name + ".moe", D, D, D, keys("moe"))
+    if kind == "mamba2":
+        return mamba2_shapes(name + ".mixer", D, keys("mamba2"))
     if kind == "mix":
         return mix_shapes(spec, name, D, own, norm)
     if kind == "hymba":
@@ -83,6 +85,15 @@ def moe_shapes(name, D, width_in, width_out, keys):
     E, hidden = keys["n_experts"], default_width(keys["d_expert"], 3 * D)
     return {name + ".router.weight": (E, width_in), name + ".w1": (E, hidden, width_in),
             name + ".w2": (E, width_out, hidden)}
+
+
+def mamba2_shapes(name, D, keys):
+    I, mixed = round(keys["expand"] * D), 2 * keys["n_groups"] * keys["d_state"]
+    H = I // keys["d_head"]
+    return {name + ".in_proj.weight": (2 * I + mixed + H, D),
+            name + ".conv1d.weight": (I + mixed, 1, keys["d_conv"]), name + ".conv1d.bias": (I + mixed,),
+            name + ".A_log": (H,), name + ".D": (H,), name + ".dt_bias": (H,),
+            name + ".norm.weight": (I,), name + ".out_proj.weight": (D, I)}
 
 
 def mamba_shapes(name, D, keys, inner):

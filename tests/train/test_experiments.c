@@ -29,17 +29,21 @@ static struct cost_params params_of_config(const struct config *config)
 	return cost.params;
 }
 
-static struct cost_params params_of(const char *path, const char *override)
+static struct cost_params params_with(const char *path, const char *const *overrides, int n)
 {
-	const char *overrides[] = {override};
 	struct arena a = {0};
 	struct config config;
 	struct cost_params p;
 
-	assert_int_equal(spec_load(&a, path, overrides, override ? 1 : 0, spec_schema(), &config), 0);
+	assert_int_equal(spec_load(&a, path, overrides, n, spec_schema(), &config), 0);
 	p = params_of_config(&config);
 	arena_release(&a);
 	return p;
+}
+
+static struct cost_params params_of(const char *path, const char *override)
+{
+	return params_with(path, &override, override ? 1 : 0);
 }
 
 static void test_counts_of_the_paper(void **state)
@@ -100,6 +104,26 @@ static void test_counts_of_choices(void **state)
 	assert_true(three.active - one.active == 2 * experts);
 	assert_float_equal(flops_of("model.moe.top_k=3") - flops_of("model.moe.top_k=1"),
 		2 * (6 * experts + small), 1);
+}
+
+/* mamba-130m and mamba2-130m as published: 24 layers of 768 channels, the embedding tied to the head. */
+static void test_counts_of_130m(void **state)
+{
+	static const struct {
+		const char *arch, *vocab;
+		long published;
+	} rows[] = {
+		{"model.arch=mamba", "data.vocab=50280", 129135360},
+		{"model.arch=mamba2", "data.vocab=50288", 128989632},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const char *keys[] = {rows[i].arch, rows[i].vocab, "model.n_blocks=24", "model.norm=rmsnorm",
+			"model.final_norm=true", "data.path=none"};
+		struct cost_params p = params_with("experiments/100m/mamba.yaml", keys, ARRAY_SIZE(keys));
+		assert_int_equal(llround(p.total + p.head), rows[i].published);
+	}
 }
 
 static bool is_part(const char *path)
@@ -320,6 +344,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts_of_the_paper),
 		cmocka_unit_test(test_counts_of_choices),
+		cmocka_unit_test(test_counts_of_130m),
 		cmocka_unit_test(test_micro_has_equal_active),
 		cmocka_unit_test(test_every_architecture_has_specs),
 		cmocka_unit_test(test_sweeps_load),

@@ -37,6 +37,7 @@ static const struct model_case {
 	{"transformer", {"model.arch=transformer", SMALL, "model.attn.n_heads=2"}},
 	{"transformer_moe", {"model.arch=transformer_moe", SMALL, "model.attn.n_heads=2",
 		"model.moe.n_experts=4", "model.moe.d_expert=64", "model.moe.group_tokens=64"}},
+	{"mamba2", {"model.arch=mamba2", SMALL, "model.mamba2.d_head=16", "model.mamba2.d_state=16"}},
 };
 
 struct rig {

@@ -1,0 +1,67 @@
+#include "nn/mamba2.h"
+
+#include <math.h>
+
+#include "nn/mamba.h"
+#include "op/gated_norm.h"
+#include "op/ssd.h"
+
+static const char group[] = "mixer";
+
+long mamba2_inner_width(const struct mamba2_spec *s, long d_model)
+{
+	return lround(s->expand * (double)d_model);
+}
+
+static struct tensor *recurrence(struct net *net, const struct mamba2_spec *s, struct tensor *ubc,
+	struct tensor *dt_BTH)
+{
+	long n = s->n_groups * s->d_state, width = tensor_width(ubc) - 2 * n, heads = tensor_width(dt_BTH);
+	struct ssd_attr attr = {.n_groups = (int)s->n_groups, .chunk = SSD_CHUNK};
+	struct param_rule a_log = {.fill = FILL_LOG_UNIFORM, .a = s->a_min, .b = s->a_max,
+		.decay = net_decays(net, false), .group = group};
+	struct param_rule dt_bias = {.fill = FILL_DT_BIAS, .a = s->dt_min, .b = s->dt_max,
+		.decay = net_decays(net, false), .group = group};
+	struct param_rule d = rule_constant(net, 1, group);
+	struct tensor shape = tensor_of(REAL, 1, heads);
+	struct tensor *in[SSD_N_IN] = {[SSD_DTRAW_BTH] = dt_BTH, [SSD_START_BT] = net->start_BT,
+		[SSD_X_BTI] = graph_slice(net->g, ubc, 0, width),
+		[SSD_B_BTN] = graph_slice(net->g, ubc, width, n),
+		[SSD_C_BTN] = graph_slice(net->g, ubc, width + n, n),
+		[SSD_ALOG_H] = graph_param(net->g, "A_log", shape, &a_log),
+		[SSD_D_H] = graph_param(net->g, "D", shape, &d),
+		[SSD_DTBIAS_H] = graph_param(net->g, "dt_bias", shape, &dt_bias)};
+
+	return graph_apply(net->g, &op_ssd, &attr, sizeof attr, in)[SSD_Y_BTI];
+}
+
+static struct tensor *norm(struct net *net, const struct mamba2_spec *s, struct tensor *y_BTI,
+	struct tensor *z_BTI)
+{
+	struct gated_norm_attr attr = {.n_groups = (int)s->n_groups, .eps = s->norm_eps};
+	struct param_rule one = rule_constant(net, 1, group);
+	struct tensor *in[GATED_NORM_N_IN] = {[GATED_NORM_X_BTI] = y_BTI, [GATED_NORM_Z_BTI] = z_BTI};
+
+	in[GATED_NORM_WEIGHT_I] = graph_param(net->g, "norm.weight", tensor_of(REAL, 1,
+		tensor_width(y_BTI)), &one);
+	return graph_apply(net->g, &op_gated_norm, &attr, sizeof attr, in)[GATED_NORM_Y_BTI];
+}
+
+struct tensor *mamba2(struct net *net, const void *mamba2_spec, struct tensor *x_BTD)
+{
+	const struct mamba2_spec *s = mamba2_spec;
+	long width = mamba2_inner_width(s, net->s->d_model), n = s->n_groups * s->d_state;
+	long heads = width / s->d_head, mixed = width + 2 * n;
+	double out_bound = 1 / sqrt((double)width * (s->rescale ? (double)net->s->n_blocks : 1));
+	struct param_rule out = rule_uniform(net, out_bound, true, group);
+	struct tensor *all, *y_BTI;
+
+	graph_enter(net->g, "mixer");
+	all = mamba_project(net, "in_proj", x_BTD, width + mixed + heads);
+	y_BTI = recurrence(net, s, mamba_conv(net, s->d_conv, graph_slice(net->g, all, width, mixed)),
+		graph_slice(net->g, all, width + mixed, heads));
+	y_BTI = norm(net, s, y_BTI, graph_slice(net->g, all, 0, width));
+	y_BTI = linear(net, "out_proj", y_BTI, net->s->d_model, &out, NULL);
+	graph_leave(net->g);
+	return net_output(net, "mixer", y_BTI);
+}

@@ -1,0 +1,146 @@
+/*
+ * ssd on the GPU: what forward and backward share; op/ssd.h has the formula. A block has one chunk of
+ * at most 64 tokens of a sequence, and a head or group; products are those of chunk_tile.cuh. Launches:
+ * steps (a thread a head), scores, shares of states, these passed on from chunk to chunk, the rest.
+ */
+#ifndef OP_CUDA_SSD_CUH
+#define OP_CUDA_SSD_CUH
+
+#include "op/cuda/chunk_tile.cuh"
+
+extern "C" {
+#include "op/ssd_kernels.h"
+}
+
+typedef struct ssd_steps_cuda ssd_steps;
+
+template <typename real>
+struct ssd {
+	int B, T, H, P, G, N, Q, n_chunks;
+	rows<const real> x, dtraw, b, c, dy;
+	rows<real> y, dx, ddtraw, db, dc;
+	rows<const int> start;
+	const float *a_log, *d, *dt_bias;
+	bool aligned;		/* all rows, heads and groups of x, b, c, dy begin at multiples of eight */
+	bool add_x, add_dt, add_b, add_c;
+	ssd_steps *steps;	/* [B, chunks, H] */
+	float *scores;		/* [B, chunks, G, 64, 64]: C_t . B_s */
+	float *states;		/* [B, chunks, H, N, P] in front of the chunk */
+	float *d_states;	/* gradients of the states behind the chunk */
+	float *parts;		/* [B, chunks, 3, H]: shares of the gradients of A_log, D, dt_bias */
+};
+
+/* A block's chunk, and what is left of its number. */
+struct chunk {
+	int b, c, t, n;		/* t: its first token in the sequence; n: how many */
+	long row, index;	/* first row; number among all sequences' chunks */
+};
+
+template <typename real>
+__device__ __forceinline__ chunk chunk_of(const ssd<real> &s, long index)
+{
+	int b = (int)(index / s.n_chunks), c = (int)(index % s.n_chunks), t = c * s.Q;
+
+	return {b, c, t, min(s.Q, s.T - t), (long)b * s.T + t, index};
+}
+
+template <typename real>
+__device__ __forceinline__ const ssd_steps *steps_of(const ssd<real> &s, const chunk &k, int h)
+{
+	return s.steps + k.index * s.H + h;
+}
+
+template <typename real>
+__device__ __forceinline__ int group_of(const ssd<real> &s, int h)
+{
+	return h / (s.H / s.G);
+}
+
+template <typename real>
+__device__ __forceinline__ float *scores_of(const ssd<real> &s, const chunk &k, int g)
+{
+	return s.scores + (k.index * s.G + g) * CHUNK_SIDE * CHUNK_SIDE;
+}
+
+template <typename real>
+__device__ __forceinline__ float *state_of(const ssd<real> &s, float *states, const chunk &k, int h)
+{
+	return states + (k.index * s.H + h) * s.N * s.P;
+}
+
+/* Operands: rows of the chunk's tokens, columns of head h from p on; of group g from n on; a state's
+   rows from n on, columns from p on. */
+template <bool by_term, typename real>
+__device__ __forceinline__ lines<real, by_term> head_lines(const ssd<real> &s, const chunk &k,
+	const rows<const real> &x, int h, int p, const float *factor = NULL)
+{
+	return {x[k.row] + h * s.P + p, x.ld, k.n, s.P - p, s.aligned, factor};
+}
+
+template <bool by_term, typename real>
+__device__ __forceinline__ lines<real, by_term> group_lines(const ssd<real> &s, const chunk &k,
+	const rows<const real> &x, int g, int n)
+{
+	return {x[k.row] + g * s.N + n, x.ld, k.n, s.N - n, s.aligned, NULL};
+}
+
+template <bool by_term, typename real>
+__device__ __forceinline__ lines<float, by_term> state_lines(const ssd<real> &s, const float *state,
+	int n, int p)
+{
+	return {state + n * s.P + p, s.P, s.N - n, s.P - p, s.aligned, NULL};
+}
+
+/* How much of token j's share is left at token t, j <= t. */
+__device__ __forceinline__ float decay_between(const ssd_steps *w, int j, int t)
+{
+	return exp2_fast((float)(w->sum[t] - w->sum[j]) * LOG2E);
+}
+
+__device__ __forceinline__ bool sees(const ssd_steps *w, int n, int j, int t)
+{
+	return t < n && j <= t && j >= w->from[t];
+}
+
+template <typename real>
+ssd<real> ssd_of(const struct op_run *r, bool backward)
+{
+	const struct tensor *const *in = r->in, *saved = r->saved[SSD_STATES];
+	const struct tensor *dy = backward ? r->d_out[SSD_Y_BTI] : NULL;
+	struct ssd_dims d = ssd_dims(in, (const struct ssd_attr *)r->attr, SSD_CHUNK);
+	long chunks = d.B * d.n_chunks, states = chunks * d.H * d.N * d.P;
+	size_t size = sizeof(real);
+	ssd<real> s = {};
+
+	s.B = (int)d.B, s.T = (int)d.T, s.H = (int)d.H, s.P = (int)d.P, s.G = (int)d.G, s.N = (int)d.N;
+	s.Q = (int)d.Q, s.n_chunks = (int)d.n_chunks;
+	s.x = rows_of<const real>(in[SSD_X_BTI]), s.dtraw = rows_of<const real>(in[SSD_DTRAW_BTH]);
+	s.b = rows_of<const real>(in[SSD_B_BTN]), s.c = rows_of<const real>(in[SSD_C_BTN]);
+	s.y = rows_of<real>(r->out[SSD_Y_BTI]), s.dy = rows_of<const real>(dy);
+	s.dx = rows_of<real>(r->d_in[SSD_X_BTI]), s.ddtraw = rows_of<real>(r->d_in[SSD_DTRAW_BTH]);
+	s.db = rows_of<real>(r->d_in[SSD_B_BTN]), s.dc = rows_of<real>(r->d_in[SSD_C_BTN]);
+	s.start = rows_of<const int>(in[SSD_START_BT]);
+	s.a_log = (const float *)in[SSD_ALOG_H]->at, s.d = (const float *)in[SSD_D_H]->at;
+	s.dt_bias = (const float *)in[SSD_DTBIAS_H]->at;
+	s.add_x = op_adds(r, SSD_X_BTI), s.add_dt = op_adds(r, SSD_DTRAW_BTH);
+	s.add_b = op_adds(r, SSD_B_BTN), s.add_c = op_adds(r, SSD_C_BTN);
+	s.aligned = d.P % 8 == 0 && d.N % 8 == 0 && aligned8(in[SSD_X_BTI], size) &&
+		aligned8(in[SSD_B_BTN], size) && aligned8(in[SSD_C_BTN], size) && aligned8(dy, size);
+	s.steps = (ssd_steps *)r->workspace;
+	s.scores = (float *)(s.steps + chunks * d.H);
+	s.states = s.d_states = s.scores + chunks * d.G * CHUNK_SIDE * CHUNK_SIDE;
+	s.parts = s.d_states + states;
+	if (saved)
+		s.states = (float *)saved->at;
+	return s;
+}
+
+/* Fills steps and scores. */
+template <typename real>
+void ssd_begin(const struct op_run *r, const ssd<real> &s);
+/* From each chunk's share to the states in front of chunks, or with `back` the gradients of those
+   behind. Backward takes C, dy and how much enters for B, x and how much leaves. */
+template <typename real>
+void ssd_pass_states(const struct op_run *r, const ssd<real> &s, bool back);
+
+#endif

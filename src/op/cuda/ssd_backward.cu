@@ -1,0 +1,283 @@
+/*
+ * ssd on the GPU, backward: op/cuda/ssd.cuh. dB and dC of a group, 64 states of them, are a block's, which
+ * goes over the group's heads; the rest, head by head, another's.
+ */
+#include "op/cuda/reduce.cuh"
+#include "op/cuda/ssd.cuh"
+
+#include "op/kit/vec.h"
+
+namespace {
+
+enum part { PART_ALOG, PART_D, PART_DTBIAS };
+
+template <typename real>
+struct group_memory {
+	char tile[chunk_tile<real>::shared_bytes];
+	float ds[CHUNK_MATRIX];
+	float enters[CHUNK_SIDE], leaves[CHUNK_SIDE];	/* leaves: times dt */
+};
+
+template <typename real>
+struct group_tiles {
+	chunk_tile<real> ds, db, dc;
+};
+
+/* A head's share of dB and dC through states, and of the gradient of the scores. */
+template <typename real>
+__device__ void add_head(const ssd<real> &s, const chunk &k, int h, int n, group_memory<real> *m,
+	group_tiles<real> &sum)
+{
+	const ssd_steps *w = steps_of(s, k, h);
+	int own = threadIdx.x;
+	chunk_tile<real> r;
+
+	__syncthreads();
+	if (own < k.n) {
+		m->enters[own] = w->enters[own];
+		m->leaves[own] = w->leaves[own] * w->dt[own];
+	}
+	__syncthreads();
+	chunk_clear(r);
+	r.add(s.P, head_lines<true>(s, k, s.dy, h, 0), head_lines<true>(s, k, s.x, h, 0), m->tile);
+	r.each([&](int t, int j, float &v) {
+		v = sees(w, k.n, j, t) ? v * decay_between(w, j, t) * w->dt[j] : 0;
+	});
+	#pragma unroll
+	for (int i = 0; i < 4; i++)
+		#pragma unroll
+		for (int j = 0; j < 4; j++)
+			sum.ds.sum[i][j] += r.sum[i][j];
+	if (k.c)
+		sum.dc.add(s.P, head_lines<true>(s, k, s.dy, h, 0, m->enters),
+			state_lines<true>(s, state_of(s, s.states, k, h), n, 0), m->tile);
+	if (k.c < s.n_chunks - 1)
+		sum.db.add(s.P, head_lines<true>(s, k, s.x, h, 0, m->leaves),
+			state_lines<true>(s, state_of(s, s.d_states, k, h), n, 0), m->tile);
+}
+
+/* 64 columns of a group's gradient of B or C, from n on. */
+template <typename real>
+__device__ void put_group(const ssd<real> &s, const chunk &k, const rows<real> &to, int g, int n,
+	bool add, chunk_tile<real> &tile)
+{
+	tile.each([&](int t, int j, float &v) {
+		if (t >= k.n || n + j >= s.N || !to.at)
+			return;
+		real *at = to[k.row + t] + g * s.N + n + j;
+		*at = from_float<real>(v + (add ? to_float(*at) : 0));
+	});
+}
+
+template <typename real>
+__global__ void __launch_bounds__(CHUNK_THREADS) group_kernel(ssd<real> s)
+{
+	group_memory<real> *m = shared_memory<group_memory<real>>();
+	int tiles = (int)ceil_div(s.N, CHUNK_SIDE), n = blockIdx.x % tiles * CHUNK_SIDE;
+	int g = blockIdx.x / tiles % s.G, heads = s.H / s.G;
+	chunk k = chunk_of(s, blockIdx.x / tiles / s.G);
+	group_tiles<real> sum;
+
+	chunk_clear(sum.ds);
+	chunk_clear(sum.db);
+	chunk_clear(sum.dc);
+	for (int h = g * heads; h < (g + 1) * heads; h++)
+		add_head(s, k, h, n, m, sum);
+	sum.ds.each([&](int t, int j, float &v) { *chunk_at(m->ds, t, j) = v; });
+	sum.dc.add(k.n, chunk_lines<true>(m->ds), group_lines<false>(s, k, s.b, g, n), m->tile);
+	sum.db.add(k.n, chunk_lines<false>(m->ds), group_lines<false>(s, k, s.c, g, n), m->tile);
+	put_group(s, k, s.dc, g, n, s.add_c, sum.dc);
+	put_group(s, k, s.db, g, n, s.add_b, sum.db);
+}
+
+template <typename real>
+struct head_memory {
+	char tile[chunk_tile<real>::shared_bytes];
+	float m[CHUNK_MATRIX];	/* as op/ssd.h has it */
+	float q[CHUNK_MATRIX];	/* r m / dt, then products that are summed by token */
+	ssd_steps w;
+	float d_dt[CHUNK_SIDE], d_log[CHUNK_SIDE];	/* by pairs: gradients of dt, but for dt A, and of dt A */
+	float entered[CHUNK_SIDE];	/* enters times its gradient */
+	float left[CHUNK_SIDE];		/* what leaves times its gradient, by dt */
+	float diagonal[CHUNK_SIDE];	/* of r */
+	float scratch[CHUNK_THREADS];
+};
+
+/* m, and what comes by pairs of tokens. */
+template <typename real>
+__device__ void pairs(const ssd<real> &s, const chunk &k, int h, head_memory<real> *m)
+{
+	const float *scores = scores_of(s, k, group_of(s, h));
+	const ssd_steps *w = &m->w;
+	chunk_tile<real> r;
+
+	chunk_clear(r);
+	r.add(s.P, head_lines<true>(s, k, s.dy, h, 0), head_lines<true>(s, k, s.x, h, 0), m->tile);
+	r.each([&](int i, int j, float &v) {
+		float decayed = sees(w, k.n, j, i)
+			? scores[i * CHUNK_SIDE + j] * decay_between(w, j, i) : 0;
+		*chunk_at(m->m, i, j) = j < k.n ? decayed * w->dt[j] : 0;
+		*chunk_at(m->q, i, j) = decayed * v;
+		if (i == j)
+			m->diagonal[i] = v;
+	});
+	__syncthreads();
+	chunk_column_sums(m->d_dt, m->q, m->scratch);
+	r.each([&](int i, int j, float &v) {
+		*chunk_at(m->q, i, j) = sees(w, k.n, j, i) ? *chunk_at(m->m, i, j) * v : 0;
+	});
+	__syncthreads();
+	chunk_sums_below(m->q, m->scratch);
+	float row = chunk_row_sum(m->q);
+	if (threadIdx.x % 4 == 0)
+		m->d_log[threadIdx.x / 4] = row;
+	__syncthreads();
+}
+
+/* sums[t] += factor[t] times the sum over n columns of the tile times x. */
+template <typename real>
+__device__ void add_products(const chunk &k, const rows<const real> &x, int column, int n,
+	chunk_tile<real> &tile, head_memory<real> *m, float *sums, const float *factor)
+{
+	int t = threadIdx.x / 4;
+
+	tile.each([&](int i, int j, float &v) {
+		*chunk_at(m->q, i, j) = i < k.n && j < n ? v * to_float(x[k.row + i][column + j]) : 0;
+	});
+	__syncthreads();
+	float row = chunk_row_sum(m->q);
+	if (threadIdx.x % 4 == 0 && t < k.n)
+		sums[t] += factor[t] * row;
+	__syncthreads();
+}
+
+/* dx of 64 channels, and what their part of the states says of decays. */
+template <typename real>
+__device__ void channels(const ssd<real> &s, const chunk &k, int h, int p, head_memory<real> *m)
+{
+	int g = group_of(s, h), column = h * s.P + p, n = min(s.P - p, (int)CHUNK_SIDE);
+	const ssd_steps *w = &m->w;
+	chunk_tile<real> tile;
+
+	chunk_clear(tile);
+	if (k.c) {
+		tile.add(s.N, group_lines<true>(s, k, s.c, g, 0),
+			state_lines<false>(s, state_of(s, s.states, k, h), 0, p), m->tile);
+		add_products(k, s.dy, column, n, tile, m, m->entered, w->enters);
+		chunk_clear(tile);
+	}
+	if (k.c < s.n_chunks - 1) {
+		tile.add(s.N, group_lines<true>(s, k, s.b, g, 0),
+			state_lines<false>(s, state_of(s, s.d_states, k, h), 0, p), m->tile);
+		add_products(k, s.x, column, n, tile, m, m->left, w->leaves);
+		tile.each([&](int t, int, float &v) { v *= t < k.n ? w->leaves[t] * w->dt[t] : 0; });
+	}
+	tile.add(k.n, chunk_lines<false>(m->m), head_lines<false>(s, k, s.dy, h, p), m->tile);
+	tile.each([&](int t, int j, float &v) {
+		if (t >= k.n || j >= n || !s.dx.at)
+			return;
+		real *at = s.dx[k.row + t] + column + j;
+		float dx = v + s.d[h] * to_float(s.dy[k.row + t][column + j]);
+		*at = from_float<real>(dx + (s.add_x ? to_float(*at) : 0));
+	});
+	__syncthreads();
+}
+
+/* The gradient of the carry times the carry; to thread 0. */
+template <typename real>
+__device__ float carried(const ssd<real> &s, const chunk &k, int h, head_memory<real> *m)
+{
+	const float *state = state_of(s, s.states, k, h), *behind = state_of(s, s.d_states, k, h);
+	float sum = 0;
+
+	for (int i = threadIdx.x; i < s.N * s.P; i += CHUNK_THREADS)
+		sum += state[i] * behind[i];
+	sum = warp_sum(sum);
+	if (threadIdx.x % 32 == 0)
+		m->scratch[threadIdx.x / 32] = sum;
+	__syncthreads();
+	sum = 0;
+	for (int i = 0; i < CHUNK_THREADS / 32; i++)
+		sum += m->scratch[i];
+	__syncthreads();
+	return m->w.enters[k.n - 1] * sum;
+}
+
+/* By one thread: ddtraw and the parameters' shares. carried: as carried() has it. */
+template <typename real>
+__device__ void steps_backward(const ssd<real> &s, const chunk &k, int h, head_memory<real> *m, float carried)
+{
+	const ssd_steps *w = &m->w;
+	float A = -vec_exp(s.a_log[h]), d_a = 0, bias = 0, d_d = 0, left = 0;
+	float *parts = s.parts + k.index * 3 * s.H + h;
+
+	for (int t = k.n - 1; t >= 0; t--) {
+		carried += m->entered[t];
+		m->d_log[t] += carried;
+	}
+	for (int t = 0; t < k.n; t++) {
+		float d_log = m->d_log[t] + left;
+		float d = (m->d_dt[t] + m->left[t] + A * d_log) * w->slope[t];
+		left += w->dt[t] * m->left[t];
+		d_a += w->dt[t] * d_log;
+		d_d += m->diagonal[t];
+		bias += d;
+		if (s.ddtraw.at) {
+			real *at = s.ddtraw[k.row + t] + h;
+			*at = from_float<real>(d + (s.add_dt ? to_float(*at) : 0));
+		}
+	}
+	parts[PART_ALOG * s.H] = d_a * A;
+	parts[PART_D * s.H] = d_d;
+	parts[PART_DTBIAS * s.H] = bias;
+}
+
+template <typename real>
+__global__ void __launch_bounds__(CHUNK_THREADS) head_kernel(ssd<real> s)
+{
+	head_memory<real> *m = shared_memory<head_memory<real>>();
+	int h = blockIdx.x % s.H;
+	chunk k = chunk_of(s, blockIdx.x / s.H);
+
+	for (int i = threadIdx.x; i < (int)(sizeof m->w / sizeof(int)); i += CHUNK_THREADS)
+		((int *)&m->w)[i] = ((const int *)steps_of(s, k, h))[i];
+	if (threadIdx.x < CHUNK_SIDE)
+		m->left[threadIdx.x] = m->entered[threadIdx.x] = 0;
+	__syncthreads();
+	pairs(s, k, h, m);
+	for (int p = 0; p < s.P; p += CHUNK_SIDE)
+		channels(s, k, h, p, m);
+	float carried_over = k.c ? carried(s, k, h, m) : 0;
+	if (threadIdx.x == 0)
+		steps_backward(s, k, h, m, carried_over);
+}
+
+template <typename real>
+void parameter_gradient(const struct op_run *r, const ssd<real> &s, int input, enum part part)
+{
+	if (r->d_in[input])
+		reduce_parts_cuda(r, (float *)r->d_in[input]->at, s.parts + part * s.H,
+			(long)s.B * s.n_chunks, s.H, 3L * s.H, op_adds(r, input));
+}
+
+}
+
+extern "C" void ssd_backward_cuda(const struct op_run *r)
+{
+	with_real(r, [&](auto zero) {
+		typedef decltype(zero) real;
+		ssd<real> s = ssd_of<real>(r, true);
+		long chunks = (long)s.B * s.n_chunks, tiles = ceil_div(s.N, CHUNK_SIDE);
+
+		ssd_begin(r, s);
+		ssd_pass_states(r, s, true);
+		if (s.db.at || s.dc.at)
+			launch(r, group_kernel<real>, dim3((unsigned)(chunks * s.G * tiles)), CHUNK_THREADS,
+				sizeof(group_memory<real>), s);
+		launch(r, head_kernel<real>, dim3((unsigned)(chunks * s.H)), CHUNK_THREADS,
+			sizeof(head_memory<real>), s);
+		parameter_gradient(r, s, SSD_ALOG_H, PART_ALOG);
+		parameter_gradient(r, s, SSD_D_H, PART_D);
+		parameter_gradient(r, s, SSD_DTBIAS_H, PART_DTBIAS);
+	});
+}

@@ -1,0 +1,282 @@
+#include "op/ssd.h"
+
+#include <math.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "op/document_start.h"
+#include "op/ssd_kernels.h"
+#include "op/trial.h"
+
+struct ssd_dims ssd_dims(const struct tensor *const *in, const struct ssd_attr *attr, long longest)
+{
+	const struct tensor *x = in[SSD_X_BTI];
+	long H = in[SSD_DTRAW_BTH]->dims[2], Q = attr->chunk < longest ? attr->chunk : longest;
+
+	return (struct ssd_dims){x->dims[0], x->dims[1], H, x->dims[2] / H, attr->n_groups,
+		in[SSD_B_BTN]->dims[2] / attr->n_groups, Q, ceil_div(x->dims[1], Q)};
+}
+
+static void ssd_shape(struct op_shapes *s)
+{
+	const struct ssd_attr *attr = s->attr;
+	const struct tensor *x = s->in[SSD_X_BTI], *dt = s->in[SSD_DTRAW_BTH], *b = s->in[SSD_B_BTN];
+	struct ssd_dims d;
+
+	CHECK(attr->n_groups > 0 && attr->chunk > 0 && attr->chunk <= SSD_MAX_CHUNK);
+	CHECK(x->n_dims == 3 && dt->n_dims == 3 && b->n_dims == 3);
+	d = ssd_dims(s->in, attr, SSD_MAX_CHUNK);
+	CHECK(dt->dims[0] == d.B && dt->dims[1] == d.T && b->dims[0] == d.B && b->dims[1] == d.T);
+	CHECK(d.H * d.P == x->dims[2] && d.G * d.N == b->dims[2] && d.H % d.G == 0);
+	CHECK(d.P <= SSD_MAX_HEAD && d.N <= SSD_MAX_STATES);
+	CHECK(tensor_same_shape(b, s->in[SSD_C_BTN]));
+	CHECK(tensor_size(s->in[SSD_ALOG_H]) == d.H && tensor_size(s->in[SSD_D_H]) == d.H);
+	CHECK(tensor_size(s->in[SSD_DTBIAS_H]) == d.H);
+	op_shape_same(s);
+}
+
+static void room_ref(struct op_shapes *s)
+{
+	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_MAX_CHUNK);
+
+	s->forward_workspace = (size_t)d.N * sizeof(double);
+	s->backward_workspace = (size_t)((d.T + 2) * d.N) * sizeof(double);
+}
+
+/* Per token, with Q tokens in a chunk: scores C.B of the (Q + 1) / 2 pairs, those pairs with x, the
+   state read and written. Kernels take all pairs; backward recomputes the scores. */
+static void ssd_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_MAX_CHUNK);
+	double tokens = (double)(d.B * d.T), Q = (double)(d.Q < d.T ? d.Q : d.T);
+	double I = (double)(d.H * d.P), N = (double)d.N, groups = (double)d.G * N;
+	double bytes = op_io_bytes(&op_ssd, s);
+
+	c->forward_flops = tokens * ((Q + 1) * (groups + I) + 4 * I * N + 2 * I);
+	c->backward_flops = tokens * ((Q + 1) * 2 * (groups + I) + 8 * I * N + 4 * I);
+	c->executed_flops = tokens * (2 * Q * (4 * groups + 3 * I) + 14 * I * N + 6 * I);
+	c->forward_bytes = bytes;
+	c->backward_bytes = 2 * bytes;	/* all inputs and dy in, all gradients out */
+}
+
+static void room_cuda(struct op_shapes *s)
+{
+	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_CHUNK);
+	long chunks = d.B * d.n_chunks;
+	size_t steps = (size_t)(chunks * d.H) * sizeof(struct ssd_steps_cuda);
+	size_t scores = (size_t)(chunks * d.G) * SSD_CHUNK * SSD_CHUNK * sizeof(float);
+	size_t states = (size_t)(chunks * d.H * d.N * d.P) * sizeof(float);
+	size_t parts = (size_t)(chunks * 3 * d.H) * sizeof(float);
+
+	s->forward_workspace = steps + scores + (s->training ? 0 : states);
+	s->backward_workspace = steps + scores + states + parts;
+	if (s->training)
+		s->saved[SSD_STATES] = tensor_of(MASTER, 4, d.B, d.n_chunks, d.H, d.N * d.P);
+}
+
+static double softplus_f64(double v)
+{
+	return v > 0 ? v + log1p(exp(-v)) : log1p(exp(v));
+}
+
+/* One channel of one sequence on the reference device, token by token; rows are tokens. */
+struct channel {
+	const struct op_run *run;
+	struct ssd_dims dims;
+	long b, i, head, first;	/* first: column of the head's B and C */
+};
+
+static struct channel channel_of(const struct op_run *r, long k)
+{
+	struct channel c = {.run = r, .dims = ssd_dims(r->in, r->attr, SSD_MAX_CHUNK)};
+	long I = c.dims.H * c.dims.P;
+
+	c.b = k / I;
+	c.i = k % I;
+	c.head = c.i / c.dims.P;
+	c.first = c.head / (c.dims.H / c.dims.G) * c.dims.N;
+	return c;
+}
+
+static long row_at(const struct channel *c, long t)
+{
+	return c->b * c->dims.T + t;
+}
+
+static double step_size(const struct channel *c, long t)
+{
+	return softplus_f64(row_f64(c->run->in[SSD_DTRAW_BTH], row_at(c, t))[c->head] +
+		row_f64(c->run->in[SSD_DTBIAS_H], 0)[c->head]);
+}
+
+/* -A */
+static double rate(const struct channel *c)
+{
+	return exp(row_f64(c->run->in[SSD_ALOG_H], 0)[c->head]);
+}
+
+static double decay(const struct channel *c, long t, double dt)
+{
+	return begins_document(c->run->in[SSD_START_BT], c->b, t) ? 0 : exp(-dt * rate(c));
+}
+
+/* h at t from h at t - 1 (N states; they may be the same); returns y_t. */
+static double step_forward(const struct channel *c, long t, const double *before, double *h)
+{
+	const double *B = row_f64(c->run->in[SSD_B_BTN], row_at(c, t)) + c->first;
+	const double *C = row_f64(c->run->in[SSD_C_BTN], row_at(c, t)) + c->first;
+	double x = row_f64(c->run->in[SSD_X_BTI], row_at(c, t))[c->i], dt = step_size(c, t);
+	double y = row_f64(c->run->in[SSD_D_H], 0)[c->head] * x, e = decay(c, t, dt);
+
+	for (long n = 0; n < c->dims.N; n++) {
+		h[n] = e * before[n] + dt * B[n] * x;
+		y += C[n] * h[n];
+	}
+	return y;
+}
+
+static void ssd_forward_ref(const struct op_run *r)
+{
+	const struct tensor *x = r->in[SSD_X_BTI];
+	double *h = r->workspace;
+
+	for (long k = 0; k < x->dims[0] * x->dims[2]; k++) {
+		struct channel c = channel_of(r, k);
+		for (long n = 0; n < c.dims.N; n++)
+			h[n] = 0;
+		for (long t = 0; t < c.dims.T; t++)
+			row_f64(r->out[SSD_Y_BTI], row_at(&c, t))[c.i] = step_forward(&c, t, h, h);
+	}
+}
+
+static void clear_gradient(const struct op_run *r, int input)
+{
+	const struct tensor *d = r->d_in[input];
+
+	for (long k = 0; d && !op_adds(r, input) && k < tensor_size(d); k++)
+		row_f64(d, k / tensor_width(d))[k % tensor_width(d)] = 0;
+}
+
+static void add_gradient(const struct op_run *r, int input, long row, long column, double g)
+{
+	if (r->d_in[input])
+		row_f64(r->d_in[input], row)[column] += g;
+}
+
+/* One step back in time; g holds e_{t+1} g_{t+1} before and e_t g_t after. before: h_{t-1}. */
+static void step_backward(const struct channel *c, long t, const double *before, double *g)
+{
+	const struct op_run *r = c->run;
+	long row = row_at(c, t);
+	const double *B = row_f64(r->in[SSD_B_BTN], row) + c->first;
+	const double *C = row_f64(r->in[SSD_C_BTN], row) + c->first;
+	double x = row_f64(r->in[SSD_X_BTI], row)[c->i], dy = row_f64(r->d_out[SSD_Y_BTI], row)[c->i];
+	double dt = step_size(c, t), e = decay(c, t, dt), gB = 0, d_log = 0;
+
+	for (long n = 0; n < c->dims.N; n++) {
+		g[n] += dy * C[n];
+		add_gradient(r, SSD_C_BTN, row, c->first + n, dy * (e * before[n] + dt * B[n] * x));
+		add_gradient(r, SSD_B_BTN, row, c->first + n, g[n] * dt * x);
+		gB += g[n] * B[n];
+		g[n] *= e;
+		d_log += g[n] * before[n];	/* gradient of dt A */
+	}
+	double ddtraw = (x * gB - d_log * rate(c)) * (1 - exp(-dt));	/* logistic(v) = 1 - exp(-dt) */
+	add_gradient(r, SSD_X_BTI, row, c->i, dt * gB + row_f64(r->in[SSD_D_H], 0)[c->head] * dy);
+	add_gradient(r, SSD_DTRAW_BTH, row, c->head, ddtraw);
+	add_gradient(r, SSD_DTBIAS_H, 0, c->head, ddtraw);
+	add_gradient(r, SSD_ALOG_H, 0, c->head, -dt * rate(c) * d_log);
+	add_gradient(r, SSD_D_H, 0, c->head, dy * x);
+}
+
+static void ssd_backward_ref(const struct op_run *r)
+{
+	const struct tensor *x = r->in[SSD_X_BTI];
+
+	for (int i = 0; i < SSD_N_IN; i++)
+		clear_gradient(r, i);
+	for (long k = 0; k < x->dims[0] * x->dims[2]; k++) {
+		struct channel c = channel_of(r, k);
+		long N = c.dims.N, T = c.dims.T;
+		double *g = r->workspace, *h = g + N;
+		for (long n = 0; n < N; n++)
+			h[n] = g[n] = 0;
+		for (long t = 0; t < T - 1; t++)
+			step_forward(&c, t, h + t * N, h + (t + 1) * N);
+		for (long t = T - 1; t >= 0; t--)
+			step_backward(&c, t, h + t * N, g);
+	}
+}
+
+static void documents(const struct op_trial *t)
+{
+	if (t->in[SSD_START_BT])
+		document_start_example(t, t->in[SSD_START_BT]);
+}
+
+/* Steps that forget all, dt A = -100 or so, and steps that keep all, dt = 0, in turn with others. */
+static void extremes(const struct op_trial *t)
+{
+	const struct tensor *dt = t->in[SSD_DTRAW_BTH];
+
+	for (long k = 0; k < tensor_size(dt); k++)
+		if (k % 5 < 2)
+			op_trial_set(t, dt, k, k % 5 ? 100 : -200);
+	documents(t);
+}
+
+static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CHUNK}, short_chunks = {2, 16},
+	steps = {1, 1}, longest_chunks = {1, SSD_MAX_CHUNK};
+
+#define SHAPES(B, T, H, P, N_ALL) \
+	.in = {[SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_DTRAW_BTH] = {B, T, H}, [SSD_ALOG_H] = {H}, \
+		[SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, [SSD_D_H] = {H}, \
+		[SSD_DTBIAS_H] = {H}}
+#define SHAPES_DOCUMENTS(B, T, H, P, N_ALL) \
+	.in = {[SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_DTRAW_BTH] = {B, T, H}, [SSD_ALOG_H] = {H}, \
+		[SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, [SSD_D_H] = {H}, \
+		[SSD_DTBIAS_H] = {H}, [SSD_START_BT] = {B, T}}
+
+/* Lengths that no chunk divides; documents begin on, in front of and behind borders of chunks. */
+static const struct op_example examples[] = {
+	{.name = "plain", .attr = &one_group, SHAPES(1, 5, 2, 3, 4)},
+	{.name = "groups", .attr = &short_chunks, SHAPES(2, 37, 4, 5, 6)},
+	{.name = "each token a chunk", .attr = &steps, .prepare = documents, SHAPES_DOCUMENTS(2, 9, 4, 3, 2)},
+	{.name = "heads of one channel", .attr = &one_group, SHAPES(2, 70, 7, 1, 5)},
+	{.name = "wide", .attr = &two_groups, .no_gradient_check = true, SHAPES(1, 130, 4, 72, 144)},
+	{.name = "one chunk", .attr = &longest_chunks, .no_gradient_check = true, SHAPES(1, 100, 2, 64, 128)},
+	{.name = "extremes", .attr = &short_chunks, .prepare = extremes, .no_gradient_check = true,
+		SHAPES_DOCUMENTS(2, 70, 2, 8, 16)},
+	{.name = "documents", .attr = &two_groups, .prepare = documents,
+		SHAPES_DOCUMENTS(2, 197, 2, 4, 10)},
+};
+
+const struct op op_ssd = {
+	.name = "ssd",
+	.formula = "dt = softplus(dtraw + dt_bias);  h_t = exp(-dt exp(A_log)) h_{t-1} + dt x_t B_t^T;  "
+		"y_t = h_t C_t + D x_t",
+	.semantics = 1,
+	.n_in = SSD_N_IN,
+	.n_out = SSD_N_OUT,
+	.n_saved = SSD_N_SAVED,
+	.in = {
+		[SSD_X_BTI] = {"x_BTI", 0},
+		[SSD_DTRAW_BTH] = {"dtraw_BTH", 0},
+		[SSD_ALOG_H] = {"A_log_H", IN_MASTER},
+		[SSD_B_BTN] = {"B_BTN", 0},
+		[SSD_C_BTN] = {"C_BTN", 0},
+		[SSD_D_H] = {"D_H", IN_MASTER},
+		[SSD_DTBIAS_H] = {"dt_bias_H", IN_MASTER},
+		[SSD_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
+	},
+	.out = {[SSD_Y_BTI] = {"y_BTI", REAL, false}},
+	.shape = ssd_shape,
+	.room = {[REF] = room_ref, [CPU] = ssd_room_cpu, [CUDA] = room_cuda},
+	.cost = ssd_cost,
+	.backward_reads_in = READS(SSD_N_IN) - 1,	/* all of them */
+	.forward = {[REF] = ssd_forward_ref, [CPU] = ssd_forward_cpu, [CUDA] = OP_CUDA(ssd_forward_cuda)},
+	.backward = {[REF] = ssd_backward_ref, [CPU] = ssd_backward_cpu,
+		[CUDA] = OP_CUDA(ssd_backward_cuda)},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};

@@ -1,0 +1,37 @@
+/* The kernels of ssd by device, in files of their own; op/ssd.h has the formula. */
+#ifndef OP_SSD_KERNELS_H
+#define OP_SSD_KERNELS_H
+
+#include "op/ssd.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ssd_dims {
+	long B, T, H, P, G, N;	/* sequences, tokens of each, heads, their channels, groups, states */
+	long Q, n_chunks;	/* tokens of a chunk */
+};
+
+/* Q is at most `longest`. */
+struct ssd_dims ssd_dims(const struct tensor *const *in, const struct ssd_attr *attr, long longest);
+
+/* What CUDA's kernels know of each token of a head in a chunk. */
+struct ssd_steps_cuda {
+	double sum[SSD_CHUNK];		/* of dt A, up to the token */
+	float dt[SSD_CHUNK], slope[SSD_CHUNK];	/* of softplus */
+	float enters[SSD_CHUNK];	/* how much is left of the state in front of the chunk */
+	float leaves[SSD_CHUNK];	/* how much of the token's share is left behind the chunk */
+	int from[SSD_CHUNK];		/* first token of the chunk that it sees */
+};
+
+/* Set saved and workspace for the kernels of a device. */
+void ssd_room_cpu(struct op_shapes *s);
+op_kernel ssd_forward_cpu, ssd_backward_cpu;
+op_kernel ssd_forward_cuda, ssd_backward_cuda;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
