@@ -253,6 +253,10 @@ check-cluster: $(BUILD)/moelab $(call tests_of,cluster)	## sweeps on a simulated
 		echo "the tests on a cluster are skipped: $$why"; \
 	set -- $(call tests_of,cluster) $$scripts; [ $$# = 0 ] || $(RUN_TESTS) "$$@"
 
+.PHONY: torture
+torture: $(BUILD)/moelab	## a sweep on that cluster under 200 faults by chance, for an hour (FAULTS=, SEED=)
+	@MOELAB="$$(realpath $(BUILD)/moelab)" tests/cluster/torture.sh $(or $(FAULTS),200) $(SEED)
+
 # What devices there are matters to these.
 DEVICE_TESTS := $(foreach l,op graph arch,$(call tests_of,$(l)))
 .PHONY: check-device

@@ -142,7 +142,7 @@ static bool settled(struct supervision *v, struct task *t, const char *dir)
 		task_over(v, t, RUN_DONE, t->job->why);
 	} else if (t->job->action == JOB_DIVERGED) {
 		task_over(v, t, RUN_DIVERGED, t->job->why);
-	} else if (t->job->action == JOB_RETRY && failed_lately(v, dir)) {
+	} else if (t->job->action == JOB_RETRY && !t->crashes && failed_lately(v, dir)) {
 		task_over(v, t, RUN_FAILED, t->job->why);
 	} else if (t->job->action == JOB_RUNNING) {
 		t->not_before_s = clock_s() + RETRY_PAUSE_S;

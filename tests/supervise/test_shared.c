@@ -109,6 +109,18 @@ static void test_failure_of_another(void **state)
 	assert_sql("count(*) = 2 FROM attempt");
 }
 
+/* A crash of its own worker is another matter: it is tried again as ever. */
+static void test_crash_is_tried_again(void **state)
+{
+	struct job j = job("crash-once", 1);
+	struct supervisor s = two_workers(NULL);
+
+	(void)state;
+	s.failed_since = (long long)time(NULL);
+	assert_int_equal(supervise_with(s, &j, 1), EXIT_DONE);
+	assert_sql("count(*) = 2 FROM attempt");
+}
+
 /* --- GPUs: a program stands in for nvidia-smi, workers note what they see ---------------------- */
 
 static const char list[] = "#!/bin/sh\ncat <<'END'\n"
@@ -189,7 +201,7 @@ static void test_memory_and_visibility(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {TEST(test_others_run_is_left), TEST(test_taken_over), TEST(test_claim_removed),
-		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_memory_and_visibility)};
+		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_crash_is_tried_again), TEST(test_memory_and_visibility)};
 
 	if (argc > 2 && !strcmp(argv[1], "worker"))
 		return noting_worker(argv);
