@@ -401,8 +401,8 @@ void claim_release(struct claims *c, const char *dir, struct claim *claim)
 
 	new_token(token);
 	t.mine = temporary(path, token, &t.arena);
-	if (claim_is_mine(dir, claim->token) && !write_owner(t.mine, &c->self, token)) {
-		if (win_right(&t, path, claim->token, &right) == 1) {
+	if (claim_is_mine(dir, claim->token)) {
+		if (!write_owner(t.mine, &c->self, token) && win_right(&t, path, claim->token, &right) == 1) {
 			unlink(path);
 			unlink(right);
 		}

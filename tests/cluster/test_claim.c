@@ -2,9 +2,11 @@
 #include "cluster/claim.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -326,6 +328,26 @@ static void test_late_release(void **state)
 	claims_close(&c);
 }
 
+/* On a full disk a claim stays, as of one whose owner is gone soon; nothing else does. */
+static void test_release_on_a_full_disk(void **state)
+{
+	struct rlimit none = {0, RLIM_INFINITY}, before;
+	struct claims c;
+	struct claim claim;
+
+	(void)state;
+	claims_open(&c);
+	assert_int_equal(claim_take(&c, folder, &claim), 0);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	claim_release(&c, folder, &claim);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(n_files(), 1);
+	claims_close(&c);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, enter, leave)
 
 int main(void)
@@ -333,6 +355,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_one_owner), TEST(test_dead_owner), TEST(test_race), TEST(test_race_after_dead_taker),
 		TEST(test_slurm_decides), TEST(test_other_host), TEST(test_torn), TEST(test_late_release),
+		TEST(test_release_on_a_full_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
