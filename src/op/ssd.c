@@ -17,7 +17,7 @@ struct ssd_dims ssd_dims(const struct tensor *const *in, const struct ssd_attr *
 		in[SSD_B_BTN]->dims[2] / attr->n_groups, Q, ceil_div(x->dims[1], Q)};
 }
 
-static void ssd_shape(struct op_shapes *s)
+void ssd_shape(struct op_shapes *s)
 {
 	const struct ssd_attr *attr = s->attr;
 	const struct tensor *x = s->in[SSD_X_BTI], *dt = s->in[SSD_DTRAW_BTH], *b = s->in[SSD_B_BTN];
@@ -135,18 +135,23 @@ static double step_forward(const struct channel *c, long t, const double *before
 	return y;
 }
 
-static void ssd_forward_ref(const struct op_run *r)
+void ssd_forward_from(const struct op_run *r, const struct tensor *h_BIN)
 {
 	const struct tensor *x = r->in[SSD_X_BTI];
-	double *h = r->workspace;
 
 	for (long k = 0; k < x->dims[0] * x->dims[2]; k++) {
 		struct channel c = channel_of(r, k);
-		for (long n = 0; n < c.dims.N; n++)
+		double *h = h_BIN ? row_f64(h_BIN, k) : r->workspace;
+		for (long n = 0; n < c.dims.N && !h_BIN; n++)
 			h[n] = 0;
 		for (long t = 0; t < c.dims.T; t++)
 			row_f64(r->out[SSD_Y_BTI], row_at(&c, t))[c.i] = step_forward(&c, t, h, h);
 	}
+}
+
+static void ssd_forward_ref(const struct op_run *r)
+{
+	ssd_forward_from(r, NULL);
 }
 
 static void clear_gradient(const struct op_run *r, int input)

@@ -16,6 +16,11 @@ struct ssd_dims {
 /* Q is at most `longest`. */
 struct ssd_dims ssd_dims(const struct tensor *const *in, const struct ssd_attr *attr, long longest);
 
+/* What ssd and ssd_step share; the inputs of ssd_step begin with those of ssd. */
+void ssd_shape(struct op_shapes *s);
+/* The reference, from the states of each channel, which end as they are behind the last token; NULL: from 0. */
+void ssd_forward_from(const struct op_run *r, const struct tensor *h_BIN);
+
 /* What CUDA's kernels know of each token of a head in a chunk. */
 struct ssd_steps_cuda {
 	double sum[SSD_CHUNK];		/* of dt A, up to the token */
