@@ -4,6 +4,7 @@
 
 #include "arch/check.h"
 #include "arch/fields.h"
+#include "arch/routers.h"
 #include "base/error.h"
 #include "op/rope.h"
 #include "spec/run_spec.h"
@@ -19,15 +20,25 @@ const struct arch *const arch_list[] = {
 	NULL,
 };
 
-enum { MAX_ARCHES = ARRAY_SIZE(arch_list) };
+enum { MAX_ARCHES = ARRAY_SIZE(arch_list), MAX_PRESETS = 128 };
+
+/* Presets of runs, then those of routers. */
+static int join_presets(struct preset *all)
+{
+	CHECK(n_run_presets + n_router_presets <= MAX_PRESETS);
+	memcpy(all, run_presets, (size_t)n_run_presets * sizeof *all);
+	memcpy(all + n_run_presets, router_presets, (size_t)n_router_presets * sizeof *all);
+	return n_run_presets + n_router_presets;
+}
 
 const struct schema *spec_schema(void)
 {
 	static const struct field_table *tables[MAX_ARCHES][ARCH_MAX_PARTS + 1];
 	static struct schema_choice choices[MAX_ARCHES];
 	static const struct field_table *const common[] = {&run_fields, NULL};
+	static struct preset presets[MAX_PRESETS];
 	static struct schema schema = {.common = common, .selector = "model.arch", .choices = choices,
-		.presets = run_presets};
+		.presets = presets};
 
 	if (schema.n_choices)
 		return &schema;
@@ -37,7 +48,7 @@ const struct schema *spec_schema(void)
 		choices[i] = (struct schema_choice){arch_list[i]->name, arch_list[i]->help, tables[i]};
 		schema.n_choices++;
 	}
-	schema.n_presets = n_run_presets;
+	schema.n_presets = join_presets(presets);
 	return &schema;
 }
 

@@ -50,11 +50,37 @@ int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm
 	return 0;
 }
 
+static bool has_losses(const struct moe_spec *moe)
+{
+	return moe->balance != 0 || moe->z_loss != 0 || moe->importance != 0 ||
+		moe->mean_entropy != 0 || moe->token_entropy != 0;
+}
+
+/* Experts by a hash have no score that could weigh them or be learned. */
+static int check_assigned(const struct config *c, const struct moe_spec *moe)
+{
+	if (!strcmp(moe->select, "hash") && (strcmp(moe->weight, "one") || moe->bias_rate != 0 || has_losses(moe)))
+		return error("%s: model.moe.select %s has no router: set model.moe.weight to one, and "
+			"bias_rate, balance, z_loss, importance, mean_entropy and token_entropy to 0", c->file,
+			moe->select);
+	return 0;
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
+	if (check_assigned(c, moe))
+		return -1;
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,
 			moe->top_k, moe->n_experts);
+	if (moe->frozen && (strcmp(moe->weight, "one") || has_losses(moe)))
+		return error("%s: model.moe.frozen needs model.moe.weight one, and balance, z_loss, "
+			"importance, mean_entropy and token_entropy 0: all else would teach the router",
+			c->file);
+	if (moe_class(moe, 1) == MOE_FUTURE && !moe->allow_future)
+		return error("%s: with model.moe.order choice a token's later neighbours can take its place: "
+			"its loss is not that of a language model. Set order to token or capacity_factor "
+			"to 0, or model.moe.allow_future to true to train it nonetheless", c->file);
 	if (moe->top_k == 1 && !strcmp(moe->weight, "renorm"))
 		return error("%s: model.moe.weight renorm with model.moe.top_k 1 gives every token the "
 			"weight 1, from which no router learns: set weight to raw or straight_through, or "

@@ -1,5 +1,6 @@
 #include "arch/fields.h"
 
+#include "arch/routers.h"
 #include "op/kit/act_fn.h"
 #include "op/ssd.h"
 
@@ -94,6 +95,25 @@ static const struct field moe_rows[] = {
 		.help = "experts of a mixture"),
 	FIELD(struct moe_spec, d_expert, "model.moe.d_expert", INT, "0", 0, 1 << 20,
 		.unit = "channels", .help = "hidden width of an expert; 0: 3 d_model"),
+	FIELD(struct moe_spec, router, "model.moe.router", CHOICE, "switch", 0, 0,
+		.choices = ROUTER_CHOICES, .legacy = "switch",
+		.help = "defaults of the keys of a router, by its name"),
+	FIELD(struct moe_spec, select, "model.moe.select", CHOICE, "topk", 0, 0,
+		.choices = "topk|hash", .legacy = "topk",
+		.help = "experts of a token: the best by its scores, or by a hash of its id"),
+	FIELD(struct moe_spec, bias_rate, "model.moe.bias_rate", REAL, "0", 0, 1, .legacy = "0",
+		.help = "experts are chosen by score + bias; after each step the bias of an expert that was "
+			"wanted less than the mean rises by this, of others it falls; 0: no bias"),
+	FIELD(struct moe_spec, frozen, "model.moe.frozen", BOOL, "false", 0, 0, .legacy = "false",
+		.help = "the router's weights stay as they begin (needs weight one and no losses)"),
+	FIELD(struct moe_spec, order, "model.moe.order", CHOICE, "token", 0, 0,
+		.choices = "token|choice", .legacy = "token",
+		.help = "who gets places under capacity: earlier tokens; or all first choices before any "
+			"second, so that a token's future can take its place"),
+	FIELD(struct moe_spec, allow_future, "model.moe.allow_future", BOOL, "false", 0, 0,
+		.provenance = true, .legacy = "false",
+		.help = "train also where a token's output depends on its future: its loss is then not that "
+			"of a language model"),
 	FIELD(struct moe_spec, top_k, "model.moe.top_k", INT, "1", 1, 4096, .legacy = "1",
 		.help = "experts that each token goes to"),
 	FIELD(struct moe_spec, score, "model.moe.score", CHOICE, "softmax", 0, 0,

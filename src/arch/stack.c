@@ -19,6 +19,7 @@
 #include "arch/arch.h"
 #include "arch/check.h"
 #include "arch/fields.h"
+#include "arch/routers.h"
 #include "base/error.h"
 #include "nn/shared.h"
 #include "spec/schema.h"
@@ -131,6 +132,23 @@ static int set_key(const struct word *w, const struct node *n, struct parts *p, 
 	return node_error(n, "layer \"%s\" has no key \"%s\"", w->name, n->key);
 }
 
+/* The keys that a router's name stands for, where the entry has one; before its other keys. */
+static void set_router(const struct node *keys, struct parts *p, struct arena *a)
+{
+	const struct node *name = keys ? node_get(keys, "router") : NULL;
+
+	for (int i = 0; i < n_router_presets; i++) {
+		const struct preset *r = &router_presets[i];
+		struct config_value v;
+		for (int k = 0; name && node_is_scalar(name) && !strcmp(name->text, r->when_value) &&
+			k < moe_fields.n; k++)
+			if (!strcmp(moe_fields.rows[k].key, r->key)) {
+				value_set_own(a, &moe_fields.rows[k], r->when_value, r->value, &v);
+				value_store(&v, (char *)&p->moe + moe_fields.rows[k].offset);
+			}
+	}
+}
+
 static struct parts *parts_new(const struct parts *from, struct arena *a)
 {
 	struct parts *p = ARENA_NEW(a, struct parts);
@@ -229,6 +247,7 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 		return -1;
 	if (map && n->first->kind != NODE_MAP)
 		return node_error(n->first, "expected a map of keys for \"%s\"", w->name);
+	set_router(map ? n->first : NULL, p, a);
 	for (const struct node *k = map ? n->first->first : NULL; k; k = k->next)
 		if (set_key(w, k, p, a))
 			return -1;

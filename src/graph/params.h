@@ -22,6 +22,8 @@ struct param_rule {
 	const char *group;		/* group of the log: "embedding", "mixer", "norm", ... */
 	long active, of;		/* share used per token: active / of (0 / 0 means all) */
 	long used_rows;			/* true rows of a padded matrix; 0: all */
+	double even_rate;		/* above 0: has no gradient, and changes by what experts were
+					   wanted in a step (train/control.h) */
 };
 
 struct param {

@@ -58,6 +58,15 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	return net_output(net, name, y);
 }
 
+enum moe_class moe_class(const struct moe_spec *s, long context)
+{
+	if (s->capacity_factor == 0)
+		return MOE_OWN_PAST;
+	if (!strcmp(s->order, "choice") && s->top_k > 1)
+		return MOE_FUTURE;
+	return s->group_tokens && context % s->group_tokens == 0 ? MOE_OWN_PAST : MOE_OTHERS;
+}
+
 struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD)
 {
 	return moe_project(net, "moe", moe_spec, x_BTD, net->s->d_model);

@@ -8,7 +8,8 @@
  * choose, place, gate and router_loss, whose headers have the formulas.
  *
  * An expert takes capacity_factor * k * tokens / E choices of each routing group, in the order of tokens;
- * what is beyond gives 0, so only other choices and the residual carry the token on.
+ * what is beyond gives 0, so only other choices and the residual carry the token on. Experts by a hash
+ * of the token need no router; the score of each then is its share of the choices.
  */
 #ifndef NN_MOE_H
 #define NN_MOE_H
@@ -17,13 +18,19 @@
 
 struct moe_spec {
 	long n_experts, d_expert;	/* d_expert 0: 3 d_model */
+	const char *router;		/* a name for values of what follows (src/arch/routers.c) */
+	const char *select;		/* "topk" (op/choose.h) | "hash" (op/assign.h) */
 	long top_k;			/* choices of a token */
+	double bias_rate;		/* of biases that even loads (train/control.h); 0: there are none */
+	bool frozen;			/* the router's weights stay as they begin */
 	const char *score;		/* "softmax" | "sigmoid" */
 	double temperature;		/* of scores */
 	const char *weight;		/* "raw" | "renorm" | "one" | "straight_through" (op/gate.h) */
 	double weight_scale;
 	double capacity_factor;		/* 0: experts take all */
 	long group_tokens;		/* 0: the whole batch of a step */
+	const char *order;		/* in which choices get places: "token" | "choice" (op/place.h) */
+	bool allow_future;		/* rules by which a token's future moves its output may be trained */
 	double balance, z_loss;		/* weights of losses (op/router_loss.h) */
 	double importance;
 	double mean_entropy;		/* subtracted: the larger, the more even */
@@ -34,6 +41,16 @@ struct moe_spec {
 					   "one" (F) */
 	const char *activation;
 };
+
+/* What a token's output depends on beside its own past. */
+enum moe_class {
+	MOE_OWN_PAST,		/* nothing: A */
+	MOE_OTHERS,		/* other sequences of the batch, never its own future: B */
+	MOE_FUTURE		/* its own future, so that a loss is not that of a language model: F */
+};
+
+/* Of the rules as they are used in training on sequences of `context` tokens. */
+enum moe_class moe_class(const struct moe_spec *s, long context);
 
 /* The residual branch, under the name "moe". */
 struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD);

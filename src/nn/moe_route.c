@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/hash.h"
+#include "op/assign.h"
 #include "op/choose.h"
 #include "op/gate.h"
 #include "op/place.h"
@@ -18,7 +20,7 @@ static bool is(const char *word, const char *other)
 /* What op_route does in one. */
 static bool is_switch(const struct moe_spec *s)
 {
-	return s->top_k == 1 && is(s->score, "softmax") && s->temperature == 1 && is(s->weight, "raw") &&
+	return s->top_k == 1 && is(s->select, "topk") && !s->frozen && s->bias_rate == 0 && is(s->score, "softmax") && s->temperature == 1 && is(s->weight, "raw") &&
 		s->weight_scale == 1 && s->importance == 0 && s->mean_entropy == 0 &&
 		s->token_entropy == 0 && is(s->balance_scope, "group");
 }
@@ -65,6 +67,7 @@ static struct tensor *router_weight(struct net *net, const struct moe_spec *s, l
 {
 	struct param_rule rule = rule_normal(net, (double)width, "router");
 
+	rule.decay = !s->frozen;
 	return graph_param(net->g, "router.weight", tensor_of(REAL, 2, s->n_experts, width), &rule);
 }
 
@@ -108,6 +111,11 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 
 /* ---- in pieces ------------------------------------------------------------------------------ */
 
+/* Scores of all experts and the chosen ones. */
+struct scored {
+	struct tensor *logit_BTE, *s_BTE, *expert_BTK;		/* without a router no logits: NULL */
+};
+
 static struct tensor *score(struct net *net, const struct moe_spec *s, struct tensor *logit_BTE)
 {
 	struct score_attr attr = {is(s->score, "sigmoid") ? SCORE_SIGMOID : SCORE_SOFTMAX,
@@ -119,8 +127,15 @@ static struct tensor *score(struct net *net, const struct moe_spec *s, struct te
 
 static struct tensor *choose(struct net *net, const struct moe_spec *s, struct tensor *s_BTE)
 {
-	struct choose_attr attr = {.k = s->top_k};
+	struct choose_attr attr = {s->top_k};
+	struct param_rule even = rule_constant(net, 0, "router");
 	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
+
+	even.decay = false;
+	even.even_rate = s->bias_rate;
+	if (s->bias_rate > 0)
+		in[CHOOSE_BIAS_E] = graph_param(net->g, "router.bias",
+			tensor_of(REAL, 1, s->n_experts), &even);
 
 	return graph_apply(net->g, &op_choose, &attr, sizeof attr, in)[CHOOSE_EXPERT_BTK];
 }
@@ -128,7 +143,7 @@ static struct tensor *choose(struct net *net, const struct moe_spec *s, struct t
 static struct tensor *const *place(struct net *net, const struct moe_spec *s, struct tensor *expert)
 {
 	long group = routing_group(net, s);
-	struct place_attr attr = {s->n_experts, group, capacity(net, s, group)};
+	struct place_attr attr = {s->n_experts, group, capacity(net, s, group), is(s->order, "choice")};
 	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = expert};
 
 	return graph_apply(net->g, &op_place, &attr, sizeof attr, in);
@@ -146,12 +161,11 @@ static struct tensor *gate(struct net *net, const struct moe_spec *s, struct ten
 	return graph_apply(net->g, &op_gate, &attr, sizeof attr, in)[GATE_GATE_BTK];
 }
 
-static void losses(struct net *net, const struct moe_spec *s, struct tensor *logit_BTE,
-	struct tensor *s_BTE, struct tensor *expert)
+static void losses(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
 	struct router_loss_attr attr = {loss_group(net, s), is(s->score, "sigmoid")};
-	struct tensor *in[ROUTER_LOSS_N_IN] = {[ROUTER_LOSS_LOGIT_BTE] = logit_BTE,
-		[ROUTER_LOSS_S_BTE] = s_BTE, [ROUTER_LOSS_EXPERT_BTK] = expert,
+	struct tensor *in[ROUTER_LOSS_N_IN] = {[ROUTER_LOSS_LOGIT_BTE] = x->logit_BTE,
+		[ROUTER_LOSS_S_BTE] = x->s_BTE, [ROUTER_LOSS_EXPERT_BTK] = x->expert_BTK,
 		[ROUTER_LOSS_MASK_BT] = net->mask_BT}, *const *out;
 
 	out = graph_apply(net->g, &op_router_loss, &attr, sizeof attr, in);
@@ -163,21 +177,40 @@ static void losses(struct net *net, const struct moe_spec *s, struct tensor *log
 		{out[ROUTER_LOSS_H_TOKEN], s->token_entropy, "entropy"}}, 5);
 }
 
+static struct scored score_learned(struct net *net, const struct moe_spec *s, struct tensor *x_BTD)
+{
+	struct tensor *in[ROUTER_N_IN] = {[ROUTER_X_BTD] = x_BTD};
+	struct scored x = {0};
+
+	in[ROUTER_W_ED] = router_weight(net, s, tensor_width(x_BTD));
+	x.logit_BTE = graph_apply(net->g, &op_router, NULL, 0, in)[ROUTER_LOGIT_BTE];
+	x.s_BTE = score(net, s, x.logit_BTE);
+	x.expert_BTK = choose(net, s, x.s_BTE);
+	return x;
+}
+
+static struct scored score_assigned(struct net *net, const struct moe_spec *s)
+{
+	struct assign_attr attr = {s->top_k, s->n_experts, hash_u64(graph_scope(net->g))};
+	struct tensor *in[ASSIGN_N_IN] = {[ASSIGN_TOKEN_BT] = net->tokens_BT,
+		[ASSIGN_MASK_BT] = net->mask_BT}, *const *out;
+
+	out = graph_apply(net->g, &op_assign, &attr, sizeof attr, in);
+	return (struct scored){NULL, out[ASSIGN_S_BTE], out[ASSIGN_EXPERT_BTK]};
+}
+
 static void route_pieces(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
 	struct moe_places *p)
 {
-	struct tensor *in[ROUTER_N_IN] = {[ROUTER_X_BTD] = x_BTD}, *logit_BTE, *s_BTE, *expert;
-	struct tensor *const *placed;
+	struct scored x = is(s->select, "hash") ? score_assigned(net, s) : score_learned(net, s, x_BTD);
+	struct tensor *const *placed = place(net, s, x.expert_BTK);
 
-	in[ROUTER_W_ED] = router_weight(net, s, tensor_width(x_BTD));
-	logit_BTE = graph_apply(net->g, &op_router, NULL, 0, in)[ROUTER_LOGIT_BTE];
-	s_BTE = score(net, s, logit_BTE);
-	expert = choose(net, s, s_BTE);
-	placed = place(net, s, expert);
 	*p = (struct moe_places){placed[PLACE_SLOT_BTK], placed[PLACE_FIRST_E1], placed[PLACE_TOKEN_S],
-		gate(net, s, s_BTE, expert, placed[PLACE_SLOT_BTK])};
-	watch(net, &(struct watched){placed[PLACE_LOAD_E], placed[PLACE_DROPPED], NULL, expert}, p);
-	losses(net, s, logit_BTE, s_BTE, expert);
+		gate(net, s, x.s_BTE, x.expert_BTK, placed[PLACE_SLOT_BTK])};
+	watch(net, &(struct watched){placed[PLACE_LOAD_E], placed[PLACE_DROPPED], NULL, x.expert_BTK}, p);
+	if (s->bias_rate > 0)
+		graph_metric(net->g, placed[PLACE_WANTED_E], "wanted");
+	losses(net, s, &x);
 }
 
 void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p)

@@ -62,14 +62,23 @@ static void set_master(const struct op_run *r, const struct tensor *x, long i, d
 		row_f32(x, 0)[i] = (float)v;
 }
 
-/* The expert of choice i, -1: none; taken[e]: how many of its group have taken a place. */
-static int claim(const struct op_run *r, long i, int *taken, bool *kept)
+/* The choice whose turn is the j-th. */
+static long turn(const struct place_attr *attr, long K, long j)
+{
+	long n = attr->group_tokens, in_group = j % (n * K);
+
+	return attr->by_choice ? j - in_group + in_group % n * K + in_group / n : j;
+}
+
+/* The expert of choice i, whose turn is the j-th; -1: none. taken[e]: how many of its group have taken
+   a place. */
+static int claim(const struct op_run *r, long i, long j, int *taken, bool *kept)
 {
 	const struct place_attr *attr = r->attr;
 	const struct tensor *expert = r->in[PLACE_EXPERT_BTK];
 	int e = ((int *)expert->at)[route_at(expert, i)];
 
-	if (i % (attr->group_tokens * tensor_width(expert)) == 0)
+	if (j % (attr->group_tokens * tensor_width(expert)) == 0)
 		for (long k = 0; k < attr->n_experts; k++)
 			taken[k] = 0;
 	*kept = e >= 0 && (!attr->capacity || taken[e] < attr->capacity);
@@ -80,15 +89,15 @@ static int claim(const struct op_run *r, long i, int *taken, bool *kept)
 
 static void count_choices(const struct op_run *r, int *taken)
 {
-	long E = tensor_size(r->out[PLACE_COUNT_E]);
+	long E = tensor_size(r->out[PLACE_COUNT_E]), K = tensor_width(r->in[PLACE_EXPERT_BTK]);
 	int *count = row_int(r->out[PLACE_COUNT_E], 0), *first = row_int(r->out[PLACE_FIRST_E1], 0),
 		*wanted = row_int(r->out[PLACE_WANTED_E], 0);
 
 	for (long e = 0; e < E; e++)
 		count[e] = wanted[e] = 0;
-	for (long i = 0; i < tensor_size(r->in[PLACE_EXPERT_BTK]); i++) {
+	for (long j = 0; j < tensor_size(r->in[PLACE_EXPERT_BTK]); j++) {
 		bool kept;
-		int e = claim(r, i, taken, &kept);
+		int e = claim(r, turn(r->attr, K, j), j, taken, &kept);
 		if (e >= 0)
 			wanted[e]++;
 		if (kept)
@@ -123,16 +132,17 @@ static void place_forward(const struct op_run *r)
 	const struct tensor *slot = r->out[PLACE_SLOT_BTK], *first = r->out[PLACE_FIRST_E1];
 	int *taken = r->workspace, *next = taken + tensor_width(first) - 1,
 		*token = row_int(r->out[PLACE_TOKEN_S], 0);
-	long n = tensor_size(slot);
+	long n = tensor_size(slot), K = tensor_width(slot);
 
 	count_choices(r, taken);
 	for (long e = 0; e + 1 < tensor_width(first); e++)
 		next[e] = row_int(first, 0)[e];
 	for (long s = row_int(first, 0)[tensor_width(first) - 1]; s < n; s++)
 		token[s] = -1;
-	for (long i = 0; i < n; i++) {
+	for (long j = 0; j < n; j++) {
 		bool kept;
-		int e = claim(r, i, taken, &kept);
+		long i = turn(r->attr, K, j);
+		int e = claim(r, i, j, taken, &kept);
 		((int *)slot->at)[route_at(slot, i)] = kept ? next[e] : -1;
 		if (kept)
 			token[next[e]++] = (int)i;
@@ -153,8 +163,9 @@ static void prepare(const struct op_trial *t)
 	}
 }
 
-static const struct place_attr all = {4, 20, 0}, tight = {5, 7, 3}, one_expert = {1, 35, 5},
-	tiled = {6, 150, 60}, any_length = {7, 52, 0}, many = {75, 48, 3};
+static const struct place_attr all = {4, 20, 0, false}, tight = {5, 7, 3, false},
+	one_expert = {1, 35, 5, false}, tiled = {6, 150, 60, false}, any_length = {7, 52, 0, false},
+	many = {75, 48, 3, false}, by_choice = {5, 50, 12, true};
 
 static const struct op_example examples[] = {
 	{.name = "dropless", .attr = &all, .prepare = prepare, .in = {{2, 10, 2}}},
@@ -166,6 +177,7 @@ static const struct op_example examples[] = {
 	{.name = "segments of any length", .attr = &any_length, .prepare = prepare,
 		.in = {{3, 104, 2}}},
 	{.name = "many experts", .attr = &many, .prepare = prepare, .in = {{2, 48, 8}}},
+	{.name = "firsts first", .attr = &by_choice, .prepare = prepare, .in = {{2, 50, 3}}},
 };
 
 const struct op op_place = {

@@ -2,10 +2,12 @@
  * place: rows of a buffer sorted by expert for the choices of tokens. Choice i = t K + k is the k-th
  * of token t; tokens, in order, form routing groups of group_tokens. In each group an expert takes the
  * first `capacity` choices that name it (0: all), token by token and within a token the better one
- * first; the rest is dropped. So a choice can lose its place to choices of earlier tokens alone.
+ * first; the rest is dropped. So a choice can lose its place to choices of earlier tokens alone. With
+ * by_choice the first choices of all tokens of a group come before any second one (Lepikhin et al. 2020,
+ * arXiv:2006.16668, algorithm 1), to which a token's future can be the reason that it lost its place.
  *   SLOT[i]   its row, -1 where it is dropped or names no expert
  *   FIRST     the segment of expert e is rows FIRST[e] to FIRST[e + 1], of which the first COUNT[e]
- *             have a choice, in the order of choices over all groups
+ *             have a choice, in that order over all groups
  *   TOKEN[s]  the choice of row s, -1: none. Its shape is the buffer's, the device's own affair:
  *             host   [S], S = B T K: segments without gaps
  *             GPU    [E, C], S = E C: segments of C rows, where that is not much more than there are
@@ -39,6 +41,7 @@ struct place_attr {
 	long n_experts;
 	long group_tokens;	/* divides B T */
 	long capacity;		/* choices an expert takes of a group; 0: all */
+	bool by_choice;		/* all first choices of a group come before any second */
 };
 
 enum { PLACE_ROUND = 128 };	/* rows: tiles of matrix products on a GPU cross no segment */

@@ -20,7 +20,7 @@ static void router_loss_shape(struct op_shapes *s)
 		*expert = s->in[ROUTER_LOSS_EXPERT_BTK], *mask = s->in[ROUTER_LOSS_MASK_BT];
 	long E = tensor_width(score);
 
-	CHECK(score->n_dims == 3 && tensor_same_shape(logit, score));
+	CHECK(score->n_dims == 3 && (!logit || tensor_same_shape(logit, score)));
 	CHECK(expert->n_dims == 3 && tensor_rows(expert) == tensor_rows(score));
 	CHECK(!mask || tensor_size(mask) == tensor_rows(score));
 	CHECK(attr->group_tokens > 0 && tensor_rows(score) % attr->group_tokens == 0);
@@ -127,7 +127,8 @@ static void router_loss_forward_ref(const struct op_run *r)
 		for (long t = g * size; t < (g + 1) * size; t++) {
 			if (!router_loss_valid(r, t))
 				continue;
-			*row_f64(r->out[ROUTER_LOSS_Z], 0) += share[g] * pow(lse_ref(r, t), 2);
+			if (r->in[ROUTER_LOSS_LOGIT_BTE])
+				*row_f64(r->out[ROUTER_LOSS_Z], 0) += share[g] * pow(lse_ref(r, t), 2);
 			for (long e = 0; e < E; e++)
 				*row_f64(r->out[ROUTER_LOSS_H_TOKEN], 0) -= share[g] *
 					p_ref(r, t, e) * log_p(p_ref(r, t, e));
@@ -227,6 +228,8 @@ static const struct op_example examples[] = {
 		.in = {{2, 6, 3}, {2, 6, 3}, {2, 6, 1}, {2, 6}}},
 	{.name = "several tiles in a group", .attr = &tiled, .prepare = prepare,
 		.in = {{3, 100, 6}, {3, 100, 6}, {3, 100, 2}, {3, 100}}},
+	{.name = "no logits", .attr = &groups_of_7, .prepare = prepare,
+		.in = {{0}, {3, 7, 5}, {3, 7, 3}, {3, 7}}},
 	{.name = "many experts", .attr = &groups_of_48, .prepare = prepare,
 		.in = {{2, 48, 75}, {2, 48, 75}, {2, 48, 8}}},
 };
@@ -239,7 +242,7 @@ const struct op op_router_loss = {
 	.n_out = ROUTER_LOSS_N_OUT,
 	.n_saved = ROUTER_LOSS_N_SAVED,
 	.in = {
-		[ROUTER_LOSS_LOGIT_BTE] = {"logit", IN_MASTER},
+		[ROUTER_LOSS_LOGIT_BTE] = {"logit", IN_MASTER | IN_OPTIONAL},
 		[ROUTER_LOSS_S_BTE] = {"s", IN_MASTER},
 		[ROUTER_LOSS_EXPERT_BTK] = {"expert", IN_INDEX},
 		[ROUTER_LOSS_MASK_BT] = {"mask", IN_INDEX | IN_OPTIONAL},

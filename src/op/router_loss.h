@@ -23,7 +23,7 @@
 #include "op/route.h"
 
 enum {
-	ROUTER_LOSS_LOGIT_BTE,	/* master */
+	ROUTER_LOSS_LOGIT_BTE,	/* optional, master; absent: Z is 0 */
 	ROUTER_LOSS_S_BTE,	/* master */
 	ROUTER_LOSS_EXPERT_BTK,	/* int; -1: none */
 	ROUTER_LOSS_MASK_BT,	/* optional int; < 0: the token is not there */

@@ -337,11 +337,14 @@ int setup_step(struct setup *s, long step, const struct step_input *in, struct s
 		graph_forward(train);
 		graph_backward(train, micro == 0);
 		add_micro(s, result);
+		control_add(&s->control, s, micro == 0);
 		if (in->seen)
 			in->seen(in->from, micro);
 	}
 	graph_forward(update);
 	graph_fetch_metrics(update);
 	result->grad_norm = graph_read(update, "norm", 0);
+	if (isfinite(result->grad_norm))
+		control_update(&s->control, s);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "data/dataset.h"
 #include "graph/graph.h"
 #include "spec/run_spec.h"
+#include "train/control.h"
 
 /* The graphs of a set-up. */
 enum setup_graph {
@@ -61,6 +62,7 @@ struct setup {
 	} routers;
 	const char *const *shares;	/* metrics of each mix of two paths: the share of the first */
 	int n_shares;
+	struct control control;		/* states that change by what a step counted */
 	struct model_memory memory;	/* after setup_allocate() */
 };
 

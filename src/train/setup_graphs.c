@@ -219,6 +219,7 @@ int setup_record(struct setup *s, const struct purpose *p)
 	if (!g[GRAPH_TRAIN] || check_init(s))
 		return -1;
 	name_metrics(s);
+	control_open(&s->control, s);
 	g[GRAPH_EVAL] = record_eval(s, false);
 	if (s->routers.n)
 		g[GRAPH_EVAL_DROPLESS] = record_eval(s, true);

@@ -36,6 +36,12 @@ static const struct rig_case rig_cases[] = {
 	{"moe_mamba two choices", SMALL ", arch: moe_mamba, moe: {n_experts: 4, d_expert: 6, top_k: 2, "
 		"weight: renorm, capacity_factor: 0.8, group_tokens: 16, activation: silu, z_loss: 0.01, "
 		"importance: 0.02, mean_entropy: 0.03, token_entropy: 0.01}}"},
+	{"moe_mamba bias", SMALL ", arch: moe_mamba, moe: {router: sigmoid_bias, n_experts: 4, d_expert: 6, "
+		"bias_rate: 0.01, activation: silu}}"},
+	{"moe_mamba hash", SMALL ", arch: moe_mamba, moe: {router: hash, n_experts: 4, d_expert: 6, "
+		"top_k: 2, activation: silu}}"},
+	{"moe_mamba frozen", SMALL ", arch: moe_mamba, moe: {router: random, n_experts: 4, d_expert: 6, "
+		"activation: silu}}"},
 	{"parallel_moe_mamba", SMALL ", arch: parallel_moe_mamba, norm: rmsnorm, final_norm: true, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, aux_reduce: sum}}"},
 	{"inner conv out", SMALL ", arch: inner_moe_mamba, inner: {conv: true, out: true}, "

@@ -116,7 +116,7 @@ static void expect_places(struct arena *a, const struct call *c, const int *slot
    has a place left. In the second group all begins anew. */
 static void token_major(struct arena *a, const struct device *d)
 {
-	static const struct place_attr attr = {3, 3, 2};
+	static const struct place_attr attr = {3, 3, 2, false};
 	const double expert[] = {1, 0,  2, 1,  1, 0,   1, 2,  -1, -1,  2, 1};
 	struct call c = call(a, &op_place, d, &attr, (struct tensor *[]){ints(a, d, 6, 2, expert)});
 
@@ -124,6 +124,23 @@ static void token_major(struct arena *a, const struct device *d)
 	expect_ints(&c, PLACE_WANTED_E, (int[]){2, 5, 3});
 	expect_values(&c, c.out[PLACE_LOAD_E], "load", (double[]){0.2, 0.5, 0.3}, 1e-6);
 	expect_values(&c, c.out[PLACE_DROPPED], "dropped", (double[]){1, 10}, 0);
+}
+
+/* The same choices where firsts come first: now the second token's second choice comes too late. */
+static void choice_major(struct arena *a, const struct device *d)
+{
+	static const struct place_attr attr = {3, 3, 2, true};
+	const double expert[] = {1, 0,  2, 1,  1, 0,   1, 2,  -1, -1,  2, 1};
+	struct call c = call(a, &op_place, d, &attr, (struct tensor *[]){ints(a, d, 6, 2, expert)});
+
+	expect_places(a, &c, (int[]){2, 0,  6, -1,  3, 1,   4, 8,  -1, -1,  7, 5}, (int[]){0, 2, 6, 9});
+	expect_values(&c, c.out[PLACE_DROPPED], "dropped", (double[]){1, 10}, 0);
+}
+
+static void test_first_choices_have_their_places_first(void **state)
+{
+	(void)state;
+	on_devices(choice_major);
 }
 
 static void test_earlier_tokens_have_their_places_first(void **state)
@@ -202,7 +219,7 @@ static void pieces_forward(struct arena *a, const struct device *d, struct tenso
 	struct place_attr *place = ARENA_NEW(a, struct place_attr);
 	struct router_loss_attr *loss = ARENA_NEW(a, struct router_loss_attr);
 
-	*place = (struct place_attr){w->dims[0], r->group_tokens, r->capacity};
+	*place = (struct place_attr){w->dims[0], r->group_tokens, r->capacity, false};
 	*loss = (struct router_loss_attr){r->group_tokens, false};
 	p->router = call(a, &op_router, d, NULL, (struct tensor *[]){x, w});
 	p->score = call(a, &op_score, d, &softmax, (struct tensor *[]){p->router.out[0]});
@@ -399,6 +416,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_best_come_first_and_ties_go_to_the_lowest),
 		cmocka_unit_test(test_what_is_no_number_is_not_chosen),
 		cmocka_unit_test(test_earlier_tokens_have_their_places_first),
+		cmocka_unit_test(test_first_choices_have_their_places_first),
 		cmocka_unit_test(test_rules_of_weights),
 		cmocka_unit_test(test_one_choice_is_what_route_does),
 		cmocka_unit_test(test_losses_at_uniform),

@@ -107,6 +107,9 @@ def cases():
         "temperature": moe(top_k=2, temperature=0.3),
         "sigmoid": moe(top_k=2, score="sigmoid", weight="renorm", weight_scale=2.5, balance=0.1),
         "sigmoid, one choice": moe(score="sigmoid", z_loss=0.1),
+        "sigmoid, bias": moe(top_k=2, score="sigmoid", weight="renorm", bias_rate=0.01, balance=0),
+        "bias, drops, recompute": moe(top_k=3, bias_rate=0.02, group_tokens=24, capacity_factor=0.7,
+                                      recompute="block"),
         "all losses": moe(top_k=2, balance=0.1, z_loss=0.1, importance=0.1, mean_entropy=0.1,
                           token_entropy=0.1),
         "all losses, sigmoid, sequences": moe(

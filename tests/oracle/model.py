@@ -306,7 +306,10 @@ class Model:
         score = self.score(logits, keys)
         E, group = score.shape[1], default_width(keys["group_tokens"], B * T)
         # Best first, and the lowest of equal ones.
-        choice = torch.sort(score.detach(), dim=-1, descending=True, stable=True).indices[:, :K]
+        biased = score.detach() + (self.p[name + ".router.bias"].detach() if keys.get("bias_rate") else 0)
+        choice = torch.sort(biased, dim=-1, descending=True, stable=True).indices[:, :K]
+        self.counts[name + ".router.bias"] = (torch.bincount(choice.flatten(), minlength=E),
+                                              keys.get("bias_rate", 0))
         keep = self.first_come(choice, E, group, keys["capacity_factor"])
         gate = self.weights(score, choice, keys) * keep
         y = torch.zeros(B * T, w2.shape[1], dtype=x.dtype)
@@ -317,7 +320,7 @@ class Model:
         self.routers.append((keys, self.router_losses(logits, score, choice, keys, group, T)))
         shape = (B, T) if K == 1 else (B, T, K)
         self.routes[name] = tuple(t.reshape(shape) for t in (choice, keep, gate))
-        self.watch_margin(score.detach(), K)
+        self.watch_margin(biased, K)
         y = y.reshape(B, T, -1)
         self.outputs[name] = y
         return y
@@ -428,6 +431,7 @@ class Model:
         self.routers [(keys, losses)], self.margin: the least lead of a chosen expert
         over the next one, in p."""
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
+        self.counts = {}
         self.document = self.documents(tokens)
         x = self.p["embedding.weight"][tokens]
         self.outputs["embedding"] = self.embedding = x
@@ -491,3 +495,11 @@ def adamw(spec, step, params, grads, norm, m, v):
         decay = spec["train.weight_decay"] if decays(spec, name) else 0
         new[name] = w - lr * (m_hat / (torch.sqrt(v_hat) + eps) + decay * w)
     return new
+
+
+def even_loads(bias, count, rate):
+    """Wang et al. 2024, arXiv:2408.15664, algorithm 1: up where an expert was wanted less than the mean,
+    down elsewhere; centred, which changes no choice."""
+    count = count.to(bias.dtype)
+    sign = torch.sign(count.mean() - count)
+    return bias + rate * (sign - sign.mean())

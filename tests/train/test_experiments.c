@@ -210,7 +210,7 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/25m-en/table4.yaml", 6}, {"sweeps/25m-en/table7.yaml", 3},
 		{"sweeps/25m-en/start.yaml", 11}, {"sweeps/25m-en/capacity.yaml", 6},
 		{"sweeps/25m-en/precision.yaml", 2}, {"sweeps/micro-en/table1.yaml", 7},
-		{"sweeps/micro/topk.yaml", 6}, {"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
+		{"sweeps/micro/topk.yaml", 6}, {"sweeps/micro/routers.yaml", 7}, {"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 	};
 
 	(void)state;

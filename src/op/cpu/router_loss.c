@@ -77,11 +77,11 @@ static float row_lse(const float *logit, long E)
 
 static void add_token(const struct op_run *r, long t, struct tile_sums *sums, float *p_sum, int *count)
 {
-	const struct tensor *expert = r->in[ROUTER_LOSS_EXPERT_BTK];
+	const struct tensor *expert = r->in[ROUTER_LOSS_EXPERT_BTK], *logit = r->in[ROUTER_LOSS_LOGIT_BTE];
 	const float *s = row_f32(r->in[ROUTER_LOSS_S_BTE], t);
 	long E = tensor_width(r->in[ROUTER_LOSS_S_BTE]);
 	float scale = row_scale(r->attr, s, E), h = 0;
-	double lse = row_lse(row_f32(r->in[ROUTER_LOSS_LOGIT_BTE], t), E);
+	double lse = logit ? row_lse(row_f32(logit, t), E) : 0;
 
 	for (long e = 0; e < E; e++) {
 		float p = s[e] * scale;

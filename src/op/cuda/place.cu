@@ -10,6 +10,8 @@ enum { SETTLE_WARPS = 16, SETTLE_THREADS = SETTLE_WARPS * WARP_LANES };
 
 struct place_forward {
 	long n, group, group_units, units;	/* choices, of a group; units of a group, of all */
+	long tokens;				/* of a group, where all firsts have their turns first; else 0 */
+	int K;
 	placing p;
 	int *rank_EU;				/* choices of a unit; then rank of the first */
 	by_token<const int> expert;
@@ -25,6 +27,8 @@ __device__ __forceinline__ int choice_of(const place_forward &f, long u, long *i
 	long in_group = u % f.group_units * WARP_LANES + threadIdx.x % WARP_LANES;
 
 	*i = u / f.group_units * f.group + in_group;
+	if (f.tokens)
+		*i += in_group % f.tokens * f.K + in_group / f.tokens - in_group;
 	return in_group < f.group ? f.expert[*i] : -1;
 }
 
@@ -122,6 +126,8 @@ place_forward sizes_of(const struct place_attr *attr, const struct tensor *exper
 	f.group_units = ceil_div(f.group, WARP_LANES);
 	f.p.groups = f.n / f.group;
 	f.units = f.p.groups * f.group_units;
+	f.tokens = attr->by_choice ? attr->group_tokens : 0;
+	f.K = (int)tensor_width(expert);
 	f.p.E = (int)attr->n_experts;
 	f.p.capacity = (int)(attr->capacity && attr->capacity < f.group ? attr->capacity : f.group);
 	return f;

@@ -64,7 +64,7 @@ struct tile_shared {
 
 __device__ __forceinline__ void look_at_token(const loss_run &l, long t, tile_shared *m, int i)
 {
-	float scale = row_scale(l, t), lse = row_lse(l, t), h = 0;
+	float scale = row_scale(l, t), lse = l.logit.at ? row_lse(l, t) : 0, h = 0;
 
 	for (int e = threadIdx.x % WARP_LANES; e < l.E; e += WARP_LANES) {
 		float p = l.s[t][e] * scale;

@@ -1,0 +1,41 @@
+#include "arch/routers.h"
+
+#include "base/error.h"
+
+#define IS(router_, key_, value_) {"model.moe.router", router_, "model.moe." key_, value_}
+
+/*
+ * switch   one choice, weight p (Fedus, Zoph, Shazeer 2022, arXiv:2101.03961)
+ * topk     two choices, softmax over their logits, none dropped (Mixtral: Jiang et al. 2024,
+ *          arXiv:2401.04088)
+ * gshard   two choices of which all firsts get places before any second (Lepikhin et al. 2020,
+ *          arXiv:2006.16668, algorithm 1, every second choice kept): a token's future can take its place
+ * sigmoid_bias   two choices by sigmoid and a bias that evens loads in place of a loss, weights
+ *          normalised, none dropped (Wang et al. 2024, arXiv:2408.15664; DeepSeek-V3 2024,
+ *          arXiv:2412.19437, eq. 12-16)
+ * hash     by the token's id, weight 1, no router (Roller et al. 2021, arXiv:2106.04426)
+ * random   a router that stays as it begins
+ */
+const struct preset router_presets[] = {
+	IS("topk", "top_k", "2"),
+	IS("topk", "weight", "renorm"),
+	IS("topk", "capacity_factor", "0"),
+	IS("gshard", "top_k", "2"),
+	IS("gshard", "weight", "renorm"),
+	IS("gshard", "order", "choice"),
+	IS("sigmoid_bias", "score", "sigmoid"),
+	IS("sigmoid_bias", "top_k", "2"),
+	IS("sigmoid_bias", "weight", "renorm"),
+	IS("sigmoid_bias", "bias_rate", "0.001"),
+	IS("sigmoid_bias", "balance", "0"),
+	IS("sigmoid_bias", "capacity_factor", "0"),
+	IS("hash", "select", "hash"),
+	IS("hash", "weight", "one"),
+	IS("hash", "balance", "0"),
+	IS("hash", "capacity_factor", "0"),
+	IS("random", "frozen", "true"),
+	IS("random", "weight", "one"),
+	IS("random", "balance", "0"),
+	IS("random", "capacity_factor", "0"),
+};
+const int n_router_presets = ARRAY_SIZE(router_presets);

@@ -1,0 +1,13 @@
+/* Routers by name: what model.moe.router stands for. */
+#ifndef ARCH_ROUTERS_H
+#define ARCH_ROUTERS_H
+
+#include "spec/field.h"
+
+#define ROUTER_CHOICES "switch|topk|gshard|sigmoid_bias|hash|random"
+
+/* Defaults of other keys of model.moe while model.moe.router has a name. */
+extern const struct preset router_presets[];
+extern const int n_router_presets;
+
+#endif

@@ -1,0 +1,96 @@
+#include "op/assign.h"
+
+#include "base/error.h"
+#include "op/assign_rule.h"
+#include "op/route.h"
+#include "op/trial.h"
+
+static void assign_shape(struct op_shapes *s)
+{
+	const struct assign_attr *attr = s->attr;
+	const struct tensor *token = s->in[ASSIGN_TOKEN_BT], *mask = s->in[ASSIGN_MASK_BT];
+	long B = token->dims[0], T = token->dims[1];
+
+	CHECK(token->n_dims == 2 && attr->k >= 1 && attr->k <= attr->n_experts);
+	CHECK(!mask || tensor_same_shape(token, mask));
+	s->out[ASSIGN_EXPERT_BTK] = tensor_of(INDEX, 3, B, T, attr->k);
+	s->out[ASSIGN_S_BTE] = tensor_of(MASTER, 3, B, T, attr->n_experts);
+}
+
+static void assign_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	c->forward_bytes = op_io_bytes(&op_assign, s);
+}
+
+static void set_score(const struct op_run *r, long t, long e, double v)
+{
+	const struct tensor *s = r->out[ASSIGN_S_BTE];
+
+	if (r->device->bytes[MASTER] == sizeof(double))
+		row_f64(s, t)[e] = v;
+	else
+		row_f32(s, t)[e] = (float)v;
+}
+
+/* For all devices of the host. */
+static void assign_forward(const struct op_run *r)
+{
+	const struct assign_attr *attr = r->attr;
+	const struct tensor *token = r->in[ASSIGN_TOKEN_BT], *mask = r->in[ASSIGN_MASK_BT],
+		*expert = r->out[ASSIGN_EXPERT_BTK];
+
+	#pragma omp parallel for schedule(static)
+	for (long t = 0; t < tensor_size(token); t++) {
+		bool there = !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
+		struct assign_walk w = assign_walk(attr,
+			((int *)token->at)[route_at(token, t)]);
+		for (long e = 0; e < attr->n_experts; e++)
+			set_score(r, t, e, 0);
+		for (int k = 0; k < attr->k; k++) {
+			int e = assign_expert(attr, &w, k);
+			row_int(expert, t)[k] = there ? e : -1;
+			set_score(r, t, e, 1.0 / (double)attr->k);
+		}
+	}
+}
+
+/* Words that come again; every fifth token is masked where there is a mask. */
+static void prepare(const struct op_trial *t)
+{
+	const struct tensor *token = t->in[ASSIGN_TOKEN_BT], *mask = t->in[ASSIGN_MASK_BT];
+
+	for (long i = 0; i < tensor_size(token); i++)
+		op_trial_set(t, token, i, (double)(i * i % 23));
+	for (long i = 0; mask && i < tensor_size(mask); i++)
+		op_trial_set(t, mask, i, i % 5 == 2 ? -1 : 0);
+}
+
+static const struct assign_attr two = {2, 6, 42}, one = {1, 1, 7}, all = {4, 4, 3};
+
+static const struct op_example examples[] = {
+	{.name = "two, mask", .attr = &two, .prepare = prepare, .in = {{3, 20}, {3, 20}}},
+	{.name = "one expert", .attr = &one, .prepare = prepare, .in = {{2, 5}}},
+	{.name = "all experts", .attr = &all, .prepare = prepare, .in = {{1, 300}}},
+};
+
+const struct op op_assign = {
+	.name = "assign",
+	.formula = "experts (h + k d) mod E, h and d a hash of the token's id",
+	.semantics = 1,
+	.n_in = ASSIGN_N_IN,
+	.n_out = ASSIGN_N_OUT,
+	.in = {
+		[ASSIGN_TOKEN_BT] = {"token", IN_INDEX},
+		[ASSIGN_MASK_BT] = {"mask", IN_INDEX | IN_OPTIONAL},
+	},
+	.out = {
+		[ASSIGN_EXPERT_BTK] = {"expert", INDEX, true},
+		[ASSIGN_S_BTE] = {"s", MASTER, true},
+	},
+	.shape = assign_shape,
+	.cost = assign_cost,
+	.forward = {[REF] = assign_forward, [CPU] = assign_forward,
+		[CUDA] = OP_CUDA(assign_forward_cuda)},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};

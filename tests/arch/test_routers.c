@@ -1,0 +1,157 @@
+/*
+ * Routers by name, and what each lets a token's output depend on: its own past (A), other sequences of
+ * the batch (B), its own future (F). Classes are measured: a token is changed, and the losses that
+ * change bit for bit are looked up.
+ */
+#include "rig.h"
+
+#include "base/cpu.h"
+#include "caught.h"
+#include "nn/moe.h"
+
+enum { B = 3, T = 16, N = B * T };
+
+#define MIXTURE "{model: {arch: transformer_moe, d_model: 8, n_blocks: 2, attn: {n_heads: 2}, moe: {" \
+	"n_experts: 4, d_expert: 6, "
+
+static const struct {
+	const char *name, *spec;
+	enum moe_class class;
+} rules[] = {
+	{"switch, over the batch", MIXTURE "capacity_factor: 0.5, group_tokens: 48}}", MOE_OTHERS},
+	{"switch, by sequence", MIXTURE "capacity_factor: 0.5, group_tokens: 16}}", MOE_OWN_PAST},
+	{"switch, dropless", MIXTURE "capacity_factor: 0}}", MOE_OWN_PAST},
+	{"topk", MIXTURE "router: topk}}", MOE_OWN_PAST},
+	{"topk with capacity", MIXTURE "router: topk, capacity_factor: 0.5, group_tokens: 48}}",
+		MOE_OTHERS},
+	{"gshard, over the batch", MIXTURE "router: gshard, capacity_factor: 0.5, allow_future: true, "
+		"group_tokens: 48}}", MOE_FUTURE},
+	{"gshard, by sequence", MIXTURE "router: gshard, capacity_factor: 0.5, allow_future: true, "
+		"group_tokens: 16}}", MOE_FUTURE},
+	{"gshard, dropless", MIXTURE "router: gshard, capacity_factor: 0}}", MOE_OWN_PAST},
+	{"sigmoid_bias", MIXTURE "router: sigmoid_bias, balance_scope: sequence}}", MOE_OWN_PAST},
+	{"hash", MIXTURE "router: hash, top_k: 2}}", MOE_OWN_PAST},
+	{"random", MIXTURE "router: random}}", MOE_OWN_PAST},
+};
+
+static void losses_of(struct rig *rig, double *nll)
+{
+	rig_loss(rig);
+	graph_read_all(rig->g, "nll", nll);
+}
+
+/* What a change of any token does; a change of its own future in a sequence is the worst. */
+static enum moe_class measured(struct rig *rig)
+{
+	double before[N], after[N];
+	enum moe_class worst = MOE_OWN_PAST;
+
+	losses_of(rig, before);
+	for (int at = 0; at < N; at++) {
+		int old = rig->tokens[at];
+		rig->tokens[at] = (old + 7) % VOCAB;
+		losses_of(rig, after);
+		rig->tokens[at] = old;
+		for (int i = 0; i < N; i++) {
+			if (before[i] == after[i])
+				continue;
+			if (i / T == at / T && i < at)
+				worst = MOE_FUTURE;
+			else if (i / T != at / T && worst == MOE_OWN_PAST)
+				worst = MOE_OTHERS;
+		}
+	}
+	return worst;
+}
+
+static const struct moe_spec *moe_of(const struct rig *rig)
+{
+	for (const struct arch_part *p = rig->model.arch->parts; p->table; p++)
+		if (!strcmp(p->table->rows[0].key, "model.moe.n_experts"))
+			return (const void *)((const char *)rig->model.spec + p->offset);
+	fail_msg("the model has no mixture");
+	return NULL;
+}
+
+static void test_classes(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(rules); k++) {
+		struct rig rig;
+		rig_open(&rig, rules[k].spec, (struct rig_options){.device = CPU, .batch = B, .context = T});
+		enum moe_class says = moe_class(moe_of(&rig), T), is = measured(&rig);
+		if (says != rules[k].class || is != says)
+			fail_msg("%s: expected class %d, says %d, is %d", rules[k].name, rules[k].class, says, is);
+		rig_close(&rig);
+	}
+}
+
+static const char *value(const struct config *c, const char *key)
+{
+	return config_find(c, key)->text;
+}
+
+static void test_names_are_defaults(void **state)
+{
+	struct rig rig = {0};
+
+	(void)state;
+	rig_spec(&rig, MIXTURE "router: sigmoid_bias, top_k: 3}}");
+	assert_string_equal(value(&rig.config, "model.moe.score"), "sigmoid");
+	assert_string_equal(value(&rig.config, "model.moe.weight"), "renorm");
+	assert_string_equal(value(&rig.config, "model.moe.top_k"), "3");
+	assert_string_equal(value(&rig.config, "model.moe.bias_rate"), "0.001");
+	assert_string_equal(value(&rig.config, "model.moe.balance"), "0");
+	arena_release(&rig.arena);
+}
+
+/* The same in an entry of a pattern, where the entry's own keys go before the router's. */
+static void test_names_in_a_pattern(void **state)
+{
+	static const char text[] = "{model: {arch: stack, d_model: 8, n_blocks: 1, pattern: [{moe: "
+		"{top_k: 3, router: topk, n_experts: 4, d_expert: 6}}, {moe: {n_experts: 4, d_expert: 6}}]}";
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, text, (struct rig_options){.device = REF, .batch = 1, .context = 8});
+	assert_int_equal(rig.params.list[params_find(&rig.params, "layers.0.moe.w1")].rule.active, 3);
+	assert_int_equal(rig.params.list[params_find(&rig.params, "layers.1.moe.w1")].rule.active, 1);
+	rig_close(&rig);
+}
+
+static void expect_refused(const char *spec, const char *word)
+{
+	struct rig rig = {0};
+
+	rig_spec(&rig, spec);
+	catch_messages();
+	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), -1);
+	error_sink = NULL;
+	assert_caught(word);
+	arena_release(&rig.arena);
+}
+
+static void test_rules_that_do_not_go_together(void **state)
+{
+	(void)state;
+	expect_refused(MIXTURE "router: gshard}}", "allow_future");
+	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
+	expect_refused(MIXTURE "top_k: 5}}", "n_experts");
+	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
+	expect_refused(MIXTURE "router: hash, weight: raw}}", "has no router");
+	expect_refused(MIXTURE "router: random, weight: raw}}", "teach the router");
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_names_are_defaults),
+		cmocka_unit_test(test_names_in_a_pattern),
+		cmocka_unit_test(test_rules_that_do_not_go_together),
+	};
+
+	(void)argc;
+	blas_start(argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,243 @@
+/*
+ * State that changes by what a step counted (train/control.h): biases of experts follow their rule,
+ * whatever the micro-batches; evaluation leaves them alone; a checkpoint goes on bit for bit.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "base/rng.h"
+#include "train/checkpoint.h"
+#include "train/setup.h"
+
+enum { EXPERTS = 4, ROUTERS = 2, BATCH = 4, CONTEXT = 32 };
+#define RATE 0.02
+
+struct rig {
+	struct arena arena;
+	struct config config;
+	struct setup setup;
+	struct step_input input;
+	double count[ROUTERS][EXPERTS];		/* of the last step, from the routes themselves */
+};
+
+static int read_random(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
+{
+	const struct rig *rig = from;
+	long n = rig->setup.spec.micro_batch * CONTEXT;
+
+	for (long i = 0; i < n; i++) {
+		struct rng_block b = rng_block((struct rng_key){9, 1, (uint32_t)step}, (uint64_t)(micro * n + i));
+		tokens_BT[i] = (int)(b.word[0] % 257);
+		targets_BT[i] = (int)(b.word[1] % 257);
+	}
+	return 0;
+}
+
+/* Choices by expert, counted over the whole step. */
+static void count_routes(void *from, long micro)
+{
+	struct rig *rig = from;
+	const struct graph *g = rig->setup.graphs[GRAPH_TRAIN];
+
+	for (int r = 0; r < ROUTERS; r++) {
+		char name[64];
+		snprintf(name, sizeof name, "layers.%d.moe.route", 2 * r + 1);
+		for (int e = 0; e < EXPERTS && micro == 0; e++)
+			rig->count[r][e] = 0;
+		for (long i = 0; i < tensor_size(graph_metric_shape(g, name)); i++)
+			rig->count[r][(int)graph_read(g, name, i)]++;
+	}
+}
+
+static void rig_open(struct rig *rig, const char *micro_batch)
+{
+	static const char text[] = "{model: {arch: moe_mamba, d_model: 16, n_blocks: 2, moe: {n_experts: 4, "
+		"d_expert: 16, top_k: 2, score: sigmoid, weight: renorm, balance: 0, capacity_factor: 0, "
+		"bias_rate: 0.02, group_tokens: 32}}, train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}";
+	const char *keys[] = {micro_batch};
+
+	*rig = (struct rig){0};
+	assert_int_equal(config_parse(&rig->arena, "test", text, keys, 1, spec_schema(), &rig->config), 0);
+	assert_int_equal(setup_open_traced(&rig->setup, &rig->config, &device_list[CPU], 0,
+		(struct net_trace){.routes = true}), 0);
+	assert_int_equal(setup_allocate(&rig->setup), 0);
+	rig->input = (struct step_input){.read = read_random, .from = rig, .seen = count_routes,
+		.tokens_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT),
+		.targets_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT)};
+}
+
+static void rig_close(struct rig *rig)
+{
+	setup_close(&rig->setup);
+	arena_release(&rig->arena);
+}
+
+static void go(struct rig *rig, long from, long to)
+{
+	struct step_result r;
+
+	for (long i = from; i < to; i++)
+		assert_int_equal(setup_step(&rig->setup, i, &rig->input, &r), 0);
+}
+
+static const float *bias_of(const struct rig *rig, int router)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "layers.%d.moe.router.bias", 2 * router + 1);
+	int p = params_find(&rig->setup.params, name);
+	assert_true(p >= 0);
+	return (const float *)rig->setup.memory.blob[BLOB_WEIGHTS] + rig->setup.params.list[p].offset;
+}
+
+/* Up for experts wanted less than the mean of this step, down for others, centred. */
+static void expect_moved(const struct rig *rig, int r, const float *before)
+{
+	double mean = 2.0 * BATCH * CONTEXT / EXPERTS, drift = 0, sign[EXPERTS], moved = 0;
+
+	for (int e = 0; e < EXPERTS; e++) {
+		sign[e] = (rig->count[r][e] < mean) - (rig->count[r][e] > mean);
+		drift += sign[e] / EXPERTS;
+		moved += fabs(sign[e]);
+	}
+	assert_true(moved > 0);
+	for (int e = 0; e < EXPERTS; e++)
+		assert_float_equal(bias_of(rig, r)[e] - before[e], RATE * (sign[e] - drift), 1e-6);
+}
+
+static void test_rule(void **state)
+{
+	float before[ROUTERS][EXPERTS];
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, "train.micro_batch=2");
+	for (int i = 0; i < 6; i++) {
+		for (int r = 0; r < ROUTERS; r++)
+			memcpy(before[r], bias_of(&rig, r), sizeof before[r]);
+		go(&rig, i, i + 1);
+		for (int r = 0; r < ROUTERS; r++)
+			expect_moved(&rig, r, before[r]);
+	}
+	rig_close(&rig);
+}
+
+/* An expert that nobody wants, for its bias is far below its scores, comes back at the rate. */
+static void test_an_idle_expert_comes_back(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, "train.micro_batch=4");
+	for (int r = 0; r < ROUTERS; r++)
+		((float *)(uintptr_t)bias_of(&rig, r))[1] = -0.9f;
+	go(&rig, 0, 1);
+	for (int r = 0; r < ROUTERS; r++)
+		assert_true(rig.count[r][1] == 0);
+	go(&rig, 1, 60);
+	for (int r = 0; r < ROUTERS; r++)
+		assert_true(rig.count[r][1] > 0.6 * 2 * BATCH * CONTEXT / EXPERTS);
+	rig_close(&rig);
+}
+
+static void expect_same_biases(const struct rig *a, const struct rig *b)
+{
+	for (int r = 0; r < ROUTERS; r++)
+		assert_memory_equal(bias_of(a, r), bias_of(b, r), EXPERTS * sizeof(float));
+}
+
+static void test_micro_batches_count_once(void **state)
+{
+	struct rig whole, parts;
+
+	(void)state;
+	rig_open(&whole, "train.micro_batch=4");
+	rig_open(&parts, "train.micro_batch=1");
+	go(&whole, 0, 3);
+	go(&parts, 0, 3);
+	expect_same_biases(&whole, &parts);
+	rig_close(&whole);
+	rig_close(&parts);
+}
+
+/* Replays of evaluation between steps, on tokens of their own. */
+static void evaluate(struct rig *rig)
+{
+	int tokens[BATCH * CONTEXT] = {0}, targets[BATCH * CONTEXT] = {0};
+
+	for (int g = GRAPH_EVAL; g <= GRAPH_EVAL_DROPLESS; g++) {
+		graph_set_input(rig->setup.graphs[g], "tokens", tokens);
+		graph_set_input(rig->setup.graphs[g], "targets", targets);
+		graph_forward(rig->setup.graphs[g]);
+		graph_fetch_metrics(rig->setup.graphs[g]);
+	}
+}
+
+static void expect_same_weights(const struct rig *a, const struct rig *b)
+{
+	assert_memory_equal(a->setup.memory.blob[BLOB_WEIGHTS], b->setup.memory.blob[BLOB_WEIGHTS],
+		(size_t)a->setup.params.blob_size * sizeof(float));
+}
+
+static void test_evaluation_leaves_no_trace(void **state)
+{
+	struct rig plain, evaluated;
+
+	(void)state;
+	rig_open(&plain, "train.micro_batch=2");
+	rig_open(&evaluated, "train.micro_batch=2");
+	go(&plain, 0, 4);
+	for (long i = 0; i < 4; i++) {
+		go(&evaluated, i, i + 1);
+		evaluate(&evaluated);
+	}
+	expect_same_weights(&plain, &evaluated);
+	rig_close(&plain);
+	rig_close(&evaluated);
+}
+
+static void test_resumes_with_the_same_bits(void **state)
+{
+	struct rig through, resumed;
+	struct progress p = {.step = 3}, read;
+	char folder[256];
+
+	(void)state;
+	assert_int_equal(path_tmp_folder(folder, sizeof folder, "control"), 0);
+	rig_open(&through, "train.micro_batch=2");
+	go(&through, 0, 3);
+	assert_int_equal(checkpoint_write(&through.setup, folder, &p, NULL), 0);
+	go(&through, 3, 6);
+	rig_open(&resumed, "train.micro_batch=2");
+	assert_int_equal(checkpoint_resume(&resumed.setup, folder, &read), 1);
+	assert_int_equal(read.step, 3);
+	go(&resumed, 3, 6);
+	expect_same_weights(&through, &resumed);
+	rig_close(&through);
+	rig_close(&resumed);
+	path_remove_tree(folder);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rule),
+		cmocka_unit_test(test_an_idle_expert_comes_back),
+		cmocka_unit_test(test_micro_batches_count_once),
+		cmocka_unit_test(test_evaluation_leaves_no_trace),
+		cmocka_unit_test(test_resumes_with_the_same_bits),
+	};
+
+	(void)argc;
+	blas_start(argv);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
