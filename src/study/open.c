@@ -385,7 +385,10 @@ int study_open(struct study *s, struct db *db, const char *sweeps, const struct 
 {
 	*s = (struct study){.db = db, .options = *o};
 	s->rule = rule_find(o->rule ? o->rule : "default");
-	if (!s->rule || study_read(s, sweeps) || study_calibrate(s) || check_study(s)) {
+	/* One look at the database, whoever writes meanwhile; and one lock instead of one a question. */
+	bool failed = !s->rule || db_exec(db, "BEGIN") || study_read(s, sweeps) || study_calibrate(s);
+	db_rollback(db);
+	if (failed || check_study(s)) {
 		study_close(s);
 		return -1;
 	}
