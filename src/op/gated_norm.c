@@ -180,18 +180,21 @@ static float *scale_at(const struct op_run *r, long row, long group)
 
 static void row_forward(const struct row *g, float *scale, float eps)
 {
-	float square = 0;
+	const float *x = g->x, *z = g->z, *w = g->w;
+	float *y = g->y, square = 0, gated = 0, factor;
 
-	#pragma omp simd reduction(+:square)
+	#pragma omp simd reduction(+:square, gated)
 	for (long i = 0; i < g->n; i++) {
-		float gate = g->z[i] * vec_sigmoid(g->z[i]), v = g->gate_last ? g->x[i] : g->x[i] * gate;
-		square += v * v;
-		g->y[i] = g->x[i] * gate * g->w[i];
+		float v = x[i] * z[i] * vec_sigmoid(z[i]);
+		square += x[i] * x[i];
+		gated += v * v;
+		y[i] = v * w[i];
 	}
-	*scale = 1 / sqrtf(square / (float)g->n + eps);
+	factor = 1 / sqrtf((g->gate_last ? square : gated) / (float)g->n + eps);
 	#pragma omp simd
 	for (long i = 0; i < g->n; i++)
-		g->y[i] *= *scale;
+		y[i] *= factor;
+	*scale = factor;
 }
 
 static void gated_norm_forward(const struct op_run *r)
@@ -210,20 +213,32 @@ static void gated_norm_forward(const struct op_run *r)
    x SiLU(z) w scale, so a m = dn n whatever the order. */
 static float mean_am(const struct row *g, float scale)
 {
-	float sum = 0;
+	const float *x = g->x, *z = g->z, *w = g->w, *dy = g->dy;
+	float *dw = g->dw, sum = 0;
 
 	#pragma omp simd reduction(+:sum)
 	for (long i = 0; i < g->n; i++) {
-		float m = g->x[i] * g->z[i] * vec_sigmoid(g->z[i]) * scale * g->dy[i];
-		g->dw[i] += m;
-		sum += m * g->w[i];
+		float m = x[i] * z[i] * vec_sigmoid(z[i]) * scale * dy[i];
+		dw[i] += m;
+		sum += m * w[i];
 	}
 	return sum / (float)g->n;
 }
 
+static void put(float *to, long at, const float *from, long n, bool add)
+{
+	if (!to)
+		return;
+	if (!add)
+		memcpy(to + at, from, (size_t)n * sizeof *to);
+	else
+		for (long i = 0; i < n; i++)
+			to[at + i] += from[i];
+}
+
 static void row_backward(const struct row *g, float scale)
 {
-	float mean = mean_am(g, scale), dx[PIECE], dz[PIECE];
+	float mean = mean_am(g, scale), last = g->gate_last, dx[PIECE], dz[PIECE];
 
 	for (long at = 0; at < g->n; at += PIECE) {
 		long n = g->n - at < PIECE ? g->n - at : PIECE;
@@ -231,16 +246,14 @@ static void row_backward(const struct row *g, float scale)
 		#pragma omp simd
 		for (long i = 0; i < n; i++) {
 			float s = vec_sigmoid(z[i]), gate = z[i] * s, slope = s * (1 + z[i] * (1 - s));
-			float before = g->gate_last ? 1 : gate, behind = g->gate_last ? gate : 1;
+			float before = last + (1 - last) * gate, behind = last * gate + (1 - last);
 			float m = x[i] * before * scale, a = dy[i] * w[i];
 			float dv = (a * behind - m * mean) * scale;
 			dx[i] = dv * before;
-			dz[i] = (g->gate_last ? a * m : dv * x[i]) * slope;
+			dz[i] = (last * a * m + (1 - last) * dv * x[i]) * slope;
 		}
-		for (long i = 0; g->dx && i < n; i++)
-			g->dx[at + i] = dx[i] + (g->add_x ? g->dx[at + i] : 0);
-		for (long i = 0; g->dz && i < n; i++)
-			g->dz[at + i] = dz[i] + (g->add_z ? g->dz[at + i] : 0);
+		put(g->dx, at, dx, n, g->add_x);
+		put(g->dz, at, dz, n, g->add_z);
 	}
 }
 
