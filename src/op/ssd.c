@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "op/cuda/chunk_steps.h"
 #include "op/document_start.h"
 #include "op/ssd_kernels.h"
 #include "op/trial.h"
@@ -63,7 +64,7 @@ static void room_cuda(struct op_shapes *s)
 {
 	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_CHUNK);
 	long chunks = d.B * d.n_chunks;
-	size_t steps = (size_t)(chunks * d.H) * sizeof(struct ssd_steps_cuda);
+	size_t steps = (size_t)(chunks * d.H) * sizeof(struct chunk_steps_cuda);
 	size_t scores = (size_t)(chunks * d.G) * SSD_CHUNK * SSD_CHUNK * sizeof(float);
 	size_t states = (size_t)(chunks * d.H * d.N * d.P) * sizeof(float);
 	size_t parts = (size_t)(chunks * 3 * d.H) * sizeof(float);

@@ -21,15 +21,6 @@ void ssd_shape(struct op_shapes *s);
 /* The reference, from the states of each channel, which end as they are behind the last token; NULL: from 0. */
 void ssd_forward_from(const struct op_run *r, const struct tensor *h_BIN);
 
-/* What CUDA's kernels know of each token of a head in a chunk. */
-struct ssd_steps_cuda {
-	double sum[SSD_CHUNK];		/* of dt A, up to the token */
-	float dt[SSD_CHUNK], slope[SSD_CHUNK];	/* of softplus */
-	float enters[SSD_CHUNK];	/* how much is left of the state in front of the chunk */
-	float leaves[SSD_CHUNK];	/* how much of the token's share is left behind the chunk */
-	int from[SSD_CHUNK];		/* first token of the chunk that it sees */
-};
-
 /* Set saved and workspace for the kernels of a device. */
 void ssd_room_cpu(struct op_shapes *s);
 op_kernel ssd_forward_cpu, ssd_backward_cpu;

@@ -248,4 +248,23 @@ __device__ __forceinline__ void chunk_sums_below(float *matrix, float *quarters)
 	__syncthreads();
 }
 
+/* x . y of n elements, to all threads, which wait for each other before and after. */
+__device__ __forceinline__ float chunk_dot(const float *x, const float *y, int n, float *scratch)
+{
+	float sum = 0;
+
+	for (int i = threadIdx.x; i < n; i += CHUNK_THREADS)
+		sum += x[i] * y[i];
+	sum = warp_sum(sum);
+	__syncthreads();
+	if (threadIdx.x % 32 == 0)
+		scratch[threadIdx.x / 32] = sum;
+	__syncthreads();
+	sum = 0;
+	for (int i = 0; i < CHUNK_THREADS / 32; i++)
+		sum += scratch[i];
+	__syncthreads();
+	return sum;
+}
+
 #endif

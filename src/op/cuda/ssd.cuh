@@ -6,49 +6,26 @@
 #ifndef OP_CUDA_SSD_CUH
 #define OP_CUDA_SSD_CUH
 
-#include "op/cuda/chunk_tile.cuh"
+#include "op/cuda/chunk_steps.cuh"
 
 extern "C" {
 #include "op/ssd_kernels.h"
 }
 
-typedef struct ssd_steps_cuda ssd_steps;
-
 template <typename real>
 struct ssd {
-	int B, T, H, P, G, N, Q, n_chunks;
-	rows<const real> x, dtraw, b, c, dy;
+	int B, H, P, G, N;
+	chunks<real> time;
+	rows<const real> x, b, c, dy;
 	rows<real> y, dx, ddtraw, db, dc;
-	rows<const int> start;
-	const float *a_log, *d, *dt_bias;
+	const float *d;
 	bool aligned;		/* all rows, heads and groups of x, b, c, dy begin at multiples of eight */
 	bool add_x, add_dt, add_b, add_c;
-	ssd_steps *steps;	/* [B, chunks, H] */
 	float *scores;		/* [B, chunks, G, 64, 64]: C_t . B_s */
 	float *states;		/* [B, chunks, H, N, P] in front of the chunk */
 	float *d_states;	/* gradients of the states behind the chunk */
 	float *parts;		/* [B, chunks, 3, H]: shares of the gradients of A_log, D, dt_bias */
 };
-
-/* A block's chunk, and what is left of its number. */
-struct chunk {
-	int b, c, t, n;		/* t: its first token in the sequence; n: how many */
-	long row, index;	/* first row; number among all sequences' chunks */
-};
-
-template <typename real>
-__device__ __forceinline__ chunk chunk_of(const ssd<real> &s, long index)
-{
-	int b = (int)(index / s.n_chunks), c = (int)(index % s.n_chunks), t = c * s.Q;
-
-	return {b, c, t, min(s.Q, s.T - t), (long)b * s.T + t, index};
-}
-
-template <typename real>
-__device__ __forceinline__ const ssd_steps *steps_of(const ssd<real> &s, const chunk &k, int h)
-{
-	return s.steps + k.index * s.H + h;
-}
 
 template <typename real>
 __device__ __forceinline__ int group_of(const ssd<real> &s, int h)
@@ -91,44 +68,32 @@ __device__ __forceinline__ lines<float, by_term> state_lines(const ssd<real> &s,
 	return {state + n * s.P + p, s.P, s.N - n, s.P - p, s.aligned, NULL};
 }
 
-/* How much of token j's share is left at token t, j <= t. */
-__device__ __forceinline__ float decay_between(const ssd_steps *w, int j, int t)
-{
-	return exp2_fast((float)(w->sum[t] - w->sum[j]) * LOG2E);
-}
-
-__device__ __forceinline__ bool sees(const ssd_steps *w, int n, int j, int t)
-{
-	return t < n && j <= t && j >= w->from[t];
-}
-
 template <typename real>
 ssd<real> ssd_of(const struct op_run *r, bool backward)
 {
 	const struct tensor *const *in = r->in, *saved = r->saved[SSD_STATES];
 	const struct tensor *dy = backward ? r->d_out[SSD_Y_BTI] : NULL;
 	struct ssd_dims d = ssd_dims(in, (const struct ssd_attr *)r->attr, SSD_CHUNK);
-	long chunks = d.B * d.n_chunks, states = chunks * d.H * d.N * d.P;
+	long all = d.B * d.n_chunks, states = all * d.H * d.N * d.P;
 	size_t size = sizeof(real);
 	ssd<real> s = {};
 
-	s.B = (int)d.B, s.T = (int)d.T, s.H = (int)d.H, s.P = (int)d.P, s.G = (int)d.G, s.N = (int)d.N;
-	s.Q = (int)d.Q, s.n_chunks = (int)d.n_chunks;
-	s.x = rows_of<const real>(in[SSD_X_BTI]), s.dtraw = rows_of<const real>(in[SSD_DTRAW_BTH]);
+	s.B = (int)d.B, s.H = (int)d.H, s.P = (int)d.P, s.G = (int)d.G, s.N = (int)d.N;
+	s.time = {(int)d.T, (int)d.Q, (int)d.n_chunks, s.H, rows_of<const real>(in[SSD_DTRAW_BTH]),
+		rows_of<const int>(in[SSD_START_BT]), (const float *)in[SSD_ALOG_H]->at,
+		(const float *)in[SSD_DTBIAS_H]->at, (chunk_steps *)r->workspace, all};
+	s.x = rows_of<const real>(in[SSD_X_BTI]);
 	s.b = rows_of<const real>(in[SSD_B_BTN]), s.c = rows_of<const real>(in[SSD_C_BTN]);
 	s.y = rows_of<real>(r->out[SSD_Y_BTI]), s.dy = rows_of<const real>(dy);
 	s.dx = rows_of<real>(r->d_in[SSD_X_BTI]), s.ddtraw = rows_of<real>(r->d_in[SSD_DTRAW_BTH]);
 	s.db = rows_of<real>(r->d_in[SSD_B_BTN]), s.dc = rows_of<real>(r->d_in[SSD_C_BTN]);
-	s.start = rows_of<const int>(in[SSD_START_BT]);
-	s.a_log = (const float *)in[SSD_ALOG_H]->at, s.d = (const float *)in[SSD_D_H]->at;
-	s.dt_bias = (const float *)in[SSD_DTBIAS_H]->at;
+	s.d = (const float *)in[SSD_D_H]->at;
 	s.add_x = op_adds(r, SSD_X_BTI), s.add_dt = op_adds(r, SSD_DTRAW_BTH);
 	s.add_b = op_adds(r, SSD_B_BTN), s.add_c = op_adds(r, SSD_C_BTN);
 	s.aligned = d.P % 8 == 0 && d.N % 8 == 0 && aligned8(in[SSD_X_BTI], size) &&
 		aligned8(in[SSD_B_BTN], size) && aligned8(in[SSD_C_BTN], size) && aligned8(dy, size);
-	s.steps = (ssd_steps *)r->workspace;
-	s.scores = (float *)(s.steps + chunks * d.H);
-	s.states = s.d_states = s.scores + chunks * d.G * CHUNK_SIDE * CHUNK_SIDE;
+	s.scores = (float *)(s.time.steps + all * d.H);
+	s.states = s.d_states = s.scores + all * d.G * CHUNK_SIDE * CHUNK_SIDE;
 	s.parts = s.d_states + states;
 	if (saved)
 		s.states = (float *)saved->at;

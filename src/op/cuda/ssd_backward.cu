@@ -5,8 +5,6 @@
 #include "op/cuda/reduce.cuh"
 #include "op/cuda/ssd.cuh"
 
-#include "op/kit/vec.h"
-
 namespace {
 
 enum part { PART_ALOG, PART_D, PART_DTBIAS };
@@ -28,7 +26,7 @@ template <typename real>
 __device__ void add_head(const ssd<real> &s, const chunk &k, int h, int n, group_memory<real> *m,
 	group_tiles<real> &sum)
 {
-	const ssd_steps *w = steps_of(s, k, h);
+	const chunk_steps *w = steps_of(s.time, k, h);
 	int own = threadIdx.x;
 	chunk_tile<real> r;
 
@@ -51,7 +49,7 @@ __device__ void add_head(const ssd<real> &s, const chunk &k, int h, int n, group
 	if (k.c)
 		sum.dc.add(s.P, head_lines<true>(s, k, s.dy, h, 0, m->enters),
 			state_lines<true>(s, state_of(s, s.states, k, h), n, 0), m->tile);
-	if (k.c < s.n_chunks - 1)
+	if (k.c < s.time.n_chunks - 1)
 		sum.db.add(s.P, head_lines<true>(s, k, s.x, h, 0, m->leaves),
 			state_lines<true>(s, state_of(s, s.d_states, k, h), n, 0), m->tile);
 }
@@ -75,7 +73,7 @@ __global__ void __launch_bounds__(CHUNK_THREADS) group_kernel(ssd<real> s)
 	group_memory<real> *m = shared_memory<group_memory<real>>();
 	int tiles = (int)ceil_div(s.N, CHUNK_SIDE), n = blockIdx.x % tiles * CHUNK_SIDE;
 	int g = blockIdx.x / tiles % s.G, heads = s.H / s.G;
-	chunk k = chunk_of(s, blockIdx.x / tiles / s.G);
+	chunk k = chunk_of(s.time, blockIdx.x / tiles / s.G);
 	group_tiles<real> sum;
 
 	chunk_clear(sum.ds);
@@ -95,7 +93,7 @@ struct head_memory {
 	char tile[chunk_tile<real>::shared_bytes];
 	float m[CHUNK_MATRIX];	/* as op/ssd.h has it */
 	float q[CHUNK_MATRIX];	/* r m / dt, then products that are summed by token */
-	ssd_steps w;
+	chunk_steps w;
 	float d_dt[CHUNK_SIDE], d_log[CHUNK_SIDE];	/* by pairs: gradients of dt, but for dt A, and of dt A */
 	float entered[CHUNK_SIDE];	/* enters times its gradient */
 	float left[CHUNK_SIDE];		/* what leaves times its gradient, by dt */
@@ -108,7 +106,7 @@ template <typename real>
 __device__ void pairs(const ssd<real> &s, const chunk &k, int h, head_memory<real> *m)
 {
 	const float *scores = scores_of(s, k, group_of(s, h));
-	const ssd_steps *w = &m->w;
+	const chunk_steps *w = &m->w;
 	chunk_tile<real> r;
 
 	chunk_clear(r);
@@ -156,7 +154,7 @@ template <typename real>
 __device__ void channels(const ssd<real> &s, const chunk &k, int h, int p, head_memory<real> *m)
 {
 	int g = group_of(s, h), column = h * s.P + p, n = min(s.P - p, (int)CHUNK_SIDE);
-	const ssd_steps *w = &m->w;
+	const chunk_steps *w = &m->w;
 	chunk_tile<real> tile;
 
 	chunk_clear(tile);
@@ -166,7 +164,7 @@ __device__ void channels(const ssd<real> &s, const chunk &k, int h, int p, head_
 		add_products(k, s.dy, column, n, tile, m, m->entered, w->enters);
 		chunk_clear(tile);
 	}
-	if (k.c < s.n_chunks - 1) {
+	if (k.c < s.time.n_chunks - 1) {
 		tile.add(s.N, group_lines<true>(s, k, s.b, g, 0),
 			state_lines<false>(s, state_of(s, s.d_states, k, h), 0, p), m->tile);
 		add_products(k, s.x, column, n, tile, m, m->left, w->leaves);
@@ -183,73 +181,37 @@ __device__ void channels(const ssd<real> &s, const chunk &k, int h, int p, head_
 	__syncthreads();
 }
 
-/* The gradient of the carry times the carry; to thread 0. */
-template <typename real>
-__device__ float carried(const ssd<real> &s, const chunk &k, int h, head_memory<real> *m)
-{
-	const float *state = state_of(s, s.states, k, h), *behind = state_of(s, s.d_states, k, h);
-	float sum = 0;
-
-	for (int i = threadIdx.x; i < s.N * s.P; i += CHUNK_THREADS)
-		sum += state[i] * behind[i];
-	sum = warp_sum(sum);
-	if (threadIdx.x % 32 == 0)
-		m->scratch[threadIdx.x / 32] = sum;
-	__syncthreads();
-	sum = 0;
-	for (int i = 0; i < CHUNK_THREADS / 32; i++)
-		sum += m->scratch[i];
-	__syncthreads();
-	return m->w.enters[k.n - 1] * sum;
-}
-
-/* By one thread: ddtraw and the parameters' shares. carried: as carried() has it. */
-template <typename real>
-__device__ void steps_backward(const ssd<real> &s, const chunk &k, int h, head_memory<real> *m, float carried)
-{
-	const ssd_steps *w = &m->w;
-	float A = -vec_exp(s.a_log[h]), d_a = 0, bias = 0, d_d = 0, left = 0;
-	float *parts = s.parts + k.index * 3 * s.H + h;
-
-	for (int t = k.n - 1; t >= 0; t--) {
-		carried += m->entered[t];
-		m->d_log[t] += carried;
-	}
-	for (int t = 0; t < k.n; t++) {
-		float d_log = m->d_log[t] + left;
-		float d = (m->d_dt[t] + m->left[t] + A * d_log) * w->slope[t];
-		left += w->dt[t] * m->left[t];
-		d_a += w->dt[t] * d_log;
-		d_d += m->diagonal[t];
-		bias += d;
-		if (s.ddtraw.at) {
-			real *at = s.ddtraw[k.row + t] + h;
-			*at = from_float<real>(d + (s.add_dt ? to_float(*at) : 0));
-		}
-	}
-	parts[PART_ALOG * s.H] = d_a * A;
-	parts[PART_D * s.H] = d_d;
-	parts[PART_DTBIAS * s.H] = bias;
-}
-
 template <typename real>
 __global__ void __launch_bounds__(CHUNK_THREADS) head_kernel(ssd<real> s)
 {
 	head_memory<real> *m = shared_memory<head_memory<real>>();
-	int h = blockIdx.x % s.H;
-	chunk k = chunk_of(s, blockIdx.x / s.H);
+	int h = blockIdx.x % s.H, own = threadIdx.x;
+	chunk k = chunk_of(s.time, blockIdx.x / s.H);
+	float *parts = s.parts + k.index * 3 * s.H + h, carried = 0;
 
-	for (int i = threadIdx.x; i < (int)(sizeof m->w / sizeof(int)); i += CHUNK_THREADS)
-		((int *)&m->w)[i] = ((const int *)steps_of(s, k, h))[i];
+	load_steps(&m->w, steps_of(s.time, k, h));
 	if (threadIdx.x < CHUNK_SIDE)
 		m->left[threadIdx.x] = m->entered[threadIdx.x] = 0;
 	__syncthreads();
 	pairs(s, k, h, m);
 	for (int p = 0; p < s.P; p += CHUNK_SIDE)
 		channels(s, k, h, p, m);
-	float carried_over = k.c ? carried(s, k, h, m) : 0;
-	if (threadIdx.x == 0)
-		steps_backward(s, k, h, m, carried_over);
+	if (k.c && k.c < s.time.n_chunks - 1)
+		carried = m->w.enters[k.n - 1] * chunk_dot(state_of(s, s.states, k, h),
+			state_of(s, s.d_states, k, h), s.N * s.P, m->scratch);
+	if (own < k.n) {
+		m->d_dt[own] += m->left[own];
+		m->left[own] *= m->w.dt[own];
+	}
+	__syncthreads();
+	if (own == 0) {
+		float d_d = 0;
+		for (int t = 0; t < k.n; t++)
+			d_d += m->diagonal[t];
+		parts[PART_D * s.H] = d_d;
+		steps_backward(s.time, k, h, &m->w, m->d_log, m->entered, m->left, carried, m->d_dt, s.ddtraw,
+			s.add_dt, parts + PART_ALOG * s.H, parts + PART_DTBIAS * s.H);
+	}
 }
 
 template <typename real>
@@ -257,7 +219,7 @@ void parameter_gradient(const struct op_run *r, const ssd<real> &s, int input, e
 {
 	if (r->d_in[input])
 		reduce_parts_cuda(r, (float *)r->d_in[input]->at, s.parts + part * s.H,
-			(long)s.B * s.n_chunks, s.H, 3L * s.H, op_adds(r, input));
+			s.time.n, s.H, 3L * s.H, op_adds(r, input));
 }
 
 }
@@ -267,14 +229,14 @@ extern "C" void ssd_backward_cuda(const struct op_run *r)
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
 		ssd<real> s = ssd_of<real>(r, true);
-		long chunks = (long)s.B * s.n_chunks, tiles = ceil_div(s.N, CHUNK_SIDE);
+		long all = s.time.n, tiles = ceil_div(s.N, CHUNK_SIDE);
 
 		ssd_begin(r, s);
 		ssd_pass_states(r, s, true);
 		if (s.db.at || s.dc.at)
-			launch(r, group_kernel<real>, dim3((unsigned)(chunks * s.G * tiles)), CHUNK_THREADS,
+			launch(r, group_kernel<real>, dim3((unsigned)(all * s.G * tiles)), CHUNK_THREADS,
 				sizeof(group_memory<real>), s);
-		launch(r, head_kernel<real>, dim3((unsigned)(chunks * s.H)), CHUNK_THREADS,
+		launch(r, head_kernel<real>, dim3((unsigned)(all * s.H)), CHUNK_THREADS,
 			sizeof(head_memory<real>), s);
 		parameter_gradient(r, s, SSD_ALOG_H, PART_ALOG);
 		parameter_gradient(r, s, SSD_D_H, PART_D);

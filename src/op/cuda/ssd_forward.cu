@@ -1,43 +1,15 @@
 /* ssd on the GPU: steps, scores and states, and the forward direction; op/cuda/ssd.cuh. */
 #include "op/cuda/ssd.cuh"
 
-#include "op/kit/vec.h"
-
 namespace {
 
 enum { THREADS = 256 };
 
 template <typename real>
-__global__ void steps_kernel(ssd<real> s)
-{
-	long i = (long)blockIdx.x * THREADS + threadIdx.x;
-	int h = (int)(i % s.H);
-
-	if (i >= (long)s.B * s.n_chunks * s.H)
-		return;
-	chunk k = chunk_of(s, i / s.H);
-	ssd_steps *w = s.steps + i;
-	float A = -vec_exp(s.a_log[h]), bias = s.dt_bias[h];
-	double sum = 0;
-	for (int t = 0; t < k.n; t++) {
-		float raw = to_float(s.dtraw[k.row + t][h]) + bias, dt = vec_softplus(raw);
-		int first = s.start.at ? s.start[k.b][k.t + t] : 0;
-		sum += dt * A;
-		w->sum[t] = sum;
-		w->dt[t] = dt;
-		w->slope[t] = vec_sigmoid(raw);
-		w->from[t] = max(first - k.t, 0);
-		w->enters[t] = first < k.t ? exp2_fast((float)sum * LOG2E) : 0;
-	}
-	for (int t = 0; t < k.n; t++)
-		w->leaves[t] = t < w->from[k.n - 1] ? 0 : exp2_fast((float)(sum - w->sum[t]) * LOG2E);
-}
-
-template <typename real>
 __global__ void __launch_bounds__(CHUNK_THREADS) scores_kernel(ssd<real> s)
 {
 	int g = blockIdx.x % s.G;
-	chunk k = chunk_of(s, blockIdx.x / s.G);
+	chunk k = chunk_of(s.time, blockIdx.x / s.G);
 	float *to = scores_of(s, k, g);
 	chunk_tile<real> tile;
 
@@ -58,13 +30,13 @@ __global__ void __launch_bounds__(CHUNK_THREADS) share_kernel(ssd<real> s, bool 
 	int tiles_p = (int)ceil_div(s.P, CHUNK_SIDE), tiles = tiles_p * (int)ceil_div(s.N, CHUNK_SIDE);
 	int tile_at = blockIdx.x % tiles, h = blockIdx.x / tiles % s.H;
 	int n = tile_at / tiles_p * CHUNK_SIDE, p = tile_at % tiles_p * CHUNK_SIDE;
-	chunk k = chunk_of(s, blockIdx.x / tiles / s.H);
-	const ssd_steps *w = steps_of(s, k, h);
+	chunk k = chunk_of(s.time, blockIdx.x / tiles / s.H);
+	const chunk_steps *w = steps_of(s.time, k, h);
 	float *to = state_of(s, back ? s.d_states : s.states, k, h);
 	int own = threadIdx.x;
 	chunk_tile<real> tile;
 
-	if (back ? k.c == 0 : k.c == s.n_chunks - 1)
+	if (back ? k.c == 0 : k.c == s.time.n_chunks - 1)
 		return;
 	if (own < k.n)
 		m->factor[own] = back ? w->enters[own] : w->leaves[own] * w->dt[own];
@@ -83,17 +55,17 @@ template <typename real>
 __global__ void pass_kernel(ssd<real> s, bool back)
 {
 	long size = (long)s.N * s.P, i = (long)blockIdx.x * THREADS + threadIdx.x, sequence = i / size / s.H;
-	int h = (int)(i / size % s.H), last = s.n_chunks - 1;
+	int h = (int)(i / size % s.H), last = s.time.n_chunks - 1;
 	float *states = back ? s.d_states : s.states, state = 0;
 
 	if (i >= s.B * s.H * size)
 		return;
 	for (int step = 0; step <= last; step++) {
-		chunk k = chunk_of(s, sequence * s.n_chunks + (back ? last - step : step));
+		chunk k = chunk_of(s.time, sequence * s.time.n_chunks + (back ? last - step : step));
 		float *at = state_of(s, states, k, h) + i % size;
 		float share = step < last ? *at : 0;
 		*at = state;
-		state = steps_of(s, k, h)->enters[k.n - 1] * state + share;
+		state = steps_of(s.time, k, h)->enters[k.n - 1] * state + share;
 	}
 }
 
@@ -101,7 +73,7 @@ template <typename real>
 struct output_memory {
 	char tile[chunk_tile<real>::shared_bytes];
 	float m[CHUNK_MATRIX];
-	ssd_steps w;
+	chunk_steps w;
 };
 
 /* y of one head, 64 channels of it. */
@@ -111,13 +83,11 @@ __global__ void __launch_bounds__(CHUNK_THREADS) output_kernel(ssd<real> s)
 	output_memory<real> *m = shared_memory<output_memory<real>>();
 	int tiles = (int)ceil_div(s.P, CHUNK_SIDE), p = blockIdx.x % tiles * CHUNK_SIDE;
 	int h = blockIdx.x / tiles % s.H, g = group_of(s, h);
-	chunk k = chunk_of(s, blockIdx.x / tiles / s.H);
+	chunk k = chunk_of(s.time, blockIdx.x / tiles / s.H);
 	const float *scores = scores_of(s, k, g);
 	chunk_tile<real> tile;
 
-	for (int i = threadIdx.x; i < (int)(sizeof m->w / sizeof(int)); i += CHUNK_THREADS)
-		((int *)&m->w)[i] = ((const int *)steps_of(s, k, h))[i];
-	__syncthreads();
+	load_steps(&m->w, steps_of(s.time, k, h));
 	for (int i = threadIdx.x; i < CHUNK_SIDE * CHUNK_SIDE; i += CHUNK_THREADS) {
 		int t = i / CHUNK_SIDE, j = i % CHUNK_SIDE;
 		*chunk_at(m->m, t, j) = !sees(&m->w, k.n, j, t) ? 0
@@ -139,7 +109,7 @@ __global__ void __launch_bounds__(CHUNK_THREADS) output_kernel(ssd<real> s)
 template <typename real>
 dim3 chunks_of(const ssd<real> &s, long each)
 {
-	return dim3((unsigned)(s.B * s.n_chunks * each));
+	return dim3((unsigned)(s.time.n * each));
 }
 
 }
@@ -147,9 +117,7 @@ dim3 chunks_of(const ssd<real> &s, long each)
 template <typename real>
 void ssd_begin(const struct op_run *r, const ssd<real> &s)
 {
-	long heads = (long)s.B * s.n_chunks * s.H;
-
-	launch(r, steps_kernel<real>, dim3((unsigned)ceil_div(heads, THREADS)), THREADS, 0, s);
+	launch_steps(r, s.time);
 	launch(r, scores_kernel<real>, chunks_of(s, s.G), CHUNK_THREADS, chunk_tile<real>::shared_bytes, s);
 }
 

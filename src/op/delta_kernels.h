@@ -1,0 +1,27 @@
+/* The kernels of delta by device, in files of their own; op/delta.h has the formula. */
+#ifndef OP_DELTA_KERNELS_H
+#define OP_DELTA_KERNELS_H
+
+#include "op/delta.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct delta_dims {
+	long B, T, H, K, V;	/* sequences, tokens of each, heads, channels of a key, of a value */
+	long Q, n_chunks;	/* tokens of a chunk */
+};
+
+struct delta_dims delta_dims(const struct tensor *const *in, const struct delta_attr *attr);
+
+/* Sets saved and workspace for the CPU's kernels. */
+void delta_room_cpu(struct op_shapes *s);
+op_kernel delta_forward_cpu, delta_backward_cpu;
+op_kernel delta_forward_cuda, delta_backward_cuda;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
