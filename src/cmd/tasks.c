@@ -102,6 +102,12 @@ static void put_sort(const struct sort *sort, struct str *out)
 		str_printf(out, " on%s", sort->nodes.text);
 }
 
+/* "JobHeldUser", and "launch failed requeued held", where a node could not even write the task's log. */
+static bool waits_for_people(const struct sort *sort)
+{
+	return sort->phase == SLURM_WAITING && (strstr(sort->reason, "held") || strstr(sort->reason, "Held"));
+}
+
 /* Returns how many of its tasks will go on with runs. */
 static int put_submission(const struct tasks *t, const struct submission *s, struct str *out)
 {
@@ -118,6 +124,10 @@ static int put_submission(const struct tasks *t, const struct submission *s, str
 	}
 	if (n)
 		str_add(out, "\n");
+	for (int i = 0; i < n; i++)
+		if (waits_for_people(&sorts[i]))
+			str_printf(out, "%s: `scontrol release %lld` lets held tasks go, `moelab cancel %s` ends them\n",
+				s->sweep, s->n_jobs ? s->jobs[0] : 0, s->sweep);
 	arena_release(&a);
 	return live;
 }

@@ -106,12 +106,19 @@ n_done() { ls results/runs/*/DONE 2>/dev/null | wc -l; }
 # What is left goes to the cluster once more.
 again() { $moelab submit "${1-$sweep}" --tasks "$n_nodes" --time "${2-5}" -T 1 >>submit.log 2>&1; }
 
+# A node that cannot write a task's log has Slurm hold it.
+release_held() {
+	timeout 20 squeue -h -r -t PENDING -o '%F_%K %r' 2>/dev/null | grep -i held | cut -d' ' -f1 |
+		xargs -r -n 1 timeout 20 scontrol release
+}
+
 # until_done N SECONDS: as a person would: looks, and submits again when nothing is in the queue.
 until_done() {
 	local end=$(($(date +%s) + $2))
 	until [ "$(n_done)" -ge "$1" ]; do
 		[ "$(date +%s)" -lt $end ] || return 1
 		[ -n "$(live_jobs)" ] || again
+		release_held
 		$moelab status "$name" >>status.log 2>&1
 		sleep 1
 	done

@@ -22,6 +22,7 @@ for ((n = 0, round = 1; n < most && failed == 0; round++)); do
 	again
 	while [ "$n" -lt "$most" ] && [ "$(n_done)" -lt 40 ]; do
 		[ -n "$(live_jobs)" ] || again
+		release_held
 		kind=${kinds[RANDOM % ${#kinds[@]}]}
 		fault "$kind" && n=$((n + 1)) && echo "$n $kind, $(n_done) runs done"
 		$moelab status sweep >>status.log 2>&1

@@ -34,6 +34,11 @@ holds grep -q '^| sweep | *3 | *3 |' said
 holds grep -q '^sweep: Slurm job 7 of .*Z, 2 RUNNING on n4 n2, 1 PENDING (Resources)$' said
 holds test "$(grep -c 'goes on with' said)" = 0
 
+# Held: Slurm waits for people.
+{ row 8 7 0 RUNNING 0 n4 None; row 7 7 1 PENDING 0 '' 'launch failed requeued held'; } >jobs
+$moelab status >said
+holds grep -q '^sweep: .scontrol release 7. lets held tasks go, .moelab cancel sweep. ends them$' said
+
 # Over, all of them, and no run done.
 { row 8 7 0 TIMEOUT 0 n4 TimeLimit; row 9 7 1 NODE_FAIL 1 n2 None; row 7 7 2 OUT_OF_MEMORY 0 n1 None; } >jobs
 $moelab status sweep >said
