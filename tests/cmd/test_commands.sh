@@ -60,12 +60,14 @@ $moelab plan tuned.yaml --commands >said 2>&1
 holds test $? = 2
 holds grep -q "4 trials of its .tune. come first" said
 holds $moelab run tuned.yaml -j 1 --threads 1 -q
-$moelab plan tuned.yaml --format csv >chosen
+# Without workers and threads, which depend on the cores that are free.
+planned() { $moelab plan tuned.yaml --format csv | sed 's/,[0-9]*,[0-9]*$//'; }
+planned >chosen
 rm -r results/runs/a-s1-* results/runs/b-s1-*
 $moelab plan tuned.yaml --commands --threads 1 >commands 2>told
 holds test "$(wc -l <commands)" = 2
 while read -r line; do holds sh -c "$line -q"; done <commands
-$moelab plan tuned.yaml --format csv >again
+planned >again
 holds cmp chosen again
 
 # What makes no commands.
