@@ -71,7 +71,8 @@ int manifest_save(struct dataset *d, json_t *provenance)
 		json_object_set_new(splits, split_name(s), split_json(&d->splits[s]));
 	root = json_pack("{ss si ss si si ss sI so}", "format", FORMAT, "version",
 		d->splits[SPLIT_TRAIN].row ? VERSION_ROWS : VERSION_TEXT, "tokenizer", d->tokenizer,
-		"vocab", d->vocab, "eot", d->eot, "hash", d->hash, "file_tokens", (json_int_t)d->file_tokens, "splits", splits);
+		"vocab", d->vocab, "eot", d->eot, "hash", d->hash, "file_tokens", (json_int_t)d->file_tokens,
+		"splits", splits);
 	CHECK(root && !json_object_update(root, provenance));
 	if (d->splits[SPLIT_TRAIN].row)
 		add_rows(root, d);

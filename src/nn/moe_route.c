@@ -20,9 +20,10 @@ static bool is(const char *word, const char *other)
 /* What op_route does in one. */
 static bool is_switch(const struct moe_spec *s)
 {
-	return s->top_k == 1 && is(s->select, "topk") && !s->frozen && s->bias_rate == 0 && is(s->score, "softmax") && s->temperature == 1 && is(s->weight, "raw") &&
-		s->weight_scale == 1 && s->importance == 0 && s->mean_entropy == 0 &&
-		s->token_entropy == 0 && is(s->balance_scope, "group");
+	return s->top_k == 1 && is(s->select, "topk") && !s->frozen && s->bias_rate == 0 &&
+		is(s->score, "softmax") && s->temperature == 1 && is(s->weight, "raw") && s->weight_scale == 1 &&
+		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 &&
+		is(s->balance_scope, "group");
 }
 
 /* A group that does not divide a replay is told by model_record(), where anything is dropped. */

@@ -1,8 +1,8 @@
 /*
  * assign: experts by the token's id, without any score, for comparison with routers that learn (Roller et
  * al. 2021, arXiv:2106.04426, random hash): the k-th of K choices is expert (h + k d) mod E, h and d
- * drawn from (seed, id), d coprime to E, so that no two of a token are the same. Masked tokens (mask < 0) have none: -1. S stands where a router's scores would: 1 / K
- * for each of the K, else 0.
+ * drawn from (seed, id), d coprime to E, so that no two of a token are the same. Masked tokens (mask < 0)
+ * have none: -1. S stands where a router's scores would: 1 / K for each of the K, else 0.
  */
 #ifndef OP_ASSIGN_H
 #define OP_ASSIGN_H

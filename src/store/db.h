@@ -66,6 +66,9 @@ void db_rollback(struct db *db);	/* harmless outside a transaction */
 /* Brings the open database to the newest version of `migrations`, backing it up before. */
 int db_migrate(struct db *db, const char *const *migrations);
 int db_version(const char *const *migrations);	/* the version that a new database has */
+/* For db_open(): refuses what is no database of ours, or of a later schema; makes or migrates when writing.
+   0, or -1 after a message. */
+int db_check_schema(struct db *db, enum db_mode mode);
 
 /*
  * Statement. The first error sticks: it is printed once, with the SQL, and all later calls on the

@@ -325,9 +325,11 @@ void run(const struct op_run *r, const attention<bf16> &a)
 	dim3 of_keys((unsigned)(ceil_div(a.T, KEYS) * heads / a.group));
 
 	if (a.dq.at)
-		launch(r, is_banded(a) ? attention_dq<dh, true> : attention_dq<dh, false>, of_queries, 32 * QUERY_WARPS, sizeof(query_memory<dh>), a);
+		launch(r, is_banded(a) ? attention_dq<dh, true> : attention_dq<dh, false>, of_queries,
+			32 * QUERY_WARPS, sizeof(query_memory<dh>), a);
 	if (a.dk.at || a.dv.at)
-		launch(r, is_banded(a) ? attention_dkv<dh, true> : attention_dkv<dh, false>, of_keys, 32 * KEY_WARPS, sizeof(key_memory<dh>), a);
+		launch(r, is_banded(a) ? attention_dkv<dh, true> : attention_dkv<dh, false>, of_keys,
+			32 * KEY_WARPS, sizeof(key_memory<dh>), a);
 }
 
 }
