@@ -91,7 +91,8 @@ static void check_chunks(enum device_id device, int chunk, bool documents)
 		fail_msg("chunks of %d on %s: other output", chunk, device_list[device].name);
 	for (int i = 0; i < DELTA_START_BT; i++) {
 		double error = distance(&t, t.d_in[i], &ref, ref.d_in[i]);
-		if (!(error < 2e-5))
+		/* Those of parameters are sums over all tokens whose terms cancel. */
+		if (!(error < (op_delta.in[i].flags & IN_MASTER ? 1e-4 : 2e-5)))
 			fail_msg("chunks of %d on %s: gradient of %s: error %.2g", chunk,
 				device_list[device].name, op_delta.in[i].name, error);
 	}
