@@ -93,7 +93,7 @@ static const struct word {
 		{"model.local.", "model.attn.", "model.ssm."}},
 	{"hymba", hymba, PART(of_hymba), {{&attn_fields, PART(attn)}, {&ssm_fields, PART(ssm)}},
 		{"model.attn.", "model.ssm."}},
-	{"shared", shared, PART(of_shared), {{&ssm_fields, PART(ssm)}}, {"model.ssm."}},
+	{"shared", shared_block, PART(of_shared), {{&ssm_fields, PART(ssm)}}, {"model.ssm."}},
 };
 
 /* Not a layer by itself: how two others are put together. */
@@ -177,7 +177,7 @@ static int check_layer(const struct word *w, const struct node *n, const struct 
 		return check_heads_in(c, &p->attn, "the inner width", ssm_inner_width(&p->ssm, d));
 	if (w->fn == local)
 		return check_heads_in(c, &p->attn, "model.local.width", local_width(&p->local, d));
-	if (w->fn == shared)
+	if (w->fn == shared_block)
 		return check_heads_in(c, &p->attn, "twice model.d_model", 2 * d);
 	if (w->fn == mamba_with_inner_moe && !p->inner.conv && !p->inner.gate && !p->inner.out)
 		return node_error(n, "inner names no projection: set conv, gate or out to true");
@@ -197,7 +197,7 @@ static bool is_one_of(layer_fn *fn, layer_fn *const *list)
 /* Would both have parameters of the same names? */
 static bool same_names(const struct layer *a, const struct layer *b)
 {
-	static layer_fn *const mixers[] = {mamba, mamba2, mamba_with_inner_moe, xattn, local, shared, mix, NULL};
+	static layer_fn *const mixers[] = {mamba, mamba2, mamba_with_inner_moe, xattn, local, shared_block, mix, NULL};
 	static layer_fn *const attentions[] = {attn, xattn, local, mix, NULL};
 
 	return a->fn == b->fn || (is_one_of(a->fn, mixers) && is_one_of(b->fn, mixers)) ||

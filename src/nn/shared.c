@@ -18,7 +18,7 @@ static struct tensor *block(struct net *net, const struct shared *s, struct tens
 	return y_BTD;
 }
 
-struct tensor *shared(struct net *net, const void *shared_spec, struct tensor *x_BTD)
+struct tensor *shared_block(struct net *net, const void *shared_spec, struct tensor *x_BTD)
 {
 	const struct shared *s = shared_spec;
 	long d = net->s->d_model;

@@ -22,6 +22,6 @@ struct shared {
 	const struct ffn_spec *ffn;
 };
 
-struct tensor *shared(struct net *net, const void *shared_spec, struct tensor *x_BTD);
+struct tensor *shared_block(struct net *net, const void *shared_spec, struct tensor *x_BTD);
 
 #endif
