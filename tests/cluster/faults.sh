@@ -106,8 +106,13 @@ n_done() { ls results/runs/*/DONE 2>/dev/null | wc -l; }
 # What is left goes to the cluster once more.
 again() { $moelab submit "${1-$sweep}" --tasks "$n_nodes" --time "${2-5}" -T 1 >>submit.log 2>&1; }
 
-# A node that cannot write a task's log has Slurm hold it.
+# What an administrator would do: a node that cannot write a task's log has Slurm hold the task; one whose
+# daemon came back too soon for it is drained ("Duplicate jobid").
 release_held() {
+	local node
+	for node in $(timeout 20 sinfo -h -N -t drained,draining -o %N 2>/dev/null | sort -u); do
+		timeout 20 scontrol update "nodename=$node" state=resume
+	done
 	timeout 20 squeue -h -r -t PENDING -o '%F_%K %r' 2>/dev/null | grep -i held | cut -d' ' -f1 |
 		xargs -r -n 1 timeout 20 scontrol release
 }
