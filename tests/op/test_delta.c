@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "op/delta.h"
 #include "op/trial.h"
+#include "trials.h"
 
 enum { B = 2, T = 100, H = 2, K = 8, V = 12 };
 
@@ -56,27 +57,6 @@ static void open_trial(struct op_trial *t, enum device_id device, int chunk, boo
 
 	attrs[chunk] = (struct delta_attr){chunk};
 	op_trial_open(t, &c, &device_list[device]);
-}
-
-static void run(struct op_trial *t)
-{
-	op_trial_forward(t);
-	op_trial_fill_d_out(t);
-	op_trial_backward(t);
-}
-
-/* || a - b || / || b || */
-static double distance(const struct op_trial *t, const struct tensor *a, const struct op_trial *u,
-	const struct tensor *b)
-{
-	double diff = 0, norm = 0;
-
-	for (long i = 0; i < tensor_size(a); i++) {
-		double x = op_trial_get(t, a, i), y = op_trial_get(u, b, i);
-		diff += (x - y) * (x - y);
-		norm += y * y;
-	}
-	return sqrt(diff / norm);
 }
 
 static void check_chunks(enum device_id device, int chunk, bool documents)
