@@ -8,13 +8,14 @@
 #   models      whole architectures, the graph's programs
 #   traces      steps of all architectures, both recipes, documents: cuda_f32 against cpu
 #   runs        equal runs, kill and resume, keep 0
+#   large       tensors beyond 2^31 elements
 #   sanitizers  compute-sanitizer on all operators
 #   scan        the scan's time by itself
 #   speed       bench step of the 25m models
 set -u
 dir=$1
 shift
-stages=${*:-facts ops models traces runs sanitizers scan speed}
+stages=${*:-facts ops models traces runs large sanitizers scan speed}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
@@ -65,18 +66,21 @@ trace() {
 		$moelab trace compare "$work/cpu" "$work/gpu" --tolerance 1e-4
 }
 
+# One line a difference; the traces of one spec beside those of the others.
+trace_all() {
+	local name spec=$1 recipe=$2 documents=$3
+	name=$(basename "$spec" .yaml)-$recipe-$documents
+	mkdir -p "$work/$name"
+	work=$work/$name timeout 200 bash -c 'trace "$@"' trace "$spec" train.batch=2 train.context=192 model.n_blocks=2 \
+		recipe="$recipe" data.reset_at_eot="$documents" >"$work/$name/log" 2>&1 ||
+		{ echo "FAILED: $name"; tail -n 5 "$work/$name/log"; false; }
+}
+
 traces() {
-	local small="train.batch=2 train.context=192 model.n_blocks=2"
-	for spec in experiments/micro/*.yaml; do
-		grep -q '^model:' "$spec" || continue
-		[ "$(basename "$spec")" = common.yaml ] && continue
-		for recipe in paper modern; do
-			for documents in false true; do
-				check 60 "trace $(basename "$spec" .yaml) $recipe documents=$documents" \
-					trace "$spec" $small recipe=$recipe data.reset_at_eot=$documents
-			done
-		done
-	done
+	check 550 "traces of all architectures, recipes, documents" bash -c "grep -l '^model:' experiments/micro/*.yaml |
+		grep -v common.yaml | while read spec; do for r in paper modern; do for d in false true; do \
+			echo \$spec \$r \$d; done; done; done |
+		OMP_NUM_THREADS=2 xargs -P 12 -n 3 bash -c 'trace_all \$0 \$1 \$2'"
 }
 
 hash_of() {
@@ -124,6 +128,30 @@ runs() {
 		cat $work/large/runs/*/log.txt $work/said | grep 'micro_batch=[0-9]* fits'"
 }
 
+# Two steps of 1,152 sequences at once, of which a block has tensors beyond 2^31 elements, and in
+# micro-batches of 64: cross-entropies and gradient norms equal to rounding.
+beyond() {
+	local n root
+	for n in 64 1152; do
+		root=$work/beyond-$1-$n
+		$moelab train experiments/25m/$1.yaml --device cuda_f32 --results "$root" data.path="$work/data" \
+			data.vocab=257 model.n_blocks=1 train.batch=1152 train.micro_batch=$n train.tokens=2359296 \
+			eval.tokens=4096 checkpoint.keep=0 || return
+		$moelab query --db "$root/lab.db" "select ce, grad_norm from step order by step" --format csv |
+			tee "$root/steps"
+	done
+	paste -d , "$work/beyond-$1-64/steps" "$root/steps" | awk -F , 'NR > 1 {for (i = 1; i < 3; i++)
+		if ($i / $(i + 2) > 1.0001 || $i / $(i + 2) < 0.9999) bad = 1} END {exit bad || NR != 3}'
+}
+
+large() {
+	find src -name '*.c' -exec cat {} + >"$work/text"
+	check 60 "import" $moelab data import "$work/text" --tokenizer byte -o "$work/data"
+	for model in mamba moe_mamba transformer; do
+		check 200 "$model, tensors beyond 2^31 elements" beyond $model
+	done
+}
+
 # One tool on one operator: slow, so all side by side.
 sanitize() {
 	MOELAB_DEVICE=$2 MOELAB_OP=$3 compute-sanitizer --tool "$1" --error-exitcode 9 "$dir/test_ops" \
@@ -150,7 +178,7 @@ speed() {
 	done
 }
 
-export -f trace train killed equal hash_of sanitize
+export -f trace trace_all beyond train killed equal hash_of sanitize
 export dir work moelab
 for stage in $stages; do
 	echo "== $stage"
