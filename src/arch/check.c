@@ -59,9 +59,10 @@ static bool has_losses(const struct moe_spec *moe)
 /* Experts by a hash have no score that could weigh them or be learned. */
 static int check_assigned(const struct config *c, const struct moe_spec *moe)
 {
-	if (!strcmp(moe->select, "hash") && (strcmp(moe->weight, "one") || moe->bias_rate != 0 || has_losses(moe)))
-		return error("%s: model.moe.select %s has no router: set model.moe.weight to one, and "
-			"bias_rate, balance, z_loss, importance, mean_entropy and token_entropy to 0", c->file,
+	if (!strcmp(moe->select, "hash") && (strcmp(moe->weight, "one") || moe->bias_rate != 0 ||
+			strcmp(moe->noise, "none") || has_losses(moe)))
+		return error("%s: model.moe.select %s has no router: set model.moe.weight to one, noise to "
+			"none, and bias_rate, balance, z_loss, importance, mean_entropy and token_entropy to 0", c->file,
 			moe->select);
 	return 0;
 }

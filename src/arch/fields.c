@@ -121,6 +121,12 @@ static const struct field moe_rows[] = {
 		.help = "of an expert, from its logit: over all experts, or each by itself"),
 	FIELD(struct moe_spec, temperature, "model.moe.temperature", REAL, "1", 1e-3, 1e3,
 		.legacy = "1", .help = "logits are divided by it"),
+	FIELD(struct moe_spec, noise, "model.moe.noise", CHOICE, "none", 0, 0,
+		.choices = "none|jitter|gaussian|learned|gumbel", .legacy = "none",
+		.help = "in training: of what the router sees; or of its logits, Gaussian, Gaussian of a width "
+			"that a second router learns, or Gumbel (a draw by score)"),
+	FIELD(struct moe_spec, noise_scale, "model.moe.noise_scale", REAL, "0", 0, 1e3, .legacy = "0",
+		.help = "of the noise; 0: 0.01 of jitter, 1 / n_experts of gaussian, else 1"),
 	FIELD(struct moe_spec, weight, "model.moe.weight", CHOICE, "raw", 0, 0,
 		.choices = "raw|renorm|one|straight_through", .legacy = "raw",
 		.help = "of a chosen expert's output: its score; the score's share of the chosen; 1; or 1 "

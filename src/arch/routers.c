@@ -13,6 +13,10 @@
  * sigmoid_bias   two choices by sigmoid and a bias that evens loads in place of a loss, weights
  *          normalised, none dropped (Wang et al. 2024, arXiv:2408.15664; DeepSeek-V3 2024,
  *          arXiv:2412.19437, eq. 12-16)
+ * noisy    two choices by logits with noise whose width is learned; none dropped (Shazeer et al. 2017,
+ *          arXiv:1701.06538, eq. 3-7)
+ * gumbel   one choice drawn by score, weight 1 with the gradient of the score; none dropped (Jang, Gu,
+ *          Poole 2017, arXiv:1611.01144, straight-through, but with the chosen expert's gradient alone)
  * hash     by the token's id, weight 1, no router (Roller et al. 2021, arXiv:2106.04426)
  * random   a router that stays as it begins
  */
@@ -29,6 +33,15 @@ const struct preset router_presets[] = {
 	IS("sigmoid_bias", "bias_rate", "0.001"),
 	IS("sigmoid_bias", "balance", "0"),
 	IS("sigmoid_bias", "capacity_factor", "0"),
+	IS("noisy", "noise", "learned"),
+	IS("noisy", "top_k", "2"),
+	IS("noisy", "weight", "renorm"),
+	IS("noisy", "importance", "0.1"),
+	IS("noisy", "balance", "0"),
+	IS("noisy", "capacity_factor", "0"),
+	IS("gumbel", "noise", "gumbel"),
+	IS("gumbel", "weight", "straight_through"),
+	IS("gumbel", "capacity_factor", "0"),
 	IS("hash", "select", "hash"),
 	IS("hash", "weight", "one"),
 	IS("hash", "balance", "0"),

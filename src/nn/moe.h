@@ -25,6 +25,9 @@ struct moe_spec {
 	bool frozen;			/* the router's weights stay as they begin */
 	const char *score;		/* "softmax" | "sigmoid" */
 	double temperature;		/* of scores */
+	const char *noise;		/* in training: "none" | "jitter" (op/jitter.h) | "gaussian" |
+					   "learned" (its width a second router's) | "gumbel" (op/noise.h) */
+	double noise_scale;		/* 0: 0.01 of jitter, 1 / n_experts of gaussian, else 1 */
 	const char *weight;		/* "raw" | "renorm" | "one" | "straight_through" (op/gate.h) */
 	double weight_scale;
 	double capacity_factor;		/* 0: experts take all */

@@ -6,6 +6,8 @@
 #include "op/assign.h"
 #include "op/choose.h"
 #include "op/gate.h"
+#include "op/jitter.h"
+#include "op/noise.h"
 #include "op/place.h"
 #include "op/route.h"
 #include "op/router.h"
@@ -21,7 +23,8 @@ static bool is(const char *word, const char *other)
 static bool is_switch(const struct moe_spec *s)
 {
 	return s->top_k == 1 && is(s->select, "topk") && !s->frozen && s->bias_rate == 0 &&
-		is(s->score, "softmax") && s->temperature == 1 && is(s->weight, "raw") && s->weight_scale == 1 &&
+		is(s->score, "softmax") && s->temperature == 1 && is(s->noise, "none") &&
+		is(s->weight, "raw") && s->weight_scale == 1 &&
 		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 &&
 		is(s->balance_scope, "group");
 }
@@ -117,6 +120,57 @@ struct scored {
 	struct tensor *logit_BTE, *s_BTE, *expert_BTK;		/* without a router no logits: NULL */
 };
 
+/* W x. */
+static struct tensor *logits_of(struct net *net, struct tensor *x_BTD, struct tensor *w_ED)
+{
+	struct tensor *in[ROUTER_N_IN] = {[ROUTER_X_BTD] = x_BTD, [ROUTER_W_ED] = w_ED};
+
+	return graph_apply(net->g, &op_router, NULL, 0, in)[ROUTER_LOGIT_BTE];
+}
+
+static double noise_scale(const struct moe_spec *s)
+{
+	if (s->noise_scale > 0)
+		return s->noise_scale;
+	return is(s->noise, "jitter") ? 0.01 : is(s->noise, "gaussian") ? 1 / (double)s->n_experts : 1;
+}
+
+/* The stream of the random numbers of the router in the present scope. */
+static uint64_t noise_stream(struct net *net)
+{
+	return hash_u64(arena_printf(graph_arena(net->g), "%s.noise", graph_scope(net->g)));
+}
+
+/* What the router sees of x. */
+static struct tensor *seen(struct net *net, const struct moe_spec *s, struct tensor *x_BTD)
+{
+	struct jitter_attr attr = {noise_scale(s), noise_stream(net)};
+	struct tensor *in[JITTER_N_IN] = {[JITTER_X_BTD] = x_BTD};
+
+	if (!net->env.noise || !is(s->noise, "jitter"))
+		return x_BTD;
+	return graph_apply(net->g, &op_jitter, &attr, sizeof attr, in)[JITTER_Y_BTD];
+}
+
+/* Logits as they are scored. The width begins as softplus(0) everywhere (Shazeer et al. 2017). */
+static struct tensor *noisy(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
+	struct tensor *logit_BTE)
+{
+	struct noise_attr attr = {is(s->noise, "gumbel") ? NOISE_GUMBEL : NOISE_NORMAL, noise_scale(s),
+		noise_stream(net)};
+	struct tensor *in[NOISE_N_IN] = {[NOISE_LOGIT_BTE] = logit_BTE}, *w_ED = NULL;
+	struct param_rule zero = rule_zero("router");
+
+	if (is(s->noise, "learned"))
+		w_ED = graph_param(net->g, "router.noise",
+			tensor_of(REAL, 2, s->n_experts, tensor_width(x_BTD)), &zero);
+	if (!net->env.noise || is(s->noise, "none") || is(s->noise, "jitter"))
+		return logit_BTE;
+	if (w_ED)
+		in[NOISE_WIDTH_BTE] = logits_of(net, x_BTD, w_ED);
+	return graph_apply(net->g, &op_noise, &attr, sizeof attr, in)[NOISE_Y_BTE];
+}
+
 static struct tensor *score(struct net *net, const struct moe_spec *s, struct tensor *logit_BTE)
 {
 	struct score_attr attr = {is(s->score, "sigmoid") ? SCORE_SIGMOID : SCORE_SOFTMAX,
@@ -180,12 +234,11 @@ static void losses(struct net *net, const struct moe_spec *s, const struct score
 
 static struct scored score_learned(struct net *net, const struct moe_spec *s, struct tensor *x_BTD)
 {
-	struct tensor *in[ROUTER_N_IN] = {[ROUTER_X_BTD] = x_BTD};
+	struct tensor *w_ED = router_weight(net, s, tensor_width(x_BTD));
 	struct scored x = {0};
 
-	in[ROUTER_W_ED] = router_weight(net, s, tensor_width(x_BTD));
-	x.logit_BTE = graph_apply(net->g, &op_router, NULL, 0, in)[ROUTER_LOGIT_BTE];
-	x.s_BTE = score(net, s, x.logit_BTE);
+	x.logit_BTE = logits_of(net, seen(net, s, x_BTD), w_ED);
+	x.s_BTE = score(net, s, noisy(net, s, x_BTD, x.logit_BTE));
 	x.expert_BTK = choose(net, s, x.s_BTE);
 	return x;
 }

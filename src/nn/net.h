@@ -48,6 +48,7 @@ struct net_env {
 					   masked, an input "present" < 0 marks those not there */
 	double position_gain;		/* op/position_weight.h, with position_from; both 0: the loss */
 	long position_from;		/* is the plain mean */
+	bool noise;			/* routers draw the noise of their specs: in training alone */
 	bool dropless;			/* experts take all tokens, whatever capacity factor and groups */
 	bool reset_at_eot;		/* state, convolution, attention do not cross documents; end
 					   of text is the last token of the vocabulary */

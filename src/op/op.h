@@ -50,6 +50,7 @@ struct op_output {
 /* Values that change from step to step; one instance in device memory. */
 struct step_state {
 	int64_t step;		/* updates done before this one; the first step has 0 */
+	int64_t micro;		/* micro-batches of the step before this one */
 	uint64_t seed;		/* of the run */
 	double lr;
 	double correction1, correction2;	/* 1 - beta^(step+1): AdamW's bias corrections */

@@ -287,7 +287,7 @@ void op_trial_places(const struct op_trial *t, const struct tensor *slot_BT,
 
 void op_trial_open(struct op_trial *t, const struct op_trial_case *c, const struct device *device)
 {
-	*t = (struct op_trial){.op = c->op, .to_bf16 = c->to_bf16, .state = {.step = 3, .seed = 5,
+	*t = (struct op_trial){.op = c->op, .to_bf16 = c->to_bf16, .state = {.step = 3, .micro = 1, .seed = 5,
 		.lr = 1e-2, .correction1 = 1 - pow(0.9, 4), .correction2 = 1 - pow(0.999, 4)}};
 	t->memory = ARENA_NEW(&t->arena, struct op_trial_memory);
 	t->shapes = (struct op_shapes){.device = device, .attr = c->attr, .training = has_backward(c->op)};

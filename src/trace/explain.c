@@ -234,6 +234,7 @@ static void print_logits(struct explained *e)
 	struct tensor logits = tensor_of(MASTER, 3, s->spec.batch, s->spec.context, width);
 
 	logits.at = values;
+	setup_state(s, e->tracer.step, 0);
 	graph_set_input(g, "tokens", e->input.tokens_BT);
 	graph_set_input(g, "targets", e->input.targets_BT);
 	graph_forward(g);

@@ -170,6 +170,7 @@ static int add_logits(struct trace *t)
 
 	for (long micro = 0; micro < s->micro_batches && !ret; micro++) {
 		ret = read_micro(t, t->tracer.step, micro, t->input.tokens_BT, t->input.targets_BT);
+		setup_state(s, t->tracer.step, micro);
 		graph_set_input(g, "tokens", t->input.tokens_BT);
 		graph_set_input(g, "targets", t->input.targets_BT);
 		graph_forward(g);

@@ -278,9 +278,9 @@ void setup_identity(struct setup *s, const char *data_hash, char hex[HASH_HEX])
 
 /* ---- one step ------------------------------------------------------------------------------- */
 
-static void set_state(struct setup *s, long step)
+void setup_state(struct setup *s, long step, long micro)
 {
-	struct step_state state = {.step = step, .seed = (uint64_t)s->spec.seed,
+	struct step_state state = {.step = step, .micro = micro, .seed = (uint64_t)s->spec.seed,
 		.lr = run_lr(&s->spec, step),
 		.correction1 = 1 - pow(s->spec.beta1, (double)step + 1),
 		.correction2 = 1 - pow(s->spec.beta2, (double)step + 1)};
@@ -327,11 +327,11 @@ int setup_step(struct setup *s, long step, const struct step_input *in, struct s
 	struct graph *train = s->graphs[GRAPH_TRAIN], *update = s->graphs[GRAPH_UPDATE];
 
 	*result = (struct step_result){0};
-	set_state(s, step);
 	for (long micro = 0; micro < s->micro_batches; micro++) {
 		int ret = in->read(in->from, step, micro, in->tokens_BT, in->targets_BT);
 		if (ret)
 			return ret;
+		setup_state(s, step, micro);
 		graph_set_input(train, "tokens", in->tokens_BT);
 		graph_set_input(train, "targets", in->targets_BT);
 		graph_forward(train);

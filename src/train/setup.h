@@ -111,6 +111,8 @@ struct step_result {		/* of one update; means over its micro-batches */
 	double grad_norm;
 };
 
+/* What kernels find of a micro-batch of a step; setup_step() sets it by itself. */
+void setup_state(struct setup *s, long step, long micro);
 /* Share of routed tokens that were dropped in the last fetched replay; NAN without routers. */
 double setup_drop_share(const struct setup *s, const struct graph *g);
 

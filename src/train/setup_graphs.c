@@ -39,6 +39,7 @@ static struct graph *record_train(struct setup *s)
 {
 	struct net_env env = environment(s);
 
+	env.noise = true;
 	env.position_gain = s->spec.position_gain;
 	env.position_from = s->spec.position_from;
 	env.trace = s->trace;
@@ -50,6 +51,7 @@ static struct graph *record_logits(struct setup *s)
 {
 	struct net_env env = environment(s);
 
+	env.noise = true;
 	env.trace.logits = true;
 	return record_model(s, env, false);
 }

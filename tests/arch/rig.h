@@ -38,6 +38,12 @@ static const struct rig_case rig_cases[] = {
 		"importance: 0.02, mean_entropy: 0.03, token_entropy: 0.01}}"},
 	{"moe_mamba bias", SMALL ", arch: moe_mamba, moe: {router: sigmoid_bias, n_experts: 4, d_expert: 6, "
 		"bias_rate: 0.01, activation: silu}}"},
+	{"moe_mamba noisy", SMALL ", arch: moe_mamba, moe: {router: noisy, n_experts: 4, d_expert: 6, "
+		"group_tokens: 16, activation: silu}}"},
+	{"moe_mamba drawn", SMALL ", arch: moe_mamba, moe: {router: gumbel, n_experts: 4, d_expert: 6, "
+		"weight: raw, group_tokens: 16, activation: silu}}"},
+	{"moe_mamba jitter", SMALL ", arch: moe_mamba, moe: {noise: jitter, noise_scale: 0.5, n_experts: 3, "
+		"d_expert: 6, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba hash", SMALL ", arch: moe_mamba, moe: {router: hash, n_experts: 4, d_expert: 6, "
 		"top_k: 2, activation: silu}}"},
 	{"moe_mamba frozen", SMALL ", arch: moe_mamba, moe: {router: random, n_experts: 4, d_expert: 6, "
@@ -97,6 +103,7 @@ struct rig_options {
 	bool training, recompute;
 	int micro_batches;
 	bool masked, dropless, logits;
+	bool noise;		/* as in training, which has it by itself */
 	bool documents;		/* data.reset_at_eot, and documents of 6 tokens and end of text */
 };
 
@@ -220,7 +227,8 @@ static inline void rig_open(struct rig *rig, const char *spec, struct rig_option
 		.micro_batches = o.micro_batches ? o.micro_batches : 1};
 	struct net_env env = {.batch = o.batch, .context = o.context,
 		.group_tokens = o.batch * o.context, .n_vocab = VOCAB, .masked = o.masked,
-		.dropless = o.dropless, .reset_at_eot = o.documents, .trace = {.logits = o.logits}};
+		.dropless = o.dropless, .noise = o.training || o.noise, .reset_at_eot = o.documents,
+		.trace = {.logits = o.logits}};
 	const struct device *d = &device_list[o.device];
 
 	*rig = (struct rig){.batch = o.batch, .context = o.context};
@@ -252,6 +260,14 @@ static inline void rig_backward(struct rig *rig, bool first)
 	if (!rig_on_host(rig))
 		device_to_host(rig->memory.device, rig->host[BLOB_GRADIENTS],
 			rig->memory.blob[BLOB_GRADIENTS], rig->memory.blob_bytes[BLOB_GRADIENTS]);
+}
+
+/* The rig's data are those of this micro-batch of a step. */
+static inline void rig_micro(struct rig *rig, long micro)
+{
+	struct step_state state = {.micro = micro};
+
+	device_from_host(rig->memory.device, rig->memory.state, &state, sizeof state);
 }
 
 /* Forward with the rig's data; the whole loss. */

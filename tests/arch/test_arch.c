@@ -218,6 +218,7 @@ static void check_accumulation(const struct rig_case *c, enum device_id device, 
 	for (int micro = 0; micro < 2; micro++) {
 		parts.tokens = tokens + micro * o.context;
 		parts.targets = targets + micro * o.context;
+		rig_micro(&parts, micro);
 		rig_loss(&parts);
 		rig_backward(&parts, micro == 0);
 	}

@@ -30,6 +30,10 @@ static const struct {
 		"group_tokens: 16}}", MOE_FUTURE},
 	{"gshard, dropless", MIXTURE "router: gshard, capacity_factor: 0}}", MOE_OWN_PAST},
 	{"sigmoid_bias", MIXTURE "router: sigmoid_bias, balance_scope: sequence}}", MOE_OWN_PAST},
+	{"noisy", MIXTURE "router: noisy}}", MOE_OWN_PAST},
+	{"gumbel", MIXTURE "router: gumbel}}", MOE_OWN_PAST},
+	{"jitter, over the batch", MIXTURE "noise: jitter, noise_scale: 0.5, capacity_factor: 0.5, "
+		"group_tokens: 48}}", MOE_OTHERS},
 	{"hash", MIXTURE "router: hash, top_k: 2}}", MOE_OWN_PAST},
 	{"random", MIXTURE "router: random}}", MOE_OWN_PAST},
 };
@@ -78,7 +82,8 @@ static void test_classes(void **state)
 	(void)state;
 	for (size_t k = 0; k < ARRAY_SIZE(rules); k++) {
 		struct rig rig;
-		rig_open(&rig, rules[k].spec, (struct rig_options){.device = CPU, .batch = B, .context = T});
+		rig_open(&rig, rules[k].spec, (struct rig_options){.device = CPU, .batch = B, .context = T,
+			.noise = true});
 		enum moe_class says = moe_class(moe_of(&rig), T), is = measured(&rig);
 		if (says != rules[k].class || is != says)
 			fail_msg("%s: expected class %d, says %d, is %d", rules[k].name, rules[k].class, says, is);
@@ -139,6 +144,7 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "top_k: 5}}", "n_experts");
 	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
 	expect_refused(MIXTURE "router: hash, weight: raw}}", "has no router");
+	expect_refused(MIXTURE "router: hash, noise: gumbel}}", "has no router");
 	expect_refused(MIXTURE "router: random, weight: raw}}", "teach the router");
 }
 

@@ -26,13 +26,16 @@ struct call {
 	void *plan;		/* of backward */
 };
 
+/* What kernels find of the step. */
+static struct step_state call_state;
+
 /* Memory of devices, freed behind each case. */
 static struct {
 	struct {
 		const struct device *device;
 		void *at;
 		size_t bytes;
-	} block[256];
+	} block[512];
 	int n;
 } memory;
 
@@ -58,6 +61,14 @@ static inline void memory_release(void)
 		device_free(memory.block[memory.n].device, memory.block[memory.n].at,
 			memory.block[memory.n].bytes);
 	}
+}
+
+static inline const struct step_state *state_get(const struct device *d)
+{
+	void *at = memory_get(d, sizeof call_state);
+
+	device_from_host(d, at, &call_state, sizeof call_state);
+	return at;
 }
 
 static inline struct tensor *tensor_new(struct arena *a, const struct device *d,
@@ -130,7 +141,8 @@ static inline struct call call(struct arena *a, const struct op *op, const struc
 	const void *attr, struct tensor *const *in)
 {
 	struct op_shapes s = {.device = d, .attr = attr, .training = true};
-	struct call c = {.run = {.op = op, .device = d, .attr = attr, .queue = device_queue(d)}};
+	struct call c = {.run = {.op = op, .device = d, .attr = attr, .state = state_get(d),
+		.queue = device_queue(d)}};
 
 	for (int i = 0; i < op->n_in; i++)
 		s.in[i] = c.run.in[i] = in[i];

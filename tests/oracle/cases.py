@@ -110,6 +110,12 @@ def cases():
         "sigmoid, bias": moe(top_k=2, score="sigmoid", weight="renorm", bias_rate=0.01, balance=0),
         "bias, drops, recompute": moe(top_k=3, bias_rate=0.02, group_tokens=24, capacity_factor=0.7,
                                       recompute="block"),
+        "jitter": moe(noise="jitter", noise_scale=0.2),
+        "Gaussian noise": moe(top_k=2, noise="gaussian", noise_scale=0.5, micro_batch=1, group_tokens=24),
+        "noisy": moe(router="noisy", balance=0.05),
+        "noisy, recompute, micro-batches": moe(router="noisy", top_k=3, micro_batch=2, group_tokens=24,
+                                               recompute="block", weight="raw"),
+        "Gumbel": moe(router="gumbel", temperature=0.7, balance=0.1),
         "all losses": moe(top_k=2, balance=0.1, z_loss=0.1, importance=0.1, mean_entropy=0.1,
                           token_entropy=0.1),
         "all losses, sigmoid, sequences": moe(

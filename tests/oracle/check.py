@@ -46,7 +46,7 @@ class Check:
         torch.set_default_dtype(torch.float64)
         self.params = self.blob("param.")
         leaves = {name: p.clone().requires_grad_() for name, p in self.params.items()}
-        self.net = model.Model(self.spec, leaves)
+        self.net = model.Model(self.spec, leaves, self.step)
         tokens, targets = (torch.from_numpy(self.file[n].astype(np.int64)) for n in ("tokens", "targets"))
         ce, aux, self.logits = self.net.losses(tokens, targets)
         (ce + aux).backward()

@@ -20,6 +20,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+import noise
+
 
 def section(spec, prefix):
     """The keys below a prefix: section(spec, "model.moe.")["n_experts"]."""
@@ -99,8 +101,8 @@ def kv_heads(width, keys):
 
 
 class Model:
-    def __init__(self, spec, params):
-        self.spec, self.p = spec, params
+    def __init__(self, spec, params, step=0):
+        self.spec, self.p, self.step = spec, params, step
         self.D = spec["model.d_model"]
         self.layers = residual_layers(spec)
 
@@ -302,8 +304,8 @@ class Model:
         B, T, _ = x.shape
         w1, w2 = self.p[name + ".w1"], self.p[name + ".w2"]
         flat, K = x.reshape(B * T, -1), keys.get("top_k", 1)
-        logits = flat @ self.p[name + ".router.weight"].T
-        score = self.score(logits, keys)
+        logits = self.jittered(flat, name, keys) @ self.p[name + ".router.weight"].T
+        score = self.score(self.noisy(logits, flat, name, keys), keys)
         E, group = score.shape[1], default_width(keys["group_tokens"], B * T)
         # Best first, and the lowest of equal ones.
         biased = score.detach() + (self.p[name + ".router.bias"].detach() if keys.get("bias_rate") else 0)
@@ -324,6 +326,23 @@ class Model:
         y = y.reshape(B, T, -1)
         self.outputs[name] = y
         return y
+
+    def jittered(self, x, name, keys):
+        """Switch Transformers, arXiv:2101.03961, section 2.4."""
+        if keys.get("noise", "none") != "jitter":
+            return x
+        u = noise.jitter(self.spec["seed"], self.step, name, x.shape)
+        return x * (1 + (keys["noise_scale"] or 0.01) * u)
+
+    def noisy(self, logits, x, name, keys):
+        """Shazeer et al. 2017, arXiv:1701.06538, eq. 4, and Gumbel's (arXiv:1611.01144)."""
+        kind = keys.get("noise", "none")
+        if kind in ("none", "jitter"):
+            return logits
+        scale = keys["noise_scale"] or (1 / logits.shape[1] if kind == "gaussian" else 1)
+        if kind == "learned":
+            scale = scale * F.softplus(x @ self.p[name + ".router.noise"].T)
+        return logits + scale * noise.draws(kind, self.spec["seed"], self.step, name, logits.shape)
 
     @staticmethod
     def score(logits, keys):

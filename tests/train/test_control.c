@@ -58,21 +58,26 @@ static void count_routes(void *from, long micro)
 	}
 }
 
-static void rig_open(struct rig *rig, const char *micro_batch)
+static void rig_open_noisy(struct rig *rig, const char *micro_batch, const char *noise)
 {
 	static const char text[] = "{model: {arch: moe_mamba, d_model: 16, n_blocks: 2, moe: {n_experts: 4, "
 		"d_expert: 16, top_k: 2, score: sigmoid, weight: renorm, balance: 0, capacity_factor: 0, "
 		"bias_rate: 0.02, group_tokens: 32}}, train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}";
-	const char *keys[] = {micro_batch};
+	const char *keys[] = {micro_batch, noise};
 
 	*rig = (struct rig){0};
-	assert_int_equal(config_parse(&rig->arena, "test", text, keys, 1, spec_schema(), &rig->config), 0);
+	assert_int_equal(config_parse(&rig->arena, "test", text, keys, 2, spec_schema(), &rig->config), 0);
 	assert_int_equal(setup_open_traced(&rig->setup, &rig->config, &device_list[CPU], 0,
 		(struct net_trace){.routes = true}), 0);
 	assert_int_equal(setup_allocate(&rig->setup), 0);
 	rig->input = (struct step_input){.read = read_random, .from = rig, .seen = count_routes,
 		.tokens_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT),
 		.targets_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT)};
+}
+
+static void rig_open(struct rig *rig, const char *micro_batch)
+{
+	rig_open_noisy(rig, micro_batch, "model.moe.noise=none");
 }
 
 static void rig_close(struct rig *rig)
@@ -155,18 +160,23 @@ static void expect_same_biases(const struct rig *a, const struct rig *b)
 		assert_memory_equal(bias_of(a, r), bias_of(b, r), EXPERTS * sizeof(float));
 }
 
+static const char *const noises[] = {"model.moe.noise=none", "model.moe.noise=jitter",
+	"model.moe.noise=learned", "model.moe.noise=gumbel"};
+
+/* Noise is that of the token's place in the step, and so are the counts. */
 static void test_micro_batches_count_once(void **state)
 {
-	struct rig whole, parts;
-
 	(void)state;
-	rig_open(&whole, "train.micro_batch=4");
-	rig_open(&parts, "train.micro_batch=1");
-	go(&whole, 0, 3);
-	go(&parts, 0, 3);
-	expect_same_biases(&whole, &parts);
-	rig_close(&whole);
-	rig_close(&parts);
+	for (size_t k = 0; k < ARRAY_SIZE(noises); k++) {
+		struct rig whole, parts;
+		rig_open_noisy(&whole, "train.micro_batch=4", noises[k]);
+		rig_open_noisy(&parts, "train.micro_batch=1", noises[k]);
+		go(&whole, 0, 3);
+		go(&parts, 0, 3);
+		expect_same_biases(&whole, &parts);
+		rig_close(&whole);
+		rig_close(&parts);
+	}
 }
 
 /* Replays of evaluation between steps, on tokens of their own. */
@@ -193,8 +203,8 @@ static void test_evaluation_leaves_no_trace(void **state)
 	struct rig plain, evaluated;
 
 	(void)state;
-	rig_open(&plain, "train.micro_batch=2");
-	rig_open(&evaluated, "train.micro_batch=2");
+	rig_open_noisy(&plain, "train.micro_batch=2", "model.moe.noise=gumbel");
+	rig_open_noisy(&evaluated, "train.micro_batch=2", "model.moe.noise=gumbel");
 	go(&plain, 0, 4);
 	for (long i = 0; i < 4; i++) {
 		go(&evaluated, i, i + 1);
@@ -205,19 +215,18 @@ static void test_evaluation_leaves_no_trace(void **state)
 	rig_close(&evaluated);
 }
 
-static void test_resumes_with_the_same_bits(void **state)
+static void expect_resumed(const char *noise)
 {
 	struct rig through, resumed;
 	struct progress p = {.step = 3}, read;
 	char folder[256];
 
-	(void)state;
 	assert_int_equal(path_tmp_folder(folder, sizeof folder, "control"), 0);
-	rig_open(&through, "train.micro_batch=2");
+	rig_open_noisy(&through, "train.micro_batch=2", noise);
 	go(&through, 0, 3);
 	assert_int_equal(checkpoint_write(&through.setup, folder, &p, NULL), 0);
 	go(&through, 3, 6);
-	rig_open(&resumed, "train.micro_batch=2");
+	rig_open_noisy(&resumed, "train.micro_batch=2", noise);
 	assert_int_equal(checkpoint_resume(&resumed.setup, folder, &read), 1);
 	assert_int_equal(read.step, 3);
 	go(&resumed, 3, 6);
@@ -225,6 +234,30 @@ static void test_resumes_with_the_same_bits(void **state)
 	rig_close(&through);
 	rig_close(&resumed);
 	path_remove_tree(folder);
+}
+
+static void test_resumes_with_the_same_bits(void **state)
+{
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(noises); k++)
+		expect_resumed(noises[k]);
+}
+
+/* Evaluation draws nothing: the same losses whatever the seed and step say. */
+static void test_evaluation_has_no_noise(void **state)
+{
+	struct step_state other = {.step = 77, .seed = 5};
+	struct rig rig;
+	double loss;
+
+	(void)state;
+	rig_open_noisy(&rig, "train.micro_batch=4", "model.moe.noise=gumbel");
+	evaluate(&rig);
+	loss = graph_read(rig.setup.graphs[GRAPH_EVAL], "ce", 0);
+	device_from_host(rig.setup.device, rig.setup.memory.state, &other, sizeof other);
+	evaluate(&rig);
+	assert_true(loss == graph_read(rig.setup.graphs[GRAPH_EVAL], "ce", 0));
+	rig_close(&rig);
 }
 
 int main(int argc, char **argv)
@@ -235,6 +268,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_micro_batches_count_once),
 		cmocka_unit_test(test_evaluation_leaves_no_trace),
 		cmocka_unit_test(test_resumes_with_the_same_bits),
+		cmocka_unit_test(test_evaluation_has_no_noise),
 	};
 
 	(void)argc;
