@@ -264,7 +264,7 @@ torture: $(BUILD)/moelab	## a sweep on that cluster under 200 faults by chance, 
 DEVICE_TESTS := $(foreach l,op graph arch,$(call tests_of,$(l)))
 .PHONY: check-device
 check-device: $(BUILD)/moelab $(DEVICE_TESTS)	## with EMULATED=1: the GPU's kernels and runs on an emulator
-	@$(RUN_TESTS) $(DEVICE_TESTS) tests/cmd/test_device.sh
+	@JOBS=$(if $(filter 1,$(EMULATED)),$(shell nproc),1) $(RUN_TESTS) $(DEVICE_TESTS) tests/cmd/test_device.sh
 
 .PHONY: layers
 layers:	## check that each layer includes only what it may

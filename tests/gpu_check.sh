@@ -25,12 +25,14 @@ moelab=$dir/moelab
 check() {
 	local limit=$1 name=$2 start=$SECONDS
 	shift 2
-	if timeout -k 5 "$limit" bash -c '"$@"' check "$@" >"$work/log" 2>&1; then
+	timeout -k 5 "$limit" bash -c '"$@"' check "$@" >"$work/log" 2>&1
+	local code=$?
+	if [ $code = 0 ]; then
 		passed=$((passed + 1))
 		echo "ok    $name, $((SECONDS - start)) s"
 	else
 		failed=$((failed + 1))
-		echo "FAIL  $name (code $?), $((SECONDS - start)) s"
+		echo "FAIL  $name (code $code), $((SECONDS - start)) s"
 		grep -aE 'FAIL|ERROR|rror|differ|apart' "$work/log" | head -n 25 | sed 's/^/      /'
 		tail -n 5 "$work/log" | sed 's/^/      | /'
 	fi
@@ -47,7 +49,7 @@ ops() {
 		check 300 "operators on $device" env MOELAB_DEVICE=$device "$dir/test_ops"
 	done
 	for program in test_route test_moe test_cross_entropy; do
-		check 60 "$program" "$dir/$program"
+		check 300 "$program" "$dir/$program"
 	done
 	check 100 "scan, staged" env MOELAB_DEVICE=cuda_scan MOELAB_OP=scan "$dir/test_ops"
 }
@@ -57,30 +59,31 @@ models() {
 	check 300 "architectures" "$dir/test_arch"
 }
 
-# One architecture on both devices: values within 1e-4, gradients within 1e-3.
-trace() {
-	local spec=$1
-	shift
-	$moelab trace "$spec" -o "$work/cpu" --random --device cpu "$@" &&
-		$moelab trace "$spec" -o "$work/gpu" --random --device cuda_f32 "$@" &&
-		$moelab trace compare "$work/cpu" "$work/gpu" --tolerance 1e-4
+# Tensors of B, traced on a device, that part from the float64 trace A, and further than twice as far as
+# those of C, traced on the CPU: at a kink of relu, and where Adam divides by a gradient near 0, rounding decides.
+parts() {
+	paste <($moelab trace compare "$1" "$2" --tolerance 1e-4) <($moelab trace compare "$1" "$3" --tolerance 1e-4) |
+		awk -F '\t' '$1 ~ /parts$/ {split($1, u, /[]] +/); split($2, v, /[]] +/)
+			if (u[2] + 0 > 2 * v[2]) {print $1 "; the CPU: " v[2]; bad = 1}} END {exit bad || NR < 10}'
 }
 
 # One line a difference; the traces of one spec beside those of the others.
-trace_all() {
-	local name spec=$1 recipe=$2 documents=$3
-	name=$(basename "$spec" .yaml)-$recipe-$documents
-	mkdir -p "$work/$name"
-	work=$work/$name timeout 200 bash -c 'trace "$@"' trace "$spec" train.batch=2 train.context=192 model.n_blocks=2 \
-		recipe="$recipe" data.reset_at_eot="$documents" >"$work/$name/log" 2>&1 ||
-		{ echo "FAILED: $name"; tail -n 5 "$work/$name/log"; false; }
+trace() {
+	local spec=$1 recipe=$2 documents=$3 device to
+	to=$work/$(basename "$spec" .yaml)-$recipe-$documents
+	for device in ref cpu cuda_f32; do
+		timeout 200 $moelab trace "$spec" -o "$to-$device" --random --device $device train.batch=2 train.context=192 \
+			model.n_blocks=2 recipe="$recipe" data.reset_at_eot="$documents" >"$to" 2>&1 || break
+	done
+	parts "$to-ref" "$to-cuda_f32" "$to-cpu" >>"$to" 2>&1 || { echo "FAILED: $(basename "$to")"; tail -n 5 "$to"; false; }
+	rm -f "$to"-*
 }
 
 traces() {
 	check 550 "traces of all architectures, recipes, documents" bash -c "grep -l '^model:' experiments/micro/*.yaml |
 		grep -v common.yaml | while read spec; do for r in paper modern; do for d in false true; do \
 			echo \$spec \$r \$d; done; done; done |
-		OMP_NUM_THREADS=2 xargs -P 12 -n 3 bash -c 'trace_all \$0 \$1 \$2'"
+		OMP_NUM_THREADS=2 xargs -P 12 -n 3 bash -c 'trace \$0 \$1 \$2'"
 }
 
 hash_of() {
@@ -135,7 +138,7 @@ beyond() {
 	for n in 64 1152; do
 		root=$work/beyond-$1-$n
 		$moelab train experiments/25m/$1.yaml --device cuda_f32 --results "$root" data.path="$work/data" \
-			data.vocab=257 model.n_blocks=1 train.batch=1152 train.micro_batch=$n train.tokens=2359296 \
+			data.vocab=257 model.n_blocks=1 $2 train.batch=1152 train.micro_batch=$n train.tokens=2359296 \
 			eval.tokens=4096 checkpoint.keep=0 || return
 		$moelab query --db "$root/lab.db" "select ce, grad_norm from step order by step" --format csv |
 			tee "$root/steps"
@@ -147,9 +150,9 @@ beyond() {
 large() {
 	find src -name '*.c' -exec cat {} + >"$work/text"
 	check 60 "import" $moelab data import "$work/text" --tokenizer byte -o "$work/data"
-	for model in mamba moe_mamba transformer; do
-		check 200 "$model, tensors beyond 2^31 elements" beyond $model
-	done
+	check 200 "mamba, tensors beyond 2^31 elements" beyond mamba
+	check 200 "moe_mamba, tensors beyond 2^31 elements" beyond moe_mamba model.moe.group_tokens=65536
+	check 200 "transformer, tensors beyond 2^31 elements" beyond transformer
 }
 
 # One tool on one operator: slow, so all side by side.
@@ -178,7 +181,7 @@ speed() {
 	done
 }
 
-export -f trace trace_all beyond train killed equal hash_of sanitize
+export -f parts trace beyond train killed equal hash_of sanitize
 export dir work moelab
 for stage in $stages; do
 	echo "== $stage"
