@@ -63,7 +63,7 @@ models() {
 # those of C, traced on the CPU: at a kink of relu, and where Adam divides by a gradient near 0, rounding decides.
 parts() {
 	paste <($moelab trace compare "$1" "$2" --tolerance 1e-4) <($moelab trace compare "$1" "$3" --tolerance 1e-4) |
-		awk -F '\t' '$1 ~ /parts$/ {split($1, u, /[]] +/); split($2, v, /[]] +/)
+		awk -F '\t' '$1 == "" {bad = 1} $1 ~ /parts$/ {split($1, u, /[]] +/); split($2, v, /[]] +/)
 			if (u[2] + 0 > 2 * v[2]) {print $1 "; the CPU: " v[2]; bad = 1}} END {exit bad || NR < 10}'
 }
 
