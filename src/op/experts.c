@@ -314,6 +314,10 @@ static const struct op_example examples[] = {
 		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {384, 40},
 			[EXPERTS_FIRST_E1] = {5}, [EXPERTS_W1_EFD] = {4, 136, 40},
 			[EXPERTS_W2_EOF] = {4, 24, 136}}},
+	{.name = "silu, many tiles and terms", .attr = &silu, .prepare = prepare,
+		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {700, 40},
+			[EXPERTS_FIRST_E1] = {5}, [EXPERTS_W1_EFD] = {4, 328, 40},
+			[EXPERTS_W2_EOF] = {4, 24, 328}}},
 };
 
 const struct op op_experts = {

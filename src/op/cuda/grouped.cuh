@@ -17,8 +17,8 @@ enum grouped_form {
 /* What is done with v, an element of C. h, act: [S, n], contiguous; for relu act is h. */
 enum grouped_end {
 	END_STORE,	/* C = v, or C + v */
-	END_ACTIVATE,	/* h = v, act = f(v); relu: h = f(v) alone */
-	END_SLOPE,	/* C = v f'(h), act = f(h); relu: C alone */
+	END_ACTIVATE,	/* of ROWS_NT: h = v, act = f(v); relu: h = f(v) alone */
+	END_SLOPE,	/* of ROWS_NN: C = v f'(h), act = f(h); relu: C alone */
 };
 
 struct grouped {

@@ -1,9 +1,7 @@
 /*
  * A tile of a product by tensor cores (mma.sync m16n8k16, bf16, sums in float32). Eight warps make
- * m x n elements, each wm x wn of them, over chunks of 32 terms of the sum; `stages` chunks are on
- * their way to shared memory or in use. An operand lies there as it lies in device memory, 16 bytes
- * at a time, in places exchanged (place()) so that the eight rows that a load of a matrix reads
- * together are in different banks.
+ * m x n elements, each wm x wn of them, over chunks of `chunk` terms of the sum; `stages` chunks are
+ * on their way to shared memory or in use (mma_feed).
  *
  * Operands more exact than bf16 come as several parts, x = x0 + x1 + ..., each the rounded rest of
  * those before. Then A B = sum of A_i B_j over i + j < the larger number of parts; what is left out
@@ -17,8 +15,8 @@
 
 enum {
 	MMA_THREADS = 256,
-	MMA_CHUNK = 32,			/* terms */
 	MMA_PIECE = 8,			/* elements of a copy */
+	MMA_BLOCK = 64,			/* sides in a row, where sides are neighbours */
 };
 
 /* An operand as a block sees it: element (side, term) at at + side * ld + term, or, where sides are
@@ -28,19 +26,97 @@ struct mma_operand {
 	long ld, n_sides, n_terms;
 };
 
+/*
+ * What a thread brings of an operand, chunk after chunk: `count` pieces of 16 bytes, as they lie in
+ * device memory. In shared memory a row is a side and its terms; or, where sides are neighbours, a
+ * term and 64 of them, a block of sides behind the other. Pieces of a row are exchanged so that the
+ * eight rows that a load of a matrix reads together are in different banks; rows of 128 bytes lie as
+ * wgmma's swizzle of 128 bytes says.
+ */
+template <bool row, int sides, int chunk>
+struct mma_feed {
+	static constexpr int width = (row ? chunk : sides) / MMA_PIECE;	/* in device memory */
+	static constexpr int rows = MMA_THREADS / width;	/* between a thread's pieces */
+	static constexpr int count = sides * chunk / MMA_PIECE / MMA_THREADS;
+
+	static_assert(rows % 8 == 0 && count * MMA_THREADS * MMA_PIECE == sides * chunk,
+		"all threads bring as much, in places exchanged alike");
+
+	const bf16 *from;
+	long step;			/* from piece to piece */
+	int at, left;			/* place; terms there are, from this thread's first on */
+	unsigned there;			/* bit q: the sides of piece q are */
+
+	static __device__ __forceinline__ int place(int side, int term)
+	{
+		int i = row ? side : term, j = (row ? term : side) / MMA_PIECE;
+
+		if (row && chunk == 32)
+			return (i * 4 + (j ^ i / 2 % 4)) * MMA_PIECE;
+		return ((j / 8 * chunk + i) * 8 + (j % 8 ^ i % 8)) * MMA_PIECE;
+	}
+
+	__device__ __forceinline__ void start(const mma_operand &o)
+	{
+		int i = threadIdx.x / width, j = threadIdx.x % width * MMA_PIECE;
+
+		from = o.at + i * o.ld + j;
+		step = rows * o.ld;
+		at = row ? place(i, j) : place(j, i);
+		left = (int)o.n_terms - (row ? j : i);
+		there = 0;
+		#pragma unroll
+		for (int q = 0; q < count; q++)
+			there |= (unsigned)((row ? i + q * rows : j) < o.n_sides) << q;
+	}
+
+	/* Enqueues the next chunk. */
+	__device__ __forceinline__ void fetch(bf16 *to)
+	{
+		#pragma unroll
+		for (int q = 0; q < count; q++)
+			copy_async(to + at + q * (row ? rows * chunk : rows * MMA_BLOCK),
+				from + q * step,
+				(there >> q & 1) && (row ? 0 : q * rows) < left);
+		from += row ? chunk : count * step;
+		left -= chunk;
+	}
+};
+
+/* Of four neighbour lanes, lane i and word k become lane k and word i. */
+__device__ __forceinline__ void turn4(unsigned (&word)[4])
+{
+	#pragma unroll
+	for (int bit = 1; bit < 4; bit *= 2)
+		#pragma unroll
+		for (int k = 0; k < 4; k++) {
+			if (k & bit)
+				continue;
+			bool upper = threadIdx.x & bit;
+			unsigned other = __shfl_xor_sync(0xffffffffu, upper ? word[k] : word[k | bit],
+				bit);
+			(upper ? word[k] : word[k | bit]) = other;
+		}
+}
+
 /* A, B: number of parts. a_row: terms are neighbours in A, else sides; b_row of B. edges: columns
    beyond n_sides and terms beyond n_terms are left out, 16 at a time, which pays where a tile is
    seldom full. */
-template <int m, int n, int wm, int wn, int stages, int A, int B, bool a_row, bool b_row,
+template <int m, int n, int wm, int wn, int chunk, int stages, int A, int B, bool a_row, bool b_row,
 	bool edges>
 struct mma_tile {
 	static_assert(m / wm * (n / wn) * 32 == MMA_THREADS, "eight warps");
 
+	typedef mma_feed<a_row, m, chunk> feed_a;
+	typedef mma_feed<b_row, n, chunk> feed_b;
+
 	struct stage {
-		bf16 a[A][m * MMA_CHUNK], b[B][n * MMA_CHUNK];
+		bf16 a[A][m * chunk], b[B][n * chunk];
 	};
 
 	float sum[wm / 16][wn / 8][4];
+	feed_a from_a[A];
+	feed_b from_b[B];
 
 	static constexpr size_t shared_bytes = stages * sizeof(stage);
 	static constexpr int pitch = n + MMA_PIECE;	/* of lay_out(), in elements */
@@ -55,67 +131,39 @@ struct mma_tile {
 		return threadIdx.x / 32 % (n / wn) * wn;
 	}
 
-	/* Piece j of row i: rows of 4 pieces where terms are neighbours, of sides / 8 else. */
-	template <bool row, int sides>
-	static __device__ __forceinline__ int place(int i, int j)
-	{
-		return row ? (i * 4 + (j ^ i / 2 % 4)) * MMA_PIECE
-			: (i * (sides / MMA_PIECE) + (j ^ i % 8)) * MMA_PIECE;
-	}
-
-	/* Enqueues the chunk from term k0 on. */
-	template <bool row, int sides>
-	static __device__ __forceinline__ void fetch(bf16 *to, const mma_operand &o, long k0)
-	{
-		constexpr int per_row = (row ? MMA_CHUNK : sides) / MMA_PIECE;
-
-		#pragma unroll
-		for (int p = threadIdx.x; p < sides * MMA_CHUNK / MMA_PIECE; p += MMA_THREADS) {
-			int i = p / per_row, j = p % per_row;
-			long side = row ? i : j * MMA_PIECE, k = k0 + (row ? j * MMA_PIECE : i);
-			bool there = side < o.n_sides && k < o.n_terms;
-			const bf16 *from = o.at + (row ? side * o.ld + k : k * o.ld + side);
-			copy_async(to + place<row, sides>(i, j), there ? from : o.at, there);
-		}
-	}
-
-	static __device__ __forceinline__ void fetch_all(stage &to, const mma_operand (&a)[A],
-		const mma_operand (&b)[B], long k0)
+	/* Enqueues the next chunk. */
+	__device__ __forceinline__ void fetch(stage &to)
 	{
 		#pragma unroll
 		for (int i = 0; i < A; i++)
-			fetch<a_row, m>(to.a[i], a[i], k0);
+			from_a[i].fetch(to.a[i]);
 		#pragma unroll
 		for (int i = 0; i < B; i++)
-			fetch<b_row, n>(to.b[i], b[i], k0);
+			from_b[i].fetch(to.b[i]);
 	}
 
 	/* 16 rows from i0 and 16 terms from k of A: an operand of mma_bf16(). */
 	static __device__ __forceinline__ void load_a(unsigned (&r)[4], const bf16 *at, int i0,
 		int k)
 	{
-		int l = threadIdx.x % 32, row = l % 8, side = l / 8 % 2, half = l / 16;
+		int l = threadIdx.x % 32, row = l % 8, side = l / 8 % 2 * 8, half = l / 16 * 8;
 
 		if (a_row)
-			ldmatrix<4, false>(r,
-				at + place<true, m>(i0 + 8 * side + row, k / 8 + half));
+			ldmatrix<4, false>(r, at + feed_a::place(i0 + side + row, k + half));
 		else
-			ldmatrix<4, true>(r,
-				at + place<false, m>(k + 8 * half + row, i0 / 8 + side));
+			ldmatrix<4, true>(r, at + feed_a::place(i0 + side, k + half + row));
 	}
 
 	/* 16 columns from j0 and 16 terms from k of B: two operands. */
 	static __device__ __forceinline__ void load_b(unsigned (&r)[4], const bf16 *at, int j0,
 		int k)
 	{
-		int l = threadIdx.x % 32, row = l % 8, half = l / 8 % 2, side = l / 16;
+		int l = threadIdx.x % 32, row = l % 8, half = l / 8 % 2 * 8, side = l / 16 * 8;
 
 		if (b_row)
-			ldmatrix<4, false>(r,
-				at + place<true, n>(j0 + 8 * side + row, k / 8 + half));
+			ldmatrix<4, false>(r, at + feed_b::place(j0 + side + row, k + half));
 		else
-			ldmatrix<4, true>(r,
-				at + place<false, n>(k + 8 * half + row, j0 / 8 + side));
+			ldmatrix<4, true>(r, at + feed_b::place(j0 + side, k + half + row));
 	}
 
 	/* 16 columns of B, one of its parts, with all parts of A. */
@@ -172,26 +220,32 @@ struct mma_tile {
 	__device__ __forceinline__ void product(const mma_operand (&a)[A],
 		const mma_operand (&b)[B], stage *ring)
 	{
-		long chunks = (a[0].n_terms + MMA_CHUNK - 1) / MMA_CHUNK;
+		int n_terms = (int)a[0].n_terms, chunks = (n_terms + chunk - 1) / chunk;
 		int n_columns = (int)min(b[0].n_sides, (long)n);
 
 		clear();
 		#pragma unroll
+		for (int i = 0; i < A; i++)
+			from_a[i].start(a[i]);
+		#pragma unroll
+		for (int i = 0; i < B; i++)
+			from_b[i].start(b[i]);
+		#pragma unroll
 		for (int c = 0; c < stages - 1; c++) {
 			if (c < chunks)
-				fetch_all(ring[c], a, b, c * MMA_CHUNK);
+				fetch(ring[c]);
 			__pipeline_commit();
 		}
-		for (long c = 0; c < chunks; c++) {
-			long next = c + stages - 1;
+		for (int c = 0; c < chunks; c++) {
 			__pipeline_wait_prior(stages - 2);
 			__syncthreads();
-			if (next < chunks)
-				fetch_all(ring[next % stages], a, b, next * MMA_CHUNK);
+			multiply(ring[c % stages], 0, n_columns);
+			if (c + stages - 1 < chunks)
+				fetch(ring[(c + stages - 1) % stages]);
 			__pipeline_commit();
 			#pragma unroll
-			for (int k = 0; k < MMA_CHUNK; k += 16)
-				if (!edges || c * MMA_CHUNK + k < a[0].n_terms)
+			for (int k = 16; k < chunk; k += 16)
+				if (!edges || c * chunk + k < n_terms)
 					multiply(ring[c % stages], k, n_columns);
 		}
 		__pipeline_wait_prior(0);
@@ -210,6 +264,31 @@ struct mma_tile {
 			for (int j = 0; j < wn / 8; j++)
 				put(warp_row() + l / 4 + 8 * i, warp_column() + l % 4 * 2 + 8 * j,
 					sum[i / 2][j][i % 2 * 2], sum[i / 2][j][i % 2 * 2 + 1]);
+	}
+
+	/* put(row, column, eight neighbours rounded to bf16): the four lanes that share a row have
+	   two neighbours of each eight, and exchange them so that each has all of every fourth. */
+	template <typename sink>
+	__device__ __forceinline__ void each8(const sink &put) const
+	{
+		int l = threadIdx.x % 32;
+
+		static_assert(wn % 32 == 0, "four times eight columns");
+		#pragma unroll
+		for (int i = 0; i < wm / 8; i++)
+			#pragma unroll
+			for (int j = 0; j < wn / 8; j += 4) {
+				unsigned pair[4];
+				#pragma unroll
+				for (int k = 0; k < 4; k++) {
+					const float *v = &sum[i / 2][j + k][i % 2 * 2];
+					pair[k] = bf16_pair(v[0], v[1]);
+				}
+				turn4(pair);
+				put(warp_row() + l / 4 + 8 * i, warp_column() + 8 * j + l % 4 * 8,
+					eight_of(raw8<bf16>{{make_uint4(pair[0], pair[1], pair[2],
+						pair[3])}}));
+			}
 	}
 
 	/* Rounded to bf16 into shared memory: row i, column j at to[i * pitch + j]. */

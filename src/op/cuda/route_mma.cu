@@ -15,9 +15,9 @@ enum {
 	DX_TOKENS = 64, DX_COLUMNS = 128, DX_PIECES = DX_TOKENS * DX_COLUMNS / 8 / MMA_THREADS,
 };
 
-typedef mma_tile<TOKENS, EXPERTS, 32, 64, 3, 1, ROUTE_W_PARTS, true, true, true> logits_tile;
-typedef mma_tile<DX_TOKENS, DX_COLUMNS, 32, 32, 3, 1, 1, false, false, false> dx_tile;
-typedef mma_tile<EXPERTS, DW_COLUMNS, 16, 64, 4, 2, 1, true, false, false> dw_tile;
+typedef mma_tile<TOKENS, EXPERTS, 32, 64, 32, 3, 1, ROUTE_W_PARTS, true, true, true> logits_tile;
+typedef mma_tile<DX_TOKENS, DX_COLUMNS, 32, 32, 32, 3, 1, 1, false, false, false> dx_tile;
+typedef mma_tile<EXPERTS, DW_COLUMNS, 16, 64, 32, 4, 2, 1, true, false, false> dw_tile;
 
 /* w in [ROUTE_W_PARTS, E, D]. */
 __global__ void split_router(rows<const float> w, bf16 *parts, int E, int D)
