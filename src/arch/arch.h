@@ -14,7 +14,7 @@ struct arch_part {
 	size_t offset;
 };
 
-enum { ARCH_MAX_PARTS = 12 };
+enum { ARCH_MAX_PARTS = 16 };
 
 struct arch {
 	const char *name, *help;

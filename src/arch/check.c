@@ -22,6 +22,14 @@ int check_heads(const struct config *c, const struct skeleton *s, const struct a
 	return check_heads_in(c, attn, "model.d_model", s->d_model);
 }
 
+/* A range of initial values, of the keys KEY_min and KEY_max. */
+static int check_order(const struct config *c, const char *key, double least, double most)
+{
+	if (most < least)
+		return error("%s: %s_max %g is below %s_min %g", c->file, key, most, key, least);
+	return 0;
+}
+
 int check_mamba2(const struct config *c, const struct skeleton *s, const struct mamba2_spec *m)
 {
 	long width = mamba2_inner_width(m, s->d_model);
@@ -30,13 +38,16 @@ int check_mamba2(const struct config *c, const struct skeleton *s, const struct 
 		return error("%s: model.mamba2: expand %g of model.d_model %ld gives %ld channels, which must "
 			"be heads of d_head %ld in n_groups %ld equal groups", c->file, m->expand, s->d_model,
 			width, m->d_head, m->n_groups);
-	if (m->dt_max < m->dt_min)
-		return error("%s: model.mamba2.dt_max %g is below model.mamba2.dt_min %g", c->file, m->dt_max,
-			m->dt_min);
-	if (m->a_max < m->a_min)
-		return error("%s: model.mamba2.a_max %g is below model.mamba2.a_min %g", c->file, m->a_max,
-			m->a_min);
-	return 0;
+	if (check_order(c, "model.mamba2.dt", m->dt_min, m->dt_max))
+		return -1;
+	return check_order(c, "model.mamba2.a", m->a_min, m->a_max);
+}
+
+int check_gdn(const struct config *c, const struct gdn_spec *g)
+{
+	if (check_order(c, "model.gdn.dt", g->dt_min, g->dt_max))
+		return -1;
+	return check_order(c, "model.gdn.a", g->a_min, g->a_max);
 }
 
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm)
@@ -44,10 +55,7 @@ int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm
 	if (ssm_inner_width(ssm, s->d_model) < 1)
 		return error("%s: model.ssm.expand %g leaves no channel of model.d_model %ld", c->file,
 			ssm->expand, s->d_model);
-	if (ssm->dt_max < ssm->dt_min)
-		return error("%s: model.ssm.dt_max %g is below model.ssm.dt_min %g", c->file, ssm->dt_max,
-			ssm->dt_min);
-	return 0;
+	return check_order(c, "model.ssm.dt", ssm->dt_min, ssm->dt_max);
 }
 
 static bool has_losses(const struct moe_spec *moe)

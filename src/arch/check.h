@@ -3,6 +3,7 @@
 #define ARCH_CHECK_H
 
 #include "nn/attn.h"
+#include "nn/gdn.h"
 #include "nn/mamba.h"
 #include "nn/moe.h"
 #include "nn/mamba2.h"
@@ -17,6 +18,9 @@ int check_heads_in(const struct config *c, const struct attn_spec *attn, const c
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm);
 /* Channels must divide into heads and heads into groups; ranges of initial values are in order. */
 int check_mamba2(const struct config *c, const struct skeleton *s, const struct mamba2_spec *m);
+
+/* Ranges of initial values are in order. */
+int check_gdn(const struct config *c, const struct gdn_spec *g);
 
 /* The rules of a mixture must go together. Called as check_ssm() is. */
 int check_moe(const struct config *c, const struct moe_spec *moe);

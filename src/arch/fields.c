@@ -1,6 +1,7 @@
 #include "arch/fields.h"
 
 #include "arch/routers.h"
+#include "op/delta.h"
 #include "op/kit/act_fn.h"
 #include "op/ssd.h"
 
@@ -65,6 +66,28 @@ static const struct field mamba2_rows[] = {
 		.help = "the output projection begins divided by sqrt(n_blocks)"),
 };
 const struct field_table mamba2_fields = FIELD_TABLE(mamba2_rows);
+
+static const struct field gdn_rows[] = {
+	FIELD(struct gdn_spec, n_heads, "model.gdn.n_heads", INT, "0", 0, 1024,
+		.legacy = "0", .help = "heads of Gated DeltaNet, each a memory; 0: 3/4 d_model / d_key"),
+	FIELD(struct gdn_spec, d_key, "model.gdn.d_key", INT, "128", 1, DELTA_MAX_KEY, .unit = "channels",
+		.legacy = "128", .help = "width of a head's queries and keys"),
+	FIELD(struct gdn_spec, d_value, "model.gdn.d_value", INT, "0", 0, DELTA_MAX_VALUE,
+		.legacy = "0", .unit = "channels", .help = "width of a head's values; 0: 2 d_key"),
+	FIELD(struct gdn_spec, d_conv, "model.gdn.d_conv", INT, "4", 1, 16, .unit = "tokens",
+		.legacy = "4", .help = "taps of the causal convolution"),
+	FIELD(struct gdn_spec, a_min, "model.gdn.a_min", REAL, "0.001", 1e-6, 1e4,
+		.legacy = "0.001", .help = "smallest initial rate of forgetting, -A"),
+	FIELD(struct gdn_spec, a_max, "model.gdn.a_max", REAL, "16", 1e-6, 1e4,
+		.legacy = "16", .help = "largest initial rate of forgetting"),
+	FIELD(struct gdn_spec, dt_min, "model.gdn.dt_min", REAL, "0.001", 1e-6, 1,
+		.legacy = "0.001", .help = "smallest initial step size"),
+	FIELD(struct gdn_spec, dt_max, "model.gdn.dt_max", REAL, "0.1", 1e-6, 10,
+		.legacy = "0.1", .help = "largest initial step size"),
+	FIELD(struct gdn_spec, norm_eps, "model.gdn.norm_eps", REAL, "1e-5", 1e-12, 1,
+		.legacy = "1e-5", .help = "added to the mean square of the gated norm"),
+};
+const struct field_table gdn_fields = FIELD_TABLE(gdn_rows);
 
 static const struct field attn_rows[] = {
 	FIELD(struct attn_spec, n_heads, "model.attn.n_heads", INT, "0", 0, 1024,

@@ -4,6 +4,7 @@
 
 #include "nn/attn.h"
 #include "nn/ffn.h"
+#include "nn/gdn.h"
 #include "nn/lookup.h"
 #include "nn/mamba.h"
 #include "nn/mamba2.h"
@@ -15,6 +16,7 @@
 extern const struct field_table skeleton_fields;	/* struct skeleton */
 extern const struct field_table ssm_fields;		/* struct ssm_spec */
 extern const struct field_table mamba2_fields;		/* struct mamba2_spec */
+extern const struct field_table gdn_fields;		/* struct gdn_spec */
 extern const struct field_table attn_fields;		/* struct attn_spec */
 extern const struct field_table ffn_fields;		/* struct ffn_spec */
 extern const struct field_table moe_fields;		/* struct moe_spec */

@@ -49,7 +49,7 @@ struct tensor *local(struct net *net, const void *lookup, struct tensor *x_BTD)
 	graph_enter(net->g, "mixer");
 	xz = mamba_project(net, "in_proj", x_BTD, 2 * width);
 	z_BTI = graph_slice(net->g, xz, width, width);
-	u_BTI = mamba_conv(net, s->ssm->d_conv, graph_slice(net->g, xz, 0, width));
+	u_BTI = mamba_conv(net, s->ssm->d_conv, graph_slice(net->g, xz, 0, width), true);
 	graph_leave(net->g);
 	if (before)
 		u_BTI = add_local(net, s, u_BTI, u_BTI);

@@ -26,18 +26,19 @@ struct tensor *mamba_project(struct net *net, const char *name, struct tensor *x
 	return linear(net, name, x, out, &rule, NULL);
 }
 
-struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI)
+struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI, bool bias)
 {
 	long width = tensor_width(x_BTI);
 	double bound = 1 / sqrt((double)d_conv);
-	struct param_rule weight = rule_uniform(net, bound, true, group);
-	struct param_rule bias = rule_uniform(net, bound, false, group);
+	struct param_rule of_weight = rule_uniform(net, bound, true, group);
+	struct param_rule of_bias = rule_uniform(net, bound, false, group);
 	struct tensor *in[CONV_SILU_STEP_N_IN] = {[CONV_SILU_X_BTI] = x_BTI,
 		[CONV_SILU_START_BT] = net->start_BT};
 
 	in[CONV_SILU_W_IK] = graph_param(net->g, "conv1d.weight",
-		tensor_of(REAL, 3, width, 1L, d_conv), &weight);
-	in[CONV_SILU_BIAS_I] = graph_param(net->g, "conv1d.bias", tensor_of(REAL, 1, width), &bias);
+		tensor_of(REAL, 3, width, 1L, d_conv), &of_weight);
+	if (bias)
+		in[CONV_SILU_BIAS_I] = graph_param(net->g, "conv1d.bias", tensor_of(REAL, 1, width), &of_bias);
 	if (d_conv == 1)	/* mixes no tokens */
 		in[CONV_SILU_START_BT] = NULL;
 	if (!net->env.carry || d_conv == 1)
@@ -107,7 +108,7 @@ struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, st
 
 	graph_enter(net->g, "mixer");
 	project_in(net, m, x_BTD, width, &x_BTI, &z_BTI);
-	y_BTI = mamba_ssm(net, m->ssm, mamba_conv(net, m->ssm->d_conv, x_BTI), z_BTI);
+	y_BTI = mamba_ssm(net, m->ssm, mamba_conv(net, m->ssm->d_conv, x_BTI, true), z_BTI);
 	out_BTD = out_moe ? moe_project(net, "out_moe", m->moe, y_BTI, net->s->d_model)
 		: mamba_project(net, "out_proj", y_BTI, net->s->d_model);
 	graph_leave(net->g);

@@ -35,10 +35,10 @@ struct mamba_inner {
 
 long ssm_inner_width(const struct ssm_spec *s, long d_model);	/* I */
 
-/* Parts that Mamba-2 has as well: a projection with PyTorch's initial values for nn.Linear, and the
-   convolution of d_conv taps with its SiLU. */
+/* Parts that Mamba-2 and Gated DeltaNet have as well: a projection with PyTorch's initial values for nn.Linear,
+   and the convolution of d_conv taps, with a bias or without, and its SiLU. */
 struct tensor *mamba_project(struct net *net, const char *name, struct tensor *x, long out);
-struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI);
+struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI, bool bias);
 
 /* From the convolved u and the gate z to y, in front of W_out: for layers with more between them. */
 struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tensor *u_BTI,

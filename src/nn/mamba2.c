@@ -62,7 +62,7 @@ struct tensor *mamba2(struct net *net, const void *mamba2_spec, struct tensor *x
 
 	graph_enter(net->g, "mixer");
 	all = mamba_project(net, "in_proj", x_BTD, width + mixed + heads);
-	y_BTI = recurrence(net, s, mamba_conv(net, s->d_conv, graph_slice(net->g, all, width, mixed)),
+	y_BTI = recurrence(net, s, mamba_conv(net, s->d_conv, graph_slice(net->g, all, width, mixed), true),
 		graph_slice(net->g, all, width + mixed, heads));
 	y_BTI = norm(net, s, y_BTI, graph_slice(net->g, all, 0, width));
 	y_BTI = linear(net, "out_proj", y_BTI, net->s->d_model, &out, NULL);

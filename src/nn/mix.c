@@ -46,7 +46,7 @@ struct tensor *hymba(struct net *net, const void *hymba_spec, struct tensor *x_B
 	qkv = linear(net, "qkv", x_BTD, width + 2 * attn_kv_width(s->attn, width), &rule, NULL);
 	a = attend_fused(net, s->attn, qkv, width);
 	xz = mamba_project(net, "in_proj", x_BTD, 2 * width);
-	m = mamba_conv(net, s->ssm->d_conv, graph_slice(net->g, xz, 0, width));
+	m = mamba_conv(net, s->ssm->d_conv, graph_slice(net->g, xz, 0, width), true);
 	m = mamba_ssm(net, s->ssm, m, graph_slice(net->g, xz, width, width));
 	y = mamba_project(net, "out_proj", fuse(net, &mean, a, m)[MIX_Y_BTD], net->s->d_model);
 	graph_leave(net->g);

@@ -33,7 +33,8 @@ static void conv_silu_shape(struct op_shapes *s)
 	struct conv c = conv_of(NULL, s->in);
 
 	CHECK(x->n_dims == 3 && tensor_rows(w) == c.I);
-	CHECK(c.K <= CONV_SILU_MAX_TAPS && tensor_size(s->in[CONV_SILU_BIAS_I]) == c.I);
+	CHECK(c.K <= CONV_SILU_MAX_TAPS);
+	CHECK(!s->in[CONV_SILU_BIAS_I] || tensor_size(s->in[CONV_SILU_BIAS_I]) == c.I);
 	op_shape_same(s);
 }
 
@@ -71,7 +72,8 @@ static void conv_silu_cost(const struct op_shapes *s, struct op_cost *c)
 static double before_silu(const struct conv *c, long b, long t, long i)
 {
 	const double *w = row_f64(c->run->in[CONV_SILU_W_IK], i);
-	double s = row_f64(c->run->in[CONV_SILU_BIAS_I], 0)[i];
+	const struct tensor *bias = c->run->in[CONV_SILU_BIAS_I];
+	double s = bias ? row_f64(bias, 0)[i] : 0;
 
 	for (long k = 0; k < c->K; k++)
 		if (t - (c->K - 1) + k >= first_seen(c->start, b, t))
@@ -164,11 +166,11 @@ static long first_tap_behind(const struct conv *c, long b, long t)
 static void before_silu_row(const struct conv *c, const float *w, long b, long t, long i, long n,
 	float *s)
 {
-	const float *bias = row_f32(c->run->in[CONV_SILU_BIAS_I], 0) + i;
+	const struct tensor *bias = c->run->in[CONV_SILU_BIAS_I];
 	long first = b * c->T + t - (c->K - 1), tap = first_tap(c, b, t);
 
 	for (long j = 0; j < n; j += LANES) {
-		lanes sum = lanes_load_part(bias + j, n - j);
+		lanes sum = bias ? lanes_load_part(row_f32(bias, 0) + i + j, n - j) : (lanes){0};
 		for (long k = tap; k < c->K; k++)
 			sum += lanes_load_part(w + k * c->I + i + j, n - j) *
 				lanes_load_part(row_f32(c->x, first + k) + i + j, n - j);
@@ -314,6 +316,8 @@ static const struct op_example examples[] = {
 	{.name = "documents", .prepare = documents, .in = {[CONV_SILU_X_BTI] = {2, 131, 3},
 		[CONV_SILU_W_IK] = {3, 5}, [CONV_SILU_BIAS_I] = {3},
 		[CONV_SILU_START_BT] = {2, 131}}},
+	{.name = "no bias", .prepare = documents, .in = {[CONV_SILU_X_BTI] = {2, 66, 8},
+		[CONV_SILU_W_IK] = {8, 4}, [CONV_SILU_START_BT] = {2, 66}}},
 };
 
 const struct op op_conv_silu = {
@@ -325,7 +329,7 @@ const struct op op_conv_silu = {
 	.in = {
 		[CONV_SILU_X_BTI] = {"x_BTI", 0},
 		[CONV_SILU_W_IK] = {"w_IK", IN_MASTER},
-		[CONV_SILU_BIAS_I] = {"bias_I", IN_MASTER},
+		[CONV_SILU_BIAS_I] = {"bias_I", IN_OPTIONAL | IN_MASTER},
 		[CONV_SILU_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
 	},
 	.out = {[CONV_SILU_Y_BTI] = {"y_BTI", REAL, false}},

@@ -16,7 +16,7 @@
 enum {
 	CONV_SILU_X_BTI,	/* a slice, as a rule */
 	CONV_SILU_W_IK,	/* master */
-	CONV_SILU_BIAS_I,	/* master */
+	CONV_SILU_BIAS_I,	/* optional, master */
 	CONV_SILU_START_BT,	/* optional, int: documents */
 	CONV_SILU_N_IN
 };

@@ -27,7 +27,7 @@ static void conv_silu_step_shape(struct op_shapes *s)
 {
 	struct conv c = conv_of(s->in, NULL);
 
-	CHECK(c.x->n_dims == 3 && tensor_rows(c.w) == c.I && tensor_size(c.bias) == c.I);
+	CHECK(c.x->n_dims == 3 && tensor_rows(c.w) == c.I && (!c.bias || tensor_size(c.bias) == c.I));
 	CHECK(c.K > 1 && c.K <= CONV_SILU_MAX_TAPS && c.past->n_dims == 3);
 	CHECK(c.past->dims[0] == c.B && c.past->dims[1] == c.K - 1 && c.past->dims[2] == c.I);
 	op_shape_same(s);
@@ -57,7 +57,7 @@ static void conv_silu_step_forward_ref(const struct op_run *r)
 	for (long b = 0; b < c.B; b++)
 		for (long i = 0; i < c.I; i++) {
 			for (long t = 0; t < c.T; t++) {
-				double s = row_f64(c.bias, 0)[i];
+				double s = c.bias ? row_f64(c.bias, 0)[i] : 0;
 				for (long k = 0; k < c.K; k++) {
 					const struct tensor *x = row_of(&c, b, t - (c.K - 1) + k, &row);
 					if (t - (c.K - 1) + k >= first_seen(c.start, b, t))
@@ -75,11 +75,14 @@ static void conv_silu_step_forward_ref(const struct op_run *r)
 /* One token's channels i to i + n. */
 static void token(const struct conv *c, long b, long t, long i, long n)
 {
-	const float *bias = row_f32(c->bias, 0) + i, *w = row_f32(c->w, i);
+	const float *w = row_f32(c->w, i);
 	float *y = row_f32(c->y, b * c->T + t) + i, s[SPAN];
 	long row, ld = c->w->ld;
 
-	memcpy(s, bias, (size_t)n * sizeof *s);
+	if (c->bias)
+		memcpy(s, row_f32(c->bias, 0) + i, (size_t)n * sizeof *s);
+	else
+		memset(s, 0, sizeof s);
 	for (long k = 0; k < c->K; k++) {
 		const struct tensor *x = row_of(c, b, t - (c->K - 1) + k, &row);
 		const float *from = row_f32(x, row) + i;
@@ -131,6 +134,8 @@ static const struct op_example examples[] = {
 	{.name = "one token", .in = {SHAPES(2, 1, 131, 4, 3)}},
 	{.name = "fewer than taps", .in = {SHAPES(2, 2, 5, 4, 3)}},
 	{.name = "two taps", .in = {SHAPES(1, 3, 4, 2, 1)}},
+	{.name = "no bias", .in = {[CONV_SILU_X_BTI] = {2, 3, 9}, [CONV_SILU_W_IK] = {9, 4},
+		[CONV_SILU_STEP_PAST_BKI] = {2, 3, 9}}},
 	{.name = "documents", .prepare = prepare, .in = {SHAPES(3, 21, 19, 5, 4),
 		[CONV_SILU_START_BT] = {3, 21}}},
 };
@@ -144,7 +149,7 @@ const struct op op_conv_silu_step = {
 	.in = {
 		[CONV_SILU_X_BTI] = {"x_BTI", 0},
 		[CONV_SILU_W_IK] = {"w_IK", IN_MASTER},
-		[CONV_SILU_BIAS_I] = {"bias_I", IN_MASTER},
+		[CONV_SILU_BIAS_I] = {"bias_I", IN_OPTIONAL | IN_MASTER},
 		[CONV_SILU_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
 		[CONV_SILU_STEP_PAST_BKI] = {"past_BKI", IN_UPDATED},
 	},

@@ -19,7 +19,7 @@ struct delta_dims delta_dims(const struct tensor *const *in, const struct delta_
 		ceil_div(q->dims[1], attr->chunk)};
 }
 
-static void delta_shape(struct op_shapes *s)
+void delta_shape(struct op_shapes *s)
 {
 	const struct delta_attr *attr = s->attr;
 	const struct tensor *q = s->in[DELTA_Q_BTK], *v = s->in[DELTA_V_BTV], *b = s->in[DELTA_BRAW_BTH];
@@ -44,7 +44,7 @@ struct scratch {
 	double *memory;			/* [T + 1][K, V], the first 0 */
 };
 
-static void room_ref(struct op_shapes *s)
+void delta_room_ref(struct op_shapes *s)
 {
 	struct delta_dims d = delta_dims(s->in, s->attr);
 
@@ -183,13 +183,15 @@ static struct head head_of(const struct op_run *r, long k)
 	return c;
 }
 
-static void delta_forward_ref(const struct op_run *r)
+void delta_forward_from(const struct op_run *r, const struct tensor *S_BKV)
 {
 	struct delta_dims d = delta_dims(r->in, r->attr);
 	long size = d.K * d.V;
 
 	for (long k = 0; k < d.B * d.H; k++) {
 		struct head c = head_of(r, k);
+		for (long i = 0; i < size && S_BKV; i++)
+			c.s.memory[i] = row_f64(S_BKV, k * d.K + i / d.V)[i % d.V];
 		for (long t = 0; t < d.T; t++) {
 			double *y = head_row(&c, r->out[DELTA_Y_BTV], t, d.V), *memory = c.s.memory + (t + 1) * size;
 			step_forward(&c, t, memory - size, memory);
@@ -199,7 +201,14 @@ static void delta_forward_ref(const struct op_run *r)
 					y[j] += memory[i * d.V + j] * c.s.q[i];
 			}
 		}
+		for (long i = 0; i < size && S_BKV; i++)
+			row_f64(S_BKV, k * d.K + i / d.V)[i % d.V] = c.s.memory[d.T * size + i];
 	}
+}
+
+static void delta_forward_ref(const struct op_run *r)
+{
+	delta_forward_from(r, NULL);
 }
 
 static void put_gradient(const struct op_run *r, int input, long row, long column, double g)
@@ -361,7 +370,7 @@ const struct op op_delta = {
 	},
 	.out = {[DELTA_Y_BTV] = {"y_BTV", REAL, false}},
 	.shape = delta_shape,
-	.room = {[REF] = room_ref, [CPU] = delta_room_cpu, [CUDA] = room_cuda},
+	.room = {[REF] = delta_room_ref, [CPU] = delta_room_cpu, [CUDA] = room_cuda},
 	.cost = delta_cost,
 	.backward_reads_in = READS(DELTA_N_IN) - 1,	/* all of them */
 	.forward = {[REF] = delta_forward_ref, [CPU] = delta_forward_cpu,

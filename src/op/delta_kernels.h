@@ -15,6 +15,12 @@ struct delta_dims {
 
 struct delta_dims delta_dims(const struct tensor *const *in, const struct delta_attr *attr);
 
+/* What delta and delta_step share; the inputs of delta_step begin with those of delta. */
+void delta_shape(struct op_shapes *s);
+void delta_room_ref(struct op_shapes *s);
+/* The reference, from the memories [B, H K, V], which end as they are behind the last token; NULL: from 0. */
+void delta_forward_from(const struct op_run *r, const struct tensor *S_BKV);
+
 /* Sets saved and workspace for the CPU's kernels. */
 void delta_room_cpu(struct op_shapes *s);
 op_kernel delta_forward_cpu, delta_backward_cpu;

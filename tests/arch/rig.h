@@ -70,6 +70,8 @@ static const struct rig_case rig_cases[] = {
 	{"stack", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{mamba: {d_state: 4}}, attn, "
 		"{mamba2: {d_head: 8, d_state: 5}}, {parallel: [{moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}, ffn]}], "
 		"ffn: {d_hidden: 6, activation: silu}}"},
+	{"gdn", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{gdn: {n_heads: 2, d_key: 5, d_value: 4}}, "
+		"{gdn: {d_key: 8, d_conv: 2, n_heads: 1}}, ffn], ffn: {d_hidden: 6, activation: silu}}"},
 	{"hymba", SMALL ", arch: stack, pattern: [{hymba: {n_heads: 4, n_kv_heads: 2, window: 20}}, "
 		"{hymba: {n_heads: 1, rope: false, expand: 1.5}}]}"},
 	{"mix", SMALL ", arch: stack, attn: {n_heads: 2}, ffn: {d_hidden: 6, activation: silu}, "

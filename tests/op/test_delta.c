@@ -1,7 +1,7 @@
 /*
- * What test_ops does not see of delta: that it writes and recalls, that the chunks' size changes nothing,
- * that nothing looks ahead or across documents. On the CPU, and in a program with CUDA on cuda_f32 where a
- * GPU is.
+ * What test_ops does not see of delta: that it writes and recalls, that it is linear attention where there
+ * is nothing to erase, that the chunks' size changes nothing, that nothing looks ahead or across documents.
+ * On the CPU, and in a program with CUDA on cuda_f32 where a GPU is.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -135,6 +135,52 @@ static void test_recall(void **state)
 	}
 }
 
+/* Documents of K tokens, in which token t's key is unit vector t. */
+static void separate(const struct op_trial *t)
+{
+	for (long row = 0; row < B * T; row++) {
+		op_trial_set(t, t->in[DELTA_START_BT], row, (double)(row % T - row % T % K));
+		for (long i = 0; i < H * K; i++)
+			op_trial_set(t, t->in[DELTA_K_BTK], row * H * K + i, i % K == row % T % K);
+	}
+}
+
+/* sum_{s <= t} beta_s e^{a_t - a_s} (q_t . k_s) v_s of element i of y, by definition */
+static double linear_attention(const struct op_trial *t, long i)
+{
+	long row = i / (H * V), h = i / V % H, first = row - row % T % K;
+	double square = DELTA_EPS, sum = 0, left = 1, rate = exp(op_trial_get(t, t->in[DELTA_ALOG_H], h));
+
+	for (long k = 0; k < K; k++)
+		square += pow(op_trial_get(t, t->in[DELTA_Q_BTK], (row * H + h) * K + k), 2);
+	for (long s = row; s >= first; s--) {
+		double q = op_trial_get(t, t->in[DELTA_Q_BTK], (row * H + h) * K + s - first);
+		double beta = 1 / (1 + exp(-op_trial_get(t, t->in[DELTA_BRAW_BTH], s * H + h)));
+		double dt = op_trial_get(t, t->in[DELTA_DTRAW_BTH], s * H + h) +
+			op_trial_get(t, t->in[DELTA_DTBIAS_H], h);
+		sum += left * beta * q / sqrt(square * K) * op_trial_get(t, t->in[DELTA_V_BTV], i - (row - s) * H * V);
+		left *= exp(-rate * log1p(exp(dt)));
+	}
+	return sum;
+}
+
+/* Where no key has been there before nothing is erased: what is left is linear attention with decay. */
+static void test_linear_attention(void **state)
+{
+	(void)state;
+	for (const enum device_id *d = devices(); *d != N_DEVICES; d++) {
+		struct op_trial t;
+		open_trial(&t, *d, 16, true);
+		separate(&t);
+		op_trial_forward(&t);
+		for (long i = 0; i < B * T * H * V; i++)
+			if (!(fabs(op_trial_get(&t, t.out[DELTA_Y_BTV], i) - linear_attention(&t, i)) < 3e-6))
+				fail_msg("element %ld on %s: %g in place of %g", i, device_list[*d].name,
+					op_trial_get(&t, t.out[DELTA_Y_BTV], i), linear_attention(&t, i));
+		op_trial_close(&t);
+	}
+}
+
 /* Other values for tokens [from, to) of sequence 0: all inputs, and the gradient of the output. */
 static void change(const struct op_trial *t, int from, int to)
 {
@@ -198,7 +244,8 @@ static void test_apart(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_chunks), cmocka_unit_test(test_recall), cmocka_unit_test(test_apart),
+		cmocka_unit_test(test_chunks), cmocka_unit_test(test_recall),
+		cmocka_unit_test(test_linear_attention), cmocka_unit_test(test_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

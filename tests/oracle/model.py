@@ -3,6 +3,7 @@ against the papers and not to be fast. Nothing here is translated from the C cod
 
   Mamba         Gu and Dao 2023, arXiv:2312.00752
   Mamba-2       Dao and Gu 2024, arXiv:2405.21060
+  DeltaNet      gated: Yang, Kautz, Hatamizadeh 2024, arXiv:2412.06464
   MoE           Fedus, Zoph, Shazeer 2022 (Switch), arXiv:2101.03961
   MoE-Mamba     Pioro et al. 2024, arXiv:2401.04081: wiring, recipe, inner and parallel MoE
   attention     Vaswani et al. 2017, arXiv:1706.03762; rotary positions: Su et al. 2021, arXiv:2104.09864;
@@ -21,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 import noise
+from recurrences import Recurrences, activation, default_width
 
 
 def section(spec, prefix):
@@ -78,20 +80,6 @@ def part_keys(spec, part, own):
 
 # --- small parts ---------------------------------------------------------------------------------
 
-def activation(name, x):
-    if name == "relu":
-        return torch.clamp(x, min=0)
-    if name == "silu":
-        return x * torch.sigmoid(x)
-    if name == "gelu":
-        return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-    raise ValueError(name)
-
-
-def default_width(value, otherwise):
-    return value if value else otherwise
-
-
 def heads_of(width, keys):
     return default_width(keys["n_heads"], max(1, width // 64))
 
@@ -100,7 +88,7 @@ def kv_heads(width, keys):
     return keys.get("n_kv_heads") or heads_of(width, keys)
 
 
-class Model:
+class Model(Recurrences):
     def __init__(self, spec, params, step=0):
         self.spec, self.p, self.step = spec, params, step
         self.D = spec["model.d_model"]
@@ -167,29 +155,6 @@ class Model:
 
     # --- Mamba
 
-    def convolution(self, x, name):
-        """Causal, one filter a channel; the last tap is the present token. Tokens of other documents
-        count as zeros."""
-        w, b = self.p[name + ".conv1d.weight"], self.p[name + ".conv1d.bias"]
-        K, T = w.shape[-1], x.shape[1]
-        past, document = F.pad(x, (0, 0, K - 1, 0)), F.pad(self.document, (K - 1, 0), value=-1)
-        own = [(document[:, k:k + T] == self.document)[..., None] for k in range(K)]
-        return sum(own[k] * past[:, k:k + T] * w[:, 0, k] for k in range(K)) + b
-
-    def selective_scan(self, u, dt, B, C, name):
-        """h_t = exp(dt A) h_{t-1} + dt B u_t;  y_t = C h_t + D u_t, token by token; in front of a
-        document h is 0."""
-        A = -torch.exp(self.p[name + ".A_log"])
-        h = torch.zeros(u.shape[0], *A.shape, dtype=u.dtype)
-        ys = []
-        for t in range(u.shape[1]):
-            if t:
-                h = h * (self.document[:, t] == self.document[:, t - 1])[:, None, None]
-            step = dt[:, t, :, None]
-            h = torch.exp(step * A) * h + step * B[:, t, None, :] * u[:, t, :, None]
-            ys.append((h * C[:, t, None, :]).sum(-1))
-        return torch.stack(ys, dim=1) + self.p[name + ".D"] * u
-
     def mamba(self, x, name, keys, inner):
         """inner: which projections are mixtures, with the keys of the mixtures; {} for none."""
         I = round(keys["expand"] * self.D)
@@ -205,14 +170,6 @@ class Model:
         if inner.get("out"):
             return self.moe(y, name + ".out_moe", inner)
         return y @ self.p[name + ".out_proj.weight"].T
-
-    def ssm(self, u, z, name, keys):
-        """From the convolved u and the gate z to what the output projection reads."""
-        N, R = keys["d_state"], default_width(keys["dt_rank"], math.ceil(self.D / 16))
-        dt, B, C = (u @ self.p[name + ".x_proj.weight"].T).split([R, N, N], dim=-1)
-        dt = torch.log1p(torch.exp(dt @ self.p[name + ".dt_proj.weight"].T +
-                                   self.p[name + ".dt_proj.bias"]))
-        return self.selective_scan(u, dt, B, C, name) * activation("silu", z)
 
     # --- hybrids of attention and Mamba
 
@@ -268,35 +225,6 @@ class Model:
         y = self.attend(q, k, v, H, S, attn) @ self.p["shared.out.weight"].T
         f = self.ffn(self.norm(y, "shared.norm"), "shared.ffn", ffn) @ self.p[name + ".map.weight"].T
         return self.mamba(self.norm(self.stream + f, name + ".norm_mixer"), name + ".mixer", ssm, {})
-
-    # --- Mamba-2: the state of a head is a matrix [P, N] that one number decays
-
-    def mamba2(self, x, name, keys):
-        I, P, G, N = round(keys["expand"] * self.D), keys["d_head"], keys["n_groups"], keys["d_state"]
-        z, mixed, dt = (x @ self.p[name + ".in_proj.weight"].T).split(
-            [I, I + 2 * G * N, I // P], dim=-1)
-        u, B, C = activation("silu", self.convolution(mixed, name)).split([I, G * N, G * N], dim=-1)
-        dt = torch.log1p(torch.exp(dt + self.p[name + ".dt_bias"]))
-        y = self.ssd(u.unflatten(-1, (-1, P)), dt, B.unflatten(-1, (G, N)), C.unflatten(-1, (G, N)), name)
-        y = (y.flatten(2) * activation("silu", z)).unflatten(-1, (G, -1))
-        y = y / torch.sqrt((y ** 2).mean(-1, keepdim=True) + keys["norm_eps"])
-        return (y.flatten(2) * self.p[name + ".norm.weight"]) @ self.p[name + ".out_proj.weight"].T
-
-    def ssd(self, u, dt, B, C, name):
-        """h_t = exp(dt A) h_{t-1} + dt u_t B_t^T;  y_t = h_t C_t + D u_t, token by token; in front of a
-        document h is 0. B and C serve the heads of their group."""
-        A, D = -torch.exp(self.p[name + ".A_log"]), self.p[name + ".D"]
-        heads = u.shape[2] // B.shape[2]
-        B, C = B.repeat_interleave(heads, dim=2), C.repeat_interleave(heads, dim=2)
-        h = torch.zeros(*u[:, 0].shape, B.shape[-1], dtype=u.dtype)
-        ys = []
-        for t in range(u.shape[1]):
-            if t:
-                h = h * (self.document[:, t] == self.document[:, t - 1])[:, None, None, None]
-            left = torch.exp(dt[:, t] * A)[..., None, None]
-            h = left * h + (dt[:, t, :, None] * u[:, t])[..., None] * B[:, t, :, None, :]
-            ys.append((h * C[:, t, :, None, :]).sum(-1))
-        return torch.stack(ys, dim=1) + D[:, None] * u
 
     # --- mixture of experts
 
@@ -414,8 +342,8 @@ class Model:
 
     def branch(self, x, layer, kind, own):
         mixer, attention = f"layers.{layer}.mixer", f"layers.{layer}.attn"
-        name = f"layers.{layer}." + {"mamba": "mixer", "mamba2": "mixer", "inner": "mixer", "xattn": "attn",
-                                     "local": "mixer", "shared": "mixer"}.get(kind, kind)
+        name = f"layers.{layer}." + {"mamba": "mixer", "mamba2": "mixer", "gdn": "mixer", "inner": "mixer",
+                                     "xattn": "attn", "local": "mixer", "shared": "mixer"}.get(kind, kind)
         keys = lambda part: part_keys(self.spec, part, own)
         if kind == "attn":
             y = self.attention(x, name, keys("attn"))
@@ -423,6 +351,8 @@ class Model:
             y = self.ffn(x, name, keys("ffn"))
         elif kind == "mamba2":
             y = self.mamba2(x, name, keys("mamba2"))
+        elif kind == "gdn":
+            y = self.gdn(x, name, keys("gdn"))
         elif kind == "moe":
             return self.moe(x, name, keys("moe"))
         elif kind == "inner":

@@ -1,7 +1,8 @@
 """Names and shapes of the parameters of the models in model.py, by the formulas of its papers."""
 import math
 
-from model import default_width, heads_of, kv_heads, mix_entry, part_keys, pattern_entry, residual_layers
+from model import heads_of, kv_heads, mix_entry, part_keys, pattern_entry, residual_layers
+from recurrences import default_width, gdn_sizes
 
 
 def parameter_shapes(spec, V):
@@ -29,6 +30,8 @@ def layer_shapes(spec, name, D, kind, own, norm):
         return moe_shapes(name + ".moe", D, D, D, keys("moe"))
     if kind == "mamba2":
         return mamba2_shapes(name + ".mixer", D, keys("mamba2"))
+    if kind == "gdn":
+        return gdn_shapes(name + ".mixer", D, keys("gdn"))
     if kind == "mix":
         return mix_shapes(spec, name, D, own, norm)
     if kind == "hymba":
@@ -96,6 +99,14 @@ def mamba2_shapes(name, D, keys):
             name + ".conv1d.weight": (I + mixed, 1, keys["d_conv"]), name + ".conv1d.bias": (I + mixed,),
             name + ".A_log": (H,), name + ".D": (H,), name + ".dt_bias": (H,),
             name + ".norm.weight": (I,), name + ".out_proj.weight": (D, I)}
+
+
+def gdn_shapes(name, D, keys):
+    H, K, V = gdn_sizes(D, keys)
+    return {name + ".in_proj.weight": (H * (2 * K + 2 * V + 2), D),
+            name + ".conv1d.weight": (H * (2 * K + V), 1, keys["d_conv"]),
+            name + ".A_log": (H,), name + ".dt_bias": (H,),
+            name + ".norm.weight": (V,), name + ".out_proj.weight": (D, H * V)}
 
 
 def mamba_shapes(name, D, keys, inner):

@@ -114,7 +114,7 @@ __device__ __forceinline__ weights<wide> load_weights(const rows<const float> &w
 
 	#pragma unroll
 	for (int j = 0; j < wide; j++) {
-		x.bias[j] = bias.at[i + j];
+		x.bias[j] = bias.at ? bias.at[i + j] : 0;
 		#pragma unroll
 		for (int k = 0; k < TAPS; k++)
 			x.w[k][j] = w[i + j][k];
@@ -236,7 +236,7 @@ __device__ __forceinline__ float before_silu_plain(const rows<const real> &x,
 	const conv_sizes &n, const place &at, int t)
 {
 	int first = start.at ? start[at.b][t] : 0;
-	float s = bias.at[at.i];
+	float s = bias.at ? bias.at[at.i] : 0;
 
 	for (int k = 0; k < n.K; k++) {
 		int from = t - (n.K - 1) + k;

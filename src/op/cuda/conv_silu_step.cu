@@ -34,7 +34,7 @@ __global__ void conv_silu_step_kernel(operands<real> o)
 		return;
 	for (int t = 0; t < o.T; t++) {
 		int first = o.start.at ? o.start[b][t] : 0, from = t - (o.K - 1);
-		float s = o.bias[0][i];
+		float s = o.bias.at ? o.bias[0][i] : 0;
 		for (int k = from < first ? first - from : 0; k < o.K; k++)
 			s += o.w[i][k] * to_float(o.at(b, from + k, i));
 		o.y[b * o.T + t][i] = from_float<real>(s * vec_sigmoid(s));
