@@ -132,17 +132,31 @@ static bool is_part(const char *path)
 		strstr(path, "routing.yaml");
 }
 
-static void test_micro_has_equal_active(void **state)
+/* Architectures of the paper, which at its scales have its widths. */
+static const char *const large[] = {"mamba", "mamba_mlp", "transformer", "transformer_moe", "moe_mamba",
+	"parallel_moe_mamba", "inner_moe_mamba"};
+
+static bool is_of_the_paper(const char *path)
 {
-	double wanted = params_of("experiments/micro/mamba.yaml", NULL).active;
+	const char *name = strrchr(path, '/') + 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(large); i++)
+		if (!strncmp(name, large[i], strlen(large[i])) && !strcmp(name + strlen(large[i]), ".yaml"))
+			return !strstr(path, "micro");
+	return false;
+}
+
+/* Specs of a pattern are within 2 % of the baseline. */
+static void check_equal_active(const char *pattern, const char *baseline, int least)
+{
+	double wanted = params_of(baseline, NULL).active;
 	glob_t files;
 	int n = 0;
 
-	(void)state;
-	assert_int_equal(glob("experiments/micro/*.yaml", 0, NULL, &files), 0);
+	assert_int_equal(glob(pattern, 0, NULL, &files), 0);
 	for (size_t i = 0; i < files.gl_pathc; i++) {
 		double active;
-		if (is_part(files.gl_pathv[i]))
+		if (is_part(files.gl_pathv[i]) || is_of_the_paper(files.gl_pathv[i]))
 			continue;
 		active = params_of(files.gl_pathv[i], NULL).active;
 		if (fabs(active / wanted - 1) > 0.02)
@@ -150,14 +164,19 @@ static void test_micro_has_equal_active(void **state)
 		n++;
 	}
 	globfree(&files);
-	assert_true(n >= 8);
+	assert_true(n >= least);
+}
+
+static void test_equal_active(void **state)
+{
+	(void)state;
+	check_equal_active("experiments/micro/*.yaml", "experiments/micro/mamba.yaml", 20);
+	check_equal_active("experiments/25m/*.yaml", "experiments/25m/mamba.yaml", 9);
 }
 
 /* Every architecture has a micro spec, those of the paper one of its scales too. */
 static void test_every_architecture_has_specs(void **state)
 {
-	static const char *const large[] = {"mamba", "mamba_mlp", "transformer", "transformer_moe",
-		"moe_mamba", "parallel_moe_mamba", "inner_moe_mamba"};
 	char path[256];
 
 	(void)state;
@@ -209,7 +228,7 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/25m-en/table2.yaml", 7}, {"sweeps/25m-en/table3.yaml", 16},
 		{"sweeps/25m-en/table4.yaml", 6}, {"sweeps/25m-en/table7.yaml", 3},
 		{"sweeps/25m-en/start.yaml", 11}, {"sweeps/25m-en/capacity.yaml", 6},
-		{"sweeps/25m-en/precision.yaml", 2}, {"sweeps/micro-en/table1.yaml", 7},
+		{"sweeps/25m-en/precision.yaml", 2}, {"sweeps/25m-en/hybrids.yaml", 12}, {"sweeps/micro-en/table1.yaml", 7},
 		{"sweeps/micro/topk.yaml", 6}, {"sweeps/micro/routers.yaml", 7}, {"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 	};
 
@@ -294,7 +313,7 @@ static void test_english_differs_by_data_and_budget(void **state)
 		n++;
 	}
 	globfree(&files);
-	assert_int_equal(n, 7);
+	assert_int_equal(n, 16);
 	for (size_t i = 0; i < ARRAY_SIZE(sweeps); i++) {
 		struct arena a = {0};
 		struct sweep here, there;
@@ -345,7 +364,7 @@ int main(void)
 		cmocka_unit_test(test_counts_of_the_paper),
 		cmocka_unit_test(test_counts_of_choices),
 		cmocka_unit_test(test_counts_of_130m),
-		cmocka_unit_test(test_micro_has_equal_active),
+		cmocka_unit_test(test_equal_active),
 		cmocka_unit_test(test_every_architecture_has_specs),
 		cmocka_unit_test(test_sweeps_load),
 		cmocka_unit_test(test_sweeps_hold_the_tables),
