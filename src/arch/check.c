@@ -75,9 +75,27 @@ static int check_assigned(const struct config *c, const struct moe_spec *moe)
 	return 0;
 }
 
+static int check_taking(const struct config *c, const struct moe_spec *moe)
+{
+	bool across = !strcmp(moe->select, "expert_choice_batch");
+
+	if (!across && moe->group_sequences)
+		return error("%s: model.moe.group_sequences is for groups across sequences (select "
+			"expert_choice_batch): set it to 0, and group_tokens to the tokens of a group", c->file);
+	if (!moe_takes(moe))
+		return 0;
+	if (moe->capacity_factor == 0 || moe->top_k != 1 || moe->bias_rate != 0 || moe->balance != 0)
+		return error("%s: model.moe.select %s: experts choose tokens, capacity_factor of them for each "
+			"token: set it above 0, top_k to 1, and bias_rate and balance to 0", c->file, moe->select);
+	if (across && moe->group_tokens)
+		return error("%s: model.moe.select %s has groups across sequences: set model.moe.group_tokens to "
+			"0, and group_sequences to their number", c->file, moe->select);
+	return 0;
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
-	if (check_assigned(c, moe))
+	if (check_assigned(c, moe) || check_taking(c, moe))
 		return -1;
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,
@@ -87,9 +105,11 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 			"importance, mean_entropy and token_entropy 0: all else would teach the router",
 			c->file);
 	if (moe_class(moe, 1) == MOE_FUTURE && !moe->allow_future)
-		return error("%s: with model.moe.order choice a token's later neighbours can take its place: "
-			"its loss is not that of a language model. Set order to token or capacity_factor "
-			"to 0, or model.moe.allow_future to true to train it nonetheless", c->file);
+		return error("%s: with model.moe.%s a token's later neighbours can take its place: its loss is "
+			"not that of a language model. Set %s, or model.moe.allow_future to true to train it "
+			"nonetheless", c->file, moe_takes(moe) ? "select expert_choice" : "order choice",
+			moe_takes(moe) ? "select to expert_choice_batch" :
+			"order to token or capacity_factor to 0");
 	if (moe->top_k == 1 && !strcmp(moe->weight, "renorm"))
 		return error("%s: model.moe.weight renorm with model.moe.top_k 1 gives every token the "
 			"weight 1, from which no router learns: set weight to raw or straight_through, or "

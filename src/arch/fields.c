@@ -122,8 +122,9 @@ static const struct field moe_rows[] = {
 		.choices = ROUTER_CHOICES, .legacy = "switch",
 		.help = "defaults of the keys of a router, by its name"),
 	FIELD(struct moe_spec, select, "model.moe.select", CHOICE, "topk", 0, 0,
-		.choices = "topk|hash", .legacy = "topk",
-		.help = "experts of a token: the best by its scores, or by a hash of its id"),
+		.choices = "topk|hash|expert_choice|expert_choice_batch", .legacy = "topk",
+		.help = "experts of a token: the best by its scores, or by a hash of its id; or experts choose "
+			"tokens of a routing group, in time or across sequences at one position"),
 	FIELD(struct moe_spec, bias_rate, "model.moe.bias_rate", REAL, "0", 0, 1, .legacy = "0",
 		.help = "experts are chosen by score + bias; after each step the bias of an expert that was "
 			"wanted less than the mean rises by this, of others it falls; 0: no bias"),
@@ -161,6 +162,12 @@ static const struct field moe_rows[] = {
 			"group; 0: all"),
 	FIELD(struct moe_spec, group_tokens, "model.moe.group_tokens", INT, "0", 0, 1L << 30,
 		.unit = "tokens", .help = "routing group; 0: the whole batch of a step"),
+	FIELD(struct moe_spec, group_sequences, "model.moe.group_sequences", INT, "0", 0, 1L << 30,
+		.unit = "sequences", .legacy = "0", .help = "of a routing group across sequences at one "
+			"position; 0: all of a step"),
+	FIELD(struct moe_spec, cutoff_rate, "model.moe.cutoff_rate", REAL, "0.05", 1e-6, 1,
+		.legacy = "0.05", .help = "where experts choose tokens: of the running mean of the least score "
+			"that each takes, by which they choose in evaluation without groups"),
 	FIELD(struct moe_spec, balance, "model.moe.balance", REAL, "0.01", 0, 100,
 		.help = "weight of the load-balancing loss"),
 	FIELD(struct moe_spec, z_loss, "model.moe.z_loss", REAL, "0", 0, 100,

@@ -17,6 +17,9 @@
  *          arXiv:1701.06538, eq. 3-7)
  * gumbel   one choice drawn by score, weight 1 with the gradient of the score; none dropped (Jang, Gu,
  *          Poole 2017, arXiv:1611.01144, straight-through, but with the chosen expert's gradient alone)
+ * expert_choice   experts choose as many tokens each, of all in the batch of a step, two of them a token
+ *          on average (Zhou et al. 2022, arXiv:2202.09368): a token's future can take its place
+ * expert_choice_batch   the same among the tokens at one position of all sequences: its future cannot
  * hash     by the token's id, weight 1, no router (Roller et al. 2021, arXiv:2106.04426)
  * random   a router that stays as it begins
  */
@@ -42,6 +45,12 @@ const struct preset router_presets[] = {
 	IS("gumbel", "noise", "gumbel"),
 	IS("gumbel", "weight", "straight_through"),
 	IS("gumbel", "capacity_factor", "0"),
+	IS("expert_choice", "select", "expert_choice"),
+	IS("expert_choice", "capacity_factor", "2"),
+	IS("expert_choice", "balance", "0"),
+	IS("expert_choice_batch", "select", "expert_choice_batch"),
+	IS("expert_choice_batch", "capacity_factor", "2"),
+	IS("expert_choice_batch", "balance", "0"),
 	IS("hash", "select", "hash"),
 	IS("hash", "weight", "one"),
 	IS("hash", "balance", "0"),

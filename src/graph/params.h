@@ -24,6 +24,7 @@ struct param_rule {
 	long used_rows;			/* true rows of a padded matrix; 0: all */
 	double even_rate;		/* above 0: has no gradient, and changes by what experts were
 					   wanted in a step (train/control.h) */
+	double mean_rate;		/* above 0: has no gradient, and is a running mean of a metric */
 };
 
 struct param {

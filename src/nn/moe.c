@@ -21,20 +21,22 @@ static double fan_in(const struct moe_spec *s, long f)
 {
 	if (!strcmp(s->init_fan, "all_experts"))
 		return (double)(s->n_experts * f);
-	return (double)(!strcmp(s->init_fan, "chosen") ? s->top_k * f : f);
+	if (!strcmp(s->init_fan, "chosen"))
+		return (moe_takes(s) ? s->capacity_factor : (double)s->top_k) * (double)f;
+	return (double)f;
 }
 
 static struct tensor *experts(struct net *net, const struct moe_spec *s, struct tensor *xe_SD,
 	const struct moe_places *p, long width_out)
 {
-	struct experts_attr attr = {.fn = act_fn_find(s->activation), .tokens = tensor_size(p->slot)};
+	struct experts_attr attr = {.fn = act_fn_find(s->activation), .tokens = p->choices};
 	long n = s->n_experts, f = s->d_expert ? s->d_expert : 3 * net->s->d_model, width_in = tensor_width(xe_SD);
 	struct param_rule w1 = rule_normal(net, (double)width_in, "experts");
 	struct param_rule w2 = rule_normal(net, fan_in(s, f), "experts");
 	struct tensor *in[EXPERTS_N_IN] = {[EXPERTS_XE_SD] = xe_SD, [EXPERTS_FIRST_E1] = p->first};
 
-	w1.active = w2.active = s->top_k;
-	w1.of = w2.of = n;
+	w1.active = w2.active = p->choices;
+	w1.of = w2.of = n * net->env.batch * net->env.context;
 	in[EXPERTS_W1_EFD] = graph_param(net->g, "w1", tensor_of(REAL, 3, n, f, width_in), &w1);
 	in[EXPERTS_W2_EOF] = graph_param(net->g, "w2", tensor_of(REAL, 3, n, width_out, f), &w2);
 	return graph_apply(net->g, &op_experts, &attr, sizeof attr, in)[EXPERTS_YE_SO];
@@ -44,6 +46,7 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	struct tensor *x_BTD, long out)
 {
 	struct tensor *in[COMBINE_N_IN], *y;
+	struct combine_attr attr;
 	struct moe_places p;
 
 	graph_enter(net->g, "%s", name);
@@ -53,13 +56,21 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	in[COMBINE_GATE_BTK] = p.gate;
 	in[COMBINE_FIRST_E1] = p.first;
 	in[COMBINE_TOKEN_S] = p.token;
-	y = graph_apply(net->g, &op_combine, NULL, 0, in)[COMBINE_Y_BTO];
+	attr = (struct combine_attr){p.choices};
+	y = graph_apply(net->g, &op_combine, &attr, sizeof attr, in)[COMBINE_Y_BTO];
 	graph_leave(net->g);
 	return net_output(net, name, y);
 }
 
+bool moe_takes(const struct moe_spec *s)
+{
+	return !strcmp(s->select, "expert_choice") || !strcmp(s->select, "expert_choice_batch");
+}
+
 enum moe_class moe_class(const struct moe_spec *s, long context)
 {
+	if (moe_takes(s))
+		return !strcmp(s->select, "expert_choice") ? MOE_FUTURE : MOE_OTHERS;
 	if (s->capacity_factor == 0)
 		return MOE_OWN_PAST;
 	if (!strcmp(s->order, "choice") && s->top_k > 1)

@@ -10,6 +10,12 @@
  * An expert takes capacity_factor * k * tokens / E choices of each routing group, in the order of tokens;
  * what is beyond gives 0, so only other choices and the residual carry the token on. Experts by a hash
  * of the token need no router; the score of each then is its share of the choices.
+ *
+ * Where experts choose tokens, each takes its capacity of every group by rank, so that none is overloaded
+ * and nothing is to be balanced. Groups in time let a token's future take its place: then evaluation, and
+ * for any groups whatever runs without capacity (samples, val_dropless), goes by a cutoff instead. A token
+ * goes to the experts whose score for it is not below the running mean of the least score they took in
+ * training, at most MOE_MOST times capacity_factor of them.
  */
 #ifndef NN_MOE_H
 #define NN_MOE_H
@@ -19,7 +25,8 @@
 struct moe_spec {
 	long n_experts, d_expert;	/* d_expert 0: 3 d_model */
 	const char *router;		/* a name for values of what follows (src/arch/routers.c) */
-	const char *select;		/* "topk" (op/choose.h) | "hash" (op/assign.h) */
+	const char *select;		/* "topk" (op/choose.h) | "hash" (op/assign.h) | "expert_choice" |
+					   "expert_choice_batch" (op/take.h) */
 	long top_k;			/* choices of a token */
 	double bias_rate;		/* of biases that even loads (train/control.h); 0: there are none */
 	bool frozen;			/* the router's weights stay as they begin */
@@ -32,6 +39,8 @@ struct moe_spec {
 	double weight_scale;
 	double capacity_factor;		/* 0: experts take all */
 	long group_tokens;		/* 0: the whole batch of a step */
+	long group_sequences;		/* where groups lie across sequences, at one position; 0: all of a step */
+	double cutoff_rate;		/* of the mean of the least scores that experts took */
 	const char *order;		/* in which choices get places: "token" | "choice" (op/place.h) */
 	bool allow_future;		/* rules by which a token's future moves its output may be trained */
 	double balance, z_loss;		/* weights of losses (op/router_loss.h) */
@@ -44,6 +53,11 @@ struct moe_spec {
 					   "one" (F) */
 	const char *activation;
 };
+
+enum { MOE_MOST = 4 };
+
+/* Do experts choose tokens? */
+bool moe_takes(const struct moe_spec *s);
 
 /* What a token's output depends on beside its own past. */
 enum moe_class {

@@ -1,5 +1,6 @@
 #include "nn/moe_route.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -13,6 +14,7 @@
 #include "op/router.h"
 #include "op/router_loss.h"
 #include "op/score.h"
+#include "op/take.h"
 
 static bool is(const char *word, const char *other)
 {
@@ -43,7 +45,9 @@ static long checked_group(struct net *net, long group)
 
 static long routing_group(struct net *net, const struct moe_spec *s)
 {
-	return checked_group(net, s->group_tokens ? s->group_tokens : net->env.group_tokens);
+	long group = s->group_sequences ? s->group_sequences * net->env.context : s->group_tokens;
+
+	return checked_group(net, group ? group : net->env.group_tokens);
 }
 
 /* Over which tokens the losses' means are taken. */
@@ -106,7 +110,7 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 	in[ROUTE_W_ED] = router_weight(net, s, tensor_width(x_BTD));
 	out = graph_apply(net->g, &op_route, &attr, sizeof attr, in);
 	*p = (struct moe_places){out[ROUTE_SLOT_BT], out[ROUTE_FIRST_E1], out[ROUTE_TOKEN_S],
-		out[ROUTE_GATE_BT]};
+		out[ROUTE_GATE_BT], tensor_size(out[ROUTE_SLOT_BT])};
 	watch(net, &(struct watched){out[ROUTE_LOAD_E], out[ROUTE_DROPPED], out[ROUTE_ENTROPY],
 		out[ROUTE_EXPERT_BT]}, p);
 	net_router_loss(net, is(s->aux_reduce, "mean"), (const struct weighted[]){
@@ -118,6 +122,8 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 /* Scores of all experts and the chosen ones. */
 struct scored {
 	struct tensor *logit_BTE, *s_BTE, *expert_BTK;		/* without a router no logits: NULL */
+	struct tensor *left;		/* tokens that no expert took; NULL: tokens choose */
+	long choices;			/* of all tokens, for costs */
 };
 
 /* W x. */
@@ -180,26 +186,84 @@ static struct tensor *score(struct net *net, const struct moe_spec *s, struct te
 	return graph_apply(net->g, &op_score, &attr, sizeof attr, in)[SCORE_S_BTE];
 }
 
-static struct tensor *choose(struct net *net, const struct moe_spec *s, struct tensor *s_BTE)
+static void choose(struct net *net, const struct moe_spec *s, struct scored *x)
 {
 	struct choose_attr attr = {s->top_k};
 	struct param_rule even = rule_constant(net, 0, "router");
-	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
+	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = x->s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
 
 	even.decay = false;
 	even.even_rate = s->bias_rate;
 	if (s->bias_rate > 0)
 		in[CHOOSE_BIAS_E] = graph_param(net->g, "router.bias",
 			tensor_of(REAL, 1, s->n_experts), &even);
-
-	return graph_apply(net->g, &op_choose, &attr, sizeof attr, in)[CHOOSE_EXPERT_BTK];
+	x->expert_BTK = graph_apply(net->g, &op_choose, &attr, sizeof attr, in)[CHOOSE_EXPERT_BTK];
+	x->choices = tensor_size(x->expert_BTK);
 }
 
-static struct tensor *const *place(struct net *net, const struct moe_spec *s, struct tensor *expert)
+/* ---- experts that choose -------------------------------------------------------------------- */
+
+/* By rank in a group; else by cutoff. */
+static bool takes_by_rank(const struct net *net, const struct moe_spec *s)
 {
-	long group = routing_group(net, s);
-	struct place_attr attr = {s->n_experts, group, capacity(net, s, group), is(s->order, "choice")};
-	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = expert};
+	return !net->env.dropless && !(net->env.masked && moe_class(s, 1) == MOE_FUTURE);
+}
+
+static struct take_attr taken(struct net *net, const struct moe_spec *s)
+{
+	bool across = is(s->select, "expert_choice_batch");
+	long members = routing_group(net, s) / (across ? net->env.context : 1);
+	long n = (long)(s->capacity_factor * (double)members / (double)s->n_experts);
+
+	return (struct take_attr){members, n < 1 ? 1 : n > members ? members : n, across};
+}
+
+static void take_by_rank(struct net *net, const struct moe_spec *s, struct scored *x)
+{
+	struct take_attr attr = taken(net, s);
+	struct tensor *in[TAKE_N_IN] = {[TAKE_S_BTE] = x->s_BTE, [TAKE_MASK_BT] = net->mask_BT},
+		*const *out = graph_apply(net->g, &op_take, &attr, sizeof attr, in);
+
+	x->expert_BTK = out[TAKE_EXPERT_BTE];
+	x->left = out[TAKE_LEFT];
+	x->choices = tensor_rows(x->s_BTE) / attr.members * attr.capacity * s->n_experts;
+	graph_metric(net->g, out[TAKE_CUTOFF_E], "cutoff");
+}
+
+static void take(struct net *net, const struct moe_spec *s, struct scored *x)
+{
+	long most = (long)ceil(MOE_MOST * s->capacity_factor);
+	struct choose_attr attr = {most < s->n_experts ? most : s->n_experts};
+	struct param_rule cut = rule_constant(net, 1 / (double)s->n_experts, "router");
+	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = x->s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
+
+	cut.decay = false;
+	cut.mean_rate = s->cutoff_rate;
+	in[CHOOSE_CUT_E] = graph_param(net->g, "router.cutoff", tensor_of(REAL, 1, s->n_experts), &cut);
+	if (takes_by_rank(net, s)) {
+		take_by_rank(net, s, x);
+		return;
+	}
+	x->expert_BTK = graph_apply(net->g, &op_choose, &attr, sizeof attr, in)[CHOOSE_EXPERT_BTK];
+	x->choices = lround(s->capacity_factor * (double)tensor_rows(x->s_BTE));
+}
+
+/* ---- places, weights, losses ---------------------------------------------------------------- */
+
+/* What experts took has its place: capacity then is but the size of the buffer. */
+static struct place_attr placed(struct net *net, const struct moe_spec *s, const struct scored *x)
+{
+	long group = moe_takes(s) ? tensor_rows(x->s_BTE) : routing_group(net, s);
+
+	if (moe_takes(s))
+		return (struct place_attr){s->n_experts, group, x->left ? x->choices / s->n_experts : 0, false};
+	return (struct place_attr){s->n_experts, group, capacity(net, s, group), is(s->order, "choice")};
+}
+
+static struct tensor *const *place(struct net *net, const struct moe_spec *s, const struct scored *x)
+{
+	struct place_attr attr = placed(net, s, x);
+	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = x->expert_BTK};
 
 	return graph_apply(net->g, &op_place, &attr, sizeof attr, in);
 }
@@ -239,7 +303,10 @@ static struct scored score_learned(struct net *net, const struct moe_spec *s, st
 
 	x.logit_BTE = logits_of(net, seen(net, s, x_BTD), w_ED);
 	x.s_BTE = score(net, s, noisy(net, s, x_BTD, x.logit_BTE));
-	x.expert_BTK = choose(net, s, x.s_BTE);
+	if (moe_takes(s))
+		take(net, s, &x);
+	else
+		choose(net, s, &x);
 	return x;
 }
 
@@ -250,20 +317,22 @@ static struct scored score_assigned(struct net *net, const struct moe_spec *s)
 		[ASSIGN_MASK_BT] = net->mask_BT}, *const *out;
 
 	out = graph_apply(net->g, &op_assign, &attr, sizeof attr, in);
-	return (struct scored){NULL, out[ASSIGN_S_BTE], out[ASSIGN_EXPERT_BTK]};
+	return (struct scored){.s_BTE = out[ASSIGN_S_BTE], .expert_BTK = out[ASSIGN_EXPERT_BTK],
+		.choices = tensor_size(out[ASSIGN_EXPERT_BTK])};
 }
 
 static void route_pieces(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
 	struct moe_places *p)
 {
 	struct scored x = is(s->select, "hash") ? score_assigned(net, s) : score_learned(net, s, x_BTD);
-	struct tensor *const *placed = place(net, s, x.expert_BTK);
+	struct tensor *const *out = place(net, s, &x);
 
-	*p = (struct moe_places){placed[PLACE_SLOT_BTK], placed[PLACE_FIRST_E1], placed[PLACE_TOKEN_S],
-		gate(net, s, x.s_BTE, x.expert_BTK, placed[PLACE_SLOT_BTK])};
-	watch(net, &(struct watched){placed[PLACE_LOAD_E], placed[PLACE_DROPPED], NULL, x.expert_BTK}, p);
+	*p = (struct moe_places){out[PLACE_SLOT_BTK], out[PLACE_FIRST_E1], out[PLACE_TOKEN_S],
+		gate(net, s, x.s_BTE, x.expert_BTK, out[PLACE_SLOT_BTK]), x.choices};
+	watch(net, &(struct watched){out[PLACE_LOAD_E], x.left ? x.left : out[PLACE_DROPPED], NULL,
+		x.expert_BTK}, p);
 	if (s->bias_rate > 0)
-		graph_metric(net->g, placed[PLACE_WANTED_E], "wanted");
+		graph_metric(net->g, out[PLACE_WANTED_E], "wanted");
 	losses(net, s, &x);
 }
 

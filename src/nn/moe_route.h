@@ -7,6 +7,7 @@
 /* [B, T] tensors for Switch routing, else [B, T, K] (op/place.h). */
 struct moe_places {
 	struct tensor *slot, *first, *token, *gate;
+	long choices;		/* that experts compute: capacity and drops apart, for costs */
 };
 
 /* Records routing under the present scope, the mixture's; metrics and losses of the router with it. */

@@ -8,11 +8,12 @@ static void choose_shape(struct op_shapes *s)
 {
 	const struct choose_attr *attr = s->attr;
 	const struct tensor *score = s->in[CHOOSE_S_BTE], *bias = s->in[CHOOSE_BIAS_E],
-		*mask = s->in[CHOOSE_MASK_BT];
+		*mask = s->in[CHOOSE_MASK_BT], *cut = s->in[CHOOSE_CUT_E];
 
 	CHECK(score->n_dims == 3 && attr->k >= 1 && attr->k <= tensor_width(score));
 	CHECK(!bias || tensor_size(bias) == tensor_width(score));
 	CHECK(!mask || tensor_size(mask) == tensor_rows(score));
+	CHECK(!cut || tensor_size(cut) == tensor_width(score));
 	s->out[CHOOSE_EXPERT_BTK] = tensor_of(INDEX, 3, score->dims[0], score->dims[1], attr->k);
 }
 
@@ -56,6 +57,17 @@ static int next_best(const struct op_run *r, long t, int last, double *bound)
 	return best;
 }
 
+static bool is_cut(const struct op_run *r, long t, int e)
+{
+	const struct tensor *s = r->in[CHOOSE_S_BTE], *cut = r->in[CHOOSE_CUT_E];
+
+	if (!cut || e < 0)
+		return false;
+	if (r->device->bytes[MASTER] == sizeof(double))
+		return row_f64(s, t)[e] < row_f64(cut, 0)[e];
+	return row_f32(s, t)[e] < row_f32(cut, 0)[e];
+}
+
 /* For all devices of the host. */
 static void choose_forward(const struct op_run *r)
 {
@@ -69,7 +81,7 @@ static void choose_forward(const struct op_run *r)
 		for (long k = 0; k < tensor_width(expert); k++) {
 			e = there ? next_best(r, t, e, &bound) : -1;
 			there = e >= 0;
-			row_int(expert, t)[k] = e;
+			row_int(expert, t)[k] = is_cut(r, t, e) ? -1 : e;
 		}
 	}
 }
@@ -78,10 +90,12 @@ static void choose_forward(const struct op_run *r)
 static void prepare(const struct op_trial *t)
 {
 	const struct tensor *s = t->in[CHOOSE_S_BTE], *bias = t->in[CHOOSE_BIAS_E],
-		*mask = t->in[CHOOSE_MASK_BT];
+		*mask = t->in[CHOOSE_MASK_BT], *cut = t->in[CHOOSE_CUT_E];
 
 	for (long i = 0; i < tensor_size(s); i++)
 		op_trial_set(t, s, i, (double)(i * i % 11) / 8);
+	for (long i = 0; cut && i < tensor_size(cut); i++)
+		op_trial_set(t, cut, i, (double)(i % 5) / 8);
 	for (long i = 0; bias && i < tensor_size(bias); i++)
 		op_trial_set(t, bias, i, (double)(i % 3) / 4);
 	for (long i = 0; mask && i < tensor_size(mask); i++)
@@ -95,6 +109,8 @@ static const struct op_example examples[] = {
 		.in = {[CHOOSE_S_BTE] = {2, 7, 5}, [CHOOSE_BIAS_E] = {5}, [CHOOSE_MASK_BT] = {2, 7}}},
 	{.name = "all experts", .attr = &three, .in = {[CHOOSE_S_BTE] = {2, 5, 3}}},
 	{.name = "one choice", .attr = &one, .in = {[CHOOSE_S_BTE] = {3, 5, 4}}},
+	{.name = "ties, cut", .attr = &three, .prepare = prepare,
+		.in = {[CHOOSE_S_BTE] = {2, 7, 5}, [CHOOSE_CUT_E] = {5}}},
 	{.name = "many experts", .attr = &eight, .prepare = prepare,
 		.in = {[CHOOSE_S_BTE] = {2, 20, 75}}},
 	{.name = "many experts, bias", .attr = &eight,
@@ -103,7 +119,7 @@ static const struct op_example examples[] = {
 
 const struct op op_choose = {
 	.name = "choose",
-	.formula = "the k greatest of s + bias, ties to the lowest expert",
+	.formula = "the k greatest of s + bias that are not below their cut, ties to the lowest expert",
 	.semantics = 1,
 	.n_in = CHOOSE_N_IN,
 	.n_out = CHOOSE_N_OUT,
@@ -111,6 +127,7 @@ const struct op op_choose = {
 		[CHOOSE_S_BTE] = {"s", IN_MASTER | IN_NO_GRADIENT},
 		[CHOOSE_BIAS_E] = {"bias", IN_MASTER | IN_NO_GRADIENT | IN_OPTIONAL},
 		[CHOOSE_MASK_BT] = {"mask", IN_INDEX | IN_OPTIONAL},
+		[CHOOSE_CUT_E] = {"cut", IN_MASTER | IN_NO_GRADIENT | IN_OPTIONAL},
 	},
 	.out = {[CHOOSE_EXPERT_BTK] = {"expert", INDEX, true}},
 	.shape = choose_shape,

@@ -1,8 +1,9 @@
 /*
  * choose: the k experts of each token by its scores, the best first:
  *   expert[t, 0..k) = the k greatest of s[t] + bias,  ties to the lowest expert
- * Masked tokens (mask < 0) choose none: -1. No gradient flows: a choice is a step function. The bias
- * moves choices alone, never weights (Wang et al. 2024, arXiv:2408.15664, algorithm 1).
+ * Masked tokens (mask < 0) choose none: -1; nor is an expert chosen by a score below its cut. No gradient
+ * flows: a choice is a step function. The bias moves choices alone, never weights (Wang et al. 2024,
+ * arXiv:2408.15664, algorithm 1).
  */
 #ifndef OP_CHOOSE_H
 #define OP_CHOOSE_H
@@ -13,6 +14,7 @@ enum {
 	CHOOSE_S_BTE,		/* master */
 	CHOOSE_BIAS_E,		/* optional, master */
 	CHOOSE_MASK_BT,		/* optional int; < 0: the token is not there */
+	CHOOSE_CUT_E,		/* optional, master: the least score, bias apart */
 	CHOOSE_N_IN
 };
 

@@ -17,7 +17,9 @@ static void combine_shape(struct op_shapes *s)
 
 static void combine_cost(const struct op_shapes *s, struct op_cost *c)
 {
-	double n = (double)(tensor_size(s->in[COMBINE_SLOT_BTK]) * tensor_width(s->in[COMBINE_YE_SO])),
+	const struct combine_attr *attr = s->attr;
+	long choices = attr ? attr->choices : tensor_size(s->in[COMBINE_SLOT_BTK]);
+	double n = (double)(choices * tensor_width(s->in[COMBINE_YE_SO])),
 		bytes = op_io_bytes(&op_combine, s);
 
 	c->forward_flops = n;

@@ -24,6 +24,11 @@ enum {
 	COMBINE_N_OUT
 };
 
+/* May be absent. */
+struct combine_attr {
+	long choices;	/* that are counted as its cost; absent: all of SLOT */
+};
+
 op_kernel combine_forward_cuda, combine_backward_cuda;
 extern const struct op op_combine;
 

@@ -15,6 +15,7 @@ struct tensor place_buffer(const struct device *d, long n, long groups, long tak
 {
 	long each = rounded(groups * taken);
 
+	n = n < n_experts * groups * taken ? n : n_experts * groups * taken;
 	if (device_is_host(d))
 		return tensor_of(INDEX, 1, n);
 	if (n_experts * each <= rounded(n) * 3 / 2 + PLACE_ROUND * n_experts)
@@ -132,12 +133,12 @@ static void place_forward(const struct op_run *r)
 	const struct tensor *slot = r->out[PLACE_SLOT_BTK], *first = r->out[PLACE_FIRST_E1];
 	int *taken = r->workspace, *next = taken + tensor_width(first) - 1,
 		*token = row_int(r->out[PLACE_TOKEN_S], 0);
-	long n = tensor_size(slot), K = tensor_width(slot);
+	long n = tensor_size(slot), K = tensor_width(slot), S = tensor_size(r->out[PLACE_TOKEN_S]);
 
 	count_choices(r, taken);
 	for (long e = 0; e + 1 < tensor_width(first); e++)
 		next[e] = row_int(first, 0)[e];
-	for (long s = row_int(first, 0)[tensor_width(first) - 1]; s < n; s++)
+	for (long s = row_int(first, 0)[tensor_width(first) - 1]; s < S; s++)
 		token[s] = -1;
 	for (long j = 0; j < n; j++) {
 		bool kept;

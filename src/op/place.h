@@ -9,7 +9,7 @@
  *   FIRST     the segment of expert e is rows FIRST[e] to FIRST[e + 1], of which the first COUNT[e]
  *             have a choice, in that order over all groups
  *   TOKEN[s]  the choice of row s, -1: none. Its shape is the buffer's, the device's own affair:
- *             host   [S], S = B T K: segments without gaps
+ *             host   [S], S = B T K, or what all experts take if that is less: segments without gaps
  *             GPU    [E, C], S = E C: segments of C rows, where that is not much more than there are
  *                    choices; [S] else: segments as long as they need be. Both in multiples of
  *                    PLACE_ROUND rows.

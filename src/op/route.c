@@ -126,8 +126,9 @@ static long place_ref(const struct op_run *r)
 	long n = tensor_size(expert), E = tensor_width(first) - 1, dropped = 0;
 	int slot = 0, *token = row_int(r->out[ROUTE_TOKEN_S], 0);
 
+	for (long s = 0; s < tensor_size(r->out[ROUTE_TOKEN_S]); s++)
+		token[s] = -1;
 	for (long t = 0; t < n; t++) {
-		token[t] = -1;
 		*int_at(r->out[ROUTE_SLOT_BT], t) = -1;
 		*f64_at(r->out[ROUTE_GATE_BT], t) = 0;
 	}

@@ -4,10 +4,12 @@
  * and every graph sees it. Training alone moves it, between steps, so choices depend on batches of the
  * past and never on their own.
  *
- *   state         statistic                          target       rule
- *   router.bias   choices that name each expert,     their mean   b += rate (sign(mean - c) - mean of
- *                 before dropping, of all                         these signs): routes as without the
- *                 micro-batches of a step                         second term, but b does not drift
+ *   state           statistic                          target       rule
+ *   router.bias     choices that name each expert,     their mean   b += rate (sign(mean - c) - mean of
+ *                   before dropping, of all                         these signs): routes as without the
+ *                   micro-batches of a step                         second term, but b does not drift
+ *   router.cutoff   least score that each expert       itself       b += rate (c - b), c the mean over
+ *                   took (op/take.h)                                micro-batches: a running mean
  *
  * Loss-free balancing: Wang et al. 2024, arXiv:2408.15664, algorithm 1.
  */
@@ -22,7 +24,7 @@ struct control {
 	struct controller {
 		int param;		/* in setup.params */
 		const char *metric;	/* of GRAPH_TRAIN */
-		double *count;		/* of the step */
+		double *sum;		/* of the step's */
 		long n;
 	} *list;
 	int n;

@@ -151,11 +151,23 @@ double setup_bytes(const struct setup *s)
 		(size_t)s->carried.blob_size * s->device->bytes[MASTER]);
 }
 
+/* Tokens of which a micro-batch holds a multiple. */
+static long routing_group(const struct setup *s)
+{
+	const struct config_value *tokens = config_find(s->config, "model.moe.group_tokens"),
+		*sequences = config_find(s->config, "model.moe.group_sequences");
+
+	if (!tokens)
+		return 1;
+	if (sequences->integer)
+		return sequences->integer * s->spec.context;
+	return tokens->integer ? tokens->integer : s->spec.batch * s->spec.context;
+}
+
 /* The largest micro-batch below the present one that `bytes` hold; 0: none. */
 static long largest_micro_batch(const struct setup *s, double bytes)
 {
-	const struct config_value *v = config_find(s->config, "model.moe.group_tokens");
-	long group = !v ? 1 : v->integer ? v->integer : s->spec.batch * s->spec.context;
+	long group = routing_group(s);
 
 	for (long m = s->data.rows ? 0 : s->spec.micro_batch - 1; m > 0; m--) {
 		struct setup smaller;

@@ -294,12 +294,24 @@ void worker_log_recall(struct worker_log *l, const struct progress *p, const str
 	worker_link_add(l->link, &r);
 }
 
+/* By which experts choose, or refuse, tokens in this evaluation: a factor; a cutoff (nn/moe.h); none. */
+static const char *capacity_rule(const struct worker_log *l, const char *kind)
+{
+	const struct config *c = l->setup->config;
+	bool dropless = !strcmp(kind, "val_dropless");
+
+	if (!l->setup->routers.n)
+		return "none";
+	if (!strcmp(config_find(c, "model.moe.select")->text, "expert_choice") ||
+		(dropless && !strcmp(config_find(c, "model.moe.select")->text, "expert_choice_batch")))
+		return "cutoff";
+	return dropless ? "none" : config_find(c, "model.moe.capacity_factor")->text;
+}
+
 void worker_log_eval(struct worker_log *l, const struct progress *p, const char *kind,
 	const struct evaluation *e)
 {
 	struct record r = record_new(RECORD_IS_EVAL);
-	const struct config_value *factor = config_find(l->setup->config, "model.moe.capacity_factor");
-
 	r.eval.kind = kind;
 	r.eval.step = p->step;
 	r.eval.tokens = llround(tokens_after(l, p->step));
@@ -313,7 +325,7 @@ void worker_log_eval(struct worker_log *l, const struct progress *p, const char 
 	r.eval.drop = e->drop;
 	r.eval.n_tokens = e->n_tokens;
 	r.eval.windows = l->windows;
-	r.eval.capacity = !l->setup->routers.n || !strcmp(kind, "val_dropless") ? "none" : factor->text;
+	r.eval.capacity = capacity_rule(l, kind);
 	worker_link_add(l->link, &r);
 	for (int k = 0; k < N_SLICES; k++)
 		log_slice(l, p->step, kind, &e->slices[k]);

@@ -48,6 +48,11 @@ static const struct rig_case rig_cases[] = {
 		"top_k: 2, activation: silu}}"},
 	{"moe_mamba frozen", SMALL ", arch: moe_mamba, moe: {router: random, n_experts: 4, d_expert: 6, "
 		"activation: silu}}"},
+	{"moe_mamba expert choice", SMALL ", arch: moe_mamba, moe: {router: expert_choice, n_experts: 4, "
+		"d_expert: 6, group_tokens: 16, capacity_factor: 1.5, allow_future: true, activation: silu, "
+		"z_loss: 0.01}}"},
+	{"moe_mamba expert choice over the batch", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, "
+		"router: expert_choice_batch, capacity_factor: 1, activation: silu, token_entropy: 0.01}}"},
 	{"parallel_moe_mamba", SMALL ", arch: parallel_moe_mamba, norm: rmsnorm, final_norm: true, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, aux_reduce: sum}}"},
 	{"inner conv out", SMALL ", arch: inner_moe_mamba, inner: {conv: true, out: true}, "
@@ -86,6 +91,12 @@ static const struct rig_case rig_cases[] = {
 	{"shared", SMALL ", arch: stack, attn: {n_heads: 4, window: 30}, ffn: {d_hidden: 6, activation: silu}, "
 		"pattern: [{shared: {d_state: 2}}, {moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}]}"},
 };
+
+/* Does a token's output depend on more than its own past? tests/arch/test_routers.c says on what. */
+static inline bool rig_beyond_past(const struct rig_case *c)
+{
+	return strstr(c->spec, "expert_choice");
+}
 
 struct rig {
 	struct arena arena;

@@ -205,8 +205,8 @@ static void check_accumulation(const struct rig_case *c, enum device_id device, 
 	struct rig_options o = with(training, device);
 	int *tokens, *targets;
 
-	if (strstr(c->name, "one expert"))	/* its routing group is the whole batch */
-		return;
+	if (strstr(c->name, "one expert") || strstr(c->name, "over the batch"))
+		return;		/* the routing group is the whole batch */
 	rig_open(&whole, c->spec, o);
 	o.batch = 1;
 	o.micro_batches = 2;
@@ -279,7 +279,7 @@ static void check_causal(const struct rig_case *c, enum device_id device)
 
 static void test_causal(void **state)
 {
-	for (const enum device_id *d = devices(); *d != N_DEVICES; d++)
+	for (const enum device_id *d = devices(); *d != N_DEVICES && !rig_beyond_past(*state); d++)
 		if (!is_bf16(*d))
 			check_causal(*state, *d);
 }

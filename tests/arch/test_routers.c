@@ -34,6 +34,10 @@ static const struct {
 	{"gumbel", MIXTURE "router: gumbel}}", MOE_OWN_PAST},
 	{"jitter, over the batch", MIXTURE "noise: jitter, noise_scale: 0.5, capacity_factor: 0.5, "
 		"group_tokens: 48}}", MOE_OTHERS},
+	{"expert_choice, in time", MIXTURE "router: expert_choice, allow_future: true, group_tokens: 16}}",
+		MOE_FUTURE},
+	{"expert_choice, over all tokens", MIXTURE "router: expert_choice, allow_future: true}}", MOE_FUTURE},
+	{"expert_choice_batch", MIXTURE "router: expert_choice_batch, capacity_factor: 1}}", MOE_OTHERS},
 	{"hash", MIXTURE "router: hash, top_k: 2}}", MOE_OWN_PAST},
 	{"random", MIXTURE "router: random}}", MOE_OWN_PAST},
 };
@@ -91,6 +95,31 @@ static void test_classes(void **state)
 	}
 }
 
+/* Experts that choose do it by the past alone where nothing has a group, and in evaluation where groups
+   are in time. */
+static void test_cutoffs_know_the_past_alone(void **state)
+{
+	static const struct {
+		const char *spec;
+		bool masked, dropless;
+		enum moe_class class;
+	} cases[] = {
+		{MIXTURE "router: expert_choice, allow_future: true}}", true, false, MOE_OWN_PAST},
+		{MIXTURE "router: expert_choice, allow_future: true}}", true, true, MOE_OWN_PAST},
+		{MIXTURE "router: expert_choice_batch, capacity_factor: 1}}", true, false, MOE_OTHERS},
+		{MIXTURE "router: expert_choice_batch, capacity_factor: 1}}", true, true, MOE_OWN_PAST},
+	};
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
+		struct rig rig;
+		rig_open(&rig, cases[k].spec, (struct rig_options){.device = CPU, .batch = B, .context = T,
+			.masked = cases[k].masked, .dropless = cases[k].dropless});
+		assert_int_equal(measured(&rig), cases[k].class);
+		rig_close(&rig);
+	}
+}
+
 static const char *value(const struct config *c, const char *key)
 {
 	return config_find(c, key)->text;
@@ -110,6 +139,26 @@ static void test_names_are_defaults(void **state)
 	arena_release(&rig.arena);
 }
 
+/* Experts of four that a token goes to. */
+static void expect_active(const struct rig *rig, const char *name, double experts)
+{
+	const struct param *p = &rig->params.list[params_find(&rig->params, name)];
+
+	assert_true(param_active(p) == experts / 4 * (double)param_elements(p));
+}
+
+/* Capacities are whole tokens: 3 of 16 in place of 3.2. */
+static void test_active_share_of_experts_that_choose(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, MIXTURE "router: expert_choice, allow_future: true, capacity_factor: 0.8, group_tokens: 16}}",
+		(struct rig_options){.device = REF, .batch = B, .context = T, .training = true});
+	expect_active(&rig, "layers.1.moe.w1", 4 * 3 / 16.0);
+	rig_close(&rig);
+}
+
 /* The same in an entry of a pattern, where the entry's own keys go before the router's. */
 static void test_names_in_a_pattern(void **state)
 {
@@ -119,8 +168,8 @@ static void test_names_in_a_pattern(void **state)
 
 	(void)state;
 	rig_open(&rig, text, (struct rig_options){.device = REF, .batch = 1, .context = 8});
-	assert_int_equal(rig.params.list[params_find(&rig.params, "layers.0.moe.w1")].rule.active, 3);
-	assert_int_equal(rig.params.list[params_find(&rig.params, "layers.1.moe.w1")].rule.active, 1);
+	expect_active(&rig, "layers.0.moe.w1", 3);
+	expect_active(&rig, "layers.1.moe.w1", 1);
 	rig_close(&rig);
 }
 
@@ -140,6 +189,10 @@ static void test_rules_that_do_not_go_together(void **state)
 {
 	(void)state;
 	expect_refused(MIXTURE "router: gshard}}", "allow_future");
+	expect_refused(MIXTURE "router: expert_choice}}", "expert_choice_batch");
+	expect_refused(MIXTURE "router: expert_choice_batch, balance: 0.01}}", "experts choose tokens");
+	expect_refused(MIXTURE "router: expert_choice_batch, capacity_factor: 0}}", "experts choose tokens");
+	expect_refused(MIXTURE "router: expert_choice_batch, group_tokens: 16}}", "group_sequences");
 	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
 	expect_refused(MIXTURE "top_k: 5}}", "n_experts");
 	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
@@ -152,6 +205,8 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_cutoffs_know_the_past_alone),
+		cmocka_unit_test(test_active_share_of_experts_that_choose),
 		cmocka_unit_test(test_names_are_defaults),
 		cmocka_unit_test(test_names_in_a_pattern),
 		cmocka_unit_test(test_rules_that_do_not_go_together),

@@ -10,6 +10,7 @@
 #include "op/router.h"
 #include "op/router_loss.h"
 #include "op/score.h"
+#include "op/take.h"
 #include "places.h"
 
 static void expect_ints(const struct call *c, int out, const int *expected)
@@ -82,6 +83,45 @@ static void test_what_is_no_number_is_not_chosen(void **state)
 {
 	(void)state;
 	on_devices(no_numbers);
+}
+
+/* ---- take ----------------------------------------------------------------------------------- */
+
+/* Two sequences of two tokens: of equals the earlier is taken, in time and over the batch. */
+static void take_best(struct arena *a, const struct device *d)
+{
+	static const struct take_attr time = {4, 2, false}, batch = {2, 1, true};
+	const double s[] = {0.5, 0.1,  0.5, 0.4,   0.5, 0.3,  0.2, 0.3};
+	struct tensor *s_BTE = filled(a, d, tensor_of(MASTER, 3, 2L, 2L, 2L), s);
+	struct call in_time = call(a, &op_take, d, &time, (struct tensor *[TAKE_N_IN]){s_BTE}),
+		over_batch = call(a, &op_take, d, &batch, (struct tensor *[TAKE_N_IN]){s_BTE});
+
+	expect_ints(&in_time, TAKE_EXPERT_BTE, (int[]){0, -1,  0, 1,   -1, 1,  -1, -1});
+	expect_values(&in_time, in_time.out[TAKE_CUTOFF_E], "cutoff", (double[]){0.5, 0.3}, 1e-6);
+	expect_values(&in_time, in_time.out[TAKE_LEFT], "left", (double[]){1, 4}, 0);
+	expect_ints(&over_batch, TAKE_EXPERT_BTE, (int[]){0, -1,  0, 1,   -1, 1,  -1, -1});
+	expect_values(&over_batch, over_batch.out[TAKE_CUTOFF_E], "cutoff", (double[]){0.5, 0.35}, 1e-6);
+}
+
+/* What is masked or no number is taken by nobody, whatever room there is. */
+static void take_what_is_there(struct arena *a, const struct device *d)
+{
+	static const struct take_attr all = {4, 4, false};
+	const double s[] = {0.5, NAN,  0.5, 0.4,   NAN, NAN,  0.2, 0.3};
+	struct call c = call(a, &op_take, d, &all, (struct tensor *[TAKE_N_IN]){
+		filled(a, d, tensor_of(MASTER, 3, 2L, 2L, 2L), s),
+		filled(a, d, tensor_of(INDEX, 2, 2L, 2L), (double[]){0, -1, 3, 9})});
+
+	expect_ints(&c, TAKE_EXPERT_BTE, (int[]){0, -1,  -1, -1,   -1, -1,  0, 1});
+	expect_values(&c, c.out[TAKE_CUTOFF_E], "cutoff", (double[]){0.2, 0.3}, 1e-6);
+	expect_values(&c, c.out[TAKE_LEFT], "left", (double[]){1, 3}, 0);
+}
+
+static void test_experts_take_the_best(void **state)
+{
+	(void)state;
+	on_devices(take_best);
+	on_devices(take_what_is_there);
 }
 
 /* ---- place ---------------------------------------------------------------------------------- */
@@ -223,7 +263,8 @@ static void pieces_forward(struct arena *a, const struct device *d, struct tenso
 	*loss = (struct router_loss_attr){r->group_tokens, false};
 	p->router = call(a, &op_router, d, NULL, (struct tensor *[]){x, w});
 	p->score = call(a, &op_score, d, &softmax, (struct tensor *[]){p->router.out[0]});
-	p->choose = call(a, &op_choose, d, &choice, (struct tensor *[]){p->score.out[0], NULL, mask});
+	p->choose = call(a, &op_choose, d, &choice, (struct tensor *[CHOOSE_N_IN]){p->score.out[0], NULL,
+		mask});
 	p->place = call(a, &op_place, d, place, (struct tensor *[]){p->choose.out[0]});
 	p->gate = call(a, &op_gate, d, &raw, (struct tensor *[]){p->score.out[0], p->choose.out[0],
 		p->place.out[PLACE_SLOT_BTK]});
@@ -415,6 +456,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_best_come_first_and_ties_go_to_the_lowest),
 		cmocka_unit_test(test_what_is_no_number_is_not_chosen),
+		cmocka_unit_test(test_experts_take_the_best),
 		cmocka_unit_test(test_earlier_tokens_have_their_places_first),
 		cmocka_unit_test(test_first_choices_have_their_places_first),
 		cmocka_unit_test(test_rules_of_weights),

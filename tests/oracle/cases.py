@@ -118,6 +118,13 @@ def cases():
         "noisy, recompute, micro-batches": moe(router="noisy", top_k=3, micro_batch=2, group_tokens=24,
                                                recompute="block", weight="raw"),
         "Gumbel": moe(router="gumbel", temperature=0.7, balance=0.1),
+        "expert choice": moe(router="expert_choice", allow_future=True),
+        "expert choice in time, micro-batches": moe(
+            router="expert_choice", allow_future=True, group_tokens=24, micro_batch=1, capacity_factor=1.3,
+            z_loss=0.1, token_entropy=0.1, mean_entropy=0.1),
+        "expert choice over the batch": moe(router="expert_choice_batch", recompute="block"),
+        "expert choice over halves": moe(router="expert_choice_batch", group_sequences=2, micro_batch=2,
+                                         score="sigmoid", weight_scale=0.5),
         "all losses": moe(top_k=2, balance=0.1, z_loss=0.1, importance=0.1, mean_entropy=0.1,
                           token_entropy=0.1),
         "all losses, sigmoid, sequences": moe(

@@ -241,7 +241,12 @@ class Model(Recurrences):
         self.counts[name + ".router.bias"] = (torch.bincount(choice.flatten(), minlength=E),
                                               keys.get("bias_rate", 0))
         keep = self.first_come(choice, E, group, keys["capacity_factor"])
-        gate = self.weights(score, choice, keys) * keep
+        if keys.get("select", "topk").startswith("expert_choice"):
+            keep, cutoff = self.taken(score.detach(), B, T, keys)
+            self.cutoffs[name + ".router.cutoff"] = cutoff, keys.get("cutoff_rate", 0.05)
+            choice = torch.where(keep, torch.arange(E), -1)
+            K = E
+        gate = self.weights(score, choice.clamp(min=0), keys) * keep
         y = torch.zeros(B * T, w2.shape[1], dtype=x.dtype)
         for e in range(E):
             mine, place = ((choice == e) & keep).nonzero(as_tuple=True)
@@ -250,7 +255,8 @@ class Model(Recurrences):
         self.routers.append((keys, self.router_losses(logits, score, choice, keys, group, T)))
         shape = (B, T) if K == 1 else (B, T, K)
         self.routes[name] = tuple(t.reshape(shape) for t in (choice, keep, gate))
-        self.watch_margin(biased, K)
+        if K < E:
+            self.watch_margin(biased, K)
         y = y.reshape(B, T, -1)
         self.outputs[name] = y
         return y
@@ -312,6 +318,27 @@ class Model(Recurrences):
         return keep
 
     @staticmethod
+    def taken(score, B, T, keys):
+        """[N, E]: of each group an expert takes the int(factor * tokens / E) best tokens, at least one, and
+        of equals the earlier (expert choice, Zhou et al. 2022, arXiv:2202.09368). [E]: the least score it
+        took, in the mean over groups."""
+        N, E = score.shape
+        tokens = torch.arange(N)
+        if keys["select"] == "expert_choice":
+            groups = tokens.split(default_width(keys["group_tokens"], N))
+        else:
+            groups = [g for some in tokens.reshape(B, T).split(default_width(keys["group_sequences"], B))
+                      for g in some.T]
+        keep, least = torch.zeros(N, E, dtype=torch.bool), torch.zeros(E, dtype=score.dtype)
+        for g in groups:
+            n = min(len(g), max(1, int(keys["capacity_factor"] * len(g) / E)))
+            value, best = torch.sort(score[g], dim=0, descending=True, stable=True)
+            least += value[n - 1] / len(groups)
+            for e in range(E):
+                keep[g[best[:n, e]], e] = True
+        return keep, least
+
+    @staticmethod
     def router_losses(logits, score, choice, keys, group, T):
         """{key of the weight: loss}, each in the mean over groups of tokens. f counts before dropping and
         has no gradient; entropies as the loss takes them: that of the mean is subtracted."""
@@ -322,7 +349,8 @@ class Model(Recurrences):
         each = []
         for begin in range(0, N, size):
             own = slice(begin, begin + size)
-            f = torch.bincount(choice[own].flatten(), minlength=E).to(p.dtype) / choice[own].numel()
+            chosen = choice[own][choice[own] >= 0]
+            f = torch.bincount(chosen, minlength=E).to(p.dtype) / chosen.numel()
             mean = p[own].mean(0)
             each.append(torch.stack([E * (f * mean).sum(), (torch.logsumexp(logits[own], -1) ** 2).mean(),
                                      mean.var(unbiased=False) / mean.mean() ** 2, -entropy(mean),
@@ -380,7 +408,7 @@ class Model(Recurrences):
         self.routers [(keys, losses)], self.margin: the least lead of a chosen expert
         over the next one, in p."""
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
-        self.counts = {}
+        self.counts, self.cutoffs = {}, {}
         self.document = self.documents(tokens)
         x = self.p["embedding.weight"][tokens]
         self.outputs["embedding"] = self.embedding = x

@@ -58,21 +58,27 @@ static void count_routes(void *from, long micro)
 	}
 }
 
-static void rig_open_noisy(struct rig *rig, const char *micro_batch, const char *noise)
+static void open_model(struct rig *rig, const char *mixture, const char *const *keys, int n_keys)
 {
-	static const char text[] = "{model: {arch: moe_mamba, d_model: 16, n_blocks: 2, moe: {n_experts: 4, "
-		"d_expert: 16, top_k: 2, score: sigmoid, weight: renorm, balance: 0, capacity_factor: 0, "
-		"bias_rate: 0.02, group_tokens: 32}}, train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}";
-	const char *keys[] = {micro_batch, noise};
-
 	*rig = (struct rig){0};
-	assert_int_equal(config_parse(&rig->arena, "test", text, keys, 2, spec_schema(), &rig->config), 0);
+	assert_int_equal(config_parse(&rig->arena, "test", arena_printf(&rig->arena,
+		"{model: {arch: moe_mamba, d_model: 16, n_blocks: 2, moe: {n_experts: 4, d_expert: 16, %s}}, "
+		"train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}", mixture),
+		keys, n_keys, spec_schema(), &rig->config), 0);
 	assert_int_equal(setup_open_traced(&rig->setup, &rig->config, &device_list[CPU], 0,
 		(struct net_trace){.routes = true}), 0);
 	assert_int_equal(setup_allocate(&rig->setup), 0);
 	rig->input = (struct step_input){.read = read_random, .from = rig, .seen = count_routes,
 		.tokens_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT),
 		.targets_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT)};
+}
+
+static void rig_open_noisy(struct rig *rig, const char *micro_batch, const char *noise)
+{
+	const char *keys[] = {micro_batch, noise};
+
+	open_model(rig, "top_k: 2, score: sigmoid, weight: renorm, balance: 0, capacity_factor: 0, "
+		"bias_rate: 0.02, group_tokens: 32", keys, 2);
 }
 
 static void rig_open(struct rig *rig, const char *micro_batch)
@@ -94,14 +100,19 @@ static void go(struct rig *rig, long from, long to)
 		assert_int_equal(setup_step(&rig->setup, i, &rig->input, &r), 0);
 }
 
-static const float *bias_of(const struct rig *rig, int router)
+static const float *state_of(const struct rig *rig, int router, const char *state)
 {
 	char name[64];
 
-	snprintf(name, sizeof name, "layers.%d.moe.router.bias", 2 * router + 1);
+	snprintf(name, sizeof name, "layers.%d.moe.router.%s", 2 * router + 1, state);
 	int p = params_find(&rig->setup.params, name);
 	assert_true(p >= 0);
 	return (const float *)rig->setup.memory.blob[BLOB_WEIGHTS] + rig->setup.params.list[p].offset;
+}
+
+static const float *bias_of(const struct rig *rig, int router)
+{
+	return state_of(rig, router, "bias");
 }
 
 /* Up for experts wanted less than the mean of this step, down for others, centred. */
@@ -260,6 +271,53 @@ static void test_evaluation_has_no_noise(void **state)
 	rig_close(&rig);
 }
 
+/* The least gates of each expert, in the mean over the micro-batches, which are its groups: 2 of 32 tokens
+   go to an expert. */
+struct least {
+	struct rig rig;
+	double mean[ROUTERS][EXPERTS];
+};
+
+static void find_least(void *from, long micro)
+{
+	struct least *l = from;
+	const struct graph *g = l->rig.setup.graphs[GRAPH_TRAIN];
+
+	for (int r = 0; r < ROUTERS; r++)
+		for (int e = 0; e < EXPERTS; e++) {
+			double least = 2;
+			char name[64];
+			snprintf(name, sizeof name, "layers.%d.moe.gate", 2 * r + 1);
+			for (int t = 0; t < CONTEXT; t++) {
+				double gate = graph_read(g, name, t * EXPERTS + e);
+				least = gate > 0 && gate < least ? gate : least;
+			}
+			l->mean[r][e] = (micro ? l->mean[r][e] : 0) + least / BATCH;
+		}
+}
+
+static void test_cutoffs_follow_what_was_taken(void **state)
+{
+	struct least l;
+
+	(void)state;
+	open_model(&l.rig, "select: expert_choice, balance: 0, group_tokens: 32, capacity_factor: 0.25, "
+		"cutoff_rate: 0.3, allow_future: true", (const char *[]){"train.micro_batch=1"}, 1);
+	l.rig.input.seen = find_least;
+	l.rig.input.from = &l;
+	for (int i = 0; i < 4; i++) {
+		float before[ROUTERS][EXPERTS];
+		for (int r = 0; r < ROUTERS; r++)
+			memcpy(before[r], state_of(&l.rig, r, "cutoff"), sizeof before[r]);
+		go(&l.rig, i, i + 1);
+		for (int r = 0; r < ROUTERS; r++)
+			for (int e = 0; e < EXPERTS; e++)
+				assert_float_equal(state_of(&l.rig, r, "cutoff")[e],
+					0.7 * before[r][e] + 0.3 * l.mean[r][e], 1e-6);
+	}
+	rig_close(&l.rig);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +327,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_evaluation_leaves_no_trace),
 		cmocka_unit_test(test_resumes_with_the_same_bits),
 		cmocka_unit_test(test_evaluation_has_no_noise),
+		cmocka_unit_test(test_cutoffs_follow_what_was_taken),
 	};
 
 	(void)argc;

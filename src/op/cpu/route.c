@@ -199,7 +199,7 @@ static void place_groups(const struct op_run *r, const struct sizes *s, const st
 		row_int(r->out[ROUTE_COUNT_E], 0)[e] = slot - first[e];
 	}
 	first[s->E] = slot;
-	for (long row = slot; row < s->n; row++)
+	for (long row = slot; row < tensor_size(r->out[ROUTE_TOKEN_S]); row++)
 		row_int(r->out[ROUTE_TOKEN_S], 0)[row] = -1;
 }
 

@@ -42,8 +42,8 @@ __device__ __forceinline__ candidate next_best(const float *s, const float *bias
 	return best;
 }
 
-__global__ void choose(rows<const float> s, const float *bias, by_token<const int> mask,
-	rows<int> expert, long n, int E, int K)
+__global__ void choose(rows<const float> s, const float *bias, const float *cut,
+	by_token<const int> mask, rows<int> expert, long n, int E, int K)
 {
 	long t = row_of_warp();
 	candidate c = {0, -1};
@@ -55,8 +55,9 @@ __global__ void choose(rows<const float> s, const float *bias, by_token<const in
 		if (there)
 			c = next_best(s[t], bias, E, c);
 		there = there && c.expert != INT_MAX;
+		bool taken = there && !(cut && s[t][c.expert] < cut[c.expert]);
 		if (threadIdx.x % WARP_LANES == 0)
-			expert[t][k] = there ? c.expert : -1;
+			expert[t][k] = taken ? c.expert : -1;
 	}
 }
 
@@ -64,11 +65,12 @@ __global__ void choose(rows<const float> s, const float *bias, by_token<const in
 
 extern "C" void choose_forward_cuda(const struct op_run *r)
 {
-	const struct tensor *s = r->in[CHOOSE_S_BTE], *bias = r->in[CHOOSE_BIAS_E];
-	const struct tensor *expert = r->out[CHOOSE_EXPERT_BTK];
+	const struct tensor *s = r->in[CHOOSE_S_BTE], *bias = r->in[CHOOSE_BIAS_E],
+		*cut = r->in[CHOOSE_CUT_E], *expert = r->out[CHOOSE_EXPERT_BTK];
 
 	launch(r, choose, grid_of_rows(tensor_rows(s)), ROW_THREADS, 0, rows_of<const float>(s),
 		bias ? (const float *)bias->at : (const float *)NULL,
+		cut ? (const float *)cut->at : (const float *)NULL,
 		by_token_of<const int>(r->in[CHOOSE_MASK_BT]), rows_of<int>(expert), tensor_rows(s),
 		(int)tensor_width(s), (int)tensor_width(expert));
 }
