@@ -6,6 +6,8 @@
 #include "arch/fields.h"
 #include "arch/routers.h"
 #include "base/error.h"
+#include "op/extend_start.h"
+#include "op/position_weight.h"
 #include "op/rope.h"
 #include "spec/run_spec.h"
 
@@ -80,15 +82,16 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
 }
 
-/* An operator that is told where documents begin mixes tokens: rope alone does not, it asks for places. */
+/* An operator that is told where documents begin mixes tokens, but for those that only ask for places. */
 static bool mixes_tokens(const struct graph_node_info *n, const struct tensor *start_BT, bool *carries)
 {
-	bool mixes = false;
+	bool mixes = false, places = n->op == &op_rope || n->op == &op_position_weight ||
+		n->op == &op_extend_start;
 
 	*carries = false;
 	for (int i = 0; i < n->op->n_in; i++) {
 		const struct tensor *x = n->shapes->in[i];
-		mixes |= x && x->id == start_BT->id && n->op != &op_rope;
+		mixes |= x && x->id == start_BT->id && !places;
 		*carries |= x && (n->op->in[i].flags & IN_UPDATED);
 	}
 	return mixes;
@@ -100,8 +103,12 @@ static int check_carried(const struct net *net, const char *file)
 	for (int i = 0; net->env.carry && i < graph_n_nodes(net->g); i++) {
 		struct graph_node_info n = graph_node_info(net->g, i);
 		bool carries;
-		if (mixes_tokens(&n, net->start_BT, &carries) && !carries)
-			return error("%s: %s: operator %s carries nothing from token to token yet, so the "
+		if (!mixes_tokens(&n, net->start_BT, &carries) || carries)
+			continue;
+		return net->env.stream
+			? error("%s: %s: operator %s carries nothing from window to window yet: set "
+				"data.sampling=shuffle", file, n.name, n.op->name)
+			: error("%s: %s: operator %s carries nothing from token to token yet, so the "
 				"model cannot be run a token at a time", file, n.name, n.op->name);
 	}
 	return 0;

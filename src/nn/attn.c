@@ -1,5 +1,6 @@
 #include "nn/attn.h"
 
+#include "nn/stream.h"
 #include "op/attention_step.h"
 #include "op/rope.h"
 
@@ -30,6 +31,19 @@ static struct tensor *rotate(struct net *net, const struct attn_spec *s, struct 
 	return s->rope ? graph_apply(net->g, &op_rope, &attr, sizeof attr, in)[ROPE_Y_BTD] : x;
 }
 
+/* Over the last n keys and values of the replay before, too, without their gradient (Dai et al. 2019,
+   arXiv:1901.02860; here keys are kept, rotated, in place of layer inputs). Each token sees n in front. */
+static struct tensor *attention_stream(struct net *net, struct attention_attr attr, struct tensor **in, long n)
+{
+	attr.idle = (int)n;
+	attr.window = (int)n + 1;
+	in[ATTENTION_Q_BTD] = stream_extend(net, NULL, in[ATTENTION_Q_BTD], n);
+	in[ATTENTION_K_BTC] = stream_extend(net, "keys", in[ATTENTION_K_BTC], n);
+	in[ATTENTION_V_BTC] = stream_extend(net, "values", in[ATTENTION_V_BTC], n);
+	in[ATTENTION_START_BT] = stream_start(net, n);
+	return stream_latest(net, graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD], n);
+}
+
 /* y of q, k and v; while decoding over those of earlier replays, too. */
 static struct tensor *attention(struct net *net, const struct attn_spec *s, struct tensor *q,
 	struct tensor *k, struct tensor *v)
@@ -40,13 +54,15 @@ static struct tensor *attention(struct net *net, const struct attn_spec *s, stru
 	struct tensor *in[ATTENTION_STEP_N_IN] = {[ATTENTION_Q_BTD] = q, [ATTENTION_K_BTC] = k,
 		[ATTENTION_V_BTC] = v, [ATTENTION_START_BT] = net->start_BT};
 	struct tensor ring;
+	long past = s->window && s->window <= carry ? s->window - 1 : carry;
 
 	if (s->window == 1)	/* mixes no tokens */
 		in[ATTENTION_START_BT] = NULL;
 	if (!carry || s->window == 1)
 		return graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD];
-	ring = tensor_of(REAL, 3, net->env.batch, s->window && s->window <= carry ? s->window - 1 : carry,
-		tensor_width(k));
+	if (net->env.stream)
+		return attention_stream(net, attr, in, past);
+	ring = tensor_of(REAL, 3, net->env.batch, past, tensor_width(k));
 	in[ATTENTION_STEP_KEYS_BLC] = graph_carried(net->g, "keys", ring);
 	in[ATTENTION_STEP_VALUES_BLC] = graph_carried(net->g, "values", ring);
 	return graph_apply(net->g, &op_attention_step, &attr, sizeof attr, in)[ATTENTION_Y_BTD];

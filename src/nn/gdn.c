@@ -37,7 +37,7 @@ static struct tensor *recurrence(struct net *net, const struct gdn_spec *s, stru
 		[DELTA_ALOG_H] = graph_param(net->g, "A_log", shape, &a_log),
 		[DELTA_DTBIAS_H] = graph_param(net->g, "dt_bias", shape, &dt_bias)};
 
-	if (!net->env.carry)
+	if (!net->env.carry || net->env.stream)	/* delta has no form for streams yet */
 		return graph_apply(net->g, &op_delta, &attr, sizeof attr, in)[DELTA_Y_BTV];
 	in[DELTA_STEP_S_BKV] = graph_carried(net->g, "S", tensor_of(MASTER, 3, net->env.batch, keys, value));
 	return graph_apply(net->g, &op_delta_step, &attr, sizeof attr, in)[DELTA_Y_BTV];

@@ -3,7 +3,9 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "nn/stream.h"
 #include "op/conv_silu_step.h"
+#include "op/scan_carried.h"
 #include "op/scan_step.h"
 
 static const char group[] = "mixer";
@@ -26,6 +28,14 @@ struct tensor *mamba_project(struct net *net, const char *name, struct tensor *x
 	return linear(net, name, x, out, &rule, NULL);
 }
 
+/* The convolution over the last taps of the replay before, too. */
+static struct tensor *conv_stream(struct net *net, long d_conv, struct tensor **in)
+{
+	in[CONV_SILU_X_BTI] = stream_extend(net, "past", in[CONV_SILU_X_BTI], d_conv - 1);
+	in[CONV_SILU_START_BT] = stream_start(net, d_conv - 1);
+	return stream_latest(net, graph_apply(net->g, &op_conv_silu, NULL, 0, in)[CONV_SILU_Y_BTI], d_conv - 1);
+}
+
 struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI, bool bias)
 {
 	long width = tensor_width(x_BTI);
@@ -43,6 +53,8 @@ struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI, bo
 		in[CONV_SILU_START_BT] = NULL;
 	if (!net->env.carry || d_conv == 1)
 		return graph_apply(net->g, &op_conv_silu, NULL, 0, in)[CONV_SILU_Y_BTI];
+	if (net->env.stream)
+		return conv_stream(net, d_conv, in);
 	in[CONV_SILU_STEP_PAST_BKI] = graph_carried(net->g, "past",
 		tensor_of(REAL, 3, net->env.batch, d_conv - 1, width));
 	return graph_apply(net->g, &op_conv_silu_step, NULL, 0, in)[CONV_SILU_Y_BTI];
@@ -78,7 +90,7 @@ struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tenso
 	if (!net->env.carry)
 		return graph_apply(net->g, &op_scan, NULL, 0, in)[SCAN_Y_BTI];
 	in[SCAN_STEP_H_BIN] = graph_carried(net->g, "h", tensor_of(MASTER, 3, net->env.batch, width, n));
-	return graph_apply(net->g, &op_scan_step, NULL, 0, in)[SCAN_Y_BTI];
+	return graph_apply(net->g, net->env.stream ? &op_scan_carried : &op_scan_step, NULL, 0, in)[SCAN_Y_BTI];
 }
 
 /* The two halves of the input projection: one product, or an own layer for each half. */

@@ -32,7 +32,7 @@ static struct tensor *recurrence(struct net *net, const struct mamba2_spec *s, s
 		[SSD_D_H] = graph_param(net->g, "D", shape, &d),
 		[SSD_DTBIAS_H] = graph_param(net->g, "dt_bias", shape, &dt_bias)};
 
-	if (!net->env.carry)
+	if (!net->env.carry || net->env.stream)	/* ssd has no form for streams yet */
 		return graph_apply(net->g, &op_ssd, &attr, sizeof attr, in)[SSD_Y_BTI];
 	in[SSD_STEP_H_BIN] = graph_carried(net->g, "h",
 		tensor_of(MASTER, 3, net->env.batch, width, s->d_state));

@@ -56,6 +56,7 @@ struct net_env {
 	/* Above 0: a replay goes on with the sequences of the one before (graph_carried()); attention
 	   sees this many tokens in front of each, and experts take all tokens. */
 	long carry;
+	bool stream;			/* the same for training, in windows: nn/stream.h */
 	struct net_trace trace;
 };
 

@@ -35,17 +35,26 @@ static void room_cuda(struct op_shapes *s)
 	s->backward_workspace = 2 * (size_t)tensor_size(&s->saved[ATTENTION_LSE_BTH]) * sizeof(float);
 }
 
-/* Pairs that see each other: the causal half, or the band of a window. With tiles, what lies beyond its
-   edges in those that they cut comes on top. A GPU's backward makes scores and dp twice. */
+/* Pairs of the first n tokens that see each other: the causal half, or the band of a window. */
+static double pairs_of(const struct attention_attr *attr, long T, double n)
+{
+	double reach = (double)attention_reach(attr, T), W = reach < n ? reach + 1 : n;
+
+	return n * W - W * (W - 1) / 2;
+}
+
+/* With tiles, what lies beyond the edges of what tokens see in those that they cut comes on top, and idle
+   queries do. A GPU's backward makes scores and dp twice. */
 static void attention_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	const struct attention_attr *attr = s->attr;
 	const struct tensor *q = s->in[ATTENTION_Q_BTD];
 	double heads = (double)q->dims[0] * attr->n_heads, T = (double)q->dims[1];
 	double dh = (double)tensor_width(q) / attr->n_heads;
-	double reach = (double)attention_reach(attr, q->dims[1]), W = reach < T ? reach + 1 : T;
-	double pairs = heads * (T * W - W * (W - 1) / 2);
-	double tiled = pairs + heads * T * (ATTENTION_QUERIES - 1) / (reach < T ? 1 : 2);
+	double reach = (double)attention_reach(attr, q->dims[1]);
+	double all = heads * pairs_of(attr, q->dims[1], T);
+	double pairs = all - heads * pairs_of(attr, q->dims[1], attr->idle);
+	double tiled = all + heads * T * (ATTENTION_QUERIES - 1) / (reach < T ? 1 : 2);
 	double backward = op_device(s->device->id) == CUDA ? 14 * dh + 4 : 10 * dh + 2;
 
 	c->forward_flops = pairs * (4 * dh + 1);

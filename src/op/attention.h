@@ -37,6 +37,7 @@ struct attention_attr {
 	int n_heads;
 	int n_kv_heads;		/* divides n_heads; 0: as many */
 	int window;		/* W; 0: all in front of a token */
+	int idle;		/* queries in front that nobody asks for (op/extend.h): no work of the model's */
 };
 
 /* Heads of queries that share one of keys and values. */

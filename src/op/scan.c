@@ -29,7 +29,7 @@ void scan_shape(struct op_shapes *s)
 	op_shape_same(s);
 }
 
-static void room_ref(struct op_shapes *s)
+void scan_room_ref(struct op_shapes *s)
 {
 	struct scan_dims d = scan_dims(s->in);
 
@@ -181,7 +181,7 @@ static void step_backward(const struct channel *c, long t, const double *before,
 	add_gradient(r, SCAN_D_I, 0, c->i, ds * u);
 }
 
-static void scan_backward_ref(const struct op_run *r)
+void scan_backward_from(const struct op_run *r, const struct tensor *h_BIN)
 {
 	struct scan_dims d = scan_dims(r->in);
 	double *g = r->workspace, *h = g + d.N, *out = h + d.T * d.N;	/* out: h after a step */
@@ -194,7 +194,7 @@ static void scan_backward_ref(const struct op_run *r)
 	for (long k = 0; k < d.B * d.I; k++) {
 		struct channel c = {r, d, k / d.I, k % d.I};
 		for (long n = 0; n < d.N; n++)
-			h[n] = g[n] = 0;
+			g[n] = 0, h[n] = h_BIN ? row_f64(h_BIN, k)[n] : 0;
 		for (long t = 0; t < d.T - 1; t++)
 			step_forward(&c, t, h + t * d.N, h + (t + 1) * d.N);
 		for (long t = d.T - 1; t >= 0; t--) {
@@ -202,6 +202,11 @@ static void scan_backward_ref(const struct op_run *r)
 			step_backward(&c, t, h + t * d.N, s, g);
 		}
 	}
+}
+
+static void scan_backward_ref(const struct op_run *r)
+{
+	scan_backward_from(r, NULL);
 }
 
 static void documents(const struct op_trial *t)
@@ -260,7 +265,7 @@ const struct op op_scan = {
 	},
 	.out = {[SCAN_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = scan_shape,
-	.room = {[REF] = room_ref, [CPU] = scan_room_cpu, [CUDA] = scan_room_cuda},
+	.room = {[REF] = scan_room_ref, [CPU] = scan_room_cpu, [CUDA] = scan_room_cuda},
 	.cost = scan_cost,
 	.backward_reads_in = READS(SCAN_N_IN) - 1,	/* all of them */
 	.d_in_takes = {[SCAN_U_BTI] = TAKES(SCAN_Y_BTI)},

@@ -47,7 +47,7 @@ struct scan scan_start(const struct op_run *r, bool backward)
 {
 	const struct tensor *saved = r->saved[SCAN_STATES];
 	struct scan s = {.run = r, .keeps = saved, .h = saved ? saved->at : NULL,
-		.workspace = r->workspace};
+		.carried = r->op->n_in > SCAN_N_IN, .workspace = r->workspace};
 
 	layout(&s, scan_dims(r->in), backward);
 	#pragma omp parallel for schedule(static)
@@ -94,10 +94,28 @@ static void chunk_forward(const struct scan *s, struct place at)
 	store(s->run->out[SCAN_Y_BTI], &at, f.s, false);
 }
 
+/* The states in front of the first chunk, of which those beyond the last channel and state are 0. */
+static void begin_carried(const struct scan *s)
+{
+	const struct tensor *from = s->run->in[SCAN_CARRIED_H_BIN];
+
+	#pragma omp parallel for schedule(static)
+	for (long task = 0; task < s->dims.B * s->n_blocks; task++) {
+		const struct place at = {.b = task / s->n_blocks, .block = task % s->n_blocks};
+		float *h = states_at(s, &at, 0, 0);
+		for (long k = 0; k < s->states; k++) {
+			long i = at.block * LANES + k % LANES, n = k / LANES;
+			h[k] = i < s->dims.I && n < s->dims.N ? row_f32(from, at.b * s->dims.I + i)[n] : 0;
+		}
+	}
+}
+
 void scan_forward_cpu(const struct op_run *r)
 {
 	struct scan s = scan_start(r, false);
 
+	if (s.carried)
+		begin_carried(&s);
 	#pragma omp parallel for schedule(dynamic)
 	for (long task = 0; task < s.n_tasks; task++)
 		for (long chunk = 0; chunk < s.n_chunks; chunk++)

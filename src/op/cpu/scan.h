@@ -12,7 +12,7 @@
 #include "base/num.h"
 #include "op/document_start.h"
 #include "op/kit/lanes.h"
-#include "op/scan.h"
+#include "op/scan_carried.h"
 #include "op/scan_kernels.h"
 #include "op/kit/vec.h"
 
@@ -35,6 +35,7 @@ struct scan {
 	struct scan_dims dims;
 	long n_blocks, n_spans, n_chunks, n_tasks, states;
 	bool keeps;			/* the states of all chunks, or the present one's alone */
+	bool carried;			/* states begin as op/scan_carried.h has them, not with 0 */
 	float *a;			/* [block] A log2(e) */
 	float *h;			/* [sequence][chunk kept][block] in front of the chunk */
 	/* backward: */
@@ -179,6 +180,16 @@ static inline struct ahead ahead_of(const struct scan *s, const struct place *at
 	return (struct ahead){row_f32(x, at->row + step * CHUNK) + at->i + k * LANES, x->ld};
 }
 
+/* States n to n + GROUP of block k, behind the last token, are where the next window begins. */
+static inline void leave(const struct scan *s, const struct place *at, long k, long n, const lanes h[GROUP])
+{
+	long first = (at->block + k) * LANES, many = s->dims.N - n < GROUP ? s->dims.N - n : GROUP;
+
+	for (long j = 0; j < LANES && first + j < s->dims.I; j++)
+		for (long m = 0; m < many; m++)
+			row_f32(s->run->in[SCAN_CARRIED_H_BIN], at->b * s->dims.I + first + j)[n + m] = h[m][j];
+}
+
 /* Takes states n to n + GROUP of block k through the chunk; backward wants all that it passes. */
 static inline void walk(const struct scan *s, const struct place *at, long k, long n,
 	const struct group *g, struct forward_tiles *f, struct history *past, struct ahead ahead)
@@ -189,7 +200,7 @@ static inline void walk(const struct scan *s, const struct place *at, long k, lo
 
 	for (int m = 0; m < GROUP; m++) {
 		A[m] = lanes_load(a + m * LANES);
-		h[m] = at->chunk ? lanes_load(from + m * LANES) : (lanes){0};
+		h[m] = at->chunk || s->carried ? lanes_load(from + m * LANES) : (lanes){0};
 		if (past)
 			lanes_store(past->h[0][m], h[m]);
 	}
@@ -211,7 +222,8 @@ static inline void walk(const struct scan *s, const struct place *at, long k, lo
 	if (!past && at->chunk + 1 < s->n_chunks)
 		for (int m = 0; m < GROUP; m++)
 			lanes_store(states_at(s, at, k, at->chunk + 1) + (n + m) * LANES, h[m]);
+	else if (!past && s->carried)
+		leave(s, at, k, n, h);
 }
-
 
 #endif

@@ -25,7 +25,7 @@
 #include "op/kit/vec.h"
 
 extern "C" {
-#include "op/scan.h"
+#include "op/scan_carried.h"
 }
 
 /* dt of a token that nothing passes from the one before: exp(dt A) is 0, and 0 dt is 0. */
@@ -45,6 +45,7 @@ struct scan {
 	rows<const real> u, dtraw, b, c, z;	/* rows are tokens, B * T; z optional */
 	rows<const float> a_log, d, dt_bias;	/* [I, N], and one row of I each */
 	rows<const int> start;			/* optional; rows are sequences */
+	rows<float> carried;			/* op/scan_carried.h: [B * I, N]; forward alone, optional */
 	rows<real> y;
 	real *states, *ungated; /* kept by forward in training; [B * T, I] y before the gate */
 	rows<const real> dy;
@@ -151,6 +152,13 @@ __device__ __forceinline__ float *end_of(const scan<real> &s, int b, int segment
 {
 	return s.ends +
 		(((long)b * s.n.n_segments + segment) * s.n.n_groups * SCAN_GROUP + n) * s.n.I + i;
+}
+
+/* State n of channel i with which sequence b begins. */
+template <typename real>
+__device__ __forceinline__ float first_state(const scan<real> &s, int b, int n, int i)
+{
+	return s.carried.at && n < s.n.N && i < s.n.I ? s.carried[(long)b * s.n.I + i][n] : 0;
 }
 
 /* SCAN_GROUP floats of a thread, n_threads apart: what it carries of a group of states while

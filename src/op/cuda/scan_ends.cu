@@ -170,11 +170,12 @@ __global__ void scan_combine_kernel(const scan<real> s)
 	long k = (long)blockIdx.x * COMBINE_THREADS + threadIdx.x,
 	     n_states = s.n.n_groups * SCAN_GROUP;
 	int i = (int)(k % s.n.I), n = (int)(k / s.n.I % n_states), b = (int)(k / s.n.I / n_states);
-	float a, h = 0;
+	float a, h;
 
 	if (b >= s.n.B)
 		return;
 	a = decay_rate(s, i, n);
+	h = backward ? 0 : first_state(s, b, n, i);
 	#pragma unroll 4
 	for (int j = 0; j < s.n.n_segments; j++) {
 		int segment = backward ? s.n.n_segments - 1 - j : j;

@@ -104,9 +104,10 @@ struct point {
 	float dt, x, u, gate;		/* x = dt u; dt is ENDLESS at a document's first token */
 };
 
-template <typename real>
-__device__ __forceinline__ point point_of(const forward_stage<real> &f, int t, int lane, float bias,
-	bool gated, unsigned begins)
+/* carries: behind the last token states stay as they are, for they go on. */
+template <bool carries, typename real>
+__device__ __forceinline__ point point_of(const forward_stage<real> &f, int t, int n_tokens, int lane,
+	float bias, bool gated, unsigned begins)
 {
 	float z = gated ? to_float(f.wide[Z][t][lane]) : 0;
 	point p;
@@ -117,6 +118,8 @@ __device__ __forceinline__ point point_of(const forward_stage<real> &f, int t, i
 	p.gate = gated ? z * sigmoid(z) : 1;
 	if (begins >> t & 1)
 		p.dt = ENDLESS;
+	if (carries && t >= n_tokens)
+		p.dt = p.x = 0;
 	return p;
 }
 
@@ -197,7 +200,7 @@ __device__ __forceinline__ void put_token(const results<real> &to, int t, float 
 
 /* The tile's tokens in pairs: what does not depend on the states is done for both at once, so
    that one hides the other's latency. */
-template <bool many, typename real>
+template <bool many, bool carries, typename real>
 __device__ __forceinline__ void walk(const scan<real> &s, const seat &me,
 	const forward_shared<real> &sh, const forward_stage<real> &f, float *so_far, int t0,
 	int group, float bias, float d, const results<real> &to, walker &w)
@@ -207,8 +210,8 @@ __device__ __forceinline__ void walk(const scan<real> &s, const seat &me,
 
 	#pragma unroll 4	/* SCAN_KEPT tokens */
 	for (int t = 0; t < TILE; t += 2) {
-		point p[2] = {point_of(f, t, me.lane, bias, gated, begins),
-			point_of(f, t + 1, me.lane, bias, gated, begins)};
+		point p[2] = {point_of<carries>(f, t, to.n_tokens, me.lane, bias, gated, begins),
+			point_of<carries>(f, t + 1, to.n_tokens, me.lane, bias, gated, begins)};
 		if (t % SCAN_KEPT == 0 && t < to.n_tokens)
 			keep_states(to, t / SCAN_KEPT, w);
 		#pragma unroll
@@ -235,12 +238,28 @@ __device__ __forceinline__ void begin(const scan<real> &s, const scan_place &at,
 		for (int k = 0; k < HALF; k++) {
 			int i = me.i ^ m, n = group * SCAN_GROUP + me.half * HALF + k;
 			w.a[m][k] = decay_rate(s, i, n);
-			w.h[m][k] = s.ends && i < s.n.I ? *end_of(s, at.b, at.segment, n, i) : 0;
+			w.h[m][k] = !s.ends ? first_state(s, at.b, n, i)
+				: i < s.n.I ? *end_of(s, at.b, at.segment, n, i) : 0;
+		}
+}
+
+/* The states behind the last token are those that the next window begins with. */
+template <typename real>
+__device__ __forceinline__ void leave(const scan<real> &s, const scan_place &at, const seat &me,
+	int group, const walker &w)
+{
+	#pragma unroll
+	for (int m = 0; m < 2; m++)
+		#pragma unroll
+		for (int k = 0; k < HALF; k++) {
+			int i = me.i ^ m, n = group * SCAN_GROUP + me.half * HALF + k;
+			if (i < s.n.I && n < s.n.N)
+				s.carried[(long)at.b * s.n.I + i][n] = w.h[m][k];
 		}
 }
 
 /* All groups of states, one after the other, through a tile. */
-template <typename real>
+template <bool carries, typename real>
 __device__ void walk_groups(const scan<real> &s, const scan_place &at, const seat &me,
 	forward_shared<real> &sh, const forward_stage<real> &f, int t0, float bias, float d)
 {
@@ -255,15 +274,18 @@ __device__ void walk_groups(const scan<real> &s, const scan_place &at, const sea
 		__syncthreads();
 		spread_group(s, at, t0, group * SCAN_GROUP, sh);
 		__syncthreads();
-		walk<true>(s, me, sh, f, so_far, t0, group, bias, d,
+		walk<true, carries>(s, me, sh, f, so_far, t0, group, bias, d,
 			results_of(s, at, me, t0, group), w);
+		if (carries && t0 + TILE >= s.n.T)
+			leave(s, at, me, group, w);
 		for (int k = 0; k < SCAN_GROUP; k++)
 			rest[k * THREADS] = w.h[k / HALF][k % HALF];
 	}
 }
 
-/* Launched on segments x sequences x blocks of channels. many: more than one group of states. */
-template <typename real, bool aligned, bool many>
+/* Launched on segments x sequences x blocks of channels. many: more than one group of states; carries:
+   op/scan_carried.h. */
+template <typename real, bool aligned, bool many, bool carries>
 __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_forward_kernel(const scan<real> s)
 {
 	forward_shared<real> &sh = *shared_memory<forward_shared<real>>();
@@ -283,24 +305,26 @@ __global__ void __launch_bounds__(THREADS, aligned ? 4 : 2) scan_forward_kernel(
 		__syncthreads();
 		fetch_tile<aligned>(s, at, own, t0 + TILE, sh.stage[k ^ 1]);
 		if (many) {
-			walk_groups(s, at, me, sh, sh.stage[k], t0, bias, d);
+			walk_groups<carries>(s, at, me, sh, sh.stage[k], t0, bias, d);
 			continue;
 		}
 		spread(sh.stage[k], sh);
 		__syncthreads();
-		walk<false>(s, me, sh, sh.stage[k], NULL, t0, 0, bias, d,
+		walk<false, carries>(s, me, sh, sh.stage[k], NULL, t0, 0, bias, d,
 			results_of(s, at, me, t0, 0), w);
 	}
+	if (carries && !many && at.to == s.n.T)
+		leave(s, at, me, 0, w);
 }
 
-template <typename real>
+template <typename real, bool carries>
 void forward(const struct op_run *r)
 {
 	scan<real> s = scan_of<real>(r);
 	bool many = s.n.n_groups > 1, aligned = scan_aligned(r);
-	auto kernel = many ? scan_forward_kernel<real, false, true>
-		: aligned ? scan_forward_kernel<real, true, false>
-		: scan_forward_kernel<real, false, false>;
+	auto kernel = many ? scan_forward_kernel<real, false, true, carries>
+		: aligned ? scan_forward_kernel<real, true, false, carries>
+		: scan_forward_kernel<real, false, false, carries>;
 	long blocks = (long)s.n.n_segments * s.n.B * s.n.n_blocks;
 
 	scan_find_ends(r, s, false);
@@ -312,5 +336,10 @@ void forward(const struct op_run *r)
 
 void scan_forward_cuda(const struct op_run *r)
 {
-	with_real(r, [&](auto zero) { forward<decltype(zero)>(r); });
+	with_real(r, [&](auto zero) {
+		if (r->in[SCAN_CARRIED_H_BIN])
+			forward<decltype(zero), true>(r);
+		else
+			forward<decltype(zero), false>(r);
+	});
 }
