@@ -289,13 +289,14 @@ static int print_batches(const struct sequences *s, long first, long n, bool as_
 
 static int run_batches(const struct cmd *cmd, int argc, char **argv)
 {
-	long seed = 1, context = 0, first = 0, n = 8;
+	long seed = 1, context = 0, first = 0, n = 8, streams = 16;
 	const char *name = "train", *sampling_name = "shuffle";
 	bool ids = false;
 	const struct option_row rows[] = {
 		{"split", 0, "NAME", "train (default), val, tune, or a test set of a task", .text = &name},
-		{"sampling", 0, "RULE", "shuffle (default) or paper", .text = &sampling_name},
+		{"sampling", 0, "RULE", "shuffle (default), paper or stream", .text = &sampling_name},
 		{"seed", 0, "S", "of the order (default 1)", .number = &seed},
+		{"batch", 0, "B", "streams side by side, of --sampling stream (default 16)", .number = &streams},
 		{"context", 0, "T", "tokens of a sequence (default 256; of a task its rows')",
 			.number = &context},
 		{"first", 0, "I", "number of the first one, counted from 0", .number = &first},
@@ -316,6 +317,10 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 		error("--context %ld: not from 1 to %d", context, 1 << 24);
 		return EXIT_USAGE;
 	}
+	if (streams < 1) {
+		error("--batch %ld: not 1 or more", streams);
+		return EXIT_USAGE;
+	}
 	if (sampling_parse(&sampling, sampling_name) || open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
 	ret = dataset_find_split(&d, name, &split);
@@ -324,7 +329,7 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 	if (!ret)
 		ret = sequences_init(&s, &d, split, (int)context, (uint64_t)seed);
 	if (!ret) {
-		ret = sequences_sample(&s, sampling) || print_batches(&s, first, n, ids);
+		ret = sequences_sample(&s, sampling, streams) || print_batches(&s, first, n, ids);
 		sequences_release(&s);
 	}
 	dataset_close(&d);

@@ -76,20 +76,36 @@ int sampling_parse(enum sampling *sampling, const char *name)
 		*sampling = SAMPLING_SHUFFLE;
 	else if (!strcmp(name, "paper"))
 		*sampling = SAMPLING_PAPER;
+	else if (!strcmp(name, "stream"))
+		*sampling = SAMPLING_STREAM;
 	else
-		return error("sampling \"%s\": not shuffle or paper", name);
+		return error("sampling \"%s\": not shuffle, paper or stream", name);
 	return 0;
 }
 
-int sequences_sample(struct sequences *s, enum sampling sampling)
+static int cut_streams(struct sequences *s, long streams)
+{
+	const struct dataset_split *of = &s->dataset->splits[s->split];
+
+	s->streams = streams;
+	s->length = (of->n_tokens - s->context) / s->context / streams;
+	s->per_epoch = s->length * streams;
+	return s->length > 0 ? 0 : error("%s: split %s has %ld tokens, too few for %ld streams of windows of %d: "
+		"lower train.batch or train.context", s->dataset->folder, of->name, of->n_tokens, streams,
+		s->context);
+}
+
+int sequences_sample(struct sequences *s, enum sampling sampling, long streams)
 {
 	sequences_release(s);
 	s->sampling = sampling;
-	if (sampling != SAMPLING_PAPER)
+	if (sampling == SAMPLING_SHUFFLE)
 		return 0;
 	if (s->dataset->splits[s->split].row)
-		return error("%s: holds rows of examples, no documents to pack: set "
+		return error("%s: holds rows of examples, no documents to pack or go on in: set "
 			"data.sampling=shuffle", s->dataset->folder);
+	if (sampling == SAMPLING_STREAM)
+		return cut_streams(s, streams);
 	packing_init(&s->packing, s->dataset, s->split);
 	return 0;
 }
@@ -128,6 +144,33 @@ static int read_shuffled(const struct sequences *s, struct permutation *p, long 
 	return dataset_read(s->dataset, s->split, at + 1, T, targets);
 }
 
+/* Where the windows of an epoch begin, 0 to T - 1. */
+static long stream_offset(const struct sequences *s, long epoch)
+{
+	struct rng_key key = {.seed = s->seed, .stream = hash_u64("data stream"), .step = (uint32_t)epoch};
+
+	return (long)(rng_block(key, 0).word[0] % (uint32_t)s->context);
+}
+
+static int read_stream(const struct sequences *s, long i, int32_t *tokens, int32_t *targets)
+{
+	long window = i / s->streams, stream = i % s->streams, T = s->context;
+	long at = (stream * s->length + window % s->length) * T + stream_offset(s, window / s->length);
+
+	if (dataset_read(s->dataset, s->split, at, T, tokens))
+		return -1;
+	return dataset_read(s->dataset, s->split, at + 1, T, targets);
+}
+
+static int read_sequence(const struct sequences *s, struct permutation *p, long i, int32_t *tokens,
+	int32_t *targets)
+{
+	if (s->sampling == SAMPLING_STREAM)
+		return read_stream(s, i, tokens, targets);
+	return s->sampling == SAMPLING_PAPER ? packing_read(&s->packing, s->seed, i, s->context, tokens, targets)
+		: read_shuffled(s, p, i, tokens, targets);
+}
+
 int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens_BT,
 	int32_t *targets_BT)
 {
@@ -136,10 +179,7 @@ int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens
 
 	CHECK(first >= 0 && n >= 0);
 	for (long b = 0; b < n; b++) {
-		int32_t *tokens = tokens_BT + b * T, *targets = targets_BT + b * T;
-		int ret = s->sampling == SAMPLING_PAPER
-			? packing_read(&s->packing, s->seed, first + b, s->context, tokens, targets)
-			: read_shuffled(s, &p, first + b, tokens, targets);
+		int ret = read_sequence(s, &p, first + b, tokens_BT + b * T, targets_BT + b * T);
 		if (ret)
 			return ret;
 	}
@@ -156,6 +196,19 @@ long sequences_eval(struct sequences *s, const struct dataset *d, enum split spl
 	if (n < 1)
 		n = 1;
 	return n < s->per_epoch ? n : s->per_epoch;
+}
+
+long sequences_eval_streams(struct sequences *s, const struct dataset *d, enum split split, int context,
+	long n_tokens, long streams)
+{
+	long windows = (d->splits[split].n_tokens - context) / context, n;
+
+	if (sequences_init(s, d, split, context, EVAL_SEED) ||
+		sequences_sample(s, SAMPLING_STREAM, windows > 0 && windows < streams ? windows : streams))
+		return -1;
+	n = n_tokens / context / s->streams;
+	n = n < 1 ? 1 : n < s->length ? n : s->length;
+	return n * s->streams;
 }
 
 int sequences_hash(const struct sequences *s, long n, char hex[HASH_HEX])

@@ -14,6 +14,13 @@
  *
  * Rows of examples (data/dataset.h) are sequences as they stand; T must be their length.
  *
+ * Sampling `stream`: B streams side by side, for models that carry their state from window to window.
+ * Of the W' = (n - T) / T windows that an epoch can count on, stream b has the L = W' / B from
+ * number b L on; sequence i is window (i / B) mod L of stream i mod B, so that sequence i + B goes on
+ * where sequence i ends. Windows lie at multiples of T from a place below T on that (seed, epoch)
+ * draws, for else all epochs and seeds would cut the text at the same places. What is left over,
+ * less than T (B + 1) tokens, is not read in that epoch.
+ *
  * Sampling `paper`: data/packing.h. There are no epochs; what is called so is the number of
  * sequences that have as many tokens as the split.
  */
@@ -36,9 +43,9 @@ struct permutation {
 void permutation_init(struct permutation *p, uint64_t n, uint64_t seed, uint32_t epoch);
 uint64_t permutation_at(const struct permutation *p, uint64_t i);	/* i < n */
 
-enum sampling { SAMPLING_SHUFFLE, SAMPLING_PAPER };
+enum sampling { SAMPLING_SHUFFLE, SAMPLING_PAPER, SAMPLING_STREAM };
 
-/* "shuffle", "paper". 0, or -1 after a message. */
+/* "shuffle", "paper", "stream". 0, or -1 after a message. */
 int sampling_parse(enum sampling *sampling, const char *name);
 
 /* The sequences of a split in one order. Keeps a pointer to the dataset. */
@@ -50,14 +57,16 @@ struct sequences {
 	long per_epoch;		/* W: sequence i is in epoch i / W */
 	enum sampling sampling;
 	struct packing packing;	/* of SAMPLING_PAPER */
+	long streams, length;	/* of SAMPLING_STREAM: B, and L windows of each */
 };
 
 /* Shuffled. -1 after a message if the split has no sequence of this length, or rows of another. */
 int sequences_init(struct sequences *s, const struct dataset *d, enum split split, int context,
 	uint64_t seed);
 /* Sample otherwise from now on. SAMPLING_PAPER reads the whole split once and takes 8 bytes a
-   document; release it. 0, or -1 after a message: rows are no documents. */
-int sequences_sample(struct sequences *s, enum sampling sampling);
+   document; release it. SAMPLING_STREAM has so many streams. 0, or -1 after a message: rows are no
+   documents, or there are more streams than windows. */
+int sequences_sample(struct sequences *s, enum sampling sampling, long streams);
 void sequences_release(struct sequences *s);
 
 /* Sequences first .. first + n - 1, counted from 0 over all epochs, one row of T = context each;
@@ -74,6 +83,13 @@ int sequences_read(const struct sequences *s, long first, int n, int32_t *tokens
  */
 long sequences_eval(struct sequences *s, const struct dataset *d, enum split split, int context,
 	long n_tokens);
+
+/*
+ * The same of streams, as many as asked for where the split has a window for each: the first windows of all
+ * of them, as many as the budget has, at least one of each. s->streams says how many streams there are.
+ */
+long sequences_eval_streams(struct sequences *s, const struct dataset *d, enum split split, int context,
+	long n_tokens, long streams);
 
 /* Names the first n sequences in a record: hash of context and tokens. 0, or -1 after a message. */
 int sequences_hash(const struct sequences *s, long n, char hex[HASH_HEX]);

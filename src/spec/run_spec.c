@@ -51,9 +51,11 @@ static const struct field rows[] = {
 		.help = "hash of that file; set when the run is planned"),
 	ROW(data_path, "data.path", PATH, NULL, 0, 0, .provenance = true,
 		.help = "dataset folder (moelab data import); its contents are identified by hash"),
-	ROW(sampling, "data.sampling", CHOICE, "shuffle", 0, 0, .choices = "shuffle|paper",
+	ROW(sampling, "data.sampling", CHOICE, "shuffle", 0, 0, .choices = "shuffle|paper|stream",
 		.legacy = "shuffle", .help = "shuffle: each sequence once per epoch; paper: documents drawn "
-			"with replacement, packed, a circular window of them (arXiv:2401.04081's code)"),
+			"with replacement, packed, a circular window of them (arXiv:2401.04081's code); stream: each "
+			"row of the batch goes on in the next step where it was, with the states it had and "
+			"without gradients through them, in training and evaluation"),
 	ROW(data_seed, "data.seed", INT, "-1", -1, 1L << 31,
 		.help = "order of the training data; -1: the run's seed"),
 	ROW(data_vocab, "data.vocab", INT, "257", 0, 65536, .unit = "tokens",
@@ -131,6 +133,18 @@ static int check_samples(const struct run_spec *s, const struct config *c)
 		: error("%s: samples.every without samples.prompts", c->file);
 }
 
+/* States are kept of the rows of one replay a step, and are those behind its only forward pass. */
+static int check_stream(const struct run_spec *s, const struct config *c)
+{
+	if (!run_streams(s))
+		return 0;
+	if (s->micro_batch != s->batch)
+		return error("%s: train.micro_batch %ld: data.sampling=stream takes the whole batch at once: "
+			"leave it at 0, or lower train.batch", c->file, s->micro_batch);
+	return !strcmp(s->recompute, "none") ? 0 : error("%s: train.recompute=%s: states of data.sampling=stream "
+		"have moved on when a block is computed again: set train.recompute=none", c->file, s->recompute);
+}
+
 int run_spec_open(struct run_spec *s, const struct config *c)
 {
 	config_bind(c, &run_fields, s);
@@ -146,7 +160,12 @@ int run_spec_open(struct run_spec *s, const struct config *c)
 			s->position_from, s->context);
 	if (s->data_seed < 0)
 		s->data_seed = s->seed;
-	return 0;
+	return check_stream(s, c);
+}
+
+bool run_streams(const struct run_spec *s)
+{
+	return !strcmp(s->sampling, "stream");
 }
 
 long run_steps(const struct run_spec *s)

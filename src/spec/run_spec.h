@@ -51,6 +51,8 @@ int run_spec_pin(struct arena *a, struct config *c);
 /* Fills *s from the config and checks what ranges cannot say. 0, or -1 after a message. */
 int run_spec_open(struct run_spec *s, const struct config *c);
 
+/* Do rows of the batch go on from step to step, with their states (data.sampling: stream)? */
+bool run_streams(const struct run_spec *s);
 long run_steps(const struct run_spec *s);		/* updates of the whole run */
 double run_step_tokens(const struct run_spec *s);
 long run_warmup_steps(const struct run_spec *s);	/* at least 1 */

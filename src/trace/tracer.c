@@ -199,6 +199,9 @@ static int choose_logits(struct tracer *t, long n_vocab)
 
 	if (run_spec_open(&s, &t->config))
 		return -1;
+	if (run_streams(&s))
+		return error("%s: a trace is of one step by itself, and with data.sampling=stream a step goes on "
+			"with the states of the one before: add data.sampling=shuffle", t->config.file);
 	t->logits = t->options->logits;
 	bytes = 4.0 * (double)(s.batch * s.context) * (double)(n_vocab ? n_vocab : s.data_vocab);
 	if (t->logits == TRACE_LOGITS_AUTO && bytes > most)

@@ -44,6 +44,21 @@ static struct safetensor file_tensor(const struct setup *s, const struct param *
 	return t;
 }
 
+/* What streams carry (data.sampling: stream), as tensor i of a file; its kind says its type. */
+static struct safetensor carried_tensor(const struct setup *s, int i, const char *name)
+{
+	const struct model_memory *m = &s->streams[STREAMS_TRAIN];
+	const struct param *p = &s->streamed.list[i];
+	size_t bytes = s->device->bytes[p->shape.kind];
+	struct safetensor t = {.name = name, .device = s->device, .n_dims = p->shape.n_dims,
+		.dtype = p->shape.kind == INDEX ? "I32" : bytes == 8 ? "F64" : bytes == 4 ? "F32" : "BF16",
+		.data = (const char *)m->carried + (size_t)p->offset * s->device->bytes[MASTER],
+		.bytes = (size_t)tensor_size(&p->shape) * bytes};
+
+	memcpy(t.dims, p->shape.dims, sizeof t.dims);
+	return t;
+}
+
 /* ---- files of a run ------------------------------------------------------------------------- */
 
 static char *checkpoint_path(const char *folder, long step)
@@ -80,7 +95,7 @@ int checkpoint_write(const struct setup *s, const char *run_dir, const struct pr
 	struct arena a = {0};
 	char *folder = xasprintf("%s/ckpt", run_dir), *path = checkpoint_path(folder, p->step);
 	const char *written = claim ? arena_printf(&a, "%s.tmp%d", path, (int)getpid()) : path;
-	struct safetensor *list = ARENA_ARRAY(&a, struct safetensor, 3 * s->params.n);
+	struct safetensor *list = ARENA_ARRAY(&a, struct safetensor, 3 * s->params.n + s->streamed.n);
 	struct safetensors_meta meta[] = {{"format", "moelab checkpoint 1"},
 		{"step", arena_printf(&a, "%ld", p->step)},
 		{"seconds", arena_printf(&a, "%.17g", p->seconds)},
@@ -95,6 +110,8 @@ int checkpoint_write(const struct setup *s, const char *run_dir, const struct pr
 			list[n++] = file_tensor(s, q, arena_printf(&a, "%s%s", stored[k].prefix, q->name),
 				stored[k].blob);
 		}
+	for (int i = 0; i < s->streamed.n; i++)
+		list[n++] = carried_tensor(s, i, arena_printf(&a, "carried.%s", s->streamed.list[i].name));
 	if (!ret)
 		ret = safetensors_write(written, list, n, meta, ARRAY_SIZE(meta));
 	if (!ret && claim)
@@ -124,29 +141,47 @@ static bool same_tensor(const struct safetensor *a, const struct safetensor *b)
 		!memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
 }
 
-/* All tensors of the model with their data in the file, checked before any is copied. */
-static int find_tensors(const struct setup *s, const struct safetensors *f, const char *path,
-	struct safetensor *list)
-{
-	struct str name;
-	int n = 0, ret = 0;
+/* A tensor to be read, with its data in the file, and the place that they go to. */
+struct reading {
+	struct safetensor tensor;
+	void *to;
+};
 
-	str_init(&name);
-	for (size_t k = 0; k < ARRAY_SIZE(stored) && !ret; k++)
-		for (int i = 0; i < s->params.n && !ret; i++) {
-			const struct safetensor *found;
-			str_clear(&name);
-			str_printf(&name, "%s%s", stored[k].prefix, s->params.list[i].name);
-			list[n] = file_tensor(s, &s->params.list[i], NULL, stored[k].blob);
-			found = safetensors_find(f, name.text);
-			if (!found || !same_tensor(found, &list[n]))
-				ret = error("%s: no tensor %s of the model's shape and type: another "
-					"model's checkpoint", path, name.text);
-			else
-				list[n++].data = found->data;
-		}
-	str_release(&name);
+/* The tensor prefix.name of the file, which must be of the same shape and type as t. */
+static int find_tensor(const struct safetensors *f, const char *path, const char *prefix, const char *name,
+	struct safetensor t, struct reading *r)
+{
+	char *whole = xasprintf("%s%s", prefix, name);
+	const struct safetensor *found = safetensors_find(f, whole);
+	int ret = 0;
+
+	if (!found || !same_tensor(found, &t))
+		ret = error("%s: no tensor %s of the model's shape and type: another model's checkpoint", path,
+			whole);
+	else
+		*r = (struct reading){*found, (void *)t.data};
+	free(whole);
 	return ret;
+}
+
+/* All tensors of the model and of its streams, checked before any is copied; *n of them. */
+static int find_tensors(const struct setup *s, const struct safetensors *f, const char *path,
+	struct reading *list, int *n)
+{
+	*n = 0;
+	for (size_t k = 0; k < ARRAY_SIZE(stored); k++)
+		for (int i = 0; i < s->params.n; i++) {
+			const struct param *p = &s->params.list[i];
+			if (find_tensor(f, path, stored[k].prefix, p->name,
+				file_tensor(s, p, p->name, stored[k].blob), &list[(*n)++]))
+				return -1;
+		}
+	for (int i = 0; i < s->streamed.n; i++) {
+		const char *name = s->streamed.list[i].name;
+		if (find_tensor(f, path, "carried.", name, carried_tensor(s, i, name), &list[(*n)++]))
+			return -1;
+	}
+	return 0;
 }
 
 static int read_progress(const struct safetensors *f, const char *path, struct progress *p)
@@ -167,17 +202,15 @@ static int read_progress(const struct safetensors *f, const char *path, struct p
 int checkpoint_read(struct setup *s, const char *path, struct progress *p)
 {
 	struct safetensors f;
-	struct safetensor *list;
-	int n = 0, ret;
+	struct reading *list;
+	int n, ret;
 
 	if (safetensors_open(&f, path))
 		return -1;
-	list = ARENA_ARRAY(&f.arena, struct safetensor, 3 * s->params.n);
-	ret = find_tensors(s, &f, path, list) || read_progress(&f, path, p) ? -1 : 0;
-	for (size_t k = 0; k < ARRAY_SIZE(stored) && !ret; k++)
-		for (int i = 0; i < s->params.n; i++, n++)
-			device_from_host(s->device, param_at(s, &s->params.list[i], stored[k].blob),
-				list[n].data, list[n].bytes);
+	list = ARENA_ARRAY(&f.arena, struct reading, 3 * s->params.n + s->streamed.n);
+	ret = find_tensors(s, &f, path, list, &n) || read_progress(&f, path, p) ? -1 : 0;
+	for (int i = 0; i < n && !ret; i++)
+		device_from_host(s->device, list[i].to, list[i].tensor.data, list[i].tensor.bytes);
 	if (!ret)
 		setup_weights_changed(s);
 	safetensors_close(&f);

@@ -62,7 +62,8 @@ static int open_classes(struct evaluator *e, const struct setup *s, const struct
 	long *counts_V;
 	int ret;
 
-	classes_by_position(&e->classes[SLICE_POSITION], (int)s->spec.context);
+	classes_by_position(&e->classes[SLICE_POSITION], (int)(s->spec.context * (e->windows.streams
+		? e->n_windows / e->windows.streams : 1)));
 	if (e->rows)
 		return 0;
 	counts_V = xcalloc((size_t)d->vocab, sizeof *counts_V);
@@ -79,7 +80,11 @@ int evaluator_open(struct evaluator *e, const struct setup *s, const struct data
 
 	*e = (struct evaluator){.rows = d->splits[split].row > 0,
 		.bits_per_nat = d->splits[split].row ? NAN : dataset_bits_per_nat(d, split)};
-	e->n_windows = sequences_eval(&e->windows, d, split, (int)s->spec.context, s->spec.eval_tokens);
+	e->n_windows = run_streams(&s->spec)
+		? sequences_eval_streams(&e->windows, d, split, (int)s->spec.context, s->spec.eval_tokens,
+			s->spec.batch)
+		: sequences_eval(&e->windows, d, split, (int)s->spec.context, s->spec.eval_tokens);
+	e->at_once = run_streams(&s->spec) ? e->windows.streams : s->spec.micro_batch;
 	if (e->n_windows < 0 || sequences_hash(&e->windows, e->n_windows, e->hash))
 		return -1;
 	e->tokens_BT = xcalloc(n, sizeof *e->tokens_BT);
@@ -123,13 +128,14 @@ static void add_replay(const struct evaluator *e, const struct setup *s, long n,
 	}
 }
 
-/* The same n windows by class: row b of nll_BT, targets_BT is a window. */
-static void slice_replay(const struct evaluator *e, const struct setup *s, long n,
+/* The same n windows by class: row b of nll_BT, targets_BT is a window. Of streams the first one has
+   seen `before` tokens already, and so have the others. */
+static void slice_replay(const struct evaluator *e, const struct setup *s, long before, long n,
 	struct loss_slice *slices)
 {
 	struct loss_slice *position = &slices[SLICE_POSITION], *frequency = &slices[SLICE_FREQUENCY];
 	struct loss_slice *recall = &slices[SLICE_RECALL];
-	const unsigned char *of_t = position->classes->of, *of_id = frequency->classes->of;
+	const unsigned char *of_t = position->classes->of + before, *of_id = frequency->classes->of;
 
 	for (long b = 0, i = 0; b < n; b++)
 		for (long t = 0; t < s->spec.context; t++, i++) {
@@ -171,12 +177,13 @@ static int read_windows(struct evaluator *e, const struct setup *s, long first, 
 	return 0;
 }
 
-int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
+int evaluator_run(struct evaluator *e, struct setup *s, struct graph *g,
 	struct evaluation *result)
 {
 	struct sums sum = {0};
-	long batch = s->spec.micro_batch;
+	long batch = e->at_once, T = s->spec.context;
 
+	setup_begin_streams(s, STREAMS_EVAL);
 	*result = (struct evaluation){0};
 	for (int k = 0; k < N_SLICES; k++)
 		result->slices[k].classes = &e->classes[k];
@@ -193,10 +200,10 @@ int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
 		graph_read_all(g, "nll", e->nll_BT);
 		graph_read_all(g, "correct", e->correct_BT);
 		add_replay(e, s, n, &sum);
-		slice_replay(e, s, n, result->slices);
+		slice_replay(e, s, e->windows.streams ? first / batch * T : 0, n, result->slices);
 		if (e->rows)
 			recall_add(&result->answers, &(struct recall_rows){e->targets_BT, e->nll_BT,
-				e->correct_BT, n, s->spec.context});
+				e->correct_BT, n, T});
 		sum.dropped_share += setup_drop_share(s, g) * (double)n;
 		sum.windows += (double)n;
 	}

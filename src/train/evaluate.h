@@ -3,6 +3,9 @@
  * of training, which hold whole routing groups. The last one is filled up with masked tokens, which
  * take no capacity.
  *
+ * Of a run on streams (data.sampling: stream) the windows are streams, too, as many as in training, from
+ * states of 0 on: each of them is evaluated with what the windows in front of it left.
+ *
  * Of rows of examples only the answers count: loss and accuracy are means over the targets that ask for
  * something, there are no repeated bigrams and no classes by frequency, and whole answers are scored too.
  */
@@ -34,6 +37,7 @@ struct evaluator {
 	struct sequences windows;
 	long n_windows;
 	bool rows;			/* of examples */
+	long at_once;			/* windows of a replay: of a micro-batch, or one of each stream */
 	char hash[HASH_HEX];
 	double bits_per_nat;
 	int *tokens_BT, *targets_BT, *present_BT;	/* one replay */
@@ -51,7 +55,7 @@ int evaluator_open(struct evaluator *e, const struct setup *s, const struct data
 	enum split split);
 void evaluator_close(struct evaluator *e);
 /* g: GRAPH_EVAL or GRAPH_EVAL_DROPLESS of s. 0, or -1 after a message (damaged file). */
-int evaluator_run(struct evaluator *e, const struct setup *s, struct graph *g,
+int evaluator_run(struct evaluator *e, struct setup *s, struct graph *g,
 	struct evaluation *result);
 
 #endif

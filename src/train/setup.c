@@ -60,6 +60,7 @@ static int open_purpose(struct setup *s, const struct config *c, const struct de
 	*s = (struct setup){.config = c, .device = d, .data = *data, .trace = p->trace};
 	params_init(&s->params, &s->arena, d);
 	params_init(&s->carried, &s->arena, d);
+	params_init(&s->streamed, &s->arena, d);
 	if (run_spec_open(&s->spec, c) || model_open(&s->model, c, &s->arena) ||
 		choose_vocab(s, data->n_vocab) || (data->rows && setup_check_rows(&s->spec))) {
 		setup_close(s);
@@ -110,10 +111,14 @@ void setup_close(struct setup *s)
 	for (int i = 0; i < MAX_SETUP_GRAPHS; i++)
 		if (s->graphs[i])
 			graph_release(s->graphs[i]);
+	for (int i = 0; i < N_SETUP_STREAMS; i++)
+		if (s->streams[i].carried)
+			device_free(s->device, s->streams[i].carried, s->streams[i].carried_bytes);
 	if (s->memory.arena)
 		model_memory_release(&s->memory);
 	params_release(&s->params);
 	params_release(&s->carried);
+	params_release(&s->streamed);
 	arena_release(&s->arena);
 	*s = (struct setup){0};
 }
@@ -148,7 +153,8 @@ double setup_bytes(const struct setup *s)
 	size_t outside, arena = arena_bytes(s, &outside);
 
 	return (double)(arena + outside + model_memory_bytes(&s->params, s->device, trained(s)) +
-		(size_t)s->carried.blob_size * s->device->bytes[MASTER]);
+		(size_t)(s->carried.blob_size + N_SETUP_STREAMS * s->streamed.blob_size) *
+		s->device->bytes[MASTER]);
 }
 
 /* Tokens of which a micro-batch holds a multiple. */
@@ -169,7 +175,7 @@ static long largest_micro_batch(const struct setup *s, double bytes)
 {
 	long group = routing_group(s);
 
-	for (long m = s->data.rows ? 0 : s->spec.micro_batch - 1; m > 0; m--) {
+	for (long m = s->data.rows || run_streams(&s->spec) ? 0 : s->spec.micro_batch - 1; m > 0; m--) {
 		struct setup smaller;
 		bool fits;
 		if (s->spec.batch % m || m * s->spec.context % group)
@@ -199,9 +205,10 @@ static int check_memory(const struct setup *s)
 	micro = largest_micro_batch(s, bytes);
 	if (micro)
 		snprintf(remedy, sizeof remedy, "train.micro_batch=%ld fits; ", micro);
-	return error("%s: needs %s of memory, this machine's %s has %s; %strain.recompute=block takes less",
+	return error("%s: needs %s of memory, this machine's %s has %s; %s%s takes less",
 		s->config->file, str_bytes(setup_bytes(s), need), device_is_host(s->device) ? "memory"
-		: "GPU", str_bytes(bytes, have), remedy);
+		: "GPU", str_bytes(bytes, have), remedy,
+		run_streams(&s->spec) ? "a smaller train.batch" : "train.recompute=block");
 }
 
 /* The weights of the run's seed, by GRAPH_INIT in memory of its own where that is not the device's. */
@@ -226,6 +233,28 @@ static void first_weights(struct setup *s)
 	model_memory_release(&own);
 }
 
+static void allocate_streams(struct setup *s)
+{
+	for (int i = 0; i < N_SETUP_STREAMS && s->streamed.n; i++) {
+		s->streams[i] = s->memory;
+		model_memory_carry(&s->streams[i], &s->streamed);
+	}
+}
+
+static const struct model_memory *memory_of(const struct setup *s, int graph)
+{
+	if (!s->streamed.n)
+		return &s->memory;
+	return graph == GRAPH_TRAIN ? &s->streams[STREAMS_TRAIN]
+		: graph == GRAPH_EVAL || graph == GRAPH_EVAL_DROPLESS ? &s->streams[STREAMS_EVAL] : &s->memory;
+}
+
+void setup_begin_streams(struct setup *s, enum setup_streams which)
+{
+	if (s->streamed.n)
+		model_memory_forget(&s->streams[which]);
+}
+
 int setup_allocate(struct setup *s)
 {
 	const char *missing = device_missing(s->device);
@@ -239,9 +268,10 @@ int setup_allocate(struct setup *s)
 	model_memory_alloc(&s->memory, &s->params, s->device, arena, trained(s));
 	if (s->carried.n)
 		model_memory_carry(&s->memory, &s->carried);
+	allocate_streams(s);
 	for (int i = 0; i < MAX_SETUP_GRAPHS; i++)
 		if (s->graphs[i] && i != GRAPH_INIT)
-			graph_bind(s->graphs[i], &s->memory);
+			graph_bind(s->graphs[i], memory_of(s, i));
 	first_weights(s);
 	setup_weights_changed(s);
 	return 0;
@@ -339,6 +369,8 @@ int setup_step(struct setup *s, long step, const struct step_input *in, struct s
 	struct graph *train = s->graphs[GRAPH_TRAIN], *update = s->graphs[GRAPH_UPDATE];
 
 	*result = (struct step_result){0};
+	if (in->begins && in->begins(in->from, step))
+		setup_begin_streams(s, STREAMS_TRAIN);
 	for (long micro = 0; micro < s->micro_batches; micro++) {
 		int ret = in->read(in->from, step, micro, in->tokens_BT, in->targets_BT);
 		if (ret)

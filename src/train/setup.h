@@ -43,6 +43,8 @@ struct setup_data setup_data_of(const struct dataset *d);
 int setup_check_rows(const struct run_spec *s);
 
 enum { WINDOW_TOKENS = 64 };
+/* States of streams: those that are trained on, and others for evaluation. */
+enum setup_streams { STREAMS_TRAIN, STREAMS_EVAL, N_SETUP_STREAMS };
 
 struct setup {
 	struct arena arena;
@@ -54,6 +56,7 @@ struct setup {
 	long n_vocab;
 	long micro_batches;		/* replays per step */
 	struct params params, carried;	/* carried: what decoding leaves for the next replay */
+	struct params streamed;		/* what windows of streams do (data.sampling: stream) */
 	struct graph *graphs[MAX_SETUP_GRAPHS];
 	struct net_trace trace;		/* what GRAPH_TRAIN keeps readable; nothing in a run */
 	struct router_names {		/* metrics of each router, the same in all graphs */
@@ -64,6 +67,7 @@ struct setup {
 	int n_shares;
 	struct control control;		/* states that change by what a step counted */
 	struct model_memory memory;	/* after setup_allocate() */
+	struct model_memory streams[N_SETUP_STREAMS];	/* the same, but for what is carried */
 };
 
 /* n_vocab: the dataset's; 0: the spec's data.vocab. 0, or -1 after a message; then nothing is left. */
@@ -102,6 +106,7 @@ struct step_input {
 	int (*read)(void *from, long step, long micro, int *tokens_BT, int *targets_BT);
 	void *from;
 	int *tokens_BT, *targets_BT;	/* room for one micro-batch */
+	bool (*begins)(void *from, long step);	/* optional: streams begin, with states of 0 */
 	void (*seen)(void *from, long micro);	/* optional: after each, its metrics fetched */
 };
 
@@ -113,6 +118,9 @@ struct step_result {		/* of one update; means over its micro-batches */
 
 /* What kernels find of a micro-batch of a step; setup_step() sets it by itself. */
 void setup_state(struct setup *s, long step, long micro);
+/* Streams begin: their states become 0. Nothing happens where there are none. */
+void setup_begin_streams(struct setup *s, enum setup_streams which);
+
 /* Share of routed tokens that were dropped in the last fetched replay; NAN without routers. */
 double setup_drop_share(const struct setup *s, const struct graph *g);
 

@@ -23,12 +23,22 @@ static struct net_env environment(const struct setup *s)
 		.rows = s->data.rows, .reset_at_eot = s->spec.reset_at_eot};
 }
 
+/* In which a run trains and is evaluated: streams go on from replay to replay. */
+static struct net_env run_environment(const struct setup *s)
+{
+	struct net_env env = environment(s);
+
+	env.stream = run_streams(&s->spec);
+	env.carry = env.stream ? env.context : 0;
+	return env;
+}
+
 static struct graph *record_model(struct setup *s, struct net_env env, bool training)
 {
 	struct graph *g = new_graph(s, training);
 
 	if (env.carry)
-		graph_carry(g, &s->carried);
+		graph_carry(g, env.stream ? &s->streamed : &s->carried);
 	if (!model_record(&s->model, g, env, s->config->file))
 		return g;
 	graph_release(g);
@@ -37,7 +47,7 @@ static struct graph *record_model(struct setup *s, struct net_env env, bool trai
 
 static struct graph *record_train(struct setup *s)
 {
-	struct net_env env = environment(s);
+	struct net_env env = run_environment(s);
 
 	env.noise = true;
 	env.position_gain = s->spec.position_gain;
@@ -58,7 +68,7 @@ static struct graph *record_logits(struct setup *s)
 
 static struct graph *record_eval(struct setup *s, bool dropless)
 {
-	struct net_env env = environment(s);
+	struct net_env env = run_environment(s);
 
 	env.masked = true;
 	env.dropless = dropless;

@@ -43,6 +43,13 @@ static int read_micro(void *from, long step, long micro, int *tokens_BT, int *ta
 	return feed_read(&w->feed, step, micro, tokens_BT, targets_BT);
 }
 
+static bool begins(void *from, long step)
+{
+	const struct worker *w = from;
+
+	return feed_begins(&w->feed, step);
+}
+
 static void log_micro(void *from, long micro)
 {
 	struct worker *w = from;
@@ -69,7 +76,8 @@ static int open_model(struct worker *w, const struct device *device)
 		return -1;
 	n = (size_t)(s->spec.micro_batch * s->spec.context);
 	w->input = (struct step_input){.read = read_micro, .from = w,
-		.seen = log_micro, .tokens_BT = xcalloc(n, sizeof(int)), .targets_BT = xcalloc(n, sizeof(int))};
+		.begins = begins, .seen = log_micro, .tokens_BT = xcalloc(n, sizeof(int)),
+		.targets_BT = xcalloc(n, sizeof(int))};
 	if (feed_open(&w->feed, &s->spec, &w->data) ||
 		evaluator_open(&w->evaluator, s, &w->data,
 			strcmp(s->spec.eval_split, "tune") ? SPLIT_VAL : SPLIT_TUNE) ||

@@ -179,6 +179,52 @@ static void test_eval_windows(void **state)
 	dataset_close(&d);
 }
 
+/* Each stream goes on where its window before ended; together they have each window of the epoch once. */
+static void test_streams(void **state)
+{
+	enum { T = 37, B = 5 };
+	int32_t *all, tokens[B][T], targets[B][T];
+	long at[B], first[2] = {0}, n, L;
+	struct sequences s;
+	struct dataset d;
+
+	(void)state;
+	open_synthetic(&d, 50000);
+	n = d.splits[SPLIT_TRAIN].n_tokens;
+	all = xmalloc((size_t)n * sizeof *all);
+	assert_int_equal(dataset_read(&d, SPLIT_TRAIN, 0, n, all), 0);
+	assert_int_equal(sequences_init(&s, &d, SPLIT_TRAIN, T, 6), 0);
+	assert_int_equal(sequences_sample(&s, SAMPLING_STREAM, B), 0);
+	L = s.length;
+	assert_int_equal(L, (n - T) / T / B);
+	for (long step = 0; step < 2 * L; step++) {
+		assert_int_equal(sequences_read(&s, step * B, B, tokens[0], targets[0]), 0);
+		for (long b = 0; b < B; b++) {
+			if (step % L == 0) {
+				for (at[b] = b * L * T; at[b] < b * L * T + T; at[b]++)
+					if (!memcmp(tokens[b], all + at[b], sizeof tokens[b]))
+						break;
+				first[step / L] = at[b] - b * L * T;
+				assert_in_range(first[step / L], 0, T - 1);
+			}
+			assert_memory_equal(tokens[b], all + at[b], sizeof tokens[b]);
+			assert_memory_equal(targets[b], all + at[b] + 1, sizeof targets[b]);
+			at[b] += T;
+			assert_true(at[b] < n);
+		}
+	}
+	assert_int_not_equal(first[0], first[1]);
+	assert_int_equal(sequences_sample(&s, SAMPLING_STREAM, n), -1);
+	SAID("too few for");
+	assert_int_equal(sequences_eval_streams(&s, &d, SPLIT_VAL, T, 4 * B * T + 1, B), 4 * B);
+	assert_int_equal(sequences_eval_streams(&s, &d, SPLIT_VAL, T, 1, B), B);
+	n = (d.splits[SPLIT_VAL].n_tokens - T) / T;
+	assert_int_equal(sequences_eval_streams(&s, &d, SPLIT_VAL, T, 1000000, 100000), n);
+	assert_int_equal(s.streams, n);
+	free(all);
+	dataset_close(&d);
+}
+
 static void test_too_short(void **state)
 {
 	struct sequences s;
@@ -202,7 +248,7 @@ int main(void)
 		SCRATCH_TEST(test_bijection), SCRATCH_TEST(test_huge), SCRATCH_TEST(test_uniform),
 		SCRATCH_TEST(test_golden), SCRATCH_TEST(test_epoch_covers_all),
 		SCRATCH_TEST(test_batch_size), SCRATCH_TEST(test_eval_windows),
-		SCRATCH_TEST(test_too_short),
+		SCRATCH_TEST(test_streams), SCRATCH_TEST(test_too_short),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,7 @@ static void open_letters(struct dataset *d, int n)
 static void open_sequences(struct sequences *s, const struct dataset *d, int T, uint64_t seed)
 {
 	assert_int_equal(sequences_init(s, d, SPLIT_TRAIN, T, seed), 0);
-	sequences_sample(s, SAMPLING_PAPER);
+	sequences_sample(s, SAMPLING_PAPER, 0);
 }
 
 static void test_documents(void **state)
@@ -122,7 +122,7 @@ static void test_circle(void **state)
 	(void)state;
 	open_letters(&d, 1);
 	assert_int_equal(sequences_init(&s, &d, SPLIT_TRAIN, 2, 1), 0);
-	sequences_sample(&s, SAMPLING_PAPER);
+	sequences_sample(&s, SAMPLING_PAPER, 0);
 	s.context = T;		/* longer than the split */
 	assert_int_equal(sequences_read(&s, 0, N, tokens, targets), 0);
 	for (int i = 0; i < N; i++) {

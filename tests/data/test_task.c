@@ -442,7 +442,7 @@ static void test_rows(void **state)
 	assert_int_equal(sequences_init(&s, &d, SPLIT_TRAIN, 16, 1), -1);
 	SAID("its rows are of 12 tokens, not 16: set train.context=12");
 	assert_int_equal(sequences_init(&s, &d, SPLIT_TRAIN, 12, 1), 0);
-	assert_int_equal(sequences_sample(&s, SAMPLING_PAPER), -1);
+	assert_int_equal(sequences_sample(&s, SAMPLING_PAPER, 0), -1);
 	SAID("no documents to pack");
 	dataset_close(&d);
 	fd = open(at("set/test-20_000000.bin"), O_WRONLY);

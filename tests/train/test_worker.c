@@ -52,13 +52,14 @@ static void expect_equal_runs(const char *a, const char *b)
 
 /* ---- tests ---------------------------------------------------------------------------------- */
 
-static void test_interrupted_equals_unbroken(void **state)
+static void check_interrupted(const char *const *keys, int n_keys, const char *what)
 {
-	char *whole = run_dir("whole", NULL, 0), *killed = run_dir("killed", NULL, 0);
-	char *stopped = run_dir("stopped", NULL, 0), *text;
+	struct arena names = {0};
+	char *whole = run_dir(arena_printf(&names, "whole%s", what), keys, n_keys);
+	char *killed = run_dir(arena_printf(&names, "killed%s", what), keys, n_keys);
+	char *stopped = run_dir(arena_printf(&names, "stopped%s", what), keys, n_keys), *text;
 	pid_t pid;
 
-	(void)state;
 	assert_int_equal(finish(start(whole)), WORKER_DONE);
 	for (int i = 1; i <= 3; i++) {
 		pid = start(killed);
@@ -81,6 +82,21 @@ static void test_interrupted_equals_unbroken(void **state)
 	free(whole);
 	free(killed);
 	free(stopped);
+	arena_release(&names);
+}
+
+static void test_interrupted_equals_unbroken(void **state)
+{
+	(void)state;
+	check_interrupted(NULL, 0, "");
+}
+
+/* What streams carry is in checkpoints, too. */
+static void test_interrupted_streams(void **state)
+{
+	(void)state;
+	check_interrupted(KEYS("data.sampling=stream", "model.arch=stack", "model.pattern=[mamba, attn, moe]",
+		"model.attn.n_heads=2", "train.context=32", "train.batch=8"), "-streams");
 }
 
 /* A finished run's records: each step once, evaluations where they are due, both capacity rules. */
@@ -291,7 +307,7 @@ static void test_missing_data_fails(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_interrupted_equals_unbroken),
+	cmocka_unit_test(test_interrupted_equals_unbroken), cmocka_unit_test(test_interrupted_streams),
 	cmocka_unit_test(test_records),
 	cmocka_unit_test(test_flops_without_dropped_tokens),
 	cmocka_unit_test(test_slices), cmocka_unit_test(test_parts),

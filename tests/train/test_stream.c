@@ -1,0 +1,251 @@
+/*
+ * Training on streams: states go on from step to step and begin anew with an epoch, an evaluation is that
+ * of whole streams at once, and training does not notice it.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "arch/arch.h"
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/path.h"
+#include "data/import.h"
+#include "synthetic.h"
+#include "train/evaluate.h"
+#include "train/feed.h"
+
+enum { BATCH = 3, CONTEXT = 16, N = BATCH * CONTEXT };
+
+static char folder[256];
+
+
+static int open_folder(void **state)
+{
+	struct str text;
+	char *input, *output;
+	const char *inputs[1];
+	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs, .val = 0.4};
+	int ret;
+
+	(void)state;
+	if (path_tmp_folder(folder, sizeof folder, "stream"))
+		return -1;
+	str_init(&text);
+	synthetic_text(&text, 1, 60000);
+	input = path_join(folder, "text.txt");
+	output = path_join(folder, "data");
+	ret = path_write(input, text.text, text.length);
+	inputs[0] = input;
+	o.output = output;
+	ret |= data_import(&o);
+	str_release(&text);
+	free(input);
+	free(output);
+	return ret;
+}
+
+static int remove_folder(void **state)
+{
+	(void)state;
+	return path_remove_tree(folder);
+}
+
+struct rig {
+	struct arena arena;
+	struct config config;
+	struct dataset data;
+	struct setup setup;
+	struct feed feed;
+	struct evaluator evaluator;
+	struct step_input input;
+	int tokens[N], targets[N];
+};
+
+static int read_data(void *from, long step, long micro, int *tokens_BT, int *targets_BT)
+{
+	struct rig *rig = from;
+
+	return feed_read(&rig->feed, step, micro, tokens_BT, targets_BT);
+}
+
+static bool begins(void *from, long step)
+{
+	struct rig *rig = from;
+
+	return feed_begins(&rig->feed, step);
+}
+
+static void load(struct rig *rig, bool documents)
+{
+	char *text = xasprintf("{model: {arch: stack, d_model: 16, n_blocks: 1, pattern: [mamba, {attn: {n_heads: 2, "
+		"window: 9}}]}, train: {tokens: 100000, batch: %d, context: %d}, data: {path: data, sampling: "
+		"stream, reset_at_eot: %s}, eval: {tokens: 600}}", BATCH, CONTEXT, documents ? "true" : "false");
+	char *path = path_join(folder, "spec.yaml"), *data = path_join(folder, "data");
+
+	assert_int_equal(path_write(path, text, strlen(text)), 0);
+	assert_int_equal(spec_load(&rig->arena, path, NULL, 0, spec_schema(), &rig->config), 0);
+	assert_int_equal(dataset_open(&rig->data, data), 0);
+	free(text);
+	free(path);
+	free(data);
+}
+
+static void open_rig(struct rig *rig, bool documents)
+{
+	struct setup *s = &rig->setup;
+
+	*rig = (struct rig){0};
+	load(rig, documents);
+	assert_int_equal(setup_open(s, &rig->config, &device_list[CPU], rig->data.vocab), 0);
+	assert_int_equal(setup_allocate(s), 0);
+	assert_int_equal(feed_open(&rig->feed, &s->spec, &rig->data), 0);
+	assert_int_equal(evaluator_open(&rig->evaluator, s, &rig->data, SPLIT_VAL), 0);
+	rig->input = (struct step_input){.read = read_data, .from = rig, .begins = begins,
+		.tokens_BT = rig->tokens, .targets_BT = rig->targets};
+}
+
+static void close_rig(struct rig *rig)
+{
+	evaluator_close(&rig->evaluator);
+	feed_close(&rig->feed);
+	setup_close(&rig->setup);
+	dataset_close(&rig->data);
+	arena_release(&rig->arena);
+}
+
+static double step(struct rig *rig, long i)
+{
+	struct step_result r;
+
+	assert_int_equal(setup_step(&rig->setup, i, &rig->input, &r), 0);
+	return r.ce;
+}
+
+static double evaluate(struct rig *rig)
+{
+	struct evaluation e;
+
+	assert_int_equal(evaluator_run(&rig->evaluator, &rig->setup, rig->setup.graphs[GRAPH_EVAL], &e), 0);
+	return e.loss;
+}
+
+static bool same_weights(const struct rig *a, const struct rig *b)
+{
+	return !memcmp(a->setup.memory.blob[BLOB_WEIGHTS], b->setup.memory.blob[BLOB_WEIGHTS],
+		a->setup.memory.blob_bytes[BLOB_WEIGHTS]);
+}
+
+/* Evaluations, and what they carry, change nothing of training; other states do. */
+static void test_training_by_itself(void **state)
+{
+	struct rig with, without, forgets;
+
+	(void)state;
+	open_rig(&with, false);
+	open_rig(&without, false);
+	open_rig(&forgets, false);
+	for (long i = 0; i < 5; i++) {
+		evaluate(&with);
+		step(&with, i);
+		step(&without, i);
+		setup_begin_streams(&forgets.setup, STREAMS_TRAIN);
+		step(&forgets, i);
+		assert_true(same_weights(&with, &without));
+		assert_int_equal(same_weights(&with, &forgets), i == 0);
+	}
+	close_rig(&with);
+	close_rig(&without);
+	close_rig(&forgets);
+}
+
+/* With the same weights, a step's loss where an epoch begins is that of a set-up that has seen nothing. */
+static void test_epochs_begin_anew(void **state)
+{
+	struct rig a, b;
+	long L;
+
+	(void)state;
+	open_rig(&a, false);
+	open_rig(&b, false);
+	a.setup.spec.lr = b.setup.spec.lr = 0;
+	L = a.feed.sequences.length;
+	assert_true(L > 2 && feed_begins(&a.feed, 0) && feed_begins(&a.feed, L) && !feed_begins(&a.feed, 1));
+	for (long i = L - 2; i < L; i++)
+		step(&a, i);
+	assert_true(step(&a, L) == step(&b, L));
+	assert_true(step(&a, L + 1) == step(&b, L + 1));
+	setup_begin_streams(&b.setup, STREAMS_TRAIN);
+	assert_true(step(&a, L + 2) != step(&b, L + 2));
+	close_rig(&a);
+	close_rig(&b);
+}
+
+/* Mean loss of the evaluation's streams, each as one long sequence. */
+static double whole_streams(struct rig *rig)
+{
+	const struct evaluator *e = &rig->evaluator;
+	long rows = e->windows.streams, windows = e->n_windows / rows, T = windows * CONTEXT;
+	int *tokens = xcalloc((size_t)(rows * T), sizeof(int)), *targets = xcalloc((size_t)(rows * T), sizeof(int));
+	struct setup whole;
+	double loss;
+
+	for (long i = 0; i < e->n_windows; i++) {
+		long at = i % rows * T + i / rows * CONTEXT;
+		assert_int_equal(sequences_read(&e->windows, i, 1, tokens + at, targets + at), 0);
+	}
+	assert_int_equal(setup_open_losses(&whole, &rig->config, &device_list[CPU], rig->data.vocab, rows, T, 0), 0);
+	assert_int_equal(setup_allocate(&whole), 0);
+	memcpy(whole.memory.blob[BLOB_WEIGHTS], rig->setup.memory.blob[BLOB_WEIGHTS],
+		whole.memory.blob_bytes[BLOB_WEIGHTS]);
+	graph_set_input(whole.graphs[GRAPH_EVAL], "tokens", tokens);
+	graph_set_input(whole.graphs[GRAPH_EVAL], "targets", targets);
+	graph_forward(whole.graphs[GRAPH_EVAL]);
+	graph_fetch_metrics(whole.graphs[GRAPH_EVAL]);
+	loss = graph_read(whole.graphs[GRAPH_EVAL], "ce", 0);
+	setup_close(&whole);
+	free(tokens);
+	free(targets);
+	return loss;
+}
+
+static void check_evaluation(bool documents)
+{
+	struct rig rig;
+	double first;
+
+	open_rig(&rig, documents);
+	for (long i = 0; i < 30; i++)
+		step(&rig, i);
+	assert_int_equal(rig.evaluator.n_windows, 36);
+	first = evaluate(&rig);
+	assert_true(fabs(first - whole_streams(&rig)) < 1e-6);
+	assert_true(first == evaluate(&rig));
+	close_rig(&rig);
+}
+
+static void test_evaluation(void **state)
+{
+	(void)state;
+	check_evaluation(false);
+	check_evaluation(true);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_training_by_itself), cmocka_unit_test(test_epochs_begin_anew),
+		cmocka_unit_test(test_evaluation),
+	};
+
+	(void)argc;
+	blas_start(argv);
+	return cmocka_run_group_tests(tests, open_folder, remove_folder);
+}
