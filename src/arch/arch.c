@@ -124,6 +124,10 @@ int model_record(const struct model *m, struct graph *g, struct net_env env, con
 	if (net->n_routers > NET_ROUTERS_MAX)
 		return error("%s: %d mixtures of experts in one model, at most %d are possible: lower "
 			"model.n_blocks", file, net->n_routers, NET_ROUTERS_MAX);
+	if (net->alone)
+		return error("%s: model.moe.select tokens mixes %ld sequences (group_sequences), and %ld at once "
+			"are no whole groups: train on a multiple of it (train.micro_batch); a model of this kind "
+			"is not run on a sequence by itself, so it writes no text", file, net->alone, env.batch);
 	if (net->misfit)
 		return error("%s: a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
 			"set train.micro_batch to a multiple of %ld sequences, or model.moe.group_tokens "

@@ -79,9 +79,10 @@ static int check_taking(const struct config *c, const struct moe_spec *moe)
 {
 	bool across = !strcmp(moe->select, "expert_choice_batch");
 
-	if (!across && moe->group_sequences)
+	if (!across && !moe_mixes(moe) && moe->group_sequences)
 		return error("%s: model.moe.group_sequences is for groups across sequences (select "
-			"expert_choice_batch): set it to 0, and group_tokens to the tokens of a group", c->file);
+			"expert_choice_batch or tokens): set it to 0, and group_tokens to the tokens of a group",
+			c->file);
 	if (!moe_takes(moe))
 		return 0;
 	if (moe->capacity_factor == 0 || moe->top_k != 1 || moe->bias_rate != 0 || moe->balance != 0)
@@ -93,9 +94,26 @@ static int check_taking(const struct config *c, const struct moe_spec *moe)
 	return 0;
 }
 
+/* All of what weighs, drops or evens choices is without meaning where there are none. */
+static int check_mixed(const struct config *c, const struct moe_spec *moe)
+{
+	if (!moe_mixes(moe))
+		return 0;
+	if (!moe->group_sequences || moe->group_tokens)
+		return error("%s: model.moe.select tokens mixes those at one position of group_sequences sequences: "
+			"set that above 0, and group_tokens to 0", c->file);
+	if (moe->capacity_factor != 0 || moe->top_k != 1 || strcmp(moe->weight, "raw") || moe->weight_scale != 1 ||
+			strcmp(moe->score, "softmax") || strcmp(moe->noise, "none") || moe->bias_rate != 0 ||
+			moe->frozen || has_losses(moe))
+		return error("%s: model.moe.select tokens chooses nothing: set capacity_factor, bias_rate and all "
+			"losses of the router to 0, and leave top_k, weight, weight_scale, score, noise and frozen "
+			"as they are by default", c->file);
+	return 0;
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
-	if (check_assigned(c, moe) || check_taking(c, moe))
+	if (check_assigned(c, moe) || check_taking(c, moe) || check_mixed(c, moe))
 		return -1;
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,

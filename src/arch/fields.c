@@ -122,9 +122,10 @@ static const struct field moe_rows[] = {
 		.choices = ROUTER_CHOICES, .legacy = "switch",
 		.help = "defaults of the keys of a router, by its name"),
 	FIELD(struct moe_spec, select, "model.moe.select", CHOICE, "topk", 0, 0,
-		.choices = "topk|hash|expert_choice|expert_choice_batch", .legacy = "topk",
+		.choices = "topk|hash|expert_choice|expert_choice_batch|tokens", .legacy = "topk",
 		.help = "experts of a token: the best by its scores, or by a hash of its id; or experts choose "
-			"tokens of a routing group, in time or across sequences at one position"),
+			"tokens of a routing group, in time or across sequences at one position; or they see mixtures "
+			"of the tokens at one position"),
 	FIELD(struct moe_spec, bias_rate, "model.moe.bias_rate", REAL, "0", 0, 1, .legacy = "0",
 		.help = "experts are chosen by score + bias; after each step the bias of an expert that was "
 			"wanted less than the mean rises by this, of others it falls; 0: no bias"),

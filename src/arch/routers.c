@@ -20,6 +20,8 @@
  * expert_choice   experts choose as many tokens each, of all in the batch of a step, two of them a token
  *          on average (Zhou et al. 2022, arXiv:2202.09368): a token's future can take its place
  * expert_choice_batch   the same among the tokens at one position of all sequences: its future cannot
+ * tokens   experts see mixtures of the tokens at one position of 32 sequences, all experts each of them
+ *          (Antoniak et al. 2023, arXiv:2310.15961)
  * hash     by the token's id, weight 1, no router (Roller et al. 2021, arXiv:2106.04426)
  * random   a router that stays as it begins
  */
@@ -51,6 +53,10 @@ const struct preset router_presets[] = {
 	IS("expert_choice_batch", "select", "expert_choice_batch"),
 	IS("expert_choice_batch", "capacity_factor", "2"),
 	IS("expert_choice_batch", "balance", "0"),
+	IS("tokens", "select", "tokens"),
+	IS("tokens", "group_sequences", "32"),
+	IS("tokens", "balance", "0"),
+	IS("tokens", "capacity_factor", "0"),
 	IS("hash", "select", "hash"),
 	IS("hash", "weight", "one"),
 	IS("hash", "balance", "0"),

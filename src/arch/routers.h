@@ -4,7 +4,7 @@
 
 #include "spec/field.h"
 
-#define ROUTER_CHOICES "switch|topk|gshard|sigmoid_bias|noisy|gumbel|expert_choice|expert_choice_batch|hash|" \
+#define ROUTER_CHOICES "switch|topk|gshard|sigmoid_bias|noisy|gumbel|expert_choice|expert_choice_batch|tokens|hash|" \
 	"random"
 
 /* Defaults of other keys of model.moe while model.moe.router has a name. */

@@ -5,7 +5,10 @@
 #include "nn/moe_route.h"
 #include "op/combine.h"
 #include "op/dispatch.h"
+#include "op/emit.h"
 #include "op/experts.h"
+#include "op/merge.h"
+#include "op/share.h"
 
 static struct tensor *gather(struct net *net, struct tensor *x_BTD, const struct moe_places *p)
 {
@@ -42,14 +45,14 @@ static struct tensor *experts(struct net *net, const struct moe_spec *s, struct 
 	return graph_apply(net->g, &op_experts, &attr, sizeof attr, in)[EXPERTS_YE_SO];
 }
 
-struct tensor *moe_project(struct net *net, const char *name, const struct moe_spec *s,
-	struct tensor *x_BTD, long out)
+/* ---- tokens go to experts ------------------------------------------------------------------- */
+
+static struct tensor *send_tokens(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, long out)
 {
-	struct tensor *in[COMBINE_N_IN], *y;
+	struct tensor *in[COMBINE_N_IN];
 	struct combine_attr attr;
 	struct moe_places p;
 
-	graph_enter(net->g, "%s", name);
 	moe_route(net, s, x_BTD, &p);
 	in[COMBINE_YE_SO] = experts(net, s, gather(net, x_BTD, &p), &p, out);
 	in[COMBINE_SLOT_BTK] = p.slot;
@@ -57,7 +60,44 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	in[COMBINE_FIRST_E1] = p.first;
 	in[COMBINE_TOKEN_S] = p.token;
 	attr = (struct combine_attr){p.choices};
-	y = graph_apply(net->g, &op_combine, &attr, sizeof attr, in)[COMBINE_Y_BTO];
+	return graph_apply(net->g, &op_combine, &attr, sizeof attr, in)[COMBINE_Y_BTO];
+}
+
+/* ---- or mixtures of tokens do --------------------------------------------------------------- */
+
+/* Of tokens that no sequence beside theirs would complete, model_record() tells. */
+static long group_sequences(struct net *net, const struct moe_spec *s)
+{
+	if (net->env.batch % s->group_sequences == 0)
+		return s->group_sequences;
+	net->alone = s->group_sequences;
+	return 1;
+}
+
+static struct tensor *mix_tokens(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, long out)
+{
+	struct share_attr share = {group_sequences(net, s), s->temperature};
+	struct merge_attr group = {share.members};
+	struct tensor *in[SHARE_N_IN] = {[SHARE_LOGIT_BTE] = moe_logits(net, s, x_BTD),
+		[SHARE_MASK_BT] = net->mask_BT}, *s_BTE, *y_EGO, *const *merged;
+	struct moe_places p = {.choices = tensor_rows(x_BTD) / group.members * s->n_experts};
+
+	s_BTE = graph_apply(net->g, &op_share, &share, sizeof share, in)[SHARE_S_BTE];
+	merged = graph_apply(net->g, &op_merge, &group, sizeof group,
+		(struct tensor *[MERGE_N_IN]){[MERGE_X_BTD] = x_BTD, [MERGE_S_BTE] = s_BTE});
+	p.first = merged[MERGE_FIRST_E1];
+	y_EGO = experts(net, s, merged[MERGE_XE_EGD], &p, out);
+	return graph_apply(net->g, &op_emit, &group, sizeof group,
+		(struct tensor *[EMIT_N_IN]){[EMIT_YE_EGO] = y_EGO, [EMIT_S_BTE] = s_BTE})[EMIT_Y_BTO];
+}
+
+struct tensor *moe_project(struct net *net, const char *name, const struct moe_spec *s,
+	struct tensor *x_BTD, long out)
+{
+	struct tensor *y;
+
+	graph_enter(net->g, "%s", name);
+	y = moe_mixes(s) ? mix_tokens(net, s, x_BTD, out) : send_tokens(net, s, x_BTD, out);
 	graph_leave(net->g);
 	return net_output(net, name, y);
 }
@@ -67,8 +107,15 @@ bool moe_takes(const struct moe_spec *s)
 	return !strcmp(s->select, "expert_choice") || !strcmp(s->select, "expert_choice_batch");
 }
 
+bool moe_mixes(const struct moe_spec *s)
+{
+	return !strcmp(s->select, "tokens");
+}
+
 enum moe_class moe_class(const struct moe_spec *s, long context)
 {
+	if (moe_mixes(s))
+		return MOE_OTHERS;
 	if (moe_takes(s))
 		return !strcmp(s->select, "expert_choice") ? MOE_FUTURE : MOE_OTHERS;
 	if (s->capacity_factor == 0)

@@ -16,6 +16,11 @@
  * for any groups whatever runs without capacity (samples, val_dropless), goes by a cutoff instead. A token
  * goes to the experts whose score for it is not below the running mean of the least score they took in
  * training, at most MOE_MOST times capacity_factor of them.
+ *
+ * With mixtures of tokens (Antoniak et al. 2023, arXiv:2310.15961) no token is sent anywhere: each expert sees
+ * one weighted sum of the tokens at one position of group_sequences sequences, and what it makes of it goes
+ * to these tokens by the same weights, a softmax over them of W_r x / temperature (op/share.h, merge.h,
+ * emit.h). Without the others of its group a token has no output, so such a model runs on whole groups alone.
  */
 #ifndef NN_MOE_H
 #define NN_MOE_H
@@ -26,7 +31,7 @@ struct moe_spec {
 	long n_experts, d_expert;	/* d_expert 0: 3 d_model */
 	const char *router;		/* a name for values of what follows (src/arch/routers.c) */
 	const char *select;		/* "topk" (op/choose.h) | "hash" (op/assign.h) | "expert_choice" |
-					   "expert_choice_batch" (op/take.h) */
+					   "expert_choice_batch" (op/take.h) | "tokens" (op/share.h) */
 	long top_k;			/* choices of a token */
 	double bias_rate;		/* of biases that even loads (train/control.h); 0: there are none */
 	bool frozen;			/* the router's weights stay as they begin */
@@ -58,6 +63,9 @@ enum { MOE_MOST = 4 };
 
 /* Do experts choose tokens? */
 bool moe_takes(const struct moe_spec *s);
+
+/* Do experts see mixtures of tokens? */
+bool moe_mixes(const struct moe_spec *s);
 
 /* What a token's output depends on beside its own past. */
 enum moe_class {

@@ -79,6 +79,19 @@ static struct tensor *router_weight(struct net *net, const struct moe_spec *s, l
 	return graph_param(net->g, "router.weight", tensor_of(REAL, 2, s->n_experts, width), &rule);
 }
 
+/* W x. */
+static struct tensor *logits_of(struct net *net, struct tensor *x_BTD, struct tensor *w_ED)
+{
+	struct tensor *in[ROUTER_N_IN] = {[ROUTER_X_BTD] = x_BTD, [ROUTER_W_ED] = w_ED};
+
+	return graph_apply(net->g, &op_router, NULL, 0, in)[ROUTER_LOGIT_BTE];
+}
+
+struct tensor *moe_logits(struct net *net, const struct moe_spec *s, struct tensor *x_BTD)
+{
+	return logits_of(net, x_BTD, router_weight(net, s, tensor_width(x_BTD)));
+}
+
 /* What is logged of a router, and what a trace shows. */
 struct watched {
 	struct tensor *load, *dropped, *entropy, *expert;	/* entropy NULL: it is among the losses */
@@ -125,14 +138,6 @@ struct scored {
 	struct tensor *left;		/* tokens that no expert took; NULL: tokens choose */
 	long choices;			/* of all tokens, for costs */
 };
-
-/* W x. */
-static struct tensor *logits_of(struct net *net, struct tensor *x_BTD, struct tensor *w_ED)
-{
-	struct tensor *in[ROUTER_N_IN] = {[ROUTER_X_BTD] = x_BTD, [ROUTER_W_ED] = w_ED};
-
-	return graph_apply(net->g, &op_router, NULL, 0, in)[ROUTER_LOGIT_BTE];
-}
 
 static double noise_scale(const struct moe_spec *s)
 {

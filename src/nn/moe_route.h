@@ -10,6 +10,8 @@ struct moe_places {
 	long choices;		/* that experts compute: capacity and drops apart, for costs */
 };
 
+/* W_r x; W_r is registered as the router's weight. */
+struct tensor *moe_logits(struct net *net, const struct moe_spec *s, struct tensor *x_BTD);
 /* Records routing under the present scope, the mixture's; metrics and losses of the router with it. */
 void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p);
 

@@ -90,6 +90,8 @@ struct net {
 	} routers[NET_ROUTERS_MAX];
 	int n_routers;				/* more than there is room for: refused by model_record() */
 	long misfit;				/* a routing group that does not divide a replay; 0: none */
+	long alone;				/* sequences of a group of mixed tokens that a replay does not
+						   hold whole; 0: none */
 };
 
 /* A layer: records what it does to x_BTD and gives its output, same shape. */

@@ -53,6 +53,8 @@ static const struct rig_case rig_cases[] = {
 		"z_loss: 0.01}}"},
 	{"moe_mamba expert choice over the batch", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, "
 		"router: expert_choice_batch, capacity_factor: 1, activation: silu, token_entropy: 0.01}}"},
+	{"moe_mamba tokens over the batch", SMALL ", arch: moe_mamba, moe: {router: tokens, n_experts: 3, d_expert: 6, "
+		"group_sequences: 2, temperature: 0.5, activation: silu}}"},
 	{"parallel_moe_mamba", SMALL ", arch: parallel_moe_mamba, norm: rmsnorm, final_norm: true, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, aux_reduce: sum}}"},
 	{"inner conv out", SMALL ", arch: inner_moe_mamba, inner: {conv: true, out: true}, "
@@ -95,7 +97,13 @@ static const struct rig_case rig_cases[] = {
 /* Does a token's output depend on more than its own past? tests/arch/test_routers.c says on what. */
 static inline bool rig_beyond_past(const struct rig_case *c)
 {
-	return strstr(c->spec, "expert_choice");
+	return strstr(c->spec, "expert_choice") || strstr(c->spec, "router: tokens");
+}
+
+/* Can a sequence be run by itself? */
+static inline bool rig_stands_alone(const struct rig_case *c)
+{
+	return !strstr(c->spec, "router: tokens");
 }
 
 struct rig {

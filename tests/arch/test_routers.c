@@ -38,6 +38,7 @@ static const struct {
 		MOE_FUTURE},
 	{"expert_choice, over all tokens", MIXTURE "router: expert_choice, allow_future: true}}", MOE_FUTURE},
 	{"expert_choice_batch", MIXTURE "router: expert_choice_batch, capacity_factor: 1}}", MOE_OTHERS},
+	{"tokens", MIXTURE "router: tokens, group_sequences: 3}}", MOE_OTHERS},
 	{"hash", MIXTURE "router: hash, top_k: 2}}", MOE_OWN_PAST},
 	{"random", MIXTURE "router: random}}", MOE_OWN_PAST},
 };
@@ -147,6 +148,58 @@ static void expect_active(const struct rig *rig, const char *name, double expert
 	assert_true(param_active(p) == experts / 4 * (double)param_elements(p));
 }
 
+/* An expert computes one row for the 3 tokens of a group. */
+static void test_active_share_of_mixed_tokens(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, MIXTURE "router: tokens, group_sequences: 3}}",
+		(struct rig_options){.device = REF, .batch = B, .context = T, .training = true});
+	expect_active(&rig, "layers.1.moe.w1", 4 / 3.0);
+	rig_close(&rig);
+}
+
+/* A sequence that is not there has no share in what experts see: the others do not feel its tokens. */
+static void test_masked_tokens_are_not_mixed(void **state)
+{
+	double before[N], after[N];
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, MIXTURE "router: tokens, group_sequences: 3}}",
+		(struct rig_options){.device = CPU, .batch = B, .context = T, .masked = true});
+	for (int i = 2 * T; i < N; i++)
+		rig.targets[i] = -1;
+	losses_of(&rig, before);
+	for (int i = 2 * T; i < N; i++)
+		rig.tokens[i] = (rig.tokens[i] + 7) % VOCAB;
+	losses_of(&rig, after);
+	assert_memory_equal(before, after, 2 * T * sizeof *before);
+	rig_close(&rig);
+}
+
+/* A sequence has no output without the others of its group. */
+static void test_mixed_tokens_need_whole_groups(void **state)
+{
+	struct rig rig = {0};
+	struct graph *g;
+
+	(void)state;
+	rig_spec(&rig, MIXTURE "router: tokens, group_sequences: 3}}");
+	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), 0);
+	params_init(&rig.params, &rig.arena, &device_list[CPU]);
+	g = graph_new(&rig.arena, &rig.params, &device_list[CPU], false);
+	catch_messages();
+	assert_int_equal(model_record(&rig.model, g, (struct net_env){.batch = 1, .context = T,
+		.group_tokens = T, .n_vocab = VOCAB, .dropless = true}, "test"), -1);
+	error_sink = NULL;
+	assert_caught("no whole groups");
+	graph_release(g);
+	params_release(&rig.params);
+	arena_release(&rig.arena);
+}
+
 /* Capacities are whole tokens: 3 of 16 in place of 3.2. */
 static void test_active_share_of_experts_that_choose(void **state)
 {
@@ -193,6 +246,9 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: expert_choice_batch, balance: 0.01}}", "experts choose tokens");
 	expect_refused(MIXTURE "router: expert_choice_batch, capacity_factor: 0}}", "experts choose tokens");
 	expect_refused(MIXTURE "router: expert_choice_batch, group_tokens: 16}}", "group_sequences");
+	expect_refused(MIXTURE "router: expert_choice, allow_future: true, group_sequences: 3}}", "group_tokens");
+	expect_refused(MIXTURE "router: tokens, group_sequences: 0}}", "group_sequences");
+	expect_refused(MIXTURE "router: tokens, z_loss: 0.1}}", "chooses nothing");
 	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
 	expect_refused(MIXTURE "top_k: 5}}", "n_experts");
 	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
@@ -207,6 +263,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_cutoffs_know_the_past_alone),
 		cmocka_unit_test(test_active_share_of_experts_that_choose),
+		cmocka_unit_test(test_active_share_of_mixed_tokens),
+		cmocka_unit_test(test_mixed_tokens_need_whole_groups),
+		cmocka_unit_test(test_masked_tokens_are_not_mixed),
 		cmocka_unit_test(test_names_are_defaults),
 		cmocka_unit_test(test_names_in_a_pattern),
 		cmocka_unit_test(test_rules_that_do_not_go_together),

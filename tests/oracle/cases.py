@@ -125,6 +125,9 @@ def cases():
         "expert choice over the batch": moe(router="expert_choice_batch", recompute="block"),
         "expert choice over halves": moe(router="expert_choice_batch", group_sequences=2, micro_batch=2,
                                          score="sigmoid", weight_scale=0.5),
+        "mixed tokens": moe(router="tokens", group_sequences=4),
+        "mixed tokens of halves, micro-batches": moe(router="tokens", group_sequences=2, micro_batch=2,
+                                                     temperature=0.3, n_experts=7),
         "all losses": moe(top_k=2, balance=0.1, z_loss=0.1, importance=0.1, mean_entropy=0.1,
                           token_entropy=0.1),
         "all losses, sigmoid, sequences": moe(

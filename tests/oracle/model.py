@@ -228,7 +228,22 @@ class Model(Recurrences):
 
     # --- mixture of experts
 
+    def mixed(self, x, name, keys):
+        """Mixtures of tokens (Antoniak et al. 2023, arXiv:2310.15961): experts see sums over the tokens at
+        one position of group_sequences sequences, by a softmax over these, and give back by it."""
+        w1, w2, u = (self.p[f"{name}.{part}"] for part in ("w1", "w2", "router.weight"))
+        ys = []
+        for some in x.split(keys["group_sequences"]):
+            share = torch.softmax(some @ u.T / keys.get("temperature", 1), 0)
+            z = torch.einsum("bte,btd->etd", share, some)
+            out = activation(keys["activation"], z @ w1.transpose(1, 2)) @ w2.transpose(1, 2)
+            ys.append(torch.einsum("bte,etd->btd", share, out))
+        self.outputs[name] = torch.cat(ys)
+        return self.outputs[name]
+
     def moe(self, x, name, keys):
+        if keys.get("select", "topk") == "tokens":
+            return self.mixed(x, name, keys)
         B, T, _ = x.shape
         w1, w2 = self.p[name + ".w1"], self.p[name + ".w2"]
         flat, K = x.reshape(B * T, -1), keys.get("top_k", 1)
