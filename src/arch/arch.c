@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "op/extend_start.h"
 #include "op/position_weight.h"
+#include "op/assign.h"
 #include "op/rope.h"
 #include "spec/run_spec.h"
 
@@ -86,7 +87,7 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 static bool mixes_tokens(const struct graph_node_info *n, const struct tensor *start_BT, bool *carries)
 {
 	bool mixes = false, places = n->op == &op_rope || n->op == &op_position_weight ||
-		n->op == &op_extend_start;
+		n->op == &op_extend_start || n->op == &op_assign;
 
 	*carries = false;
 	for (int i = 0; i < n->op->n_in; i++) {

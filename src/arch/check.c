@@ -67,7 +67,9 @@ static bool has_losses(const struct moe_spec *moe)
 /* Experts by a hash have no score that could weigh them or be learned. */
 static int check_assigned(const struct config *c, const struct moe_spec *moe)
 {
-	if (!strcmp(moe->select, "hash") && (strcmp(moe->weight, "one") || moe->bias_rate != 0 ||
+	bool assigned = !strcmp(moe->select, "hash") || !strcmp(moe->select, "place");
+
+	if (assigned && (strcmp(moe->weight, "one") || moe->bias_rate != 0 ||
 			strcmp(moe->noise, "none") || has_losses(moe)))
 		return error("%s: model.moe.select %s has no router: set model.moe.weight to one, noise to "
 			"none, and bias_rate, balance, z_loss, importance, mean_entropy and token_entropy to 0", c->file,
@@ -111,9 +113,25 @@ static int check_mixed(const struct config *c, const struct moe_spec *moe)
 	return 0;
 }
 
+static int check_chosen(const struct config *c, const struct moe_spec *moe)
+{
+	bool threshold = !strcmp(moe->select, "threshold");
+
+	if (threshold && moe->bias_rate != 0)
+		return error("%s: model.moe.select threshold follows loads by threshold_rate: set "
+			"model.moe.bias_rate to 0", c->file);
+	if (threshold && moe->max_k < moe->top_k)
+		return error("%s: model.moe.max_k %ld is below model.moe.top_k %ld, which tokens shall choose in "
+			"the mean", c->file, moe->max_k, moe->top_k);
+	if (moe->temperature_decay > 0 && moe->temperature_least > moe->temperature)
+		return error("%s: model.moe.temperature_least %g is above model.moe.temperature %g", c->file,
+			moe->temperature_least, moe->temperature);
+	return 0;
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
-	if (check_assigned(c, moe) || check_taking(c, moe) || check_mixed(c, moe))
+	if (check_assigned(c, moe) || check_chosen(c, moe) || check_taking(c, moe) || check_mixed(c, moe))
 		return -1;
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,

@@ -122,10 +122,18 @@ static const struct field moe_rows[] = {
 		.choices = ROUTER_CHOICES, .legacy = "switch",
 		.help = "defaults of the keys of a router, by its name"),
 	FIELD(struct moe_spec, select, "model.moe.select", CHOICE, "topk", 0, 0,
-		.choices = "topk|hash|expert_choice|expert_choice_batch|tokens", .legacy = "topk",
-		.help = "experts of a token: the best by its scores, or by a hash of its id; or experts choose "
-			"tokens of a routing group, in time or across sequences at one position; or they see mixtures "
-			"of the tokens at one position"),
+		.choices = "topk|topp|threshold|hash|place|expert_choice|expert_choice_batch|tokens", .legacy = "topk",
+		.help = "experts of a token: the top_k best by its scores; as many as sum to top_p, at most top_k; "
+			"those above a threshold, which top_k are in the mean; by a hash of its id; by its place; or "
+			"experts choose tokens of a routing group, in time or across sequences at one position; "
+			"or they see mixtures of the tokens at one position"),
+	FIELD(struct moe_spec, top_p, "model.moe.top_p", REAL, "0.4", 1e-6, 1e6, .legacy = "0.4",
+		.help = "with select topp a token takes experts until their scores sum to more"),
+	FIELD(struct moe_spec, max_k, "model.moe.max_k", INT, "4", 1, 4096, .legacy = "4",
+		.help = "with select threshold: experts of a token at most"),
+	FIELD(struct moe_spec, threshold_rate, "model.moe.threshold_rate", REAL, "0.1", 1e-9, 1e3,
+		.legacy = "0.1", .help = "after each step an expert's threshold rises by this times the share of "
+			"tokens above it, less top_k / n_experts"),
 	FIELD(struct moe_spec, bias_rate, "model.moe.bias_rate", REAL, "0", 0, 1, .legacy = "0",
 		.help = "experts are chosen by score + bias; after each step the bias of an expert that was "
 			"wanted less than the mean rises by this, of others it falls; 0: no bias"),
@@ -146,6 +154,10 @@ static const struct field moe_rows[] = {
 		.help = "of an expert, from its logit: over all experts, or each by itself"),
 	FIELD(struct moe_spec, temperature, "model.moe.temperature", REAL, "1", 1e-3, 1e3,
 		.legacy = "1", .help = "logits are divided by it"),
+	FIELD(struct moe_spec, temperature_decay, "model.moe.temperature_decay", REAL, "0", 0, 1,
+		.legacy = "0", .help = "after each step the temperature falls by this share; 0: it stays"),
+	FIELD(struct moe_spec, temperature_least, "model.moe.temperature_least", REAL, "0.5", 1e-3, 1e3,
+		.legacy = "0.5", .help = "where the falling temperature ends"),
 	FIELD(struct moe_spec, noise, "model.moe.noise", CHOICE, "none", 0, 0,
 		.choices = "none|jitter|gaussian|learned|gumbel", .legacy = "none",
 		.help = "in training: of what the router sees; or of its logits, Gaussian, Gaussian of a width "

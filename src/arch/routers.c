@@ -22,7 +22,13 @@
  * expert_choice_batch   the same among the tokens at one position of all sequences: its future cannot
  * tokens   experts see mixtures of the tokens at one position of 32 sequences, all experts each of them
  *          (Antoniak et al. 2023, arXiv:2310.15961)
+ * topp     as many choices as their p sum to 0.4, four at most; weights p, a little of the entropy of p as a
+ *          loss; none dropped (Huang et al. 2024, arXiv:2403.07652)
+ * threshold   those experts whose sigmoid is above a threshold that follows the quantile of past steps, one
+ *          in the mean, four at most; no loss, none dropped: experts' choice (Zhou et al. 2022,
+ *          arXiv:2202.09368) without a look at later tokens
  * hash     by the token's id, weight 1, no router (Roller et al. 2021, arXiv:2106.04426)
+ * fixed    by the token's place in the document, weight 1, no router: all experts have as much to do
  * random   a router that stays as it begins
  */
 const struct preset router_presets[] = {
@@ -57,10 +63,22 @@ const struct preset router_presets[] = {
 	IS("tokens", "group_sequences", "32"),
 	IS("tokens", "balance", "0"),
 	IS("tokens", "capacity_factor", "0"),
+	IS("topp", "select", "topp"),
+	IS("topp", "top_k", "4"),
+	IS("topp", "token_entropy", "0.0001"),
+	IS("topp", "capacity_factor", "0"),
+	IS("threshold", "select", "threshold"),
+	IS("threshold", "score", "sigmoid"),
+	IS("threshold", "balance", "0"),
+	IS("threshold", "capacity_factor", "0"),
 	IS("hash", "select", "hash"),
 	IS("hash", "weight", "one"),
 	IS("hash", "balance", "0"),
 	IS("hash", "capacity_factor", "0"),
+	IS("fixed", "select", "place"),
+	IS("fixed", "weight", "one"),
+	IS("fixed", "balance", "0"),
+	IS("fixed", "capacity_factor", "0"),
 	IS("random", "frozen", "true"),
 	IS("random", "weight", "one"),
 	IS("random", "balance", "0"),

@@ -14,6 +14,12 @@
 #include "op/grad_norm.h"
 #include "tensor/tensor.h"
 
+/* A state that training moves once a step by what it counted, without gradient (train/control.h). */
+struct param_control {
+	const char *rule;		/* its name there; NULL: no state but a weight */
+	double rate, target, least, most;	/* as the rule reads them */
+};
+
 /* How a parameter begins (op/fill.h) and how the recipe treats it. */
 struct param_rule {
 	enum fill_rule fill;
@@ -22,9 +28,7 @@ struct param_rule {
 	const char *group;		/* group of the log: "embedding", "mixer", "norm", ... */
 	long active, of;		/* share used per token: active / of (0 / 0 means all) */
 	long used_rows;			/* true rows of a padded matrix; 0: all */
-	double even_rate;		/* above 0: has no gradient, and changes by what experts were
-					   wanted in a step (train/control.h) */
-	double mean_rate;		/* above 0: has no gradient, and is a running mean of a metric */
+	struct param_control control;
 };
 
 struct param {

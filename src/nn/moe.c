@@ -112,6 +112,13 @@ bool moe_mixes(const struct moe_spec *s)
 	return !strcmp(s->select, "tokens");
 }
 
+long moe_choices(const struct moe_spec *s)
+{
+	long most = s->max_k < s->n_experts ? s->max_k : s->n_experts;
+
+	return !strcmp(s->select, "threshold") ? most : s->top_k;
+}
+
 enum moe_class moe_class(const struct moe_spec *s, long context)
 {
 	if (moe_mixes(s))
@@ -120,7 +127,7 @@ enum moe_class moe_class(const struct moe_spec *s, long context)
 		return !strcmp(s->select, "expert_choice") ? MOE_FUTURE : MOE_OTHERS;
 	if (s->capacity_factor == 0)
 		return MOE_OWN_PAST;
-	if (!strcmp(s->order, "choice") && s->top_k > 1)
+	if (!strcmp(s->order, "choice") && moe_choices(s) > 1)
 		return MOE_FUTURE;
 	return s->group_tokens && context % s->group_tokens == 0 ? MOE_OWN_PAST : MOE_OTHERS;
 }

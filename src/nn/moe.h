@@ -30,13 +30,19 @@
 struct moe_spec {
 	long n_experts, d_expert;	/* d_expert 0: 3 d_model */
 	const char *router;		/* a name for values of what follows (src/arch/routers.c) */
-	const char *select;		/* "topk" (op/choose.h) | "hash" (op/assign.h) | "expert_choice" |
-					   "expert_choice_batch" (op/take.h) | "tokens" (op/share.h) */
-	long top_k;			/* choices of a token */
+	const char *select;		/* "topk" | "topp" | "threshold" (op/choose.h) | "hash" | "place"
+					   (op/assign.h) | "expert_choice" | "expert_choice_batch" (op/take.h) |
+					   "tokens" (op/share.h) */
+	long top_k;			/* choices of a token: with "topp" at most, with "threshold" in the mean */
+	double top_p;			/* of "topp" */
+	long max_k;			/* of "threshold": choices of a token at most */
+	double threshold_rate;		/* by which thresholds follow (train/control.h) */
 	double bias_rate;		/* of biases that even loads (train/control.h); 0: there are none */
 	bool frozen;			/* the router's weights stay as they begin */
 	const char *score;		/* "softmax" | "sigmoid" */
-	double temperature;		/* of scores */
+	double temperature;		/* of scores, at first */
+	double temperature_decay;	/* a step, down to the least (train/control.h); 0: it stays */
+	double temperature_least;
 	const char *noise;		/* in training: "none" | "jitter" (op/jitter.h) | "gaussian" |
 					   "learned" (its width a second router's) | "gumbel" (op/noise.h) */
 	double noise_scale;		/* 0: 0.01 of jitter, 1 / n_experts of gaussian, else 1 */
@@ -66,6 +72,9 @@ bool moe_takes(const struct moe_spec *s);
 
 /* Do experts see mixtures of tokens? */
 bool moe_mixes(const struct moe_spec *s);
+
+/* Choices of a token at most. */
+long moe_choices(const struct moe_spec *s);
 
 /* What a token's output depends on beside its own past. */
 enum moe_class {

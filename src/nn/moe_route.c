@@ -25,7 +25,7 @@ static bool is(const char *word, const char *other)
 static bool is_switch(const struct moe_spec *s)
 {
 	return s->top_k == 1 && is(s->select, "topk") && !s->frozen && s->bias_rate == 0 &&
-		is(s->score, "softmax") && s->temperature == 1 && is(s->noise, "none") &&
+		is(s->score, "softmax") && s->temperature == 1 && s->temperature_decay == 0 && is(s->noise, "none") &&
 		is(s->weight, "raw") && s->weight_scale == 1 &&
 		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 &&
 		is(s->balance_scope, "group");
@@ -182,28 +182,45 @@ static struct tensor *noisy(struct net *net, const struct moe_spec *s, struct te
 	return graph_apply(net->g, &op_noise, &attr, sizeof attr, in)[NOISE_Y_BTE];
 }
 
+/* n values that training moves by a rule, all `first` at the beginning. */
+static struct tensor *state(struct net *net, const char *name, long n, double first,
+	const struct param_control *control)
+{
+	struct param_rule rule = rule_constant(net, first, "router");
+
+	rule.decay = false;
+	rule.control = *control;
+	return graph_param(net->g, name, tensor_of(REAL, 1, n), &rule);
+}
+
 static struct tensor *score(struct net *net, const struct moe_spec *s, struct tensor *logit_BTE)
 {
 	struct score_attr attr = {is(s->score, "sigmoid") ? SCORE_SIGMOID : SCORE_SOFTMAX,
 		s->temperature};
 	struct tensor *in[SCORE_N_IN] = {[SCORE_LOGIT_BTE] = logit_BTE};
 
+	if (s->temperature_decay > 0)
+		in[SCORE_TEMPERATURE] = state(net, "router.temperature", 1, s->temperature,
+			&(struct param_control){.rule = "anneal", .rate = s->temperature_decay,
+			.least = s->temperature_least});
 	return graph_apply(net->g, &op_score, &attr, sizeof attr, in)[SCORE_S_BTE];
 }
 
 static void choose(struct net *net, const struct moe_spec *s, struct scored *x)
 {
-	struct choose_attr attr = {s->top_k};
-	struct param_rule even = rule_constant(net, 0, "router");
+	struct choose_attr attr = {.k = moe_choices(s), .top_p = is(s->select, "topp") ? s->top_p : 0};
 	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = x->s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
 
-	even.decay = false;
-	even.even_rate = s->bias_rate;
-	if (s->bias_rate > 0)
-		in[CHOOSE_BIAS_E] = graph_param(net->g, "router.bias",
-			tensor_of(REAL, 1, s->n_experts), &even);
+	if (is(s->select, "threshold"))
+		in[CHOOSE_CUT_E] = state(net, "router.threshold", s->n_experts,
+			is(s->score, "sigmoid") ? 0.5 : 1 / (double)s->n_experts,
+			&(struct param_control){.rule = "share", .rate = s->threshold_rate,
+			.target = (double)s->top_k / (double)s->n_experts});
+	else if (s->bias_rate > 0)
+		in[CHOOSE_BIAS_E] = state(net, "router.bias", s->n_experts, 0,
+			&(struct param_control){.rule = "even", .rate = s->bias_rate});
 	x->expert_BTK = graph_apply(net->g, &op_choose, &attr, sizeof attr, in)[CHOOSE_EXPERT_BTK];
-	x->choices = tensor_size(x->expert_BTK);
+	x->choices = s->top_k * tensor_rows(x->s_BTE);
 }
 
 /* ---- experts that choose -------------------------------------------------------------------- */
@@ -238,13 +255,11 @@ static void take_by_rank(struct net *net, const struct moe_spec *s, struct score
 static void take(struct net *net, const struct moe_spec *s, struct scored *x)
 {
 	long most = (long)ceil(MOE_MOST * s->capacity_factor);
-	struct choose_attr attr = {most < s->n_experts ? most : s->n_experts};
-	struct param_rule cut = rule_constant(net, 1 / (double)s->n_experts, "router");
+	struct choose_attr attr = {.k = most < s->n_experts ? most : s->n_experts};
 	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = x->s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
 
-	cut.decay = false;
-	cut.mean_rate = s->cutoff_rate;
-	in[CHOOSE_CUT_E] = graph_param(net->g, "router.cutoff", tensor_of(REAL, 1, s->n_experts), &cut);
+	in[CHOOSE_CUT_E] = state(net, "router.cutoff", s->n_experts, 1 / (double)s->n_experts,
+		&(struct param_control){.rule = "follow", .rate = s->cutoff_rate});
 	if (takes_by_rank(net, s)) {
 		take_by_rank(net, s, x);
 		return;
@@ -317,9 +332,10 @@ static struct scored score_learned(struct net *net, const struct moe_spec *s, st
 
 static struct scored score_assigned(struct net *net, const struct moe_spec *s)
 {
-	struct assign_attr attr = {s->top_k, s->n_experts, hash_u64(graph_scope(net->g))};
+	struct assign_attr attr = {s->top_k, s->n_experts, is(s->select, "place"),
+		hash_u64(graph_scope(net->g))};
 	struct tensor *in[ASSIGN_N_IN] = {[ASSIGN_TOKEN_BT] = net->tokens_BT,
-		[ASSIGN_MASK_BT] = net->mask_BT}, *const *out;
+		[ASSIGN_MASK_BT] = net->mask_BT, [ASSIGN_START_BT] = net->start_BT}, *const *out;
 
 	out = graph_apply(net->g, &op_assign, &attr, sizeof attr, in);
 	return (struct scored){.s_BTE = out[ASSIGN_S_BTE], .expert_BTK = out[ASSIGN_EXPERT_BTK],
@@ -329,14 +345,17 @@ static struct scored score_assigned(struct net *net, const struct moe_spec *s)
 static void route_pieces(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
 	struct moe_places *p)
 {
-	struct scored x = is(s->select, "hash") ? score_assigned(net, s) : score_learned(net, s, x_BTD);
+	bool assigned = is(s->select, "hash") || is(s->select, "place");
+	struct scored x = assigned ? score_assigned(net, s) : score_learned(net, s, x_BTD);
 	struct tensor *const *out = place(net, s, &x);
 
 	*p = (struct moe_places){out[PLACE_SLOT_BTK], out[PLACE_FIRST_E1], out[PLACE_TOKEN_S],
 		gate(net, s, x.s_BTE, x.expert_BTK, out[PLACE_SLOT_BTK]), x.choices};
 	watch(net, &(struct watched){out[PLACE_LOAD_E], x.left ? x.left : out[PLACE_DROPPED], NULL,
 		x.expert_BTK}, p);
-	if (s->bias_rate > 0)
+	if (x.left)
+		graph_metric(net->g, out[PLACE_DROPPED], "choices");
+	if (s->bias_rate > 0 || is(s->select, "threshold"))
 		graph_metric(net->g, out[PLACE_WANTED_E], "wanted");
 	losses(net, s, &x);
 }

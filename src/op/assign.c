@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "op/assign_rule.h"
+#include "op/document_start.h"
 #include "op/route.h"
 #include "op/trial.h"
 
@@ -13,6 +14,7 @@ static void assign_shape(struct op_shapes *s)
 
 	CHECK(token->n_dims == 2 && attr->k >= 1 && attr->k <= attr->n_experts);
 	CHECK(!mask || tensor_same_shape(token, mask));
+	CHECK(!s->in[ASSIGN_START_BT] || tensor_same_shape(token, s->in[ASSIGN_START_BT]));
 	s->out[ASSIGN_EXPERT_BTK] = tensor_of(INDEX, 3, B, T, attr->k);
 	s->out[ASSIGN_S_BTE] = tensor_of(MASTER, 3, B, T, attr->n_experts);
 }
@@ -32,18 +34,27 @@ static void set_score(const struct op_run *r, long t, long e, double v)
 		row_f32(s, t)[e] = (float)v;
 }
 
+/* What a token's experts are found by. */
+static int id_of(const struct op_run *r, long t)
+{
+	const struct assign_attr *attr = r->attr;
+	const struct tensor *token = r->in[ASSIGN_TOKEN_BT];
+	long T = tensor_width(token);
+
+	return attr->by_place ? (int)(t % T - first_seen(r->in[ASSIGN_START_BT], t / T, t % T))
+		: ((int *)token->at)[route_at(token, t)];
+}
+
 /* For all devices of the host. */
 static void assign_forward(const struct op_run *r)
 {
 	const struct assign_attr *attr = r->attr;
-	const struct tensor *token = r->in[ASSIGN_TOKEN_BT], *mask = r->in[ASSIGN_MASK_BT],
-		*expert = r->out[ASSIGN_EXPERT_BTK];
+	const struct tensor *mask = r->in[ASSIGN_MASK_BT], *expert = r->out[ASSIGN_EXPERT_BTK];
 
 	#pragma omp parallel for schedule(static)
-	for (long t = 0; t < tensor_size(token); t++) {
+	for (long t = 0; t < tensor_rows(expert); t++) {
 		bool there = !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
-		struct assign_walk w = assign_walk(attr,
-			((int *)token->at)[route_at(token, t)]);
+		struct assign_walk w = assign_walk(attr, id_of(r, t));
 		for (long e = 0; e < attr->n_experts; e++)
 			set_score(r, t, e, 0);
 		for (int k = 0; k < attr->k; k++) {
@@ -59,29 +70,36 @@ static void prepare(const struct op_trial *t)
 {
 	const struct tensor *token = t->in[ASSIGN_TOKEN_BT], *mask = t->in[ASSIGN_MASK_BT];
 
+	if (t->in[ASSIGN_START_BT])
+		document_start_example(t, t->in[ASSIGN_START_BT]);
 	for (long i = 0; i < tensor_size(token); i++)
 		op_trial_set(t, token, i, (double)(i * i % 23));
 	for (long i = 0; mask && i < tensor_size(mask); i++)
 		op_trial_set(t, mask, i, i % 5 == 2 ? -1 : 0);
 }
 
-static const struct assign_attr two = {2, 6, 42}, one = {1, 1, 7}, all = {4, 4, 3};
+static const struct assign_attr two = {2, 6, false, 42}, one = {1, 1, false, 7}, all = {4, 4, false, 3},
+	place = {2, 5, .by_place = true};
 
 static const struct op_example examples[] = {
 	{.name = "two, mask", .attr = &two, .prepare = prepare, .in = {{3, 20}, {3, 20}}},
 	{.name = "one expert", .attr = &one, .prepare = prepare, .in = {{2, 5}}},
 	{.name = "all experts", .attr = &all, .prepare = prepare, .in = {{1, 300}}},
+	{.name = "by place", .attr = &place, .prepare = prepare, .in = {{2, 23}}},
+	{.name = "by place in documents", .attr = &place, .prepare = prepare,
+		.in = {[ASSIGN_TOKEN_BT] = {3, 40}, [ASSIGN_START_BT] = {3, 40}}},
 };
 
 const struct op op_assign = {
 	.name = "assign",
-	.formula = "experts (h + k d) mod E, h and d a hash of the token's id",
+	.formula = "experts (h + k d) mod E, h and d a hash of the token's id, or its place and 1",
 	.semantics = 1,
 	.n_in = ASSIGN_N_IN,
 	.n_out = ASSIGN_N_OUT,
 	.in = {
 		[ASSIGN_TOKEN_BT] = {"token", IN_INDEX},
 		[ASSIGN_MASK_BT] = {"mask", IN_INDEX | IN_OPTIONAL},
+		[ASSIGN_START_BT] = {"start", IN_INDEX | IN_OPTIONAL},
 	},
 	.out = {
 		[ASSIGN_EXPERT_BTK] = {"expert", INDEX, true},

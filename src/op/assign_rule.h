@@ -20,13 +20,16 @@ RNG_FN uint32_t assign_gcd(uint32_t a, uint32_t b)
 	return a;
 }
 
+/* id: the token's, or its place. */
 RNG_FN struct assign_walk assign_walk(const struct assign_attr *attr, int id)
 {
 	struct rng_key key = {attr->seed, 0x61737369676eu, 0};
 	struct rng_block b = rng_block(key, (uint64_t)(uint32_t)id);
 	uint32_t E = (uint32_t)attr->n_experts;
-	struct assign_walk w = {b.word[0] % E, 1 + b.word[1] % E};
+	struct assign_walk w = {b.word[0] % E, 1 + b.word[1] % E}, place = {(uint32_t)id % E, 1};
 
+	if (attr->by_place)
+		return place;
 	while (assign_gcd(w.by, E) != 1)
 		w.by++;
 	return w;

@@ -11,6 +11,7 @@ static void choose_shape(struct op_shapes *s)
 		*mask = s->in[CHOOSE_MASK_BT], *cut = s->in[CHOOSE_CUT_E];
 
 	CHECK(score->n_dims == 3 && attr->k >= 1 && attr->k <= tensor_width(score));
+	CHECK(attr->top_p >= 0);
 	CHECK(!bias || tensor_size(bias) == tensor_width(score));
 	CHECK(!mask || tensor_size(mask) == tensor_rows(score));
 	CHECK(!cut || tensor_size(cut) == tensor_width(score));
@@ -27,14 +28,23 @@ static void choose_cost(const struct op_shapes *s, struct op_cost *c)
 	c->forward_bytes = op_io_bytes(&op_choose, s);
 }
 
-/* Score and bias in the device's precision; their sum rounds as a GPU's does. */
+static double score_of(const struct op_run *r, long t, long e)
+{
+	const struct tensor *s = r->in[CHOOSE_S_BTE];
+
+	return r->device->bytes[MASTER] == sizeof(double) ? row_f64(s, t)[e] : row_f32(s, t)[e];
+}
+
+/* Score and bias in the device's precision, so that their sum rounds as a GPU's does. */
 static double biased(const struct op_run *r, long t, long e)
 {
-	const struct tensor *s = r->in[CHOOSE_S_BTE], *bias = r->in[CHOOSE_BIAS_E];
+	const struct tensor *bias = r->in[CHOOSE_BIAS_E];
 
+	if (!bias)
+		return score_of(r, t, e);
 	if (r->device->bytes[MASTER] == sizeof(double))
-		return row_f64(s, t)[e] + (bias ? row_f64(bias, 0)[e] : 0);
-	return row_f32(s, t)[e] + (bias ? row_f32(bias, 0)[e] : 0);
+		return score_of(r, t, e) + row_f64(bias, 0)[e];
+	return (float)score_of(r, t, e) + row_f32(bias, 0)[e];
 }
 
 /* The best expert behind `last`, which has the score `bound`; last -1: of all. -1: there is none,
@@ -59,31 +69,40 @@ static int next_best(const struct op_run *r, long t, int last, double *bound)
 
 static bool is_cut(const struct op_run *r, long t, int e)
 {
-	const struct tensor *s = r->in[CHOOSE_S_BTE], *cut = r->in[CHOOSE_CUT_E];
+	const struct tensor *cut = r->in[CHOOSE_CUT_E];
 
 	if (!cut || e < 0)
 		return false;
-	if (r->device->bytes[MASTER] == sizeof(double))
-		return row_f64(s, t)[e] < row_f64(cut, 0)[e];
-	return row_f32(s, t)[e] < row_f32(cut, 0)[e];
+	return score_of(r, t, e) < (r->device->bytes[MASTER] == sizeof(double) ? row_f64(cut, 0)[e]
+		: row_f32(cut, 0)[e]);
+}
+
+/* The sum of scores is taken in the type of masters, as a GPU does. */
+static void choose_for(const struct op_run *r, long t, bool there)
+{
+	const struct choose_attr *attr = r->attr;
+	bool wide = r->device->bytes[MASTER] == sizeof(double);
+	double bound = 0, sum = 0;
+	int e = -1;
+
+	for (long k = 0; k < attr->k; k++) {
+		there = there && (attr->top_p == 0 || sum <= (wide ? attr->top_p : (float)attr->top_p));
+		e = there ? next_best(r, t, e, &bound) : -1;
+		there = e >= 0;
+		row_int(r->out[CHOOSE_EXPERT_BTK], t)[k] = is_cut(r, t, e) ? -1 : e;
+		sum += there ? score_of(r, t, e) : 0;
+		sum = wide ? sum : (float)sum;
+	}
 }
 
 /* For all devices of the host. */
 static void choose_forward(const struct op_run *r)
 {
-	const struct tensor *expert = r->out[CHOOSE_EXPERT_BTK], *mask = r->in[CHOOSE_MASK_BT];
+	const struct tensor *mask = r->in[CHOOSE_MASK_BT];
 
 	#pragma omp parallel for schedule(static)
-	for (long t = 0; t < tensor_rows(expert); t++) {
-		bool there = !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
-		double bound = 0;
-		int e = -1;
-		for (long k = 0; k < tensor_width(expert); k++) {
-			e = there ? next_best(r, t, e, &bound) : -1;
-			there = e >= 0;
-			row_int(expert, t)[k] = is_cut(r, t, e) ? -1 : e;
-		}
-	}
+	for (long t = 0; t < tensor_rows(r->out[CHOOSE_EXPERT_BTK]); t++)
+		choose_for(r, t, !mask || ((int *)mask->at)[route_at(mask, t)] >= 0);
 }
 
 /* Few values, so many are equal; every third token is masked where there is a mask. */
@@ -102,7 +121,8 @@ static void prepare(const struct op_trial *t)
 		op_trial_set(t, mask, i, i % 3 == 2 ? -1 : 0);
 }
 
-static const struct choose_attr one = {1}, two = {2}, three = {3}, eight = {8};
+static const struct choose_attr one = {.k = 1}, two = {.k = 2}, three = {.k = 3}, eight = {.k = 8},
+	most = {.k = 5, .top_p = 1.3};
 
 static const struct op_example examples[] = {
 	{.name = "ties, bias, mask", .attr = &two, .prepare = prepare,
@@ -115,11 +135,14 @@ static const struct op_example examples[] = {
 		.in = {[CHOOSE_S_BTE] = {2, 20, 75}}},
 	{.name = "many experts, bias", .attr = &eight,
 		.in = {[CHOOSE_S_BTE] = {2, 20, 64}, [CHOOSE_BIAS_E] = {64}}},
+	{.name = "up to a sum", .attr = &most, .prepare = prepare,
+		.in = {[CHOOSE_S_BTE] = {2, 30, 40}, [CHOOSE_CUT_E] = {40}}},
 };
 
 const struct op op_choose = {
 	.name = "choose",
-	.formula = "the k greatest of s + bias that are not below their cut, ties to the lowest expert",
+	.formula = "the k greatest of s + bias, or as many as sum to top_p, that are not below their cut; ties to "
+		"the lowest expert",
 	.semantics = 1,
 	.n_in = CHOOSE_N_IN,
 	.n_out = CHOOSE_N_OUT,

@@ -1,6 +1,7 @@
 /*
- * choose: the k experts of each token by its scores, the best first:
- *   expert[t, 0..k) = the k greatest of s[t] + bias,  ties to the lowest expert
+ * choose: the experts of each token by its scores, the best first:
+ *   expert[t, 0..k) = the k greatest of s[t] + bias,  ties to the lowest expert; with top_p only as many as it
+ *     takes until the sum of their s exceeds top_p (Huang et al. 2024, arXiv:2403.07652, eq. 2-5)
  * Masked tokens (mask < 0) choose none: -1; nor is an expert chosen by a score below its cut. No gradient
  * flows: a choice is a step function. The bias moves choices alone, never weights (Wang et al. 2024,
  * arXiv:2408.15664, algorithm 1).
@@ -25,6 +26,7 @@ enum {
 
 struct choose_attr {
 	long k;			/* 1 to E */
+	double top_p;		/* 0: k are chosen */
 };
 
 op_kernel choose_forward_cuda;

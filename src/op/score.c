@@ -4,12 +4,14 @@
 
 #include "base/error.h"
 #include "op/kit/vec.h"
+#include "op/trial.h"
 
 static void score_shape(struct op_shapes *s)
 {
 	const struct tensor *logit = s->in[SCORE_LOGIT_BTE];
 
 	CHECK(logit->n_dims == 3 && ((const struct score_attr *)s->attr)->temperature > 0);
+	CHECK(!s->in[SCORE_TEMPERATURE] || tensor_size(s->in[SCORE_TEMPERATURE]) == 1);
 	s->out[SCORE_S_BTE] = tensor_of(MASTER, 3, logit->dims[0], logit->dims[1], logit->dims[2]);
 }
 
@@ -22,20 +24,31 @@ static void score_cost(const struct op_shapes *s, struct op_cost *c)
 		.executed_flops = 8 * n, .forward_bytes = bytes, .backward_bytes = 1.5 * bytes};
 }
 
+static double temperature_of(const struct op_run *r)
+{
+	const struct score_attr *attr = r->attr;
+	const struct tensor *t = r->in[SCORE_TEMPERATURE];
+
+	if (!t)
+		return attr->temperature;
+	return r->device->bytes[MASTER] == sizeof(double) ? *row_f64(t, 0) : *row_f32(t, 0);
+}
+
 static void score_forward_ref(const struct op_run *r)
 {
 	const struct score_attr *attr = r->attr;
 	const struct tensor *logit = r->in[SCORE_LOGIT_BTE], *s = r->out[SCORE_S_BTE];
 	long E = tensor_width(s);
+	double temperature = temperature_of(r);
 
 	for (long t = 0; t < tensor_rows(s); t++) {
 		double most = -INFINITY, sum = 0;
 		for (long e = 0; e < E; e++)
-			most = fmax(most, row_f64(logit, t)[e] / attr->temperature);
+			most = fmax(most, row_f64(logit, t)[e] / temperature);
 		for (long e = 0; e < E; e++)
-			sum += exp(row_f64(logit, t)[e] / attr->temperature - most);
+			sum += exp(row_f64(logit, t)[e] / temperature - most);
 		for (long e = 0; e < E; e++) {
-			double h = row_f64(logit, t)[e] / attr->temperature;
+			double h = row_f64(logit, t)[e] / temperature;
 			row_f64(s, t)[e] = attr->fn == SCORE_SIGMOID ? 1 / (1 + exp(-h))
 				: exp(h - most) / sum;
 		}
@@ -48,6 +61,7 @@ static void score_backward_ref(const struct op_run *r)
 	const struct tensor *s = r->out[SCORE_S_BTE], *ds = r->d_out[SCORE_S_BTE],
 		*dlogit = r->d_in[SCORE_LOGIT_BTE];
 	long E = tensor_width(s);
+	double temperature = temperature_of(r);
 
 	for (long t = 0; t < tensor_rows(s); t++) {
 		double mean = 0;
@@ -56,7 +70,7 @@ static void score_backward_ref(const struct op_run *r)
 		for (long e = 0; e < E; e++) {
 			double p = row_f64(s, t)[e], d = row_f64(ds, t)[e];
 			d = attr->fn == SCORE_SIGMOID ? p * (1 - p) * d : p * (d - mean);
-			row_f64(dlogit, t)[e] = d / attr->temperature +
+			row_f64(dlogit, t)[e] = d / temperature +
 				(op_adds(r, SCORE_LOGIT_BTE) ? row_f64(dlogit, t)[e] : 0);
 		}
 	}
@@ -83,7 +97,7 @@ static void score_forward(const struct op_run *r)
 {
 	const struct score_attr *attr = r->attr;
 	const struct tensor *logit = r->in[SCORE_LOGIT_BTE], *s = r->out[SCORE_S_BTE];
-	float scale = (float)(1 / attr->temperature);
+	float scale = (float)(1 / temperature_of(r));
 	long E = tensor_width(s);
 
 	#pragma omp parallel for schedule(static)
@@ -105,7 +119,7 @@ static void score_backward(const struct op_run *r)
 	const struct score_attr *attr = r->attr;
 	const struct tensor *s_BTE = r->out[SCORE_S_BTE], *ds_BTE = r->d_out[SCORE_S_BTE],
 		*dlogit = r->d_in[SCORE_LOGIT_BTE];
-	float scale = (float)(1 / attr->temperature);
+	float scale = (float)(1 / temperature_of(r));
 	bool softmax = attr->fn == SCORE_SOFTMAX, add = op_adds(r, SCORE_LOGIT_BTE);
 	long E = tensor_width(s_BTE);
 
@@ -127,12 +141,21 @@ static void score_backward(const struct op_run *r)
 static const struct score_attr softmax = {SCORE_SOFTMAX, 1}, cool = {SCORE_SOFTMAX, 0.5},
 	sigmoid = {SCORE_SIGMOID, 1}, warm = {SCORE_SIGMOID, 2};
 
+/* A temperature of 3/4. */
+static void prepare(const struct op_trial *t)
+{
+	if (t->in[SCORE_TEMPERATURE])
+		op_trial_set(t, t->in[SCORE_TEMPERATURE], 0, 0.75);
+}
+
 static const struct op_example examples[] = {
-	{.name = "softmax", .attr = &softmax, .in = {{2, 5, 7}}},
+	{.name = "softmax", .attr = &softmax, .prepare = prepare, .in = {{2, 5, 7}}},
 	{.name = "softmax, cool", .attr = &cool, .in = {{1, 9, 40}}},
 	{.name = "sigmoid", .attr = &sigmoid, .in = {{2, 5, 7}}},
 	{.name = "sigmoid, warm", .attr = &warm, .in = {{3, 3, 33}}},
 	{.name = "one expert", .attr = &softmax, .in = {{2, 3, 1}}},
+	{.name = "softmax of a temperature", .attr = &softmax, .prepare = prepare, .in = {{2, 5, 34}, {1}}},
+	{.name = "sigmoid of a temperature", .attr = &sigmoid, .prepare = prepare, .in = {{2, 5, 7}, {1}}},
 };
 
 const struct op op_score = {
@@ -141,10 +164,14 @@ const struct op op_score = {
 	.semantics = 1,
 	.n_in = SCORE_N_IN,
 	.n_out = SCORE_N_OUT,
-	.in = {[SCORE_LOGIT_BTE] = {"logit", IN_MASTER}},
+	.in = {
+		[SCORE_LOGIT_BTE] = {"logit", IN_MASTER},
+		[SCORE_TEMPERATURE] = {"temperature", IN_MASTER | IN_NO_GRADIENT | IN_OPTIONAL},
+	},
 	.out = {[SCORE_S_BTE] = {"s", MASTER, false}},
 	.shape = score_shape,
 	.cost = score_cost,
+	.backward_reads_in = READS(SCORE_TEMPERATURE),
 	.backward_reads_out = READS(SCORE_S_BTE),
 	.forward = {[REF] = score_forward_ref, [CPU] = score_forward,
 		[CUDA] = OP_CUDA(score_forward_cuda)},

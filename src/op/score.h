@@ -12,6 +12,7 @@
 
 enum {
 	SCORE_LOGIT_BTE,	/* master */
+	SCORE_TEMPERATURE,	/* optional [1], master: in place of the attribute */
 	SCORE_N_IN
 };
 

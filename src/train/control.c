@@ -1,101 +1,161 @@
 #include "train/control.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/str.h"
 #include "train/setup.h"
 
-/* "layers.1.moe.router.bias" is moved by "layers.1.moe.wanted". */
-static const char *metric_of(struct setup *s, const struct param *p)
-{
-	const char *state = p->rule.even_rate > 0 ? "router.bias" : "router.cutoff",
-		*metric = p->rule.even_rate > 0 ? "wanted" : "cutoff";
+/* ---- rules ---------------------------------------------------------------------------------- */
 
-	CHECK(str_ends(p->name, state));
-	return arena_printf(&s->arena, "%.*s%s", (int)(strlen(p->name) - strlen(state)), p->name, metric);
-}
-
-void control_open(struct control *c, struct setup *s)
-{
-	*c = (struct control){.list = ARENA_ARRAY(&s->arena, struct controller, s->params.n)};
-	for (int i = 0; i < s->params.n; i++) {
-		const struct param *p = &s->params.list[i];
-		long n = param_elements(p);
-		if (p->rule.even_rate > 0 || p->rule.mean_rate > 0)
-			c->list[c->n++] = (struct controller){i, metric_of(s, p),
-				ARENA_ARRAY(&s->arena, double, n), n};
-	}
-}
-
-void control_add(const struct control *c, const struct setup *s, bool first)
-{
-	for (int i = 0; i < c->n; i++)
-		for (long e = 0; e < c->list[i].n; e++) {
-			double *sum = &c->list[i].sum[e];
-			*sum = (first ? 0 : *sum) +
-				graph_read(s->graphs[GRAPH_TRAIN], c->list[i].metric, e);
-		}
-}
+/* What a rule sees: its numbers, the statistic of a step, and the state. */
+struct seen {
+	const struct param_control *to;
+	const double *count;
+	double tokens, micro_batches;	/* of the step */
+	const double *state;
+	long n;				/* elements of the state */
+};
 
 static int sign(double x)
 {
 	return (x > 0) - (x < 0);
 }
 
-/* A state becomes keep * itself + by, in the type of masters. */
-static void change(const struct device *d, void *at, double keep, double by)
+static void even(const struct seen *s, double *by)
+{
+	double mean = 0, drift = 0;
+
+	for (long e = 0; e < s->n; e++)
+		mean += s->count[e];
+	mean /= (double)s->n;
+	for (long e = 0; e < s->n; e++)
+		drift += sign(mean - s->count[e]);
+	drift /= (double)s->n;
+	for (long e = 0; e < s->n; e++)
+		by[e] = s->to->rate * (sign(mean - s->count[e]) - drift);
+}
+
+static void share(const struct seen *s, double *by)
+{
+	for (long e = 0; e < s->n; e++)
+		by[e] = s->to->rate * (s->count[e] / s->tokens - s->to->target);
+}
+
+static void follow(const struct seen *s, double *by)
+{
+	for (long e = 0; e < s->n; e++)
+		by[e] = s->to->rate * (s->count[e] / s->micro_batches - s->state[e]);
+}
+
+static void anneal(const struct seen *s, double *by)
+{
+	by[0] = fmax(s->state[0] * exp(-s->to->rate), s->to->least) - s->state[0];
+}
+
+/* state: how the names of its parameters end; statistic: the metric in the same place, NULL: none. */
+static const struct control_rule {
+	const char *name, *state, *statistic;
+	void (*move)(const struct seen *s, double *by);
+} rules[] = {
+	{"even", "router.bias", "wanted", even},
+	{"share", "router.threshold", "wanted", share},
+	{"follow", "router.cutoff", "cutoff", follow},
+	{"anneal", "router.temperature", NULL, anneal},
+};
+
+static const struct control_rule *rule_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+		if (!strcmp(rules[i].name, name))
+			return &rules[i];
+	BUG("no rule \"%s\"", name);
+}
+
+/* ---- states of a run ------------------------------------------------------------------------ */
+
+/* "layers.1.moe.router.bias" is moved by "layers.1.moe.wanted". */
+static const char *metric_of(struct setup *s, const struct param *p, const struct control_rule *rule)
+{
+	CHECK(str_ends(p->name, rule->state));
+	return !rule->statistic ? NULL : arena_printf(&s->arena, "%.*s%s",
+		(int)(strlen(p->name) - strlen(rule->state)), p->name, rule->statistic);
+}
+
+static void open_controller(struct controller *c, struct setup *s, int param)
+{
+	const struct param *p = &s->params.list[param];
+
+	*c = (struct controller){.rule = rule_find(p->rule.control.rule), .param = param};
+	c->metric = metric_of(s, p, c->rule);
+	c->n_counts = c->metric ? tensor_size(graph_metric_shape(s->graphs[GRAPH_TRAIN], c->metric)) : 0;
+	c->count = ARENA_ARRAY(&s->arena, double, c->n_counts);
+	c->state = ARENA_ARRAY(&s->arena, double, param_elements(p));
+	c->by = ARENA_ARRAY(&s->arena, double, param_elements(p));
+}
+
+void control_open(struct control *c, struct setup *s)
+{
+	*c = (struct control){.list = ARENA_ARRAY(&s->arena, struct controller, s->params.n)};
+	for (int i = 0; i < s->params.n; i++)
+		if (s->params.list[i].rule.control.rule)
+			open_controller(&c->list[c->n++], s, i);
+}
+
+void control_add(const struct control *c, const struct setup *s, bool first)
+{
+	for (int i = 0; i < c->n; i++)
+		for (long e = 0; e < c->list[i].n_counts; e++) {
+			double *count = &c->list[i].count[e];
+			*count = (first ? 0 : *count) +
+				graph_read(s->graphs[GRAPH_TRAIN], c->list[i].metric, e);
+		}
+}
+
+/* Element at `at`, in the type of masters. */
+static double read_master(const struct device *d, const void *at)
 {
 	double wide;
 	float narrow;
 
 	if (d->bytes[MASTER] == sizeof wide) {
 		device_to_host(d, &wide, at, sizeof wide);
-		wide = keep * wide + by;
-		device_from_host(d, at, &wide, sizeof wide);
-	} else {
-		device_to_host(d, &narrow, at, sizeof narrow);
-		narrow = (float)keep * narrow + (float)by;
-		device_from_host(d, at, &narrow, sizeof narrow);
+		return wide;
 	}
+	device_to_host(d, &narrow, at, sizeof narrow);
+	return narrow;
 }
 
-/* The e-th element of a state. */
-static void *state_at(const struct controller *c, const struct setup *s, long e)
+/* The sum is rounded as the type of masters does it. */
+static void add_to(const struct device *d, void *at, double by)
 {
-	size_t at = (size_t)(s->params.list[c->param].offset + e);
+	double wide = read_master(d, at) + by;
+	float narrow = (float)read_master(d, at) + (float)by;
 
-	return (char *)s->memory.blob[BLOB_WEIGHTS] + at * s->device->bytes[MASTER];
+	if (d->bytes[MASTER] == sizeof wide)
+		device_from_host(d, at, &wide, sizeof wide);
+	else
+		device_from_host(d, at, &narrow, sizeof narrow);
 }
 
-static void even_loads(const struct controller *c, const struct setup *s, double rate)
+static void move(const struct controller *c, const struct setup *s)
 {
-	double mean = 0, drift = 0;
+	const struct param *p = &s->params.list[c->param];
+	size_t bytes = s->device->bytes[MASTER];
+	char *at = (char *)s->memory.blob[BLOB_WEIGHTS] + (size_t)p->offset * bytes;
+	struct seen seen = {&p->rule.control, c->count, run_step_tokens(&s->spec),
+		(double)s->micro_batches, c->state, param_elements(p)};
 
-	for (long e = 0; e < c->n; e++)
-		mean += c->sum[e];
-	mean /= (double)c->n;
-	for (long e = 0; e < c->n; e++)
-		drift += sign(mean - c->sum[e]);
-	drift /= (double)c->n;
-	for (long e = 0; e < c->n; e++)
-		change(s->device, state_at(c, s, e), 1, rate * (sign(mean - c->sum[e]) - drift));
-}
-
-static void follow(const struct controller *c, const struct setup *s, double rate)
-{
-	for (long e = 0; e < c->n; e++)
-		change(s->device, state_at(c, s, e), 1 - rate,
-			rate * c->sum[e] / (double)s->micro_batches);
+	for (long e = 0; e < seen.n; e++)
+		c->state[e] = read_master(s->device, at + (size_t)e * bytes);
+	c->rule->move(&seen, c->by);
+	for (long e = 0; e < seen.n; e++)
+		add_to(s->device, at + (size_t)e * bytes, c->by[e]);
 }
 
 void control_update(const struct control *c, struct setup *s)
 {
-	for (int i = 0; i < c->n; i++) {
-		const struct param_rule *rule = &s->params.list[c->list[i].param].rule;
-		if (rule->even_rate > 0)
-			even_loads(&c->list[i], s, rule->even_rate);
-		else
-			follow(&c->list[i], s, rule->mean_rate);
-	}
+	for (int i = 0; i < c->n; i++)
+		move(&c->list[i], s);
 }

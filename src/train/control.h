@@ -2,16 +2,20 @@
  * State of a run beside its weights that changes once a step by what was counted in it: the table of
  * controllers. State lies among the parameters, without gradient or decay, so that checkpoints hold it
  * and every graph sees it. Training alone moves it, between steps, so choices depend on batches of the
- * past and never on their own.
+ * past and never on their own. Statistics are of all micro-batches of a step; c: choices that name an
+ * expert, before dropping; N: tokens; l: least score that each expert took (op/take.h), the mean over
+ * micro-batches.
  *
- *   state           statistic                          target       rule
- *   router.bias     choices that name each expert,     their mean   b += rate (sign(mean - c) - mean of
- *                   before dropping, of all                         these signs): routes as without the
- *                   micro-batches of a step                         second term, but b does not drift
- *   router.cutoff   least score that each expert       itself       b += rate (c - b), c the mean over
- *                   took (op/take.h)                                micro-batches: a running mean
+ *   rule     state               statistic   state +=
+ *   even     router.bias         c           rate (sign(mean c - c) - mean of these signs): routes as without
+ *                                            the second term, but the bias does not drift
+ *   share    router.threshold    c, N        rate (c / N - target): so that a share of target of the tokens
+ *                                            is above it
+ *   follow   router.cutoff       l           rate (l - state): a running mean
+ *   anneal   router.temperature  none        state (exp(-rate) - 1), not below `least`
  *
- * Loss-free balancing: Wang et al. 2024, arXiv:2408.15664, algorithm 1.
+ * even: Wang et al. 2024, arXiv:2408.15664, algorithm 1. share: the quantile 1 - target of an expert's scores
+ * by stochastic approximation (Robbins, Monro 1951). anneal: Jang, Gu, Poole 2017, arXiv:1611.01144.
  */
 #ifndef TRAIN_CONTROL_H
 #define TRAIN_CONTROL_H
@@ -19,13 +23,16 @@
 #include <stdbool.h>
 
 struct setup;
+struct control_rule;
 
 struct control {
 	struct controller {
+		const struct control_rule *rule;
 		int param;		/* in setup.params */
-		const char *metric;	/* of GRAPH_TRAIN */
-		double *sum;		/* of the step's */
-		long n;
+		const char *metric;	/* of GRAPH_TRAIN; NULL: none */
+		double *count;		/* of the step */
+		long n_counts;
+		double *state, *by;	/* room: the state, and what is added to it */
 	} *list;
 	int n;
 };

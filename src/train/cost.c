@@ -88,9 +88,9 @@ static void count_flops(const struct setup *s, struct cost *c)
 		c->optimiser_per_step += graph_node_info(update, i).cost.executed_flops;
 }
 
-double cost_flops(const struct cost *c, double tokens, double drop)
+double cost_flops(const struct cost *c, double tokens, double idle)
 {
-	return tokens * (c->flops_per_token - (isnan(drop) ? 0 : drop * c->routed_per_token));
+	return tokens * (c->flops_per_token - (isnan(idle) ? 0 : idle * c->routed_per_token));
 }
 
 void cost_of(const struct setup *s, struct cost *c)

@@ -351,6 +351,15 @@ double setup_drop_share(const struct setup *s, const struct graph *g)
 	return valid > 0 ? dropped / valid : NAN;
 }
 
+static double idle_share(const struct setup *s, const struct graph *g)
+{
+	double kept = 0, planned = s->routers.planned;
+
+	for (int i = 0; i < s->routers.n; i++)
+		kept += graph_read(g, s->routers.choices[i], 1) - graph_read(g, s->routers.choices[i], 0);
+	return planned > 0 ? (planned - kept) / planned : NAN;
+}
+
 static void add_micro(struct setup *s, struct step_result *r)
 {
 	struct graph *g = s->graphs[GRAPH_TRAIN];
@@ -362,6 +371,7 @@ static void add_micro(struct setup *s, struct step_result *r)
 	r->balance += share * router_mean(s, s->routers.balance);
 	r->z += share * router_mean(s, s->routers.z);
 	r->drop += share * setup_drop_share(s, g);
+	r->idle += share * idle_share(s, g);
 }
 
 int setup_step(struct setup *s, long step, const struct step_input *in, struct step_result *result)

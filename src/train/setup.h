@@ -60,8 +60,10 @@ struct setup {
 	struct graph *graphs[MAX_SETUP_GRAPHS];
 	struct net_trace trace;		/* what GRAPH_TRAIN keeps readable; nothing in a run */
 	struct router_names {		/* metrics of each router, the same in all graphs */
-		const char *const *balance, *const *z, *const *dropped, *const *load, *const *entropy;
+		const char *const *balance, *const *z, *const *dropped, *const *load, *const *entropy,
+			*const *choices;	/* dropped and all, where "dropped" is of tokens */
 		int n;
+		double planned;		/* choices of a replay as costs count them, of all of them */
 	} routers;
 	const char *const *shares;	/* metrics of each mix of two paths: the share of the first */
 	int n_shares;
@@ -113,6 +115,8 @@ struct step_input {
 struct step_result {		/* of one update; means over its micro-batches */
 	double ce, aux;		/* nats per token; weighted auxiliary losses */
 	double balance, z, drop;	/* means over routers; NAN without */
+	double idle;		/* share of the choices that costs count for which no expert was computed;
+				   NAN without routers */
 	double grad_norm;
 };
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "op/adamw.h"
+#include "op/experts.h"
 #include "op/fill.h"
 #include "op/grad_norm.h"
 #include "op/round.h"
@@ -186,6 +187,41 @@ static struct graph *record_round(struct setup *s)
 	return g;
 }
 
+/* Choices of a replay as costs count them: of the first experts of each router. */
+static double planned_choices(const struct graph *g, const char *const *dropped, int n)
+{
+	double sum = 0;
+
+	for (int i = 0; i < n; i++) {
+		size_t scope = strlen(dropped[i]) - strlen("dropped");
+		for (int k = 0; k < graph_n_nodes(g); k++) {
+			struct graph_node_info node = graph_node_info(g, k);
+			if (node.op != &op_experts || strncmp(node.name, dropped[i], scope))
+				continue;
+			sum += (double)((const struct experts_attr *)node.shapes->attr)->tokens;
+			break;
+		}
+	}
+	return sum;
+}
+
+/* Where experts choose, "dropped" is of tokens, and "choices" beside it of choices. */
+static const char *const *choices_of(struct setup *s, const char *const *dropped, int n)
+{
+	const char **names = ARENA_ARRAY(&s->arena, const char *, n), *const *own;
+	int n_own;
+
+	own = graph_metrics_named(s->graphs[GRAPH_TRAIN], "choices", &n_own);
+	for (int i = 0; i < n; i++) {
+		size_t scope = strlen(dropped[i]) - strlen("dropped");
+		names[i] = dropped[i];
+		for (int k = 0; k < n_own; k++)
+			if (!strncmp(own[k], dropped[i], scope) && !strcmp(own[k] + scope, "choices"))
+				names[i] = own[k];
+	}
+	return names;
+}
+
 static void name_metrics(struct setup *s)
 {
 	struct router_names *r = &s->routers;
@@ -197,6 +233,8 @@ static void name_metrics(struct setup *s)
 	r->load = graph_metrics_named(g, "load", &r->n);
 	r->entropy = graph_metrics_named(g, "entropy", &r->n);
 	s->shares = graph_metrics_named(g, "share", &s->n_shares);
+	r->choices = choices_of(s, r->dropped, r->n);
+	r->planned = planned_choices(g, r->dropped, r->n);
 }
 
 /* A model that is not trained. */

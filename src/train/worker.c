@@ -183,7 +183,7 @@ static int train_step(struct worker *w)
 	}
 	w->progress.step++;
 	w->progress.seconds += seconds;
-	w->progress.flops += cost_flops(&w->log.cost, run_step_tokens(&w->setup.spec), r.drop);
+	w->progress.flops += cost_flops(&w->log.cost, run_step_tokens(&w->setup.spec), r.idle);
 	worker_log_step(&w->log, &w->progress, &r, seconds);
 	return WORKER_DONE;
 }

@@ -44,6 +44,12 @@ static const struct rig_case rig_cases[] = {
 		"weight: raw, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba jitter", SMALL ", arch: moe_mamba, moe: {noise: jitter, noise_scale: 0.5, n_experts: 3, "
 		"d_expert: 6, group_tokens: 16, activation: silu}}"},
+	{"moe_mamba topp", SMALL ", arch: moe_mamba, moe: {router: topp, n_experts: 5, d_expert: 6, "
+		"top_k: 3, group_tokens: 16, capacity_factor: 0.8, activation: silu}}"},
+	{"moe_mamba threshold", SMALL ", arch: moe_mamba, moe: {router: threshold, n_experts: 5, d_expert: 6, "
+		"top_k: 2, max_k: 3, temperature_decay: 0.1, activation: silu}}"},
+	{"moe_mamba fixed", SMALL ", arch: moe_mamba, moe: {router: fixed, n_experts: 3, d_expert: 6, "
+		"activation: silu}}"},
 	{"moe_mamba hash", SMALL ", arch: moe_mamba, moe: {router: hash, n_experts: 4, d_expert: 6, "
 		"top_k: 2, activation: silu}}"},
 	{"moe_mamba frozen", SMALL ", arch: moe_mamba, moe: {router: random, n_experts: 4, d_expert: 6, "
@@ -200,14 +206,16 @@ static void rig_upload(const struct rig *rig)
 	free(working);
 }
 
-/* Weights N(0, 0.35) that bf16 can hold, so that all devices have the same; padding rows 0. */
+/* Weights N(0, 0.35) that bf16 can hold, so that all devices have the same; padding rows 0. States that
+   begin as something are near it. */
 static void rig_weights(struct rig *rig)
 {
 	for (int i = 0; i < rig->params.n; i++) {
 		const struct param *p = &rig->params.list[i];
+		double first = p->rule.control.rule ? p->rule.a : 0, spread = first > 0 ? 0.1 * first : 0.35;
 		for (long k = 0; k < param_elements(p); k++)
 			put(rig, BLOB_WEIGHTS, p->offset + k,
-				rig_bf16(0.35 * rig_gauss((uint64_t)i, (uint64_t)k)));
+				rig_bf16(first + spread * rig_gauss((uint64_t)i, (uint64_t)k)));
 	}
 	if (!rig_on_host(rig))
 		rig_upload(rig);

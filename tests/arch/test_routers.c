@@ -39,6 +39,12 @@ static const struct {
 	{"expert_choice, over all tokens", MIXTURE "router: expert_choice, allow_future: true}}", MOE_FUTURE},
 	{"expert_choice_batch", MIXTURE "router: expert_choice_batch, capacity_factor: 1}}", MOE_OTHERS},
 	{"tokens", MIXTURE "router: tokens, group_sequences: 3}}", MOE_OTHERS},
+	{"topp", MIXTURE "router: topp, balance_scope: sequence}}", MOE_OWN_PAST},
+	{"topp with capacity", MIXTURE "router: topp, capacity_factor: 0.2, group_tokens: 48}}", MOE_OTHERS},
+	{"threshold", MIXTURE "router: threshold}}", MOE_OWN_PAST},
+	{"threshold with capacity, firsts first", MIXTURE "router: threshold, capacity_factor: 0.5, "
+		"order: choice, allow_future: true, group_tokens: 16}}", MOE_FUTURE},
+	{"fixed", MIXTURE "router: fixed}}", MOE_OWN_PAST},
 	{"hash", MIXTURE "router: hash, top_k: 2}}", MOE_OWN_PAST},
 	{"random", MIXTURE "router: random}}", MOE_OWN_PAST},
 };
@@ -254,6 +260,10 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
 	expect_refused(MIXTURE "router: hash, weight: raw}}", "has no router");
 	expect_refused(MIXTURE "router: hash, noise: gumbel}}", "has no router");
+	expect_refused(MIXTURE "router: fixed, weight: raw}}", "has no router");
+	expect_refused(MIXTURE "router: threshold, bias_rate: 0.1}}", "bias_rate to 0");
+	expect_refused(MIXTURE "router: threshold, max_k: 1, top_k: 2}}", "max_k 1 is below");
+	expect_refused(MIXTURE "temperature_decay: 0.1, temperature_least: 2}}", "temperature_least 2 is above");
 	expect_refused(MIXTURE "router: random, weight: raw}}", "teach the router");
 }
 

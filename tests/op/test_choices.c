@@ -50,7 +50,7 @@ static struct tensor *one(struct arena *a, const struct device *d, double v)
 
 static void best_first(struct arena *a, const struct device *d)
 {
-	static const struct choose_attr three = {3};
+	static const struct choose_attr three = {.k = 3};
 	const double s[] = {0.125, 0.5, 0.5, 0.25,  0.25, 0.25, 0.25, 0.25,  0, 1, 2, 3};
 	const double bias[] = {0.5, 0, 0, 0};
 	struct tensor *s_BTE = masters(a, d, 3, 4, s);
@@ -71,7 +71,7 @@ static void test_best_come_first_and_ties_go_to_the_lowest(void **state)
 
 static void no_numbers(struct arena *a, const struct device *d)
 {
-	static const struct choose_attr two = {2};
+	static const struct choose_attr two = {.k = 2};
 	const double s[] = {NAN, NAN, NAN,  NAN, 1, NAN};
 	struct call c = call(a, &op_choose, d, &two,
 		(struct tensor *[CHOOSE_N_IN]){masters(a, d, 2, 3, s)});
@@ -83,6 +83,23 @@ static void test_what_is_no_number_is_not_chosen(void **state)
 {
 	(void)state;
 	on_devices(no_numbers);
+}
+
+/* As many as it takes until the sum exceeds 0.5, which 0.5 does not; three at most. */
+static void up_to_a_sum(struct arena *a, const struct device *d)
+{
+	static const struct choose_attr attr = {.k = 3, .top_p = 0.5};
+	const double s[] = {0.125, 0.5, 0.25, 0.125,  0.75, 0.25, 0, 0,  0.25, 0.25, 0.25, 0.25,
+		0.125, 0.125, 0.125, 0.125};
+	struct call c = call(a, &op_choose, d, &attr, (struct tensor *[CHOOSE_N_IN]){masters(a, d, 4, 4, s)});
+
+	expect_ints(&c, 0, (int[]){1, 2, -1,  0, -1, -1,  0, 1, 2,  0, 1, 2});
+}
+
+static void test_choices_up_to_a_sum(void **state)
+{
+	(void)state;
+	on_devices(up_to_a_sum);
 }
 
 /* ---- take ----------------------------------------------------------------------------------- */
@@ -254,7 +271,7 @@ static void pieces_forward(struct arena *a, const struct device *d, struct tenso
 	struct tensor *mask, const struct route_attr *r, struct pieces *p)
 {
 	static const struct score_attr softmax = {SCORE_SOFTMAX, 1};
-	static const struct choose_attr choice = {1};
+	static const struct choose_attr choice = {.k = 1};
 	static const struct gate_attr raw = {GATE_RAW, 1};
 	struct place_attr *place = ARENA_NEW(a, struct place_attr);
 	struct router_loss_attr *loss = ARENA_NEW(a, struct router_loss_attr);
@@ -262,7 +279,7 @@ static void pieces_forward(struct arena *a, const struct device *d, struct tenso
 	*place = (struct place_attr){w->dims[0], r->group_tokens, r->capacity, false};
 	*loss = (struct router_loss_attr){r->group_tokens, false};
 	p->router = call(a, &op_router, d, NULL, (struct tensor *[]){x, w});
-	p->score = call(a, &op_score, d, &softmax, (struct tensor *[]){p->router.out[0]});
+	p->score = call(a, &op_score, d, &softmax, (struct tensor *[SCORE_N_IN]){p->router.out[0]});
 	p->choose = call(a, &op_choose, d, &choice, (struct tensor *[CHOOSE_N_IN]){p->score.out[0], NULL,
 		mask});
 	p->place = call(a, &op_place, d, place, (struct tensor *[]){p->choose.out[0]});
@@ -350,11 +367,11 @@ static void losses(struct arena *a, const struct device *d, const double *logits
 	struct call *loss)
 {
 	static const struct score_attr softmax = {SCORE_SOFTMAX, 1};
-	static const struct choose_attr two = {K};
+	static const struct choose_attr two = {.k = K};
 	static const struct router_loss_attr group = {N, false};
 	struct tensor *logit = masters(a, d, N, E, logits);
 
-	*score = call(a, &op_score, d, &softmax, (struct tensor *[]){logit});
+	*score = call(a, &op_score, d, &softmax, (struct tensor *[SCORE_N_IN]){logit});
 	struct call choose = call(a, &op_choose, d, &two, (struct tensor *[CHOOSE_N_IN]){score->out[0]});
 	*loss = call(a, &op_router_loss, d, &group, (struct tensor *[ROUTER_LOSS_N_IN]){logit,
 		score->out[0], choose.out[0]});
@@ -456,6 +473,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_best_come_first_and_ties_go_to_the_lowest),
 		cmocka_unit_test(test_what_is_no_number_is_not_chosen),
+		cmocka_unit_test(test_choices_up_to_a_sum),
 		cmocka_unit_test(test_experts_take_the_best),
 		cmocka_unit_test(test_earlier_tokens_have_their_places_first),
 		cmocka_unit_test(test_first_choices_have_their_places_first),

@@ -118,6 +118,13 @@ def cases():
         "noisy, recompute, micro-batches": moe(router="noisy", top_k=3, micro_batch=2, group_tokens=24,
                                                recompute="block", weight="raw"),
         "Gumbel": moe(router="gumbel", temperature=0.7, balance=0.1),
+        "Gumbel, falling temperature": moe(router="gumbel", temperature_decay=0.05, weight="raw"),
+        "top-p": moe(router="topp", n_experts=6, top_p=0.5, top_k=4),
+        "top-p, renorm, drops": moe(router="topp", n_experts=6, weight="renorm", top_k=3, capacity_factor=0.4,
+                                    group_tokens=24, micro_batch=1),
+        "threshold": moe(router="threshold", threshold_rate=0.3),
+        "threshold, two of four, micro-batches": moe(router="threshold", top_k=2, max_k=3, micro_batch=1,
+                                                     group_tokens=24, recompute="block"),
         "expert choice": moe(router="expert_choice", allow_future=True),
         "expert choice in time, micro-batches": moe(
             router="expert_choice", allow_future=True, group_tokens=24, micro_batch=1, capacity_factor=1.3,

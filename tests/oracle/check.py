@@ -99,10 +99,7 @@ class Check:
         m, v = (self.blob(prefix) or dict(zero) for prefix in ("moment1.", "moment2."))
         new = model.adamw(self.spec, self.step, self.params, self.blob("grad."),
                           self.numbers["grad_norm"], m, v)
-        new.update({name: model.even_loads(self.params[name], count, rate)
-                    for name, (count, rate) in self.net.counts.items() if rate})
-        new.update({name: (1 - rate) * self.params[name] + rate * cutoff
-                    for name, (cutoff, rate) in self.net.cutoffs.items()})
+        new.update(self.net.states)
         for name, theirs in self.blob("new.").items():
             old = self.params[name]
             slack = 0 if self.double else 2.0 ** -23 * abs(theirs)      # a float32 weight is rounded

@@ -246,22 +246,19 @@ class Model(Recurrences):
             return self.mixed(x, name, keys)
         B, T, _ = x.shape
         w1, w2 = self.p[name + ".w1"], self.p[name + ".w2"]
-        flat, K = x.reshape(B * T, -1), keys.get("top_k", 1)
+        flat, select = x.reshape(B * T, -1), keys.get("select", "topk")
         logits = self.jittered(flat, name, keys) @ self.p[name + ".router.weight"].T
-        score = self.score(self.noisy(logits, flat, name, keys), keys)
+        score = self.score(self.noisy(logits, flat, name, keys), name, keys)
         E, group = score.shape[1], default_width(keys["group_tokens"], B * T)
-        # Best first, and the lowest of equal ones.
-        biased = score.detach() + (self.p[name + ".router.bias"].detach() if keys.get("bias_rate") else 0)
-        choice = torch.sort(biased, dim=-1, descending=True, stable=True).indices[:, :K]
-        self.counts[name + ".router.bias"] = (torch.bincount(choice.flatten(), minlength=E),
-                                              keys.get("bias_rate", 0))
-        keep = self.first_come(choice, E, group, keys["capacity_factor"])
-        if keys.get("select", "topk").startswith("expert_choice"):
+        if select.startswith("expert_choice"):
             keep, cutoff = self.taken(score.detach(), B, T, keys)
-            self.cutoffs[name + ".router.cutoff"] = cutoff, keys.get("cutoff_rate", 0.05)
+            self.move(name + ".router.cutoff", lambda old: old + keys["cutoff_rate"] * (cutoff - old))
             choice = torch.where(keep, torch.arange(E), -1)
-            K = E
-        gate = self.weights(score, choice.clamp(min=0), keys) * keep
+        else:
+            choice = self.chosen(score.detach(), name, keys)
+            keep = self.first_come(choice, E, group, keys.get("top_k", 1), keys["capacity_factor"])
+        K = choice.shape[1]
+        gate = self.weights(score, choice, keys) * keep
         y = torch.zeros(B * T, w2.shape[1], dtype=x.dtype)
         for e in range(E):
             mine, place = ((choice == e) & keep).nonzero(as_tuple=True)
@@ -270,11 +267,35 @@ class Model(Recurrences):
         self.routers.append((keys, self.router_losses(logits, score, choice, keys, group, T)))
         shape = (B, T) if K == 1 else (B, T, K)
         self.routes[name] = tuple(t.reshape(shape) for t in (choice, keep, gate))
-        if K < E:
-            self.watch_margin(biased, K)
         y = y.reshape(B, T, -1)
         self.outputs[name] = y
         return y
+
+    def move(self, name, rule):
+        """What a state becomes behind the step, by what was counted in it (src/train/control.h)."""
+        self.states[name] = rule(self.p[name].detach())
+
+    def chosen(self, score, name, keys):
+        """[N, K]: the experts of each token, best first, and the lowest of equal ones; -1: none."""
+        (N, E), k, select, choice = score.shape, keys.get("top_k", 1), keys.get("select", "topk"), None
+        if keys.get("bias_rate"):
+            score = score + self.p[name + ".router.bias"].detach()
+        width = min(keys["max_k"], E) if select == "threshold" else k
+        value, choice = torch.sort(score, dim=-1, descending=True, stable=True)
+        if width < E:
+            self.watch_margin(score, width)
+        value, choice = value[:, :width], choice[:, :width].clone()
+        if select == "topp":        # Huang et al. 2024, arXiv:2403.07652: up to the one that exceeds the sum
+            choice[value.cumsum(-1) - value > keys["top_p"]] = -1
+        if select == "threshold":
+            choice[value < self.p[name + ".router.threshold"].detach()[choice]] = -1
+        count = torch.bincount(choice[choice >= 0], minlength=E).to(score.dtype)
+        if keys.get("bias_rate"):
+            self.move(name + ".router.bias", lambda old: even_loads(old, count, keys["bias_rate"]))
+        if select == "threshold":
+            self.move(name + ".router.threshold",
+                      lambda old: old + keys["threshold_rate"] * (count / N - k / E))
+        return choice
 
     def jittered(self, x, name, keys):
         """Switch Transformers, arXiv:2101.03961, section 2.4."""
@@ -293,16 +314,21 @@ class Model(Recurrences):
             scale = scale * F.softplus(x @ self.p[name + ".router.noise"].T)
         return logits + scale * noise.draws(kind, self.spec["seed"], self.step, name, logits.shape)
 
-    @staticmethod
-    def score(logits, keys):
+    def score(self, logits, name, keys):
         """Softmax over the experts, or the sigmoid of each (DeepSeek-V3, arXiv:2412.19437, eq. 15)."""
-        logits = logits / keys.get("temperature", 1)
+        decay, least = keys.get("temperature_decay", 0), keys.get("temperature_least", 0)
+        if decay:                   # Jang, Gu, Poole 2017, arXiv:1611.01144
+            logits = logits / self.p[name + ".router.temperature"].detach()
+            self.move(name + ".router.temperature",
+                      lambda old: torch.clamp(old * math.exp(-decay), min=least))
+        else:
+            logits = logits / keys.get("temperature", 1)
         return torch.sigmoid(logits) if keys.get("score") == "sigmoid" else torch.softmax(logits, -1)
 
     @staticmethod
     def weights(score, choice, keys):
         """Of the chosen experts, [N, K]; renorm: divided by the sum over the choices."""
-        w, rule = score.gather(1, choice), keys.get("weight", "raw")
+        w, rule = score.gather(1, choice.clamp(min=0)) * (choice >= 0), keys.get("weight", "raw")
         if rule == "renorm":
             w = w / w.sum(-1, keepdim=True)
         elif rule == "one":
@@ -318,18 +344,18 @@ class Model(Recurrences):
         self.margin = min([self.margin] + lead[lead > 0].tolist())
 
     @staticmethod
-    def first_come(choice, E, group, factor):
+    def first_come(choice, E, group, top_k, factor):
         """In each routing group an expert takes the first int(factor * K * tokens / E) choices, at least
         one; 0: all. Token by token, and of a token the better choice first."""
         N, K = choice.shape
-        capacity = max(1, int(factor * K * group / E)) if factor else N * K
+        capacity = max(1, int(factor * top_k * group / E)) if factor else N * K
         keep = torch.zeros(N, K, dtype=torch.bool)
         for t in range(N):
             if t % group == 0:
                 taken = [0] * E
             for k, e in enumerate(choice[t].tolist()):
-                keep[t, k] = taken[e] < capacity
-                taken[e] += 1
+                keep[t, k] = e >= 0 and taken[e] < capacity
+                taken[e] += e >= 0
         return keep
 
     @staticmethod
@@ -423,7 +449,7 @@ class Model(Recurrences):
         self.routers [(keys, losses)], self.margin: the least lead of a chosen expert
         over the next one, in p."""
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
-        self.counts, self.cutoffs = {}, {}
+        self.states = {}
         self.document = self.documents(tokens)
         x = self.p["embedding.weight"][tokens]
         self.outputs["embedding"] = self.embedding = x

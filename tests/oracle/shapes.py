@@ -88,8 +88,12 @@ def moe_shapes(name, D, width_in, width_out, keys):
     E, hidden = keys["n_experts"], default_width(keys["d_expert"], 3 * D)
     bias = {name + ".router.bias": (E,)} if keys.get("bias_rate") else {}
     noise = {name + ".router.noise": (E, width_in)} if keys.get("noise") == "learned" else {}
+    if keys.get("temperature_decay"):
+        noise[name + ".router.temperature"] = (1,)
     if keys.get("select", "topk").startswith("expert_choice"):
         bias = {name + ".router.cutoff": (E,)}
+    elif keys.get("select") == "threshold":
+        bias = {name + ".router.threshold": (E,)}
     return {name + ".router.weight": (E, width_in), **noise, **bias, name + ".w1": (E, hidden, width_in),
             name + ".w2": (E, width_out, hidden)}
 

@@ -54,7 +54,8 @@ static void count_routes(void *from, long micro)
 		for (int e = 0; e < EXPERTS && micro == 0; e++)
 			rig->count[r][e] = 0;
 		for (long i = 0; i < tensor_size(graph_metric_shape(g, name)); i++)
-			rig->count[r][(int)graph_read(g, name, i)]++;
+			if (graph_read(g, name, i) >= 0)
+				rig->count[r][(int)graph_read(g, name, i)]++;
 	}
 }
 
@@ -73,12 +74,15 @@ static void open_model(struct rig *rig, const char *mixture, const char *const *
 		.targets_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT)};
 }
 
+static void rig_open_with(struct rig *rig, const char *const *keys, int n)
+{
+	open_model(rig, "top_k: 2, score: sigmoid, weight: renorm, balance: 0, capacity_factor: 0, "
+		"bias_rate: 0.02, group_tokens: 32", keys, n);
+}
+
 static void rig_open_noisy(struct rig *rig, const char *micro_batch, const char *noise)
 {
-	const char *keys[] = {micro_batch, noise};
-
-	open_model(rig, "top_k: 2, score: sigmoid, weight: renorm, balance: 0, capacity_factor: 0, "
-		"bias_rate: 0.02, group_tokens: 32", keys, 2);
+	rig_open_with(rig, (const char *[]){micro_batch, noise}, 2);
 }
 
 static void rig_open(struct rig *rig, const char *micro_batch)
@@ -171,6 +175,10 @@ static void expect_same_biases(const struct rig *a, const struct rig *b)
 		assert_memory_equal(bias_of(a, r), bias_of(b, r), EXPERTS * sizeof(float));
 }
 
+static const char *const threshold_keys[] = {"train.micro_batch=2", "model.moe.select=threshold",
+	"model.moe.bias_rate=0", "model.moe.top_k=1", "model.moe.max_k=3", "model.moe.threshold_rate=0.5",
+	"model.moe.weight=raw", "model.moe.temperature_decay=0.1", "model.moe.temperature_least=0.7"};
+
 static const char *const noises[] = {"model.moe.noise=none", "model.moe.noise=jitter",
 	"model.moe.noise=learned", "model.moe.noise=gumbel"};
 
@@ -226,18 +234,18 @@ static void test_evaluation_leaves_no_trace(void **state)
 	rig_close(&evaluated);
 }
 
-static void expect_resumed(const char *noise)
+static void expect_resumed(const char *const *keys, int n)
 {
 	struct rig through, resumed;
 	struct progress p = {.step = 3}, read;
 	char folder[256];
 
 	assert_int_equal(path_tmp_folder(folder, sizeof folder, "control"), 0);
-	rig_open_noisy(&through, "train.micro_batch=2", noise);
+	rig_open_with(&through, keys, n);
 	go(&through, 0, 3);
 	assert_int_equal(checkpoint_write(&through.setup, folder, &p, NULL), 0);
 	go(&through, 3, 6);
-	rig_open_noisy(&resumed, "train.micro_batch=2", noise);
+	rig_open_with(&resumed, keys, n);
 	assert_int_equal(checkpoint_resume(&resumed.setup, folder, &read), 1);
 	assert_int_equal(read.step, 3);
 	go(&resumed, 3, 6);
@@ -251,7 +259,46 @@ static void test_resumes_with_the_same_bits(void **state)
 {
 	(void)state;
 	for (size_t k = 0; k < ARRAY_SIZE(noises); k++)
-		expect_resumed(noises[k]);
+		expect_resumed((const char *[]){"train.micro_batch=2", noises[k]}, 2);
+	expect_resumed(threshold_keys, ARRAY_SIZE(threshold_keys));
+}
+
+/* Thresholds rise where more than a quarter of the tokens are above them, by the excess, and end where
+   each expert has its quarter. */
+static void test_thresholds_follow_the_quantile(void **state)
+{
+	struct rig rig;
+	float before[EXPERTS];
+	double mean[ROUTERS][EXPERTS] = {0};
+
+	(void)state;
+	rig_open_with(&rig, threshold_keys, ARRAY_SIZE(threshold_keys));
+	assert_true(state_of(&rig, 0, "threshold")[0] == 0.5f);
+	for (long i = 0; i < 60; i++) {
+		memcpy(before, state_of(&rig, 1, "threshold"), sizeof before);
+		go(&rig, i, i + 1);
+		for (int e = 0; e < EXPERTS; e++)
+			assert_float_equal(state_of(&rig, 1, "threshold")[e] - before[e],
+				0.5 * (rig.count[1][e] / (BATCH * CONTEXT) - 0.25), 1e-6);
+		for (int k = 0; k < ROUTERS * EXPERTS && i >= 40; k++)
+			mean[k / EXPERTS][k % EXPERTS] += rig.count[k / EXPERTS][k % EXPERTS] / 20;
+	}
+	for (int k = 0; k < ROUTERS * EXPERTS; k++)
+		assert_true(fabs(mean[k / EXPERTS][k % EXPERTS] / (BATCH * CONTEXT) - 0.25) < 0.04);
+	rig_close(&rig);
+}
+
+static void test_temperature_falls_to_its_least(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open_with(&rig, threshold_keys, ARRAY_SIZE(threshold_keys));
+	for (long i = 0; i < 6; i++) {
+		assert_float_equal(state_of(&rig, 1, "temperature")[0], fmax(exp(-0.1 * (double)i), 0.7), 1e-6);
+		go(&rig, i, i + 1);
+	}
+	rig_close(&rig);
 }
 
 /* Evaluation draws nothing: the same losses whatever the seed and step say. */
@@ -328,6 +375,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_resumes_with_the_same_bits),
 		cmocka_unit_test(test_evaluation_has_no_noise),
 		cmocka_unit_test(test_cutoffs_follow_what_was_taken),
+		cmocka_unit_test(test_thresholds_follow_the_quantile),
+		cmocka_unit_test(test_temperature_falls_to_its_least),
 	};
 
 	(void)argc;

@@ -7,7 +7,7 @@ extern "C" {
 namespace {
 
 __global__ void assign(struct assign_attr attr, by_token<const int> token, by_token<const int> mask,
-	rows<int> expert, rows<float> s, long n)
+	by_token<const int> start, rows<int> expert, rows<float> s, long n)
 {
 	long t = row_of_warp();
 	int lane = threadIdx.x % WARP_LANES, E = (int)attr.n_experts, K = (int)attr.k;
@@ -15,7 +15,8 @@ __global__ void assign(struct assign_attr attr, by_token<const int> token, by_to
 	if (t >= n)
 		return;
 	bool there = !mask.at || mask[t] >= 0;
-	struct assign_walk w = assign_walk(&attr, token[t]);
+	int place = (int)(t % token.width) - (start.at ? start[t] : 0);
+	struct assign_walk w = assign_walk(&attr, attr.by_place ? place : token[t]);
 	for (int e = lane; e < E; e += WARP_LANES) {
 		bool chosen = false;
 		for (int k = 0; k < K; k++)
@@ -34,7 +35,7 @@ extern "C" void assign_forward_cuda(const struct op_run *r)
 
 	launch(r, assign, grid_of_rows(tensor_size(token)), ROW_THREADS, 0,
 		*(const struct assign_attr *)r->attr, by_token_of<const int>(token),
-		by_token_of<const int>(r->in[ASSIGN_MASK_BT]),
+		by_token_of<const int>(r->in[ASSIGN_MASK_BT]), by_token_of<const int>(r->in[ASSIGN_START_BT]),
 		rows_of<int>(r->out[ASSIGN_EXPERT_BTK]), rows_of<float>(r->out[ASSIGN_S_BTE]),
 		tensor_size(token));
 }

@@ -43,19 +43,22 @@ __device__ __forceinline__ candidate next_best(const float *s, const float *bias
 }
 
 __global__ void choose(rows<const float> s, const float *bias, const float *cut,
-	by_token<const int> mask, rows<int> expert, long n, int E, int K)
+	by_token<const int> mask, rows<int> expert, long n, int E, struct choose_attr attr)
 {
 	long t = row_of_warp();
+	float top_p = (float)attr.top_p, sum = 0;
 	candidate c = {0, -1};
 
 	if (t >= n)
 		return;
 	bool there = !mask.at || mask[t] >= 0;
-	for (int k = 0; k < K; k++) {
+	for (int k = 0; k < attr.k; k++) {
+		there = there && (top_p == 0 || sum <= top_p);
 		if (there)
 			c = next_best(s[t], bias, E, c);
 		there = there && c.expert != INT_MAX;
 		bool taken = there && !(cut && s[t][c.expert] < cut[c.expert]);
+		sum += there ? s[t][c.expert] : 0;
 		if (threadIdx.x % WARP_LANES == 0)
 			expert[t][k] = taken ? c.expert : -1;
 	}
@@ -72,5 +75,5 @@ extern "C" void choose_forward_cuda(const struct op_run *r)
 		bias ? (const float *)bias->at : (const float *)NULL,
 		cut ? (const float *)cut->at : (const float *)NULL,
 		by_token_of<const int>(r->in[CHOOSE_MASK_BT]), rows_of<int>(expert), tensor_rows(s),
-		(int)tensor_width(s), (int)tensor_width(expert));
+		(int)tensor_width(s), *(const struct choose_attr *)r->attr);
 }

@@ -6,12 +6,18 @@ extern "C" {
 
 namespace {
 
-__global__ void make_scores(rows<const float> logit, rows<float> s, long n, int E, float scale,
-	bool softmax)
+/* 1 / temperature; at NULL: it is `scale`. */
+__device__ __forceinline__ float scale_of(const float *temperature, float scale)
+{
+	return temperature ? (float)(1.0 / *temperature) : scale;
+}
+
+__global__ void make_scores(rows<const float> logit, rows<float> s, long n, int E, float scale0,
+	const float *temperature, bool softmax)
 {
 	long t = row_of_warp();
 	int lane = threadIdx.x % WARP_LANES;
-	float most = -INFINITY, sum = 0;
+	float most = -INFINITY, sum = 0, scale = scale_of(temperature, scale0);
 
 	if (t >= n)
 		return;
@@ -34,11 +40,11 @@ __global__ void make_scores(rows<const float> logit, rows<float> s, long n, int 
 }
 
 __global__ void make_dlogits(rows<const float> s, rows<const float> ds, rows<float> dlogit, long n,
-	int E, float scale, bool softmax, bool add)
+	int E, float scale0, const float *temperature, bool softmax, bool add)
 {
 	long t = row_of_warp();
 	int lane = threadIdx.x % WARP_LANES;
-	float mean = 0;
+	float mean = 0, scale = scale_of(temperature, scale0);
 
 	if (t >= n)
 		return;
@@ -51,6 +57,13 @@ __global__ void make_dlogits(rows<const float> s, rows<const float> ds, rows<flo
 	}
 }
 
+const float *temperature_of(const struct op_run *r)
+{
+	const struct tensor *t = r->in[SCORE_TEMPERATURE];
+
+	return t ? (const float *)t->at : NULL;
+}
+
 }  // namespace
 
 extern "C" void score_forward_cuda(const struct op_run *r)
@@ -60,7 +73,7 @@ extern "C" void score_forward_cuda(const struct op_run *r)
 
 	launch(r, make_scores, grid_of_rows(tensor_rows(s)), ROW_THREADS, 0,
 		rows_of<const float>(r->in[SCORE_LOGIT_BTE]), rows_of<float>(s), tensor_rows(s),
-		(int)tensor_width(s), (float)(1 / attr->temperature), attr->fn == SCORE_SOFTMAX);
+		(int)tensor_width(s), (float)(1 / attr->temperature), temperature_of(r), attr->fn == SCORE_SOFTMAX);
 }
 
 extern "C" void score_backward_cuda(const struct op_run *r)
@@ -71,6 +84,6 @@ extern "C" void score_backward_cuda(const struct op_run *r)
 	launch(r, make_dlogits, grid_of_rows(tensor_rows(s)), ROW_THREADS, 0,
 		rows_of<const float>(s), rows_of<const float>(r->d_out[SCORE_S_BTE]),
 		rows_of<float>(r->d_in[SCORE_LOGIT_BTE]), tensor_rows(s), (int)tensor_width(s),
-		(float)(1 / attr->temperature), attr->fn == SCORE_SOFTMAX,
+		(float)(1 / attr->temperature), temperature_of(r), attr->fn == SCORE_SOFTMAX,
 		op_adds(r, SCORE_LOGIT_BTE));
 }
