@@ -106,10 +106,10 @@ static int check_mixed(const struct config *c, const struct moe_spec *moe)
 			"set that above 0, and group_tokens to 0", c->file);
 	if (moe->capacity_factor != 0 || moe->top_k != 1 || strcmp(moe->weight, "raw") || moe->weight_scale != 1 ||
 			strcmp(moe->score, "softmax") || strcmp(moe->noise, "none") || moe->bias_rate != 0 ||
-			moe->frozen || has_losses(moe))
+			moe->temperature_decay != 0 || moe->frozen || has_losses(moe))
 		return error("%s: model.moe.select tokens chooses nothing: set capacity_factor, bias_rate and all "
-			"losses of the router to 0, and leave top_k, weight, weight_scale, score, noise and frozen "
-			"as they are by default", c->file);
+			"losses of the router to 0, and leave top_k, weight, weight_scale, score, noise, frozen "
+			"and temperature_decay as they are by default", c->file);
 	return 0;
 }
 
@@ -133,6 +133,10 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 {
 	if (check_assigned(c, moe) || check_chosen(c, moe) || check_taking(c, moe) || check_mixed(c, moe))
 		return -1;
+	if (moe_width(moe, config_find(c, "model.d_model")->integer) % moe->granularity)
+		return error("%s: model.moe.granularity %ld does not divide the width of an expert, %ld "
+			"(model.moe.d_expert)", c->file, moe->granularity,
+			moe_width(moe, config_find(c, "model.d_model")->integer));
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,
 			moe->top_k, moe->n_experts);
@@ -146,7 +150,7 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 			"nonetheless", c->file, moe_takes(moe) ? "select expert_choice" : "order choice",
 			moe_takes(moe) ? "select to expert_choice_batch" :
 			"order to token or capacity_factor to 0");
-	if (moe->top_k == 1 && !strcmp(moe->weight, "renorm"))
+	if (moe->top_k * moe->granularity == 1 && !strcmp(moe->weight, "renorm"))
 		return error("%s: model.moe.weight renorm with model.moe.top_k 1 gives every token the "
 			"weight 1, from which no router learns: set weight to raw or straight_through, or "
 			"top_k to 2 or more", c->file);

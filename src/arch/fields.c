@@ -118,6 +118,11 @@ static const struct field moe_rows[] = {
 		.help = "experts of a mixture"),
 	FIELD(struct moe_spec, d_expert, "model.moe.d_expert", INT, "0", 0, 1 << 20,
 		.unit = "channels", .help = "hidden width of an expert; 0: 3 d_model"),
+	FIELD(struct moe_spec, granularity, "model.moe.granularity", INT, "1", 1, 256, .legacy = "1",
+		.help = "so many times n_experts experts, as many times narrower and as many times top_k chosen: "
+			"the same parameters and FLOPs but for the router's"),
+	FIELD(struct moe_spec, n_shared, "model.moe.n_shared", INT, "0", 0, 256, .legacy = "0",
+		.help = "experts more, of the same width, that all tokens go to with weight 1"),
 	FIELD(struct moe_spec, router, "model.moe.router", CHOICE, "switch", 0, 0,
 		.choices = ROUTER_CHOICES, .legacy = "switch",
 		.help = "defaults of the keys of a router, by its name"),

@@ -10,6 +10,26 @@
 #include "op/merge.h"
 #include "op/share.h"
 
+/* The experts as they are made. */
+static struct moe_spec granular(const struct net *net, const struct moe_spec *s)
+{
+	struct moe_spec made = *s;
+	long G = s->granularity;
+
+	made.d_expert = moe_width(s, net->s->d_model) / G;
+	made.n_experts *= G;
+	made.top_k *= G;
+	made.max_k *= G;
+	if (moe_takes(s))
+		made.capacity_factor *= (double)G;
+	return made;
+}
+
+long moe_width(const struct moe_spec *s, long d_model)
+{
+	return s->d_expert ? s->d_expert : 3 * d_model;
+}
+
 static struct tensor *gather(struct net *net, struct tensor *x_BTD, const struct moe_places *p)
 {
 	struct tensor *in[DISPATCH_N_IN] = {[DISPATCH_X_BTD] = x_BTD,
@@ -33,7 +53,7 @@ static struct tensor *experts(struct net *net, const struct moe_spec *s, struct 
 	const struct moe_places *p, long width_out)
 {
 	struct experts_attr attr = {.fn = act_fn_find(s->activation), .tokens = p->choices};
-	long n = s->n_experts, f = s->d_expert ? s->d_expert : 3 * net->s->d_model, width_in = tensor_width(xe_SD);
+	long n = s->n_experts, f = s->d_expert, width_in = tensor_width(xe_SD);
 	struct param_rule w1 = rule_normal(net, (double)width_in, "experts");
 	struct param_rule w2 = rule_normal(net, fan_in(s, f), "experts");
 	struct tensor *in[EXPERTS_N_IN] = {[EXPERTS_XE_SD] = xe_SD, [EXPERTS_FIRST_E1] = p->first};
@@ -91,13 +111,28 @@ static struct tensor *mix_tokens(struct net *net, const struct moe_spec *s, stru
 		(struct tensor *[EMIT_N_IN]){[EMIT_YE_EGO] = y_EGO, [EMIT_S_BTE] = s_BTE})[EMIT_Y_BTO];
 }
 
-struct tensor *moe_project(struct net *net, const char *name, const struct moe_spec *s,
+/* ---- and beside both ------------------------------------------------------------------------ */
+
+static struct tensor *shared_experts(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, long out)
+{
+	long width = s->n_shared * s->d_expert;
+	struct param_rule w1 = rule_normal(net, (double)tensor_width(x_BTD), "experts"),
+		w2 = rule_normal(net, (double)width, "experts");
+
+	return linear(net, "shared.out", activation(net, s->activation, linear(net, "shared.in", x_BTD, width, &w1,
+		NULL)), out, &w2, NULL);
+}
+
+struct tensor *moe_project(struct net *net, const char *name, const struct moe_spec *spec,
 	struct tensor *x_BTD, long out)
 {
+	struct moe_spec s = granular(net, spec);
 	struct tensor *y;
 
 	graph_enter(net->g, "%s", name);
-	y = moe_mixes(s) ? mix_tokens(net, s, x_BTD, out) : send_tokens(net, s, x_BTD, out);
+	y = moe_mixes(&s) ? mix_tokens(net, &s, x_BTD, out) : send_tokens(net, &s, x_BTD, out);
+	if (s.n_shared)
+		y = plus(net, y, shared_experts(net, &s, x_BTD, out));
 	graph_leave(net->g);
 	return net_output(net, name, y);
 }
@@ -127,7 +162,7 @@ enum moe_class moe_class(const struct moe_spec *s, long context)
 		return !strcmp(s->select, "expert_choice") ? MOE_FUTURE : MOE_OTHERS;
 	if (s->capacity_factor == 0)
 		return MOE_OWN_PAST;
-	if (!strcmp(s->order, "choice") && moe_choices(s) > 1)
+	if (!strcmp(s->order, "choice") && moe_choices(s) * s->granularity > 1)
 		return MOE_FUTURE;
 	return s->group_tokens && context % s->group_tokens == 0 ? MOE_OWN_PAST : MOE_OTHERS;
 }

@@ -11,6 +11,11 @@
  * what is beyond gives 0, so only other choices and the residual carry the token on. Experts by a hash
  * of the token need no router; the score of each then is its share of the choices.
  *
+ * Granularity G makes G n_experts experts of width d_expert / G, of which G times as many are chosen, so that
+ * parameters and FLOPs stay but for the router's (Krajewski et al. 2024, arXiv:2402.07871, section 4). Shared
+ * experts are one dense layer beside the mixture, n_shared times as wide as an expert (Dai et al. 2024,
+ * arXiv:2401.06066, eq. 9-11).
+ *
  * Where experts choose tokens, each takes its capacity of every group by rank, so that none is overloaded
  * and nothing is to be balanced. Groups in time let a token's future take its place: then evaluation, and
  * for any groups whatever runs without capacity (samples, val_dropless), goes by a cutoff instead. A token
@@ -29,6 +34,8 @@
 
 struct moe_spec {
 	long n_experts, d_expert;	/* d_expert 0: 3 d_model */
+	long granularity;		/* experts are so many times as many, as narrow and as often chosen */
+	long n_shared;			/* experts of the same width that all tokens go to, weight 1 */
 	const char *router;		/* a name for values of what follows (src/arch/routers.c) */
 	const char *select;		/* "topk" | "topp" | "threshold" (op/choose.h) | "hash" | "place"
 					   (op/assign.h) | "expert_choice" | "expert_choice_batch" (op/take.h) |
@@ -66,6 +73,9 @@ struct moe_spec {
 };
 
 enum { MOE_MOST = 4 };
+
+/* Hidden width of an expert, granularity apart. */
+long moe_width(const struct moe_spec *s, long d_model);
 
 /* Do experts choose tokens? */
 bool moe_takes(const struct moe_spec *s);

@@ -61,8 +61,12 @@ static const struct rig_case rig_cases[] = {
 		"router: expert_choice_batch, capacity_factor: 1, activation: silu, token_entropy: 0.01}}"},
 	{"moe_mamba tokens over the batch", SMALL ", arch: moe_mamba, moe: {router: tokens, n_experts: 3, d_expert: 6, "
 		"group_sequences: 2, temperature: 0.5, activation: silu}}"},
+	{"moe_mamba granular, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, granularity: 3, "
+		"n_shared: 2, weight: renorm, capacity_factor: 0.8, group_tokens: 16, activation: silu}}"},
 	{"parallel_moe_mamba", SMALL ", arch: parallel_moe_mamba, norm: rmsnorm, final_norm: true, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, aux_reduce: sum}}"},
+	{"inner out, shared", SMALL ", arch: inner_moe_mamba, inner: {out: true}, "
+		"moe: {n_experts: 2, d_expert: 6, n_shared: 1, group_tokens: 16, activation: gelu}}"},
 	{"inner conv out", SMALL ", arch: inner_moe_mamba, inner: {conv: true, out: true}, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, activation: gelu}}"},
 	{"inner all", SMALL ", arch: inner_moe_mamba, inner: {conv: true, gate: true, out: true, every: 1}, "

@@ -45,6 +45,9 @@ static const struct {
 	{"threshold with capacity, firsts first", MIXTURE "router: threshold, capacity_factor: 0.5, "
 		"order: choice, allow_future: true, group_tokens: 16}}", MOE_FUTURE},
 	{"fixed", MIXTURE "router: fixed}}", MOE_OWN_PAST},
+	{"gshard by granularity", MIXTURE "order: choice, weight: renorm, granularity: 2, group_tokens: 16, "
+		"capacity_factor: 0.5, allow_future: true}}", MOE_FUTURE},
+	{"shared experts", MIXTURE "n_shared: 2, router: topk, granularity: 2}}", MOE_OWN_PAST},
 	{"hash", MIXTURE "router: hash, top_k: 2}}", MOE_OWN_PAST},
 	{"random", MIXTURE "router: random}}", MOE_OWN_PAST},
 };
@@ -154,6 +157,30 @@ static void expect_active(const struct rig *rig, const char *name, double expert
 	assert_true(param_active(p) == experts / 4 * (double)param_elements(p));
 }
 
+/* Parameters and their active ones are those of whole experts but for the router, shared ones all active. */
+static void test_granular_and_shared_experts(void **state)
+{
+	struct rig whole, fine;
+	struct rig_options o = {.device = REF, .batch = B, .context = T, .training = true};
+	double more[2] = {0};
+
+	(void)state;
+	rig_open(&whole, MIXTURE "top_k: 2}}", o);
+	rig_open(&fine, MIXTURE "top_k: 2, granularity: 3, n_shared: 2}}", o);
+	for (int k = 0; k < 2; k++) {
+		const struct params *p = k ? &fine.params : &whole.params;
+		for (int i = 0; i < p->n; i++) {
+			more[0] += (k ? 1 : -1) * (double)param_elements(&p->list[i]);
+			more[1] += (k ? 1 : -1) * param_active(&p->list[i]);
+		}
+	}
+	/* Of both layers: 8 rows more of a router, and 2 shared experts of 2 x 8 x 2. */
+	assert_true(fabs(more[0] - 2 * (8 * 8 + 64)) < 1e-9 && fabs(more[1] - more[0]) < 1e-9);
+	expect_active(&fine, "layers.1.moe.w1", 2);
+	rig_close(&whole);
+	rig_close(&fine);
+}
+
 /* An expert computes one row for the 3 tokens of a group. */
 static void test_active_share_of_mixed_tokens(void **state)
 {
@@ -255,6 +282,7 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: expert_choice, allow_future: true, group_sequences: 3}}", "group_tokens");
 	expect_refused(MIXTURE "router: tokens, group_sequences: 0}}", "group_sequences");
 	expect_refused(MIXTURE "router: tokens, z_loss: 0.1}}", "chooses nothing");
+	expect_refused(MIXTURE "granularity: 4}}", "width of an expert, 6");
 	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
 	expect_refused(MIXTURE "top_k: 5}}", "n_experts");
 	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
@@ -274,6 +302,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_cutoffs_know_the_past_alone),
 		cmocka_unit_test(test_active_share_of_experts_that_choose),
 		cmocka_unit_test(test_active_share_of_mixed_tokens),
+		cmocka_unit_test(test_granular_and_shared_experts),
 		cmocka_unit_test(test_mixed_tokens_need_whole_groups),
 		cmocka_unit_test(test_masked_tokens_are_not_mixed),
 		cmocka_unit_test(test_names_are_defaults),

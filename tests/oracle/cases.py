@@ -135,6 +135,12 @@ def cases():
         "mixed tokens": moe(router="tokens", group_sequences=4),
         "mixed tokens of halves, micro-batches": moe(router="tokens", group_sequences=2, micro_batch=2,
                                                      temperature=0.3, n_experts=7),
+        "granularity": moe(granularity=4, weight="renorm"),
+        "granularity, expert choice": moe(router="expert_choice_batch", granularity=2),
+        "granularity, mixed tokens": moe(router="tokens", group_sequences=4, granularity=2),
+        "shared experts": moe(n_shared=1, top_k=2),
+        "shared experts, granularity, drops": moe(n_shared=3, granularity=2, group_tokens=24, micro_batch=1,
+                                                  capacity_factor=0.5, recompute="block"),
         "all losses": moe(top_k=2, balance=0.1, z_loss=0.1, importance=0.1, mean_entropy=0.1,
                           token_entropy=0.1),
         "all losses, sigmoid, sequences": moe(

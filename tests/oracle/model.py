@@ -238,12 +238,22 @@ class Model(Recurrences):
             z = torch.einsum("bte,btd->etd", share, some)
             out = activation(keys["activation"], z @ w1.transpose(1, 2)) @ w2.transpose(1, 2)
             ys.append(torch.einsum("bte,etd->btd", share, out))
-        self.outputs[name] = torch.cat(ys)
-        return self.outputs[name]
+        return torch.cat(ys)
 
     def moe(self, x, name, keys):
-        if keys.get("select", "topk") == "tokens":
-            return self.mixed(x, name, keys)
+        """The mixture, and experts that all tokens go to beside it (Dai et al. 2024, arXiv:2401.06066)."""
+        G = keys.get("granularity", 1)
+        taking = keys.get("select", "topk").startswith("expert_choice")
+        keys = {**keys, **{k: keys.get(k, 1) * G for k in ("n_experts", "top_k", "max_k")},
+                "capacity_factor": keys["capacity_factor"] * (G if taking else 1)}
+        y = (self.mixed if keys.get("select", "topk") == "tokens" else self.routed)(x, name, keys)
+        if keys.get("n_shared", 0):
+            up, down = (self.p[f"{name}.shared.{part}.weight"] for part in ("in", "out"))
+            y = y + activation(keys["activation"], x @ up.T) @ down.T
+        self.outputs[name] = y
+        return y
+
+    def routed(self, x, name, keys):
         B, T, _ = x.shape
         w1, w2 = self.p[name + ".w1"], self.p[name + ".w2"]
         flat, select = x.reshape(B * T, -1), keys.get("select", "topk")
@@ -267,9 +277,7 @@ class Model(Recurrences):
         self.routers.append((keys, self.router_losses(logits, score, choice, keys, group, T)))
         shape = (B, T) if K == 1 else (B, T, K)
         self.routes[name] = tuple(t.reshape(shape) for t in (choice, keep, gate))
-        y = y.reshape(B, T, -1)
-        self.outputs[name] = y
-        return y
+        return y.reshape(B, T, -1)
 
     def move(self, name, rule):
         """What a state becomes behind the step, by what was counted in it (src/train/control.h)."""

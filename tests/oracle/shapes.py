@@ -85,7 +85,11 @@ def ffn_shapes(name, D, keys):
 
 
 def moe_shapes(name, D, width_in, width_out, keys):
-    E, hidden = keys["n_experts"], default_width(keys["d_expert"], 3 * D)
+    G = keys.get("granularity", 1)
+    E, hidden = keys["n_experts"] * G, default_width(keys["d_expert"], 3 * D) // G
+    shared, dense = {}, keys.get("n_shared", 0) * hidden
+    if dense:
+        shared = {name + ".shared.in.weight": (dense, width_in), name + ".shared.out.weight": (width_out, dense)}
     bias = {name + ".router.bias": (E,)} if keys.get("bias_rate") else {}
     noise = {name + ".router.noise": (E, width_in)} if keys.get("noise") == "learned" else {}
     if keys.get("temperature_decay"):
@@ -94,7 +98,7 @@ def moe_shapes(name, D, width_in, width_out, keys):
         bias = {name + ".router.cutoff": (E,)}
     elif keys.get("select") == "threshold":
         bias = {name + ".router.threshold": (E,)}
-    return {name + ".router.weight": (E, width_in), **noise, **bias, name + ".w1": (E, hidden, width_in),
+    return {name + ".router.weight": (E, width_in), **noise, **bias, **shared, name + ".w1": (E, hidden, width_in),
             name + ".w2": (E, width_out, hidden)}
 
 
