@@ -115,13 +115,14 @@ static int check_carried(const struct net *net, const char *file)
 	return 0;
 }
 
-int model_record(const struct model *m, struct graph *g, struct net_env env, const char *file)
+int model_record(struct model *m, struct graph *g, struct net_env env, const char *file)
 {
 	struct net *net = ARENA_NEW(graph_arena(g), struct net);
 
 	net_begin(net, g, model_skeleton(m), env);
 	m->arch->record(net, m->spec);
 	net_end(net);
+	m->depends = (const char *[]){"A", "B", "F"}[net->depends];
 	if (net->n_routers > NET_ROUTERS_MAX)
 		return error("%s: %d mixtures of experts in one model, at most %d are possible: lower "
 			"model.n_blocks", file, net->n_routers, NET_ROUTERS_MAX);

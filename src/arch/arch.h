@@ -36,12 +36,15 @@ const struct schema *spec_schema(void);
 struct model {
 	const struct arch *arch;
 	void *spec;
+	/* "A", "B" or "F": what a token's output depends on beside its own past, other sequences or its own
+	   future (nn/moe.h); as recorded last. */
+	const char *depends;
 };
 
 /* Binds and checks; memory from the arena. 0, or -1 after a message. */
 int model_open(struct model *m, const struct config *c, struct arena *a);
 /* Records embedding, body and head into g. -1 after a message that names the spec's file: routing
    groups that a micro-batch does not hold whole, or with env.carry a layer that has no form for it. */
-int model_record(const struct model *m, struct graph *g, struct net_env env, const char *file);
+int model_record(struct model *m, struct graph *g, struct net_env env, const char *file);
 
 #endif

@@ -127,8 +127,10 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	struct tensor *x_BTD, long out)
 {
 	struct moe_spec s = granular(net, spec);
+	enum moe_class class = moe_class(&s, net->env.context);
 	struct tensor *y;
 
+	net->depends = (int)class > net->depends ? (int)class : net->depends;
 	graph_enter(net->g, "%s", name);
 	y = moe_mixes(&s) ? mix_tokens(net, &s, x_BTD, out) : send_tokens(net, &s, x_BTD, out);
 	if (s.n_shared)

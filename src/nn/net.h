@@ -88,6 +88,7 @@ struct net {
 		bool mean;			/* over all routers; else sum */
 		const char *scope;
 	} routers[NET_ROUTERS_MAX];
+	int depends;				/* enum moe_class (nn/moe.h), the worst of all mixtures */
 	int n_routers;				/* more than there is room for: refused by model_record() */
 	long misfit;				/* a routing group that does not divide a replay; 0: none */
 	long alone;				/* sequences of a group of mixed tokens that a replay does not

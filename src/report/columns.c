@@ -148,17 +148,16 @@ CELL(cell_seeds)
 	grid_number(g, r->v->n, "%d", r->v->n);
 }
 
-CELL(cell_difference)
+void put_difference(struct grid *g, struct study *s, const struct arm *v, const struct arm *base,
+	const char *of_base)
 {
-	const struct study *s = r->s;
-	const struct arm *v = r->v;
-	struct interval d = study_loss_difference(r->s, v);
+	struct interval d = study_loss_difference(s, v, base);
 
-	if (v == s->baseline || !s->baseline)
-		grid_interval(g, NAN, NAN, NAN, v == s->baseline ? "baseline" : "-");
+	if (v == base || !base)
+		grid_interval(g, NAN, NAN, NAN, "%s", v == base ? of_base : "-");
 	else if (arm_diverged(v))
 		grid_interval(g, NAN, NAN, NAN, "%d/%d diverged", arm_diverged(v), v->n);
-	else if (fabs(d.mean) < study_loss_unseen(s))
+	else if (fabs(d.mean) < arm_loss_unseen(base))
 		grid_interval(g, d.mean, d.low, d.high, "no difference seen");
 	else if (isfinite(d.low))
 		grid_interval(
@@ -167,6 +166,23 @@ CELL(cell_difference)
 		grid_interval(g, d.mean, NAN, NAN, "%+.3f", d.mean);
 	else
 		grid_interval(g, NAN, NAN, NAN, "no common seed");
+}
+
+CELL(cell_difference)
+{
+	put_difference(g, r->s, r->v, r->s->baseline, "baseline");
+}
+
+const char *mark_of_busy(const struct subject *r)
+{
+	return arm_alone(r->v) ? "" : "~";
+}
+
+CELL(cell_speed)
+{
+	struct interval x = ARM_MEAN(r->v, tokens_per_s);
+
+	grid_interval(g, x.mean, x.low, x.high, isfinite(x.mean) ? "%s%.0f" : "-", mark_of_busy(r), x.mean);
 }
 
 CELL(cell_speedup)
@@ -216,25 +232,29 @@ CELL(null_model)
 }
 
 /* Largest minus smallest final loss of the baseline's seeds. */
-static double baseline_spread(const struct study *s)
+static double spread(const struct arm *base)
 {
 	double low = INFINITY, high = -INFINITY;
 
-	for (int i = 0; i < s->baseline->n; i++) {
-		low = fmin(low, s->baseline->runs[i]->final_loss);
-		high = fmax(high, s->baseline->runs[i]->final_loss);
+	for (int i = 0; i < base->n; i++) {
+		low = fmin(low, base->runs[i]->final_loss);
+		high = fmax(high, base->runs[i]->final_loss);
 	}
 	return high - low;
 }
 
-CELL(null_difference)
+void put_null_difference(struct grid *g, const struct arm *base)
 {
-	const struct study *s = r->s;
-	double unseen = study_loss_unseen(s);
+	double unseen = arm_loss_unseen(base);
 
 	if (isfinite(unseen))
-		grid_interval(g, NAN, -unseen, unseen, "seeds %.3f apart, %d show %.3f",
-			baseline_spread(s), s->baseline->n, unseen);
+		grid_interval(g, NAN, -unseen, unseen, "seeds %.3f apart, %d show %.3f", spread(base), base->n,
+			unseen);
 	else
 		grid_interval(g, NAN, NAN, NAN, "needs 2 seeds");
+}
+
+CELL(null_difference)
+{
+	put_null_difference(g, r->s->baseline);
 }

@@ -27,6 +27,7 @@ CELL(cell_mean);		/* (the same with its interval, .digits) */
 CELL(cell_key);			/* (the number at .key of the config, .digits) */
 CELL(cell_seeds);
 CELL(cell_difference);		/* (of final losses in pairs, or what stands in its place) */
+CELL(cell_speed);		/* (tokens a second; ~ beside other runs) */
 CELL(cell_speedup);		/* (to the first target) */
 CELL(cell_published);		/* (published value of the quantity .key) */
 CELL(cell_rate);		/* (study_rate_choice()) */
@@ -74,6 +75,13 @@ void put_exp(struct grid *g, double value, int digits);		/* e to the value */
 void put_count(struct grid *g, double value, int digits);	/* "27.1M", "85.2" */
 void put_flops(struct grid *g, double value, int digits);	/* "1.23e15" */
 void put_share(struct grid *g, double value, int digits);	/* "0.8 %" */
+/* Of final losses in pairs, or what stands in its place; of_base: what the base itself has. base NULL: "-". */
+void put_difference(struct grid *g, struct study *s, const struct arm *v, const struct arm *base,
+	const char *of_base);
+/* What differences the base's seeds could show. */
+void put_null_difference(struct grid *g, const struct arm *base);
+/* "~" where others ran beside, whose seconds and speed are marked. */
+const char *mark_of_busy(const struct subject *r);
 /* "27.1M", "1.23e15": at least 32 bytes. NaN gives "-". */
 const char *text_count(double n, char *buffer);
 const char *text_flops(double flops, char *buffer);

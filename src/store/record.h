@@ -50,7 +50,8 @@
 
 /* One router, table `router`. load: share of its tokens by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \
-	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)
+	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)      \
+	X(REAL, choices)
 
 /* A layer that mixes two paths: the share of the first. */
 #define RECORD_MIX(X) X(INT, step) X(INT, mix) X(REAL, share)
@@ -65,7 +66,7 @@
 #define RECORD_OF_RUN(X)                                                                           \
 	X(TEXT, arch) X(TEXT, data_hash) X(INT, data_tokens) X(TEXT, tokenizer) X(INT, vocab)      \
 	X(TEXT, precision) X(JSON, semantics) X(INT, params_total) X(INT, params_active)           \
-	X(INT, params_embedding) X(REAL, flops_per_token)
+	X(INT, params_embedding) X(REAL, flops_per_token) X(TEXT, depends)
 #define RECORD_OF_PROCESS(X)                                                                       \
 	X(TEXT, started) X(TEXT, host) X(INT, pid) X(TEXT, boot_id) X(INT, start_time)             \
 	X(TEXT, device) X(INT, threads) X(INT, jobs) X(TEXT, blas) X(TEXT, blas_core)              \

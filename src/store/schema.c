@@ -68,5 +68,7 @@ const char *const db_migrations[] = {
 	"CREATE TABLE mix ("
 	" run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, step INTEGER NOT NULL,"
 	" mix INTEGER NOT NULL, share REAL, PRIMARY KEY (run_id, step, mix)) STRICT, WITHOUT ROWID;",
+	"ALTER TABLE run ADD COLUMN depends TEXT;"
+	"ALTER TABLE router ADD COLUMN choices REAL;",
 	NULL,
 };

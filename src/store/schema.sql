@@ -56,7 +56,9 @@ CREATE TABLE run (
 	params_total	INTEGER,		-- parameters without embedding and head
 	params_active	INTEGER,		-- of these, used by one token
 	params_embedding INTEGER,		-- of embedding and head
-	flops_per_token	REAL			-- model FLOPs of training, forward and backward
+	flops_per_token	REAL,			-- model FLOPs of training, forward and backward
+	depends		TEXT			-- beside its own past a token's output depends on: "A" nothing, "B" other
+						-- sequences of the batch, "F" its own future; of older runs NULL
 ) STRICT;
 
 CREATE TABLE member (
@@ -163,6 +165,7 @@ CREATE TABLE router (			-- routers in the order of the model; a layer may have s
 	dead		INTEGER,		-- experts without any token
 	entropy		REAL,			-- of the router's probabilities, nats, mean over tokens
 	"drop"		REAL,			-- fraction of routed tokens over capacity
+	choices		REAL,			-- experts computed for a token, in the mean; of older runs NULL
 	PRIMARY KEY (run_id, step, router)
 ) STRICT, WITHOUT ROWID;
 

@@ -262,12 +262,20 @@ static bool foreign(struct study *s, const struct arm *v)
 	return arm_foreign(v);
 }
 
+static bool sees_its_future(struct study *s, const struct arm *v)
+{
+	(void)s;
+	return !strcmp(v->runs[0]->depends, "F");
+}
+
 static const struct suspicion {
 	bool (*holds)(struct study *s, const struct arm *v);
 	const char *text;
 } suspicions[] = {
 	{diverged, "diverged runs count as not reached"},
 	{foreign, "foreign curves, not run by moelab: data, context, budget and windows unchecked"},
+	{sees_its_future, "in training a token's future can change its output, so the loss is not that of a "
+		"language model"},
 	{few_seeds, "fewer than 3 seeds"},
 	{short_warmup, "warm-up shorter than 100 steps"},
 	{rate_at_edge, "best learning rate at the edge of its grid"},

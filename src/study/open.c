@@ -177,6 +177,7 @@ static const struct run_column {
 	TEXT(variant, "variant"),
 	TEXT(arch, "coalesce(arch, '')"),
 	TEXT(state, "state"),
+	TEXT(depends, "coalesce((SELECT depends FROM run r WHERE r.run_id = runs.run_id), '')"),
 	TEXT(data_hash, "data_hash"),
 	TEXT(tokenizer, "tokenizer"),
 	TEXT(precision, "\"precision\""),

@@ -72,13 +72,13 @@ int arm_diverged(const struct arm *s)
 	return n;
 }
 
-struct interval study_loss_difference(struct study *s, const struct arm *variant)
+struct interval study_loss_difference(struct study *s, const struct arm *variant, const struct arm *base)
 {
 	double *x = ARENA_ARRAY(&s->arena, double, variant->n);
 	int n = 0;
 
-	for (int i = 0; i < variant->n && s->baseline; i++) {
-		const struct run_data *b = arm_seed(s->baseline, variant->runs[i]->seed);
+	for (int i = 0; i < variant->n && base; i++) {
+		const struct run_data *b = arm_seed(base, variant->runs[i]->seed);
 		double d = b ? variant->runs[i]->final_loss - b->final_loss : NAN;
 		if (isfinite(d))
 			x[n++] = d;
@@ -86,13 +86,13 @@ struct interval study_loss_difference(struct study *s, const struct arm *variant
 	return interval_of_mean(x, n);
 }
 
-double study_loss_unseen(const struct study *s)
+double arm_loss_unseen(const struct arm *base)
 {
 	double x[256];
 	int n = 0;
 
-	for (int i = 0; s->baseline && i < s->baseline->n && n < 256; i++) {
-		double loss = s->baseline->runs[i]->final_loss;
+	for (int i = 0; base && i < base->n && n < 256; i++) {
+		double loss = base->runs[i]->final_loss;
 		if (isfinite(loss))
 			x[n++] = loss;
 	}

@@ -35,6 +35,7 @@ struct run_data {
 	long long id;
 	const struct sweep_row *sweep;	/* the first of the study's that has it */
 	const char *label, *variant, *arch, *state;
+	const char *depends;		/* "A", "B", "F" as in table `run`; "" of older runs */
 	long seed;
 	bool diverged;
 	double params_total, params_active, params_embedding;
@@ -130,10 +131,10 @@ static inline double run_member(const struct run_data *r, size_t member)
 }
 int arm_diverged(const struct arm *s);
 const struct run_data *arm_seed(const struct arm *s, long seed);	/* NULL: no such run */
-/* Paired difference of the final losses to the baseline's. */
-struct interval study_loss_difference(struct study *s, const struct arm *variant);
-/* Smallest difference of final losses that the baseline's seeds could show; NaN below two. */
-double study_loss_unseen(const struct study *s);
+/* Paired difference of the final losses to another's; base NULL: NaN. */
+struct interval study_loss_difference(struct study *s, const struct arm *variant, const struct arm *base);
+/* Smallest difference of final losses that these seeds could show; NaN below two and for NULL. */
+double arm_loss_unseen(const struct arm *base);
 
 /* Most passes of any run over its data; NaN: unknown. */
 double study_epochs(const struct study *s);

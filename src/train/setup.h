@@ -65,6 +65,7 @@ struct setup {
 		int n;
 		double planned;		/* choices of a replay as costs count them, of all of them */
 	} routers;
+	const char *depends;		/* of the model in training: struct model */
 	const char *const *shares;	/* metrics of each mix of two paths: the share of the first */
 	int n_shares;
 	struct control control;		/* states that change by what a step counted */

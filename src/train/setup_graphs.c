@@ -268,6 +268,7 @@ int setup_record(struct setup *s, const struct purpose *p)
 	g[GRAPH_TRAIN] = record_train(s);
 	if (!g[GRAPH_TRAIN] || check_init(s))
 		return -1;
+	s->depends = s->model.depends;
 	name_metrics(s);
 	control_open(&s->control, s);
 	g[GRAPH_EVAL] = record_eval(s, false);

@@ -16,7 +16,7 @@
 /* A router over the micro-batches of a step, as sums over its tokens. */
 struct router_sums {
 	long n_experts;
-	double *load, entropy, dropped, valid;
+	double *load, entropy, dropped, valid, computed;
 };
 
 static void open_routers(struct worker_log *l)
@@ -84,6 +84,7 @@ static void describe_run(struct worker_log *l, struct attempt_record *a)
 	const struct cost *c = &l->cost;
 
 	a->arch = l->setup->model.arch->name;
+	a->depends = l->setup->depends;
 	a->data_hash = l->data->hash;
 	a->data_tokens = split_inputs(&l->data->splits[SPLIT_TRAIN]);
 	a->tokenizer = l->data->tokenizer;
@@ -159,6 +160,7 @@ static void add_micro(struct router_sums *r, const struct graph *g,
 	r->entropy += valid * graph_read(g, names->entropy[i], 0);
 	r->dropped += graph_read(g, names->dropped[i], 0);
 	r->valid += valid;
+	r->computed += graph_read(g, names->choices[i], 1) - graph_read(g, names->choices[i], 0);
 }
 
 void worker_log_micro(struct worker_log *l, long step, long micro)
@@ -173,6 +175,11 @@ void worker_log_micro(struct worker_log *l, long step, long micro)
 		}
 		add_micro(r, s->graphs[GRAPH_TRAIN], &s->routers, i);
 	}
+}
+
+static double tokens_after(const struct worker_log *l, long step)
+{
+	return (double)step * run_step_tokens(&l->setup->spec);
 }
 
 static void log_router(struct worker_log *l, long step, int i)
@@ -190,6 +197,7 @@ static void log_router(struct worker_log *l, long step, int i)
 	r.expert.load = (struct record_reals){l->load, (int)sum->n_experts};
 	r.expert.entropy = sum->entropy / sum->valid;
 	r.expert.drop = sum->dropped / sum->valid;
+	r.expert.choices = sum->computed / tokens_after(l, 1);
 	worker_link_add(l->link, &r);
 }
 
@@ -219,11 +227,6 @@ static void log_group(struct worker_log *l, long step, int i)
 }
 
 /* ---- steps and evaluations ------------------------------------------------------------------ */
-
-static double tokens_after(const struct worker_log *l, long step)
-{
-	return (double)step * run_step_tokens(&l->setup->spec);
-}
 
 void worker_log_step(struct worker_log *l, const struct progress *p, const struct step_result *s,
 	double seconds)

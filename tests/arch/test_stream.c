@@ -186,7 +186,7 @@ static void check_gradients(const struct rig_case *c, bool documents)
 	for (int i = 0; i < s.rig.params.n; i++) {
 		const struct param *p = &s.rig.params.list[i];
 		long n = param_elements(p), step = n > 9 ? n / 7 : 1;
-		for (long k = p->rule.even_rate > 0 ? n : 0; k < n; k += step) {
+		for (long k = p->rule.control.rule ? n : 0; k < n; k += step) {
 			double *w = (double *)s.rig.host[BLOB_WEIGHTS] + p->offset + k, x = *w, h = 1e-5;
 			double g = ((double *)s.rig.host[BLOB_GRADIENTS])[p->offset + k], above, below;
 			*w = x + h;

@@ -141,9 +141,9 @@ static inline void hand_routers(const struct hand_run *r)
 	for (int k = 0; k < 2 && r->load[0][0] > 0; k++)
 		for (int step = 30; step <= 40; step += 10) {
 			bool last = step == 40;
-			hand_sql("INSERT INTO router VALUES(%d, %d, %d, %.17g, %.17g, %.17g)", r->id, step, k,
+			hand_sql("INSERT INTO router VALUES(%d, %d, %d, %.17g, %.17g, %.17g, %.17g)", r->id, step, k,
 				last ? r->dead + k : 3, last ? r->entropy + 0.1 * k : 0.2,
-				last ? r->drop : 0.9);
+				last ? r->drop : 0.9, last ? 4.0 / r->experts + 0.1 * k : 9);
 			for (int e = 0; e < r->experts; e++)
 				hand_sql("INSERT INTO expert VALUES(%d, %d, %d, %d, %.17g)", r->id, step, k, e,
 					last ? r->load[k][e] : e ? 0.01 : 0.99);
@@ -179,6 +179,8 @@ static inline void hand_params(const struct hand_run *r)
 	snprintf(text, sizeof text, "%d", r->experts);
 	hand_param(r, "model.moe.n_experts", text);
 	hand_param(r, "model.moe.d_expert", "48");
+	if (r->experts == 2)
+		hand_param(r, "model.moe.router", "'expert_choice'");
 	hand_param(r, "model.moe.capacity_factor", "1.5");
 	hand_param(r, "model.inner.conv", r->experts == 4 ? "'true'" : "'false'");
 	hand_param(r, "model.inner.gate", "'false'");
@@ -197,10 +199,10 @@ static inline void hand_add(const struct hand_run *r)
 {
 	hand_sql("INSERT INTO run(run_id, identity, dir, label, seed, steps, state, arch, data_hash,"
 		" data_tokens, tokenizer, vocab, \"precision\", semantics, params_total, params_active,"
-		" params_embedding, flops_per_token) VALUES(%d, 'i%d', 'd%d', '%s', %ld, 40, '%s', 'a', 'h',"
-		" 1000000, 'byte', 257, 'f32', '{}', %d, 1000, 100, %.17g)", r->id, r->id, r->id, r->label,
+		" params_embedding, flops_per_token, depends) VALUES(%d, 'i%d', 'd%d', '%s', %ld, 40, '%s', 'a', 'h',"
+		" 1000000, 'byte', 257, 'f32', '{}', %d, 1000, 100, %.17g, %s)", r->id, r->id, r->id, r->label,
 		r->seed, r->state ? r->state : "done", r->experts ? 1000 * r->experts : 1000,
-		r->experts ? 5000.0 : 10000.0);
+		r->experts ? 5000.0 : 10000.0, r->experts == 2 ? "'F'" : "'A'");
 	hand_curve(r);
 	hand_slices(r);
 	hand_repeats(r);

@@ -174,6 +174,38 @@ static void test_load(void **state)
 	hide();
 }
 
+static void test_routers(void **state)
+{
+	double null = unseen(1.6, 1.64, 1.56);
+
+	(void)state;
+	show("hand", "routers", (struct study_options){0});
+	expect_model();
+	expect_text("base", "router", "-");
+	expect_text(M4, "router", "switch");
+	expect_text(M2, "router", "expert_choice");
+	expect(M4, "seeds", 3);
+	expect_mean(M4, "loss", 1.6, 1.64, 1.56);
+	expect_mean("base", "to_switch", 2.0 - 1.6, 2.02 - 1.64, 1.98 - 1.56);
+	expect_mean2(M2, "to_switch", 1.8 - 1.6, 3 - 1.64);
+	expect_text(M4, "to_switch", "switch");
+	expect_interval("null", "to_switch", NAN, -null, null);
+	expect_mean(M4, "difference", -0.4, -0.38, -0.42);
+	expect(M4, "choices", 1.05);
+	expect(M2, "choices", 2.05);
+	expect("base", "choices", NAN);
+	expect(M4, "most", 4 * mean(0.4 + 0.45, 0.5, 0.3 + 0.35) / 2 - 1);
+	expect(M4, "entropy", (mean(1, 1.2, 1.1) + 0.05) / log(4));
+	expect(M4, "drop", mean(0.1, 0.2, 0.6));
+	expect(M4, "dead", 2 / 3.0 + 1);
+	expect(M4, "flops_per_token", 4500);
+	expect_mean("base", "tokens_per_s", 200, 160, 250);
+	expect_text(M4, "depends", "A");
+	expect_text(M2, "depends", "F");
+	expect_null_of_loss();
+	hide();
+}
+
 static void test_cost(void **state)
 {
 	double null = exp(unseen(log(200), log(160), log(250)));
@@ -413,7 +445,7 @@ int main(void)
 		cmocka_unit_test(test_speedup), cmocka_unit_test(test_speedup_not_reached),
 		cmocka_unit_test(test_speedup_null), cmocka_unit_test(test_speedup_to_a_loss),
 		cmocka_unit_test(test_final), cmocka_unit_test(test_experts), cmocka_unit_test(test_load),
-		cmocka_unit_test(test_cost), cmocka_unit_test(test_ratio), cmocka_unit_test(test_inner),
+		cmocka_unit_test(test_routers), cmocka_unit_test(test_cost), cmocka_unit_test(test_ratio), cmocka_unit_test(test_inner),
 		cmocka_unit_test(test_capacity), cmocka_unit_test(test_tune),
 		cmocka_unit_test(test_position), cmocka_unit_test(test_frequency),
 		cmocka_unit_test(test_recall), cmocka_unit_test(test_gap),

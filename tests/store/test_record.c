@@ -178,7 +178,7 @@ static void test_again(void **state)
 		store("{\"t\":\"calibration\",\"seconds_per_step\":0.5,\"measured\":\"2026\","
 			"\"host\":\"h\",\"threads\":2,\"busy\":0.01}");
 		store("{\"t\":\"expert\",\"step\":7,\"router\":1,\"load\":[0.25,0.75],\"dead\":0,"
-			"\"entropy\":0.6,\"drop\":0.01}");
+			"\"entropy\":0.6,\"drop\":0.01,\"choices\":1.5}");
 		store("{\"t\":\"mix\",\"step\":7,\"mix\":1,\"share\":0.625}");
 		store("{\"t\":\"group\",\"step\":7,\"group\":\"mixer\",\"grad_norm\":1,"
 			"\"update_ratio\":0.001,\"weight_norm\":20}");

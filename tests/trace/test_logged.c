@@ -419,6 +419,7 @@ static void check_router(const struct record *r)
 	assert_int_equal(x->dead, dead);
 	expect("entropy", x->step, x->entropy, is.entropy / N);
 	expect("drop of a router", x->step, x->drop, is.dropped / N);
+	expect("choices of a token", x->step, x->choices, 1 - is.dropped / N);
 }
 
 static void test_router(void **state)

@@ -5,12 +5,6 @@
 
 #include <math.h>
 
-/* Seconds and speed of busy machines are marked. */
-static const char *mark_of(const struct subject *r)
-{
-	return arm_alone(r->v) ? "" : "~";
-}
-
 static CELL(cell_head)
 {
 	const struct run_data *run = r->v->runs[0];
@@ -23,14 +17,7 @@ static CELL(cell_seconds)
 {
 	double time = ARM_MEAN(r->v, seconds).mean;
 
-	grid_number(g, time, isfinite(time) ? "%s%.1f" : "-", mark_of(r), time);
-}
-
-static CELL(cell_speed)
-{
-	struct interval x = ARM_MEAN(r->v, tokens_per_s);
-
-	grid_interval(g, x.mean, x.low, x.high, isfinite(x.mean) ? "%s%.0f" : "-", mark_of(r), x.mean);
+	grid_number(g, time, isfinite(time) ? "%s%.1f" : "-", mark_of_busy(r), time);
 }
 
 static CELL(null_speed)
@@ -101,7 +88,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_cost = {
 	.name = "cost",
-	.place = 9,
+	.place = 10,
 	.help = "FLOPs, train seconds, tokens per second and memory",
 	.title = "cost of training",
 	.columns = columns,

@@ -9,7 +9,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_frequency = {
 	.name = "frequency",
-	.place = 11,
+	.place = 12,
 	.help = "validation loss by frequency of the target, difference to the baseline",
 	.applies = slice_by_frequency,
 	.needs = slice_needs,

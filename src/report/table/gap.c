@@ -155,7 +155,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_gap = {
 	.name = "gap",
-	.place = 13,
+	.place = 14,
 	.help = "how much of the difference to the baseline is recall of the context",
 	.applies = applies,
 	.needs = "losses of recalled targets: its runs are older than these, on the data of a task, or on tokens"

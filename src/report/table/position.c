@@ -9,7 +9,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_position = {
 	.name = "position",
-	.place = 10,
+	.place = 11,
 	.help = "validation loss by position in the context, difference to the baseline",
 	.applies = slice_by_position,
 	.needs = slice_needs,

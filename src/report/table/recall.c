@@ -70,7 +70,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_recall = {
 	.name = "recall",
-	.place = 12,
+	.place = 13,
 	.help = "right answers of a task, by set of examples",
 	.applies = recall_applies,
 	.needs = recall_needs,

@@ -85,7 +85,7 @@ static int fill(struct study *s, struct grid *g)
 
 const struct table table_tune = {
 	.name = "tune",
-	.place = 8,
+	.place = 9,
 	.help = "trials by which learning rates were chosen",
 	.applies = study_is_trials,
 	.needs = "trials: show the sweep NAME.tune",

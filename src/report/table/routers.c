@@ -1,0 +1,146 @@
+/* Rules that bring tokens to experts, side by side: what each reaches, costs, and does with its experts. */
+#include "report/table.h"
+
+#include <math.h>
+#include <string.h>
+
+static bool applies(const struct study *s)
+{
+	for (int i = 0; i < s->n_runs; i++)
+		if (isfinite(s->runs[i].least_load))
+			return true;
+	return false;
+}
+
+/* Of an arm's last records, means over routers and seeds. */
+struct routed {
+	const struct arm *switch_arm;	/* first in the study with Switch routing; NULL: none */
+	double most, entropy, dead, choices;
+};
+
+static bool is_switch(const struct run_data *r)
+{
+	const char *router = run_text(r, "model.moe.router");
+
+	return isfinite(r->least_load) && (!router || !strcmp(router, "switch"));
+}
+
+static const struct arm *find_switch(const struct study *s)
+{
+	for (const struct arm *v = s->arms; v < s->arms + s->n_arms; v++)
+		if (is_switch(v->runs[0]))
+			return v;
+	return NULL;
+}
+
+static CELL(cell_router)
+{
+	const char *router = run_text(r->v->runs[0], "model.moe.router");
+
+	grid_text(g, "%s", !isfinite(r->v->runs[0]->least_load) ? "-" : router ? router : "switch");
+}
+
+static CELL(cell_to_switch)
+{
+	const struct routed *x = r->more;
+
+	put_difference(g, r->s, r->v, x->switch_arm, "switch");
+}
+
+static CELL(null_to_switch)
+{
+	put_null_difference(g, find_switch(r->s));
+}
+
+static CELL(cell_flops_per_token)
+{
+	put_flops(g, ARM_MEAN(r->v, flops).mean / ARM_MEAN(r->v, tokens).mean, 0);
+}
+
+static CELL(cell_routed)
+{
+	c->put(g, *(const double *)(const void *)((const char *)r->more + c->member), c->digits);
+}
+
+static CELL(cell_depends)
+{
+	const char *depends = r->v->runs[0]->depends;
+
+	grid_text(g, "%s", *depends ? depends : "-");
+}
+
+#define ROUTED(name, title, form, ...)                                                             \
+	{#name, title, COLUMN_NUMBER, .cell = cell_routed, .member = offsetof(struct routed, name), \
+		.put = form, __VA_ARGS__}
+static const struct column columns[] = {
+	COLUMNS_OF_MODEL,
+	{"router", "router", COLUMN_TEXT, .cell = cell_router},
+	COLUMN_SEEDS,
+	COLUMN_LOSS,
+	{"to_switch", "to switch", COLUMN_INTERVAL, .cell = cell_to_switch, .null = null_to_switch},
+	COLUMN_DIFFERENCE,
+	ROUTED(choices, "experts a token", put_value, .digits = 2),
+	ROUTED(most, "MaxVio", put_value, .digits = 2),
+	ROUTED(entropy, "entropy / ln E", put_value, .digits = 3),
+	COLUMN_DROP,
+	ROUTED(dead, "dead experts", put_value, .digits = 1),
+	{"flops_per_token", "FLOPs/token", COLUMN_NUMBER, .cell = cell_flops_per_token},
+	{"tokens_per_s", "tokens/s", COLUMN_INTERVAL, .cell = cell_speed},
+	{"depends", "depends on", COLUMN_TEXT, .cell = cell_depends},
+};
+
+static const char sql[] =
+	"WITH last AS (SELECT run_id, max(step) AS step FROM expert"
+	"  WHERE run_id IN (SELECT value FROM json_each(:runs)) GROUP BY run_id),"
+	" by_router AS (SELECT e.run_id, e.step, e.router, count(*) AS n, max(e.load) * count(*) - 1 AS most"
+	"  FROM expert e JOIN last USING (run_id, step) GROUP BY e.run_id, e.router)"
+	" SELECT avg(b.most), avg(l.entropy / ln(b.n)), sum(l.dead) * 1.0 / count(DISTINCT b.run_id),"
+	" avg(l.choices) FROM by_router b JOIN run r ON r.run_id = b.run_id"
+	" LEFT JOIN router l ON l.run_id = b.run_id AND l.step = b.step AND l.router = b.router"
+	" WHERE r.state = 'done'";
+
+static int read_routed(struct study *s, const struct arm *v, struct routed *x)
+{
+	struct db_statement found;
+
+	db_prepare(&found, s->db, sql);
+	db_bind_text(&found, ":runs", arm_run_ids(s, v));
+	x->most = x->entropy = x->dead = x->choices = NAN;
+	if (db_step(&found)) {
+		x->most = db_real(&found, 0);
+		x->entropy = db_real(&found, 1);
+		x->dead = db_real(&found, 2);
+		x->choices = db_real(&found, 3);
+	}
+	return db_finish(&found);
+}
+
+static int fill(struct study *s, struct grid *g)
+{
+	for (const struct arm *v = s->arms; v < s->arms + s->n_arms; v++) {
+		struct routed x = {.switch_arm = find_switch(s)};
+		if (read_routed(s, v, &x))
+			return -1;
+		grid_fill(g, &(struct subject){s, v, &x});
+	}
+	if (s->baseline)
+		grid_fill_null(g, &(struct subject){.s = s});
+	note_flops(g, s, ", of choices that were computed");
+	return 0;
+}
+
+const struct table table_routers = {
+	.name = "routers",
+	.place = 8,
+	.help = "routers: loss against Switch, balance, drops, cost, and what a token's output depends on",
+	.applies = applies,
+	.needs = "record of expert loads",
+	.title = "rules that bring tokens to experts",
+	.columns = columns,
+	.n_columns = ARRAY_SIZE(columns),
+	.fill = fill,
+	.notes = {"MaxVio: load of the busiest expert / the mean, less 1; experts a token, MaxVio and entropy are"
+		" means over routers and seeds at the end, dead experts a sum over routers; dropped: at the last"
+		" evaluation", "depends on, beside the token's own past: A nothing, B other sequences of the batch,"
+		" F its own future, where the loss is not that of a language model"},
+};
