@@ -232,6 +232,16 @@ static const struct field mix_rows[] = {
 };
 const struct field_table mix_fields = FIELD_TABLE(mix_rows);
 
+static const struct field mod_rows[] = {
+	FIELD(struct mod_spec, share, "model.mod.share", REAL, "0.125", 1e-6, 1, .legacy = "0.125",
+		.help = "of the tokens, that go through a layer of picked tokens"),
+	FIELD(struct mod_spec, capacity_factor, "model.mod.capacity_factor", REAL, "2", 1, 1e6, .legacy = "2",
+		.help = "in training there is room for this times the share of a sequence's tokens"),
+	FIELD(struct mod_spec, rate, "model.mod.rate", REAL, "0.1", 1e-9, 1e3, .legacy = "0.1",
+		.help = "the threshold moves by this times the share picked beyond the wanted, a step"),
+};
+const struct field_table mod_fields = FIELD_TABLE(mod_rows);
+
 static const struct field xattn_rows[] = {
 	FIELD(struct xattn_spec, queries, "model.xattn.queries", CHOICE, "state", 0, 0, .legacy = "state",
 		.choices = "state|input",

@@ -9,6 +9,7 @@
 #include "nn/mamba.h"
 #include "nn/mamba2.h"
 #include "nn/mix.h"
+#include "nn/mod.h"
 #include "nn/moe.h"
 #include "nn/net.h"
 #include "spec/field.h"
@@ -22,6 +23,7 @@ extern const struct field_table ffn_fields;		/* struct ffn_spec */
 extern const struct field_table moe_fields;		/* struct moe_spec */
 extern const struct field_table inner_fields;		/* struct inner_spec */
 extern const struct field_table mix_fields;		/* struct mix_spec */
+extern const struct field_table mod_fields;		/* struct mod_spec */
 extern const struct field_table xattn_fields;		/* struct xattn_spec */
 extern const struct field_table local_fields;		/* struct local_spec */
 

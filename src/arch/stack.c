@@ -12,7 +12,8 @@
  *	shared			Mamba behind an attention block that all such layers share (nn/shared.h);
  *				model.ssm alone may differ
  * `parallel` puts two layers behind one norm; {mix: [a, b]} or {mix: {of: [a, b], alpha: fixed}} norms and
- * weighs what they give (nn/mix.h, model.mix).
+ * weighs what they give (nn/mix.h, model.mix); {mod: [attn, ffn]}, or one of them, or {mod: {of: [attn], share:
+ * 0.25}}, is for picked tokens alone (nn/mod.h, model.mod).
  */
 #include <string.h>
 
@@ -34,6 +35,7 @@ struct parts {
 	struct moe_spec moe;
 	struct inner_spec inner;
 	struct mix_spec mix;
+	struct mod_spec mod;
 	struct xattn_spec xattn;
 	struct local_spec local;
 	/* layers that are made of several of these */
@@ -63,7 +65,8 @@ struct stack {
 static const struct field rows[] = {
 	FIELD(struct stack, pattern, "model.pattern", TREE, NULL, 0, 0,
 		.help = "list of residual layers: mamba, mamba2, gdn, attn, ffn, moe, inner, xattn, local, hymba, "
-			"shared, {WORD: {key: value}}, {parallel: [two of them]}, {mix: [two of them]}; "
+			"shared, {WORD: {key: value}}, {parallel: [two of them]}, {mix: [two of them]}, "
+			"{mod: [attn, ffn]}; "
 			"repeated model.n_blocks times"),
 };
 static const struct field_table stack_fields = FIELD_TABLE(rows);
@@ -100,6 +103,9 @@ static const struct word {
 
 /* Not a layer by itself: how two others are put together. */
 static const struct word word_mix = {"mix", mix, PART(mix), {{&mix_fields, PART(mix)}}, {"model.mix."}};
+
+/* Nor this: for which tokens layers are. */
+static const struct word word_mod = {"mod", mod, PART(mod), {{&mod_fields, PART(mod)}}, {"model.mod."}};
 
 static const struct word *word_find(const struct node *n, const char *text)
 {
@@ -209,28 +215,65 @@ static bool same_names(const struct layer *a, const struct layer *b)
 		(is_one_of(a->fn, attentions) && is_one_of(b->fn, attentions));
 }
 
-/* n: the list of two layers, or the map with `of` and keys. */
-static int read_mix(struct stack *s, const struct node *n, struct layer *out, const struct config *c,
+/* n: the list of layers, or the map that has it as `of`, beside keys that go to p. NULL after a message. */
+static const struct node *read_list(const struct word *w, const struct node *n, int least, struct parts *p,
 	struct arena *a)
 {
-	struct parts *p = parts_new(&s->parts, a);
 	const struct node *list = n->kind == NODE_LIST ? n : NULL;
-	struct mix_paths *paths = ARENA_NEW(a, struct mix_paths);
-	struct layer layer[2];
 
 	for (const struct node *k = n->kind == NODE_MAP ? n->first : NULL; k; k = k->next)
 		if (!strcmp(k->key, "of"))
 			list = k;
-		else if (set_key(&word_mix, k, p, a))
-			return -1;
-	if (!list || list->kind != NODE_LIST || list->n != 2)
-		return node_error(list ? list : n, "mix takes a list of two layers, or a map that has it as \"of\"");
+		else if (set_key(w, k, p, a))
+			return NULL;
+	if (list && list->kind == NODE_LIST && list->n >= least && list->n <= 2)
+		return list;
+	node_error(list ? list : n, "%s takes a list of %stwo layers, or a map that has it as \"of\"", w->name,
+		least < 2 ? "one or " : "");
+	return NULL;
+}
+
+static int read_mix(struct stack *s, const struct node *n, struct layer *out, const struct config *c,
+	struct arena *a)
+{
+	struct parts *p = parts_new(&s->parts, a);
+	const struct node *list = read_list(&word_mix, n, 2, p, a);
+	struct mix_paths *paths = ARENA_NEW(a, struct mix_paths);
+	struct layer layer[2];
+
+	if (!list)
+		return -1;
 	if (read_layer(s, list->first, &layer[0], c, a) || read_layer(s, list->first->next, &layer[1], c, a))
 		return -1;
 	if (same_names(&layer[0], &layer[1]))
 		return node_error(list, "mix takes two different layers: these would have the same parameters");
 	*paths = (struct mix_paths){&p->mix, {layer[0].fn, layer[1].fn}, {layer[0].spec, layer[1].spec}};
 	*out = (struct layer){mix, paths};
+	return 0;
+}
+
+static int read_mod(struct stack *s, const struct node *n, struct layer *out, const struct config *c,
+	struct arena *a)
+{
+	static layer_fn *const able[] = {attn, ffn, NULL};
+	struct parts *p = parts_new(&s->parts, a);
+	const struct node *list = read_list(&word_mod, n, 1, p, a);
+	struct mod_layers *layers = ARENA_NEW(a, struct mod_layers);
+	int i = 0;
+
+	if (!list)
+		return -1;
+	layers->mod = &p->mod;
+	for (const struct node *k = list->first; k; k = k->next, i++) {
+		struct layer l;
+		if (read_layer(s, k, &l, c, a))
+			return -1;
+		if (!is_one_of(l.fn, able) || l.fn == layers->fn[0])
+			return node_error(k, "mod takes attn, ffn or both");
+		layers->fn[i] = l.fn;
+		layers->spec[i] = l.spec;
+	}
+	*out = (struct layer){mod, layers};
 	return 0;
 }
 
@@ -247,6 +290,8 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 		return node_error(n, "expected the name of a layer, not %s", node_kind_name(n));
 	if (map && !strcmp(n->first->key, word_mix.name))
 		return read_mix(s, n->first, out, c, a);
+	if (map && !strcmp(n->first->key, word_mod.name))
+		return read_mod(s, n->first, out, c, a);
 	w = word_find(n, map ? n->first->key : n->text);
 	if (!w)
 		return -1;
@@ -312,6 +357,7 @@ const struct arch arch_stack = {
 		{&moe_fields, offsetof(struct stack, parts.moe)},
 		{&inner_fields, offsetof(struct stack, parts.inner)},
 		{&mix_fields, offsetof(struct stack, parts.mix)},
+		{&mod_fields, offsetof(struct stack, parts.mod)},
 		{&xattn_fields, offsetof(struct stack, parts.xattn)},
 		{&local_fields, offsetof(struct stack, parts.local)},
 		{&stack_fields, 0}},

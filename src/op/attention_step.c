@@ -78,13 +78,23 @@ static struct place place_of(const struct attend *a, const struct tensor *now,
 		: (struct place){ring, b * a->L + s % a->L};
 }
 
-/* Does the call leave token t in the rings, and in which row? */
-static bool stays(const struct attend *a, long b, long t, long *row)
+/* Rows of the sequence that are there. */
+static long n_there(const struct attend *a, long b)
+{
+	long n = a->T;
+
+	while (n > 0 && first_seen(a->start, b, n - 1) == NOT_THERE)
+		n--;
+	return n;
+}
+
+/* Does the call, which has n rows of the sequence, leave token t in the rings, and in which row? */
+static bool stays(const struct attend *a, long b, long t, long n, long *row)
 {
 	long start = first_seen(a->start, b, t);
 
 	*row = b * a->L + (t - start) % a->L;
-	return t >= a->T - a->L && start == first_seen(a->start, b, a->T - 1);
+	return t >= n - a->L && start == first_seen(a->start, b, n - 1);
 }
 
 /* ---- reference ------------------------------------------------------------------------------ */
@@ -112,7 +122,7 @@ static void token_ref(const struct attend *a, long b, long h, long t)
 		sum += exp(score_ref(a, b, h, t, p, s) - most);
 	for (long i = 0; i < a->dh; i++)
 		y[i] = 0;
-	for (long s = first; s <= p; s++) {
+	for (long s = first; s <= p; s++) {	/* none if the row is not there */
 		struct place at = place_of(a, a->v, a->values, b, t, p, s);
 		const double *v = row_f64(at.x, at.row) + h / a->group * a->dh;
 		for (long i = 0; i < a->dh; i++)
@@ -127,8 +137,8 @@ static void keep(const struct attend *a, size_t bytes)
 	long row;
 
 	for (long b = 0; b < a->B; b++)
-		for (long t = 0; t < a->T; t++)
-			for (int i = 0; i < 2 && stays(a, b, t, &row); i++)
+		for (long t = 0, n = n_there(a, b); t < n; t++)
+			for (int i = 0; i < 2 && stays(a, b, t, n, &row); i++)
 				memcpy((char *)to[i]->at + (size_t)(row * to[i]->ld) * bytes,
 					(char *)from[i]->at + (size_t)((b * a->T + t) * from[i]->ld) * bytes,
 					(size_t)tensor_width(from[i]) * bytes);
@@ -190,7 +200,7 @@ static void token(const struct attend *a, long b, long h, long t)
 			sum += weight;
 		}
 	}
-	for (long i = 0; i < a->dh; i++)
+	for (long i = 0; i < a->dh && first <= p; i++)	/* else the row is not there */
 		y[i] /= sum;
 }
 
@@ -211,6 +221,18 @@ static void prepare(const struct op_trial *t)
 	document_start_carried_example(t, t->in[ATTENTION_START_BT]);
 }
 
+/* The last rows are not there: of one sequence none is. */
+static void prepare_absent(const struct op_trial *t)
+{
+	const struct tensor *start = t->in[ATTENTION_START_BT];
+	long T = tensor_width(start);
+
+	prepare(t);
+	for (long b = 0; b < tensor_rows(start); b++)
+		for (long i = T - 9 * b > 0 ? T - 9 * b : 0; i < T; i++)
+			op_trial_set(t, start, b * T + i, NOT_THERE);
+}
+
 static const struct attention_attr one_head = {.n_heads = 1}, three_heads = {.n_heads = 3},
 	shared_heads = {.n_heads = 6, .n_kv_heads = 2};
 
@@ -224,6 +246,8 @@ static const struct op_example examples[] = {
 	{.name = "documents", .attr = &three_heads, .prepare = prepare, .in = {SHAPES(3, 21, 90, 15, 15)}},
 	{.name = "short ring", .attr = &one_head, .prepare = prepare, .in = {SHAPES(3, 21, 5, 6, 6)}},
 	{.name = "shared keys", .attr = &shared_heads, .prepare = prepare, .in = {SHAPES(3, 21, 30, 24, 8)}},
+	{.name = "rows that are not there", .attr = &three_heads, .prepare = prepare_absent,
+		.in = {SHAPES(4, 21, 8, 12, 12)}},
 	{.name = "wide head", .attr = &one_head, .prepare = prepare, .in = {SHAPES(2, 3, 80, 200, 200)}},
 };
 

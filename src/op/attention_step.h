@@ -5,7 +5,8 @@
  *   y = sum_s softmax_s(q . k_s / sqrt(dh)) v_s,   max(0, p - L) <= s <= p
  * Positions that are not among the tokens of this call lie in the rings, position s in row s mod L; the
  * call leaves the last L tokens of the last document there. With L no less than the tokens of a document
- * this is causal attention, else attention with a window of L + 1, whatever attr->window is. No gradient.
+ * this is causal attention, else attention with a window of L + 1, whatever attr->window is. Rows that are
+ * NOT_THERE (op/document_start.h) give 0 and are left nowhere. No gradient.
  */
 #ifndef OP_ATTENTION_STEP_H
 #define OP_ATTENTION_STEP_H

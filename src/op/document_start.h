@@ -12,6 +12,8 @@
 #ifndef OP_DOCUMENT_START_H
 #define OP_DOCUMENT_START_H
 
+#include <limits.h>
+
 #include "op/op.h"
 
 enum {
@@ -28,6 +30,9 @@ enum {
 struct document_start_attr {
 	int end_of_text;	/* -1: no token is */
 };
+
+/* start[b, t] of a row that is not there, behind the last one that is (op/pick.h): for operators that carry. */
+enum { NOT_THERE = INT_MAX };
 
 extern const struct op op_document_start;
 

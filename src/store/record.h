@@ -53,7 +53,7 @@
 	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)      \
 	X(REAL, choices)
 
-/* A layer that mixes two paths: the share of the first. */
+/* A layer that mixes two paths: the share of the first; or picks tokens: their share. */
 #define RECORD_MIX(X) X(INT, step) X(INT, mix) X(REAL, share)
 
 #define RECORD_GROUP(X)                                                                            \

@@ -178,11 +178,11 @@ CREATE TABLE expert (
 	PRIMARY KEY (run_id, step, router, expert)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE mix (			-- layers that mix two paths, in the order of the model
+CREATE TABLE mix (			-- layers that mix two paths or pick tokens, in the order of the model
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
 	step		INTEGER NOT NULL,
 	mix		INTEGER NOT NULL,	-- from 0
-	share		REAL,			-- of the first path; the second has the rest
+	share		REAL,			-- of the first path (the second has the rest); of picked tokens
 	PRIMARY KEY (run_id, step, mix)
 ) STRICT, WITHOUT ROWID;
 

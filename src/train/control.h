@@ -10,7 +10,7 @@
  *   even     router.bias         c           rate (sign(mean c - c) - mean of these signs): routes as without
  *                                            the second term, but the bias does not drift
  *   share    router.threshold    c, N        rate (c / N - target): so that a share of target of the tokens
- *                                            is above it
+ *                                            is above it; c of a `mod` (nn/mod.h): tokens picked
  *   follow   router.cutoff       l           rate (l - state): a running mean
  *   anneal   router.temperature  none        state (exp(-rate) - 1), not below `least`
  *

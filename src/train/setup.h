@@ -66,7 +66,8 @@ struct setup {
 		double planned;		/* choices of a replay as costs count them, of all of them */
 	} routers;
 	const char *depends;		/* of the model in training: struct model */
-	const char *const *shares;	/* metrics of each mix of two paths: the share of the first */
+	const char *const *shares;	/* metrics of each mix of two paths, the share of the first, and
+					   of each layer of picked tokens, theirs */
 	int n_shares;
 	struct control control;		/* states that change by what a step counted */
 	struct model_memory memory;	/* after setup_allocate() */

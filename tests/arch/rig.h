@@ -89,6 +89,9 @@ static const struct rig_case rig_cases[] = {
 		"ffn: {d_hidden: 6, activation: silu}}"},
 	{"gdn", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{gdn: {n_heads: 2, d_key: 5, d_value: 4}}, "
 		"{gdn: {d_key: 8, d_conv: 2, n_heads: 1}}, ffn], ffn: {d_hidden: 6, activation: silu}}"},
+	{"mod", SMALL ", arch: stack, attn: {n_heads: 2}, ffn: {d_hidden: 6, activation: silu}, mod: {share: 0.4}, "
+		"pattern: [mamba, {mod: [attn, ffn]}, {mod: {of: [{attn: {window: 5, n_kv_heads: 1}}], share: 0.5, "
+		"capacity_factor: 1}}, {mod: [ffn]}]}"},
 	{"hymba", SMALL ", arch: stack, pattern: [{hymba: {n_heads: 4, n_kv_heads: 2, window: 20}}, "
 		"{hymba: {n_heads: 1, rope: false, expand: 1.5}}]}"},
 	{"mix", SMALL ", arch: stack, attn: {n_heads: 2}, ffn: {d_hidden: 6, activation: silu}, "

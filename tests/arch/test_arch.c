@@ -103,10 +103,10 @@ static bool is_bf16(enum device_id id)
 	return device_list[id].bytes[REAL] == 2;
 }
 
-/* Rounded to bf16, tokens go to other experts: then only the size of the loss is known. */
-static bool chooses_experts(const struct rig_case *c)
+/* Rounded to bf16, tokens go to other experts, or others are picked: then only the size of the loss is known. */
+static bool chooses(const struct rig_case *c)
 {
-	return strstr(c->spec, "n_experts") && !strstr(c->spec, "n_experts: 1,");
+	return strstr(c->spec, "mod:") || (strstr(c->spec, "n_experts") && !strstr(c->spec, "n_experts: 1,"));
 }
 
 static void check_gradients(const struct rig_case *c, struct rig *rig, struct rig *ref,
@@ -117,13 +117,13 @@ static void check_gradients(const struct rig_case *c, struct rig *rig, struct ri
 	snprintf(name, sizeof name, "%s on %s", c->name, device_list[id].name);
 	if (!is_bf16(id))
 		expect_close(name, rig, ref, 1e-4);
-	else if (!chooses_experts(c))
+	else if (!chooses(c))
 		expect_close(name, rig, ref, 6e-2);
 }
 
 static void check_against_ref(const struct rig_case *c, struct rig_options o, enum device_id id)
 {
-	double a, b, limit = !is_bf16(id) ? 1e-5 : chooses_experts(c) ? 5e-2 : 1e-2;
+	double a, b, limit = !is_bf16(id) ? 1e-5 : chooses(c) ? 5e-2 : 1e-2;
 	struct rig rig, ref;
 
 	rig_open(&ref, c->spec, with(o, REF));
@@ -375,9 +375,18 @@ static void open_documents(struct rig *rig, const struct rig_case *c, enum devic
 		rig->tokens[t] = t == end ? VOCAB - 1 : (t * t + 5 * t) % (VOCAB - 1);
 }
 
-/* First token whose logits change, bit for bit, from token `from` on when token `at` is another;
+/* Rows of picked tokens move up when another document has fewer, and tiles with them: what is added up is the
+   same, its order is not. All else changes no bit. */
+static double rounding(const struct rig_case *c, enum device_id device)
+{
+	if (strncmp(c->name, "mod", strlen("mod")))
+		return 0;
+	return device == REF ? 1e-12 : 1e-5;
+}
+
+/* First token whose logits change by more than `limit` from token `from` on when token `at` is another;
    LONG if none do. */
-static int first_changed(struct rig *rig, int at, int from)
+static int first_changed(struct rig *rig, int at, int from, double limit)
 {
 	static double before[N_LOGITS], after[N_LOGITS];
 
@@ -385,7 +394,7 @@ static int first_changed(struct rig *rig, int at, int from)
 	rig->tokens[at] = (rig->tokens[at] + 1) % (VOCAB - 1);
 	logits_of(rig, after);
 	for (int i = from * VOCAB; i < N_LOGITS; i++)
-		if (before[i] != after[i])
+		if (!(fabs(before[i] - after[i]) <= limit))
 			return i / VOCAB;
 	return LONG;
 }
@@ -400,8 +409,8 @@ static void check_apart(const struct rig_case *c, enum device_id device)
 			struct rig rig;
 			int end = ends[i], first;
 			open_documents(&rig, c, device, reset, end);
-			assert_int_equal(first_changed(&rig, end - 1, end), end);
-			first = first_changed(&rig, end - 1, end + 1);
+			assert_int_equal(first_changed(&rig, end - 1, end, rounding(c, device)), end);
+			first = first_changed(&rig, end - 1, end + 1, rounding(c, device));
 			if (first != (reset ? LONG : end + 1))
 				fail_msg("%s on %s, reset %d, end of text at %d: token %d changes token %d",
 					c->name, device_list[device].name, reset, end, end - 1, first);

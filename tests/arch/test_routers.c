@@ -105,6 +105,23 @@ static void test_classes(void **state)
 	}
 }
 
+/* Picked tokens take rows of a sequence, the earlier ones first: also where rows are too few. */
+static void test_picks_depend_on_the_own_past(void **state)
+{
+	static const char *const specs[] = {"share: 0.5, capacity_factor: 1", "share: 0.125, capacity_factor: 2"};
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(specs); k++) {
+		char spec[256];
+		struct rig rig;
+		snprintf(spec, sizeof spec, "{model: {arch: stack, d_model: 8, n_blocks: 2, attn: {n_heads: 2}, "
+			"ffn: {d_hidden: 6}, mod: {%s}, pattern: [mamba, {mod: [attn, ffn]}]}", specs[k]);
+		rig_open(&rig, spec, (struct rig_options){.device = CPU, .batch = B, .context = T, .noise = true});
+		assert_int_equal(measured(&rig), MOE_OWN_PAST);
+		rig_close(&rig);
+	}
+}
+
 /* Experts that choose do it by the past alone where nothing has a group, and in evaluation where groups
    are in time. */
 static void test_cutoffs_know_the_past_alone(void **state)
@@ -299,6 +316,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_picks_depend_on_the_own_past),
 		cmocka_unit_test(test_cutoffs_know_the_past_alone),
 		cmocka_unit_test(test_active_share_of_experts_that_choose),
 		cmocka_unit_test(test_active_share_of_mixed_tokens),

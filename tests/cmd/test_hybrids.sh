@@ -33,6 +33,10 @@ refused '[{local: {width: 6, n_heads: 2}}]' 'must divide model.local.width 6'
 refused '[{xattn: {queries: output}}]' 'state'
 refused '[{shared: {n_heads: 2}}]' 'layer "shared" has no key "n_heads"'
 refused '[shared]' 'must divide twice model.d_model 32' '  attn: {n_heads: 3}\n'
+refused '[{mod: [mamba]}]' 'mod takes attn, ffn or both'
+refused '[{mod: [attn, attn]}]' 'mod takes attn, ffn or both'
+refused '[{mod: attn}]' 'mod takes a list of one or two layers'
+refused '[{mod: {of: [ffn], share: 2}}]' 'share'
 refused '[attn]' 'must divide the 4 heads of queries' '  attn: {n_heads: 4, n_kv_heads: 3}\n'
 
 # A run: half of each at first, then what training makes of it; fixed it stays.
@@ -44,6 +48,11 @@ of_run() {	# an expression over the rows of a condition
 holds test "$(of_run 'count(*)' 'step <= 5')" = 10
 holds test "$(of_run 'sum(share = 0.5)' 'step = 1 OR mix = 1')" = 6
 holds test "$(of_run 'sum(abs(share - 0.5) > 1e-4)' 'step > 1 AND mix = 0')" = 4
+
+# The share of picked tokens is logged as well.
+stack '[{mix: [attn, mamba]}, {mod: {of: [attn, ffn], share: 0.25}}]' '  attn: {n_heads: 2}\n' >spec.yaml
+holds $moelab train spec.yaml -q seed=2
+holds test "$($moelab query "SELECT count(*) FROM mix WHERE mix = 1 AND share BETWEEN 0 AND 1 AND run_id = 2" --format csv | tail -1)" = 5
 
 # One set of weights, three uses: named once in a trace, their outputs by layer.
 stack '[shared, shared, {shared: {d_state: 4}}]' '  attn: {n_heads: 4}\n' >spec.yaml

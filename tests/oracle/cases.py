@@ -41,8 +41,10 @@ HYBRIDS = {
     "xattn": ["xattn", {"xattn": {"queries": "input", "n_kv_heads": 1, "window": 9}}],
     "local": [{"local": {"window": 5}}, {"local": {"place": "output", "width": 12}}],
     "shared": ["mamba", {"shared": {"d_state": 5}}],
-    "gdn": [{"gdn": {"d_key": 20}}, {"gdn": {"n_heads": 3, "d_key": 9, "d_value": 4, "d_conv": 2, "norm_eps": 0.01}},
-            "moe"],
+    "mod": ["mamba", {"mod": ["attn", "ffn"]}, {"mod": ["ffn"]},
+            {"mod": {"of": [{"attn": {"window": 3, "rope": False}}], "share": 0.4, "capacity_factor": 1}}],
+    "gdn": [{"gdn": {"d_key": 20}}, "moe",
+            {"gdn": {"n_heads": 3, "d_key": 16, "d_value": 4, "d_conv": 2, "norm_eps": 0.01}}],
 }
 
 

@@ -40,6 +40,10 @@ CASES = {
     "gdn": {"model.arch": "stack", "model.n_blocks": 1, "model.pattern": ["gdn"], "model.gdn.n_heads": 2,
             "model.gdn.d_key": 5, "model.gdn.d_value": 4, "model.gdn.d_conv": 3, "model.gdn.norm_eps": 1e-5,
             "data.vocab": 4, "data.reset_at_eot": True},
+    # an attention and a dense layer for picked tokens, with too few rows for them
+    "mod": {**ATTN, **FFN, "model.arch": "stack", "model.n_blocks": 1,
+            "model.pattern": [{"mod": ["attn", "ffn"]}], "model.mod.share": 0.3, "model.mod.capacity_factor": 1, "model.mod.rate": 0.1, "data.vocab": 6,
+            "data.reset_at_eot": True},
     "mamba_mlp": {**SSM, **FFN, **MODERN, "model.n_blocks": 1, "model.ffn.bias": False,
                   "model.ffn.activation": "gelu"},
     "transformer": {**ATTN, **FFN, "model.n_blocks": 1},
@@ -97,6 +101,9 @@ def make(arch, keys, seed):
     params = {n: rounded(begin(n, s, random)) for n, s in shapes.items()}
     m = {n: rounded(0.01 * random.standard_normal(s)) for n, s in shapes.items()}
     v = {n: rounded(1e-4 * random.uniform(0.1, 1, s)) for n, s in shapes.items()}
+    for n in shapes:
+        if n.endswith("router.threshold"):      # has no gradient, so never had one
+            m[n], v[n] = torch.zeros_like(m[n]), torch.zeros_like(v[n])
     words = random.randint(spec["data.vocab"], size=(spec["train.batch"], spec["train.context"] + 1))
     tensor = {"tokens": words[:, :-1], "targets": words[:, 1:]}
     for prefix, blob in (("param.", params), ("moment1.", m), ("moment2.", v)):
@@ -106,9 +113,10 @@ def make(arch, keys, seed):
     net = model.Model(spec, leaves)
     ce, aux, logits = net.losses(torch.from_numpy(words[:, :-1]), torch.from_numpy(words[:, 1:]))
     (ce + aux).backward()
-    grads = {n: t.grad for n, t in leaves.items()}
+    grads = {n: t.grad if t.grad is not None else torch.zeros_like(t) for n, t in leaves.items()}
     norm = model.gradient_norm(grads)
     new = model.adamw(spec, STEP, params, grads, norm, dict(m), dict(v))
+    new.update(net.states)
     for name, route in net.routes.items():
         for what, t in zip(("route", "keep", "gate"), route):
             tensor[f"{name}.{what}"] = t.detach().numpy()

@@ -10,7 +10,8 @@ against the papers and not to be fast. Nothing here is translated from the C cod
                 windows: Beltagy et al. 2020, arXiv:2004.05150; grouped queries: Ainslie et al. 2023,
                 arXiv:2305.13245
   hybrids       Hymba's mean: Dong et al. 2024, arXiv:2411.13676; a shared attention block, as in Zamba:
-                Glorioso et al. 2024, arXiv:2405.16712
+                Glorioso et al. 2024, arXiv:2405.16712; tokens picked by a threshold, after Raposo et al. 2024,
+                arXiv:2404.02258
   z-loss        Zoph et al. 2022, arXiv:2202.08906
 
 A model is a dict of parameters {name: tensor} and a spec, the dict of dotted keys that a trace carries
@@ -68,7 +69,7 @@ def pattern_entry(entry):
 
 
 def mix_entry(value):
-    """The two layers of a mix, and its own keys."""
+    """The layers of a mix or mod, and its own keys."""
     if isinstance(value, list):
         return value, {}
     return value["of"], {k: v for k, v in value.items() if k != "of"}
@@ -225,6 +226,33 @@ class Model(Recurrences):
         y = self.attend(q, k, v, H, S, attn) @ self.p["shared.out.weight"].T
         f = self.ffn(self.norm(y, "shared.norm"), "shared.ffn", ffn) @ self.p[name + ".map.weight"].T
         return self.mamba(self.norm(self.stream + f, name + ".norm_mixer"), name + ".mixer", ssm, {})
+
+    # --- layers for picked tokens alone, which see no others
+
+    def mod(self, x, layer, paths, keys):
+        name, B, T = f"layers.{layer}.mod", *x.shape[:2]
+        r = (x @ self.p[name + ".router.weight"].T)[..., 0]
+        picked = r.detach() > self.p[name + ".router.threshold"].detach()
+        kept = picked & (picked.cumsum(1) <= math.ceil(keys["capacity_factor"] * keys["share"] * T))
+        self.move(name + ".router.threshold",
+                  lambda old: old + keys["rate"] * (picked.sum() / (B * T) - keys["share"]))
+        outputs, document, stream, y = dict(self.outputs), self.document, self.stream, torch.zeros_like(x)
+        for b in range(B):
+            rows = kept[b].nonzero()[:, 0]
+            if len(rows):
+                self.document, self.stream = document[b:b + 1, rows], stream[b:b + 1, rows]
+                f = self.block(x[b:b + 1, rows], f"{layer}.mod", paths)[0]
+                y = y.index_put((torch.tensor(b), rows), torch.sigmoid(r[b, rows])[:, None] * f)
+        self.outputs, self.document, self.stream = outputs, document, stream
+        return y
+
+    def block(self, x, layer, paths):
+        """One layer, or two of which the second reads the norm of the stream and what the first gave."""
+        a = self.branch(x, layer, *pattern_entry(paths[0])[0])
+        if len(paths) == 1:
+            return a
+        return a + self.branch(self.norm(self.stream + a, f"layers.{layer}.norm"), layer,
+                               *pattern_entry(paths[1])[0])
 
     # --- mixture of experts
 
@@ -438,6 +466,9 @@ class Model(Recurrences):
             paths, own = mix_entry(own)
             a, b = (self.branch(x, layer, *pattern_entry(path)[0]) for path in paths)
             y = self.mean_of_paths(a, b, name, part_keys(self.spec, "mix", own))
+        elif kind == "mod":
+            paths, own = mix_entry(own)
+            y = self.mod(x, layer, paths, part_keys(self.spec, "mod", own))
         elif kind == "hymba":
             y = self.hymba(x, name, keys("attn"), keys("ssm"))
         elif kind == "xattn":

@@ -34,6 +34,8 @@ def layer_shapes(spec, name, D, kind, own, norm):
         return gdn_shapes(name + ".mixer", D, keys("gdn"))
     if kind == "mix":
         return mix_shapes(spec, name, D, own, norm)
+    if kind == "mod":
+        return mod_shapes(spec, name + ".mod", D, own, norm)
     if kind == "hymba":
         I = round(keys("ssm")["expand"] * D)
         shapes = {**mamba_shapes(name + ".hymba", D, keys("ssm"), {}),
@@ -68,6 +70,16 @@ def mix_shapes(spec, name, D, own, norm):
         shapes[name + ".mix.alpha"] = (1,)
     if keys["weights"]:
         shapes.update({name + ".mix.weight_a": (D,), name + ".mix.weight_b": (D,)})
+    return shapes
+
+
+def mod_shapes(spec, name, D, own, norm):
+    paths, _ = mix_entry(own)
+    shapes = {name + ".router.weight": (1, D), name + ".router.threshold": (1,)}
+    for kind, of_path in (pattern_entry(path)[0] for path in paths):
+        shapes.update(layer_shapes(spec, name, D, kind, of_path, norm))
+    if len(paths) > 1:
+        shapes.update({f"{name}.norm.{part}": (D,) for part in norm})
     return shapes
 
 

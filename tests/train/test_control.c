@@ -198,6 +198,87 @@ static void test_micro_batches_count_once(void **state)
 	}
 }
 
+static void open_picks(struct rig *rig, const char *micro_batch)
+{
+	static const char text[] = "{model: {arch: stack, d_model: 16, n_blocks: 1, attn: {n_heads: 2}, "
+		"ffn: {d_hidden: 16}, mod: {share: 0.25, rate: 0.1}, pattern: [{mod: [attn, ffn]}]}, "
+		"train: {tokens: 1000000, batch: 4, context: 32}, data: {path: none}}";
+	const char *keys[] = {micro_batch};
+
+	*rig = (struct rig){0};
+	assert_int_equal(config_parse(&rig->arena, "test", text, keys, 1, spec_schema(), &rig->config), 0);
+	assert_int_equal(setup_open(&rig->setup, &rig->config, &device_list[CPU], 0), 0);
+	assert_int_equal(setup_allocate(&rig->setup), 0);
+	rig->input = (struct step_input){.read = read_random, .from = rig,
+		.tokens_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT),
+		.targets_BT = ARENA_ARRAY(&rig->arena, int, BATCH * CONTEXT)};
+}
+
+static float *threshold_of(const struct rig *rig)
+{
+	int p = params_find(&rig->setup.params, "layers.0.mod.router.threshold");
+
+	assert_true(p >= 0);
+	return (float *)rig->setup.memory.blob[BLOB_WEIGHTS] + rig->setup.params.list[p].offset;
+}
+
+static double picked(const struct rig *rig)
+{
+	return graph_read(rig->setup.graphs[GRAPH_TRAIN], "layers.0.mod.wanted", 0);
+}
+
+/* It begins at that quantile of N(0, 0.1) above which a quarter lies, and moves by the rate times what is
+   picked too much. */
+static void test_a_threshold_of_picks_follows(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	open_picks(&rig, "train.micro_batch=4");
+	assert_float_equal(*threshold_of(&rig), 0.67448975 * sqrt(0.1), 1e-6);
+	for (int i = 0; i < 6; i++) {
+		float before = *threshold_of(&rig);
+		go(&rig, i, i + 1);
+		assert_float_equal(*threshold_of(&rig) - before,
+			0.1 * (picked(&rig) / (BATCH * CONTEXT) - 0.25), 1e-6);
+	}
+	rig_close(&rig);
+}
+
+/* From where nobody is picked, and from where all are: means over the last steps. */
+static void test_picks_find_their_share(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 2; k++) {
+		double share = 0;
+		struct rig rig;
+		open_picks(&rig, "train.micro_batch=4");
+		*threshold_of(&rig) = k ? -1.5f : 1.5f;
+		go(&rig, 0, 1);
+		assert_true(picked(&rig) == (k ? BATCH * CONTEXT : 0));
+		for (int i = 1; i < 260; i++) {
+			go(&rig, i, i + 1);
+			share += i < 200 ? 0 : picked(&rig) / (60.0 * BATCH * CONTEXT);
+		}
+		assert_float_equal(share, 0.25, 0.03);
+		rig_close(&rig);
+	}
+}
+
+static void test_picks_of_micro_batches_count_once(void **state)
+{
+	struct rig whole, parts;
+
+	(void)state;
+	open_picks(&whole, "train.micro_batch=4");
+	open_picks(&parts, "train.micro_batch=1");
+	go(&whole, 0, 12);
+	go(&parts, 0, 12);
+	assert_true(*threshold_of(&whole) == *threshold_of(&parts));
+	rig_close(&whole);
+	rig_close(&parts);
+}
+
 /* Replays of evaluation between steps, on tokens of their own. */
 static void evaluate(struct rig *rig)
 {
@@ -368,7 +449,9 @@ static void test_cutoffs_follow_what_was_taken(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rule),
+		cmocka_unit_test(test_rule), cmocka_unit_test(test_a_threshold_of_picks_follows),
+		cmocka_unit_test(test_picks_find_their_share),
+		cmocka_unit_test(test_picks_of_micro_batches_count_once),
 		cmocka_unit_test(test_an_idle_expert_comes_back),
 		cmocka_unit_test(test_micro_batches_count_once),
 		cmocka_unit_test(test_evaluation_leaves_no_trace),

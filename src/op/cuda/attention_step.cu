@@ -5,6 +5,7 @@
  */
 extern "C" {
 #include "op/attention_step.h"
+#include "op/document_start.h"
 }
 #include "op/cuda/kit.cuh"
 #include "op/kit/vec.h"
@@ -79,17 +80,19 @@ __global__ void attend_kernel(operands<real> o)
 			y[i] = of_y;
 		}
 	}
-	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
-		o.y[b * o.T + t][channel + i] = from_float<real>(y[i] / sum);
+	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)	/* p < 0: the row is not there */
+		o.y[b * o.T + t][channel + i] = from_float<real>(p < 0 ? 0.0f : y[i] / sum);
 }
 
 /* Launched on (tokens, sequences). */
 template <typename real>
 __global__ void keep_kernel(operands<real> o, int width)
 {
-	long t = blockIdx.x, b = blockIdx.y, start = o.start[b][t], row = b * o.L + (t - start) % o.L;
+	long t = blockIdx.x, b = blockIdx.y, start = o.start[b][t], row = b * o.L + (t - start) % o.L, n = o.T;
 
-	if (t < o.T - o.L || start != o.start[b][o.T - 1])
+	while (n > 0 && o.start[b][n - 1] == NOT_THERE)
+		n--;
+	if (t >= n || t < n - o.L || start != o.start[b][n - 1])
 		return;
 	for (int i = (int)threadIdx.x; i < width; i += THREADS) {
 		o.keys[row][i] = o.k[b * o.T + t][i];
