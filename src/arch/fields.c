@@ -22,6 +22,11 @@ static const struct field skeleton_rows[] = {
 		.help = "largest initial weight; beyond it is drawn again"),
 	FIELD(struct skeleton, decay, "train.decay", CHOICE, "all", 0, 0, .choices = "all|matrices",
 		.help = "parameters with weight decay (matrices: no norms, biases, A_log, D)"),
+	FIELD(struct skeleton, head, "model.head", CHOICE, "linear", 0, 0, .choices = "linear|copy",
+		.legacy = "linear", .help = "copy: what followed earlier tokens of the document can be "
+			"pointed at (pointer-generator, arXiv:1704.04368)"),
+	FIELD(struct skeleton, copy_width, "model.copy_width", INT, "64", 1, 1024, .unit = "channels",
+		.legacy = "64", .help = "of queries and keys of a copy head"),
 };
 const struct field_table skeleton_fields = FIELD_TABLE(skeleton_rows);
 

@@ -28,6 +28,7 @@ struct graph *graph_new(struct arena *a, struct params *params, const struct dev
 	bool training);
 void graph_release(struct graph *g);	/* device memory for inputs and metrics; the rest is the arena's */
 
+bool graph_trains(const struct graph *g);	/* `training` of graph_new() */
 struct arena *graph_arena(struct graph *g);	/* for what must live as long as the graph */
 
 /* Names of parameters, nodes and metrics get the prefix "scope." of all scopes entered. */

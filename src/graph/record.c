@@ -42,6 +42,11 @@ void graph_release(struct graph *g)
 	str_release(g->scope);
 }
 
+bool graph_trains(const struct graph *g)
+{
+	return g->training;
+}
+
 struct arena *graph_arena(struct graph *g)
 {
 	return g->arena;

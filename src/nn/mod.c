@@ -91,6 +91,8 @@ struct tensor *mod(struct net *net, const void *mod_layers, struct tensor *x_BTD
 	const struct mod_layers *s = mod_layers;
 	struct tensor *in[COMBINE_N_IN], *const *picked, *y_BTD;
 
+	if (net->env.stream)	/* the last rows are no tokens that were picked */
+		net->unstreamed = "mod";
 	graph_enter(net->g, "mod");
 	picked = pick(net, s->mod, x_BTD);
 	graph_metric(net->g, picked[PICK_COUNT], "wanted");

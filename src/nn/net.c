@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "nn/copy_head.h"
 #include "op/act.h"
 #include "op/add_norm.h"
 #include "op/cross_entropy.h"
@@ -250,6 +251,8 @@ static void add_loss(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
 
 	graph_enter(net->g, "lm_head");
 	in[CROSS_ENTROPY_WEIGHT_BT] = loss_weights(net);
+	if (!strcmp(net->s->head, "copy"))
+		copy_head(net, net->s->copy_width, x_BTD, in);
 	out = graph_apply(net->g, &op_cross_entropy, &attr, sizeof attr, in);
 	if (net->env.trace.logits)
 		keep_logits(net, x_BTD, w_VD);

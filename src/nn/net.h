@@ -22,6 +22,8 @@ struct skeleton {
 	bool final_norm;
 	double init_scale, init_cut;	/* std = sqrt(scale / fan_in), |w| <= cut */
 	const char *decay;		/* weight decay on "all" parameters or on "matrices" alone */
+	const char *head;		/* "linear" | "copy": nn/copy_head.h */
+	long copy_width;		/* C: of queries and keys of a copy head */
 };
 
 /* Tensors of a replay that stay readable as metrics (src/trace/trace.h); nothing in training. */
@@ -90,6 +92,7 @@ struct net {
 	} routers[NET_ROUTERS_MAX];
 	int depends;				/* enum moe_class (nn/moe.h), the worst of all mixtures */
 	int n_routers;				/* more than there is room for: refused by model_record() */
+	const char *unstreamed;			/* a layer without a form for streams; NULL: all have one */
 	long misfit;				/* a routing group that does not divide a replay; 0: none */
 	long alone;				/* sequences of a group of mixed tokens that a replay does not
 						   hold whole; 0: none */

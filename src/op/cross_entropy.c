@@ -5,21 +5,14 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "op/cpu/cross_entropy.h"
 #include "op/cuda/gemm.h"
-#include "op/kit/gemm.h"
 #include "op/trial.h"
-#include "op/kit/vec.h"
 
 /* Logits of a chunk fill about CHUNK_BYTES, but products want CHUNK_ROWS rows. On a GPU 8,192 rows
    of 50,304 logits in bf16 are as fast as more of them. */
 enum { CHUNK_BYTES = 64 << 20, CHUNK_ROWS = 512, ROUND = 16 };
 enum { CHUNK_BYTES_CUDA = 8192 * 50304 * 2, CHUNK_ROWS_CUDA = 1024, ROUND_CUDA = 64, NARROW = 64 };
-
-/* Floats from row to row of a chunk's logits. */
-static long logit_ld(long n_vocab)
-{
-	return (n_vocab + ROUND - 1) / ROUND * ROUND;
-}
 
 /* Rows of a chunk: a multiple of `round`, near `fitting`. x narrower than any model's makes both
    smaller, so that tests see several chunks in few rows. */
@@ -32,9 +25,14 @@ static long chunk_of(long rows, long fitting, long round, long d)
 	return min_long(rows, fitting > round ? fitting / round * round : round);
 }
 
-static long chunk_rows(long rows, long n_vocab, long d)
+long cross_entropy_ld_cpu(long n_vocab)
 {
-	return chunk_of(rows, CHUNK_BYTES / (long)sizeof(float) / logit_ld(n_vocab), CHUNK_ROWS, d);
+	return (n_vocab + ROUND - 1) / ROUND * ROUND;
+}
+
+long cross_entropy_chunk_cpu(long rows, long n_vocab, long d)
+{
+	return chunk_of(rows, CHUNK_BYTES / (long)sizeof(float) / cross_entropy_ld_cpu(n_vocab), CHUNK_ROWS, d);
 }
 
 long cross_entropy_ld_cuda(long n_columns)
@@ -48,6 +46,19 @@ long cross_entropy_chunk_cuda(long rows, long n_columns, long d, size_t bytes)
 		CHUNK_ROWS_CUDA, d);
 }
 
+static void check_copies(const struct op_shapes *s)
+{
+	const struct tensor *target = s->in[CROSS_ENTROPY_TARGET_BT], *gate = s->in[CROSS_ENTROPY_GATE_BT];
+	const struct tensor *log_c = s->in[CROSS_ENTROPY_LOGC_BT], *mass = s->in[CROSS_ENTROPY_MASS_BTS];
+	const struct tensor *token = s->in[CROSS_ENTROPY_TOKEN_BT];
+
+	CHECK(!gate == !log_c && (gate || !mass) && !mass == !token);
+	CHECK(!gate || (tensor_size(gate) == tensor_size(target) && tensor_width(gate) == 1));
+	CHECK(!gate || tensor_same_shape(log_c, target));
+	CHECK(!mass || (tensor_rows(mass) == tensor_size(target) && tensor_width(mass) == target->dims[1]));
+	CHECK(!mass || tensor_same_shape(token, target));
+}
+
 static void cross_entropy_shape(struct op_shapes *s)
 {
 	const struct cross_entropy_attr *attr = s->attr;
@@ -59,6 +70,7 @@ static void cross_entropy_shape(struct op_shapes *s)
 	CHECK(target->dims[0] == x->dims[0] && target->dims[1] == x->dims[1]);
 	CHECK(w->n_dims == 2 && w->dims[1] == d && n > 0 && n <= w->dims[0]);
 	CHECK(!s->in[CROSS_ENTROPY_WEIGHT_BT] || tensor_same_shape(s->in[CROSS_ENTROPY_WEIGHT_BT], target));
+	check_copies(s);
 	s->out[CROSS_ENTROPY_LOSS] = tensor_of(MASTER, 1, 1L);
 	s->out[CROSS_ENTROPY_NLL_BT] = tensor_of(MASTER, 2, x->dims[0], x->dims[1]);
 	s->out[CROSS_ENTROPY_CORRECT_BT] = tensor_of(INDEX, 2, x->dims[0], x->dims[1]);
@@ -67,6 +79,9 @@ static void cross_entropy_shape(struct op_shapes *s)
 		s->saved[CROSS_ENTROPY_DX_BTD] = tensor_of(REAL, 3, x->dims[0], x->dims[1], d);
 		s->saved[CROSS_ENTROPY_DW_VD] = tensor_of(MASTER, 2, w->dims[0], d);
 	}
+	if (s->training && s->in[CROSS_ENTROPY_GATE_BT])
+		s->saved[CROSS_ENTROPY_DGATE_BT] = s->saved[CROSS_ENTROPY_DLOGC_BT] =
+			tensor_of(MASTER, 2, x->dims[0], x->dims[1]);
 }
 
 static void cross_entropy_room_ref(struct op_shapes *s)
@@ -81,8 +96,8 @@ static void cross_entropy_room(struct op_shapes *s)
 	const struct cross_entropy_attr *attr = s->attr;
 	const struct tensor *x = s->in[CROSS_ENTROPY_X_BTD];
 
-	s->forward_workspace = (size_t)(chunk_rows(tensor_rows(x), attr->n_vocab, tensor_width(x)) *
-		logit_ld(attr->n_vocab)) * sizeof(float);
+	s->forward_workspace = (size_t)(cross_entropy_chunk_cpu(tensor_rows(x), attr->n_vocab, tensor_width(x)) *
+		cross_entropy_ld_cpu(attr->n_vocab)) * sizeof(float);
 }
 
 /* The number of valid tokens, the products' room, logits; three products of a chunk and of the
@@ -116,30 +131,11 @@ static void cross_entropy_cost(const struct op_shapes *s, struct op_cost *c)
 	c->backward_bytes = 2 * (x + w) * real;
 }
 
-static int *int_at(const struct tensor *a_BT, long t)
-{
-	return row_int(a_BT, t / a_BT->dims[1]) + t % a_BT->dims[1];
-}
-
-static int target_at(const struct op_run *r, long t)
-{
-	return *int_at(r->in[CROSS_ENTROPY_TARGET_BT], t);
-}
-
 static double weight_ref(const struct op_run *r, long t)
 {
 	const struct tensor *weight = r->in[CROSS_ENTROPY_WEIGHT_BT];
 
 	return weight ? row_f64(weight, t / weight->dims[1])[t % weight->dims[1]] : 1;
-}
-
-static long count_valid(const struct op_run *r)
-{
-	long rows = tensor_rows(r->in[CROSS_ENTROPY_X_BTD]), n = 0;
-
-	for (long t = 0; t < rows; t++)
-		n += target_at(r, t) >= 0;
-	return n;
 }
 
 /* ---- reference ------------------------------------------------------------------------------ */
@@ -162,6 +158,52 @@ static double logits_ref(const struct op_run *r, long t, double *logit, long *ar
 	for (long v = 0; v < attr->n_vocab; v++)
 		sum += exp(logit[v] - logit[*argmax]);
 	return logit[*argmax] + log(sum);
+}
+
+/* nll_v: by the vocabulary alone */
+static struct mixture mixture_ref(const struct op_run *r, long t, double nll_v)
+{
+	const struct tensor *gate = r->in[CROSS_ENTROPY_GATE_BT], *log_c = r->in[CROSS_ENTROPY_LOGC_BT];
+	double own, copied, c = gate ? row_f64(log_c, t / log_c->dims[1])[t % log_c->dims[1]] : 1, g, nll;
+
+	if (c > 0)
+		return (struct mixture){nll_v, 1, 0, 1};
+	g = 1 / (1 + exp(-row_f64(gate, t)[0]));
+	own = g * exp(-nll_v);
+	copied = (1 - g) * exp(c);
+	nll = -log(own + copied);
+	return (struct mixture){nll, g, exp(c), own / (own + copied)};
+}
+
+/* Is no other token as probable as the target (a later one: more)? Mass is summed up on the way to the last
+   place of a token, so the largest counts. */
+static bool correct_ref(const struct op_run *r, long t, const double *logit, double lse, struct mixture m)
+{
+	const struct cross_entropy_attr *attr = r->attr;
+	const struct tensor *mass = r->in[CROSS_ENTROPY_MASS_BTS];
+	long target = target_at(r, t), T = r->in[CROSS_ENTROPY_TARGET_BT]->dims[1];
+	double own = target < 0 ? 0 : mixture_p(&m, exp(logit[target] - lse), m.c);
+
+	for (long v = 0; v < attr->n_vocab; v++) {
+		double copied = 0, p;
+		for (long s = 0; mass && s < t % T; s++)
+			if (row_int(r->in[CROSS_ENTROPY_TOKEN_BT], t / T)[s + 1] == v)
+				copied = fmax(copied, row_f64(mass, t)[s]);
+		p = mixture_p(&m, exp(logit[v] - lse), copied);
+		if (v != target && (p > own || (p == own && v < target)))
+			return false;
+	}
+	return target >= 0;
+}
+
+static void keep_ref(const struct op_run *r, long t, struct mixture m, double weight)
+{
+	const struct tensor *d_gate = r->saved[CROSS_ENTROPY_DGATE_BT], *d_log_c = r->saved[CROSS_ENTROPY_DLOGC_BT];
+
+	if (!d_gate)
+		return;
+	row_f64(d_gate, t / d_gate->dims[1])[t % d_gate->dims[1]] = weight * (m.g - m.share);
+	row_f64(d_log_c, t / d_gate->dims[1])[t % d_gate->dims[1]] = weight * (m.share - 1);
 }
 
 /* dlogit = (p - [target]) / n_valid;  dx = dlogit W;  dW = dlogit^T x */
@@ -200,13 +242,18 @@ static void cross_entropy_forward_ref(const struct op_run *r)
 	for (long t = 0; t < rows; t++) {
 		int target = target_at(r, t);
 		double lse = logits_ref(r, t, logit, &argmax);
-		double own = target < 0 ? lse : logit[target];
-		row_f64(nll, t / nll->dims[1])[t % nll->dims[1]] = lse - own;
-		*int_at(r->out[CROSS_ENTROPY_CORRECT_BT], t) = argmax == target;
-		mean += (lse - own) / (double)n_valid;
-		loss += weight_ref(r, t) * (lse - own) / (double)n_valid;
+		double weight = target < 0 ? 0 : weight_ref(r, t) / (double)n_valid;
+		struct mixture m = {0, 1, 0, 1};
+		if (target >= 0)
+			m = mixture_ref(r, t, lse - logit[target]);
+		row_f64(nll, t / nll->dims[1])[t % nll->dims[1]] = m.nll;
+		*int_at(r->out[CROSS_ENTROPY_CORRECT_BT], t) = r->in[CROSS_ENTROPY_GATE_BT]
+			? correct_ref(r, t, logit, lse, m) : argmax == target;
+		mean += target < 0 ? 0 : m.nll / (double)n_valid;
+		loss += weight * m.nll;
+		keep_ref(r, t, m, weight);
 		if (r->saved[CROSS_ENTROPY_DX_BTD] && target >= 0)
-			gradients_ref(r, t, logit, lse, weight_ref(r, t) / (double)n_valid);
+			gradients_ref(r, t, logit, lse, weight * m.share);
 	}
 	*row_f64(r->out[CROSS_ENTROPY_LOSS], 0) = n_valid ? loss : 0;
 	*row_f64(r->out[CROSS_ENTROPY_MEAN], 0) = n_valid ? mean : 0;
@@ -232,150 +279,13 @@ static void cross_entropy_backward_ref(const struct op_run *r)
 	if (r->d_in[CROSS_ENTROPY_W_VD])
 		scale_ref(r->d_in[CROSS_ENTROPY_W_VD], r->saved[CROSS_ENTROPY_DW_VD], factor,
 			op_adds(r, CROSS_ENTROPY_W_VD));
-}
-
-/* ---- cpu ------------------------------------------------------------------------------------ */
-
-static float largest(const float *a, long n)
-{
-	float most = -INFINITY;
-
-	#pragma omp simd reduction(max : most)
-	for (long i = 0; i < n; i++)
-		most = a[i] > most ? a[i] : most;
-	return most;
-}
-
-/* a = exp(a - most); gives the sum. */
-static float exp_row(float *a, long n, float most)
-{
-	float sum = 0;
-
-	#pragma omp simd reduction(+ : sum)
-	for (long i = 0; i < n; i++) {
-		a[i] = vec_exp(a[i] - most);
-		sum += a[i];
-	}
-	return sum;
-}
-
-static float weight_of(const struct op_run *r, long t)
-{
-	const struct tensor *weight = r->in[CROSS_ENTROPY_WEIGHT_BT];
-
-	return weight ? row_f32(weight, t / weight->dims[1])[t % weight->dims[1]] : 1;
-}
-
-/* Metrics of token t from its logits, which become weight (softmax - [target]) in training. */
-static void token_forward(const struct op_run *r, long t, float *logit, float weight)
-{
-	const struct cross_entropy_attr *attr = r->attr;
-	const struct tensor *nll = r->out[CROSS_ENTROPY_NLL_BT];
-	float *nll_t = row_f32(nll, t / nll->dims[1]) + t % nll->dims[1];
-	int *correct_t = int_at(r->out[CROSS_ENTROPY_CORRECT_BT], t);
-	long n = attr->n_vocab, target = target_at(r, t);
-
-	if (target < 0) {
-		*nll_t = 0;
-		*correct_t = 0;
-		memset(logit, 0, (size_t)n * sizeof *logit);
-		return;
-	}
-	float before = largest(logit, target), from = largest(logit + target, n - target);
-	float own = logit[target], most = before > from ? before : from;
-	float sum = exp_row(logit, n, most), scale = weight / sum;
-	*nll_t = logf(sum) + most - own;
-	*correct_t = own > before && own >= from;
-	if (!r->saved[CROSS_ENTROPY_DX_BTD])
-		return;
-	#pragma omp simd
-	for (long v = 0; v < n; v++)
-		logit[v] *= scale;
-	logit[target] -= weight;
-}
-
-/* Tokens [from, from + rows): logits, metrics, and in training gradients; dW sums over chunks. */
-static void chunk_forward(const struct op_run *r, long from, long rows, float weight)
-{
-	const struct cross_entropy_attr *attr = r->attr;
-	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *w = r->in[CROSS_ENTROPY_W_VD];
-	const struct tensor *dx = r->saved[CROSS_ENTROPY_DX_BTD];
-	const struct tensor *dw = r->saved[CROSS_ENTROPY_DW_VD];
-	long d = tensor_width(x), n = attr->n_vocab, ld = logit_ld(n);
-	float *logit = r->workspace;
-
-	gemm_tiled(GEMM_N, GEMM_T, rows, n, d, 1, row_f32(x, from), x->ld, w->at, w->ld, 0, logit,
-		ld);
-	#pragma omp parallel for schedule(static)
-	for (long t = 0; t < rows; t++)
-		token_forward(r, from + t, logit + t * ld, weight * weight_of(r, from + t));
-	if (!dx)
-		return;
-	gemm_tiled(GEMM_N, GEMM_N, rows, d, n, 1, logit, ld, w->at, w->ld, 0, row_f32(dx, from), d);
-	gemm_tiled(GEMM_T, GEMM_N, n, d, rows, 1, logit, ld, row_f32(x, from), x->ld, from > 0,
-		dw->at, d);
-}
-
-/* Means over valid tokens; the rest have nll 0. */
-static void mean_losses(const struct op_run *r, long n_valid)
-{
-	const struct tensor *nll = r->out[CROSS_ENTROPY_NLL_BT];
-	double sum = 0, weighted = 0, n = n_valid ? (double)n_valid : 1;
-
-	for (long t = 0; t < tensor_size(nll); t++) {
-		float nll_t = row_f32(nll, t / nll->dims[1])[t % nll->dims[1]];
-		sum += nll_t;
-		weighted += (double)weight_of(r, t) * nll_t;
-	}
-	*row_f32(r->out[CROSS_ENTROPY_MEAN], 0) = (float)(sum / n);
-	*row_f32(r->out[CROSS_ENTROPY_LOSS], 0) = (float)(weighted / n);
-}
-
-static void cross_entropy_forward(const struct op_run *r)
-{
-	const struct cross_entropy_attr *attr = r->attr;
-	const struct tensor *dw = r->saved[CROSS_ENTROPY_DW_VD];
-	long rows = tensor_rows(r->in[CROSS_ENTROPY_X_BTD]), n_valid = count_valid(r);
-	long chunk = chunk_rows(rows, attr->n_vocab, tensor_width(r->in[CROSS_ENTROPY_X_BTD]));
-	float weight = n_valid ? 1 / (float)n_valid : 0;
-
-	for (long from = 0; from < rows; from += chunk)
-		chunk_forward(r, from, min_long(chunk, rows - from), weight);
-	if (dw)
-		memset(row_f32(dw, attr->n_vocab), 0, (size_t)((tensor_rows(dw) - attr->n_vocab) *
-			dw->ld) * sizeof(float));
-	mean_losses(r, n_valid);
-}
-
-static void scale_row(float *restrict to, const float *restrict from, float factor, long n,
-	bool add)
-{
-	if (add) {
-		#pragma omp simd
-		for (long i = 0; i < n; i++)
-			to[i] += factor * from[i];
-	} else {
-		#pragma omp simd
-		for (long i = 0; i < n; i++)
-			to[i] = factor * from[i];
-	}
-}
-
-static void cross_entropy_backward(const struct op_run *r)
-{
-	static const int saved[] = {[CROSS_ENTROPY_X_BTD] = CROSS_ENTROPY_DX_BTD,
-		[CROSS_ENTROPY_W_VD] = CROSS_ENTROPY_DW_VD};
-	const struct tensor *d_loss = r->d_out[CROSS_ENTROPY_LOSS];
-	float factor = d_loss ? *row_f32(d_loss, 0) : 0;
-
-	for (int i = 0; i < (int)ARRAY_SIZE(saved); i++) {
-		const struct tensor *to = r->d_in[i], *from = r->saved[saved[i]];
-		if (!to)
-			continue;
-		#pragma omp parallel for schedule(static)
-		for (long t = 0; t < tensor_rows(to); t++)
-			scale_row(row_f32(to, t), row_f32(from, t), factor, tensor_width(to),
-				op_adds(r, i));
+	for (int i = CROSS_ENTROPY_GATE_BT; i <= CROSS_ENTROPY_LOGC_BT; i++) {
+		const struct tensor *to = r->d_in[i], *from = r->saved[saved_of(i)];
+		for (long t = 0; to && t < tensor_size(to); t++) {
+			double *at = row_f64(to, t / tensor_width(to)) + t % tensor_width(to);
+			double d = factor * row_f64(from, t / tensor_width(from))[t % tensor_width(from)];
+			*at = d + (op_adds(r, i) ? *at : 0);
+		}
 	}
 }
 
@@ -420,6 +330,28 @@ static void prepare_all_masked(const struct op_trial *t)
 	set_inputs(t, 1);
 }
 
+/* Gates near 0 and far from it; of the copied shares some are 0, some tokens have nothing to copy from. */
+static void prepare_copies(const struct op_trial *t)
+{
+	const struct tensor *log_c = t->in[CROSS_ENTROPY_LOGC_BT], *mass = t->in[CROSS_ENTROPY_MASS_BTS];
+
+	set_inputs(t, 5);
+	for (long i = 0; i < tensor_size(log_c); i++) {
+		op_trial_set(t, log_c, i, i % 7 == 3 ? 1 : i % 7 == 5 ? -60 : -0.1 - (double)(i % 4));
+		op_trial_set(t, t->in[CROSS_ENTROPY_GATE_BT], i, (double)(i % 3) * 2 - 2.5);
+	}
+	for (long i = 0; mass && i < tensor_size(mass); i++)
+		op_trial_set(t, mass, i, (double)(i * 13 % 17) / 17);
+	for (long i = 0; mass && i < tensor_size(t->in[CROSS_ENTROPY_TOKEN_BT]); i++)
+		op_trial_set(t, t->in[CROSS_ENTROPY_TOKEN_BT], i, (double)(i * 5 % 31));
+}
+
+static void prepare_copies_weighted(const struct op_trial *t)
+{
+	prepare_copies(t);
+	prepare_weighted(t);
+}
+
 static const struct cross_entropy_attr example_whole = {.n_vocab = 32},
 	example_padded = {.n_vocab = 37}, example_chunks = {.n_vocab = 1001};
 
@@ -432,6 +364,13 @@ static const struct op_example examples[] = {
 		.in = {{1, 4, 8}, {48, 8}, {1, 4}}},
 	{.name = "weighted", .attr = &example_padded, .prepare = prepare_weighted,
 		.in = {{3, 7, 21}, {48, 21}, {3, 7}, {3, 7}}},
+	{.name = "copies", .attr = &example_padded, .prepare = prepare_copies,
+		.in = {{3, 7, 21}, {48, 21}, {3, 7}, {0}, {3, 7, 1}, {3, 7}}},
+	{.name = "copies, weighted", .attr = &example_padded, .prepare = prepare_copies_weighted,
+		.in = {{3, 7, 21}, {48, 21}, {3, 7}, {3, 7}, {3, 7, 1}, {3, 7}, {3, 7, 7}, {3, 7}}},
+	{.name = "chunks, copies", .attr = &example_chunks, .prepare = prepare_copies,
+		.in = {{2, 45, 4}, {1032, 4}, {2, 45}, {0}, {2, 45, 1}, {2, 45}, {2, 45, 45}, {2, 45}},
+		.no_gradient_check = true},
 	{.name = "chunks", .attr = &example_chunks, .prepare = prepare_masked,
 		.in = {{2, 45, 4}, {1032, 4}, {2, 45}}, .no_gradient_check = true},
 };
@@ -448,6 +387,10 @@ const struct op op_cross_entropy = {
 		[CROSS_ENTROPY_W_VD] = {"w_VD", IN_WEIGHT},
 		[CROSS_ENTROPY_TARGET_BT] = {"target_BT", IN_INDEX},
 		[CROSS_ENTROPY_WEIGHT_BT] = {"weight_BT", IN_OPTIONAL | IN_MASTER | IN_NO_GRADIENT},
+		[CROSS_ENTROPY_GATE_BT] = {"gate_BT", IN_OPTIONAL},
+		[CROSS_ENTROPY_LOGC_BT] = {"log_c_BT", IN_OPTIONAL | IN_MASTER},
+		[CROSS_ENTROPY_MASS_BTS] = {"mass_BTS", IN_OPTIONAL | IN_MASTER | IN_NO_GRADIENT},
+		[CROSS_ENTROPY_TOKEN_BT] = {"token_BT", IN_OPTIONAL | IN_INDEX},
 	},
 	.out = {
 		[CROSS_ENTROPY_LOSS] = {"loss", MASTER, false},
@@ -459,9 +402,9 @@ const struct op op_cross_entropy = {
 	.room = {[REF] = cross_entropy_room_ref, [CPU] = cross_entropy_room,
 		[CUDA] = cross_entropy_room_cuda},
 	.cost = cross_entropy_cost,
-	.forward = {[REF] = cross_entropy_forward_ref, [CPU] = cross_entropy_forward,
+	.forward = {[REF] = cross_entropy_forward_ref, [CPU] = cross_entropy_forward_cpu,
 		[CUDA] = OP_CUDA(cross_entropy_forward_cuda)},
-	.backward = {[REF] = cross_entropy_backward_ref, [CPU] = cross_entropy_backward,
+	.backward = {[REF] = cross_entropy_backward_ref, [CPU] = cross_entropy_backward_cpu,
 		[CUDA] = OP_CUDA(cross_entropy_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),

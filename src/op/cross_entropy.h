@@ -7,6 +7,13 @@
  * Targets < 0 are masked: nll 0, not correct, no gradient. No valid target: loss 0.
  * With weights (op/position_weight.h): loss = sum over valid targets of weight nll, divided by their
  * number, so that it adds up over micro-batches; MEAN is without them.
+ * With a copy head (op/pointer.h; See et al. 2017, arXiv:1704.04368, eq. 9) the target's probability is a
+ * mixture of the vocabulary's p and of what is copied, g = logistic(gate):
+ *   nll = -log(g p[target] + (1 - g) c),   c = e^log_c     (log_c > 0, nothing to copy from: as above)
+ * and with w = g p[target] / e^-nll, the vocabulary's share of it, dlogit is w times the above,
+ *   dgate = g - w,   dlog_c = w - 1            times the weight / n_valid
+ * CORRECT then asks for the largest of the mixture. What other tokens than the target have by copying comes
+ * from mass_BTS (op/pointed.h), without which they have nothing: so in training.
  * The loss is a scalar, so its gradient is known up to a factor as soon as the logits are: in
  * training forward makes dx and dW for d_loss = 1 while a chunk's logits are at hand
  * (dlogit = (p - [target]) / n_valid) and backward only scales them. No product is made twice.
@@ -21,6 +28,10 @@ enum {
 	CROSS_ENTROPY_W_VD,	/* V >= n_vocab, padded */
 	CROSS_ENTROPY_TARGET_BT,	/* int; < 0: masked */
 	CROSS_ENTROPY_WEIGHT_BT,	/* optional, master: what each token's nll counts for */
+	CROSS_ENTROPY_GATE_BT,		/* optional, with LOGC: [B, T, 1] */
+	CROSS_ENTROPY_LOGC_BT,		/* optional, master */
+	CROSS_ENTROPY_MASS_BTS,		/* optional, master: of what is copied, with TOKEN */
+	CROSS_ENTROPY_TOKEN_BT,		/* optional, int */
 	CROSS_ENTROPY_N_IN
 };
 
@@ -35,6 +46,8 @@ enum {
 enum {
 	CROSS_ENTROPY_DX_BTD,	/* gradient for d_loss = 1 */
 	CROSS_ENTROPY_DW_VD,	/* master: the same, a sum over chunks */
+	CROSS_ENTROPY_DGATE_BT,	/* master; with a copy head */
+	CROSS_ENTROPY_DLOGC_BT,	/* master; likewise */
 	CROSS_ENTROPY_N_SAVED
 };
 

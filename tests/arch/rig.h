@@ -28,6 +28,7 @@ struct rig_case {
 #define SMALL "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2}"
 static const struct rig_case rig_cases[] = {
 	{"mamba", SMALL ", arch: mamba}"},
+	{"mamba copies", SMALL ", arch: mamba, head: copy, copy_width: 5}"},
 	{"mamba2", "{model: {d_model: 8, n_blocks: 2, arch: mamba2, mamba2: {d_state: 3, d_head: 4, n_groups: 2}}"},
 	{"mamba_mlp", SMALL ", arch: mamba_mlp, ffn: {d_hidden: 12, activation: gelu}}"},
 	{"moe_mamba", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 6, capacity_factor: 0.8, "

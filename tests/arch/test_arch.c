@@ -290,7 +290,7 @@ static void test_leak_is_seen(void **state)
 {
 	struct arena a = {0};
 	struct params params;
-	const struct skeleton s = {.d_model = 8, .norm = "layernorm", .norm_eps = 1e-5,
+	const struct skeleton s = {.d_model = 8, .head = "linear", .norm = "layernorm", .norm_eps = 1e-5,
 		.init_scale = 0.1, .init_cut = 0.2, .decay = "all"};
 	struct net net;
 	struct rig rig = {.batch = 1, .context = 16};

@@ -55,7 +55,8 @@ static struct graph *record(struct stream *s, const struct device *device, bool 
 	error_sink = keep_line;
 	refused = model_record(&s->rig.model, g, env, "test");
 	error_sink = NULL;
-	if (refused && !strstr(said, "carries nothing from window to window yet: set data.sampling=shuffle"))
+	if (refused && !strstr(said, "carries nothing from window to window yet: set data.sampling=shuffle") &&
+		!strstr(said, "model.head=copy does not point at tokens of an earlier replay"))
 		fail_msg("%s", said);
 	if (!refused)
 		assert_int_equal(graph_plan(g, &(struct graph_options){.micro_batches = 1}), 0);

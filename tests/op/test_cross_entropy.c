@@ -24,6 +24,7 @@ struct head {
 	struct arena arena;
 	const struct device *device;
 	struct tensor x, w, target;	/* on the host, as all here */
+	struct tensor gate, log_c;	/* without dimensions: none */
 	struct op_shapes shapes;
 	float loss, mean, nll[B * T];
 	int correct[B * T];
@@ -90,10 +91,12 @@ static void head_forward(struct head *h, struct op_run *r)
 	r->in[CROSS_ENTROPY_X_BTD] = uploaded(h, &h->x);
 	r->in[CROSS_ENTROPY_W_VD] = uploaded(h, &h->w);
 	r->in[CROSS_ENTROPY_TARGET_BT] = uploaded(h, &h->target);
+	r->in[CROSS_ENTROPY_GATE_BT] = h->gate.n_dims ? uploaded(h, &h->gate) : NULL;
+	r->in[CROSS_ENTROPY_LOGC_BT] = h->gate.n_dims ? uploaded(h, &h->log_c) : NULL;
 	for (int i = 0; i < CROSS_ENTROPY_N_OUT; i++)
 		r->out[i] = uploaded(h, &s->out[i]);
 	for (int i = 0; i < CROSS_ENTROPY_N_SAVED; i++)
-		r->saved[i] = s->training ? uploaded(h, &s->saved[i]) : NULL;
+		r->saved[i] = s->saved[i].n_dims ? uploaded(h, &s->saved[i]) : NULL;
 	r->queue = device_queue(h->device);
 	r->workspace = device_alloc(h->device, s->forward_workspace);
 	r->plan = xcalloc(1, s->forward_plan + 1);
@@ -122,6 +125,8 @@ static void head_run(struct head *h, bool training)
 
 	*s = (struct op_shapes){.device = r.device, .attr = &attr, .training = training,
 		.in = {&h->x, &h->w, &h->target}};
+	s->in[CROSS_ENTROPY_GATE_BT] = h->gate.n_dims ? &h->gate : NULL;
+	s->in[CROSS_ENTROPY_LOGC_BT] = h->gate.n_dims ? &h->log_c : NULL;
 	op_infer(&op_cross_entropy, s);
 	s->out[CROSS_ENTROPY_LOSS].at = &h->loss;
 	s->out[CROSS_ENTROPY_NLL_BT].at = h->nll;
@@ -213,6 +218,48 @@ static void test_cost(void **state)
 	arena_release(&h.arena);
 }
 
+/* The same numbers for all tokens. */
+static void set_copies(struct head *h, float gate, float log_c)
+{
+	h->gate = tensor_of(REAL, 3, (long)B, (long)T, 1L);
+	h->log_c = tensor_of(MASTER, 2, (long)B, (long)T);
+	h->gate.at = memory(h, &h->gate);
+	h->log_c.at = memory(h, &h->log_c);
+	for (long i = 0; i < B * T; i++) {
+		((float *)h->gate.at)[i] = gate;
+		((float *)h->log_c.at)[i] = log_c;
+	}
+}
+
+/* With the gate open, or with nothing to copy, a copy head is the plain one, gradients included; with the
+   gate shut the copied share alone counts, and the vocabulary learns nothing. */
+static void test_copies_reduce(void **state)
+{
+	static const float gates[] = {60, -3, -60}, log_c[] = {-0.5f, 1, -0.5f};
+	struct head plain;
+
+	(void)state;
+	head_init(&plain);
+	head_run(&plain, true);
+	for (int k = 0; k < 3; k++) {
+		struct head h;
+		const float *dx, *plain_dx = plain.shapes.saved[CROSS_ENTROPY_DX_BTD].at;
+		head_init(&h);
+		set_copies(&h, gates[k], log_c[k]);
+		head_run(&h, true);
+		dx = h.shapes.saved[CROSS_ENTROPY_DX_BTD].at;
+		for (int t = 0; t < B * T; t++) {
+			bool masked = ((int *)h.target.at)[t] < 0;
+			assert_true(fabsf(h.nll[t] - (k < 2 ? plain.nll[t] : masked ? 0 : 0.5f)) < 1e-5f);
+			assert_int_equal(h.correct[t], k < 2 ? plain.correct[t] : !masked);
+		}
+		for (long i = 0; i < B * T * D; i++)
+			assert_true(fabsf(dx[i] - (k < 2 ? plain_dx[i] : 0)) < 1e-6f);
+		arena_release(&h.arena);
+	}
+	arena_release(&plain.arena);
+}
+
 static int largest_logit(const struct head *h, int t)
 {
 	double most = -INFINITY;
@@ -267,6 +314,7 @@ int main(int argc, char **argv)
 		tests[n++] = (struct CMUnitTest){"ties", test_ties, on_device, NULL, d};
 		tests[n++] = (struct CMUnitTest){"correct", test_correct, on_device, NULL, d};
 		tests[n++] = (struct CMUnitTest){"padding", test_padding, on_device, NULL, d};
+		tests[n++] = (struct CMUnitTest){"copies reduce", test_copies_reduce, on_device, NULL, d};
 		tests[n++] = (struct CMUnitTest){"cost", test_cost, on_device, NULL, d};
 	}
 	return _cmocka_run_group_tests("head", tests, (size_t)n, NULL, NULL);

@@ -150,6 +150,10 @@ def cases():
             token_entropy=-0.1, balance_scope="sequence"),
         "all losses, groups, the step's": moe(top_k=2, group_tokens=24, balance=0.1, importance=0.1,
                                               mean_entropy=0.1, balance_scope="step"),
+        "copy head": {"model.arch": "mamba", "model.head": "copy", "model.copy_width": 12},
+        "copy head, documents, modern": {
+            "model.arch": "transformer", **ARCHITECTURES["transformer"], "model.head": "copy", "recipe": "modern",
+            "model.copy_width": 7, "data.reset_at_eot": True, "data.vocab": 7, "train.micro_batch": 2},
         "mamba micro-batches": {"model.arch": "mamba", "train.micro_batch": 1},
         "mamba sizes": {"model.arch": "mamba", "model.ssm.d_state": 3, "model.ssm.d_conv": 2,
                         "model.ssm.expand": 1.5, "model.ssm.dt_rank": 3},

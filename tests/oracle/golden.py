@@ -71,6 +71,9 @@ CASES = {
                     {"hymba": {"window": 4}}, {"mix": ["attn", "mamba"]}, "shared", "xattn",
                     {"local": {"window": 3}}, "shared",
                     {"mix": {"of": ["attn", "ffn"], "alpha": "fixed", "weights": True}}]},
+    # the next token by the vocabulary and by a pointer, in documents of a few tokens
+    "copy": {**ATTN, **FFN, "model.arch": "transformer", "model.n_blocks": 1, "model.head": "copy",
+             "model.copy_width": 5, "data.vocab": 4, "data.reset_at_eot": True},
     # all that mixes tokens, in documents of a few tokens
     "documents": {**SSM, **ATTN, "model.arch": "stack", "model.n_blocks": 1, "data.vocab": 4,
                   "data.reset_at_eot": True, "model.pattern": ["mamba", "attn"]},

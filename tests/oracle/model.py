@@ -497,13 +497,32 @@ class Model(Recurrences):
             x = x + sum(self.branch(n, i, kind, own) for kind, own in branches)
         if self.spec["model.final_norm"]:
             x = self.norm(x, "final_norm")
+        self.read = x
         return x @ self.p["lm_head.weight"].T
+
+    def with_copies(self, p, tokens):
+        """The vocabulary's distribution, [B, T, V], mixed with what followed earlier tokens of the document:
+        token t points at s < t, and copies token s + 1."""
+        x, V, T = self.read, p.shape[-1], tokens.shape[1]
+        q, k = x @ self.p["lm_head.copy_q.weight"].T, x @ self.p["lm_head.copy_k.weight"].T
+        seen = torch.ones(T, T, dtype=torch.bool).tril(-1) & (
+            self.document[:, :, None] == self.document[:, None, :])
+        score = (q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])).masked_fill(~seen, -math.inf)
+        any_seen = seen.any(-1, keepdim=True)
+        a = torch.softmax(score.masked_fill(~any_seen, 0), -1) * any_seen
+        followed = F.one_hot(tokens[:, 1:], V).to(p.dtype)
+        copied = a[:, :, :-1] @ followed
+        gate = x @ self.p["lm_head.gate.weight"].T + self.p["lm_head.gate.bias"]
+        g = torch.where(any_seen, torch.sigmoid(gate), torch.ones_like(gate))
+        return g * p + (1 - g) * copied
 
     def losses(self, tokens, targets):
         """(cross entropy in nats per token, weighted auxiliary losses, logits)."""
         logits = self(tokens)
-        right = logits.gather(-1, targets[..., None])[..., 0]
-        ce = (torch.logsumexp(logits, -1) - right).mean()
+        p = torch.softmax(logits, -1)
+        if self.spec.get("model.head") == "copy":
+            p = self.with_copies(p, tokens)
+        ce = -p.gather(-1, targets[..., None]).log().mean()
         aux = torch.zeros((), dtype=ce.dtype)
         for keys, router_losses in self.routers:
             share = 1 / len(self.routers) if keys["aux_reduce"] == "mean" else 1

@@ -17,6 +17,10 @@ def parameter_shapes(spec, V):
     if spec["model.final_norm"]:
         shapes.update({f"final_norm.{part}": (D,) for part in norm})
     shapes["lm_head.weight"] = (V, D)
+    if spec.get("model.head") == "copy":
+        C = spec["model.copy_width"]
+        shapes.update({"lm_head.copy_q.weight": (C, D), "lm_head.copy_k.weight": (C, D),
+                       "lm_head.gate.weight": (1, D), "lm_head.gate.bias": (1,)})
     return shapes
 
 

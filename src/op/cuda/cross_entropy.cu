@@ -4,40 +4,7 @@
  * columns: 6 R V D FLOPs, and 2 R V logits' bytes read and 2 R V written beside the products'.
  * In training logits have the type of activations, in evaluation they are float32.
  */
-extern "C" {
-#include "op/cross_entropy.h"
-}
-#include "op/cuda/gemm.h"
-#include "op/cuda/prim.cuh"
-#include "op/cuda/reduce.cuh"
-
-enum {
-	EACH = 8,		/* logits that a thread takes at once */
-	MOST_THREADS = 512,
-	ONE_BLOCK = 1024,
-	N_PARTS = 4,		/* of a row on its way into shared memory */
-	MOST_WARPS = MOST_THREADS / 32,
-	LOGITS = 0, INPUT, WEIGHT, N_PRODUCTS,
-};
-
-template <typename real, typename logit>
-struct head {
-	rows<logit> logits;		/* of the chunk */
-	rows<real> x, w;
-	rows<int> target, correct;
-	rows<float> nll, weight;	/* weight: address NULL where all tokens weigh 1 */
-	const int *n_valid;
-	long from;			/* first row of the chunk */
-	long t_width, d;
-	int n_vocab, n_columns;
-};
-
-/* What a thread, a warp and the block know of a row. */
-struct softmax {
-	float most, sum;		/* sum of exp(logit - most) */
-	float own;			/* the target's logit, in parts: a sum over threads */
-	float beaten;			/* 1: another logit is larger, or equal and in front */
-};
+#include "op/cuda/cross_entropy.cuh"
 
 /* ---- a row ---------------------------------------------------------------------------------- */
 
@@ -53,12 +20,6 @@ __device__ __forceinline__ eight logits_at(const logit *row, const logit *stage,
 	for (int i = 0; i < EACH; i++)
 		x.v[i] = j * EACH + i < n ? to_float(row[j * EACH + i]) : -INFINITY;
 	return x;
-}
-
-/* exp(a - b) where a <= b; b -inf: 0 */
-__device__ __forceinline__ float exp_below(float a, float b)
-{
-	return b == -INFINITY ? 0 : exp2_fast((a - b) * LOG2E);
 }
 
 __device__ __forceinline__ void take(softmax *s, const eight &x, int at, float own, int target)
@@ -130,35 +91,6 @@ __device__ __forceinline__ void read_row(softmax *s, const logit *row, logit *st
 	}
 }
 
-/* Of two parts, in the order of the arguments. */
-__device__ __forceinline__ softmax join(const softmax &a, const softmax &b)
-{
-	float most = fmaxf(a.most, b.most);
-
-	return {most, a.sum * exp_below(a.most, most) + b.sum * exp_below(b.most, most),
-		a.own + b.own, fmaxf(a.beaten, b.beaten)};
-}
-
-/* Of the whole block, for all its threads. */
-__device__ __forceinline__ softmax join_block(softmax s, softmax *of_warp)
-{
-	#pragma unroll
-	for (int step = 16; step; step /= 2) {
-		softmax other = {__shfl_xor_sync(0xffffffffu, s.most, step),
-			__shfl_xor_sync(0xffffffffu, s.sum, step),
-			__shfl_xor_sync(0xffffffffu, s.own, step),
-			__shfl_xor_sync(0xffffffffu, s.beaten, step)};
-		s = join(s, other);
-	}
-	if (threadIdx.x % 32 == 0)
-		of_warp[threadIdx.x / 32] = s;
-	__syncthreads();
-	s = of_warp[0];
-	for (int k = 1; k < (int)(blockDim.x / 32); k++)
-		s = join(s, of_warp[k]);
-	return s;
-}
-
 /* dlogit = weight (p - [target]), over the logits; 0 in padded columns. */
 template <typename logit, bool staged>
 __device__ __forceinline__ void write_row(logit *row, const logit *stage, int n, int n_columns,
@@ -223,6 +155,7 @@ __global__ void token_rows(head<real, logit> h)
 			h.nll[b][i] = 0;
 			h.correct[b][i] = 0;
 		}
+		keep(h, b, i, {0, 1, 0, 1}, 0);
 		return;
 	}
 	float own = to_float(row[target]);
@@ -230,14 +163,21 @@ __global__ void token_rows(head<real, logit> h)
 	if (!exact)
 		s.own = own_part(h.x[t], h.w[target], h.d);
 	s = join_block(s, of_warp);
-	float lse = s.most + logf(s.sum);
+	float lse = s.most + logf(s.sum), weight = weight_at(h.weight, b, i) / (float)*h.n_valid;
+	mixture m = {lse - (exact ? own : s.own), 1, 0, 1};
+	bool beaten = s.beaten != 0;
+	if (h.gate.at) {
+		m = mixture_of(h, t, b, i, m.nll);
+		beaten = beaten_by_other(h, row, t, b, i, lse, target, m, of_warp);
+		keep(h, b, i, m, weight);
+		weight *= m.share;
+	}
 	if (threadIdx.x == 0) {
-		h.nll[b][i] = lse - (exact ? own : s.own);
-		h.correct[b][i] = s.beaten == 0;
+		h.nll[b][i] = m.nll;
+		h.correct[b][i] = !beaten;
 	}
 	if (training)
-		write_row<logit, staged>(row, stage, h.n_vocab, h.n_columns, lse, target,
-			weight_at(h.weight, b, i) / (float)*h.n_valid);
+		write_row<logit, staged>(row, stage, h.n_vocab, h.n_columns, lse, target, weight);
 }
 
 /* ---- sums over all tokens ------------------------------------------------------------------- */
@@ -353,7 +293,11 @@ static void launch_rows(const struct op_run *r, const struct chunk *c, const int
 	long n_vocab = ((const struct cross_entropy_attr *)r->attr)->n_vocab;
 	head<real, logit> h = {{(logit *)c->logits, c->ld}, rows_of<real>(x), rows_of<real>(w),
 		rows_of<int>(target), rows_of<int>(r->out[CROSS_ENTROPY_CORRECT_BT]),
-		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), weights(r), n_valid, c->from,
+		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), weights(r),
+		rows_of<real>(r->in[CROSS_ENTROPY_GATE_BT]), rows_of<float>(r->in[CROSS_ENTROPY_LOGC_BT]),
+		rows_of<float>(r->in[CROSS_ENTROPY_MASS_BTS]), rows_of<float>(r->saved[CROSS_ENTROPY_DGATE_BT]),
+		rows_of<float>(r->saved[CROSS_ENTROPY_DLOGC_BT]), rows_of<int>(r->in[CROSS_ENTROPY_TOKEN_BT]),
+		n_valid, c->from,
 		tensor_width(target), tensor_width(x), (int)n_vocab, (int)w->dims[0]};
 	long warps = ceil_div(n_vocab, 32 * EACH);
 	unsigned threads = 32 * (unsigned)(warps < MOST_WARPS ? warps : (long)MOST_WARPS);
@@ -441,13 +385,41 @@ static void scale(const struct op_run *r, int input, const struct tensor *from)
 		tensor_rows(to), tensor_width(to), op_adds(r, input));
 }
 
+/* The same for inputs of one number a token, whose gradients are kept as float32: rows of T there. */
+template <typename element>
+__global__ void scale_tokens(rows<element> to, rows<float> from, const float *factor, long n, long per_row,
+	long T, bool add)
+{
+	long t = (long)blockIdx.x * blockDim.x + threadIdx.x;
+
+	if (t >= n)
+		return;
+	element *at = to[t / per_row] + t % per_row;
+	float d = (factor ? *factor : 0) * from[t / T][t % T];
+	*at = from_float<element>(d + (add ? to_float(*at) : 0));
+}
+
+template <typename element>
+static void scale_kept(const struct op_run *r, int input, const struct tensor *from)
+{
+	const struct tensor *to = r->d_in[input], *d_loss = r->d_out[CROSS_ENTROPY_LOSS];
+
+	if (to)
+		launch(r, scale_tokens<element>, dim3((unsigned)ceil_div(tensor_size(to), MOST_THREADS)), MOST_THREADS, 0,
+			rows_of<element>(to), rows_of<float>(from),
+			d_loss ? (const float *)d_loss->at : (const float *)NULL, tensor_size(to), tensor_width(to),
+			tensor_width(from), op_adds(r, input));
+}
+
 extern "C" void cross_entropy_backward_cuda(const struct op_run *r)
 {
 	with_real(r, [&](auto zero) {
 		if (r->d_in[CROSS_ENTROPY_X_BTD])
 			scale<decltype(zero)>(r, CROSS_ENTROPY_X_BTD,
 				r->saved[CROSS_ENTROPY_DX_BTD]);
+		scale_kept<decltype(zero)>(r, CROSS_ENTROPY_GATE_BT, r->saved[CROSS_ENTROPY_DGATE_BT]);
 	});
+	scale_kept<float>(r, CROSS_ENTROPY_LOGC_BT, r->saved[CROSS_ENTROPY_DLOGC_BT]);
 	if (r->d_in[CROSS_ENTROPY_W_VD])
 		scale<float>(r, CROSS_ENTROPY_W_VD, r->saved[CROSS_ENTROPY_DW_VD]);
 }
