@@ -129,14 +129,45 @@ static int check_chosen(const struct config *c, const struct moe_spec *moe)
 	return 0;
 }
 
+static int check_experts(const struct config *c, const struct moe_spec *moe)
+{
+	long width = moe_width(moe, config_find(c, "model.d_model")->integer);
+
+	if (!strcmp(moe->expert, "linear") && (moe->d_expert || moe->granularity > 1))
+		return error("%s: model.moe.expert linear has no hidden width: leave model.moe.d_expert at 0 and "
+			"granularity at 1", c->file);
+	if (strcmp(moe->expert, "ffn") && moe->n_shared)
+		return error("%s: model.moe.n_shared experts have two layers: set model.moe.expert to ffn, or "
+			"n_shared to 0", c->file);
+	if (width % moe->granularity)
+		return error("%s: model.moe.granularity %ld does not divide the width of an expert, %ld "
+			"(model.moe.d_expert)", c->file, moe->granularity, width);
+	return 0;
+}
+
+/* A token without an expert would give zeros to the scan. */
+int check_inner(const struct config *c, const struct inner_spec *inner, const struct moe_spec *moe)
+{
+	bool all = !strcmp(moe->select, "topk") || !strcmp(moe->select, "topp") ||
+		!strcmp(moe->select, "hash") || !strcmp(moe->select, "place");
+
+	if (!inner->conv && !inner->gate && !inner->out)
+		return error("%s: model.inner names no projection: set conv, gate or out to true", c->file);
+	if (strcmp(inner->router, "shared"))
+		return 0;
+	if (!inner->out)
+		return error("%s: model.inner.router shared: the output projection alone weighs experts, so set "
+			"model.inner.out to true", c->file);
+	if (!all || moe->capacity_factor != 0 || moe->n_shared)
+		return error("%s: model.inner.router shared: each token must have its experts: set "
+			"model.moe.capacity_factor and n_shared to 0, and select to topk, topp, hash or place", c->file);
+	return 0;
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
-	if (check_assigned(c, moe) || check_chosen(c, moe) || check_taking(c, moe) || check_mixed(c, moe))
+	if (check_assigned(c, moe) || check_chosen(c, moe) || check_taking(c, moe) || check_mixed(c, moe) || check_experts(c, moe))
 		return -1;
-	if (moe_width(moe, config_find(c, "model.d_model")->integer) % moe->granularity)
-		return error("%s: model.moe.granularity %ld does not divide the width of an expert, %ld "
-			"(model.moe.d_expert)", c->file, moe->granularity,
-			moe_width(moe, config_find(c, "model.d_model")->integer));
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,
 			moe->top_k, moe->n_experts);

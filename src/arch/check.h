@@ -13,6 +13,8 @@ int check_heads(const struct config *c, const struct skeleton *s, const struct a
 /* The same where queries are `width` channels wide, which the message calls `what`. */
 int check_heads_in(const struct config *c, const struct attn_spec *attn, const char *what, long width);
 
+/* Mixtures in place of projections: some, and with one router all of them dropless. */
+int check_inner(const struct config *c, const struct inner_spec *inner, const struct moe_spec *moe);
 /* The inner width must not round to nothing, and step sizes begin between dt_min and dt_max. Called by
    model_open() for the keys of every architecture that has them. */
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm);

@@ -128,6 +128,9 @@ static const struct field moe_rows[] = {
 			"the same parameters and FLOPs but for the router's"),
 	FIELD(struct moe_spec, n_shared, "model.moe.n_shared", INT, "0", 0, 256, .legacy = "0",
 		.help = "experts more, of the same width, that all tokens go to with weight 1"),
+	FIELD(struct moe_spec, expert, "model.moe.expert", CHOICE, "ffn", 0, 0, .legacy = "ffn",
+		.choices = "ffn|gated|linear", .help = "what an expert is: two layers; three matrices, f(G x) times "
+			"U x in front of the last (SwiGLU with activation silu); or one matrix"),
 	FIELD(struct moe_spec, router, "model.moe.router", CHOICE, "switch", 0, 0,
 		.choices = ROUTER_CHOICES, .legacy = "switch",
 		.help = "defaults of the keys of a router, by its name"),
@@ -223,6 +226,9 @@ static const struct field inner_rows[] = {
 		.help = "mixture of experts in place of the gate projection"),
 	FIELD(struct inner_spec, out, "model.inner.out", BOOL, "false", 0, 0,
 		.help = "mixture of experts in place of the output projection"),
+	FIELD(struct inner_spec, router, "model.inner.router", CHOICE, "own", 0, 0, .legacy = "own",
+		.choices = "own|shared", .help = "each of these mixtures has a router; or a layer has one, whose "
+			"weights the output projection alone takes (Routing Mamba)"),
 	FIELD(struct inner_spec, every, "model.inner.every", INT, "2", 1, 2,
 		.help = "1: in every Mamba layer; 2: in every other one, beginning with the second"),
 };

@@ -1,11 +1,12 @@
 /*
  * Inner MoE (Pioro et al. 2024, arXiv:2401.04081, section 4.5 and table 3): Mamba layers in which
  * some of the three projections are mixtures of experts, each with its own router: in every layer,
- * or in every other one, beginning with the second.
+ * or in every other one, beginning with the second. With model.inner.router shared, all three, experts of
+ * one matrix and every layer: Routing Mamba (Zhan et al. 2025, arXiv:2506.18145).
  */
 #include "arch/arch.h"
+#include "arch/check.h"
 #include "arch/fields.h"
-#include "base/error.h"
 
 struct inner_moe_mamba {
 	struct skeleton base;
@@ -31,9 +32,7 @@ static int check(void *spec, const struct config *c, struct arena *a)
 	const struct inner_moe_mamba *s = spec;
 
 	(void)a;
-	if (!s->inner.conv && !s->inner.gate && !s->inner.out)
-		return error("%s: model.inner names no projection: set conv, gate or out to true", c->file);
-	return 0;
+	return check_inner(c, &s->inner, &s->moe);
 }
 
 const struct arch arch_inner_moe_mamba = {

@@ -191,7 +191,7 @@ static int check_layer(const struct word *w, const struct node *n, const struct 
 		return check_heads_in(c, &p->attn, "twice model.d_model", 2 * d);
 	if (w->fn == mamba_with_inner_moe && !p->inner.conv && !p->inner.gate && !p->inner.out)
 		return node_error(n, "inner names no projection: set conv, gate or out to true");
-	return 0;
+	return w->fn == mamba_with_inner_moe ? check_inner(c, &p->inner, &p->moe) : 0;
 }
 
 static int read_layer(struct stack *s, const struct node *n, struct layer *out, const struct config *c,

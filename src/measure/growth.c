@@ -29,12 +29,12 @@ const struct growth_axis growth_axes[] = {
 /* Products of the experts alone, at their mean number of rows; a GPU makes them all at once. */
 static double expert_rate(const struct bench *b, const struct op_shapes *s)
 {
-	long rows = tensor_rows(s->in[EXPERTS_XE_SD]), experts = s->in[EXPERTS_W1_EFD]->dims[0];
+	long rows = tensor_rows(s->in[EXPERTS_XE_SD]), experts = s->in[EXPERTS_W2_EOF]->dims[0];
 
 	if (!device_is_host(b->device))
 		return b->gemm;
-	return rate_gemm_rows((rows + experts - 1) / experts, s->in[EXPERTS_W1_EFD]->dims[2],
-		s->in[EXPERTS_W1_EFD]->dims[1]);
+	return rate_gemm_rows((rows + experts - 1) / experts, tensor_width(s->in[EXPERTS_XE_SD]),
+		s->in[EXPERTS_W2_EOF]->dims[2]);
 }
 
 static void add_work(const struct bench *b, struct growth *m, const struct graph *g, double times, double kept)

@@ -1,6 +1,7 @@
 #include "nn/mamba.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "nn/stream.h"
@@ -93,9 +94,17 @@ struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tenso
 	return graph_apply(net->g, net->env.stream ? &op_scan_carried : &op_scan_step, NULL, 0, in)[SCAN_Y_BTI];
 }
 
+/* A mixture in place of a projection. there: of the layer's router; NULL: it has its own. */
+static struct tensor *mixture(struct net *net, const char *name, const struct mamba_inner *m,
+	const struct moe_places *there, bool weighted, struct tensor *x, long out)
+{
+	return there ? moe_project_there(net, name, m->moe, there, weighted, x, out)
+		: moe_project(net, name, m->moe, x, out);
+}
+
 /* The two halves of the input projection: one product, or an own layer for each half. */
-static void project_in(struct net *net, const struct mamba_inner *m, struct tensor *x_BTD, long width,
-	struct tensor **x_BTI, struct tensor **z_BTI)
+static void project_in(struct net *net, const struct mamba_inner *m, const struct moe_places *there,
+	struct tensor *x_BTD, long width, struct tensor **x_BTI, struct tensor **z_BTI)
 {
 	const struct inner_spec *inner = m->inner;
 
@@ -105,9 +114,9 @@ static void project_in(struct net *net, const struct mamba_inner *m, struct tens
 		*z_BTI = graph_slice(net->g, xz, width, width);
 		return;
 	}
-	*x_BTI = inner->conv ? moe_project(net, "conv_moe", m->moe, x_BTD, width)
+	*x_BTI = inner->conv ? mixture(net, "conv_moe", m, there, false, x_BTD, width)
 		: mamba_project(net, "in_proj", x_BTD, width);
-	*z_BTI = inner->gate ? moe_project(net, "gate_moe", m->moe, x_BTD, width)
+	*z_BTI = inner->gate ? mixture(net, "gate_moe", m, there, false, x_BTD, width)
 		: mamba_project(net, "in_proj", x_BTD, width);
 }
 
@@ -117,11 +126,14 @@ struct tensor *mamba_with_inner_moe(struct net *net, const void *mamba_inner, st
 	long width = ssm_inner_width(m->ssm, net->s->d_model);
 	bool out_moe = m->inner && m->inner->out;
 	struct tensor *x_BTI, *z_BTI, *y_BTI, *out_BTD;
+	const struct moe_places *there = NULL;
 
 	graph_enter(net->g, "mixer");
-	project_in(net, m, x_BTD, width, &x_BTI, &z_BTI);
+	if (m->inner && !strcmp(m->inner->router, "shared"))
+		there = moe_route_once(net, m->moe, x_BTD);
+	project_in(net, m, there, x_BTD, width, &x_BTI, &z_BTI);
 	y_BTI = mamba_ssm(net, m->ssm, mamba_conv(net, m->ssm->d_conv, x_BTI, true), z_BTI);
-	out_BTD = out_moe ? moe_project(net, "out_moe", m->moe, y_BTI, net->s->d_model)
+	out_BTD = out_moe ? mixture(net, "out_moe", m, there, true, y_BTI, net->s->d_model)
 		: mamba_project(net, "out_proj", y_BTI, net->s->d_model);
 	graph_leave(net->g);
 	return out_moe ? out_BTD : net_output(net, "mixer", out_BTD);

@@ -6,6 +6,8 @@
  *
  * Each of the three projections (the x half of W_in, its z half, W_out) can be replaced by a
  * mixture of experts with a router of its own (MoE-Mamba, arXiv:2401.04081, section 4.5).
+ * With one router for all three and experts of one matrix this is Routing Mamba (Zhan et al. 2025,
+ * arXiv:2506.18145): the first two add up what a token's experts give as it is, the output weighs it.
  * Initial values are those of mamba_ssm: PyTorch's uniform for projections and convolution, A from
  * 1 to N, D 1, dt between dt_min and dt_max.
  */
@@ -25,6 +27,7 @@ struct ssm_spec {
 struct inner_spec {
 	bool conv, gate, out;	/* projections that are mixtures of experts */
 	long every;		/* 1: in all layers, 2: in odd layers (1, 3, ...) */
+	const char *router;	/* "own": each of these has one | "shared": a layer has one */
 };
 
 struct mamba_inner {

@@ -1,5 +1,6 @@
 #include "nn/moe.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "nn/moe_route.h"
@@ -16,6 +17,7 @@ static struct moe_spec granular(const struct net *net, const struct moe_spec *s)
 	struct moe_spec made = *s;
 	long G = s->granularity;
 
+	made.granularity = 1;
 	made.d_expert = moe_width(s, net->s->d_model) / G;
 	made.n_experts *= G;
 	made.top_k *= G;
@@ -49,37 +51,49 @@ static double fan_in(const struct moe_spec *s, long f)
 	return (double)f;
 }
 
+static bool is_linear(const struct moe_spec *s)
+{
+	return !strcmp(s->expert, "linear");
+}
+
+/* A weight of all experts, [E, out, in], of which a token uses those of its choices. */
+static struct tensor *expert_weight(struct net *net, const struct moe_spec *s, const struct moe_places *p,
+	const char *name, long out, long in, struct param_rule rule)
+{
+	rule.active = p->choices;
+	rule.of = s->n_experts * net->env.batch * net->env.context;
+	return graph_param(net->g, name, tensor_of(REAL, 3, s->n_experts, out, in), &rule);
+}
+
 static struct tensor *experts(struct net *net, const struct moe_spec *s, struct tensor *xe_SD,
 	const struct moe_places *p, long width_out)
 {
-	struct experts_attr attr = {.fn = act_fn_find(s->activation), .tokens = p->choices};
-	long n = s->n_experts, f = s->d_expert, width_in = tensor_width(xe_SD);
-	struct param_rule w1 = rule_normal(net, (double)width_in, "experts");
-	struct param_rule w2 = rule_normal(net, fan_in(s, f), "experts");
+	struct experts_attr attr = {act_fn_find(s->activation), p->choices, !strcmp(s->expert, "gated")};
+	long f = s->d_expert, width_in = tensor_width(xe_SD);
 	struct tensor *in[EXPERTS_N_IN] = {[EXPERTS_XE_SD] = xe_SD, [EXPERTS_FIRST_E1] = p->first};
 
-	w1.active = w2.active = p->choices;
-	w1.of = w2.of = n * net->env.batch * net->env.context;
-	in[EXPERTS_W1_EFD] = graph_param(net->g, "w1", tensor_of(REAL, 3, n, f, width_in), &w1);
-	in[EXPERTS_W2_EOF] = graph_param(net->g, "w2", tensor_of(REAL, 3, n, width_out, f), &w2);
+	if (is_linear(s)) {
+		in[EXPERTS_W2_EOF] = expert_weight(net, s, p, "w", width_out, width_in,
+			rule_uniform(net, 1 / sqrt((double)width_in), true, "experts"));
+		return graph_apply(net->g, &op_experts, &attr, sizeof attr, in)[EXPERTS_YE_SO];
+	}
+	in[EXPERTS_W1_EHD] = expert_weight(net, s, p, "w1", attr.gated ? 2 * f : f, width_in,
+		rule_normal(net, (double)width_in, "experts"));
+	in[EXPERTS_W2_EOF] = expert_weight(net, s, p, "w2", width_out, f,
+		rule_normal(net, fan_in(s, f), "experts"));
 	return graph_apply(net->g, &op_experts, &attr, sizeof attr, in)[EXPERTS_YE_SO];
 }
 
 /* ---- tokens go to experts ------------------------------------------------------------------- */
 
-static struct tensor *send_tokens(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, long out)
+static struct tensor *send_tokens(struct net *net, const struct moe_spec *s, const struct moe_places *p,
+	struct tensor *gate, struct tensor *x_BTD, long out)
 {
-	struct tensor *in[COMBINE_N_IN];
-	struct combine_attr attr;
-	struct moe_places p;
+	struct combine_attr attr = {p->choices};
+	struct tensor *in[COMBINE_N_IN] = {[COMBINE_SLOT_BTK] = p->slot, [COMBINE_GATE_BTK] = gate,
+		[COMBINE_FIRST_E1] = p->first, [COMBINE_TOKEN_S] = p->token};
 
-	moe_route(net, s, x_BTD, &p);
-	in[COMBINE_YE_SO] = experts(net, s, gather(net, x_BTD, &p), &p, out);
-	in[COMBINE_SLOT_BTK] = p.slot;
-	in[COMBINE_GATE_BTK] = p.gate;
-	in[COMBINE_FIRST_E1] = p.first;
-	in[COMBINE_TOKEN_S] = p.token;
-	attr = (struct combine_attr){p.choices};
+	in[COMBINE_YE_SO] = experts(net, s, gather(net, x_BTD, p), p, out);
 	return graph_apply(net->g, &op_combine, &attr, sizeof attr, in)[COMBINE_Y_BTO];
 }
 
@@ -123,16 +137,50 @@ static struct tensor *shared_experts(struct net *net, const struct moe_spec *s, 
 		NULL)), out, &w2, NULL);
 }
 
+static void note_class(struct net *net, const struct moe_spec *s)
+{
+	enum moe_class class = moe_class(s, net->env.context);
+
+	net->depends = (int)class > net->depends ? (int)class : net->depends;
+}
+
+struct moe_places *moe_route_once(struct net *net, const struct moe_spec *spec, struct tensor *x_BTD)
+{
+	struct moe_places *p = ARENA_NEW(graph_arena(net->g), struct moe_places);
+	struct moe_spec s = granular(net, spec);
+
+	note_class(net, &s);
+	moe_route_alike(net, &s, x_BTD, p);
+	return p;
+}
+
+struct tensor *moe_project_there(struct net *net, const char *name, const struct moe_spec *spec,
+	const struct moe_places *there, bool weighted, struct tensor *x_BTD, long out)
+{
+	struct moe_spec s = granular(net, spec);
+	struct tensor *y;
+
+	graph_enter(net->g, "%s", name);
+	y = send_tokens(net, &s, there, weighted ? there->gate : there->one, x_BTD, out);
+	graph_leave(net->g);
+	return net_output(net, name, y);
+}
+
 struct tensor *moe_project(struct net *net, const char *name, const struct moe_spec *spec,
 	struct tensor *x_BTD, long out)
 {
 	struct moe_spec s = granular(net, spec);
-	enum moe_class class = moe_class(&s, net->env.context);
+	struct moe_places p;
 	struct tensor *y;
 
-	net->depends = (int)class > net->depends ? (int)class : net->depends;
+	note_class(net, &s);
 	graph_enter(net->g, "%s", name);
-	y = moe_mixes(&s) ? mix_tokens(net, &s, x_BTD, out) : send_tokens(net, &s, x_BTD, out);
+	if (moe_mixes(&s)) {
+		y = mix_tokens(net, &s, x_BTD, out);
+	} else {
+		moe_route(net, &s, x_BTD, &p);
+		y = send_tokens(net, &s, &p, p.gate, x_BTD, out);
+	}
 	if (s.n_shared)
 		y = plus(net, y, shared_experts(net, &s, x_BTD, out));
 	graph_leave(net->g);

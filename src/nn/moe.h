@@ -36,6 +36,7 @@ struct moe_spec {
 	long n_experts, d_expert;	/* d_expert 0: 3 d_model */
 	long granularity;		/* experts are so many times as many, as narrow and as often chosen */
 	long n_shared;			/* experts of the same width that all tokens go to, weight 1 */
+	const char *expert;		/* "ffn" | "gated" | "linear": one matrix (op/experts.h) */
 	const char *router;		/* a name for values of what follows (src/arch/routers.c) */
 	const char *select;		/* "topk" | "topp" | "threshold" (op/choose.h) | "hash" | "place"
 					   (op/assign.h) | "expert_choice" | "expert_choice_batch" (op/take.h) |
@@ -68,7 +69,7 @@ struct moe_spec {
 	const char *balance_scope;	/* of all of these: "group" | "sequence" | "step" */
 	const char *aux_reduce;		/* over routers: "mean" | "sum" */
 	const char *init_fan;		/* fan-in of W2: "all_experts" (E F, the paper's) | "chosen" (k F) |
-					   "one" (F) */
+					   "one" (F); linear experts begin as Mamba's projections do */
 	const char *activation;
 };
 
@@ -101,5 +102,12 @@ struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD);
 /* A mixture in place of a projection to `out` channels, under the given name. */
 struct tensor *moe_project(struct net *net, const char *name, const struct moe_spec *s,
 	struct tensor *x_BTD, long out);
+
+/* Several of these whose tokens all go to the same experts: what routes x_BTD, under the present scope, and a
+   mixture of any input that goes there. weighted: else all chosen experts count alike. */
+struct moe_places;
+struct moe_places *moe_route_once(struct net *net, const struct moe_spec *s, struct tensor *x_BTD);
+struct tensor *moe_project_there(struct net *net, const char *name, const struct moe_spec *s,
+	const struct moe_places *there, bool weighted, struct tensor *x_BTD, long out);
 
 #endif

@@ -123,7 +123,7 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 	in[ROUTE_W_ED] = router_weight(net, s, tensor_width(x_BTD));
 	out = graph_apply(net->g, &op_route, &attr, sizeof attr, in);
 	*p = (struct moe_places){out[ROUTE_SLOT_BT], out[ROUTE_FIRST_E1], out[ROUTE_TOKEN_S],
-		out[ROUTE_GATE_BT], tensor_size(out[ROUTE_SLOT_BT])};
+		out[ROUTE_GATE_BT], tensor_size(out[ROUTE_SLOT_BT]), NULL};
 	watch(net, &(struct watched){out[ROUTE_LOAD_E], out[ROUTE_DROPPED], out[ROUTE_ENTROPY],
 		out[ROUTE_EXPERT_BT]}, p);
 	net_router_loss(net, is(s->aux_reduce, "mean"), (const struct weighted[]){
@@ -342,15 +342,23 @@ static struct scored score_assigned(struct net *net, const struct moe_spec *s)
 		.choices = tensor_size(out[ASSIGN_EXPERT_BTK])};
 }
 
+static struct tensor *gate_of_one(struct net *net, const struct scored *x, struct tensor *slot)
+{
+	const struct moe_spec one = {.weight = "one", .weight_scale = 1};
+
+	return gate(net, &one, x->s_BTE, x->expert_BTK, slot);
+}
+
 static void route_pieces(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
-	struct moe_places *p)
+	struct moe_places *p, bool alike)
 {
 	bool assigned = is(s->select, "hash") || is(s->select, "place");
 	struct scored x = assigned ? score_assigned(net, s) : score_learned(net, s, x_BTD);
 	struct tensor *const *out = place(net, s, &x);
 
 	*p = (struct moe_places){out[PLACE_SLOT_BTK], out[PLACE_FIRST_E1], out[PLACE_TOKEN_S],
-		gate(net, s, x.s_BTE, x.expert_BTK, out[PLACE_SLOT_BTK]), x.choices};
+		gate(net, s, x.s_BTE, x.expert_BTK, out[PLACE_SLOT_BTK]), x.choices,
+		alike ? gate_of_one(net, &x, out[PLACE_SLOT_BTK]) : NULL};
 	watch(net, &(struct watched){out[PLACE_LOAD_E], x.left ? x.left : out[PLACE_DROPPED], NULL,
 		x.expert_BTK}, p);
 	if (x.left)
@@ -365,5 +373,10 @@ void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, 
 	if (is_switch(s))
 		route_switch(net, s, x_BTD, p);
 	else
-		route_pieces(net, s, x_BTD, p);
+		route_pieces(net, s, x_BTD, p, false);
+}
+
+void moe_route_alike(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p)
+{
+	route_pieces(net, s, x_BTD, p, true);
 }

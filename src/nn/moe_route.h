@@ -8,11 +8,14 @@
 struct moe_places {
 	struct tensor *slot, *first, *token, *gate;
 	long choices;		/* that experts compute: capacity and drops apart, for costs */
+	struct tensor *one;	/* gates of 1; NULL: not asked for */
 };
 
 /* W_r x; W_r is registered as the router's weight. */
 struct tensor *moe_logits(struct net *net, const struct moe_spec *s, struct tensor *x_BTD);
 /* Records routing under the present scope, the mixture's; metrics and losses of the router with it. */
 void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p);
+/* The same with gates of 1 besides. */
+void moe_route_alike(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p);
 
 #endif

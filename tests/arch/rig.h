@@ -68,6 +68,17 @@ static const struct rig_case rig_cases[] = {
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, aux_reduce: sum}}"},
 	{"inner out, shared", SMALL ", arch: inner_moe_mamba, inner: {out: true}, "
 		"moe: {n_experts: 2, d_expert: 6, n_shared: 1, group_tokens: 16, activation: gelu}}"},
+	/* Of widths for which BLAS gives a row the same bits whatever rows an expert has beside it. */
+	{"rom", "{model: {d_model: 6, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2}, arch: inner_moe_mamba, "
+		"inner: {conv: true, gate: true, out: true, every: 1, router: shared}, "
+		"moe: {n_experts: 3, expert: linear, capacity_factor: 0, top_k: 2, group_tokens: 16}}"},
+	{"inner gate out, one router", SMALL ", arch: inner_moe_mamba, inner: {gate: true, out: true, router: shared}, "
+		"moe: {n_experts: 3, d_expert: 5, capacity_factor: 0, group_tokens: 16, activation: gelu, expert: gated}}"},
+	{"transformer_moe gated", "{model: {d_model: 8, n_blocks: 2, arch: transformer_moe, attn: {n_heads: 2}, "
+		"moe: {n_experts: 3, d_expert: 3, group_tokens: 16, capacity_factor: 0.9, expert: gated, "
+		"activation: silu}}"},
+	{"moe_mamba linear", "{model: {d_model: 6, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2}, arch: moe_mamba, "
+		"moe: {n_experts: 3, expert: linear, group_tokens: 16, top_k: 2}}"},
 	{"inner conv out", SMALL ", arch: inner_moe_mamba, inner: {conv: true, out: true}, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, activation: gelu}}"},
 	{"inner all", SMALL ", arch: inner_moe_mamba, inner: {conv: true, gate: true, out: true, every: 1}, "

@@ -14,6 +14,8 @@ enum { B = 3, T = 16, N = B * T };
 #define MIXTURE "{model: {arch: transformer_moe, d_model: 8, n_blocks: 2, attn: {n_heads: 2}, moe: {" \
 	"n_experts: 4, d_expert: 6, "
 
+#define INNER "{model: {arch: inner_moe_mamba, d_model: 6, n_blocks: 2, inner: {router: shared, every: 1, "
+
 static const struct {
 	const char *name, *spec;
 	enum moe_class class;
@@ -47,6 +49,8 @@ static const struct {
 	{"fixed", MIXTURE "router: fixed}}", MOE_OWN_PAST},
 	{"gshard by granularity", MIXTURE "order: choice, weight: renorm, granularity: 2, group_tokens: 16, "
 		"capacity_factor: 0.5, allow_future: true}}", MOE_FUTURE},
+	{"one router", INNER "conv: true, gate: true, out: true}, moe: {n_experts: 4, expert: linear, "
+		"capacity_factor: 0}}", MOE_OWN_PAST},
 	{"shared experts", MIXTURE "n_shared: 2, router: topk, granularity: 2}}", MOE_OWN_PAST},
 	{"hash", MIXTURE "router: hash, top_k: 2}}", MOE_OWN_PAST},
 	{"random", MIXTURE "router: random}}", MOE_OWN_PAST},
@@ -198,6 +202,29 @@ static void test_granular_and_shared_experts(void **state)
 	rig_close(&fine);
 }
 
+/* One router a layer; matrices as a Mamba layer's, one of four for a token, and gated experts of three. */
+static void test_experts_of_other_kinds(void **state)
+{
+	struct rig_options o = {.device = REF, .batch = B, .context = T, .training = true};
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, INNER "conv: true, gate: true, out: true}, moe: {n_experts: 4, expert: linear, "
+		"capacity_factor: 0}}", o);
+	assert_int_equal(params_find(&rig.params, "layers.0.mixer.out_moe.router.weight"), -1);
+	expect_active(&rig, "layers.0.mixer.conv_moe.w", 1);
+	const struct param *p = &rig.params.list[params_find(&rig.params, "layers.0.mixer.router.weight")];
+	assert_int_equal(param_elements(p), 4 * 6);
+	p = &rig.params.list[params_find(&rig.params, "layers.0.mixer.out_moe.w")];
+	assert_int_equal(param_elements(p), 4 * 6 * 12);
+	rig_close(&rig);
+	rig_open(&rig, MIXTURE "expert: gated}}", o);
+	p = &rig.params.list[params_find(&rig.params, "layers.1.moe.w1")];
+	assert_int_equal(param_elements(p), 4 * 2 * 6 * 8);
+	expect_active(&rig, "layers.1.moe.w1", 1);
+	rig_close(&rig);
+}
+
 /* An expert computes one row for the 3 tokens of a group. */
 static void test_active_share_of_mixed_tokens(void **state)
 {
@@ -300,6 +327,11 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: tokens, group_sequences: 0}}", "group_sequences");
 	expect_refused(MIXTURE "router: tokens, z_loss: 0.1}}", "chooses nothing");
 	expect_refused(MIXTURE "granularity: 4}}", "width of an expert, 6");
+	expect_refused(MIXTURE "expert: linear}}", "no hidden width");
+	expect_refused(MIXTURE "expert: gated, n_shared: 1}}", "two layers");
+	expect_refused(INNER "conv: true}, moe: {expert: linear, capacity_factor: 0}}", "inner.out");
+	expect_refused(INNER "out: true}, moe: {expert: linear}}", "capacity_factor");
+	expect_refused(INNER "out: true}, moe: {router: expert_choice_batch}}", "capacity_factor");
 	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
 	expect_refused(MIXTURE "top_k: 5}}", "n_experts");
 	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
@@ -321,6 +353,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_active_share_of_experts_that_choose),
 		cmocka_unit_test(test_active_share_of_mixed_tokens),
 		cmocka_unit_test(test_granular_and_shared_experts),
+		cmocka_unit_test(test_experts_of_other_kinds),
 		cmocka_unit_test(test_mixed_tokens_need_whole_groups),
 		cmocka_unit_test(test_masked_tokens_are_not_mixed),
 		cmocka_unit_test(test_names_are_defaults),

@@ -41,7 +41,7 @@ static struct tensor *noisy(struct arena *a, const struct device *d, struct tens
 static void layer_forward(struct arena *a, const struct device *d, const struct layer_case *c,
 	struct layer *l)
 {
-	static const struct experts_attr silu = {ACT_SILU, 0};
+	static const struct experts_attr silu = {.fn = ACT_SILU};
 	struct route_attr *routing = ARENA_NEW(a, struct route_attr);
 	struct tensor *x = noisy(a, d, tensor_of(REAL, 3, 2L, c->n / 2, D * c->wide), 0);
 
@@ -79,7 +79,7 @@ static struct layer layer(struct arena *a, const struct device *d, const struct 
 static double formula(const struct device *d, const struct layer *l, long t, long o)
 {
 	const struct op_run *r = &l->experts.run;
-	const struct tensor *w1 = r->in[EXPERTS_W1_EFD], *w2 = r->in[EXPERTS_W2_EOF];
+	const struct tensor *w1 = r->in[EXPERTS_W1_EHD], *w2 = r->in[EXPERTS_W2_EOF];
 	long e = (long)get(d, l->route.out[ROUTE_EXPERT_BT], t);
 	double y = 0;
 
@@ -201,7 +201,7 @@ static void compare_gradients(struct arena *a, const struct device *d)
 		expect_close(a, &ref.route, &l.route, ROUTE_X_BTD);
 		expect_close(a, &ref.route, &l.route, ROUTE_W_ED);
 		expect_close(a, &ref.dispatch, &l.dispatch, DISPATCH_X_BTD);
-		expect_close(a, &ref.experts, &l.experts, EXPERTS_W1_EFD);
+		expect_close(a, &ref.experts, &l.experts, EXPERTS_W1_EHD);
 		expect_close(a, &ref.experts, &l.experts, EXPERTS_W2_EOF);
 		expect_close(a, &ref.combine, &l.combine, COMBINE_GATE_BTK);
 		memory_release();

@@ -33,6 +33,13 @@ def moe(**keys):
                for k, v in keys.items()}}
 
 
+def rom(**keys):
+    """Routing Mamba."""
+    return {**moe(**{"expert": "linear", "d_expert": 0, "capacity_factor": 0, **keys}), "model.arch": "inner_moe_mamba",
+            "model.inner.conv": True, "model.inner.gate": True, "model.inner.out": True,
+            "model.inner.every": 1, "model.inner.router": "shared"}
+
+
 # Attention and Mamba in one layer, in several ways.
 HYBRIDS = {
     "hymba": [{"hymba": {"n_heads": 4, "n_kv_heads": 2}}, {"hymba": {"window": 6, "expand": 1.5, "n_heads": 2}}],
@@ -143,6 +150,12 @@ def cases():
         "shared experts": moe(n_shared=1, top_k=2),
         "shared experts, granularity, drops": moe(n_shared=3, granularity=2, group_tokens=24, micro_batch=1,
                                                   capacity_factor=0.5, recompute="block"),
+        "gated experts": moe(expert="gated", activation="silu", top_k=2, group_tokens=24),
+        "gated experts, relu, mixed tokens": moe(expert="gated", router="tokens", group_sequences=4),
+        "linear experts": moe(expert="linear", d_expert=0, top_k=3),
+        "one router": rom(top_k=1),
+        "one router, two choices": rom(top_k=2, weight="renorm", group_tokens=24, micro_batch=2),
+        "one router, gate and out": {**rom(expert="ffn", d_expert=11), "model.inner.conv": False},
         "all losses": moe(top_k=2, balance=0.1, z_loss=0.1, importance=0.1, mean_entropy=0.1,
                           token_entropy=0.1),
         "all losses, sigmoid, sequences": moe(

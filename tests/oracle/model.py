@@ -159,17 +159,20 @@ class Model(Recurrences):
     def mamba(self, x, name, keys, inner):
         """inner: which projections are mixtures, with the keys of the mixtures; {} for none."""
         I = round(keys["expand"] * self.D)
+        mixture, weighted = self.moe, self.moe
+        if inner.get("router") == "shared":
+            mixture, weighted = self.one_router(x, name, inner)
         if inner.get("conv") and inner.get("gate"):
-            u, z = self.moe(x, name + ".conv_moe", inner), self.moe(x, name + ".gate_moe", inner)
+            u, z = mixture(x, name + ".conv_moe", inner), mixture(x, name + ".gate_moe", inner)
         elif inner.get("conv"):
-            u, z = self.moe(x, name + ".conv_moe", inner), x @ self.p[name + ".in_proj.weight"].T
+            u, z = mixture(x, name + ".conv_moe", inner), x @ self.p[name + ".in_proj.weight"].T
         elif inner.get("gate"):
-            u, z = x @ self.p[name + ".in_proj.weight"].T, self.moe(x, name + ".gate_moe", inner)
+            u, z = x @ self.p[name + ".in_proj.weight"].T, mixture(x, name + ".gate_moe", inner)
         else:
             u, z = (x @ self.p[name + ".in_proj.weight"].T).split(I, dim=-1)
         y = self.ssm(activation("silu", self.convolution(u, name)), z, name, keys)
         if inner.get("out"):
-            return self.moe(y, name + ".out_moe", inner)
+            return weighted(y, name + ".out_moe", inner)
         return y @ self.p[name + ".out_proj.weight"].T
 
     # --- hybrids of attention and Mamba
@@ -259,12 +262,11 @@ class Model(Recurrences):
     def mixed(self, x, name, keys):
         """Mixtures of tokens (Antoniak et al. 2023, arXiv:2310.15961): experts see sums over the tokens at
         one position of group_sequences sequences, by a softmax over these, and give back by it."""
-        w1, w2, u = (self.p[f"{name}.{part}"] for part in ("w1", "w2", "router.weight"))
-        ys = []
+        u, ys = self.p[name + ".router.weight"], []
         for some in x.split(keys["group_sequences"]):
             share = torch.softmax(some @ u.T / keys.get("temperature", 1), 0)
             z = torch.einsum("bte,btd->etd", share, some)
-            out = activation(keys["activation"], z @ w1.transpose(1, 2)) @ w2.transpose(1, 2)
+            out = torch.stack([self.expert(z[e], name, keys, e) for e in range(len(z))])
             ys.append(torch.einsum("bte,etd->btd", share, out))
         return torch.cat(ys)
 
@@ -281,9 +283,8 @@ class Model(Recurrences):
         self.outputs[name] = y
         return y
 
-    def routed(self, x, name, keys):
+    def routed(self, x, name, keys, send=True):
         B, T, _ = x.shape
-        w1, w2 = self.p[name + ".w1"], self.p[name + ".w2"]
         flat, select = x.reshape(B * T, -1), keys.get("select", "topk")
         logits = self.jittered(flat, name, keys) @ self.p[name + ".router.weight"].T
         score = self.score(self.noisy(logits, flat, name, keys), name, keys)
@@ -297,15 +298,44 @@ class Model(Recurrences):
             keep = self.first_come(choice, E, group, keys.get("top_k", 1), keys["capacity_factor"])
         K = choice.shape[1]
         gate = self.weights(score, choice, keys) * keep
-        y = torch.zeros(B * T, w2.shape[1], dtype=x.dtype)
-        for e in range(E):
-            mine, place = ((choice == e) & keep).nonzero(as_tuple=True)
-            out = activation(keys["activation"], flat[mine] @ w1[e].T) @ w2[e].T
-            y = y.index_add(0, mine, gate[mine, place, None] * out)
+        y = self.sent(flat, name, keys, choice, keep, gate) if send else None
         self.routers.append((keys, self.router_losses(logits, score, choice, keys, group, T)))
         shape = (B, T) if K == 1 else (B, T, K)
         self.routes[name] = tuple(t.reshape(shape) for t in (choice, keep, gate))
-        return y.reshape(B, T, -1)
+        return y.reshape(B, T, -1) if send else (choice, keep, gate)
+
+    def sent(self, flat, name, keys, choice, keep, gate):
+        """The sum over its experts for each token of [N, width]."""
+        y = 0
+        for e in range(keys["n_experts"]):
+            mine, place = ((choice == e) & keep).nonzero(as_tuple=True)
+            out = gate[mine, place, None] * self.expert(flat[mine], name, keys, e)
+            y = y + torch.zeros(len(flat), out.shape[1], dtype=flat.dtype).index_add(0, mine, out)
+        return y
+
+    def expert(self, x, name, keys, e):
+        """Two layers; gated (SwiGLU, Shazeer 2020, arXiv:2002.05202); or one matrix."""
+        kind = keys.get("expert", "ffn")
+        if kind == "linear":
+            return x @ self.p[name + ".w"][e].T
+        h = x @ self.p[name + ".w1"][e].T
+        if kind == "gated":
+            g, u = h.chunk(2, dim=-1)
+            return (activation(keys["activation"], g) * u) @ self.p[name + ".w2"][e].T
+        return activation(keys["activation"], h) @ self.p[name + ".w2"][e].T
+
+    def one_router(self, x, name, keys):
+        """Routing Mamba (Zhan et al. 2025, arXiv:2506.18145): mixtures whose tokens go where the router of x
+        sends them; unweighted, and weighted."""
+        choice, keep, gate = self.routed(x, name, keys, send=False)
+
+        def there(gate):
+            def mixture(y, name, keys):
+                self.outputs[name] = self.sent(y.flatten(0, 1), name, keys, choice, keep, gate).reshape(
+                    *y.shape[:2], -1)
+                return self.outputs[name]
+            return mixture
+        return there(keep.to(gate.dtype)), there(gate)
 
     def move(self, name, rule):
         """What a state becomes behind the step, by what was counted in it (src/train/control.h)."""

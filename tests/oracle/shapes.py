@@ -100,12 +100,20 @@ def ffn_shapes(name, D, keys):
     return {n: s for n, s in shapes.items() if keys["bias"] or n.endswith("weight")}
 
 
-def moe_shapes(name, D, width_in, width_out, keys):
+def moe_shapes(name, D, width_in, width_out, keys, router=True):
     G = keys.get("granularity", 1)
     E, hidden = keys["n_experts"] * G, default_width(keys["d_expert"], 3 * D) // G
     shared, dense = {}, keys.get("n_shared", 0) * hidden
     if dense:
         shared = {name + ".shared.in.weight": (dense, width_in), name + ".shared.out.weight": (width_out, dense)}
+    rows = 2 * hidden if keys.get("expert") == "gated" else hidden
+    experts = {name + ".w1": (E, rows, width_in), name + ".w2": (E, width_out, hidden)}
+    if keys.get("expert") == "linear":
+        experts = {name + ".w": (E, width_out, width_in)}
+    return {**(router_shapes(name, E, width_in, keys) if router else {}), **shared, **experts}
+
+
+def router_shapes(name, E, width_in, keys):
     bias = {name + ".router.bias": (E,)} if keys.get("bias_rate") else {}
     noise = {name + ".router.noise": (E, width_in)} if keys.get("noise") == "learned" else {}
     if keys.get("temperature_decay"):
@@ -114,8 +122,7 @@ def moe_shapes(name, D, width_in, width_out, keys):
         bias = {name + ".router.cutoff": (E,)}
     elif keys.get("select") == "threshold":
         bias = {name + ".router.threshold": (E,)}
-    return {name + ".router.weight": (E, width_in), **noise, **bias, **shared, name + ".w1": (E, hidden, width_in),
-            name + ".w2": (E, width_out, hidden)}
+    return {name + ".router.weight": (E, width_in), **noise, **bias}
 
 
 def mamba2_shapes(name, D, keys):
@@ -138,10 +145,12 @@ def gdn_shapes(name, D, keys):
 def mamba_shapes(name, D, keys, inner):
     I, N, K = round(keys["expand"] * D), keys["d_state"], keys["d_conv"]
     R = default_width(keys["dt_rank"], math.ceil(D / 16))
-    shapes, halves = {}, 2
+    shapes, halves, own = {}, 2, inner.get("router") != "shared"
+    if not own:
+        shapes.update(router_shapes(name, inner["n_experts"], D, inner))
     for half in ("conv", "gate"):
         if inner.get(half):
-            shapes.update(moe_shapes(f"{name}.{half}_moe", D, D, I, inner))
+            shapes.update(moe_shapes(f"{name}.{half}_moe", D, D, I, inner, own))
             halves -= 1
     if halves:
         shapes[name + ".in_proj.weight"] = (halves * I, D)
@@ -149,7 +158,7 @@ def mamba_shapes(name, D, keys, inner):
                    name + ".x_proj.weight": (R + 2 * N, I), name + ".dt_proj.weight": (I, R),
                    name + ".A_log": (I, N), name + ".D": (I,), name + ".dt_proj.bias": (I,)})
     if inner.get("out"):
-        shapes.update(moe_shapes(f"{name}.out_moe", D, I, D, inner))
+        shapes.update(moe_shapes(f"{name}.out_moe", D, I, D, inner, own))
     else:
         shapes[name + ".out_proj.weight"] = (D, I)
     return shapes

@@ -3,7 +3,8 @@
  * where the library has that (a NaN becomes 0 there; the residual stream still has it), else, and
  * always for gradients, an activation between. Other segments: products over segments
  * (grouped.cuh), the activation at the end of the first. Rows without a token hold 0, and so do
- * their h and gradients, since f(0) = 0. FLOPs: 4 a row, hidden unit and channel forward, 8
+ * their h and gradients, since f(0) = 0. Gates are a kernel of their own between the products. FLOPs: 4 a
+ * row, hidden unit and channel forward (gated 6, one matrix 2), twice that
  * backward.
  */
 extern "C" {
@@ -11,6 +12,7 @@ extern "C" {
 #include "op/experts.h"
 }
 #include "op/cuda/grouped.cuh"
+#include "op/cuda/moe.cuh"
 
 namespace {
 
@@ -28,43 +30,127 @@ struct backward_plan {
 	struct gpu_gemm_plan hidden, x, w1, w2;
 };
 
-/* The operands by their roles. h, act, dpre: [S, F]; act is h for relu. */
+/* The operands by their roles. h, dpre: [S, H], act: [S, F]; act is h for relu of two layers. */
 struct layer {
 	const struct op_run *r;
 	enum act_fn fn;
-	bool batch;			/* of equal segments */
-	long E, C, S, D, F, O;
+	bool batch, gated;		/* batch: of equal segments */
+	long E, C, S, D, H, F, O;	/* H: 0 without W1; then act is x */
+	long act_ld;
 	const struct tensor *x, *w1, *w2;
 	void *h, *act, *dpre, *products;	/* products: room of gpu_gemm() */
 };
 
-size_t hidden_bytes(const struct device *d, const struct tensor *h)
+size_t hidden_bytes(const struct device *d, long rows, long width)
 {
-	size_t bytes = (size_t)tensor_size(h) * d->bytes[REAL];
+	size_t bytes = (size_t)(rows * width) * d->bytes[REAL];
 
 	return (bytes + 255) / 256 * 256;
 }
 
+/* Is the activation saved, and is it all that is needed? */
+bool saves_activation(const struct experts_attr *attr)
+{
+	return attr->fn == ACT_RELU && !attr->gated;
+}
+
 layer layer_of(const struct op_run *r)
 {
-	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EFD],
+	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD],
 		*w2 = r->in[EXPERTS_W2_EOF];
 	layer l = {};
 
 	l.r = r;
 	l.fn = ((const struct experts_attr *)r->attr)->fn;
+	l.gated = ((const struct experts_attr *)r->attr)->gated;
 	l.batch = x->n_dims == 3;
 	l.x = x;
 	l.w1 = w1;
 	l.w2 = w2;
-	l.E = w1->dims[0];
+	l.E = w2->dims[0];
 	l.S = tensor_rows(x);
 	l.C = l.S / l.E;
-	l.D = w1->dims[2];
-	l.F = w1->dims[1];
+	l.D = tensor_width(x);
+	l.H = w1 ? w1->dims[1] : 0;
+	l.F = w2->dims[2];
 	l.O = w2->dims[1];
-	l.h = r->saved[EXPERTS_H_SF]->at;
+	l.h = w1 ? r->saved[EXPERTS_H_SH]->at : NULL;
+	l.products = r->workspace;
+	l.dpre = (char *)r->workspace + (l.batch ? GPU_GEMM_WORKSPACE : 0);
+	l.act_ld = w1 ? l.F : x->ld;
 	return l;
+}
+
+/* ---- gates ---------------------------------------------------------------------------------- */
+
+/* act = f(g) u of rows [g; u], each by a warp. */
+template <enum act_fn fn, bool wide, typename real>
+__global__ void gate(real *act, const real *h, const int *end, int F)
+{
+	constexpr int each = wide ? 8 : 1;
+	long s = row_of_warp();
+
+	if (s >= *end)
+		return;
+	for (int i = threadIdx.x % WARP_LANES * each; i < F; i += WARP_LANES * each) {
+		eight g = load_columns<wide>(h + s * 2 * F + i), u = load_columns<wide>(h + s * 2 * F + F + i);
+		#pragma unroll
+		for (int k = 0; k < each; k++)
+			g.v[k] = act_value<fn>(g.v[k]) * u.v[k];
+		store_columns<wide>(act + s * F + i, g);
+	}
+}
+
+/* The gradient of f(g) u, in the second halves of rows of d, becomes that of [g; u]; act = f(g) u. */
+template <enum act_fn fn, bool wide, typename real>
+__global__ void gate_backward(real *d, const real *h, real *act, const int *end, int F)
+{
+	constexpr int each = wide ? 8 : 1;
+	long s = row_of_warp();
+
+	if (s >= *end)
+		return;
+	for (int i = threadIdx.x % WARP_LANES * each; i < F; i += WARP_LANES * each) {
+		long at = s * 2 * F + i;
+		eight g = load_columns<wide>(h + at), u = load_columns<wide>(h + at + F);
+		eight du = load_columns<wide>(d + at + F), dg, a;
+		#pragma unroll
+		for (int k = 0; k < each; k++) {
+			float value = act_value<fn>(g.v[k]);
+			dg.v[k] = du.v[k] * u.v[k] * act_slope<fn>(g.v[k]);
+			du.v[k] *= value;
+			a.v[k] = value * u.v[k];
+		}
+		store_columns<wide>(d + at, dg);
+		store_columns<wide>(d + at + F, du);
+		store_columns<wide>(act + s * F + i, a);
+	}
+}
+
+void gate_rows(const layer &l, bool backward)
+{
+	const int *end = (const int *)l.r->in[EXPERTS_FIRST_E1]->at + l.E;
+
+	with_real(l.r, [&](auto zero) {
+		typedef decltype(zero) real;
+		with_act(l.fn, [&](auto f) {
+			constexpr enum act_fn fn = decltype(f)::value;
+			if (backward)
+				launch(l.r, l.F % 8 ? gate_backward<fn, false, real> : gate_backward<fn, true, real>,
+					grid_of_rows(l.S), ROW_THREADS, 0, (real *)l.dpre, (const real *)l.h,
+					(real *)l.act, end, (int)l.F);
+			else
+				launch(l.r, l.F % 8 ? gate<fn, false, real> : gate<fn, true, real>,
+					grid_of_rows(l.S), ROW_THREADS, 0, (real *)l.act, (const real *)l.h, end,
+					(int)l.F);
+		});
+	});
+}
+
+/* Where the gradient of what W2 multiplies goes: into dpre, gated into the second halves of its rows. */
+void *act_gradient(const layer &l)
+{
+	return (char *)l.dpre + (size_t)(l.H - l.F) * l.r->device->bytes[REAL];
 }
 
 /* ---- strided batches ------------------------------------------------------------------------ */
@@ -138,27 +224,42 @@ struct gpu_gemm batch_of(const layer &l, enum gpu_gemm_side ta, enum gpu_gemm_si
 	return g;
 }
 
-void batch_forward(const layer &l, struct forward_plan *p)
+void activate_rows(const layer &l)
 {
-	const struct tensor *y = l.r->out[EXPERTS_YE_SO];
-	struct gpu_gemm up =
-		batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.F, l.D, l.x->ld, l.w1->ld, l.F);
-	struct gpu_gemm down =
-		batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.O, l.F, l.F, l.w2->ld, y->ld);
+	with_real(l.r, [&](auto zero) {
+		typedef decltype(zero) real;
+		with_act(l.fn, [&](auto f) {
+			launch(l.r, activate<decltype(f)::value, real>, eighths(l.S * l.F), THREADS, 0,
+				(real *)l.act, (const real *)l.h, l.S * l.F);
+		});
+	});
+}
 
-	up.relu = l.fn == ACT_RELU;
+/* h and act. */
+void batch_up(const layer &l, struct forward_plan *p)
+{
+	struct gpu_gemm up =
+		batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.H, l.D, l.x->ld, l.w1->ld, l.H);
+
+	up.relu = l.fn == ACT_RELU && !l.gated;
 	if (p->relu == UNKNOWN)
 		p->relu = up.relu && gpu_gemm_offered(l.r, &up, l.x->at, l.w1->at, l.h) ? YES : NO;
 	up.relu = p->relu == YES;
 	gpu_gemm(l.r, &p->up, &up, l.x->at, l.w1->at, NULL, false, l.h, l.products);
-	if (p->relu == NO)
-		with_real(l.r, [&](auto zero) {
-			typedef decltype(zero) real;
-			with_act(l.fn, [&](auto f) {
-				launch(l.r, activate<decltype(f)::value, real>, eighths(l.S * l.F),
-					THREADS, 0, (real *)l.act, (const real *)l.h, l.S * l.F);
-			});
-		});
+	if (l.gated)
+		gate_rows(l, false);
+	else if (p->relu == NO)
+		activate_rows(l);
+}
+
+void batch_forward(const layer &l, struct forward_plan *p)
+{
+	const struct tensor *y = l.r->out[EXPERTS_YE_SO];
+	struct gpu_gemm down =
+		batch_of(l, GPU_GEMM_N, GPU_GEMM_T, l.C, l.O, l.F, l.act_ld, l.w2->ld, y->ld);
+
+	if (l.H)
+		batch_up(l, p);
 	gpu_gemm(l.r, &p->down, &down, l.act, l.w2->at, NULL, false, y->at, l.products);
 }
 
@@ -167,9 +268,13 @@ void batch_hidden(const layer &l, struct backward_plan *p)
 {
 	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO];
 	struct gpu_gemm g =
-		batch_of(l, GPU_GEMM_N, GPU_GEMM_N, l.C, l.F, l.O, dy->ld, l.w2->ld, l.F);
+		batch_of(l, GPU_GEMM_N, GPU_GEMM_N, l.C, l.F, l.O, dy->ld, l.w2->ld, l.H);
 
-	gpu_gemm(l.r, &p->hidden, &g, dy->at, l.w2->at, NULL, false, l.dpre, l.products);
+	gpu_gemm(l.r, &p->hidden, &g, dy->at, l.w2->at, NULL, false, act_gradient(l), l.products);
+	if (l.gated) {
+		gate_rows(l, true);
+		return;
+	}
 	with_real(l.r, [&](auto zero) {
 		typedef decltype(zero) real;
 		with_act(l.fn, [&](auto f) {
@@ -187,25 +292,31 @@ void batch_weight(const layer &l, struct gpu_gemm_plan *p, struct gpu_gemm g, co
 	gpu_gemm(l.r, p, &g, a, b, NULL, op_adds(l.r, input), l.r->d_in[input]->at, l.products);
 }
 
+void batch_x(const layer &l, struct gpu_gemm_plan *p, const struct tensor *dx)
+{
+	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *w = l.H ? l.w1 : l.w2;
+	long k = l.H ? l.H : l.O;
+	struct gpu_gemm g = batch_of(l, GPU_GEMM_N, GPU_GEMM_N, l.C, l.D, k, l.H ? k : dy->ld, w->ld, dx->ld);
+
+	gpu_gemm(l.r, p, &g, l.H ? l.dpre : dy->at, w->at, NULL, op_adds(l.r, EXPERTS_XE_SD), dx->at,
+		l.products);
+}
+
 void batch_backward(const layer &l, struct backward_plan *p)
 {
 	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *dx = l.r->d_in[EXPERTS_XE_SD],
-		*dw1 = l.r->d_in[EXPERTS_W1_EFD], *dw2 = l.r->d_in[EXPERTS_W2_EOF];
-	long F = l.F;
+		*dw1 = l.r->d_in[EXPERTS_W1_EHD], *dw2 = l.r->d_in[EXPERTS_W2_EOF];
 
-	batch_hidden(l, p);
-	if (dx) {
-		struct gpu_gemm g =
-			batch_of(l, GPU_GEMM_N, GPU_GEMM_N, l.C, l.D, F, F, l.w1->ld, dx->ld);
-		gpu_gemm(l.r, &p->x, &g, l.dpre, l.w1->at, NULL, op_adds(l.r, EXPERTS_XE_SD),
-			dx->at, l.products);
-	}
+	if (l.H)
+		batch_hidden(l, p);
+	if (dx)
+		batch_x(l, &p->x, dx);
 	if (dw1)
-		batch_weight(l, &p->w1, batch_of(l, GPU_GEMM_T, GPU_GEMM_N, F, l.D, l.C, F, l.x->ld,
-			dw1->ld), l.dpre, l.x->at, EXPERTS_W1_EFD);
+		batch_weight(l, &p->w1, batch_of(l, GPU_GEMM_T, GPU_GEMM_N, l.H, l.D, l.C, l.H, l.x->ld,
+			dw1->ld), l.dpre, l.x->at, EXPERTS_W1_EHD);
 	if (dw2)
-		batch_weight(l, &p->w2, batch_of(l, GPU_GEMM_T, GPU_GEMM_N, l.O, F, l.C, dy->ld, F,
-			dw2->ld), dy->at, l.act, EXPERTS_W2_EOF);
+		batch_weight(l, &p->w2, batch_of(l, GPU_GEMM_T, GPU_GEMM_N, l.O, l.F, l.C, dy->ld,
+			l.act_ld, dw2->ld), dy->at, l.act, EXPERTS_W2_EOF);
 }
 
 /* ---- segments of any length ----------------------------------------------------------------- */
@@ -256,38 +367,65 @@ void weight_product(const layer &l, const void *a, long lda, long m, const void 
 	grouped_product(l.r, &g);
 }
 
-void segments_forward(const layer &l)
+/* h and act. */
+void segments_up(const layer &l)
 {
-	const struct tensor *y = l.r->out[EXPERTS_YE_SO];
-	grouped up = over_segments(l, ROWS_NT, l.F, l.D),
-		down = over_segments(l, ROWS_NT, l.O, l.F);
+	grouped up = over_segments(l, ROWS_NT, l.H, l.D);
 
+	if (l.gated) {
+		rows_product(l, up, l.x->at, l.x->ld, l.w1, l.h, l.H);
+		gate_rows(l, false);
+		return;
+	}
 	up.end = END_ACTIVATE;
 	up.h = l.h;
 	up.act = l.act;
 	rows_product(l, up, l.x->at, l.x->ld, l.w1, NULL, 0);
-	rows_product(l, down, l.act, l.F, l.w2, y->at, y->ld);
+}
+
+void segments_forward(const layer &l)
+{
+	const struct tensor *y = l.r->out[EXPERTS_YE_SO];
+
+	if (l.H)
+		segments_up(l);
+	rows_product(l, over_segments(l, ROWS_NT, l.O, l.F), l.act, l.act_ld, l.w2, y->at, y->ld);
+}
+
+/* dpre from dy, and act. */
+void segments_hidden(const layer &l)
+{
+	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO];
+	grouped hidden = over_segments(l, ROWS_NN, l.F, l.O);
+
+	if (!l.gated) {
+		hidden.end = END_SLOPE;
+		hidden.h = l.h;
+		hidden.act = l.act;
+	}
+	rows_product(l, hidden, dy->at, dy->ld, l.w2, act_gradient(l), l.H);
+	if (l.gated)
+		gate_rows(l, true);
 }
 
 void segments_backward(const layer &l)
 {
 	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *dx = l.r->d_in[EXPERTS_XE_SD],
-		*dw1 = l.r->d_in[EXPERTS_W1_EFD], *dw2 = l.r->d_in[EXPERTS_W2_EOF];
-	grouped hidden = over_segments(l, ROWS_NN, l.F, l.O),
-		x = over_segments(l, ROWS_NN, l.D, l.F);
+		*dw1 = l.r->d_in[EXPERTS_W1_EHD], *dw2 = l.r->d_in[EXPERTS_W2_EOF];
+	grouped x = over_segments(l, ROWS_NN, l.D, l.H ? l.H : l.O);
 
-	hidden.end = END_SLOPE;
-	hidden.h = l.h;
-	hidden.act = l.act;
-	rows_product(l, hidden, dy->at, dy->ld, l.w2, l.dpre, l.F);
+	if (l.H)
+		segments_hidden(l);
 	x.add = op_adds(l.r, EXPERTS_XE_SD);
-	if (dx)
-		rows_product(l, x, l.dpre, l.F, l.w1, dx->at, dx->ld);
+	if (dx && l.H)
+		rows_product(l, x, l.dpre, l.H, l.w1, dx->at, dx->ld);
+	else if (dx)
+		rows_product(l, x, dy->at, dy->ld, l.w2, dx->at, dx->ld);
 	if (dw1)
-		weight_product(l, l.dpre, l.F, l.F, l.x->at, l.x->ld, l.D, dw1,
-			op_adds(l.r, EXPERTS_W1_EFD));
+		weight_product(l, l.dpre, l.H, l.H, l.x->at, l.x->ld, l.D, dw1,
+			op_adds(l.r, EXPERTS_W1_EHD));
 	if (dw2)
-		weight_product(l, dy->at, dy->ld, l.O, l.act, l.F, l.F, dw2,
+		weight_product(l, dy->at, dy->ld, l.O, l.act, l.act_ld, l.F, dw2,
 			op_adds(l.r, EXPERTS_W2_EOF));
 }
 
@@ -297,22 +435,30 @@ void segments_backward(const layer &l)
    saved. */
 extern "C" void experts_room_cuda(struct op_shapes *s)
 {
-	bool batch = s->in[EXPERTS_XE_SD]->n_dims == 3;
-	bool saved = ((const struct experts_attr *)s->attr)->fn == ACT_RELU;
-	size_t hidden = hidden_bytes(s->device, &s->saved[EXPERTS_H_SF]);
+	const struct tensor *x = s->in[EXPERTS_XE_SD], *w1 = s->in[EXPERTS_W1_EHD];
+	bool batch = x->n_dims == 3, own = w1 && !saves_activation((const struct experts_attr *)s->attr);
 	size_t products = batch ? GPU_GEMM_WORKSPACE : 0;
-	s->forward_workspace = products + (saved ? 0 : hidden);
-	s->backward_workspace = products + (saved ? hidden : 2 * hidden);
+	size_t act = own ? hidden_bytes(s->device, tensor_rows(x), s->in[EXPERTS_W2_EOF]->dims[2]) : 0;
+
+	s->forward_workspace = products + act;
+	s->backward_workspace = products + act + (w1 ? hidden_bytes(s->device, tensor_rows(x), w1->dims[1]) : 0);
 	s->forward_plan = batch ? sizeof(struct forward_plan) : 0;
 	s->backward_plan = batch ? sizeof(struct backward_plan) : 0;
+}
+
+/* The activation: what is saved or x itself, or at `own`. */
+static void *activation_of(const layer &l, void *own)
+{
+	if (!l.H)
+		return l.x->at;
+	return saves_activation((const struct experts_attr *)l.r->attr) ? l.h : own;
 }
 
 extern "C" void experts_forward_cuda(const struct op_run *r)
 {
 	layer l = layer_of(r);
 
-	l.products = r->workspace;
-	l.act = l.fn == ACT_RELU ? l.h : (char *)r->workspace + (l.batch ? GPU_GEMM_WORKSPACE : 0);
+	l.act = activation_of(l, l.dpre);	/* forward has no gradients */
 	if (l.batch)
 		batch_forward(l, (struct forward_plan *)r->plan);
 	else
@@ -322,11 +468,8 @@ extern "C" void experts_forward_cuda(const struct op_run *r)
 extern "C" void experts_backward_cuda(const struct op_run *r)
 {
 	layer l = layer_of(r);
-	size_t hidden = hidden_bytes(r->device, r->saved[EXPERTS_H_SF]);
 
-	l.products = r->workspace;
-	l.dpre = (char *)r->workspace + (l.batch ? GPU_GEMM_WORKSPACE : 0);
-	l.act = l.fn == ACT_RELU ? l.h : (char *)l.dpre + hidden;
+	l.act = activation_of(l, (char *)l.dpre + hidden_bytes(r->device, l.S, l.H));
 	if (l.batch)
 		batch_backward(l, (struct backward_plan *)r->plan);
 	else

@@ -1,0 +1,238 @@
+#include "op/cpu/experts.h"
+
+#include <string.h>
+
+#include "op/kit/gemm.h"
+
+enum {
+	ROWS = 256,		/* of the buffer, in one work item */
+	WEIGHT_ITEMS = 32,	/* at least so many pieces of each weight gradient, if F allows */
+	MIN_PIECE = 64,		/* columns of F in a piece */
+};
+
+/* Some rows of one expert. */
+struct rows {
+	long expert, at, n;
+};
+
+/* Is what is saved the activation, and all that is needed? */
+static bool saves_activation(const struct experts_attr *attr)
+{
+	return attr->fn == ACT_RELU && !attr->gated;
+}
+
+void experts_room_cpu(struct op_shapes *s)
+{
+	struct experts_widths w = experts_widths(s->in);
+	size_t rows = (size_t)tensor_rows(s->in[EXPERTS_XE_SD]) * sizeof(float), H = (size_t)w.H,
+		act = saves_activation(s->attr) ? 0 : (size_t)w.F;
+
+	if (!w.H)
+		return;
+	s->forward_workspace = rows * act;
+	s->backward_workspace = rows * (H + act);
+}
+
+/* Work item i of max_items(): up to ROWS rows of one expert; none (n = 0) behind the last item.
+   Counts vary, so do the items; each owns its rows, so threads do not matter to the bits. */
+static struct rows rows_of(const struct tensor *first_E1, long i)
+{
+	const int *first = row_int(first_E1, 0);
+
+	for (long e = 0; e < tensor_width(first_E1) - 1; e++) {
+		long n = first[e + 1] - first[e], items = (n + ROWS - 1) / ROWS;
+		if (i < items) {
+			long each = (n + items - 1) / items, at = i * each;
+			return (struct rows){e, first[e] + at, n - at < each ? n - at : each};
+		}
+		i -= items;
+	}
+	return (struct rows){0};
+}
+
+static long max_items(const struct tensor *xe_SD, const struct tensor *first_E1)
+{
+	return tensor_rows(xe_SD) / ROWS + tensor_width(first_E1) - 1;
+}
+
+/* What W2 multiplies, of all rows: saved, or in the workspace. */
+static float *activation(const struct op_run *r)
+{
+	return saves_activation(r->attr) ? r->saved[EXPERTS_H_SH]->at : r->workspace;
+}
+
+/* to = f(g) u of n rows [g; u] of h. */
+static void gate_rows(enum act_fn fn, float *to, const float *h, long n, long F)
+{
+	for (long i = 0; i < n; i++) {
+		float *a = to + i * F;
+		const float *u = h + i * 2 * F + F;
+		act_row_f32(fn, a, h + i * 2 * F, F);
+		#pragma omp simd
+		for (long f = 0; f < F; f++)
+			a[f] *= u[f];
+	}
+}
+
+/* y = W2[e] a of some rows; a and ld: those of the rows. */
+static void down(const struct op_run *r, struct rows rows, const float *a, long ld)
+{
+	const struct tensor *w2 = r->in[EXPERTS_W2_EOF], *y = r->out[EXPERTS_YE_SO];
+	struct experts_widths w = experts_widths(r->in);
+
+	gemm(GEMM_N, GEMM_T, rows.n, w.O, w.F, 1, a, ld, row_f32(w2, rows.expert * w.O), w2->ld, 0,
+		row_f32(y, rows.at), y->ld);
+}
+
+static void forward_rows(const struct op_run *r, struct rows rows)
+{
+	const struct experts_attr *attr = r->attr;
+	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD];
+	struct experts_widths w = experts_widths(r->in);
+
+	if (!w1) {
+		down(r, rows, row_f32(x, rows.at), x->ld);
+		return;
+	}
+	float *h = row_f32(r->saved[EXPERTS_H_SH], rows.at), *a = activation(r) + rows.at * w.F;
+	gemm(GEMM_N, GEMM_T, rows.n, w.H, w.D, 1, row_f32(x, rows.at), x->ld,
+		row_f32(w1, rows.expert * w.H), w1->ld, 0, h, w.H);
+	if (attr->gated)
+		gate_rows(attr->fn, a, h, rows.n, w.F);
+	else
+		act_row_f32(attr->fn, a, h, rows.n * w.F);
+	down(r, rows, a, w.F);
+}
+
+void experts_forward_cpu(const struct op_run *r)
+{
+	const struct tensor *first = r->in[EXPERTS_FIRST_E1];
+	long n = max_items(r->in[EXPERTS_XE_SD], first);
+
+	#pragma omp parallel for schedule(dynamic)
+	for (long i = 0; i < n; i++) {
+		struct rows rows = rows_of(first, i);
+		if (rows.n)
+			forward_rows(r, rows);
+	}
+}
+
+/* The gradient d of f(g) u, in the second half of each row of d_SH, becomes that of [g; u]; act = f(g) u. */
+static void gate_gradient(enum act_fn fn, float *d_SH, const float *h, float *act, long n, long F)
+{
+	for (long i = 0; i < n; i++) {
+		const float *g = h + i * 2 * F, *u = g + F;
+		float *dg = d_SH + i * 2 * F, *d = dg + F, *a = act + i * F;
+		act_row_f32(fn, a, g, F);
+		#pragma omp simd
+		for (long f = 0; f < F; f++) {
+			dg[f] = d[f] * u[f];
+			d[f] *= a[f];
+			a[f] *= u[f];
+		}
+		act_gradient_row_f32(fn, dg, g, dg, F);
+	}
+}
+
+/* d_SH, the gradient of W1 x, and act_SF, what W2 multiplies, of some rows; those of all begin there. */
+static void hidden_gradient(const struct op_run *r, struct rows rows, float *d_SH, float *act_SF)
+{
+	const struct experts_attr *attr = r->attr;
+	const struct tensor *w2 = r->in[EXPERTS_W2_EOF], *dy = r->d_out[EXPERTS_YE_SO];
+	struct experts_widths w = experts_widths(r->in);
+	float *h = row_f32(r->saved[EXPERTS_H_SH], rows.at), *d = d_SH + rows.at * w.H,
+		*act = act_SF + rows.at * w.F;
+
+	gemm(GEMM_N, GEMM_N, rows.n, w.F, w.O, 1, row_f32(dy, rows.at), dy->ld,
+		row_f32(w2, rows.expert * w.O), w2->ld, 0, d + w.H - w.F, w.H);
+	if (attr->gated) {
+		gate_gradient(attr->fn, d, h, act, rows.n, w.F);
+		return;
+	}
+	act_gradient_row_f32(attr->fn, d, h, d, rows.n * w.F);
+	if (!saves_activation(attr))
+		act_row_f32(attr->fn, act, h, rows.n * w.F);
+}
+
+static void backward_rows(const struct op_run *r, struct rows rows, float *d_SH, float *act_SF)
+{
+	const struct tensor *w1 = r->in[EXPERTS_W1_EHD], *w2 = r->in[EXPERTS_W2_EOF],
+		*dy = r->d_out[EXPERTS_YE_SO], *dx = r->d_in[EXPERTS_XE_SD];
+	struct experts_widths w = experts_widths(r->in);
+	bool add = op_adds(r, EXPERTS_XE_SD);
+
+	if (w1)
+		hidden_gradient(r, rows, d_SH, act_SF);
+	if (dx && w1)
+		gemm(GEMM_N, GEMM_N, rows.n, w.D, w.H, 1, d_SH + rows.at * w.H, w.H,
+			row_f32(w1, rows.expert * w.H), w1->ld, add, row_f32(dx, rows.at), dx->ld);
+	else if (dx)
+		gemm(GEMM_N, GEMM_N, rows.n, w.D, w.O, 1, row_f32(dy, rows.at), dy->ld,
+			row_f32(w2, rows.expert * w.O), w2->ld, add, row_f32(dx, rows.at), dx->ld);
+}
+
+/* C = A^T B over the n rows of an expert; zeros, or nothing added, where it has none. */
+static void weight_gradient(const float *a, long lda, const float *b, long ldb, long n, float *c,
+	long ldc, long rows, long columns, bool add)
+{
+	if (n > 0) {
+		gemm(GEMM_T, GEMM_N, rows, columns, n, 1, a, lda, b, ldb, add, c, ldc);
+		return;
+	}
+	for (long i = 0; i < rows && !add; i++)
+		memset(c + i * ldc, 0, (size_t)columns * sizeof *c);
+}
+
+/* Rows h to h + n of dW1 of expert e. */
+static void backward_w1(const struct op_run *r, long e, long h, long n, const float *d_SH)
+{
+	const struct tensor *x = r->in[EXPERTS_XE_SD], *dw1 = r->d_in[EXPERTS_W1_EHD];
+	const int *first = row_int(r->in[EXPERTS_FIRST_E1], 0);
+	long at = first[e], H = experts_widths(r->in).H;
+
+	weight_gradient(d_SH + at * H + h, H, row_f32(x, at), x->ld, first[e + 1] - at,
+		row_f32(dw1, e * H + h), dw1->ld, n, tensor_width(x), op_adds(r, EXPERTS_W1_EHD));
+}
+
+/* Columns f to f + n of F in dW1 and dW2 of expert e. act_SF: what W2 multiplies, rows ld apart. */
+static void backward_weights(const struct op_run *r, long e, long f, long n, const float *d_SH,
+	const float *act_SF, long ld)
+{
+	const struct experts_attr *attr = r->attr;
+	const struct tensor *dy = r->d_out[EXPERTS_YE_SO], *dw2 = r->d_in[EXPERTS_W2_EOF];
+	const int *first = row_int(r->in[EXPERTS_FIRST_E1], 0);
+	struct experts_widths w = experts_widths(r->in);
+	long at = first[e];
+
+	if (r->d_in[EXPERTS_W1_EHD])
+		backward_w1(r, e, f, n, d_SH);
+	if (r->d_in[EXPERTS_W1_EHD] && attr->gated)
+		backward_w1(r, e, w.F + f, n, d_SH);
+	if (dw2)
+		weight_gradient(row_f32(dy, at), dy->ld, act_SF + at * ld + f, ld, first[e + 1] - at,
+			row_f32(dw2, e * w.O) + f, dw2->ld, w.O, n, op_adds(r, EXPERTS_W2_EOF));
+}
+
+void experts_backward_cpu(const struct op_run *r)
+{
+	const struct tensor *first = r->in[EXPERTS_FIRST_E1], *x = r->in[EXPERTS_XE_SD];
+	long n = max_items(x, first), E = tensor_width(first) - 1;
+	struct experts_widths w = experts_widths(r->in);
+	float *d = r->workspace, *act = !w.H ? x->at : saves_activation(r->attr) ? r->saved[EXPERTS_H_SH]->at
+		: d + tensor_rows(x) * w.H;
+	long piece = w.F * E / WEIGHT_ITEMS / 16 * 16, ld = w.H ? w.F : x->ld;
+
+	piece = piece > w.F ? w.F : piece < MIN_PIECE ? MIN_PIECE : piece;
+	long pieces = (w.F + piece - 1) / piece;
+	#pragma omp parallel for schedule(dynamic)
+	for (long i = 0; i < n; i++) {
+		struct rows rows = rows_of(first, i);
+		if (rows.n)
+			backward_rows(r, rows, d, act);
+	}
+	#pragma omp parallel for schedule(dynamic)
+	for (long i = 0; i < E * pieces; i++) {
+		long f = i % pieces * piece;
+		backward_weights(r, i / pieces, f, w.F - f < piece ? w.F - f : piece, d, act, ld);
+	}
+}
