@@ -36,8 +36,9 @@ struct pass {
 	enum protocol how;
 	long batch, width, stride;	/* stride: from window to window of a segment */
 	long n_windows;			/* of a segment */
-	int *tokens_BT, *targets_BT;
+	int *tokens_BT, *targets_BT;	/* targets < 0: the token is not there */
 	long *context_B;		/* tokens seen before the next one of each row */
+	long *first_B;			/* the first token of each row that is scored */
 	double *nll_BT;
 };
 
@@ -45,13 +46,14 @@ struct pass {
 static int read_row(struct pass *p, long b, long segment, long window)
 {
 	int *tokens = p->tokens_BT + b * p->width, *targets = p->targets_BT + b * p->width;
-	long at = window * p->stride, first = p->how == PROTOCOL_SLIDING && window ? p->width - p->stride : 0;
+	long at = window * p->stride;
 	int32_t *read;
 	int ret;
 
 	memset(tokens, 0, (size_t)p->width * sizeof *tokens);
 	for (long t = 0; t < p->width; t++)
 		targets[t] = -1;
+	p->first_B[b] = p->how == PROTOCOL_SLIDING && window ? p->width - p->stride : 0;
 	if (segment >= p->segments->n)
 		return 0;
 	read = xcalloc((size_t)p->width + 1, sizeof *read);
@@ -59,7 +61,7 @@ static int read_row(struct pass *p, long b, long segment, long window)
 		p->width + 1, read);
 	for (long t = 0; t < p->width && !ret; t++) {
 		tokens[t] = read[t];
-		targets[t] = t < first ? -1 : read[t + 1];
+		targets[t] = read[t + 1];
 	}
 	free(read);
 	return ret;
@@ -74,7 +76,7 @@ static void add_losses(struct pass *p, struct protocol_loss *loss)
 			int class = loss->classes.of[p->context_B[b]++];
 			if (s->spec.reset_at_eot && p->tokens_BT[i] == (int)s->n_vocab - 1)
 				p->context_B[b] = 0;
-			if (p->targets_BT[i] < 0)
+			if (p->targets_BT[i] < 0 || t < p->first_B[b])
 				continue;
 			loss->nll += p->nll_BT[i];
 			loss->nll_of[class] += p->nll_BT[i];
@@ -157,6 +159,7 @@ static int open_pass(struct pass *p, const struct trained *t, const struct devic
 	p->targets_BT = xcalloc(n, sizeof *p->targets_BT);
 	p->nll_BT = xcalloc(n, sizeof *p->nll_BT);
 	p->context_B = xcalloc((size_t)p->batch, sizeof *p->context_B);
+	p->first_B = xcalloc((size_t)p->batch, sizeof *p->first_B);
 	return setup_open_losses(&p->setup, &t->config, device, t->n_vocab, p->batch, p->width,
 		p->how == PROTOCOL_CARRIED ? length : 0) || setup_allocate(&p->setup) ||
 		checkpoint_weights(&p->setup, t->checkpoint, false) ? -1 : 0;
@@ -179,5 +182,6 @@ int protocol_run(const struct trained *t, const struct device *device, const str
 	free(p.targets_BT);
 	free(p.nll_BT);
 	free(p.context_B);
+	free(p.first_B);
 	return ret;
 }
