@@ -229,6 +229,9 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/25m-en/table4.yaml", 6}, {"sweeps/25m-en/table7.yaml", 3},
 		{"sweeps/25m-en/start.yaml", 11}, {"sweeps/25m-en/capacity.yaml", 6},
 		{"sweeps/25m-en/precision.yaml", 2}, {"sweeps/25m-en/hybrids.yaml", 13}, {"sweeps/micro-en/table1.yaml", 7},
+		{"sweeps/micro/granularity.yaml", 8}, {"sweeps/25m-en/granularity.yaml", 8},
+		{"sweeps/micro/rom.yaml", 6}, {"sweeps/25m-en/rom.yaml", 5},
+		{"sweeps/micro/experts_choose.yaml", 5}, {"sweeps/25m-en/experts_choose.yaml", 5},
 		{"sweeps/micro/topk.yaml", 6}, {"sweeps/micro/routers.yaml", 7}, {"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 	};
 
@@ -313,7 +316,7 @@ static void test_english_differs_by_data_and_budget(void **state)
 		n++;
 	}
 	globfree(&files);
-	assert_int_equal(n, 17);
+	assert_int_equal(n, 18);
 	for (size_t i = 0; i < ARRAY_SIZE(sweeps); i++) {
 		struct arena a = {0};
 		struct sweep here, there;
