@@ -61,7 +61,7 @@ int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm
 static bool has_losses(const struct moe_spec *moe)
 {
 	return moe->balance != 0 || moe->z_loss != 0 || moe->importance != 0 ||
-		moe->mean_entropy != 0 || moe->token_entropy != 0;
+		moe->mean_entropy != 0 || moe->token_entropy != 0 || moe->load != 0;
 }
 
 /* Experts by a hash have no score that could weigh them or be learned. */
@@ -123,6 +123,10 @@ static int check_chosen(const struct config *c, const struct moe_spec *moe)
 	if (threshold && moe->max_k < moe->top_k)
 		return error("%s: model.moe.max_k %ld is below model.moe.top_k %ld, which tokens shall choose in "
 			"the mean", c->file, moe->max_k, moe->top_k);
+	if (moe->load != 0 && ((strcmp(moe->noise, "gaussian") && strcmp(moe->noise, "learned")) ||
+			strcmp(moe->select, "topk") || moe->top_k >= moe->n_experts))
+		return error("%s: model.moe.load is of choices that Gaussian noise can change: set noise to gaussian or "
+			"learned, select to topk, and top_k below n_experts, or load to 0", c->file);
 	if (moe->temperature_decay > 0 && moe->temperature_least > moe->temperature)
 		return error("%s: model.moe.temperature_least %g is above model.moe.temperature %g", c->file,
 			moe->temperature_least, moe->temperature);
@@ -164,9 +168,25 @@ int check_inner(const struct config *c, const struct inner_spec *inner, const st
 	return 0;
 }
 
+/* A draw has no weight through which it could be learned, and a policy nothing but draws. */
+static int check_drawn(const struct config *c, const struct moe_spec *moe)
+{
+	bool drawn = !strcmp(moe->select, "sample");
+
+	if (drawn && (strcmp(moe->weight, "one") || moe->top_k != 1 || strcmp(moe->score, "softmax") ||
+			moe->bias_rate != 0 || strcmp(moe->noise, "none") || moe->temperature_decay != 0 || moe->granularity != 1))
+		return error("%s: model.moe.select sample draws one expert by softmax: set model.moe.weight to one, "
+			"top_k and granularity to 1, noise to none, and bias_rate and temperature_decay to 0", c->file);
+	if (!drawn && moe->reinforce != 0)
+		return error("%s: model.moe.reinforce teaches draws: set model.moe.select to sample, or reinforce to "
+			"0", c->file);
+	return 0;
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
-	if (check_assigned(c, moe) || check_chosen(c, moe) || check_taking(c, moe) || check_mixed(c, moe) || check_experts(c, moe))
+	if (check_assigned(c, moe) || check_chosen(c, moe) || check_drawn(c, moe) || check_taking(c, moe) ||
+		check_mixed(c, moe) || check_experts(c, moe))
 		return -1;
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,

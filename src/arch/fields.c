@@ -135,9 +135,9 @@ static const struct field moe_rows[] = {
 		.choices = ROUTER_CHOICES, .legacy = "switch",
 		.help = "defaults of the keys of a router, by its name"),
 	FIELD(struct moe_spec, select, "model.moe.select", CHOICE, "topk", 0, 0,
-		.choices = "topk|topp|threshold|hash|place|expert_choice|expert_choice_batch|tokens", .legacy = "topk",
+		.choices = "topk|topp|threshold|sample|hash|place|expert_choice|expert_choice_batch|tokens", .legacy = "topk",
 		.help = "experts of a token: the top_k best by its scores; as many as sum to top_p, at most top_k; "
-			"those above a threshold, which top_k are in the mean; by a hash of its id; by its place; or "
+			"those above a threshold, which top_k are in the mean; one drawn by score; by a hash of its id; by its place; or "
 			"experts choose tokens of a routing group, in time or across sequences at one position; "
 			"or they see mixtures of the tokens at one position"),
 	FIELD(struct moe_spec, top_p, "model.moe.top_p", REAL, "0.4", 1e-6, 1e6, .legacy = "0.4",
@@ -200,6 +200,11 @@ static const struct field moe_rows[] = {
 		.help = "weight of the router z-loss"),
 	FIELD(struct moe_spec, importance, "model.moe.importance", REAL, "0", 0, 100, .legacy = "0",
 		.help = "weight of the squared variation of the experts' mean scores"),
+	FIELD(struct moe_spec, load, "model.moe.load", REAL, "0", 0, 100, .legacy = "0",
+		.help = "weight of the squared variation of the loads that noise makes likely; needs Gaussian noise"),
+	FIELD(struct moe_spec, reinforce, "model.moe.reinforce", REAL, "0", 0, 1e3, .legacy = "0",
+		.help = "weight of what teaches drawn choices: that an expert's tokens have less loss than the "
+			"running mean"),
 	FIELD(struct moe_spec, mean_entropy, "model.moe.mean_entropy", REAL, "0", 0, 100,
 		.legacy = "0", .help = "weight of the entropy of the mean scores, which is subtracted: "
 			"evens the load"),

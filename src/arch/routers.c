@@ -27,6 +27,8 @@
  * threshold   those experts whose sigmoid is above a threshold that follows the quantile of past steps, one
  *          in the mean, four at most; no loss, none dropped: experts' choice (Zhou et al. 2022,
  *          arXiv:2202.09368) without a look at later tokens
+ * reinforce   one choice drawn by score, weight 1, taught by the token's own loss against a running mean;
+ *          entropy of scores subtracted; none dropped (Clark et al. 2022, arXiv:2202.01169, RL-R)
  * hash     by the token's id, weight 1, no router (Roller et al. 2021, arXiv:2106.04426)
  * fixed    by the token's place in the document, weight 1, no router: all experts have as much to do
  * random   a router that stays as it begins
@@ -48,6 +50,7 @@ const struct preset router_presets[] = {
 	IS("noisy", "top_k", "2"),
 	IS("noisy", "weight", "renorm"),
 	IS("noisy", "importance", "0.1"),
+	IS("noisy", "load", "0.1"),
 	IS("noisy", "balance", "0"),
 	IS("noisy", "capacity_factor", "0"),
 	IS("gumbel", "noise", "gumbel"),
@@ -71,6 +74,11 @@ const struct preset router_presets[] = {
 	IS("threshold", "score", "sigmoid"),
 	IS("threshold", "balance", "0"),
 	IS("threshold", "capacity_factor", "0"),
+	IS("reinforce", "select", "sample"),
+	IS("reinforce", "weight", "one"),
+	IS("reinforce", "reinforce", "1"),
+	IS("reinforce", "token_entropy", "-0.01"),
+	IS("reinforce", "capacity_factor", "0"),
 	IS("hash", "select", "hash"),
 	IS("hash", "weight", "one"),
 	IS("hash", "balance", "0"),

@@ -38,7 +38,7 @@ struct moe_spec {
 	long n_shared;			/* experts of the same width that all tokens go to, weight 1 */
 	const char *expert;		/* "ffn" | "gated" | "linear": one matrix (op/experts.h) */
 	const char *router;		/* a name for values of what follows (src/arch/routers.c) */
-	const char *select;		/* "topk" | "topp" | "threshold" (op/choose.h) | "hash" | "place"
+	const char *select;		/* "topk" | "topp" | "threshold" | "sample" (op/choose.h) | "hash" | "place"
 					   (op/assign.h) | "expert_choice" | "expert_choice_batch" (op/take.h) |
 					   "tokens" (op/share.h) */
 	long top_k;			/* choices of a token: with "topp" at most, with "threshold" in the mean */
@@ -64,6 +64,8 @@ struct moe_spec {
 	bool allow_future;		/* rules by which a token's future moves its output may be trained */
 	double balance, z_loss;		/* weights of losses (op/router_loss.h) */
 	double importance;
+	double load;			/* of what noise makes of choices (op/noisy_load.h) */
+	double reinforce;		/* of draws by "sample" (op/reinforce.h) */
 	double mean_entropy;		/* subtracted: the larger, the more even */
 	double token_entropy;		/* added: the larger, the sharper; negative: the flatter */
 	const char *balance_scope;	/* of all of these: "group" | "sequence" | "step" */

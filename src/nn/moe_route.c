@@ -9,6 +9,7 @@
 #include "op/gate.h"
 #include "op/jitter.h"
 #include "op/noise.h"
+#include "op/noisy_load.h"
 #include "op/place.h"
 #include "op/route.h"
 #include "op/router.h"
@@ -132,9 +133,12 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 
 /* ---- in pieces ------------------------------------------------------------------------------ */
 
+#define REWARD_RATE 0.01	/* of the running mean of losses that draws are held against */
+
 /* Scores of all experts and the chosen ones. */
 struct scored {
 	struct tensor *logit_BTE, *s_BTE, *expert_BTK;		/* without a router no logits: NULL */
+	struct tensor *noisy_BTE, *width_BTE;	/* logits with noise, and what widens it (op/noise.h); or NULL */
 	struct tensor *left;		/* tokens that no expert took; NULL: tokens choose */
 	long choices;			/* of all tokens, for costs */
 };
@@ -163,23 +167,24 @@ static struct tensor *seen(struct net *net, const struct moe_spec *s, struct ten
 	return graph_apply(net->g, &op_jitter, &attr, sizeof attr, in)[JITTER_Y_BTD];
 }
 
-/* Logits as they are scored. The width begins as softplus(0) everywhere (Shazeer et al. 2017). */
-static struct tensor *noisy(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
-	struct tensor *logit_BTE)
+/* Noise on logits; for "sample" such that the best is a draw by score. The width begins as softplus(0)
+   everywhere (Shazeer et al. 2017). */
+static void add_noise(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct scored *x)
 {
-	struct noise_attr attr = {is(s->noise, "gumbel") ? NOISE_GUMBEL : NOISE_NORMAL, noise_scale(s),
-		noise_stream(net)};
-	struct tensor *in[NOISE_N_IN] = {[NOISE_LOGIT_BTE] = logit_BTE}, *w_ED = NULL;
+	bool sample = is(s->select, "sample");
+	struct noise_attr attr = {sample || is(s->noise, "gumbel") ? NOISE_GUMBEL : NOISE_NORMAL,
+		sample ? s->temperature : noise_scale(s), noise_stream(net)};
+	struct tensor *in[NOISE_N_IN] = {[NOISE_LOGIT_BTE] = x->logit_BTE}, *w_ED = NULL;
 	struct param_rule zero = rule_zero("router");
 
 	if (is(s->noise, "learned"))
 		w_ED = graph_param(net->g, "router.noise",
 			tensor_of(REAL, 2, s->n_experts, tensor_width(x_BTD)), &zero);
-	if (!net->env.noise || is(s->noise, "none") || is(s->noise, "jitter"))
-		return logit_BTE;
+	if (!net->env.noise || (!sample && (is(s->noise, "none") || is(s->noise, "jitter"))))
+		return;
 	if (w_ED)
-		in[NOISE_WIDTH_BTE] = logits_of(net, x_BTD, w_ED);
-	return graph_apply(net->g, &op_noise, &attr, sizeof attr, in)[NOISE_Y_BTE];
+		in[NOISE_WIDTH_BTE] = x->width_BTE = logits_of(net, x_BTD, w_ED);
+	x->noisy_BTE = graph_apply(net->g, &op_noise, &attr, sizeof attr, in)[NOISE_Y_BTE];
 }
 
 /* n values that training moves by a rule, all `first` at the beginning. */
@@ -209,7 +214,9 @@ static struct tensor *score(struct net *net, const struct moe_spec *s, struct te
 static void choose(struct net *net, const struct moe_spec *s, struct scored *x)
 {
 	struct choose_attr attr = {.k = moe_choices(s), .top_p = is(s->select, "topp") ? s->top_p : 0};
-	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = x->s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
+	bool drawn = is(s->select, "sample") && x->noisy_BTE;
+	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = drawn ? x->noisy_BTE : x->s_BTE,
+		[CHOOSE_MASK_BT] = net->mask_BT};
 
 	if (is(s->select, "threshold"))
 		in[CHOOSE_CUT_E] = state(net, "router.threshold", s->n_experts,
@@ -300,12 +307,35 @@ static struct tensor *gate(struct net *net, const struct moe_spec *s, struct ten
 	return graph_apply(net->g, &op_gate, &attr, sizeof attr, in)[GATE_GATE_BTK];
 }
 
+/* NULL: there is none, or no noise. */
+static struct tensor *load_loss(struct net *net, const struct moe_spec *s, const struct scored *x)
+{
+	struct noisy_load_attr attr = {s->top_k, noise_scale(s), loss_group(net, s)};
+	struct tensor *in[NOISY_LOAD_N_IN] = {[NOISY_LOAD_LOGIT_BTE] = x->logit_BTE,
+		[NOISY_LOAD_NOISY_BTE] = x->noisy_BTE, [NOISY_LOAD_WIDTH_BTE] = x->width_BTE,
+		[NOISY_LOAD_MASK_BT] = net->mask_BT};
+
+	if (s->load == 0 || !x->noisy_BTE)
+		return NULL;
+	return graph_apply(net->g, &op_noisy_load, &attr, sizeof attr, in)[NOISY_LOAD_LOSS];
+}
+
+static void policy(struct net *net, const struct moe_spec *s, const struct scored *x)
+{
+	struct param_control follow = {.rule = "reward", .rate = REWARD_RATE};
+	struct router_policy p = {x->s_BTE, x->expert_BTK, NULL, s->reinforce};
+
+	p.baseline = state(net, "router.baseline", 1, log((double)net->env.n_vocab), &follow);
+	if (x->noisy_BTE)
+		net_router_policy(net, &p);
+}
+
 static void losses(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
 	struct router_loss_attr attr = {loss_group(net, s), is(s->score, "sigmoid")};
 	struct tensor *in[ROUTER_LOSS_N_IN] = {[ROUTER_LOSS_LOGIT_BTE] = x->logit_BTE,
 		[ROUTER_LOSS_S_BTE] = x->s_BTE, [ROUTER_LOSS_EXPERT_BTK] = x->expert_BTK,
-		[ROUTER_LOSS_MASK_BT] = net->mask_BT}, *const *out;
+		[ROUTER_LOSS_MASK_BT] = net->mask_BT}, *const *out, *load = load_loss(net, s, x);
 
 	out = graph_apply(net->g, &op_router_loss, &attr, sizeof attr, in);
 	net_router_loss(net, is(s->aux_reduce, "mean"), (const struct weighted[]){
@@ -313,7 +343,9 @@ static void losses(struct net *net, const struct moe_spec *s, const struct score
 		{out[ROUTER_LOSS_Z], s->z_loss, "z"},
 		{out[ROUTER_LOSS_IMPORTANCE], s->importance, "importance"},
 		{out[ROUTER_LOSS_H_MEAN], -s->mean_entropy, "mean_entropy"},
-		{out[ROUTER_LOSS_H_TOKEN], s->token_entropy, "entropy"}}, 5);
+		{out[ROUTER_LOSS_H_TOKEN], s->token_entropy, "entropy"}, {load, s->load, "load_cv2"}}, load ? 6 : 5);
+	if (is(s->select, "sample"))
+		policy(net, s, x);
 }
 
 static struct scored score_learned(struct net *net, const struct moe_spec *s, struct tensor *x_BTD)
@@ -322,7 +354,8 @@ static struct scored score_learned(struct net *net, const struct moe_spec *s, st
 	struct scored x = {0};
 
 	x.logit_BTE = logits_of(net, seen(net, s, x_BTD), w_ED);
-	x.s_BTE = score(net, s, noisy(net, s, x_BTD, x.logit_BTE));
+	add_noise(net, s, x_BTD, &x);
+	x.s_BTE = score(net, s, x.noisy_BTE && !is(s->select, "sample") ? x.noisy_BTE : x.logit_BTE);
 	if (moe_takes(s))
 		take(net, s, &x);
 	else

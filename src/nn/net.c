@@ -13,6 +13,7 @@
 #include "op/linear.h"
 #include "op/logits.h"
 #include "op/position_weight.h"
+#include "op/reinforce.h"
 
 long vocab_padded(long n_vocab)
 {
@@ -85,6 +86,12 @@ void net_router_loss(struct net *net, bool mean, const struct weighted *parts, i
 	net->routers[i] = (struct router_loss){.n_parts = n, .mean = mean,
 		.scope = graph_scope(net->g)};
 	memcpy(net->routers[i].parts, parts, (size_t)n * sizeof *parts);
+}
+
+void net_router_policy(struct net *net, const struct router_policy *policy)
+{
+	if (net->n_routers <= NET_ROUTERS_MAX)
+		net->routers[net->n_routers - 1].policy = *policy;
 }
 
 struct tensor *net_output(struct net *net, const char *module, struct tensor *y)
@@ -206,8 +213,20 @@ void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struc
 	net_output(net, "embedding", net->stream_BTD);
 }
 
+/* In the scope of the router; nll_BT: of each token of the model. */
+static void add_policy(struct net *net, const struct router_policy *p, struct tensor *nll_BT)
+{
+	struct tensor *in[REINFORCE_N_IN] = {[REINFORCE_S_BTE] = p->s_BTE, [REINFORCE_EXPERT_BTK] = p->expert_BTK,
+		[REINFORCE_NLL_BT] = nll_BT, [REINFORCE_BASELINE] = p->baseline,
+		[REINFORCE_MASK_BT] = net->targets_BT};
+
+	if (p->s_BTE)
+		graph_loss(net->g, graph_apply(net->g, &op_reinforce, NULL, 0, in)[REINFORCE_LOSS], p->weight,
+			"policy");
+}
+
 /* The weight of a router's loss is divided by the number of routers where their mean is asked for. */
-static void add_router_losses(struct net *net)
+static void add_router_losses(struct net *net, struct tensor *nll_BT)
 {
 	for (int i = 0; i < net->n_routers && i < NET_ROUTERS_MAX; i++) {
 		const struct router_loss *r = &net->routers[i];
@@ -216,6 +235,7 @@ static void add_router_losses(struct net *net)
 		for (int k = 0; k < r->n_parts; k++)
 			graph_loss(net->g, r->parts[k].scalar, r->parts[k].weight * share,
 				r->parts[k].name);
+		add_policy(net, &r->policy, nll_BT);
 		graph_leave(net->g);
 	}
 }
@@ -261,7 +281,7 @@ static void add_loss(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
 	graph_metric(net->g, out[CROSS_ENTROPY_MEAN], "ce");
 	graph_metric(net->g, out[CROSS_ENTROPY_NLL_BT], "nll");
 	graph_metric(net->g, out[CROSS_ENTROPY_CORRECT_BT], "correct");
-	add_router_losses(net);
+	add_router_losses(net, out[CROSS_ENTROPY_NLL_BT]);
 }
 
 void net_end(struct net *net)

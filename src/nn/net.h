@@ -62,7 +62,7 @@ struct net_env {
 	struct net_trace trace;
 };
 
-enum { NET_ROUTERS_MAX = 512, ROUTER_PARTS_MAX = 5 };
+enum { NET_ROUTERS_MAX = 512, ROUTER_PARTS_MAX = 6 };
 
 /* A scalar that is part of the loss with this weight, and its name as a metric. */
 struct weighted {
@@ -89,6 +89,11 @@ struct net {
 		int n_parts;
 		bool mean;			/* over all routers; else sum */
 		const char *scope;
+		/* Where choices are drawn (op/reinforce.h); s NULL: they are not. */
+		struct router_policy {
+			struct tensor *s_BTE, *expert_BTK, *baseline;
+			double weight;
+		} policy;
 	} routers[NET_ROUTERS_MAX];
 	int depends;				/* enum moe_class (nn/moe.h), the worst of all mixtures */
 	int n_routers;				/* more than there is room for: refused by model_record() */
@@ -137,6 +142,8 @@ struct tensor *activation(struct net *net, const char *name, struct tensor *x);
 /* The losses of a router, under the present scope. What they weigh is known at the model's end: with
    `mean` they are divided by the number of routers. "balance" and "z" come first. */
 void net_router_loss(struct net *net, bool mean, const struct weighted *parts, int n);
+/* Of the router whose losses were told last: its draws are taught by what came of them. */
+void net_router_policy(struct net *net, const struct router_policy *policy);
 /* y itself; where a trace wants outputs, it stays readable as that of the module. */
 struct tensor *net_output(struct net *net, const char *module, struct tensor *y);
 

@@ -54,7 +54,8 @@ static void anneal(const struct seen *s, double *by)
 	by[0] = fmax(s->state[0] * exp(-s->to->rate), s->to->least) - s->state[0];
 }
 
-/* state: how the names of its parameters end; statistic: the metric in the same place, NULL: none. */
+/* state: how the names of its parameters end; statistic: the metric in the same place, or "ce" of the model;
+   NULL: none. */
 static const struct control_rule {
 	const char *name, *state, *statistic;
 	void (*move)(const struct seen *s, double *by);
@@ -62,6 +63,7 @@ static const struct control_rule {
 	{"even", "router.bias", "wanted", even},
 	{"share", "router.threshold", "wanted", share},
 	{"follow", "router.cutoff", "cutoff", follow},
+	{"reward", "router.baseline", "ce", follow},
 	{"anneal", "router.temperature", NULL, anneal},
 };
 
@@ -79,6 +81,8 @@ static const struct control_rule *rule_find(const char *name)
 static const char *metric_of(struct setup *s, const struct param *p, const struct control_rule *rule)
 {
 	CHECK(str_ends(p->name, rule->state));
+	if (rule->statistic && !strcmp(rule->statistic, "ce"))
+		return rule->statistic;
 	return !rule->statistic ? NULL : arena_printf(&s->arena, "%.*s%s",
 		(int)(strlen(p->name) - strlen(rule->state)), p->name, rule->statistic);
 }

@@ -12,6 +12,7 @@
  *   share    router.threshold    c, N        rate (c / N - target): so that a share of target of the tokens
  *                                            is above it; c of a `mod` (nn/mod.h): tokens picked
  *   follow   router.cutoff       l           rate (l - state): a running mean
+ *   reward   router.baseline     loss        rate (mean loss of the step's tokens - state): a running mean
  *   anneal   router.temperature  none        state (exp(-rate) - 1), not below `least`
  *
  * even: Wang et al. 2024, arXiv:2408.15664, algorithm 1. share: the quantile 1 - target of an expert's scores

@@ -41,6 +41,8 @@ static const struct rig_case rig_cases[] = {
 		"bias_rate: 0.01, activation: silu}}"},
 	{"moe_mamba noisy", SMALL ", arch: moe_mamba, moe: {router: noisy, n_experts: 4, d_expert: 6, "
 		"group_tokens: 16, activation: silu}}"},
+	{"moe_mamba two of five noisy", SMALL ", arch: moe_mamba, moe: {router: noisy, noise: gaussian, "
+		"noise_scale: 0.8, n_experts: 5, d_expert: 6, balance_scope: sequence, activation: silu}}"},
 	{"moe_mamba drawn", SMALL ", arch: moe_mamba, moe: {router: gumbel, n_experts: 4, d_expert: 6, "
 		"weight: raw, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba jitter", SMALL ", arch: moe_mamba, moe: {noise: jitter, noise_scale: 0.5, n_experts: 3, "
@@ -49,6 +51,8 @@ static const struct rig_case rig_cases[] = {
 		"top_k: 3, group_tokens: 16, capacity_factor: 0.8, activation: silu}}"},
 	{"moe_mamba threshold", SMALL ", arch: moe_mamba, moe: {router: threshold, n_experts: 5, d_expert: 6, "
 		"top_k: 2, max_k: 3, temperature_decay: 0.1, activation: silu}}"},
+	{"moe_mamba reinforce", SMALL ", arch: moe_mamba, moe: {router: reinforce, n_experts: 3, d_expert: 6, "
+		"reinforce: 0.7, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba fixed", SMALL ", arch: moe_mamba, moe: {router: fixed, n_experts: 3, d_expert: 6, "
 		"activation: silu}}"},
 	{"moe_mamba hash", SMALL ", arch: moe_mamba, moe: {router: hash, n_experts: 4, d_expert: 6, "

@@ -60,6 +60,10 @@ static void check_differences(const struct rig_case *c, struct rig_options o)
 
 static void test_central_differences(void **state)
 {
+	const struct rig_case *c = *state;
+
+	if (strstr(c->name, "reinforce"))	/* what flows back is an estimate, not the derivative */
+		skip();
 	check_differences(*state, training);
 	check_differences(*state, documents);
 }

@@ -46,6 +46,7 @@ static const struct {
 	{"threshold", MIXTURE "router: threshold}}", MOE_OWN_PAST},
 	{"threshold with capacity, firsts first", MIXTURE "router: threshold, capacity_factor: 0.5, "
 		"order: choice, allow_future: true, group_tokens: 16}}", MOE_FUTURE},
+	{"reinforce", MIXTURE "router: reinforce, balance_scope: sequence}}", MOE_OWN_PAST},
 	{"fixed", MIXTURE "router: fixed}}", MOE_OWN_PAST},
 	{"gshard by granularity", MIXTURE "order: choice, weight: renorm, granularity: 2, group_tokens: 16, "
 		"capacity_factor: 0.5, allow_future: true}}", MOE_FUTURE},
@@ -340,6 +341,10 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: fixed, weight: raw}}", "has no router");
 	expect_refused(MIXTURE "router: threshold, bias_rate: 0.1}}", "bias_rate to 0");
 	expect_refused(MIXTURE "router: threshold, max_k: 1, top_k: 2}}", "max_k 1 is below");
+	expect_refused(MIXTURE "load: 0.1}}", "Gaussian noise");
+	expect_refused(MIXTURE "router: noisy, top_k: 4}}", "Gaussian noise");
+	expect_refused(MIXTURE "router: reinforce, weight: raw}}", "draws one expert");
+	expect_refused(MIXTURE "reinforce: 1}}", "select to sample");
 	expect_refused(MIXTURE "temperature_decay: 0.1, temperature_least: 2}}", "temperature_least 2 is above");
 	expect_refused(MIXTURE "router: random, weight: raw}}", "teach the router");
 }

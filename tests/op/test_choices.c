@@ -6,7 +6,9 @@
 #include "calls.h"
 #include "op/choose.h"
 #include "op/gate.h"
+#include "op/noisy_load.h"
 #include "op/place.h"
+#include "op/reinforce.h"
 #include "op/router.h"
 #include "op/router_loss.h"
 #include "op/score.h"
@@ -468,6 +470,73 @@ static void test_signs_of_losses(void **state)
 	on_devices(signs);
 }
 
+/* Two experts, one choice: the first is held against 0 and the second against 1. */
+static void load_by_hand(struct arena *a, const struct device *d)
+{
+	static const struct noisy_load_attr attr = {1, 1, 1};
+	const double zero[] = {0, 0}, noisy_logits[] = {1, 0};
+	struct call c = call(a, &op_noisy_load, d, &attr, (struct tensor *[NOISY_LOAD_N_IN]){
+		masters(a, d, 1, 2, zero), masters(a, d, 1, 2, noisy_logits)});
+	double low = erfc(1 / sqrt(2)) / 2, m = (0.5 + low) / 2, V = pow((0.5 - low) / 2, 2);
+
+	expect_values(&c, c.out[NOISY_LOAD_LOSS], "loss", (double[]){V / (m * m)}, 1e-6);
+}
+
+/* One small step down the loss of loads, noise held: the emptiest expert gains. */
+static void load_sign(struct arena *a, const struct device *d)
+{
+	static const struct noisy_load_attr attr = {K, 0.5, N};
+	static const struct score_attr softmax = {SCORE_SOFTMAX, 1};
+	double logits[2][N * E], noisy_logits[N * E], loss[2], p[2];
+
+	uneven_logits(logits[0]);
+	for (int step = 0; step < 2; step++) {
+		for (int i = 0; i < N * E; i++)
+			noisy_logits[i] = logits[step][i] + noise(1000 + i) / 4;
+		struct tensor *logit = masters(a, d, N, E, logits[step]);
+		struct call c = call(a, &op_noisy_load, d, &attr, (struct tensor *[NOISY_LOAD_N_IN]){logit,
+			masters(a, d, N, E, noisy_logits)});
+		struct call score = call(a, &op_score, d, &softmax, (struct tensor *[SCORE_N_IN]){logit});
+		loss[step] = get(d, c.out[0], 0);
+		p[step] = mean_of_last(&score);
+		backward(&c, 0, one(a, d, 0.1));
+		for (int i = 0; i < N * E && step == 0; i++)
+			logits[1][i] = logits[0][i] - 0.5 * N * (get(d, c.d_in[NOISY_LOAD_LOGIT_BTE], i) +
+				get(d, c.d_in[NOISY_LOAD_NOISY_BTE], i));
+	}
+	assert_true(loss[1] < loss[0] && p[1] > p[0]);
+}
+
+static void test_loss_of_noisy_loads(void **state)
+{
+	(void)state;
+	on_devices(load_by_hand);
+	on_devices(load_sign);
+}
+
+/* Even scores of three experts: an expert gains logit by a token whose loss is below the baseline. */
+static void policy(struct arena *a, const struct device *d)
+{
+	static const struct score_attr softmax = {SCORE_SOFTMAX, 1};
+	const double zero[9] = {0}, expert[] = {0, 2, 1}, nll[] = {1, 3, 9}, b = 2.5;
+	struct call score = call(a, &op_score, d, &softmax, (struct tensor *[SCORE_N_IN]){masters(a, d, 3, 3, zero)});
+	struct call c = call(a, &op_reinforce, d, NULL, (struct tensor *[REINFORCE_N_IN]){score.out[0],
+		ints(a, d, 3, 1, expert), filled(a, d, tensor_of(MASTER, 2, 1L, 3L), nll), one(a, d, b),
+		filled(a, d, tensor_of(INDEX, 2, 1L, 3L), (double[]){0, 5, -1})});
+
+	expect_values(&c, c.out[0], "loss", (double[]){(-1.5 + 0.5) * log(1 / 3.0) / 2}, 1e-6);
+	backward(&c, 0, one(a, d, 2));
+	backward(&score, 0, c.d_in[REINFORCE_S_BTE]);
+	expect_values(&score, score.d_in[0], "dlogit", (double[]){-1.5 * 2 / 3, 0.5, 0.5,
+		-0.5 / 3, -0.5 / 3, 0.5 * 2 / 3,  0, 0, 0}, 1e-5);
+}
+
+static void test_draws_are_taught_by_their_loss(void **state)
+{
+	(void)state;
+	on_devices(policy);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -481,6 +550,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_one_choice_is_what_route_does),
 		cmocka_unit_test(test_losses_at_uniform),
 		cmocka_unit_test(test_signs_of_losses),
+		cmocka_unit_test(test_loss_of_noisy_loads),
+		cmocka_unit_test(test_draws_are_taught_by_their_loss),
 	};
 
 	(void)argc;

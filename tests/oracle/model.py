@@ -287,19 +287,25 @@ class Model(Recurrences):
         B, T, _ = x.shape
         flat, select = x.reshape(B * T, -1), keys.get("select", "topk")
         logits = self.jittered(flat, name, keys) @ self.p[name + ".router.weight"].T
-        score = self.score(self.noisy(logits, flat, name, keys), name, keys)
+        noisy, sigma = self.noisy(logits, flat, name, keys)
+        score = self.score(logits if select == "sample" else noisy, name, keys)
         E, group = score.shape[1], default_width(keys["group_tokens"], B * T)
         if select.startswith("expert_choice"):
             keep, cutoff = self.taken(score.detach(), B, T, keys)
             self.move(name + ".router.cutoff", lambda old: old + keys["cutoff_rate"] * (cutoff - old))
             choice = torch.where(keep, torch.arange(E), -1)
         else:
-            choice = self.chosen(score.detach(), name, keys)
+            choice = self.chosen((noisy if select == "sample" else score).detach(), name, keys)
             keep = self.first_come(choice, E, group, keys.get("top_k", 1), keys["capacity_factor"])
         K = choice.shape[1]
         gate = self.weights(score, choice, keys) * keep
         y = self.sent(flat, name, keys, choice, keep, gate) if send else None
-        self.routers.append((keys, self.router_losses(logits, score, choice, keys, group, T)))
+        losses = self.router_losses(logits, score, choice, keys, group, T)
+        if keys.get("load"):
+            losses["load"] = self.load_loss(logits, noisy, sigma, keys, group, T)
+        self.routers.append((keys, losses))
+        if select == "sample":
+            self.policies.append((keys, name, score.gather(1, choice)[:, 0]))
         shape = (B, T) if K == 1 else (B, T, K)
         self.routes[name] = tuple(t.reshape(shape) for t in (choice, keep, gate))
         return y.reshape(B, T, -1) if send else (choice, keep, gate)
@@ -371,14 +377,32 @@ class Model(Recurrences):
         return x * (1 + (keys["noise_scale"] or 0.01) * u)
 
     def noisy(self, logits, x, name, keys):
-        """Shazeer et al. 2017, arXiv:1701.06538, eq. 4, and Gumbel's (arXiv:1611.01144)."""
+        """Shazeer et al. 2017, arXiv:1701.06538, eq. 4, and Gumbel's (arXiv:1611.01144): logits, and how
+        wide their noise is. The best of logits with Gumbel noise is a draw from softmax(logits / scale)."""
         kind = keys.get("noise", "none")
+        if keys.get("select") == "sample":
+            scale = keys.get("temperature", 1)
+            return logits + scale * noise.draws("gumbel", self.spec["seed"], self.step, name, logits.shape), scale
         if kind in ("none", "jitter"):
-            return logits
+            return logits, None
         scale = keys["noise_scale"] or (1 / logits.shape[1] if kind == "gaussian" else 1)
         if kind == "learned":
             scale = scale * F.softplus(x @ self.p[name + ".router.noise"].T)
-        return logits + scale * noise.draws(kind, self.spec["seed"], self.step, name, logits.shape)
+        return logits + scale * noise.draws(kind, self.spec["seed"], self.step, name, logits.shape), scale
+
+    @staticmethod
+    def load_loss(logits, noisy, sigma, keys, group, T):
+        """CV^2 of the loads that noise makes likely, Shazeer et al. 2017, eq. 8-11; the bound of an expert is
+        the k-th greatest noisy logit of the others."""
+        (N, E), k = logits.shape, keys["top_k"]
+        size, each = {"sequence": T, "step": N}.get(keys.get("balance_scope"), group), []
+        for own in (slice(begin, begin + size) for begin in range(0, N, size)):
+            others = noisy[own][:, None, :].expand(-1, E, -1).masked_fill(torch.eye(E, dtype=bool), -math.inf)
+            bound = others.sort(-1, descending=True).values[..., k - 1]
+            wide = sigma[own] if torch.is_tensor(sigma) else sigma
+            load = torch.special.ndtr((logits[own] - bound) / wide).sum(0)
+            each.append(load.var(unbiased=False) / load.mean() ** 2)
+        return torch.stack(each).mean()
 
     def score(self, logits, name, keys):
         """Softmax over the experts, or the sigmoid of each (DeepSeek-V3, arXiv:2412.19437, eq. 15)."""
@@ -518,7 +542,7 @@ class Model(Recurrences):
         self.routers [(keys, losses)], self.margin: the least lead of a chosen expert
         over the next one, in p."""
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
-        self.states = {}
+        self.states, self.policies = {}, []
         self.document = self.documents(tokens)
         x = self.p["embedding.weight"][tokens]
         self.outputs["embedding"] = self.embedding = x
@@ -552,12 +576,17 @@ class Model(Recurrences):
         p = torch.softmax(logits, -1)
         if self.spec.get("model.head") == "copy":
             p = self.with_copies(p, tokens)
-        ce = -p.gather(-1, targets[..., None]).log().mean()
+        nll = -p.gather(-1, targets[..., None]).log()
+        ce = nll.mean()
         aux = torch.zeros((), dtype=ce.dtype)
         for keys, router_losses in self.routers:
             share = 1 / len(self.routers) if keys["aux_reduce"] == "mean" else 1
             aux = aux + share * sum(keys.get(name, 0) * loss for name, loss in router_losses.items()
                                     if keys.get(name, 0))
+        for keys, name, chosen in self.policies:        # Clark et al. 2022, arXiv:2202.01169, RL-R
+            advantage = nll.detach().flatten() - self.p[name + ".router.baseline"].detach()
+            aux = aux + keys["reinforce"] * (advantage * chosen.log()).mean()
+            self.move(name + ".router.baseline", lambda old: old + 0.01 * (ce.detach() - old))
         return ce, aux, logits
 
 

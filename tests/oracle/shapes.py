@@ -120,6 +120,8 @@ def router_shapes(name, E, width_in, keys):
         noise[name + ".router.temperature"] = (1,)
     if keys.get("select", "topk").startswith("expert_choice"):
         bias = {name + ".router.cutoff": (E,)}
+    elif keys.get("select") == "sample":
+        bias = {name + ".router.baseline": (1,)}
     elif keys.get("select") == "threshold":
         bias = {name + ".router.threshold": (E,)}
     return {name + ".router.weight": (E, width_in), **noise, **bias}

@@ -369,6 +369,26 @@ static void test_thresholds_follow_the_quantile(void **state)
 	rig_close(&rig);
 }
 
+/* Towards the mean loss of each step, a hundredth of the way; from that of a uniform guess. */
+static void test_baseline_follows_the_loss(void **state)
+{
+	static const char *const keys[] = {"train.micro_batch=2", "model.moe.select=sample", "model.moe.bias_rate=0",
+		"model.moe.top_k=1", "model.moe.weight=one", "model.moe.score=softmax", "model.moe.reinforce=1"};
+	struct rig rig;
+	struct step_result r;
+
+	(void)state;
+	rig_open_with(&rig, keys, ARRAY_SIZE(keys));
+	assert_float_equal(state_of(&rig, 1, "baseline")[0], log(257), 1e-6);
+	for (long i = 0; i < 3; i++) {
+		double before = state_of(&rig, 1, "baseline")[0];
+		assert_int_equal(setup_step(&rig.setup, i, &rig.input, &r), 0);
+		assert_float_equal(state_of(&rig, 1, "baseline")[0], before + 0.01 * (r.ce - before), 1e-6);
+	}
+	rig_close(&rig);
+	expect_resumed(keys, ARRAY_SIZE(keys));
+}
+
 static void test_temperature_falls_to_its_least(void **state)
 {
 	struct rig rig;
@@ -460,6 +480,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_cutoffs_follow_what_was_taken),
 		cmocka_unit_test(test_thresholds_follow_the_quantile),
 		cmocka_unit_test(test_temperature_falls_to_its_least),
+		cmocka_unit_test(test_baseline_follows_the_loss),
 	};
 
 	(void)argc;
