@@ -1,0 +1,240 @@
+#include "train/grow.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/fields.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/rng.h"
+#include "base/str.h"
+#include "train/checkpoint.h"
+
+struct growth {
+	struct setup *s;
+	const struct safetensors *file;
+	const char *path;
+	const struct moe_spec *from, *to;	/* NULL: no mixture */
+	double noise;
+};
+
+const struct moe_spec *grow_mixture(const struct model *m)
+{
+	if (!strcmp(m->arch->name, "stack"))
+		return NULL;
+	for (const struct arch_part *p = m->arch->parts; p->table; p++)
+		if (p->table == &moe_fields)
+			return (const void *)((const char *)m->spec + p->offset);
+	return NULL;
+}
+
+static void put(const struct growth *g, const struct param *p, long i, double v)
+{
+	void *blob = g->s->memory.blob[BLOB_WEIGHTS];
+
+	if (g->s->device->bytes[MASTER] == sizeof(double))
+		((double *)blob)[p->offset + i] = v;
+	else
+		((float *)blob)[p->offset + i] = (float)v;
+}
+
+static double take(const struct growth *g, const struct param *p, long i)
+{
+	const void *blob = g->s->memory.blob[BLOB_WEIGHTS];
+
+	return g->s->device->bytes[MASTER] == sizeof(double) ? ((const double *)blob)[p->offset + i]
+		: (double)((const float *)blob)[p->offset + i];
+}
+
+/* ---- how much experts count ----------------------------------------------------------------- */
+
+/* Of a token's k choices of n experts together, where the router is even. */
+static double even_weight(const struct moe_spec *m, double n, double k)
+{
+	if (!strcmp(m->weight, "renorm"))
+		return m->weight_scale;
+	if (strcmp(m->weight, "raw"))
+		return m->weight_scale * k;
+	return m->weight_scale * k * (strcmp(m->score, "sigmoid") ? 1 / n : 0.5);
+}
+
+static long choices(const struct moe_spec *m)
+{
+	return m->top_k * m->granularity;
+}
+
+static bool is_last(const struct param *p)
+{
+	return str_ends(p->name, ".w2") || str_ends(p->name, ".w");
+}
+
+/* ---- rules ---------------------------------------------------------------------------------- */
+
+static void copy(const struct growth *g, const struct param *p, const struct safetensor *t)
+{
+	for (long i = 0; i < param_elements(p); i++)
+		put(g, p, i, safetensor_at(t, i));
+}
+
+/* N(0, 1) for element i of a parameter, whatever else grows. */
+static double gauss(const struct growth *g, const struct param *p, long i)
+{
+	struct rng_key key = {(uint64_t)g->s->spec.seed, hash_u64(p->name) ^ 0x67726f77u, 0};
+	struct rng_block b = rng_block(key, (uint64_t)i);
+
+	return sqrt(-2 * log(rng_uniform(b, 0))) * cos(2 * M_PI * rng_uniform(b, 1));
+}
+
+static double rms(const struct safetensor *t, long at, long n)
+{
+	double sum = 0;
+
+	for (long i = 0; i < n; i++)
+		sum += pow(safetensor_at(t, at + i), 2);
+	return sqrt(sum / (double)n);
+}
+
+/* Each of the source's first dimension m times. */
+static void multiply(const struct growth *g, const struct param *p, const struct safetensor *t)
+{
+	long n = p->shape.dims[0], m = n / t->dims[0], each = param_elements(p) / n;
+	double scale = 1, noise = str_ends(p->name, ".router.weight") ? g->noise : 0;
+
+	if (is_last(p))
+		scale = even_weight(g->from, (double)t->dims[0], (double)choices(g->from)) /
+			even_weight(g->to, (double)n, (double)choices(g->to));
+	for (long j = 0; j < n; j++) {
+		long at = j / m * each;
+		double size = j % m ? noise * rms(t, at, each) : 0;
+		for (long i = 0; i < each; i++)
+			put(g, p, j * each + i, scale * safetensor_at(t, at + i) +
+				(size > 0 ? size * gauss(g, p, j * each + i) : 0));
+	}
+}
+
+/* w1 [n, F / G, D] from in [F, D], or w2 [n, D, F / G] from out [D, F]. */
+static void shard(const struct growth *g, const struct param *p, const struct safetensor *t, long G)
+{
+	long n = p->shape.dims[0], rows = p->shape.dims[1], columns = p->shape.dims[2];
+	double scale = is_last(p) ? (double)G / even_weight(g->to, (double)n, (double)choices(g->to)) : 1;
+
+	for (long j = 0; j < n; j++)
+		for (long r = 0; r < rows; r++)
+			for (long c = 0; c < columns; c++) {
+				long row = is_last(p) ? r : j % G * rows + r, column = is_last(p) ? j % G * columns + c : c;
+				put(g, p, (j * rows + r) * columns + c,
+					scale * safetensor_at(t, row * t->dims[1] + column));
+			}
+}
+
+/* The rows of a new router: one for the G shards of a copy. */
+static void share_rows(const struct growth *g, const struct param *p, long G)
+{
+	long each = p->shape.dims[1];
+
+	for (long j = 0; j < p->shape.dims[0]; j++)
+		for (long i = 0; i < each; i++)
+			put(g, p, j * each + i, take(g, p, (j - j % G) * each + i));
+}
+
+/* ---- which rule ----------------------------------------------------------------------------- */
+
+static bool same_tail(const struct param *p, const struct safetensor *t)
+{
+	return t->n_dims == p->shape.n_dims &&
+		!memcmp(t->dims + 1, p->shape.dims + 1, sizeof(long) * (size_t)(t->n_dims - 1));
+}
+
+static int grow_experts(const struct growth *g, const struct param *p, const struct safetensor *t)
+{
+	long m = p->shape.dims[0] / t->dims[0];
+
+	if (!g->from || !g->to || strcmp(g->from->select, "topk") || strcmp(g->to->select, "topk"))
+		return error("%s: experts grow in number where tokens choose them: model.moe.select topk in both "
+			"models, and no model.pattern", g->path);
+	if (choices(g->to) != m * choices(g->from) && (choices(g->from) > 1 || choices(g->to) > 1))
+		return error("%s: %ld times as many experts need %ld times model.moe.top_k %ld, or 1 in both: of "
+			"the copies of an expert a token chooses all or one", g->path, m, m, choices(g->from));
+	multiply(g, p, t);
+	return 0;
+}
+
+/* "layers.1.ffn.in.weight" where p is "layers.1.moe.w1"; NULL: there is none. */
+static const struct safetensor *find_dense(const struct growth *g, const char *scope, const char *layer)
+{
+	return safetensors_find(g->file, arena_printf(&g->s->arena, "%s%s.weight", scope, layer));
+}
+
+static int grow_dense(const struct growth *g, const struct param *p)
+{
+	const char *moe = strstr(p->name, ".moe.");
+	const char *scope = arena_printf(&g->s->arena, "%.*s.ffn.", moe ? (int)(moe - p->name) : 0, p->name);
+	const struct safetensor *in = moe ? find_dense(g, scope, "in") : NULL,
+		*out = moe ? find_dense(g, scope, "out") : NULL;
+	const struct moe_spec *to = g->to;
+
+	if (!in || !out || !to)
+		return error("%s: nothing in it makes %s of the larger model", g->path, p->name);
+	if (safetensors_find(g->file, arena_printf(&g->s->arena, "%sin.bias", scope)) ||
+			strcmp(to->expert, "ffn") || strcmp(to->select, "topk") || to->n_shared)
+		return error("%s: %s: a dense layer becomes experts where it has no biases and model.moe has expert "
+			"ffn, select topk and n_shared 0", g->path, p->name);
+	long width = moe_width(to, in->dims[1]) / to->granularity, G = in->dims[0] / width;
+	if (in->dims[0] % width || to->n_experts * to->granularity % G || choices(to) % G)
+		return error("%s: %s: a dense layer %ld wide becomes experts whose width, %ld, divides it; their "
+			"number, %ld, and choices, %ld, must be multiples of the quotient", g->path, p->name,
+			in->dims[0], width, to->n_experts * to->granularity, choices(to));
+	if (str_ends(p->name, ".w1") || str_ends(p->name, ".w2"))
+		shard(g, p, str_ends(p->name, ".w1") ? in : out, G);
+	else if (str_ends(p->name, ".router.weight"))
+		share_rows(g, p, G);
+	return 0;
+}
+
+static int grow_param(const struct growth *g, const struct param *p)
+{
+	const struct safetensor *t = safetensors_find(g->file, p->name);
+	struct safetensor own = checkpoint_tensor(g->s, p, p->name, g->s->memory.blob[BLOB_WEIGHTS]);
+
+	if (!t)
+		return grow_dense(g, p);
+	if (same_tail(p, t) && t->dims[0] == own.dims[0]) {
+		copy(g, p, t);
+		return 0;
+	}
+	if (same_tail(p, t) && own.dims[0] % t->dims[0] == 0 &&
+			(!strcmp(p->rule.group, "experts") || !strcmp(p->rule.group, "router")))
+		return grow_experts(g, p, t);
+	return error("%s: %s has another shape than in the larger model, and no rule makes it", g->path, p->name);
+}
+
+int grow_weights(struct setup *s, const char *checkpoint, const struct moe_spec *from, double noise)
+{
+	struct safetensors f;
+	struct growth g = {s, &f, checkpoint, from, grow_mixture(&s->model), noise};
+	int ret = 0;
+
+	if (safetensors_open(&f, checkpoint))
+		return -1;
+	for (int i = 0; i < s->params.n && !ret; i++)
+		ret = grow_param(&g, &s->params.list[i]);
+	safetensors_close(&f);
+	return ret;
+}
+
+int grow_write(const struct setup *s, const char *path, const char *grown_from)
+{
+	struct arena a = {0};
+	struct safetensor *list = ARENA_ARRAY(&a, struct safetensor, s->params.n);
+	struct safetensors_meta meta[] = {{"format", "moelab weights 1"}, {"grown_from", grown_from},
+		{"arch", s->model.arch->name}};
+	int ret;
+
+	for (int i = 0; i < s->params.n; i++)
+		list[i] = checkpoint_tensor(s, &s->params.list[i], s->params.list[i].name,
+			s->memory.blob[BLOB_WEIGHTS]);
+	ret = safetensors_write(path, list, s->params.n, meta, ARRAY_SIZE(meta));
+	arena_release(&a);
+	return ret;
+}
