@@ -183,10 +183,29 @@ static int check_drawn(const struct config *c, const struct moe_spec *moe)
 	return 0;
 }
 
+/* One controller for one quantity: the load of experts. */
+static int check_controlled(const struct config *c, const struct moe_spec *moe)
+{
+	int n = (moe->bias_rate > 0) + !strcmp(moe->select, "threshold") + (moe->balance_target > 0) +
+		(moe->drop_target > 0);
+
+	if (n > 1)
+		return error("%s: more than one rule would move the loads of experts: set all but one of "
+			"model.moe.bias_rate, balance_target and drop_target to 0, and select to topk if it is "
+			"threshold", c->file);
+	if (moe->balance_target > 0 && moe->balance == 0)
+		return error("%s: model.moe.balance_target moves the weight model.moe.balance, which is 0: set it "
+			"above 0, or balance_target to 0", c->file);
+	if (moe->drop_target > 0 && (moe->capacity_factor == 0 || moe_takes(moe) || moe_mixes(moe)))
+		return error("%s: model.moe.drop_target moves a capacity of tokens' choices, which there is not: set "
+			"model.moe.capacity_factor above 0, or drop_target to 0", c->file);
+	return 0;
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
-	if (check_assigned(c, moe) || check_chosen(c, moe) || check_drawn(c, moe) || check_taking(c, moe) ||
-		check_mixed(c, moe) || check_experts(c, moe))
+	if (check_assigned(c, moe) || check_chosen(c, moe) || check_drawn(c, moe) || check_controlled(c, moe) ||
+		check_taking(c, moe) || check_mixed(c, moe) || check_experts(c, moe))
 		return -1;
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,

@@ -196,6 +196,14 @@ static const struct field moe_rows[] = {
 			"that each takes, by which they choose in evaluation without groups"),
 	FIELD(struct moe_spec, balance, "model.moe.balance", REAL, "0.01", 0, 100,
 		.help = "weight of the load-balancing loss"),
+	FIELD(struct moe_spec, balance_target, "model.moe.balance_target", REAL, "0", 0, 1e3, .legacy = "0",
+		.help = "above 0: after each step the weight of the load-balancing loss grows while the busiest "
+			"expert has more than the mean load by more than this share of it, else it shrinks"),
+	FIELD(struct moe_spec, drop_target, "model.moe.drop_target", REAL, "0", 0, 1, .legacy = "0",
+		.help = "above 0: after each step the capacity grows, up to capacity_factor, while more than this "
+			"share of the choices is dropped, else it shrinks"),
+	FIELD(struct moe_spec, control_rate, "model.moe.control_rate", REAL, "0.01", 1e-9, 10,
+		.legacy = "0.01", .help = "e-folds a step and unit of the difference to these targets"),
 	FIELD(struct moe_spec, z_loss, "model.moe.z_loss", REAL, "0", 0, 100,
 		.help = "weight of the router z-loss"),
 	FIELD(struct moe_spec, importance, "model.moe.importance", REAL, "0", 0, 100, .legacy = "0",

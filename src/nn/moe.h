@@ -63,6 +63,10 @@ struct moe_spec {
 	const char *order;		/* in which choices get places: "token" | "choice" (op/place.h) */
 	bool allow_future;		/* rules by which a token's future moves its output may be trained */
 	double balance, z_loss;		/* weights of losses (op/router_loss.h) */
+	double balance_target;		/* above 0: MaxVio that the weight of balance is moved for, from `balance` on */
+	double drop_target;		/* above 0: share of choices dropped that capacity is moved for, up to
+					   capacity_factor; both by control_rate (train/control.h) */
+	double control_rate;
 	double importance;
 	double load;			/* of what noise makes of choices (op/noisy_load.h) */
 	double reinforce;		/* of draws by "sample" (op/reinforce.h) */

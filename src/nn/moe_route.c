@@ -14,6 +14,7 @@
 #include "op/route.h"
 #include "op/router.h"
 #include "op/router_loss.h"
+#include "op/scale.h"
 #include "op/score.h"
 #include "op/take.h"
 
@@ -29,7 +30,7 @@ static bool is_switch(const struct moe_spec *s)
 		is(s->score, "softmax") && s->temperature == 1 && s->temperature_decay == 0 && is(s->noise, "none") &&
 		is(s->weight, "raw") && s->weight_scale == 1 &&
 		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 &&
-		is(s->balance_scope, "group");
+		s->balance_target == 0 && s->drop_target == 0 && is(s->balance_scope, "group");
 }
 
 /* A group that does not divide a replay is told by model_record(), where anything is dropped. */
@@ -133,6 +134,8 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 
 /* ---- in pieces ------------------------------------------------------------------------------ */
 
+#define CAPACITY_LEAST 0.05	/* of the capacity planned */
+#define BALANCE_RANGE 100.0	/* of the weight of balance, down and up */
 #define REWARD_RATE 0.01	/* of the running mean of losses that draws are held against */
 
 /* Scores of all experts and the chosen ones. */
@@ -207,7 +210,7 @@ static struct tensor *score(struct net *net, const struct moe_spec *s, struct te
 	if (s->temperature_decay > 0)
 		in[SCORE_TEMPERATURE] = state(net, "router.temperature", 1, s->temperature,
 			&(struct param_control){.rule = "anneal", .rate = s->temperature_decay,
-			.least = s->temperature_least});
+			.least = s->temperature_least, .most = s->temperature});
 	return graph_apply(net->g, &op_score, &attr, sizeof attr, in)[SCORE_S_BTE];
 }
 
@@ -290,8 +293,12 @@ static struct place_attr placed(struct net *net, const struct moe_spec *s, const
 static struct tensor *const *place(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
 	struct place_attr attr = placed(net, s, x);
-	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = x->expert_BTK};
+	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = x->expert_BTK}, *share = NULL;
 
+	if (s->drop_target > 0)
+		share = state(net, "router.capacity", 1, 1, &(struct param_control){.rule = "drops",
+			.rate = s->control_rate, .target = s->drop_target, .least = CAPACITY_LEAST, .most = 1});
+	in[PLACE_SHARE] = attr.capacity ? share : NULL;
 	return graph_apply(net->g, &op_place, &attr, sizeof attr, in);
 }
 
@@ -330,20 +337,41 @@ static void policy(struct net *net, const struct moe_spec *s, const struct score
 		net_router_policy(net, &p);
 }
 
+/* The balance loss times what moves with the spread of loads; NULL: its weight is fixed. */
+static struct tensor *held_balance(struct net *net, const struct moe_spec *s, struct tensor *balance)
+{
+	struct param_control spread = {.rule = "spread", .rate = s->control_rate, .target = s->balance_target,
+		.least = 1 / BALANCE_RANGE, .most = BALANCE_RANGE};
+	struct tensor *in[SCALE_N_IN] = {[SCALE_X] = balance};
+
+	if (s->balance_target == 0)
+		return NULL;
+	in[SCALE_A] = state(net, "router.balance", 1, 1, &spread);
+	return graph_apply(net->g, &op_scale, NULL, 0, in)[SCALE_Y];
+}
+
 static void losses(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
 	struct router_loss_attr attr = {loss_group(net, s), is(s->score, "sigmoid")};
 	struct tensor *in[ROUTER_LOSS_N_IN] = {[ROUTER_LOSS_LOGIT_BTE] = x->logit_BTE,
 		[ROUTER_LOSS_S_BTE] = x->s_BTE, [ROUTER_LOSS_EXPERT_BTK] = x->expert_BTK,
-		[ROUTER_LOSS_MASK_BT] = net->mask_BT}, *const *out, *load = load_loss(net, s, x);
+		[ROUTER_LOSS_MASK_BT] = net->mask_BT}, *const *out;
+	struct tensor *load = load_loss(net, s, x), *held;
+	struct weighted parts[ROUTER_PARTS_MAX];
+	int n = 0;
 
 	out = graph_apply(net->g, &op_router_loss, &attr, sizeof attr, in);
-	net_router_loss(net, is(s->aux_reduce, "mean"), (const struct weighted[]){
-		{out[ROUTER_LOSS_BALANCE], s->balance, "balance"},
-		{out[ROUTER_LOSS_Z], s->z_loss, "z"},
-		{out[ROUTER_LOSS_IMPORTANCE], s->importance, "importance"},
-		{out[ROUTER_LOSS_H_MEAN], -s->mean_entropy, "mean_entropy"},
-		{out[ROUTER_LOSS_H_TOKEN], s->token_entropy, "entropy"}, {load, s->load, "load_cv2"}}, load ? 6 : 5);
+	held = held_balance(net, s, out[ROUTER_LOSS_BALANCE]);
+	parts[n++] = (struct weighted){out[ROUTER_LOSS_BALANCE], held ? 0 : s->balance, "balance"};
+	parts[n++] = (struct weighted){out[ROUTER_LOSS_Z], s->z_loss, "z"};
+	parts[n++] = (struct weighted){out[ROUTER_LOSS_IMPORTANCE], s->importance, "importance"};
+	parts[n++] = (struct weighted){out[ROUTER_LOSS_H_MEAN], -s->mean_entropy, "mean_entropy"};
+	parts[n++] = (struct weighted){out[ROUTER_LOSS_H_TOKEN], s->token_entropy, "entropy"};
+	if (load)
+		parts[n++] = (struct weighted){load, s->load, "load_cv2"};
+	if (held)
+		parts[n++] = (struct weighted){held, s->balance, "balance_held"};
+	net_router_loss(net, is(s->aux_reduce, "mean"), parts, n);
 	if (is(s->select, "sample"))
 		policy(net, s, x);
 }
@@ -396,7 +424,7 @@ static void route_pieces(struct net *net, const struct moe_spec *s, struct tenso
 		x.expert_BTK}, p);
 	if (x.left)
 		graph_metric(net->g, out[PLACE_DROPPED], "choices");
-	if (s->bias_rate > 0 || is(s->select, "threshold"))
+	if (s->bias_rate > 0 || is(s->select, "threshold") || s->balance_target > 0)
 		graph_metric(net->g, out[PLACE_WANTED_E], "wanted");
 	losses(net, s, &x);
 }

@@ -62,7 +62,7 @@ struct net_env {
 	struct net_trace trace;
 };
 
-enum { NET_ROUTERS_MAX = 512, ROUTER_PARTS_MAX = 6 };
+enum { NET_ROUTERS_MAX = 512, ROUTER_PARTS_MAX = 7 };
 
 /* A scalar that is part of the loss with this weight, and its name as a metric. */
 struct weighted {

@@ -31,6 +31,7 @@ static void place_shape(struct op_shapes *s)
 
 	CHECK(expert->n_dims == 3 && attr->group_tokens > 0 && tokens % attr->group_tokens == 0);
 	CHECK(E > 0 && attr->capacity >= 0);
+	CHECK(!s->in[PLACE_SHARE] || (attr->capacity && tensor_size(s->in[PLACE_SHARE]) == 1));
 	long group = attr->group_tokens * tensor_width(expert),
 		taken = attr->capacity && attr->capacity < group ? attr->capacity : group;
 	s->out[PLACE_SLOT_BTK] = tensor_of(INDEX, 3, expert->dims[0], expert->dims[1],
@@ -63,6 +64,18 @@ static void set_master(const struct op_run *r, const struct tensor *x, long i, d
 		row_f32(x, 0)[i] = (float)v;
 }
 
+/* Choices an expert takes of a group; 0: all. */
+static long capacity(const struct op_run *r)
+{
+	const struct place_attr *attr = r->attr;
+	const struct tensor *share = r->in[PLACE_SHARE];
+	double x = !share ? 1 : r->device->bytes[MASTER] == sizeof(double) ? *row_f64(share, 0)
+		: *row_f32(share, 0);
+	long n = (long)(x * (double)attr->capacity);
+
+	return n < 1 && attr->capacity ? 1 : n;
+}
+
 /* The choice whose turn is the j-th. */
 static long turn(const struct place_attr *attr, long K, long j)
 {
@@ -76,13 +89,14 @@ static long turn(const struct place_attr *attr, long K, long j)
 static int claim(const struct op_run *r, long i, long j, int *taken, bool *kept)
 {
 	const struct place_attr *attr = r->attr;
+	long most = capacity(r);
 	const struct tensor *expert = r->in[PLACE_EXPERT_BTK];
 	int e = ((int *)expert->at)[route_at(expert, i)];
 
 	if (j % (attr->group_tokens * tensor_width(expert)) == 0)
 		for (long k = 0; k < attr->n_experts; k++)
 			taken[k] = 0;
-	*kept = e >= 0 && (!attr->capacity || taken[e] < attr->capacity);
+	*kept = e >= 0 && (!most || taken[e] < most);
 	if (*kept)
 		taken[e]++;
 	return e;
@@ -158,6 +172,8 @@ static void prepare(const struct op_trial *t)
 	const struct tensor *expert = t->in[PLACE_EXPERT_BTK];
 	long K = tensor_width(expert);
 
+	if (t->in[PLACE_SHARE])
+		op_trial_set(t, t->in[PLACE_SHARE], 0, 0.625);
 	for (long i = 0; i < tensor_size(expert); i++) {
 		long token = i / K, e = (token * token % 13 + i % K) % attr->n_experts;
 		op_trial_set(t, expert, i, token % 7 == 3 ? -1 : (double)e);
@@ -178,6 +194,7 @@ static const struct op_example examples[] = {
 	{.name = "segments of any length", .attr = &any_length, .prepare = prepare,
 		.in = {{3, 104, 2}}},
 	{.name = "many experts", .attr = &many, .prepare = prepare, .in = {{2, 48, 8}}},
+	{.name = "a share of the capacity", .attr = &tiled, .prepare = prepare, .in = {{3, 100, 3}, {1}}},
 	{.name = "firsts first", .attr = &by_choice, .prepare = prepare, .in = {{2, 50, 3}}},
 };
 
@@ -187,7 +204,10 @@ const struct op op_place = {
 	.semantics = 1,
 	.n_in = PLACE_N_IN,
 	.n_out = PLACE_N_OUT,
-	.in = {[PLACE_EXPERT_BTK] = {"expert", IN_INDEX}},
+	.in = {
+		[PLACE_EXPERT_BTK] = {"expert", IN_INDEX},
+		[PLACE_SHARE] = {"share", IN_MASTER | IN_NO_GRADIENT | IN_OPTIONAL},
+	},
 	.out = {
 		[PLACE_SLOT_BTK] = {"slot", INDEX, true},
 		[PLACE_FIRST_E1] = {"first", INDEX, true},

@@ -23,6 +23,7 @@
 
 enum {
 	PLACE_EXPERT_BTK,	/* int, from choose; -1: none */
+	PLACE_SHARE,		/* optional [1], master, 0 to 1: of the capacity that is in force; at least one choice */
 	PLACE_N_IN
 };
 

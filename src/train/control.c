@@ -13,6 +13,7 @@
 struct seen {
 	const struct param_control *to;
 	const double *count;
+	long n_counts;
 	double tokens, micro_batches;	/* of the step */
 	const double *state;
 	long n;				/* elements of the state */
@@ -49,9 +50,31 @@ static void follow(const struct seen *s, double *by)
 		by[e] = s->to->rate * (s->count[e] / s->micro_batches - s->state[e]);
 }
 
+/* The state times e to the exponent, within its bounds. */
+static void multiply(const struct seen *s, double exponent, double *by)
+{
+	by[0] = fmin(fmax(s->state[0] * exp(exponent), s->to->least), s->to->most) - s->state[0];
+}
+
+static void spread(const struct seen *s, double *by)
+{
+	double sum = 0, most = 0;
+
+	for (long e = 0; e < s->n_counts; e++) {
+		sum += s->count[e];
+		most = fmax(most, s->count[e]);
+	}
+	multiply(s, s->to->rate * (most * (double)s->n_counts / sum - 1 - s->to->target), by);
+}
+
+static void drops(const struct seen *s, double *by)
+{
+	multiply(s, s->to->rate * (s->count[0] / s->count[1] - s->to->target), by);
+}
+
 static void anneal(const struct seen *s, double *by)
 {
-	by[0] = fmax(s->state[0] * exp(-s->to->rate), s->to->least) - s->state[0];
+	multiply(s, -s->to->rate, by);
 }
 
 /* state: how the names of its parameters end; statistic: the metric in the same place, or "ce" of the model;
@@ -64,6 +87,8 @@ static const struct control_rule {
 	{"share", "router.threshold", "wanted", share},
 	{"follow", "router.cutoff", "cutoff", follow},
 	{"reward", "router.baseline", "ce", follow},
+	{"spread", "router.balance", "wanted", spread},
+	{"drops", "router.capacity", "dropped", drops},
 	{"anneal", "router.temperature", NULL, anneal},
 };
 
@@ -148,7 +173,7 @@ static void move(const struct controller *c, const struct setup *s)
 	const struct param *p = &s->params.list[c->param];
 	size_t bytes = s->device->bytes[MASTER];
 	char *at = (char *)s->memory.blob[BLOB_WEIGHTS] + (size_t)p->offset * bytes;
-	struct seen seen = {&p->rule.control, c->count, run_step_tokens(&s->spec),
+	struct seen seen = {&p->rule.control, c->count, c->n_counts, run_step_tokens(&s->spec),
 		(double)s->micro_batches, c->state, param_elements(p)};
 
 	for (long e = 0; e < seen.n; e++)

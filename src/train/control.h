@@ -13,8 +13,13 @@
  *                                            is above it; c of a `mod` (nn/mod.h): tokens picked
  *   follow   router.cutoff       l           rate (l - state): a running mean
  *   reward   router.baseline     loss        rate (mean loss of the step's tokens - state): a running mean
+ *   spread   router.balance      c           state (exp(rate (v - target)) - 1), v = max c / mean c - 1: the
+ *                                            balance loss weighs more while loads are uneven
+ *   drops    router.capacity     d, a        state (exp(rate (d / a - target)) - 1), d of a choices dropped: the
+ *                                            capacity grows while more are dropped than target
  *   anneal   router.temperature  none        state (exp(-rate) - 1), not below `least`
  *
+ * The last three rules keep their state in [least, most].
  * even: Wang et al. 2024, arXiv:2408.15664, algorithm 1. share: the quantile 1 - target of an expert's scores
  * by stochastic approximation (Robbins, Monro 1951). anneal: Jang, Gu, Poole 2017, arXiv:1611.01144.
  */

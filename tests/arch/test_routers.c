@@ -23,6 +23,8 @@ static const struct {
 	{"switch, over the batch", MIXTURE "capacity_factor: 0.5, group_tokens: 48}}", MOE_OTHERS},
 	{"switch, by sequence", MIXTURE "capacity_factor: 0.5, group_tokens: 16}}", MOE_OWN_PAST},
 	{"switch, dropless", MIXTURE "capacity_factor: 0}}", MOE_OWN_PAST},
+	{"switch, capacity moved", MIXTURE "capacity_factor: 0.5, group_tokens: 16, drop_target: 0.1}}",
+		MOE_OWN_PAST},
 	{"topk", MIXTURE "router: topk}}", MOE_OWN_PAST},
 	{"topk with capacity", MIXTURE "router: topk, capacity_factor: 0.5, group_tokens: 48}}",
 		MOE_OTHERS},
@@ -341,6 +343,9 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: fixed, weight: raw}}", "has no router");
 	expect_refused(MIXTURE "router: threshold, bias_rate: 0.1}}", "bias_rate to 0");
 	expect_refused(MIXTURE "router: threshold, max_k: 1, top_k: 2}}", "max_k 1 is below");
+	expect_refused(MIXTURE "router: sigmoid_bias, drop_target: 0.1}}", "more than one rule");
+	expect_refused(MIXTURE "router: topk, drop_target: 0.1}}", "drop_target moves a capacity");
+	expect_refused(MIXTURE "balance: 0, balance_target: 0.1}}", "which is 0");
 	expect_refused(MIXTURE "load: 0.1}}", "Gaussian noise");
 	expect_refused(MIXTURE "router: noisy, top_k: 4}}", "Gaussian noise");
 	expect_refused(MIXTURE "router: reinforce, weight: raw}}", "draws one expert");

@@ -177,7 +177,7 @@ static void token_major(struct arena *a, const struct device *d)
 {
 	static const struct place_attr attr = {3, 3, 2, false};
 	const double expert[] = {1, 0,  2, 1,  1, 0,   1, 2,  -1, -1,  2, 1};
-	struct call c = call(a, &op_place, d, &attr, (struct tensor *[]){ints(a, d, 6, 2, expert)});
+	struct call c = call(a, &op_place, d, &attr, (struct tensor *[PLACE_N_IN]){ints(a, d, 6, 2, expert)});
 
 	expect_places(a, &c, (int[]){2, 0,  6, 3,  -1, 1,   4, 7,  -1, -1,  8, 5}, (int[]){0, 2, 6, 9});
 	expect_ints(&c, PLACE_WANTED_E, (int[]){2, 5, 3});
@@ -190,7 +190,7 @@ static void choice_major(struct arena *a, const struct device *d)
 {
 	static const struct place_attr attr = {3, 3, 2, true};
 	const double expert[] = {1, 0,  2, 1,  1, 0,   1, 2,  -1, -1,  2, 1};
-	struct call c = call(a, &op_place, d, &attr, (struct tensor *[]){ints(a, d, 6, 2, expert)});
+	struct call c = call(a, &op_place, d, &attr, (struct tensor *[PLACE_N_IN]){ints(a, d, 6, 2, expert)});
 
 	expect_places(a, &c, (int[]){2, 0,  6, -1,  3, 1,   4, 8,  -1, -1,  7, 5}, (int[]){0, 2, 6, 9});
 	expect_values(&c, c.out[PLACE_DROPPED], "dropped", (double[]){1, 10}, 0);
@@ -284,7 +284,7 @@ static void pieces_forward(struct arena *a, const struct device *d, struct tenso
 	p->score = call(a, &op_score, d, &softmax, (struct tensor *[SCORE_N_IN]){p->router.out[0]});
 	p->choose = call(a, &op_choose, d, &choice, (struct tensor *[CHOOSE_N_IN]){p->score.out[0], NULL,
 		mask});
-	p->place = call(a, &op_place, d, place, (struct tensor *[]){p->choose.out[0]});
+	p->place = call(a, &op_place, d, place, (struct tensor *[PLACE_N_IN]){p->choose.out[0]});
 	p->gate = call(a, &op_gate, d, &raw, (struct tensor *[]){p->score.out[0], p->choose.out[0],
 		p->place.out[PLACE_SLOT_BTK]});
 	p->loss = call(a, &op_router_loss, d, loss, (struct tensor *[]){p->router.out[0],

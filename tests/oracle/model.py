@@ -296,13 +296,15 @@ class Model(Recurrences):
             choice = torch.where(keep, torch.arange(E), -1)
         else:
             choice = self.chosen((noisy if select == "sample" else score).detach(), name, keys)
-            keep = self.first_come(choice, E, group, keys.get("top_k", 1), keys["capacity_factor"])
+            share = self.p[name + ".router.capacity"].item() if keys.get("drop_target") else 1
+            keep = self.first_come(choice, E, group, keys.get("top_k", 1), keys["capacity_factor"], share)
         K = choice.shape[1]
         gate = self.weights(score, choice, keys) * keep
         y = self.sent(flat, name, keys, choice, keep, gate) if send else None
         losses = self.router_losses(logits, score, choice, keys, group, T)
         if keys.get("load"):
             losses["load"] = self.load_loss(logits, noisy, sigma, keys, group, T)
+        self.controlled(losses, choice, keep, name, keys)
         self.routers.append((keys, losses))
         if select == "sample":
             self.policies.append((keys, name, score.gather(1, choice)[:, 0]))
@@ -346,6 +348,18 @@ class Model(Recurrences):
     def move(self, name, rule):
         """What a state becomes behind the step, by what was counted in it (src/train/control.h)."""
         self.states[name] = rule(self.p[name].detach())
+
+    def controlled(self, losses, choice, keep, name, keys):
+        """A weight of the balance loss that follows the spread of loads; a capacity that follows drops."""
+        by = lambda excess, least, most: lambda old: (old * math.exp(keys["control_rate"] * excess)).clamp(least, most)
+        if keys.get("balance_target"):
+            losses["balance"] = losses["balance"] * self.p[name + ".router.balance"].detach()[0]
+            count = torch.bincount(choice[choice >= 0], minlength=keys["n_experts"]).double()
+            self.move(name + ".router.balance",
+                      by((count.max() / count.mean() - 1 - keys["balance_target"]).item(), 0.01, 100))
+        if keys.get("drop_target"):
+            dropped = 1 - keep.sum().item() / (choice >= 0).sum().item()
+            self.move(name + ".router.capacity", by(dropped - keys["drop_target"], 0.05, 1))
 
     def chosen(self, score, name, keys):
         """[N, K]: the experts of each token, best first, and the lowest of equal ones; -1: none."""
@@ -434,11 +448,11 @@ class Model(Recurrences):
         self.margin = min([self.margin] + lead[lead > 0].tolist())
 
     @staticmethod
-    def first_come(choice, E, group, top_k, factor):
+    def first_come(choice, E, group, top_k, factor, share=1):
         """In each routing group an expert takes the first int(factor * K * tokens / E) choices, at least
         one; 0: all. Token by token, and of a token the better choice first."""
         N, K = choice.shape
-        capacity = max(1, int(factor * top_k * group / E)) if factor else N * K
+        capacity = max(1, int(share * max(1, int(factor * top_k * group / E)))) if factor else N * K
         keep = torch.zeros(N, K, dtype=torch.bool)
         for t in range(N):
             if t % group == 0:

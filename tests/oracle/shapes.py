@@ -116,6 +116,10 @@ def moe_shapes(name, D, width_in, width_out, keys, router=True):
 def router_shapes(name, E, width_in, keys):
     bias = {name + ".router.bias": (E,)} if keys.get("bias_rate") else {}
     noise = {name + ".router.noise": (E, width_in)} if keys.get("noise") == "learned" else {}
+    if keys.get("drop_target"):
+        noise[name + ".router.capacity"] = (1,)
+    if keys.get("balance_target"):
+        noise[name + ".router.balance"] = (1,)
     if keys.get("temperature_decay"):
         noise[name + ".router.temperature"] = (1,)
     if keys.get("select", "topk").startswith("expert_choice"):

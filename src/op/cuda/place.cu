@@ -19,7 +19,15 @@ struct place_forward {
 	int *token, *wanted;
 	long S;
 	float *load, *dropped;
+	const float *share;	/* of the capacity; NULL: all of it */
 };
+
+/* With the capacity that is in force. */
+__device__ __forceinline__ void set_capacity(place_forward &f)
+{
+	if (f.share)
+		f.p.capacity = max(1, (int)((double)*f.share * f.p.capacity));
+}
 
 /* The choice of this lane in unit u, and the expert it names; -1: none. */
 __device__ __forceinline__ int choice_of(const place_forward &f, long u, long *i)
@@ -71,6 +79,7 @@ __global__ void __launch_bounds__(SETTLE_THREADS) settle(place_forward f)
 	int *rows_E = shared_memory<int>(), warp = threadIdx.x / WARP_LANES;
 	double all = 0, kept = 0;
 
+	set_capacity(f);
 	for (int e = warp; e < f.p.E; e += SETTLE_WARPS) {
 		int2 n = settle_expert(f.p, e);
 		if (threadIdx.x % WARP_LANES == 0) {
@@ -102,6 +111,7 @@ __global__ void put(place_forward f)
 
 	if (u >= f.units)
 		return;
+	set_capacity(f);
 	int e = choice_of(f, u, &i);
 	unsigned same = __match_any_sync(0xffffffffu, e);
 	if (e >= 0) {
@@ -160,6 +170,7 @@ extern "C" void place_forward_cuda(const struct op_run *r)
 	f.wanted = (int *)r->out[PLACE_WANTED_E]->at;
 	f.load = (float *)r->out[PLACE_LOAD_E]->at;
 	f.dropped = (float *)r->out[PLACE_DROPPED]->at;
+	f.share = r->in[PLACE_SHARE] ? (const float *)r->in[PLACE_SHARE]->at : NULL;
 	launch(r, count, grid_of_rows(f.units), ROW_THREADS, 0, f);
 	launch(r, rank, grid_of_rows(f.p.groups * f.p.E), ROW_THREADS, 0, f);
 	launch(r, settle, dim3(1), SETTLE_THREADS, f.p.E * sizeof(int), f);
