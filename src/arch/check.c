@@ -137,12 +137,9 @@ static int check_experts(const struct config *c, const struct moe_spec *moe)
 {
 	long width = moe_width(moe, config_find(c, "model.d_model")->integer);
 
-	if (!strcmp(moe->expert, "linear") && (moe->d_expert || moe->granularity > 1))
-		return error("%s: model.moe.expert linear has no hidden width: leave model.moe.d_expert at 0 and "
-			"granularity at 1", c->file);
-	if (strcmp(moe->expert, "ffn") && moe->n_shared)
-		return error("%s: model.moe.n_shared experts have two layers: set model.moe.expert to ffn, or "
-			"n_shared to 0", c->file);
+	if (!strcmp(moe->expert, "linear") && (moe->d_expert || moe->granularity > 1 || moe->n_shared))
+		return error("%s: model.moe.expert linear has no hidden width: leave model.moe.d_expert and n_shared "
+			"at 0 and granularity at 1", c->file);
 	if (width % moe->granularity)
 		return error("%s: model.moe.granularity %ld does not divide the width of an expert, %ld "
 			"(model.moe.d_expert)", c->file, moe->granularity, width);

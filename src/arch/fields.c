@@ -113,6 +113,9 @@ static const struct field ffn_rows[] = {
 		.unit = "channels", .help = "hidden width of the dense channel mixer; 0: 4 d_model"),
 	FIELD(struct ffn_spec, bias, "model.ffn.bias", BOOL, "true", 0, 0,
 		.help = "biases in both layers"),
+	FIELD(struct ffn_spec, gated, "model.ffn.gated", BOOL, "false", 0, 0, .legacy = "false",
+		.help = "a second first layer, by which the activation of the other is multiplied (SwiGLU with "
+			"activation silu)"),
 	FIELD(struct ffn_spec, activation, "model.ffn.activation", CHOICE, "relu", 0, 0,
 		.choices = ACT_CHOICES, .help = "between the two layers"),
 };

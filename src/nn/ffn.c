@@ -16,11 +16,12 @@ struct tensor *ffn(struct net *net, const void *ffn_spec, struct tensor *x_BTD)
 {
 	const struct ffn_spec *s = ffn_spec;
 	long hidden = s->d_hidden ? s->d_hidden : 4 * net->s->d_model;
-	struct tensor *y_BTD;
+	struct tensor *h_BTF, *y_BTD;
 
 	graph_enter(net->g, "ffn");
-	y_BTD = layer(net, s, "out",
-		activation(net, s->activation, layer(net, s, "in", x_BTD, hidden)), net->s->d_model);
+	h_BTF = layer(net, s, "in", x_BTD, s->gated ? 2 * hidden : hidden);
+	h_BTF = s->gated ? gated_activation(net, s->activation, h_BTF) : activation(net, s->activation, h_BTF);
+	y_BTD = layer(net, s, "out", h_BTF, net->s->d_model);
 	graph_leave(net->g);
 	return net_output(net, "ffn", y_BTD);
 }

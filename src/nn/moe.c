@@ -129,12 +129,14 @@ static struct tensor *mix_tokens(struct net *net, const struct moe_spec *s, stru
 
 static struct tensor *shared_experts(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, long out)
 {
+	bool gated = !strcmp(s->expert, "gated");
 	long width = s->n_shared * s->d_expert;
 	struct param_rule w1 = rule_normal(net, (double)tensor_width(x_BTD), "experts"),
 		w2 = rule_normal(net, (double)width, "experts");
+	struct tensor *h_BTF = linear(net, "shared.in", x_BTD, gated ? 2 * width : width, &w1, NULL);
 
-	return linear(net, "shared.out", activation(net, s->activation, linear(net, "shared.in", x_BTD, width, &w1,
-		NULL)), out, &w2, NULL);
+	h_BTF = gated ? gated_activation(net, s->activation, h_BTF) : activation(net, s->activation, h_BTF);
+	return linear(net, "shared.out", h_BTF, out, &w2, NULL);
 }
 
 static void note_class(struct net *net, const struct moe_spec *s)

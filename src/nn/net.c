@@ -10,6 +10,7 @@
 #include "op/cross_entropy.h"
 #include "op/document_start.h"
 #include "op/embedding.h"
+#include "op/glu.h"
 #include "op/linear.h"
 #include "op/logits.h"
 #include "op/position_weight.h"
@@ -74,6 +75,14 @@ struct tensor *activation(struct net *net, const char *name, struct tensor *x)
 	struct tensor *in[ACT_N_IN] = {[ACT_X] = x};
 
 	return graph_apply(net->g, &op_act, &attr, sizeof attr, in)[ACT_Y];
+}
+
+struct tensor *gated_activation(struct net *net, const char *name, struct tensor *x)
+{
+	struct glu_attr attr = {act_fn_find(name)};
+	struct tensor *in[GLU_N_IN] = {[GLU_X_BTH] = x};
+
+	return graph_apply(net->g, &op_glu, &attr, sizeof attr, in)[GLU_Y_BTF];
 }
 
 void net_router_loss(struct net *net, bool mean, const struct weighted *parts, int n)

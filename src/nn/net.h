@@ -139,6 +139,8 @@ struct tensor *linear(struct net *net, const char *name, struct tensor *x, long 
 struct tensor *norm_of(struct net *net, const char *name, struct tensor *x, struct tensor *branch);
 struct tensor *plus(struct net *net, struct tensor *a, struct tensor *b);	/* a + b */
 struct tensor *activation(struct net *net, const char *name, struct tensor *x);
+/* f(g) u of the halves [g; u] of x (op/glu.h). */
+struct tensor *gated_activation(struct net *net, const char *name, struct tensor *x);
 /* The losses of a router, under the present scope. What they weigh is known at the model's end: with
    `mean` they are divided by the number of routers. "balance" and "z" come first. */
 void net_router_loss(struct net *net, bool mean, const struct weighted *parts, int n);

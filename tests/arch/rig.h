@@ -72,6 +72,9 @@ static const struct rig_case rig_cases[] = {
 		"group_sequences: 2, temperature: 0.5, activation: silu}}"},
 	{"moe_mamba granular, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, granularity: 3, "
 		"n_shared: 2, weight: renorm, capacity_factor: 0.8, group_tokens: 16, activation: silu}}"},
+	{"moe_mamba gated, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 3, expert: gated, "
+		"n_shared: 2, group_tokens: 16, activation: gelu}}"},
+	{"mamba_mlp gated", SMALL ", arch: mamba_mlp, ffn: {d_hidden: 10, gated: true, activation: silu}}"},
 	{"parallel_moe_mamba", SMALL ", arch: parallel_moe_mamba, norm: rmsnorm, final_norm: true, "
 		"moe: {n_experts: 3, d_expert: 6, group_tokens: 16, aux_reduce: sum}}"},
 	{"inner out, shared", SMALL ", arch: inner_moe_mamba, inner: {out: true}, "

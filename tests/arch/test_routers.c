@@ -331,7 +331,6 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: tokens, z_loss: 0.1}}", "chooses nothing");
 	expect_refused(MIXTURE "granularity: 4}}", "width of an expert, 6");
 	expect_refused(MIXTURE "expert: linear}}", "no hidden width");
-	expect_refused(MIXTURE "expert: gated, n_shared: 1}}", "two layers");
 	expect_refused(INNER "conv: true}, moe: {expert: linear, capacity_factor: 0}}", "inner.out");
 	expect_refused(INNER "out: true}, moe: {expert: linear}}", "capacity_factor");
 	expect_refused(INNER "out: true}, moe: {router: expert_choice_batch}}", "capacity_factor");

@@ -114,10 +114,18 @@ class Model(Recurrences):
         h = x @ self.p[name + ".in.weight"].T
         if keys["bias"]:
             h = h + self.p[name + ".in.bias"]
-        y = activation(keys["activation"], h) @ self.p[name + ".out.weight"].T
+        y = self.units(h, keys, keys.get("gated")) @ self.p[name + ".out.weight"].T
         if keys["bias"]:
             y = y + self.p[name + ".out.bias"]
         return y
+
+    @staticmethod
+    def units(h, keys, gated):
+        """The activation, gated by the second half (SwiGLU, Shazeer 2020, arXiv:2002.05202)."""
+        if not gated:
+            return activation(keys["activation"], h)
+        g, u = h.chunk(2, dim=-1)
+        return activation(keys["activation"], g) * u
 
     # --- attention: RoPE turns the pair of channels (i, i + dh/2) of a head at place t by the angle
     # --- t base^(-2 i / dh); q, k turned, v not
@@ -279,7 +287,7 @@ class Model(Recurrences):
         y = (self.mixed if keys.get("select", "topk") == "tokens" else self.routed)(x, name, keys)
         if keys.get("n_shared", 0):
             up, down = (self.p[f"{name}.shared.{part}.weight"] for part in ("in", "out"))
-            y = y + activation(keys["activation"], x @ up.T) @ down.T
+            y = y + self.units(x @ up.T, keys, keys.get("expert") == "gated") @ down.T
         self.outputs[name] = y
         return y
 
@@ -322,15 +330,11 @@ class Model(Recurrences):
         return y
 
     def expert(self, x, name, keys, e):
-        """Two layers; gated (SwiGLU, Shazeer 2020, arXiv:2002.05202); or one matrix."""
+        """Two layers, gated or not; or one matrix."""
         kind = keys.get("expert", "ffn")
         if kind == "linear":
             return x @ self.p[name + ".w"][e].T
-        h = x @ self.p[name + ".w1"][e].T
-        if kind == "gated":
-            g, u = h.chunk(2, dim=-1)
-            return (activation(keys["activation"], g) * u) @ self.p[name + ".w2"][e].T
-        return activation(keys["activation"], h) @ self.p[name + ".w2"][e].T
+        return self.units(x @ self.p[name + ".w1"][e].T, keys, kind == "gated") @ self.p[name + ".w2"][e].T
 
     def one_router(self, x, name, keys):
         """Routing Mamba (Zhan et al. 2025, arXiv:2506.18145): mixtures whose tokens go where the router of x

@@ -95,7 +95,8 @@ def attention_shapes(name, D, width, keys):
 
 def ffn_shapes(name, D, keys):
     hidden = default_width(keys["d_hidden"], 4 * D)
-    shapes = {name + ".in.weight": (hidden, D), name + ".in.bias": (hidden,),
+    rows = 2 * hidden if keys.get("gated") else hidden
+    shapes = {name + ".in.weight": (rows, D), name + ".in.bias": (rows,),
               name + ".out.weight": (D, hidden), name + ".out.bias": (D,)}
     return {n: s for n, s in shapes.items() if keys["bias"] or n.endswith("weight")}
 
@@ -104,10 +105,10 @@ def moe_shapes(name, D, width_in, width_out, keys, router=True):
     G = keys.get("granularity", 1)
     E, hidden = keys["n_experts"] * G, default_width(keys["d_expert"], 3 * D) // G
     shared, dense = {}, keys.get("n_shared", 0) * hidden
+    twice = 2 if keys.get("expert") == "gated" else 1
     if dense:
-        shared = {name + ".shared.in.weight": (dense, width_in), name + ".shared.out.weight": (width_out, dense)}
-    rows = 2 * hidden if keys.get("expert") == "gated" else hidden
-    experts = {name + ".w1": (E, rows, width_in), name + ".w2": (E, width_out, hidden)}
+        shared = {name + ".shared.in.weight": (twice * dense, width_in), name + ".shared.out.weight": (width_out, dense)}
+    experts = {name + ".w1": (E, twice * hidden, width_in), name + ".w2": (E, width_out, hidden)}
     if keys.get("expert") == "linear":
         experts = {name + ".w": (E, width_out, width_in)}
     return {**(router_shapes(name, E, width_in, keys) if router else {}), **shared, **experts}

@@ -11,8 +11,8 @@ extern "C" {
 #include "op/cuda/gemm.h"
 #include "op/experts.h"
 }
+#include "op/cuda/glu.cuh"
 #include "op/cuda/grouped.cuh"
-#include "op/cuda/moe.cuh"
 
 namespace {
 
@@ -83,48 +83,24 @@ layer layer_of(const struct op_run *r)
 
 /* ---- gates ---------------------------------------------------------------------------------- */
 
-/* act = f(g) u of rows [g; u], each by a warp. */
+/* act = f(g) u of rows [g; u]. */
 template <enum act_fn fn, bool wide, typename real>
 __global__ void gate(real *act, const real *h, const int *end, int F)
 {
-	constexpr int each = wide ? 8 : 1;
 	long s = row_of_warp();
 
-	if (s >= *end)
-		return;
-	for (int i = threadIdx.x % WARP_LANES * each; i < F; i += WARP_LANES * each) {
-		eight g = load_columns<wide>(h + s * 2 * F + i), u = load_columns<wide>(h + s * 2 * F + F + i);
-		#pragma unroll
-		for (int k = 0; k < each; k++)
-			g.v[k] = act_value<fn>(g.v[k]) * u.v[k];
-		store_columns<wide>(act + s * F + i, g);
-	}
+	if (s < *end)
+		gate_row<fn, wide>(act + s * F, h + s * 2 * F, F);
 }
 
 /* The gradient of f(g) u, in the second halves of rows of d, becomes that of [g; u]; act = f(g) u. */
 template <enum act_fn fn, bool wide, typename real>
 __global__ void gate_backward(real *d, const real *h, real *act, const int *end, int F)
 {
-	constexpr int each = wide ? 8 : 1;
 	long s = row_of_warp();
 
-	if (s >= *end)
-		return;
-	for (int i = threadIdx.x % WARP_LANES * each; i < F; i += WARP_LANES * each) {
-		long at = s * 2 * F + i;
-		eight g = load_columns<wide>(h + at), u = load_columns<wide>(h + at + F);
-		eight du = load_columns<wide>(d + at + F), dg, a;
-		#pragma unroll
-		for (int k = 0; k < each; k++) {
-			float value = act_value<fn>(g.v[k]);
-			dg.v[k] = du.v[k] * u.v[k] * act_slope<fn>(g.v[k]);
-			du.v[k] *= value;
-			a.v[k] = value * u.v[k];
-		}
-		store_columns<wide>(d + at, dg);
-		store_columns<wide>(d + at + F, du);
-		store_columns<wide>(act + s * F + i, a);
-	}
+	if (s < *end)
+		gate_row_backward<fn, wide>(d + s * 2 * F, d + s * 2 * F + F, h + s * 2 * F, act + s * F, F, false);
 }
 
 void gate_rows(const layer &l, bool backward)
