@@ -1,4 +1,4 @@
-/* moelab data import | make | info | batches */
+/* moelab data import | make | ask | info | batches */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -350,6 +350,10 @@ static const struct subcommand {
 	{"make", {.name = "data make", .arguments = "[TASK [DIR [key=value...]]]",
 		.help = "make a dataset of a task of recall or copying; without DIR: tell its settings"},
 		data_make_run},
+	{"ask", {.name = "data ask", .arguments = "DIR -o FILE",
+		.help = "questions of a dataset's held-out text, which `moelab eval RUN --questions FILE` asks:\n"
+			"word order, a missing word among others as frequent, the last word of a sentence"},
+		data_ask_run},
 	{"info", {.name = "data info", .arguments = "DIR",
 		.help = "size and identity of a dataset"}, run_info},
 	{"batches", {.name = "data batches", .arguments = "DIR",
@@ -363,7 +367,7 @@ static int run(int argc, char **argv)
 		if (!strcmp(subcommands[i].word, argv[1]))
 			return subcommands[i].run(&subcommands[i].cmd, argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "--help") && strcmp(argv[1], "-h")) {
-		error("data: no subcommand \"%s\" (there is: import, make, info, batches)", argv[1]);
+		error("data: no subcommand \"%s\" (there is: import, make, ask, info, batches)", argv[1]);
 		return EXIT_USAGE;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
@@ -373,6 +377,6 @@ static int run(int argc, char **argv)
 }
 
 const struct cmd cmd_data = {
-	.name = "data", .arguments = "import INPUT... -o DIR | make TASK DIR | info DIR | batches DIR",
+	.name = "data", .arguments = "import INPUT... -o DIR | make TASK DIR | ask DIR -o FILE | info DIR | batches DIR",
 	.help = "make datasets of text or of tasks, and look at them", .run = run,
 };

@@ -5,5 +5,6 @@
 #include "cmd/cmd.h"
 
 int data_make_run(const struct cmd *cmd, int argc, char **argv);
+int data_ask_run(const struct cmd *cmd, int argc, char **argv);
 
 #endif

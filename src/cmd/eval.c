@@ -1,10 +1,11 @@
-/* moelab eval RUN: loss of a run's model on data, at lengths and by protocols of choice. */
+/* moelab eval RUN: loss of a run's model on data, at lengths and by protocols of choice; or its answers. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "cmd/eval_questions.h"
 #include "cmd/lab.h"
 #include "cmd/run_model.h"
 #include "show/chart.h"
@@ -19,6 +20,7 @@ struct request {
 	struct lab lab;			/* forms of tables, the database's path */
 	const char *folder, *split_word, *modes, *lengths_text, *device_word;
 	const char *plot;		/* the figure's file; NULL: none */
+	const char *questions;		/* asked in place of all else; NULL: none */
 	long stride, tokens, step, threads;	/* stride 0: half of each length; step -1: the newest */
 	bool by_position;
 	/* made ready: */
@@ -309,8 +311,12 @@ static int open_and_evaluate(struct request *r, const char *dir)
 	r->device = device_find(r->device_word);
 	if (!r->device || parse_modes(r) || parse_split(r) || trained_open(&r->trained, dir, r->step))
 		return EXIT_USAGE;
-	if (!run_spec_open(&r->spec, &r->trained.config) && !parse_lengths(r, &longest) &&
-		!check_strides(r) && !products_open(r->device, dir) && !open_data(r, longest))
+	if (products_open(r->device, dir))
+		ret = EXIT_USAGE;
+	else if (r->questions)
+		ret = eval_questions(&r->lab, &r->trained, r->device, r->questions);
+	else if (!run_spec_open(&r->spec, &r->trained.config) && !parse_lengths(r, &longest) &&
+		!check_strides(r) && !open_data(r, longest))
 		ret = evaluate(r);
 	dataset_close(&r->data);
 	trained_close(&r->trained);
@@ -333,6 +339,8 @@ static int run(int argc, char **argv)
 		{"by-position", 0, NULL, "rows by tokens of context: 1, 2, 3-4, 5-8, ...",
 			.flag = &r.by_position},
 		{"plot", 0, "FILE", "draw the losses", .text = &r.plot},
+		{"questions", 0, "FILE", "instead: how many of these the model answers right (`moelab data ask`)",
+			.text = &r.questions},
 		{"step", 0, "N", "checkpoint of this step (default the newest)", .number = &r.step},
 		{"device", 0, "NAME", "ref (float64), cpu or cuda", .text = &r.device_word},
 		{"threads", 'T', "N", "default all cores", .number = &r.threads},
@@ -360,7 +368,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_eval = {
 	.name = "eval",
-	.arguments = "RUN [--mode MODES] [--length LENGTHS]",
+	.arguments = "RUN [--mode MODES] [--length LENGTHS] | RUN --questions FILE",
 	.help = "loss of a run's model by length and by position, under a stated protocol",
 	.run = run,
 };

@@ -1,0 +1,61 @@
+/* moelab data ask DIR -o FILE */
+#include "base/error.h"
+#include "cmd/data.h"
+#include "cmd/options.h"
+#include "data/ask.h"
+
+static void say(const struct questions *q, const char *file)
+{
+	for (long i = 0, n = 1; i < q->n; i += n, n = 1) {
+		while (i + n < q->n && q->list[i + n].set[0] == q->list[i].set[0])
+			n++;
+		info("%s: %s: %ld questions", file, q->list[i].set, n);
+	}
+}
+
+static int ask(struct ask_options *o, const char *folder, const char *split, const char *file)
+{
+	struct dataset d;
+	struct questions q;
+	int ret;
+
+	if (dataset_open(&d, folder))
+		return EXIT_USAGE;
+	ret = dataset_find_split(&d, split, &o->split) || data_ask(&d, o, &q) ? EXIT_USAGE : EXIT_DONE;
+	if (!ret) {
+		say(&q, file);
+		ret = questions_write(&q, file) ? EXIT_ENVIRONMENT : EXIT_DONE;
+		questions_release(&q);
+	}
+	dataset_close(&d);
+	return ret;
+}
+
+int data_ask_run(const struct cmd *cmd, int argc, char **argv)
+{
+	struct ask_options o = {.n = 1000, .context = 400, .least = 20, .train_tokens = 1 << 26};
+	const char *file = NULL, *split = "val";
+	long seed = 1;
+	const struct option_row rows[] = {
+		{"output", 'o', "FILE", "the questions, JSON lines", .text = &file},
+		{"split", 0, "NAME", "whose text is asked about (default val)", .text = &split},
+		{"number", 'n', "N", "questions of each set (default 1000)", .number = &o.n},
+		{"context", 0, "BYTES", "of text in front, or of a sentence, at most (default 400)", .number = &o.context},
+		{"least", 0, "N", "occurrences in training of words asked for (default 20)", .number = &o.least},
+		{"train-tokens", 0, "N", "of the training split that words are counted in (default 2^26)",
+			.number = &o.train_tokens},
+		{"seed", 0, "S", "of the choice of questions (default 1)", .number = &seed},
+		{0},
+	};
+	struct arguments a;
+	int ret = options_parse(cmd, rows, argc, argv, &a);
+
+	if (ret)
+		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (a.n_words != 1 || a.n_overrides || !file)
+		return error("data ask: needs a dataset's folder, and -o FILE"), EXIT_USAGE;
+	if (o.n < 1 || o.context < 1 || o.least < 1 || o.train_tokens < 1 || seed < 0)
+		return error("data ask: numbers must be 1 or more"), EXIT_USAGE;
+	o.seed = (uint64_t)seed;
+	return ask(&o, a.words[0], split, file);
+}

@@ -1,0 +1,31 @@
+/*
+ * Questions made of a dataset's own text, for models that have seen its training split and not the one
+ * asked about. Three sets, of sentences that end with a full stop, question or exclamation mark:
+ *   order   minimal pairs (the form of BLiMP, Warstadt et al. 2020, arXiv:1912.00582): a sentence, and the same
+ *           with two neighbouring words of small letters exchanged; no context
+ *   cloze   a word of small letters, and three others about as frequent in training, behind the text in front
+ *   last    the last word of a sentence behind the text in front, where it stands before and does not
+ *           follow the word in front of it most often in training (the form of LAMBADA, Paperno et al. 2016,
+ *           arXiv:1606.06031): one choice
+ * Words of `cloze` and `last` have at least four letters and `least` occurrences in training. A sentence gives
+ * at most one question of each set; which ones are taken is a function of the seed.
+ */
+#ifndef DATA_ASK_H
+#define DATA_ASK_H
+
+#include "data/dataset.h"
+#include "data/questions.h"
+
+struct ask_options {
+	enum split split;
+	long n;			/* of each set, at most */
+	long context;		/* bytes in front, or of a sentence of `order`, at most */
+	long least;
+	long train_tokens;	/* of the training split, from its beginning, that words are counted in */
+	uint64_t seed;
+};
+
+/* -1 after a message: rows of examples, damage, or no question found. Released by questions_release(). */
+int data_ask(const struct dataset *d, const struct ask_options *o, struct questions *q);
+
+#endif

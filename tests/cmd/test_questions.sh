@@ -1,0 +1,94 @@
+#!/bin/sh
+# moelab data ask, eval --questions: what is asked stands in the text, scores are the model's losses, ties and
+# long contexts; what cannot be asked is one line.
+
+. "$(dirname "$0")/holds.sh"
+small_data
+holds $moelab train "$root/experiments/micro/moe_mamba.yaml" model.d_model=32 model.n_blocks=1 train.batch=4 \
+	train.context=64 train.tokens=65536 eval.tokens=1024 data.path=data model.moe.n_experts=4 train.lr=1e-2
+
+# asked FILE: a line "set acc acc_norm ppl" for each set
+asked() {
+	$moelab eval moe_mamba --questions "$1" --format csv 2>said | grep -v '^#' | awk -F, '
+		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		{ norm = $at["acc_norm"]; print $at["set"], $at["acc"], norm == "" ? "-" : norm, $at["ppl"] }'
+}
+question() {	# SET CONTEXT CHOICES ANSWER
+	printf '{"set":"%s","context":"%s","choices":[%s],"answer":%s}\n' "$@"
+}
+
+# log p is the sum of the losses that eval has for the same tokens: every document of data2 is one text
+awk 'BEGIN { for (i = 0; i < 500; i++) print "Quick zephyrs blow, vexing daft Jim once more\n" }' >text2
+holds $moelab data import text2 --tokenizer byte --split blank:8 --val 0.5 --tune 0 -o data2 -q
+loss=$($moelab eval moe_mamba --data data2 --length 32 --tokens 32 --format csv | grep -v '^#' | tail -1 | cut -d, -f5)
+question one "Q" '"uick zephyrs blow, vexing daft J"' 0 >q
+asked q >table
+holds awk -v loss="$loss" '{ d = log($4) / (32 * loss) - 1; exit !(NR == 1 && d < 1e-4 && d > -1e-4) }' table
+# an empty context is an end of text, a blank at a context's end the choice's
+question one "" '"line"' 0 >q
+question two "line 17" '" of"' 0 >>q
+question three "line 17 " '"of"' 0 >>q
+asked q >table
+holds awk 'NR == 2 { p = $4 } NR == 3 { exit !($4 == p) }' table
+# of a long context the last tokens in front of the choice count: 64 with those of the choice but the last
+long=$(printf 'line %s of a text ' 1 2 3 4 5 6 7 8)
+question one "$long" '"line"' 0 >q
+question two "$(printf %s "$long" | tail -c 61)" '"line"' 0 >>q
+question three "$(printf %s "$long" | tail -c 50)" '"line"' 0 >>q
+asked q >table
+holds awk '{ p[NR] = $4 } END { exit !(p[1] == p[2] && p[1] != p[3]) }' table
+
+# the model has learnt its text; equal choices share, and shares are per set; characters, not sums, for acc_norm
+{
+	question easy "line 20" '" of a text"," fo a text"' 0
+	question easy "line 21" '" zz qqqq"," of a text"' 1
+	question ties "line" '" 1"," 1"," 1"," 1"' 2
+	question norm "line 11" '" o"," of a text"' 1
+} >q
+asked q >table
+holds grep -q '^easy 1,* 1' table
+holds grep -q '^ties 0.25 0.25' table
+holds grep -q '^norm 0 1' table
+
+# questions of the dataset's own text; tests/data/test_ask.c looks at them
+awk 'BEGIN {
+	split("river garden window morning silver letter answer captain journey evening", noun, " ")
+	for (i = 0; i < 6000; i++) {
+		a = noun[1 + i % 10]; b = noun[1 + int(i / 7) % 10]; c = i % 3 ? "garden" : noun[1 + int(i / 3) % 10]
+		print "one " a " and then the " b " of the " c " by the " a ".\n"
+	}
+}' >text3
+holds $moelab data import text3 --tokenizer byte --split blank:256 --group-by block:2048 --val 0.2 -o data3 -q
+holds $moelab data ask data3 -o asked -n 50 --context 60
+cp out kept
+holds grep -q 'cloze: 50 questions' kept
+holds $moelab data ask data3 -o again -n 50 --context 60
+holds cmp asked again
+holds $moelab data ask data3 -o again -n 50 --context 60 --seed 2
+holds test "$(cmp -s asked again; echo $?)" = 1
+asked asked >table
+holds test "$(wc -l <table)" = 3
+holds grep -q 'order [01]' table
+
+refused() {	# WORDS COMMAND...: one line with the words
+	words=$1
+	shift
+	"$@" >out 2>said
+	holds test $? = 2
+	holds test "$(grep -c . said)" = 1
+	holds grep -q "$words" said
+}
+question one "" '"line"' 1 >q
+refused 'line 1: answer must be the number of a choice' $moelab eval moe_mamba --questions q
+echo '{"set": ' >q
+refused 'q: line 1:' $moelab eval moe_mamba --questions q
+: >q
+refused 'holds no questions' $moelab eval moe_mamba --questions q
+question one "" '"line"' 0 >q
+question one "" '"line","eline"' 0 >>q
+refused 'some of its questions have one choice' $moelab eval moe_mamba --questions q
+question one "l" "\"$long\"" 0 >q
+refused 'more than the training context of 64: `moelab data ask --context`' $moelab eval moe_mamba --questions q
+refused 'no sentence to ask about' $moelab data ask data -o q
+refused 'needs a dataset' $moelab data ask data
+tests_end
