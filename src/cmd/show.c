@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd/lab.h"
+#include "cmd/show_experts.h"
 
 extern const struct cmd cmd_show;
 
@@ -135,13 +136,18 @@ static int print_json(struct lab *lab, const struct run_row *run)
 	return ret;
 }
 
-static int show(struct lab *lab, const struct selection *selection)
+/* experts NULL: they are not asked for. */
+static int show(struct lab *lab, const struct selection *selection, struct show_experts *experts)
 {
 	struct run_row run;
 	int ret;
 
 	if (query_one(&lab->db, selection, &lab->arena, &run))
 		return EXIT_USAGE;
+	if (experts) {
+		experts->dir = run.dir;
+		return show_experts(experts);
+	}
 	ret = lab->json ? print_json(lab, &run) : print_facts(lab, &run) ||
 		print_attempts(lab, &run) || print_config(lab, &run) || print_samples(lab, &run);
 	return ret ? EXIT_ENVIRONMENT : lab_flush();
@@ -150,8 +156,17 @@ static int show(struct lab *lab, const struct selection *selection)
 static int run(int argc, char **argv)
 {
 	struct lab lab = LAB_NEW;
+	struct show_experts experts = {.lab = &lab, .step = -1, .since = -1};
+	bool of_experts = false;
 	const struct option_row rows[] = {
-		{"json", 0, NULL, "as JSON", .flag = &lab.json}, LAB_DB(lab), {0},
+		{"json", 0, NULL, "as JSON", .flag = &lab.json}, LAB_DB(lab),
+		{"experts", 0, NULL, "tokens that go most often to each expert, and how many choices stay from the "
+			"oldest checkpoint that is kept to the newest", .flag = &of_experts},
+		{"format", 0, "FORM", "of experts: md, csv, json, latex or html (default md)", .text = &lab.format},
+		{"step", 0, "N", "of experts: the newer checkpoint", .number = &experts.step},
+		{"since", 0, "N", "of experts: the older checkpoint", .number = &experts.since},
+		{"tokens", 0, "N", "of experts: to look at (default the run's eval.tokens)", .number = &experts.tokens},
+		{0},
 	};
 	struct arguments a;
 	int ret = lab_begin(&lab, &cmd_show, rows, argc, argv, &a);
@@ -164,7 +179,7 @@ static int run(int argc, char **argv)
 			"identity, or directory");
 		ret = EXIT_USAGE;
 	} else {
-		ret = show(&lab, &selection);
+		ret = show(&lab, &selection, of_experts ? &experts : NULL);
 	}
 	lab_end(&lab);
 	return ret;
@@ -172,7 +187,7 @@ static int run(int argc, char **argv)
 
 const struct cmd cmd_show = {
 	.name = "show",
-	.arguments = "RUN [KEY=VALUE...] [--json]",
+	.arguments = "RUN [KEY=VALUE...] [--json] [--experts]",
 	.help = "all that is known of a run: results, provenance, attempts, config, samples",
 	.run = run,
 };

@@ -21,8 +21,7 @@ int segments_open(struct segments *s, const struct dataset *d, enum split split,
 	return 0;
 }
 
-/* Evenly spread, each at a multiple of the length. */
-static long first_token(const struct segments *s, long i)
+long segment_first(const struct segments *s, long i)
 {
 	long all = (s->data->splits[s->split].n_tokens - 1) / s->length;
 
@@ -57,7 +56,7 @@ static int read_row(struct pass *p, long b, long segment, long window)
 	if (segment >= p->segments->n)
 		return 0;
 	read = xcalloc((size_t)p->width + 1, sizeof *read);
-	ret = dataset_read(p->segments->data, p->segments->split, first_token(p->segments, segment) + at,
+	ret = dataset_read(p->segments->data, p->segments->split, segment_first(p->segments, segment) + at,
 		p->width + 1, read);
 	for (long t = 0; t < p->width && !ret; t++) {
 		tokens[t] = read[t];

@@ -29,6 +29,9 @@ struct segments {
 /* As many as n_tokens hold, at least one. 0, or -1 after a message: the split has none of this length. */
 int segments_open(struct segments *s, const struct dataset *d, enum split split, long length, long n_tokens);
 
+/* The first token of segment i: evenly spread, each at a multiple of the length. */
+long segment_first(const struct segments *s, long i);
+
 struct protocol_loss {
 	double nll, tokens;		/* sums */
 	/* By tokens of context, the input among them: since the window began (carried: the segment), with

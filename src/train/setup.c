@@ -101,6 +101,13 @@ int setup_open_losses(struct setup *s, const struct config *c, const struct devi
 		.losses = {.batch = batch, .context = context, .carry = carry}});
 }
 
+int setup_open_routes(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	long batch, long context)
+{
+	return open_purpose(s, c, d, &(struct setup_data){.n_vocab = n_vocab}, &(struct purpose){
+		.losses = {.batch = batch, .context = context}, .trace = {.routes = true}});
+}
+
 int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab)
 {
 	return setup_open_traced(s, c, d, n_vocab, (struct net_trace){0});

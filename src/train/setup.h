@@ -90,6 +90,9 @@ int setup_open_decoding(struct setup *s, const struct config *c, const struct de
    replay by itself; else it goes on from the one before, and attention sees `carry` tokens in front. */
 int setup_open_losses(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	long batch, long context, long carry);
+/* The same, each replay by itself, with the routes of its mixtures as metrics (struct net_trace). */
+int setup_open_routes(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
+	long batch, long context);
 void setup_close(struct setup *s);
 
 /* Bytes of blobs, arena, inputs and metrics that setup_allocate() will take. */

@@ -247,6 +247,7 @@ static int record_forward(struct setup *s, const struct purpose *p)
 	env.context = env.group_tokens = p->losses.context;
 	env.carry = p->losses.carry;
 	env.masked = env.dropless = true;
+	env.trace = p->trace;
 	if (p->longest && record_decoding(s, p->longest))
 		return -1;
 	if (env.batch)

@@ -1,0 +1,52 @@
+#!/bin/sh
+# moelab show RUN --experts: choices add up, tokens by hash have two experts each and keep them, those of a router
+# that learns move; what cannot be shown is one line.
+
+. "$(dirname "$0")/holds.sh"
+small_data
+
+# train SPEC KEY=VALUE...: a checkpoint at each step, of which the last three are kept
+train() {
+	spec=$1
+	shift
+	holds $moelab train "$root/experiments/micro/$spec.yaml" model.d_model=32 model.n_blocks=1 train.batch=4 \
+		train.context=64 train.tokens=16384 eval.tokens=4096 data.path=data checkpoint.every=0 checkpoint.keep=3 "$@"
+}
+train transformer_moe model.moe.router=hash model.moe.top_k=2 model.moe.n_experts=4 model.moe.d_expert=16
+train moe_mamba model.moe.router=topk model.moe.n_experts=4 model.moe.d_expert=16 train.lr=1e-2
+train mamba
+
+# sums RUN ARGUMENTS...: of loads, of kinds of tokens, and what the router keeps
+sums() {
+	$moelab show "$@" --experts --format csv 2>said | grep -v '^#' | awk -F, '
+		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		{ load += $at["load"]; kinds += $at["kinds"]; kept = $at["kept"] }
+		END { printf "%.6f %d %s\n", load, kinds, kept }'
+}
+sums transformer_moe >hash
+sums moe_mamba >topk
+read -r load kinds kept <hash
+holds test "$load $((kinds % 2)) $kept" = "2.000000 0 1"
+read -r load more kept <topk
+holds test "$load" = 2.000000
+holds test "$more" -gt "$kinds"
+holds awk "BEGIN { exit !($kept > 0.3 && $kept < 1) }"
+# a checkpoint is not compared with itself
+sums moe_mamba --since 64 >topk
+read -r load more kept <topk
+holds test -z "$kept"
+$moelab show moe_mamba --experts >shown
+holds grep -q '" " ' shown
+holds grep -q 'choices at step 62 that the same tokens make at step 64' shown
+
+# refused WORDS ARGUMENTS...
+refused() {
+	words=$1
+	shift
+	$moelab show "$@" --experts >said 2>&1 && echo "no error: $*" >said
+	holds grep -q "$words" said
+}
+refused 'keeps no checkpoint of step 3' moe_mamba --step 3
+refused 'has no router' mamba
+
+tests_end
