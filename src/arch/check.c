@@ -30,14 +30,33 @@ static int check_order(const struct config *c, const char *key, double least, do
 	return 0;
 }
 
+/* Of the part KEY of a model. */
+static int check_groups(const struct config *c, const char *key, double expand, long d_model, long width, long d_head,
+	long n_groups)
+{
+	if (width < 1 || width % d_head || width / d_head % n_groups)
+		return error("%s: %s: expand %g of model.d_model %ld gives %ld channels, which must "
+			"be heads of d_head %ld in n_groups %ld equal groups", c->file, key, expand, d_model,
+			width, d_head, n_groups);
+	return 0;
+}
+
+int check_mamba3(const struct config *c, const struct skeleton *s, const struct mamba3_spec *m)
+{
+	if (check_groups(c, "model.mamba3", m->expand, s->d_model, mamba3_inner_width(m, s->d_model), m->d_head,
+		m->n_groups))
+		return -1;
+	if (mamba3_angles(m) < 1)
+		return error("%s: model.mamba3.turned %g of model.mamba3.d_state %ld is no pair of states", c->file,
+			m->turned, m->d_state);
+	return check_order(c, "model.mamba3.dt", m->dt_min, m->dt_max);
+}
+
 int check_mamba2(const struct config *c, const struct skeleton *s, const struct mamba2_spec *m)
 {
-	long width = mamba2_inner_width(m, s->d_model);
-
-	if (width < 1 || width % m->d_head || width / m->d_head % m->n_groups)
-		return error("%s: model.mamba2: expand %g of model.d_model %ld gives %ld channels, which must "
-			"be heads of d_head %ld in n_groups %ld equal groups", c->file, m->expand, s->d_model,
-			width, m->d_head, m->n_groups);
+	if (check_groups(c, "model.mamba2", m->expand, s->d_model, mamba2_inner_width(m, s->d_model), m->d_head,
+		m->n_groups))
+		return -1;
 	if (check_order(c, "model.mamba2.dt", m->dt_min, m->dt_max))
 		return -1;
 	return check_order(c, "model.mamba2.a", m->a_min, m->a_max);

@@ -7,6 +7,7 @@
 #include "nn/mamba.h"
 #include "nn/moe.h"
 #include "nn/mamba2.h"
+#include "nn/mamba3.h"
 #include "spec/config.h"
 
 int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn);
@@ -20,6 +21,8 @@ int check_inner(const struct config *c, const struct inner_spec *inner, const st
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm);
 /* Channels must divide into heads and heads into groups; ranges of initial values are in order. */
 int check_mamba2(const struct config *c, const struct skeleton *s, const struct mamba2_spec *m);
+/* The same, and that some states turn. */
+int check_mamba3(const struct config *c, const struct skeleton *s, const struct mamba3_spec *m);
 
 /* Ranges of initial values are in order. */
 int check_gdn(const struct config *c, const struct gdn_spec *g);

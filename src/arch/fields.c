@@ -72,6 +72,28 @@ static const struct field mamba2_rows[] = {
 };
 const struct field_table mamba2_fields = FIELD_TABLE(mamba2_rows);
 
+static const struct field mamba3_rows[] = {
+	FIELD(struct mamba3_spec, d_state, "model.mamba3.d_state", INT, "128", 2, SSD_MAX_STATES,
+		.legacy = "128", .help = "states per channel"),
+	FIELD(struct mamba3_spec, d_head, "model.mamba3.d_head", INT, "64", 1, SSD_MAX_HEAD,
+		.legacy = "64", .unit = "channels", .help = "width of a head; a head has one decay"),
+	FIELD(struct mamba3_spec, n_groups, "model.mamba3.n_groups", INT, "1", 1, 256, .legacy = "1",
+		.help = "groups of heads, each with B and C of its own"),
+	FIELD(struct mamba3_spec, expand, "model.mamba3.expand", REAL, "2", 0.1, 16, .legacy = "2",
+		.help = "inner width / d_model"),
+	FIELD(struct mamba3_spec, turned, "model.mamba3.turned", REAL, "0.5", 0, 1, .legacy = "0.5",
+		.help = "share of the states that turn, in pairs, by angles of each token"),
+	FIELD(struct mamba3_spec, dt_min, "model.mamba3.dt_min", REAL, "0.001", 1e-6, 1, .legacy = "0.001",
+		.help = "smallest initial step size"),
+	FIELD(struct mamba3_spec, dt_max, "model.mamba3.dt_max", REAL, "0.1", 1e-6, 10, .legacy = "0.1",
+		.help = "largest initial step size"),
+	FIELD(struct mamba3_spec, norm_eps, "model.mamba3.norm_eps", REAL, "1e-5", 1e-12, 1,
+		.legacy = "1e-5", .help = "added to the mean squares of B and C"),
+	FIELD(struct mamba3_spec, rescale, "model.mamba3.rescale", BOOL, "true", 0, 0, .legacy = "true",
+		.help = "the output projection begins divided by sqrt(n_blocks)"),
+};
+const struct field_table mamba3_fields = FIELD_TABLE(mamba3_rows);
+
 static const struct field gdn_rows[] = {
 	FIELD(struct gdn_spec, n_heads, "model.gdn.n_heads", INT, "0", 0, 1024,
 		.legacy = "0", .help = "heads of Gated DeltaNet, each a memory; 0: 3/4 d_model / d_key"),

@@ -8,6 +8,7 @@
 #include "nn/lookup.h"
 #include "nn/mamba.h"
 #include "nn/mamba2.h"
+#include "nn/mamba3.h"
 #include "nn/mix.h"
 #include "nn/mod.h"
 #include "nn/moe.h"
@@ -17,6 +18,7 @@
 extern const struct field_table skeleton_fields;	/* struct skeleton */
 extern const struct field_table ssm_fields;		/* struct ssm_spec */
 extern const struct field_table mamba2_fields;		/* struct mamba2_spec */
+extern const struct field_table mamba3_fields;		/* struct mamba3_spec */
 extern const struct field_table gdn_fields;		/* struct gdn_spec */
 extern const struct field_table attn_fields;		/* struct attn_spec */
 extern const struct field_table ffn_fields;		/* struct ffn_spec */

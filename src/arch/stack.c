@@ -5,7 +5,7 @@
  *
  * An entry is a word, or a map of one word to keys that differ from the model's for this entry:
  *	mamba, attn, ffn, moe	model.ssm, model.attn, model.ffn, model.moe
- *	mamba2, gdn		model.mamba2, model.gdn
+ *	mamba2, mamba3, gdn	model.mamba2, model.mamba3, model.gdn
  *	inner			a Mamba layer with mixtures in place of projections; also model.inner
  *	xattn, local		a Mamba layer that attention helps (nn/lookup.h); also model.xattn, model.local
  *	hymba			attention and Mamba side by side in one layer (nn/mix.h)
@@ -29,6 +29,7 @@
 struct parts {
 	struct ssm_spec ssm;
 	struct mamba2_spec mamba2;
+	struct mamba3_spec mamba3;
 	struct gdn_spec gdn;
 	struct attn_spec attn;
 	struct ffn_spec ffn;
@@ -64,10 +65,9 @@ struct stack {
 
 static const struct field rows[] = {
 	FIELD(struct stack, pattern, "model.pattern", TREE, NULL, 0, 0,
-		.help = "list of residual layers: mamba, mamba2, gdn, attn, ffn, moe, inner, xattn, local, hymba, "
-			"shared, {WORD: {key: value}}, {parallel: [two of them]}, {mix: [two of them]}, "
-			"{mod: [attn, ffn]}; "
-			"repeated model.n_blocks times"),
+		.help = "list of residual layers: mamba, mamba2, mamba3, gdn, attn, ffn, moe, inner, xattn, local, "
+			"hymba, shared, {WORD: {key: value}}, {parallel: [two of them]}, {mix: [two of them]}, "
+			"{mod: [attn, ffn]}; repeated model.n_blocks times"),
 };
 static const struct field_table stack_fields = FIELD_TABLE(rows);
 
@@ -83,6 +83,7 @@ static const struct word {
 } words[] = {
 	{"mamba", mamba, PART(ssm), {{&ssm_fields, PART(ssm)}}, {"model.ssm."}},
 	{"mamba2", mamba2, PART(mamba2), {{&mamba2_fields, PART(mamba2)}}, {"model.mamba2."}},
+	{"mamba3", mamba3, PART(mamba3), {{&mamba3_fields, PART(mamba3)}}, {"model.mamba3."}},
 	{"gdn", gdn, PART(gdn), {{&gdn_fields, PART(gdn)}}, {"model.gdn."}},
 	{"attn", attn, PART(attn), {{&attn_fields, PART(attn)}}, {"model.attn."}},
 	{"ffn", ffn, PART(ffn), {{&ffn_fields, PART(ffn)}}, {"model.ffn."}},
@@ -179,6 +180,8 @@ static int check_layer(const struct word *w, const struct node *n, const struct 
 		return -1;
 	if (w->fn == mamba2)
 		return check_mamba2(c, &s->base, &p->mamba2);
+	if (w->fn == mamba3)
+		return check_mamba3(c, &s->base, &p->mamba3);
 	if (w->fn == gdn)
 		return check_gdn(c, &p->gdn);
 	if (w->fn == attn || w->fn == xattn)
@@ -207,7 +210,7 @@ static bool is_one_of(layer_fn *fn, layer_fn *const *list)
 /* Would both have parameters of the same names? */
 static bool same_names(const struct layer *a, const struct layer *b)
 {
-	static layer_fn *const mixers[] = {mamba, mamba2, gdn, mamba_with_inner_moe, xattn, local,
+	static layer_fn *const mixers[] = {mamba, mamba2, mamba3, gdn, mamba_with_inner_moe, xattn, local,
 		shared_block, mix, NULL};
 	static layer_fn *const attentions[] = {attn, xattn, local, mix, NULL};
 
@@ -351,6 +354,7 @@ const struct arch arch_stack = {
 	.parts = {{&skeleton_fields, offsetof(struct stack, base)},
 		{&ssm_fields, offsetof(struct stack, parts.ssm)},
 		{&mamba2_fields, offsetof(struct stack, parts.mamba2)},
+		{&mamba3_fields, offsetof(struct stack, parts.mamba3)},
 		{&gdn_fields, offsetof(struct stack, parts.gdn)},
 		{&attn_fields, offsetof(struct stack, parts.attn)},
 		{&ffn_fields, offsetof(struct stack, parts.ffn)},

@@ -24,7 +24,7 @@ static struct tensor *recurrence(struct net *net, const struct mamba2_spec *s, s
 		.decay = net_decays(net, false), .group = group};
 	struct param_rule d = rule_constant(net, 1, group);
 	struct tensor shape = tensor_of(REAL, 1, heads);
-	struct tensor *in[SSD_STEP_N_IN] = {[SSD_DTRAW_BTH] = dt_BTH, [SSD_START_BT] = net->start_BT,
+	struct tensor *in[SSD_N_IN] = {[SSD_DTRAW_BTH] = dt_BTH, [SSD_START_BT] = net->start_BT,
 		[SSD_X_BTI] = graph_slice(net->g, ubc, 0, width),
 		[SSD_B_BTN] = graph_slice(net->g, ubc, width, n),
 		[SSD_C_BTN] = graph_slice(net->g, ubc, width + n, n),

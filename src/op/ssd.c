@@ -12,7 +12,8 @@
 struct ssd_dims ssd_dims(const struct tensor *const *in, const struct ssd_attr *attr, long longest)
 {
 	const struct tensor *x = in[SSD_X_BTI];
-	long H = in[SSD_DTRAW_BTH]->dims[2], Q = attr->chunk < longest ? attr->chunk : longest;
+	long H = in[ssd_is_given(in) ? SSD_DECAY_BTH : SSD_DTRAW_BTH]->dims[2];
+	long Q = attr->chunk < longest ? attr->chunk : longest;
 
 	return (struct ssd_dims){x->dims[0], x->dims[1], H, x->dims[2] / H, attr->n_groups,
 		in[SSD_B_BTN]->dims[2] / attr->n_groups, Q, ceil_div(x->dims[1], Q)};
@@ -21,18 +22,23 @@ struct ssd_dims ssd_dims(const struct tensor *const *in, const struct ssd_attr *
 void ssd_shape(struct op_shapes *s)
 {
 	const struct ssd_attr *attr = s->attr;
-	const struct tensor *x = s->in[SSD_X_BTI], *dt = s->in[SSD_DTRAW_BTH], *b = s->in[SSD_B_BTN];
+	bool given = ssd_is_given(s->in);
+	const struct tensor *x = s->in[SSD_X_BTI], *b = s->in[SSD_B_BTN];
+	const struct tensor *dt = s->in[given ? SSD_DECAY_BTH : SSD_DTRAW_BTH];
 	struct ssd_dims d;
 
 	CHECK(attr->n_groups > 0 && attr->chunk > 0 && attr->chunk <= SSD_MAX_CHUNK);
-	CHECK(x->n_dims == 3 && dt->n_dims == 3 && b->n_dims == 3);
+	CHECK(dt && x->n_dims == 3 && dt->n_dims == 3 && b->n_dims == 3);
 	d = ssd_dims(s->in, attr, SSD_MAX_CHUNK);
 	CHECK(dt->dims[0] == d.B && dt->dims[1] == d.T && b->dims[0] == d.B && b->dims[1] == d.T);
 	CHECK(d.H * d.P == x->dims[2] && d.G * d.N == b->dims[2] && d.H % d.G == 0);
 	CHECK(d.P <= SSD_MAX_HEAD && d.N <= SSD_MAX_STATES);
 	CHECK(tensor_same_shape(b, s->in[SSD_C_BTN]));
-	CHECK(tensor_size(s->in[SSD_ALOG_H]) == d.H && tensor_size(s->in[SSD_D_H]) == d.H);
-	CHECK(tensor_size(s->in[SSD_DTBIAS_H]) == d.H);
+	CHECK(tensor_size(s->in[SSD_D_H]) == d.H);
+	if (given)
+		CHECK(tensor_same_shape(dt, s->in[SSD_WEIGHT_BTH]) && tensor_same_shape(dt, s->in[SSD_OWN_BTH]));
+	else
+		CHECK(tensor_size(s->in[SSD_ALOG_H]) == d.H && tensor_size(s->in[SSD_DTBIAS_H]) == d.H);
 	op_shape_same(s);
 }
 
@@ -104,8 +110,16 @@ static long row_at(const struct channel *c, long t)
 	return c->b * c->dims.T + t;
 }
 
+static double of_head(const struct channel *c, int input, long t)
+{
+	return row_f64(c->run->in[input], row_at(c, t))[c->head];
+}
+
+/* dt, or the weight that is given. */
 static double step_size(const struct channel *c, long t)
 {
+	if (ssd_is_given(c->run->in))
+		return of_head(c, SSD_WEIGHT_BTH, t);
 	return softplus_f64(row_f64(c->run->in[SSD_DTRAW_BTH], row_at(c, t))[c->head] +
 		row_f64(c->run->in[SSD_DTBIAS_H], 0)[c->head]);
 }
@@ -118,7 +132,15 @@ static double rate(const struct channel *c)
 
 static double decay(const struct channel *c, long t, double dt)
 {
-	return begins_document(c->run->in[SSD_START_BT], c->b, t) ? 0 : exp(-dt * rate(c));
+	if (begins_document(c->run->in[SSD_START_BT], c->b, t))
+		return 0;
+	return exp(ssd_is_given(c->run->in) ? of_head(c, SSD_DECAY_BTH, t) : -dt * rate(c));
+}
+
+/* Weight of a token's share at itself; later tokens see dt of it. */
+static double own_weight(const struct channel *c, long t, double dt)
+{
+	return ssd_is_given(c->run->in) ? of_head(c, SSD_OWN_BTH, t) : dt;
 }
 
 /* h at t from h at t - 1 (N states; they may be the same); returns y_t. */
@@ -127,11 +149,11 @@ static double step_forward(const struct channel *c, long t, const double *before
 	const double *B = row_f64(c->run->in[SSD_B_BTN], row_at(c, t)) + c->first;
 	const double *C = row_f64(c->run->in[SSD_C_BTN], row_at(c, t)) + c->first;
 	double x = row_f64(c->run->in[SSD_X_BTI], row_at(c, t))[c->i], dt = step_size(c, t);
-	double y = row_f64(c->run->in[SSD_D_H], 0)[c->head] * x, e = decay(c, t, dt);
+	double y = row_f64(c->run->in[SSD_D_H], 0)[c->head] * x, e = decay(c, t, dt), own = own_weight(c, t, dt);
 
 	for (long n = 0; n < c->dims.N; n++) {
+		y += C[n] * (e * before[n] + own * B[n] * x);
 		h[n] = e * before[n] + dt * B[n] * x;
-		y += C[n] * h[n];
 	}
 	return y;
 }
@@ -169,6 +191,25 @@ static void add_gradient(const struct op_run *r, int input, long row, long colum
 		row_f64(r->d_in[input], row)[column] += g;
 }
 
+/* From the gradients of dt (or weight) at later tokens, of dt A (or decay), and of the own weight. */
+static void step_size_backward(const struct channel *c, long t, double dt, double d_dt, double d_log, double d_own)
+{
+	const struct op_run *r = c->run;
+	long row = row_at(c, t);
+	double ddtraw;
+
+	if (ssd_is_given(r->in)) {
+		add_gradient(r, SSD_WEIGHT_BTH, row, c->head, d_dt);
+		add_gradient(r, SSD_DECAY_BTH, row, c->head, d_log);
+		add_gradient(r, SSD_OWN_BTH, row, c->head, d_own);
+		return;
+	}
+	ddtraw = (d_dt + d_own - d_log * rate(c)) * (1 - exp(-dt));	/* logistic(v) = 1 - exp(-dt) */
+	add_gradient(r, SSD_DTRAW_BTH, row, c->head, ddtraw);
+	add_gradient(r, SSD_DTBIAS_H, 0, c->head, ddtraw);
+	add_gradient(r, SSD_ALOG_H, 0, c->head, -dt * rate(c) * d_log);
+}
+
 /* One step back in time; g holds e_{t+1} g_{t+1} before and e_t g_t after. before: h_{t-1}. */
 static void step_backward(const struct channel *c, long t, const double *before, double *g)
 {
@@ -177,22 +218,20 @@ static void step_backward(const struct channel *c, long t, const double *before,
 	const double *B = row_f64(r->in[SSD_B_BTN], row) + c->first;
 	const double *C = row_f64(r->in[SSD_C_BTN], row) + c->first;
 	double x = row_f64(r->in[SSD_X_BTI], row)[c->i], dy = row_f64(r->d_out[SSD_Y_BTI], row)[c->i];
-	double dt = step_size(c, t), e = decay(c, t, dt), gB = 0, d_log = 0;
+	double dt = step_size(c, t), e = decay(c, t, dt), own = own_weight(c, t, dt), gB = 0, CB = 0, d_log = 0;
 
 	for (long n = 0; n < c->dims.N; n++) {
-		g[n] += dy * C[n];
-		add_gradient(r, SSD_C_BTN, row, c->first + n, dy * (e * before[n] + dt * B[n] * x));
-		add_gradient(r, SSD_B_BTN, row, c->first + n, g[n] * dt * x);
+		add_gradient(r, SSD_C_BTN, row, c->first + n, dy * (e * before[n] + own * B[n] * x));
+		add_gradient(r, SSD_B_BTN, row, c->first + n, (g[n] * dt + dy * own * C[n]) * x);
 		gB += g[n] * B[n];
+		CB += C[n] * B[n];
+		g[n] += dy * C[n];
 		g[n] *= e;
 		d_log += g[n] * before[n];	/* gradient of dt A */
 	}
-	double ddtraw = (x * gB - d_log * rate(c)) * (1 - exp(-dt));	/* logistic(v) = 1 - exp(-dt) */
-	add_gradient(r, SSD_X_BTI, row, c->i, dt * gB + row_f64(r->in[SSD_D_H], 0)[c->head] * dy);
-	add_gradient(r, SSD_DTRAW_BTH, row, c->head, ddtraw);
-	add_gradient(r, SSD_DTBIAS_H, 0, c->head, ddtraw);
-	add_gradient(r, SSD_ALOG_H, 0, c->head, -dt * rate(c) * d_log);
+	add_gradient(r, SSD_X_BTI, row, c->i, dt * gB + (row_f64(r->in[SSD_D_H], 0)[c->head] + own * CB) * dy);
 	add_gradient(r, SSD_D_H, 0, c->head, dy * x);
+	step_size_backward(c, t, dt, x * gB, d_log, dy * CB * x);
 }
 
 static void ssd_backward_ref(const struct op_run *r)
@@ -231,6 +270,16 @@ static void extremes(const struct op_trial *t)
 	documents(t);
 }
 
+/* Decays that are given, one of them to nothing; weights of either sign. */
+static void given(const struct op_trial *t)
+{
+	const struct tensor *decay = t->in[SSD_DECAY_BTH];
+
+	for (long k = 0; k < tensor_size(decay); k++)
+		op_trial_set(t, decay, k, k % 17 == 9 ? -200 : -0.07 * (double)(k * k % 11));
+	documents(t);
+}
+
 static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CHUNK}, short_chunks = {2, 16},
 	steps = {1, 1}, longest_chunks = {1, SSD_MAX_CHUNK};
 
@@ -242,6 +291,11 @@ static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CH
 	.in = {[SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_DTRAW_BTH] = {B, T, H}, [SSD_ALOG_H] = {H}, \
 		[SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, [SSD_D_H] = {H}, \
 		[SSD_DTBIAS_H] = {H}, [SSD_START_BT] = {B, T}}
+
+#define SHAPES_GIVEN(B, T, H, P, N_ALL) \
+	.in = {[SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, \
+		[SSD_D_H] = {H}, [SSD_START_BT] = {B, T}, [SSD_DECAY_BTH] = {B, T, H}, \
+		[SSD_WEIGHT_BTH] = {B, T, H}, [SSD_OWN_BTH] = {B, T, H}}
 
 /* Lengths that no chunk divides; documents begin on, in front of and behind borders of chunks. */
 static const struct op_example examples[] = {
@@ -255,6 +309,9 @@ static const struct op_example examples[] = {
 		SHAPES_DOCUMENTS(2, 70, 2, 8, 16)},
 	{.name = "documents", .attr = &two_groups, .prepare = documents,
 		SHAPES_DOCUMENTS(2, 197, 2, 4, 10)},
+	{.name = "given", .attr = &short_chunks, .prepare = given, SHAPES_GIVEN(2, 69, 4, 5, 8)},
+	{.name = "given, wide", .attr = &two_groups, .prepare = given, .no_gradient_check = true,
+		SHAPES_GIVEN(1, 130, 2, 72, 80)},
 };
 
 const struct op op_ssd = {
@@ -267,13 +324,16 @@ const struct op op_ssd = {
 	.n_saved = SSD_N_SAVED,
 	.in = {
 		[SSD_X_BTI] = {"x_BTI", 0},
-		[SSD_DTRAW_BTH] = {"dtraw_BTH", 0},
-		[SSD_ALOG_H] = {"A_log_H", IN_MASTER},
+		[SSD_DTRAW_BTH] = {"dtraw_BTH", IN_OPTIONAL},
+		[SSD_ALOG_H] = {"A_log_H", IN_OPTIONAL | IN_MASTER},
 		[SSD_B_BTN] = {"B_BTN", 0},
 		[SSD_C_BTN] = {"C_BTN", 0},
 		[SSD_D_H] = {"D_H", IN_MASTER},
-		[SSD_DTBIAS_H] = {"dt_bias_H", IN_MASTER},
+		[SSD_DTBIAS_H] = {"dt_bias_H", IN_OPTIONAL | IN_MASTER},
 		[SSD_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
+		[SSD_DECAY_BTH] = {"decay_BTH", IN_OPTIONAL | IN_MASTER},
+		[SSD_WEIGHT_BTH] = {"weight_BTH", IN_OPTIONAL | IN_MASTER},
+		[SSD_OWN_BTH] = {"own_BTH", IN_OPTIONAL | IN_MASTER},
 	},
 	.out = {[SSD_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = ssd_shape,

@@ -21,6 +21,10 @@
  *   d(dt_t A) = sum over pairs s < t <= t' of r_t's m_t's, and over the borders likewise
  *   d dt = A d(dt A) + (dx - D dy) . x / dt;  dA_log = A sum dt d(dt A);  dD = sum dy . x
  * Differences of a are summed up from their terms, never taken of two long sums.
+ *
+ * Decays and weights may be given in place of dtraw, A_log and dt_bias, each token's own (op/trapezoid.h):
+ *   y_t = D x_t + own_t (C_t . B_t) x_t + sum_{s < t} (C_t . B_s) e^{a_t - a_s} weight_s x_s
+ * with a_t the sum of decay, which is not above 0. They then have gradients of their own.
  */
 #ifndef OP_SSD_H
 #define OP_SSD_H
@@ -29,13 +33,16 @@
 
 enum {
 	SSD_X_BTI,	/* a slice of the convolution's output, as are B and C */
-	SSD_DTRAW_BTH,	/* before bias and softplus */
+	SSD_DTRAW_BTH,	/* before bias and softplus; optional, with A_log and dt_bias */
 	SSD_ALOG_H,	/* master */
 	SSD_B_BTN,	/* G N columns */
 	SSD_C_BTN,
 	SSD_D_H,	/* master */
 	SSD_DTBIAS_H,	/* master */
 	SSD_START_BT,	/* optional, int: documents */
+	SSD_DECAY_BTH,	/* master; optional, with weight and own: in place of dtraw, A_log, dt_bias */
+	SSD_WEIGHT_BTH,	/* master */
+	SSD_OWN_BTH,	/* master */
 	SSD_N_IN
 };
 

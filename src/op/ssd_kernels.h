@@ -13,6 +13,12 @@ struct ssd_dims {
 	long Q, n_chunks;	/* tokens of a chunk */
 };
 
+/* Are decays and weights given? Never of ssd_step, which has dtraw. */
+static inline bool ssd_is_given(const struct tensor *const *in)
+{
+	return !in[SSD_DTRAW_BTH];
+}
+
 /* Q is at most `longest`. */
 struct ssd_dims ssd_dims(const struct tensor *const *in, const struct ssd_attr *attr, long longest);
 

@@ -1,7 +1,7 @@
 /*
  * ssd_step: op/ssd.h with the states carried from call to call, for decoding, as op/scan_step.h has it:
  *   h_{-1} = h_BIN,  then h_BIN <- h_{T-1},     N states of each channel of each head
- * The inputs are ssd's; the attributes' chunk counts for nothing, a channel walks through its tokens.
+ * The inputs are ssd's, with dtraw; the attributes' chunk counts for nothing, a channel walks through its tokens.
  */
 #ifndef OP_SSD_STEP_H
 #define OP_SSD_STEP_H
@@ -9,7 +9,7 @@
 #include "op/ssd.h"
 
 enum {
-	SSD_STEP_H_BIN = SSD_N_IN,	/* master, updated; zeros in front of the first token */
+	SSD_STEP_H_BIN = SSD_START_BT + 1,	/* master, updated; zeros in front of the first token */
 	SSD_STEP_N_IN
 };
 

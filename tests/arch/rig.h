@@ -110,6 +110,9 @@ static const struct rig_case rig_cases[] = {
 	{"stack", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{mamba: {d_state: 4}}, attn, "
 		"{mamba2: {d_head: 8, d_state: 5}}, {parallel: [{moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}, ffn]}], "
 		"ffn: {d_hidden: 6, activation: silu}}"},
+	{"mamba3", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{mamba3: {d_state: 6, d_head: 4}}, "
+		"{mamba3: {d_state: 5, d_head: 2, n_groups: 2, turned: 0.9, expand: 1.5}}, ffn], "
+		"ffn: {d_hidden: 6, activation: silu}}"},
 	{"gdn", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{gdn: {n_heads: 2, d_key: 5, d_value: 4}}, "
 		"{gdn: {d_key: 8, d_conv: 2, n_heads: 1}}, ffn], ffn: {d_hidden: 6, activation: silu}}"},
 	{"mod", SMALL ", arch: stack, attn: {n_heads: 2}, ffn: {d_hidden: 6, activation: silu}, mod: {share: 0.4}, "

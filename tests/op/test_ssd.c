@@ -135,7 +135,7 @@ static void check_scan(enum device_id device)
 	struct op_trial t, scan;
 
 	open_pair(&t, &scan, device);
-	for (int i = 0; i < SSD_N_IN; i++) {
+	for (int i = 0; i < (int)ARRAY_SIZE(same); i++) {
 		long repeat = tensor_size(scan.in[same[i]]) / tensor_size(t.in[i]);
 		for (long k = 0; k < tensor_size(scan.in[same[i]]); k++)
 			op_trial_set(&scan, scan.in[same[i]], k, op_trial_get(&t, t.in[i], k / repeat));

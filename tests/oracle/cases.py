@@ -50,6 +50,8 @@ HYBRIDS = {
     "shared": ["mamba", {"shared": {"d_state": 5}}],
     "mod": ["mamba", {"mod": ["attn", "ffn"]}, {"mod": ["ffn"]},
             {"mod": {"of": [{"attn": {"window": 3, "rope": False}}], "share": 0.4, "capacity_factor": 1}}],
+    "mamba3": [{"mamba3": {"d_head": 8, "d_state": 10}}, "moe",
+               {"mamba3": {"d_head": 3, "n_groups": 4, "d_state": 7, "turned": 1, "expand": 1.5, "norm_eps": 0.01}}],
     "gdn": [{"gdn": {"d_key": 20}}, "moe",
             {"gdn": {"n_heads": 3, "d_key": 16, "d_value": 4, "d_conv": 2, "norm_eps": 0.01}}],
 }

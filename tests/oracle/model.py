@@ -3,6 +3,7 @@ against the papers and not to be fast. Nothing here is translated from the C cod
 
   Mamba         Gu and Dao 2023, arXiv:2312.00752
   Mamba-2       Dao and Gu 2024, arXiv:2405.21060
+  Mamba-3       Lahoti et al. 2026, arXiv:2603.15569
   DeltaNet      gated: Yang, Kautz, Hatamizadeh 2024, arXiv:2412.06464
   MoE           Fedus, Zoph, Shazeer 2022 (Switch), arXiv:2101.03961
   MoE-Mamba     Pioro et al. 2024, arXiv:2401.04081: wiring, recipe, inner and parallel MoE
@@ -519,8 +520,8 @@ class Model(Recurrences):
 
     def branch(self, x, layer, kind, own):
         mixer, attention = f"layers.{layer}.mixer", f"layers.{layer}.attn"
-        name = f"layers.{layer}." + {"mamba": "mixer", "mamba2": "mixer", "gdn": "mixer", "inner": "mixer",
-                                     "xattn": "attn", "local": "mixer", "shared": "mixer"}.get(kind, kind)
+        name = f"layers.{layer}." + {"mamba": "mixer", "mamba2": "mixer", "mamba3": "mixer",
+                                     "gdn": "mixer", "inner": "mixer", "xattn": "attn", "local": "mixer", "shared": "mixer"}.get(kind, kind)
         keys = lambda part: part_keys(self.spec, part, own)
         if kind == "attn":
             y = self.attention(x, name, keys("attn"))
@@ -528,6 +529,8 @@ class Model(Recurrences):
             y = self.ffn(x, name, keys("ffn"))
         elif kind == "mamba2":
             y = self.mamba2(x, name, keys("mamba2"))
+        elif kind == "mamba3":
+            y = self.mamba3(x, name, keys("mamba3"))
         elif kind == "gdn":
             y = self.gdn(x, name, keys("gdn"))
         elif kind == "moe":
@@ -627,7 +630,7 @@ def decays(spec, name):
     if spec["train.decay"] == "all":
         return True
     of, last = name.split(".")[-2:]
-    return not (last in ("bias", "A_log", "D", "dt_bias", "weight_a", "weight_b") or "norm" in of)
+    return not (last in ("bias", "A_log", "D", "dt_bias", "weight_a", "weight_b", "B_bias", "C_bias") or "norm" in of)
 
 
 def gradient_norm(grads):

@@ -1,5 +1,5 @@
-"""What goes through a sequence token by token, for model.py: convolution, Mamba's scan, Mamba-2, the gated
-delta rule. Sources stand there."""
+"""What goes through a sequence token by token, for model.py: convolution, Mamba's scan, Mamba-2, Mamba-3, the
+gated delta rule. Sources stand there."""
 import math
 
 import torch
@@ -88,6 +88,55 @@ class Recurrences:
             h = left * h + (dt[:, t, :, None] * u[:, t])[..., None] * B[:, t, :, None, :]
             ys.append((h * C[:, t, :, None, :]).sum(-1))
         return torch.stack(ys, dim=1) + D[:, None] * u
+
+    # --- Mamba-3: a state takes in the token in front once more, and turns by an angle of each token
+
+    def mamba3(self, x, name, keys):
+        I, P, G, N = round(keys["expand"] * self.D), keys["d_head"], keys["n_groups"], keys["d_state"]
+        H, S = I // P, int(keys["turned"] * N / 2)
+        z, u, B, C, dt, a, l, angle = (x @ self.p[name + ".in_proj.weight"].T).split(
+            [I, I, G * N, G * N, H, H, H, S], dim=-1)
+        dt = torch.log1p(torch.exp(dt + self.p[name + ".dt_bias"]))
+        rate = torch.clamp(torch.where(a >= 0, 1 + a, 1 / (1 - torch.clamp(a, max=0))), min=1e-4)
+        phi = self.phases(math.pi * torch.tanh(angle)[:, :, None, :] * dt[..., None])
+        B, C = (self.turned(v.unflatten(-1, (G, N)), f"{name}.{letter}", phi, keys["norm_eps"])
+                for v, letter in ((B, "B"), (C, "C")))
+        y = self.trapezoid(u.unflatten(-1, (H, P)), dt, torch.exp(-dt * rate), torch.sigmoid(l), B, C)
+        y = (y + self.p[name + ".D"][:, None] * u.unflatten(-1, (H, P))).flatten(2)
+        return (y * activation("silu", z)) @ self.p[name + ".out_proj.weight"].T
+
+    def same_document(self, t):
+        """Is token t in the document of the one in front?"""
+        return (self.document[:, t] == self.document[:, t - 1]) & (t > 0)
+
+    def phases(self, step):
+        """Sums of the steps [B, T, H, S] within documents."""
+        phi, each = torch.zeros_like(step[:, 0]), []
+        for t in range(step.shape[1]):
+            phi = phi * self.same_document(t)[:, None, None] + step[:, t]
+            each.append(phi)
+        return torch.stack(each, dim=1)
+
+    def turned(self, v, name, phi, eps):
+        """Of the groups' v [B, T, G, N] the heads' [B, T, H, N]: neighbouring columns are a complex number."""
+        v = v / torch.sqrt((v ** 2).mean(-1, keepdim=True) + eps) * self.p[name + "_norm.weight"]
+        v = v.repeat_interleave(phi.shape[2] // v.shape[2], dim=2) + self.p[name + "_bias"]
+        S = phi.shape[-1]
+        pair = torch.view_as_complex(v[..., :2 * S].unflatten(-1, (S, 2)).contiguous())
+        pair = torch.view_as_real(pair * torch.polar(torch.ones_like(phi), phi)).flatten(-2)
+        return torch.cat([pair, v[..., 2 * S:]], dim=-1)
+
+    def trapezoid(self, u, dt, left, l, B, C):
+        """h_t = left h_{t-1} + (1 - l) dt left u_{t-1} B_{t-1}^T + l dt u_t B_t^T;  y_t = h_t C_t, token by
+        token; a document has nothing in front."""
+        outer = torch.einsum("bthp,bthn->bthpn", u, B)
+        h, ys = torch.zeros_like(outer[:, 0]), []
+        for t in range(u.shape[1]):
+            d, e, lam = (a[:, t, :, None, None] for a in (dt, left, l))
+            before = self.same_document(t)[:, None, None, None] * (h + (1 - lam) * d * outer[:, t - 1])
+            h = e * before + lam * d * outer[:, t]
+            ys.append(torch.einsum("bhpn,bhn->bhp", h, C[:, t]))
+        return torch.stack(ys, dim=1)
 
     # --- Gated DeltaNet: a memory [K, V] a head; what a key recalls is erased before its value is written
 

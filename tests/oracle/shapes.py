@@ -34,6 +34,8 @@ def layer_shapes(spec, name, D, kind, own, norm):
         return moe_shapes(name + ".moe", D, D, D, keys("moe"))
     if kind == "mamba2":
         return mamba2_shapes(name + ".mixer", D, keys("mamba2"))
+    if kind == "mamba3":
+        return mamba3_shapes(name + ".mixer", D, keys("mamba3"))
     if kind == "gdn":
         return gdn_shapes(name + ".mixer", D, keys("gdn"))
     if kind == "mix":
@@ -139,6 +141,15 @@ def mamba2_shapes(name, D, keys):
             name + ".conv1d.weight": (I + mixed, 1, keys["d_conv"]), name + ".conv1d.bias": (I + mixed,),
             name + ".A_log": (H,), name + ".D": (H,), name + ".dt_bias": (H,),
             name + ".norm.weight": (I,), name + ".out_proj.weight": (D, I)}
+
+
+def mamba3_shapes(name, D, keys):
+    I, N = round(keys["expand"] * D), keys["d_state"]
+    H, S = I // keys["d_head"], int(keys["turned"] * N / 2)
+    return {name + ".in_proj.weight": (2 * I + 2 * keys["n_groups"] * N + 3 * H + S, D),
+            name + ".dt_bias": (H,), name + ".B_norm.weight": (N,), name + ".C_norm.weight": (N,),
+            name + ".B_bias": (H, N), name + ".C_bias": (H, N), name + ".D": (H,),
+            name + ".out_proj.weight": (D, I)}
 
 
 def gdn_shapes(name, D, keys):

@@ -8,19 +8,38 @@ struct chunk chunk_at(const struct chunks *all, long b, long c)
 		all->T - t < all->Q ? all->T - t : all->Q, c == all->n_chunks - 1};
 }
 
-void chunk_steps_of(const struct chunks *all, const struct chunk *at, long h, struct chunk_steps *w)
+static void given_steps(const struct chunks *all, const struct chunk *at, long h, struct chunk_steps *w)
 {
-	float bias = row_f32(all->dt_bias_H, 0)[h], sum = 0;
-	long n = at->n, from = chunk_from(at, n - 1);
+	for (long t = 0; t < at->n; t++) {
+		w->log_decay[t] = row_f32(all->decay_BTH, at->row + t)[h];
+		w->dt[t] = row_f32(all->weight_BTH, at->row + t)[h];
+		w->own[t] = row_f32(all->own_BTH, at->row + t)[h];
+	}
+}
+
+static void made_steps(const struct chunks *all, const struct chunk *at, long h, struct chunk_steps *w)
+{
+	float bias = row_f32(all->dt_bias_H, 0)[h];
 
 	w->A = -vec_exp(row_f32(all->a_log_H, 0)[h]);
-	for (long t = 0; t < n; t++)
+	for (long t = 0; t < at->n; t++)
 		w->raw[t] = row_f32(all->dtraw_BTH, at->row + t)[h] + bias;
 	#pragma omp simd
-	for (long t = 0; t < n; t++) {
-		w->dt[t] = vec_softplus(w->raw[t]);
+	for (long t = 0; t < at->n; t++) {
+		w->own[t] = w->dt[t] = vec_softplus(w->raw[t]);
 		w->log_decay[t] = w->dt[t] * w->A;
 	}
+}
+
+void chunk_steps_of(const struct chunks *all, const struct chunk *at, long h, struct chunk_steps *w)
+{
+	long n = at->n, from = chunk_from(at, n - 1);
+	float sum = 0;
+
+	if (all->decay_BTH)
+		given_steps(all, at, h, w);
+	else
+		made_steps(all, at, h, w);
 	for (long t = 0; t < n; t++) {
 		sum += w->log_decay[t];
 		w->enters[t] = chunk_sees_state(at, t) ? chunk_exp(sum) : 0;

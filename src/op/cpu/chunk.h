@@ -20,6 +20,8 @@ struct chunks {
 	const struct tensor *dtraw_BTH, *a_log_H, *dt_bias_H;
 	const struct tensor *start_BT;	/* NULL: no documents */
 	long T, Q, n_chunks;		/* tokens of a sequence, of a chunk */
+	/* given in place of the first three, which are NULL then (op/ssd.h) */
+	const struct tensor *decay_BTH, *weight_BTH, *own_BTH;
 };
 
 /* A chunk of a sequence. */
@@ -32,7 +34,8 @@ struct chunk {
 
 /* One head in a chunk. */
 struct chunk_steps {
-	float dt[CHUNK_MAX], log_decay[CHUNK_MAX];	/* dt A */
+	float dt[CHUNK_MAX], log_decay[CHUNK_MAX];	/* dt A; if they are given: weight, decay */
+	float own[CHUNK_MAX];		/* weight of a token's share at itself: dt, if it is not given */
 	float raw[CHUNK_MAX];		/* of which dt is the softplus */
 	float enters[CHUNK_MAX];	/* how much is left, at a token, of the state in front of the chunk */
 	float leaves[CHUNK_MAX];	/* how much of a token's share is left behind the chunk */

@@ -23,7 +23,7 @@ struct delta delta_start(const struct op_run *r, bool backward)
 	struct delta s = {.run = r, .dims = delta_dims(r->in, r->attr)};
 
 	s.chunks = (struct chunks){r->in[DELTA_DTRAW_BTH], r->in[DELTA_ALOG_H], r->in[DELTA_DTBIAS_H],
-		r->in[DELTA_START_BT], s.dims.T, s.dims.Q, s.dims.n_chunks};
+		r->in[DELTA_START_BT], s.dims.T, s.dims.Q, s.dims.n_chunks, NULL, NULL, NULL};
 	s.states = saved ? saved->at : r->workspace;
 	if (backward) {
 		s.d_states = r->workspace;

@@ -23,7 +23,12 @@ struct ssd ssd_start(const struct op_run *r, bool backward)
 	struct ssd s = {.run = r, .dims = ssd_dims(r->in, r->attr, SSD_MAX_CHUNK)};
 
 	s.chunks = (struct chunks){r->in[SSD_DTRAW_BTH], r->in[SSD_ALOG_H], r->in[SSD_DTBIAS_H],
-		r->in[SSD_START_BT], s.dims.T, s.dims.Q, s.dims.n_chunks};
+		r->in[SSD_START_BT], s.dims.T, s.dims.Q, s.dims.n_chunks, NULL, NULL, NULL};
+	if (ssd_is_given(r->in)) {
+		s.chunks.decay_BTH = r->in[SSD_DECAY_BTH];
+		s.chunks.weight_BTH = r->in[SSD_WEIGHT_BTH];
+		s.chunks.own_BTH = r->in[SSD_OWN_BTH];
+	}
 	s.states = saved ? saved->at : r->workspace;
 	if (backward) {
 		s.d_states = r->workspace;
@@ -81,7 +86,7 @@ static void decayed_scores(const struct chunk *at, const struct chunk_steps *w,
 			m[t][k] = scores[t][k] * chunk_exp(sum[k]) * w->dt[k];
 		}
 		sum[t] = 0;
-		m[t][t] = scores[t][t] * w->dt[t];
+		m[t][t] = scores[t][t] * w->own[t];
 		for (long k = 0; k < from; k++)
 			m[t][k] = 0;
 		for (long k = t + 1; k < at->n; k++)

@@ -8,6 +8,7 @@ struct head {
 	chunk_pairs r;			/* dy_t . x_s, then below the diagonal times m */
 	float diagonal[CHUNK_MAX];	/* dy_t . x_t */
 	float d_dt[CHUNK_MAX];	/* but for the part that comes by dt A */
+	float d_own[CHUNK_MAX];	/* where weights are given; else part of d_dt */
 	float entered[CHUNK_MAX], left[CHUNK_MAX], carried;	/* as chunk_d_log() has them */
 	float dx[CHUNK_MAX * SSD_MAX_HEAD], share[CHUNK_MAX * SSD_MAX_HEAD];
 	float dc[CHUNK_MAX * SSD_MAX_STATES];
@@ -40,8 +41,8 @@ static void pass_gradient(const struct ssd *s, const struct chunk *at, long h)
 }
 
 /* Of all pairs: m, r m, the group's sum of r e^{...} dt, and the shares of d_dt. */
-static void pairs_backward(const struct chunk *at, struct head *k,
-	chunk_pairs scores, chunk_pairs d_scores)
+static void pairs_backward(const struct chunk *at, bool given, struct head *k, chunk_pairs scores,
+	chunk_pairs d_scores)
 {
 	float sum[CHUNK_MAX];	/* of log decays behind j, up to t */
 	const struct chunk_steps *w = &k->w;
@@ -59,9 +60,10 @@ static void pairs_backward(const struct chunk *at, struct head *k,
 			k->r[t][j] = q * w->dt[j];
 		}
 		sum[t] = 0;
-		k->m[t][t] = scores[t][t] * w->dt[t];
-		d_scores[t][t] += k->r[t][t] * w->dt[t];
-		k->d_dt[t] = k->r[t][t] * scores[t][t];
+		k->m[t][t] = scores[t][t] * w->own[t];
+		d_scores[t][t] += k->r[t][t] * w->own[t];
+		k->d_own[t] = k->r[t][t] * scores[t][t];
+		k->d_dt[t] = given ? 0 : k->d_own[t];
 		k->diagonal[t] = k->r[t][t];
 		for (long j = 0; j < from; j++)
 			k->m[t][j] = 0;
@@ -125,17 +127,37 @@ static void leave_backward(const struct ssd *s, const struct chunk *at, long h, 
 			dB->ld);
 }
 
+/* Of decay, weight and own, which are given. */
+static void given_backward(const struct ssd *s, const struct chunk *at, long h, const struct head *k,
+	const float *d_log)
+{
+	const struct {
+		int input;
+		const float *d;
+	} each[] = {{SSD_DECAY_BTH, d_log}, {SSD_WEIGHT_BTH, k->d_dt}, {SSD_OWN_BTH, k->d_own}};
+
+	for (int i = 0; i < 3; i++) {
+		const struct tensor *to = s->run->d_in[each[i].input];
+		bool add = op_adds(s->run, each[i].input);
+		for (long t = 0; to && t < at->n; t++)
+			row_f32(to, at->row + t)[h] = each[i].d[t] + (add ? row_f32(to, at->row + t)[h] : 0);
+	}
+}
+
 /* ddtraw, and the parameters' shares. */
 static void head_steps_backward(const struct ssd *s, const struct chunk *at, long h, struct head *k)
 {
 	const struct op_run *r = s->run;
 	float *parts = s->parts + (at->b * s->dims.n_chunks + at->c) * 3 * s->dims.H + h;
 	float d_log[CHUNK_MAX], dD = 0;
-	struct chunk_shares shares;
+	struct chunk_shares shares = {0};
 
 	chunk_d_log(at, k->r, k->entered, k->left, k->carried, d_log);
-	shares = chunk_steps_backward(at, h, &k->w, k->d_dt, d_log, r->d_in[SSD_DTRAW_BTH],
-		op_adds(r, SSD_DTRAW_BTH));
+	if (ssd_is_given(r->in))
+		given_backward(s, at, h, k, d_log);
+	else
+		shares = chunk_steps_backward(at, h, &k->w, k->d_dt, d_log, r->d_in[SSD_DTRAW_BTH],
+			op_adds(r, SSD_DTRAW_BTH));
 	for (long t = 0; t < at->n; t++)
 		dD += k->diagonal[t];
 	parts[SSD_PART_ALOG * s->dims.H] = shares.a_log;
@@ -167,7 +189,7 @@ static void head_backward(const struct ssd *s, const struct chunk *at, long h, c
 	chunk_steps_of(&s->chunks, at, h, &k.w);
 	gemm(GEMM_N, GEMM_T, n, n, P, 1, ssd_head(s, dy, at, h), dy->ld, ssd_head(s, x, at, h), x->ld, 0,
 		k.r[0], CHUNK_MAX);
-	pairs_backward(at, &k, scores, d_scores);
+	pairs_backward(at, ssd_is_given(s->run->in), &k, scores, d_scores);
 	memset(k.entered, 0, sizeof k.entered);
 	memset(k.left, 0, sizeof k.left);
 	k.carried = 0;

@@ -24,6 +24,7 @@ struct chunks {
 	const float *a_log, *dt_bias;
 	chunk_steps *steps;	/* [B, chunks, H] */
 	long n;			/* of all sequences */
+	rows<const float> decay, weight, own;	/* given in place of dtraw, A_log, dt_bias (op/ssd.h) */
 };
 
 /* A block's chunk. */
@@ -76,14 +77,17 @@ static __global__ void steps_kernel(chunks<real> s)
 		return;
 	chunk k = chunk_of(s, i / s.H);
 	chunk_steps *w = s.steps + i;
-	float A = -vec_exp(s.a_log[h]), bias = s.dt_bias[h];
+	bool given = s.decay.at;
+	float A = given ? 0 : -vec_exp(s.a_log[h]), bias = given ? 0 : s.dt_bias[h];
 	double sum = 0;
 	for (int t = 0; t < k.n; t++) {
-		float raw = to_float(s.dtraw[k.row + t][h]) + bias, dt = vec_softplus(raw);
+		float raw = given ? 0 : to_float(s.dtraw[k.row + t][h]) + bias;
+		float dt = given ? s.weight[k.row + t][h] : vec_softplus(raw);
 		int first = s.start.at ? s.start[k.b][k.t + t] : 0;
-		sum += dt * A;
+		sum += given ? s.decay[k.row + t][h] : dt * A;
 		w->sum[t] = sum;
 		w->dt[t] = dt;
+		w->own[t] = given ? s.own[k.row + t][h] : dt;
 		w->slope[t] = vec_sigmoid(raw);
 		w->from[t] = max(first - k.t, 0);
 		w->enters[t] = first < k.t ? exp2_fast((float)sum * LOG2E) : 0;
@@ -98,6 +102,22 @@ void launch_steps(const struct op_run *r, const chunks<real> &s)
 	launch(r, steps_kernel<real>, dim3((unsigned)ceil_div(s.n * s.H, CHUNK_THREADS)), CHUNK_THREADS, 0, s);
 }
 
+/* By one thread: shares of the gradient of each log decay by pairs become that of all (steps_backward). */
+__device__ __forceinline__ void sum_log_decays(const chunk &k, float *d_log, const float *entered, const float *left,
+	float carried)
+{
+	float in_front = 0;
+
+	for (int t = k.n - 1; t >= 0; t--) {
+		carried += entered[t];
+		d_log[t] += carried;
+	}
+	for (int t = 0; t < k.n; t++) {
+		d_log[t] += in_front;
+		in_front += left[t];
+	}
+}
+
 /* By one thread: from shares of the gradient of dt A by pairs (d_log, by token), and by what entered,
    left (times dt) and was carried over, times their gradients, and d_dt, the gradient of dt beside dt A,
    to that of dtraw; the head's shares of those of A_log and dt_bias. NULL: none. */
@@ -106,15 +126,11 @@ __device__ void steps_backward(const chunks<real> &s, const chunk &k, int h, con
 	const float *entered, const float *left, float carried, const float *d_dt, const rows<real> &ddtraw,
 	bool add, float *d_a_log, float *d_dt_bias)
 {
-	float A = -vec_exp(s.a_log[h]), sum = 0, bias = 0, in_front = 0;
+	float A = -vec_exp(s.a_log[h]), sum = 0, bias = 0;
 
-	for (int t = k.n - 1; t >= 0; t--) {
-		carried += entered[t];
-		d_log[t] += carried;
-	}
+	sum_log_decays(k, d_log, entered, left, carried);
 	for (int t = 0; t < k.n; t++) {
-		float log = d_log[t] + in_front, d = ((d_dt ? d_dt[t] : 0) + A * log) * w->slope[t];
-		in_front += left[t];
+		float log = d_log[t], d = ((d_dt ? d_dt[t] : 0) + A * log) * w->slope[t];
 		sum += w->dt[t] * log;
 		bias += d;
 		if (ddtraw.at) {

@@ -172,7 +172,7 @@ delta<real> delta_of(const struct op_run *r, bool backward)
 	s.B = (int)n.B, s.T = (int)n.T, s.H = (int)n.H, s.K = (int)n.K, s.V = (int)n.V;
 	s.time = {s.T, (int)n.Q, (int)n.n_chunks, s.H, rows_of<const real>(in[DELTA_DTRAW_BTH]),
 		rows_of<const int>(in[DELTA_START_BT]), (const float *)in[DELTA_ALOG_H]->at,
-		(const float *)in[DELTA_DTBIAS_H]->at, (chunk_steps *)r->workspace, all};
+		(const float *)in[DELTA_DTBIAS_H]->at, (chunk_steps *)r->workspace, all, {}, {}, {}};
 	s.q = rows_of<const real>(in[DELTA_Q_BTK]), s.k = rows_of<const real>(in[DELTA_K_BTK]);
 	s.v = rows_of<const real>(in[DELTA_V_BTV]), s.braw = rows_of<const real>(in[DELTA_BRAW_BTH]);
 	s.dy = rows_of<const real>(dy), s.y = rows_of<real>(r->out[DELTA_Y_BTV]);

@@ -18,9 +18,10 @@ struct ssd {
 	chunks<real> time;
 	rows<const real> x, b, c, dy;
 	rows<real> y, dx, ddtraw, db, dc;
+	rows<float> d_decay, d_weight, d_own;	/* where these are given */
 	const float *d;
 	bool aligned;		/* all rows, heads and groups of x, b, c, dy begin at multiples of eight */
-	bool add_x, add_dt, add_b, add_c;
+	bool add_x, add_dt, add_b, add_c, add_decay, add_weight, add_own;
 	float *scores;		/* [B, chunks, G, 64, 64]: C_t . B_s */
 	float *states;		/* [B, chunks, H, N, P] in front of the chunk */
 	float *d_states;	/* gradients of the states behind the chunk */
@@ -80,8 +81,14 @@ ssd<real> ssd_of(const struct op_run *r, bool backward)
 
 	s.B = (int)d.B, s.H = (int)d.H, s.P = (int)d.P, s.G = (int)d.G, s.N = (int)d.N;
 	s.time = {(int)d.T, (int)d.Q, (int)d.n_chunks, s.H, rows_of<const real>(in[SSD_DTRAW_BTH]),
-		rows_of<const int>(in[SSD_START_BT]), (const float *)in[SSD_ALOG_H]->at,
-		(const float *)in[SSD_DTBIAS_H]->at, (chunk_steps *)r->workspace, all};
+		rows_of<const int>(in[SSD_START_BT]), rows_of<const float>(in[SSD_ALOG_H]).at,
+		rows_of<const float>(in[SSD_DTBIAS_H]).at, (chunk_steps *)r->workspace, all,
+		rows_of<const float>(in[SSD_DECAY_BTH]), rows_of<const float>(in[SSD_WEIGHT_BTH]),
+		rows_of<const float>(in[SSD_OWN_BTH])};
+	s.d_decay = rows_of<float>(r->d_in[SSD_DECAY_BTH]), s.d_weight = rows_of<float>(r->d_in[SSD_WEIGHT_BTH]);
+	s.d_own = rows_of<float>(r->d_in[SSD_OWN_BTH]);
+	s.add_decay = op_adds(r, SSD_DECAY_BTH), s.add_weight = op_adds(r, SSD_WEIGHT_BTH);
+	s.add_own = op_adds(r, SSD_OWN_BTH);
 	s.x = rows_of<const real>(in[SSD_X_BTI]);
 	s.b = rows_of<const real>(in[SSD_B_BTN]), s.c = rows_of<const real>(in[SSD_C_BTN]);
 	s.y = rows_of<real>(r->out[SSD_Y_BTI]), s.dy = rows_of<const real>(dy);

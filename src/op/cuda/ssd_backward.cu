@@ -39,7 +39,7 @@ __device__ void add_head(const ssd<real> &s, const chunk &k, int h, int n, group
 	chunk_clear(r);
 	r.add(s.P, head_lines<true>(s, k, s.dy, h, 0), head_lines<true>(s, k, s.x, h, 0), m->tile);
 	r.each([&](int t, int j, float &v) {
-		v = sees(w, k.n, j, t) ? v * decay_between(w, j, t) * w->dt[j] : 0;
+		v = sees(w, k.n, j, t) ? v * decay_between(w, j, t) * (j == t ? w->own[j] : w->dt[j]) : 0;
 	});
 	#pragma unroll
 	for (int i = 0; i < 4; i++)
@@ -98,6 +98,7 @@ struct head_memory {
 	float entered[CHUNK_SIDE];	/* enters times its gradient */
 	float left[CHUNK_SIDE];		/* what leaves times its gradient, by dt */
 	float diagonal[CHUNK_SIDE];	/* of r */
+	float d_own[CHUNK_SIDE];	/* where weights are given; else part of d_dt */
 	float scratch[CHUNK_THREADS];
 };
 
@@ -114,10 +115,12 @@ __device__ void pairs(const ssd<real> &s, const chunk &k, int h, head_memory<rea
 	r.each([&](int i, int j, float &v) {
 		float decayed = sees(w, k.n, j, i)
 			? scores[i * CHUNK_SIDE + j] * decay_between(w, j, i) : 0;
-		*chunk_at(m->m, i, j) = j < k.n ? decayed * w->dt[j] : 0;
-		*chunk_at(m->q, i, j) = decayed * v;
-		if (i == j)
+		*chunk_at(m->m, i, j) = j < k.n ? decayed * (i == j ? w->own[j] : w->dt[j]) : 0;
+		*chunk_at(m->q, i, j) = i == j && s.time.decay.at ? 0 : decayed * v;
+		if (i == j) {
 			m->diagonal[i] = v;
+			m->d_own[i] = decayed * v;
+		}
 	});
 	__syncthreads();
 	chunk_column_sums(m->d_dt, m->q, m->scratch);
@@ -181,6 +184,22 @@ __device__ void channels(const ssd<real> &s, const chunk &k, int h, int p, head_
 	__syncthreads();
 }
 
+/* By one thread: gradients of decays and weights that are given. */
+template <typename real>
+__device__ void given_backward(const ssd<real> &s, const chunk &k, int h, head_memory<real> *m, float carried)
+{
+	sum_log_decays(k, m->d_log, m->entered, m->left, carried);
+	for (int t = 0; t < k.n; t++) {
+		long row = k.row + t;
+		if (s.d_decay.at)
+			s.d_decay[row][h] = m->d_log[t] + (s.add_decay ? s.d_decay[row][h] : 0);
+		if (s.d_weight.at)
+			s.d_weight[row][h] = m->d_dt[t] + (s.add_weight ? s.d_weight[row][h] : 0);
+		if (s.d_own.at)
+			s.d_own[row][h] = m->d_own[t] + (s.add_own ? s.d_own[row][h] : 0);
+	}
+}
+
 template <typename real>
 __global__ void __launch_bounds__(CHUNK_THREADS) head_kernel(ssd<real> s)
 {
@@ -209,8 +228,11 @@ __global__ void __launch_bounds__(CHUNK_THREADS) head_kernel(ssd<real> s)
 		for (int t = 0; t < k.n; t++)
 			d_d += m->diagonal[t];
 		parts[PART_D * s.H] = d_d;
-		steps_backward(s.time, k, h, &m->w, m->d_log, m->entered, m->left, carried, m->d_dt, s.ddtraw,
-			s.add_dt, parts + PART_ALOG * s.H, parts + PART_DTBIAS * s.H);
+		if (s.time.decay.at)
+			given_backward(s, k, h, m, carried);
+		else
+			steps_backward(s.time, k, h, &m->w, m->d_log, m->entered, m->left, carried, m->d_dt, s.ddtraw,
+				s.add_dt, parts + PART_ALOG * s.H, parts + PART_DTBIAS * s.H);
 	}
 }
 

@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(CHUNK_THREADS) output_kernel(ssd<real> s)
 	for (int i = threadIdx.x; i < CHUNK_SIDE * CHUNK_SIDE; i += CHUNK_THREADS) {
 		int t = i / CHUNK_SIDE, j = i % CHUNK_SIDE;
 		*chunk_at(m->m, t, j) = !sees(&m->w, k.n, j, t) ? 0
-			: scores[i] * decay_between(&m->w, j, t) * m->w.dt[j];
+			: scores[i] * decay_between(&m->w, j, t) * (j == t ? m->w.own[j] : m->w.dt[j]);
 	}
 	chunk_clear(tile);
 	if (k.c)

@@ -1,0 +1,242 @@
+#include "op/trapezoid.h"
+
+#include <math.h>
+
+#include "base/error.h"
+#include "op/document_start.h"
+#include "op/kit/vec.h"
+#include "op/trial.h"
+
+static void trapezoid_shape(struct op_shapes *s)
+{
+	const struct tensor *dt = s->in[TRAPEZOID_DTRAW_BTH];
+
+	CHECK(dt->n_dims == 3 && tensor_same_shape(dt, s->in[TRAPEZOID_ARAW_BTH]));
+	CHECK(tensor_same_shape(dt, s->in[TRAPEZOID_LRAW_BTH]));
+	CHECK(tensor_size(s->in[TRAPEZOID_DTBIAS_H]) == tensor_width(dt));
+	for (int o = 0; o < TRAPEZOID_N_OUT; o++)
+		s->out[o] = tensor_of(MASTER, 3, dt->dims[0], dt->dims[1], dt->dims[2]);
+}
+
+static void trapezoid_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	double n = (double)tensor_size(s->in[TRAPEZOID_DTRAW_BTH]), bytes = op_io_bytes(&op_trapezoid, s);
+
+	*c = (struct op_cost){.forward_flops = 14 * n, .backward_flops = 24 * n, .executed_flops = 48 * n,
+		.forward_bytes = bytes, .backward_bytes = bytes};
+}
+
+/* ---- reference ------------------------------------------------------------------------------ */
+
+/* A token of a head, in float64. */
+struct step {
+	double dt, slope, rate, d_rate, lambda;	/* slope: of softplus; d_rate: of the rate -A by araw */
+};
+
+static struct step step_ref(const struct op_run *r, long row, long h)
+{
+	double raw = row_f64(r->in[TRAPEZOID_DTRAW_BTH], row)[h] + row_f64(r->in[TRAPEZOID_DTBIAS_H], 0)[h];
+	double a = row_f64(r->in[TRAPEZOID_ARAW_BTH], row)[h], f = a >= 0 ? 1 + a : 1 / (1 - a);
+	struct step s = {.slope = 1 / (1 + exp(-raw))};
+
+	s.lambda = 1 / (1 + exp(-row_f64(r->in[TRAPEZOID_LRAW_BTH], row)[h]));
+	s.dt = raw > 0 ? raw + log1p(exp(-raw)) : log1p(exp(raw));
+	s.rate = f > TRAPEZOID_LEAST_RATE ? f : TRAPEZOID_LEAST_RATE;
+	s.d_rate = f > TRAPEZOID_LEAST_RATE ? (a >= 0 ? 1 : f * f) : 0;
+	return s;
+}
+
+/* Does the token in front of t come into it? */
+static bool has_before(const struct op_run *r, long b, long t)
+{
+	return t > 0 && !begins_document(r->in[TRAPEZOID_START_BT], b, t);
+}
+
+static void trapezoid_forward_ref(const struct op_run *r)
+{
+	const struct tensor *x = r->in[TRAPEZOID_DTRAW_BTH];
+
+	for (long b = 0, T = x->dims[1]; b < x->dims[0]; b++)
+		for (long t = 0; t < T; t++)
+			for (long h = 0, row = b * T + t; h < x->dims[2]; h++) {
+				struct step s = step_ref(r, row, h), next = {0};
+				if (t + 1 < T && has_before(r, b, t + 1))
+					next = step_ref(r, row + 1, h);
+				row_f64(r->out[TRAPEZOID_DECAY_BTH], row)[h] = -s.dt * s.rate;
+				row_f64(r->out[TRAPEZOID_OWN_BTH], row)[h] = s.lambda * s.dt;
+				row_f64(r->out[TRAPEZOID_WEIGHT_BTH], row)[h] =
+					s.lambda * s.dt + (1 - next.lambda) * next.dt;
+				row_f64(r->out[TRAPEZOID_DT_BTH], row)[h] = s.dt;
+			}
+}
+
+static double d_out_ref(const struct op_run *r, int output, long row, long h)
+{
+	return r->d_out[output] ? row_f64(r->d_out[output], row)[h] : 0;
+}
+
+static void put_ref(const struct op_run *r, int input, long row, long h, double d)
+{
+	if (r->d_in[input])
+		row_f64(r->d_in[input], row)[h] = d + (op_adds(r, input) ? row_f64(r->d_in[input], row)[h] : 0);
+}
+
+static double token_backward_ref(const struct op_run *r, long b, long t, long h)
+{
+	long row = b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1] + t;
+	struct step s = step_ref(r, row, h);
+	double before = has_before(r, b, t) ? d_out_ref(r, TRAPEZOID_WEIGHT_BTH, row - 1, h) : 0;
+	double own = d_out_ref(r, TRAPEZOID_OWN_BTH, row, h) + d_out_ref(r, TRAPEZOID_WEIGHT_BTH, row, h);
+	double decay = d_out_ref(r, TRAPEZOID_DECAY_BTH, row, h);
+	double d = s.slope * (d_out_ref(r, TRAPEZOID_DT_BTH, row, h) - s.rate * decay + s.lambda * own +
+		(1 - s.lambda) * before);
+
+	put_ref(r, TRAPEZOID_DTRAW_BTH, row, h, d);
+	put_ref(r, TRAPEZOID_ARAW_BTH, row, h, -s.dt * s.d_rate * decay);
+	put_ref(r, TRAPEZOID_LRAW_BTH, row, h, s.dt * (own - before) * s.lambda * (1 - s.lambda));
+	return d;
+}
+
+static void trapezoid_backward_ref(const struct op_run *r)
+{
+	const struct tensor *x = r->in[TRAPEZOID_DTRAW_BTH];
+
+	for (long h = 0; h < x->dims[2]; h++) {
+		double sum = 0;
+		for (long i = 0, T = x->dims[1]; i < x->dims[0] * T; i++)
+			sum += token_backward_ref(r, i / T, i % T, h);
+		put_ref(r, TRAPEZOID_DTBIAS_H, 0, h, sum);
+	}
+}
+
+/* ---- cpu: a task is a head ------------------------------------------------------------------ */
+
+struct step_f32 {
+	float dt, slope, rate, d_rate, lambda;
+};
+
+static struct step_f32 step(const struct op_run *r, long row, long h)
+{
+	float raw = row_f32(r->in[TRAPEZOID_DTRAW_BTH], row)[h] + row_f32(r->in[TRAPEZOID_DTBIAS_H], 0)[h];
+	float a = row_f32(r->in[TRAPEZOID_ARAW_BTH], row)[h], f = a >= 0 ? 1 + a : 1 / (1 - a);
+	bool above = f > (float)TRAPEZOID_LEAST_RATE;
+
+	return (struct step_f32){vec_softplus(raw), vec_sigmoid(raw), above ? f : (float)TRAPEZOID_LEAST_RATE,
+		above ? (a >= 0 ? 1 : f * f) : 0, vec_sigmoid(row_f32(r->in[TRAPEZOID_LRAW_BTH], row)[h])};
+}
+
+/* From the last token back, each made once. */
+static void head_forward(const struct op_run *r, long b, long h)
+{
+	long T = r->in[TRAPEZOID_DTRAW_BTH]->dims[1];
+	float later = 0;	/* what token t + 1 takes of token t */
+
+	for (long t = T - 1; t >= 0; t--) {
+		long row = b * T + t;
+		struct step_f32 s = step(r, row, h);
+		row_f32(r->out[TRAPEZOID_DECAY_BTH], row)[h] = -s.dt * s.rate;
+		row_f32(r->out[TRAPEZOID_OWN_BTH], row)[h] = s.lambda * s.dt;
+		row_f32(r->out[TRAPEZOID_WEIGHT_BTH], row)[h] = s.lambda * s.dt + later;
+		row_f32(r->out[TRAPEZOID_DT_BTH], row)[h] = s.dt;
+		later = has_before(r, b, t) ? (1 - s.lambda) * s.dt : 0;
+	}
+}
+
+static void trapezoid_forward(const struct op_run *r)
+{
+	const struct tensor *x = r->in[TRAPEZOID_DTRAW_BTH];
+
+	#pragma omp parallel for schedule(static)
+	for (long k = 0; k < x->dims[0] * x->dims[2]; k++)
+		head_forward(r, k / x->dims[2], k % x->dims[2]);
+}
+
+static float d_out(const struct op_run *r, int output, long row, long h)
+{
+	return r->d_out[output] ? row_f32(r->d_out[output], row)[h] : 0;
+}
+
+static void put(const struct op_run *r, int input, long row, long h, float d)
+{
+	if (r->d_in[input])
+		row_f32(r->d_in[input], row)[h] = d + (op_adds(r, input) ? row_f32(r->d_in[input], row)[h] : 0);
+}
+
+static float token_backward(const struct op_run *r, long b, long t, long h)
+{
+	long row = b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1] + t;
+	struct step_f32 s = step(r, row, h);
+	float before = has_before(r, b, t) ? d_out(r, TRAPEZOID_WEIGHT_BTH, row - 1, h) : 0;
+	float own = d_out(r, TRAPEZOID_OWN_BTH, row, h) + d_out(r, TRAPEZOID_WEIGHT_BTH, row, h);
+	float decay = d_out(r, TRAPEZOID_DECAY_BTH, row, h);
+	float d = s.slope * (d_out(r, TRAPEZOID_DT_BTH, row, h) - s.rate * decay + s.lambda * own +
+		(1 - s.lambda) * before);
+
+	put(r, TRAPEZOID_DTRAW_BTH, row, h, d);
+	put(r, TRAPEZOID_ARAW_BTH, row, h, -s.dt * s.d_rate * decay);
+	put(r, TRAPEZOID_LRAW_BTH, row, h, s.dt * (own - before) * s.lambda * (1 - s.lambda));
+	return d;
+}
+
+static void trapezoid_backward(const struct op_run *r)
+{
+	const struct tensor *x = r->in[TRAPEZOID_DTRAW_BTH];
+
+	#pragma omp parallel for schedule(static)
+	for (long h = 0; h < x->dims[2]; h++) {
+		float sum = 0;
+		for (long b = 0; b < x->dims[0]; b++) {
+			float of_sequence = 0;
+			for (long t = 0; t < x->dims[1]; t++)
+				of_sequence += token_backward(r, b, t, h);
+			sum += of_sequence;
+		}
+		put(r, TRAPEZOID_DTBIAS_H, 0, h, sum);
+	}
+}
+
+static void prepare(const struct op_trial *t)
+{
+	if (t->in[TRAPEZOID_START_BT])
+		document_start_example(t, t->in[TRAPEZOID_START_BT]);
+}
+
+#define SHAPES(B, T, H) [TRAPEZOID_DTRAW_BTH] = {B, T, H}, [TRAPEZOID_ARAW_BTH] = {B, T, H}, \
+	[TRAPEZOID_LRAW_BTH] = {B, T, H}, [TRAPEZOID_DTBIAS_H] = {H}
+
+static const struct op_example examples[] = {
+	{.name = "plain", .prepare = prepare, .in = {SHAPES(2, 7, 3)}},
+	{.name = "documents", .prepare = prepare, .in = {SHAPES(3, 40, 2), [TRAPEZOID_START_BT] = {3, 40}}},
+	{.name = "long", .no_gradient_check = true, .in = {SHAPES(3, 600, 5)}},
+};
+
+const struct op op_trapezoid = {
+	.name = "trapezoid",
+	.formula = "dt = softplus(dtraw + dt_bias);  decay = dt A(araw);  own = lambda dt;  "
+		"weight = own + (1 - lambda_{t+1}) dt_{t+1},  lambda = logistic(lraw)",
+	.semantics = 1,
+	.n_in = TRAPEZOID_N_IN,
+	.n_out = TRAPEZOID_N_OUT,
+	.in = {
+		[TRAPEZOID_DTRAW_BTH] = {"dtraw_BTH", 0},
+		[TRAPEZOID_ARAW_BTH] = {"araw_BTH", 0},
+		[TRAPEZOID_LRAW_BTH] = {"lraw_BTH", 0},
+		[TRAPEZOID_DTBIAS_H] = {"dt_bias_H", IN_MASTER},
+		[TRAPEZOID_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
+	},
+	.out = {
+		[TRAPEZOID_DECAY_BTH] = {"decay_BTH", MASTER, false},
+		[TRAPEZOID_WEIGHT_BTH] = {"weight_BTH", MASTER, false},
+		[TRAPEZOID_OWN_BTH] = {"own_BTH", MASTER, false},
+		[TRAPEZOID_DT_BTH] = {"dt_BTH", MASTER, false},
+	},
+	.shape = trapezoid_shape,
+	.cost = trapezoid_cost,
+	.backward_reads_in = READS(TRAPEZOID_N_IN) - 1,	/* all of them */
+	.forward = {[REF] = trapezoid_forward_ref, [CPU] = trapezoid_forward,
+		[CUDA] = OP_CUDA(trapezoid_forward_cuda)},
+	.backward = {[REF] = trapezoid_backward_ref, [CPU] = trapezoid_backward,
+		[CUDA] = OP_CUDA(trapezoid_backward_cuda)},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};
