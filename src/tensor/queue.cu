@@ -65,6 +65,7 @@ struct queue *queue_open(void)
 		"shared memory");
 	q->shared_bytes = (size_t)shared;
 	check(cudaGetDeviceProperties(&properties, 0), "properties");
+	q->capability = 10 * properties.major + properties.minor;
 	snprintf(q->gpu, sizeof q->gpu, "%.63s", properties.name);
 	return q;
 }

@@ -19,6 +19,7 @@ struct queue {
 	void *blas;			/* cublasLtHandle_t, opened by its first user (op/cuda/gemm.h) */
 	void *products;			/* algorithms chosen so far, of that user */
 	int n_multiprocessors;
+	int capability;			/* 90: sm_90 */
 	size_t shared_bytes;		/* of a block, at most */
 	char gpu[64];			/* "NVIDIA H200" */
 };

@@ -33,6 +33,7 @@ struct queue *queue_open(void)
 	emulator_faults_are_fatal();
 	q->stream = q;
 	q->n_multiprocessors = 5;
+	q->capability = 90;
 	q->shared_bytes = SHARED_MOST;
 	return q;
 }

@@ -78,6 +78,11 @@ int emulator_lane(void)
 	return (int)(gpu.running - fibres) % WARP;
 }
 
+int emulator_thread(void)
+{
+	return (int)(gpu.running - fibres);
+}
+
 const char (*emulator_collect(const struct emulator_collective *c, const void *place))[EMULATOR_GIVEN]
 {
 	struct fibre *f = gpu.running;
@@ -132,6 +137,7 @@ void __pipeline_wait_prior(size_t n)
 			continue;
 		}
 		memory_copy_arrives(c.to, c.from, c.bytes, c.zeros, c.place);
+		wgmma_copy_arrived(emulator_thread());
 	}
 	f->n_copies = left;
 }
@@ -158,6 +164,8 @@ static void fibre_main(void)
 		gpu.launch->body(gpu.launch->closure);
 		if (gpu.running->n_copies)
 			memory_fault(NULL, "ends with copies under way");
+		if (wgmma_is_pending(emulator_thread()))
+			memory_fault(NULL, "ends with products under way");
 		park(ENDED);
 	}
 }
@@ -286,6 +294,7 @@ static void pass_barrier(void)
 	for (int k = 0; k < gpu.threads; k++)
 		fibres[k].state = READY;
 	memory_pass_barrier((gpu.threads + WARP - 1) / WARP);
+	wgmma_pass_barrier(gpu.threads);
 }
 
 static void run_block(void)
@@ -295,6 +304,7 @@ static void run_block(void)
 
 	memory_clear_shared(gpu.launch->shared);
 	memory_start_block(n_warps);
+	wgmma_start_block();
 	for (int k = 0; k < n; k++) {
 		fibres[k].state = READY;
 		fibres[k].n_copies = fibres[k].batch = 0;

@@ -11,6 +11,8 @@
  *    of a launch; atomic accesses race with plain ones, not with each other;
  *  - asynchronous copies arrive as late as they may, in the wait that demands them: any access in
  *    between, and a copy that nobody waits for;
+ *  - products of a warpgroup are made as late as they may, too: operands that are overwritten or sums
+ *    that are used before a wait; copies that no proxy fence followed;
  *  - threads that miss a barrier; lanes that miss a shuffle, vote, matrix instruction or any other
  *    collective of a warp, or disagree about it; values read from lanes that its mask does not name;
  *  - the host's part of a .cu file that reads or writes device memory.
@@ -92,6 +94,16 @@ int emulator_barrier(const char *what, int given);
 void emulator_atomic(const void *at, size_t bytes);
 /* Reads 16 bytes of shared memory as one access. */
 void emulator_read_shared(void *to, const void *at, size_t bytes);
+/* Where it lies in shared memory. */
+unsigned emulator_shared_address(const void *at);
+/* Products of a warpgroup, op/cuda/wgmma.cuh: asked for, and made as late as may be, in the wait that
+   demands them. The caller's share of D is d[128]; a, b: descriptors; rows: of K-major matrices. */
+void emulator_wgmma(float *d, unsigned long long a, unsigned long long b, bool a_rows, bool b_rows);
+void emulator_wgmma_fence(void);
+void emulator_wgmma_commit(void);
+void emulator_wgmma_wait(int n);
+/* What the thread wrote to shared memory, and its copies that arrived, are there for products. */
+void emulator_proxy_fence(void);
 /* Ends the launch: the thread did what a kernel must not. */
 void emulator_misuse(const char *what) __attribute__((noreturn));
 

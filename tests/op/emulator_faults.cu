@@ -1,6 +1,6 @@
 #include "emulator_faults.h"
 
-#include "op/cuda/prim.cuh"
+#include "op/cuda/wgmma.cuh"
 
 static volatile float host;
 
@@ -112,6 +112,45 @@ static __global__ void kernel(enum fault fault, float *to, const float *from, in
 	}
 }
 
+/* A product of zeros, whose operands are the same shared memory. */
+static __global__ void product(enum fault fault, const float *from)
+{
+	extern __shared__ float4 shared[];
+	int k = (int)threadIdx.x;
+	unsigned long long matrix = wgmma_matrix<true>(shared, 0), own = matrix;
+	wgmma_sums d = {};
+
+	for (int i = k; i < WGMMA_COLUMNS * 8; i += (int)blockDim.x)
+		shared[i] = float4{};
+	__syncthreads();
+	copy_async(&shared[k], from, false);
+	__pipeline_commit();
+	__pipeline_wait_prior(0);
+	if (fault != NO_PROXY_FENCE)
+		wgmma_publish();
+	__syncthreads();
+	if (fault != NO_WGMMA_FENCE)
+		wgmma_begin(d);
+	if (fault == OTHER_DESCRIPTOR)
+		own ^= 1ull << 62;
+	else if (fault == OTHER_OPERANDS && k == 3)
+		own += 2;
+	wgmma_bf16<true, true>(d, own, matrix);
+	wgmma_commit();
+	if (fault == OPERAND_COPIED)
+		copy_async(&shared[k], from, false);
+	__pipeline_commit();
+	__syncthreads();
+	if (fault != NO_WGMMA_WAIT)
+		wgmma_wait<0>(d);
+	__pipeline_wait_prior(0);
+}
+
+static bool is_product(enum fault fault)
+{
+	return fault >= NO_PROXY_FENCE && fault <= OPERAND_COPIED;
+}
+
 int faults_launch(enum fault fault, float *to, const float *from, int n_blocks, int threads)
 {
 	cudaLaunchConfig_t config = {};
@@ -119,5 +158,9 @@ int faults_launch(enum fault fault, float *to, const float *from, int n_blocks, 
 	config.gridDim = dim3((unsigned)n_blocks);
 	config.blockDim = dim3((unsigned)(fault == TOO_MANY_THREADS ? 1056 : threads));
 	config.dynamicSmemBytes = fault == TOO_MUCH_SHARED ? 100 << 10 : 2 * threads * sizeof(float);
+	if (is_product(fault)) {
+		config.dynamicSmemBytes = WGMMA_COLUMNS * 128;
+		return cudaLaunchKernelEx(&config, product, fault, from);
+	}
 	return cudaLaunchKernelEx(&config, kernel, fault, to, from, n_blocks * threads);
 }

@@ -29,6 +29,12 @@ enum fault {
 	MISALIGNED_MATRIX,	/* row of an ldmatrix */
 	MATRIX_OF_THE_DEVICE,	/* memory, for an ldmatrix */
 	MATRIX_NOT_WRITTEN,	/* by whoever reads it: no barrier in front of an ldmatrix */
+	NO_PROXY_FENCE,		/* between copies and a product of a warpgroup */
+	NO_WGMMA_FENCE,
+	NO_WGMMA_WAIT,
+	OTHER_OPERANDS,		/* than the other lanes of the product */
+	OTHER_DESCRIPTOR,	/* than the emulator plays */
+	OPERAND_COPIED,		/* to, before the product is done */
 	SAME_PLACE,		/* for results of all blocks */
 	TOO_MUCH_SHARED,	/* memory, without leave */
 	TOO_MANY_THREADS,

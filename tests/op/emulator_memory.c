@@ -15,7 +15,7 @@ enum {
 	MAX_BLOCKS = 1 << 16,	/* of device memory */
 };
 
-_Alignas(256) char shared[SHARED_MOST + GUARD_BYTES];	/* which kernels declare */
+_Alignas(1024) char shared[SHARED_MOST + GUARD_BYTES];	/* which kernels declare */
 
 static struct word shared_words[sizeof shared / WORD];
 static struct seen shared_halves[sizeof shared / WORD][2];

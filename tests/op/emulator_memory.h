@@ -67,8 +67,9 @@ void memory_reset(void);
 void memory_fault(const void *place, const char *format, ...) PRINTF_LIKE(2, 3)
 	__attribute__((noreturn));
 void memory_name_kernel(const void *kernel);	/* in which faults are from now on */
-/* In emulator.c: back to the caller of the launch. */
+/* In emulator.c: back to the caller of the launch; the thread that runs, of the block. */
 void emulator_stop(void) __attribute__((noreturn));
+int emulator_thread(void);
 
 /* ---- emulator_watch.c: who reaches it, and when --------------------------------------------- */
 
@@ -83,8 +84,18 @@ void memory_order_warp(int warp);
 void memory_turn(int thread, struct range stack);
 void memory_end_turn(void);
 
+/* emulator_read_shared(), for the program's `place`. */
+void memory_read_shared(void *to, const void *at, size_t bytes, const void *place);
+
 /* An asynchronous copy sets out, and arrives: all but its last `zeros` bytes are read. */
 void memory_copy_starts(void *to, const void *from, size_t bytes, size_t zeros, const void *place);
 void memory_copy_arrives(void *to, const void *from, size_t bytes, size_t zeros, const void *place);
+
+/* ---- emulator_wgmma.c: products of warpgroups ----------------------------------------------- */
+
+void wgmma_start_block(void);
+bool wgmma_is_pending(int thread);
+void wgmma_copy_arrived(int thread);
+void wgmma_pass_barrier(int n_threads);
 
 #endif

@@ -185,16 +185,19 @@ void emulator_atomic(const void *at, size_t bytes)
 	touch(at, bytes, ATOMIC, place);
 }
 
-void emulator_read_shared(void *to, const void *at, size_t bytes)
+void memory_read_shared(void *to, const void *at, size_t bytes, const void *place)
 {
-	const void *place = __builtin_return_address(0);
-
 	if (region_of(at) != &shared_region)
 		memory_fault(place, "address %p: not in shared memory", at);
 	if ((uintptr_t)at % bytes)
 		memory_fault(place, "%zu bytes at %p: misaligned", bytes, at);
 	touch(at, bytes, READ, place);
 	memcpy(to, at, bytes);
+}
+
+void emulator_read_shared(void *to, const void *at, size_t bytes)
+{
+	memory_read_shared(to, at, bytes, __builtin_return_address(0));
 }
 
 /* What gcc -fsanitize=thread calls. */

@@ -1,6 +1,7 @@
 #include "prim_kernels.h"
 
 #include "op/cuda/prim.cuh"
+#include "op/cuda/wgmma.cuh"
 
 template <typename... parameters, typename... arguments>
 static void start(void (*kernel)(parameters...), dim3 grid, dim3 block, size_t shared, void *stream,
@@ -90,6 +91,53 @@ static __global__ void products(float *to, const float *a, const float *b)
 void prim_products(float *d, const float *a, const float *b, void *stream)
 {
 	start(products, dim3(1), dim3(32), sizeof(operands), stream, d, a, b);
+}
+
+struct wgmma_operands {
+	__nv_bfloat16 a[64 * 64], b[256 * 64];
+};
+
+/* The element of side i and term k where wgmma_matrix() has it, blocks of 64 sides behind each other. */
+static __device__ int wgmma_place(bool rows, int i, int k)
+{
+	int row = rows ? i : k, j = rows ? k : i % 64;
+
+	return ((rows ? 0 : i / 64 * 64) + row) * 64 + (j / 8 ^ row % 8) * 8 + j % 8;
+}
+
+template <bool a_rows, bool b_rows>
+static __global__ void wgmma_product(float *to, const float *a, const float *b)
+{
+	extern __shared__ float4 shared[];
+	char *at = (char *)shared + (-shared_address(shared) & (WGMMA_ALIGNMENT - 1));
+	wgmma_operands &x = *(wgmma_operands *)at;
+	wgmma_sums d = {};
+	int t = (int)threadIdx.x, row = t / 32 * 16 + t % 32 / 4, column = t % 4 * 2;
+
+	for (int i = t; i < 64 * 64; i += 128)
+		x.a[wgmma_place(a_rows, i / 64, i % 64)] = __float2bfloat16(a[i]);
+	for (int i = t; i < 64 * 256; i += 128)
+		x.b[wgmma_place(b_rows, i % 256, i / 256)] = __float2bfloat16(b[i]);
+	wgmma_publish();
+	__syncthreads();
+	wgmma_begin(d);
+	for (int k = 0; k < 64; k += 16)
+		wgmma_bf16<a_rows, b_rows>(d, wgmma_matrix<a_rows>(x.a + (a_rows ? k : k * 64), 8192),
+			wgmma_matrix<b_rows>(x.b + (b_rows ? k : k * 64), 8192));
+	wgmma_commit();
+	wgmma_wait<0>(d);
+	for (int i = 0; i < 128; i++)
+		to[(row + i % 4 / 2 * 8) * 256 + i / 4 * 8 + column + i % 2] = d[i / 4][i % 4];
+}
+
+void prim_wgmma(float *d, const float *a, const float *b, void *stream)
+{
+	size_t bytes = sizeof(wgmma_operands) + WGMMA_ALIGNMENT;
+
+	start(wgmma_product<true, true>, dim3(1), dim3(128), bytes, stream, d, a, b);
+	start(wgmma_product<false, true>, dim3(1), dim3(128), bytes, stream, d + 64 * 256, a, b);
+	start(wgmma_product<true, false>, dim3(1), dim3(128), bytes, stream, d + 2 * 64 * 256, a, b);
+	start(wgmma_product<false, false>, dim3(1), dim3(128), bytes, stream, d + 3 * 64 * 256, a, b);
 }
 
 /* ---- collectives ---------------------------------------------------------------------------- */

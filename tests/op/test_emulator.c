@@ -34,6 +34,12 @@ static const char *const found[N_FAULTS] = {
 	[MISALIGNED_MATRIX] = "misaligned",
 	[MATRIX_OF_THE_DEVICE] = "not in shared memory",
 	[MATRIX_NOT_WRITTEN] = "race: shared byte",
+	[NO_PROXY_FENCE] = "wgmma: no proxy fence since thread",
+	[NO_WGMMA_FENCE] = "wgmma: no wgmma.fence",
+	[NO_WGMMA_WAIT] = "ends with products under way",
+	[OTHER_OPERANDS] = "wgmma: lanes disagree about the operands",
+	[OTHER_DESCRIPTOR] = "is of no kind that is emulated",
+	[OPERAND_COPIED] = "a copy to it is under way",
 	[SAME_PLACE] = "race: device byte",
 };
 

@@ -3,80 +3,16 @@
  * emulator here, on the GPU itself in a program with CUDA.
  */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "base/error.h"
+#include "gpu_memory.h"
 #include "prim_kernels.h"
-#include "tensor/queue.h"
-#include "tensor/device.h"
-
-/* ---- the device's memory -------------------------------------------------------------------- */
-
-#ifdef WITH_CUDA
-static const struct device *const gpu = &device_list[CUDA_F32];
-
-static void need_gpu(void)
-{
-	if (device_missing(gpu))
-		skip();
-}
 
 static void *stream(void)
 {
-	return device_queue(gpu)->stream;
+	return gpu_queue()->stream;
 }
-
-static void *upload(const void *from, size_t bytes)
-{
-	void *at = device_alloc(gpu, bytes);
-
-	if (from)
-		device_from_host(gpu, at, from, bytes);
-	return at;
-}
-
-static void download(void *to, const void *from, size_t bytes)
-{
-	device_to_host(gpu, to, from, bytes);
-}
-#else
-#include "emulator.h"
-
-static void need_gpu(void)
-{
-	emulator_reset(RANDOM);
-}
-
-static void *stream(void)
-{
-	return NULL;
-}
-
-static void *upload(const void *from, size_t bytes)
-{
-	void *at = emulator_alloc(bytes, 0);
-
-	if (from)
-		memcpy(at, from, bytes);
-	else
-		memset(at, 0, bytes);
-	return at;
-}
-
-static void download(void *to, const void *from, size_t bytes)
-{
-	if (emulator_fault())
-		fail_msg("%s", emulator_fault());
-	memcpy(to, from, bytes);
-}
-#endif
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
@@ -161,6 +97,38 @@ static void test_products(void **state)
 		}
 }
 
+static void check_wgmma(int p, const float *d, const float *a, const float *b)
+{
+	for (int i = 0; i < 64 * 256; i++) {
+		double sum = 0;
+		for (int k = 0; k < 64; k++)
+			sum += (double)rounded(a[i / 256 * 64 + k], 7, true) *
+				rounded(b[k * 256 + i % 256], 7, true);
+		if (!(fabs(d[i] - sum) < 2e-5))
+			fail_msg("wgmma %d [%d, %d]: %g, should be %g", p, i / 256, i % 256, d[i], sum);
+	}
+}
+
+static void test_wgmma(void **state)
+{
+	static float a[64 * 64], b[64 * 256], d[4][64 * 256];
+	float *at;
+
+	(void)state;
+	need_gpu();
+	if (gpu_queue()->capability != 90)
+		skip();
+	for (int i = 0; i < 64 * 64; i++)
+		a[i] = (float)sin(1 + i * (double)i);
+	for (int i = 0; i < 64 * 256; i++)
+		b[i] = (float)cos(3 + i * (double)i);
+	at = upload(NULL, sizeof d);
+	prim_wgmma(at, upload(a, sizeof a), upload(b, sizeof b), stream());
+	download(d, at, sizeof d);
+	for (int p = 0; p < 4; p++)
+		check_wgmma(p, d[p], a, b);
+}
+
 /* ---- collectives ---------------------------------------------------------------------------- */
 
 static int matching(int l, int (*of)(int))
@@ -241,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_products),
+		cmocka_unit_test(test_wgmma),
 		cmocka_unit_test(test_lanes),
 		cmocka_unit_test(test_copies),
 		cmocka_unit_test(test_places),
