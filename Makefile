@@ -68,7 +68,7 @@ endif
 # NVIDIA's packages keep it all in one folder, Debian's among the system's, where compilers look anyway.
 NVHOME  := $(filter-out /usr,$(abspath $(dir $(realpath $(shell command -v $(NVCC))))..))
 # Without exceptions and guards the kernels' host code needs no C++ library at link time.
-NVFLAGS := -O3 -std=c++17 -lineinfo $(foreach a,$(CUDA_ARCH),-gencode=arch=compute_$(a),code=sm_$(a)) -Isrc \
+NVFLAGS := -O3 -std=c++17 -lineinfo $(if $(filter 90a,$(CUDA_ARCH)),-DWITH_SM_90A) $(foreach a,$(CUDA_ARCH),-gencode=arch=compute_$(a),code=sm_$(a)) -Isrc \
 	-Xcompiler -Wall,-Wextra,-Wno-unknown-pragmas,-fno-exceptions,-fno-threadsafe-statics
 ifeq ($(WERROR),1)
 NVFLAGS += -Werror all-warnings
@@ -159,8 +159,9 @@ CFLAGS_emulator := -fno-sanitize=address
 CFLAGS_emulator_memory := $(CFLAGS_emulator)
 CFLAGS_emulator_warp := $(CFLAGS_emulator)
 CFLAGS_emulator_watch := $(CFLAGS_emulator)
+CFLAGS_emulator_wgmma := $(CFLAGS_emulator)
 
-emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_watch emulator_warp emulator_queue)
+emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_watch emulator_warp emulator_wgmma emulator_queue)
 ifeq ($(EMULATED),1)
 objects_tensor_extra = $(emulator) $(BUILD)/tests/op/emulated_queue.c.o
 objects_op_extra = $(BUILD)/tests/op/emulated_gemm.c.o
@@ -175,6 +176,8 @@ ifeq ($(filter 1,$(CUDA) $(EMULATED)),1)
 objects_test_prim = $(BUILD)/tests/op/prim_kernels.cu.o
 else
 objects_test_prim = $(emulator) $(BUILD)/emulated/tests/op/prim_kernels.cu.o
+objects_test_grouped = $(emulator) $(patsubst %,$(BUILD)/emulated/%.o, \
+	$(wildcard src/op/cuda/grouped*.cu) src/op/cuda/cuda.cu)
 endif
 
 # What the binary says of itself.
@@ -212,11 +215,12 @@ $(call test_program,$(1)): $(BUILD)/$(1).o $(objects_$(notdir $(basename $(1))))
 endef
 $(foreach t,$(TESTS),$(eval $(call test_rule,$(t))))
 
-# On a machine with a GPU. gpu_scan: the scan's kernels held against ref and cpu, and timed.
-$(BUILD)/tests/op/gpu_scan: $(BUILD)/tests/op/gpu_scan.c.o $(call ARCHIVES,$(call layers_of,op))
-	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
+# On a machine with a GPU: kernels by themselves, held against references, and timed.
+GPU_KERNELS := $(addprefix $(BUILD)/tests/op/,gpu_scan gpu_grouped)
+$(GPU_KERNELS): %: %.c.o $(call ARCHIVES,$(call layers_of,op))
+	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ -lcmocka $(LIBS) -o $@
 .PHONY: gpu-programs gpu-check
-GPU_PROGRAMS := $(BUILD)/moelab $(addprefix $(BUILD)/tests/,op/gpu_scan op/test_ops op/test_route op/test_moe op/test_cross_entropy op/test_prim graph/test_graph arch/test_arch)
+GPU_PROGRAMS := $(BUILD)/moelab $(GPU_KERNELS) $(addprefix $(BUILD)/tests/,op/test_ops op/test_route op/test_moe op/test_cross_entropy op/test_prim graph/test_graph arch/test_arch)
 gpu-programs: $(GPU_PROGRAMS)	## with CUDA=1: what tests/gpu_check.sh takes, in one folder of the build's
 	@mkdir -p $(BUILD)/gpu; ln -sf $(abspath $^) $(BUILD)/gpu
 gpu-check: gpu-programs	## with CUDA=1 on a machine with a GPU: check and time all that runs there

@@ -11,11 +11,12 @@
 #   large       tensors beyond 2^31 elements
 #   sanitizers  compute-sanitizer on all operators
 #   scan        the scan's time by itself
+#   grouped     the experts' products over segments by themselves
 #   speed       bench step of the 25m models
 set -u
 dir=$1
 shift
-stages=${*:-facts ops models traces runs large sanitizers scan speed}
+stages=${*:-facts ops models traces runs large sanitizers scan grouped speed}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
@@ -173,6 +174,11 @@ sanitizers() {
 scan() {
 	check 100 "scan by itself" "$dir/gpu_scan" check
 	"$dir/gpu_scan" time
+}
+
+grouped() {
+	check 60 "products over segments" "$dir/gpu_grouped" check
+	"$dir/gpu_grouped" time
 }
 
 speed() {

@@ -73,10 +73,8 @@ __global__ void __launch_bounds__(TILE_THREADS) expert_product(grouped g)
 	});
 }
 
-}  // namespace
-
 template <typename real>
-void grouped_product_plain(const struct op_run *r, const struct grouped *g)
+void product_plain(const struct op_run *r, const struct grouped *g)
 {
 	unsigned columns = (unsigned)ceil_div(g->n, TILE_SIDE);
 	size_t shared = TILE_FLOATS * sizeof(float);
@@ -89,8 +87,12 @@ void grouped_product_plain(const struct op_run *r, const struct grouped *g)
 			TILE_THREADS, shared, *g, (int)columns);
 }
 
-template void grouped_product_plain<float>(const struct op_run *, const struct grouped *);
-template void grouped_product_plain<bf16>(const struct op_run *, const struct grouped *);
+}  // namespace
+
+extern "C" void grouped_product_plain(const struct op_run *r, const struct grouped *g)
+{
+	with_real(r, [&](auto zero) { product_plain<decltype(zero)>(r, g); });
+}
 
 static bool is_even(const void *at, long ld)
 {
@@ -105,12 +107,12 @@ static bool serves_mma(const struct grouped *g)
 		g->n % 8 == 0 && g->k % 8 == 0;
 }
 
-void grouped_product(const struct op_run *r, const struct grouped *g)
+extern "C" void grouped_product(const struct op_run *r, const struct grouped *g)
 {
-	if (r->device->bytes[REAL] == sizeof(float))
-		grouped_product_plain<float>(r, g);
-	else if (serves_mma(g))
-		grouped_product_mma(r, g);
+	if (r->device->bytes[REAL] == sizeof(float) || !serves_mma(g))
+		grouped_product_plain(r, g);
+	else if (grouped_has_wgmma(r->queue))
+		grouped_product_wgmma(r, g);
 	else
-		grouped_product_plain<bf16>(r, g);
+		grouped_product_mma(r, g);
 }

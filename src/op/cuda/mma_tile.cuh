@@ -31,9 +31,10 @@ struct mma_operand {
  * device memory. In shared memory a row is a side and its terms; or, where sides are neighbours, a
  * term and 64 of them, a block of sides behind the other. Pieces of a row are exchanged so that the
  * eight rows that a load of a matrix reads together are in different banks; rows of 128 bytes lie as
- * wgmma's swizzle of 128 bytes says.
+ * wgmma's swizzle of 128 bytes says. eights: of each 32 sides, which are rows, side 8 q + 2 b + c comes
+ * where 8 b + 2 q + c would: sums of four products in a row are then eight neighbours (each8()).
  */
-template <bool row, int sides, int chunk>
+template <bool row, int sides, int chunk, bool eights = false>
 struct mma_feed {
 	static constexpr int width = (row ? chunk : sides) / MMA_PIECE;	/* in device memory */
 	static constexpr int rows = MMA_THREADS / width;	/* between a thread's pieces */
@@ -41,6 +42,7 @@ struct mma_feed {
 
 	static_assert(rows % 8 == 0 && count * MMA_THREADS * MMA_PIECE == sides * chunk,
 		"all threads bring as much, in places exchanged alike");
+	static_assert(!eights || (row && rows % 32 == 0), "sides in rows, 32 of them exchanged alike");
 
 	const bf16 *from;
 	long step;			/* from piece to piece */
@@ -60,9 +62,11 @@ struct mma_feed {
 	{
 		int i = threadIdx.x / width, j = threadIdx.x % width * MMA_PIECE;
 
+		at = row ? place(i, j) : place(j, i);
+		if (eights)
+			i = i / 32 * 32 + i % 8 / 2 * 8 + i / 8 % 4 * 2 + i % 2;
 		from = o.at + i * o.ld + j;
 		step = rows * o.ld;
-		at = row ? place(i, j) : place(j, i);
 		left = (int)o.n_terms - (row ? j : i);
 		there = 0;
 		#pragma unroll
@@ -101,14 +105,14 @@ __device__ __forceinline__ void turn4(unsigned (&word)[4])
 
 /* A, B: number of parts. a_row: terms are neighbours in A, else sides; b_row of B. edges: columns
    beyond n_sides and terms beyond n_terms are left out, 16 at a time, which pays where a tile is
-   seldom full. */
+   seldom full. eights: of B (mma_feed); then each() has other columns and is not for use. */
 template <int m, int n, int wm, int wn, int chunk, int stages, int A, int B, bool a_row, bool b_row,
-	bool edges>
+	bool edges, bool eights = false>
 struct mma_tile {
 	static_assert(m / wm * (n / wn) * 32 == MMA_THREADS, "eight warps");
 
 	typedef mma_feed<a_row, m, chunk> feed_a;
-	typedef mma_feed<b_row, n, chunk> feed_b;
+	typedef mma_feed<b_row, n, chunk, eights> feed_b;
 
 	struct stage {
 		bf16 a[A][m * chunk], b[B][n * chunk];
@@ -216,14 +220,18 @@ struct mma_tile {
 					sum[i][j][c] = 0;
 	}
 
-	/* sum = A B over all terms. Shared memory is free again when it returns. */
-	__device__ __forceinline__ void product(const mma_operand (&a)[A],
-		const mma_operand (&b)[B], stage *ring)
+	static __device__ __forceinline__ stage *shared_ring()
 	{
-		int n_terms = (int)a[0].n_terms, chunks = (n_terms + chunk - 1) / chunk;
-		int n_columns = (int)min(b[0].n_sides, (long)n);
+		return shared_memory<stage>();
+	}
 
-		clear();
+	/* Of a product sum = A B: enqueues the first `ahead` chunks. Sums are left alone. */
+	template <int ahead = stages - 1>
+	__device__ __forceinline__ void begin(const mma_operand (&a)[A], const mma_operand (&b)[B],
+		stage *ring)
+	{
+		int n_terms = (int)a[0].n_terms;
+
 		#pragma unroll
 		for (int i = 0; i < A; i++)
 			from_a[i].start(a[i]);
@@ -231,11 +239,19 @@ struct mma_tile {
 		for (int i = 0; i < B; i++)
 			from_b[i].start(b[i]);
 		#pragma unroll
-		for (int c = 0; c < stages - 1; c++) {
-			if (c < chunks)
+		for (int c = 0; c < ahead; c++) {
+			if (c * chunk < n_terms)
 				fetch(ring[c]);
 			__pipeline_commit();
 		}
+	}
+
+	/* The rest of it. Shared memory is free again when it returns. */
+	__device__ __forceinline__ void finish(int n_terms, int n_columns, stage *ring)
+	{
+		int chunks = (n_terms + chunk - 1) / chunk;
+
+		clear();
 		for (int c = 0; c < chunks; c++) {
 			__pipeline_wait_prior(stages - 2);
 			__syncthreads();
@@ -252,12 +268,20 @@ struct mma_tile {
 		__syncthreads();
 	}
 
+	__device__ __forceinline__ void product(const mma_operand (&a)[A],
+		const mma_operand (&b)[B], stage *ring)
+	{
+		begin(a, b, ring);
+		finish((int)a[0].n_terms, (int)min(b[0].n_sides, (long)n), ring);
+	}
+
 	/* put(row, column, v, v of the next column) for the elements of this thread. */
 	template <typename sink>
 	__device__ __forceinline__ void each(const sink &put) const
 	{
 		int l = threadIdx.x % 32;
 
+		static_assert(!eights, "columns in order");
 		#pragma unroll
 		for (int i = 0; i < wm / 8; i++)
 			#pragma unroll
@@ -266,8 +290,8 @@ struct mma_tile {
 					sum[i / 2][j][i % 2 * 2], sum[i / 2][j][i % 2 * 2 + 1]);
 	}
 
-	/* put(row, column, eight neighbours rounded to bf16): the four lanes that share a row have
-	   two neighbours of each eight, and exchange them so that each has all of every fourth. */
+	/* put(row, column, eight neighbours, rounded to bf16). Without eights the four lanes that
+	   share a row have two neighbours of each eight, and exchange them: each gets a fourth. */
 	template <typename sink>
 	__device__ __forceinline__ void each8(const sink &put) const
 	{
@@ -284,10 +308,10 @@ struct mma_tile {
 					const float *v = &sum[i / 2][j + k][i % 2 * 2];
 					pair[k] = bf16_pair(v[0], v[1]);
 				}
-				turn4(pair);
+				if (!eights)
+					turn4(pair);
 				put(warp_row() + l / 4 + 8 * i, warp_column() + 8 * j + l % 4 * 8,
-					eight_of(raw8<bf16>{{make_uint4(pair[0], pair[1], pair[2],
-						pair[3])}}));
+					raw8<bf16>{{make_uint4(pair[0], pair[1], pair[2], pair[3])}});
 			}
 	}
 
