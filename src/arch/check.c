@@ -173,6 +173,9 @@ int check_inner(const struct config *c, const struct inner_spec *inner, const st
 
 	if (!inner->conv && !inner->gate && !inner->out)
 		return error("%s: model.inner names no projection: set conv, gate or out to true", c->file);
+	if (moe->out_norm)
+		return error("%s: model.moe.out_norm stands in front of the residual stream, not behind a projection: "
+			"set it to false", c->file);
 	if (strcmp(inner->router, "shared"))
 		return 0;
 	if (!inner->out)

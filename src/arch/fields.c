@@ -254,6 +254,8 @@ static const struct field moe_rows[] = {
 		.help = "fan-in that sets the std of the second expert matrix"),
 	FIELD(struct moe_spec, activation, "model.moe.activation", CHOICE, "relu", 0, 0,
 		.choices = ACT_CHOICES, .help = "inside the experts"),
+	FIELD(struct moe_spec, out_norm, "model.moe.out_norm", BOOL, "false", 0, 0, .legacy = "false",
+		.help = "the model's norm behind the mixture, in front of the residual stream"),
 };
 const struct field_table moe_fields = FIELD_TABLE(moe_rows);
 

@@ -221,5 +221,7 @@ enum moe_class moe_class(const struct moe_spec *s, long context)
 
 struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD)
 {
-	return moe_project(net, "moe", moe_spec, x_BTD, net->s->d_model);
+	struct tensor *y_BTD = moe_project(net, "moe", moe_spec, x_BTD, net->s->d_model);
+
+	return ((const struct moe_spec *)moe_spec)->out_norm ? norm_of(net, "moe.norm", y_BTD, NULL) : y_BTD;
 }

@@ -77,6 +77,7 @@ struct moe_spec {
 	const char *init_fan;		/* fan-in of W2: "all_experts" (E F, the paper's) | "chosen" (k F) |
 					   "one" (F); linear experts begin as Mamba's projections do */
 	const char *activation;
+	bool out_norm;			/* the model's norm behind the mixture, as a residual layer */
 };
 
 enum { MOE_MOST = 4 };

@@ -72,6 +72,8 @@ static const struct rig_case rig_cases[] = {
 		"group_sequences: 2, temperature: 0.5, activation: silu}}"},
 	{"moe_mamba granular, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, granularity: 3, "
 		"n_shared: 2, weight: renorm, capacity_factor: 0.8, group_tokens: 16, activation: silu}}"},
+	{"moe_mamba norm behind", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, granularity: 2, out_norm: true, "
+		"group_tokens: 16, activation: silu}}"},
 	{"moe_mamba gated, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 3, expert: gated, "
 		"n_shared: 2, group_tokens: 16, activation: gelu}}"},
 	{"mamba_mlp gated", SMALL ", arch: mamba_mlp, ffn: {d_hidden: 10, gated: true, activation: silu}}"},

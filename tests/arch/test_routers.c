@@ -333,6 +333,7 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "expert: linear}}", "no hidden width");
 	expect_refused(INNER "conv: true}, moe: {expert: linear, capacity_factor: 0}}", "inner.out");
 	expect_refused(INNER "out: true}, moe: {expert: linear}}", "capacity_factor");
+	expect_refused(INNER "out: true}, moe: {out_norm: true}}", "residual stream");
 	expect_refused(INNER "out: true}, moe: {router: expert_choice_batch}}", "capacity_factor");
 	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
 	expect_refused(MIXTURE "top_k: 5}}", "n_experts");

@@ -161,6 +161,7 @@ def cases():
                                                   capacity_factor=0.5, recompute="block"),
         "gated experts": moe(expert="gated", activation="silu", top_k=2, group_tokens=24),
         "gated experts, relu, mixed tokens": moe(expert="gated", router="tokens", group_sequences=4),
+        "norm behind": moe(out_norm=True, granularity=2, n_shared=1, recompute="block"),
         "gated and shared experts": moe(expert="gated", n_shared=2, granularity=2, activation="gelu"),
         "gated dense layers": {"model.arch": "transformer", **ARCHITECTURES["transformer"],
                                "model.ffn.gated": True, "model.ffn.activation": "silu"},

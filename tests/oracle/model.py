@@ -534,7 +534,8 @@ class Model(Recurrences):
         elif kind == "gdn":
             y = self.gdn(x, name, keys("gdn"))
         elif kind == "moe":
-            return self.moe(x, name, keys("moe"))
+            y = self.moe(x, name, keys("moe"))
+            return self.norm(y, name + ".norm") if keys("moe").get("out_norm") else y
         elif kind == "inner":
             y = self.mamba(x, name, keys("ssm"), {**keys("moe"), **keys("inner")})
         elif kind == "mix":

@@ -31,7 +31,8 @@ def layer_shapes(spec, name, D, kind, own, norm):
     if kind == "ffn":
         return ffn_shapes(name + ".ffn", D, keys("ffn"))
     if kind == "moe":
-        return moe_shapes(name + ".moe", D, D, D, keys("moe"))
+        behind = {f"{name}.moe.norm.{part}": (D,) for part in norm} if keys("moe").get("out_norm") else {}
+        return {**moe_shapes(name + ".moe", D, D, D, keys("moe")), **behind}
     if kind == "mamba2":
         return mamba2_shapes(name + ".mixer", D, keys("mamba2"))
     if kind == "mamba3":
