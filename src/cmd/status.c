@@ -7,6 +7,7 @@
 #include "base/path.h"
 #include "cmd/tasks.h"
 #include "cmd/status.h"
+#include "supervise/display.h"
 
 extern const struct cmd cmd_status;
 
@@ -95,21 +96,20 @@ static bool is_running(struct lab *lab, const char *dir)
 
 int status_running(struct lab *lab, struct str *out)
 {
-	char left[32], rate[32];
+	char line[200];
 	struct db_statement s;
 
 	db_prepare(&s, &lab->db, "SELECT label, seed, step, steps, train_loss, loss, tokens_per_s, "
 		"seconds, dir FROM runs WHERE state = 'running' GROUP BY run_id ORDER BY run_id");
 	while (db_step(&s)) {
-		double per_step = db_real(&s, 7) / (double)db_int(&s, 2);
+		struct display_row row = {.label = db_text(&s, 0), .seed = db_int(&s, 1), .step = db_int(&s, 2),
+			.steps = db_int(&s, 3), .loss = db_real(&s, 4), .val_loss = db_real(&s, 5),
+			.tokens_per_s = db_real(&s, 6)};
 		const char *dir = query_dir(&lab->db, db_text(&s, 8), &lab->arena);
 		if (!is_running(lab, dir))
 			continue;
-		str_printf(out, "%s s%lld  %lld/%lld  loss %.4f  val %.4f  %s tok/s  %s left%s\n",
-			db_text(&s, 0), db_int(&s, 1), db_int(&s, 2), db_int(&s, 3), db_real(&s, 4),
-			db_real(&s, 5), str_count((long long)db_real(&s, 6), rate),
-			str_duration(per_step * (double)(db_int(&s, 3) - db_int(&s, 2)), left),
-			tasks_place(dir, &lab->arena));
+		display_line(&row, db_real(&s, 7), line, sizeof line);
+		str_printf(out, "%s%s\n", line, tasks_place(dir, &lab->arena));
 	}
 	return db_finish(&s);
 }

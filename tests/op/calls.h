@@ -39,6 +39,36 @@ static struct {
 	int n;
 } memory;
 
+/* Tensors of other memory than the host's as get() reads them, copied whole until a kernel or put()
+   may have changed them. */
+static struct {
+	const void *of;
+	char *at;
+} mirrors[64];
+
+static inline void mirrors_drop(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(mirrors); i++) {
+		free(mirrors[i].at);
+		mirrors[i].of = mirrors[i].at = NULL;
+	}
+}
+
+static inline const char *mirror_of(const struct device *d, const struct tensor *t)
+{
+	size_t i = (uintptr_t)t->at / 256 % ARRAY_SIZE(mirrors), bytes = (size_t)tensor_size(t) * d->bytes[t->kind];
+
+	if (device_is_host(d))
+		return t->at;
+	if (mirrors[i].of != t->at) {
+		free(mirrors[i].at);
+		mirrors[i].of = t->at;
+		mirrors[i].at = xmalloc(bytes);
+		device_to_host(d, mirrors[i].at, t->at, bytes);
+	}
+	return mirrors[i].at;
+}
+
 static inline void *memory_get(const struct device *d, size_t bytes)
 {
 	char *nan = xmalloc(bytes);
@@ -56,6 +86,7 @@ static inline void *memory_get(const struct device *d, size_t bytes)
 
 static inline void memory_release(void)
 {
+	mirrors_drop();
 	while (memory.n) {
 		memory.n--;
 		device_free(memory.block[memory.n].device, memory.block[memory.n].at,
@@ -93,6 +124,7 @@ static inline void put(const struct device *d, const struct tensor *t, long i, d
 	float f = (float)v;
 	int n = (int)v;
 
+	mirrors_drop();
 	if (t->kind == INDEX)
 		device_from_host(d, element(d, t, i), &n, bytes);
 	else if (bytes == sizeof v)
@@ -104,16 +136,17 @@ static inline void put(const struct device *d, const struct tensor *t, long i, d
 static inline double get(const struct device *d, const struct tensor *t, long i)
 {
 	size_t bytes = d->bytes[t->kind];
+	const char *from = mirror_of(d, t) + (size_t)i * bytes;
 	double v = 0;
 	float f = 0;
 	int n = 0;
 
 	if (t->kind == INDEX)
-		device_to_host(d, &n, element(d, t, i), bytes);
+		memcpy(&n, from, bytes);
 	else if (bytes == sizeof v)
-		device_to_host(d, &v, element(d, t, i), bytes);
+		memcpy(&v, from, bytes);
 	else
-		device_to_host(d, (char *)&f + sizeof f - bytes, element(d, t, i), bytes);
+		memcpy((char *)&f + sizeof f - bytes, from, bytes);
 	return t->kind == INDEX ? n : bytes == sizeof v ? v : f;
 }
 
@@ -160,6 +193,7 @@ static inline struct call call(struct arena *a, const struct op *op, const struc
 	c.run.workspace = memory_get(d, bytes + 1);
 	c.run.plan = arena_get(a, s.forward_plan + 1);
 	c.plan = arena_get(a, s.backward_plan + 1);
+	mirrors_drop();
 	op_kernel_for(op->forward, d->id)(&c.run);
 	return c;
 }
@@ -168,6 +202,7 @@ static inline void backward(struct call *c, int out, const struct tensor *d_out)
 {
 	c->run.d_out[out] = d_out;
 	c->run.plan = c->plan;
+	mirrors_drop();
 	op_kernel_for(c->run.op->backward, c->run.device->id)(&c->run);
 }
 
