@@ -24,6 +24,7 @@ struct member {
 #define RECALL_MEMBER(type, name) {#name, type, offsetof(struct recall_record, name)},
 #define EXPERT_MEMBER(type, name) {#name, type, offsetof(struct expert_record, name)},
 #define MIX_MEMBER(type, name) {#name, type, offsetof(struct mix_record, name)},
+#define STATE_MEMBER(type, name) {#name, type, offsetof(struct state_record, name)},
 #define GROUP_MEMBER(type, name) {#name, type, offsetof(struct group_record, name)},
 #define EVENT_MEMBER(type, name) {#name, type, offsetof(struct event_record, name)},
 #define ATTEMPT_MEMBER(type, name) {#name, type, offsetof(struct attempt_record, name)},
@@ -36,6 +37,7 @@ static const struct member slice_members[] = {RECORD_SLICE(SLICE_MEMBER)};
 static const struct member recall_members[] = {RECORD_RECALL(RECALL_MEMBER)};
 static const struct member expert_members[] = {RECORD_EXPERT(EXPERT_MEMBER)};
 static const struct member mix_members[] = {RECORD_MIX(MIX_MEMBER)};
+static const struct member state_members[] = {RECORD_STATE(STATE_MEMBER)};
 static const struct member group_members[] = {RECORD_GROUP(GROUP_MEMBER)};
 static const struct member event_members[] = {RECORD_EVENT(EVENT_MEMBER)};
 static const struct member attempt_members[] = {RECORD_ATTEMPT(ATTEMPT_MEMBER)};
@@ -89,6 +91,9 @@ static const struct kind {
 	[RECORD_IS_MIX] = {"mix", MEMBERS(mix_members), MEMBERS(mix_members),
 		"INSERT OR REPLACE INTO mix(run_id" RECORD_MIX(COLUMN) ") "
 		"VALUES (:run_id" RECORD_MIX(VALUE) ")"},
+	[RECORD_IS_STATE] = {"state", MEMBERS(state_members), MEMBERS(state_members),
+		"INSERT OR REPLACE INTO state(run_id" RECORD_STATE(COLUMN) ") "
+		"VALUES (:run_id" RECORD_STATE(VALUE) ")"},
 	[RECORD_IS_GROUP] = {"group", MEMBERS(group_members), MEMBERS(group_members),
 		"INSERT OR REPLACE INTO param_group(run_id" RECORD_GROUP(COLUMN) ") "
 		"VALUES (:run_id" RECORD_GROUP(VALUE) ")"},
@@ -312,6 +317,7 @@ static bool record_complete(const struct record *r)
 	case RECORD_IS_EXPERT:
 		return r->expert.step != RECORD_NONE && r->expert.router != RECORD_NONE;
 	case RECORD_IS_MIX: return r->mix.step != RECORD_NONE && r->mix.mix != RECORD_NONE;
+	case RECORD_IS_STATE: return r->state.step != RECORD_NONE && r->state.state;
 	case RECORD_IS_GROUP: return r->group.group && r->group.step != RECORD_NONE;
 	case RECORD_IS_EVENT: return r->event.kind && r->event.step != RECORD_NONE &&
 			r->event.wall && r->event.text;

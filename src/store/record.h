@@ -56,6 +56,10 @@
 /* A layer that mixes two paths: the share of the first; or picks tokens: their share. */
 #define RECORD_MIX(X) X(INT, step) X(INT, mix) X(REAL, share)
 
+/* What training moves by a rule (train/control.h), by name, over its elements, behind the step. */
+#define RECORD_STATE(X)                                                                            \
+	X(INT, step) X(TEXT, state) X(REAL, least) X(REAL, mean) X(REAL, most)
+
 #define RECORD_GROUP(X)                                                                            \
 	X(INT, step) X(TEXT, group) X(REAL, grad_norm) X(REAL, update_ratio) X(REAL, weight_norm)
 
@@ -102,6 +106,7 @@ struct slice_record { RECORD_SLICE(RECORD_MEMBER) };
 struct recall_record { RECORD_RECALL(RECORD_MEMBER) };
 struct expert_record { RECORD_EXPERT(RECORD_MEMBER) };
 struct mix_record { RECORD_MIX(RECORD_MEMBER) };
+struct state_record { RECORD_STATE(RECORD_MEMBER) };
 struct group_record { RECORD_GROUP(RECORD_MEMBER) };
 struct event_record { RECORD_EVENT(RECORD_MEMBER) };
 struct attempt_record { RECORD_ATTEMPT(RECORD_MEMBER) };
@@ -110,7 +115,7 @@ struct calibration_record { RECORD_CALIBRATION(RECORD_MEMBER) };
 
 enum record_type {
 	RECORD_IS_STEP, RECORD_IS_EVAL, RECORD_IS_SLICE, RECORD_IS_RECALL, RECORD_IS_EXPERT,
-	RECORD_IS_MIX, RECORD_IS_GROUP, RECORD_IS_EVENT, RECORD_IS_ATTEMPT, RECORD_IS_EXIT,
+	RECORD_IS_MIX, RECORD_IS_STATE, RECORD_IS_GROUP, RECORD_IS_EVENT, RECORD_IS_ATTEMPT, RECORD_IS_EXIT,
 	RECORD_IS_CALIBRATION, N_RECORD_TYPES
 };
 
@@ -123,6 +128,7 @@ struct record {
 		struct recall_record recall;
 		struct expert_record expert;
 		struct mix_record mix;
+		struct state_record state;
 		struct group_record group;
 		struct event_record event;
 		struct attempt_record attempt;

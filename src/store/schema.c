@@ -70,5 +70,9 @@ const char *const db_migrations[] = {
 	" mix INTEGER NOT NULL, share REAL, PRIMARY KEY (run_id, step, mix)) STRICT, WITHOUT ROWID;",
 	"ALTER TABLE run ADD COLUMN depends TEXT;"
 	"ALTER TABLE router ADD COLUMN choices REAL;",
+	"CREATE TABLE state ("
+	" run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, step INTEGER NOT NULL,"
+	" state TEXT NOT NULL, least REAL, mean REAL, most REAL,"
+	" PRIMARY KEY (run_id, step, state)) STRICT, WITHOUT ROWID;",
 	NULL,
 };

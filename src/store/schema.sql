@@ -186,6 +186,16 @@ CREATE TABLE mix (			-- layers that mix two paths or pick tokens, in the order o
 	PRIMARY KEY (run_id, step, mix)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE state (			-- what training moves by a rule, beside weights, behind the step
+	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
+	step		INTEGER NOT NULL,
+	state		TEXT NOT NULL,		-- "layers.1.moe.router.bias", "...threshold", "...capacity", ...
+	least		REAL,			-- over its elements
+	mean		REAL,
+	most		REAL,
+	PRIMARY KEY (run_id, step, state)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE param_group (		-- parameters, by group
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
 	step		INTEGER NOT NULL,

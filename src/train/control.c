@@ -122,6 +122,7 @@ static void open_controller(struct controller *c, struct setup *s, int param)
 	c->count = ARENA_ARRAY(&s->arena, double, c->n_counts);
 	c->state = ARENA_ARRAY(&s->arena, double, param_elements(p));
 	c->by = ARENA_ARRAY(&s->arena, double, param_elements(p));
+	c->masters = ARENA_ARRAY(&s->arena, double, param_elements(p));
 }
 
 void control_open(struct control *c, struct setup *s)
@@ -142,45 +143,32 @@ void control_add(const struct control *c, const struct setup *s, bool first)
 		}
 }
 
-/* Element at `at`, in the type of masters. */
-static double read_master(const struct device *d, const void *at)
+/* The state adds `by` as the type of masters does it, in `masters`, and is read again. */
+static void add(const struct device *d, const struct controller *c, long n, bool moved)
 {
-	double wide;
-	float narrow;
+	double *wide = c->masters;
+	float *narrow = c->masters;
 
-	if (d->bytes[MASTER] == sizeof wide) {
-		device_to_host(d, &wide, at, sizeof wide);
-		return wide;
-	}
-	device_to_host(d, &narrow, at, sizeof narrow);
-	return narrow;
-}
-
-/* The sum is rounded as the type of masters does it. */
-static void add_to(const struct device *d, void *at, double by)
-{
-	double wide = read_master(d, at) + by;
-	float narrow = (float)read_master(d, at) + (float)by;
-
-	if (d->bytes[MASTER] == sizeof wide)
-		device_from_host(d, at, &wide, sizeof wide);
-	else
-		device_from_host(d, at, &narrow, sizeof narrow);
+	for (long e = 0; e < n; e++)
+		if (d->bytes[MASTER] == sizeof *wide)
+			c->state[e] = wide[e] += moved ? c->by[e] : 0;
+		else
+			c->state[e] = narrow[e] += moved ? (float)c->by[e] : 0;
 }
 
 static void move(const struct controller *c, const struct setup *s)
 {
 	const struct param *p = &s->params.list[c->param];
-	size_t bytes = s->device->bytes[MASTER];
-	char *at = (char *)s->memory.blob[BLOB_WEIGHTS] + (size_t)p->offset * bytes;
 	struct seen seen = {&p->rule.control, c->count, c->n_counts, run_step_tokens(&s->spec),
 		(double)s->micro_batches, c->state, param_elements(p)};
+	size_t element = s->device->bytes[MASTER], bytes = (size_t)seen.n * element;
+	char *at = (char *)s->memory.blob[BLOB_WEIGHTS] + (size_t)p->offset * element;
 
-	for (long e = 0; e < seen.n; e++)
-		c->state[e] = read_master(s->device, at + (size_t)e * bytes);
+	device_to_host(s->device, c->masters, at, bytes);
+	add(s->device, c, seen.n, false);
 	c->rule->move(&seen, c->by);
-	for (long e = 0; e < seen.n; e++)
-		add_to(s->device, at + (size_t)e * bytes, c->by[e]);
+	add(s->device, c, seen.n, true);
+	device_from_host(s->device, at, c->masters, bytes);
 }
 
 void control_update(const struct control *c, struct setup *s)

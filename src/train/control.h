@@ -38,7 +38,9 @@ struct control {
 		const char *metric;	/* of GRAPH_TRAIN; NULL: none */
 		double *count;		/* of the step */
 		long n_counts;
-		double *state, *by;	/* room: the state, and what is added to it */
+		double *state;		/* as the last update left it */
+		double *by;		/* what that added */
+		void *masters;		/* room: the state in the type of masters */
 	} *list;
 	int n;
 };

@@ -212,6 +212,24 @@ static void log_mix(struct worker_log *l, long step, int i)
 	worker_link_add(l->link, &r);
 }
 
+static void log_state(struct worker_log *l, long step, const struct controller *c)
+{
+	const struct param *p = &l->setup->params.list[c->param];
+	struct record r = record_new(RECORD_IS_STATE);
+	long n = param_elements(p);
+
+	r.state.step = step;
+	r.state.state = p->name;
+	r.state.least = r.state.most = c->state[0];
+	r.state.mean = 0;
+	for (long e = 0; e < n; e++) {
+		r.state.least = fmin(r.state.least, c->state[e]);
+		r.state.most = fmax(r.state.most, c->state[e]);
+		r.state.mean += c->state[e] / (double)n;
+	}
+	worker_link_add(l->link, &r);
+}
+
 static void log_group(struct worker_log *l, long step, int i)
 {
 	struct graph *g = l->setup->graphs[GRAPH_UPDATE];
@@ -254,6 +272,8 @@ void worker_log_step(struct worker_log *l, const struct progress *p, const struc
 		log_router(l, p->step, i);
 	for (int i = 0; i < l->setup->n_shares; i++)
 		log_mix(l, p->step, i);
+	for (int i = 0; i < l->setup->control.n; i++)
+		log_state(l, p->step, &l->setup->control.list[i]);
 	for (int i = 0; i < l->setup->params.n_groups; i++)
 		log_group(l, p->step, i);
 }

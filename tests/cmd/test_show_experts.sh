@@ -49,4 +49,13 @@ refused() {
 refused 'keeps no checkpoint of step 3' moe_mamba --step 3
 refused 'has no router' mamba
 
+# what training moves by a rule is in the table of states, behind each step that logs routers
+train parallel_moe_mamba model.moe.router=gumbel model.moe.temperature_decay=0.02 model.moe.n_experts=4 \
+	model.moe.d_expert=16 log.every=1
+of_states() {
+	$moelab query "SELECT $1 FROM state WHERE state LIKE '%.moe.router.temperature'" --format csv | tail -1
+}
+holds test "$(of_states 'count(*)')" = 64
+holds test "$(of_states 'sum(abs(mean - max(0.5, exp(-0.02 * step))) > 1e-5 OR least <> most)')" = 0
+
 tests_end

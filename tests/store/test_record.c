@@ -148,7 +148,8 @@ static void test_no_records(void **state)
 		"{\"t\":\"slice\",\"kind\":\"val\",\"step\":1,\"by\":\"position\",\"low\":3}",
 		"{\"t\":\"recall\",\"step\":1,\"accuracy\":1}",
 		"{\"t\":\"calibration\",\"seconds_per_step\":0,\"measured\":\"2026\"}",
-		"{\"t\":\"mix\",\"step\":1,\"share\":0.5}", "{\"t\":\"group\",\"step\":1}", "{\"t\":\"event\",\"kind\":\"start\",\"step\":1}",
+		"{\"t\":\"mix\",\"step\":1,\"share\":0.5}", "{\"t\":\"state\",\"step\":1}",
+		"{\"t\":\"group\",\"step\":1}", "{\"t\":\"event\",\"kind\":\"start\",\"step\":1}",
 		"{\"t\":7}"};
 	struct record r;
 
@@ -180,6 +181,8 @@ static void test_again(void **state)
 		store("{\"t\":\"expert\",\"step\":7,\"router\":1,\"load\":[0.25,0.75],\"dead\":0,"
 			"\"entropy\":0.6,\"drop\":0.01,\"choices\":1.5}");
 		store("{\"t\":\"mix\",\"step\":7,\"mix\":1,\"share\":0.625}");
+		store("{\"t\":\"state\",\"step\":7,\"state\":\"layers.1.moe.router.bias\",\"least\":-0.5,"
+			"\"mean\":0,\"most\":0.25}");
 		store("{\"t\":\"group\",\"step\":7,\"group\":\"mixer\",\"grad_norm\":1,"
 			"\"update_ratio\":0.001,\"weight_norm\":20}");
 		store("{\"t\":\"event\",\"kind\":\"start\",\"step\":0,\"wall\":\"w\",\"text\":\"\"}");
@@ -207,6 +210,7 @@ static void test_again(void **state)
 	assert_sql("count(*) = 1 AND min(\"drop\") = 0.01 FROM router");
 	assert_sql("count(*) = 2 AND sum(load) = 1 AND max(expert) = 1 FROM expert");
 	assert_sql("count(*) = 1 AND min(mix) = 1 AND min(share) = 0.625 FROM mix");
+	assert_sql("count(*) = 1 AND min(state) LIKE '%.bias' AND min(least) = -0.5 AND min(most) = 0.25 FROM state");
 	assert_sql("count(*) = 1 AND min(\"group\") = 'mixer' FROM param_group");
 	assert_sql("count(*) = 1 FROM event");
 	assert_sql("count(*) = 1 AND min(n) = 1 AND min(ended) = '2027' AND min(exit_code) = 75 "
