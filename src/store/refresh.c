@@ -56,6 +56,11 @@ static void say_hidden(const struct db *db, int n)
 		info("%s cannot be written: what %d runs told since then is not in it", db->path, n);
 }
 
+static bool is_current(struct db *db)
+{
+	return db_value(db, "PRAGMA user_version", 0) == db_version(db_migrations);
+}
+
 /* False: it was not free. */
 static bool take_in(const char *path)
 {
@@ -68,7 +73,8 @@ static bool take_in(const char *path)
 	if (db_open(&db, path, DB_WRITE_IF_FREE))
 		return false;
 	root = root_of(&db);
-	ingest_news(&db, root, &count);
+	if (root)
+		ingest_news(&db, root, &count);
 	free(root);
 	db_close(&db);
 	if (clock_s() - begun_s > LONG_S)
@@ -76,14 +82,34 @@ static bool take_in(const char *path)
 	return true;
 }
 
+/* A database of an older moelab lacks columns that readers ask for: whoever reads it first brings it up to
+   date, if it can be written. */
+static int upgrade(struct db *db)
+{
+	char *path = xstrdup(db->path);
+	int ret;
+
+	db_close(db);
+	take_in(path);
+	ret = db_open(db, path, DB_READ);
+	if (!ret && !is_current(db))
+		info("%s is of an older moelab and cannot be written now: what asks for newer columns fails; "
+			"`moelab ingest` rebuilds it into another --db", path);
+	free(path);
+	return ret;
+}
+
 int refresh(struct db *db)
 {
-	char *root = root_of(db), *path = xstrdup(db->path);
-	bool current = db_value(db, "PRAGMA user_version", 0) == db_version(db_migrations);
+	char *root, *path;
 	struct news news = {0};
 	int ret = 0;
 
-	if (current && !news_find(&news, db, root) && (news.n_runs || news.n_sweeps)) {
+	if (!is_current(db))
+		return upgrade(db);
+	root = root_of(db);
+	path = xstrdup(db->path);
+	if (!news_find(&news, db, root) && (news.n_runs || news.n_sweeps)) {
 		int n = n_hidden(db, &news);
 		db_close(db);
 		bool taken = take_in(path);

@@ -8,8 +8,8 @@
 #include "store/db.h"
 
 /*
- * The database for reading, brought up to the run directories. Where another process writes it, or this one
- * must not, or it is of an older moelab, it is read as it is; a line says so if that hides something. 0, or
+ * The database for reading, brought up to the run directories, and to this moelab's schema. Where another
+ * process writes it, or this one must not, it is read as it is; a line says so if that hides something. 0, or
  * -1 after a message.
  */
 int refresh_open(struct db *db, const char *path);
