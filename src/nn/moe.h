@@ -11,6 +11,9 @@
  * what is beyond gives 0, so only other choices and the residual carry the token on. Experts by a hash
  * of the token need no router; the score of each then is its share of the choices.
  *
+ * An expert may be gated or one matrix instead (op/experts.h), and several mixtures may send their tokens where
+ * one router says (moe_route_once(): Routing Mamba, nn/mamba.h).
+ *
  * Granularity G makes G n_experts experts of width d_expert / G, of which G times as many are chosen, so that
  * parameters and FLOPs stay but for the router's (Krajewski et al. 2024, arXiv:2402.07871, section 4). Shared
  * experts are one dense layer beside the mixture, n_shared times as wide as an expert (Dai et al. 2024,
