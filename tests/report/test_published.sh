@@ -32,6 +32,7 @@ agrees() {
 			digits = n ~ /\./ ? length(n) - index(n, ".") : 0
 			step = n ~ /e/ ? n * 1e-2 : 10 ^ -digits
 			unit = rest ~ /^ ?%/ ? 1e-2 : rest ~ /^K/ ? 1e3 : rest ~ /^M/ ? 1e6 : rest ~ /^B/ ? 1e9 : 1
+			unit = rest ~ /^ MiB/ ? 2 ^ 20 : rest ~ /^ GiB/ ? 2 ^ 30 : unit
 			if (!known(r, sign * n, unit, step) && !known(r, n, unit, step))
 				return fault(r, n)
 		}
