@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "nn/mamba.h"
+#include "op/delta_carried.h"
 #include "op/delta_step.h"
 #include "op/gated_norm.h"
 
@@ -37,10 +38,11 @@ static struct tensor *recurrence(struct net *net, const struct gdn_spec *s, stru
 		[DELTA_ALOG_H] = graph_param(net->g, "A_log", shape, &a_log),
 		[DELTA_DTBIAS_H] = graph_param(net->g, "dt_bias", shape, &dt_bias)};
 
-	if (!net->env.carry || net->env.stream)	/* delta has no form for streams yet */
+	if (!net->env.carry)
 		return graph_apply(net->g, &op_delta, &attr, sizeof attr, in)[DELTA_Y_BTV];
 	in[DELTA_STEP_S_BKV] = graph_carried(net->g, "S", tensor_of(MASTER, 3, net->env.batch, keys, value));
-	return graph_apply(net->g, &op_delta_step, &attr, sizeof attr, in)[DELTA_Y_BTV];
+	return graph_apply(net->g, net->env.stream ? &op_delta_carried : &op_delta_step, &attr, sizeof attr,
+		in)[DELTA_Y_BTV];
 }
 
 static struct tensor *norm(struct net *net, const struct gdn_spec *s, long heads, struct tensor *y_BTV,

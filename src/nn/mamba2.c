@@ -4,6 +4,7 @@
 
 #include "nn/mamba.h"
 #include "op/gated_norm.h"
+#include "op/ssd_carried.h"
 #include "op/ssd_step.h"
 
 static const char group[] = "mixer";
@@ -24,7 +25,7 @@ static struct tensor *recurrence(struct net *net, const struct mamba2_spec *s, s
 		.decay = net_decays(net, false), .group = group};
 	struct param_rule d = rule_constant(net, 1, group);
 	struct tensor shape = tensor_of(REAL, 1, heads);
-	struct tensor *in[SSD_N_IN] = {[SSD_DTRAW_BTH] = dt_BTH, [SSD_START_BT] = net->start_BT,
+	struct tensor *in[SSD_CARRIED_N_IN] = {[SSD_DTRAW_BTH] = dt_BTH, [SSD_START_BT] = net->start_BT,
 		[SSD_X_BTI] = graph_slice(net->g, ubc, 0, width),
 		[SSD_B_BTN] = graph_slice(net->g, ubc, width, n),
 		[SSD_C_BTN] = graph_slice(net->g, ubc, width + n, n),
@@ -32,11 +33,12 @@ static struct tensor *recurrence(struct net *net, const struct mamba2_spec *s, s
 		[SSD_D_H] = graph_param(net->g, "D", shape, &d),
 		[SSD_DTBIAS_H] = graph_param(net->g, "dt_bias", shape, &dt_bias)};
 
-	if (!net->env.carry || net->env.stream)	/* ssd has no form for streams yet */
+	if (!net->env.carry)
 		return graph_apply(net->g, &op_ssd, &attr, sizeof attr, in)[SSD_Y_BTI];
-	in[SSD_STEP_H_BIN] = graph_carried(net->g, "h",
+	in[net->env.stream ? SSD_CARRIED_H_BIN : SSD_STEP_H_BIN] = graph_carried(net->g, "h",
 		tensor_of(MASTER, 3, net->env.batch, width, s->d_state));
-	return graph_apply(net->g, &op_ssd_step, &attr, sizeof attr, in)[SSD_Y_BTI];
+	return graph_apply(net->g, net->env.stream ? &op_ssd_carried : &op_ssd_step, &attr, sizeof attr,
+		in)[SSD_Y_BTI];
 }
 
 static struct tensor *norm(struct net *net, const struct mamba2_spec *s, struct tensor *y_BTI,

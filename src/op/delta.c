@@ -60,7 +60,7 @@ static struct scratch scratch_of(const struct delta_dims *d, double *at)
 		.v = u + d->V, .du = u + 2 * d->V, .d_memory = d_memory, .memory = d_memory + d->K * d->V};
 }
 
-static void room_cuda(struct op_shapes *s)
+void delta_room_cuda(struct op_shapes *s)
 {
 	struct delta_dims d = delta_dims(s->in, s->attr);
 	size_t heads = (size_t)(d.B * d.n_chunks * d.H), tokens = (size_t)(d.B * d.T * d.H), K = (size_t)d.K;
@@ -77,7 +77,7 @@ static void room_cuda(struct op_shapes *s)
 /* Per token of a head, with Q tokens in a chunk: products k.k and q.k of the (Q + 1) / 2 pairs, those of
    pairs with u in the system and in y, the memory read twice and written once. Kernels take all pairs;
    backward makes forward's once more. */
-static void delta_cost(const struct op_shapes *s, struct op_cost *c)
+void delta_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	struct delta_dims d = delta_dims(s->in, s->attr);
 	double heads = (double)(d.B * d.T * d.H), Q = (double)(d.Q < d.T ? d.Q : d.T);
@@ -183,6 +183,16 @@ static struct head head_of(const struct op_run *r, long k)
 	return c;
 }
 
+/* The head's first memory is that of S_BKV; NULL: 0. */
+static void begin_with(const struct head *c, const struct tensor *S_BKV)
+{
+	long K = c->dims.K, V = c->dims.V;
+
+	for (long i = 0; i < K && S_BKV; i++)
+		memcpy(c->s.memory + i * V, row_f64(S_BKV, (c->b * c->dims.H + c->h) * K + i),
+			(size_t)V * sizeof(double));
+}
+
 void delta_forward_from(const struct op_run *r, const struct tensor *S_BKV)
 {
 	struct delta_dims d = delta_dims(r->in, r->attr);
@@ -190,8 +200,7 @@ void delta_forward_from(const struct op_run *r, const struct tensor *S_BKV)
 
 	for (long k = 0; k < d.B * d.H; k++) {
 		struct head c = head_of(r, k);
-		for (long i = 0; i < size && S_BKV; i++)
-			c.s.memory[i] = row_f64(S_BKV, k * d.K + i / d.V)[i % d.V];
+		begin_with(&c, S_BKV);
 		for (long t = 0; t < d.T; t++) {
 			double *y = head_row(&c, r->out[DELTA_Y_BTV], t, d.V), *memory = c.s.memory + (t + 1) * size;
 			step_forward(&c, t, memory - size, memory);
@@ -294,7 +303,7 @@ static void clear_gradient(const struct op_run *r, int input)
 		row_f64(d, 0)[k] = 0;
 }
 
-static void delta_backward_ref(const struct op_run *r)
+void delta_backward_from(const struct op_run *r, const struct tensor *S_BKV)
 {
 	struct delta_dims d = delta_dims(r->in, r->attr);
 	long size = d.K * d.V;
@@ -303,6 +312,7 @@ static void delta_backward_ref(const struct op_run *r)
 	clear_gradient(r, DELTA_DTBIAS_H);
 	for (long k = 0; k < d.B * d.H; k++) {
 		struct head c = head_of(r, k);
+		begin_with(&c, S_BKV);
 		memset(c.s.d_memory, 0, (size_t)size * sizeof(double));
 		for (long t = 0; t < d.T; t++)
 			step_forward(&c, t, c.s.memory + t * size, c.s.memory + (t + 1) * size);
@@ -315,6 +325,11 @@ static void delta_backward_ref(const struct op_run *r)
 			put_normed(&c, DELTA_K_BTK, t, 1, c.s.dk);
 		}
 	}
+}
+
+static void delta_backward_ref(const struct op_run *r)
+{
+	delta_backward_from(r, NULL);
 }
 
 static void documents(const struct op_trial *t)
@@ -370,7 +385,7 @@ const struct op op_delta = {
 	},
 	.out = {[DELTA_Y_BTV] = {"y_BTV", REAL, false}},
 	.shape = delta_shape,
-	.room = {[REF] = delta_room_ref, [CPU] = delta_room_cpu, [CUDA] = room_cuda},
+	.room = {[REF] = delta_room_ref, [CPU] = delta_room_cpu, [CUDA] = delta_room_cuda},
 	.cost = delta_cost,
 	.backward_reads_in = READS(DELTA_N_IN) - 1,	/* all of them */
 	.forward = {[REF] = delta_forward_ref, [CPU] = delta_forward_cpu,

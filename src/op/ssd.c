@@ -42,7 +42,7 @@ void ssd_shape(struct op_shapes *s)
 	op_shape_same(s);
 }
 
-static void room_ref(struct op_shapes *s)
+void ssd_room_ref(struct op_shapes *s)
 {
 	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_MAX_CHUNK);
 
@@ -52,7 +52,7 @@ static void room_ref(struct op_shapes *s)
 
 /* Per token, with Q tokens in a chunk: scores C.B of the (Q + 1) / 2 pairs, those pairs with x, the
    state read and written. Kernels take all pairs; backward recomputes the scores. */
-static void ssd_cost(const struct op_shapes *s, struct op_cost *c)
+void ssd_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_MAX_CHUNK);
 	double tokens = (double)(d.B * d.T), Q = (double)(d.Q < d.T ? d.Q : d.T);
@@ -66,7 +66,7 @@ static void ssd_cost(const struct op_shapes *s, struct op_cost *c)
 	c->backward_bytes = 2 * bytes;	/* all inputs and dy in, all gradients out */
 }
 
-static void room_cuda(struct op_shapes *s)
+void ssd_room_cuda(struct op_shapes *s)
 {
 	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_CHUNK);
 	long chunks = d.B * d.n_chunks;
@@ -234,7 +234,7 @@ static void step_backward(const struct channel *c, long t, const double *before,
 	step_size_backward(c, t, dt, x * gB, d_log, dy * CB * x);
 }
 
-static void ssd_backward_ref(const struct op_run *r)
+void ssd_backward_from(const struct op_run *r, const struct tensor *h_BIN)
 {
 	const struct tensor *x = r->in[SSD_X_BTI];
 
@@ -245,12 +245,17 @@ static void ssd_backward_ref(const struct op_run *r)
 		long N = c.dims.N, T = c.dims.T;
 		double *g = r->workspace, *h = g + N;
 		for (long n = 0; n < N; n++)
-			h[n] = g[n] = 0;
+			g[n] = 0, h[n] = h_BIN ? row_f64(h_BIN, k)[n] : 0;
 		for (long t = 0; t < T - 1; t++)
 			step_forward(&c, t, h + t * N, h + (t + 1) * N);
 		for (long t = T - 1; t >= 0; t--)
 			step_backward(&c, t, h + t * N, g);
 	}
+}
+
+static void ssd_backward_ref(const struct op_run *r)
+{
+	ssd_backward_from(r, NULL);
 }
 
 static void documents(const struct op_trial *t)
@@ -337,7 +342,7 @@ const struct op op_ssd = {
 	},
 	.out = {[SSD_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = ssd_shape,
-	.room = {[REF] = room_ref, [CPU] = ssd_room_cpu, [CUDA] = room_cuda},
+	.room = {[REF] = ssd_room_ref, [CPU] = ssd_room_cpu, [CUDA] = ssd_room_cuda},
 	.cost = ssd_cost,
 	.backward_reads_in = READS(SSD_N_IN) - 1,	/* all of them */
 	.forward = {[REF] = ssd_forward_ref, [CPU] = ssd_forward_cpu, [CUDA] = OP_CUDA(ssd_forward_cuda)},

@@ -107,12 +107,12 @@ void delta_chunk_of(const struct delta *s, const struct chunk *at, long h, struc
 		c->m[0], CHUNK_MAX, c->u, (blasint)V);
 }
 
-/* The state in front of the next chunk. */
-static void pass_state(const struct delta *s, const struct chunk *at, long h, const struct delta_chunk *c)
+/* The state behind the chunk. */
+static void pass_state(const struct delta *s, const struct chunk *at, long h, const struct delta_chunk *c,
+	float *behind)
 {
 	long K = s->dims.K, V = s->dims.V;
 	const float *before = delta_state(s, at, h);
-	float *behind = delta_state(s, at, h) + s->dims.H * K * V;
 	delta_keys k;
 
 	for (long t = 0; t < at->n; t++)
@@ -126,16 +126,28 @@ static void pass_state(const struct delta *s, const struct chunk *at, long h, co
 		behind[i] += c->w.carry * before[i];
 }
 
+/* The head's memory in S_BKV; NULL: none is carried. */
+static float *carried(const struct delta *s, const struct chunk *at, long h)
+{
+	return s->run->op->n_in > DELTA_N_IN
+		? row_f32(s->run->in[DELTA_CARRIED_S_BKV], (at->b * s->dims.H + h) * s->dims.K) : NULL;
+}
+
 static void chunk_forward(const struct delta *s, const struct chunk *at, long h)
 {
 	const struct tensor *y = s->run->out[DELTA_Y_BTV];
 	long K = s->dims.K, V = s->dims.V;
 	bool sees = chunk_sees_state(at, 0);
+	float *own = carried(s, at, h);
 	struct delta_chunk c;
 
+	if (own && at->c == 0)
+		memcpy(delta_state(s, at, h), own, (size_t)(K * V) * sizeof *own);
 	delta_chunk_of(s, at, h, &c);
 	if (!at->last)
-		pass_state(s, at, h, &c);
+		pass_state(s, at, h, &c, delta_state(s, at, h) + s->dims.H * K * V);
+	else if (own)
+		pass_state(s, at, h, &c, own);
 	if (sees)
 		gemm(GEMM_N, GEMM_N, at->n, V, K, 1, c.q, K, delta_state(s, at, h), V, 0,
 			delta_row(at, y, 0, h, V), y->ld);

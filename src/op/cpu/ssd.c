@@ -45,13 +45,12 @@ void ssd_scores(const struct ssd *s, const struct chunk *at, long g, chunk_pairs
 		ssd_group(s, B, at, g), B->ld, 0, scores[0], CHUNK_MAX);
 }
 
-/* The state behind the chunk, that is in front of the next. */
-static void pass_state(const struct ssd *s, const struct chunk *at, long h)
+/* The state behind the chunk. */
+static void pass_state(const struct ssd *s, const struct chunk *at, long h, float *behind)
 {
 	const struct tensor *x = s->run->in[SSD_X_BTI], *B = s->run->in[SSD_B_BTN];
 	long P = s->dims.P, N = s->dims.N;
 	const float *before = ssd_state(s, s->states, at, h);
-	float *behind = ssd_state(s, s->states, at, h) + s->dims.H * N * P;
 	float share[CHUNK_MAX * SSD_MAX_HEAD];
 	struct chunk_steps w;
 
@@ -130,6 +129,44 @@ static void chunk_forward(const struct ssd *s, const struct chunk *at, long g)
 		head_forward(s, at, h, scores);
 }
 
+/* Between a state [N, P] and the rows of h_BIN that are the head's channels. */
+static void begin_carried(const struct ssd *s, const struct chunk *at, long h)
+{
+	float *state = ssd_state(s, s->states, at, h);
+	long N = s->dims.N, P = s->dims.P;
+
+	for (long p = 0; p < P; p++)
+		for (long n = 0; n < N; n++)
+			state[n * P + p] = row_f32(s->run->in[SSD_CARRIED_H_BIN], (at->b * s->dims.H + h) * P + p)[n];
+}
+
+static void leave_carried(const struct ssd *s, const struct chunk *at, long h)
+{
+	float state[SSD_MAX_STATES * SSD_MAX_HEAD];
+	long N = s->dims.N, P = s->dims.P;
+
+	pass_state(s, at, h, state);
+	for (long p = 0; p < P; p++)
+		for (long n = 0; n < N; n++)
+			row_f32(s->run->in[SSD_CARRIED_H_BIN], (at->b * s->dims.H + h) * P + p)[n] = state[n * P + p];
+}
+
+/* The states in front of all chunks of a head of sequence b. */
+static void pass_states(const struct ssd *s, long b, long h)
+{
+	bool carried = s->run->op->n_in > SSD_N_IN;
+
+	for (long i = 0; i < s->dims.n_chunks; i++) {
+		struct chunk at = chunk_at(&s->chunks, b, i);
+		if (carried && i == 0)
+			begin_carried(s, &at, h);
+		if (!at.last)
+			pass_state(s, &at, h, ssd_state(s, s->states, &at, h) + s->dims.H * s->dims.N * s->dims.P);
+		else if (carried)
+			leave_carried(s, &at, h);
+	}
+}
+
 void ssd_forward_cpu(const struct op_run *r)
 {
 	struct ssd s = ssd_start(r, false);
@@ -137,10 +174,7 @@ void ssd_forward_cpu(const struct op_run *r)
 
 	#pragma omp parallel for schedule(dynamic)
 	for (long task = 0; task < d->B * d->H; task++)
-		for (long i = 0; i < d->n_chunks - 1; i++) {
-			struct chunk at = chunk_at(&s.chunks, task / d->H, i);
-			pass_state(&s, &at, task % d->H);
-		}
+		pass_states(&s, task / d->H, task % d->H);
 	#pragma omp parallel for schedule(dynamic)
 	for (long task = 0; task < d->B * d->n_chunks * d->G; task++) {
 		struct chunk at = chunk_at(&s.chunks, task / d->G / d->n_chunks, task / d->G % d->n_chunks);

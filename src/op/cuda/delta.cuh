@@ -10,6 +10,7 @@
 #include "op/cuda/chunk_steps.cuh"
 
 extern "C" {
+#include "op/delta_carried.h"
 #include "op/delta_kernels.h"
 }
 
@@ -19,6 +20,8 @@ struct delta {
 	chunks<real> time;
 	rows<const real> q, k, v, braw, dy;
 	rows<real> y, dq, dk, dv, dbraw, ddtraw;
+	rows<float> carried;	/* op/delta_carried.h: [B * H * K, V]; forward alone, optional */
+	bool begins;		/* with memories that are not 0 */
 	bool aligned;		/* all rows and heads of q, k, v, dy begin at multiples of eight */
 	unsigned add;		/* as op_run has it */
 	float *norms;		/* [2][B T][H]: what q and k are multiplied with, 1 / norm, for q 1 / sqrt(K) too */
@@ -147,7 +150,7 @@ __device__ void delta_solve(const delta<real> &s, const chunk &k, int h, int j, 
 	chunk_tile<real> tile;
 
 	chunk_clear(tile);
-	if (k.c)
+	if (k.c || s.begins)
 		tile.add(s.K, key_lines<true>(s, k, s.k, h, 0, m->f.k),
 			state_lines<false>(s, state_of(s, s.states, k, h), 0, j), m->tile);
 	tile.each([&](int t, int i, float &v) {
@@ -182,6 +185,8 @@ delta<real> delta_of(const struct op_run *r, bool backward)
 	s.aligned = n.K % 8 == 0 && n.V % 8 == 0 && aligned8(in[DELTA_Q_BTK], size) &&
 		aligned8(in[DELTA_K_BTK], size) && aligned8(in[DELTA_V_BTV], size) && aligned8(dy, size);
 	s.add = r->add;
+	s.carried = rows_of<float>(in[DELTA_CARRIED_S_BKV]);
+	s.begins = r->op->n_in > DELTA_N_IN;
 	s.inverse = (float *)(s.time.steps + heads);
 	s.p = s.inverse + heads * CHUNK_SIDE * CHUNK_SIDE;
 	s.u = s.p + heads * CHUNK_SIDE * CHUNK_SIDE;

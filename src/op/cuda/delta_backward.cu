@@ -188,7 +188,7 @@ __device__ void queries(const delta<real> &s, const chunk &k, int h, int i, chun
 	chunk_tile<real> tile;
 
 	chunk_clear(tile);
-	if (k.c) {
+	if (k.c || s.begins) {
 		tile.add(s.V, value_lines<true>(s, k, s.dy, h, 0, m->f.enters),
 			state_lines<true>(s, state_of(s, s.states, k, h), i, 0), m->tile);
 		add_products(s, k, h, s.q, i, m->f.q, tile, m, m->entered);
@@ -204,7 +204,7 @@ __device__ void keys(const delta<real> &s, const chunk &k, int h, int i, chunk_m
 	chunk_tile<real> tile, leaving;
 
 	chunk_clear(tile);
-	if (k.c) {
+	if (k.c || s.begins) {
 		tile.add(s.V, kept_lines<true>(s, k, s.dr, h, 0),
 			state_lines<true>(s, state_of(s, s.states, k, h), i, 0), m->tile);
 		tile.each([&](int t, int, float &v) { v *= -m->f.beta_enters[t]; });
@@ -245,7 +245,7 @@ __global__ void __launch_bounds__(CHUNK_THREADS) chunk_kernel(delta<real> s)
 		queries(s, k, h, i, m);
 		keys(s, k, h, i, m);
 	}
-	if (k.c && k.c < s.time.n_chunks - 1)
+	if ((k.c || s.begins) && k.c < s.time.n_chunks - 1)
 		carried = m->f.enters[k.n - 1] * chunk_dot(state_of(s, s.states, k, h),
 			state_of(s, s.d_states, k, h), s.K * s.V, m->scratch);
 	if (threadIdx.x == 0)

@@ -94,7 +94,7 @@ __device__ void put_y(const delta<real> &s, const chunk &k, int h, int j, forwar
 	chunk_tile<real> tile;
 
 	chunk_clear(tile);
-	if (k.c)
+	if (k.c || s.begins)
 		tile.add(s.K, key_lines<true>(s, k, s.q, h, 0, m->f.q_enters),
 			state_lines<false>(s, state_of(s, s.states, k, h), 0, j), m->tile);
 	tile.add(k.n, pair_lines<true>(pairs_of(s, s.p, k, h)), chunk_lines<false>(m->u), m->tile);
@@ -104,12 +104,13 @@ __device__ void put_y(const delta<real> &s, const chunk &k, int h, int j, forwar
 	});
 }
 
-/* 64 channels, from j on, of the state in front of the next chunk. */
+/* 64 channels, from j on, of the state behind the chunk. */
 template <typename real>
-__device__ void pass_state(const delta<real> &s, const chunk &k, int h, int j, forward_memory<real> *m)
+__device__ void pass_state(const delta<real> &s, const chunk &k, int h, int j, float *behind,
+	forward_memory<real> *m)
 {
 	const float *before = state_of(s, s.states, k, h);
-	float *behind = state_of(s, s.states, k, h) + (long)s.H * s.K * s.V, carry = m->f.enters[k.n - 1];
+	float carry = m->f.enters[k.n - 1];
 	chunk_tile<real> tile;
 
 	for (int i = 0; i < s.K; i += CHUNK_SIDE) {
@@ -118,8 +119,21 @@ __device__ void pass_state(const delta<real> &s, const chunk &k, int h, int j, f
 		tile.each([&](int a, int b, float &v) {
 			int at = (i + a) * s.V + j + b;
 			if (i + a < s.K && j + b < s.V)
-				behind[at] = v + (k.c ? carry * before[at] : 0);
+				behind[at] = v + (k.c || s.begins ? carry * before[at] : 0);
 		});
+	}
+}
+
+/* 64 channels, from j on, of the memory that the sequence begins with. */
+template <typename real>
+__device__ void begin(const delta<real> &s, const chunk &k, int h, int j, const float *from)
+{
+	float *to = state_of(s, s.states, k, h);
+
+	for (int i = threadIdx.x; i < s.K * CHUNK_SIDE; i += CHUNK_THREADS) {
+		int at = i / CHUNK_SIDE * s.V + j + i % CHUNK_SIDE;
+		if (j + i % CHUNK_SIDE < s.V)
+			to[at] = from[at];
 	}
 }
 
@@ -133,11 +147,16 @@ __global__ void __launch_bounds__(CHUNK_THREADS) forward_kernel(delta<real> s)
 
 	for (int c = 0; c < s.time.n_chunks; c++) {
 		chunk k = chunk_of(s.time, b * s.time.n_chunks + c);
+		float *own = s.begins ? s.carried[(b * s.H + h) * s.K] : NULL;
+		if (own && c == 0)
+			begin(s, k, h, j, own);
 		load_factors(s, k, h, &m->f);
 		delta_solve(s, k, h, j, m);
 		put_y(s, k, h, j, m);
 		if (c < s.time.n_chunks - 1)
-			pass_state(s, k, h, j, m);
+			pass_state(s, k, h, j, state_of(s, s.states, k, h) + (long)s.H * s.K * s.V, m);
+		else if (own)
+			pass_state(s, k, h, j, own, m);
 	}
 }
 

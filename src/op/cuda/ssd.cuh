@@ -9,6 +9,7 @@
 #include "op/cuda/chunk_steps.cuh"
 
 extern "C" {
+#include "op/ssd_carried.h"
 #include "op/ssd_kernels.h"
 }
 
@@ -20,6 +21,8 @@ struct ssd {
 	rows<real> y, dx, ddtraw, db, dc;
 	rows<float> d_decay, d_weight, d_own;	/* where these are given */
 	const float *d;
+	rows<float> carried;	/* op/ssd_carried.h: [B * H * P, N]; forward alone, optional */
+	bool begins;		/* with states that are not 0 */
 	bool aligned;		/* all rows, heads and groups of x, b, c, dy begin at multiples of eight */
 	bool add_x, add_dt, add_b, add_c, add_decay, add_weight, add_own;
 	float *scores;		/* [B, chunks, G, 64, 64]: C_t . B_s */
@@ -95,6 +98,8 @@ ssd<real> ssd_of(const struct op_run *r, bool backward)
 	s.dx = rows_of<real>(r->d_in[SSD_X_BTI]), s.ddtraw = rows_of<real>(r->d_in[SSD_DTRAW_BTH]);
 	s.db = rows_of<real>(r->d_in[SSD_B_BTN]), s.dc = rows_of<real>(r->d_in[SSD_C_BTN]);
 	s.d = (const float *)in[SSD_D_H]->at;
+	s.carried = rows_of<float>(in[SSD_CARRIED_H_BIN]);
+	s.begins = r->op->n_in > SSD_N_IN;
 	s.add_x = op_adds(r, SSD_X_BTI), s.add_dt = op_adds(r, SSD_DTRAW_BTH);
 	s.add_b = op_adds(r, SSD_B_BTN), s.add_c = op_adds(r, SSD_C_BTN);
 	s.aligned = d.P % 8 == 0 && d.N % 8 == 0 && aligned8(in[SSD_X_BTI], size) &&

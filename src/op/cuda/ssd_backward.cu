@@ -46,7 +46,7 @@ __device__ void add_head(const ssd<real> &s, const chunk &k, int h, int n, group
 		#pragma unroll
 		for (int j = 0; j < 4; j++)
 			sum.ds.sum[i][j] += r.sum[i][j];
-	if (k.c)
+	if (k.c || s.begins)
 		sum.dc.add(s.P, head_lines<true>(s, k, s.dy, h, 0, m->enters),
 			state_lines<true>(s, state_of(s, s.states, k, h), n, 0), m->tile);
 	if (k.c < s.time.n_chunks - 1)
@@ -161,7 +161,7 @@ __device__ void channels(const ssd<real> &s, const chunk &k, int h, int p, head_
 	chunk_tile<real> tile;
 
 	chunk_clear(tile);
-	if (k.c) {
+	if (k.c || s.begins) {
 		tile.add(s.N, group_lines<true>(s, k, s.c, g, 0),
 			state_lines<false>(s, state_of(s, s.states, k, h), 0, p), m->tile);
 		add_products(k, s.dy, column, n, tile, m, m->entered, w->enters);
@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(CHUNK_THREADS) head_kernel(ssd<real> s)
 	pairs(s, k, h, m);
 	for (int p = 0; p < s.P; p += CHUNK_SIDE)
 		channels(s, k, h, p, m);
-	if (k.c && k.c < s.time.n_chunks - 1)
+	if ((k.c || s.begins) && k.c < s.time.n_chunks - 1)
 		carried = m->w.enters[k.n - 1] * chunk_dot(state_of(s, s.states, k, h),
 			state_of(s, s.d_states, k, h), s.N * s.P, m->scratch);
 	if (own < k.n) {

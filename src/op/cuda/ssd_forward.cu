@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(CHUNK_THREADS) share_kernel(ssd<real> s, bool 
 	int own = threadIdx.x;
 	chunk_tile<real> tile;
 
-	if (back ? k.c == 0 : k.c == s.time.n_chunks - 1)
+	if (back ? k.c == 0 : k.c == s.time.n_chunks - 1 && !s.begins)
 		return;
 	if (own < k.n)
 		m->factor[own] = back ? w->enters[own] : w->leaves[own] * w->dt[own];
@@ -60,13 +60,18 @@ __global__ void pass_kernel(ssd<real> s, bool back)
 
 	if (i >= s.B * s.H * size)
 		return;
+	int n = (int)(i % size / s.P), p = (int)(i % size % s.P);
+	float *own = back || !s.begins ? NULL : s.carried[(sequence * s.H + h) * s.P + p] + n;
+	state = own ? *own : 0;
 	for (int step = 0; step <= last; step++) {
 		chunk k = chunk_of(s.time, sequence * s.time.n_chunks + (back ? last - step : step));
 		float *at = state_of(s, states, k, h) + i % size;
-		float share = step < last ? *at : 0;
+		float share = step < last || own ? *at : 0;
 		*at = state;
 		state = steps_of(s.time, k, h)->enters[k.n - 1] * state + share;
 	}
+	if (own)
+		*own = state;
 }
 
 template <typename real>
@@ -94,7 +99,7 @@ __global__ void __launch_bounds__(CHUNK_THREADS) output_kernel(ssd<real> s)
 			: scores[i] * decay_between(&m->w, j, t) * (j == t ? m->w.own[j] : m->w.dt[j]);
 	}
 	chunk_clear(tile);
-	if (k.c)
+	if (k.c || s.begins)
 		tile.add(s.N, group_lines<true>(s, k, s.c, g, 0),
 			state_lines<false>(s, state_of(s, s.states, k, h), 0, p), m->tile);
 	tile.each([&](int t, int, float &v) { v *= t < k.n ? m->w.enters[t] : 0; });
