@@ -11,6 +11,9 @@ int check_heads_in(const struct config *c, const struct attn_spec *attn, const c
 	if (width % heads || (attn->rope && width / heads % 2))
 		return error("%s: model.attn.n_heads %ld must divide %s %ld into heads of even width", c->file,
 			heads, what, width);
+	if (attn->segment && attn->window)
+		return error("%s: model.attn.window %ld and model.attn.segment %ld are two ways to see less: set one "
+			"of them to 0", c->file, attn->window, attn->segment);
 	if (heads % attn_kv_heads(attn, width))
 		return error("%s: model.attn.n_kv_heads %ld must divide the %ld heads of queries "
 			"(model.attn.n_heads)", c->file, attn->n_kv_heads, heads);

@@ -3,6 +3,7 @@
 #include "arch/routers.h"
 #include "op/delta.h"
 #include "op/kit/act_fn.h"
+#include "op/moba.h"
 #include "op/ssd.h"
 
 static const struct field skeleton_rows[] = {
@@ -123,6 +124,10 @@ static const struct field attn_rows[] = {
 		.help = "heads of keys and values, each shared by n_heads / n_kv_heads of queries; 0: n_heads"),
 	FIELD(struct attn_spec, window, "model.attn.window", INT, "0", 0, 1L << 30, .legacy = "0",
 		.unit = "tokens", .help = "tokens that each sees, its own one included; 0: all"),
+	FIELD(struct attn_spec, segment, "model.attn.segment", INT, "0", 0, MOBA_MAX_SEGMENT, .legacy = "0",
+		.unit = "tokens", .help = "above 0: each token sees its own segment of so many and chosen others"),
+	FIELD(struct attn_spec, chosen, "model.attn.chosen", INT, "3", 1, MOBA_MAX_CHOSEN, .legacy = "3",
+		.help = "segments that a token sees, its own one among them"),
 	FIELD(struct attn_spec, rope, "model.attn.rope", BOOL, "true", 0, 0, .legacy = "true",
 		.help = "rotary positions of queries and keys"),
 	FIELD(struct attn_spec, rope_base, "model.attn.rope_base", REAL, "10000", 1, 1e9,

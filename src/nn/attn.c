@@ -2,6 +2,7 @@
 
 #include "nn/stream.h"
 #include "op/attention_step.h"
+#include "op/moba_step.h"
 #include "op/rope.h"
 
 long attn_heads(const struct attn_spec *s, long width)
@@ -44,6 +45,24 @@ static struct tensor *attention_stream(struct net *net, struct attention_attr at
 	return stream_latest(net, graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD], n);
 }
 
+/* Of chosen segments; there is no form for streams yet. */
+static struct tensor *attention_chosen(struct net *net, const struct attn_spec *s, struct tensor *q,
+	struct tensor *k, struct tensor *v)
+{
+	struct moba_attr attr = {(int)attn_heads(s, tensor_width(q)), (int)attn_kv_heads(s, tensor_width(q)),
+		(int)s->segment, (int)s->chosen};
+	struct tensor *in[MOBA_STEP_N_IN] = {[MOBA_Q_BTD] = q, [MOBA_K_BTC] = k, [MOBA_V_BTC] = v,
+		[MOBA_START_BT] = net->start_BT};
+	struct tensor ring;
+
+	if (!net->env.carry || net->env.stream)
+		return graph_apply(net->g, &op_moba, &attr, sizeof attr, in)[MOBA_Y_BTD];
+	ring = tensor_of(REAL, 3, net->env.batch, net->env.carry, tensor_width(k));
+	in[MOBA_STEP_KEYS_BLC] = graph_carried(net->g, "keys", ring);
+	in[MOBA_STEP_VALUES_BLC] = graph_carried(net->g, "values", ring);
+	return graph_apply(net->g, &op_moba_step, &attr, sizeof attr, in)[MOBA_Y_BTD];
+}
+
 /* y of q, k and v; while decoding over those of earlier replays, too. */
 static struct tensor *attention(struct net *net, const struct attn_spec *s, struct tensor *q,
 	struct tensor *k, struct tensor *v)
@@ -56,6 +75,8 @@ static struct tensor *attention(struct net *net, const struct attn_spec *s, stru
 	struct tensor ring;
 	long past = s->window && s->window <= carry ? s->window - 1 : carry;
 
+	if (s->segment)
+		return attention_chosen(net, s, q, k, v);
 	if (s->window == 1)	/* mixes no tokens */
 		in[ATTENTION_START_BT] = NULL;
 	if (!carry || s->window == 1)

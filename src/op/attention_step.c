@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "op/document_start.h"
 #include "op/kit/vec.h"
+#include "op/rings.h"
 #include "op/trial.h"
 
 enum { KEYS = 64 };	/* of a tile of scores; they begin at the first key seen, so T changes no bit */
@@ -15,6 +16,7 @@ struct attend {
 	const struct tensor *q, *k, *v, *keys, *values, *start, *y;
 	long B, T, L, H, dh;
 	long group;	/* heads of queries that share one of keys and values */
+	struct rings rings;
 };
 
 static struct attend attend_of(const struct op_run *r, const struct tensor *const *in, const void *attr)
@@ -25,7 +27,9 @@ static struct attend attend_of(const struct op_run *r, const struct tensor *cons
 	return (struct attend){r, q, in[ATTENTION_K_BTC], in[ATTENTION_V_BTC], keys,
 		in[ATTENTION_STEP_VALUES_BLC], in[ATTENTION_START_BT], r ? r->out[ATTENTION_Y_BTD] : NULL,
 		q->dims[0], q->dims[1], keys->dims[1], a->n_heads, tensor_width(q) / a->n_heads,
-		attention_group(a)};
+		attention_group(a), {in[ATTENTION_K_BTC], in[ATTENTION_V_BTC], keys,
+			in[ATTENTION_STEP_VALUES_BLC], in[ATTENTION_START_BT], q->dims[0], q->dims[1],
+			keys->dims[1]}};
 }
 
 static void attention_step_shape(struct op_shapes *s)
@@ -65,36 +69,11 @@ static long position(const struct attend *a, long b, long t, long *first)
 	return p;
 }
 
-struct place {
-	const struct tensor *x;
-	long row;
-};
-
 /* Of k (or v) and its ring, where position s is as token t with position p sees it. */
-static struct place place_of(const struct attend *a, const struct tensor *now,
-	const struct tensor *ring, long b, long t, long p, long s)
+static struct place place_of(const struct attend *a, const struct tensor *now, const struct tensor *ring, long b,
+	long t, long p, long s)
 {
-	return p - s <= t ? (struct place){now, b * a->T + t - (p - s)}
-		: (struct place){ring, b * a->L + s % a->L};
-}
-
-/* Rows of the sequence that are there. */
-static long n_there(const struct attend *a, long b)
-{
-	long n = a->T;
-
-	while (n > 0 && first_seen(a->start, b, n - 1) == NOT_THERE)
-		n--;
-	return n;
-}
-
-/* Does the call, which has n rows of the sequence, leave token t in the rings, and in which row? */
-static bool stays(const struct attend *a, long b, long t, long n, long *row)
-{
-	long start = first_seen(a->start, b, t);
-
-	*row = b * a->L + (t - start) % a->L;
-	return t >= n - a->L && start == first_seen(a->start, b, n - 1);
+	return rings_place(&a->rings, now, ring, b, t, p, s);
 }
 
 /* ---- reference ------------------------------------------------------------------------------ */
@@ -130,20 +109,6 @@ static void token_ref(const struct attend *a, long b, long h, long t)
 	}
 }
 
-/* Rows of both rings, by the bytes of an element. */
-static void keep(const struct attend *a, size_t bytes)
-{
-	const struct tensor *from[] = {a->k, a->v}, *to[] = {a->keys, a->values};
-	long row;
-
-	for (long b = 0; b < a->B; b++)
-		for (long t = 0, n = n_there(a, b); t < n; t++)
-			for (int i = 0; i < 2 && stays(a, b, t, n, &row); i++)
-				memcpy((char *)to[i]->at + (size_t)(row * to[i]->ld) * bytes,
-					(char *)from[i]->at + (size_t)((b * a->T + t) * from[i]->ld) * bytes,
-					(size_t)tensor_width(from[i]) * bytes);
-}
-
 static void attention_step_forward_ref(const struct op_run *r)
 {
 	struct attend a = attend_of(r, r->in, r->attr);
@@ -152,7 +117,7 @@ static void attention_step_forward_ref(const struct op_run *r)
 		for (long h = 0; h < a.H; h++)
 			for (long t = 0; t < a.T; t++)
 				token_ref(&a, b, h, t);
-	keep(&a, sizeof(double));
+	rings_keep(&a.rings, sizeof(double));
 }
 
 /* ---- cpu ------------------------------------------------------------------------------------ */
@@ -213,7 +178,7 @@ static void attention_step_forward(const struct op_run *r)
 		for (long h = 0; h < a.H; h++)
 			for (long t = 0; t < a.T; t++)
 				token(&a, b, h, t);
-	keep(&a, sizeof(float));
+	rings_keep(&a.rings, sizeof(float));
 }
 
 static void prepare(const struct op_trial *t)

@@ -100,6 +100,8 @@ static const struct rig_case rig_cases[] = {
 		"ffn: {d_hidden: 12, activation: silu}}"},
 	{"transformer window", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 4, "
 		"n_kv_heads: 2, window: 5}, ffn: {d_hidden: 12, activation: silu}}"},
+	{"transformer segments", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 4, "
+		"n_kv_heads: 2, segment: 5, chosen: 3}, ffn: {d_hidden: 12, activation: silu}}"},
 	{"transformer no rope", "{model: {d_model: 9, n_blocks: 1, arch: transformer, attn: {n_heads: 3, "
 		"n_kv_heads: 1, rope: false}, ffn: {d_hidden: 12, activation: silu}}"},
 	{"transformer_moe", "{model: {d_model: 8, n_blocks: 2, arch: transformer_moe, attn: {n_heads: 2}, "

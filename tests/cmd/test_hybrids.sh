@@ -40,6 +40,7 @@ refused '[{mod: [mamba]}]' 'mod takes attn, ffn or both'
 refused '[{mod: [attn, attn]}]' 'mod takes attn, ffn or both'
 refused '[{mod: attn}]' 'mod takes a list of one or two layers'
 refused '[{mod: {of: [ffn], share: 2}}]' 'share'
+refused '[{attn: {window: 4, segment: 2}}]' 'are two ways to see less'
 refused '[attn]' 'must divide the 4 heads of queries' '  attn: {n_heads: 4, n_kv_heads: 3}\n'
 
 # A run: half of each at first, then what training makes of it; fixed it stays.

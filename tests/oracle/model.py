@@ -8,8 +8,8 @@ against the papers and not to be fast. Nothing here is translated from the C cod
   MoE           Fedus, Zoph, Shazeer 2022 (Switch), arXiv:2101.03961
   MoE-Mamba     Pioro et al. 2024, arXiv:2401.04081: wiring, recipe, inner and parallel MoE
   attention     Vaswani et al. 2017, arXiv:1706.03762; rotary positions: Su et al. 2021, arXiv:2104.09864;
-                windows: Beltagy et al. 2020, arXiv:2004.05150; grouped queries: Ainslie et al. 2023,
-                arXiv:2305.13245
+                windows: Beltagy et al. 2020, arXiv:2004.05150; chosen segments: Lu et al. 2025,
+                arXiv:2502.13189; grouped queries: Ainslie et al. 2023, arXiv:2305.13245
   hybrids       Hymba's mean: Dong et al. 2024, arXiv:2411.13676; a shared attention block, as in Zamba:
                 Glorioso et al. 2024, arXiv:2405.16712; tokens picked by a threshold, after Raposo et al. 2024,
                 arXiv:2404.02258
@@ -160,8 +160,29 @@ class Model(Recurrences):
         back = torch.arange(T)[:, None] - torch.arange(T)[None, :]
         hidden = (back < 0) | (back >= (keys.get("window") or T))
         other = self.document[:, None, :, None] != self.document[:, None, None, :]
+        if keys.get("segment"):
+            other = other | ~self.chosen_segments(q, k, keys)
         weight = torch.softmax(score.masked_fill(hidden | other, -math.inf), dim=-1)
         return torch.einsum("bhts,bshc->bthc", weight, v).reshape(B, T, -1)
+
+    def chosen_segments(self, q, k, keys):
+        """[B, H, T, T]: does the query (row) see the segment of the key, of its document or not?"""
+        B, T, H, _ = q.shape
+        S, seen = keys["segment"], torch.zeros(B, H, T, T, dtype=torch.bool)
+        for b in range(B):
+            first = (self.document[b][:, None] == self.document[b][None, :]).int().argmax(-1)
+            segment = (torch.arange(T) - first) // S
+            for t in range(T):
+                own = (self.document[b] == self.document[b, t])
+                means = [k[b, own & (segment == i)].mean(0) for i in range(segment[t])]
+                seen[b, :, t] = segment == segment[t]
+                if not means or keys["chosen"] == 1:
+                    continue
+                score = (torch.stack(means) * q[b, t]).sum(-1).detach()        # [segments, H]
+                best = torch.sort(score, dim=0, descending=True, stable=True).indices[:keys["chosen"] - 1]
+                for h in range(H):
+                    seen[b, h, t] |= torch.isin(segment, best[:, h])
+        return seen
 
     # --- Mamba
 
@@ -520,8 +541,8 @@ class Model(Recurrences):
 
     def branch(self, x, layer, kind, own):
         mixer, attention = f"layers.{layer}.mixer", f"layers.{layer}.attn"
-        name = f"layers.{layer}." + {"mamba": "mixer", "mamba2": "mixer", "mamba3": "mixer",
-                                     "gdn": "mixer", "inner": "mixer", "xattn": "attn", "local": "mixer", "shared": "mixer"}.get(kind, kind)
+        mixers = ("mamba", "mamba2", "mamba3", "gdn", "inner", "local", "shared")
+        name = f"layers.{layer}." + ("mixer" if kind in mixers else "attn" if kind == "xattn" else kind)
         keys = lambda part: part_keys(self.spec, part, own)
         if kind == "attn":
             y = self.attention(x, name, keys("attn"))

@@ -1,0 +1,271 @@
+#include "op/moba_step.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/num.h"
+#include "op/kit/vec.h"
+#include "op/moba_kernels.h"
+#include "op/rings.h"
+#include "op/trial.h"
+
+/* A token's query of one head. */
+struct query {
+	const struct op_run *run;
+	struct moba_dims d;
+	struct rings rings;
+	long b, h, t, p;	/* p: position in the document */
+};
+
+static struct rings rings_of(const struct tensor *const *in)
+{
+	const struct tensor *k = in[MOBA_K_BTC], *keys = in[MOBA_STEP_KEYS_BLC];
+
+	return (struct rings){k, in[MOBA_V_BTC], keys, in[MOBA_STEP_VALUES_BLC], in[MOBA_START_BT], k->dims[0],
+		k->dims[1], keys->dims[1]};
+}
+
+static void moba_step_shape(struct op_shapes *s)
+{
+	struct moba_dims d = moba_dims(s->in, s->attr);
+	struct rings r = rings_of(s->in);
+
+	moba_shape(s);
+	CHECK(r.keys->n_dims == 3 && r.keys->dims[0] == d.B && tensor_width(r.keys) == tensor_width(r.k));
+	CHECK(tensor_same_shape(r.keys, r.values) && r.start && ceil_div(r.L, d.S) <= MOBA_MAX_SEGMENTS);
+}
+
+/* All rows of the rings count as seen by means, and as many as are chosen by the rest. */
+static void moba_step_cost(const struct op_shapes *s, struct op_cost *c)
+{
+	struct moba_dims d = moba_dims(s->in, s->attr);
+	double L = (double)s->in[MOBA_STEP_KEYS_BLC]->dims[1], chosen = (double)((d.earlier + 1) * d.S);
+	double heads = (double)(d.B * d.T * d.H), dh = (double)d.dh;
+
+	*c = (struct op_cost){.forward_flops = heads * (L * dh + (chosen < L ? chosen : L) * (4 * dh + 1)),
+		.forward_bytes = op_io_bytes(&op_moba_step, s)};
+	c->executed_flops = c->forward_flops;
+}
+
+static struct query query_of(const struct op_run *r, long i)
+{
+	struct query q = {.run = r, .d = moba_dims(r->in, r->attr), .rings = rings_of(r->in)};
+
+	q.b = i / q.d.T / q.d.H;
+	q.h = i / q.d.T % q.d.H;
+	q.t = i % q.d.T;
+	q.p = q.t - first_seen(q.rings.start, q.b, q.t);
+	return q;
+}
+
+/* Where position s of the document has its key, or its value. */
+static struct place key_at(const struct query *q, long s)
+{
+	return rings_place(&q->rings, q->rings.k, q->rings.keys, q->b, q->t, q->p, s);
+}
+
+static struct place value_at(const struct query *q, long s)
+{
+	return rings_place(&q->rings, q->rings.v, q->rings.values, q->b, q->t, q->p, s);
+}
+
+/* First column of the head of keys and values. */
+static long column(const struct query *q)
+{
+	return q->h / (q->d.H / q->d.KV) * q->d.dh;
+}
+
+/* Positions [*from, *to) of the i-th segment that is seen, of n earlier ones and the own. */
+static void range_of(const struct query *q, const int *segment, int n, int i, long *from, long *to)
+{
+	*from = (i < n ? segment[i] : q->p / q->d.S) * q->d.S;
+	*to = i < n ? *from + q->d.S : q->p + 1;
+}
+
+/* ---- reference ------------------------------------------------------------------------------ */
+
+static double dot_ref(const struct query *q, struct place k)
+{
+	const double *a = row_f64(q->run->in[MOBA_Q_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh;
+	double sum = 0;
+
+	for (long i = 0; i < q->d.dh; i++)
+		sum += a[i] * row_f64(k.x, k.row)[column(q) + i];
+	return sum;
+}
+
+static int choose_ref(const struct query *q, int *segment)
+{
+	float score[MOBA_MAX_SEGMENTS];
+	long own = q->p < 0 ? 0 : q->p / q->d.S;
+
+	for (long i = 0; i < own; i++) {
+		double sum = 0;
+		for (long s = i * q->d.S; s < (i + 1) * q->d.S; s++)
+			sum += dot_ref(q, key_at(q, s)) / (double)q->d.S;
+		score[i] = (float)sum;
+	}
+	return moba_choose(score, own, q->d.earlier, segment);
+}
+
+static void token_ref(const struct query *q)
+{
+	double *y = row_f64(q->run->out[MOBA_Y_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh, sum = 0;
+	int segment[MOBA_MAX_CHOSEN], n = choose_ref(q, segment);
+	long from, to;
+
+	for (long c = 0; c < q->d.dh; c++)
+		y[c] = 0;
+	for (int i = 0; q->p >= 0 && i <= n; i++)
+		for (range_of(q, segment, n, i, &from, &to); from < to; from++)
+			sum += exp(dot_ref(q, key_at(q, from)) / sqrt((double)q->d.dh));
+	for (int i = 0; q->p >= 0 && i <= n; i++)
+		for (range_of(q, segment, n, i, &from, &to); from < to; from++) {
+			struct place v = value_at(q, from);
+			double weight = exp(dot_ref(q, key_at(q, from)) / sqrt((double)q->d.dh)) / sum;
+			for (long c = 0; c < q->d.dh; c++)
+				y[c] += weight * row_f64(v.x, v.row)[column(q) + c];
+		}
+}
+
+static void moba_step_forward_ref(const struct op_run *r)
+{
+	struct moba_dims d = moba_dims(r->in, r->attr);
+	struct rings rings = rings_of(r->in);
+
+	for (long i = 0; i < d.B * d.H * d.T; i++) {
+		struct query q = query_of(r, i);
+		token_ref(&q);
+	}
+	rings_keep(&rings, sizeof(double));
+}
+
+/* ---- cpu ------------------------------------------------------------------------------------ */
+
+static float dot(const float *a, const float *b, long n)
+{
+	float sum = 0;
+
+	#pragma omp simd reduction(+:sum)
+	for (long i = 0; i < n; i++)
+		sum += a[i] * b[i];
+	return sum;
+}
+
+/* y <- scale y + weight x */
+static void add_row(float *y, float scale, float weight, const float *x, long n)
+{
+	#pragma omp simd
+	for (long i = 0; i < n; i++)
+		y[i] = scale * y[i] + weight * x[i];
+}
+
+static const float *row_of(const struct query *q, struct place at)
+{
+	return row_f32(at.x, at.row) + column(q);
+}
+
+static int choose(const struct query *q, const float *of_q, float *mean, int *segment)
+{
+	float score[MOBA_MAX_SEGMENTS];
+	long own = q->d.earlier && q->p >= 0 ? q->p / q->d.S : 0;
+
+	for (long i = 0; i < own; i++) {
+		memset(mean, 0, (size_t)q->d.dh * sizeof *mean);
+		for (long s = i * q->d.S; s < (i + 1) * q->d.S; s++)
+			add_row(mean, 1, 1, row_of(q, key_at(q, s)), q->d.dh);
+		add_row(mean, 1 / (float)q->d.S, 0, mean, q->d.dh);
+		score[i] = dot(of_q, mean, q->d.dh);
+	}
+	return moba_choose(score, own, q->d.earlier, segment);
+}
+
+/* As in op/moba.c. The row of y first has the means. */
+static void token(const struct query *q)
+{
+	const float *of_q = row_f32(q->run->in[MOBA_Q_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh;
+	float *y = row_f32(q->run->out[MOBA_Y_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh, most = -INFINITY, sum = 0;
+	float score[MOBA_MAX_SEGMENT];
+	int segment[MOBA_MAX_CHOSEN], n = choose(q, of_q, y, segment);
+	long from, to;
+
+	memset(y, 0, (size_t)q->d.dh * sizeof *y);
+	for (int i = 0; q->p >= 0 && i <= n; i++) {
+		float before = most, scale;
+		range_of(q, segment, n, i, &from, &to);
+		for (long s = from; s < to; s++) {
+			score[s - from] = dot(of_q, row_of(q, key_at(q, s)), q->d.dh) / sqrtf((float)q->d.dh);
+			most = score[s - from] > most ? score[s - from] : most;
+		}
+		scale = vec_exp(before - most);
+		sum *= scale;
+		for (long s = from; s < to; s++) {
+			float weight = vec_exp(score[s - from] - most);
+			add_row(y, s == from ? scale : 1, weight, row_of(q, value_at(q, s)), q->d.dh);
+			sum += weight;
+		}
+	}
+	if (q->p >= 0)
+		add_row(y, 1 / sum, 0, y, q->d.dh);
+}
+
+static void moba_step_forward(const struct op_run *r)
+{
+	struct moba_dims d = moba_dims(r->in, r->attr);
+	struct rings rings = rings_of(r->in);
+
+	#pragma omp parallel for schedule(dynamic)
+	for (long i = 0; i < d.B * d.H * d.T; i++) {
+		struct query q = query_of(r, i);
+		token(&q);
+	}
+	rings_keep(&rings, sizeof(float));
+}
+
+/* The last rows of a sequence are not there, where there are 4 sequences. */
+static void prepare(const struct op_trial *t)
+{
+	const struct tensor *start = t->in[MOBA_START_BT];
+	long T = tensor_width(start);
+
+	document_start_carried_example(t, start);
+	for (long b = 0; tensor_rows(start) == 4 && b < 4; b++)
+		for (long i = T - 9 * b > 0 ? T - 9 * b : 0; i < T; i++)
+			op_trial_set(t, start, b * T + i, NOT_THERE);
+}
+
+static const struct moba_attr plain = {2, 0, 3, 2}, shared = {4, 2, 5, 3}, alone = {1, 0, 4, 1};
+
+#define SHAPES(B, T, L, D, C) [MOBA_Q_BTD] = {B, T, D}, [MOBA_K_BTC] = {B, T, C}, [MOBA_V_BTC] = {B, T, C}, \
+	[MOBA_START_BT] = {B, T}, [MOBA_STEP_KEYS_BLC] = {B, L, C}, [MOBA_STEP_VALUES_BLC] = {B, L, C}
+
+static const struct op_example examples[] = {
+	{.name = "one token", .attr = &plain, .prepare = prepare, .in = {SHAPES(2, 1, 90, 8, 8)}},
+	{.name = "shared keys", .attr = &shared, .prepare = prepare, .in = {SHAPES(3, 21, 130, 12, 6)}},
+	{.name = "own segment alone", .attr = &alone, .prepare = prepare, .in = {SHAPES(2, 5, 90, 6, 6)}},
+	{.name = "rows that are not there", .attr = &plain, .prepare = prepare, .in = {SHAPES(4, 21, 150, 8, 8)}},
+};
+
+const struct op op_moba_step = {
+	.name = "moba_step",
+	.formula = "moba, over keys and values that earlier calls have left, and k and v",
+	.semantics = 1,
+	.n_in = MOBA_STEP_N_IN,
+	.n_out = MOBA_N_OUT,
+	.in = {
+		[MOBA_Q_BTD] = {"q", 0},
+		[MOBA_K_BTC] = {"k", 0},
+		[MOBA_V_BTC] = {"v", 0},
+		[MOBA_START_BT] = {"start_BT", IN_INDEX},
+		[MOBA_STEP_KEYS_BLC] = {"keys_BLC", IN_UPDATED},
+		[MOBA_STEP_VALUES_BLC] = {"values_BLC", IN_UPDATED},
+	},
+	.out = {[MOBA_Y_BTD] = {"y", REAL, true}},
+	.shape = moba_step_shape,
+	.cost = moba_step_cost,
+	.forward = {[REF] = moba_step_forward_ref, [CPU] = moba_step_forward,
+		[CUDA] = OP_CUDA(moba_step_forward_cuda)},
+	.examples = examples,
+	.n_examples = ARRAY_SIZE(examples),
+};
