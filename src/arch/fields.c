@@ -293,7 +293,7 @@ static const struct field mod_rows[] = {
 		.help = "of the tokens, that go through a layer of picked tokens"),
 	FIELD(struct mod_spec, capacity_factor, "model.mod.capacity_factor", REAL, "2", 1, 1e6, .legacy = "2",
 		.help = "in training there is room for this times the share of a sequence's tokens"),
-	FIELD(struct mod_spec, rate, "model.mod.rate", REAL, "0.1", 1e-9, 1e3, .legacy = "0.1",
+	FIELD(struct mod_spec, rate, "model.mod.rate", REAL, "1", 1e-9, 1e3, .legacy = "1",
 		.help = "the threshold moves by this times the share picked beyond the wanted, a step"),
 };
 const struct field_table mod_fields = FIELD_TABLE(mod_rows);
