@@ -2,6 +2,7 @@
 #include "shown.h"
 
 #include "report/slice.h"
+#include "store/refresh.h"
 
 #include <unistd.h>
 
@@ -121,7 +122,7 @@ static void lines_over_classes(void **state)
 	lab_close(&lab);
 }
 
-/* Runs of an older moelab, in a new database and in their own. */
+/* Runs of an older moelab, in a new database and in their own, which the reader brings up to date. */
 static void older_runs_have_none(void **state)
 {
 	char *text = path_read("tests/store/lab_v1.sql", NULL), folder[256], *path;
@@ -142,7 +143,7 @@ static void older_runs_have_none(void **state)
 	assert_int_equal(sqlite3_exec(handle, text, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(handle);
 	catch_messages();
-	assert_int_equal(db_open(&db, path, DB_READ), 0);
+	assert_int_equal(refresh_open(&db, path), 0);
 	assert_int_equal(study_open(&study, &db, "old/sweep", &o), 0);
 	assert_int_equal(table_make(table_find("frequency"), &study, true, &g), -1);
 	assert_caught("has no losses by class of tokens");
