@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/rng.h"
 #include "base/str.h"
+#include "nn/mamba.h"
 #include "train/checkpoint.h"
 
 struct growth {
@@ -19,14 +20,18 @@ struct growth {
 	double noise;
 };
 
+/* The part of a model's spec that a table describes; NULL: it has none. */
+static const void *part_of(const struct model *m, const struct field_table *table)
+{
+	for (const struct arch_part *p = m->arch->parts; p->table; p++)
+		if (p->table == table)
+			return (const char *)m->spec + p->offset;
+	return NULL;
+}
+
 const struct moe_spec *grow_mixture(const struct model *m)
 {
-	if (!strcmp(m->arch->name, "stack"))
-		return NULL;
-	for (const struct arch_part *p = m->arch->parts; p->table; p++)
-		if (p->table == &moe_fields)
-			return (const void *)((const char *)m->spec + p->offset);
-	return NULL;
+	return strcmp(m->arch->name, "stack") ? part_of(m, &moe_fields) : NULL;
 }
 
 static void put(const struct growth *g, const struct param *p, long i, double v)
@@ -62,6 +67,17 @@ static double even_weight(const struct moe_spec *m, double n, double k)
 static long choices(const struct moe_spec *m)
 {
 	return m->top_k * m->granularity;
+}
+
+/* What k of n such experts give together, where the router is even. Of projections that share a router the output
+   projection alone has its weights (nn/mamba.h); the others add up. */
+static double even_output(const struct growth *g, const struct param *p, const struct moe_spec *m, long n)
+{
+	const struct inner_spec *inner = part_of(&g->s->model, &inner_fields);
+
+	if (inner && !strcmp(inner->router, "shared") && !strstr(p->name, ".out_moe."))
+		return (double)choices(m);
+	return even_weight(m, (double)n, (double)choices(m));
 }
 
 static bool is_last(const struct param *p)
@@ -102,8 +118,7 @@ static void multiply(const struct growth *g, const struct param *p, const struct
 	double scale = 1, noise = str_ends(p->name, ".router.weight") ? g->noise : 0;
 
 	if (is_last(p))
-		scale = even_weight(g->from, (double)t->dims[0], (double)choices(g->from)) /
-			even_weight(g->to, (double)n, (double)choices(g->to));
+		scale = even_output(g, p, g->from, t->dims[0]) / even_output(g, p, g->to, n);
 	for (long j = 0; j < n; j++) {
 		long at = j / m * each;
 		double size = j % m ? noise * rms(t, at, each) : 0;

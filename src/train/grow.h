@@ -12,8 +12,8 @@
  *
  * What experts give is scaled where they are last: by G / (k w) from a dense FFN, by k w / (k' w') of the two
  * mixtures, with k choices and w the weight of one where the router is even (1 / n for softmax, 1/2 for
- * sigmoid, 1 / k for renorm, else 1; times weight_scale). He et al. have the same factor, in equal parts on all
- * matrices of an expert.
+ * sigmoid, 1 / k for renorm, else 1; times weight_scale; 1 where projections add up what a shared router chose).
+ * He et al. have the same factor, in equal parts on all matrices of an expert.
  */
 #ifndef TRAIN_GROW_H
 #define TRAIN_GROW_H

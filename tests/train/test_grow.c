@@ -26,6 +26,8 @@ enum { BATCH = 2, CONTEXT = 24, TOKENS = BATCH * CONTEXT, WORDS = 31 };
 #define DENSE "{model: {arch: mamba_mlp, d_model: 12, n_blocks: 2, ffn: {d_hidden: 24, bias: false, activation: silu}}" TRAIN
 #define MIXTURE(keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, moe: {capacity_factor: 0, " \
 	"activation: silu, " keys "}}" TRAIN
+#define SHARED(keys) "{model: {arch: inner_moe_mamba, d_model: 12, n_blocks: 2, inner: {conv: true, gate: true, " \
+	"out: true, router: shared, every: 1}, moe: {capacity_factor: 0, expert: linear, " keys "}}" TRAIN
 
 struct rig {
 	struct arena arena;
@@ -120,6 +122,10 @@ static void test_experts_become_more(void **state)
 	expect_same_outputs(MIXTURE("n_experts: 2, d_expert: 10, score: sigmoid, top_k: 2, bias_rate: 0.1, balance: 0"),
 		MIXTURE("n_experts: 4, d_expert: 10, score: sigmoid, top_k: 4, bias_rate: 0.1, balance: 0"));
 	expect_same_outputs(MIXTURE("n_experts: 3, expert: linear"), MIXTURE("n_experts: 6, expert: linear"));
+	/* With one router for three projections, the output projection alone has its weights. */
+	expect_same_outputs(SHARED("n_experts: 3"), SHARED("n_experts: 6"));
+	expect_same_outputs(SHARED("n_experts: 3, top_k: 2, weight: renorm"),
+		SHARED("n_experts: 6, top_k: 4, weight: renorm"));
 }
 
 /* Noise tells copies apart, from the second on, by its size. */
