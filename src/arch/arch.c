@@ -6,9 +6,11 @@
 #include "arch/fields.h"
 #include "arch/routers.h"
 #include "base/error.h"
+#include "base/num.h"
 #include "op/extend_start.h"
 #include "op/position_weight.h"
 #include "op/assign.h"
+#include "op/moba.h"
 #include "op/rope.h"
 #include "spec/run_spec.h"
 
@@ -132,6 +134,10 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 	if (net->n_routers > NET_ROUTERS_MAX)
 		return error("%s: %d mixtures of experts in one model, at most %d are possible: lower "
 			"model.n_blocks", file, net->n_routers, NET_ROUTERS_MAX);
+	if (net->crowded)
+		return error("%s: %ld tokens have more segments of model.attn.segment than a token can choose among, "
+			"%d: set it to %ld or more, or take fewer tokens at once", file, net->crowded,
+			MOBA_MAX_SEGMENTS, ceil_div(net->crowded, MOBA_MAX_SEGMENTS));
 	if (net->alone)
 		return error("%s: model.moe.select tokens mixes %ld sequences (group_sequences), and %ld at once "
 			"are no whole groups: train on a multiple of it (train.micro_batch); a model of this kind "

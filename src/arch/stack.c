@@ -207,15 +207,35 @@ static bool is_one_of(layer_fn *fn, layer_fn *const *list)
 	return *list;
 }
 
-/* Would both have parameters of the same names? */
+/* Would both have parameters of the same names? A mix has those of its two layers, and its own. */
 static bool same_names(const struct layer *a, const struct layer *b)
 {
 	static layer_fn *const mixers[] = {mamba, mamba2, mamba3, gdn, mamba_with_inner_moe, xattn, local,
-		shared_block, mix, NULL};
-	static layer_fn *const attentions[] = {attn, xattn, local, mix, NULL};
+		shared_block, NULL};
+	static layer_fn *const attentions[] = {attn, xattn, local, NULL};
+	const struct mix_paths *m;
 
-	return a->fn == b->fn || (is_one_of(a->fn, mixers) && is_one_of(b->fn, mixers)) ||
+	if (a->fn == b->fn)
+		return true;
+	if (b->fn == mix)
+		return same_names(b, a);
+	if (a->fn == mix) {
+		m = a->spec;
+		return same_names(&(struct layer){m->fn[0], m->spec[0]}, b) ||
+			same_names(&(struct layer){m->fn[1], m->spec[1]}, b);
+	}
+	return (is_one_of(a->fn, mixers) && is_one_of(b->fn, mixers)) ||
 		(is_one_of(a->fn, attentions) && is_one_of(b->fn, attentions));
+}
+
+/* Both layers of a `mix` or `parallel`. */
+static int read_pair(struct stack *s, const struct node *list, const char *word, struct layer out[2],
+	const struct config *c, struct arena *a)
+{
+	if (read_layer(s, list->first, &out[0], c, a) || read_layer(s, list->first->next, &out[1], c, a))
+		return -1;
+	return !same_names(&out[0], &out[1]) ? 0
+		: node_error(list, "%s takes two different layers: these would have the same parameters", word);
 }
 
 /* n: the list of layers, or the map that has it as `of`, beside keys that go to p. NULL after a message. */
@@ -246,10 +266,10 @@ static int read_mix(struct stack *s, const struct node *n, struct layer *out, co
 
 	if (!list)
 		return -1;
-	if (read_layer(s, list->first, &layer[0], c, a) || read_layer(s, list->first->next, &layer[1], c, a))
+	if (read_pair(s, list, word_mix.name, layer, c, a))
 		return -1;
-	if (same_names(&layer[0], &layer[1]))
-		return node_error(list, "mix takes two different layers: these would have the same parameters");
+	if (layer[0].fn == mix || layer[1].fn == mix)
+		return node_error(list, "mix in mix: both would have the same parameters");
 	*paths = (struct mix_paths){&p->mix, {layer[0].fn, layer[1].fn}, {layer[0].spec, layer[1].spec}};
 	*out = (struct layer){mix, paths};
 	return 0;
@@ -317,9 +337,7 @@ static int read_entry(struct stack *s, const struct node *n, struct entry *e, co
 		return read_layer(s, n, &e->layer[0], c, a);
 	if (list->kind != NODE_LIST || list->n != 2)
 		return node_error(list, "parallel takes a list of two layers");
-	if (read_layer(s, list->first, &e->layer[0], c, a))
-		return -1;
-	return read_layer(s, list->first->next, &e->layer[1], c, a);
+	return read_pair(s, list, list->key, e->layer, c, a);
 }
 
 static int check(void *spec, const struct config *c, struct arena *a)

@@ -1,5 +1,6 @@
 #include "nn/attn.h"
 
+#include "base/num.h"
 #include "nn/stream.h"
 #include "op/attention_step.h"
 #include "op/moba_step.h"
@@ -45,7 +46,7 @@ static struct tensor *attention_stream(struct net *net, struct attention_attr at
 	return stream_latest(net, graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD], n);
 }
 
-/* Of chosen segments; there is no form for streams yet. */
+/* Of chosen segments; there is no form for streams yet. Of too many segments model_record() tells. */
 static struct tensor *attention_chosen(struct net *net, const struct attn_spec *s, struct tensor *q,
 	struct tensor *k, struct tensor *v)
 {
@@ -53,9 +54,15 @@ static struct tensor *attention_chosen(struct net *net, const struct attn_spec *
 		(int)s->segment, (int)s->chosen};
 	struct tensor *in[MOBA_STEP_N_IN] = {[MOBA_Q_BTD] = q, [MOBA_K_BTC] = k, [MOBA_V_BTC] = v,
 		[MOBA_START_BT] = net->start_BT};
+	bool decodes = net->env.carry && !net->env.stream;
+	long seen = decodes ? net->env.carry : net->env.context;
 	struct tensor ring;
 
-	if (!net->env.carry || net->env.stream)
+	if (ceil_div(seen, s->segment) > MOBA_MAX_SEGMENTS) {
+		net->crowded = seen;
+		return q;
+	}
+	if (!decodes)
 		return graph_apply(net->g, &op_moba, &attr, sizeof attr, in)[MOBA_Y_BTD];
 	ring = tensor_of(REAL, 3, net->env.batch, net->env.carry, tensor_width(k));
 	in[MOBA_STEP_KEYS_BLC] = graph_carried(net->g, "keys", ring);

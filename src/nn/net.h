@@ -98,6 +98,8 @@ struct net {
 	int depends;				/* enum moe_class (nn/moe.h), the worst of all mixtures */
 	int n_routers;				/* more than there is room for: refused by model_record() */
 	const char *unstreamed;			/* a layer without a form for streams; NULL: all have one */
+	long crowded;				/* tokens of more segments than one can choose among (nn/attn.c);
+						   0: none */
 	long misfit;				/* a routing group that does not divide a replay; 0: none */
 	long alone;				/* sequences of a group of mixed tokens that a replay does not
 						   hold whole; 0: none */

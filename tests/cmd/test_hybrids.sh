@@ -31,6 +31,11 @@ refused '[{mamba3: {d_head: 8, turned: 0}}]' 'is no pair of states'
 refused '[{gdn: {a_min: 2, a_max: 1}}]' 'model.gdn.a_max 1 is below model.gdn.a_min 2'
 refused '[{mix: [attn, local]}]' 'the same parameters'
 refused '[{mix: [attn, {mix: [mamba, ffn]}]}]' 'the same parameters'
+refused '[{mix: [ffn, {mix: [attn, mamba]}]}]' 'the same parameters'
+refused '[{parallel: [mamba, mamba]}]' 'parallel takes two different layers'
+refused '[{parallel: [mamba, {mamba: {d_state: 4}}]}]' 'parallel takes two different layers'
+refused '[{parallel: [ffn, {mix: [attn, ffn]}]}]' 'the same parameters'
+refused '[{parallel: [{mod: [ffn]}, {mod: [attn]}]}]' 'the same parameters'
 refused '[{hymba: {n_heads: 3}}]' 'must divide the inner width 32'
 refused '[{local: {width: 6, n_heads: 2}}]' 'must divide model.local.width 6'
 refused '[{xattn: {queries: output}}]' 'state'
@@ -41,6 +46,9 @@ refused '[{mod: [attn, attn]}]' 'mod takes attn, ffn or both'
 refused '[{mod: attn}]' 'mod takes a list of one or two layers'
 refused '[{mod: {of: [ffn], share: 2}}]' 'share'
 refused '[{attn: {window: 4, segment: 2}}]' 'are two ways to see less'
+stack '[{attn: {segment: 2}}]' >spec.yaml	# and a text that is longer than what was trained on
+holds sh -c "! $moelab bench generate spec.yaml >said 2>&1"
+holds grep -q 'more segments of model.attn.segment' said
 refused '[attn]' 'must divide the 4 heads of queries' '  attn: {n_heads: 4, n_kv_heads: 3}\n'
 
 # A run: half of each at first, then what training makes of it; fixed it stays.
