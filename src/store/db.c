@@ -234,7 +234,7 @@ static int db_open_read(struct db *db)
 static int stand_in(struct db *db)
 {
 	static const char *const tables[][2] = {{"part", "run_id, part, params, active, flops"},
-		{"exclusion", "run_id, reason"}, {"tag", "run_id, name"}};
+		{"exclusion", "run_id, reason"}, {"tag", "run_id, name"}, {"state", "run_id, step, state, mean"}};
 	char sql[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {

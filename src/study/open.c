@@ -144,6 +144,13 @@ static int read_curve(struct study *s, struct run_data *r, const char *kind, str
 	"(SELECT count(*) FROM router x WHERE x.run_id = runs.run_id"                              \
 	" AND x.step = (SELECT max(step) FROM router l WHERE l.run_id = runs.run_id))"
 
+/* The capacity factor, times what is left of it at the last record where it moves. */
+#define CAPACITY                                                                                   \
+	"(SELECT value FROM param x WHERE x.run_id = runs.run_id AND x.key = 'model.moe.capacity_factor')" \
+	" * coalesce((SELECT avg(mean) FROM state x WHERE x.run_id = runs.run_id"                  \
+	" AND x.state LIKE '%.capacity'"                                                           \
+	" AND x.step = (SELECT max(step) FROM state l WHERE l.run_id = runs.run_id)), 1)"
+
 /* Of parts of the model; NULL: it has none of them. */
 #define PARTS(column, names)                                                                       \
 	"(SELECT sum(x." column ") FROM part x WHERE x.run_id = runs.run_id AND x.part IN (" names "))"
@@ -214,6 +221,7 @@ static const struct run_column {
 	REAL(clipped, "(SELECT avg(clipped) FROM step s WHERE s.run_id = runs.run_id)"),
 	REAL(least_load, LEAST_LOAD),
 	REAL(routers, ROUTERS),
+	REAL(capacity, CAPACITY),
 };
 
 enum { RUN_ID, SEED, FIRST_COLUMN };

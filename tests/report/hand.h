@@ -150,6 +150,18 @@ static inline void hand_routers(const struct hand_run *r)
 		}
 }
 
+/* Capacity of two routers with the mean 0.3 in run 4, 0.7 in run 5; an earlier step, another state. */
+static inline void hand_states(const struct hand_run *r)
+{
+	double mean = r->id == 4 ? 0.3 : 0.7;
+
+	for (int step = 30; step <= 40 && (r->id == 4 || r->id == 5); step += 10)
+		for (int k = -1; k <= 1; k += 2)
+			hand_sql("INSERT INTO state VALUES(%d, %d, 'layers.%d.moe.router.capacity', 0, %.17g, 1),"
+				" (%d, %d, 'layers.%d.moe.router.balance', 9, 9, 9)", r->id, step, k + 2,
+				step < 40 ? 5 : mean + 0.1 * k, r->id, step, k + 2);
+}
+
 /* Active parameters: 1000, of which Mamba has all, six tenths beside 4 experts, three beside 2. */
 static inline void hand_parts(const struct hand_run *r)
 {
@@ -208,6 +220,7 @@ static inline void hand_add(const struct hand_run *r)
 	hand_repeats(r);
 	hand_recall(r);
 	hand_routers(r);
+	hand_states(r);
 	hand_parts(r);
 	hand_params(r);
 	if (r->experts == 2)

@@ -204,6 +204,12 @@ static void test_routers(void **state)
 	expect_text(M2, "depends", "F");
 	expect_null_of_loss();
 	hide();
+	/* Mixtures of tokens have no loads, and their name all the same. */
+	hand_sql("INSERT INTO param SELECT run_id, 'model.moe.router', 'tokens' FROM run WHERE label = 'base'");
+	show("hand", "routers", (struct study_options){0});
+	expect_text("base", "router", "tokens");
+	hide();
+	hand_sql("DELETE FROM param WHERE value = 'tokens'");
 }
 
 static void test_cost(void **state)
@@ -287,6 +293,8 @@ static void test_capacity(void **state)
 	show("capacity", "capacity", (struct study_options){0});
 	expect("base", "capacity_factor", NAN);
 	expect(moe, "capacity_factor", 1.5);
+	expect("base", "capacity_end", NAN);
+	expect(moe, "capacity_end", 1.5 * mean(0.3, 0.7, 1));	/* of two routers; the third run does not move it */
 	expect(moe, "n_experts", 4);
 	expect(moe, "seeds", 3);
 	expect(moe, "params_total", 4000);

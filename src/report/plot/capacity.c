@@ -1,19 +1,33 @@
 /* Final loss and dropped tokens by capacity factor. */
 #include "report/plot.h"
 
+#include <math.h>
+
 static const char key[] = "model.moe.capacity_factor";
+
+/* As it is at the end, where it moves; *few: it does not, so that few values are of interest. */
+static const double *capacities(struct study *s, bool *few)
+{
+	double *x = ARENA_ARRAY(&s->arena, double, s->n_arms);
+
+	*few = true;
+	for (int i = 0; i < s->n_arms; i++) {
+		x[i] = ARM_MEAN(&s->arms[i], capacity).mean;
+		*few = *few && !(fabs(x[i] - arm_number(&s->arms[i], key)) > 1e-9);
+	}
+	return x;
+}
 
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
+	const double *x = capacities(s, &c->x_few);
+
 	(void)o;
 	plot_title(c, s, "final loss by capacity factor");
 	plot_subtitle(c, s, s->rule->help);
-	c->x_title = "capacity factor";
-	c->x_few = true;
-	plot_by(c, chart_panel(c, "final loss, nats per token"), s, arms_numbers(s, key),
-		offsetof(struct run_data, final_loss));
-	plot_by(c, chart_panel(c, "share of tokens dropped"), s, arms_numbers(s, key),
-		offsetof(struct run_data, drop));
+	c->x_title = "capacity factor at the end";
+	plot_by(c, chart_panel(c, "final loss, nats per token"), s, x, offsetof(struct run_data, final_loss));
+	plot_by(c, chart_panel(c, "share of tokens dropped"), s, x, offsetof(struct run_data, drop));
 	c->panels[1].y_low = 0;
 	return 0;
 }
@@ -21,7 +35,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 const struct plot plot_capacity = {
 	.name = "capacity",
 	.place = 4,
-	.help = "final loss and dropped tokens by capacity factor",
+	.help = "final loss and dropped tokens by capacity factor (at the end)",
 	.axis = key,
 	.fill = fill,
 };

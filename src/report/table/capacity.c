@@ -11,6 +11,8 @@ static CELL(cell_flops_per_token)
 static const struct column columns[] = {
 	{"capacity_factor", "capacity", COLUMN_NUMBER, .cell = cell_key, .key = "model.moe.capacity_factor",
 		.digits = 2},
+	{"capacity_end", "at the end", COLUMN_NUMBER, .cell = cell_average, OF(capacity), .put = put_value,
+		.digits = 2},
 	COLUMN_EXPERTS,
 	COLUMNS_OF_MODEL,
 	COLUMN_SEEDS,
@@ -32,5 +34,6 @@ const struct table table_capacity = {
 	.columns = columns,
 	.n_columns = ARRAY_SIZE(columns),
 	.notes = {"no drops: the last evaluation repeated without capacity; FLOPs count"
-		" the routed tokens that were computed"},
+		" the routed tokens that were computed", "at the end: capacity as model.moe.drop_target has moved it,"
+		" mean over routers and seeds"},
 };

@@ -102,5 +102,5 @@ const struct table table_inner = {
 	.n_columns = ARRAY_SIZE(columns),
 	.order = order,
 	.notes = {"in place of: projections of a Mamba layer that are mixtures of so many experts each,"
-		" with a router each; layers: of all that the model has"},
+		" with a router each, or one for all of a layer (model.inner.router); layers: of all that the model has"},
 };

@@ -37,7 +37,10 @@ static CELL(cell_router)
 {
 	const char *router = run_text(r->v->runs[0], "model.moe.router");
 
-	grid_text(g, "%s", !isfinite(r->v->runs[0]->least_load) ? "-" : router ? router : "switch");
+	if (router && !strcmp(router, "tokens"))
+		grid_text(g, "tokens");		/* which has no loads to tell */
+	else
+		grid_text(g, "%s", !isfinite(r->v->runs[0]->least_load) ? "-" : router ? router : "switch");
 }
 
 static CELL(cell_to_switch)
@@ -126,6 +129,9 @@ static int fill(struct study *s, struct grid *g)
 	if (s->baseline)
 		grid_fill_null(g, &(struct subject){.s = s});
 	note_flops(g, s, ", of choices that were computed");
+	if (find_switch(s))
+		notes_add(&g->notes, NOTE_PLAIN, "router: the name whose defaults a row has, beside keys of its own; to"
+			" switch: difference to %s, the first row of that name", find_switch(s)->label);
 	return 0;
 }
 
