@@ -196,7 +196,8 @@ static int check_drawn(const struct config *c, const struct moe_spec *moe)
 	bool drawn = !strcmp(moe->select, "sample");
 
 	if (drawn && (strcmp(moe->weight, "one") || moe->top_k != 1 || strcmp(moe->score, "softmax") ||
-			moe->bias_rate != 0 || strcmp(moe->noise, "none") || moe->temperature_decay != 0 || moe->granularity != 1))
+			moe->bias_rate != 0 || strcmp(moe->noise, "none") || moe->temperature_decay != 0 ||
+			moe->granularity != 1))
 		return error("%s: model.moe.select sample draws one expert by softmax: set model.moe.weight to one, "
 			"top_k and granularity to 1, noise to none, and bias_rate and temperature_decay to 0", c->file);
 	if (!drawn && moe->reinforce != 0)

@@ -165,10 +165,11 @@ static const struct field moe_rows[] = {
 		.choices = ROUTER_CHOICES, .legacy = "switch",
 		.help = "defaults of the keys of a router, by its name"),
 	FIELD(struct moe_spec, select, "model.moe.select", CHOICE, "topk", 0, 0,
-		.choices = "topk|topp|threshold|sample|hash|place|expert_choice|expert_choice_batch|tokens", .legacy = "topk",
+		.choices = "topk|topp|threshold|sample|hash|place|expert_choice|expert_choice_batch|tokens",
+		.legacy = "topk",
 		.help = "experts of a token: the top_k best by its scores; as many as sum to top_p, at most top_k; "
-			"those above a threshold, which top_k are in the mean; one drawn by score; by a hash of its id; by its place; or "
-			"experts choose tokens of a routing group, in time or across sequences at one position; "
+			"those above a threshold, which top_k are in the mean; one drawn by score; by a hash of its id; "
+			"by its place; or experts choose tokens of a routing group, in time or across sequences at one position; "
 			"or they see mixtures of the tokens at one position"),
 	FIELD(struct moe_spec, top_p, "model.moe.top_p", REAL, "0.4", 1e-6, 1e6, .legacy = "0.4",
 		.help = "with select topp a token takes experts until their scores sum to more"),

@@ -245,8 +245,8 @@ static void add_notes(struct grid *g, const struct request *r)
 		notes_add(&g->notes, NOTE_PLAIN, "carried: one pass through each segment, states go on; attention sees "
 			"`length` tokens in front of each");
 	if (r->by_position)
-		notes_add(&g->notes, NOTE_PLAIN, "context: tokens since the window began (carried: the segment)%s, the input "
-			"among them", r->spec.reset_at_eot ? " or the document" : "");
+		notes_add(&g->notes, NOTE_PLAIN, "context: tokens since the window began (carried: the segment)%s, "
+			"the input among them", r->spec.reset_at_eot ? " or the document" : "");
 	notes_add(&g->notes, NOTE_PLAIN, "checkpoint of step %ld; trained with %ld tokens at once; mixtures without "
 		"capacity; %s", r->trained.step, r->spec.context, r->device->precision);
 }

@@ -127,7 +127,8 @@ static void notes(struct plan *p, const struct plan_options *o, const struct tot
 		"memory %s, disk %s (free: %s)", t->work, p->sweep.n_runs, crew->workers, crew->threads,
 		crew->threads == 1 ? "" : "s", isnan(t->seconds) ? "?" : str_duration(t->seconds, time),
 		isnan(t->seconds) ? "the GPU is not here" : o->measure ? "from two steps of each" :
-		"from the rate of matrix products; --measure times two steps of each", str_bytes(t->memory, memory), str_bytes(t->disk, disk),
+		"from the rate of matrix products; --measure times two steps of each",
+		str_bytes(t->memory, memory), str_bytes(t->disk, disk),
 		str_bytes(path_free_bytes("."), free_disk));
 	if (*why)
 		notes_add(n, NOTE_PLAIN, "%s", why);

@@ -6,7 +6,8 @@
  *	y_t = logistic(r_t) f(x)_t where t is picked, else 0
  *	f(x) = a + b(norm(stream + a)),  a = a(x), for two layers a, b;  a(x) for one
  * The paper takes the best of a sequence, by which later tokens decide over earlier ones; here the threshold is
- * one number for all, which moves after each step so that `share` of the tokens are picked (train/control.h). So a token depends on its own past alone, and decoding picks as training does. In training
+ * one number for all, which moves after each step so that `share` of the tokens are picked (train/control.h).
+ * So a token depends on its own past alone, and decoding picks as training does. In training
  * a sequence has room for capacity_factor * share of its tokens, the first ones; what is beyond is skipped.
  * D + 1 parameters beside those of f.
  */

@@ -3,7 +3,8 @@
  * al. 2021, arXiv:2106.04426, random hash): the k-th of K choices is expert (h + k d) mod E, h and d
  * drawn from (seed, id), d coprime to E, so that no two of a token are the same. Or by its place in the
  * document: h the place, d 1, so that all experts have as much to do (uniform assignment of MegaBlocks, Gale
- * et al. 2022, arXiv:2211.15841). Masked tokens (mask < 0) have none: -1. S stands where a router's scores would: 1 / K for each of the K, else 0.
+ * et al. 2022, arXiv:2211.15841). Masked tokens (mask < 0) have none: -1. S stands where a router's scores
+ * would: 1 / K for each of the K, else 0.
  */
 #ifndef OP_ASSIGN_H
 #define OP_ASSIGN_H

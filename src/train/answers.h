@@ -1,8 +1,8 @@
 /*
  * How many questions (data/questions.h) a trained model answers right, by the rules of
- * lm-evaluation-harness (Gao et al. 2021). Context and choice are encoded together; tokens behind those of the context alone are the
- * choice's, and blanks at the context's end count as the choice's; an empty context is an end of text. With
- * log p a choice's sum over its tokens:
+ * lm-evaluation-harness (Gao et al. 2021). Context and choice are encoded together; tokens behind those of the
+ * context alone are the choice's, and blanks at the context's end count as the choice's; an empty context is an
+ * end of text. With log p a choice's sum over its tokens:
  *   acc       the greatest log p is the answer's; of k equally great ones a k-th counts
  *   acc_norm  the same of log p / characters of the choice, blanks in front of it not counted
  *   greedy    of one choice: all of its tokens are the model's best guess

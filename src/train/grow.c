@@ -192,7 +192,8 @@ static int grow_dense(const struct growth *g, const struct param *p)
 	if (!in || !out || !to)
 		return error("%s: nothing in it makes %s of the larger model", g->path, p->name);
 	if (safetensors_find(g->file, arena_printf(&g->s->arena, "%sin.bias", scope)) ||
-			in->dims[0] != out->dims[1] || strcmp(to->expert, "ffn") || strcmp(to->select, "topk") || to->n_shared)
+			in->dims[0] != out->dims[1] || strcmp(to->expert, "ffn") || strcmp(to->select, "topk") ||
+			to->n_shared)
 		return error("%s: %s: a dense layer becomes experts where it has no biases, no gate, and model.moe has "
 			"expert ffn, select topk and n_shared 0", g->path, p->name);
 	long width = moe_width(to, in->dims[1]) / to->granularity, G = in->dims[0] / width;
