@@ -47,8 +47,9 @@ static void skip_refused(struct decoder *d)
 	const char *at = strstr(said, "operator ");
 	char name[64];
 
-	if (!strstr(said, "model.head=copy does not point at tokens of an earlier replay") && (!at || sscanf(at, "operator %50s carries nothing from token to token yet", name) != 1 ||
-		op_find(strcat(name, "_step"))))
+	if (!strstr(said, "model.head=copy does not point at tokens of an earlier replay") &&
+			(!at || sscanf(at, "operator %50s carries nothing from token to token yet", name) != 1 ||
+			op_find(strcat(name, "_step"))))
 		fail_msg("%s", said);
 	printf("%s", said);
 	model_memory_alloc(&d->rig.memory, &d->rig.params, &device_list[CPU], 0, false);
@@ -67,8 +68,10 @@ static struct graph *record(struct decoder *d, const struct device *device, long
 	if (carry)
 		graph_carry(g, &d->carried);
 	error_sink = keep_line;
-	if (model_record(&d->rig.model, g, env, "test"))
+	if (model_record(&d->rig.model, g, env, "test")) {
+		graph_release(g);
 		skip_refused(d);
+	}
 	error_sink = NULL;
 	assert_int_equal(graph_plan(g, &(struct graph_options){.micro_batches = 1}), 0);
 	return g;

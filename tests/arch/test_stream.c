@@ -30,8 +30,10 @@ static void keep_line(const char *line)
 
 static void close_stream(struct stream *s)
 {
-	graph_release(s->whole);
-	graph_release(s->window);
+	if (s->window) {
+		graph_release(s->whole);
+		graph_release(s->window);
+	}
 	for (int b = 0; b < N_BLOBS && !rig_on_host(&s->rig); b++)
 		free(s->rig.host[b]);
 	model_memory_release(&s->rig.memory);
@@ -58,7 +60,9 @@ static struct graph *record(struct stream *s, const struct device *device, bool 
 	if (refused && !strstr(said, "carries nothing from window to window yet: set data.sampling=shuffle") &&
 		!strstr(said, "model.head=copy does not point at tokens of an earlier replay"))
 		fail_msg("%s", said);
-	if (!refused)
+	if (refused)
+		graph_release(g);
+	else
 		assert_int_equal(graph_plan(g, &(struct graph_options){.micro_batches = 1}), 0);
 	return refused ? NULL : g;
 }
@@ -75,8 +79,11 @@ static void open_stream(struct stream *s, const struct rig_case *c, enum device_
 	params_init(&rig->params, &rig->arena, device);
 	params_init(&s->carried, &rig->arena, device);
 	s->window = record(s, device, documents, true);
-	if (!s->window)
+	if (!s->window) {
+		model_memory_alloc(&rig->memory, &rig->params, &device_list[CPU], 0, false);
+		close_stream(s);
 		skip();
+	}
 	s->whole = record(s, device, documents, false);
 	whole = graph_memory(s->whole).arena_bytes;
 	window = graph_memory(s->window).arena_bytes;

@@ -53,8 +53,16 @@ wait_for_work() {
 	done
 }
 
-# One fault, by its name. One that finds nothing to spoil says 1.
+# One fault, by its name. One that five times finds nothing to spoil, or that ended meanwhile, says 1.
 fault() {
+	for _ in {1..5}; do
+		try_fault "$1" && return
+		sleep 0.5
+	done
+	return 1
+}
+
+try_fault() {
 	local id
 	wait_for_work
 	case $1 in

@@ -29,14 +29,15 @@ question one "" '"line"' 0 >q
 question two "line 17" '" of"' 0 >>q
 question three "line 17 " '"of"' 0 >>q
 asked q >table
-holds awk 'NR == 2 { p = $4 } NR == 3 { exit !($4 == p) }' table
+same='function same(p, q) { return p / q < 1.00001 && q / p < 1.00001 }'		# but for rounding
+holds awk "$same"' NR == 2 { p = $4 } NR == 3 { exit !same($4, p) }' table
 # of a long context the last tokens in front of the choice count: 64 with those of the choice but the last
 long=$(printf 'line %s of a text ' 1 2 3 4 5 6 7 8)
 question one "$long" '"line"' 0 >q
 question two "$(printf %s "$long" | tail -c 61)" '"line"' 0 >>q
 question three "$(printf %s "$long" | tail -c 50)" '"line"' 0 >>q
 asked q >table
-holds awk '{ p[NR] = $4 } END { exit !(p[1] == p[2] && p[1] != p[3]) }' table
+holds awk "$same"' { p[NR] = $4 } END { exit !(same(p[1], p[2]) && !same(p[1], p[3])) }' table
 
 # the model has learnt its text; equal choices share, and shares are per set; characters, not sums, for acc_norm
 {

@@ -133,7 +133,8 @@ static void head_run(struct head *h, bool training)
 	s->out[CROSS_ENTROPY_CORRECT_BT].at = h->correct;
 	s->out[CROSS_ENTROPY_MEAN].at = &h->mean;
 	for (int i = 0; i < CROSS_ENTROPY_N_SAVED && training; i++)
-		s->saved[i].at = memory(h, &s->saved[i]);
+		if (s->saved[i].n_dims)
+			s->saved[i].at = memory(h, &s->saved[i]);
 	head_forward(h, &r);
 }
 
