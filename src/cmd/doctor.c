@@ -133,6 +133,8 @@ static int run(int argc, char **argv)
 
 	if (ret)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (a.n_words + a.n_overrides)
+		return error("doctor takes no arguments, only options"), EXIT_USAGE;
 	printf("moelab %s\n", build_commit);
 	bad += check_processor() + check_blas() + check_sqlite() + check_gnuplot() + check_gpu() +
 		check_disk();

@@ -37,6 +37,8 @@ static int run(int argc, char **argv)
 
 	if (ret)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (a.n_words + a.n_overrides)
+		return error("ingest takes no arguments, only options"), EXIT_USAGE;
 	char *file = path ? xstrdup(path) : path_join(root, "lab.db");
 	ret = EXIT_ENVIRONMENT;
 	if (!db_open(&db, file, DB_WRITE)) {

@@ -18,6 +18,11 @@ refuses() {
 	fi
 }
 
+# --- words that a command has no use for
+for command in ingest doctor gc; do
+	refuses 2 "$command takes no arguments" $moelab $command results
+done
+
 # --- specs and sweeps
 moe=$root/experiments/micro/moe_mamba.yaml
 bad() { printf "$@" >bad.yaml; }
