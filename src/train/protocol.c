@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/moba_step.h"
 #include "train/checkpoint.h"
 
 const char *const protocol_name[N_PROTOCOLS] = {"reset", "sliding", "carried"};
@@ -144,6 +145,19 @@ static void shape(struct pass *p, const struct run_spec *spec, long length, long
 	p->batch = p->batch < 1 ? 1 : p->batch < most ? p->batch : most;
 }
 
+/* Attention on chosen segments carries a text that it sees whole (op/moba_step.h), and no part of one. */
+static int check_seen(const struct pass *p, const char *file, long length)
+{
+	struct graph *g = p->setup.graphs[GRAPH_EVAL];
+
+	for (int i = 0; length < p->segments->length && i < graph_n_nodes(g); i++)
+		if (graph_node_info(g, i).op == &op_moba_step)
+			return error("%s: model.attn.segment chooses among all that is carried, %ld tokens here, and not "
+				"among %ld: take that length alone (--length), or modes without carried", file,
+				p->segments->length, length);
+	return 0;
+}
+
 static int open_pass(struct pass *p, const struct trained *t, const struct device *device, long length,
 	long stride)
 {
@@ -160,8 +174,8 @@ static int open_pass(struct pass *p, const struct trained *t, const struct devic
 	p->context_B = xcalloc((size_t)p->batch, sizeof *p->context_B);
 	p->first_B = xcalloc((size_t)p->batch, sizeof *p->first_B);
 	return setup_open_losses(&p->setup, &t->config, device, t->n_vocab, p->batch, p->width,
-		p->how == PROTOCOL_CARRIED ? length : 0) || setup_allocate(&p->setup) ||
-		checkpoint_weights(&p->setup, t->checkpoint, false) ? -1 : 0;
+		p->how == PROTOCOL_CARRIED ? length : 0) || check_seen(p, t->config.file, length) ||
+		setup_allocate(&p->setup) || checkpoint_weights(&p->setup, t->checkpoint, false) ? -1 : 0;
 }
 
 int protocol_run(const struct trained *t, const struct device *device, const struct segments *segments,

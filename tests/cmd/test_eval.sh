@@ -13,6 +13,7 @@ train mamba
 train transformer
 train moe_mamba model.moe.n_experts=4
 train mamba_mlp data.reset_at_eot=true
+train moba model.attn.segment=8
 
 # losses ARGUMENTS...: a line "mode length loss" for each row
 losses() {
@@ -45,6 +46,9 @@ losses mamba_mlp --mode carried --length 1x,4x --tokens 2048 >table
 losses mamba_mlp --length 4x --tokens 2048 >>table
 holds same table
 losses transformer --mode reset,sliding,carried --length 4x --tokens 2048 >table
+holds test "$(wc -l <table)" = 3
+holds same table
+losses moba --mode reset,sliding,carried --length 4x --tokens 2048 >table
 holds test "$(wc -l <table)" = 3
 holds same table
 # windows that do not overlap slide like those by themselves
@@ -97,6 +101,7 @@ refused() {
 }
 refused "not reset, sliding or carried" mamba --mode all
 refused "does not divide the longest" mamba --length 48,64
+refused "model.attn.segment chooses among all that is carried, 256" moba --mode carried --length 1x,4x --tokens 2048
 refused "not a number of tokens" mamba --length 1y
 refused "does not divide the length" mamba --mode sliding --stride 7
 refused "svg" mamba --plot losses.txt
