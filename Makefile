@@ -240,7 +240,7 @@ ifeq ($(CUDA),1)
 endif
 
 # The emulator watches the kernels' memory itself; sanitized it takes a minute more for the same.
-not_sanitized = $(if $(filter 1,$(SAN)),$(call test_program,tests/op/test_scan_cuda.c))
+not_sanitized = $(if $(filter 1,$(SAN)),$(call test_program,tests/op/test_scan_cuda.c tests/op/test_grouped.c))
 
 test-programs: $(filter-out $(not_sanitized),$(call test_program,$(TESTS)))
 
