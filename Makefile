@@ -233,12 +233,15 @@ tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
 .PHONY: check test-programs
 check: deps	## set-up, build, all tests (SAN=1: under the sanitizers)
 	@$(MAKE) --no-print-directory WERROR=1 $(BUILD)/moelab test-programs
-	@$(RUN_TESTS) tests/layers.sh $(filter-out $(not_sanitized),$(call test_program,$(TESTS))) $(SCRIPTS)
+	@JOBS=$(shell nproc) $(RUN_TESTS) $(filter-out $(not_sanitized),$(call test_program,$(filter $(untimed),$(TESTS)))) -- \
+		tests/layers.sh $(call test_program,$(filter-out $(untimed),$(TESTS))) $(SCRIPTS)
 ifeq ($(CUDA),1)
 	@if nvidia-smi -L >/dev/null 2>&1; then $(MAKE) --no-print-directory gpu-programs && \
 		tests/gpu_check.sh $(BUILD)/gpu ops models traces runs; else echo 'no GPU: skipped'; fi
 endif
 
+# Tests of these layers may run beside each other.
+untimed := $(foreach l,base tensor op graph nn spec arch,tests/$(l)/%)
 # The emulator watches the kernels' memory itself; sanitized it takes a minute more for the same.
 not_sanitized = $(if $(filter 1,$(SAN)),$(call test_program,tests/op/test_scan_cuda.c tests/op/test_grouped.c))
 

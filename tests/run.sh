@@ -1,6 +1,6 @@
 #!/bin/sh
-# tests/run.sh PROGRAM...: run each, JOBS (1) at a time, go on after failures, and end with the sum of all,
-# "N passed, N failed". A program prints its counts as those of cmocka do; a script (*.sh) that prints none
+# tests/run.sh PROGRAM... [-- PROGRAM...]: run each, those in front of -- JOBS (1) at a time, those behind it by
+# themselves, for they look at the clock; go on after failures, and end with the sum of all, "N passed, N failed". A program prints its counts as those of cmocka do; a script (*.sh) that prints none
 # is one test. One that crashes, or runs no test, is a failure. What a failing program printed is shown.
 
 # Sum of the numbers in cmocka's lines "[  PASSED  ] 3 test(s)." of a log.
@@ -35,8 +35,11 @@ fi
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY-passive}"
 COUNTS=$(mktemp)
 trap 'rm -f "$COUNTS"' EXIT
-printf '%s\0' "$@" | COUNTS=$COUNTS xargs -0 -r -n 1 -P "${JOBS:-1}" "$0"
-awk -v expected=$# '{ passed += $1; failed += $2 } END {
+export COUNTS
+some() { tr '\n' '\0' | xargs -0 -r -n 1 -P "$1" "$0"; }
+printf '%s\n' "$@" | sed '/^--$/,$d' | some "${JOBS:-1}"
+printf '%s\n' "$@" | awk 'behind; $0 == "--" { behind = 1 }' | some 1
+awk -v expected="$(printf '%s\n' "$@" | grep -cvxe --)" '{ passed += $1; failed += $2 } END {
 	if (NR < expected)
 		failed += expected - NR		# ended without a word
 	print passed + 0 " passed, " failed + 0 " failed"
