@@ -29,6 +29,15 @@ static void say(struct supervision *v, const struct job *job, const char *what, 
 		why ? why : "");
 }
 
+/* A run that did not reach its end is an error, which -q leaves. */
+static void say_over(struct supervision *v, const struct job *job, enum run_state state, const char *why)
+{
+	if (log_level < LOG_NORMAL && (state == RUN_FAILED || state == RUN_DIVERGED))
+		error("%s s%ld: %s: %s", job->label, job->seed, run_state_name[state], why ? why : "");
+	else
+		say(v, job, run_state_name[state], why);
+}
+
 /* --- starting --------------------------------------------------------------------------------- */
 
 static void task_over(struct supervision *v, struct task *t, enum run_state outcome,
@@ -355,7 +364,7 @@ static void end_run(struct supervision *v, struct slot *slot, int status)
 		say(v, t->job, "crashed, tried again", o.reason);
 	} else {
 		task_over(v, t, o.state, o.reason);
-		say(v, t->job, run_state_name[o.state], o.reason);
+		say_over(v, t->job, o.state, o.reason);
 		if (v->s->fail_fast && (o.state == RUN_FAILED || o.state == RUN_DIVERGED)) {
 			v->stopping = true;
 			stop_workers(v, SIGTERM);

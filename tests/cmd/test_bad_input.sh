@@ -104,6 +104,7 @@ holds sh -c "sed '/^baseline/d; s|data.path: data|data.path: $PWD/data|' sweep.y
 holds test -e piped/sweeps/stdin.json
 $moelab run sweep.yaml train.eps=0 --results eps -q 2>said
 holds grep -q "train.eps is 0" eps/runs/*/DIVERGED
+holds grep -q "^moelab: .* s1: diverged: .*train.eps is 0" said		# -q leaves what went wrong
 refuses 4 "gnuplot" env PATH=/nonexistent "$moelab" plot loss --sweep sweep -q
 holds test ! -e plots/sweep/loss.svg
 refuses 2 "is named twice" $moelab table final --sweep sweep --sweep sweep
