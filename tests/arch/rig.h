@@ -346,4 +346,31 @@ static inline double rig_loss(struct rig *rig)
 	return graph_loss_total(rig->g);
 }
 
+struct rig_test {
+	const char *name;
+	void (*test)(void **state);	/* state: the struct rig_case */
+};
+
+/* Every test on every case, then those that stand alone; how many failed. */
+static inline int rig_run(const char *group, const struct rig_test *each, size_t n_each,
+	const struct CMUnitTest *alone, size_t n_alone)
+{
+	struct arena a = {0};
+	size_t n = ARRAY_SIZE(rig_cases) * n_each;
+	struct CMUnitTest *tests = ARENA_ARRAY(&a, struct CMUnitTest, n + n_alone);
+	int failed;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct rig_case *c = &rig_cases[i / n_each];
+		const struct rig_test *t = &each[i % n_each];
+		tests[i] = (struct CMUnitTest){arena_printf(&a, "%s: %s", c->name, t->name), t->test, NULL, NULL,
+			(void *)c};
+	}
+	for (size_t i = 0; i < n_alone; i++)
+		tests[n + i] = alone[i];
+	failed = _cmocka_run_group_tests(group, tests, n + n_alone, NULL, NULL);
+	arena_release(&a);
+	return failed;
+}
+
 #endif

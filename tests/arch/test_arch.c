@@ -478,30 +478,16 @@ static void test_every_architecture(void **state)
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		void (*test)(void **state);
-	} each[] = {{"central differences", test_central_differences},
+	static const struct rig_test each[] = {{"central differences", test_central_differences},
 		{"devices against ref", test_devices_against_ref},
 		{"recompute, same bits", test_recompute_same_bits},
 		{"recorded, same bits", test_recorded_same_bits}, {"accumulation", test_accumulation},
 		{"causal", test_causal}, {"masked tokens", test_masked_tokens},
 		{"documents apart", test_documents_apart}, {"document alone", test_document_alone}};
-	struct CMUnitTest tests[ARRAY_SIZE(rig_cases) * ARRAY_SIZE(each) + 2];
-	struct arena names = {0};
-	size_t n = 0;
-	int failed;
+	const struct CMUnitTest alone[] = {cmocka_unit_test(test_leak_is_seen),
+		cmocka_unit_test(test_every_architecture)};
 
 	(void)argc;
 	blas_start(argv);
-	for (size_t i = 0; i < ARRAY_SIZE(rig_cases); i++)
-		for (size_t k = 0; k < ARRAY_SIZE(each); k++)
-			tests[n++] = (struct CMUnitTest){
-				arena_printf(&names, "%s: %s", rig_cases[i].name, each[k].name),
-				each[k].test, NULL, NULL, (void *)&rig_cases[i]};
-	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_leak_is_seen);
-	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_architecture);
-	failed = _cmocka_run_group_tests("arch", tests, n, NULL, NULL);
-	arena_release(&names);
-	return failed;
+	return rig_run("arch", each, ARRAY_SIZE(each), alone, ARRAY_SIZE(alone));
 }

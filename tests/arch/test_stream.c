@@ -234,24 +234,10 @@ static void test_forgetting_is_seen(void **state)
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		void (*test)(void **state);
-	} each[] = {{"forward", test_forward}, {"gradients", test_gradients},
+	static const struct rig_test each[] = {{"forward", test_forward}, {"gradients", test_gradients},
 		{"forgetting is seen", test_forgetting_is_seen}};
-	struct CMUnitTest tests[ARRAY_SIZE(rig_cases) * ARRAY_SIZE(each)];
-	struct arena names = {0};
-	size_t n = 0;
-	int failed;
 
 	(void)argc;
 	blas_start(argv);
-	for (size_t i = 0; i < ARRAY_SIZE(rig_cases); i++)
-		for (size_t k = 0; k < ARRAY_SIZE(each); k++)
-			tests[n++] = (struct CMUnitTest){
-				arena_printf(&names, "%s: %s", rig_cases[i].name, each[k].name),
-				each[k].test, NULL, NULL, (void *)&rig_cases[i]};
-	failed = _cmocka_run_group_tests("stream", tests, n, NULL, NULL);
-	arena_release(&names);
-	return failed;
+	return rig_run("stream", each, ARRAY_SIZE(each), NULL, 0);
 }

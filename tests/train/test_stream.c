@@ -17,8 +17,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
-#include "data/import.h"
-#include "synthetic.h"
+#include "synthetic_dataset.h"
 #include "train/evaluate.h"
 #include "train/feed.h"
 
@@ -26,30 +25,10 @@ enum { BATCH = 3, CONTEXT = 16, N = BATCH * CONTEXT };
 
 static char folder[256];
 
-
 static int open_folder(void **state)
 {
-	struct str text;
-	char *input, *output;
-	const char *inputs[1];
-	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs, .val = 0.4};
-	int ret;
-
 	(void)state;
-	if (path_tmp_folder(folder, sizeof folder, "stream"))
-		return -1;
-	str_init(&text);
-	synthetic_text(&text, 1, 60000);
-	input = path_join(folder, "text.txt");
-	output = path_join(folder, "data");
-	ret = path_write(input, text.text, text.length);
-	inputs[0] = input;
-	o.output = output;
-	ret |= data_import(&o);
-	str_release(&text);
-	free(input);
-	free(output);
-	return ret;
+	return path_tmp_folder(folder, sizeof folder, "stream") || synthetic_dataset(folder, 60000, 0.4, 0) ? -1 : 0;
 }
 
 static int remove_folder(void **state)

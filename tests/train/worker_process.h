@@ -23,11 +23,10 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
-#include "data/import.h"
 #include "store/record.h"
 #include "store/run_dir.h"
 #include "train/worker.h"
-#include "synthetic.h"
+#include "synthetic_dataset.h"
 
 enum { STEPS = 30 };
 
@@ -40,28 +39,8 @@ extern char **environ;
 
 static int open_folder(void **state)
 {
-	struct str text;
-	char *input, *output;
-	const char *inputs[1];
-	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs,
-		.val = 0.1, .tune = 0.05};
-	int ret;
-
 	(void)state;
-	if (path_tmp_folder(folder, sizeof folder, "worker"))
-		return -1;
-	str_init(&text);
-	synthetic_text(&text, 1, 300000);
-	input = path_join(folder, "text.txt");
-	output = path_join(folder, "data");
-	ret = path_write(input, text.text, text.length);
-	inputs[0] = input;
-	o.output = output;
-	ret |= data_import(&o);
-	str_release(&text);
-	free(input);
-	free(output);
-	return ret;
+	return path_tmp_folder(folder, sizeof folder, "worker") || synthetic_dataset(folder, 300000, 0.1, 0.05) ? -1 : 0;
 }
 
 static int remove_folder(void **state)
