@@ -13,6 +13,7 @@ import torch
 import model
 import shapes as shapes_of
 import tensors
+import update
 
 LIMITS = {"logits": 1e-4, "outputs": 1e-4, "numbers": 1e-5, "gate": 1e-4, "grad": 1e-3, "update": 1e-4}
 EXACT = 1e-9
@@ -52,9 +53,9 @@ class Check:
         (ce + aux).backward()
         self.grads = {name: p.grad if p.grad is not None else torch.zeros_like(p)
                       for name, p in leaves.items()}
-        self.norm = model.gradient_norm(self.grads)
+        self.norm = update.gradient_norm(self.grads)
         self.expected = {"ce": ce.item(), "aux": aux.item(), "loss": (ce + aux).item(),
-                         "grad_norm": self.norm, "lr": model.learning_rate(self.spec, self.step)}
+                         "grad_norm": self.norm, "lr": update.learning_rate(self.spec, self.step)}
 
     def note(self, kind, name, error, limit):
         limit = min(limit, EXACT) if self.double else limit * self.strict
@@ -99,7 +100,7 @@ class Check:
         """From the trace's own gradients: Adam divides by their size, which would blow up rounding."""
         zero = {n: torch.zeros_like(p) for n, p in self.params.items()}
         m, v = (self.blob(prefix) or dict(zero) for prefix in ("moment1.", "moment2."))
-        new = model.adamw(self.spec, self.step, self.params, self.blob("grad."),
+        new = update.adamw(self.spec, self.step, self.params, self.blob("grad."),
                           self.numbers["grad_norm"], m, v)
         new.update(self.net.states)
         for name, theirs in self.blob("new.").items():

@@ -23,6 +23,7 @@ import torch
 
 import model
 import tensors
+import update
 from cases import ARCHITECTURES
 
 STEPS, BATCH, CONTEXT, EARLY = 200, 8, 64, 50
@@ -71,7 +72,7 @@ def train_torch(start, words):
         (ce + aux).backward()
         grads = {n: p.grad if p.grad is not None else torch.zeros_like(p) for n, p in leaves.items()}
         plain = {n: p.detach() for n, p in leaves.items()}
-        w = model.adamw(spec, step, plain, grads, model.gradient_norm(grads), m, v)
+        w = update.adamw(spec, step, plain, grads, update.gradient_norm(grads), m, v)
         losses.append(ce.item())
     return losses
 

@@ -1,9 +1,10 @@
 #!/usr/bin/python3 -B
-"""golden.py: write the golden traces in tests/oracle/golden/, which `make check` holds moelab against
-(tests/trace/test_trace.c). Everything in them, weights and moments too, is made here, in float64, from
-random numbers of numpy; files hold float32. Run it again when a case is added."""
+"""golden.py [CASE...]: write the golden traces in tests/oracle/golden/, which `make check` holds moelab against
+(tests/trace/test_trace.c): those that are not there, and the cases named once more. Everything in them, weights
+and moments too, is made here, in float64, from random numbers of numpy; files hold float32. Their last bits
+depend on torch and processor, so that those of other cases stay as they are."""
+import argparse
 import json
-import math
 import os
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 import model
 import shapes as shapes_of
 import tensors
+import update
 
 STEP = 7
 COMMON = {
@@ -123,8 +125,8 @@ def make(arch, keys, seed):
     ce, aux, logits = net.losses(torch.from_numpy(words[:, :-1]), torch.from_numpy(words[:, 1:]))
     (ce + aux).backward()
     grads = {n: t.grad if t.grad is not None else torch.zeros_like(t) for n, t in leaves.items()}
-    norm = model.gradient_norm(grads)
-    new = model.adamw(spec, STEP, params, grads, norm, dict(m), dict(v))
+    norm = update.gradient_norm(grads)
+    new = update.adamw(spec, STEP, params, grads, norm, dict(m), dict(v))
     new.update(net.states)
     for name, route in net.routes.items():
         for what, t in zip(("route", "keep", "gate"), route):
@@ -133,27 +135,38 @@ def make(arch, keys, seed):
     for prefix, blob in (("grad.", grads), ("new.", new)):
         tensor.update({prefix + n: t.numpy() for n, t in blob.items()})
     numbers = {"ce": ce.item(), "aux": aux.item(), "loss": (ce + aux).item(), "grad_norm": norm,
-               "lr": model.learning_rate(spec, STEP)}
+               "lr": update.learning_rate(spec, STEP)}
     meta = {"format": "moelab trace 1", "spec": json.dumps(spec), "step": str(STEP), "device": "oracle",
             **{k: repr(x) for k, x in numbers.items()}}
     return tensor, meta, net
 
 
+def write(arch, keys, path):
+    for seed in range(100):         # a token between two experts would be a matter of rounding
+        tensor, meta, net = make(arch, keys, seed)
+        if net.margin > 0.01:
+            break
+    kept = [keep.double().mean().item() for _, keep, _ in net.routes.values()]
+    dtype = lambda a: np.float32 if a.dtype == np.float64 else np.int32
+    tensors.save(path, {n: a.astype(dtype(a)) for n, a in tensor.items()}, meta)
+    print(f"{arch}: seed {seed}, {os.path.getsize(path)} bytes, margin {net.margin:.3f}, kept",
+          [round(k, 2) for k in kept])
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--folder", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden"))
+    a = parser.parse_args()
+    unknown = [name for name in a.cases if name not in CASES]
+    if unknown:
+        parser.error(f"no case {', '.join(unknown)} (there is: {', '.join(CASES)})")
     torch.set_default_dtype(torch.float64)
-    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(a.folder, exist_ok=True)
     for arch, keys in CASES.items():
-        for seed in range(100):         # a token between two experts would be a matter of rounding
-            tensor, meta, net = make(arch, keys, seed)
-            if net.margin > 0.01:
-                break
-        kept = [keep.double().mean().item() for _, keep, _ in net.routes.values()]
-        dtype = lambda a: np.float32 if a.dtype == np.float64 else np.int32
-        path = os.path.join(folder, arch + ".safetensors")
-        tensors.save(path, {n: a.astype(dtype(a)) for n, a in tensor.items()}, meta)
-        print(f"{arch}: seed {seed}, {os.path.getsize(path)} bytes, margin {net.margin:.3f}, kept",
-              [round(k, 2) for k in kept])
+        path = os.path.join(a.folder, arch + ".safetensors")
+        if arch in a.cases or not os.path.exists(path):
+            write(arch, keys, path)
 
 
 main()

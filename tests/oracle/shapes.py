@@ -1,7 +1,7 @@
 """Names and shapes of the parameters of the models in model.py, by the formulas of its papers."""
 import math
 
-from model import heads_of, kv_heads, mix_entry, part_keys, pattern_entry, residual_layers
+from layout import heads_of, kv_heads, mix_entry, part_keys, pattern_entry, residual_layers
 from recurrences import default_width, gdn_sizes
 
 
