@@ -72,8 +72,8 @@ static const struct rig_case rig_cases[] = {
 		"group_sequences: 2, temperature: 0.5, activation: silu}}"},
 	{"moe_mamba granular, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, granularity: 3, "
 		"n_shared: 2, weight: renorm, capacity_factor: 0.8, group_tokens: 16, activation: silu}}"},
-	{"moe_mamba norm behind", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, granularity: 2, out_norm: true, "
-		"group_tokens: 16, activation: silu}}"},
+	{"moe_mamba norm behind", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, granularity: 2, "
+		"out_norm: true, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba gated, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 3, expert: gated, "
 		"n_shared: 2, group_tokens: 16, activation: gelu}}"},
 	{"mamba_mlp gated", SMALL ", arch: mamba_mlp, ffn: {d_hidden: 10, gated: true, activation: silu}}"},
@@ -86,7 +86,8 @@ static const struct rig_case rig_cases[] = {
 		"inner: {conv: true, gate: true, out: true, every: 1, router: shared}, "
 		"moe: {n_experts: 3, expert: linear, capacity_factor: 0, top_k: 2, group_tokens: 16}}"},
 	{"inner gate out, one router", SMALL ", arch: inner_moe_mamba, inner: {gate: true, out: true, router: shared}, "
-		"moe: {n_experts: 3, d_expert: 5, capacity_factor: 0, group_tokens: 16, activation: gelu, expert: gated}}"},
+		"moe: {n_experts: 3, d_expert: 5, capacity_factor: 0, group_tokens: 16, activation: gelu, "
+		"expert: gated}}"},
 	{"transformer_moe gated", "{model: {d_model: 8, n_blocks: 2, arch: transformer_moe, attn: {n_heads: 2}, "
 		"moe: {n_experts: 3, d_expert: 3, group_tokens: 16, capacity_factor: 0.9, expert: gated, "
 		"activation: silu}}"},
@@ -112,8 +113,8 @@ static const struct rig_case rig_cases[] = {
 		"weight_scale: 2.5, temperature: 0.5, capacity_factor: 0, balance_scope: sequence, "
 		"group_tokens: 16, activation: gelu}}"},
 	{"stack", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{mamba: {d_state: 4}}, attn, "
-		"{mamba2: {d_head: 8, d_state: 5}}, {parallel: [{moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}, ffn]}], "
-		"ffn: {d_hidden: 6, activation: silu}}"},
+		"{mamba2: {d_head: 8, d_state: 5}}, {parallel: [{moe: {n_experts: 2, d_expert: 5, "
+		"group_tokens: 16}}, ffn]}], ffn: {d_hidden: 6, activation: silu}}"},
 	{"mamba3", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{mamba3: {d_state: 6, d_head: 4}}, "
 		"{mamba3: {d_state: 5, d_head: 2, n_groups: 2, turned: 0.9, expand: 1.5}}, ffn], "
 		"ffn: {d_hidden: 6, activation: silu}}"},

@@ -195,7 +195,8 @@ static void test_forgetting_is_seen(void **state)
 
 int main(int argc, char **argv)
 {
-	static const struct rig_test each[] = {{"decoding", test_decoding}, {"forgetting is seen", test_forgetting_is_seen}};
+	static const struct rig_test each[] = {{"decoding", test_decoding},
+		{"forgetting is seen", test_forgetting_is_seen}};
 
 	(void)argc;
 	blas_start(argv);

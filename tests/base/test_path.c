@@ -220,7 +220,8 @@ static void test_hash(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_names), TEST(test_small_files), TEST(test_temporary), TEST(test_write_and_read), TEST(test_piece_that_is_read), TEST(test_write_into_a_pipe),
+		TEST(test_names), TEST(test_small_files), TEST(test_temporary), TEST(test_write_and_read),
+		TEST(test_piece_that_is_read), TEST(test_write_into_a_pipe),
 		TEST(test_failed_write_leaves_nothing), TEST(test_big_file), TEST(test_hash),
 	};
 

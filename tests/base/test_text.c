@@ -142,7 +142,8 @@ static void test_arena(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_str_grows), TEST(test_shell_words), TEST(test_starts_ends), TEST(test_utf8), TEST(test_nearest), TEST(test_numbers),
+		TEST(test_str_grows), TEST(test_shell_words), TEST(test_starts_ends), TEST(test_utf8),
+		TEST(test_nearest), TEST(test_numbers),
 		TEST(test_for_people), TEST(test_arena),
 	};
 

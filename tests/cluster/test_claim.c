@@ -258,7 +258,8 @@ static int take_when(const char *says, long uid, double *ready_s)
 	return ret;
 }
 
-#define SAYS(state, restarts) "printf '%-20s%-20s%-20s%-24s%-12s%-200s%-200s\\n' 14 12 3 " state " " #restarts " n1 None"
+#define SAYS(state, restarts) \
+	"printf '%-20s%-20s%-20s%-24s%-12s%-200s%-200s\\n' 14 12 3 " state " " #restarts " n1 None"
 
 static void test_slurm_decides(void **state)
 {

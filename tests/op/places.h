@@ -1,7 +1,7 @@
 /*
- * Where op_route and op_place have put their tokens (op_place: choices), compared with the packed buffer of host devices. A device's
- * layout is its own affair (op/route.h); what must be the same is every token's expert and its rank
- * there.
+ * Where op_route and op_place have put their tokens (op_place: choices), compared with the packed buffer of
+ * host devices. A device's layout is its own affair (op/route.h); what must be the same is every token's
+ * expert and its rank there.
  */
 #ifndef PLACES_H
 #define PLACES_H

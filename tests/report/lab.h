@@ -55,8 +55,9 @@ static inline void lab_open(struct lab *lab, const char *baseline)
 	char *path = path_join(lab->folder, "lab.db");
 	CHECK(!db_open(&lab->db, path, DB_WRITE));
 	free(path);
-	lab->sweep = json_pack("{s:s, s:s, s:s, s:s?, s:[], s:[], s:[]}", "name", "lab/one", "file", "sweeps/lab/one.yaml",
-		"question", "does it tell a factor from nothing?", "baseline", baseline, "targets", "published", "runs");
+	lab->sweep = json_pack("{s:s, s:s, s:s, s:s?, s:[], s:[], s:[]}", "name", "lab/one",
+		"file", "sweeps/lab/one.yaml", "question", "does it tell a factor from nothing?",
+		"baseline", baseline, "targets", "published", "runs");
 }
 
 static inline void lab_close(struct lab *lab)
@@ -75,6 +76,11 @@ static inline const char *lab_identity(const struct lab_run *r, char *buffer)
 	return buffer;
 }
 
+static inline void lab_add_axis(json_t *axes, const char *key, const char *short_key, const char *value)
+{
+	json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", key, "short_key", short_key, "value", value));
+}
+
 static inline void lab_add(struct lab *lab, const struct lab_run *r)
 {
 	char id[HASH_HEX];
@@ -84,13 +90,13 @@ static inline void lab_add(struct lab *lab, const struct lab_run *r)
 	CHECK(!path_mkdirs(dir));
 	free(dir);
 	if (strcmp(r->label, r->variant) && r->key)
-		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", r->key, "short_key", "k", "value", r->value));
+		lab_add_axis(axes, r->key, "k", r->value);
 	else if (strcmp(r->label, r->variant) && r->lr > 0)
-		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "train.lr", "short_key", "lr", "value", "x"));
+		lab_add_axis(axes, "train.lr", "lr", "x");
 	else if (strcmp(r->label, r->variant) && r->capacity > 0)
-		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "model.moe.capacity_factor", "short_key", "capacity_factor", "value", "x"));
+		lab_add_axis(axes, "model.moe.capacity_factor", "capacity_factor", "x");
 	if (json_array_size(axes) == 0 ? strcmp(r->label, r->variant) : r->lr > 0 && r->experts > 0)
-		json_array_append_new(axes, json_pack("{s:s,s:s,s:s}", "key", "model.moe.n_experts", "short_key", "n_experts", "value", "x"));
+		lab_add_axis(axes, "model.moe.n_experts", "n_experts", "x");
 	json_array_append_new(json_object_get(lab->sweep, "runs"), json_pack(
 		"{s:s, s:s+, s:s, s:s, s:i, s:i, s:o}", "run", lab_identity(r, id), "dir", r->label, id,
 		"label", r->label, "variant", r->variant, "seed", (int)r->seed, "steps", LAB_STEPS, "axes", axes));
@@ -98,7 +104,8 @@ static inline void lab_add(struct lab *lab, const struct lab_run *r)
 
 static inline double lab_noise(const struct lab_run *r, int i)
 {
-	struct rng_block b = rng_block((struct rng_key){.seed = (uint64_t)r->seed, .stream = hash_u64(r->label)}, (uint64_t)i);
+	struct rng_key key = {.seed = (uint64_t)r->seed, .stream = hash_u64(r->label)};
+	struct rng_block b = rng_block(key, (uint64_t)i);
 
 	return r->noise * sqrt(-2 * log(rng_uniform(b, 0))) * cos(2 * M_PI * rng_uniform(b, 1));
 }
@@ -123,8 +130,9 @@ static inline void lab_step(struct recorder *rec, long long id, const struct lab
 {
 	struct record s = record_new(RECORD_IS_STEP);
 
-	s.step = (struct step_record){.step = step, .tokens = (long long)step * LAB_TOKENS, .seconds = lab_seconds(r, step),
-		.flops = step * 2e10, .ce = lab_loss(r, step) + 5 * lab_noise(r, step + 100000), .aux = NAN, .balance = NAN,
+	s.step = (struct step_record){.step = step, .tokens = (long long)step * LAB_TOKENS,
+		.seconds = lab_seconds(r, step), .flops = step * 2e10,
+		.ce = lab_loss(r, step) + 5 * lab_noise(r, step + 100000), .aux = NAN, .balance = NAN,
 		.z = NAN, .lr = 1e-3, .grad_norm = 1, .clipped = step % 100 < 100 * r->clipped, .tokens_per_s = 40960,
 		.drop = r->experts ? r->drop : NAN};
 	recorder_add(rec, id, &s);
@@ -136,7 +144,8 @@ static inline void lab_eval(struct recorder *rec, long long id, const struct lab
 	double loss = lab_loss(r, step);
 
 	e.eval = (struct eval_record){.kind = kind, .step = step, .tokens = (long long)step * LAB_TOKENS,
-		.seconds = lab_seconds(r, step), .flops = step * 2e10, .loss = loss, .bpb = loss / M_LN2, .accuracy = 0.4,
+		.seconds = lab_seconds(r, step), .flops = step * 2e10, .loss = loss, .bpb = loss / M_LN2,
+		.accuracy = 0.4,
 		.loss_bigram = loss - 0.5, .share_bigram = 0.3, .drop = r->experts ? r->drop : NAN, .n_tokens = 65536,
 		.windows = r->windows ? r->windows : "w0", .capacity = "1.0"};
 	recorder_add(rec, id, &e);
@@ -237,7 +246,8 @@ static inline void lab_exclude(struct lab *lab, long long id, const char *reason
 
 static inline void lab_config(struct lab *lab, long long id, const struct lab_run *r)
 {
-	json_t *config = json_pack("{s:i, s:i, s:s, s:i, s:i, s:f, s:s, s:f}", "model.d_model", 128, "model.n_blocks", 4, "recipe", "paper", "train.batch", 16,
+	json_t *config = json_pack("{s:i, s:i, s:s, s:i, s:i, s:f, s:s, s:f}", "model.d_model", 128,
+		"model.n_blocks", 4, "recipe", "paper", "train.batch", 16,
 		"train.context", 256, "train.warmup", 0.2, "train.tokens", r->tokens ? r->tokens : "4096000",
 		"train.lr", r->lr > 0 ? r->lr : 1e-3);
 
@@ -294,7 +304,8 @@ static inline void lab_fill(struct lab *lab, const struct lab_run *runs, int n)
 		}
 		if (last == LAB_STEPS && r->experts)
 			lab_eval(&rec, id, r, LAB_STEPS, "val_dropless");
-		catalog_set_state(&lab->db, id, r->diverged ? RUN_DIVERGED : r->unfinished ? RUN_STOPPED : RUN_DONE, NULL);
+		catalog_set_state(&lab->db, id,
+			r->diverged ? RUN_DIVERGED : r->unfinished ? RUN_STOPPED : RUN_DONE, NULL);
 	}
 	CHECK(!recorder_close(&rec));
 	CHECK(!db_commit(&lab->db));

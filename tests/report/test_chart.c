@@ -276,7 +276,8 @@ static void loss_is_drawn_by_share_of_mamba(void **state)
 {
 	const struct lab_run mixed[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .expand = 2},
 		{.label = "m-d_expert=1024", .variant = "m", .seed = 1, .expand = 1, .d_expert = 1024, .experts = 8},
-		{.label = "m-d_expert=512", .variant = "m", .seed = 1, .fast = 2, .expand = 1, .d_expert = 512, .experts = 8},
+		{.label = "m-d_expert=512", .variant = "m", .seed = 1, .fast = 2, .expand = 1,
+			.d_expert = 512, .experts = 8},
 		{.label = "wide", .variant = "wide", .seed = 1, .expand = 4, .foreign = true}};
 	const struct plot_options o = {.x = AXIS_STEPS};
 	struct study s;
@@ -306,7 +307,8 @@ static void foreign_curves_are_called_so(void **state)
 		{.label = "m-n_experts=8", .variant = "m", .seed = 1, .fast = 1.8, .experts = 8, .foreign = true},
 		{.label = "theirs", .variant = "theirs", .seed = 1, .fast = 1.1, .foreign = true}};
 	static const char *const labels[][3] = {{"loss", "m-n_experts=8 (foreign)", "theirs (foreign)"},
-		{"speedup", "m-n_experts=8 (foreign)", "theirs (foreign)"}, {"experts", "m (foreign)", "theirs (foreign)"}};
+		{"speedup", "m-n_experts=8 (foreign)", "theirs (foreign)"},
+		{"experts", "m (foreign)", "theirs (foreign)"}};
 	struct study s;
 	struct lab lab;
 	struct chart c;
@@ -316,7 +318,8 @@ static void foreign_curves_are_called_so(void **state)
 	lab_fill(&lab, mixed, ARRAY_SIZE(mixed));
 	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(labels); i++) {
-		assert_int_equal(plot_make(plot_find(labels[i][0]), &s, &(struct plot_options){.x = AXIS_STEPS}, &c), 0);
+		assert_int_equal(plot_make(plot_find(labels[i][0]), &s, &(struct plot_options){.x = AXIS_STEPS},
+			&c), 0);
 		for (int k = 1; k < 3; k++)
 			series_of(&c, labels[i][k]);
 		chart_release(&c);
@@ -349,8 +352,9 @@ static void page_needs_no_other_file(void **state)
 	assert_lacks(page, "src=");
 	assert_lacks(page, "<link");
 	assert_lacks(page, "<script");
-	static const char *const files[] = {"loss.svg", "loss.gp", "loss.csv", "loss.txt", "loss-flops.svg", "speedup.svg",
-		"experts.svg", "load.svg", "tables/speedup.md", "tables/final.csv", "tables/experts.json", "tables/cost.tex"};
+	static const char *const files[] = {"loss.svg", "loss.gp", "loss.csv", "loss.txt", "loss-flops.svg",
+		"speedup.svg", "experts.svg", "load.svg", "tables/speedup.md", "tables/final.csv",
+		"tables/experts.json", "tables/cost.tex"};
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		char *path = path_join(place, files[i]);
 		assert_true(path_exists(path));
@@ -437,7 +441,8 @@ static void lines_of_a_figure_differ(void **state)
 	(void)state;
 	for (int i = 1; i < 10; i++) {
 		snprintf(label[i], sizeof label[i], "%s-n_experts=%d", i < 8 ? "m" : "k", i);
-		many[i] = (struct lab_run){.label = label[i], .variant = i < 8 ? "m" : "k", .seed = 1, .experts = i + 1};
+		many[i] = (struct lab_run){.label = label[i], .variant = i < 8 ? "m" : "k", .seed = 1,
+			.experts = i + 1};
 	}
 	lab_open(&lab, "mamba");
 	lab_fill(&lab, many, ARRAY_SIZE(many));

@@ -72,10 +72,12 @@ static void losses_by_position(void **state)
 	fill(&w.lab);
 	assert_true(show_with(&w, "position", "md", &o));
 	assert_has(line(&w, "model", text, sizeof text), "|         1 |         2 |       3-4 |            5-8 |");
-	assert_has(line(&w, "mamba (baseline)", text, sizeof text), "|     3.020 |     2.520 |     2.020 |          1.520 |");
+	assert_has(line(&w, "mamba (baseline)", text, sizeof text),
+		"|     3.020 |     2.520 |     2.020 |          1.520 |");
 	assert_has(line(&w, "near", text, sizeof text), "| 3.019 (=) | 2.519 (=) | 2.019 (=) |      1.519 (=) |");
 	assert_has(line(&w, "far", text, sizeof text), "| 3.027 (=) | 2.527 (=) | 2.027 (=) | 1.270 (-0.250) |");
-	assert_has(line(&w, "share of tokens", text, sizeof text), "|      12 % |      12 % |      25 % |           50 % |");
+	assert_has(line(&w, "share of tokens", text, sizeof text),
+		"|      12 % |      12 % |      25 % |           50 % |");
 	assert_has(line(&w, "null: mamba against itself", text, sizeof text), " 0.035 |");
 	hide(&w);
 	assert_true(show_with(&w, "position", "csv", &o));

@@ -107,8 +107,10 @@ static void targets_of_the_sweep_each_get_rows(void **state)
 
 	(void)state;
 	lab_open(&w.lab, "mamba");
-	json_array_append_new(json_object_get(w.lab.sweep, "targets"), json_pack("{s:s,s:n}", "kind", "baseline", "loss"));
-	json_array_append_new(json_object_get(w.lab.sweep, "targets"), json_pack("{s:s,s:f}", "kind", "loss", "loss", 2.05));
+	json_array_append_new(json_object_get(w.lab.sweep, "targets"),
+		json_pack("{s:s,s:n}", "kind", "baseline", "loss"));
+	json_array_append_new(json_object_get(w.lab.sweep, "targets"),
+		json_pack("{s:s,s:f}", "kind", "loss", "loss", 2.05));
 	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
 	assert_true(show_with(&w, "speedup", "md", &o));
 	assert_has(w.text.text, "|   target | model");
@@ -175,7 +177,8 @@ static void head_can_be_left_out_of_flops(void **state)
 /* What the run told of its head stands, whatever follows from its config. */
 static void head_is_what_was_recorded(void **state)
 {
-	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0, .expand = 2), THREE("fast", 2, .floor = 0, .expand = 2)};
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0, .expand = 2),
+		THREE("fast", 2, .floor = 0, .expand = 2)};
 	struct shown w;
 
 	(void)state;
@@ -234,19 +237,23 @@ static void refused(const struct lab_run *odd, const char *message)
 static void unlike_rows_are_refused_unless_forced(void **state)
 {
 	(void)state;
-	refused(ODD(.data_hash = "fedcba9876543210"), "rows differ in data (data.path): mamba has 0123456789ab, odd has fedcba987654");
+	refused(ODD(.data_hash = "fedcba9876543210"),
+		"rows differ in data (data.path): mamba has 0123456789ab, odd has fedcba987654");
 	refused(ODD(.precision = "bf16"), "rows differ in precision: mamba has float32, odd has bf16");
 	refused(ODD(.windows = "w1"), "rows differ in evaluation windows (eval.tokens): mamba has w0, odd has w1");
-	refused(ODD(.tokens = "8192000"), "rows differ in token budget (train.tokens): mamba has 4096000, odd has 8192000");
+	refused(ODD(.tokens = "8192000"),
+		"rows differ in token budget (train.tokens): mamba has 4096000, odd has 8192000");
 	refused(KEY("train.context", "512"), "rows differ in context (train.context): mamba has 256, odd has 512");
 	refused(KEY("eval.split", "tune"), "rows differ in split evaluated (eval.split): mamba has val, odd has tune");
-	refused(ODD(.semantics = "{\"scan\":2,\"route\":1}"), "rows differ in semantics: scan was computed by version 1 and by version 2");
+	refused(ODD(.semantics = "{\"scan\":2,\"route\":1}"),
+		"rows differ in semantics: scan was computed by version 1 and by version 2");
 }
 
 /* A run from before a key was there ran with its old meaning. */
 static void rows_not_trained_alike_are_warned_about(void **state)
 {
-	static const char *const keys[][3] = {{"data.sampling", "paper", "data.sampling: mamba has shuffle, odd has paper"},
+	static const char *const keys[][3] = {
+		{"data.sampling", "paper", "data.sampling: mamba has shuffle, odd has paper"},
 		{"data.reset_at_eot", "true", "data.reset_at_eot: mamba has false, odd has true"},
 		{"data.seed", "7", "data.seed: mamba has -1, odd has 7"},
 		{"train.batch", "8", "train.batch: mamba has 16, odd has 8"},
@@ -298,7 +305,8 @@ static void other_operators_are_no_difference_in_semantics(void **state)
 
 static void training_rules_are_refused_beyond_an_epoch(void **state)
 {
-	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1, .data_tokens = 800000},
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1,
+		.data_tokens = 800000},
 		{.label = "fast", .variant = "fast", .seed = 1, .fast = 2, .data_tokens = 800000}};
 	struct shown w;
 
@@ -327,7 +335,8 @@ static void doubtful_rows_are_warned_about(void **state)
 	(void)state;
 	warned(ODD(.active = 1.1e6), "Warning: active parameters more than 3 % from the baseline's: odd");
 	warned(ODD(.experts = 8, .drop = 0.02), "Warning: more than 1 % of the routed tokens dropped at the end: odd");
-	warned(ODD(.experts = 8, .starved = true), "Warning: an expert with less than a tenth of its even share at the end: odd");
+	warned(ODD(.experts = 8, .starved = true),
+		"Warning: an expert with less than a tenth of its even share at the end: odd");
 	warned(ODD(.clipped = 0.6), "Warning: gradients clipped in more than half of the steps: odd");
 	warned(ODD(.fast = 4), "Warning: evaluations further apart than 2 % of the way to the target: odd");
 	warned(ODD(.host = "there"), "rows differ in host: here; there");
@@ -336,7 +345,8 @@ static void doubtful_rows_are_warned_about(void **state)
 
 static void sound_rows_get_no_warning(void **state)
 {
-	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.001), THREE("fast", 1.5, .experts = 8, .noise = 0.001, .drop = 0.005)};
+	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.001),
+		THREE("fast", 1.5, .experts = 8, .noise = 0.001, .drop = 0.005)};
 	struct shown w;
 
 	(void)state;
@@ -445,7 +455,8 @@ static void rates_chosen_at_the_edge_are_warned_about(void **state)
 
 static void sweep_must_exist_and_have_runs(void **state)
 {
-	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1, .unfinished = true}};
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1,
+		.unfinished = true}};
 	struct shown w;
 
 	(void)state;

@@ -8,7 +8,8 @@
 
 static const struct study_options plain = {.rule = NULL};
 
-static const struct lab_run first[] = {RUN("mamba", "mamba", 1, .noise = 0.002), RUN("mamba", "mamba", 2, .noise = 0.002),
+static const struct lab_run first[] = {
+	RUN("mamba", "mamba", 1, .noise = 0.002), RUN("mamba", "mamba", 2, .noise = 0.002),
 	RUN("m-n_experts=8", "m", 1, .fast = 1.8, .experts = 8), RUN("odd", "odd", 1, .fast = 1.2)};
 
 static void open_two(struct shown *w, const struct lab_run *second, int n)
@@ -32,8 +33,10 @@ static const struct arm *arm_named(const struct study *s, const char *label)
 
 /* mamba, seeds 2 and 3: 2 is a run of both, 3 has the configuration of the first's; `odd` has its name
    only; m has a run in common, so it is one variant. */
-static const struct lab_run second[] = {RUN("mamba", "mamba", 2, .noise = 0.002), RUN("mamba", "mamba", 3, .noise = 0.002),
-	RUN("m-n_experts=8", "m", 1, .fast = 1.8, .experts = 8), RUN("m-n_experts=4", "m", 1, .fast = 1.5, .experts = 4),
+static const struct lab_run second[] = {
+	RUN("mamba", "mamba", 2, .noise = 0.002), RUN("mamba", "mamba", 3, .noise = 0.002),
+	RUN("m-n_experts=8", "m", 1, .fast = 1.8, .experts = 8),
+	RUN("m-n_experts=4", "m", 1, .fast = 1.5, .experts = 4),
 	RUN("odd", "odd", 1, .fast = 1.4, .lr = 2e-3, .run = "other"), RUN("late", "late", 1, .unfinished = true)};
 
 static void what_sweeps_share_stands_once(void **state)

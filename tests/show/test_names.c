@@ -72,15 +72,16 @@ static void control_characters_are_refused(void **state)
 
 static void endings_say_the_form(void **state)
 {
+	static const char *const odd[] = {"noext", "/dev/stdout", "a.svgz", "pdf"};
 	char *file;
 
 	(void)state;
 	assert_string_equal(chart_format_of("a.PDF")->name, "pdf");
 	assert_string_equal(chart_format_of("a.b.Png")->name, "png");
 	assert_string_equal(chart_format_of(NULL)->name, "svg");
-	for (const char *const *odd = (const char *const[]){"noext", "/dev/stdout", "a.svgz", "pdf", NULL}; *odd; odd++) {
+	for (size_t i = 0; i < ARRAY_SIZE(odd); i++) {
 		catch_messages();
-		assert_null(chart_format_of(*odd));
+		assert_null(chart_format_of(odd[i]));
 		assert_caught("a figure's name ends in .svg, .png or .pdf");
 	}
 	file = chart_file(chart_format_find("pdf"), "a.PDF");

@@ -207,10 +207,12 @@ static void test_replaced_files_are_read_whole(void **state)
 	assert_seen("count(*) = 2 FROM step");
 	put("a", "metrics.jsonl", "{\"t\":\"step\",\"step\":1,\"ce\":5}\n");
 	assert_seen("ce = 5 FROM step WHERE step = 1");
-	put("a", "metrics.jsonl", "{\"t\":\"event\",\"kind\":\"start\",\"step\":0,\"wall\":\"1\",\"text\":\"a longer line\"}\n"
+	put("a", "metrics.jsonl",
+		"{\"t\":\"event\",\"kind\":\"start\",\"step\":0,\"wall\":\"1\",\"text\":\"a longer line\"}\n"
 		"{\"t\":\"step\",\"step\":1,\"ce\":4}\n");
 	assert_seen("ce = 4 FROM step WHERE step = 1");
-	put("a", "metrics.jsonl", "{\"t\":\"event\",\"kind\":\"start\",\"step\":0,\"wall\":\"1\",\"text\":\"a longer line\"}\n"
+	put("a", "metrics.jsonl",
+		"{\"t\":\"event\",\"kind\":\"start\",\"step\":0,\"wall\":\"1\",\"text\":\"a longer line\"}\n"
 		"{\"t\":\"step\",\"step\":1,\"ce\":3}\n");	/* of the same length */
 	assert_seen("ce = 3 FROM step WHERE step = 1");
 	assert_seen("count(*) = 1 FROM event");

@@ -9,8 +9,9 @@
 
 static void claim_from_afar(const struct job *j)
 {
-	static const char text[] = "{\"token\": \"0123456789abcdef0123456789abcdef\", \"since\": \"\", \"host\": \"far\", "
-		"\"machine\": \"1\", \"boot_id\": \"2\", \"pid_space\": \"3\", \"pid\": 4, \"start_time\": 5, \"uid\": 0}";
+	static const char text[] = "{\"token\": \"0123456789abcdef0123456789abcdef\", \"since\": \"\", "
+		"\"host\": \"far\", \"machine\": \"1\", \"boot_id\": \"2\", \"pid_space\": \"3\", "
+		"\"pid\": 4, \"start_time\": 5, \"uid\": 0}";
 
 	assert_int_equal(path_mkdirs(dir_of(j)), 0);
 	assert_int_equal(path_write(arena_printf(&arena, "%s/CLAIM", dir_of(j)), text, strlen(text)), 0);
@@ -200,8 +201,11 @@ static void test_memory_and_visibility(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {TEST(test_others_run_is_left), TEST(test_taken_over), TEST(test_claim_removed),
-		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_crash_is_tried_again), TEST(test_memory_and_visibility)};
+	const struct CMUnitTest tests[] = {
+		TEST(test_others_run_is_left), TEST(test_taken_over), TEST(test_claim_removed),
+		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_crash_is_tried_again),
+		TEST(test_memory_and_visibility),
+	};
 
 	if (argc > 2 && !strcmp(argv[1], "worker"))
 		return noting_worker(argv);

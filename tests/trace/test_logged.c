@@ -362,7 +362,8 @@ static void test_eval(void **state)
 static void check_slice(const struct record *r)
 {
 	const struct slice_record *s = &r->slice;
-	bool position = !strcmp(s->by, "position"), recall = !strcmp(s->by, "recall"), dropless = !strcmp(s->kind, "val_dropless");
+	bool position = !strcmp(s->by, "position"), recall = !strcmp(s->by, "recall"),
+		dropless = !strcmp(s->kind, "val_dropless");
 	const struct safetensors *f = &evals[dropless ? DROPLESS : s->step];
 	double sum = 0;
 	long n = 0;

@@ -22,8 +22,10 @@
 
 enum { BATCH = 2, CONTEXT = 24, TOKENS = BATCH * CONTEXT, WORDS = 31 };
 
-#define TRAIN ", train: {tokens: 10000, batch: 2, context: 24}, init: {scale: 1, cut: 2}, data: {path: none, vocab: 31}}"
-#define DENSE "{model: {arch: mamba_mlp, d_model: 12, n_blocks: 2, ffn: {d_hidden: 24, bias: false, activation: silu}}" TRAIN
+#define TRAIN ", train: {tokens: 10000, batch: 2, context: 24}, init: {scale: 1, cut: 2}, " \
+	"data: {path: none, vocab: 31}}"
+#define DENSE "{model: {arch: mamba_mlp, d_model: 12, n_blocks: 2, " \
+	"ffn: {d_hidden: 24, bias: false, activation: silu}}" TRAIN
 #define MIXTURE(keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, moe: {capacity_factor: 0, " \
 	"activation: silu, " keys "}}" TRAIN
 #define SHARED(keys) "{model: {arch: inner_moe_mamba, d_model: 12, n_blocks: 2, inner: {conv: true, gate: true, " \

@@ -278,7 +278,8 @@ static void test_damaged_checkpoint_is_passed_over(void **state)
 /* A learning rate that blows up: the run says so, and its checkpoint holds finite weights. */
 static void test_diverged(void **state)
 {
-	char *dir = run_dir("diverged", KEYS("train.lr=100", "train.weight_decay=10")), *text, *mark = path_join(dir, "DIVERGED");
+	char *dir = run_dir("diverged", KEYS("train.lr=100", "train.weight_decay=10")), *text,
+		*mark = path_join(dir, "DIVERGED");
 	struct arena a = {0};
 	struct run_status status;
 

@@ -40,7 +40,9 @@ extern char **environ;
 static int open_folder(void **state)
 {
 	(void)state;
-	return path_tmp_folder(folder, sizeof folder, "worker") || synthetic_dataset(folder, 300000, 0.1, 0.05) ? -1 : 0;
+	if (path_tmp_folder(folder, sizeof folder, "worker"))
+		return -1;
+	return synthetic_dataset(folder, 300000, 0.1, 0.05) ? -1 : 0;
 }
 
 static int remove_folder(void **state)
