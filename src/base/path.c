@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fts.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/str.h"
 
 enum { READ_BYTES = 16 << 20 };
 
@@ -231,9 +233,23 @@ static bool takes_bytes(const char *path)
 	return !stat(path, &s) && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
 }
 
+/* An open file of this process by such a name, which is written on from where it stands; else -1. */
+static int own_descriptor(const char *path)
+{
+	long long n;
+
+	if (!strcmp(path, "/dev/stdout"))
+		return STDOUT_FILENO;
+	if (!strcmp(path, "/dev/stderr"))
+		return STDERR_FILENO;
+	return str_starts(path, "/dev/fd/") && str_to_long(path + strlen("/dev/fd/"), &n) && n >= 0 &&
+		n <= INT_MAX ? (int)n : -1;
+}
+
 static int write_into(const char *path, const struct path_piece *pieces, int n)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+	int own = own_descriptor(path), ret;
+	int fd = own >= 0 ? fcntl(own, F_DUPFD_CLOEXEC, 0) : open(path, O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return error_errno("cannot write %s", path);
@@ -300,7 +316,7 @@ int path_write_pieces(const char *path, const struct path_piece *pieces, int n)
 	char *temporary;
 	int ret;
 
-	if (takes_bytes(path))
+	if (own_descriptor(path) >= 0 || takes_bytes(path))
 		return write_into(path, pieces, n);
 	temporary = xasprintf("%s.tmp%d", path, (int)getpid());
 	ret = replace(path, temporary, pieces, n);

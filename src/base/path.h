@@ -23,7 +23,7 @@ char *path_read_most(const char *path, size_t most, size_t *bytes);
 /* First line of a small file without its line feed, in a; "" if it cannot be read. */
 char *path_first_line(const char *path, struct arena *a);
 /* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. A device or pipe of
-   that name is written to and stays. */
+   that name is written to and stays, and so is what /dev/stdout, /dev/stderr or /dev/fd/N leads to. */
 int path_write(const char *path, const void *bytes, size_t n);
 /* The same without waiting for the disk: after a loss of power the file may be empty, unless path_sync()
    of a folder of its file system came to its end. */

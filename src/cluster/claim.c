@@ -14,8 +14,10 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/path.h"
+#include "base/str.h"
 
 #define NAME "CLAIM"
+#define TORN "torn"		/* stands for the token that an unreadable claim lacks */
 #define TORN_S 60.0		/* an unreadable claim older than this is that of a process that died over it */
 #define ASK_AGAIN_S 15.0	/* what Slurm said holds so long, */
 #define ASK_NEW_S 1.0		/* and a new question waits at most so long */
@@ -141,6 +143,30 @@ static int read_owner(const char *path, struct claim_owner *out, struct arena *a
 bool claim_read(const char *dir, struct claim_owner *o, struct arena *a)
 {
 	return !read_owner(arena_printf(a, "%s/" NAME, dir), o, a) || errno != ENOENT;
+}
+
+/* The right to what is in BASE, BASE.TOKEN, which another token has taken the place of: nobody can use it. */
+static bool is_void(const char *path, struct arena *a)
+{
+	const char *token = strrchr(path_name(path), '.');
+	struct claim_owner o;
+	const char *base;
+
+	if (!token)
+		return false;
+	base = arena_printf(a, "%.*s", (int)(token - path), path);
+	return read_owner(base, &o, a) || strcmp(*o.token ? o.token : TORN, token + 1) || is_void(base, a);
+}
+
+bool claim_is_left(const char *path, bool over)
+{
+	const char *name = path_name(path);
+	struct arena a = {0};
+	bool left = over ? !strcmp(name, NAME) || str_starts(name, NAME ".") :
+		str_starts(name, NAME ".") && is_void(path, &a);
+
+	arena_release(&a);
+	return left;
 }
 
 bool claim_is_mine(const char *dir, const char *token)
@@ -319,7 +345,7 @@ static int win_right(struct taking *t, const char *path, const char *token, char
 	struct claim_owner holder, now;
 	int ret;
 
-	*right = arena_printf(&t->arena, "%s.%s", path, *token ? token : "torn");
+	*right = arena_printf(&t->arena, "%s.%s", path, *token ? token : TORN);
 	ret = make_new(t, *right);
 	if (ret == 0 && !read_owner(*right, &holder, &t->arena) && may_replace(t, *right, &holder))
 		ret = replace(t, *right, &holder);

@@ -75,6 +75,9 @@ bool claim_read(const char *dir, struct claim_owner *o, struct arena *a);
 /* Without claims: as far as this host knows. */
 enum claim_life claim_life(const struct claim_owner *o, struct claims *c);
 bool claim_is_own(const struct claim_owner *o);	/* of this very process */
+/* A file PATH of a run directory that nobody is at: a claim, or the right to one, which whoever died over it has
+   left and nobody needs? over: nor will anybody work on the run. */
+bool claim_is_left(const char *path, bool over);
 /* "process 12 on n3, Slurm job 7_2": for people; in the arena. */
 const char *claim_owner_text(const struct claim_owner *o, struct arena *a);
 

@@ -60,7 +60,7 @@ static int set_value(const struct option_row *row, const char *text)
 		return error("--%s takes %s", row->name, *text ?
 			"a line in valid UTF-8, without control characters" : "a name, not \"\"");
 	} else if (row->text) {
-		*row->text = text;
+		*row->text = row->letter == 'o' && names_file(row) && !strcmp(text, "-") ? "/dev/stdout" : text;
 	} else if (row->texts) {
 		if (row->texts->n == ARRAY_SIZE(row->texts->items))
 			return error("--%s: given more than %d times", row->name, row->texts->n);

@@ -14,7 +14,7 @@ struct option_row {
 	const char *name;	/* "threads", for --threads; NULL ends the table */
 	char letter;		/* 'T' for -T, or 0 */
 	const char *value;	/* what the help calls the value, "N"; NULL: a switch. FILE, DIR and
-				   FOLDER are not empty */
+				   FOLDER are not empty; "-" as the value of -o is standard output */
 	const char *help;
 	bool *flag;		/* a switch: set to true */
 	const char **text;	/* one of these four for a value */

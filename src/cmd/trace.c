@@ -62,7 +62,7 @@ static int run(int argc, char **argv)
 	struct trace_options o = {.device = "cpu"};
 	const char *output = NULL, *logits = NULL;
 	const struct option_row rows[] = {
-		{"output", 'o', "FILE", "safetensors file to write", .text = &output},
+		{"output", 'o', "FILE", "safetensors file to write; -: standard output", .text = &output},
 		{"logits", 0, "WHICH", "none, last, all, or N: of the last N tokens of each "
 			"sequence (default all, if that is below 1 GiB)", .text = &logits},
 		{"outputs", 0, NULL, "what embedding, norms and layers gave, too",
@@ -88,7 +88,8 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	o.overrides = a.overrides;
 	o.n_overrides = a.n_overrides;
-	return trace_write(a.words[0], &o, output) ? EXIT_USAGE : EXIT_DONE;
+	ret = trace_write(a.words[0], &o, output);
+	return ret == TRACE_NOT_WRITTEN ? EXIT_ENVIRONMENT : ret ? EXIT_USAGE : EXIT_DONE;
 }
 
 const struct cmd cmd_trace = {

@@ -88,6 +88,11 @@ static bool is_temporary(const char *name)
 	return end && strspn(end + 4, "0123456789") == strlen(end + 4);
 }
 
+static bool is_silent(const struct stat *st)
+{
+	return time(NULL) - st->st_mtime >= WRITING_S;
+}
+
 /* In the folder and, if deep, all below it. */
 static void find_temporaries(struct leftovers *list, const char *folder, bool deep)
 {
@@ -98,11 +103,29 @@ static void find_temporaries(struct leftovers *list, const char *folder, bool de
 		if (entry->fts_info == FTS_D && entry->fts_level > 0 && !deep)
 			fts_set(tree, entry, FTS_SKIP);
 		if (entry->fts_info == FTS_F && is_temporary(entry->fts_name) &&
-			time(NULL) - entry->fts_statp->st_mtime >= WRITING_S)
+			is_silent(entry->fts_statp))
 			add(list, LEFTOVER_TEMPORARY, entry->fts_path, "of a write that did not end");
 	}
 	if (tree)
 		fts_close(tree);
+}
+
+/* over: the run has ended for good. */
+static void find_claims(struct leftovers *list, const char *dir, bool over)
+{
+	struct dirent **entries;
+	int n = scandir(dir, &entries, NULL, alphasort);
+	struct stat st;
+
+	for (int i = 0; i < n; i++) {
+		char *path = path_join(dir, entries[i]->d_name);
+		if (claim_is_left(path, over) && !stat(path, &st) && is_silent(&st))
+			add(list, LEFTOVER_TEMPORARY, path, "of a process that died over a claim");
+		free(path);
+		free(entries[i]);
+	}
+	if (n >= 0)
+		free(entries);
 }
 
 /* What checkpoint.keep of its config says; -1: it says nothing, so nothing is known to be too much. */
@@ -155,7 +178,7 @@ static bool is_foreign(const struct run_info *info)
 
 static void find_in_run(struct leftovers *list, const char *dir, bool named, bool all_checkpoints)
 {
-	bool known = path_exists(arena_printf(list->arena, "%s/run.json", dir));
+	bool known = path_exists(arena_printf(list->arena, "%s/run.json", dir)), over;
 	struct run_info info = {0};
 	struct run_status status;
 	long keep;
@@ -169,9 +192,11 @@ static void find_in_run(struct leftovers *list, const char *dir, bool named, boo
 		return;
 	}
 	keep = all_checkpoints ? 0 : kept(&info);
-	if (keep >= 0 && (status.state == RUN_DONE || status.state == RUN_DIVERGED))
+	over = status.state == RUN_DONE || status.state == RUN_DIVERGED;
+	if (keep >= 0 && over)
 		find_checkpoints(list, dir, run_state_name[status.state], keep);
 	find_temporaries(list, dir, true);
+	find_claims(list, dir, over);
 }
 
 /* --- names that are in use: a set, an object whose keys they are ------------------------------ */

@@ -34,6 +34,8 @@ static void say_over(struct supervision *v, const struct job *job, enum run_stat
 {
 	if (log_level < LOG_NORMAL && (state == RUN_FAILED || state == RUN_DIVERGED))
 		error("%s s%ld: %s: %s", job->label, job->seed, run_state_name[state], why ? why : "");
+	else if (state == RUN_STOPPED)
+		say(v, job, why, NULL);		/* "stopped on request" */
 	else
 		say(v, job, run_state_name[state], why);
 }

@@ -82,9 +82,11 @@ static void reap(struct supervision *v)
 
 static void stop_all(struct supervision *v, int signal, const char *why)
 {
+	int n = n_active(v);
+
 	display_clear(&v->display);
-	info("%s: %d workers write a checkpoint and stop%s", why, n_active(v),
-		signal == SIGINT ? "; once more kills them" : "");
+	info("%s: %d worker%s a checkpoint and stop%s%s", why, n, n == 1 ? " writes" : "s write",
+		n == 1 ? "s" : "", signal == SIGINT ? "; once more kills them" : "");
 	v->stop_signal = signal;
 	v->stopping = true;
 	stop_workers(v, SIGTERM);
@@ -256,7 +258,7 @@ static int exit_code(const struct supervision *v)
 	return v->s->db && v->s->db->broken && !v->s->db->gone ? EXIT_ENVIRONMENT : EXIT_DONE;
 }
 
-/* One line for all, and one for each run that is not done. */
+/* One line for all, and one for each run that failed or is another's: what stopped has just been said. */
 static void summarize(const struct supervision *v)
 {
 	int count[N_RUN_STATES] = {0};
@@ -270,7 +272,7 @@ static void summarize(const struct supervision *v)
 		enum run_state state = elsewhere ? RUN_RUNNING :
 			t->state == TASK_OVER ? t->outcome : RUN_QUEUED;
 		count[state]++;
-		if (state != RUN_DONE && state != RUN_QUEUED)
+		if (elsewhere || state == RUN_FAILED || state == RUN_DIVERGED)
 			info("%s s%ld: %s: %s", t->job->label, t->job->seed,
 				elsewhere ? "running elsewhere" : run_state_name[state],
 				elsewhere ? t->job->why : t->reason);

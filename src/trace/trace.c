@@ -266,7 +266,7 @@ int trace_write(const char *what, const struct trace_options *options, const cha
 
 	if (tracer_open(&t.tracer, what, options))
 		return -1;
-	ret = trace_step(&t) || write_file(&t, output) ? -1 : 0;
+	ret = trace_step(&t) ? -1 : write_file(&t, output) ? TRACE_NOT_WRITTEN : 0;
 	tracer_close(&t.tracer);
 	arena_release(&t.arena);
 	return ret;

@@ -77,6 +77,26 @@ static void test_write_into_a_pipe(void **state)
 	free(file);
 }
 
+/* An open file under its descriptor's name: written on from where it stands, and no other in its place. */
+static void test_write_into_a_descriptor(void **state)
+{
+	char *file = path_join(folder, "log"), name[32], *text;
+	int fd = open(file, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	(void)state;
+	assert_int_equal(write(fd, "one ", 4), 4);
+	snprintf(name, sizeof name, "/dev/fd/%d", fd);
+	assert_int_equal(path_write(name, "two ", 4), 0);
+	assert_int_equal(path_write(name, "three", 5), 0);
+	text = path_read(file, NULL);
+	assert_string_equal(text, "one two three");
+	free(text);
+	close(fd);
+	assert_int_equal(path_write(name, "four", 4), -1);
+	assert_non_null(strstr(message, "cannot write /dev/fd/"));
+	free(file);
+}
+
 /* A piece that is no memory: bytes that count up. */
 static void count_up(const void *first, size_t at, void *to, size_t n)
 {
@@ -222,6 +242,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_names), TEST(test_small_files), TEST(test_temporary), TEST(test_write_and_read),
 		TEST(test_piece_that_is_read), TEST(test_write_into_a_pipe),
+		TEST(test_write_into_a_descriptor),
 		TEST(test_failed_write_leaves_nothing), TEST(test_big_file), TEST(test_hash),
 	};
 

@@ -131,6 +131,40 @@ static void test_dead_owner(void **state)
 	claims_close(&c);
 }
 
+static char *claim_file(const char *suffix)
+{
+	return arena_printf(&arena, "%s/CLAIM%s", folder, suffix);
+}
+
+/* The right to a claim is left when the claim is another by now, and so is the right to that right. */
+static void test_left_rights(void **state)
+{
+	struct claim_owner o;
+	const char *right, *of_right, *word = "{\"token\": \"ee\"}";
+
+	(void)state;
+	leave_dead_claim();
+	assert_true(claim_read(folder, &o, &arena));
+	right = claim_file(arena_printf(&arena, ".%s", o.token));
+	of_right = arena_printf(&arena, "%s.ee", right);
+	assert_int_equal(path_write(right, word, strlen(word)), 0);
+	assert_false(claim_is_left(claim_file(""), false));
+	assert_true(claim_is_left(claim_file(""), true));
+	assert_false(claim_is_left(right, false));
+	assert_true(claim_is_left(right, true));
+	assert_false(claim_is_left(of_right, false));
+	assert_true(claim_is_left(claim_file(".ff"), false));
+	assert_true(claim_is_left(claim_file(".torn"), false));
+	put_claim("{\"token\": \"ff\"}");
+	assert_true(claim_is_left(right, false));
+	assert_true(claim_is_left(of_right, false));
+	assert_false(claim_is_left(claim_file(".ff"), false));
+	put_claim("torn");
+	assert_false(claim_is_left(claim_file(".torn"), false));
+	assert_true(claim_is_left(claim_file(".ff"), false));
+	assert_false(claim_is_left(arena_printf(&arena, "%s/config.yaml", folder), true));
+}
+
 /* --- races: each of several processes takes a claim, works, and releases it -------------------- */
 
 struct race {
@@ -354,7 +388,7 @@ static void test_release_on_a_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_one_owner), TEST(test_dead_owner), TEST(test_race), TEST(test_race_after_dead_taker),
+		TEST(test_one_owner), TEST(test_dead_owner), TEST(test_left_rights), TEST(test_race), TEST(test_race_after_dead_taker),
 		TEST(test_slurm_decides), TEST(test_other_host), TEST(test_torn), TEST(test_late_release),
 		TEST(test_release_on_a_full_disk),
 	};

@@ -72,16 +72,20 @@ for step in 1 5; do cp $(dir a-s1)/ckpt/step_10.safetensors $(dir a-s1)/ckpt/ste
 printf half >$(dir a-s1)/ckpt/step_12.safetensors.tmp77
 printf half >results/sweeps/sweep.json.tmp5
 printf new >results/sweeps/sweep.json.tmp6
+printf '{"token": "ff"}' >$(dir b-s1)/CLAIM.0123456789abcdef0123456789abcdef
+printf '{"token": "ff"}' >$(dir b-s2)/CLAIM.torn	# younger
 mkdir results/runs/mine && echo notes >results/runs/mine/notes.tmp1
-touch -d "1 hour ago" $(dir a-s1)/ckpt/*.tmp77 results/sweeps/*.tmp5 results/runs/mine/*.tmp1
+touch -d "1 hour ago" $(dir a-s1)/ckpt/*.tmp77 results/sweeps/*.tmp5 results/runs/mine/*.tmp1 \
+	results/runs/*/CLAIM.0*
 cp -r $(dir a-s2) results/runs/left-s2-0123abcd
 cp -r $(dir a-s2) results/runs/.removed-b-s1-0123abcd
 find results -type f | sort >files
 $moelab gc --format csv >said
 holds test "$(grep -v '^#' said | tail -n +2 | cut -d, -f1 | sort | paste -sd' ')" = \
-	"checkpoint run temporary temporary temporary"
+	"checkpoint run temporary temporary temporary temporary"
 holds grep -q "^checkpoint,.*a-s1.*/step_1.safetensors,[1-9][0-9]*,the run is done and keeps 2" said
-holds grep -q "5 left over, .*; --yes removes them" said
+holds grep -q "6 left over, .*; --yes removes them" said
+holds grep -q "^temporary,.*/CLAIM.0.*,15,of a process that died over a claim$" said
 find results -type f | sort >now
 holds cmp files now
 holds $moelab gc --yes
@@ -89,7 +93,7 @@ find results -type f | sort >now
 holds test -z "$(comm -13 files now)"
 comm -23 files now | sed 's/-s1-[0-9a-f]*/-s1/' | grep -v "left-s2-0123abcd/\|\.removed-" >gone
 printf '%s\n' results/runs/a-s1/ckpt/step_1.safetensors results/runs/a-s1/ckpt/step_12.safetensors.tmp77 \
-	results/sweeps/sweep.json.tmp5 >wanted
+	results/runs/b-s1/CLAIM.0123456789abcdef0123456789abcdef results/sweeps/sweep.json.tmp5 >wanted
 holds cmp gone wanted
 holds test ! -e results/runs/left-s2-0123abcd
 holds $moelab gc --all-checkpoints --yes
@@ -135,7 +139,7 @@ holds $moelab rm "$(basename "$busy")" --yes
 holds test ! -e $busy
 
 # --- while another writes the database nothing is removed
-$moelab run sweep.yaml $long -j 1 --threads 1 -q >said 2>&1 &
+$moelab run sweep.yaml $long -j 1 --threads 1 >told 2>&1 &
 worker=$!
 for i in $(seq 300); do test -n "$(busy)" && break; sleep 0.1; done
 $moelab rm b-s1 --where "state = 'done'" --yes >said 2>&1
@@ -144,5 +148,9 @@ holds grep -q "written by another moelab" said
 holds test "$(ls -d results/runs/b-s1-* | wc -l)" = 1
 kill $worker
 wait $worker
+# Each thing is told once.
+holds grep -q "^Terminated: 1 worker writes a checkpoint and stops$" told
+holds test "$(grep -c "stopped on request$" told)" = 1
+holds test "$(grep -c "1 stopped" told)" = 1
 
 tests_end

@@ -64,6 +64,20 @@ lost $moelab plot loss --format term
 lost $moelab plot loss -q --caption - -o a.svg
 lost $moelab bench compare
 
+# Standard output under its name: the same bytes, behind what was written before; lost ones are told.
+trace="$moelab trace $root/experiments/micro/mamba.yaml --random train.batch=1 train.context=16 model.n_blocks=1"
+holds $trace -o t.st
+echo before >all
+$trace -o - >>all
+tail -c +8 all >piped
+holds cmp t.st piped
+holds test ! -e -
+$trace -o - >/dev/full 2>said
+holds test "$? $(wc -l <said)" = "4 1"
+holds grep -q "cannot write /dev/stdout: No space" said
+$moelab table final -o - >piped; $moelab table final >plain
+holds cmp plain piped
+
 # A reader who has seen enough is no fault.
 { $moelab help spec; echo $? >code; } 2>said | head -n 1 >/dev/null
 holds test ! -s said
