@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/path.h"
-#include "cmd/tasks.h"
 #include "cmd/status.h"
 #include "supervise/display.h"
 
@@ -59,18 +58,48 @@ int status_read(struct lab *lab, const char *const *names, int n_names, struct s
 	return 0;
 }
 
+/* Runs that another `run` or `submit` would go on with, or that are at work. */
+static int left_of(const struct sweep_status *s)
+{
+	return s->n - s->count[RUN_DONE] - s->count[RUN_DIVERGED];
+}
+
 int status_over(const struct sweep_status *s)
 {
 	return s->count[RUN_DONE] + s->count[RUN_FAILED] + s->count[RUN_DIVERGED];
 }
 
-void status_grid(const struct sweep_status *list, int n, struct grid *g)
+/* Of a sweep that is over, nothing: Slurm was not asked. */
+static void put_tasks(struct grid *g, struct tasks *t, const struct sweep_status *s)
+{
+	struct task_counts c;
+
+	tasks_count(t, s->name, &c);
+	c.known = c.known && c.job && left_of(s);
+	grid_number(g, c.job ? (double)c.job : NAN, "%lld", c.job);
+	for (int phase = 0; phase <= SLURM_ENDED; phase++)
+		grid_number(g, c.known ? c.n[phase] : NAN, "%d", c.n[phase]);
+	grid_text(g, "%s", c.known ? c.states : "");
+}
+
+static void tasks_columns(struct grid *g)
+{
+	static const char *const counts[] = {"slurm_job", "tasks_waiting", "tasks_active", "tasks_ended"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+		grid_column(g, counts[i], NULL, COLUMN_NUMBER);
+	grid_column(g, "tasks", NULL, COLUMN_TEXT);
+}
+
+void status_grid(const struct sweep_status *list, int n, struct tasks *t, struct grid *g)
 {
 	grid_column(g, "sweep", "sweep", COLUMN_TEXT);
 	grid_column(g, "runs", "runs", COLUMN_NUMBER);
 	for (int s = 0; s < N_RUN_STATES; s++)
 		grid_column(g, run_state_name[s], run_state_name[s], COLUMN_NUMBER);
 	grid_column(g, "share", "steps done", COLUMN_NUMBER);
+	if (t)
+		tasks_columns(g);
 	for (int i = 0; i < n; i++) {
 		const int *count = list[i].count;
 		double share = list[i].share;
@@ -80,6 +109,8 @@ void status_grid(const struct sweep_status *list, int n, struct grid *g)
 		for (int s = 0; s < N_RUN_STATES; s++)
 			grid_number(g, count[s], count[s] ? "%d" : "", count[s]);
 		grid_number(g, share, isnan(share) ? "" : "%.0f %%", 100 * share);
+		if (t)
+			put_tasks(g, t, &list[i]);
 	}
 }
 
@@ -114,29 +145,44 @@ int status_running(struct lab *lab, struct str *out)
 	return db_finish(&s);
 }
 
-/* Runs that another `run` or `submit` would go on with, or that are at work. */
-static int left_of(const struct sweep_status *s)
-{
-	return s->n - s->count[RUN_DONE] - s->count[RUN_DIVERGED];
-}
-
-void status_tasks(struct lab *lab, const struct sweep_status *list, int n, struct str *out)
+void status_ask(struct lab *lab, const struct sweep_status *list, int n, struct tasks *t)
 {
 	char *root = path_folder(lab->db.path);
 	const char **open = ARENA_ARRAY(&lab->arena, const char *, n);
 	int n_open = 0;
-	struct tasks t;
 
 	for (int i = 0; i < n; i++)
 		if (left_of(&list[i]))
 			open[n_open++] = list[i].name;
-	tasks_open(&t, root, NULL);
-	if (t.n && n_open)
-		tasks_ask(&t, open, n_open);
+	tasks_open(t, root, NULL);
+	if (t->n && n_open)
+		tasks_ask(t, open, n_open);
+	free(root);
+}
+
+void status_tasks(struct lab *lab, const struct sweep_status *list, int n, struct str *out)
+{
+	struct tasks t;
+
+	status_ask(lab, list, n, &t);
 	for (int i = 0; i < n; i++)
 		tasks_sweep(&t, list[i].name, left_of(&list[i]), out);
 	tasks_close(&t);
-	free(root);
+}
+
+/* For programs, with what Slurm says in columns. */
+static int print_values(struct lab *lab, const struct sweep_status *list, int n)
+{
+	struct tasks t;
+	struct grid g;
+	int ret;
+
+	status_ask(lab, list, n, &t);
+	grid_init(&g, "status");
+	status_grid(list, n, &t, &g);
+	ret = lab_print(lab, &g);
+	tasks_close(&t);
+	return ret;
 }
 
 static int print(struct lab *lab, const struct arguments *a)
@@ -148,10 +194,12 @@ static int print(struct lab *lab, const struct arguments *a)
 
 	if (status_read(lab, a->words, a->n_words, &list, &n))
 		return EXIT_USAGE;
+	if (lab->json || !strcmp(lab->format, "csv") || !strcmp(lab->format, "json"))
+		return print_values(lab, list, n);
 	grid_init(&g, "status");
-	status_grid(list, n, &g);
+	status_grid(list, n, NULL, &g);
 	ret = lab_print(lab, &g);
-	if (ret || lab->json || strcmp(lab->format, "md"))
+	if (ret || strcmp(lab->format, "md"))
 		return ret;
 	str_init(&running);
 	ret = status_running(lab, &running) ? EXIT_ENVIRONMENT : EXIT_DONE;

@@ -3,6 +3,7 @@
 #define CMD_STATUS_H
 
 #include "cmd/lab.h"
+#include "cmd/tasks.h"
 #include "store/run_dir.h"
 
 struct sweep_status {
@@ -17,11 +18,12 @@ int status_read(struct lab *lab, const char *const *names, int n_names, struct s
 /* How many runs are over: done, failed or diverged. */
 int status_over(const struct sweep_status *s);
 
-/* Columns and a row for each; g is empty. */
-void status_grid(const struct sweep_status *list, int n, struct grid *g);
+/* Columns and a row for each; g is empty. t: what Slurm says of them, which programs get with it; or NULL. */
+void status_grid(const struct sweep_status *list, int n, struct tasks *t, struct grid *g);
 /* A line for each run at work now. */
 int status_running(struct lab *lab, struct str *out);
-/* Lines of what Slurm says of those that are not over and were submitted (cmd/tasks.h). */
+/* Slurm is asked of those that are not over and were submitted; tasks_close(). And lines of what it says. */
+void status_ask(struct lab *lab, const struct sweep_status *list, int n, struct tasks *t);
 void status_tasks(struct lab *lab, const struct sweep_status *list, int n, struct str *out);
 
 #endif

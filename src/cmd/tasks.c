@@ -108,6 +108,28 @@ static bool waits_for_people(const struct sort *sort)
 	return sort->phase == SLURM_WAITING && (strstr(sort->reason, "held") || strstr(sort->reason, "Held"));
 }
 
+void tasks_count(struct tasks *t, const char *sweep, struct task_counts *c)
+{
+	struct str states;
+
+	*c = (struct task_counts){.known = t->answered};
+	str_init(&states);
+	for (int i = 0; i < t->n; i++) {
+		const struct submission *s = &t->list[i];
+		struct sort *sorts = ARENA_ARRAY(&t->arena, struct sort, t->n_jobs);
+		int n = strcmp(s->sweep, sweep) ? 0 : sort_tasks(t, s, sorts);
+		if (!strcmp(s->sweep, sweep) && s->n_jobs)
+			c->job = s->jobs[0];
+		for (int k = 0; k < n; k++) {
+			c->n[sorts[k].phase] += sorts[k].n;
+			put_sort(&sorts[k], &states);
+			str_release(&sorts[k].nodes);
+		}
+	}
+	c->states = arena_strdup(&t->arena, states.length ? states.text + strlen(", ") : "");
+	str_release(&states);
+}
+
 /* Returns how many of its tasks will go on with runs. */
 static int put_submission(const struct tasks *t, const struct submission *s, struct str *out)
 {

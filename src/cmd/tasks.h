@@ -24,6 +24,15 @@ void tasks_close(struct tasks *t);
 /* Asks of those of the sweeps that are named. */
 void tasks_ask(struct tasks *t, const char *const *sweeps, int n);
 
+/* The same for a program: tasks of all submissions of a sweep, and what Slurm calls their states. */
+struct task_counts {
+	long long job;			/* the newest submission's; 0: there is none */
+	bool known;			/* what follows: Slurm was asked, and has answered */
+	int n[SLURM_ENDED + 1];		/* by phase */
+	const char *states;		/* "2 RUNNING on n1 n4, 1 PENDING (Resources)"; in the arena of t */
+};
+void tasks_count(struct tasks *t, const char *sweep, struct task_counts *c);
+
 /* Lines on the submissions of a sweep of which `left` runs are not over; none where it has none. */
 void tasks_sweep(const struct tasks *t, const char *sweep, int left, struct str *out);
 /* Who is at the run of this directory, and what Slurm says of his job; none where nobody has claimed it. */

@@ -39,7 +39,7 @@ static int frame(struct watch *w, const struct sweep_status *list, int n, struct
 	struct grid g;
 
 	grid_init(&g, "status");
-	status_grid(list, n, &g);
+	status_grid(list, n, NULL, &g);
 	grid_format_find("md")->render(&g, out);
 	grid_release(&g);
 	if (status_running(w->lab, out))

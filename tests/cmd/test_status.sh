@@ -33,6 +33,11 @@ $moelab status >said
 holds grep -q '^| sweep | *3 | *3 |' said
 holds grep -q '^sweep: Slurm job 7 of .*Z, 2 RUNNING on n4 n2, 1 PENDING (Resources)$' said
 holds test "$(grep -c 'goes on with' said)" = 0
+# The same for programs: the job, tasks that wait, are at work, have ended, and Slurm's words.
+values() { $moelab status "$@" --format csv | sed -n 2p | cut -d, -f1,11-; }
+holds test "$(values)" = 'sweep,7,1,2,0,"2 RUNNING on n4 n2, 1 PENDING (Resources)"'
+$moelab status --json >said
+holds grep -q '"slurm_job": *7, *"tasks_waiting": *1, *"tasks_active": *2, *"tasks_ended": *0,' said
 
 # Held: Slurm waits for people.
 { row 8 7 0 RUNNING 0 n4 None; row 7 7 1 PENDING 0 '' 'launch failed requeued held'; } >jobs
@@ -52,6 +57,7 @@ $moelab status >said 2>errors
 holds test $? = 0
 holds grep -q 'Unable to contact' errors
 holds test "$(grep -c '^sweep:' said)" = 0
+holds test "$(values 2>/dev/null)" = 'sweep,7,,,,'
 rm down
 
 # A run whose task was killed: its claim stays, and Slurm knows why.
@@ -71,16 +77,19 @@ rm jobs
 $moelab why "$(basename $run)" >said
 holds grep -q '^Slurm: has forgotten that job' said
 
-# Nobody is asked when all is over, by programs, and where Slurm is not installed.
+# Nobody is asked when all is over, and where Slurm is not installed.
 : >asked
 holds $moelab ls
-holds $moelab status --json
 PATH=$work/none $moelab status sweep >said 2>errors
 holds test "$(grep -c Slurm said) $(wc -l <errors)" = "0 0"
+PATH=$work/none $moelab status --format csv >said 2>errors
+holds grep -q '^sweep,.*,,,,,$' said
+holds test ! -s errors
 echo "100 steps" >$run/DONE
 rm $run/CLAIM
 $moelab status >said
 holds grep -q '^| sweep | *3 | *| *| *3 |' said
+holds $moelab status --json
 holds $moelab watch sweep
 holds test ! -s asked
 
