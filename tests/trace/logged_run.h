@@ -37,7 +37,7 @@ enum {
 };
 
 static const double peak = 0.03, clip = 0.35, beta1 = 0.9, decay = 0.1;
-static const char spec[] = "model: {arch: moe_mamba, d_model: 16, n_blocks: 2, "
+static const char mixture[] = "model: {arch: moe_mamba, d_model: 16, n_blocks: 2, "
 	"moe: {n_experts: 12, d_expert: 8, capacity_factor: 1.6, group_tokens: 32, z_loss: 0.02}}\n"
 	"train: {batch: 4, micro_batch: 2, context: 16, tokens: 384, lr: 0.03, warmup: 0.34, "
 	"clip: 0.35}\n"
@@ -46,7 +46,7 @@ static const char spec[] = "model: {arch: moe_mamba, d_model: 16, n_blocks: 2, "
 
 /* The run at hand. */
 static char folder[256];
-static const char *device;
+static const char *device, *spec = mixture;
 static double tolerance;
 static struct arena arena;
 static struct record records[1000];

@@ -22,6 +22,7 @@
 #include "data/task.h"
 #include "store/record.h"
 #include "store/run_dir.h"
+#include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/feed.h"
 #include "train/worker.h"
@@ -109,23 +110,29 @@ static void open_for_data(struct setup *s, const struct config *c, const struct 
 	assert_int_equal(setup_allocate(s), 0);
 }
 
-/* The same by the logits that another model of the same seed gives for one row after the other. */
-static struct recall_score by_logits(const struct dataset *d, enum split test, const char *const *words)
+/* The same by the logits that another model of the same seed, or with the weights of a run, gives for one
+   row after the other. An answer is over where the next token is not asked for. */
+static struct recall_score by_logits(const struct dataset *d, enum split test, const char *const *words,
+	const char *dir)
 {
-	long row = d->splits[test].row, n = d->splits[test].n_documents;
+	long row = d->splits[test].row, n = d->splits[test].n_documents, V = d->vocab;
 	int *tokens = ARENA_ARRAY(&arena, int, row), *targets = ARENA_ARRAY(&arena, int, row);
-	double *logit = ARENA_ARRAY(&arena, double, row * VOCAB);
+	double *logit = ARENA_ARRAY(&arena, double, row * V);
 	struct recall_score score = {0};
 	struct sequences rows;
+	struct progress progress;
 	struct config c;
 	struct setup s;
+	bool whole = true;
 
 	load(&c, words);
 	config_set(&c, &arena, "train.context", arena_printf(&arena, "%ld", row), "test");
 	config_set(&c, &arena, "train.batch", "1", "test");
-	assert_int_equal(setup_open_traced(&s, &c, &device_list[CPU], VOCAB,
+	assert_int_equal(setup_open_traced(&s, &c, &device_list[CPU], V,
 		(struct net_trace){.logits = true}), 0);
 	assert_int_equal(setup_allocate(&s), 0);
+	if (dir)
+		assert_int_equal(checkpoint_resume(&s, dir, &progress), 1);
 	assert_int_equal(sequences_init(&rows, d, test, (int)row, 5), 0);
 	for (long i = 0; i < n; i++) {
 		assert_int_equal(sequences_read(&rows, i, 1, tokens, targets), 0);
@@ -139,13 +146,19 @@ static struct recall_score by_logits(const struct dataset *d, enum split test, c
 			int best = 0;
 			if (targets[t] < 0)
 				continue;
-			for (int v = 0; v < VOCAB; v++) {
-				sum += exp(logit[t * VOCAB + v]);
-				best = logit[t * VOCAB + v] > logit[t * VOCAB + best] ? v : best;
+			for (int v = 0; v < V; v++) {
+				sum += exp(logit[t * V + v]);
+				best = logit[t * V + v] > logit[t * V + best] ? v : best;
 			}
-			score.nll += log(sum) - logit[t * VOCAB + targets[t]];
+			score.nll += log(sum) - logit[t * V + targets[t]];
 			score.tokens++;
 			score.right += best == targets[t];
+			whole &= best == targets[t];
+			if (t + 1 == row || targets[t + 1] < 0) {
+				score.answers++;
+				score.whole += whole;
+				whole = true;
+			}
 		}
 	}
 	setup_close(&s);
@@ -166,7 +179,7 @@ static void test_against_logits(void **state)
 	assert_int_equal(dataset_open(&d, in_folder("data")), 0);
 	open_for_data(&s, &c, &d);
 	for (enum split test = N_SPLITS; (int)test < d.n_splits; test++) {
-		struct recall_score score, expected = by_logits(&d, test, words);
+		struct recall_score score, expected = by_logits(&d, test, words, NULL);
 		assert_int_equal(recall_test(&score, &s, &d, test), 0);
 		assert_int_equal(score.tokens, TEST_ROWS * d.splits[test].items);
 		assert_int_equal(score.answers, score.tokens);	/* of one token each */
@@ -380,12 +393,41 @@ static void test_run(void **state)
 	assert_int_equal(recalls(dir, again), 3 + 2);
 }
 
+/* Of two tokens an answer, after 20 steps: some are right, and fewer answers whole. */
+static void test_logged_scores(void **state)
+{
+	static const char *const settings[] = {"train=12x2:64", "tests=12x2:40", "vocab=6", "val=6", "tune=0"};
+	const char *words[] = {"model.arch=mamba", arena_printf(&arena, "data.path=%s", in_folder("copies")),
+		"train.context=12", "data.vocab=7", "train.tokens=960", "eval.tokens=72", NULL};
+	char lines[32][300], *dir;
+	struct recall_score is;
+	struct dataset d;
+	struct record r;
+
+	(void)state;
+	assert_int_equal(data_make(task_find("selective_copy"), &(struct make_options){.folder = in_folder("copies"),
+		.settings = settings, .n_settings = (int)ARRAY_SIZE(settings)}), 0);
+	assert_int_equal(dataset_open(&d, in_folder("copies")), 0);
+	dir = run_dir("scores", words);
+	assert_int_equal(train(dir), WORKER_DONE);
+	assert_int_equal(recalls(dir, lines), 3 + 1);
+	assert_true(record_parse(&r, lines[3], strlen(lines[3]), &arena));
+	is = by_logits(&d, (enum split)N_SPLITS, words, dir);
+	assert_true(is.whole > 0 && is.whole < is.right && is.right < is.tokens && is.answers == 40);
+	assert_true(r.recall.n_tokens == is.tokens && r.recall.n_answers == is.answers);
+	assert_float_equal(r.recall.accuracy, (double)is.right / (double)is.tokens, 1e-6);
+	assert_float_equal(r.recall.answer_accuracy, (double)is.whole / (double)is.answers, 1e-6);
+	assert_float_equal(r.recall.loss, is.nll / (double)is.tokens, 1e-4);
+	dataset_close(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_by_hand), cmocka_unit_test(test_against_logits),
 		cmocka_unit_test(test_routed), cmocka_unit_test(test_groups), cmocka_unit_test(test_repeats),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_run),
+		cmocka_unit_test(test_logged_scores),
 	};
 
 	return cmocka_run_group_tests(tests, open_folder, close_folder);
