@@ -87,6 +87,8 @@ struct graph {
 	size_t param_from;	/* where in it names of parameters begin: 0 but in shared scopes */
 	struct value **values;
 	int n_values, values_capacity;
+	int *param_values;	/* value of each parameter; -1: none here */
+	int param_values_capacity;
 	struct node **nodes;
 	int n_nodes, nodes_capacity;
 	struct loss *losses;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 enum { ALIGN_ELEMENTS = 16 };	/* on hosts: 64 bytes of float32 */
 
@@ -17,15 +18,34 @@ void params_init(struct params *p, struct arena *a, const struct device *d)
 void params_release(struct params *p)
 {
 	free(p->list);
+	free(p->places);
 	*p = (struct params){0};
+}
+
+/* Where the name is, or would be. */
+static int *place_of(const struct params *p, const char *name)
+{
+	uint64_t mask = (uint64_t)p->n_places - 1, at = hash_u64(name) & mask;
+
+	while (p->places[at] && strcmp(p->list[p->places[at] - 1].name, name))
+		at = (at + 1) & mask;
+	return &p->places[at];
 }
 
 int params_find(const struct params *p, const char *name)
 {
+	return p->n_places ? *place_of(p, name) - 1 : -1;
+}
+
+static void make_place(struct params *p)
+{
+	if (2 * (p->n + 1) < p->n_places)
+		return;
+	p->n_places = p->n_places ? 2 * p->n_places : 64;
+	free(p->places);
+	p->places = xcalloc((size_t)p->n_places, sizeof *p->places);
 	for (int i = 0; i < p->n; i++)
-		if (!strcmp(p->list[i].name, name))
-			return i;
-	return -1;
+		*place_of(p, p->list[i].name) = i + 1;
 }
 
 static void add_group(struct params *p, const char *group)
@@ -50,6 +70,8 @@ int params_add(struct params *p, const char *name, const struct tensor *shape,
 	GROW(p->list, p->n + 1, p->capacity);
 	p->list[p->n] = (struct param){.name = arena_strdup(p->arena, name), .shape = *shape,
 		.rule = *rule, .offset = p->blob_size};
+	make_place(p);
+	*place_of(p, name) = p->n + 1;
 	add_group(p, rule->group);
 	p->blob_size += (size + p->align - 1) / p->align * p->align;
 	return p->n++;

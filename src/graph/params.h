@@ -45,6 +45,8 @@ struct params {
 	long align;			/* elements: where a parameter may begin in a blob */
 	struct param *list;
 	int n, capacity;
+	int *places;			/* by the hash of a name: number in the list + 1; 0: free */
+	int n_places;			/* a power of two, above twice n; or 0 */
 	long blob_size;			/* elements of a blob, alignment included */
 	const char *groups[PARAM_GROUPS_MAX];
 	int n_groups;

@@ -34,6 +34,7 @@ void graph_release(struct graph *g)
 	for (int k = 0; g->marks && k <= g->n_calls; k++)
 		queue_mark_free(g->marks[k]);
 	free(g->values);
+	free(g->param_values);
 	free(g->nodes);
 	free(g->calls);
 	free(g->cells);
@@ -115,16 +116,26 @@ struct tensor *graph_input(struct graph *g, const char *name, struct tensor shap
 	return &v->t;
 }
 
+static int *value_of_param(struct graph *g, int param)
+{
+	int i = g->param_values_capacity;
+
+	GROW(g->param_values, param + 1, g->param_values_capacity);
+	for (; i < g->param_values_capacity; i++)
+		g->param_values[i] = -1;
+	return &g->param_values[param];
+}
+
 struct tensor *graph_param(struct graph *g, const char *name, struct tensor shape,
 	const struct param_rule *rule)
 {
 	const char *full = arena_printf(g->arena, "%s%s", g->scope->text + g->param_from, name);
-	int param = params_add(g->params, full, &shape, rule);
+	int param = params_add(g->params, full, &shape, rule), *value = value_of_param(g, param);
 	struct value *v;
 
-	for (int i = 0; i < g->n_values; i++)
-		if (g->values[i]->param == param && g->values[i]->place == PLACE_PARAM)
-			return &g->values[i]->t;
+	if (*value >= 0)
+		return &g->values[*value]->t;
+	*value = g->n_values;
 	v = value_new(g, PLACE_PARAM, shape);
 	v->param = param;
 	v->name = g->params->list[param].name;

@@ -312,7 +312,7 @@ static void test_deep_models_are_planned(void **state)
 		struct config config;
 		struct setup s;
 		char *depth = xasprintf("model.n_blocks=%s", blocks[i]);
-		const char *keys[] = {"model.arch=mamba", "model.d_model=64", "data.vocab=257", depth};
+		const char *keys[] = {"model.arch=moe_mamba", "model.d_model=64", "data.vocab=257", depth};
 		clock_t start = clock();
 		load(&a, keys, ARRAY_SIZE(keys), &config);
 		assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), 0);
