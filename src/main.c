@@ -45,7 +45,7 @@ static void print_command(const struct cmd *c)
 static int print_commands(void)
 {
 	printf("moelab trains Mamba, Transformer and mixture-of-experts language models and compares\n"
-		"how fast they learn.\n\nusage: moelab COMMAND [arguments]; moelab COMMAND --help\n\n");
+		"how fast they learn.\n\nusage: moelab COMMAND [arguments]; moelab help COMMAND\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (commands[i]->help)
 			print_command(commands[i]);
@@ -66,6 +66,15 @@ static int unknown(const char *name)
 	return EXIT_USAGE;
 }
 
+/* "help COMMAND" is "COMMAND --help". */
+static void ask_command(int argc, char **argv)
+{
+	static char help[] = "--help";
+
+	memmove(argv + 1, argv + 2, (size_t)(argc - 2) * sizeof *argv);
+	argv[argc - 1] = help;
+}
+
 static int dispatch(int argc, char **argv)
 {
 	const struct cmd *cmd;
@@ -81,6 +90,8 @@ static int dispatch(int argc, char **argv)
 		printf("moelab %s\n", build_commit);
 		return EXIT_DONE;
 	}
+	if (argc > 2 && !strcmp(argv[1], "help") && strcmp(argv[2], "spec") && argv[2][0] != '-')
+		ask_command(argc, argv);
 	cmd = find(argv[1]);
 	if (!cmd)
 		return unknown(argv[1]);

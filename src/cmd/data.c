@@ -371,7 +371,7 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
-		printf("moelab %s %s\n\t%s\n", subcommands[i].cmd.name,
+		printf("usage: moelab %s %s\n\t%s\n", subcommands[i].cmd.name,
 			subcommands[i].cmd.arguments, subcommands[i].cmd.help);
 	return argc > 1 ? EXIT_DONE : EXIT_USAGE;
 }

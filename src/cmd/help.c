@@ -1,4 +1,5 @@
-/* moelab help spec: every key of a spec. `moelab help` alone is `moelab --help`. */
+/* moelab help spec: every key of a spec. `moelab help` alone is `moelab --help`, `moelab help COMMAND` is
+   `moelab COMMAND --help` (main.c). */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,15 +18,15 @@ static int run(int argc, char **argv)
 	if (ret)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
 	if (a.n_words != 1 || strcmp(a.words[0], "spec"))
-		return error("\"moelab help spec\" prints the keys of a spec; \"moelab --help\" lists the "
-			"commands, \"moelab COMMAND --help\" explains one"), EXIT_USAGE;
+		return error("\"moelab help spec\" prints the keys of a spec; \"moelab help\" lists the "
+			"commands, \"moelab help COMMAND\" explains one"), EXIT_USAGE;
 	spec_help(spec_schema(), stdout);
 	return EXIT_DONE;
 }
 
 const struct cmd cmd_help = {
 	.name = "help",
-	.arguments = "spec",
-	.help = "every key of a spec with type, default, range and meaning",
+	.arguments = "spec|COMMAND",
+	.help = "every key of a spec with type, default, range and meaning; or what a command takes",
 	.run = run,
 };

@@ -59,6 +59,13 @@ refuses 2 "run takes a sweep or a spec" $moelab run train.lr=1
 holds sh -c './moelab train --help | grep -q "^usage: moelab train SPEC"'
 holds sh -c './moelab help | grep -q "^  bench  "'
 holds sh -c '! ./moelab help | grep -q "^[a-z]* [a-z]* by "'	# every further line of a help is indented
+for name in $($moelab help | sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p'); do
+	$moelab "$name" --help >asked
+	$moelab help "$name" >answered
+	holds cmp asked answered
+	holds grep -q "moelab $name" answered
+done
+refuses 2 'no command "qurey" (did you mean "query"?)' $moelab help qurey
 refuses 2 "unknown table" $moelab table nope
 for option in --db --results; do
 	refuses 2 "$option takes a name" $moelab run "$moe" $option ''
