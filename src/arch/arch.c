@@ -1,5 +1,6 @@
 #include "arch/arch.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "arch/check.h"
@@ -79,7 +80,8 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 		config_bind(c, p->table, part);
 		if (p->table == &ssm_fields && check_ssm(c, model_skeleton(m), part))
 			return -1;
-		if (p->table == &moe_fields && check_moe(c, part))
+		if (p->table == &moe_fields && (check_moe(c, part) ||
+			(!config_find(c, "model.pattern") && check_effect(c, part, a))))
 			return -1;
 	}
 	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
@@ -120,6 +122,24 @@ static int check_carried(const struct net *net, const char *file)
 	return 0;
 }
 
+/* Sequences at once that are no whole groups of mixed tokens: in decoding, on a trained model, in training. */
+static int refuse_alone(const struct net *net, const char *file)
+{
+	const struct net_env *env = &net->env;
+	const char *eval = "`moelab eval RUN --length 1x --tokens N` measures it, N a multiple of";
+	char what[128];
+
+	snprintf(what, sizeof what, "model.moe.select tokens mixes %ld sequences (group_sequences), and %ld at once "
+		"are no whole groups", net->alone, env->batch);
+	if (env->carry && !env->stream)
+		return error("%s: %s: such a model writes no text (set samples.every to 0); %s %ld x train.context",
+			file, what, eval, net->alone);
+	if (env->masked && env->dropless)
+		return error("%s: %s: %s %ld x train.context", file, what, eval, net->alone);
+	return error("%s: %s: set train.batch and train.micro_batch to multiples of it, for test sets of longer rows to "
+		"larger ones", file, what);
+}
+
 int model_record(struct model *m, struct graph *g, struct net_env env, const char *file)
 {
 	struct net *net = ARENA_NEW(graph_arena(g), struct net);
@@ -131,6 +151,7 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 	m->arch->record(net, m->spec);
 	net_end(net);
 	m->depends = (const char *[]){"A", "B", "F"}[net->depends];
+	m->raised = net->raised;
 	if (net->n_routers > NET_ROUTERS_MAX)
 		return error("%s: %d mixtures of experts in one model, at most %d are possible: lower "
 			"model.n_blocks", file, net->n_routers, NET_ROUTERS_MAX);
@@ -139,9 +160,7 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 			"%d: set it to %ld or more, or take fewer tokens at once", file, net->crowded,
 			MOBA_MAX_SEGMENTS, ceil_div(net->crowded, MOBA_MAX_SEGMENTS));
 	if (net->alone)
-		return error("%s: model.moe.select tokens mixes %ld sequences (group_sequences), and %ld at once "
-			"are no whole groups: train on a multiple of it (train.micro_batch); a model of this kind "
-			"is not run on a sequence by itself, so it writes no text", file, net->alone, env.batch);
+		return refuse_alone(net, file);
 	if (net->misfit)
 		return error("%s: a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
 			"set train.micro_batch to a multiple of %ld sequences, or model.moe.group_tokens "

@@ -80,19 +80,13 @@ int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm
 	return check_order(c, "model.ssm.dt", ssm->dt_min, ssm->dt_max);
 }
 
-static bool has_losses(const struct moe_spec *moe)
-{
-	return moe->balance != 0 || moe->z_loss != 0 || moe->importance != 0 ||
-		moe->mean_entropy != 0 || moe->token_entropy != 0 || moe->load != 0;
-}
-
 /* Experts by a hash have no score that could weigh them or be learned. */
 static int check_assigned(const struct config *c, const struct moe_spec *moe)
 {
 	bool assigned = !strcmp(moe->select, "hash") || !strcmp(moe->select, "place");
 
 	if (assigned && (strcmp(moe->weight, "one") || moe->bias_rate != 0 ||
-			strcmp(moe->noise, "none") || has_losses(moe)))
+			strcmp(moe->noise, "none") || moe_has_losses(moe)))
 		return error("%s: model.moe.select %s has no router: set model.moe.weight to one, noise to "
 			"none, and bias_rate, balance, z_loss, importance, mean_entropy and token_entropy to 0", c->file,
 			moe->select);
@@ -128,7 +122,7 @@ static int check_mixed(const struct config *c, const struct moe_spec *moe)
 			"set that above 0, and group_tokens to 0", c->file);
 	if (moe->capacity_factor != 0 || moe->top_k != 1 || strcmp(moe->weight, "raw") || moe->weight_scale != 1 ||
 			strcmp(moe->score, "softmax") || strcmp(moe->noise, "none") || moe->bias_rate != 0 ||
-			moe->temperature_decay != 0 || moe->frozen || has_losses(moe))
+			moe->temperature_decay != 0 || moe->frozen || moe_has_losses(moe))
 		return error("%s: model.moe.select tokens chooses nothing: set capacity_factor, bias_rate and all "
 			"losses of the router to 0, and leave top_k, weight, weight_scale, score, noise, frozen "
 			"and temperature_decay as they are by default", c->file);
@@ -233,7 +227,7 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,
 			moe->top_k, moe->n_experts);
-	if (moe->frozen && (strcmp(moe->weight, "one") || has_losses(moe)))
+	if (moe->frozen && (strcmp(moe->weight, "one") || moe_has_losses(moe)))
 		return error("%s: model.moe.frozen needs model.moe.weight one, and balance, z_loss, "
 			"importance, mean_entropy and token_entropy 0: all else would teach the router",
 			c->file);
@@ -242,7 +236,7 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 			"not that of a language model. Set %s, or model.moe.allow_future to true to train it "
 			"nonetheless", c->file, moe_takes(moe) ? "select expert_choice" : "order choice",
 			moe_takes(moe) ? "select to expert_choice_batch" :
-			"order to token or capacity_factor to 0");
+			"order to token");
 	if (moe->top_k * moe->granularity == 1 && !strcmp(moe->weight, "renorm"))
 		return error("%s: model.moe.weight renorm with model.moe.top_k 1 gives every token the "
 			"weight 1, from which no router learns: set weight to raw or straight_through, or "

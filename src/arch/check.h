@@ -29,5 +29,8 @@ int check_gdn(const struct config *c, const struct gdn_spec *g);
 
 /* The rules of a mixture must go together. Called as check_ssm() is. */
 int check_moe(const struct config *c, const struct moe_spec *moe);
+/* And none of its keys may be without effect, but in configs of runs that are there already (c->stored). Of a
+   pattern's entries that have mixtures, else of the model. */
+int check_effect(const struct config *c, const struct moe_spec *moe, struct arena *a);
 
 #endif

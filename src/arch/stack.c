@@ -325,7 +325,9 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 		if (set_key(w, k, p, a))
 			return -1;
 	*out = (struct layer){w->fn, (char *)p + w->spec};
-	return check_layer(w, n, s, p, c);
+	if (check_layer(w, n, s, p, c))
+		return -1;
+	return w->fn == moe || w->fn == mamba_with_inner_moe ? check_effect(c, &p->moe, a) : 0;
 }
 
 static int read_entry(struct stack *s, const struct node *n, struct entry *e, const struct config *c,

@@ -122,6 +122,8 @@ static int print_spec(const char *path, const struct arguments *a, const struct 
 		setup_open(&setup, &config, device, 0) ? EXIT_USAGE : EXIT_DONE;
 
 	if (!ret) {
+		if (setup_warning(&setup))
+			warning("%s: %s", config.file, setup_warning(&setup));
 		cost_of(&setup, &cost);
 		if (list) {
 			json_array_append_new(list, cost_json(&setup, &cost));

@@ -63,7 +63,7 @@ static void measure_setup(struct bench *b, struct setup *s, struct growth *m)
 	m->step_s = (double)(s->spec.batch * s->spec.context) / m->tokens_per_s;
 	m->flops_per_s = m->tokens_per_s * cost.flops_per_token;
 	m->planned_bytes = cost.total_bytes;
-	dropped = setup_drop_share(s, s->graphs[GRAPH_TRAIN]);
+	dropped = setup_drop_share(s);
 	add_work(b, m, s->graphs[GRAPH_TRAIN], (double)s->micro_batches, isnan(dropped) ? 1 : 1 - dropped);
 	add_work(b, m, s->graphs[GRAPH_UPDATE], 1, 1);
 }

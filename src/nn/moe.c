@@ -199,6 +199,12 @@ bool moe_mixes(const struct moe_spec *s)
 	return !strcmp(s->select, "tokens");
 }
 
+bool moe_has_losses(const struct moe_spec *s)
+{
+	return s->balance != 0 || s->z_loss != 0 || s->importance != 0 || s->mean_entropy != 0 ||
+		s->token_entropy != 0 || s->load != 0;
+}
+
 long moe_choices(const struct moe_spec *s)
 {
 	long most = s->max_k < s->n_experts ? s->max_k : s->n_experts;

@@ -94,6 +94,9 @@ bool moe_takes(const struct moe_spec *s);
 /* Do experts see mixtures of tokens? */
 bool moe_mixes(const struct moe_spec *s);
 
+/* Is there a loss of the router, draws apart? */
+bool moe_has_losses(const struct moe_spec *s);
+
 /* Choices of a token at most. */
 long moe_choices(const struct moe_spec *s);
 

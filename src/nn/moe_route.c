@@ -61,16 +61,22 @@ static long loss_group(struct net *net, const struct moe_spec *s)
 		: routing_group(net, s);
 }
 
-/* Choices an expert takes of a group: int(factor * k * tokens / E), as the paper has it for k = 1; at
-   least one. 0: all. */
-static long capacity(const struct net *net, const struct moe_spec *s, long group_tokens)
+/* int(x) choices that an expert takes of a group; at least one, which is told. */
+static long whole(struct net *net, double x)
+{
+	if (x < 1)
+		net->raised = x;
+	return x < 1 ? 1 : (long)x;
+}
+
+/* Choices an expert takes of a group: int(factor * k * tokens / E), as the paper has it for k = 1. 0: all. */
+static long capacity(struct net *net, const struct moe_spec *s, long group_tokens)
 {
 	double choices = (double)(s->top_k * group_tokens);
-	long n = (long)(s->capacity_factor * choices / (double)s->n_experts);
 
 	if (net->env.dropless || s->capacity_factor == 0)
 		return 0;
-	return n < 1 ? 1 : n;
+	return whole(net, s->capacity_factor * choices / (double)s->n_experts);
 }
 
 static struct tensor *router_weight(struct net *net, const struct moe_spec *s, long width)
@@ -96,7 +102,9 @@ struct tensor *moe_logits(struct net *net, const struct moe_spec *s, struct tens
 
 /* What is logged of a router, and what a trace shows. */
 struct watched {
-	struct tensor *load, *dropped, *entropy, *expert;	/* entropy NULL: it is among the losses */
+	struct tensor *load, *dropped, *expert;
+	struct tensor *entropy;		/* NULL: it is among the losses */
+	struct tensor *served;		/* NULL: choices are tokens */
 };
 
 static void watch(struct net *net, const struct watched *w, const struct moe_places *p)
@@ -105,6 +113,8 @@ static void watch(struct net *net, const struct watched *w, const struct moe_pla
 	graph_metric(net->g, w->dropped, "dropped");
 	if (w->entropy)
 		graph_metric(net->g, w->entropy, "entropy");
+	if (w->served)
+		graph_metric(net->g, w->served, "served");
 	if (net->env.trace.routes) {
 		graph_metric(net->g, w->expert, "route");
 		graph_metric(net->g, p->slot, "slot");
@@ -126,8 +136,8 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 	out = graph_apply(net->g, &op_route, &attr, sizeof attr, in);
 	*p = (struct moe_places){out[ROUTE_SLOT_BT], out[ROUTE_FIRST_E1], out[ROUTE_TOKEN_S],
 		out[ROUTE_GATE_BT], tensor_size(out[ROUTE_SLOT_BT]), NULL};
-	watch(net, &(struct watched){out[ROUTE_LOAD_E], out[ROUTE_DROPPED], out[ROUTE_ENTROPY],
-		out[ROUTE_EXPERT_BT]}, p);
+	watch(net, &(struct watched){out[ROUTE_LOAD_E], out[ROUTE_DROPPED], out[ROUTE_EXPERT_BT],
+		out[ROUTE_ENTROPY], NULL}, p);
 	net_router_loss(net, is(s->aux_reduce, "mean"), (const struct weighted[]){
 		{out[ROUTE_BALANCE], s->balance, "balance"}, {out[ROUTE_Z], s->z_loss, "z"}}, 2);
 }
@@ -245,9 +255,9 @@ static struct take_attr taken(struct net *net, const struct moe_spec *s)
 {
 	bool across = is(s->select, "expert_choice_batch");
 	long members = routing_group(net, s) / (across ? net->env.context : 1);
-	long n = (long)(s->capacity_factor * (double)members / (double)s->n_experts);
+	long n = whole(net, s->capacity_factor * (double)members / (double)s->n_experts);
 
-	return (struct take_attr){members, n < 1 ? 1 : n > members ? members : n, across};
+	return (struct take_attr){members, n > members ? members : n, across};
 }
 
 static void take_by_rank(struct net *net, const struct moe_spec *s, struct scored *x)
@@ -366,7 +376,8 @@ static void losses(struct net *net, const struct moe_spec *s, const struct score
 	parts[n++] = (struct weighted){out[ROUTER_LOSS_Z], s->z_loss, "z"};
 	parts[n++] = (struct weighted){out[ROUTER_LOSS_IMPORTANCE], s->importance, "importance"};
 	parts[n++] = (struct weighted){out[ROUTER_LOSS_H_MEAN], -s->mean_entropy, "mean_entropy"};
-	parts[n++] = (struct weighted){out[ROUTER_LOSS_H_TOKEN], s->token_entropy, "entropy"};
+	if (x->logit_BTE)	/* else there are no scores that could be undecided */
+		parts[n++] = (struct weighted){out[ROUTER_LOSS_H_TOKEN], s->token_entropy, "entropy"};
 	if (load)
 		parts[n++] = (struct weighted){load, s->load, "load_cv2"};
 	if (held)
@@ -420,8 +431,8 @@ static void route_pieces(struct net *net, const struct moe_spec *s, struct tenso
 	*p = (struct moe_places){out[PLACE_SLOT_BTK], out[PLACE_FIRST_E1], out[PLACE_TOKEN_S],
 		gate(net, s, x.s_BTE, x.expert_BTK, out[PLACE_SLOT_BTK]), x.choices,
 		alike ? gate_of_one(net, &x, out[PLACE_SLOT_BTK]) : NULL};
-	watch(net, &(struct watched){out[PLACE_LOAD_E], x.left ? x.left : out[PLACE_DROPPED], NULL,
-		x.expert_BTK}, p);
+	watch(net, &(struct watched){out[PLACE_LOAD_E], x.left ? x.left : out[PLACE_DROPPED], x.expert_BTK, NULL,
+		out[PLACE_SERVED]}, p);
 	if (x.left)
 		graph_metric(net->g, out[PLACE_DROPPED], "choices");
 	if (s->bias_rate > 0 || is(s->select, "threshold") || s->balance_target > 0)

@@ -100,6 +100,8 @@ struct net {
 	const char *unstreamed;			/* a layer without a form for streams; NULL: all have one */
 	long crowded;				/* tokens of more segments than one can choose among (nn/attn.c);
 						   0: none */
+	double raised;				/* choices of a group that an expert's capacity would be, which is at
+						   least 1; 0: none is less */
 	long misfit;				/* a routing group that does not divide a replay; 0: none */
 	long alone;				/* sequences of a group of mixed tokens that a replay does not
 						   hold whole; 0: none */

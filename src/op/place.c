@@ -42,6 +42,7 @@ static void place_shape(struct op_shapes *s)
 	s->out[PLACE_WANTED_E] = tensor_of(INDEX, 1, E);
 	s->out[PLACE_LOAD_E] = tensor_of(MASTER, 1, E);
 	s->out[PLACE_DROPPED] = tensor_of(MASTER, 1, 2L);
+	s->out[PLACE_SERVED] = tensor_of(INDEX, 1, 1L);
 }
 
 static void room_host(struct op_shapes *s)
@@ -141,6 +142,19 @@ static void summarise(const struct op_run *r)
 	set_master(r, r->out[PLACE_DROPPED], 1, all);
 }
 
+static int count_served(const struct tensor *slot_BTK)
+{
+	int served = 0;
+
+	for (long t = 0, K = tensor_width(slot_BTK); t < tensor_rows(slot_BTK); t++) {
+		bool any = false;
+		for (long k = 0; k < K; k++)
+			any |= ((int *)slot_BTK->at)[route_at(slot_BTK, t * K + k)] >= 0;
+		served += any;
+	}
+	return served;
+}
+
 /* For all devices of the host: integers are the same on each. */
 static void place_forward(const struct op_run *r)
 {
@@ -162,6 +176,7 @@ static void place_forward(const struct op_run *r)
 		if (kept)
 			token[next[e]++] = (int)i;
 	}
+	row_int(r->out[PLACE_SERVED], 0)[0] = count_served(slot);
 	summarise(r);
 }
 
@@ -216,6 +231,7 @@ const struct op op_place = {
 		[PLACE_WANTED_E] = {"wanted", INDEX, true},
 		[PLACE_LOAD_E] = {"load", MASTER, true},
 		[PLACE_DROPPED] = {"dropped", MASTER, true},
+		[PLACE_SERVED] = {"served", INDEX, true},
 	},
 	.shape = place_shape,
 	.room = {[REF] = room_host, [CPU] = room_host, [CUDA] = OP_CUDA(place_room_cuda)},

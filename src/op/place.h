@@ -15,6 +15,7 @@
  *                    PLACE_ROUND rows.
  *   WANTED    choices that name each expert, before dropping; LOAD their share of all
  *   DROPPED   choices dropped, and choices
+ *   SERVED    tokens with a row
  */
 #ifndef OP_PLACE_H
 #define OP_PLACE_H
@@ -35,6 +36,7 @@ enum {
 	PLACE_WANTED_E,		/* int */
 	PLACE_LOAD_E,		/* metric */
 	PLACE_DROPPED,		/* metric [2]: dropped, all */
+	PLACE_SERVED,		/* int [1] */
 	PLACE_N_OUT
 };
 

@@ -109,6 +109,8 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 	identity[0] = '\0';
 	if (data->setup.n_vocab)
 		setup_identity(&setup, data->hash, identity);
+	if (setup_warning(&setup) && (!i || strcmp(run->label, run[-1].label)))
+		warning("%s: %s", run->label, setup_warning(&setup));
 	cost_of(&setup, &p->costs[i]);
 	p->tokens[i] = (double)(run_steps(&setup.spec) * setup.spec.batch * setup.spec.context);
 	p->epochs[i] = data->setup.n_vocab ? p->tokens[i] / (double)data->n_inputs : NAN;

@@ -42,6 +42,7 @@ struct config {
 	const char *choice;		/* value of the schema's selector: the architecture */
 	struct config_value *values;	/* sorted by key */
 	int n;
+	bool stored;			/* read back: what was right when it was written is right */
 };
 
 /* The spec of one run, with overrides "key=value"; a sweep is refused. */

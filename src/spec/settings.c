@@ -315,6 +315,7 @@ int settings_resolve(struct spec_reader *r, struct settings *const *stack, int n
 	*config = (struct config){.file = arena_strdup(r->arena, file),
 		.choice = x.choice->name,
 		.values = x.values,
-		.n = x.rows.n};
+		.n = x.rows.n,
+		.stored = keep_legacy};
 	return 0;
 }

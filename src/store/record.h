@@ -36,7 +36,8 @@
 #define RECORD_EVAL(X)                                                                             \
 	X(TEXT, kind) X(INT, step) X(INT, tokens) X(REAL, seconds) X(REAL, flops)                  \
 	X(REAL, loss) X(REAL, bpb) X(REAL, accuracy) X(REAL, loss_bigram) X(REAL, share_bigram)    \
-	X(REAL, drop) X(INT, n_tokens) X(TEXT, windows) X(TEXT, capacity)
+	X(REAL, drop) X(INT, n_tokens) X(TEXT, windows) X(TEXT, capacity) X(REAL, choices)         \
+	X(REAL, unserved)
 
 /* A class of an evaluation's tokens. */
 #define RECORD_SLICE(X)                                                                            \
@@ -48,10 +49,10 @@
 	X(TEXT, test) X(INT, step) X(INT, tokens) X(INT, length) X(INT, items) X(REAL, loss)       \
 	X(REAL, accuracy) X(REAL, answer_accuracy) X(INT, n_tokens) X(INT, n_answers)
 
-/* One router, table `router`. load: share of its tokens by expert, table `expert`. */
+/* One router, table `router`. load: share of its choices by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \
 	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)      \
-	X(REAL, choices)
+	X(REAL, choices) X(REAL, unserved)
 
 /* A layer that mixes two paths: the share of the first; or picks tokens: their share. */
 #define RECORD_MIX(X) X(INT, step) X(INT, mix) X(REAL, share)

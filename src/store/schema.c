@@ -74,5 +74,8 @@ const char *const db_migrations[] = {
 	" run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, step INTEGER NOT NULL,"
 	" state TEXT NOT NULL, least REAL, mean REAL, most REAL,"
 	" PRIMARY KEY (run_id, step, state)) STRICT, WITHOUT ROWID;",
+	"ALTER TABLE eval ADD COLUMN choices REAL;"
+	"ALTER TABLE eval ADD COLUMN unserved REAL;"
+	"ALTER TABLE router ADD COLUMN unserved REAL;",
 	NULL,
 };

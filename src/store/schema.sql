@@ -129,7 +129,7 @@ CREATE TABLE step (
 	flops		REAL,			-- model FLOPs so far
 	ce		REAL,			-- cross-entropy of this step's batch, before its update
 	aux		REAL,			-- weighted sum of auxiliary losses, as added to the loss
-	balance		REAL,			-- load-balancing loss, unweighted mean over the routers
+	balance		REAL,			-- load-balancing loss, unweighted mean over the routers that chose
 	z		REAL,			-- router z-loss, unweighted mean over the routers
 	lr		REAL,			-- of the update that made this step
 	grad_norm	REAL,			-- before clipping
@@ -154,7 +154,10 @@ CREATE TABLE eval (
 	"drop"		REAL,			-- fraction of routed tokens over capacity
 	n_tokens	INTEGER,		-- evaluated
 	windows		TEXT,			-- hash of the windows evaluated
-	capacity	TEXT,			-- capacity factor in force, or "none"
+	capacity	TEXT,			-- capacity factor in force; "cutoff": of scores, where experts choose;
+						-- "none"
+	choices		REAL,			-- experts computed for a token, mean over routers; of older runs NULL
+	unserved	REAL,			-- share of tokens without any, mean over routers; of older runs NULL
 	PRIMARY KEY (run_id, kind, step)
 ) STRICT, WITHOUT ROWID;
 
@@ -163,9 +166,10 @@ CREATE TABLE router (			-- routers in the order of the model; a layer may have s
 	step		INTEGER NOT NULL,
 	router		INTEGER NOT NULL,	-- from 0
 	dead		INTEGER,		-- experts without any token
-	entropy		REAL,			-- of the router's probabilities, nats, mean over tokens
+	entropy		REAL,			-- of the router's probabilities, nats, mean over tokens; NULL: it has none
 	"drop"		REAL,			-- fraction of routed tokens over capacity
 	choices		REAL,			-- experts computed for a token, in the mean; of older runs NULL
+	unserved	REAL,			-- share of tokens without any; of older runs NULL
 	PRIMARY KEY (run_id, step, router)
 ) STRICT, WITHOUT ROWID;
 
@@ -174,7 +178,8 @@ CREATE TABLE expert (
 	step		INTEGER NOT NULL,
 	router		INTEGER NOT NULL,	-- from 0
 	expert		INTEGER NOT NULL,	-- from 0
-	load		REAL,			-- share of the router's tokens routed to it; 1/E is even
+	load		REAL,			-- share of the router's choices that name it, before dropping; 1/E is
+						-- even, 0 everywhere: there were none
 	PRIMARY KEY (run_id, step, router, expert)
 ) STRICT, WITHOUT ROWID;
 

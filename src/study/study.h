@@ -49,6 +49,8 @@ struct run_data {
 	double threads, jobs;		/* jobs: largest of all attempts */
 	/* Last validation. */
 	double bpb, accuracy, loss_bigram, share_bigram, drop, eval_tokens;
+	double eval_choices, unserved;	/* experts of a token, tokens without any */
+	const char *capacity_rule;	/* factor, "cutoff", "none"; "": not told */
 	double final_loss;		/* under the rule; NaN if diverged */
 	double loss_dropless, clipped;	/* clipped: share of the steps */
 	double least_load;		/* smallest share of an expert at the end, times E */

@@ -156,23 +156,46 @@ static void add(const struct device *d, const struct controller *c, long n, bool
 			c->state[e] = narrow[e] += moved ? (float)c->by[e] : 0;
 }
 
+/* Into `masters` and `state`; where it lies on the device. */
+static void *read_state(const struct controller *c, const struct setup *s)
+{
+	const struct param *p = &s->params.list[c->param];
+	size_t element = s->device->bytes[MASTER];
+	char *at = (char *)s->memory.blob[BLOB_WEIGHTS] + (size_t)p->offset * element;
+
+	device_to_host(s->device, c->masters, at, (size_t)param_elements(p) * element);
+	add(s->device, c, param_elements(p), false);
+	return at;
+}
+
 static void move(const struct controller *c, const struct setup *s)
 {
 	const struct param *p = &s->params.list[c->param];
 	struct seen seen = {&p->rule.control, c->count, c->n_counts, run_step_tokens(&s->spec),
 		(double)s->micro_batches, c->state, param_elements(p)};
-	size_t element = s->device->bytes[MASTER], bytes = (size_t)seen.n * element;
-	char *at = (char *)s->memory.blob[BLOB_WEIGHTS] + (size_t)p->offset * element;
+	void *at = read_state(c, s);
 
-	device_to_host(s->device, c->masters, at, bytes);
-	add(s->device, c, seen.n, false);
 	c->rule->move(&seen, c->by);
 	add(s->device, c, seen.n, true);
-	device_from_host(s->device, at, c->masters, bytes);
+	device_from_host(s->device, at, c->masters, (size_t)seen.n * s->device->bytes[MASTER]);
 }
 
 void control_update(const struct control *c, struct setup *s)
 {
 	for (int i = 0; i < c->n; i++)
 		move(&c->list[i], s);
+}
+
+double control_capacity(const struct control *c, const struct setup *s)
+{
+	double sum = 0;
+	int n = 0;
+
+	for (int i = 0; i < c->n; i++)
+		if (!strcmp(c->list[i].rule->name, "drops")) {
+			read_state(&c->list[i], s);
+			sum += c->list[i].state[0];
+			n++;
+		}
+	return n ? sum / n : 1;
 }

@@ -51,5 +51,7 @@ void control_open(struct control *c, struct setup *s);
 void control_add(const struct control *c, const struct setup *s, bool first);
 /* After the update of a step. */
 void control_update(const struct control *c, struct setup *s);
+/* The share of the capacity that is in force, mean over routers; 1 where no rule moves it. */
+double control_capacity(const struct control *c, const struct setup *s);
 
 #endif

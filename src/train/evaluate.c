@@ -113,7 +113,9 @@ void evaluator_close(struct evaluator *e)
 }
 
 struct sums {
-	double nll, correct, bigram_nll, bigrams, tokens, dropped_share, windows;
+	double nll, correct, bigram_nll, bigrams, tokens;
+	struct routed routed;
+	double present;		/* tokens that are there, for each router anew */
 };
 
 /* n windows of this replay hold tokens; the rest is masked. */
@@ -177,9 +179,33 @@ static int read_windows(struct evaluator *e, const struct setup *s, long first, 
 	return 0;
 }
 
-int evaluator_run(struct evaluator *e, struct setup *s, struct graph *g,
+/* Tokens without targets are there for routers where they are present. */
+static void add_routers(const struct evaluator *e, const struct setup *s, enum setup_graph which, long n,
+	struct sums *sum)
+{
+	const int *there = e->rows ? e->present_BT : e->targets_BT;
+
+	for (int i = 0; i < s->routers.n; i++) {
+		setup_add_routed(s, which, i, &sum->routed);
+		for (long t = 0; t < n * s->spec.context; t++)
+			sum->present += there[t] >= 0;
+	}
+}
+
+static void set_routed(const struct setup *s, const struct sums *sum, struct evaluation *result)
+{
+	const struct routed *r = &sum->routed;
+	bool any = s->routers.n;
+
+	result->drop = any ? routed_drop_share(r) : NAN;
+	result->choices = any ? r->computed / sum->present : NAN;
+	result->unserved = any ? 1 - r->served / sum->present : NAN;
+}
+
+int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 	struct evaluation *result)
 {
+	struct graph *g = s->graphs[which];
 	struct sums sum = {0};
 	long batch = e->at_once, T = s->spec.context;
 
@@ -204,15 +230,14 @@ int evaluator_run(struct evaluator *e, struct setup *s, struct graph *g,
 		if (e->rows)
 			recall_add(&result->answers, &(struct recall_rows){e->targets_BT, e->nll_BT,
 				e->correct_BT, n, T});
-		sum.dropped_share += setup_drop_share(s, g) * (double)n;
-		sum.windows += (double)n;
+		add_routers(e, s, which, n, &sum);
 	}
 	result->loss = sum.nll / sum.tokens;
 	result->bpb = sum.nll / sum.tokens * e->bits_per_nat;
 	result->accuracy = sum.correct / sum.tokens;
 	result->loss_bigram = sum.bigrams > 0 ? sum.bigram_nll / sum.bigrams : NAN;
 	result->share_bigram = e->rows ? NAN : sum.bigrams / sum.tokens;
-	result->drop = s->routers.n ? sum.dropped_share / sum.windows : NAN;
+	set_routed(s, &sum, result);
 	result->n_tokens = (long)sum.tokens;
 	return 0;
 }

@@ -28,6 +28,8 @@ struct evaluation {
 	double loss, bpb, accuracy;	/* nats per token, bits per byte, share of tokens */
 	double loss_bigram, share_bigram;	/* of targets whose bigram occurred before in its window */
 	double drop;			/* share of routed tokens; NAN without routers */
+	double choices, unserved;	/* experts computed for a token, tokens without any; means over routers, NAN
+					   without */
 	long n_tokens;
 	struct loss_slice slices[N_SLICES];
 	struct recall_score answers;	/* of rows of examples; else empty */
@@ -54,8 +56,8 @@ struct evaluator {
 int evaluator_open(struct evaluator *e, const struct setup *s, const struct dataset *d,
 	enum split split);
 void evaluator_close(struct evaluator *e);
-/* g: GRAPH_EVAL or GRAPH_EVAL_DROPLESS of s. 0, or -1 after a message (damaged file). */
-int evaluator_run(struct evaluator *e, struct setup *s, struct graph *g,
+/* which: GRAPH_EVAL or GRAPH_EVAL_DROPLESS of s. 0, or -1 after a message (damaged file). */
+int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 	struct evaluation *result);
 
 #endif

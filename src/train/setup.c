@@ -113,6 +113,12 @@ int setup_open(struct setup *s, const struct config *c, const struct device *d, 
 	return setup_open_traced(s, c, d, n_vocab, (struct net_trace){0});
 }
 
+const char *setup_warning(struct setup *s)
+{
+	return s->raised == 0 ? NULL : arena_printf(&s->arena, "model.moe.capacity_factor leaves an expert %.3g of a "
+		"choice in each routing group: it takes 1, %.3g times as many", s->raised, 1 / s->raised);
+}
+
 void setup_close(struct setup *s)
 {
 	for (int i = 0; i < MAX_SETUP_GRAPHS; i++)
@@ -337,37 +343,53 @@ void setup_state(struct setup *s, long step, long micro)
 	device_from_host(s->device, s->memory.state, &state, sizeof state);
 }
 
-/* Mean of a scalar over routers; NAN without. */
-static double router_mean(const struct setup *s, const char *const *names)
+void setup_add_routed(const struct setup *s, enum setup_graph which, int i, struct routed *sum)
 {
-	double sum = 0;
+	const struct router_names *r = &s->routers;
+	const struct graph *g = s->graphs[which];
+	double computed = graph_read(g, r->choices[which][i], 1) - graph_read(g, r->choices[which][i], 0);
+
+	sum->dropped += graph_read(g, r->dropped[i], 0);
+	sum->all += graph_read(g, r->dropped[i], 1);
+	sum->computed += computed;
+	sum->served += r->served[which][i] ? graph_read(g, r->served[which][i], 0) : computed;
+}
+
+double routed_drop_share(const struct routed *r)
+{
+	return r->all > 0 ? r->dropped / r->all : 0;
+}
+
+double setup_drop_share(const struct setup *s)
+{
+	struct routed sum = {0};
 
 	for (int i = 0; i < s->routers.n; i++)
-		sum += graph_read(s->graphs[GRAPH_TRAIN], names[i], 0);
-	return s->routers.n ? sum / s->routers.n : NAN;
+		setup_add_routed(s, GRAPH_TRAIN, i, &sum);
+	return s->routers.n ? routed_drop_share(&sum) : NAN;
 }
 
-double setup_drop_share(const struct setup *s, const struct graph *g)
+/* Over the micro-batches of a step. */
+struct step_sums {
+	struct routed routed;
+	double balance, z;
+	long n, n_choosing;	/* routers, and those of them that chose */
+};
+
+static void add_router(const struct setup *s, int i, struct step_sums *sum)
 {
-	double dropped = 0, valid = 0;
+	const struct graph *g = s->graphs[GRAPH_TRAIN];
 
-	for (int i = 0; i < s->routers.n; i++) {
-		dropped += graph_read(g, s->routers.dropped[i], 0);
-		valid += graph_read(g, s->routers.dropped[i], 1);
-	}
-	return valid > 0 ? dropped / valid : NAN;
+	setup_add_routed(s, GRAPH_TRAIN, i, &sum->routed);
+	sum->z += graph_read(g, s->routers.z[i], 0);
+	sum->n++;
+	if (graph_read(g, s->routers.choices[GRAPH_TRAIN][i], 1) == 0)
+		return;
+	sum->balance += graph_read(g, s->routers.balance[i], 0);
+	sum->n_choosing++;
 }
 
-static double idle_share(const struct setup *s, const struct graph *g)
-{
-	double kept = 0, planned = s->routers.planned;
-
-	for (int i = 0; i < s->routers.n; i++)
-		kept += graph_read(g, s->routers.choices[i], 1) - graph_read(g, s->routers.choices[i], 0);
-	return planned > 0 ? (planned - kept) / planned : NAN;
-}
-
-static void add_micro(struct setup *s, struct step_result *r)
+static void add_micro(struct setup *s, struct step_sums *sum, struct step_result *r)
 {
 	struct graph *g = s->graphs[GRAPH_TRAIN];
 	double share = 1.0 / (double)s->micro_batches;
@@ -375,15 +397,24 @@ static void add_micro(struct setup *s, struct step_result *r)
 	graph_fetch_metrics(g);
 	r->ce += share * graph_read(g, "ce", 0);
 	r->aux += share * (graph_loss_total(g) - graph_read(g, "loss", 0));
-	r->balance += share * router_mean(s, s->routers.balance);
-	r->z += share * router_mean(s, s->routers.z);
-	r->drop += share * setup_drop_share(s, g);
-	r->idle += share * idle_share(s, g);
+	for (int i = 0; i < s->routers.n; i++)
+		add_router(s, i, sum);
+}
+
+static void set_routed(const struct setup *s, const struct step_sums *sum, struct step_result *r)
+{
+	double planned = s->routers.planned * (double)s->micro_batches;
+
+	r->balance = sum->n_choosing ? sum->balance / (double)sum->n_choosing : NAN;
+	r->z = sum->n ? sum->z / (double)sum->n : NAN;
+	r->drop = sum->n ? routed_drop_share(&sum->routed) : NAN;
+	r->idle = planned > 0 ? (planned - sum->routed.computed) / planned : NAN;
 }
 
 int setup_step(struct setup *s, long step, const struct step_input *in, struct step_result *result)
 {
 	struct graph *train = s->graphs[GRAPH_TRAIN], *update = s->graphs[GRAPH_UPDATE];
+	struct step_sums sum = {0};
 
 	*result = (struct step_result){0};
 	if (in->begins && in->begins(in->from, step))
@@ -397,11 +428,12 @@ int setup_step(struct setup *s, long step, const struct step_input *in, struct s
 		graph_set_input(train, "targets", in->targets_BT);
 		graph_forward(train);
 		graph_backward(train, micro == 0);
-		add_micro(s, result);
+		add_micro(s, &sum, result);
 		control_add(&s->control, s, micro == 0);
 		if (in->seen)
 			in->seen(in->from, micro);
 	}
+	set_routed(s, &sum, result);
 	graph_forward(update);
 	graph_fetch_metrics(update);
 	result->grad_norm = graph_read(update, "norm", 0);

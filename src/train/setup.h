@@ -60,12 +60,16 @@ struct setup {
 	struct graph *graphs[MAX_SETUP_GRAPHS];
 	struct net_trace trace;		/* what GRAPH_TRAIN keeps readable; nothing in a run */
 	struct router_names {		/* metrics of each router, the same in all graphs */
-		const char *const *balance, *const *z, *const *dropped, *const *load, *const *entropy,
-			*const *choices;	/* dropped and all, where "dropped" is of tokens */
+		const char *const *balance, *const *z, *const *dropped, *const *load;
+		const char *const *entropy;	/* NULL: of no scores */
+		/* those of training and evaluation: choices dropped and all, where "dropped" is of tokens; tokens
+		   that an expert computed, NULL: as many as choices */
+		const char *const *choices[GRAPH_EVAL_DROPLESS + 1], *const *served[GRAPH_EVAL_DROPLESS + 1];
 		int n;
 		double planned;		/* choices of a replay as costs count them, of all of them */
 	} routers;
 	const char *depends;		/* of the model in training: struct model */
+	double raised;			/* likewise */
 	const char *const *shares;	/* metrics of each mix of two paths, the share of the first, and
 					   of each layer of picked tokens, theirs */
 	int n_shares;
@@ -94,6 +98,8 @@ int setup_open_losses(struct setup *s, const struct config *c, const struct devi
 int setup_open_routes(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	long batch, long context);
 void setup_close(struct setup *s);
+/* Of what its spec asks for and does not get; NULL: nothing. In the arena. */
+const char *setup_warning(struct setup *s);
 
 /* Bytes of blobs, arena, inputs and metrics that setup_allocate() will take. */
 double setup_bytes(const struct setup *s);
@@ -119,7 +125,8 @@ struct step_input {
 
 struct step_result {		/* of one update; means over its micro-batches */
 	double ce, aux;		/* nats per token; weighted auxiliary losses */
-	double balance, z, drop;	/* means over routers; NAN without */
+	double balance, z;	/* means over routers (and micro-batches) that chose; NAN without */
+	double drop;		/* share over all of them */
 	double idle;		/* share of the choices that costs count for which no expert was computed;
 				   NAN without routers */
 	double grad_norm;
@@ -130,8 +137,19 @@ void setup_state(struct setup *s, long step, long micro);
 /* Streams begin: their states become 0. Nothing happens where there are none. */
 void setup_begin_streams(struct setup *s, enum setup_streams which);
 
-/* Share of routed tokens that were dropped in the last fetched replay; NAN without routers. */
-double setup_drop_share(const struct setup *s, const struct graph *g);
+/* What routers did, as sums over replays and routers. */
+struct routed {
+	double dropped, all;	/* choices, or tokens where experts choose */
+	double computed;	/* choices */
+	double served;		/* tokens with a computed choice */
+};
+
+/* Adds router i in the last fetched replay of a graph up to GRAPH_EVAL_DROPLESS. */
+void setup_add_routed(const struct setup *s, enum setup_graph g, int i, struct routed *sum);
+/* 0 where there was nothing to drop. */
+double routed_drop_share(const struct routed *r);
+/* The same of all routers in the last fetched replay of GRAPH_TRAIN; NAN without routers. */
+double setup_drop_share(const struct setup *s);
 
 /* step: updates done before. A gradient norm that is not finite leaves the weights as they are. */
 int setup_step(struct setup *s, long step, const struct step_input *in, struct step_result *result);

@@ -205,21 +205,31 @@ static double planned_choices(const struct graph *g, const char *const *dropped,
 	return sum;
 }
 
-/* Where experts choose, "dropped" is of tokens, and "choices" beside it of choices. */
-static const char *const *choices_of(struct setup *s, const char *const *dropped, int n)
+/* The metric `name` beside each router's "dropped"; where there is none, that of `otherwise`, or NULL. */
+static const char *const *names_of(struct setup *s, struct graph *g, const char *name,
+	const char *const *otherwise)
 {
-	const char **names = ARENA_ARRAY(&s->arena, const char *, n), *const *own;
+	const struct router_names *r = &s->routers;
+	const char **names = ARENA_ARRAY(&s->arena, const char *, r->n), *const *own;
 	int n_own;
 
-	own = graph_metrics_named(s->graphs[GRAPH_TRAIN], "choices", &n_own);
-	for (int i = 0; i < n; i++) {
-		size_t scope = strlen(dropped[i]) - strlen("dropped");
-		names[i] = dropped[i];
+	own = graph_metrics_named(g, name, &n_own);
+	for (int i = 0; i < r->n; i++) {
+		size_t scope = strlen(r->dropped[i]) - strlen("dropped");
+		names[i] = otherwise ? otherwise[i] : NULL;
 		for (int k = 0; k < n_own; k++)
-			if (!strncmp(own[k], dropped[i], scope) && !strcmp(own[k] + scope, "choices"))
+			if (!strncmp(own[k], r->dropped[i], scope) && !strcmp(own[k] + scope, name))
 				names[i] = own[k];
 	}
 	return names;
+}
+
+static void name_counts(struct setup *s, enum setup_graph g)
+{
+	struct router_names *r = &s->routers;
+
+	r->choices[g] = names_of(s, s->graphs[g], "choices", r->dropped);
+	r->served[g] = names_of(s, s->graphs[g], "served", NULL);
 }
 
 static void name_metrics(struct setup *s)
@@ -231,9 +241,9 @@ static void name_metrics(struct setup *s)
 	r->z = graph_metrics_named(g, "z", &r->n);
 	r->dropped = graph_metrics_named(g, "dropped", &r->n);
 	r->load = graph_metrics_named(g, "load", &r->n);
-	r->entropy = graph_metrics_named(g, "entropy", &r->n);
+	r->entropy = names_of(s, g, "entropy", NULL);
 	s->shares = graph_metrics_named(g, "share", &s->n_shares);
-	r->choices = choices_of(s, r->dropped, r->n);
+	name_counts(s, GRAPH_TRAIN);
 	r->planned = planned_choices(g, r->dropped, r->n);
 }
 
@@ -270,11 +280,14 @@ int setup_record(struct setup *s, const struct purpose *p)
 	if (!g[GRAPH_TRAIN] || check_init(s))
 		return -1;
 	s->depends = s->model.depends;
+	s->raised = s->model.raised;
 	name_metrics(s);
 	control_open(&s->control, s);
 	g[GRAPH_EVAL] = record_eval(s, false);
 	if (s->routers.n)
 		g[GRAPH_EVAL_DROPLESS] = record_eval(s, true);
+	for (int i = GRAPH_EVAL; i <= GRAPH_EVAL_DROPLESS && g[i]; i++)
+		name_counts(s, (enum setup_graph)i);
 	if (s->spec.samples_every && record_decoding(s, samples_longest(&s->spec)))
 		return -1;
 	if (s->trace.logits)

@@ -140,11 +140,11 @@ static int save(struct worker *w)
 	return 0;
 }
 
-static int evaluate(struct worker *w, struct graph *g, const char *kind)
+static int evaluate(struct worker *w, enum setup_graph which, const char *kind)
 {
 	struct evaluation e;
 
-	if (evaluator_run(&w->evaluator, &w->setup, g, &e))
+	if (evaluator_run(&w->evaluator, &w->setup, which, &e))
 		return -1;
 	worker_log_eval(&w->log, &w->progress, kind, &e);
 	return 0;
@@ -196,11 +196,10 @@ static bool due(long step, long every, long last)
 static int train(struct worker *w)
 {
 	const struct run_spec *s = &w->setup.spec;
-	struct graph *const *g = w->setup.graphs;
 	long steps = run_steps(s), every = run_eval_every(s);
 	int ret;
 
-	if (w->progress.step == 0 && (evaluate(w, g[GRAPH_EVAL], "val") || score_tests(w)))
+	if (w->progress.step == 0 && (evaluate(w, GRAPH_EVAL, "val") || score_tests(w)))
 		return WORKER_FAILED;
 	while (w->progress.step < steps) {
 		if (w->link.taken)
@@ -210,7 +209,7 @@ static int train(struct worker *w)
 		ret = train_step(w);
 		if (ret)
 			return ret;
-		if ((due(w->progress.step, every, steps) && evaluate(w, g[GRAPH_EVAL], "val")) ||
+		if ((due(w->progress.step, every, steps) && evaluate(w, GRAPH_EVAL, "val")) ||
 			score_tests(w))
 			return WORKER_FAILED;
 		if (s->samples_every && due(w->progress.step, s->samples_every, steps))
@@ -218,7 +217,7 @@ static int train(struct worker *w)
 		if (clock_s() - w->checkpoint_s > s->checkpoint_every_s && w->progress.step < steps)
 			save(w);
 	}
-	if (g[GRAPH_EVAL_DROPLESS] && evaluate(w, g[GRAPH_EVAL_DROPLESS], "val_dropless"))
+	if (w->setup.graphs[GRAPH_EVAL_DROPLESS] && evaluate(w, GRAPH_EVAL_DROPLESS, "val_dropless"))
 		return WORKER_FAILED;
 	return WORKER_DONE;
 }

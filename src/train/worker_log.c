@@ -13,10 +13,12 @@
 #include "train/build_info.h"
 #include "train/products.h"
 
-/* A router over the micro-batches of a step, as sums over its tokens. */
+/* A router over the micro-batches of a step, which hold as many tokens each. */
 struct router_sums {
 	long n_experts;
-	double *load, entropy, dropped, valid, computed;
+	double *load, choices;	/* choices by the expert that they name, and all */
+	double entropy;		/* means over tokens */
+	struct routed routed;
 };
 
 static void open_routers(struct worker_log *l)
@@ -32,6 +34,7 @@ static void open_routers(struct worker_log *l)
 		most = n > most ? n : most;
 	}
 	l->load = ARENA_ARRAY(a, float, most);
+	l->shares = ARENA_ARRAY(a, double, s->n_shares);
 }
 
 void worker_log_open(struct worker_log *l, struct worker_link *link, struct setup *s,
@@ -120,6 +123,47 @@ static void tell_other_processor(struct worker_log *l, const struct attempt_reco
 		"round differently from here on", now->cpu, now->blas_core, last->cpu, last->blas_core);
 }
 
+/* By which experts choose, or refuse, tokens in this evaluation: the factor in force; a cutoff (nn/moe.h); none. */
+static const char *capacity_rule(const struct worker_log *l, const char *kind)
+{
+	const struct config *c = l->setup->config;
+	double share = control_capacity(&l->setup->control, l->setup);
+	bool dropless = !strcmp(kind, "val_dropless");
+
+	if (!l->setup->routers.n)
+		return "none";
+	if (!strcmp(config_find(c, "model.moe.select")->text, "expert_choice") ||
+		(dropless && !strcmp(config_find(c, "model.moe.select")->text, "expert_choice_batch")))
+		return "cutoff";
+	if (dropless)
+		return "none";
+	return share == 1 ? config_find(c, "model.moe.capacity_factor")->text : arena_printf(&l->setup->arena,
+		"%.4g", share * config_find(c, "model.moe.capacity_factor")->real);
+}
+
+/* The same for people. */
+static const char *rule_text(const struct worker_log *l, const char *kind)
+{
+	const char *rule = capacity_rule(l, kind);
+	const struct config *c = l->setup->config;
+	bool ranked = !strcmp(config_find(c, "model.moe.select")->text, "expert_choice_batch"),
+		moved = config_find(c, "model.moe.drop_target")->real > 0;
+
+	if (!strcmp(rule, "cutoff"))
+		return "by a cutoff of scores";
+	if (!strcmp(rule, "none") || !strcmp(rule, "0"))
+		return "all that tokens choose";
+	return arena_printf(&l->setup->arena, "capacity factor %s%s", rule, ranked ? ", by rank"
+		: moved ? " at first, then as drop_target has moved it" : "");
+}
+
+static void tell_rules(const struct worker_log *l)
+{
+	if (l->setup->routers.n)
+		info("evaluation: val: %s; val_dropless, at the end: %s", rule_text(l, "val"),
+			rule_text(l, "val_dropless"));
+}
+
 void worker_log_attempt(struct worker_log *l, long step)
 {
 	struct record r = record_new(RECORD_IS_ATTEMPT), last;
@@ -138,6 +182,9 @@ void worker_log_attempt(struct worker_log *l, long step)
 	worker_link_attempt(l->link, &r);
 	if (resumed)
 		tell_other_processor(l, &r.attempt, &last.attempt, step);
+	if (!step && setup_warning(l->setup))
+		worker_link_event(l->link, "warning", step, "%s", setup_warning(l->setup));
+	tell_rules(l);
 }
 
 /* ---- by router, mix and parameter group ------------------------------------------------------- */
@@ -150,31 +197,41 @@ static bool in_detail(const struct worker_log *l, long step)
 	return step % run_log_every(spec) == 0 || step == run_steps(spec);
 }
 
-static void add_micro(struct router_sums *r, const struct graph *g,
-	const struct router_names *names, int i)
+static void add_micro(struct router_sums *r, const struct setup *s, int i)
 {
-	double valid = graph_read(g, names->dropped[i], 1);
+	const struct graph *g = s->graphs[GRAPH_TRAIN];
+	const struct router_names *names = &s->routers;
+	double choices = graph_read(g, names->choices[GRAPH_TRAIN][i], 1);
 
 	for (long e = 0; e < r->n_experts; e++)
-		r->load[e] += valid * graph_read(g, names->load[i], e);
-	r->entropy += valid * graph_read(g, names->entropy[i], 0);
-	r->dropped += graph_read(g, names->dropped[i], 0);
-	r->valid += valid;
-	r->computed += graph_read(g, names->choices[i], 1) - graph_read(g, names->choices[i], 0);
+		r->load[e] += choices * graph_read(g, names->load[i], e);
+	r->choices += choices;
+	r->entropy += names->entropy[i] ? graph_read(g, names->entropy[i], 0) : NAN;
+	setup_add_routed(s, GRAPH_TRAIN, i, &r->routed);
+}
+
+static void begin_step(struct worker_log *l)
+{
+	for (int i = 0; i < l->setup->routers.n; i++) {
+		struct router_sums *r = &l->routers[i];
+		*r = (struct router_sums){.n_experts = r->n_experts, .load = r->load};
+		memset(r->load, 0, (size_t)r->n_experts * sizeof *r->load);
+	}
+	memset(l->shares, 0, (size_t)l->setup->n_shares * sizeof *l->shares);
 }
 
 void worker_log_micro(struct worker_log *l, long step, long micro)
 {
 	const struct setup *s = l->setup;
 
-	for (int i = 0; i < s->routers.n && in_detail(l, step); i++) {
-		struct router_sums *r = &l->routers[i];
-		if (micro == 0) {
-			*r = (struct router_sums){.n_experts = r->n_experts, .load = r->load};
-			memset(r->load, 0, (size_t)r->n_experts * sizeof *r->load);
-		}
-		add_micro(r, s->graphs[GRAPH_TRAIN], &s->routers, i);
-	}
+	if (!in_detail(l, step))
+		return;
+	if (micro == 0)
+		begin_step(l);
+	for (int i = 0; i < s->routers.n; i++)
+		add_micro(&l->routers[i], s, i);
+	for (int i = 0; i < s->n_shares; i++)
+		l->shares[i] += graph_read(s->graphs[GRAPH_TRAIN], s->shares[i], 0);
 }
 
 static double tokens_after(const struct worker_log *l, long step)
@@ -189,26 +246,26 @@ static void log_router(struct worker_log *l, long step, int i)
 
 	r.expert.dead = 0;
 	for (long e = 0; e < sum->n_experts; e++) {
-		l->load[e] = (float)(sum->load[e] / sum->valid);
+		l->load[e] = (float)(sum->load[e] / fmax(sum->choices, 1));
 		r.expert.dead += sum->load[e] == 0;
 	}
 	r.expert.step = step;
 	r.expert.router = i;
 	r.expert.load = (struct record_reals){l->load, (int)sum->n_experts};
-	r.expert.entropy = sum->entropy / sum->valid;
-	r.expert.drop = sum->dropped / sum->valid;
-	r.expert.choices = sum->computed / tokens_after(l, 1);
+	r.expert.entropy = sum->entropy / (double)l->setup->micro_batches;
+	r.expert.drop = routed_drop_share(&sum->routed);
+	r.expert.choices = sum->routed.computed / tokens_after(l, 1);
+	r.expert.unserved = 1 - sum->routed.served / tokens_after(l, 1);
 	worker_link_add(l->link, &r);
 }
 
-/* As in the last micro-batch: no other changes it within a step. */
 static void log_mix(struct worker_log *l, long step, int i)
 {
 	struct record r = record_new(RECORD_IS_MIX);
 
 	r.mix.step = step;
 	r.mix.mix = i;
-	r.mix.share = graph_read(l->setup->graphs[GRAPH_TRAIN], l->setup->shares[i], 0);
+	r.mix.share = l->shares[i] / (double)l->setup->micro_batches;
 	worker_link_add(l->link, &r);
 }
 
@@ -317,20 +374,6 @@ void worker_log_recall(struct worker_log *l, const struct progress *p, const str
 	worker_link_add(l->link, &r);
 }
 
-/* By which experts choose, or refuse, tokens in this evaluation: a factor; a cutoff (nn/moe.h); none. */
-static const char *capacity_rule(const struct worker_log *l, const char *kind)
-{
-	const struct config *c = l->setup->config;
-	bool dropless = !strcmp(kind, "val_dropless");
-
-	if (!l->setup->routers.n)
-		return "none";
-	if (!strcmp(config_find(c, "model.moe.select")->text, "expert_choice") ||
-		(dropless && !strcmp(config_find(c, "model.moe.select")->text, "expert_choice_batch")))
-		return "cutoff";
-	return dropless ? "none" : config_find(c, "model.moe.capacity_factor")->text;
-}
-
 void worker_log_eval(struct worker_log *l, const struct progress *p, const char *kind,
 	const struct evaluation *e)
 {
@@ -349,6 +392,8 @@ void worker_log_eval(struct worker_log *l, const struct progress *p, const char 
 	r.eval.n_tokens = e->n_tokens;
 	r.eval.windows = l->windows;
 	r.eval.capacity = capacity_rule(l, kind);
+	r.eval.choices = e->choices;
+	r.eval.unserved = e->unserved;
 	worker_link_add(l->link, &r);
 	for (int k = 0; k < N_SLICES; k++)
 		log_slice(l, p->step, kind, &e->slices[k]);

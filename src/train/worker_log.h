@@ -18,6 +18,7 @@ struct worker_log {
 	struct cost cost;
 	struct router_sums *routers;	/* of the step that is being made */
 	float *load;			/* of one router */
+	double *shares;			/* of mixes and picked tokens, sums over micro-batches */
 };
 
 /* Keeps all pointers; memory comes from the setup's arena. */

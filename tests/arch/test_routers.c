@@ -33,7 +33,7 @@ static const struct {
 	{"gshard, by sequence", MIXTURE "router: gshard, capacity_factor: 0.5, allow_future: true, "
 		"group_tokens: 16}}", MOE_FUTURE},
 	{"gshard, dropless", MIXTURE "router: gshard, capacity_factor: 0}}", MOE_OWN_PAST},
-	{"sigmoid_bias", MIXTURE "router: sigmoid_bias, balance_scope: sequence}}", MOE_OWN_PAST},
+	{"sigmoid_bias", MIXTURE "router: sigmoid_bias}}", MOE_OWN_PAST},
 	{"noisy", MIXTURE "router: noisy}}", MOE_OWN_PAST},
 	{"gumbel", MIXTURE "router: gumbel}}", MOE_OWN_PAST},
 	{"jitter, over the batch", MIXTURE "noise: jitter, noise_scale: 0.5, capacity_factor: 0.5, "
@@ -259,23 +259,33 @@ static void test_masked_tokens_are_not_mixed(void **state)
 	rig_close(&rig);
 }
 
-/* A sequence has no output without the others of its group. */
+static void expect_not_whole(struct rig *rig, struct net_env env, const char *advice)
+{
+	struct graph *g = graph_new(&rig->arena, &rig->params, &device_list[CPU], false);
+
+	env.batch = 1;
+	env.context = env.group_tokens = T;
+	env.n_vocab = VOCAB;
+	catch_messages();
+	assert_int_equal(model_record(&rig->model, g, env, "test"), -1);
+	error_sink = NULL;
+	assert_caught("no whole groups");
+	assert_caught(advice);
+	graph_release(g);
+}
+
+/* A sequence has no output without the others of its group: who trains is told how it would, who has a trained
+   model what can be done with it. */
 static void test_mixed_tokens_need_whole_groups(void **state)
 {
 	struct rig rig = {0};
-	struct graph *g;
 
 	(void)state;
 	rig_spec(&rig, MIXTURE "router: tokens, group_sequences: 3}}");
 	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), 0);
 	params_init(&rig.params, &rig.arena, &device_list[CPU]);
-	g = graph_new(&rig.arena, &rig.params, &device_list[CPU], false);
-	catch_messages();
-	assert_int_equal(model_record(&rig.model, g, (struct net_env){.batch = 1, .context = T,
-		.group_tokens = T, .n_vocab = VOCAB, .dropless = true}, "test"), -1);
-	error_sink = NULL;
-	assert_caught("no whole groups");
-	graph_release(g);
+	expect_not_whole(&rig, (struct net_env){.noise = true}, "set train.batch and train.micro_batch");
+	expect_not_whole(&rig, (struct net_env){.masked = true, .dropless = true}, "N a multiple of 3 x train.context");
 	params_release(&rig.params);
 	arena_release(&rig.arena);
 }
@@ -315,6 +325,76 @@ static void expect_refused(const char *spec, const char *word)
 	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), -1);
 	error_sink = NULL;
 	assert_caught(word);
+	arena_release(&rig.arena);
+}
+
+static void expect_open(const char *spec)
+{
+	struct rig rig = {0};
+
+	rig_spec(&rig, spec);
+	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), 0);
+	arena_release(&rig.arena);
+}
+
+/* A value that nothing reads would make another run of the same numbers: refused, with who reads it. */
+static void test_keys_without_effect(void **state)
+{
+	static const struct {
+		const char *idle, *read, *said;
+	} cases[] = {
+		{"top_p: 0.3", "top_p: 0.3, router: topp", "top_p has no effect here"},
+		{"max_k: 3", "max_k: 3, router: threshold", "router threshold"},
+		{"threshold_rate: 1", "threshold_rate: 1, router: threshold", "router threshold"},
+		{"cutoff_rate: 0.5", "cutoff_rate: 0.5, router: expert_choice_batch", "routers expert_choice"},
+		{"noise_scale: 0.1", "noise_scale: 0.1, noise: jitter", "routers noisy, gumbel"},
+		{"order: choice", "order: token", "order has no effect"},
+		{"control_rate: 1", "control_rate: 1, drop_target: 0.1", "balance_target or drop_target"},
+		{"temperature_least: 0.1", "temperature_least: 0.1, temperature_decay: 0.1", "temperature_decay above 0"},
+		{"router: hash, score: sigmoid", "score: sigmoid", "routers with weights"},
+		{"router: fixed, temperature: 2", "temperature: 2", "routers with weights"},
+		{"router: hash, frozen: true", "router: random, frozen: true", "routers with weights"},
+		{"balance: 0, balance_scope: step", "balance_scope: step", "losses of the router"},
+		{"balance: 0, aux_reduce: sum", "balance: 0, aux_reduce: sum, z_loss: 0.1", "losses of the router"},
+		/* what a name stands for is not asked for */
+		{"router: topk, order: choice", "router: gshard, capacity_factor: 0", "leave it at token"},
+	};
+	char spec[512];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		snprintf(spec, sizeof spec, MIXTURE "%s}}", cases[i].idle);
+		expect_refused(spec, cases[i].said);
+		snprintf(spec, sizeof spec, MIXTURE "%s}}", cases[i].read);
+		expect_open(spec);
+	}
+	expect_refused(INNER "out: true}, moe: {n_experts: 4, expert: linear, capacity_factor: 0, init_fan: one}}",
+		"expert ffn or gated");
+}
+
+/* Entries of a pattern have keys of their own, which may be the only ones that read the model's. */
+static void test_keys_with_effect_in_a_pattern(void **state)
+{
+	static const char stack[] = "{model: {arch: stack, d_model: 8, n_blocks: 1, moe: {max_k: 2}, pattern: [mamba, "
+		"{moe: {%s}}]}";
+	char spec[512];
+
+	(void)state;
+	snprintf(spec, sizeof spec, stack, "router: threshold");
+	expect_open(spec);
+	snprintf(spec, sizeof spec, stack, "router: topk");
+	expect_refused(spec, "max_k has no effect");
+}
+
+/* A run that is there already is read as it was written. */
+static void test_keys_of_runs_stand(void **state)
+{
+	static const char text[] = MIXTURE "max_k: 2}}, train: {tokens: 1000}, data: {path: none}}";
+	struct rig rig = {0};
+
+	(void)state;
+	assert_int_equal(config_parse(&rig.arena, "config.yaml", text, NULL, 0, spec_schema(), &rig.config), 0);
+	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), 0);
 	arena_release(&rig.arena);
 }
 
@@ -369,6 +449,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_names_are_defaults),
 		cmocka_unit_test(test_names_in_a_pattern),
 		cmocka_unit_test(test_rules_that_do_not_go_together),
+		cmocka_unit_test(test_keys_without_effect), cmocka_unit_test(test_keys_with_effect_in_a_pattern),
+		cmocka_unit_test(test_keys_of_runs_stand),
 	};
 
 	(void)argc;

@@ -148,6 +148,17 @@ static void token_major(struct arena *a, const struct device *d)
 	expect_ints(&c, PLACE_WANTED_E, (int[]){2, 5, 3});
 	expect_values(&c, c.out[PLACE_LOAD_E], "load", (double[]){0.2, 0.5, 0.3}, 1e-6);
 	expect_values(&c, c.out[PLACE_DROPPED], "dropped", (double[]){1, 10}, 0);
+	expect_ints(&c, PLACE_SERVED, (int[]){5});
+}
+
+/* Of the tokens that want one place the first has it; one more has a place elsewhere. */
+static void unserved(struct arena *a, const struct device *d)
+{
+	static const struct place_attr attr = {3, 4, 1, false};
+	const double expert[] = {1, -1,  1, -1,  2, 1,  1, -1};
+	struct call c = call(a, &op_place, d, &attr, (struct tensor *[PLACE_N_IN]){ints(a, d, 4, 2, expert)});
+
+	expect_ints(&c, PLACE_SERVED, (int[]){2});
 }
 
 /* The same choices where firsts come first: now the second token's second choice comes too late. */
@@ -170,6 +181,7 @@ static void test_first_choices_have_their_places_first(void **state)
 static void test_earlier_tokens_have_their_places_first(void **state)
 {
 	(void)state;
+	on_devices(unserved);
 	on_devices(token_major);
 }
 

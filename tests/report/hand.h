@@ -80,10 +80,12 @@ static inline void hand_curve(const struct hand_run *r)
 		int step = 10 * i;
 		double far = i < 4 ? 7 : 0;	/* added to what counts at the end alone */
 		hand_sql("INSERT INTO eval(run_id, kind, step, tokens, seconds, flops, loss, bpb, accuracy,"
-			" loss_bigram, share_bigram, \"drop\", n_tokens, windows) VALUES"
-			"(%d, 'val', %d, %d, %.17g, %.17g, %.17g, %.17g, %.17g, %.17g, %.17g, %.17g, 64, 'w')",
+			" loss_bigram, share_bigram, \"drop\", n_tokens, windows, capacity, choices, unserved) VALUES"
+			"(%d, 'val', %d, %d, %.17g, %.17g, %.17g, %.17g, %.17g, %.17g, %.17g, %.17g, 64, 'w',"
+			" '%s', %.17g, %.17g)",
 			r->id, step, 100 * step, step * r->seconds, step * r->flops, r->loss[i],
-			r->bpb + far, r->accuracy + far, r->bigram + far, r->share + far, r->drop + far);
+			r->bpb + far, r->accuracy + far, r->bigram + far, r->share + far, r->drop + far,
+			i < 4 ? "none" : r->experts == 2 ? "cutoff" : "1.5", r->drop + 1 + far, r->drop / 4 + far);
 		if (i)
 			hand_sql("INSERT INTO step(run_id, step, tokens, seconds, flops, ce, clipped) VALUES"
 				"(%d, %d, %d, %.17g, %.17g, 9, 0)", r->id, step, 100 * step,
@@ -141,9 +143,10 @@ static inline void hand_routers(const struct hand_run *r)
 	for (int k = 0; k < 2 && r->load[0][0] > 0; k++)
 		for (int step = 30; step <= 40; step += 10) {
 			bool last = step == 40;
-			hand_sql("INSERT INTO router VALUES(%d, %d, %d, %.17g, %.17g, %.17g, %.17g)", r->id, step, k,
+			hand_sql("INSERT INTO router VALUES(%d, %d, %d, %.17g, %.17g, %.17g, %.17g, %.17g)", r->id, step, k,
 				last ? r->dead + k : 3, last ? r->entropy + 0.1 * k : 0.2,
-				last ? r->drop : 0.9, last ? 4.0 / r->experts + 0.1 * k : 9);
+				last ? r->drop : 0.9, last ? 4.0 / r->experts + 0.1 * k : 9,
+				last ? 0.5 * r->drop + 0.1 * k : 1);
 			for (int e = 0; e < r->experts; e++)
 				hand_sql("INSERT INTO expert VALUES(%d, %d, %d, %d, %.17g)", r->id, step, k, e,
 					last ? r->load[k][e] : e ? 0.01 : 0.99);

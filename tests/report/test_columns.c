@@ -166,6 +166,7 @@ static void test_load(void **state)
 		expect_router(i, "dead", 1 / 3.0 + i);
 		expect_router(i, "entropy", (1.1 + 0.1 * i) / log(4));
 		expect_router(i, "drop", mean(0.1, 0.2, 0.6));
+		expect_router(i, "unserved", mean(0.1, 0.2, 0.6) / 2 + 0.1 * i);
 	}
 	expect_router(0, "least_load", 4 * mean(0.1, 0.25, 0.2));
 	expect_router(0, "most_load", 4 * mean(0.4, 0.25, 0.3));
@@ -194,6 +195,11 @@ static void test_routers(void **state)
 	expect(M4, "choices", 1.05);
 	expect(M2, "choices", 2.05);
 	expect("base", "choices", NAN);
+	expect(M4, "eval_choices", 1 + mean(0.1, 0.2, 0.6));
+	expect(M4, "unserved", mean(0.1, 0.2, 0.6) / 4);
+	expect_text(M4, "eval_rule", "capacity 1.5");
+	expect_text(M2, "eval_rule", "cutoff");
+	expect_text("base", "eval_rule", "-");
 	expect(M4, "most", 4 * mean(0.4 + 0.45, 0.5, 0.3 + 0.35) / 2 - 1);
 	expect(M4, "entropy", (mean(1, 1.2, 1.1) + 0.05) / log(4));
 	expect(M4, "drop", mean(0.1, 0.2, 0.6));
@@ -210,6 +216,25 @@ static void test_routers(void **state)
 	expect_text("base", "router", "tokens");
 	hide();
 	hand_sql("DELETE FROM param WHERE value = 'tokens'");
+}
+
+/* Routers that no token took anything of are there, and what is not known of them is left out. The last test,
+   for the runs stay so. */
+static void test_routers_without_choices(void **state)
+{
+	(void)state;
+	hand_sql("UPDATE expert SET load = 0 WHERE run_id IN (7, 8)");
+	hand_sql("UPDATE router SET entropy = NULL, choices = 0 WHERE run_id IN (7, 8)");
+	hand_sql("UPDATE eval SET choices = 0, unserved = 1, capacity = '0' WHERE run_id IN (7, 8)");
+	show("hand", "routers", (struct study_options){0});
+	expect_text(M2, "router", "expert_choice");
+	expect(M2, "choices", 0);
+	expect(M2, "eval_choices", 0);
+	expect(M2, "unserved", 1);
+	expect_text(M2, "eval_rule", "all");
+	expect_text(M2, "most", "-");
+	expect_text(M2, "entropy", "-");
+	hide();
 }
 
 static void test_cost(void **state)
@@ -458,7 +483,7 @@ int main(void)
 		cmocka_unit_test(test_capacity), cmocka_unit_test(test_tune),
 		cmocka_unit_test(test_position), cmocka_unit_test(test_frequency),
 		cmocka_unit_test(test_recall), cmocka_unit_test(test_gap),
-		cmocka_unit_test(test_all_are_looked_at),
+		cmocka_unit_test(test_all_are_looked_at), cmocka_unit_test(test_routers_without_choices),
 	};
 
 	return cmocka_run_group_tests(tests, open_hand, close_hand);

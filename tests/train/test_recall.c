@@ -215,7 +215,7 @@ static void test_routed(void **state)
 	assert_int_equal(evaluator_open(&e, &s, &d, SPLIT_VAL), 0);
 	assert_int_equal(e.n_windows, VAL_ROWS);
 	for (int g = GRAPH_EVAL; g <= GRAPH_EVAL_DROPLESS; g++) {
-		assert_int_equal(evaluator_run(&e, &s, s.graphs[g], &r), 0);
+		assert_int_equal(evaluator_run(&e, &s, (enum setup_graph)g, &r), 0);
 		valid = graph_read(s.graphs[g], s.routers.dropped[0], 1);
 		assert_true(valid == (VAL_ROWS - B) * T);
 		assert_true(g == GRAPH_EVAL ? r.drop > 0.3 : r.drop == 0);
@@ -288,7 +288,7 @@ static void test_repeats(void **state)
 		assert_int_equal(setup_open(&s, &c, &device_list[CPU], 257), 0);
 		assert_int_equal(setup_allocate(&s), 0);
 		assert_int_equal(evaluator_open(&e, &s, &d, SPLIT_VAL), 0);
-		assert_int_equal(evaluator_run(&e, &s, s.graphs[GRAPH_EVAL], &r), 0);
+		assert_int_equal(evaluator_run(&e, &s, GRAPH_EVAL, &r), 0);
 		assert_true(r.slices[SLICE_RECALL].tokens[1] == (apart ? 1 : 5));
 		assert_true(r.slices[SLICE_RECALL].tokens[0] == (apart ? 15 : 11));
 		assert_float_equal(r.slices[SLICE_RECALL].nll[0] + r.slices[SLICE_RECALL].nll[1],

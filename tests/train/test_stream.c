@@ -112,7 +112,7 @@ static double evaluate(struct rig *rig)
 {
 	struct evaluation e;
 
-	assert_int_equal(evaluator_run(&rig->evaluator, &rig->setup, rig->setup.graphs[GRAPH_EVAL], &e), 0);
+	assert_int_equal(evaluator_run(&rig->evaluator, &rig->setup, GRAPH_EVAL, &e), 0);
 	return e.loss;
 }
 

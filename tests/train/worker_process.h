@@ -115,7 +115,7 @@ static char *metrics(const char *dir)
 	return text;
 }
 
-static int count(const char *text, const char *what)
+static inline int count(const char *text, const char *what)
 {
 	int n = 0;
 
@@ -125,7 +125,7 @@ static int count(const char *text, const char *what)
 }
 
 /* Waits until the worker has written so many checkpoints. */
-static void wait_for_checkpoints(const char *dir, int n)
+static inline void wait_for_checkpoints(const char *dir, int n)
 {
 	for (int i = 0; i < 20000; i++) {
 		char *text = metrics(dir);

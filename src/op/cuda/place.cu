@@ -1,6 +1,7 @@
 /*
- * place on the GPU, in four launches: units of 32 choices count the experts they name; a warp for each
- * group and expert turns these counts into ranks; one block lays out the segments; units hand out rows.
+ * place on the GPU, in five launches: units of 32 choices count the experts they name; a warp for each
+ * group and expert turns these counts into ranks; one block lays out the segments; units hand out rows; and
+ * tokens that got one are counted.
  */
 #include "op/cuda/placing.cuh"
 
@@ -16,7 +17,7 @@ struct place_forward {
 	int *rank_EU;				/* choices of a unit; then rank of the first */
 	by_token<const int> expert;
 	by_token<int> slot;
-	int *token, *wanted;
+	int *token, *wanted, *served;
 	long S;
 	float *load, *dropped;
 	const float *share;	/* of the capacity; NULL: all of it */
@@ -101,6 +102,7 @@ __global__ void __launch_bounds__(SETTLE_THREADS) settle(place_forward f)
 	if (threadIdx.x == WARP_LANES) {
 		f.dropped[0] = (float)(all - kept);
 		f.dropped[1] = (float)all;
+		*f.served = 0;
 	}
 }
 
@@ -125,6 +127,19 @@ __global__ void put(place_forward f)
 	f.slot[i] = slot;
 	if (slot >= 0)
 		f.token[slot] = (int)i;
+}
+
+/* A thread for each token; sums of integers do not depend on their order. */
+__global__ void serve(place_forward f)
+{
+	long t = (long)blockIdx.x * ROW_THREADS + threadIdx.x;
+	bool any = false;
+
+	for (int k = 0; t < f.n / f.K && k < f.K; k++)
+		any |= f.slot[t * f.K + k] >= 0;
+	unsigned served = __ballot_sync(0xffffffffu, any);
+	if (served && threadIdx.x % WARP_LANES == 0)
+		atomicAdd(f.served, __popc(served));
 }
 
 place_forward sizes_of(const struct place_attr *attr, const struct tensor *expert)
@@ -168,6 +183,7 @@ extern "C" void place_forward_cuda(const struct op_run *r)
 	f.token = (int *)token->at;
 	f.S = tensor_size(token);
 	f.wanted = (int *)r->out[PLACE_WANTED_E]->at;
+	f.served = (int *)r->out[PLACE_SERVED]->at;
 	f.load = (float *)r->out[PLACE_LOAD_E]->at;
 	f.dropped = (float *)r->out[PLACE_DROPPED]->at;
 	f.share = r->in[PLACE_SHARE] ? (const float *)r->in[PLACE_SHARE]->at : NULL;
@@ -175,4 +191,5 @@ extern "C" void place_forward_cuda(const struct op_run *r)
 	launch(r, rank, grid_of_rows(f.p.groups * f.p.E), ROW_THREADS, 0, f);
 	launch(r, settle, dim3(1), SETTLE_THREADS, f.p.E * sizeof(int), f);
 	launch(r, put, grid_of_rows(f.units), ROW_THREADS, 0, f);
+	launch(r, serve, dim3((unsigned)ceil_div(f.n / f.K, ROW_THREADS)), ROW_THREADS, 0, f);
 }

@@ -88,7 +88,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->ruleless = true;
 	c->marks =
 		"a row an expert, layers below each other, first seed of each variant; colours show an"
-		" expert's share of the tokens times the number of experts";
+		" expert's share of the choices times the number of experts";
 	c->x_title = "training steps";
 	c->value_title = "load x experts";
 	for (int i = 0; i < s->n_arms; i++)

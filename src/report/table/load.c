@@ -1,4 +1,4 @@
-/* How evenly the routers spread the tokens at the end of training, router by router. */
+/* How evenly the routers spread their choices at the end of training, router by router. */
 #include "report/table.h"
 
 #include <math.h>
@@ -30,6 +30,7 @@ static const struct column columns[] = {
 	NUMBER("dead", "without tokens", "avg(l.dead)", put_value, .digits = 1),
 	NUMBER("entropy", "entropy / ln E", "avg(l.entropy) / ln(max(b.n))", put_value, .digits = 3),
 	NUMBER("drop", "dropped", "avg(l.\"drop\")", put_share, .digits = 1),
+	NUMBER("unserved", "no expert", "avg(l.unserved)", put_share, .digits = 1),
 };
 
 static const char *query(struct arena *a)
@@ -80,7 +81,8 @@ const struct table table_load = {
 	.columns = columns,
 	.n_columns = ARRAY_SIZE(columns),
 	.fill = fill,
-	.notes = {"load x E: an expert's share of the tokens times the number of experts,"
-		" so 1 is even; entropy of the router's probabilities, 1 is undecided;"
-		" means over seeds"},
+	.notes = {"load x E: an expert's share of the choices, before any is dropped, times the number of experts,"
+		" so 1 is even, for any number of choices a token; without tokens: experts that nothing was for; entropy"
+		" of the router's probabilities, 1 is undecided; no expert: tokens that none computed; means over"
+		" seeds"},
 };

@@ -7,7 +7,7 @@
 static bool applies(const struct study *s)
 {
 	for (int i = 0; i < s->n_runs; i++)
-		if (isfinite(s->runs[i].least_load))
+		if (s->runs[i].routers > 0)
 			return true;
 	return false;
 }
@@ -22,7 +22,7 @@ static bool is_switch(const struct run_data *r)
 {
 	const char *router = run_text(r, "model.moe.router");
 
-	return isfinite(r->least_load) && (!router || !strcmp(router, "switch"));
+	return r->routers > 0 && (!router || !strcmp(router, "switch"));
 }
 
 static const struct arm *find_switch(const struct study *s)
@@ -40,7 +40,7 @@ static CELL(cell_router)
 	if (router && !strcmp(router, "tokens"))
 		grid_text(g, "tokens");		/* which has no loads to tell */
 	else
-		grid_text(g, "%s", !isfinite(r->v->runs[0]->least_load) ? "-" : router ? router : "switch");
+		grid_text(g, "%s", !(r->v->runs[0]->routers > 0) ? "-" : router ? router : "switch");
 }
 
 static CELL(cell_to_switch)
@@ -65,6 +65,20 @@ static CELL(cell_routed)
 	c->put(g, *(const double *)(const void *)((const char *)r->more + c->member), c->digits);
 }
 
+/* By which the last validation gave tokens to experts. */
+static CELL(cell_rule)
+{
+	const struct run_data *run = r->v->runs[0];
+	const char *rule = run->capacity_rule, *select = run_text(run, "model.moe.select");
+
+	if (!*rule || !(run->routers > 0))
+		grid_text(g, "-");
+	else if (!strcmp(rule, "cutoff") || !strcmp(rule, "0"))
+		grid_text(g, "%s", *rule == '0' ? "all" : rule);
+	else
+		grid_text(g, "%s %s", select && !strcmp(select, "expert_choice_batch") ? "rank" : "capacity", rule);
+}
+
 static CELL(cell_depends)
 {
 	const char *depends = r->v->runs[0]->depends;
@@ -83,6 +97,10 @@ static const struct column columns[] = {
 	{"to_switch", "to switch", COLUMN_INTERVAL, .cell = cell_to_switch, .null = null_to_switch},
 	COLUMN_DIFFERENCE,
 	ROUTED(choices, "experts a token", put_value, .digits = 2),
+	{"eval_choices", "in evaluation", COLUMN_NUMBER, .cell = cell_average, OF(eval_choices), .put = put_value,
+		.digits = 2},
+	{"eval_rule", "evaluated by", COLUMN_TEXT, .cell = cell_rule},
+	{"unserved", "no expert", COLUMN_NUMBER, .cell = cell_average, OF(unserved), .put = put_share},
 	ROUTED(most, "MaxVio", put_value, .digits = 2),
 	ROUTED(entropy, "entropy / ln E", put_value, .digits = 3),
 	COLUMN_DROP,
@@ -95,7 +113,8 @@ static const struct column columns[] = {
 static const char sql[] =
 	"WITH last AS (SELECT run_id, max(step) AS step FROM expert"
 	"  WHERE run_id IN (SELECT value FROM json_each(:runs)) GROUP BY run_id),"
-	" by_router AS (SELECT e.run_id, e.step, e.router, count(*) AS n, max(e.load) * count(*) - 1 AS most"
+	" by_router AS (SELECT e.run_id, e.step, e.router, count(*) AS n, "
+	"  CASE WHEN max(e.load) > 0 THEN max(e.load) * count(*) - 1 END AS most"
 	"  FROM expert e JOIN last USING (run_id, step) GROUP BY e.run_id, e.router)"
 	" SELECT avg(b.most), avg(l.entropy / ln(b.n)), sum(l.dead) * 1.0 / count(DISTINCT b.run_id),"
 	" avg(l.choices) FROM by_router b JOIN run r ON r.run_id = b.run_id"
@@ -146,7 +165,10 @@ const struct table table_routers = {
 	.n_columns = ARRAY_SIZE(columns),
 	.fill = fill,
 	.notes = {"MaxVio: load of the busiest expert / the mean, less 1; experts a token, MaxVio and entropy are"
-		" means over routers and seeds at the end, dead experts a sum over routers; dropped: at the last"
-		" evaluation", "depends on, beside the token's own past: A nothing, B other sequences of the batch,"
+		" means over routers and seeds at the end, dead experts a sum over routers; in evaluation, no expert,"
+		" dropped: at the last one, experts a token, tokens without any, and what is dropped of choices, or of"
+		" tokens where experts choose by rank; evaluated by: a capacity factor, rank among the tokens at a"
+		" position, a cutoff that scores are held against, or all that tokens choose",
+		"depends on, beside the token's own past: A nothing, B other sequences of the batch,"
 		" F its own future, where the loss is not that of a language model"},
 };

@@ -1,0 +1,120 @@
+/* Keys of a mixture that its rules do not read: at another value than where nobody sets them they would make
+   another run of the same numbers. */
+#include <string.h>
+
+#include "arch/check.h"
+#include "arch/fields.h"
+#include "arch/routers.h"
+#include "base/error.h"
+#include "spec/schema.h"
+
+static bool selects(const struct moe_spec *s, const char *select)
+{
+	return !strcmp(s->select, select);
+}
+
+static bool by_sum(const struct moe_spec *s)
+{
+	return selects(s, "topp");
+}
+
+static bool by_threshold(const struct moe_spec *s)
+{
+	return selects(s, "threshold");
+}
+
+static bool has_router(const struct moe_spec *s)
+{
+	return !selects(s, "hash") && !selects(s, "place");
+}
+
+static bool anneals(const struct moe_spec *s)
+{
+	return has_router(s) && s->temperature_decay > 0;
+}
+
+static bool is_noisy(const struct moe_spec *s)
+{
+	return strcmp(s->noise, "none");
+}
+
+static bool is_controlled(const struct moe_spec *s)
+{
+	return s->balance_target > 0 || s->drop_target > 0;
+}
+
+/* Are there choices of one token that could come before or behind those of another? */
+static bool is_ordered(const struct moe_spec *s)
+{
+	return s->capacity_factor > 0 && !moe_takes(s) && moe_choices(s) * s->granularity > 1;
+}
+
+static bool has_hidden(const struct moe_spec *s)
+{
+	return strcmp(s->expert, "linear");
+}
+
+static const struct reader {
+	const char *key;
+	bool (*reads)(const struct moe_spec *s);
+	const char *who;
+} readers[] = {
+	{"model.moe.top_p", by_sum, "select topp (router topp)"},
+	{"model.moe.max_k", by_threshold, "select threshold (router threshold)"},
+	{"model.moe.threshold_rate", by_threshold, "select threshold (router threshold)"},
+	{"model.moe.cutoff_rate", moe_takes, "experts that choose (routers expert_choice, expert_choice_batch)"},
+	{"model.moe.noise_scale", is_noisy, "noise other than none (routers noisy, gumbel)"},
+	{"model.moe.frozen", has_router, "routers with weights (all but hash and fixed)"},
+	{"model.moe.score", has_router, "routers with weights (all but hash and fixed)"},
+	{"model.moe.temperature", has_router, "routers with weights (all but hash and fixed)"},
+	{"model.moe.temperature_decay", has_router, "routers with weights (all but hash and fixed)"},
+	{"model.moe.temperature_least", anneals, "temperature_decay above 0 (any router with weights)"},
+	{"model.moe.order", is_ordered, "a capacity_factor above 0 with several choices of a token (router gshard)"},
+	{"model.moe.control_rate", is_controlled, "balance_target or drop_target above 0 (router switch)"},
+	{"model.moe.balance_scope", moe_has_losses, "losses of the router (router switch)"},
+	{"model.moe.aux_reduce", moe_has_losses, "losses of the router (router switch)"},
+	{"model.moe.activation", has_hidden, "expert ffn or gated"},
+	{"model.moe.init_fan", has_hidden, "expert ffn or gated"},
+};
+
+static const struct field *field_of(const char *key)
+{
+	for (int i = 0; i < moe_fields.n; i++)
+		if (!strcmp(moe_fields.rows[i].key, key))
+			return &moe_fields.rows[i];
+	BUG("no key %s", key);
+}
+
+/* What a key is where nobody sets it. */
+static const char *unset(const struct field *f, const struct moe_spec *s)
+{
+	for (int i = 0; i < n_router_presets; i++)
+		if (!strcmp(router_presets[i].key, f->key) && !strcmp(router_presets[i].when_value, s->router))
+			return router_presets[i].value;
+	return f->initial;
+}
+
+static bool is_unset(const struct field *f, const struct moe_spec *s, struct arena *a)
+{
+	const void *at = (const char *)s + f->offset;
+	struct config_value v;
+
+	value_set_own(a, f, "default", unset(f, s), &v);
+	switch (f->type) {
+	case FIELD_INT: return *(const long *)at == v.integer;
+	case FIELD_REAL: return *(const double *)at == v.real;
+	case FIELD_BOOL: return *(const bool *)at == v.boolean;
+	default: return !strcmp(*(const char *const *)at, v.word);
+	}
+}
+
+int check_effect(const struct config *c, const struct moe_spec *s, struct arena *a)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(readers) && !c->stored; i++) {
+		const struct field *f = field_of(readers[i].key);
+		if (!readers[i].reads(s) && !is_unset(f, s, a))
+			return error("%s: %s has no effect here (%s): it is for %s; leave it at %s", c->file, f->key,
+				config_find(c, f->key)->origin, readers[i].who, unset(f, s));
+	}
+	return 0;
+}

@@ -1,0 +1,84 @@
+#!/bin/sh
+# What is told of routers: the rule of an evaluation, routers that no token takes anything of, capacities below 1,
+# keys without effect; and advice that works for models that mix tokens of several sequences.
+
+. "$(dirname "$0")/holds.sh"
+small_data
+
+cat >small.yaml <<END
+base: [$root/experiments/micro/moe_mamba.yaml]
+question: who takes what?
+set: {model.d_model: 32, model.n_blocks: 1, model.moe.n_experts: 4, model.moe.d_expert: 16, train.batch: 4,
+  train.context: 32, train.tokens: 256, eval.tokens: 1024, eval.every: 1, log.every: 1, data.path: data}
+baseline: one
+variants:
+  one: {}
+  none: {set: {model.moe.router: threshold, model.moe.threshold_rate: 1e3, model.moe.n_experts: 12,
+    model.moe.max_k: 12}}
+  chosen: {set: {model.moe.router: expert_choice, model.moe.allow_future: true}}
+  ranked: {set: {model.moe.router: expert_choice_batch, model.moe.capacity_factor: 0.5}}
+  hashed: {set: {model.moe.router: hash, model.moe.top_k: 2}}
+  moved: {set: {model.moe.drop_target: 0.5, model.moe.control_rate: 1}}
+END
+
+# a capacity below 1 is said before anything starts, and in the run's own record
+said="ranked: model.moe.capacity_factor leaves an expert 0.5 of a choice in each routing group: it takes 1, 2 times"
+$moelab plan small.yaml >out 2>err
+holds test "$(grep -c "$said" err)" = 1
+$moelab run small.yaml -j 1 2>err
+holds test "$(grep -c "$said" err)" = 1
+holds test "$($moelab query "SELECT count(*) FROM event WHERE kind = 'warning' AND text LIKE '%it takes 1, 2 times%'" \
+	--format csv | tail -1)" = 1
+
+# logged LABEL: what its log says of evaluation
+logged() {
+	sed -n 's/^evaluation: //p' "results/runs/$1-s1"-*/log.txt
+}
+holds test "$(logged one)" = "val: capacity factor 1; val_dropless, at the end: all that tokens choose"
+holds test "$(logged none)" = "val: all that tokens choose; val_dropless, at the end: all that tokens choose"
+holds test "$(logged ranked)" = "val: capacity factor 0.5, by rank; val_dropless, at the end: by a cutoff of scores"
+holds test "$(logged chosen)" = "val: by a cutoff of scores; val_dropless, at the end: by a cutoff of scores"
+holds test "$(logged moved)" = "val: capacity factor 1 at first, then as drop_target has moved it; val_dropless, at the \
+end: all that tokens choose"
+
+# cells LABEL COLUMN...: of the table of routers
+$moelab table routers --sweep small --format csv 2>err | grep -v '^#' >routers
+cells() {
+	label=$1
+	shift
+	awk -F, -v label="$label" -v columns="$*" '
+		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		$1 ~ "^" label { n = split(columns, c, " "); for (k = 1; k <= n; k++) printf "%s%s", $at[c[k]], k < n ? " " : "\n" }' \
+		routers
+}
+holds test "$(cells none router choices eval_choices eval_rule unserved most drop dead)" = "threshold 0 0 all 1  0 12"
+holds test "$(cells chosen eval_rule)" = cutoff
+holds test "$(cells ranked eval_rule)" = "rank 0.5"
+holds test "$(cells one eval_rule)" = "capacity 1"
+holds test "$(cells hashed choices eval_choices eval_rule entropy unserved)" = "2 2 all  0"
+holds awk "BEGIN { exit !($(cells chosen eval_choices) > 0.1) }"
+holds test "$(cells moved eval_rule)" = "capacity $($moelab query "SELECT printf('%.4g', avg(mean)) FROM state JOIN run \
+	USING (run_id) WHERE dir LIKE '%moved%' AND step = 2" --format csv | tail -1)"
+
+# refused WORDS COMMAND...
+refused() {
+	words=$1
+	shift
+	"$@" >out 2>err
+	holds test $? = 2
+	holds test "$(grep -c . err)" = 1
+	holds grep -qF -e "$words" err
+}
+refused "model.moe.noise_scale has no effect here (command line): it is for noise other than none (routers noisy, gumbel)" \
+	$moelab train "$root/experiments/micro/moe_mamba.yaml" data.path=data model.moe.noise_scale=0.1
+
+# groups of 2 sequences: what a refusal says can be done, can be done
+holds $moelab train "$root/experiments/micro/moe_mamba.yaml" model.d_model=32 model.n_blocks=1 train.batch=4 \
+	train.context=32 train.tokens=384 eval.tokens=1024 data.path=data model.moe.router=tokens \
+	model.moe.group_sequences=2 model.moe.n_experts=4 model.moe.d_expert=16
+refused "--length 1x --tokens N\` measures it, N a multiple of 2 x train.context" $moelab sample moe_mamba --prompt line
+refused "--length 1x --tokens N\` measures it, N a multiple of 2 x train.context" $moelab eval moe_mamba --length 4x
+holds $moelab eval moe_mamba --length 1x --tokens 64
+holds $moelab eval moe_mamba --length 1x --tokens 640
+
+tests_end
