@@ -219,6 +219,8 @@ static void test_routed(void **state)
 		valid = graph_read(s.graphs[g], s.routers.dropped[0], 1);
 		assert_true(valid == (VAL_ROWS - B) * T);
 		assert_true(g == GRAPH_EVAL ? r.drop > 0.3 : r.drop == 0);
+		assert_float_equal(r.choices, 1 - r.drop, 1e-6);
+		assert_float_equal(r.unserved, r.drop, 1e-6);
 		assert_true(r.n_tokens == asked && r.answers.tokens == asked);
 		assert_float_equal(r.loss, r.answers.nll / asked, 1e-9);
 		assert_float_equal(r.accuracy, (double)r.answers.right / asked, 1e-9);

@@ -47,7 +47,7 @@ static const struct record *told_of(const struct told *t, enum record_type type,
 
 static void near(const char *what, double a, double b)
 {
-	if (!(fabs(a - b) <= 2e-5 * fmax(1, fabs(a))) && !(isnan(a) && isnan(b)))
+	if (!(fabs(a - b) <= 3e-6 * fmax(1, fabs(a))) && !(isnan(a) && isnan(b)))
 		fail_msg("%s: %.9g, in micro-batches %.9g", what, a, b);
 }
 
