@@ -346,6 +346,8 @@ static void check_eval(const struct record *r)
 	expect("loss_bigram", e->step, e->loss_bigram, bigram);
 	expect("share_bigram", e->step, e->share_bigram, (double)n_bigram / N_EVAL);
 	expect("drop", e->step, e->drop, dropped / (N_EVAL * ROUTERS));
+	expect("choices", e->step, e->choices, 1 - dropped / (N_EVAL * ROUTERS));
+	expect("unserved", e->step, e->unserved, dropped / (N_EVAL * ROUTERS));
 	assert_int_equal(e->n_tokens, N_EVAL);
 	expect_text(e->windows, windows_hash);
 	expect_text(e->capacity, dropless ? "none" : "1.6");
@@ -421,6 +423,7 @@ static void check_router(const struct record *r)
 	expect("entropy", x->step, x->entropy, is.entropy / N);
 	expect("drop of a router", x->step, x->drop, is.dropped / N);
 	expect("choices of a token", x->step, x->choices, 1 - is.dropped / N);
+	expect("unserved", x->step, x->unserved, is.dropped / N);
 }
 
 static void test_router(void **state)

@@ -35,19 +35,19 @@ static double sigmoid_of_alpha(const struct safetensors *f)
 	return 1 / (1 + exp(-safetensor_at(find(f, "param.layers.0.mix.alpha"), 0)));
 }
 
-/* Of the last micro-batch, two of the four sequences. */
+/* Of the step, both micro-batches. */
 static double picked(const struct safetensors *f)
 {
 	const struct safetensor *x = find(f, "output.layers.1.norm"), *w = find(f, "param.layers.1.mod.router.weight");
 	double threshold = safetensor_at(find(f, "param.layers.1.mod.router.threshold"), 0), n = 0;
 
-	for (long i = N / 2; i < N; i++) {
+	for (long i = 0; i < N; i++) {
 		double r = 0;
 		for (long d = 0; d < WIDTH; d++)
 			r += safetensor_at(x, i * WIDTH + d) * safetensor_at(w, d);
 		n += r > threshold;
 	}
-	return n / (N / 2);
+	return n / N;
 }
 
 static void check_mix(const struct record *r)
