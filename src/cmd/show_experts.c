@@ -61,7 +61,8 @@ static const char *top_tokens(const struct request *r, struct arena *a, long *co
 static void add_router(struct request *r, struct grid *g, int router, long *count)
 {
 	const struct router_routes *x = &r->now.routers[router];
-	double kept = r->then.n ? routes_kept(&r->then, &r->now, router) : NAN;
+	double kept = r->then.n ? routes_kept(&r->then, &r->now, router) : NAN,
+		unserved = routes_unserved(&r->now, router);
 
 	for (int e = 0; e < x->n_experts; e++) {
 		long all = 0, kinds = 0;
@@ -76,9 +77,29 @@ static void add_router(struct request *r, struct grid *g, int router, long *coun
 		grid_number(g, e, "%d", e);
 		grid_number(g, load, "%.1f %%", 100 * load);
 		grid_number(g, (double)kinds, "%ld", kinds);
+		grid_number(g, unserved, "%.1f %%", 100 * unserved);
 		grid_number(g, kept, isfinite(kept) ? "%.1f %%" : "-", 100 * kept);
 		grid_text(g, "%s", top_tokens(r, &g->arena, count, all));
 	}
+}
+
+static void add_notes(struct request *r, struct notes *n)
+{
+	bool takes = false;
+
+	notes_add(n, NOTE_PLAIN, "data %.8s, split val: %ld tokens in windows of %ld; nothing dropped; no expert: tokens "
+		"that none takes", r->data.hash, r->now.n_tokens, r->segments.length);
+	for (int i = 0; i < r->now.n; i++)
+		takes |= r->now.routers[i].takes;
+	if (takes)
+		notes_add(n, NOTE_PLAIN, "experts choose: here by a cutoff of scores, as without a batch, so that loads need "
+			"not be even as they are in training");
+	if (r->then.n)
+		notes_add(n, NOTE_PLAIN, "kept: share of the choices at step %ld that the same tokens make at "
+			"step %ld", r->before.step, r->trained.step);
+	else
+		notes_add(n, NOTE_PLAIN, "the run keeps one checkpoint: with checkpoint.keep=2 or more choices "
+			"are compared between them");
 }
 
 static int print(struct request *r)
@@ -92,19 +113,13 @@ static int print(struct request *r)
 	grid_column(&g, "expert", "expert", COLUMN_NUMBER);
 	grid_column(&g, "load", "of the tokens", COLUMN_NUMBER);
 	grid_column(&g, "kinds", "kinds of tokens", COLUMN_NUMBER);
+	grid_column(&g, "unserved", "no expert, by router", COLUMN_NUMBER);
 	grid_column(&g, "kept", "kept by router", COLUMN_NUMBER);
 	grid_column(&g, "tokens", "most frequent", COLUMN_TEXT);
 	for (int i = 0; i < r->now.n; i++)
 		add_router(r, &g, i, count);
 	free(count);
-	notes_add(&g.notes, NOTE_PLAIN, "data %.8s, split val: %ld tokens in windows of %ld; nothing dropped",
-		r->data.hash, r->now.n_tokens, r->segments.length);
-	if (r->then.n)
-		notes_add(&g.notes, NOTE_PLAIN, "kept: share of the choices at step %ld that the same tokens make at "
-			"step %ld", r->before.step, r->trained.step);
-	else
-		notes_add(&g.notes, NOTE_PLAIN, "the run keeps one checkpoint: with checkpoint.keep=2 or more choices "
-			"are compared between them");
+	add_notes(r, &g.notes);
 	return lab_print(r->asked->lab, &g);
 }
 

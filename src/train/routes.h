@@ -15,6 +15,7 @@ struct routes {
 		const char *name;	/* "layers.1.moe" */
 		long n_experts, k;	/* k: choices of a token at most */
 		int *expert;		/* [n_tokens, k]; -1: none */
+		bool takes;		/* experts choose: here by cutoff (nn/moe.h) */
 	} *routers;
 	int n;
 };
@@ -28,5 +29,8 @@ void routes_count(const struct routes *r, int router, int expert, long n_vocab, 
 /* Share of the choices of a router in `from` that the same tokens make in `to`, another checkpoint's on the
    same segments; NAN: there are none. */
 double routes_kept(const struct routes *from, const struct routes *to, int router);
+
+/* Share of the tokens that are no choice of any expert of a router. */
+double routes_unserved(const struct routes *r, int router);
 
 #endif

@@ -39,6 +39,23 @@ $moelab show moe_mamba --experts >shown
 holds grep -q '" " ' shown
 holds grep -q 'choices at step 62 that the same tokens make at step 64' shown
 
+# experts that choose do it by cutoff here, which is said; tokens that none takes are counted once for each router
+train parallel_moe_mamba model.moe.router=expert_choice model.moe.allow_future=true model.moe.capacity_factor=0.5 \
+	model.moe.n_experts=4 model.moe.d_expert=16 eval.tokens=1000000
+$moelab show parallel_moe_mamba --experts >shown
+holds grep -q 'by a cutoff of scores' shown
+unserved() {
+	$moelab show "$@" --experts --format csv 2>said | grep -v '^#' | awk -F, '
+		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+		{ load += $at["load"]; last = $at["unserved"] } END { printf "%.6f %.6f\n", load, last }'
+}
+unserved parallel_moe_mamba >cutoff
+$moelab query "SELECT printf('%.6f %.6f', choices, unserved) AS x FROM eval JOIN run USING (run_id) WHERE dir LIKE \
+	'%parallel%' AND kind = 'val_dropless'" --format csv | tail -1 >logged
+holds cmp cutoff logged
+holds awk '{ exit !($2 > 0.1 && $2 < 1) }' cutoff
+holds test "$(unserved moe_mamba)" = "2.000000 0.000000"
+
 # refused WORDS ARGUMENTS...
 refused() {
 	words=$1
