@@ -41,8 +41,9 @@ static int read_segment(struct pass *p, long b, long segment)
 }
 
 /* Routers have a metric "X.route" [B, T] or [B, T, K], and "X.load" by expert. */
-static void open_routers(struct routes *r, struct graph *g)
+static void open_routers(struct routes *r, const struct setup *s)
 {
+	struct graph *g = s->graphs[GRAPH_EVAL];
 	const char *const *names = graph_metrics_named(g, "route", &r->n);
 
 	r->routers = ARENA_ARRAY(&r->arena, struct router_routes, r->n);
@@ -52,7 +53,8 @@ static void open_routers(struct routes *r, struct graph *g)
 			names[i]);
 		long k = route->n_dims == 3 ? route->dims[2] : 1,
 			E = tensor_size(graph_metric_shape(g, arena_printf(&r->arena, "%s.load", scope)));
-		r->routers[i] = (struct router_routes){scope, E, k, ARENA_ARRAY(&r->arena, int, r->n_tokens * k)};
+		r->routers[i] = (struct router_routes){scope, E, k, ARENA_ARRAY(&r->arena, int, r->n_tokens * k),
+			params_find(&s->params, arena_printf(&r->arena, "%s.router.cutoff", scope)) >= 0};
 	}
 }
 
@@ -98,7 +100,7 @@ int routes_open(struct routes *r, const struct trained *t, const struct device *
 	r->token = ARENA_ARRAY(&r->arena, int, r->n_tokens);
 	ret = open_pass(&p, &r->arena, t, d);
 	if (!ret)
-		open_routers(r, p.setup.graphs[GRAPH_EVAL]);
+		open_routers(r, &p.setup);
 	if (!ret && !r->n)
 		ret = error("%s: the model has no router whose choices could be shown", t->checkpoint);
 	ret = ret ? ret : replay_all(r, &p);
@@ -138,4 +140,18 @@ double routes_kept(const struct routes *from, const struct routes *to, int route
 				kept += b->expert[t * b->k + j] == e;
 		}
 	return n ? (double)kept / (double)n : NAN;
+}
+
+double routes_unserved(const struct routes *r, int router)
+{
+	const struct router_routes *x = &r->routers[router];
+	long n = 0;
+
+	for (long t = 0; t < r->n_tokens; t++) {
+		bool any = false;
+		for (long i = 0; i < x->k; i++)
+			any |= x->expert[t * x->k + i] >= 0;
+		n += !any;
+	}
+	return (double)n / (double)r->n_tokens;
 }
