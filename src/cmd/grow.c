@@ -19,9 +19,10 @@ struct request {
 static int grow(struct request *r, struct setup *s)
 {
 	enum { TOKENS = 16 };		/* of a replay that never is: what has memory is weights */
+	struct run_spec spec;
 
-	if (model_open(&r->smaller, &r->from.config, &r->from.arena) ||
-		setup_open_losses(s, &r->to, &device_list[CPU], r->from.n_vocab, 1, TOKENS, 0))
+	if (model_open(&r->smaller, &r->from.config, &r->from.arena) || run_spec_open(&spec, &r->to) ||
+		setup_open_losses(s, &r->to, &device_list[CPU], r->from.n_vocab, spec.micro_batch, TOKENS, 0))
 		return -1;
 	if (setup_allocate(s) ||
 		grow_weights(s, r->from.checkpoint, grow_mixture(&r->smaller), r->noise))

@@ -80,5 +80,8 @@ refused "--length 1x --tokens N\` measures it, N a multiple of 2 x train.context
 refused "--length 1x --tokens N\` measures it, N a multiple of 2 x train.context" $moelab eval moe_mamba --length 4x
 holds $moelab eval moe_mamba --length 1x --tokens 64
 holds $moelab eval moe_mamba --length 1x --tokens 640
+printf 'base: [%s/experiments/micro/moe_mamba.yaml]\nmodel: {d_model: 32, n_blocks: 1, moe: {router: tokens, n_experts: 8,
+  d_expert: 16, group_sequences: 2}}\n' "$root" >more.yaml
+refused "experts grow in number where tokens choose them" $moelab grow moe_mamba more.yaml -o grown
 
 tests_end
