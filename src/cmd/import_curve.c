@@ -50,7 +50,7 @@ static int run(int argc, char **argv)
 		{"sweep", 0, "S", "the sweep it joins", .text = &f.sweep},
 		{"variant", 0, "V", "default: the label", .text = &f.variant},
 		{"seed", 0, "N", "of the pairs it belongs to (default 1)", .number = &f.seed},
-		{"csv", 0, NULL, "commas, a line of names (default by the file's name)",
+		{"csv", 0, NULL, "commas, a line of names (default by what is in it)",
 			.flag = &csv},
 		{"jsonl", 0, NULL, "one JSON object a line", .flag = &jsonl},
 		{"column", 0, "LIST", "step=NAME,loss=\"NAME, WITH COMMA\",...: what step, tokens, seconds, "
@@ -73,7 +73,7 @@ static int run(int argc, char **argv)
 	if (f.tokens_per_step < 0)
 		return error("--tokens-per-step %g: below 0", f.tokens_per_step), EXIT_USAGE;
 	f.path = a.words[0];
-	f.form = csv ? FOREIGN_CSV : jsonl ? FOREIGN_JSONL : FOREIGN_BY_NAME;
+	f.form = csv ? FOREIGN_CSV : jsonl ? FOREIGN_JSONL : FOREIGN_BY_CONTENT;
 	return import(&f, root, path);
 }
 

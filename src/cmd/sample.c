@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "base/error.h"
-#include "base/path.h"
+#include "base/source.h"
 #include "cmd/lab.h"
 #include "cmd/run_model.h"
 #include "train/checkpoint.h"
@@ -30,30 +30,10 @@ struct request {
 
 /* ---- the prompt ----------------------------------------------------------------------------- */
 
-/* All of standard input, or of a file. The caller frees; NULL after a message. */
-static char *read_text(const char *file, size_t *n)
-{
-	struct str text;
-	char some[4096];
-	size_t got;
-
-	if (strcmp(file, "-"))
-		return path_read(file, n);
-	str_init(&text);
-	while ((got = fread(some, 1, sizeof some, stdin)) > 0)
-		str_add_bytes(&text, some, got);
-	*n = text.length;
-	if (!ferror(stdin))
-		return text.text;
-	error_errno("cannot read standard input");
-	str_release(&text);
-	return NULL;
-}
-
 static int open_prompt(struct request *r)
 {
 	size_t n = r->prompt ? strlen(r->prompt) : 0;
-	char *text = r->file ? read_text(r->file, &n) : xstrdup(r->prompt);
+	char *text = r->file ? source_text(r->file, SIZE_MAX, &n) : xstrdup(r->prompt);
 	struct token_list *tokens = &r->prompt_tokens;
 
 	if (!text)

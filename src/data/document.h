@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/source.h"
 #include "data/content.h"
 #include "data/json_line.h"
-#include "data/source.h"
 
 enum {
 	DOCUMENT_MAX = 16 << 20,	/* bytes of a document but in JSON lines; longer: cut */

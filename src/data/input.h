@@ -8,17 +8,17 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "base/source.h"
 #include "data/batch.h"
 #include "data/document.h"
 #include "data/group.h"
-#include "data/source.h"
 
 struct input_rule {			/* the same for all inputs */
 	struct document_rule documents;
 	bool form_by_content;		/* text or JSON lines, whatever documents.form is */
 	const struct group_rules *group;	/* NULL: what suits the form */
 	double val, tune;		/* shares held out */
-	const volatile sig_atomic_t *stop;	/* as in data/source.h */
+	const volatile sig_atomic_t *stop;	/* as in base/source.h */
 };
 
 struct input {

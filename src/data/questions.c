@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/path.h"
+#include "base/source.h"
 #include "base/str.h"
 
 void questions_add(struct questions *q, const struct question *one)
@@ -67,7 +68,7 @@ static int read_line(struct questions *q, const char *path, long line, const cha
 
 int questions_read(struct questions *q, const char *path)
 {
-	char *text = path_read(path, NULL), *at = text;
+	char *text = source_text(path, SIZE_MAX, NULL), *at = text;
 	int ret = text ? 0 : -1;
 
 	*q = (struct questions){0};

@@ -4,7 +4,7 @@
  * content), metrics.jsonl and DONE, but never had a process; nothing runs or resumes it. Tables and
  * figures know it by the key `foreign`.
  *
- * The file is a CSV with a line of names, or JSON lines (flat objects); a number may stand in
+ * The file ("-": standard input; gzip, xz and zstd are taken off) is a CSV with a line of names, or JSON lines (flat objects); a number may stand in
  * quotes. A row with a step and a loss is a point; other rows tell what the points of their step
  * lack. Training and validation may stand in rows of their own, in turn or one behind the other.
  * Losses are in nats per token; tokens, seconds and flops are cumulative. Values that are not finite
@@ -23,7 +23,7 @@
 #include "base/hash.h"
 
 enum foreign_form {
-	FOREIGN_BY_NAME,	/* .csv; .jsonl, .ndjson; capitals too */
+	FOREIGN_BY_CONTENT,	/* JSON lines begin with "{", or are called .jsonl or .ndjson; else CSV */
 	FOREIGN_CSV, FOREIGN_JSONL
 };
 

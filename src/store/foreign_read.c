@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/path.h"
+#include "base/source.h"
 #include "base/str.h"
 #include "store/foreign_table.h"
 
@@ -374,31 +374,30 @@ static int read_lines(struct reader *r, char *text, size_t n,
 	return 0;
 }
 
-static enum foreign_form form_of(const struct foreign *f)
+static enum foreign_form form_of(const struct foreign *f, const char *text)
 {
-	if (f->form != FOREIGN_BY_NAME)
+	bool named = str_ends_nocase(f->path, ".jsonl") || str_ends_nocase(f->path, ".ndjson");
+
+	if (f->form != FOREIGN_BY_CONTENT)
 		return f->form;
-	if (str_ends_nocase(f->path, ".csv"))
-		return FOREIGN_CSV;
-	return str_ends_nocase(f->path, ".jsonl") || str_ends_nocase(f->path, ".ndjson") ? FOREIGN_JSONL :
-		FOREIGN_BY_NAME;
+	text += str_starts(text, BYTE_ORDER_MARK) ? strlen(BYTE_ORDER_MARK) : 0;
+	return named || text[strspn(text, BLANK "\r\n")] == '{' ? FOREIGN_JSONL : FOREIGN_CSV;
 }
 
 int foreign_table_read(struct foreign_table *t)
 {
 	struct reader r = {.t = t, .path = t->f->path};
-	enum foreign_form form = form_of(t->f);
+	enum foreign_form form;
 	char *text;
 	size_t n;
 	int ret;
 
-	if (form == FOREIGN_BY_NAME)
-		return error("%s: CSV or JSON lines? Say --csv or --jsonl", r.path);
 	if (set_names(t))
 		return -1;
-	text = path_read_most(r.path, MOST_BYTES, &n);
+	text = source_text(r.path, MOST_BYTES, &n);
 	if (!text)
 		return -1;
+	form = form_of(t->f, text);
 	hash_bytes(text, n, t->hash);
 	str_init(&r.text);
 	ret = read_lines(&r, text, n, form == FOREIGN_CSV ? read_csv_line : read_json_line);

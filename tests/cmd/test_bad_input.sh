@@ -209,8 +209,13 @@ $moelab table final --sweep sweep >said
 holds grep -q "diverged runs.*broken" said
 printf 'step,tokens,loss\n0,0,5.5\n4,96,5.25\n' >curve.csv
 holds $moelab import-curve curve.csv --label torch --sweep sweep
+gzip -c curve.csv >packed
+holds sh -c "$moelab import-curve - --label piped --sweep sweep <packed"
+head -c 30 packed >cut.csv
+refuses 2 "cut.csv: truncated gzip" $moelab import-curve cut.csv --label cut --sweep sweep
 $moelab table final --sweep sweep >said
 holds grep -q "torch (foreign)" said
+holds grep -q "piped (foreign)" said
 cp -r results/runs/torch-s1-* before
 holds $moelab run sweep.yaml -q
 holds diff -r before results/runs/torch-s1-*

@@ -70,6 +70,9 @@ holds test "$(cmp -s asked again; echo $?)" = 1
 asked asked >table
 holds test "$(wc -l <table)" = 3
 holds grep -q 'order [01]' table
+gzip -c asked >asked.gz
+asked asked.gz >packed
+holds cmp table packed
 
 refused() {	# WORDS COMMAND...: one line with the words
 	words=$1

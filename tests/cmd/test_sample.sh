@@ -35,6 +35,8 @@ holds sample mamba --prompt-file prompt --tokens 20
 holds cmp one text.out
 $moelab sample results/runs/mamba-s1-* --prompt-file - --tokens 20 <prompt >text.out 2>said
 holds cmp one text.out
+gzip -c prompt | $moelab sample results/runs/mamba-s1-* --prompt-file - --tokens 20 >text.out 2>said
+holds cmp one text.out
 
 # the likeliest token has no seed; the reference chooses the same
 holds sample mamba --prompt "line 1" --tokens 30 --temperature 0 --seed 1

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -236,8 +237,6 @@ static void test_faults_name_file_line_and_column(void **state)
 	struct foreign f = curve_of("a.txt", "step,loss\n");
 
 	(void)state;
-	refused(f, "Say --csv or --jsonl");
-	f.form = FOREIGN_CSV;
 	refused(f, "no row has a step");
 	f = curve_of("a.csv", "step,loss\n1,2\n");
 	f.columns = "loss=absent";
@@ -357,12 +356,47 @@ static void test_foreign_runs_stay_in_their_sweep(void **state)
 	json_decref(sweep);
 }
 
+static void put_gzip(const char *path, const char *text)
+{
+	gzFile f = gzopen(path, "wb");
+
+	assert_int_equal(gzwrite(f, text, (unsigned)strlen(text)), strlen(text));
+	assert_int_equal(gzclose(f), Z_OK);
+}
+
+/* What a file is its content says, packed or not; the hash is that of the text. */
+static void test_form_and_packing_by_content(void **state)
+{
+	static const char json[] = "\xef\xbb\xbf\n {\"step\": 1, \"tokens\": 2, \"loss\": 2.5}\n";
+	struct foreign f = curve_of("a.csv", points);
+	struct foreign_points plain = read_points(f), packed;
+
+	(void)state;
+	f.path = arena_printf(&arena, "%s/a.csv.gz", root);
+	put_gzip(f.path, points);
+	packed = read_points(f);
+	assert_true(packed.n == 3 && packed.at[2][FOREIGN_LOSS] == 2.25);
+	assert_string_equal(packed.hash, plain.hash);
+	free(packed.at);
+	put_gzip(f.path, json);
+	packed = read_points(f);
+	assert_true(packed.n == 1 && packed.at[0][FOREIGN_LOSS] == 2.5);
+	free(packed.at);
+	f = curve_of("a.dat", json);
+	packed = read_points(f);
+	assert_int_equal(packed.n, 1);
+	free(packed.at);
+	free(plain.at);
+	refused(curve_of("a.jsonl", "step,tokens,loss\n"), "a.jsonl:1:4: no JSON object");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_csv, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_json_lines, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_faults_name_file_line_and_column, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_form_and_packing_by_content, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_import_is_a_run_that_is_done, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_training_and_validation_apart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_finite_to_the_end_is_diverged, set_up, tear_down),

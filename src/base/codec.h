@@ -3,8 +3,8 @@
  * bytes. A stream is one or several members (zstd and xz say frames and streams) one behind the
  * other, each with its own header and checksum.
  */
-#ifndef DATA_CODEC_H
-#define DATA_CODEC_H
+#ifndef BASE_CODEC_H
+#define BASE_CODEC_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "data/source.h"
+#include "base/source.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-enum { RAW_BYTES = 1 << 18 };
+enum { RAW_BYTES = 1 << 18, TEXT_BYTES = 1 << 16 };
 enum { STOP_MS = 100 };		/* looks for a stop in between */
 
 /* As read(2). The signal that makes the stop may go to another thread, so it would not end a read
@@ -153,6 +153,33 @@ long source_read(struct source *s, void *out, size_t n)
 	memcpy(out, s->raw + s->at, n);
 	s->at += n;
 	return (long)n;
+}
+
+char *source_text(const char *name, size_t most, size_t *bytes)
+{
+	struct source s;
+	char *text = NULL;
+	size_t n = 0, size = 0;
+	long got;
+
+	if (source_open(&s, name, NULL))
+		return NULL;
+	do {
+		GROW(text, n + TEXT_BYTES + 1, size);
+		got = source_read(&s, text + n, TEXT_BYTES);
+		n += got > 0 ? (size_t)got : 0;
+	} while (got > 0 && n <= most);
+	source_close(&s);
+	if (got > 0)
+		got = error("cannot read %s: it has more than %zu bytes", name, most);
+	if (got < 0) {
+		free(text);
+		return NULL;
+	}
+	text[n] = '\0';
+	if (bytes)
+		*bytes = n;
+	return text;
 }
 
 int source_measure(const char *name, struct source_size *size)

@@ -1,4 +1,4 @@
-#include "data/codec.h"
+#include "base/codec.h"
 
 #include <lzma.h>
 #include <stdlib.h>

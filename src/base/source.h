@@ -1,10 +1,10 @@
 /*
- * One input of an import: a stream of bytes from a file or standard input ("-"), with gzip, xz and
- * zstd taken off (data/codec.h; several members, zero padding and dictzip included). A truncated or
- * damaged stream is an error, never a short text.
+ * An input: a stream of bytes from a file or standard input ("-"), with gzip, xz and zstd taken off
+ * (base/codec.h; several members, zero padding and dictzip included). A truncated or damaged stream is an
+ * error, never a short text.
  */
-#ifndef DATA_SOURCE_H
-#define DATA_SOURCE_H
+#ifndef BASE_SOURCE_H
+#define BASE_SOURCE_H
 
 #include <signal.h>
 #include <stdbool.h>
@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "base/hash.h"
-#include "data/codec.h"
+#include "base/codec.h"
 
 struct source {
 	const char *name;	/* kept: the caller's */
@@ -34,6 +34,10 @@ int source_open(struct source *s, const char *name, const volatile sig_atomic_t 
 void source_close(struct source *s);
 /* Up to n > 0 bytes of text; 0 at the end, -1 after a message or by a stop. */
 long source_read(struct source *s, void *out, size_t n);
+
+/* All of an input, as one terminated block of *n bytes (NULL: nobody asks); the caller frees. NULL after a
+   message: also where it has more than `most` bytes. */
+char *source_text(const char *name, size_t most, size_t *n);
 
 struct source_size {
 	long stored;		/* bytes on the disk; 0: unknown, as for a pipe */
