@@ -151,14 +151,20 @@ static int check_chosen(const struct config *c, const struct moe_spec *moe)
 
 static int check_experts(const struct config *c, const struct moe_spec *moe)
 {
-	long width = moe_width(moe, config_find(c, "model.d_model")->integer);
+	long d_model = config_find(c, "model.d_model")->integer, width = moe_width(moe, d_model);
+	const char *why;
+	struct units units;
 
-	if (!strcmp(moe->expert, "linear") && (moe->d_expert || moe->granularity > 1 || moe->n_shared))
+	if (!strcmp(moe->expert, "linear") && (moe->d_expert || moe->granularity > 1 || moe->n_shared ||
+			*moe->expert_sizes))
 		return error("%s: model.moe.expert linear has no hidden width: leave model.moe.d_expert and n_shared "
-			"at 0 and granularity at 1", c->file);
+			"at 0, granularity at 1 and expert_sizes empty", c->file);
 	if (width % moe->granularity)
 		return error("%s: model.moe.granularity %ld does not divide the width of an expert, %ld "
 			"(model.moe.d_expert)", c->file, moe->granularity, width);
+	why = moe_units(moe, d_model, &units);
+	if (why)
+		return error("%s: model.moe.expert_sizes \"%s\": %s", c->file, moe->expert_sizes, why);
 	return 0;
 }
 
@@ -213,6 +219,9 @@ static int check_controlled(const struct config *c, const struct moe_spec *moe)
 	if (moe->balance_target > 0 && moe->balance == 0)
 		return error("%s: model.moe.balance_target moves the weight model.moe.balance, which is 0: set it "
 			"above 0, or balance_target to 0", c->file);
+	if (moe->balance_target > 0 && strcmp(moe->balance_by, "load"))
+		return error("%s: model.moe.balance_target is of loads: set model.moe.balance_by to load, or balance_target "
+			"to 0", c->file);
 	if (moe->drop_target > 0 && (moe->capacity_factor == 0 || moe_takes(moe) || moe_mixes(moe)))
 		return error("%s: model.moe.drop_target moves a capacity of tokens' choices, which there is not: set "
 			"model.moe.capacity_factor above 0, or drop_target to 0", c->file);

@@ -153,6 +153,9 @@ static const struct field moe_rows[] = {
 		.help = "experts of a mixture"),
 	FIELD(struct moe_spec, d_expert, "model.moe.d_expert", INT, "0", 0, 1 << 20,
 		.unit = "channels", .help = "hidden width of an expert; 0: 3 d_model"),
+	FIELD(struct moe_spec, expert_sizes, "model.moe.expert_sizes", TEXT, "", 0, 0, .legacy = "",
+		.help = "widths of experts in proportion, in turn, with d_expert as their mean: 9:11:13:15; active "
+			"parameters are those of even loads; empty: all are as wide"),
 	FIELD(struct moe_spec, granularity, "model.moe.granularity", INT, "1", 1, 256, .legacy = "1",
 		.help = "so many times n_experts experts, as many times narrower and as many times top_k chosen: "
 			"the same parameters and FLOPs but for the router's"),
@@ -227,6 +230,9 @@ static const struct field moe_rows[] = {
 			"that each takes, by which they choose in evaluation without groups"),
 	FIELD(struct moe_spec, balance, "model.moe.balance", REAL, "0.01", 0, 100,
 		.help = "weight of the load-balancing loss"),
+	FIELD(struct moe_spec, balance_by, "model.moe.balance_by", CHOICE, "load", 0, 0, .choices = "load|width",
+		.legacy = "load", .help = "what that loss evens: choices that name an expert; or these times its width, "
+			"parameters at work, so that small experts are chosen more often"),
 	FIELD(struct moe_spec, balance_target, "model.moe.balance_target", REAL, "0", 0, 1e3, .legacy = "0",
 		.help = "above 0: after each step the weight of the load-balancing loss grows while the busiest "
 			"expert has more than the mean load by more than this share of it, else it shrinks"),

@@ -8,6 +8,8 @@
  * switch   one choice, weight p (Fedus, Zoph, Shazeer 2022, arXiv:2101.03961)
  * topk     two choices, softmax over their logits, none dropped (Mixtral: Jiang et al. 2024,
  *          arXiv:2401.04088)
+ * hmoe     as topk, experts from 9/16 to 23/16 of the mean width, their parameters at work evened, not their
+ *          loads (Wang et al. 2024, arXiv:2408.10681, sections 3 and 4; for n_experts a multiple of 8)
  * gshard   two choices of which all firsts get places before any second (Lepikhin et al. 2020,
  *          arXiv:2006.16668, algorithm 1, every second choice kept): a token's future can take its place
  * sigmoid_bias   two choices by sigmoid and a bias that evens loads in place of a loss, weights
@@ -37,6 +39,12 @@ const struct preset router_presets[] = {
 	IS("topk", "top_k", "2"),
 	IS("topk", "weight", "renorm"),
 	IS("topk", "capacity_factor", "0"),
+	IS("hmoe", "top_k", "2"),
+	IS("hmoe", "weight", "renorm"),
+	IS("hmoe", "capacity_factor", "0"),
+	IS("hmoe", "balance", "0.1"),
+	IS("hmoe", "balance_by", "width"),
+	IS("hmoe", "expert_sizes", "9:11:13:15:17:19:21:23"),
 	IS("gshard", "top_k", "2"),
 	IS("gshard", "weight", "renorm"),
 	IS("gshard", "order", "choice"),

@@ -4,7 +4,7 @@
 
 #include "spec/field.h"
 
-#define ROUTER_CHOICES "switch|topk|gshard|sigmoid_bias|noisy|gumbel|topp|threshold|expert_choice|" \
+#define ROUTER_CHOICES "switch|topk|hmoe|gshard|sigmoid_bias|noisy|gumbel|topp|threshold|expert_choice|" \
 	"expert_choice_batch|tokens|reinforce|hash|fixed|random"
 
 /* Defaults of other keys of model.moe while model.moe.router has a name. */

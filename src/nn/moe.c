@@ -1,8 +1,11 @@
 #include "nn/moe.h"
 
+#include <ctype.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "nn/moe_route.h"
 #include "op/combine.h"
 #include "op/dispatch.h"
@@ -32,6 +35,50 @@ long moe_width(const struct moe_spec *s, long d_model)
 	return s->d_expert ? s->d_expert : 3 * d_model;
 }
 
+enum { MOST_OF_PROPORTION = 1 << 16 };
+
+/* Numbers of "9:11:13"; 0: it is no such text. first: their sums. */
+static int read_proportions(const char *text, long first[UNITS_MAX + 1])
+{
+	int n = 0;
+
+	for (first[0] = 0; n < UNITS_MAX; text++) {
+		char *end;
+		long v = isdigit((unsigned char)*text) ? strtol(text, &end, 10) : 0;
+		if (v < 1 || v > MOST_OF_PROPORTION)
+			return 0;
+		first[n + 1] = first[n] + v;
+		n++;
+		text = end;
+		if (*text != ':')
+			return *text ? 0 : n;
+	}
+	return 0;
+}
+
+/* Borders are rounded down, so that all have the units that equal experts would have. */
+const char *moe_units(const struct moe_spec *s, long d_model, struct units *u)
+{
+	long first[UNITS_MAX + 1], width = moe_width(s, d_model) / s->granularity;
+	int n = read_proportions(s->expert_sizes, first);
+	bool equal = true;
+
+	*u = (struct units){.n = n};
+	if (*s->expert_sizes && !n)
+		return "no proportions as 9:11:13 are, of at most 64 whole numbers from 1 to 65536";
+	if (n && s->n_experts % n)
+		return "the number of widths must divide model.moe.n_experts";
+	for (int i = 0; i < n; i++) {
+		u->first[i + 1] = (int)(n * width * first[i + 1] / first[n]);
+		if (u->first[i + 1] == u->first[i])
+			return "an expert would have no hidden unit: raise model.moe.d_expert, the mean width";
+		equal &= u->first[i + 1] == (i + 1) * width;
+	}
+	if (equal)
+		*u = (struct units){0};
+	return NULL;
+}
+
 static struct tensor *gather(struct net *net, struct tensor *x_BTD, const struct moe_places *p)
 {
 	struct tensor *in[DISPATCH_N_IN] = {[DISPATCH_X_BTD] = x_BTD,
@@ -56,31 +103,36 @@ static bool is_linear(const struct moe_spec *s)
 	return !strcmp(s->expert, "linear");
 }
 
-/* A weight of all experts, [E, out, in], of which a token uses those of its choices. */
+/* A weight of all experts, of which a token uses those of its choices. */
 static struct tensor *expert_weight(struct net *net, const struct moe_spec *s, const struct moe_places *p,
-	const char *name, long out, long in, struct param_rule rule)
+	const char *name, struct tensor shape, struct param_rule rule)
 {
 	rule.active = p->choices;
 	rule.of = s->n_experts * net->env.batch * net->env.context;
-	return graph_param(net->g, name, tensor_of(REAL, 3, s->n_experts, out, in), &rule);
+	return graph_param(net->g, name, shape, &rule);
 }
 
 static struct tensor *experts(struct net *net, const struct moe_spec *s, struct tensor *xe_SD,
 	const struct moe_places *p, long width_out)
 {
-	struct experts_attr attr = {act_fn_find(s->activation), p->choices, !strcmp(s->expert, "gated")};
-	long f = s->d_expert, width_in = tensor_width(xe_SD);
+	struct experts_attr attr = {.fn = act_fn_find(s->activation), .tokens = p->choices,
+		.gated = !strcmp(s->expert, "gated")};
+	long f = s->d_expert, width_in = tensor_width(xe_SD), E = s->n_experts, U = E * f, per = attr.gated ? 2 : 1;
 	struct tensor *in[EXPERTS_N_IN] = {[EXPERTS_XE_SD] = xe_SD, [EXPERTS_FIRST_E1] = p->first};
+	struct tensor w1 = tensor_of(REAL, 3, E, per * f, width_in), w2 = tensor_of(REAL, 3, E, width_out, f);
 
 	if (is_linear(s)) {
-		in[EXPERTS_W2_EOF] = expert_weight(net, s, p, "w", width_out, width_in,
+		in[EXPERTS_W2_EOF] = expert_weight(net, s, p, "w", tensor_of(REAL, 3, E, width_out, width_in),
 			rule_uniform(net, 1 / sqrt((double)width_in), true, "experts"));
 		return graph_apply(net->g, &op_experts, &attr, sizeof attr, in)[EXPERTS_YE_SO];
 	}
-	in[EXPERTS_W1_EHD] = expert_weight(net, s, p, "w1", attr.gated ? 2 * f : f, width_in,
-		rule_normal(net, (double)width_in, "experts"));
-	in[EXPERTS_W2_EOF] = expert_weight(net, s, p, "w2", width_out, f,
-		rule_normal(net, fan_in(s, f), "experts"));
+	CHECK(!moe_units(s, net->s->d_model, &attr.units));
+	if (attr.units.n) {
+		w1 = tensor_of(REAL, 2, per * U, width_in);
+		w2 = tensor_of(REAL, 2, width_out, U);
+	}
+	in[EXPERTS_W1_EHD] = expert_weight(net, s, p, "w1", w1, rule_normal(net, (double)width_in, "experts"));
+	in[EXPERTS_W2_EOF] = expert_weight(net, s, p, "w2", w2, rule_normal(net, fan_in(s, f), "experts"));
 	return graph_apply(net->g, &op_experts, &attr, sizeof attr, in)[EXPERTS_YE_SO];
 }
 

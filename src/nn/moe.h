@@ -19,6 +19,11 @@
  * experts are one dense layer beside the mixture, n_shared times as wide as an expert (Dai et al. 2024,
  * arXiv:2401.06066, eq. 9-11).
  *
+ * Experts may be of unequal widths (HMoE: Wang et al. 2024, arXiv:2408.10681), d_expert in the mean. What is
+ * counted before a run, active parameters and FLOPs, takes loads for even: an expert is the mean of all; FLOPs as
+ * trained go by who computed what. Capacity is a number of tokens, the same for all. W2 begins with one std for
+ * all, from the mean width.
+ *
  * Where experts choose tokens, each takes its capacity of every group by rank, so that none is overloaded
  * and nothing is to be balanced. Groups in time let a token's future take its place: then evaluation, and
  * for any groups whatever runs without capacity (samples, val_dropless), goes by a cutoff instead. A token
@@ -34,9 +39,11 @@
 #define NN_MOE_H
 
 #include "nn/net.h"
+#include "op/kit/units.h"
 
 struct moe_spec {
 	long n_experts, d_expert;	/* d_expert 0: 3 d_model */
+	const char *expert_sizes;	/* "9:11:13": widths in these proportions, in turn; "": all are equal */
 	long granularity;		/* experts are so many times as many, as narrow and as often chosen */
 	long n_shared;			/* experts of the same width that all tokens go to, weight 1 */
 	const char *expert;		/* "ffn" | "gated" | "linear": one matrix (op/experts.h) */
@@ -70,6 +77,7 @@ struct moe_spec {
 	double drop_target;		/* above 0: share of choices dropped that capacity is moved for, up to
 					   capacity_factor; both by control_rate (train/control.h) */
 	double control_rate;
+	const char *balance_by;		/* what is balanced: "load" | "width": load times width (op/router_loss.h) */
 	double importance;
 	double load;			/* of what noise makes of choices (op/noisy_load.h) */
 	double reinforce;		/* of draws by "sample" (op/reinforce.h) */
@@ -87,6 +95,10 @@ enum { MOE_MOST = 4 };
 
 /* Hidden width of an expert, granularity apart. */
 long moe_width(const struct moe_spec *s, long d_model);
+
+/* Widths of the experts as they are made, granularity included; n 0: all are equal. NULL, or what is wrong with
+   expert_sizes. */
+const char *moe_units(const struct moe_spec *s, long d_model, struct units *u);
 
 /* Do experts choose tokens? */
 bool moe_takes(const struct moe_spec *s);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/hash.h"
 #include "op/assign.h"
 #include "op/choose.h"
@@ -29,7 +30,7 @@ static bool is_switch(const struct moe_spec *s)
 	return s->top_k == 1 && is(s->select, "topk") && !s->frozen && s->bias_rate == 0 &&
 		is(s->score, "softmax") && s->temperature == 1 && s->temperature_decay == 0 && is(s->noise, "none") &&
 		is(s->weight, "raw") && s->weight_scale == 1 &&
-		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 &&
+		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 && is(s->balance_by, "load") &&
 		s->balance_target == 0 && s->drop_target == 0 && is(s->balance_scope, "group");
 }
 
@@ -79,6 +80,14 @@ static long capacity(struct net *net, const struct moe_spec *s, long group_token
 	return whole(net, s->capacity_factor * choices / (double)s->n_experts);
 }
 
+static struct units units_of_experts(const struct net *net, const struct moe_spec *s)
+{
+	struct units u;
+
+	CHECK(!moe_units(s, net->s->d_model, &u));
+	return u;
+}
+
 static struct tensor *router_weight(struct net *net, const struct moe_spec *s, long width)
 {
 	struct param_rule rule = rule_normal(net, (double)width, "router");
@@ -105,10 +114,13 @@ struct watched {
 	struct tensor *load, *dropped, *expert;
 	struct tensor *entropy;		/* NULL: it is among the losses */
 	struct tensor *served;		/* NULL: choices are tokens */
+	struct tensor *count;		/* choices that each expert computes: where experts differ */
 };
 
-static void watch(struct net *net, const struct watched *w, const struct moe_places *p)
+static void watch(struct net *net, const struct moe_spec *s, const struct watched *w, const struct moe_places *p)
 {
+	if (units_of_experts(net, s).n)
+		graph_metric(net->g, w->count, "computed");
 	graph_metric(net->g, w->load, "load");
 	graph_metric(net->g, w->dropped, "dropped");
 	if (w->entropy)
@@ -136,8 +148,8 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 	out = graph_apply(net->g, &op_route, &attr, sizeof attr, in);
 	*p = (struct moe_places){out[ROUTE_SLOT_BT], out[ROUTE_FIRST_E1], out[ROUTE_TOKEN_S],
 		out[ROUTE_GATE_BT], tensor_size(out[ROUTE_SLOT_BT]), NULL};
-	watch(net, &(struct watched){out[ROUTE_LOAD_E], out[ROUTE_DROPPED], out[ROUTE_EXPERT_BT],
-		out[ROUTE_ENTROPY], NULL}, p);
+	watch(net, s, &(struct watched){out[ROUTE_LOAD_E], out[ROUTE_DROPPED], out[ROUTE_EXPERT_BT],
+		out[ROUTE_ENTROPY], NULL, out[ROUTE_COUNT_E]}, p);
 	net_router_loss(net, is(s->aux_reduce, "mean"), (const struct weighted[]){
 		{out[ROUTE_BALANCE], s->balance, "balance"}, {out[ROUTE_Z], s->z_loss, "z"}}, 2);
 }
@@ -362,7 +374,7 @@ static struct tensor *held_balance(struct net *net, const struct moe_spec *s, st
 
 static void losses(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
-	struct router_loss_attr attr = {loss_group(net, s), is(s->score, "sigmoid")};
+	struct router_loss_attr attr = {.group_tokens = loss_group(net, s), .normalise = is(s->score, "sigmoid")};
 	struct tensor *in[ROUTER_LOSS_N_IN] = {[ROUTER_LOSS_LOGIT_BTE] = x->logit_BTE,
 		[ROUTER_LOSS_S_BTE] = x->s_BTE, [ROUTER_LOSS_EXPERT_BTK] = x->expert_BTK,
 		[ROUTER_LOSS_MASK_BT] = net->mask_BT}, *const *out;
@@ -370,6 +382,8 @@ static void losses(struct net *net, const struct moe_spec *s, const struct score
 	struct weighted parts[ROUTER_PARTS_MAX];
 	int n = 0;
 
+	if (is(s->balance_by, "width"))
+		attr.units = units_of_experts(net, s);
 	out = graph_apply(net->g, &op_router_loss, &attr, sizeof attr, in);
 	held = held_balance(net, s, out[ROUTER_LOSS_BALANCE]);
 	parts[n++] = (struct weighted){out[ROUTER_LOSS_BALANCE], held ? 0 : s->balance, "balance"};
@@ -431,8 +445,8 @@ static void route_pieces(struct net *net, const struct moe_spec *s, struct tenso
 	*p = (struct moe_places){out[PLACE_SLOT_BTK], out[PLACE_FIRST_E1], out[PLACE_TOKEN_S],
 		gate(net, s, x.s_BTE, x.expert_BTK, out[PLACE_SLOT_BTK]), x.choices,
 		alike ? gate_of_one(net, &x, out[PLACE_SLOT_BTK]) : NULL};
-	watch(net, &(struct watched){out[PLACE_LOAD_E], x.left ? x.left : out[PLACE_DROPPED], x.expert_BTK, NULL,
-		out[PLACE_SERVED]}, p);
+	watch(net, s, &(struct watched){out[PLACE_LOAD_E], x.left ? x.left : out[PLACE_DROPPED], x.expert_BTK, NULL,
+		out[PLACE_SERVED], out[PLACE_COUNT_E]}, p);
 	if (x.left)
 		graph_metric(net->g, out[PLACE_DROPPED], "choices");
 	if (s->bias_rate > 0 || is(s->select, "threshold") || s->balance_target > 0)

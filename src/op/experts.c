@@ -12,76 +12,102 @@ static struct tensor as_wide(const struct tensor *a, long width)
 	return tensor_of(REAL, 3, a->dims[0], a->dims[1], width);
 }
 
-static void experts_shape(struct op_shapes *s)
+static void check_weights(const struct op_shapes *s, long E)
 {
 	const struct experts_attr *attr = s->attr;
-	const struct tensor *xe = s->in[EXPERTS_XE_SD], *w1 = s->in[EXPERTS_W1_EHD],
-		*w2 = s->in[EXPERTS_W2_EOF];
+	const struct tensor *w1 = s->in[EXPERTS_W1_EHD], *w2 = s->in[EXPERTS_W2_EOF];
+	struct experts_widths w = experts_widths(attr, s->in);
+	long per = attr->gated ? 2 : 1;
 
-	CHECK(w2->n_dims == 3 && (!w1 || w1->n_dims == 3));
-	struct experts_widths w = experts_widths(s->in);
-	CHECK(xe->n_dims == 2 || (xe->n_dims == 3 && xe->dims[0] == w2->dims[0]));
-	CHECK(!w1 || (w1->dims[0] == w2->dims[0] && w1->dims[2] == w.D));
-	CHECK(w1 ? w.H == (attr->gated ? 2 : 1) * w.F : w.F == w.D && !attr->gated);
-	CHECK(tensor_size(s->in[EXPERTS_FIRST_E1]) == w2->dims[0] + 1);
+	if (attr->units.n) {
+		long U = units_first(&attr->units, E);
+		CHECK(w1 && w1->n_dims == 2 && w1->dims[0] == per * U && w1->dims[1] == w.D);
+		CHECK(w2->n_dims == 2 && w2->dims[1] == U);
+		return;
+	}
+	CHECK(w2->n_dims == 3 && w2->dims[0] == E);
+	CHECK(!w1 || (w1->n_dims == 3 && w1->dims[0] == E && w1->dims[2] == w.D));
+	CHECK(w1 ? w.H == per * w.F : w.F == w.D && !attr->gated);
+}
+
+static void experts_shape(struct op_shapes *s)
+{
+	const struct tensor *xe = s->in[EXPERTS_XE_SD];
+	struct experts_widths w = experts_widths(s->attr, s->in);
+	long E = tensor_size(s->in[EXPERTS_FIRST_E1]) - 1;
+
+	check_weights(s, E);
+	CHECK(xe->n_dims == 2 || (xe->n_dims == 3 && xe->dims[0] == E));
 	s->out[EXPERTS_YE_SO] = as_wide(xe, w.O);
-	if (w1)
+	if (w.H)
 		s->saved[EXPERTS_H_SH] = as_wide(xe, w.H);
 }
 
+/* Where experts differ, each counts with an equal share of the rows. */
 static void experts_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	const struct experts_attr *attr = s->attr;
 	double rows = (double)(attr->tokens ? attr->tokens : tensor_rows(s->in[EXPERTS_XE_SD]));
-	struct experts_widths w = experts_widths(s->in);
-	double products = (double)(w.H * w.D + w.F * w.O);
+	struct experts_widths w = experts_widths(attr, s->in);
+	const struct units *u = &attr->units;
+	double F = u->n ? (double)u->first[u->n] / u->n : (double)w.F, H = F * (double)w.H / (double)w.F;
+	double products = H * (double)w.D + F * (double)w.O;
 
 	/* An element of the activation: f; gated, f and a product. Its gradient twice, gated five times that. */
-	c->forward_flops = rows * (2 * products + (double)w.H);
-	c->backward_flops = rows * (4 * products + (attr->gated ? 2.5 : 2) * (double)w.H);
+	c->forward_flops = rows * (2 * products + H);
+	c->backward_flops = rows * (4 * products + (attr->gated ? 2.5 : 2) * H);
 	c->executed_flops = c->forward_flops + c->backward_flops;
 	c->forward_bytes = op_io_bytes(&op_experts, s);
 	c->backward_bytes = 2 * c->forward_bytes;
 }
 
 /* What W2 multiplies: element f of row s. */
-static double unit_ref(const struct op_run *r, long s, long f)
+static double unit_ref(const struct op_run *r, const struct experts_part *p, long s, long f)
 {
 	const struct experts_attr *attr = r->attr;
-	struct experts_widths w = experts_widths(r->in);
 
-	if (!w.H)
+	if (!p->H)
 		return row_f64(r->in[EXPERTS_XE_SD], s)[f];
 	const double *h = row_f64(r->saved[EXPERTS_H_SH], s);
-	return act_f64(attr->fn, h[f]) * (attr->gated ? h[w.F + f] : 1);
+	return act_f64(attr->fn, h[f]) * (attr->gated ? h[p->F + f] : 1);
 }
 
-static void forward_row_ref(const struct op_run *r, long e, long s)
+static void forward_row_ref(const struct op_run *r, const struct experts_part *p, long s)
 {
-	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD], *w2 = r->in[EXPERTS_W2_EOF];
-	struct experts_widths w = experts_widths(r->in);
+	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD], *w2 = r->in[EXPERTS_W2_EOF],
+		*y = r->out[EXPERTS_YE_SO];
 
-	for (long h = 0; h < w.H; h++) {
+	for (long h = 0; h < p->H; h++) {
 		double sum = 0;
-		for (long i = 0; i < w.D; i++)
-			sum += row_f64(w1, e * w.H + h)[i] * row_f64(x, s)[i];
+		for (long i = 0; i < tensor_width(x); i++)
+			sum += row_f64(w1, p->row1 + h)[i] * row_f64(x, s)[i];
 		row_f64(r->saved[EXPERTS_H_SH], s)[h] = sum;
 	}
-	for (long o = 0; o < w.O; o++) {
+	for (long o = 0; o < tensor_width(y); o++) {
 		double sum = 0;
-		for (long f = 0; f < w.F; f++)
-			sum += row_f64(w2, e * w.O + o)[f] * unit_ref(r, s, f);
-		row_f64(r->out[EXPERTS_YE_SO], s)[o] = sum;
+		for (long f = 0; f < p->F; f++)
+			sum += row_f64(w2, p->row2 + o)[p->column2 + f] * unit_ref(r, p, s, f);
+		row_f64(y, s)[o] = sum;
+	}
+}
+
+typedef void row_fn(const struct op_run *r, const struct experts_part *p, long s);
+
+static void each_row(const struct op_run *r, row_fn *row)
+{
+	const struct tensor *first_E1 = r->in[EXPERTS_FIRST_E1];
+	const int *first = row_int(first_E1, 0);
+
+	for (long e = 0; e < tensor_width(first_E1) - 1; e++) {
+		struct experts_part p = experts_part(r->attr, r->in, e);
+		for (long s = first[e]; s < first[e + 1]; s++)
+			row(r, &p, s);
 	}
 }
 
 static void experts_forward_ref(const struct op_run *r)
 {
-	const int *first = row_int(r->in[EXPERTS_FIRST_E1], 0);
-
-	for (long e = 0; e < r->in[EXPERTS_W2_EOF]->dims[0]; e++)
-		for (long s = first[e]; s < first[e + 1]; s++)
-			forward_row_ref(r, e, s);
+	each_row(r, forward_row_ref);
 }
 
 static void clear_ref(const struct op_run *r, int i, long from, long to)
@@ -94,67 +120,62 @@ static void clear_ref(const struct op_run *r, int i, long from, long to)
 }
 
 /* Through element h of W1 x, whose gradient is a. */
-static void backward_hidden_ref(const struct op_run *r, long e, long s, long h, double a)
+static void backward_hidden_ref(const struct op_run *r, const struct experts_part *p, long s, long h, double a)
 {
-	const struct tensor *w1 = r->in[EXPERTS_W1_EHD], *dx = r->d_in[EXPERTS_XE_SD],
+	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD], *dx = r->d_in[EXPERTS_XE_SD],
 		*dw1 = r->d_in[EXPERTS_W1_EHD];
-	struct experts_widths w = experts_widths(r->in);
 
-	for (long i = 0; i < w.D; i++) {
+	for (long i = 0; i < tensor_width(x); i++) {
 		if (dx)
-			row_f64(dx, s)[i] += row_f64(w1, e * w.H + h)[i] * a;
+			row_f64(dx, s)[i] += row_f64(w1, p->row1 + h)[i] * a;
 		if (dw1)
-			row_f64(dw1, e * w.H + h)[i] += a * row_f64(r->in[EXPERTS_XE_SD], s)[i];
+			row_f64(dw1, p->row1 + h)[i] += a * row_f64(x, s)[i];
 	}
 }
 
 /* Through element f of what W2 multiplies, whose gradient is d. */
-static void backward_unit_ref(const struct op_run *r, long e, long s, long f, double d)
+static void backward_unit_ref(const struct op_run *r, const struct experts_part *p, long s, long f, double d)
 {
 	const struct experts_attr *attr = r->attr;
 	const struct tensor *dx = r->d_in[EXPERTS_XE_SD];
-	struct experts_widths w = experts_widths(r->in);
 
-	if (!w.H && dx)
+	if (!p->H && dx)
 		row_f64(dx, s)[f] += d;
-	if (!w.H)
+	if (!p->H)
 		return;
 	const double *h = row_f64(r->saved[EXPERTS_H_SH], s);
-	backward_hidden_ref(r, e, s, f, act_slope_f64(attr->fn, h[f]) * d * (attr->gated ? h[w.F + f] : 1));
+	backward_hidden_ref(r, p, s, f, act_slope_f64(attr->fn, h[f]) * d * (attr->gated ? h[p->F + f] : 1));
 	if (attr->gated)
-		backward_hidden_ref(r, e, s, w.F + f, act_f64(attr->fn, h[f]) * d);
+		backward_hidden_ref(r, p, s, p->F + f, act_f64(attr->fn, h[f]) * d);
 }
 
-static void backward_row_ref(const struct op_run *r, long e, long s)
+static void backward_row_ref(const struct op_run *r, const struct experts_part *p, long s)
 {
 	const struct tensor *w2 = r->in[EXPERTS_W2_EOF], *dy = r->d_out[EXPERTS_YE_SO],
 		*dw2 = r->d_in[EXPERTS_W2_EOF];
-	struct experts_widths w = experts_widths(r->in);
 
-	for (long f = 0; f < w.F; f++) {
+	for (long f = 0; f < p->F; f++) {
 		double sum = 0;
-		for (long o = 0; o < w.O; o++) {
-			sum += row_f64(w2, e * w.O + o)[f] * row_f64(dy, s)[o];
+		for (long o = 0; o < tensor_width(dy); o++) {
+			sum += row_f64(w2, p->row2 + o)[p->column2 + f] * row_f64(dy, s)[o];
 			if (dw2)
-				row_f64(dw2, e * w.O + o)[f] += row_f64(dy, s)[o] * unit_ref(r, s, f);
+				row_f64(dw2, p->row2 + o)[p->column2 + f] += row_f64(dy, s)[o] *
+					unit_ref(r, p, s, f);
 		}
-		backward_unit_ref(r, e, s, f, sum);
+		backward_unit_ref(r, p, s, f, sum);
 	}
 }
 
 static void experts_backward_ref(const struct op_run *r)
 {
-	const struct tensor *w1 = r->in[EXPERTS_W1_EHD], *w2 = r->in[EXPERTS_W2_EOF];
-	const int *first = row_int(r->in[EXPERTS_FIRST_E1], 0);
-	long E = w2->dims[0];
+	const struct tensor *w1 = r->in[EXPERTS_W1_EHD], *w2 = r->in[EXPERTS_W2_EOF],
+		*first_E1 = r->in[EXPERTS_FIRST_E1];
 
-	clear_ref(r, EXPERTS_XE_SD, 0, first[E]);
+	clear_ref(r, EXPERTS_XE_SD, 0, row_int(first_E1, 0)[tensor_width(first_E1) - 1]);
 	if (w1)
 		clear_ref(r, EXPERTS_W1_EHD, 0, tensor_rows(w1));
 	clear_ref(r, EXPERTS_W2_EOF, 0, tensor_rows(w2));
-	for (long e = 0; e < E; e++)
-		for (long s = first[e]; s < first[e + 1]; s++)
-			backward_row_ref(r, e, s);
+	each_row(r, backward_row_ref);
 }
 
 /* All rows belong to an expert, since tests read all of the output; the second has none, the third
@@ -169,8 +190,14 @@ static void prepare(const struct op_trial *t)
 		op_trial_set(t, first, e, (double)(e == 2 && e < E && !equal ? S / E : S * e / E));
 }
 
-static const struct experts_attr relu = {ACT_RELU, 0, false}, silu = {ACT_SILU, 0, false},
-	gelu = {ACT_GELU, 0, false}, gated = {ACT_SILU, 0, true}, gated_relu = {ACT_RELU, 0, true};
+#define TWO_WIDTHS {2, {0, 3, 10}}
+#define WIDE_AND_NARROW {3, {0, 16, 168, 408}}
+static const struct experts_attr relu = {.fn = ACT_RELU}, silu = {.fn = ACT_SILU}, gelu = {.fn = ACT_GELU},
+	gated = {.fn = ACT_SILU, .gated = true}, gated_relu = {.fn = ACT_RELU, .gated = true},
+	relu_unequal = {.fn = ACT_RELU, .units = TWO_WIDTHS}, gelu_unequal = {.fn = ACT_GELU, .units = TWO_WIDTHS},
+	gated_unequal = {.fn = ACT_SILU, .gated = true, .units = TWO_WIDTHS},
+	silu_wide = {.fn = ACT_SILU, .units = WIDE_AND_NARROW}, relu_wide = {.fn = ACT_RELU, .units = WIDE_AND_NARROW},
+	gated_wide = {.fn = ACT_SILU, .gated = true, .units = WIDE_AND_NARROW};
 
 static const struct op_example examples[] = {
 	{.name = "relu, one expert empty", .attr = &relu, .prepare = prepare,
@@ -215,6 +242,24 @@ static const struct op_example examples[] = {
 		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {700, 40},
 			[EXPERTS_FIRST_E1] = {5}, [EXPERTS_W1_EHD] = {4, 328, 40},
 			[EXPERTS_W2_EOF] = {4, 24, 328}}},
+	{.name = "relu, unequal, one expert empty", .attr = &relu_unequal, .prepare = prepare,
+		.in = {[EXPERTS_XE_SD] = {13, 5}, [EXPERTS_FIRST_E1] = {5},
+			[EXPERTS_W1_EHD] = {20, 5}, [EXPERTS_W2_EOF] = {6, 20}}},
+	{.name = "gelu, unequal, equal segments", .attr = &gelu_unequal, .prepare = prepare,
+		.in = {[EXPERTS_XE_SD] = {3, 6, 8}, [EXPERTS_FIRST_E1] = {4},
+			[EXPERTS_W1_EHD] = {13, 8}, [EXPERTS_W2_EOF] = {8, 13}}},
+	{.name = "gated, unequal, one expert empty", .attr = &gated_unequal, .prepare = prepare,
+		.in = {[EXPERTS_XE_SD] = {13, 5}, [EXPERTS_FIRST_E1] = {5},
+			[EXPERTS_W1_EHD] = {40, 5}, [EXPERTS_W2_EOF] = {6, 20}}},
+	{.name = "silu, unequal, many tiles and terms", .attr = &silu_wide, .prepare = prepare,
+		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {700, 40},
+			[EXPERTS_FIRST_E1] = {5}, [EXPERTS_W1_EHD] = {424, 40}, [EXPERTS_W2_EOF] = {24, 424}}},
+	{.name = "relu, unequal, several items an expert", .attr = &relu_wide, .prepare = prepare,
+		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {1300, 8},
+			[EXPERTS_FIRST_E1] = {4}, [EXPERTS_W1_EHD] = {408, 8}, [EXPERTS_W2_EOF] = {16, 408}}},
+	{.name = "gated, unequal, several tiles", .attr = &gated_wide, .prepare = prepare,
+		.no_gradient_check = true, .in = {[EXPERTS_XE_SD] = {384, 40},
+			[EXPERTS_FIRST_E1] = {5}, [EXPERTS_W1_EHD] = {848, 40}, [EXPERTS_W2_EOF] = {24, 424}}},
 };
 
 const struct op op_experts = {

@@ -75,6 +75,7 @@ static double log_p(double p)
 /* f and P of group g; returns its number of valid tokens. */
 static double means_ref(const struct op_run *r, long g, long size)
 {
+	const struct router_loss_attr *attr = r->attr;
 	const struct tensor *expert = r->in[ROUTER_LOSS_EXPERT_BTK], *f = r->saved[ROUTER_LOSS_F_GE],
 		*p = r->saved[ROUTER_LOSS_P_GE];
 	double n = 0, choices = 0;
@@ -95,6 +96,7 @@ static double means_ref(const struct op_run *r, long g, long size)
 	}
 	for (long e = 0; e < tensor_width(f); e++) {
 		row_f64(f, g)[e] /= fmax(choices, 1);
+		row_f64(f, g)[e] *= units_share(&attr->units, e);
 		row_f64(p, g)[e] /= fmax(n, 1);
 	}
 	return n;
@@ -216,8 +218,10 @@ static void prepare(const struct op_trial *t)
 		op_trial_set(t, mask, i, i % 3 == 2 ? -1 : 0);
 }
 
-static const struct router_loss_attr one_group = {20, true}, groups_of_7 = {7, false},
-	groups_of_1 = {1, true}, tiled = {150, true}, groups_of_48 = {48, true};
+#define ATTR(tokens, normalised, ...) {.group_tokens = tokens, .normalise = normalised, __VA_ARGS__}
+static const struct router_loss_attr one_group = ATTR(20, true), groups_of_7 = ATTR(7, false),
+	groups_of_1 = ATTR(1, true), tiled = ATTR(150, true), groups_of_48 = ATTR(48, true),
+	by_width = ATTR(20, false, .units = {2, {0, 3, 10}}), many_by_width = ATTR(48, true, .units = {3, {0, 8, 10, 30}});
 
 static const struct op_example examples[] = {
 	{.name = "normalised", .attr = &one_group, .prepare = prepare,
@@ -231,6 +235,9 @@ static const struct op_example examples[] = {
 	{.name = "no logits", .attr = &groups_of_7, .prepare = prepare,
 		.in = {{0}, {3, 7, 5}, {3, 7, 3}, {3, 7}}},
 	{.name = "many experts", .attr = &groups_of_48, .prepare = prepare,
+		.in = {{2, 48, 75}, {2, 48, 75}, {2, 48, 8}}},
+	{.name = "by width", .attr = &by_width, .prepare = prepare, .in = {{2, 10, 4}, {2, 10, 4}, {2, 10, 2}}},
+	{.name = "many by width", .attr = &many_by_width, .prepare = prepare,
 		.in = {{2, 48, 75}, {2, 48, 75}, {2, 48, 8}}},
 };
 

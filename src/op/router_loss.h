@@ -6,7 +6,9 @@
  * mean over groups:
  *   BALANCE     E sum_e f_e P_e, P = mean_t p_t; 1 at uniform for any number of choices
  *               (Fedus, Zoph, Shazeer 2022, arXiv:2101.03961, eq. 4-6; sigmoid: DeepSeek-V3 2024,
- *               arXiv:2412.19437, eq. 17-20)
+ *               arXiv:2412.19437, eq. 17-20). With `units` f_e counts times the expert's width over the mean
+ *               width: what is evened are the parameters at work (HMoE: Wang et al. 2024, arXiv:2408.10681,
+ *               eq. 5, where it is not divided by the mean)
  *   Z           mean_t (log sum exp logit)^2 (Zoph et al. 2022, arXiv:2202.08906, eq. 5)
  *   IMPORTANCE  E sum_e (P_e - 1/E)^2, the squared coefficient of variation of P (Shazeer et al. 2017,
  *               arXiv:1701.06538, eq. 6-7, of scores before the choice)
@@ -20,6 +22,7 @@
 #ifndef OP_ROUTER_LOSS_H
 #define OP_ROUTER_LOSS_H
 
+#include "op/kit/units.h"
 #include "op/route.h"
 
 enum {
@@ -41,7 +44,7 @@ enum {
 };
 
 enum {
-	ROUTER_LOSS_F_GE,	/* share of choices */
+	ROUTER_LOSS_F_GE,	/* f: share of choices, by width where that counts */
 	ROUTER_LOSS_P_GE,	/* mean of p */
 	ROUTER_LOSS_SHARE_G,	/* 1 / (N M); 0: no valid token */
 	ROUTER_LOSS_N_SAVED
@@ -50,6 +53,7 @@ enum {
 struct router_loss_attr {
 	long group_tokens;	/* divides B T */
 	bool normalise;
+	struct units units;	/* n 0: experts count alike */
 };
 
 #define ROUTER_LOSS_TINY 1e-37f	/* logarithms of less are those of this */

@@ -251,7 +251,7 @@ static void pieces_forward(struct arena *a, const struct device *d, struct tenso
 	struct router_loss_attr *loss = ARENA_NEW(a, struct router_loss_attr);
 
 	*place = (struct place_attr){w->dims[0], r->group_tokens, r->capacity, false};
-	*loss = (struct router_loss_attr){r->group_tokens, false};
+	*loss = (struct router_loss_attr){.group_tokens = r->group_tokens};
 	p->router = call(a, &op_router, d, NULL, (struct tensor *[]){x, w});
 	p->score = call(a, &op_score, d, &softmax, (struct tensor *[SCORE_N_IN]){p->router.out[0]});
 	p->choose = call(a, &op_choose, d, &choice, (struct tensor *[CHOOSE_N_IN]){p->score.out[0], NULL,

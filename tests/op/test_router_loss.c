@@ -18,7 +18,7 @@ static void losses(struct arena *a, const struct device *d, const double *logits
 {
 	static const struct score_attr softmax = {SCORE_SOFTMAX, 1};
 	static const struct choose_attr two = {.k = K};
-	static const struct router_loss_attr group = {N, false};
+	static const struct router_loss_attr group = {.group_tokens = N};
 	struct tensor *logit = masters(a, d, N, E, logits);
 
 	*score = call(a, &op_score, d, &softmax, (struct tensor *[SCORE_N_IN]){logit});

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import noise
-from recurrences import default_width
+from recurrences import default_width, expert_borders
 
 
 def even_loads(bias, count, rate):
@@ -37,6 +37,8 @@ class Mixtures:
         taking = keys.get("select", "topk").startswith("expert_choice")
         keys = {**keys, **{k: keys.get(k, 1) * G for k in ("n_experts", "top_k", "max_k")},
                 "capacity_factor": keys["capacity_factor"] * (G if taking else 1)}
+        keys["borders"] = expert_borders(keys, keys["n_experts"],
+                                         default_width(keys["d_expert"], 3 * self.spec["model.d_model"]) // G)
         y = (self.mixed if keys.get("select", "topk") == "tokens" else self.routed)(x, name, keys)
         if keys.get("n_shared", 0):
             up, down = (self.p[f"{name}.shared.{part}.weight"] for part in ("in", "out"))
@@ -87,7 +89,11 @@ class Mixtures:
         kind = keys.get("expert", "ffn")
         if kind == "linear":
             return x @ self.p[name + ".w"][e].T
-        return self.units(x @ self.p[name + ".w1"][e].T, keys, kind == "gated") @ self.p[name + ".w2"][e].T
+        up, down = self.p[name + ".w1"], self.p[name + ".w2"]
+        if keys.get("borders"):     # HMoE: Wang et al. 2024, arXiv:2408.10681
+            twice, (begin, end) = 2 if kind == "gated" else 1, keys["borders"][e:e + 2]
+            return self.units(x @ up[twice * begin:twice * end].T, keys, kind == "gated") @ down[:, begin:end].T
+        return self.units(x @ up[e].T, keys, kind == "gated") @ down[e].T
 
     def one_router(self, x, name, keys):
         """Routing Mamba (Zhan et al. 2025, arXiv:2506.18145): mixtures whose tokens go where the router of x
@@ -253,6 +259,9 @@ class Mixtures:
             own = slice(begin, begin + size)
             chosen = choice[own][choice[own] >= 0]
             f = torch.bincount(chosen, minlength=E).to(p.dtype) / chosen.numel()
+            if keys.get("balance_by") == "width" and keys.get("borders"):      # HMoE, eq. 5
+                widths = torch.tensor(keys["borders"], dtype=p.dtype).diff()
+                f = f * widths / widths.mean()
             mean = p[own].mean(0)
             each.append(torch.stack([E * (f * mean).sum(), (torch.logsumexp(logits[own], -1) ** 2).mean(),
                                      mean.var(unbiased=False) / mean.mean() ** 2, -entropy(mean),

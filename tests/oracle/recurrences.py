@@ -20,6 +20,15 @@ def default_width(value, otherwise):
     return value if value else otherwise
 
 
+def expert_borders(keys, E, hidden):
+    """Where the units of E experts, `hidden` wide in the mean, begin and end: [E + 1]; None: all are as wide."""
+    parts = [int(n) for n in keys.get("expert_sizes", "").split(":") if n]
+    if len(set(parts)) < 2:
+        return None
+    turn = [len(parts) * hidden * sum(parts[:i]) // sum(parts) for i in range(len(parts))]
+    return [turn[e % len(parts)] + e // len(parts) * len(parts) * hidden for e in range(E)] + [E * hidden]
+
+
 def gdn_sizes(D, keys):
     """Heads, channels of a key and of a value."""
     K = keys["d_key"]

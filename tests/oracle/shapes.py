@@ -2,7 +2,7 @@
 import math
 
 from layout import heads_of, kv_heads, mix_entry, part_keys, pattern_entry, residual_layers
-from recurrences import default_width, gdn_sizes
+from recurrences import default_width, expert_borders, gdn_sizes
 
 
 def parameter_shapes(spec, V):
@@ -112,6 +112,8 @@ def moe_shapes(name, D, width_in, width_out, keys, router=True):
     if dense:
         shared = {name + ".shared.in.weight": (twice * dense, width_in), name + ".shared.out.weight": (width_out, dense)}
     experts = {name + ".w1": (E, twice * hidden, width_in), name + ".w2": (E, width_out, hidden)}
+    if expert_borders(keys, E, hidden):
+        experts = {name + ".w1": (twice * E * hidden, width_in), name + ".w2": (width_out, E * hidden)}
     if keys.get("expert") == "linear":
         experts = {name + ".w": (E, width_out, width_in)}
     return {**(router_shapes(name, E, width_in, keys) if router else {}), **shared, **experts}

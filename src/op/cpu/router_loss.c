@@ -114,7 +114,8 @@ static void sum_tile(const struct op_run *r, const struct room *room, long i)
 /* A group's part of each output, not yet divided by the number of groups. */
 static void add_group(const struct op_run *r, const struct room *room, long g, double *total)
 {
-	long of_group = tiles_of_group(r->attr), E = tensor_width(r->in[ROUTER_LOSS_S_BTE]);
+	const struct router_loss_attr *attr = r->attr;
+	long of_group = tiles_of_group(attr), E = tensor_width(r->in[ROUTER_LOSS_S_BTE]);
 	float *f = row_f32(r->saved[ROUTER_LOSS_F_GE], g), *p = row_f32(r->saved[ROUTER_LOSS_P_GE], g);
 	double n = 0, choices = 0, z = 0, h_token = 0;
 
@@ -133,6 +134,7 @@ static void add_group(const struct op_run *r, const struct room *room, long g, d
 		}
 		p_e /= fmax(n, 1);
 		f_e /= fmax(choices, 1);
+		f_e *= units_share(&attr->units, e);
 		f[e] = (float)f_e;
 		p[e] = (float)p_e;
 		total[ROUTER_LOSS_BALANCE] += (double)E * f_e * p_e;

@@ -1,8 +1,8 @@
 /*
  * experts on the GPU. Segments of equal length: strided batches of cuBLASLt, with relu in the first
  * where the library has that (a NaN becomes 0 there; the residual stream still has it), else, and
- * always for gradients, an activation between. Other segments: products over segments
- * (grouped.cuh), the activation at the end of the first. Rows without a token hold 0, and so do
+ * always for gradients, an activation between. Other segments, and experts of unequal widths: products over
+ * segments (grouped.cuh), the activation at the end of the first. Rows without a token hold 0, and so do
  * their h and gradients, since f(0) = 0. Gates are a kernel of their own between the products. FLOPs: 4 a
  * row, hidden unit and channel forward (gated 6, one matrix 2), twice that
  * backward.
@@ -35,6 +35,7 @@ struct layer {
 	const struct op_run *r;
 	enum act_fn fn;
 	bool batch, gated;		/* batch: of equal segments */
+	struct units units;		/* then H and F are those of the widest, all rows of h and act so wide */
 	long E, C, S, D, H, F, O;	/* H: 0 without W1; then act is x */
 	long act_ld;
 	const struct tensor *x, *w1, *w2;
@@ -54,26 +55,34 @@ bool saves_activation(const struct experts_attr *attr)
 	return attr->fn == ACT_RELU && !attr->gated;
 }
 
+/* Do products of strided batches serve? */
+bool is_batch(const void *attr, const struct tensor *x)
+{
+	return x->n_dims == 3 && !((const struct experts_attr *)attr)->units.n;
+}
+
 layer layer_of(const struct op_run *r)
 {
-	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD],
-		*w2 = r->in[EXPERTS_W2_EOF];
+	const struct experts_attr *attr = (const struct experts_attr *)r->attr;
+	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD];
+	struct experts_widths w = experts_widths(attr, r->in);
 	layer l = {};
 
 	l.r = r;
-	l.fn = ((const struct experts_attr *)r->attr)->fn;
-	l.gated = ((const struct experts_attr *)r->attr)->gated;
-	l.batch = x->n_dims == 3;
+	l.fn = attr->fn;
+	l.gated = attr->gated;
+	l.units = attr->units;
+	l.batch = is_batch(attr, x);
 	l.x = x;
 	l.w1 = w1;
-	l.w2 = w2;
-	l.E = w2->dims[0];
+	l.w2 = r->in[EXPERTS_W2_EOF];
+	l.E = tensor_size(r->in[EXPERTS_FIRST_E1]) - 1;
 	l.S = tensor_rows(x);
 	l.C = l.S / l.E;
-	l.D = tensor_width(x);
-	l.H = w1 ? w1->dims[1] : 0;
-	l.F = w2->dims[2];
-	l.O = w2->dims[1];
+	l.D = w.D;
+	l.H = w.H;
+	l.F = w.F;
+	l.O = w.O;
 	l.h = w1 ? r->saved[EXPERTS_H_SH]->at : NULL;
 	l.products = r->workspace;
 	l.dpre = (char *)r->workspace + (l.batch ? GPU_GEMM_WORKSPACE : 0);
@@ -83,50 +92,89 @@ layer layer_of(const struct op_run *r)
 
 /* ---- gates ---------------------------------------------------------------------------------- */
 
-/* act = f(g) u of rows [g; u]. */
-template <enum act_fn fn, bool wide, typename real>
-__global__ void gate(real *act, const real *h, const int *end, int F)
-{
-	long s = row_of_warp();
+/* Rows of h [g; u], of act = f(g) u, and backward of dpre and of d, the gradient of act, which is act's place or
+   the second half of dpre's rows. F: of the widest; rows of h and dpre lie 2 F apart, of act F, of d d_ld. */
+template <typename real>
+struct gates {
+	const int *first;
+	int E, F;
+	struct units units;
+	real *act, *dpre;
+	const real *h, *d;
+	long d_ld;
+};
 
-	if (s < *end)
-		gate_row<fn, wide>(act + s * F, h + s * 2 * F, F);
+/* Units of the expert whose row s is. */
+template <typename real>
+__device__ __forceinline__ int units_of_row(const gates<real> &g, long s)
+{
+	int e = 0;
+
+	if (!g.units.n)
+		return g.F;
+	while (g.first[e + 1] <= s)
+		e++;
+	return (int)units_of(&g.units, e);
 }
 
-/* The gradient of f(g) u, in the second halves of rows of d, becomes that of [g; u]; act = f(g) u. */
 template <enum act_fn fn, bool wide, typename real>
-__global__ void gate_backward(real *d, const real *h, real *act, const int *end, int F)
+__global__ void gate(gates<real> g)
 {
 	long s = row_of_warp();
 
-	if (s < *end)
-		gate_row_backward<fn, wide>(d + s * 2 * F, d + s * 2 * F + F, h + s * 2 * F, act + s * F, F, false);
+	if (s < g.first[g.E])
+		gate_row<fn, wide>(g.act + s * g.F, g.h + s * 2 * g.F, units_of_row(g, s));
+}
+
+template <enum act_fn fn, bool wide, typename real>
+__global__ void gate_backward(gates<real> g)
+{
+	long s = row_of_warp();
+
+	if (s < g.first[g.E])
+		gate_row_backward<fn, wide>(g.dpre + s * 2 * g.F, g.d + s * g.d_ld, g.h + s * 2 * g.F,
+			g.act + s * g.F, units_of_row(g, s), false);
+}
+
+/* Where the gradient of what W2 multiplies goes: into dpre; gated into the second halves of its rows, or, since
+   those begin elsewhere for each expert, into act. */
+void *act_gradient(const layer &l)
+{
+	if (l.gated && l.units.n)
+		return l.act;
+	return (char *)l.dpre + (size_t)(l.H - l.F) * l.r->device->bytes[REAL];
+}
+
+long act_gradient_ld(const layer &l)
+{
+	return l.gated && l.units.n ? l.F : l.H;
+}
+
+bool by_eight(const layer &l)
+{
+	for (int i = 1; i <= l.units.n; i++)
+		if (l.units.first[i] % 8)
+			return false;
+	return l.F % 8 == 0;
 }
 
 void gate_rows(const layer &l, bool backward)
 {
-	const int *end = (const int *)l.r->in[EXPERTS_FIRST_E1]->at + l.E;
-
 	with_real(l.r, [&](auto zero) {
 		typedef decltype(zero) real;
+		gates<real> g = {(const int *)l.r->in[EXPERTS_FIRST_E1]->at, (int)l.E, (int)l.F, l.units,
+			(real *)l.act, (real *)l.dpre, (const real *)l.h,
+			backward ? (const real *)act_gradient(l) : NULL, act_gradient_ld(l)};
 		with_act(l.fn, [&](auto f) {
 			constexpr enum act_fn fn = decltype(f)::value;
 			if (backward)
-				launch(l.r, l.F % 8 ? gate_backward<fn, false, real> : gate_backward<fn, true, real>,
-					grid_of_rows(l.S), ROW_THREADS, 0, (real *)l.dpre, (const real *)l.h,
-					(real *)l.act, end, (int)l.F);
+				launch(l.r, by_eight(l) ? gate_backward<fn, true, real> : gate_backward<fn, false, real>,
+					grid_of_rows(l.S), ROW_THREADS, 0, g);
 			else
-				launch(l.r, l.F % 8 ? gate<fn, false, real> : gate<fn, true, real>,
-					grid_of_rows(l.S), ROW_THREADS, 0, (real *)l.act, (const real *)l.h, end,
-					(int)l.F);
+				launch(l.r, by_eight(l) ? gate<fn, true, real> : gate<fn, false, real>,
+					grid_of_rows(l.S), ROW_THREADS, 0, g);
 		});
 	});
-}
-
-/* Where the gradient of what W2 multiplies goes: into dpre, gated into the second halves of its rows. */
-void *act_gradient(const layer &l)
-{
-	return (char *)l.dpre + (size_t)(l.H - l.F) * l.r->device->bytes[REAL];
 }
 
 /* ---- strided batches ------------------------------------------------------------------------ */
@@ -309,26 +357,46 @@ grouped over_segments(const layer &l, enum grouped_form form, long n, long k)
 	g.S = l.S;
 	g.n = (int)n;
 	g.k = (int)k;
+	g.units = l.units;
 	return g;
+}
+
+/* Rows of W1, and of its gradient, that belong to a unit. */
+int rows_each(const layer &l)
+{
+	return l.gated ? 2 : 1;
+}
+
+/* From expert to expert in W1 or W2 or a gradient like it; where experts differ from unit to unit. */
+long step_of(const layer &l, const struct tensor *w, bool is_w1)
+{
+	if (!l.units.n)
+		return w->dims[1] * w->ld;
+	return is_w1 ? rows_each(l) * w->ld : 1;
 }
 
 /* C = A W of rows, or with W^T. */
 void rows_product(const layer &l, grouped g, const void *a, long lda, const struct tensor *w,
 	void *c, long ldc)
 {
+	bool is_w1 = w == l.w1, units_are_n = (g.form == ROWS_NT) == is_w1;
+
 	g.a = a;
 	g.lda = lda;
 	g.b = w->at;
 	g.ldb = w->ld;
-	g.step = w->dims[1] * w->ld;
+	g.step = step_of(l, w, is_w1);
+	*(units_are_n ? &g.n_each : &g.k_each) = is_w1 ? rows_each(l) : 1;
 	g.c = c;
 	g.ldc = ldc;
 	grouped_product(l.r, &g);
 }
 
 void weight_product(const layer &l, const void *a, long lda, long m, const void *b, long ldb,
-	long n, const struct tensor *dw, bool add)
+	long n, int input)
 {
+	const struct tensor *dw = l.r->d_in[input];
+	bool is_w1 = input == EXPERTS_W1_EHD;
 	grouped g = over_segments(l, BY_EXPERT, n, 0);
 
 	g.m = (int)m;
@@ -338,8 +406,9 @@ void weight_product(const layer &l, const void *a, long lda, long m, const void 
 	g.ldb = ldb;
 	g.c = dw->at;
 	g.ldc = dw->ld;
-	g.step = m * dw->ld;
-	g.add = add;
+	g.step = step_of(l, dw, is_w1);
+	*(is_w1 ? &g.m_each : &g.n_each) = is_w1 ? rows_each(l) : 1;
+	g.add = op_adds(l.r, input);
 	grouped_product(l.r, &g);
 }
 
@@ -379,15 +448,14 @@ void segments_hidden(const layer &l)
 		hidden.h = l.h;
 		hidden.act = l.act;
 	}
-	rows_product(l, hidden, dy->at, dy->ld, l.w2, act_gradient(l), l.H);
+	rows_product(l, hidden, dy->at, dy->ld, l.w2, act_gradient(l), act_gradient_ld(l));
 	if (l.gated)
 		gate_rows(l, true);
 }
 
 void segments_backward(const layer &l)
 {
-	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *dx = l.r->d_in[EXPERTS_XE_SD],
-		*dw1 = l.r->d_in[EXPERTS_W1_EHD], *dw2 = l.r->d_in[EXPERTS_W2_EOF];
+	const struct tensor *dy = l.r->d_out[EXPERTS_YE_SO], *dx = l.r->d_in[EXPERTS_XE_SD];
 	grouped x = over_segments(l, ROWS_NN, l.D, l.H ? l.H : l.O);
 
 	if (l.H)
@@ -397,12 +465,10 @@ void segments_backward(const layer &l)
 		rows_product(l, x, l.dpre, l.H, l.w1, dx->at, dx->ld);
 	else if (dx)
 		rows_product(l, x, dy->at, dy->ld, l.w2, dx->at, dx->ld);
-	if (dw1)
-		weight_product(l, l.dpre, l.H, l.H, l.x->at, l.x->ld, l.D, dw1,
-			op_adds(l.r, EXPERTS_W1_EHD));
-	if (dw2)
-		weight_product(l, dy->at, dy->ld, l.O, l.act, l.act_ld, l.F, dw2,
-			op_adds(l.r, EXPERTS_W2_EOF));
+	if (l.r->d_in[EXPERTS_W1_EHD])
+		weight_product(l, l.dpre, l.H, l.H, l.x->at, l.x->ld, l.D, EXPERTS_W1_EHD);
+	if (l.r->d_in[EXPERTS_W2_EOF])
+		weight_product(l, dy->at, dy->ld, l.O, l.act, l.act_ld, l.F, EXPERTS_W2_EOF);
 }
 
 }  // namespace
@@ -411,13 +477,15 @@ void segments_backward(const layer &l)
    saved. */
 extern "C" void experts_room_cuda(struct op_shapes *s)
 {
-	const struct tensor *x = s->in[EXPERTS_XE_SD], *w1 = s->in[EXPERTS_W1_EHD];
-	bool batch = x->n_dims == 3, own = w1 && !saves_activation((const struct experts_attr *)s->attr);
+	const struct experts_attr *attr = (const struct experts_attr *)s->attr;
+	const struct tensor *x = s->in[EXPERTS_XE_SD];
+	struct experts_widths w = experts_widths(attr, s->in);
+	bool batch = is_batch(attr, x);
 	size_t products = batch ? GPU_GEMM_WORKSPACE : 0;
-	size_t act = own ? hidden_bytes(s->device, tensor_rows(x), s->in[EXPERTS_W2_EOF]->dims[2]) : 0;
+	size_t act = w.H && !saves_activation(attr) ? hidden_bytes(s->device, tensor_rows(x), w.F) : 0;
 
 	s->forward_workspace = products + act;
-	s->backward_workspace = products + act + (w1 ? hidden_bytes(s->device, tensor_rows(x), w1->dims[1]) : 0);
+	s->backward_workspace = products + act + hidden_bytes(s->device, tensor_rows(x), w.H);
 	s->forward_plan = batch ? sizeof(struct forward_plan) : 0;
 	s->backward_plan = batch ? sizeof(struct backward_plan) : 0;
 }

@@ -36,6 +36,22 @@ __device__ __forceinline__ grouped_rows grouped_tile(const grouped &g, long i, i
 	return {e, at, g.first[e + 1] - at};
 }
 
+/* What expert e has of m, n and k, and where its W lies, or its C of BY_EXPERT. */
+struct grouped_part {
+	int m, n, k;
+	long at;
+};
+
+__device__ __forceinline__ grouped_part grouped_part_of(const grouped &g, int e)
+{
+	if (!g.units.n)
+		return {g.m, g.n, g.k, e * g.step};
+	int units = (int)units_of(&g.units, e);
+
+	return {g.m_each ? g.m_each * units : g.m, g.n_each ? g.n_each * units : g.n,
+		g.k_each ? g.k_each * units : g.k, units_first(&g.units, e) * g.step};
+}
+
 __device__ __forceinline__ float grouped_act(enum act_fn fn, float x)
 {
 	return fn == ACT_RELU ? act_value<ACT_RELU>(x) : fn == ACT_SILU ? act_value<ACT_SILU>(x)

@@ -7,6 +7,7 @@
 #define OP_CUDA_GROUPED_H
 
 #include "op/kit/act_fn.h"
+#include "op/kit/units.h"
 #include "op/op.h"
 
 enum grouped_form {
@@ -35,6 +36,10 @@ struct grouped {
 	long lda, ldb, ldc;
 	long step;			/* elements from expert to expert: W, or BY_EXPERT's C */
 	bool add;
+	/* Where experts differ, n, k and m are those of the widest and step is from unit to unit; expert e has
+	   n_each, k_each and m_each times its units of these, all of those that are 0. */
+	struct units units;
+	int n_each, k_each, m_each;
 };
 
 /* By the fastest of these that serves: by wgmma on a GPU that has it, by mma.sync, both in bf16 with

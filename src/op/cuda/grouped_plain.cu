@@ -32,21 +32,22 @@ template <typename real>
 __global__ void __launch_bounds__(TILE_THREADS) rows_product(grouped g, int column_tiles)
 {
 	grouped_rows r = grouped_tile(g, blockIdx.x / column_tiles, TILE_SIDE);
+	grouped_part p = grouped_part_of(g, r.e);
 	int j0 = blockIdx.x % column_tiles * TILE_SIDE;
-	const real *a = (const real *)g.a + r.at * g.lda, *w = (const real *)g.b + r.e * g.step;
+	const real *a = (const real *)g.a + r.at * g.lda, *w = (const real *)g.b + p.at;
 	float sum[4][4] = {}, *shared = shared_memory<float>();
 	auto left = [&](int i, long k) { return i < r.n ? to_float(a[i * g.lda + k]) : 0.0f; };
 
-	if (r.n <= 0)
+	if (r.n <= 0 || j0 >= p.n)
 		return;
 	if (g.form == ROWS_NT)
-		tile_product<true, true>(sum, g.k, left, [&](int j, long k) {
-			return j0 + j < g.n ? to_float(w[(j0 + j) * g.ldb + k]) : 0.0f; }, shared);
+		tile_product<true, true>(sum, p.k, left, [&](int j, long k) {
+			return j0 + j < p.n ? to_float(w[(j0 + j) * g.ldb + k]) : 0.0f; }, shared);
 	else
-		tile_product<true, false>(sum, g.k, left, [&](int j, long k) {
-			return j0 + j < g.n ? to_float(w[k * g.ldb + j0 + j]) : 0.0f; }, shared);
+		tile_product<true, false>(sum, p.k, left, [&](int j, long k) {
+			return j0 + j < p.n ? to_float(w[k * g.ldb + j0 + j]) : 0.0f; }, shared);
 	tile_store(sum, [&](int i, int j, float v) {
-		if (i < r.n && j0 + j < g.n)
+		if (i < r.n && j0 + j < p.n)
 			finish<real>(g, r.at + i, j0 + j, v);
 	});
 }
@@ -56,17 +57,20 @@ template <typename real>
 __global__ void __launch_bounds__(TILE_THREADS) expert_product(grouped g)
 {
 	int j0 = blockIdx.x * TILE_SIDE, i0 = blockIdx.y * TILE_SIDE, e = blockIdx.z;
+	grouped_part p = grouped_part_of(g, e);
 	long at = g.first[e], n = g.first[e + 1] - at;
 	const real *a = (const real *)g.a + at * g.lda + i0;
 	const real *b = (const real *)g.b + at * g.ldb + j0;
-	float sum[4][4] = {}, *c = (float *)g.c + e * g.step;
+	float sum[4][4] = {}, *c = (float *)g.c + p.at;
 
+	if (i0 >= p.m || j0 >= p.n)
+		return;
 	tile_product<false, false>(sum, n,
-		[&](int i, long k) { return i0 + i < g.m ? to_float(a[k * g.lda + i]) : 0.0f; },
-		[&](int j, long k) { return j0 + j < g.n ? to_float(b[k * g.ldb + j]) : 0.0f; },
+		[&](int i, long k) { return i0 + i < p.m ? to_float(a[k * g.lda + i]) : 0.0f; },
+		[&](int j, long k) { return j0 + j < p.n ? to_float(b[k * g.ldb + j]) : 0.0f; },
 		shared_memory<float>());
 	tile_store(sum, [&](int i, int j, float v) {
-		if (i0 + i >= g.m || j0 + j >= g.n)
+		if (i0 + i >= p.m || j0 + j >= p.n)
 			return;
 		float *to = c + (i0 + i) * g.ldc + j0 + j;
 		*to = g.add ? *to + v : v;
@@ -99,11 +103,21 @@ static bool is_even(const void *at, long ld)
 	return (size_t)at % 16 == 0 && ld % 8 == 0;
 }
 
+static bool are_even(const struct units *u)
+{
+	for (int i = 1; i <= u->n; i++)
+		if (u->first[i] % 8)
+			return false;
+	return true;
+}
+
 /* May sixteen bytes be moved at once, everywhere? C of BY_EXPERT is written by pairs of floats. */
 static bool serves_mma(const struct grouped *g)
 {
+	bool step = g->units.n ? are_even(&g->units) : g->step % 8 == 0;
+
 	return is_even(g->a, g->lda) && is_even(g->b, g->ldb) && is_even(g->c, g->ldc) &&
-		is_even(g->h, g->n) && is_even(g->act, g->n) && g->step % 8 == 0 && g->m % 8 == 0 &&
+		is_even(g->h, g->n) && is_even(g->act, g->n) && step && g->m % 8 == 0 &&
 		g->n % 8 == 0 && g->k % 8 == 0;
 }
 

@@ -47,20 +47,21 @@ __device__ __forceinline__ void grouped_end8(const grouped &g, long s, int j, co
 	}
 }
 
-/* Piece i, columns fastest, then tiles of rows. false: a tile without rows. */
+/* Piece i, columns fastest, then tiles of rows. false: a tile without rows or columns. */
 template <bool nt>
 __device__ __forceinline__ bool grouped_rows_piece(const grouped &g, int i, grouped_piece *p)
 {
 	int columns = (g.n + GROUPED_COLUMNS - 1) / GROUPED_COLUMNS;
 	grouped_rows r = grouped_tile(g, i / columns, GROUPED_ROWS);
+	grouped_part part = grouped_part_of(g, r.e);
 
 	p->row = r.at;
 	p->column = i % columns * GROUPED_COLUMNS;
 	p->e = r.e;
-	p->a[0] = {(const bf16 *)g.a + r.at * g.lda, g.lda, r.n, g.k};
-	p->b[0] = {(const bf16 *)g.b + r.e * g.step + p->column * (nt ? g.ldb : 1), g.ldb,
-		g.n - p->column, g.k};
-	return r.n > 0;
+	p->a[0] = {(const bf16 *)g.a + r.at * g.lda, g.lda, r.n, part.k};
+	p->b[0] = {(const bf16 *)g.b + part.at + p->column * (nt ? g.ldb : 1), g.ldb,
+		part.n - p->column, part.k};
+	return r.n > 0 && p->column < part.n;
 }
 
 /* Piece i of BY_EXPERT: columns fastest, then rows, then experts. */
@@ -72,10 +73,11 @@ __device__ __forceinline__ bool grouped_expert_piece(const grouped &g, int i, gr
 	p->e = i / columns / rows;
 	p->row = i / columns % rows * GROUPED_ROWS;
 	p->column = i % columns * GROUPED_COLUMNS;
+	grouped_part part = grouped_part_of(g, p->e);
 	long at = g.first[p->e], n = g.first[p->e + 1] - at;
-	p->a[0] = {(const bf16 *)g.a + at * g.lda + p->row, g.lda, g.m - p->row, n};
-	p->b[0] = {(const bf16 *)g.b + at * g.ldb + p->column, g.ldb, g.n - p->column, n};
-	return true;
+	p->a[0] = {(const bf16 *)g.a + at * g.lda + p->row, g.lda, part.m - p->row, n};
+	p->b[0] = {(const bf16 *)g.b + at * g.ldb + p->column, g.ldb, part.n - p->column, n};
+	return p->row < part.m && p->column < part.n;
 }
 
 /* This block's pieces of n in turn: find(i, &piece), then put(tile, piece) with the sums. */
@@ -122,7 +124,7 @@ __global__ void __launch_bounds__(MMA_THREADS) expert_product(grouped g, int n)
 	each_piece<tile>(n,
 		[&](int i, grouped_piece *p) { return grouped_expert_piece(g, i, p); },
 		[&](const tile &t, const grouped_piece &p) {
-			float *c = (float *)g.c + p.e * g.step + p.row * g.ldc + p.column;
+			float *c = (float *)g.c + grouped_part_of(g, p.e).at + p.row * g.ldc + p.column;
 			t.each([&](int i, int j, float u, float v) {
 				float2 *to = (float2 *)(c + i * g.ldc + j);
 				if (i >= p.a[0].n_sides || j >= p.b[0].n_sides)

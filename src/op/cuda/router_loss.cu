@@ -19,6 +19,7 @@ struct loss_run {
 	by_token<const int> mask;	/* at NULL: absent */
 	long n, group, groups, group_tiles, tiles;
 	int E, K;
+	struct units units;
 	bool normalise, add_s, add_logit;
 	float *sum_IT;			/* [2 E + 3, tiles]: p, choices by expert; z, h_token, tokens */
 	double *sum_GI;
@@ -148,7 +149,7 @@ __device__ __forceinline__ void add_group(const loss_run &l, long g, losses &tot
 		choices += sum[l.E + e];
 	choices = fmax(warp_sum_f64(choices), 1.0);
 	for (int e = threadIdx.x % WARP_LANES; e < l.E; e += WARP_LANES) {
-		double p = sum[e] / n, f = sum[l.E + e] / choices;
+		double p = sum[e] / n, f = sum[l.E + e] / choices * units_share(&l.units, e);
 		l.f_GE[g * l.E + e] = (float)f;
 		l.p_GE[g * l.E + e] = (float)p;
 		balance += l.E * f * p;
@@ -253,6 +254,7 @@ loss_run sizes_of(const struct router_loss_attr *attr, const struct tensor *s)
 	l.group_tiles = ceil_div(l.group, TILE_TOKENS);
 	l.tiles = l.groups * l.group_tiles;
 	l.normalise = attr->normalise;
+	l.units = attr->units;
 	return l;
 }
 
