@@ -49,6 +49,11 @@ static bool is_ordered(const struct moe_spec *s)
 	return s->capacity_factor > 0 && !moe_takes(s) && moe_choices(s) * s->granularity > 1;
 }
 
+static bool balances(const struct moe_spec *s)
+{
+	return s->balance != 0;
+}
+
 static bool has_hidden(const struct moe_spec *s)
 {
 	return strcmp(s->expert, "linear");
@@ -71,6 +76,7 @@ static const struct reader {
 	{"model.moe.temperature_least", anneals, "temperature_decay above 0 (any router with weights)"},
 	{"model.moe.order", is_ordered, "a capacity_factor above 0 with several choices of a token (router gshard)"},
 	{"model.moe.control_rate", is_controlled, "balance_target or drop_target above 0 (router switch)"},
+	{"model.moe.balance_by", balances, "balance above 0 (router switch)"},
 	{"model.moe.balance_scope", moe_has_losses, "losses of the router (router switch)"},
 	{"model.moe.aux_reduce", moe_has_losses, "losses of the router (router switch)"},
 	{"model.moe.activation", has_hidden, "expert ffn or gated"},

@@ -52,7 +52,7 @@
 /* One router, table `router`. load: share of its choices by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \
 	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)      \
-	X(REAL, choices) X(REAL, unserved)
+	X(REAL, choices) X(REAL, unserved) X(REAL, width)
 
 /* A layer that mixes two paths: the share of the first; or picks tokens: their share. */
 #define RECORD_MIX(X) X(INT, step) X(INT, mix) X(REAL, share)

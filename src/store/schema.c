@@ -77,5 +77,6 @@ const char *const db_migrations[] = {
 	"ALTER TABLE eval ADD COLUMN choices REAL;"
 	"ALTER TABLE eval ADD COLUMN unserved REAL;"
 	"ALTER TABLE router ADD COLUMN unserved REAL;",
+	"ALTER TABLE router ADD COLUMN width REAL;",
 	NULL,
 };

@@ -102,6 +102,21 @@ static const struct param *new_param(struct explained *e, struct graph *g, int n
 	return &params->list[p];
 }
 
+/* Which rows of w1, by two where it is gated, and columns of w2 are an expert's, where experts differ in width. */
+static void print_units(const struct explained *e, const struct op_run *r)
+{
+	const struct experts_attr *attr = r->attr;
+	long n = r->op == &op_experts && attr->units.n ? tensor_width(r->in[EXPERTS_FIRST_E1]) - 1 : 0;
+
+	if (n)
+		fprintf(e->out, "    %-*s ", LABEL, "units");
+	for (long i = 0; i < n && i < COLUMNS_MAX; i++)
+		fprintf(e->out, "%s%ld to %ld", i ? ", " : " ", units_first(&attr->units, i),
+			units_first(&attr->units, i + 1) - 1);
+	if (n)
+		fprintf(e->out, "%s\n", n > COLUMNS_MAX ? " ..." : "");
+}
+
 static void print_inputs(struct explained *e, struct graph *g, int node, const struct op_run *r)
 {
 	for (int i = 0; i < r->op->n_in; i++) {
@@ -115,6 +130,7 @@ static void print_inputs(struct explained *e, struct graph *g, int node, const s
 		if (p)
 			print_tensor(e, r->in[i], p->rule.used_rows);
 	}
+	print_units(e, r);
 }
 
 /* Rows of the buffer sorted by expert behind those that have a token are nobody's. */

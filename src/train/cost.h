@@ -35,8 +35,8 @@ struct cost {
 };
 
 void cost_of(const struct setup *s, struct cost *c);
-/* Model FLOPs of so many training tokens. idle: share of the choices counted here that no expert computed,
-   over all routers (exact where their experts are of one size); NAN: there are no routers. */
+/* Model FLOPs of so many training tokens. idle: share of the choices counted here that no expert computed, by the
+   width of experts, over all routers (exact where these have one mean width); NAN: there are no routers. */
 double cost_flops(const struct cost *c, double tokens, double idle);
 
 #endif

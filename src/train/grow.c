@@ -225,13 +225,27 @@ static int grow_param(const struct growth *g, const struct param *p)
 	return error("%s: %s has another shape than in the larger model, and no rule makes it", g->path, p->name);
 }
 
+/* Their matrices are cut where the widths say, even where the shapes are equal. */
+static int check_widths(const struct growth *g)
+{
+	const struct moe_spec *from = g->from, *to = g->to;
+
+	if (!to || (!*to->expert_sizes && (!from || !*from->expert_sizes)))
+		return 0;
+	if (from && !strcmp(from->expert_sizes, to->expert_sizes) && from->n_experts == to->n_experts &&
+			from->d_expert == to->d_expert && from->granularity == to->granularity)
+		return 0;
+	return error("%s: experts of unequal widths are only copied: leave model.moe.expert_sizes, n_experts, d_expert "
+		"and granularity as they are in the smaller model, or expert_sizes empty in both", g->path);
+}
+
 int grow_weights(struct setup *s, const char *checkpoint, const struct moe_spec *from, double noise)
 {
 	struct safetensors f;
 	struct growth g = {s, &f, checkpoint, from, grow_mixture(&s->model), noise};
 	int ret = 0;
 
-	if (safetensors_open(&f, checkpoint))
+	if (check_widths(&g) || safetensors_open(&f, checkpoint))
 		return -1;
 	for (int i = 0; i < s->params.n && !ret; i++)
 		ret = grow_param(&g, &s->params.list[i]);

@@ -343,6 +343,16 @@ void setup_state(struct setup *s, long step, long micro)
 	device_from_host(s->device, s->memory.state, &state, sizeof state);
 }
 
+/* Choices that a router's experts computed, each times the width of its expert over the mean of all. */
+static double computed_by_width(const struct router_names *r, const struct graph *g, int i)
+{
+	double sum = 0;
+
+	for (long e = 0; e < tensor_size(graph_metric_shape(g, r->computed[i])); e++)
+		sum += graph_read(g, r->computed[i], e) * units_share(r->units[i], e);
+	return sum;
+}
+
 void setup_add_routed(const struct setup *s, enum setup_graph which, int i, struct routed *sum)
 {
 	const struct router_names *r = &s->routers;
@@ -352,6 +362,7 @@ void setup_add_routed(const struct setup *s, enum setup_graph which, int i, stru
 	sum->dropped += graph_read(g, r->dropped[i], 0);
 	sum->all += graph_read(g, r->dropped[i], 1);
 	sum->computed += computed;
+	sum->wide += r->computed[i] ? computed_by_width(r, g, i) : computed;
 	sum->served += r->served[which][i] ? graph_read(g, r->served[which][i], 0) : computed;
 }
 
@@ -408,7 +419,7 @@ static void set_routed(const struct setup *s, const struct step_sums *sum, struc
 	r->balance = sum->n_choosing ? sum->balance / (double)sum->n_choosing : NAN;
 	r->z = sum->n ? sum->z / (double)sum->n : NAN;
 	r->drop = sum->n ? routed_drop_share(&sum->routed) : NAN;
-	r->idle = planned > 0 ? (planned - sum->routed.computed) / planned : NAN;
+	r->idle = planned > 0 ? (planned - sum->routed.wide) / planned : NAN;
 }
 
 int setup_step(struct setup *s, long step, const struct step_input *in, struct step_result *result)

@@ -9,6 +9,7 @@
 #include "arch/arch.h"
 #include "data/dataset.h"
 #include "graph/graph.h"
+#include "op/kit/units.h"
 #include "spec/run_spec.h"
 #include "train/control.h"
 
@@ -65,6 +66,9 @@ struct setup {
 		/* those of training and evaluation: choices dropped and all, where "dropped" is of tokens; tokens
 		   that an expert computed, NULL: as many as choices */
 		const char *const *choices[GRAPH_EVAL_DROPLESS + 1], *const *served[GRAPH_EVAL_DROPLESS + 1];
+		/* choices that each expert computed, and the widths; NULL: experts are of one width */
+		const char *const *computed;
+		const struct units *const *units;
 		int n;
 		double planned;		/* choices of a replay as costs count them, of all of them */
 	} routers;
@@ -127,8 +131,8 @@ struct step_result {		/* of one update; means over its micro-batches */
 	double ce, aux;		/* nats per token; weighted auxiliary losses */
 	double balance, z;	/* means over routers (and micro-batches) that chose; NAN without */
 	double drop;		/* share over all of them */
-	double idle;		/* share of the choices that costs count for which no expert was computed;
-				   NAN without routers */
+	double idle;		/* share of the choices that costs count for which no expert was computed, by
+				   width (below 0: wide experts had more than the mean); NAN without routers */
 	double grad_norm;
 };
 
@@ -141,6 +145,7 @@ void setup_begin_streams(struct setup *s, enum setup_streams which);
 struct routed {
 	double dropped, all;	/* choices, or tokens where experts choose */
 	double computed;	/* choices */
+	double wide;		/* the same, each times the width of its expert over the mean of all */
 	double served;		/* tokens with a computed choice */
 };
 

@@ -187,22 +187,17 @@ static struct graph *record_round(struct setup *s)
 	return g;
 }
 
-/* Choices of a replay as costs count them: of the first experts of each router. */
-static double planned_choices(const struct graph *g, const char *const *dropped, int n)
+/* The first experts of a router, by the name of its "dropped"; NULL: there are none. */
+static const struct experts_attr *experts_of(const struct graph *g, const char *dropped)
 {
-	double sum = 0;
+	size_t scope = strlen(dropped) - strlen("dropped");
 
-	for (int i = 0; i < n; i++) {
-		size_t scope = strlen(dropped[i]) - strlen("dropped");
-		for (int k = 0; k < graph_n_nodes(g); k++) {
-			struct graph_node_info node = graph_node_info(g, k);
-			if (node.op != &op_experts || strncmp(node.name, dropped[i], scope))
-				continue;
-			sum += (double)((const struct experts_attr *)node.shapes->attr)->tokens;
-			break;
-		}
+	for (int k = 0; k < graph_n_nodes(g); k++) {
+		struct graph_node_info node = graph_node_info(g, k);
+		if (node.op == &op_experts && !strncmp(node.name, dropped, scope))
+			return node.shapes->attr;
 	}
-	return sum;
+	return NULL;
 }
 
 /* The metric `name` beside each router's "dropped"; where there is none, that of `otherwise`, or NULL. */
@@ -232,6 +227,21 @@ static void name_counts(struct setup *s, enum setup_graph g)
 	r->served[g] = names_of(s, s->graphs[g], "served", NULL);
 }
 
+/* Choices of a replay as costs count them; widths of experts. */
+static void look_at_experts(struct setup *s)
+{
+	struct router_names *r = &s->routers;
+	const struct units **units = ARENA_ARRAY(&s->arena, const struct units *, r->n);
+
+	r->units = units;
+	r->planned = 0;
+	for (int i = 0; i < r->n; i++) {
+		const struct experts_attr *attr = experts_of(s->graphs[GRAPH_TRAIN], r->dropped[i]);
+		r->planned += attr ? (double)attr->tokens : 0;
+		units[i] = attr ? &attr->units : NULL;
+	}
+}
+
 static void name_metrics(struct setup *s)
 {
 	struct router_names *r = &s->routers;
@@ -242,9 +252,10 @@ static void name_metrics(struct setup *s)
 	r->dropped = graph_metrics_named(g, "dropped", &r->n);
 	r->load = graph_metrics_named(g, "load", &r->n);
 	r->entropy = names_of(s, g, "entropy", NULL);
+	r->computed = names_of(s, g, "computed", NULL);
 	s->shares = graph_metrics_named(g, "share", &s->n_shares);
 	name_counts(s, GRAPH_TRAIN);
-	r->planned = planned_choices(g, r->dropped, r->n);
+	look_at_experts(s);
 }
 
 /* A model that is not trained. */

@@ -256,6 +256,7 @@ static void log_router(struct worker_log *l, long step, int i)
 	r.expert.drop = routed_drop_share(&sum->routed);
 	r.expert.choices = sum->routed.computed / tokens_after(l, 1);
 	r.expert.unserved = 1 - sum->routed.served / tokens_after(l, 1);
+	r.expert.width = l->setup->routers.computed[i] ? sum->routed.wide / sum->routed.computed : NAN;
 	worker_link_add(l->link, &r);
 }
 

@@ -24,7 +24,7 @@ struct hand_run {
 	double lr;
 	double bpb, accuracy, bigram, share, dropless, drop;	/* at the end */
 	double position[3];		/* losses of the classes 1, 2, 3-4, at the end; 0: none */
-	double load[2][4];		/* of two routers, at the end */
+	double load[2][4];		/* of two routers, at the end; of 4 experts, which differ in width */
 	double entropy, dead;		/* of both; the second router has 0.1 and 1 more */
 	const char *state;		/* NULL: done */
 };
@@ -143,10 +143,11 @@ static inline void hand_routers(const struct hand_run *r)
 	for (int k = 0; k < 2 && r->load[0][0] > 0; k++)
 		for (int step = 30; step <= 40; step += 10) {
 			bool last = step == 40;
-			hand_sql("INSERT INTO router VALUES(%d, %d, %d, %.17g, %.17g, %.17g, %.17g, %.17g)", r->id, step, k,
-				last ? r->dead + k : 3, last ? r->entropy + 0.1 * k : 0.2,
+			hand_sql("INSERT INTO router VALUES(%d, %d, %d, %.17g, %.17g, %.17g, %.17g, %.17g, %s)", r->id,
+				step, k, last ? r->dead + k : 3, last ? r->entropy + 0.1 * k : 0.2,
 				last ? r->drop : 0.9, last ? 4.0 / r->experts + 0.1 * k : 9,
-				last ? 0.5 * r->drop + 0.1 * k : 1);
+				last ? 0.5 * r->drop + 0.1 * k : 1,
+				r->experts == 2 ? "NULL" : !last ? "9" : k ? "0.9" : "0.75");
 			for (int e = 0; e < r->experts; e++)
 				hand_sql("INSERT INTO expert VALUES(%d, %d, %d, %d, %.17g)", r->id, step, k, e,
 					last ? r->load[k][e] : e ? 0.01 : 0.99);

@@ -163,6 +163,7 @@ static void test_load(void **state)
 		expect_router(i, "router", i);
 		expect_router(i, "n_experts", 4);
 		expect_router(i, "seeds", 3);
+		expect_router(i, "width", i ? 0.9 : 0.75);
 		expect_router(i, "dead", 1 / 3.0 + i);
 		expect_router(i, "entropy", (1.1 + 0.1 * i) / log(4));
 		expect_router(i, "drop", mean(0.1, 0.2, 0.6));
@@ -195,6 +196,8 @@ static void test_routers(void **state)
 	expect(M4, "choices", 1.05);
 	expect(M2, "choices", 2.05);
 	expect("base", "choices", NAN);
+	expect(M4, "width", (0.75 + 0.9) / 2);
+	expect(M2, "width", NAN);
 	expect(M4, "eval_choices", 1 + mean(0.1, 0.2, 0.6));
 	expect(M4, "unserved", mean(0.1, 0.2, 0.6) / 4);
 	expect_text(M4, "eval_rule", "capacity 1.5");

@@ -179,7 +179,7 @@ static void test_again(void **state)
 		store("{\"t\":\"calibration\",\"seconds_per_step\":0.5,\"measured\":\"2026\","
 			"\"host\":\"h\",\"threads\":2,\"busy\":0.01}");
 		store("{\"t\":\"expert\",\"step\":7,\"router\":1,\"load\":[0.25,0.75],\"dead\":0,"
-			"\"entropy\":0.6,\"drop\":0.01,\"choices\":1.5}");
+			"\"entropy\":0.6,\"drop\":0.01,\"choices\":1.5,\"width\":0.75}");
 		store("{\"t\":\"mix\",\"step\":7,\"mix\":1,\"share\":0.625}");
 		store("{\"t\":\"state\",\"step\":7,\"state\":\"layers.1.moe.router.bias\",\"least\":-0.5,"
 			"\"mean\":0,\"most\":0.25}");

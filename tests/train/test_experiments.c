@@ -231,6 +231,7 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/25m-en/precision.yaml", 2}, {"sweeps/25m-en/hybrids.yaml", 15},
 		{"sweeps/micro-en/table1.yaml", 7},
 		{"sweeps/micro/granularity.yaml", 9}, {"sweeps/25m-en/granularity.yaml", 9},
+		{"sweeps/micro/sizes.yaml", 5}, {"sweeps/25m-en/sizes.yaml", 5},
 		{"sweeps/micro/rom.yaml", 6}, {"sweeps/25m-en/rom.yaml", 5},
 		{"sweeps/micro/experts_choose.yaml", 5}, {"sweeps/25m-en/experts_choose.yaml", 5},
 		{"sweeps/25m-en/routers.yaml", 13}, {"sweeps/micro/balance.yaml", 8},

@@ -123,6 +123,8 @@ static void test_experts_become_more(void **state)
 		MIXTURE("n_experts: 6, d_expert: 10, top_k: 4, weight: renorm, expert: gated"));
 	expect_same_outputs(MIXTURE("n_experts: 2, d_expert: 10, score: sigmoid, top_k: 2, bias_rate: 0.1, balance: 0"),
 		MIXTURE("n_experts: 4, d_expert: 10, score: sigmoid, top_k: 4, bias_rate: 0.1, balance: 0"));
+	expect_same_outputs(MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"),
+		MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"));
 	expect_same_outputs(MIXTURE("n_experts: 3, expert: linear"), MIXTURE("n_experts: 6, expert: linear"));
 	/* With one router for three projections, the output projection alone has its weights. */
 	expect_same_outputs(SHARED("n_experts: 3"), SHARED("n_experts: 6"));
@@ -181,6 +183,11 @@ static void test_what_no_rule_makes(void **state)
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 4, d_expert: 10"), "no rule");
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 3, d_expert: 20"), "no rule");
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), DENSE, "nothing in it makes");
+	expect_refused(MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"),
+		MIXTURE("n_experts: 4, d_expert: 10, expert_sizes: 2:3"), "unequal widths");
+	expect_refused(MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"),
+		MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 3:2"), "unequal widths");
+	expect_refused(DENSE, MIXTURE("n_experts: 2, d_expert: 24, expert_sizes: 1:3"), "unequal widths");
 }
 
 int main(int argc, char **argv)

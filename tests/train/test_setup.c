@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "base/rng.h"
+#include "train/cost.h"
 #include "train/setup.h"
 
 #define SMALL "model.d_model=32", "model.n_blocks=2"
@@ -30,6 +31,8 @@ static const struct model_case {
 	{"mamba_mlp", {"model.arch=mamba_mlp", SMALL}},
 	{"moe_mamba", {"model.arch=moe_mamba", SMALL, "model.moe.n_experts=4", "model.moe.d_expert=64",
 		"model.moe.group_tokens=64"}},
+	{"moe_mamba unequal", {"model.arch=moe_mamba", SMALL, "model.moe.n_experts=4", "model.moe.d_expert=64",
+		"model.moe.group_tokens=64", "model.moe.expert_sizes=1:3"}},
 	{"parallel_moe_mamba", {"model.arch=parallel_moe_mamba", SMALL, "model.moe.n_experts=4",
 		"model.moe.d_expert=64", "model.moe.group_tokens=64"}},
 	{"inner_moe_mamba", {"model.arch=inner_moe_mamba", SMALL, "model.moe.n_experts=4",
@@ -270,6 +273,40 @@ static void test_stack_without_mixtures(void **state)
 	assert_true(dropless);
 }
 
+/* A choice that an expert of F hidden units computes costs 6 FLOPs for each of its 2 x 32 F weights and 3 for each
+   unit; what is counted beforehand takes all choices for computed and F for 64. */
+static void test_flops_of_unequal_experts(void **state)
+{
+	static const struct model_case unequal = {"", {"model.arch=moe_mamba", SMALL, "model.moe.n_experts=4",
+		"model.moe.d_expert=64", "model.moe.expert_sizes=1:3", "train.lr=0.03"}};
+	static const char *const metrics[] = {"layers.1.moe.computed", "layers.3.moe.computed"};
+	struct step_result r = {0};
+	struct rig rig;
+	struct cost cost;
+	double more = 0;
+
+	(void)state;
+	rig_open(&rig, &unequal, NULL);
+	cost_of(&rig.setup, &cost);
+	for (int i = 0; i < 5; i++)
+		r = step(&rig, i);
+	for (int k = 0; k < 2; k++) {
+		double choices = 0, wide = 0;
+		for (int e = 0; e < 4; e++) {
+			double n = graph_read(rig.setup.graphs[GRAPH_TRAIN], metrics[k], e);
+			choices += n;
+			wide += n * (e % 2 ? 96 : 32);
+		}
+		struct routed routed = {0};
+		setup_add_routed(&rig.setup, GRAPH_TRAIN, k, &routed);
+		assert_true(routed.computed == choices && fabs(routed.wide - wide / 64) < 1e-9);
+		more += (wide - 64 * 128) * (6 * 2 * 32 + 3);
+	}
+	assert_true(r.drop > 0 && fabs(more) > 1e4);
+	assert_float_equal(cost_flops(&cost, 128, r.idle), cost_flops(&cost, 128, 0) + more, 1);
+	rig_close(&rig);
+}
+
 /* ---- documents ------------------------------------------------------------------------------ */
 
 static bool applies(const struct graph *g, const char *op)
@@ -393,7 +430,7 @@ int main(int argc, char **argv)
 	} each[] = {{"first loss", test_first_loss}, {"threads", test_threads_same_bits},
 		{"accumulation", test_accumulation}, {"overfits", test_overfits_one_batch},
 		{"diverged update", test_diverged_update_is_skipped}};
-	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 6];
+	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 7];
 	struct arena names = {0};
 	size_t n = 0;
 	int failed;
@@ -408,6 +445,7 @@ int main(int argc, char **argv)
 				each[k].test, NULL, NULL, (void *)&cases[i]};
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_group_misfit);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_stack_without_mixtures);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_flops_of_unequal_experts);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_position_weights);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_position_behind_the_end);

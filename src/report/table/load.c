@@ -27,6 +27,7 @@ static const struct column columns[] = {
 	NUMBER("seeds", "seeds", "count(*)", put_value, .digits = 0),
 	NUMBER("least_load", "least load x E", "avg(b.least)", put_value, .digits = 2),
 	NUMBER("most_load", "most load x E", "avg(b.most)", put_value, .digits = 2),
+	NUMBER("width", "width", "avg(l.width)", put_value, .digits = 2),
 	NUMBER("dead", "without tokens", "avg(l.dead)", put_value, .digits = 1),
 	NUMBER("entropy", "entropy / ln E", "avg(l.entropy) / ln(max(b.n))", put_value, .digits = 3),
 	NUMBER("drop", "dropped", "avg(l.\"drop\")", put_share, .digits = 1),
@@ -82,7 +83,8 @@ const struct table table_load = {
 	.n_columns = ARRAY_SIZE(columns),
 	.fill = fill,
 	.notes = {"load x E: an expert's share of the choices, before any is dropped, times the number of experts,"
-		" so 1 is even, for any number of choices a token; without tokens: experts that nothing was for; entropy"
+		" so 1 is even, for any number of choices a token; width: of the experts"
+		" computed over the mean of all, where they differ; without tokens: experts that nothing was for; entropy"
 		" of the router's probabilities, 1 is undecided; no expert: tokens that none computed; means over"
 		" seeds"},
 };

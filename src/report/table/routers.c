@@ -15,7 +15,7 @@ static bool applies(const struct study *s)
 /* Of an arm's last records, means over routers and seeds. */
 struct routed {
 	const struct arm *switch_arm;	/* first in the study with Switch routing; NULL: none */
-	double most, entropy, dead, choices;
+	double most, entropy, dead, choices, width;
 };
 
 static bool is_switch(const struct run_data *r)
@@ -97,6 +97,7 @@ static const struct column columns[] = {
 	{"to_switch", "to switch", COLUMN_INTERVAL, .cell = cell_to_switch, .null = null_to_switch},
 	COLUMN_DIFFERENCE,
 	ROUTED(choices, "experts a token", put_value, .digits = 2),
+	ROUTED(width, "width", put_value, .digits = 2),
 	{"eval_choices", "in evaluation", COLUMN_NUMBER, .cell = cell_average, OF(eval_choices), .put = put_value,
 		.digits = 2},
 	{"eval_rule", "evaluated by", COLUMN_TEXT, .cell = cell_rule},
@@ -117,7 +118,7 @@ static const char sql[] =
 	"  CASE WHEN max(e.load) > 0 THEN max(e.load) * count(*) - 1 END AS most"
 	"  FROM expert e JOIN last USING (run_id, step) GROUP BY e.run_id, e.router)"
 	" SELECT avg(b.most), avg(l.entropy / ln(b.n)), sum(l.dead) * 1.0 / count(DISTINCT b.run_id),"
-	" avg(l.choices) FROM by_router b JOIN run r ON r.run_id = b.run_id"
+	" avg(l.choices), avg(l.width) FROM by_router b JOIN run r ON r.run_id = b.run_id"
 	" LEFT JOIN router l ON l.run_id = b.run_id AND l.step = b.step AND l.router = b.router"
 	" WHERE r.state = 'done'";
 
@@ -127,12 +128,13 @@ static int read_routed(struct study *s, const struct arm *v, struct routed *x)
 
 	db_prepare(&found, s->db, sql);
 	db_bind_text(&found, ":runs", arm_run_ids(s, v));
-	x->most = x->entropy = x->dead = x->choices = NAN;
+	x->most = x->entropy = x->dead = x->choices = x->width = NAN;
 	if (db_step(&found)) {
 		x->most = db_real(&found, 0);
 		x->entropy = db_real(&found, 1);
 		x->dead = db_real(&found, 2);
 		x->choices = db_real(&found, 3);
+		x->width = db_real(&found, 4);
 	}
 	return db_finish(&found);
 }
@@ -164,7 +166,8 @@ const struct table table_routers = {
 	.columns = columns,
 	.n_columns = ARRAY_SIZE(columns),
 	.fill = fill,
-	.notes = {"MaxVio: load of the busiest expert / the mean, less 1; experts a token, MaxVio and entropy are"
+	.notes = {"MaxVio: load of the busiest expert / the mean, less 1; width: of the experts computed over the mean of"
+		" all, where they differ (active parameters take it for 1); experts a token, width, MaxVio and entropy are"
 		" means over routers and seeds at the end, dead experts a sum over routers; in evaluation, no expert,"
 		" dropped: at the last one, experts a token, tokens without any, and what is dropped of choices, or of"
 		" tokens where experts choose by rank; evaluated by: a capacity factor, rank among the tokens at a"
