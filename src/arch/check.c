@@ -220,8 +220,8 @@ static int check_controlled(const struct config *c, const struct moe_spec *moe)
 		return error("%s: model.moe.balance_target moves the weight model.moe.balance, which is 0: set it "
 			"above 0, or balance_target to 0", c->file);
 	if (moe->balance_target > 0 && strcmp(moe->balance_by, "load"))
-		return error("%s: model.moe.balance_target is of loads: set model.moe.balance_by to load, or balance_target "
-			"to 0", c->file);
+		return error("%s: model.moe.balance_target is of loads: set model.moe.balance_by to load, or "
+			"balance_target to 0", c->file);
 	if (moe->drop_target > 0 && (moe->capacity_factor == 0 || moe_takes(moe) || moe_mixes(moe)))
 		return error("%s: model.moe.drop_target moves a capacity of tokens' choices, which there is not: set "
 			"model.moe.capacity_factor above 0, or drop_target to 0", c->file);

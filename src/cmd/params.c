@@ -26,7 +26,8 @@ static void print_params(const struct cost *c)
 
 	printf("parameters\n");
 	print_line("total", p->total, "without embedding and head");
-	print_line("active per token", p->active, "all of a layer, the chosen experts of a mixture in their mean width, its router");
+	print_line("active per token", p->active, "all of a layer, the chosen experts of a mixture in their mean width, "
+		"its router");
 	print_line("active without routers", p->active_without_routers, "");
 	print_line("embedding", p->embedding, "true vocabulary, no padding");
 	print_line("head", p->head, "");

@@ -77,7 +77,7 @@ struct moe_spec {
 	double drop_target;		/* above 0: share of choices dropped that capacity is moved for, up to
 					   capacity_factor; both by control_rate (train/control.h) */
 	double control_rate;
-	const char *balance_by;		/* what is balanced: "load" | "width": load times width (op/router_loss.h) */
+	const char *balance_by;		/* "load" | "width": load times width (op/router_loss.h) */
 	double importance;
 	double load;			/* of what noise makes of choices (op/noisy_load.h) */
 	double reinforce;		/* of draws by "sample" (op/reinforce.h) */

@@ -221,7 +221,8 @@ static void prepare(const struct op_trial *t)
 #define ATTR(tokens, normalised, ...) {.group_tokens = tokens, .normalise = normalised, __VA_ARGS__}
 static const struct router_loss_attr one_group = ATTR(20, true), groups_of_7 = ATTR(7, false),
 	groups_of_1 = ATTR(1, true), tiled = ATTR(150, true), groups_of_48 = ATTR(48, true),
-	by_width = ATTR(20, false, .units = {2, {0, 3, 10}}), many_by_width = ATTR(48, true, .units = {3, {0, 8, 10, 30}});
+	by_width = ATTR(20, false, .units = {2, {0, 3, 10}}),
+	many_by_width = ATTR(48, true, .units = {3, {0, 8, 10, 30}});
 
 static const struct op_example examples[] = {
 	{.name = "normalised", .attr = &one_group, .prepare = prepare,

@@ -170,7 +170,7 @@ CREATE TABLE router (			-- routers in the order of the model; a layer may have s
 	"drop"		REAL,			-- fraction of routed tokens over capacity
 	choices		REAL,			-- experts computed for a token, in the mean; of older runs NULL
 	unserved	REAL,			-- share of tokens without any; of older runs NULL
-	width		REAL,			-- of the experts computed, in the mean, over the mean of all; NULL: all are as wide
+	width		REAL,			-- of the experts computed, over the mean of all; NULL: all are as wide
 	PRIMARY KEY (run_id, step, router)
 ) STRICT, WITHOUT ROWID;
 

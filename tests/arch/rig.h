@@ -76,8 +76,8 @@ static const struct rig_case rig_cases[] = {
 		"out_norm: true, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba gated, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 3, expert: gated, "
 		"n_shared: 2, group_tokens: 16, activation: gelu}}"},
-	{"moe_mamba unequal", SMALL ", arch: moe_mamba, moe: {router: hmoe, n_experts: 4, d_expert: 5, expert_sizes: 1:4, "
-		"group_tokens: 16, activation: silu}}"},
+	{"moe_mamba unequal", SMALL ", arch: moe_mamba, moe: {router: hmoe, n_experts: 4, d_expert: 5, "
+		"expert_sizes: 1:4, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba unequal, gated, granular, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, "
 		"expert_sizes: 3:2, granularity: 2, expert: gated, n_shared: 1, capacity_factor: 0.8, group_tokens: 16, "
 		"activation: silu}}"},

@@ -11,7 +11,7 @@ extern "C" {
 #include "op/cuda/gemm.h"
 #include "op/experts.h"
 }
-#include "op/cuda/glu.cuh"
+#include "op/cuda/expert_gates.cuh"
 #include "op/cuda/grouped.cuh"
 
 namespace {
@@ -92,50 +92,6 @@ layer layer_of(const struct op_run *r)
 
 /* ---- gates ---------------------------------------------------------------------------------- */
 
-/* Rows of h [g; u], of act = f(g) u, and backward of dpre and of d, the gradient of act, which is act's place or
-   the second half of dpre's rows. F: of the widest; rows of h and dpre lie 2 F apart, of act F, of d d_ld. */
-template <typename real>
-struct gates {
-	const int *first;
-	int E, F;
-	struct units units;
-	real *act, *dpre;
-	const real *h, *d;
-	long d_ld;
-};
-
-/* Units of the expert whose row s is. */
-template <typename real>
-__device__ __forceinline__ int units_of_row(const gates<real> &g, long s)
-{
-	int e = 0;
-
-	if (!g.units.n)
-		return g.F;
-	while (g.first[e + 1] <= s)
-		e++;
-	return (int)units_of(&g.units, e);
-}
-
-template <enum act_fn fn, bool wide, typename real>
-__global__ void gate(gates<real> g)
-{
-	long s = row_of_warp();
-
-	if (s < g.first[g.E])
-		gate_row<fn, wide>(g.act + s * g.F, g.h + s * 2 * g.F, units_of_row(g, s));
-}
-
-template <enum act_fn fn, bool wide, typename real>
-__global__ void gate_backward(gates<real> g)
-{
-	long s = row_of_warp();
-
-	if (s < g.first[g.E])
-		gate_row_backward<fn, wide>(g.dpre + s * 2 * g.F, g.d + s * g.d_ld, g.h + s * 2 * g.F,
-			g.act + s * g.F, units_of_row(g, s), false);
-}
-
 /* Where the gradient of what W2 multiplies goes: into dpre; gated into the second halves of its rows, or, since
    those begin elsewhere for each expert, into act. */
 void *act_gradient(const layer &l)
@@ -150,14 +106,6 @@ long act_gradient_ld(const layer &l)
 	return l.gated && l.units.n ? l.F : l.H;
 }
 
-bool by_eight(const layer &l)
-{
-	for (int i = 1; i <= l.units.n; i++)
-		if (l.units.first[i] % 8)
-			return false;
-	return l.F % 8 == 0;
-}
-
 void gate_rows(const layer &l, bool backward)
 {
 	with_real(l.r, [&](auto zero) {
@@ -165,15 +113,7 @@ void gate_rows(const layer &l, bool backward)
 		gates<real> g = {(const int *)l.r->in[EXPERTS_FIRST_E1]->at, (int)l.E, (int)l.F, l.units,
 			(real *)l.act, (real *)l.dpre, (const real *)l.h,
 			backward ? (const real *)act_gradient(l) : NULL, act_gradient_ld(l)};
-		with_act(l.fn, [&](auto f) {
-			constexpr enum act_fn fn = decltype(f)::value;
-			if (backward)
-				launch(l.r, by_eight(l) ? gate_backward<fn, true, real> : gate_backward<fn, false, real>,
-					grid_of_rows(l.S), ROW_THREADS, 0, g);
-			else
-				launch(l.r, by_eight(l) ? gate<fn, true, real> : gate<fn, false, real>,
-					grid_of_rows(l.S), ROW_THREADS, 0, g);
-		});
+		launch_gates(l.r, l.fn, backward, l.S, g);
 	});
 }
 

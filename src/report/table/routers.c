@@ -166,8 +166,8 @@ const struct table table_routers = {
 	.columns = columns,
 	.n_columns = ARRAY_SIZE(columns),
 	.fill = fill,
-	.notes = {"MaxVio: load of the busiest expert / the mean, less 1; width: of the experts computed over the mean of"
-		" all, where they differ (active parameters take it for 1); experts a token, width, MaxVio and entropy are"
+	.notes = {"MaxVio: load of the busiest expert / the mean, less 1; width: of the experts computed over the mean"
+		" of all, where they differ (active parameters take it for 1); experts a token, width, MaxVio and entropy are"
 		" means over routers and seeds at the end, dead experts a sum over routers; in evaluation, no expert,"
 		" dropped: at the last one, experts a token, tokens without any, and what is dropped of choices, or of"
 		" tokens where experts choose by rank; evaluated by: a capacity factor, rank among the tokens at a"
