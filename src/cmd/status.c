@@ -145,7 +145,8 @@ int status_running(struct lab *lab, struct str *out)
 	return db_finish(&s);
 }
 
-void status_ask(struct lab *lab, const struct sweep_status *list, int n, struct tasks *t)
+/* Slurm is asked of those that are not over and were submitted; ends with tasks_close(). */
+static void ask_slurm(struct lab *lab, const struct sweep_status *list, int n, struct tasks *t)
 {
 	char *root = path_folder(lab->db.path);
 	const char **open = ARENA_ARRAY(&lab->arena, const char *, n);
@@ -164,7 +165,7 @@ void status_tasks(struct lab *lab, const struct sweep_status *list, int n, struc
 {
 	struct tasks t;
 
-	status_ask(lab, list, n, &t);
+	ask_slurm(lab, list, n, &t);
 	for (int i = 0; i < n; i++)
 		tasks_sweep(&t, list[i].name, left_of(&list[i]), out);
 	tasks_close(&t);
@@ -177,7 +178,7 @@ static int print_values(struct lab *lab, const struct sweep_status *list, int n)
 	struct grid g;
 	int ret;
 
-	status_ask(lab, list, n, &t);
+	ask_slurm(lab, list, n, &t);
 	grid_init(&g, "status");
 	status_grid(list, n, &t, &g);
 	ret = lab_print(lab, &g);

@@ -22,8 +22,7 @@ int status_over(const struct sweep_status *s);
 void status_grid(const struct sweep_status *list, int n, struct tasks *t, struct grid *g);
 /* A line for each run at work now. */
 int status_running(struct lab *lab, struct str *out);
-/* Slurm is asked of those that are not over and were submitted; tasks_close(). And lines of what it says. */
-void status_ask(struct lab *lab, const struct sweep_status *list, int n, struct tasks *t);
+/* Lines of what Slurm says of those that are not over and were submitted (cmd/tasks.h). */
 void status_tasks(struct lab *lab, const struct sweep_status *list, int n, struct str *out);
 
 #endif
