@@ -109,6 +109,11 @@ holds $moelab run sweep.yaml -q
 refuses 2 "short/train_000000.bin" $moelab run sweep.yaml data.path=short
 holds sh -c "sed '/^baseline/d; s|data.path: data|data.path: $PWD/data|' sweep.yaml | ./moelab run /dev/stdin --results piped"
 holds test -e piped/sweeps/stdin.json
+# a spec with a base through a pipe, which has no path; and the spec that another is matched to
+printf 'base: [%s]\nmodel: {d_model: 8, n_blocks: 1}\n' "$root/experiments/micro/mamba.yaml" >small.yaml
+holds sh -c "cat small.yaml | $moelab params /dev/stdin"
+holds sh -c "cat small.yaml | $moelab trace /dev/stdin -o t.st --random train.batch=1 train.context=16"
+holds sh -c "cat small.yaml | $moelab params small.yaml match.to=/dev/stdin match.solve=model.ssm.d_state"
 $moelab run sweep.yaml train.eps=0 --results eps -q 2>said
 holds grep -q "train.eps is 0" eps/runs/*/DIVERGED
 holds grep -q "^moelab: .* s1: diverged: .*train.eps is 0" said		# -q leaves what went wrong
