@@ -105,9 +105,6 @@ static bool mixes_tokens(const struct graph_node_info *n, const struct tensor *s
 /* From replay to replay every operator that mixes tokens must carry something on. */
 static int check_carried(const struct net *net, const char *file)
 {
-	if (net->unstreamed)
-		return error("%s: layer %s carries nothing from window to window yet: set data.sampling=shuffle",
-			file, net->unstreamed);
 	for (int i = 0; net->env.carry && i < graph_n_nodes(net->g); i++) {
 		struct graph_node_info n = graph_node_info(net->g, i);
 		bool carries;
@@ -144,9 +141,6 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 {
 	struct net *net = ARENA_NEW(graph_arena(g), struct net);
 
-	if (env.carry && !strcmp(model_skeleton(m)->head, "copy"))
-		return error("%s: model.head=copy does not point at tokens of an earlier replay yet, so the model "
-			"cannot be run on streams or a token at a time: set model.head=linear", file);
 	net_begin(net, g, model_skeleton(m), env);
 	m->arch->record(net, m->spec);
 	net_end(net);

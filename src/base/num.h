@@ -7,6 +7,11 @@ static inline long min_long(long a, long b)
 	return a < b ? a : b;
 }
 
+static inline long max_long(long a, long b)
+{
+	return a > b ? a : b;
+}
+
 static inline long ceil_div(long n, long d)
 {
 	return (n + d - 1) / d;

@@ -33,35 +33,38 @@ static struct tensor *rotate(struct net *net, const struct attn_spec *s, struct 
 	return s->rope ? graph_apply(net->g, &op_rope, &attr, sizeof attr, in)[ROPE_Y_BTD] : x;
 }
 
-/* Over the last n keys and values of the replay before, too, without their gradient (Dai et al. 2019,
-   arXiv:1901.02860; here keys are kept, rotated, in place of layer inputs). Each token sees n in front. */
-static struct tensor *attention_stream(struct net *net, struct attention_attr attr, struct tensor **in, long n)
+_Static_assert((int)MOBA_START_BT == (int)ATTENTION_START_BT, "inputs of both: q, k, v, start_BT");
+
+/* op_attention or op_moba over the last n keys and values of the replay before, too, without their gradient (Dai et
+   al. 2019, arXiv:1901.02860; here keys are kept, rotated, in place of layer inputs). Each token sees n in front. */
+static struct tensor *on_stream(struct net *net, const struct op *op, const void *attr, size_t attr_bytes,
+	struct tensor **in, long n)
 {
-	attr.idle = (int)n;
-	attr.window = (int)n + 1;
 	in[ATTENTION_Q_BTD] = stream_extend(net, NULL, in[ATTENTION_Q_BTD], n);
 	in[ATTENTION_K_BTC] = stream_extend(net, "keys", in[ATTENTION_K_BTC], n);
 	in[ATTENTION_V_BTC] = stream_extend(net, "values", in[ATTENTION_V_BTC], n);
-	in[ATTENTION_START_BT] = stream_start(net, n);
-	return stream_latest(net, graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD], n);
+	in[ATTENTION_START_BT] = stream_start(net, n, op == &op_moba ? EXTEND_COUNTED : EXTEND_SEEN);
+	return stream_latest(net, graph_apply(net->g, op, attr, attr_bytes, in)[ATTENTION_Y_BTD], n);
 }
 
-/* Of chosen segments; there is no form for streams yet. Of too many segments model_record() tells. */
+/* Of chosen segments. Of too many of them model_record() tells. */
 static struct tensor *attention_chosen(struct net *net, const struct attn_spec *s, struct tensor *q,
 	struct tensor *k, struct tensor *v)
 {
 	struct moba_attr attr = {(int)attn_heads(s, tensor_width(q)), (int)attn_kv_heads(s, tensor_width(q)),
-		(int)s->segment, (int)s->chosen};
+		(int)s->segment, (int)s->chosen, net->env.stream ? (int)net->env.carry : 0};
 	struct tensor *in[MOBA_STEP_N_IN] = {[MOBA_Q_BTD] = q, [MOBA_K_BTC] = k, [MOBA_V_BTC] = v,
 		[MOBA_START_BT] = net->start_BT};
 	bool decodes = net->env.carry && !net->env.stream;
-	long seen = decodes ? net->env.carry : net->env.context;
+	long seen = decodes ? net->env.carry : attr.idle + net->env.context;
 	struct tensor ring;
 
 	if (ceil_div(seen, s->segment) > MOBA_MAX_SEGMENTS) {
 		net->crowded = seen;
 		return q;
 	}
+	if (net->env.stream)
+		return on_stream(net, &op_moba, &attr, sizeof attr, in, attr.idle);
 	if (!decodes)
 		return graph_apply(net->g, &op_moba, &attr, sizeof attr, in)[MOBA_Y_BTD];
 	ring = tensor_of(REAL, 3, net->env.batch, net->env.carry, tensor_width(k));
@@ -88,8 +91,11 @@ static struct tensor *attention(struct net *net, const struct attn_spec *s, stru
 		in[ATTENTION_START_BT] = NULL;
 	if (!carry || s->window == 1)
 		return graph_apply(net->g, &op_attention, &attr, sizeof attr, in)[ATTENTION_Y_BTD];
-	if (net->env.stream)
-		return attention_stream(net, attr, in, past);
+	if (net->env.stream) {
+		attr.idle = (int)past;
+		attr.window = (int)past + 1;
+		return on_stream(net, &op_attention, &attr, sizeof attr, in, past);
+	}
 	ring = tensor_of(REAL, 3, net->env.batch, past, tensor_width(k));
 	in[ATTENTION_STEP_KEYS_BLC] = graph_carried(net->g, "keys", ring);
 	in[ATTENTION_STEP_VALUES_BLC] = graph_carried(net->g, "values", ring);

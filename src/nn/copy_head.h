@@ -12,7 +12,15 @@
 
 #include "nn/net.h"
 
-/* Sets the inputs of op_cross_entropy that say what is copied, under the present scope. */
-void copy_head(struct net *net, long width, struct tensor *x_BTD, struct tensor **cross_entropy_in);
+/* All under the present scope. */
+struct copy_head {
+	struct tensor *q_BTC, *gate_BT1, *k_BSC, *token_BS, *start_BS;	/* S: with env.carry tokens of earlier replays */
+};
+
+struct copy_head copy_head(struct net *net, long width, struct tensor *x_BTD);
+/* Sets the inputs of op_cross_entropy that say what is copied. */
+void copy_head_loss(struct net *net, const struct copy_head *h, struct tensor **cross_entropy_in);
+/* Logits of the mixture, from those of the vocabulary. */
+struct tensor *copy_head_logits(struct net *net, const struct copy_head *h, struct tensor *logits_BTV);
 
 #endif

@@ -33,7 +33,7 @@ struct tensor *mamba_project(struct net *net, const char *name, struct tensor *x
 static struct tensor *conv_stream(struct net *net, long d_conv, struct tensor **in)
 {
 	in[CONV_SILU_X_BTI] = stream_extend(net, "past", in[CONV_SILU_X_BTI], d_conv - 1);
-	in[CONV_SILU_START_BT] = stream_start(net, d_conv - 1);
+	in[CONV_SILU_START_BT] = stream_start(net, d_conv - 1, EXTEND_SEEN);
 	return stream_latest(net, graph_apply(net->g, &op_conv_silu, NULL, 0, in)[CONV_SILU_Y_BTI], d_conv - 1);
 }
 

@@ -3,8 +3,9 @@
 #include <math.h>
 
 #include "nn/mamba.h"
+#include "nn/stream.h"
 #include "op/phase.h"
-#include "op/ssd.h"
+#include "op/ssd_carried.h"
 #include "op/swish_gate.h"
 #include "op/trapezoid_step.h"
 #include "op/turn.h"
@@ -44,19 +45,19 @@ static struct parts project(struct net *net, const struct mamba3_spec *s, struct
 	return (struct parts){slice[0], slice[1], slice[2], slice[3], slice[4], slice[5], slice[6], slice[7], heads};
 }
 
-/* Token by token; the recurrence has no form for streams yet. */
+/* Token by token. */
 static bool is_decoding(const struct net *net)
 {
 	return net->env.carry && !net->env.stream;
 }
 
-/* phi of each head, which goes on from replay to replay while decoding. */
+/* phi of each head, which goes on from replay to replay. */
 static struct tensor *phases(struct net *net, const struct parts *p, struct tensor *dt_BTH)
 {
 	struct tensor *in[PHASE_N_IN] = {[PHASE_ANGLE_BTS] = p->angle, [PHASE_DT_BTH] = dt_BTH,
 		[PHASE_START_BT] = net->start_BT};
 
-	if (is_decoding(net))
+	if (net->env.carry)
 		in[PHASE_CARRIED_BHS] = graph_carried(net->g, "phi",
 			tensor_of(MASTER, 3, net->env.batch, p->heads, tensor_width(p->angle)));
 	return graph_apply(net->g, &op_phase, NULL, 0, in)[PHASE_PHI_BTM];
@@ -78,16 +79,24 @@ static struct tensor *turn(struct net *net, const struct mamba3_spec *s, const c
 	return graph_apply(net->g, &op_turn, &attr, sizeof attr, in)[TURN_Y_BTM];
 }
 
-/* With weights that know of the next token. steps: outputs of op_trapezoid. */
-static struct tensor *recurrence(struct net *net, const struct parts *p, struct tensor *B, struct tensor *C,
-	struct tensor *D_H, struct tensor *const *steps)
+/* With weights that know of the next token. steps: outputs of op_trapezoid. On streams the last token of the
+   replay before stands in front, since the first one takes of it, and start_BT is of as many rows. */
+static struct tensor *recurrence(struct net *net, const struct mamba3_spec *s, const struct parts *p,
+	struct tensor *B, struct tensor *C, struct tensor *D_H, struct tensor *start_BT, struct tensor *const *steps)
 {
 	struct ssd_attr attr = {.n_groups = (int)p->heads, .chunk = SSD_CHUNK};
-	struct tensor *in[SSD_N_IN] = {[SSD_X_BTI] = p->u, [SSD_B_BTN] = B, [SSD_C_BTN] = C, [SSD_D_H] = D_H,
-		[SSD_START_BT] = net->start_BT, [SSD_DECAY_BTH] = steps[TRAPEZOID_DECAY_BTH],
+	struct tensor *in[SSD_CARRIED_N_IN] = {[SSD_X_BTI] = p->u, [SSD_B_BTN] = B, [SSD_C_BTN] = C, [SSD_D_H] = D_H,
+		[SSD_START_BT] = start_BT, [SSD_DECAY_BTH] = steps[TRAPEZOID_DECAY_BTH],
 		[SSD_WEIGHT_BTH] = steps[TRAPEZOID_WEIGHT_BTH], [SSD_OWN_BTH] = steps[TRAPEZOID_OWN_BTH]};
 
-	return graph_apply(net->g, &op_ssd, &attr, sizeof attr, in)[SSD_Y_BTI];
+	if (!net->env.stream)
+		return graph_apply(net->g, &op_ssd, &attr, sizeof attr, in)[SSD_Y_BTI];
+	in[SSD_X_BTI] = stream_extend(net, "past_x", p->u, 1);
+	in[SSD_B_BTN] = stream_extend(net, "past_B", B, 1);
+	in[SSD_C_BTN] = stream_extend(net, NULL, C, 1);
+	in[SSD_CARRIED_H_BIN] = graph_carried(net->g, "h",
+		tensor_of(MASTER, 3, net->env.batch, tensor_width(p->u), s->d_state));
+	return stream_latest(net, graph_apply(net->g, &op_ssd_carried, &attr, sizeof attr, in)[SSD_Y_BTI], 1);
 }
 
 /* in: inputs of op_trapezoid, room for the others. */
@@ -111,19 +120,23 @@ static struct tensor *mix_tokens(struct net *net, const struct mamba3_spec *s, c
 	struct param_rule dt_bias = {.fill = FILL_DT_BIAS, .a = s->dt_min, .b = s->dt_max,
 		.decay = net_decays(net, false), .group = group};
 	struct param_rule one = rule_constant(net, 1, group);
-	struct tensor shape = tensor_of(REAL, 1, p->heads), *const *steps, *phi, *B, *C, *D_H;
+	struct tensor shape = tensor_of(REAL, 1, p->heads), *const *steps, *phi, *B, *C, *D_H, *start_BT = net->start_BT;
+	struct trapezoid_attr attr = {net->env.stream};
 	struct tensor *in[TRAPEZOID_STEP_N_IN] = {[TRAPEZOID_DTRAW_BTH] = p->dt, [TRAPEZOID_ARAW_BTH] = p->a,
 		[TRAPEZOID_LRAW_BTH] = p->l};
 
 	in[TRAPEZOID_DTBIAS_H] = graph_param(net->g, "dt_bias", shape, &dt_bias);
-	in[TRAPEZOID_START_BT] = is_decoding(net) ? NULL : net->start_BT;	/* then step sizes alone are read */
-	steps = graph_apply(net->g, &op_trapezoid, NULL, 0, in);
+	if (net->env.stream)
+		start_BT = stream_start(net, 1, EXTEND_HELD);
+	in[TRAPEZOID_START_BT] = is_decoding(net) ? NULL : start_BT;	/* then step sizes alone are read */
+	steps = graph_apply(net->g, &op_trapezoid, &attr, sizeof attr, in);
 	in[TRAPEZOID_START_BT] = net->start_BT;
 	phi = phases(net, p, steps[TRAPEZOID_DT_BTH]);
 	B = turn(net, s, "B", p->B, p->heads, phi);
 	C = turn(net, s, "C", p->C, p->heads, phi);
 	D_H = graph_param(net->g, "D", shape, &one);
-	return is_decoding(net) ? recurrence_step(net, s, p, B, C, D_H, in) : recurrence(net, p, B, C, D_H, steps);
+	return is_decoding(net) ? recurrence_step(net, s, p, B, C, D_H, in)
+		: recurrence(net, s, p, B, C, D_H, start_BT, steps);
 }
 
 struct tensor *mamba3(struct net *net, const void *mamba3_spec, struct tensor *x_BTD)

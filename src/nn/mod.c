@@ -13,7 +13,7 @@ static long rows_of(const struct net *net, const struct mod_spec *s)
 	const struct net_env *e = &net->env;
 	long rows = (long)ceil(s->capacity_factor * s->share * (double)e->context);
 
-	return e->masked || e->dropless || e->carry || rows > e->context ? e->context : rows;
+	return e->masked || e->dropless || rows > e->context ? e->context : rows;
 }
 
 /* Above which a share of N(0, 1) lies. */
@@ -77,6 +77,7 @@ static struct tensor *layers(struct net *net, const struct mod_layers *s, struct
 	net->env.trace = (struct net_trace){0};
 	net->mask_BT = picked[PICK_TOKEN_BM];
 	net->start_BT = net->start_BT ? picked[PICK_START_BM] : NULL;
+	net->gaps = net->env.stream;
 	a_BMD = s->fn[0](net, s->spec[0], gather(net, x_BTD, picked));
 	if (s->fn[1]) {
 		b_BMD = norm_of(net, "norm", gather(net, net->stream_BTD, picked), a_BMD);
@@ -91,8 +92,6 @@ struct tensor *mod(struct net *net, const void *mod_layers, struct tensor *x_BTD
 	const struct mod_layers *s = mod_layers;
 	struct tensor *in[COMBINE_N_IN], *const *picked, *y_BTD;
 
-	if (net->env.stream)	/* the last rows are no tokens that were picked */
-		net->unstreamed = "mod";
 	graph_enter(net->g, "mod");
 	picked = pick(net, s->mod, x_BTD);
 	graph_metric(net->g, picked[PICK_COUNT], "wanted");

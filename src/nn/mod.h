@@ -8,7 +8,8 @@
  * The paper takes the best of a sequence, by which later tokens decide over earlier ones; here the threshold is
  * one number for all, which moves after each step so that `share` of the tokens are picked (train/control.h).
  * So a token depends on its own past alone, and decoding picks as training does. In training
- * a sequence has room for capacity_factor * share of its tokens, the first ones; what is beyond is skipped.
+ * a sequence has room for capacity_factor * share of its tokens, the first ones; what is beyond is skipped. On
+ * streams a sequence is a window, and attention sees as many rows in front, of whatever windows, as there are tokens.
  * D + 1 parameters beside those of f.
  */
 #ifndef NN_MOD_H

@@ -249,14 +249,31 @@ static void add_router_losses(struct net *net, struct tensor *nll_BT)
 	}
 }
 
-/* In the scope of the head. */
-static void keep_logits(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
+/* In the scope of the head; without its copies. */
+static struct tensor *logits_of(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
 {
 	struct logits_attr attr = {.n_vocab = net->env.n_vocab};
 	struct tensor *in[LOGITS_N_IN] = {[LOGITS_X_BTD] = x_BTD, [LOGITS_W_VD] = w_VD};
 
-	graph_metric(net->g, graph_apply(net->g, &op_logits, &attr, sizeof attr, in)[LOGITS_Y_BTV],
-		"logits");
+	return graph_apply(net->g, &op_logits, &attr, sizeof attr, in)[LOGITS_Y_BTV];
+}
+
+static bool copies(const struct net *net)
+{
+	return !strcmp(net->s->head, "copy");
+}
+
+/* The head without a loss, in its scope: of HEAD_NONE what it carries on. */
+static void add_logits(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
+{
+	struct tensor *y_BTV = net->env.head == HEAD_LOGITS ? logits_of(net, x_BTD, w_VD) : NULL;
+
+	if (copies(net)) {
+		struct copy_head h = copy_head(net, net->s->copy_width, x_BTD);
+		y_BTV = y_BTV ? copy_head_logits(net, &h, y_BTV) : NULL;
+	}
+	if (y_BTV)
+		graph_metric(net->g, y_BTV, "logits");
 }
 
 /* NULL: all tokens count alike. */
@@ -280,11 +297,13 @@ static void add_loss(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
 
 	graph_enter(net->g, "lm_head");
 	in[CROSS_ENTROPY_WEIGHT_BT] = loss_weights(net);
-	if (!strcmp(net->s->head, "copy"))
-		copy_head(net, net->s->copy_width, x_BTD, in);
+	if (copies(net)) {
+		struct copy_head h = copy_head(net, net->s->copy_width, x_BTD);
+		copy_head_loss(net, &h, in);
+	}
 	out = graph_apply(net->g, &op_cross_entropy, &attr, sizeof attr, in);
 	if (net->env.trace.logits)
-		keep_logits(net, x_BTD, w_VD);
+		graph_metric(net->g, logits_of(net, x_BTD, w_VD), "logits");
 	graph_leave(net->g);
 	graph_loss(net->g, out[CROSS_ENTROPY_LOSS], 1, "loss");
 	graph_metric(net->g, out[CROSS_ENTROPY_MEAN], "ce");
@@ -303,8 +322,8 @@ void net_end(struct net *net)
 	graph_enter(net->g, "lm_head");
 	w_VD = graph_param(net->g, "weight",
 		tensor_of(REAL, 2, vocab_padded(net->env.n_vocab), net->s->d_model), &rule);
-	if (net->env.head == HEAD_LOGITS)
-		keep_logits(net, x_BTD, w_VD);
+	if (net->env.head != HEAD_LOSS)
+		add_logits(net, x_BTD, w_VD);
 	graph_leave(net->g);
 	if (net->env.head == HEAD_LOSS)
 		add_loss(net, x_BTD, w_VD);

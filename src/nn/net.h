@@ -83,6 +83,7 @@ struct net {
 	struct tensor *shared_BTC;		/* of layers that share weights (nn/shared.h) */
 	struct tensor *stream_BTD;		/* residual stream, without the pending branches */
 	struct tensor *pending[2];		/* outputs of layers not yet added; NULL */
+	bool gaps;				/* rows at the end of a replay are no tokens where start_BT is NOT_THERE */
 	int layer;				/* number of the residual layer, from 0 */
 	struct router_loss {
 		struct weighted parts[ROUTER_PARTS_MAX];
@@ -97,7 +98,6 @@ struct net {
 	} routers[NET_ROUTERS_MAX];
 	int depends;				/* enum moe_class (nn/moe.h), the worst of all mixtures */
 	int n_routers;				/* more than there is room for: refused by model_record() */
-	const char *unstreamed;			/* a layer without a form for streams; NULL: all have one */
 	long crowded;				/* tokens of more segments than one can choose among (nn/attn.c);
 						   0: none */
 	double raised;				/* choices of a group that an expert's capacity would be, which is at

@@ -50,13 +50,13 @@ static void check_copies(const struct op_shapes *s)
 {
 	const struct tensor *target = s->in[CROSS_ENTROPY_TARGET_BT], *gate = s->in[CROSS_ENTROPY_GATE_BT];
 	const struct tensor *log_c = s->in[CROSS_ENTROPY_LOGC_BT], *mass = s->in[CROSS_ENTROPY_MASS_BTS];
-	const struct tensor *token = s->in[CROSS_ENTROPY_TOKEN_BT];
+	const struct tensor *token = s->in[CROSS_ENTROPY_TOKEN_BS];
 
 	CHECK(!gate == !log_c && (gate || !mass) && !mass == !token);
 	CHECK(!gate || (tensor_size(gate) == tensor_size(target) && tensor_width(gate) == 1));
 	CHECK(!gate || tensor_same_shape(log_c, target));
-	CHECK(!mass || (tensor_rows(mass) == tensor_size(target) && tensor_width(mass) == target->dims[1]));
-	CHECK(!mass || tensor_same_shape(token, target));
+	CHECK(!mass || (tensor_rows(mass) == tensor_size(target) && tensor_width(mass) >= target->dims[1]));
+	CHECK(!mass || (token->dims[0] == target->dims[0] && token->dims[1] == tensor_width(mass)));
 }
 
 static void cross_entropy_shape(struct op_shapes *s)
@@ -186,8 +186,8 @@ static bool correct_ref(const struct op_run *r, long t, const double *logit, dou
 
 	for (long v = 0; v < attr->n_vocab; v++) {
 		double copied = 0, p;
-		for (long s = 0; mass && s < t % T; s++)
-			if (row_int(r->in[CROSS_ENTROPY_TOKEN_BT], t / T)[s + 1] == v)
+		for (long s = 0, n = mass ? tensor_width(mass) - T : 0; mass && s < n + t % T; s++)
+			if (row_int(r->in[CROSS_ENTROPY_TOKEN_BS], t / T)[s + 1] == v)
 				copied = fmax(copied, row_f64(mass, t)[s]);
 		p = mixture_p(&m, exp(logit[v] - lse), copied);
 		if (v != target && (p > own || (p == own && v < target)))
@@ -342,8 +342,8 @@ static void prepare_copies(const struct op_trial *t)
 	}
 	for (long i = 0; mass && i < tensor_size(mass); i++)
 		op_trial_set(t, mass, i, (double)(i * 13 % 17) / 17);
-	for (long i = 0; mass && i < tensor_size(t->in[CROSS_ENTROPY_TOKEN_BT]); i++)
-		op_trial_set(t, t->in[CROSS_ENTROPY_TOKEN_BT], i, (double)(i * 5 % 31));
+	for (long i = 0; mass && i < tensor_size(t->in[CROSS_ENTROPY_TOKEN_BS]); i++)
+		op_trial_set(t, t->in[CROSS_ENTROPY_TOKEN_BS], i, (double)(i * 5 % 31));
 }
 
 static void prepare_copies_weighted(const struct op_trial *t)
@@ -368,6 +368,8 @@ static const struct op_example examples[] = {
 		.in = {{3, 7, 21}, {48, 21}, {3, 7}, {0}, {3, 7, 1}, {3, 7}}},
 	{.name = "copies, weighted", .attr = &example_padded, .prepare = prepare_copies_weighted,
 		.in = {{3, 7, 21}, {48, 21}, {3, 7}, {3, 7}, {3, 7, 1}, {3, 7}, {3, 7, 7}, {3, 7}}},
+	{.name = "copies of a window", .attr = &example_padded, .prepare = prepare_copies,
+		.in = {{3, 7, 21}, {48, 21}, {3, 7}, {0}, {3, 7, 1}, {3, 7}, {3, 7, 12}, {3, 12}}},
 	{.name = "chunks, copies", .attr = &example_chunks, .prepare = prepare_copies,
 		.in = {{2, 45, 4}, {1032, 4}, {2, 45}, {0}, {2, 45, 1}, {2, 45}, {2, 45, 45}, {2, 45}},
 		.no_gradient_check = true},
@@ -390,7 +392,7 @@ const struct op op_cross_entropy = {
 		[CROSS_ENTROPY_GATE_BT] = {"gate_BT", IN_OPTIONAL},
 		[CROSS_ENTROPY_LOGC_BT] = {"log_c_BT", IN_OPTIONAL | IN_MASTER},
 		[CROSS_ENTROPY_MASS_BTS] = {"mass_BTS", IN_OPTIONAL | IN_MASTER | IN_NO_GRADIENT},
-		[CROSS_ENTROPY_TOKEN_BT] = {"token_BT", IN_OPTIONAL | IN_INDEX},
+		[CROSS_ENTROPY_TOKEN_BS] = {"token_BS", IN_OPTIONAL | IN_INDEX},
 	},
 	.out = {
 		[CROSS_ENTROPY_LOSS] = {"loss", MASTER, false},

@@ -31,7 +31,7 @@ enum {
 	CROSS_ENTROPY_GATE_BT,		/* optional, with LOGC: [B, T, 1] */
 	CROSS_ENTROPY_LOGC_BT,		/* optional, master */
 	CROSS_ENTROPY_MASS_BTS,		/* optional, master: of what is copied, with TOKEN */
-	CROSS_ENTROPY_TOKEN_BT,		/* optional, int */
+	CROSS_ENTROPY_TOKEN_BS,		/* optional, int: as op/pointed.h has it, S - T rows in front */
 	CROSS_ENTROPY_N_IN
 };
 

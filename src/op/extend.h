@@ -4,6 +4,7 @@
  *   dx[b, t] = dy[b, L + t]                            the rows of earlier calls have no gradient
  * Without past_BLC the L rows are 0: queries in front of which nobody asks for anything. Behind operators
  * that mix tokens op/latest.h takes the L rows away again.
+ * Where x may lack tokens at its end (op/pick.h), start_BT says which: its rows that are NOT_THERE are never left.
  */
 #ifndef OP_EXTEND_H
 #define OP_EXTEND_H
@@ -13,6 +14,7 @@
 enum {
 	EXTEND_X_BTC,		/* a slice, as a rule */
 	EXTEND_PAST_BLC,	/* optional, updated; zeros in front of the first token */
+	EXTEND_THERE_BT,	/* optional, int */
 	EXTEND_N_IN
 };
 

@@ -1,7 +1,5 @@
 #include "op/extend_start.h"
 
-#include <string.h>
-
 #include "base/error.h"
 #include "op/document_start.h"
 #include "op/trial.h"
@@ -30,27 +28,37 @@ static void extend_start_forward(const struct op_run *r)
 	for (long b = 0; b < tensor_rows(start); b++) {
 		const int *from = row_int(start, b);
 		int *to = row_int(y, b);
-		memset(to, 0, (size_t)n * sizeof *to);
-		for (long t = 0; t < tensor_width(start); t++)
-			to[n + t] = n + from[t] > 0 ? n + from[t] : 0;
+		for (int s = 0; s < n; s++)
+			to[s] = attr->places == EXTEND_SEEN ? 0 : -1;
+		for (int t = 0; t < tensor_width(start); t++) {
+			to[n + t] = n + (from[t] == NOT_THERE ? t : from[t]);
+			if (attr->places == EXTEND_SEEN && to[n + t] < 0)
+				to[n + t] = 0;
+			if (attr->places == EXTEND_HELD && from[t] < 0)
+				to[n + t] = -1;
+		}
 	}
 }
 
 static void prepare(const struct op_trial *t)
 {
 	document_start_carried_example(t, t->in[EXTEND_START_BT]);
+	op_trial_set(t, t->in[EXTEND_START_BT], tensor_width(t->in[EXTEND_START_BT]) - 1, NOT_THERE);
 }
 
-static const struct extend_start_attr three = {3}, hundred = {100};
+static const struct extend_start_attr three = {3, EXTEND_SEEN}, hundred = {100, EXTEND_SEEN}, held = {1, EXTEND_HELD},
+	counted = {5, EXTEND_COUNTED};
 
 static const struct op_example examples[] = {
 	{.name = "a few rows", .attr = &three, .prepare = prepare, .in = {{3, 21}}},
 	{.name = "many rows", .attr = &hundred, .prepare = prepare, .in = {{3, 21}}},
+	{.name = "held", .attr = &held, .prepare = prepare, .in = {{3, 21}}},
+	{.name = "counted", .attr = &counted, .prepare = prepare, .in = {{3, 21}}},
 };
 
 const struct op op_extend_start = {
 	.name = "extend_start",
-	.formula = "y_s = max(0, n + start_{s - n}), and 0 for the n rows in front",
+	.formula = "y_s = max(0, n + start_{s - n}), and 0 for the n rows in front; held, counted: -1 there",
 	.semantics = 1,
 	.n_in = EXTEND_START_N_IN,
 	.n_out = EXTEND_START_N_OUT,

@@ -16,7 +16,7 @@ struct moba_dims moba_dims(const struct tensor *const *in, const struct moba_att
 
 	return (struct moba_dims){q->dims[0], q->dims[1], attr->n_heads,
 		attr->n_kv_heads ? attr->n_kv_heads : attr->n_heads, q->dims[2] / attr->n_heads, attr->segment,
-		attr->chosen - 1};
+		attr->chosen - 1, attr->idle};
 }
 
 void moba_shape(struct op_shapes *s)
@@ -30,6 +30,7 @@ void moba_shape(struct op_shapes *s)
 	CHECK(q->dims[2] == d.H * d.dh && d.H % d.KV == 0 && tensor_width(k) == d.KV * d.dh);
 	CHECK(k->dims[0] == d.B && k->dims[1] == d.T && attr->chosen >= 1 && attr->chosen <= MOBA_MAX_CHOSEN);
 	CHECK(attr->segment >= 1 && attr->segment <= MOBA_MAX_SEGMENT);
+	CHECK(attr->idle >= 0 && attr->idle < d.T);
 	op_shape_same(s);
 }
 
@@ -58,8 +59,8 @@ static void moba_cost(const struct op_shapes *s, struct op_cost *c)
 	struct moba_dims d = moba_dims(s->in, s->attr);
 	double T = (double)d.T, S = (double)d.S, keys = 0, means = 0, bytes = op_io_bytes(&op_moba, s);
 
-	for (double at = 0; at < T; at += S) {
-		double n = at + S < T ? S : T - at, others = at / S;
+	for (double at = (double)d.idle; at < T; at += S) {
+		double n = at + S < T ? S : T - at, others = (d.idle ? (double)d.idle : at) / S;
 		keys += n * ((n + 1) / 2 + S * (others < (double)d.earlier ? others : (double)d.earlier));
 		means += n * others;
 	}
@@ -75,6 +76,7 @@ static void moba_cost(const struct op_shapes *s, struct op_cost *c)
 /* A token's query, and the segments that it sees: earlier ones, then its own, up to itself. */
 struct query {
 	long b, h, t, start, own;	/* own: number of its segment in the document */
+	long least;			/* the first token that it may see */
 	const int *segments;
 	long n_segments;
 };
@@ -82,15 +84,33 @@ struct query {
 /* Tokens [*from, *to) of the i-th segment that is seen, i <= n_segments. */
 static void range_of(const struct query *q, long S, long i, long *from, long *to)
 {
-	*from = q->start + (i < q->n_segments ? q->segments[i] : q->own) * S;
+	*from = max_long(q->start + (i < q->n_segments ? q->segments[i] : q->own) * S, q->least);
 	*to = i < q->n_segments ? *from + S : q->t + 1;
+}
+
+/* Where the document of token t begins; of idle rows those of the first query's count. */
+static long start_of(const struct op_run *r, const struct moba_dims *d, long b, long t)
+{
+	return first_seen(r->in[MOBA_START_BT], b, max_long(t, d->idle));
+}
+
+static long least_seen(const struct moba_dims *d, long start, long t)
+{
+	return max_long(start, d->idle ? t - d->idle : 0);
+}
+
+/* Number in its document of the first segment that lies whole in what token t sees. */
+static long first_segment(const struct moba_dims *d, long start, long t)
+{
+	return ceil_div(least_seen(d, start, t) - start, d->S);
 }
 
 static struct query query_of(const struct op_run *r, const struct moba_dims *d, long b, long h, long t)
 {
-	struct query q = {.b = b, .h = h, .t = t, .start = first_seen(r->in[MOBA_START_BT], b, t)};
+	struct query q = {.b = b, .h = h, .t = t, .start = start_of(r, d, b, t)};
 
 	q.own = (t - q.start) / d->S;
+	q.least = least_seen(d, q.start, t);
 	q.segments = row_int(r->saved[MOBA_SEGMENTS_BTM], b * d->T + t) + h * (d->earlier ? d->earlier : 1);
 	while (q.n_segments < d->earlier && q.segments[q.n_segments] >= 0)
 		q.n_segments++;
@@ -100,7 +120,9 @@ static struct query query_of(const struct op_run *r, const struct moba_dims *d, 
 /* Does a whole segment end with token t? */
 static bool ends_segment(const struct op_run *r, const struct moba_dims *d, long b, long t)
 {
-	return (t - first_seen(r->in[MOBA_START_BT], b, t)) % d->S == d->S - 1;
+	long start = start_of(r, d, b, t);
+
+	return (t - start) % d->S == d->S - 1 && t - d->S + 1 >= max_long(start, 0);
 }
 
 static int *segments_at(const struct op_run *r, const struct moba_dims *d, long b, long h, long t)
@@ -108,10 +130,11 @@ static int *segments_at(const struct op_run *r, const struct moba_dims *d, long 
 	return row_int(r->saved[MOBA_SEGMENTS_BTM], b * d->T + t) + h * (d->earlier ? d->earlier : 1);
 }
 
-static void put_segments(int *to, long room, const int *segment, int n)
+/* The n chosen ones, counted from `first`. */
+static void put_segments(int *to, long room, const int *segment, int n, long first)
 {
 	for (long i = 0; i < room; i++)
-		to[i] = i < n ? segment[i] : -1;
+		to[i] = i < n ? (int)first + segment[i] : -1;
 }
 
 /* ---- reference ------------------------------------------------------------------------------ */
@@ -137,19 +160,19 @@ static double dot_f64(const double *a, const double *b, long n)
 
 static void choose_ref(const struct op_run *r, const struct moba_dims *d, long b, long h, long t)
 {
-	long start = first_seen(r->in[MOBA_START_BT], b, t), own = (t - start) / d->S;
+	long start = start_of(r, d, b, t), first = first_segment(d, start, t), n = (t - start) / d->S - first;
 	float score[MOBA_MAX_SEGMENTS];
 	int segment[MOBA_MAX_CHOSEN];
 
-	for (long i = 0; i < own; i++) {
+	for (long i = 0; i < n; i++) {
 		double sum = 0;
-		for (long s = start + i * d->S; s < start + (i + 1) * d->S; s++)
+		for (long s = start + (first + i) * d->S; s < start + (first + i + 1) * d->S; s++)
 			sum += dot_f64(head_f64(r->in[MOBA_Q_BTD], d, b, t, h),
 				head_f64(r->in[MOBA_K_BTC], d, b, s, kv_head(d, h)), d->dh) / (double)d->S;
 		score[i] = (float)sum;
 	}
 	put_segments(segments_at(r, d, b, h, t), d->earlier ? d->earlier : 1, segment,
-		moba_choose(score, own, d->earlier, segment));
+		moba_choose(score, n, d->earlier, segment), first);
 }
 
 static double score_ref(const struct op_run *r, const struct moba_dims *d, const struct query *q, long s)
@@ -185,6 +208,10 @@ static void moba_forward_ref(const struct op_run *r)
 
 	for (long k = 0; k < d.B * d.T * d.H; k++) {
 		long b = k / d.H / d.T, t = k / d.H % d.T, h = k % d.H;
+		if (t < d.idle) {
+			memset(row_f64(r->out[MOBA_Y_BTD], b * d.T + t) + h * d.dh, 0, (size_t)d.dh * sizeof(double));
+			continue;
+		}
 		choose_ref(r, &d, b, h, t);
 		struct query q = query_of(r, &d, b, h, t);
 		token_ref(r, &d, &q);
@@ -228,8 +255,11 @@ static void moba_backward_ref(const struct op_run *r)
 	for (int i = 0; i < MOBA_START_BT; i++)
 		clear_gradient(r, i);
 	for (long k = 0; k < d.B * d.T * d.H; k++) {
-		struct query q = query_of(r, &d, k / d.H / d.T, k % d.H, k / d.H % d.T);
+		struct query q;
 		long from, to;
+		if (k / d.H % d.T < d.idle)
+			continue;
+		q = query_of(r, &d, k / d.H / d.T, k % d.H, k / d.H % d.T);
 		for (long i = 0; i <= q.n_segments; i++)
 			for (range_of(&q, d.S, i, &from, &to); from < to; from++)
 				key_backward_ref(r, &d, &q, from);
@@ -281,15 +311,16 @@ static void mean_of(const struct task *k, long last)
 
 static void choose(const struct task *k, long h, long t)
 {
-	long start = first_seen(k->run->in[MOBA_START_BT], k->b, t), own = (t - start) / k->d.S;
+	long start = start_of(k->run, &k->d, k->b, t), first = first_segment(&k->d, start, t);
+	long n = k->d.earlier ? (t - start) / k->d.S - first : 0;
 	const float *q = head_f32(k, k->run->in[MOBA_Q_BTD], t, h);
 	float score[MOBA_MAX_SEGMENTS];
 	int segment[MOBA_MAX_CHOSEN];
 
-	for (long i = 0; k->d.earlier && i < own; i++)
-		score[i] = dot(q, k->means + (start + i * k->d.S) / k->d.S * k->d.dh, k->d.dh);
+	for (long i = 0; i < n; i++)
+		score[i] = dot(q, k->means + (start + (first + i) * k->d.S) / k->d.S * k->d.dh, k->d.dh);
 	put_segments(segments_at(k->run, &k->d, k->b, h, t), k->d.earlier ? k->d.earlier : 1, segment,
-		moba_choose(score, k->d.earlier ? own : 0, k->d.earlier, segment));
+		moba_choose(score, n, k->d.earlier, segment), first);
 }
 
 /* Running maximum and sum, as in op/attention.c, from segment to segment. */
@@ -343,6 +374,10 @@ static void moba_forward(const struct op_run *r)
 			if (ends_segment(r, &d, k.b, t))
 				mean_of(&k, t);
 			for (long h = k.kv * group; h < (k.kv + 1) * group; h++) {
+				if (t < d.idle) {
+					memset(head_f32(&k, r->out[MOBA_Y_BTD], t, h), 0, (size_t)d.dh * sizeof(float));
+					continue;
+				}
 				choose(&k, h, t);
 				struct query q = query_of(r, &d, k.b, h, t);
 				token(&k, &q);
@@ -400,7 +435,7 @@ static void moba_backward(const struct op_run *r)
 		clear_heads(&k, MOBA_Q_BTD, k.kv * group, group);
 		clear_heads(&k, MOBA_K_BTC, k.kv, 1);
 		clear_heads(&k, MOBA_V_BTC, k.kv, 1);
-		for (long t = 0; t < d.T; t++)
+		for (long t = d.idle; t < d.T; t++)
 			for (long h = k.kv * group; h < (k.kv + 1) * group; h++) {
 				struct query q = query_of(r, &d, k.b, h, t);
 				query_backward(&k, &q);
@@ -414,7 +449,23 @@ static void prepare(const struct op_trial *t)
 		document_start_example(t, t->in[MOBA_START_BT]);
 }
 
-static const struct moba_attr plain = {2, 0, 3, 2}, shared = {4, 2, 5, 3}, alone = {1, 0, 4, 1}, wide = {2, 1, 64, 3};
+/* 30 idle rows; documents that began long before, in the idle rows, with the first query and behind it, and a last
+   row that is not there. */
+static void prepare_idle(const struct op_trial *t)
+{
+	static const int began[] = {-41, 7, 30};
+	const struct tensor *start = t->in[MOBA_START_BT];
+	long T = tensor_width(start);
+
+	for (long b = 0; b < tensor_rows(start); b++)
+		for (long i = 0; i < T; i++)
+			op_trial_set(t, start, b * T + i, i < 30 ? -1 : i == T - 1 ? (double)i : i < 39 + 5 * b ? began[b]
+				: (double)(39 + 5 * b));
+}
+
+static const struct moba_attr idle = {4, 2, 4, 3, 30};
+static const struct moba_attr plain = {2, 0, 3, 2, 0}, shared = {4, 2, 5, 3, 0}, alone = {1, 0, 4, 1, 0},
+	wide = {2, 1, 64, 3, 0};
 
 #define SHAPES(B, T, D, C) [MOBA_Q_BTD] = {B, T, D}, [MOBA_K_BTC] = {B, T, C}, [MOBA_V_BTC] = {B, T, C}
 
@@ -424,6 +475,8 @@ static const struct op_example examples[] = {
 	{.name = "own segment alone", .attr = &alone, .prepare = prepare, .in = {SHAPES(2, 10, 3, 3)}},
 	{.name = "documents", .attr = &plain, .prepare = prepare,
 		.in = {SHAPES(2, 40, 8, 8), [MOBA_START_BT] = {2, 40}}},
+	{.name = "a window", .attr = &idle, .prepare = prepare_idle,
+		.in = {SHAPES(3, 54, 12, 6), [MOBA_START_BT] = {3, 54}}},
 	{.name = "wide", .attr = &wide, .prepare = prepare, .no_gradient_check = true,
 		.in = {SHAPES(1, 300, 80, 40)}},
 };

@@ -8,6 +8,9 @@
  * for each sequence and head; heads of keys and values may be fewer, as in op/attention.h. No segment is chosen
  * by what comes behind a query. Gradients are those of attention over the chosen tokens: the choice has none.
  * Work is that of chosen * S keys a query, and a product with each mean.
+ * On streams (op/extend.h) the first `idle` rows are keys of the window before: none of their queries is asked for, a
+ * query sees as many tokens in front of itself, and chooses among the segments that lie there whole. Segments still
+ * count from the document's first token, wherever that was (EXTEND_COUNTED of op/extend_start.h).
  */
 #ifndef OP_MOBA_H
 #define OP_MOBA_H
@@ -41,6 +44,7 @@ struct moba_attr {
 	int n_kv_heads;		/* divides n_heads; 0: as many */
 	int segment;		/* S, tokens */
 	int chosen;		/* segments that a query sees, its own one among them */
+	int idle;		/* rows of earlier calls in front; 0: none */
 };
 
 extern const struct op op_moba;

@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 struct moba_dims {
-	long B, T, H, KV, dh, S, earlier;	/* earlier: segments chosen beside the own one */
+	long B, T, H, KV, dh, S, earlier, idle;	/* earlier: segments chosen beside the own one */
 };
 
 struct moba_dims moba_dims(const struct tensor *const *in, const struct moba_attr *attr);

@@ -235,7 +235,7 @@ static void prepare(const struct op_trial *t)
 			op_trial_set(t, start, b * T + i, NOT_THERE);
 }
 
-static const struct moba_attr plain = {2, 0, 3, 2}, shared = {4, 2, 5, 3}, alone = {1, 0, 4, 1};
+static const struct moba_attr plain = {2, 0, 3, 2, 0}, shared = {4, 2, 5, 3, 0}, alone = {1, 0, 4, 1, 0};
 
 #define SHAPES(B, T, L, D, C) [MOBA_Q_BTD] = {B, T, D}, [MOBA_K_BTC] = {B, T, C}, [MOBA_V_BTC] = {B, T, C}, \
 	[MOBA_START_BT] = {B, T}, [MOBA_STEP_KEYS_BLC] = {B, L, C}, [MOBA_STEP_VALUES_BLC] = {B, L, C}

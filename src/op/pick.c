@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/document_start.h"
 #include "op/kit/vec.h"
 #include "op/route.h"
@@ -27,7 +28,7 @@ static void pick_shape(struct op_shapes *s)
 	struct pick p = pick_of(NULL, s->in, s->attr);
 
 	CHECK(p.logit->n_dims == 3 && tensor_width(p.logit) == 1 && tensor_size(s->in[PICK_THRESHOLD]) == 1);
-	CHECK(p.M >= 1 && p.M <= p.T && (!p.carried || p.M == p.T));
+	CHECK(p.M >= 1 && p.M <= p.T);
 	CHECK(!p.start || tensor_size(p.start) == p.B * p.T);
 	CHECK(!p.mask || tensor_size(p.mask) == p.B * p.T);
 	CHECK(!p.carried || (p.start && tensor_rows(p.carried) == p.B && tensor_width(p.carried) == 1));
@@ -113,7 +114,8 @@ static void start_rows(const struct pick *p, long b, const int *before, int n)
 			start[j] = of < 0 ? -earlier : before[of];
 	}
 	if (p->carried)
-		*row_int(p->carried, b) = last < 0 ? earlier + n : n - before[last];
+		*row_int(p->carried, b) = (int)(last < 0 ? earlier + min_long(n, p->M)
+			: min_long(n, p->M) - min_long(before[last], p->M));
 }
 
 /* For all devices of the host. */
@@ -193,6 +195,9 @@ static const struct op_example examples[] = {
 	{.name = "documents", .attr = &most, .prepare = prepare,
 		.in = {[PICK_LOGIT_BT1] = {3, 531, 1}, [PICK_THRESHOLD] = {1}, [PICK_START_BT] = {3, 531}}},
 	{.name = "carried", .attr = &all, .prepare = prepare, .no_gradient_check = true,
+		.in = {[PICK_LOGIT_BT1] = {3, 21, 1}, [PICK_THRESHOLD] = {1}, [PICK_START_BT] = {3, 21},
+			[PICK_CARRIED_B] = {3, 1}}},
+	{.name = "too few rows, carried", .attr = &three, .prepare = prepare, .no_gradient_check = true,
 		.in = {[PICK_LOGIT_BT1] = {3, 21, 1}, [PICK_THRESHOLD] = {1}, [PICK_START_BT] = {3, 21},
 			[PICK_CARRIED_B] = {3, 1}}},
 	{.name = "one token carried", .attr = &one, .prepare = prepare, .no_gradient_check = true,

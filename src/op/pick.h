@@ -9,8 +9,8 @@
  *   GATE[b, t]  = logistic(logit[t]) with a slot, else 0;      dlogit = dgate gate (1 - gate)
  *   COUNT       = picked tokens before any is left out for want of a row, and tokens with mask >= 0; SHARE their
  *                 ratio, 0 where there are no tokens
- * For decoding M is T, and carried_B has the number of picked tokens of the present document in earlier calls,
- * which START counts; rows without a token then begin at NOT_THERE, which operators that carry leave out.
+ * Where calls go on with sequences, carried_B has the number of rows of the present document in earlier calls, which
+ * START counts; rows without a token then begin at NOT_THERE, which operators that carry leave out.
  */
 #ifndef OP_PICK_H
 #define OP_PICK_H

@@ -1,6 +1,6 @@
 /*
  * pointed: for evaluation, how much of each token's pointing (op/pointer.h) goes to what followed place s:
- *   mass[b, t, s] = sum of a_ts' over s' <= s with token[s' + 1] = token[s + 1],   start_t <= s < t, else 0
+ *   mass[b, t, s] = sum of a_ts' over s' <= s with token[s' + 1] = token[s + 1], at the places that t points at, else 0
  * A token may follow several places; the last of them has all of its mass, and the earlier ones less. No
  * gradient.
  */
@@ -11,14 +11,14 @@
 
 enum {
 	POINTED_Q_BTC,
-	POINTED_K_BTC,
-	POINTED_TOKEN_BT,	/* int */
-	POINTED_START_BT,	/* optional, int: documents */
+	POINTED_K_BSC,		/* these may have rows in front, as in op/pointer.h */
+	POINTED_TOKEN_BS,	/* int */
+	POINTED_START_BS,	/* optional, int: documents */
 	POINTED_N_IN
 };
 
 enum {
-	POINTED_MASS_BTS,	/* master, [B, T, T] */
+	POINTED_MASS_BTS,	/* master */
 	POINTED_N_OUT
 };
 

@@ -8,6 +8,8 @@
  * p_ts the softmax over the places alone that the target followed:
  *   d score_ts = d log_c_t (p_ts - a_ts);   dq = d score k / sqrt(C);   dk = d score^T q / sqrt(C)
  * No gradient comes from tokens whose log_c is one of these two.
+ * Keys, tokens and documents may have n rows more in front, of earlier calls (op/extend.h): the query of token t then
+ * stands at place n + t, and points at none but the n places in front of it.
  */
 #ifndef OP_POINTER_H
 #define OP_POINTER_H
@@ -16,10 +18,10 @@
 
 enum {
 	POINTER_Q_BTC,
-	POINTER_K_BTC,
-	POINTER_TOKEN_BT,	/* int */
+	POINTER_K_BSC,		/* S = n + T */
+	POINTER_TOKEN_BS,	/* int */
 	POINTER_TARGET_BT,	/* int; < 0: masked */
-	POINTER_START_BT,	/* optional, int: documents */
+	POINTER_START_BS,	/* optional, int: documents, of places */
 	POINTER_N_IN
 };
 
@@ -36,6 +38,14 @@ enum {
 enum { POINTER_MISS = -10000, POINTER_MAX_WIDTH = 1024 };	/* MAX_WIDTH: of C */
 
 extern const struct op op_pointer;
+
+/* The first place that the query of token t points at, of S - T rows in front. */
+static inline long pointer_first(const struct tensor *start_BS, long in_front, long b, long t)
+{
+	long first = start_BS ? row_int(start_BS, b)[in_front + t] : 0;
+
+	return in_front && first < t ? t : first;
+}
 
 op_kernel pointer_forward_cuda, pointer_backward_cuda;
 

@@ -7,6 +7,12 @@
 #include "op/kit/vec.h"
 #include "op/trial.h"
 
+/* Rows of the token in front of the window. */
+static long in_front(const void *attr)
+{
+	return ((const struct trapezoid_attr *)attr)->past;
+}
+
 static void trapezoid_shape(struct op_shapes *s)
 {
 	const struct tensor *dt = s->in[TRAPEZOID_DTRAW_BTH];
@@ -15,7 +21,8 @@ static void trapezoid_shape(struct op_shapes *s)
 	CHECK(tensor_same_shape(dt, s->in[TRAPEZOID_LRAW_BTH]));
 	CHECK(tensor_size(s->in[TRAPEZOID_DTBIAS_H]) == tensor_width(dt));
 	for (int o = 0; o < TRAPEZOID_N_OUT; o++)
-		s->out[o] = tensor_of(MASTER, 3, dt->dims[0], dt->dims[1], dt->dims[2]);
+		s->out[o] = tensor_of(MASTER, 3, dt->dims[0], dt->dims[1] + (o == TRAPEZOID_DT_BTH ? 0 : in_front(s->attr)),
+			dt->dims[2]);
 }
 
 static void trapezoid_cost(const struct op_shapes *s, struct op_cost *c)
@@ -49,25 +56,47 @@ static struct step step_ref(const struct op_run *r, long row, long h)
 /* Does the token in front of t come into it? */
 static bool has_before(const struct op_run *r, long b, long t)
 {
-	return t > 0 && !begins_document(r->in[TRAPEZOID_START_BT], b, t);
+	long s = in_front(r->attr) + t;
+
+	return s > 0 && !begins_document(r->in[TRAPEZOID_START_BT], b, s);
+}
+
+/* Of token t in all outputs but DT. */
+static long out_row(const struct op_run *r, long b, long t)
+{
+	long n = in_front(r->attr);
+
+	return b * (n + r->in[TRAPEZOID_DTRAW_BTH]->dims[1]) + n + t;
+}
+
+static void past_ref(const struct op_run *r, long b, long h)
+{
+	struct step next = step_ref(r, b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1], h);
+	long row = out_row(r, b, -1);
+
+	row_f64(r->out[TRAPEZOID_DECAY_BTH], row)[h] = row_f64(r->out[TRAPEZOID_OWN_BTH], row)[h] = 0;
+	row_f64(r->out[TRAPEZOID_WEIGHT_BTH], row)[h] = has_before(r, b, 0) ? (1 - next.lambda) * next.dt : 0;
 }
 
 static void trapezoid_forward_ref(const struct op_run *r)
 {
 	const struct tensor *x = r->in[TRAPEZOID_DTRAW_BTH];
 
-	for (long b = 0, T = x->dims[1]; b < x->dims[0]; b++)
+	for (long b = 0, T = x->dims[1]; b < x->dims[0]; b++) {
+		for (long h = 0; in_front(r->attr) && h < x->dims[2]; h++)
+			past_ref(r, b, h);
 		for (long t = 0; t < T; t++)
-			for (long h = 0, row = b * T + t; h < x->dims[2]; h++) {
+			for (long h = 0, row = b * T + t, out = out_row(r, b, t); h < x->dims[2]; h++) {
 				struct step s = step_ref(r, row, h), next = {0};
 				if (t + 1 < T && has_before(r, b, t + 1))
 					next = step_ref(r, row + 1, h);
-				row_f64(r->out[TRAPEZOID_DECAY_BTH], row)[h] = -s.dt * s.rate;
-				row_f64(r->out[TRAPEZOID_OWN_BTH], row)[h] = s.lambda * s.dt;
-				row_f64(r->out[TRAPEZOID_WEIGHT_BTH], row)[h] =
+				row_f64(r->out[TRAPEZOID_DECAY_BTH], out)[h] = -s.dt * s.rate;
+				row_f64(r->out[TRAPEZOID_OWN_BTH], out)[h] = s.lambda * s.dt;
+				row_f64(r->out[TRAPEZOID_WEIGHT_BTH], out)[h] =
 					s.lambda * s.dt + (1 - next.lambda) * next.dt;
 				row_f64(r->out[TRAPEZOID_DT_BTH], row)[h] = s.dt;
 			}
+	}
 }
 
 static double d_out_ref(const struct op_run *r, int output, long row, long h)
@@ -83,11 +112,11 @@ static void put_ref(const struct op_run *r, int input, long row, long h, double 
 
 static double token_backward_ref(const struct op_run *r, long b, long t, long h)
 {
-	long row = b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1] + t;
+	long row = b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1] + t, out = out_row(r, b, t);
 	struct step s = step_ref(r, row, h);
-	double before = has_before(r, b, t) ? d_out_ref(r, TRAPEZOID_WEIGHT_BTH, row - 1, h) : 0;
-	double own = d_out_ref(r, TRAPEZOID_OWN_BTH, row, h) + d_out_ref(r, TRAPEZOID_WEIGHT_BTH, row, h);
-	double decay = d_out_ref(r, TRAPEZOID_DECAY_BTH, row, h);
+	double before = has_before(r, b, t) ? d_out_ref(r, TRAPEZOID_WEIGHT_BTH, out - 1, h) : 0;
+	double own = d_out_ref(r, TRAPEZOID_OWN_BTH, out, h) + d_out_ref(r, TRAPEZOID_WEIGHT_BTH, out, h);
+	double decay = d_out_ref(r, TRAPEZOID_DECAY_BTH, out, h);
 	double d = s.slope * (d_out_ref(r, TRAPEZOID_DT_BTH, row, h) - s.rate * decay + s.lambda * own +
 		(1 - s.lambda) * before);
 
@@ -132,14 +161,19 @@ static void head_forward(const struct op_run *r, long b, long h)
 	float later = 0;	/* what token t + 1 takes of token t */
 
 	for (long t = T - 1; t >= 0; t--) {
-		long row = b * T + t;
+		long row = b * T + t, out = out_row(r, b, t);
 		struct step_f32 s = step(r, row, h);
-		row_f32(r->out[TRAPEZOID_DECAY_BTH], row)[h] = -s.dt * s.rate;
-		row_f32(r->out[TRAPEZOID_OWN_BTH], row)[h] = s.lambda * s.dt;
-		row_f32(r->out[TRAPEZOID_WEIGHT_BTH], row)[h] = s.lambda * s.dt + later;
+		row_f32(r->out[TRAPEZOID_DECAY_BTH], out)[h] = -s.dt * s.rate;
+		row_f32(r->out[TRAPEZOID_OWN_BTH], out)[h] = s.lambda * s.dt;
+		row_f32(r->out[TRAPEZOID_WEIGHT_BTH], out)[h] = s.lambda * s.dt + later;
 		row_f32(r->out[TRAPEZOID_DT_BTH], row)[h] = s.dt;
 		later = has_before(r, b, t) ? (1 - s.lambda) * s.dt : 0;
 	}
+	if (!in_front(r->attr))
+		return;
+	row_f32(r->out[TRAPEZOID_DECAY_BTH], out_row(r, b, -1))[h] = 0;
+	row_f32(r->out[TRAPEZOID_OWN_BTH], out_row(r, b, -1))[h] = 0;
+	row_f32(r->out[TRAPEZOID_WEIGHT_BTH], out_row(r, b, -1))[h] = later;
 }
 
 static void trapezoid_forward(const struct op_run *r)
@@ -164,11 +198,11 @@ static void put(const struct op_run *r, int input, long row, long h, float d)
 
 static float token_backward(const struct op_run *r, long b, long t, long h)
 {
-	long row = b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1] + t;
+	long row = b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1] + t, out = out_row(r, b, t);
 	struct step_f32 s = step(r, row, h);
-	float before = has_before(r, b, t) ? d_out(r, TRAPEZOID_WEIGHT_BTH, row - 1, h) : 0;
-	float own = d_out(r, TRAPEZOID_OWN_BTH, row, h) + d_out(r, TRAPEZOID_WEIGHT_BTH, row, h);
-	float decay = d_out(r, TRAPEZOID_DECAY_BTH, row, h);
+	float before = has_before(r, b, t) ? d_out(r, TRAPEZOID_WEIGHT_BTH, out - 1, h) : 0;
+	float own = d_out(r, TRAPEZOID_OWN_BTH, out, h) + d_out(r, TRAPEZOID_WEIGHT_BTH, out, h);
+	float decay = d_out(r, TRAPEZOID_DECAY_BTH, out, h);
 	float d = s.slope * (d_out(r, TRAPEZOID_DT_BTH, row, h) - s.rate * decay + s.lambda * own +
 		(1 - s.lambda) * before);
 
@@ -201,13 +235,25 @@ static void prepare(const struct op_trial *t)
 		document_start_example(t, t->in[TRAPEZOID_START_BT]);
 }
 
+/* The second sequence begins a document with its first token. */
+static void prepare_past(const struct op_trial *t)
+{
+	document_start_carried_example(t, t->in[TRAPEZOID_START_BT]);
+	op_trial_set(t, t->in[TRAPEZOID_START_BT], tensor_width(t->in[TRAPEZOID_START_BT]) + 1, 1);
+}
+
+static const struct trapezoid_attr whole = {false}, window = {true};
+
 #define SHAPES(B, T, H) [TRAPEZOID_DTRAW_BTH] = {B, T, H}, [TRAPEZOID_ARAW_BTH] = {B, T, H}, \
 	[TRAPEZOID_LRAW_BTH] = {B, T, H}, [TRAPEZOID_DTBIAS_H] = {H}
 
 static const struct op_example examples[] = {
-	{.name = "plain", .prepare = prepare, .in = {SHAPES(2, 7, 3)}},
-	{.name = "documents", .prepare = prepare, .in = {SHAPES(3, 40, 2), [TRAPEZOID_START_BT] = {3, 40}}},
-	{.name = "long", .no_gradient_check = true, .in = {SHAPES(3, 600, 5)}},
+	{.name = "plain", .attr = &whole, .prepare = prepare, .in = {SHAPES(2, 7, 3)}},
+	{.name = "documents", .attr = &whole, .prepare = prepare,
+		.in = {SHAPES(3, 40, 2), [TRAPEZOID_START_BT] = {3, 40}}},
+	{.name = "a window", .attr = &window, .prepare = prepare_past,
+		.in = {SHAPES(3, 20, 2), [TRAPEZOID_START_BT] = {3, 21}}},
+	{.name = "long", .attr = &whole, .no_gradient_check = true, .in = {SHAPES(3, 600, 5)}},
 };
 
 const struct op op_trapezoid = {

@@ -10,6 +10,9 @@
  *   WEIGHT_t = OWN_t + (1 - lambda_{t+1}) dt_{t+1}                of x_t B_t^T in y_{t+1} and later ones
  * With documents nothing comes from the token in front of a first one; behind the last token there is none. The
  * published f was softplus before; this one grows no faster than its argument.
+ * On a window of a stream (`past`) all but DT have a row more in front, S = T + 1, for the last token of the window
+ * before, whose state is carried as it stood: DECAY 0, OWN 0, WEIGHT (1 - lambda_0) dt_0, or 0 where a document
+ * begins. START then is of these S rows (op/extend_start.h), and x and B have that token's row (op/extend.h).
  * Backward: with w_t the gradient of WEIGHT_t, and w_{-1} = 0, also where t is the first token of a document:
  *   ddt = A dDECAY + lambda (dOWN + w_t) + (1 - lambda) w_{t-1};   dlambda = dt (dOWN + w_t - w_{t-1})
  */
@@ -25,6 +28,10 @@ enum {
 	TRAPEZOID_DTBIAS_H,	/* master */
 	TRAPEZOID_START_BT,	/* optional, int: documents */
 	TRAPEZOID_N_IN
+};
+
+struct trapezoid_attr {
+	bool past;
 };
 
 enum {			/* all master */

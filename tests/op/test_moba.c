@@ -69,7 +69,7 @@ static void check_attention(enum device_id device, const struct moba_attr *attr,
 
 static void test_all_segments_are_attention(void **state)
 {
-	static const struct moba_attr attrs[] = {{H, KV, 5, 12}, {H, KV, T, 1}, {H, KV, 4, MOBA_MAX_CHOSEN}};
+	static const struct moba_attr attrs[] = {{H, KV, 5, 12, 0}, {H, KV, T, 1, 0}, {H, KV, 4, MOBA_MAX_CHOSEN, 0}};
 
 	(void)state;
 	for (const enum device_id *d = devices(); *d != N_DEVICES; d++)
@@ -97,7 +97,7 @@ static void point(const struct op_trial *t, int segment, int asking)
 /* Means of the tokens seen; ties go to segment 0, and the asking token sees the one right in front. */
 static void check_choice(enum device_id device)
 {
-	static const struct moba_attr attr = {H, KV, 5, 2};
+	static const struct moba_attr attr = {H, KV, 5, 2, 0};
 	const int asking = 33;
 	struct op_trial t;
 

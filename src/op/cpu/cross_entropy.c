@@ -55,14 +55,14 @@ static struct mixture mixture_of(const struct op_run *r, long t, float nll_v)
 static bool correct_of(const struct op_run *r, long t, const float *e, float sum, struct mixture m)
 {
 	const struct cross_entropy_attr *attr = r->attr;
-	const struct tensor *mass = r->in[CROSS_ENTROPY_MASS_BTS], *token = r->in[CROSS_ENTROPY_TOKEN_BT];
+	const struct tensor *mass = r->in[CROSS_ENTROPY_MASS_BTS], *token = r->in[CROSS_ENTROPY_TOKEN_BS];
 	long target = target_at(r, t), n = attr->n_vocab, T = r->in[CROSS_ENTROPY_TARGET_BT]->dims[1];
 	double p = mixture_p(&m, e[target] / sum, m.c);
 
 	if (mixture_p(&m, largest(e, target) / sum, 0) >= p ||
 		mixture_p(&m, largest(e + target + 1, n - target - 1) / sum, 0) > p)
 		return false;
-	for (long s = 0; mass && s < t % T; s++) {
+	for (long s = 0, end = mass ? tensor_width(mass) - T + t % T : 0; s < end; s++) {
 		int v = row_int(token, t / T)[s + 1];
 		double other = v == target ? 0 : mixture_p(&m, e[v] / sum, row_f32(mass, t)[s]);
 		if (other > p || (other == p && v < target))

@@ -289,16 +289,16 @@ static void launch_rows(const struct op_run *r, const struct chunk *c, const int
 {
 	const struct tensor *target = r->in[CROSS_ENTROPY_TARGET_BT],
 		*w = r->in[CROSS_ENTROPY_W_VD];
-	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD];
+	const struct tensor *x = r->in[CROSS_ENTROPY_X_BTD], *mass = r->in[CROSS_ENTROPY_MASS_BTS];
 	long n_vocab = ((const struct cross_entropy_attr *)r->attr)->n_vocab;
 	head<real, logit> h = {{(logit *)c->logits, c->ld}, rows_of<real>(x), rows_of<real>(w),
 		rows_of<int>(target), rows_of<int>(r->out[CROSS_ENTROPY_CORRECT_BT]),
 		rows_of<float>(r->out[CROSS_ENTROPY_NLL_BT]), weights(r),
 		rows_of<real>(r->in[CROSS_ENTROPY_GATE_BT]), rows_of<float>(r->in[CROSS_ENTROPY_LOGC_BT]),
-		rows_of<float>(r->in[CROSS_ENTROPY_MASS_BTS]), rows_of<float>(r->saved[CROSS_ENTROPY_DGATE_BT]),
-		rows_of<float>(r->saved[CROSS_ENTROPY_DLOGC_BT]), rows_of<int>(r->in[CROSS_ENTROPY_TOKEN_BT]),
+		rows_of<float>(mass), rows_of<float>(r->saved[CROSS_ENTROPY_DGATE_BT]),
+		rows_of<float>(r->saved[CROSS_ENTROPY_DLOGC_BT]), rows_of<int>(r->in[CROSS_ENTROPY_TOKEN_BS]),
 		n_valid, c->from,
-		tensor_width(target), tensor_width(x), (int)n_vocab, (int)w->dims[0]};
+		tensor_width(target), tensor_width(x), mass ? tensor_width(mass) - tensor_width(target) : 0, (int)n_vocab, (int)w->dims[0]};
 	long warps = ceil_div(n_vocab, 32 * EACH);
 	unsigned threads = 32 * (unsigned)(warps < MOST_WARPS ? warps : (long)MOST_WARPS);
 	size_t shared = MOST_WARPS * sizeof(softmax), row = (size_t)n_vocab * sizeof(logit);

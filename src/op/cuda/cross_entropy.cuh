@@ -29,7 +29,7 @@ struct head {
 	rows<int> token;
 	const int *n_valid;
 	long from;			/* first row of the chunk */
-	long t_width, d;
+	long t_width, d, in_front;	/* in_front: places of mass in front of the first token's */
 	int n_vocab, n_columns;
 };
 
@@ -113,7 +113,7 @@ __device__ bool beaten_by_other(const head<real, logit> &h, const logit *row, lo
 		if (other > p || (other == p && v < target))
 			s.beaten = 1;
 	}
-	for (int k = threadIdx.x; h.mass.at && k < i; k += blockDim.x) {
+	for (int k = threadIdx.x; h.mass.at && k < h.in_front + i; k += blockDim.x) {
 		int v = h.token[b][k + 1];
 		float other = v == target ? 0 : m.of(expf(to_float(row[v]) - lse), h.mass[t][k]);
 		if (other > p || (other == p && v < target))

@@ -1,5 +1,6 @@
 /* extend: a block copies one row. */
 extern "C" {
+#include "op/document_start.h"
 #include "op/extend.h"
 }
 #include "op/cuda/kit.cuh"
@@ -23,11 +24,15 @@ __global__ void extend_kernel(rows<real> y, rows<const real> x, rows<const real>
 			: past.at ? past[b * l.n + s][c] : from_float<real>(0);
 }
 
-/* The last n rows of y stay for the next call. */
+/* The last n rows of y that are there stay for the next call. */
 template <typename real>
-__global__ void keep_kernel(rows<real> past, rows<const real> y, lengths l)
+__global__ void keep_kernel(rows<real> past, rows<const real> y, rows<const int> there, lengths l)
 {
-	long b = blockIdx.x / l.n, from = b * (l.n + l.T) + l.T + blockIdx.x % l.n;
+	long b = blockIdx.x / l.n, last = l.T;
+
+	while (there.at && last > 0 && there[b][last - 1] == NOT_THERE)
+		last--;
+	long from = b * (l.n + l.T) + last + blockIdx.x % l.n;
 
 	for (int c = threadIdx.x; c < l.width; c += THREADS)
 		past[blockIdx.x][c] = y[from][c];
@@ -61,7 +66,8 @@ extern "C" void extend_forward_cuda(const struct op_run *r)
 			rows_of<const real>(x), rows_of<const real>(past), lengths_of(r, x));
 		if (past)
 			launch(r, keep_kernel<real>, dim3((unsigned)tensor_rows(past)), THREADS, 0,
-				rows_of<real>(past), rows_of<const real>(y), lengths_of(r, x));
+				rows_of<real>(past), rows_of<const real>(y),
+				rows_of<const int>(r->in[EXTEND_THERE_BT]), lengths_of(r, x));
 	});
 }
 

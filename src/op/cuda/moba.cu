@@ -17,21 +17,29 @@ struct operands {
 	rows<int> segments;
 	float *means;		/* [B, segments of a sequence, KV dh] by the first token over S */
 	float *delta;		/* [B T, H]: dy . y */
-	int T, H, KV, dh, S, earlier, room;	/* room: columns of a head in segments */
+	int T, H, KV, dh, S, earlier, idle, room;	/* room: columns of a head in segments */
 	long n_means;		/* of a sequence */
 };
 
+/* Of idle rows the first query's counts. */
 template <typename real>
 __device__ __forceinline__ int start_of(const operands<real> &o, long b, int t)
 {
-	return o.start.at ? o.start[b][t] : 0;
+	return o.start.at ? o.start[b][max(t, o.idle)] : 0;
+}
+
+/* The first position of its document that a query at position p sees. */
+template <typename real>
+__device__ __forceinline__ long least_seen(const operands<real> &o, long p)
+{
+	return o.idle ? max(p - o.idle, 0L) : 0;
 }
 
 /* A head of keys and values of a document. */
 template <typename real>
 struct document {
 	const operands<real> &o;
-	long first;		/* row of its first token */
+	long first;		/* row of its first token, wherever that is */
 	int column;
 
 	__device__ __forceinline__ const real *key(long s) const
@@ -51,7 +59,7 @@ __global__ void mean_kernel(operands<real> o)
 	int t = (int)blockIdx.x, first = t - o.S + 1;
 	long b = blockIdx.y;
 
-	if ((t - start_of(o, b, t)) % o.S != o.S - 1)
+	if ((t - start_of(o, b, t)) % o.S != o.S - 1 || first < max(start_of(o, b, t), 0))
 		return;
 	for (int i = (int)threadIdx.x; i < o.KV * o.dh; i += THREADS) {
 		float sum = 0;
@@ -69,21 +77,29 @@ __global__ void moba_kernel(operands<real> o, rows<real> to)
 	float *y = (float *)(m + 1);
 	int t = (int)blockIdx.x, h = (int)blockIdx.y, kv = h / (o.H / o.KV) * o.dh;
 	long b = blockIdx.z, start = start_of(o, b, t), row = b * o.T + t, p = t - start;
-	long own = o.earlier ? p / o.S : 0;
+	long least = least_seen(o, p), earliest = (least + o.S - 1) / o.S, own = o.earlier ? p / o.S - earliest : 0;
 	const real *q = o.q[row] + h * o.dh;
 	document<real> at = {o, b * o.T + start, kv};
 
+	if (t < o.idle) {
+		for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
+			to[row][h * o.dh + i] = from_float<real>(0);
+		return;
+	}
 	for (long i = threadIdx.x; i < own; i += THREADS) {
-		const float *mean = o.means + (b * o.n_means + (start + i * o.S) / o.S) * o.KV * o.dh + kv;
+		const float *mean = o.means + (b * o.n_means + (start + (earliest + i) * o.S) / o.S) * o.KV * o.dh + kv;
 		float sum = 0;
 		for (int c = 0; c < o.dh; c++)
 			sum += to_float(q[c]) * mean[c];
 		m->score[i] = sum;
 	}
 	moba_block_choose(m, own, o.earlier);
+	if ((int)threadIdx.x < m->n_segments)
+		m->segment[threadIdx.x] += (int)earliest;
+	__syncthreads();
 	for (int i = (int)threadIdx.x; i < o.room; i += THREADS)
 		o.segments[row][h * o.room + i] = i < m->n_segments ? m->segment[i] : -1;
-	float lse = moba_attend(at, q, p, o.S, o.dh, m, y);
+	float lse = moba_attend(at, q, p, o.S, least, o.dh, m, y);
 	if (threadIdx.x == 0)
 		o.lse[row][h] = lse;
 	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
@@ -105,7 +121,7 @@ __device__ __forceinline__ void load_segments(const operands<real> &o, long row,
 	__syncthreads();
 }
 
-/* dy . y and dq. Launched on (tokens, heads, sequences). */
+/* dy . y and dq, which is 0 of idle rows. Launched on (tokens, heads, sequences). */
 template <typename real>
 __global__ void query_kernel(operands<real> o, rows<real> dq, bool add)
 {
@@ -119,11 +135,13 @@ __global__ void query_kernel(operands<real> o, rows<real> dq, bool add)
 
 	if (threadIdx.x == 0)
 		o.delta[row * o.H + h] = delta;
-	load_segments(o, row, h, m);
 	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
 		sum[i] = 0;
-	for (int range = 0; range <= m->n_segments; range++)
-		for (moba_range(m->segment, m->n_segments, p, o.S, range, &from, &to); from < to; from += THREADS) {
+	if (t >= o.idle)
+		load_segments(o, row, h, m);
+	for (int range = 0; t >= o.idle && range <= m->n_segments; range++)
+		for (moba_range(m->segment, m->n_segments, p, o.S, least_seen(o, p), range, &from, &to); from < to;
+			from += THREADS) {
 			int n = (int)min((long)THREADS, to - from);
 			__syncthreads();
 			if ((int)threadIdx.x < n) {
@@ -158,15 +176,16 @@ struct key_memory {
 	float p[THREADS], ds[THREADS];
 };
 
-/* p and ds of one query, a thread's own, for the block's key; 0 where it does not see it. */
+/* p and ds of one query, a thread's own, for the block's key at place s; 0 where it does not see it. */
 template <typename real>
-__device__ __forceinline__ void pair_of(const operands<real> &o, long b, int t, int h, int start, long segment,
+__device__ __forceinline__ void pair_of(const operands<real> &o, long b, int t, int h, int start, int s,
 	const real *key, const real *value, key_memory *m)
 {
 	long row = b * o.T + t;
 	float root = 1 / sqrtf((float)o.dh), p = 0, ds = 0;
 
-	if (t < o.T && start_of(o, b, t) == start && sees_segment(o, row, h, (t - start) / o.S, segment)) {
+	if (t < o.T && start_of(o, b, t) == start && s - start >= least_seen(o, t - start) &&
+		sees_segment(o, row, h, (t - start) / o.S, (s - start) / o.S)) {
 		p = vec_exp(moba_dot(o.q[row] + h * o.dh, key, o.dh) * root - o.lse[row][h]);
 		ds = p * root * (moba_dot(o.dy[row] + h * o.dh, value, o.dh) - o.delta[row * o.H + h]);
 	}
@@ -188,16 +207,16 @@ __global__ void key_kernel(operands<real> o, results<real> to)
 	float *dk = (float *)(m + 1), *dv = dk + o.dh;
 	int s = (int)blockIdx.x, column = (int)blockIdx.y * o.dh, group = o.H / o.KV;
 	long b = blockIdx.z, row = b * o.T + s;
-	int start = start_of(o, b, s), segment = (s - start) / o.S;
+	int start = start_of(o, b, s), end = s < start ? 0 : o.T;	/* an idle row may be of no query's document */
 
 	for (int i = (int)threadIdx.x; i < 2 * o.dh; i += THREADS)
 		dk[i] = 0;
-	for (int at = s; at < o.T && start_of(o, b, at) == start; at += THREADS)
+	__syncthreads();
+	for (int at = max(s, o.idle); at < end && start_of(o, b, at) == start; at += THREADS)
 		for (int h = (int)blockIdx.y * group; h < ((int)blockIdx.y + 1) * group; h++) {
 			int n = min((int)THREADS, o.T - at);
 			__syncthreads();
-			pair_of(o, b, at + (int)threadIdx.x, h, start, segment, o.k[row] + column, o.v[row] + column,
-				m);
+			pair_of(o, b, at + (int)threadIdx.x, h, start, s, o.k[row] + column, o.v[row] + column, m);
 			__syncthreads();
 			for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
 				for (int j = 0; j < n; j++) {
@@ -229,7 +248,7 @@ operands<real> operands_of(const struct op_run *r, bool backward)
 		rows_of<const real>(backward ? r->d_out[MOBA_Y_BTD] : NULL), rows_of<const int>(r->in[MOBA_START_BT]),
 		rows_of<float>(r->saved[MOBA_LSE_BTH]), rows_of<int>(r->saved[MOBA_SEGMENTS_BTM]),
 		(float *)r->workspace, (float *)r->workspace, (int)d.T, (int)d.H, (int)d.KV, (int)d.dh, (int)d.S,
-		(int)d.earlier, (int)(d.earlier ? d.earlier : 1), ceil_div(d.T, d.S)};
+		(int)d.earlier, (int)d.idle, (int)(d.earlier ? d.earlier : 1), ceil_div(d.T, d.S)};
 }
 
 }  // namespace

@@ -53,17 +53,19 @@ __device__ __forceinline__ float moba_dot(const real *a, const real *b, int n)
 	return sum;
 }
 
-/* Positions [*from, *to) of the i-th segment that a query at position p sees, of n earlier ones and its own. */
-static __device__ __forceinline__ void moba_range(const int *segment, int n, long p, long S, int i, long *from,
-	long *to)
+/* Positions [*from, *to) of the i-th segment that a query at position p sees, of n earlier ones and its own, from
+   position `least` on. */
+static __device__ __forceinline__ void moba_range(const int *segment, int n, long p, long S, long least, int i,
+	long *from, long *to)
 {
-	*from = (i < n ? segment[i] : p / S) * S;
+	*from = max((i < n ? segment[i] : p / S) * S, least);
 	*to = i < n ? *from + S : p + 1;
 }
 
 /* y of a query at position p over the chosen segments, which all threads know; gives the log-sum-exp. */
 template <typename real, typename source>
-__device__ float moba_attend(const source &at, const real *q, long p, long S, int dh, moba_memory *m, float *y)
+__device__ float moba_attend(const source &at, const real *q, long p, long S, long least, int dh, moba_memory *m,
+	float *y)
 {
 	float most = -INFINITY, sum = 0, root = 1 / sqrtf((float)dh);
 	long from, to;
@@ -71,7 +73,7 @@ __device__ float moba_attend(const source &at, const real *q, long p, long S, in
 	for (int i = (int)threadIdx.x; i < dh; i += MOBA_THREADS)
 		y[i] = 0;
 	for (int range = 0; range <= m->n_segments; range++)
-		for (moba_range(m->segment, m->n_segments, p, S, range, &from, &to); from < to;
+		for (moba_range(m->segment, m->n_segments, p, S, least, range, &from, &to); from < to;
 			from += MOBA_THREADS) {
 			int n = (int)min((long)MOBA_THREADS, to - from);
 			float score = -INFINITY, before = most, scale;

@@ -66,7 +66,7 @@ __global__ void step_kernel(operands<real> o)
 	}
 	moba_block_choose(m, own, o.earlier);
 	if (p >= 0)	/* else the row is not there */
-		moba_attend(at, q, p, o.S, o.dh, m, y);
+		moba_attend(at, q, p, o.S, 0, o.dh, m, y);
 	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
 		o.y[row][h * o.dh + i] = from_float<real>(p < 0 ? 0.0f : y[i]);
 }

@@ -69,7 +69,7 @@ __device__ __forceinline__ void start_rows(const operands &o, long b, int n)
 	}
 	__syncthreads();
 	if (o.carried.at && threadIdx.x == 0)
-		o.carried[b][0] = last < 0 ? earlier + n : n - o.before[b * o.T + last];
+		o.carried[b][0] = last < 0 ? earlier + min(n, o.M) : min(n, o.M) - min(o.before[b * o.T + last], o.M);
 }
 
 /* Launched on sequences. */

@@ -22,14 +22,14 @@ __global__ void __launch_bounds__(POINTER_THREADS) pointed_kernel(pointer<real> 
 	running all = {-INFINITY, 0};
 
 	load_row(m->q, p.q[row], p.C);
-	for (int s = first + (int)threadIdx.x; s < t; s += POINTER_THREADS)
-		all.take(p.score(m->q, p.k[b * p.T + s]));
+	for (int s = first + (int)threadIdx.x; s < p.n + t; s += POINTER_THREADS)
+		all.take(p.score(m->q, p.k[b * p.S + s]));
 	float lse = block_lse(all, m->all);
-	for (int s = threadIdx.x; s < p.T; s += POINTER_THREADS) {
+	for (int s = threadIdx.x; s < p.S; s += POINTER_THREADS) {
 		float sum = 0;
-		for (int i = first; s >= first && s < t && i <= s; i++)
+		for (int i = first; s >= first && s < p.n + t && i <= s; i++)
 			if (word[i] == word[s])
-				sum += expf(p.score(m->q, p.k[b * p.T + i]) - lse);
+				sum += expf(p.score(m->q, p.k[b * p.S + i]) - lse);
 		mass[row][s] = sum;
 	}
 }
@@ -42,10 +42,8 @@ extern "C" void pointed_forward_cuda(const struct op_run *r)
 
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
-		pointer<real> p = {rows_of<const real>(q), rows_of<const real>(r->in[POINTED_K_BTC]),
-			rows_of<const int>(r->in[POINTED_TOKEN_BT]), {NULL, 0},
-			rows_of<const int>(r->in[POINTED_START_BT]), (int)q->dims[1], (int)q->dims[2],
-			1 / sqrtf((float)q->dims[2])};
+		pointer<real> p = pointer_of<real>(q, r->in[POINTED_K_BSC], r->in[POINTED_TOKEN_BS], NULL,
+			r->in[POINTED_START_BS]);
 		launch(r, pointed_kernel<real>, dim3((unsigned)tensor_rows(q)), POINTER_THREADS, sizeof(memory), p,
 			rows_of<float>(r->out[POINTED_MASS_BTS]));
 	});

@@ -21,8 +21,8 @@ __global__ void __launch_bounds__(POINTER_THREADS) pointer_kernel(pointer<real> 
 	running all = {-INFINITY, 0}, hit = all;
 
 	load_row(m->q, p.q[row], p.C);
-	for (int s = p.first(b, t) + (int)threadIdx.x; s < t; s += POINTER_THREADS) {
-		float score = p.score(m->q, p.k[b * p.T + s]);
+	for (int s = p.first(b, t) + (int)threadIdx.x; s < p.n + t; s += POINTER_THREADS) {
+		float score = p.score(m->q, p.k[b * p.S + s]);
 		all.take(score);
 		if (p.hits(b, t, s))
 			hit.take(score);
@@ -87,11 +87,11 @@ __global__ void __launch_bounds__(POINTER_THREADS) pointer_dq_kernel(pointer<rea
 	int t = (int)(row % p.T), own = (int)threadIdx.x;
 
 	begin(m, p.q[row], p.C);
-	for (int s0 = p.first(b, t); s0 < t; s0 += POINTER_THREADS) {
-		int n = min((int)POINTER_THREADS, t - s0), s = s0 + own;
+	for (int s0 = p.first(b, t); s0 < p.n + t; s0 += POINTER_THREADS) {
+		int n = min((int)POINTER_THREADS, p.n + t - s0), s = s0 + own;
 		if (own < n)
-			m->ds[own] = d_score(p, b, t, s, p.score(m->x, p.k[b * p.T + s]), lse, d);
-		add_rows(m, p.k, b * p.T + s0, n, p.C);
+			m->ds[own] = d_score(p, b, t, s, p.score(m->x, p.k[b * p.S + s]), lse, d);
+		add_rows(m, p.k, b * p.S + s0, n, p.C);
 	}
 	finish(m, dq[row], p.C, add);
 }
@@ -101,11 +101,11 @@ __global__ void __launch_bounds__(POINTER_THREADS) pointer_dk_kernel(pointer<rea
 	rows<const float> d, rows<real> dk, bool add)
 {
 	backward_memory *m = shared_memory<backward_memory>();
-	long row = blockIdx.x, b = row / p.T;
-	int s = (int)(row % p.T), own = (int)threadIdx.x;
+	long row = blockIdx.x, b = row / p.S;
+	int s = (int)(row % p.S), own = (int)threadIdx.x;
 
 	begin(m, p.k[row], p.C);
-	for (int t0 = s + 1; t0 < p.T && p.first(b, t0) <= s; t0 += POINTER_THREADS) {
+	for (int t0 = max(s + 1 - p.n, 0); t0 < p.T && p.first(b, t0) <= s; t0 += POINTER_THREADS) {
 		int n = min((int)POINTER_THREADS, p.T - t0), t = t0 + own;
 		if (own < n)
 			m->ds[own] = p.first(b, t) > s ? 0
@@ -118,12 +118,8 @@ __global__ void __launch_bounds__(POINTER_THREADS) pointer_dk_kernel(pointer<rea
 template <typename real>
 pointer<real> pointer_of(const struct op_run *r)
 {
-	const struct tensor *q = r->in[POINTER_Q_BTC];
-
-	return {rows_of<const real>(q), rows_of<const real>(r->in[POINTER_K_BTC]),
-		rows_of<const int>(r->in[POINTER_TOKEN_BT]), rows_of<const int>(r->in[POINTER_TARGET_BT]),
-		rows_of<const int>(r->in[POINTER_START_BT]), (int)q->dims[1], (int)q->dims[2],
-		1 / sqrtf((float)q->dims[2])};
+	return pointer_of<real>(r->in[POINTER_Q_BTC], r->in[POINTER_K_BSC], r->in[POINTER_TOKEN_BS],
+		r->in[POINTER_TARGET_BT], r->in[POINTER_START_BS]);
 }
 
 }
@@ -140,19 +136,18 @@ extern "C" void pointer_forward_cuda(const struct op_run *r)
 
 extern "C" void pointer_backward_cuda(const struct op_run *r)
 {
-	const struct tensor *dq = r->d_in[POINTER_Q_BTC], *dk = r->d_in[POINTER_K_BTC];
+	const struct tensor *dq = r->d_in[POINTER_Q_BTC], *dk = r->d_in[POINTER_K_BSC];
 	rows<const float> lse = rows_of<const float>(r->saved[POINTER_LSE_BT2]);
 	rows<const float> d = rows_of<const float>(r->d_out[POINTER_LOGC_BT]);
 
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
 		pointer<real> p = pointer_of<real>(r);
-		dim3 grid((unsigned)tensor_rows(r->in[POINTER_Q_BTC]));
 		if (dq)
-			launch(r, pointer_dq_kernel<real>, grid, POINTER_THREADS, sizeof(backward_memory), p, lse, d,
+			launch(r, pointer_dq_kernel<real>, dim3((unsigned)tensor_rows(dq)), POINTER_THREADS, sizeof(backward_memory), p, lse, d,
 				rows_of<real>(dq), op_adds(r, POINTER_Q_BTC));
 		if (dk)
-			launch(r, pointer_dk_kernel<real>, grid, POINTER_THREADS, sizeof(backward_memory), p, lse, d,
-				rows_of<real>(dk), op_adds(r, POINTER_K_BTC));
+			launch(r, pointer_dk_kernel<real>, dim3((unsigned)tensor_rows(dk)), POINTER_THREADS, sizeof(backward_memory), p, lse, d,
+				rows_of<real>(dk), op_adds(r, POINTER_K_BSC));
 	});
 }

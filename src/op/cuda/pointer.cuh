@@ -1,4 +1,4 @@
-/* What pointer and pointed (op/pointer.h) share on the GPU: a block has one token and goes over the places. */
+/* What pointer, pointed and copied (op/pointer.h) share on the GPU: a block has one token and goes over the places. */
 #ifndef OP_CUDA_POINTER_CUH
 #define OP_CUDA_POINTER_CUH
 
@@ -10,12 +10,14 @@ template <typename real>
 struct pointer {
 	rows<const real> q, k;
 	rows<const int> token, target, start;	/* target, start: optional */
-	int T, C;
+	int T, S, n, C;		/* n = S - T: places in front of the first query's */
 	float scale;
 
 	__device__ __forceinline__ int first(long b, int t) const
 	{
-		return start.at ? max(start[b][t], 0) : 0;
+		int seen = start.at ? start[b][n + t] : 0;
+
+		return n ? max(seen, t) : seen;
 	}
 
 	__device__ __forceinline__ bool hits(long b, int t, int s) const
@@ -33,6 +35,16 @@ struct pointer {
 		return sum * scale;
 	}
 };
+
+template <typename real>
+pointer<real> pointer_of(const struct tensor *q, const struct tensor *k, const struct tensor *token,
+	const struct tensor *target, const struct tensor *start)
+{
+	int T = (int)q->dims[1], S = (int)k->dims[1];
+
+	return {rows_of<const real>(q), rows_of<const real>(k), rows_of<const int>(token), rows_of<const int>(target),
+		rows_of<const int>(start), T, S, S - T, (int)q->dims[2], 1 / sqrtf((float)q->dims[2])};
+}
 
 /* The block's row as float. */
 template <typename real>

@@ -17,7 +17,7 @@ struct operands {
 	rows<const real> dtraw, araw, lraw;
 	const float *dt_bias;
 	rows<const int> start;
-	int T, H;
+	int T, H, past;	/* past: rows in front of the window's */
 	long n;		/* tokens of all sequences */
 };
 
@@ -40,9 +40,16 @@ __device__ __forceinline__ step step_of(const operands<real> &o, long row, int h
 template <typename real>
 __device__ __forceinline__ bool has_before(const operands<real> &o, long row)
 {
-	int t = (int)(row % o.T);
+	int s = o.past + (int)(row % o.T);
 
-	return t > 0 && !(o.start.at && o.start[row / o.T][t] == t);
+	return s > 0 && !(o.start.at && o.start[row / o.T][s] == s);
+}
+
+/* Of the token in all outputs but dt. */
+template <typename real>
+__device__ __forceinline__ long out_row(const operands<real> &o, long row)
+{
+	return row + (row / o.T + 1) * o.past;
 }
 
 struct outputs {
@@ -63,10 +70,15 @@ __global__ void trapezoid_kernel(operands<real> o, outputs to)
 		step next = step_of(o, row + 1, h);
 		later = (1 - next.lambda) * next.dt;
 	}
-	to.decay[row][h] = -s.dt * s.rate;
-	to.own[row][h] = s.lambda * s.dt;
-	to.weight[row][h] = s.lambda * s.dt + later;
+	long out = out_row(o, row);
+	to.decay[out][h] = -s.dt * s.rate;
+	to.own[out][h] = s.lambda * s.dt;
+	to.weight[out][h] = s.lambda * s.dt + later;
 	to.dt[row][h] = s.dt;
+	if (o.past && row % o.T == 0) {
+		to.decay[out - 1][h] = to.own[out - 1][h] = 0;
+		to.weight[out - 1][h] = has_before(o, row) ? (1 - s.lambda) * s.dt : 0;
+	}
 }
 
 struct gradients {
@@ -101,8 +113,9 @@ __global__ void trapezoid_backward_kernel(operands<real> o, gradients d, results
 
 	for (long row = threadIdx.x; row < o.n; row += THREADS) {
 		step s = step_of(o, row, h);
-		float before = has_before(o, row) ? take(d.weight, row - 1, h) : 0;
-		float own = take(d.own, row, h) + take(d.weight, row, h), decay = take(d.decay, row, h);
+		long out = out_row(o, row);
+		float before = has_before(o, row) ? take(d.weight, out - 1, h) : 0;
+		float own = take(d.own, out, h) + take(d.weight, out, h), decay = take(d.decay, out, h);
 		float g = s.slope * (take(d.dt, row, h) - s.rate * decay + s.lambda * own +
 			(1 - s.lambda) * before);
 		put(to.dtraw, row, h, g, to.add_dt);
@@ -127,7 +140,8 @@ operands<real> operands_of(const struct op_run *r)
 
 	return {rows_of<const real>(dt), rows_of<const real>(r->in[TRAPEZOID_ARAW_BTH]),
 		rows_of<const real>(r->in[TRAPEZOID_LRAW_BTH]), (const float *)r->in[TRAPEZOID_DTBIAS_H]->at,
-		rows_of<const int>(r->in[TRAPEZOID_START_BT]), (int)dt->dims[1], (int)dt->dims[2], tensor_rows(dt)};
+		rows_of<const int>(r->in[TRAPEZOID_START_BT]), (int)dt->dims[1], (int)dt->dims[2],
+		((const struct trapezoid_attr *)r->attr)->past, tensor_rows(dt)};
 }
 
 }  // namespace

@@ -1,0 +1,31 @@
+/*
+ * copied: logits of a model with a copy head (nn/copy_head.h), for decoding: the logarithms of
+ *   P(w) = g P_v(w) + (1 - g) sum of a_ts over s with token[s + 1] = w,     g = logistic(gate_t)
+ * at the places s that token t points at, with P_v = softmax(logits) and a as in op/pointer.h; P = P_v where it
+ * points at none. No gradient.
+ */
+#ifndef OP_COPIED_H
+#define OP_COPIED_H
+
+#include "op/op.h"
+
+enum {
+	COPIED_LOGIT_BTV,	/* master, from op/logits.h */
+	COPIED_GATE_BT1,
+	COPIED_Q_BTC,
+	COPIED_K_BSC,		/* these may have rows in front, as in op/pointer.h */
+	COPIED_TOKEN_BS,	/* int */
+	COPIED_START_BS,	/* optional, int: documents */
+	COPIED_N_IN
+};
+
+enum {
+	COPIED_Y_BTV,		/* master */
+	COPIED_N_OUT
+};
+
+extern const struct op op_copied;
+
+op_kernel copied_forward_cuda;
+
+#endif
