@@ -46,17 +46,24 @@ static int unknown(const char *name)
 	return -1;
 }
 
-int tokenizer_open(struct tokenizer *t, const char *name)
+const struct tokenizer_type *tokenizer_find(const char *name)
 {
 	const struct tokenizer_type *const *type = tokenizer_types;
 
 	while (*type && strcmp((*type)->name, name))
 		type++;
-	*t = (struct tokenizer){.type = *type};
-	if (!*type)
+	return *type;
+}
+
+int tokenizer_open(struct tokenizer *t, const char *name)
+{
+	const struct tokenizer_type *type = tokenizer_find(name);
+
+	*t = (struct tokenizer){.type = type};
+	if (!type)
 		return unknown(name);
-	if ((*type)->open) {
-		t->state = (*type)->open();
+	if (type->open) {
+		t->state = type->open();
 		if (!t->state)
 			return -1;
 	}

@@ -44,6 +44,7 @@ struct tokenizer {
 
 /* 0, or -1 after a message that lists the names there are. */
 int tokenizer_open(struct tokenizer *t, const char *name);
+const struct tokenizer_type *tokenizer_find(const char *name);	/* NULL: there is none of this name */
 void tokenizer_close(struct tokenizer *t);
 /* Append the ids of n bytes. Text that reads like the end-of-text mark is text like any other.
    A tokenizer encodes for one thread at a time; each thread opens its own. */

@@ -7,6 +7,7 @@
 #include "data/order.h"
 #include "plan/match.h"
 #include "plan/tune.h"
+#include "train/samples.h"
 
 /* What is needed of a dataset, once for all runs that read it. */
 struct known_data {
@@ -14,6 +15,7 @@ struct known_data {
 	const char *path;
 	char hash[HASH_HEX];
 	struct setup_data setup;	/* n_vocab 0: it is not there */
+	struct dataset dataset;		/* open, where it is */
 	long n_inputs;			/* to train on */
 	long row;			/* tokens of a row of examples; 0: text */
 };
@@ -24,25 +26,30 @@ static const struct known_data *data_open(struct arena *a, struct known_data **l
 {
 	const char *path = config_find(c, "data.path")->word;
 	bool there = dataset_exists(path), needed = !config_find(c, "data.vocab")->integer;
-	struct dataset d;
 	struct known_data *k;
 
 	for (k = *list; k; k = k->next)
 		if (!strcmp(k->path, path))
 			return k;
-	if ((there || needed) && dataset_open(&d, path))
-		return NULL;
 	k = ARENA_NEW(a, struct known_data);
 	*k = (struct known_data){.next = *list, .path = path};
+	if ((there || needed) && dataset_open(&k->dataset, path))
+		return NULL;
 	*list = k;
 	if (!there)
 		return k;
-	k->setup = setup_data_of(&d);
-	k->n_inputs = split_inputs(&d.splits[SPLIT_TRAIN]);
-	k->row = d.splits[SPLIT_TRAIN].row;
-	memcpy(k->hash, d.hash, HASH_HEX);
-	dataset_close(&d);
+	k->setup = setup_data_of(&k->dataset);
+	k->n_inputs = split_inputs(&k->dataset.splits[SPLIT_TRAIN]);
+	k->row = k->dataset.splits[SPLIT_TRAIN].row;
+	memcpy(k->hash, k->dataset.hash, HASH_HEX);
 	return k;
+}
+
+static void close_data(struct known_data *list)
+{
+	for (struct known_data *k = list; k; k = k->next)
+		if (k->setup.n_vocab)
+			dataset_close(&k->dataset);
 }
 
 static void list_missing(struct plan *p, const struct known_data *list)
@@ -94,6 +101,22 @@ static int check_length(const struct config *c, const struct known_data *data)
 		(long)data->n_inputs, data->path);
 }
 
+/* Has the split what the run draws from it? A packing reads the whole split, so it waits for the run. */
+static int check_draws(const struct run_spec *spec, const struct known_data *data)
+{
+	struct sequences s;
+	enum sampling how;
+
+	if (!data->setup.n_vocab)
+		return 0;
+	if (samples_check(spec, &data->dataset) || sampling_parse(&how, spec->sampling))
+		return -1;
+	if (how == SAMPLING_PAPER && !data->row)
+		return 0;
+	return sequences_init(&s, &data->dataset, SPLIT_TRAIN, (int)spec->context, 0) ||
+		sequences_sample(&s, how, spec->batch);
+}
+
 static int plan_run(struct plan *p, int i, struct known_data **list)
 {
 	struct sweep_run *run = &p->sweep.runs[i];
@@ -106,6 +129,10 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 		run_spec_pin(&p->arena, &run->config) ||
 		setup_open_for(&setup, &run->config, p->device, &data->setup))
 		return -1;
+	if (check_draws(&setup.spec, data)) {
+		setup_close(&setup);
+		return -1;
+	}
 	identity[0] = '\0';
 	if (data->setup.n_vocab)
 		setup_identity(&setup, data->hash, identity);
@@ -174,6 +201,7 @@ int plan_open(struct plan *p, const char *path, const struct sweep_options *opti
 	for (int i = 0; i < p->sweep.n_runs && !ret; i++)
 		ret = plan_run(p, i, &list);
 	list_missing(p, list);
+	close_data(list);
 	if (!ret)
 		ret = jobs_decide(root, p->jobs, p->sweep.n_runs, &p->arena);
 	if (ret)

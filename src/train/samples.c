@@ -16,13 +16,21 @@ long samples_longest(const struct run_spec *s)
 	return (long)most + s->samples_tokens;
 }
 
+int samples_check(const struct run_spec *spec, const struct dataset *d)
+{
+	if (!spec->samples_every || tokenizer_find(d->tokenizer))
+		return 0;
+	return error("samples.every=%ld: %s holds tokens of the task %s, and no text can become such: set "
+		"samples.every=0", spec->samples_every, d->folder, d->tokenizer);
+}
+
 int samples_open(struct samples *x, const struct run_spec *spec, const struct dataset *d)
 {
 	*x = (struct samples){0};
 	if (!spec->samples_every)
 		return 0;
-	if (tokenizer_open(&x->words, d->tokenizer))
-		return error("samples.every: texts cannot become tokens of %s", d->folder);
+	if (samples_check(spec, d) || tokenizer_open(&x->words, d->tokenizer))
+		return -1;
 	x->spec = spec;
 	return 0;
 }

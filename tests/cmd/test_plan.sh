@@ -48,6 +48,20 @@ for key in context=16 "context=24 train.micro_batch=1"; do
 done
 holds $moelab plan sweep.yaml data.path=rows train.context=24
 
+# So do streams that the text has no windows for, streams of rows, and texts that no token of a task can become.
+refused() {	# WORDS KEYS...
+	words=$1
+	shift
+	$moelab plan sweep.yaml "$@" >out 2>said
+	holds test "$? $(wc -l <said)" = "2 1"
+	holds grep -Eq "$words" said
+}
+refused 'too few for 9000 streams of windows of 16: lower train.batch' data.sampling=stream train.batch=9000
+refused 'rows of examples.*data.sampling=shuffle' data.path=rows train.context=24 data.sampling=stream
+refused 'samples.every=5: .*rows holds tokens of the task induction' data.path=rows train.context=24 samples.every=5 \
+	'samples.prompts=[a]'
+holds $moelab plan sweep.yaml data.sampling=stream samples.every=5 'samples.prompts=[a]'
+
 # What was chosen, and from what.
 $moelab plan sweep.yaml --threads 1 --measure --json >said
 holds grep -Eq "[1-9][0-9]* workers? x 1 thread|workers x threads, measured with sweep.*chose [1-9][0-9]* x 1" said
