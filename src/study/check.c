@@ -35,23 +35,25 @@ static const struct sameness {
 	const char *what;	/* NULL: the key says it */
 	size_t member;		/* of struct run_data, a text; 0: the first of the keys */
 	const char *keys[4];
-	const char *usual;	/* of that key where a run's record is older than the key */
-} refused[] = {
-	{"data", offsetof(struct run_data, data_hash), {"data.path"}, NULL},
-	{"tokenizer", offsetof(struct run_data, tokenizer), {"data.path"}, NULL},
-	{"vocabulary", 0, {"data.vocab"}, NULL},
-	{"context", 0, {"train.context"}, NULL},
-	{"token budget", 0, {"train.tokens"}, NULL},
-	{"split evaluated", 0, {"eval.split"}, "val"},
+	const char *usual;	/* of the first key where a run's record is older than the key */
+	const struct sameness *also;	/* another key that it may come of, and that is no axis of it; NULL */
+} doubted[] = {
+	{NULL, 0, {"data.sampling"}, "shuffle", NULL},
+	{NULL, 0, {"data.seed"}, "-1", NULL},
+	{NULL, 0, {"train.batch"}, NULL, NULL},
+	{"initial weights", 0, {"train.init_hash"}, "", NULL},
+}, refused[] = {
+	{"data", offsetof(struct run_data, data_hash), {"data.path"}, NULL, NULL},
+	{"tokenizer", offsetof(struct run_data, tokenizer), {"data.path"}, NULL, NULL},
+	{"vocabulary", 0, {"data.vocab"}, NULL, NULL},
+	{"context", 0, {"train.context"}, NULL, NULL},
+	/* With another context losses are of other tokens in front; evaluation goes by this key, too. */
+	{"context across documents", 0, {"data.reset_at_eot"}, "false", NULL},
+	{"token budget", 0, {"train.tokens"}, NULL, NULL},
+	{"split evaluated", 0, {"eval.split"}, "val", NULL},
 	{"evaluation windows", offsetof(struct run_data, windows),
-		{"eval.tokens", "eval.split", "data.path", "train.context"}, NULL},
-	{"precision", offsetof(struct run_data, precision), {NULL}, NULL},
-}, doubted[] = {
-	{NULL, 0, {"data.sampling"}, "shuffle"},
-	{NULL, 0, {"data.reset_at_eot"}, "false"},
-	{NULL, 0, {"data.seed"}, "-1"},
-	{NULL, 0, {"train.batch"}, NULL},
-	{"initial weights", 0, {"train.init_hash"}, ""},
+		{"eval.tokens", "eval.split", "data.path", "train.context"}, NULL, &doubted[0]},
+	{"precision", offsetof(struct run_data, precision), {NULL}, NULL, NULL},
 };
 
 static bool is_axis(const struct study *s, const struct sameness *same)
@@ -98,15 +100,45 @@ static bool differ(const struct study *s, const struct sameness *same, const str
 	return false;
 }
 
+/* Do the records of both have the key, with other values? */
+static bool key_differs(const struct run_data *two[2], const char *key)
+{
+	const char *a = run_text(two[0], key), *b = run_text(two[1], key);
+
+	return a && b && strcmp(a, b) != 0;
+}
+
+/* What the values come of: the other key where no own one has other values in the two runs. */
+static const struct sameness *source_of(const struct sameness *same, const struct run_data *two[2])
+{
+	const char *a = same->also ? value_of(two[0], same->also) : NULL;
+	const char *b = same->also ? value_of(two[1], same->also) : NULL;
+
+	for (int i = 0; i < (int)ARRAY_SIZE(same->keys) && same->keys[i]; i++)
+		if (key_differs(two, same->keys[i]))
+			return same;
+	return a && b && strcmp(a, b) ? same->also : same;
+}
+
+/* The key that has other values in the two runs; else the first, or NULL. */
+static const char *key_of(const struct sameness *same, const struct run_data *two[2])
+{
+	for (int i = 0; i < (int)ARRAY_SIZE(same->keys) && same->keys[i]; i++)
+		if (key_differs(two, same->keys[i]))
+			return same->keys[i];
+	return same->keys[0];
+}
+
 /* "context (train.context): mamba has 256, odd has 512" */
 static const char *difference(struct study *s, const struct sameness *same,
 	const struct run_data *two[2])
 {
-	const char *key = same->keys[0], *name = !same->what ? key : !key ? same->what
+	const struct sameness *source = source_of(same, two);
+	const char *key = key_of(source, two), *name = !same->what ? key : !key ? same->what
 		: arena_printf(&s->arena, "%s (%s)", same->what, key);
 
 	return arena_printf(&s->arena, "%s: %s has %.12s, %s has %.12s", name, shown_label(s, two[0]),
-		value_of(two[0], same), shown_label(s, two[1]), value_of(two[1], same));
+		value_of(two[0], source), shown_label(s, two[1]), value_of(two[1], source));
 }
 
 static int check_same(struct study *s, const struct sameness *same, bool refuses)

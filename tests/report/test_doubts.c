@@ -27,6 +27,10 @@ static void unlike_rows_are_refused_unless_forced(void **state)
 		"rows differ in data (data.path): mamba has 0123456789ab, odd has fedcba987654");
 	refused(ODD(.precision = "bf16"), "rows differ in precision: mamba has float32, odd has bf16");
 	refused(ODD(.windows = "w1"), "rows differ in evaluation windows (eval.tokens): mamba has w0, odd has w1");
+	refused(ODD(.windows = "w1", .key = "data.sampling", .value = "stream"),
+		"rows differ in evaluation windows (data.sampling): mamba has shuffle, odd has stream");
+	refused(KEY("data.reset_at_eot", "true"),
+		"rows differ in context across documents (data.reset_at_eot): mamba has false, odd has true");
 	refused(ODD(.tokens = "8192000"),
 		"rows differ in token budget (train.tokens): mamba has 4096000, odd has 8192000");
 	refused(KEY("train.context", "512"), "rows differ in context (train.context): mamba has 256, odd has 512");
@@ -40,7 +44,6 @@ static void rows_not_trained_alike_are_warned_about(void **state)
 {
 	static const char *const keys[][3] = {
 		{"data.sampling", "paper", "data.sampling: mamba has shuffle, odd has paper"},
-		{"data.reset_at_eot", "true", "data.reset_at_eot: mamba has false, odd has true"},
 		{"data.seed", "7", "data.seed: mamba has -1, odd has 7"},
 		{"train.batch", "8", "train.batch: mamba has 16, odd has 8"},
 		{"train.init_hash", "ab", "initial weights (train.init_hash): mamba has none, odd has ab"}};
