@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "cmd/bench.h"
+#include "measure/generate_times.h"
 #include "show/chart.h"
 
 extern const struct cmd cmd_bench;
@@ -73,14 +74,15 @@ static int measure(struct bench_command *m, const struct arguments *a, bool keep
 
 static int run(int argc, char **argv)
 {
-	struct bench_command m = {.lab = LAB_NEW, .bench = {.steps = 5, .tokens = 2048}};
+	struct bench_command m = {.lab = LAB_NEW,
+		.bench = {.steps = 5, .tokens = 2048, .longest = GENERATE_LONGEST}};
 	struct bench *b = &m.bench;
 	const char *device = "cpu";
 	bool no_store = false;
-	long threads = 0;
+	long threads = -1;
 	const struct option_row rows[] = {
 		{"steps", 'n', "N", "timed steps (default 5); the median counts", .number = &b->steps},
-		{"threads", 'T', "T", "threads; 0: all cores", .number = &threads},
+		{"threads", 'T', "T", "threads; 0: all cores (default; of generate 1)", .number = &threads},
 		{"device", 0, "NAME", "ref, cpu, cuda_scan, cuda or cuda_f32", .text = &device},
 		{"against", 0, "KEY=VALUE", "step: the same with this key changed, in turn",
 			.text = &m.against},
@@ -88,6 +90,7 @@ static int run(int argc, char **argv)
 		{"all", 0, NULL, "op: every shape, not the costliest of each operator", .flag = &b->all},
 		{"tokens", 0, "N", "op: tokens of a batch (default 2048), whole sequences",
 			.number = &b->tokens},
+		{"length", 0, "N", "generate: tokens of the longest text (default 16384)", .number = &b->longest},
 		{"plot", 0, "FILE", "generate: draw tokens/s by context", .text = &m.plot},
 		{"no-store", 0, NULL, "do not keep the figures", .flag = &no_store},
 		LAB_DB(m.lab), LAB_FORM(m.lab),
@@ -103,6 +106,10 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	if (b->steps < 1)
 		return error("bench: --steps 0 times nothing"), EXIT_USAGE;
+	if (b->longest < 1 || b->longest > GENERATE_MOST)
+		return error("bench: --length %ld: not 1 to %d", b->longest, GENERATE_MOST), EXIT_USAGE;
+	if (threads < 0)	/* a token's products are too small to share (README.md) */
+		threads = a.n_words && !strcmp(a.words[0], "generate");
 	if (a.n_words == 1 && !strcmp(a.words[0], "compare"))
 		return bench_compare(&m.lab);
 	cpu_threads((int)threads);

@@ -1,6 +1,7 @@
 /* moelab bench generate: the speed of text, token by token, as it grows. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/path.h"
@@ -11,7 +12,7 @@
 static void add_row(struct grid *g, const struct generate_times *t, int i)
 {
 	grid_row(g);
-	grid_number(g, (double)generate_contexts[i], "%ld", generate_contexts[i]);
+	grid_number(g, (double)t->context[i], "%ld", t->context[i]);
 	grid_number(g, t->tokens_per_s[i], "%.0f", t->tokens_per_s[i]);
 	grid_number(g, 1 / t->tokens_per_s[i], "%.3f", 1e3 / t->tokens_per_s[i]);
 	grid_number(g, t->tokens_per_s[i] / t->tokens_per_s[0], "%.2f",
@@ -35,8 +36,10 @@ int bench_generate(struct bench_command *m, const char *spec)
 	grid_column(&g, "token_s", "ms per token", COLUMN_NUMBER);
 	grid_column(&g, "of_shortest", "of the shortest", COLUMN_NUMBER);
 	grid_column(&g, "bytes", "MiB read per token", COLUMN_NUMBER);
-	for (int i = 0; i < GENERATE_POINTS; i++)
+	for (int i = 0; i < t.n; i++)
 		add_row(&g, &t, i);
+	if (t.reason[0])
+		notes_add(&g.notes, NOTE_WARNING, "no longer text: %s", t.reason);
 	notes_add(&g.notes, NOTE_PLAIN, "context: tokens in front of those timed; medians of %ld rounds of %d "
 		"tokens; MiB: active weights and what is carried from token to token", b->steps,
 		GENERATE_TOKENS);
@@ -77,7 +80,7 @@ static void add_series(struct chart *c, struct panel *p, const struct bench_repo
 		struct series *s = chart_series(c, p, label_of(c, r->measures[i].name), style++, n);
 		s->points = true;
 		for (int k = 0; k < n; k++) {
-			s->x[k] = (double)generate_contexts[k];
+			s->x[k] = strtod(r->measures[i + k].shape + strlen("context "), NULL);
 			s->y[k] = r->measures[i + k].value;
 		}
 		i += n;

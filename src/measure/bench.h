@@ -17,6 +17,7 @@ struct bench {
 	const struct device *device;
 	long steps;			/* timed ones; the median counts */
 	long tokens;			/* of a batch for operators */
+	long longest;			/* tokens in front, of text that is generated */
 	bool all;			/* every shape, not the costliest of each operator */
 	const char *only;		/* one operator or axis; NULL: all */
 	const char *const *overrides;	/* key=value, on top of each spec */

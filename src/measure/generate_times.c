@@ -9,8 +9,6 @@
 #include "measure/median.h"
 #include "train/decode.h"
 
-const long generate_contexts[GENERATE_POINTS] = {16, 64, 256, 1024, 4096, 16384};
-
 /* Seconds of one token behind `context` of them. */
 static double time_tokens(struct setup *s, long context, double *logits_V)
 {
@@ -59,29 +57,62 @@ static void measure(struct generate_times *t, struct bench *b, struct setup *s, 
 
 	decode_begin(s);	/* all that is carried is touched */
 	time_tokens(s, 1, logits_V);
-	for (int i = 0; i < GENERATE_POINTS; i++) {
+	for (int i = 0; i < t->n; i++) {
 		for (long k = 0; k < b->steps; k++)
-			seconds[k] = time_tokens(s, generate_contexts[i], logits_V);
+			seconds[k] = time_tokens(s, t->context[i], logits_V);
 		t->tokens_per_s[i] = 1 / median_of(seconds, (int)b->steps);
-		t->bytes[i] = weight_bytes(s) + state_bytes(s, generate_contexts[i]);
-		snprintf(shape, sizeof shape, "context %ld", generate_contexts[i]);
+		t->bytes[i] = weight_bytes(s) + state_bytes(s, t->context[i]);
+		snprintf(shape, sizeof shape, "context %ld", t->context[i]);
 		bench_report_add(&b->report, "generate", name, shape, "tokens_per_s", t->tokens_per_s[i]);
 	}
 	free(seconds);
 	free(logits_V);
 }
 
+static void set_points(struct generate_times *t, long longest)
+{
+	long context = 16;
+
+	*t = (struct generate_times){0};
+	for (; context < longest; context *= 4)
+		t->context[t->n++] = context;
+	t->context[t->n++] = longest;
+}
+
+static struct generate_times *refused;
+
+static void keep_reason(const char *line)
+{
+	snprintf(refused->reason, sizeof refused->reason, "%.*s", (int)strcspn(line, "\n"), line);
+}
+
+/* With as many of the points as the model can carry. */
+static int open_longest(struct setup *s, const struct config *c, const struct device *d, struct generate_times *t)
+{
+	int asked = t->n, ret = -1;
+
+	refused = t;
+	for (; t->n > 0 && ret; t->n -= ret != 0) {
+		error_sink = t->n > 1 ? keep_reason : NULL;	/* one token at least, or it is an error */
+		ret = setup_open_decoding(s, c, d, 0, t->context[t->n - 1] + GENERATE_TOKENS + 1);
+		error_sink = NULL;
+	}
+	if (t->n == asked)
+		t->reason[0] = '\0';
+	return ret;
+}
+
 int generate_times_measure(struct generate_times *t, struct bench *b, const char *spec)
 {
 	const char *keys[BENCH_MAX_OVERRIDES];
 	int n = bench_keys(b, keys, NULL, 0), ret = EXIT_USAGE;
-	long longest = generate_contexts[GENERATE_POINTS - 1] + GENERATE_TOKENS + 1;
 	struct arena arena = {0};
 	struct config config;
 	struct setup setup;
 
+	set_points(t, b->longest);
 	if (!spec_load(&arena, spec, keys, n, spec_schema(), &config) &&
-			!setup_open_decoding(&setup, &config, b->device, 0, longest)) {
+			!open_longest(&setup, &config, b->device, t)) {
 		ret = setup_allocate(&setup) ? EXIT_ENVIRONMENT : EXIT_DONE;
 		if (!ret)
 			measure(t, b, &setup, bench_name(b, spec));

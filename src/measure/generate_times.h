@@ -4,10 +4,13 @@
 
 #include "measure/bench.h"
 
-enum { GENERATE_POINTS = 6 };
-extern const long generate_contexts[GENERATE_POINTS];	/* tokens in front of those that are timed */
+/* Points: 16 tokens, four times as many, ..., and b->longest. */
+enum { GENERATE_POINTS = 12, GENERATE_TOKENS = 16, GENERATE_LONGEST = 16384, GENERATE_MOST = 1 << 20 };
 
 struct generate_times {
+	int n;					/* points; fewer than asked for where the model cannot go on so far */
+	char reason[512];			/* then why not */
+	long context[GENERATE_POINTS];		/* tokens in front of those that are timed */
 	double tokens_per_s[GENERATE_POINTS];	/* one sequence */
 	/* What a token reads at least: working weights of which it visits all (one expert of a mixture), and
 	   what was carried on, rings as far as they are full. */
@@ -15,7 +18,6 @@ struct generate_times {
 };
 
 /* b->steps rounds of GENERATE_TOKENS tokens at each context; medians, also into the report. An exit code. */
-enum { GENERATE_TOKENS = 16 };
 int generate_times_measure(struct generate_times *t, struct bench *b, const char *spec);
 
 #endif

@@ -69,6 +69,15 @@ set -- $(read_bytes mamba.yaml)
 holds test "$1" = "$2"
 set -- $(read_bytes transformer.yaml)	# two layers of keys and values, 8 floats each
 holds test $(($2 - $1)) = $((2 * 2 * 8 * 4 * (16384 - 16)))
+# A text is as long as asked for, or as the model can go on.
+lengths() {
+	$moelab bench generate "$@" -n 1 --no-store --format csv 2>out | tee said | grep '^[1-9]' | cut -d, -f1 | tr '\n' ' '
+}
+holds test "$(lengths mamba.yaml --length 100)" = "16 64 100 "
+tiny transformer ', attn: {n_heads: 1, segment: 1}' >segments.yaml
+holds test "$(lengths segments.yaml --length 2100)" = "16 64 256 1024 "
+holds grep -q 'Warning: no longer text: .*segments.yaml: .* more segments of model.attn.segment' said
+holds sh -c '! "$0" bench generate mamba.yaml --length 0 2>said && grep -q "bench: --length 0: not 1 to " said' $moelab
 $moelab bench step mamba.yaml --plot speed.svg >said 2>&1
 holds test $? = 2
 holds grep -q "bench step has no figure" said
