@@ -290,6 +290,27 @@ static int evaluate(struct request *r)
 
 /* ---- the command ---------------------------------------------------------------------------- */
 
+/* Options that say on what losses are taken. */
+static int check_questions(const struct request *r)
+{
+	const struct { const char *name; bool given; } losses[] = {{"data", r->folder}, {"split", r->split_word},
+		{"mode", r->modes}, {"length", r->lengths_text}, {"stride", r->stride}, {"tokens", r->tokens},
+		{"by-position", r->by_position}, {"plot", r->plot}};
+
+	for (size_t i = 0; r->questions && i < ARRAY_SIZE(losses); i++)
+		if (losses[i].given)
+			return error("eval --questions scores each question as it stands: --%s says nothing of them, "
+				"leave it out", losses[i].name);
+	return 0;
+}
+
+static void set_defaults(struct request *r)
+{
+	r->split_word = r->split_word ? r->split_word : "val";
+	r->modes = r->modes ? r->modes : "reset";
+	r->lengths_text = r->lengths_text ? r->lengths_text : "1x,2x,4x";
+}
+
 static int open_data(struct request *r, long longest)
 {
 	const char *folder = r->folder ? r->folder : r->spec.data_path;
@@ -325,8 +346,7 @@ static int open_and_evaluate(struct request *r, const char *dir)
 
 static int run(int argc, char **argv)
 {
-	struct request r = {.lab = LAB_NEW, .split_word = "val", .modes = "reset", .device_word = "cpu",
-		.lengths_text = "1x,2x,4x", .step = -1};
+	struct request r = {.lab = LAB_NEW, .device_word = "cpu", .step = -1};
 	const struct option_row rows[] = {
 		{"data", 0, "DIR", "dataset (default the run's)", .text = &r.folder},
 		{"split", 0, "NAME", "train, val or tune (default val)", .text = &r.split_word},
@@ -357,6 +377,9 @@ static int run(int argc, char **argv)
 		error("eval takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
 		return EXIT_USAGE;
 	}
+	if (check_questions(&r))
+		return EXIT_USAGE;
+	set_defaults(&r);
 	if (!grid_format_find(r.lab.format) || (r.plot && !chart_format_of(r.plot)))
 		return EXIT_USAGE;
 	cpu_threads((int)r.threads);

@@ -19,7 +19,7 @@
 struct ask_options {
 	enum split split;
 	long n;			/* of each set, at most */
-	long context;		/* bytes in front, or of a sentence of `order`, at most */
+	long context;		/* bytes in front, or of a sentence of `order`, at most (LAMBADA's: 75 words) */
 	long least;
 	long train_tokens;	/* of the training split, from its beginning, that words are counted in */
 	uint64_t seed;

@@ -61,7 +61,7 @@ static int read_line(struct questions *q, const char *path, long line, const cha
 	if (!why)
 		questions_add(q, &one);
 	else
-		error("%s: line %ld: %s: no question of `moelab data ask`", path, line, why);
+		error("%s:%ld: %s: no question of `moelab data ask`", path, line, why);
 	json_decref(object);
 	return why ? -1 : 0;
 }

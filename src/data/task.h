@@ -56,7 +56,9 @@ struct task {
 	/* Most tokens of an example of this shape; 0: the shape is impossible. */
 	long (*tokens)(const double *value, long length, long items);
 	const char *possible;		/* what shapes must fulfil, for people */
-	long (*make)(struct example *e);	/* returns its tokens */
+	/* Returns its tokens; 0: none was found with these settings, in as many draws as are worth trying. */
+	long (*make)(struct example *e);
+	const char *unfound;		/* what then to do, for people; NULL: that cannot be */
 };
 
 extern const struct task *const tasks[];	/* ended by NULL */

@@ -171,7 +171,7 @@ struct set {			/* of rows that are being made */
 	bool pack;
 };
 
-/* An example of row i, its number in it j, at `tokens` and `targets`. Returns its tokens. */
+/* An example of row i, its number in it j, at `tokens` and `targets`. Returns its tokens; 0: none was found. */
 static long make_example(const struct set *s, long i, long j, uint16_t *tokens, uint16_t *targets)
 {
 	const struct shape *shape = shapes_at(s->shapes, i, s->n_rows);
@@ -191,39 +191,46 @@ static void fill(uint16_t *ids, long n, int id)
 		ids[i] = (uint16_t)id;
 }
 
-/* Row i: T inputs, then T targets. */
-static void make_row(const struct set *s, long i, uint16_t *row)
+/* Row i: T inputs, then T targets. False: an example of it was not found. */
+static bool make_row(const struct set *s, long i, uint16_t *row)
 {
-	long T = s->row, at = 0, room = s->pack ? 2 * T : T;
+	long T = s->row, at = 0, room = s->pack ? 2 * T : T, n = 1;
 	uint16_t *tokens = xmalloc(2 * (size_t)room * sizeof *tokens), *targets = tokens + room;
 
 	fill(row, 2 * T, s->m->eot);
-	for (long j = 0; at < T && (s->pack || j == 0); j++) {
+	for (long j = 0; n && at < T && (s->pack || j == 0); j++) {
 		fill(targets, room, s->m->eot);
-		long n = make_example(s, i, j, tokens, targets), kept = n < T - at ? n : T - at;
+		n = make_example(s, i, j, tokens, targets);
+		long kept = n < T - at ? n : T - at;
 		memcpy(row + at, tokens, (size_t)kept * sizeof *row);
 		if (kept == n)
 			memcpy(row + T + at, targets, (size_t)kept * sizeof *row);
 		at += n;
 	}
 	free(tokens);
+	return n > 0;
 }
 
+/* 0; or after a message -1 where the settings allow no example, and MAKE_UNWRITTEN. */
 static int write_set(const struct set *s, struct dataset_writer *w)
 {
-	long most = CHUNK / (2 * s->row) + 1;
+	long most = CHUNK / (2 * s->row) + 1, lacking = 0;
 	struct dataset_part part = {.n_bytes = 0};
 	int ret = 0;
 
 	part.tokens.id = xmalloc((size_t)(2 * s->row * most) * sizeof *part.tokens.id);
 	for (long first = 0; first < s->n_rows && !ret; first += most) {
 		long n = s->n_rows - first < most ? s->n_rows - first : most;
-		#pragma omp parallel for schedule(dynamic, 16)
+		#pragma omp parallel for schedule(dynamic, 16) reduction(+:lacking)
 		for (long i = 0; i < n; i++)
-			make_row(s, first + i, part.tokens.id + 2 * s->row * i);
+			lacking += !make_row(s, first + i, part.tokens.id + 2 * s->row * i);
 		part.tokens.n = (size_t)(2 * s->row * n);
 		part.n_documents = n;
-		ret = dataset_writer_add(w, s->split, &part);
+		if (lacking)
+			ret = error("data make %s: of some shapes no example was found: %s", s->m->task->name,
+				s->m->task->unfound);
+		else if (dataset_writer_add(w, s->split, &part))
+			ret = MAKE_UNWRITTEN;
 	}
 	free(part.tokens.id);
 	return ret;
@@ -242,29 +249,30 @@ static struct rng_key key_of(const struct making *m, const char *set)
 static int write_splits(const struct making *m, struct dataset_writer *w)
 {
 	long n[N_SPLITS] = {m->train.n_examples, (long)m->common[VAL], (long)m->common[TUNE]};
+	int ret = 0;
 
 	dataset_writer_rows(w, m->row);
-	for (enum split i = 0; i < N_SPLITS; i++) {
+	for (enum split i = 0; i < N_SPLITS && !ret; i++) {
 		struct set s = {m, &m->train, key_of(m, split_name(i)), i, n[i], m->row,
 			m->common[PACK] > 0};
-		if (write_set(&s, w))
-			return -1;
+		ret = write_set(&s, w);
 	}
-	return 0;
+	return ret;
 }
 
 static int write_tests(const struct making *m, struct dataset_writer *w)
 {
-	for (int i = 0; i < m->tests.n; i++) {
+	int ret = 0;
+
+	for (int i = 0; i < m->tests.n && !ret; i++) {
 		const struct shape *shape = &m->tests.list[i];
 		struct shapes one = {.list = {*shape}, .n = 1, .n_examples = shape->n};
 		struct set s = {m, &one, key_of(m, shape->name), SPLIT_TRAIN, shape->n,
 			shapes_row(&one, m->task, m->value), false};
 		s.split = dataset_writer_test(w, shape->name, shape->most, shape->items, s.row);
-		if (write_set(&s, w))
-			return -1;
+		ret = write_set(&s, w);
 	}
-	return 0;
+	return ret;
 }
 
 /* --- the whole ----------------------------------------------------------------------------- */
@@ -298,10 +306,14 @@ static void report(const struct making *m, const struct dataset *d, const char *
 static int commit(const struct making *m, struct dataset_writer *w)
 {
 	json_t *origin = provenance(m);
-	int ret = write_splits(m, w) || write_tests(m, w) || dataset_writer_commit(w, origin);
+	int ret = write_splits(m, w);
 
+	if (!ret)
+		ret = write_tests(m, w);
+	if (!ret && dataset_writer_commit(w, origin))
+		ret = MAKE_UNWRITTEN;
 	json_decref(origin);
-	return ret ? MAKE_UNWRITTEN : 0;
+	return ret;
 }
 
 int data_make(const struct task *t, const struct make_options *o)

@@ -71,6 +71,32 @@ static void print_choices(const struct schema *s, FILE *out)
 			s->choices[i].help ? s->choices[i].help : "");
 }
 
+/* Do the same choices have both tables? */
+static bool alike(const struct schema *s, const struct field_table *a, const struct field_table *b)
+{
+	for (int i = 0; i < s->n_choices; i++)
+		if (holds(s->choices[i].tables, a) != holds(s->choices[i].tables, b))
+			return false;
+	return true;
+}
+
+/* The tables of a choice that the same choices have as has the first one, under one heading. */
+static void print_alike(const struct schema *s, int choice, const struct field_table *const *first, FILE *out)
+{
+	const char *between = " ";
+
+	fprintf(out, "\nKeys of");
+	for (int j = choice; j < s->n_choices; j++)
+		if (holds(s->choices[j].tables, *first)) {
+			fprintf(out, "%s%s", between, s->choices[j].name);
+			between = ", ";
+		}
+	fprintf(out, ":\n");
+	for (const struct field_table *const *t = first; *t; t++)
+		if (alike(s, *t, *first))
+			print_table(s, *t, out);
+}
+
 void spec_help(const struct schema *s, FILE *out)
 {
 	fprintf(out, "Keys of every spec:\n  %-28s %-10s %-12s %-26s %s\n", "key", "type",
@@ -79,16 +105,12 @@ void spec_help(const struct schema *s, FILE *out)
 		print_table(s, *t, out);
 	print_choices(s, out);
 	for (int i = 0; i < s->n_choices; i++) {
-		for (const struct field_table *const *t = s->choices[i].tables; t && *t; t++) {
-			if (printed(s, i, *t))
-				continue;
-			fprintf(out, "\nKeys of");
-			for (int j = i; j < s->n_choices; j++)
-				if (holds(s->choices[j].tables, *t))
-					fprintf(out, "%s %s", j == i ? "" : ",",
-						s->choices[j].name);
-			fprintf(out, ":\n");
-			print_table(s, *t, out);
+		const struct field_table *const *tables = s->choices[i].tables, *const *before;
+		for (const struct field_table *const *t = tables; t && *t; t++) {
+			for (before = tables; before < t && !alike(s, *before, *t); before++)
+				;
+			if (before == t && !printed(s, i, *t))
+				print_alike(s, i, t, out);
 		}
 	}
 }

@@ -43,6 +43,7 @@ done
 lost $moelab --help
 lost $moelab help
 lost $moelab help spec
+holds test -z "$($moelab help spec | grep '^Keys of' | sort | uniq -d)"
 lost $moelab --version
 lost $moelab ls
 lost $moelab status

@@ -83,9 +83,9 @@ refused() {	# WORDS COMMAND...: one line with the words
 	holds grep -q "$words" said
 }
 question one "" '"line"' 1 >q
-refused 'line 1: answer must be the number of a choice' $moelab eval moe_mamba --questions q
-echo '{"set": ' >q
-refused 'q: line 1:' $moelab eval moe_mamba --questions q
+refused '^moelab: q:1: answer must be the number of a choice' $moelab eval moe_mamba --questions q
+{ echo; echo '{"set": '; } >q
+refused '^moelab: q:2: ' $moelab eval moe_mamba --questions q
 : >q
 refused 'holds no questions' $moelab eval moe_mamba --questions q
 question one "" '"line"' 0 >q
@@ -93,6 +93,9 @@ question one "" '"line","eline"' 0 >>q
 refused 'some of its questions have one choice' $moelab eval moe_mamba --questions q
 question one "l" "\"$long\"" 0 >q
 refused 'more than the training context of 64: `moelab data ask --context`' $moelab eval moe_mamba --questions q
+for option in '--data data' '--split val' '--mode reset' '--length 1x' '--stride 4' '--tokens 64' --by-position '--plot p.svg'; do
+	refused "eval --questions .*: ${option%% *} says nothing of them" $moelab eval moe_mamba --questions asked $option
+done
 refused 'no sentence to ask about' $moelab data ask data -o q
 refused 'needs a dataset' $moelab data ask data
 tests_end

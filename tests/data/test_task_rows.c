@@ -105,6 +105,7 @@ static void test_bad_settings(void **state)
 		{"copy", "train=5-4:10", "lengths must rise"},
 		{"copy", "train=5-20:10 pack=30", "an example of train may have 43 tokens"},
 		{"induction", "train=2:5", "LENGTH >= 3"},
+		{"suffix_ngram", "letters=2 ngram=1 train=50:5", "no n-gram that stands once: set more letters"},
 		{"induction", "train=16777217:5", "at most 16777216 tokens"},
 	};
 

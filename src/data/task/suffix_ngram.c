@@ -25,7 +25,7 @@ static bool stands_once(const uint16_t *s, long length, long at, long n)
 	return true;
 }
 
-/* A place in a string: both are drawn anew until the n-gram there stands once. */
+/* A place in a string: both are drawn anew until the n-gram there stands once; -1: none did. */
 static long draw_place(struct example *e, uint16_t *s, long n, long answer)
 {
 	for (int i = 0; i < TRIES; i++) {
@@ -34,7 +34,7 @@ static long draw_place(struct example *e, uint16_t *s, long n, long answer)
 		if (stands_once(s, e->length, at, n))
 			return at;
 	}
-	die("suffix_ngram: no %ld-gram that stands once in a string of %ld: set more letters", n, e->length);
+	return -1;
 }
 
 static long make(struct example *e)
@@ -43,7 +43,7 @@ static long make(struct example *e)
 	long n = (long)e->value[LETTERS_NGRAM], answer = (long)e->value[ANSWER], at;
 
 	at = draw_place(e, s, n, answer);
-	n = letters_write(e, s, s + at, n, s + at + n, answer ? answer : e->length - at - n);
+	n = at < 0 ? 0 : letters_write(e, s, s + at, n, s + at + n, answer ? answer : e->length - at - n);
 	free(s);
 	return n;
 }
@@ -59,4 +59,5 @@ const struct task task_suffix_ngram = {
 		{.key = "answer", .help = "letters of the answer; 0: all that follow", .min = 0, .max = 1e6}},
 	.vocab = letters_vocab, .tokens = tokens, .make = make,
 	.possible = "LENGTH >= ngram + answer, and a letter to say",
+	.unfound = "no n-gram that stands once: set more letters, a longer ngram or shorter strings",
 };
