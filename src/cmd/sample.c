@@ -69,15 +69,17 @@ static int generate(struct request *r, struct setup *s)
 		.tell = print_token, .to = r};
 	double start = clock_s();
 	long n = decode_generate(s, &g);
+	int code;
 
 	if (n < 0)
 		return EXIT_RUN_FAILED;
 	printf("\n");
+	code = lab_flush();	/* the text stands before what is said of it, in one file too */
 	info("%ld tokens behind %ld of the prompt in %.2f s%s; checkpoint of step %ld; %s", n, g.n_prompt,
 		clock_s() - start, n < g.n_tokens ? ", the text ended" : "", r->trained.step,
 		r->sampler.temperature == 0 ? "the likeliest token each time"
 		: "temperature, top-k, top-p, min-p in this order");
-	return lab_flush();
+	return code;
 }
 
 static int open_model(struct request *r, struct setup *s, const struct device *device, const char *dir)

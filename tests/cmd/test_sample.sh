@@ -38,6 +38,10 @@ holds cmp one text.out
 gzip -c prompt | $moelab sample results/runs/mamba-s1-* --prompt-file - --tokens 20 >text.out 2>said
 holds cmp one text.out
 
+# in one file, what is said of the text is a line of its own behind it
+$moelab sample mamba --prompt "line 1" --tokens 20 >both 2>&1
+holds grep -q '^20 tokens behind' both
+
 # the likeliest token has no seed; the reference chooses the same
 holds sample mamba --prompt "line 1" --tokens 30 --temperature 0 --seed 1
 mv text.out one
