@@ -115,7 +115,7 @@ void evaluator_close(struct evaluator *e)
 struct sums {
 	double nll, correct, bigram_nll, bigrams, tokens;
 	struct routed routed;
-	double present;		/* tokens that are there, for each router anew */
+	double present;		/* tokens that are there */
 };
 
 /* n windows of this replay hold tokens; the rest is masked. */
@@ -185,21 +185,19 @@ static void add_routers(const struct evaluator *e, const struct setup *s, enum s
 {
 	const int *there = e->rows ? e->present_BT : e->targets_BT;
 
-	for (int i = 0; i < s->routers.n; i++) {
+	for (int i = 0; i < s->routers.n; i++)
 		setup_add_routed(s, which, i, &sum->routed);
-		for (long t = 0; t < n * s->spec.context; t++)
-			sum->present += there[t] >= 0;
-	}
+	for (long t = 0; t < n * s->spec.context; t++)
+		sum->present += there[t] >= 0;
 }
 
 static void set_routed(const struct setup *s, const struct sums *sum, struct evaluation *result)
 {
-	const struct routed *r = &sum->routed;
-	bool any = s->routers.n;
+	double tokens = s->routers.n ? s->routers.n * sum->present : NAN;	/* of all routers */
 
-	result->drop = any ? routed_drop_share(r) : NAN;
-	result->choices = any ? r->computed / sum->present : NAN;
-	result->unserved = any ? 1 - r->served / sum->present : NAN;
+	result->drop = s->routers.n ? routed_drop_share(&sum->routed) : NAN;
+	result->choices = sum->routed.computed / tokens;
+	result->unserved = 1 - sum->routed.served / tokens;
 }
 
 int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
