@@ -172,7 +172,7 @@ struct rig_options {
 	long batch, context;
 	bool training, recompute;
 	int micro_batches;
-	bool masked, dropless, logits;
+	bool masked, dropless, logits, routes;
 	bool noise;		/* as in training, which has it by itself */
 	bool documents;		/* data.reset_at_eot, and documents of 6 tokens and end of text */
 };
@@ -300,7 +300,7 @@ static inline void rig_open(struct rig *rig, const char *spec, struct rig_option
 	struct net_env env = {.batch = o.batch, .context = o.context,
 		.group_tokens = o.batch * o.context, .n_vocab = VOCAB, .masked = o.masked,
 		.dropless = o.dropless, .noise = o.training || o.noise, .reset_at_eot = o.documents,
-		.trace = {.logits = o.logits}};
+		.trace = {.logits = o.logits, .routes = o.routes}};
 	const struct device *d = &device_list[o.device];
 
 	*rig = (struct rig){.batch = o.batch, .context = o.context};

@@ -230,33 +230,6 @@ static void test_experts_of_other_kinds(void **state)
 	rig_close(&rig);
 }
 
-/* Widths are cut from those of equal experts, borders rounded down; all count as the mean. */
-static void test_experts_of_unequal_widths(void **state)
-{
-	struct rig_options o = {.device = REF, .batch = B, .context = T, .training = true};
-	static const struct {
-		const char *sizes;
-		struct units units;
-	} cuts[] = {{"1:3", {2, {0, 3, 12}}}, {"2:3:7:8", {4, {0, 2, 6, 14, 24}}}, {"1", {0}}, {"5:5", {0}}, {"", {0}}};
-	struct rig rig;
-
-	(void)state;
-	rig_open(&rig, MIXTURE "router: hmoe, expert_sizes: 2:3:7:8, expert: gated}}", o);
-	const struct param *w1 = &rig.params.list[params_find(&rig.params, "layers.1.moe.w1")],
-		*w2 = &rig.params.list[params_find(&rig.params, "layers.1.moe.w2")];
-	assert_true(w1->shape.n_dims == 2 && w1->shape.dims[0] == 2 * 4 * 6 && w1->shape.dims[1] == 8);
-	assert_true(w2->shape.n_dims == 2 && w2->shape.dims[0] == 8 && w2->shape.dims[1] == 4 * 6);
-	expect_active(&rig, "layers.1.moe.w1", 2);
-	struct moe_spec s = *moe_of(&rig);
-	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
-		struct units u;
-		s.expert_sizes = cuts[i].sizes;
-		assert_null(moe_units(&s, 8, &u));
-		assert_memory_equal(&u, &cuts[i].units, sizeof u);
-	}
-	rig_close(&rig);
-}
-
 /* An expert computes one row for the 3 tokens of a group. */
 static void test_active_share_of_mixed_tokens(void **state)
 {
@@ -441,15 +414,6 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: tokens, z_loss: 0.1}}", "chooses nothing");
 	expect_refused(MIXTURE "granularity: 4}}", "width of an expert, 6");
 	expect_refused(MIXTURE "expert: linear}}", "no hidden width");
-	expect_refused(INNER "conv: true, out: true}, moe: {expert: linear, expert_sizes: 1:2, capacity_factor: 0}}",
-		"expert_sizes empty");
-	expect_refused(MIXTURE "expert_sizes: 1:2:3}}", "must divide model.moe.n_experts");
-	expect_refused(MIXTURE "expert_sizes: '1:2:'}}", "no proportions");
-	expect_refused(MIXTURE "expert_sizes: 0:2}}", "no proportions");
-	expect_refused(MIXTURE "expert_sizes: '1: 2'}}", "no proportions");
-	expect_refused(MIXTURE "expert_sizes: 1:65537}}", "no proportions");
-	expect_refused(MIXTURE "expert_sizes: 1:30}}", "no hidden unit");
-	expect_refused(MIXTURE "balance_by: width, balance_target: 0.1}}", "balance_target is of loads");
 	expect_refused(INNER "conv: true}, moe: {expert: linear, capacity_factor: 0}}", "inner.out");
 	expect_refused(INNER "out: true}, moe: {expert: linear}}", "capacity_factor");
 	expect_refused(INNER "out: true}, moe: {out_norm: true}}", "residual stream");
@@ -482,7 +446,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_active_share_of_experts_that_choose),
 		cmocka_unit_test(test_active_share_of_mixed_tokens),
 		cmocka_unit_test(test_granular_and_shared_experts),
-		cmocka_unit_test(test_experts_of_unequal_widths),
 		cmocka_unit_test(test_experts_of_other_kinds),
 		cmocka_unit_test(test_mixed_tokens_need_whole_groups),
 		cmocka_unit_test(test_masked_tokens_are_not_mixed),
