@@ -1,13 +1,15 @@
 /*
  * As test_logged.c, of what layers and routers have beside losses: which share a mix gives its first path, how many
- * tokens a layer picks, and what training moves by a rule; recomputed from traces.
+ * tokens a layer picks, how wide the experts were that computed, and what training moves by a rule; recomputed from
+ * traces.
  */
 #include "logged_run.h"
 
 #include "base/cpu.h"
 
 static const char layers[] = "model: {arch: stack, d_model: 16, n_blocks: 1, attn: {n_heads: 2}, ffn: {d_hidden: 12}, "
-	"moe: {n_experts: 12, d_expert: 8, group_tokens: 32, select: threshold, max_k: 3, threshold_rate: 0.5}, "
+	"moe: {n_experts: 12, d_expert: 8, expert_sizes: 1:3, group_tokens: 32, select: threshold, max_k: 3, "
+	"threshold_rate: 0.5}, "
 	"pattern: [{mix: [attn, mamba]}, {mod: {of: [ffn], share: 0.25, rate: 0.1}}, moe]}\n"
 	"train: {batch: 4, micro_batch: 2, context: 16, tokens: 384, lr: 0.03, warmup: 0.34}\n"
 	"data: {path: data}\neval: {tokens: 80, every: 1}\nlog: {every: 1}\n"
@@ -72,6 +74,36 @@ static void test_mix(void **state)
 	assert_true(fabs(sigmoid_of_alpha(&steps[2]) - 0.5) > 1e-3);
 }
 
+/* ---- widths --------------------------------------------------------------------------------- */
+
+/* Every other expert is half or one and a half of the mean width; a choice that was kept is computed. */
+static void check_width(const struct record *r)
+{
+	const struct expert_record *x = &r->expert;
+	const struct safetensor *route = find(&steps[x->step - 1], "layers.2.moe.route"),
+		*keep = find(&steps[x->step - 1], "layers.2.moe.keep");
+	double wide = 0, n = 0;
+
+	for (long i = 0; i < safetensor_size(route); i++)
+		if (safetensor_at(keep, i) > 0) {
+			wide += (long)safetensor_at(route, i) % 2 ? 1.5 : 0.5;
+			n++;
+		}
+	assert_true(n < (double)safetensor_size(route));
+	expect("width", x->step, x->width, wide / n);
+}
+
+static void test_width(void **state)
+{
+	int some = 0;
+
+	(void)state;
+	assert_int_equal(each(RECORD_IS_EXPERT, check_width), STEPS);
+	for (int i = 0; i < n_records; i++)
+		some += records[i].type == RECORD_IS_EXPERT && fabs(records[i].expert.width - 1) > 0.01;
+	assert_true(some > 0);
+}
+
 /* ---- states --------------------------------------------------------------------------------- */
 
 static void check_state(const struct record *r)
@@ -114,7 +146,8 @@ static int close_layers(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mix), cmocka_unit_test(test_state)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mix), cmocka_unit_test(test_width),
+		cmocka_unit_test(test_state)};
 	int failed;
 
 	(void)argc;
