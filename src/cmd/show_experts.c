@@ -75,6 +75,7 @@ static void add_router(struct request *r, struct grid *g, int router, long *coun
 		grid_row(g);
 		grid_text(g, "%s", x->name);
 		grid_number(g, e, "%d", e);
+		grid_number(g, x->width[e] ? (double)x->width[e] : NAN, x->width[e] ? "%ld" : "-", x->width[e]);
 		grid_number(g, load, "%.1f %%", 100 * load);
 		grid_number(g, (double)kinds, "%ld", kinds);
 		grid_number(g, unserved, "%.1f %%", 100 * unserved);
@@ -111,6 +112,7 @@ static int print(struct request *r)
 	grid_title(&g, "what experts take, step %ld", r->trained.step);
 	grid_column(&g, "router", "router", COLUMN_TEXT);
 	grid_column(&g, "expert", "expert", COLUMN_NUMBER);
+	grid_column(&g, "width", "width", COLUMN_NUMBER);
 	grid_column(&g, "load", "of the tokens", COLUMN_NUMBER);
 	grid_column(&g, "kinds", "kinds of tokens", COLUMN_NUMBER);
 	grid_column(&g, "unserved", "no expert, by router", COLUMN_NUMBER);

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/experts.h"
 #include "train/checkpoint.h"
+#include "train/setup_graphs.h"
 
 /* One replay: `batch` segments. */
 struct pass {
@@ -40,6 +42,18 @@ static int read_segment(struct pass *p, long b, long segment)
 	return 0;
 }
 
+static long *widths(struct arena *a, const struct graph *g, const char *metric, long n_experts)
+{
+	const struct op_shapes *experts = setup_experts(g, metric);
+	long *width = ARENA_ARRAY(a, long, n_experts);
+
+	for (long e = 0; experts && e < n_experts; e++) {
+		struct experts_part p = experts_part(experts->attr, experts->in, e);
+		width[e] = p.H ? p.F : 0;
+	}
+	return width;
+}
+
 /* Routers have a metric "X.route" [B, T] or [B, T, K], and "X.load" by expert. */
 static void open_routers(struct routes *r, const struct setup *s)
 {
@@ -54,6 +68,7 @@ static void open_routers(struct routes *r, const struct setup *s)
 		long k = route->n_dims == 3 ? route->dims[2] : 1,
 			E = tensor_size(graph_metric_shape(g, arena_printf(&r->arena, "%s.load", scope)));
 		r->routers[i] = (struct router_routes){scope, E, k, ARENA_ARRAY(&r->arena, int, r->n_tokens * k),
+			widths(&r->arena, g, names[i], E),
 			params_find(&s->params, arena_printf(&r->arena, "%s.router.cutoff", scope)) >= 0};
 	}
 }

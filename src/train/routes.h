@@ -15,6 +15,7 @@ struct routes {
 		const char *name;	/* "layers.1.moe" */
 		long n_experts, k;	/* k: choices of a token at most */
 		int *expert;		/* [n_tokens, k]; -1: none */
+		long *width;		/* hidden units of each expert; 0: it has none */
 		bool takes;		/* experts choose: here by cutoff (nn/moe.h) */
 	} *routers;
 	int n;

@@ -187,15 +187,14 @@ static struct graph *record_round(struct setup *s)
 	return g;
 }
 
-/* The first experts of a router, by the name of its "dropped"; NULL: there are none. */
-static const struct experts_attr *experts_of(const struct graph *g, const char *dropped)
+const struct op_shapes *setup_experts(const struct graph *g, const char *metric)
 {
-	size_t scope = strlen(dropped) - strlen("dropped");
+	size_t scope = (size_t)(strrchr(metric, '.') + 1 - metric);
 
 	for (int k = 0; k < graph_n_nodes(g); k++) {
 		struct graph_node_info node = graph_node_info(g, k);
-		if (node.op == &op_experts && !strncmp(node.name, dropped, scope))
-			return node.shapes->attr;
+		if (node.op == &op_experts && !strncmp(node.name, metric, scope))
+			return node.shapes;
 	}
 	return NULL;
 }
@@ -236,7 +235,8 @@ static void look_at_experts(struct setup *s)
 	r->units = units;
 	r->planned = 0;
 	for (int i = 0; i < r->n; i++) {
-		const struct experts_attr *attr = experts_of(s->graphs[GRAPH_TRAIN], r->dropped[i]);
+		const struct op_shapes *experts = setup_experts(s->graphs[GRAPH_TRAIN], r->dropped[i]);
+		const struct experts_attr *attr = experts ? experts->attr : NULL;
 		r->planned += attr ? (double)attr->tokens : 0;
 		units[i] = attr ? &attr->units : NULL;
 	}

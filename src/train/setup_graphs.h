@@ -1,4 +1,4 @@
-/* Which graphs a set-up has, and how they are recorded; inside of train/setup.c. */
+/* Which graphs a set-up has, and how they are recorded: for what opens and reads them. */
 #ifndef TRAIN_SETUP_GRAPHS_H
 #define TRAIN_SETUP_GRAPHS_H
 
@@ -17,5 +17,7 @@ struct purpose {
 int setup_record(struct setup *s, const struct purpose *p);
 /* First weights are made on the host, so that they have the same bits on every device. */
 const struct device *setup_init_device(const struct setup *s);
+/* The first experts of a router, by the name of one of its metrics; NULL: there are none. */
+const struct op_shapes *setup_experts(const struct graph *g, const char *metric);
 
 #endif
