@@ -1,4 +1,4 @@
-/* moelab data import | make | ask | info | batches */
+/* moelab data import | make | images | series | ask | info | batches */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -348,8 +348,14 @@ static const struct subcommand {
 			"- is standard input"},
 		run_import},
 	{"make", {.name = "data make", .arguments = "[TASK [DIR [key=value...]]]",
-		.help = "make a dataset of a task of recall or copying; without DIR: tell its settings"},
+		.help = "make a dataset of a task (recall, copying, images, a series); without DIR: tell its settings"},
 		data_make_run},
+	{"images", {.name = "data images", .arguments = "IMAGES LABELS [TEST_IMAGES TEST_LABELS] -o DIR",
+		.help = "make rows of bytes, each with its class, of files in MNIST's form (IDX), plain or .gz"},
+		data_images_run},
+	{"series", {.name = "data series", .arguments = "FILE -o DIR",
+		.help = "make windows of the columns of a CSV file, whose lines are steps in time, for forecasts"},
+		data_series_run},
 	{"ask", {.name = "data ask", .arguments = "DIR -o FILE",
 		.help = "questions of a dataset's held-out text, which `moelab eval RUN --questions FILE` asks:\n"
 			"word order, a missing word among others as frequent, the last word of a sentence"},
@@ -367,7 +373,7 @@ static int run(int argc, char **argv)
 		if (!strcmp(subcommands[i].word, argv[1]))
 			return subcommands[i].run(&subcommands[i].cmd, argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "--help") && strcmp(argv[1], "-h")) {
-		error("data: no subcommand \"%s\" (there is: import, make, ask, info, batches)", argv[1]);
+		error("data: no subcommand \"%s\" (there is: import, make, images, series, ask, info, batches)", argv[1]);
 		return EXIT_USAGE;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
@@ -377,6 +383,7 @@ static int run(int argc, char **argv)
 }
 
 const struct cmd cmd_data = {
-	.name = "data", .arguments = "import INPUT... -o DIR | make TASK DIR | ask DIR -o FILE | info DIR | batches DIR",
-	.help = "make datasets of text or of tasks, and look at them", .run = run,
+	.name = "data", .arguments = "import INPUT... -o DIR | make TASK DIR | images IMAGES LABELS -o DIR | "
+		"series FILE -o DIR | ask DIR -o FILE | info DIR | batches DIR",
+	.help = "make datasets of text, tasks, images or series, and look at them", .run = run,
 };

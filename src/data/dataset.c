@@ -18,6 +18,11 @@ const char *split_name(enum split s)
 	return names[s];
 }
 
+bool dataset_is_series(const struct dataset *d)
+{
+	return !strcmp(d->tokenizer, SERIES);
+}
+
 static int open_file(struct dataset *d, enum split s, int i)
 {
 	struct dataset_split *split = &d->splits[s];

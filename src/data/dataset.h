@@ -46,9 +46,14 @@ struct dataset {
 	   (not the folder, not how the files are cut, not the names of the sources). */
 	char hash[HASH_HEX];
 	long file_tokens;		/* in each token file but a split's last */
+	long season;			/* of a series: steps after which it is likely to repeat; 0: not said */
 	struct dataset_split splits[MAX_SPLITS];
 	int n_splits;			/* N_SPLITS and the test sets */
 };
+
+/* The tokenizer of rows whose tokens are values (base/half.h), not ids. */
+#define SERIES "series"
+bool dataset_is_series(const struct dataset *d);
 
 /* Inputs that a split has: what a run may see without seeing anything again. */
 static inline long split_inputs(const struct dataset_split *s)

@@ -58,6 +58,8 @@ static void add_rows(json_t *root, const struct dataset *d)
 		json_array_append_new(tests, test);
 	}
 	json_object_set_new(root, "tests", tests);
+	if (d->season)
+		json_object_set_new(root, "season", json_integer(d->season));
 }
 
 int manifest_save(struct dataset *d, json_t *provenance)
@@ -137,12 +139,13 @@ static int parse_test(struct dataset *d, json_t *json, const char *path)
 static int parse_rows(struct dataset *d, json_t *root, const char *path)
 {
 	json_t *tests, *test;
-	json_int_t row;
+	json_int_t row, season = 0;
 	json_error_t e;
 	size_t i;
 
-	if (json_unpack_ex(root, &e, 0, "{sI so}", "row", &row, "tests", &tests))
+	if (json_unpack_ex(root, &e, 0, "{sI so s?I}", "row", &row, "tests", &tests, "season", &season))
 		return error("%s: %s", path, e.text);
+	d->season = season > 0 ? season : 0;
 	for (int s = 0; s < N_SPLITS; s++)
 		if (set_row(&d->splits[s], row, path))
 			return -1;

@@ -1,5 +1,5 @@
 /*
- * Tasks of recall and copying: examples that a rule and a seed make, with the answers marked. A file
+ * Tasks of recall and copying, images, series: examples that a rule and a seed make, with the answers marked. A file
  * src/data/task/NAME.c defines `const struct task task_NAME` and is its registration; data_make() writes
  * its examples as a dataset of rows (data/dataset.h), `moelab data make` is the command.
  *
@@ -29,7 +29,7 @@ long draw_below(struct draw *d, long n);		/* 0 .. n - 1, each as likely but for 
 /* k different ones of 0 .. n - 1, in any order as likely: the first k of a random permutation. */
 void draw_distinct(struct draw *d, long n, long k, long *out);
 
-enum { TASK_SETTINGS = 4 };
+enum { TASK_SETTINGS = 5 };
 
 struct task_setting {
 	const char *key, *help;
@@ -41,7 +41,7 @@ struct example {
 	struct draw draw;
 	long length, items;		/* of the shape asked for */
 	const double *value;		/* of the task's settings, in their order */
-	bool training, test;		/* of the set train, of a test set; neither: of val or tune */
+	bool training, tune, test;	/* of the set train, of tune, of a test set; none of them: of val */
 	uint16_t *tokens, *targets;	/* room for task.tokens(); the targets say nothing yet */
 };
 
@@ -59,6 +59,7 @@ struct task {
 	/* Returns its tokens; 0: none was found with these settings, in as many draws as are worth trying. */
 	long (*make)(struct example *e);
 	const char *unfound;		/* what then to do, for people; NULL: that cannot be */
+	long (*season)(const double *value);	/* struct dataset\'s; NULL: it has none */
 };
 
 extern const struct task *const tasks[];	/* ended by NULL */

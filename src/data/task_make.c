@@ -176,7 +176,7 @@ static long make_example(const struct set *s, long i, long j, uint16_t *tokens, 
 {
 	const struct shape *shape = shapes_at(s->shapes, i, s->n_rows);
 	struct example e = {.value = s->m->value, .items = shape->items,
-		.training = s->split == SPLIT_TRAIN, .test = s->split >= N_SPLITS,
+		.training = s->split == SPLIT_TRAIN, .tune = s->split == SPLIT_TUNE, .test = s->split >= N_SPLITS,
 		.tokens = tokens, .targets = targets};
 
 	CHECK(j < 1L << (ROW_LOG2 - DRAWS_LOG2));
@@ -252,6 +252,7 @@ static int write_splits(const struct making *m, struct dataset_writer *w)
 	int ret = 0;
 
 	dataset_writer_rows(w, m->row);
+	w->d.season = m->task->season ? m->task->season(m->value) : 0;
 	for (enum split i = 0; i < N_SPLITS && !ret; i++) {
 		struct set s = {m, &m->train, key_of(m, split_name(i)), i, n[i], m->row,
 			m->common[PACK] > 0};

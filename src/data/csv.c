@@ -1,0 +1,164 @@
+#include "data/csv.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/error.h"
+#include "base/source.h"
+#include "base/str.h"
+
+static const size_t MOST_BYTES = (size_t)1 << 34;
+
+struct reader {
+	struct csv *f;
+	const char *file;
+	char apart;		/* between cells */
+	int line;		/* from 1 */
+	int first;		/* 1: the first cell of each line is left out */
+	long size;		/* of f->values */
+};
+
+/* The next cell of a line, cut off it and without spaces around; *line NULL behind the last. */
+static char *next_cell(const struct reader *r, char **line)
+{
+	char apart[2] = {r->apart, '\0'}, *cell = strsep(line, apart), *end = cell + strlen(cell);
+
+	while (*cell == ' ')
+		cell++;
+	while (end > cell && (end[-1] == ' ' || end[-1] == '\r'))
+		*--end = '\0';
+	return cell;
+}
+
+/* A number, or a NaN where it is missing. */
+static bool read_value(const char *cell, double *x)
+{
+	*x = NAN;
+	return !*cell || !strcasecmp(cell, "nan") || (str_to_double(cell, x) && isfinite(*x));
+}
+
+static bool is_value(const char *cell)
+{
+	double x;
+
+	return read_value(cell, &x);
+}
+
+static char choose_apart(const char *line)
+{
+	return strchr(line, ',') ? ',' : strchr(line, ';') ? ';' : strchr(line, '\t') ? '\t' : ',';
+}
+
+/* Columns by the first line; true: it names them. */
+static bool read_names(struct reader *r, char *line)
+{
+	bool names = false, none = false;
+	int size = 0;
+
+	for (char *rest = line; rest;) {
+		char *cell = next_cell(r, &rest);
+		GROW(r->f->names, r->f->n_columns + 1, size);
+		names |= r->f->n_columns > 0 && !is_value(cell);
+		none |= r->f->n_columns == 0 && !is_value(cell);
+		r->f->names[r->f->n_columns++] = xstrdup(cell);
+	}
+	return names || (none && r->f->n_columns == 1);
+}
+
+/* The first column is no numbers, by the first line that has numbers: it goes. */
+static void drop_first(struct reader *r)
+{
+	struct csv *f = r->f;
+
+	r->first = 1;
+	free(f->names[0]);
+	memmove(f->names, f->names + 1, (size_t)(f->n_columns - 1) * sizeof *f->names);
+	f->n_columns--;
+}
+
+static int read_line(struct reader *r, char *line)
+{
+	struct csv *f = r->f;
+	double *row;
+	int n = -r->first;
+
+	GROW(f->values, (f->n_lines + 1) * f->n_columns, r->size);
+	row = f->values + f->n_lines * f->n_columns;
+	for (char *rest = line; rest; n++) {
+		char *cell = next_cell(r, &rest);
+		if (n < 0 || n >= f->n_columns)
+			continue;
+		if (!read_value(cell, &row[n]))
+			return error_at(r->file, r->line, (int)(cell - line) + 1, "column %s: \"%.40s\" is no number", f->names[n],
+				cell);
+	}
+	if (n != f->n_columns)
+		return error_at(r->file, r->line, 1, "%d cells, but the first line has %d", n + r->first,
+			f->n_columns + r->first);
+	f->n_lines++;
+	return 0;
+}
+
+/* The first lines: names, or none; and what the first column is. Is the line still to be read as numbers? */
+static bool begin(struct reader *r, const char *line)
+{
+	char *copy = xstrdup(line), *rest = copy;
+	bool values = true;
+
+	if (!r->f->n_columns) {
+		r->apart = choose_apart(line);
+		values = !read_names(r, copy);
+		for (int i = 0; values && i < r->f->n_columns; i++) {
+			free(r->f->names[i]);
+			r->f->names[i] = xasprintf("%d", i + 1);
+		}
+		strcpy(copy, line);
+	}
+	if (values && r->f->n_columns > 1 && !is_value(next_cell(r, &rest)))
+		drop_first(r);
+	free(copy);
+	return values;
+}
+
+static int read_lines(struct reader *r, char *text)
+{
+	for (char *line; (line = strsep(&text, "\n"));) {
+		r->line++;
+		if (!line[strspn(line, " \r")])
+			continue;
+		if (!r->f->n_lines && !begin(r, line))
+			continue;
+		if (read_line(r, line))
+			return -1;
+	}
+	return r->f->n_lines ? 0 : error("%s: no line with numbers", r->file);
+}
+
+int csv_read(struct csv *f, const char *file)
+{
+	struct reader r = {.f = f, .file = file};
+	size_t n;
+	char *text = source_text(file, MOST_BYTES, &n);
+	int ret;
+
+	*f = (struct csv){.n_lines = 0};
+	if (!text)
+		return -1;
+	hash_bytes(text, n, f->hash);
+	ret = strlen(text) == n ? read_lines(&r, text) : error("%s: holds bytes 0: no text", file);
+	free(text);
+	if (ret)
+		csv_release(f);
+	return ret;
+}
+
+void csv_release(struct csv *f)
+{
+	for (int i = 0; i < f->n_columns; i++)
+		free(f->names[i]);
+	free(f->names);
+	free(f->values);
+	*f = (struct csv){.n_lines = 0};
+}

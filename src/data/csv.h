@@ -1,0 +1,24 @@
+/* Columns of numbers in a CSV file: its form is data/import_series.h's. Quotes are bytes like any other. */
+#ifndef DATA_CSV_H
+#define DATA_CSV_H
+
+#include "base/hash.h"
+
+struct csv {
+	char **names;		/* of the columns: those of the first line, or "1", "2", ... */
+	int n_columns;
+	long n_lines;		/* with numbers */
+	double *values;		/* [n_lines, n_columns]; NaN: missing */
+	char hash[HASH_HEX];	/* of the text */
+};
+
+/* 0, or -1 after a message with file, line and column, and nothing to release. */
+int csv_read(struct csv *f, const char *file);
+void csv_release(struct csv *f);
+
+static inline double csv_at(const struct csv *f, long line, int column)
+{
+	return f->values[line * f->n_columns + column];
+}
+
+#endif

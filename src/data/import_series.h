@@ -1,0 +1,32 @@
+/*
+ * A series from a CSV file (plain or compressed), as windows like those of the task series (data/task/series.c). A
+ * line is a step, a column a channel; cells are apart by commas, or if the first line has none, by semicolons or
+ * tabs. A first line that is no numbers names the columns; a first column that is none, such as dates, is left out.
+ * An empty cell or "nan" is a value that is missing.
+ *
+ * Time is split in its order: train, tune, val, test. What is asked for lies in its part, what is known may lie in
+ * the one before. Each column is scaled to mean 0 and deviation 1 over its part to train. Every window of every
+ * column is a row: in each part they begin `stride` steps apart, in test sets at every step.
+ */
+#ifndef DATA_IMPORT_SERIES_H
+#define DATA_IMPORT_SERIES_H
+
+#include <stdbool.h>
+
+enum { MOST_HORIZONS = 16 };
+
+struct series_options {
+	const char *input, *output;
+	long known;				/* values of a window in front of those asked for */
+	long horizons[MOST_HORIZONS];		/* a test set each; the first is that of train, tune and val */
+	int n_horizons;
+	long stride;
+	long season;				/* struct dataset's */
+	double tune, val, test;			/* shares of the steps */
+	bool force;				/* replace an existing dataset */
+};
+
+/* 0; or after a message and with nothing left behind, -1 for a wrong file and IMPORT_UNWRITTEN (data/import.h). */
+int import_series(const struct series_options *o);
+
+#endif
