@@ -84,6 +84,10 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 			(!config_find(c, "model.pattern") && check_effect(c, part, a))))
 			return -1;
 	}
+	m->patch = model_skeleton(m)->patch ? model_skeleton(m)->patch : 1;
+	m->forecasts = net_forecasts(model_skeleton(m));
+	if (check_ends(c, model_skeleton(m)))
+		return -1;
 	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
 }
 
@@ -141,6 +145,12 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 {
 	struct net *net = ARENA_NEW(graph_arena(g), struct net);
 
+	if (env.carry && model_skeleton(m)->patch)
+		return error("%s: model.patch: the model reads values and answers once, so it is not run a token at a "
+			"time, and writes no text", file);
+	if (env.context % m->patch)
+		return error("%s: rows of %ld values are no whole positions of model.patch %ld: set it to a divisor", file,
+			env.context, m->patch);
 	net_begin(net, g, model_skeleton(m), env);
 	m->arch->record(net, m->spec);
 	net_end(net);
@@ -149,6 +159,9 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 	if (net->n_routers > NET_ROUTERS_MAX)
 		return error("%s: %d mixtures of experts in one model, at most %d are possible: lower "
 			"model.n_blocks", file, net->n_routers, NET_ROUTERS_MAX);
+	if (net->untaught)
+		return error("%s: model.moe.select sample is taught by the loss of each token, and a forecast has none: "
+			"set model.moe.router to another one", file);
 	if (net->crowded)
 		return error("%s: %ld tokens have more segments of model.attn.segment than a token can choose among, "
 			"%d: set it to %ld or more, or take fewer tokens at once", file, net->crowded,

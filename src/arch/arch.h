@@ -42,6 +42,8 @@ struct model {
 	/* A capacity of an expert below 1 choice of a routing group, which is taken as 1; 0: none is. As recorded
 	   last. */
 	double raised;
+	long patch;			/* tokens of a position */
+	bool forecasts;			/* values, so that something is said to each token, else to each position */
 };
 
 /* Binds and checks; memory from the arena. 0, or -1 after a message. */

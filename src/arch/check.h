@@ -27,6 +27,9 @@ int check_mamba3(const struct config *c, const struct skeleton *s, const struct 
 /* Ranges of initial values are in order. */
 int check_gdn(const struct config *c, const struct gdn_spec *g);
 
+/* Input, pooling and head must go together, and with what else asks for tokens. Called as check_ssm() is, for all. */
+int check_ends(const struct config *c, const struct skeleton *s);
+
 /* The rules of a mixture must go together. Called as check_ssm() is. */
 int check_moe(const struct config *c, const struct moe_spec *moe);
 /* And none of its keys may be without effect, but in configs of runs that are there already (c->stored). Of a

@@ -23,11 +23,18 @@ static const struct field skeleton_rows[] = {
 		.help = "largest initial weight; beyond it is drawn again"),
 	FIELD(struct skeleton, decay, "train.decay", CHOICE, "all", 0, 0, .choices = "all|matrices",
 		.help = "parameters with weight decay (matrices: no norms, biases, A_log, D)"),
-	FIELD(struct skeleton, head, "model.head", CHOICE, "linear", 0, 0, .choices = "linear|copy",
+	FIELD(struct skeleton, head, "model.head", CHOICE, "linear", 0, 0, .choices = "linear|copy|forecast",
 		.legacy = "linear", .help = "copy: what followed earlier tokens of the document can be "
-			"pointed at (pointer-generator, arXiv:1704.04368)"),
+			"pointed at (pointer-generator, arXiv:1704.04368); forecast: tokens are values of a series, "
+			"the loss is a squared error, each row normalised by mean and deviation (RevIN)"),
 	FIELD(struct skeleton, copy_width, "model.copy_width", INT, "64", 1, 1024, .unit = "channels",
 		.legacy = "64", .help = "of queries and keys of a copy head"),
+	FIELD(struct skeleton, patch, "model.patch", INT, "0", 0, 4096, .unit = "values", .legacy = "0",
+		.help = "of a position, which a linear layer reads in place of an embedding: bytes of an image, or "
+			"with model.head=forecast numbers; 0: tokens, one a position"),
+	FIELD(struct skeleton, pool, "model.pool", CHOICE, "last", 0, 0, .choices = "last|mean", .legacy = "last",
+		.help = "what the head reads: a position's own output, or the mean of its document's so far, by which "
+			"sequences are classified"),
 };
 const struct field_table skeleton_fields = FIELD_TABLE(skeleton_rows);
 

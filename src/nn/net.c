@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "nn/copy_head.h"
+#include "nn/values.h"
 #include "op/act.h"
 #include "op/add_norm.h"
 #include "op/cross_entropy.h"
@@ -15,6 +16,7 @@
 #include "op/logits.h"
 #include "op/position_weight.h"
 #include "op/reinforce.h"
+#include "op/running_mean.h"
 
 long vocab_padded(long n_vocab)
 {
@@ -196,40 +198,50 @@ static struct tensor *document_start(struct net *net)
 	return graph_apply(net->g, &op_document_start, &attr, sizeof attr, in)[DOCUMENT_START_BT];
 }
 
+static struct tensor *embed_tokens(struct net *net)
+{
+	struct tensor *in[EMBEDDING_N_IN] = {[EMBEDDING_TOKEN_BT] = net->tokens_BT}, *const *out;
+	struct param_rule rule = vocab_rule(net, 1, "embedding");	/* fan_in of a look-up: one row */
+
+	rule.active = 1;
+	rule.of = net->env.n_vocab;
+	graph_enter(net->g, "embedding");
+	in[EMBEDDING_TABLE_VD] = graph_param(net->g, "weight",
+		tensor_of(REAL, 2, vocab_padded(net->env.n_vocab), net->s->d_model), &rule);
+	out = graph_apply(net->g, &op_embedding, NULL, 0, in);
+	graph_leave(net->g);
+	return out[EMBEDDING_X_BTD];
+}
+
 void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struct net_env env)
 {
-	struct tensor shape = tensor_of(INDEX, 2, env.batch, env.context);
-	struct tensor *in[EMBEDDING_N_IN];
-	struct param_rule rule;
+	struct tensor shape = tensor_of(INDEX, 2, env.batch, env.context), *x_BTD = NULL;
 
 	*net = (struct net){.g = g, .s = s, .env = env};
 	net->tokens_BT = graph_input(g, "tokens", shape);
 	net->targets_BT = env.head == HEAD_LOSS ? graph_input(g, "targets", shape) : NULL;
+	if (s->patch)
+		x_BTD = embed_values(net);
 	if (env.masked)
-		net->mask_BT = env.rows ? graph_input(g, "present", shape) : net->targets_BT;
+		net->mask_BT = env.rows || s->patch
+			? graph_input(g, "present", tensor_of(INDEX, 2, env.batch, net->env.context))
+			: net->targets_BT;
 	if (env.reset_at_eot || env.carry)
 		net->start_BT = document_start(net);
-	rule = vocab_rule(net, 1, "embedding");	/* fan_in of a look-up: one row */
-	rule.active = 1;
-	rule.of = env.n_vocab;
-	in[EMBEDDING_TOKEN_BT] = net->tokens_BT;
-	graph_enter(g, "embedding");
-	in[EMBEDDING_TABLE_VD] = graph_param(g, "weight",
-		tensor_of(REAL, 2, vocab_padded(env.n_vocab), s->d_model), &rule);
-	net->stream_BTD = graph_apply(g, &op_embedding, NULL, 0, in)[EMBEDDING_X_BTD];
-	net->embedding_BTD = net->stream_BTD;
-	graph_leave(g);
+	net->stream_BTD = net->embedding_BTD = s->patch ? x_BTD : embed_tokens(net);
 	net_output(net, "embedding", net->stream_BTD);
 }
 
-/* In the scope of the router; nll_BT: of each token of the model. */
+/* In the scope of the router; nll_BT: of each token of the model; NULL: it has none. */
 static void add_policy(struct net *net, const struct router_policy *p, struct tensor *nll_BT)
 {
 	struct tensor *in[REINFORCE_N_IN] = {[REINFORCE_S_BTE] = p->s_BTE, [REINFORCE_EXPERT_BTK] = p->expert_BTK,
 		[REINFORCE_NLL_BT] = nll_BT, [REINFORCE_BASELINE] = p->baseline,
 		[REINFORCE_MASK_BT] = net->targets_BT};
 
-	if (p->s_BTE)
+	if (p->s_BTE && !nll_BT)
+		net->untaught = true;
+	else if (p->s_BTE)
 		graph_loss(net->g, graph_apply(net->g, &op_reinforce, NULL, 0, in)[REINFORCE_LOSS], p->weight,
 			"policy");
 }
@@ -312,13 +324,30 @@ static void add_loss(struct net *net, struct tensor *x_BTD, struct tensor *w_VD)
 	add_router_losses(net, out[CROSS_ENTROPY_NLL_BT]);
 }
 
-void net_end(struct net *net)
+static struct tensor *pooled(struct net *net, struct tensor *x_BTD)
+{
+	struct tensor *in[RUNNING_MEAN_N_IN] = {[RUNNING_MEAN_X_BTD] = x_BTD, [RUNNING_MEAN_START_BT] = net->start_BT};
+
+	if (!strcmp(net->s->pool, "last"))
+		return x_BTD;
+	return graph_apply(net->g, &op_running_mean, NULL, 0, in)[RUNNING_MEAN_Y_BTD];
+}
+
+static void end_forecast(struct net *net, struct tensor *x_BTD)
+{
+	struct tensor *y_BTP = forecast_head(net, x_BTD);
+
+	if (net->env.trace.logits)
+		graph_metric(net->g, y_BTP, "lm_head.logits");
+	forecast_loss(net, y_BTP);
+	add_router_losses(net, NULL);
+}
+
+static void end_tokens(struct net *net, struct tensor *x_BTD)
 {
 	struct param_rule rule = vocab_rule(net, (double)net->s->d_model, "head");
-	struct tensor *x_BTD, *w_VD;
+	struct tensor *w_VD;
 
-	graph_block_end(net->g);
-	x_BTD = add_pending(net, net->s->final_norm ? "final_norm" : NULL);
 	graph_enter(net->g, "lm_head");
 	w_VD = graph_param(net->g, "weight",
 		tensor_of(REAL, 2, vocab_padded(net->env.n_vocab), net->s->d_model), &rule);
@@ -327,4 +356,16 @@ void net_end(struct net *net)
 	graph_leave(net->g);
 	if (net->env.head == HEAD_LOSS)
 		add_loss(net, x_BTD, w_VD);
+}
+
+void net_end(struct net *net)
+{
+	struct tensor *x_BTD;
+
+	graph_block_end(net->g);
+	x_BTD = pooled(net, add_pending(net, net->s->final_norm ? "final_norm" : NULL));
+	if (net_forecasts(net->s))
+		end_forecast(net, x_BTD);
+	else
+		end_tokens(net, x_BTD);
 }

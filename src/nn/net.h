@@ -22,8 +22,10 @@ struct skeleton {
 	bool final_norm;
 	double init_scale, init_cut;	/* std = sqrt(scale / fan_in), |w| <= cut */
 	const char *decay;		/* weight decay on "all" parameters or on "matrices" alone */
-	const char *head;		/* "linear" | "copy": nn/copy_head.h */
+	const char *head;		/* "linear" | "copy": nn/copy_head.h | "forecast": nn/values.h */
 	long copy_width;		/* C: of queries and keys of a copy head */
+	long patch;			/* values of a position (nn/values.h); 0: tokens are embedded */
+	const char *pool;		/* what the head reads: the "last" position, or the "mean" so far */
 };
 
 /* Tensors of a replay that stay readable as metrics (src/trace/trace.h); nothing in training. */
@@ -79,6 +81,7 @@ struct net {
 	struct tensor *mask_BT;			/* < 0: not there; NULL: all are */
 	struct tensor *start_BT;		/* op/document_start.h; NULL: all is one document and one
 						   replay. A layer that mixes tokens must hand it on */
+	struct tensor *scale_B2;		/* of values: each row's mean and deviation (op/patch.h) */
 	struct tensor *embedding_BTD;		/* the stream as it begins */
 	struct tensor *shared_BTC;		/* of layers that share weights (nn/shared.h) */
 	struct tensor *stream_BTD;		/* residual stream, without the pending branches */
@@ -98,6 +101,7 @@ struct net {
 	} routers[NET_ROUTERS_MAX];
 	int depends;				/* enum moe_class (nn/moe.h), the worst of all mixtures */
 	int n_routers;				/* more than there is room for: refused by model_record() */
+	bool untaught;				/* a router draws, and there is no loss of tokens to teach it */
 	long crowded;				/* tokens of more segments than one can choose among (nn/attn.c);
 						   0: none */
 	double raised;				/* choices of a group that an expert's capacity would be, which is at
@@ -110,8 +114,14 @@ struct net {
 /* A layer: records what it does to x_BTD and gives its output, same shape. */
 typedef struct tensor *layer_fn(struct net *net, const void *spec, struct tensor *x_BTD);
 
-/* Embedding, body, head with loss. Inputs of the graph: "tokens", "targets" (and "present"), int [B, T].
-   Metrics: "loss" (of the head), "ce" (the same without weights), and per token "nll" and "correct". */
+static inline bool net_forecasts(const struct skeleton *s)
+{
+	return s->head[0] == 'f';
+}
+
+/* Embedding, body, head with loss. Inputs of the graph: "tokens", "targets", int [B, T], and "present", of
+   positions. Metrics: "loss" (of the head), "ce" (the same without weights), and per position "nll" and
+   "correct"; of a forecast per value "nll", a square, and "error". */
 void net_begin(struct net *net, struct graph *g, const struct skeleton *s, struct net_env env);
 void net_end(struct net *net);
 

@@ -412,38 +412,56 @@ int query_slices(struct db *db, long long run_id, const char *by, struct arena *
 	return db_finish(&s);
 }
 
-bool query_has_recall(struct db *db, long long run_id)
+/* Columns for forecasts are younger than the table. */
+static bool has_errors(struct db *db)
+{
+	return db_value(db, "SELECT count(*) FROM pragma_table_info('recall') WHERE name = 'mae'", 0) > 0;
+}
+
+bool query_has_recall(struct db *db, long long run_id, bool forecasts)
 {
 	struct db_statement s;
 	bool found;
 
-	if (!has_table(db, "recall"))
+	if (!has_table(db, "recall") || (forecasts && !has_errors(db)))
 		return false;
-	db_prepare(&s, db, "SELECT 1 FROM recall WHERE run_id = :run LIMIT 1");
+	db_prepare(&s, db, forecasts ? "SELECT 1 FROM recall WHERE run_id = :run AND mae IS NOT NULL LIMIT 1"
+		: "SELECT 1 FROM recall WHERE run_id = :run AND accuracy IS NOT NULL LIMIT 1");
 	db_bind_int(&s, ":run", run_id);
 	found = db_step(&s);
 	return !db_finish(&s) && found;
 }
 
+static struct recall_row recall_row(const struct db_statement *s, struct arena *a)
+{
+	return (struct recall_row){.test = column_text(s, 0, a), .length = db_int(s, 1), .items = db_int(s, 2),
+		.accuracy = db_real(s, 3), .answer_accuracy = db_real(s, 4), .n_tokens = db_int(s, 5),
+		.n_answers = db_int(s, 6), .mae = db_real(s, 8), .mse = db_real(s, 9), .majority = db_real(s, 10),
+		.last_mse = db_real(s, 11), .last_mae = db_real(s, 12), .season_mse = db_real(s, 13),
+		.season_mae = db_real(s, 14)};
+}
+
 int query_recall(struct db *db, long long run_id, struct arena *a, struct recall_row **rows, int *n)
 {
 	struct db_statement s;
+	char *sql;
 
 	*n = 0;
 	if (!has_table(db, "recall"))
 		return 0;
-	db_prepare(&s, db, "SELECT test, ifnull(length, -1), ifnull(items, -1), accuracy, "
-		"answer_accuracy, n_tokens, n_answers, count(*) OVER () FROM recall r "
+	sql = xasprintf("SELECT test, ifnull(length, -1), ifnull(items, -1), accuracy, "
+		"answer_accuracy, n_tokens, n_answers, count(*) OVER (), %s FROM recall r "
 		"WHERE run_id = :run AND step = "
-		"(SELECT max(step) FROM recall WHERE run_id = :run AND test = r.test) ORDER BY 2, 3, 1");
+		"(SELECT max(step) FROM recall WHERE run_id = :run AND test = r.test) ORDER BY 2, 3, 1", has_errors(db)
+		? "mae, iif(mae IS NULL, NULL, loss), majority, last_mse, last_mae, season_mse, season_mae"
+		: "NULL, NULL, NULL, NULL, NULL, NULL, NULL");
+	db_prepare(&s, db, sql);
+	free(sql);
 	db_bind_int(&s, ":run", run_id);
 	for (; db_step(&s); ++*n) {
 		if (!*n)
 			*rows = ARENA_ARRAY(a, struct recall_row, db_int(&s, 7));
-		(*rows)[*n] = (struct recall_row){.test = column_text(&s, 0, a), .length = db_int(&s, 1),
-			.items = db_int(&s, 2), .accuracy = db_real(&s, 3),
-			.answer_accuracy = db_real(&s, 4), .n_tokens = db_int(&s, 5),
-			.n_answers = db_int(&s, 6)};
+		(*rows)[*n] = recall_row(&s, a);
 	}
 	return db_finish(&s);
 }

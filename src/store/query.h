@@ -82,12 +82,14 @@ bool query_has_slices(struct db *db, long long run_id, const char *by);
 struct recall_row {
 	const char *test;
 	long long length, items, n_tokens, n_answers;
-	double accuracy, answer_accuracy;
+	double accuracy, answer_accuracy, mse, mae;	/* mse: the loss of forecasts; NaN: none */
+	double majority, last_mse, last_mae, season_mse, season_mae;
 };
 /* The last of the run for each set of examples, by length and items. None in an older database that has
    not been written since. */
 int query_recall(struct db *db, long long run_id, struct arena *a, struct recall_row **rows, int *n);
-bool query_has_recall(struct db *db, long long run_id);
+/* Has it scores of answers, or of forecasts? */
+bool query_has_recall(struct db *db, long long run_id, bool forecasts);
 
 /* Columns of the table calibration; measured is NULL where the run has no row. */
 struct calibration_row {

@@ -47,7 +47,9 @@
 /* Answers of one set of examples. */
 #define RECORD_RECALL(X)                                                                           \
 	X(TEXT, test) X(INT, step) X(INT, tokens) X(INT, length) X(INT, items) X(REAL, loss)       \
-	X(REAL, accuracy) X(REAL, answer_accuracy) X(INT, n_tokens) X(INT, n_answers)
+	X(REAL, accuracy) X(REAL, answer_accuracy) X(INT, n_tokens) X(INT, n_answers)              \
+	X(REAL, mae) X(REAL, majority) X(REAL, last_mse) X(REAL, last_mae) X(REAL, season_mse)     \
+	X(REAL, season_mae)
 
 /* One router, table `router`. load: share of its choices by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \

@@ -78,5 +78,11 @@ const char *const db_migrations[] = {
 	"ALTER TABLE eval ADD COLUMN unserved REAL;"
 	"ALTER TABLE router ADD COLUMN unserved REAL;",
 	"ALTER TABLE router ADD COLUMN width REAL;",
+	"ALTER TABLE recall ADD COLUMN mae REAL;"
+	"ALTER TABLE recall ADD COLUMN majority REAL;"
+	"ALTER TABLE recall ADD COLUMN last_mse REAL;"
+	"ALTER TABLE recall ADD COLUMN last_mae REAL;"
+	"ALTER TABLE recall ADD COLUMN season_mse REAL;"
+	"ALTER TABLE recall ADD COLUMN season_mae REAL;",
 	NULL,
 };

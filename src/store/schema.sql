@@ -227,18 +227,24 @@ CREATE TABLE slice (			-- the loss of an evaluation by classes of its tokens
 	PRIMARY KEY (run_id, kind, step, "by", low)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE recall (			-- answers of a set of examples; of runs on the data of a task
+CREATE TABLE recall (			-- answers of a set of examples; of runs on rows of examples
 	run_id		INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,
 	test		TEXT NOT NULL,		-- "val", or the test set's name
 	step		INTEGER NOT NULL,	-- after this many updates
 	tokens		INTEGER,		-- trained on so far
 	length		INTEGER,		-- of the test set's examples, as the task counts it; NULL: mixed
 	items		INTEGER,		-- pairs or tokens that they hold; NULL: not counted
-	loss		REAL,			-- mean over the tokens asked for
+	loss		REAL,			-- mean over the tokens asked for; of forecasts squared error
 	accuracy	REAL,			-- fraction of the tokens asked for whose best guess is right
 	answer_accuracy	REAL,			-- fraction of the answers with every token right
 	n_tokens	INTEGER,		-- asked for
 	n_answers	INTEGER,
+	mae		REAL,			-- of forecasts: mean absolute error
+	majority	REAL,			-- accuracy of always the most frequent answer in training
+	last_mse	REAL,			-- of always the last value that is known: squared error
+	last_mae	REAL,			-- the same: absolute error
+	season_mse	REAL,			-- of the value a season before, of the last one that is known
+	season_mae	REAL,
 	PRIMARY KEY (run_id, test, step)
 ) STRICT, WITHOUT ROWID;
 

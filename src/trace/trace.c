@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "base/str.h"
 #include "trace/tracer.h"
 #include "train/checkpoint.h"
@@ -144,12 +145,10 @@ static void keep_micro(void *from, long micro)
 
 /* ---- logits --------------------------------------------------------------------------------- */
 
-/* Of the last tokens of each sequence of a micro-batch; values: of all its tokens. */
-static void put_logits(struct trace *t, const struct safetensor *f, long micro,
-	const double *values)
+/* Of the last positions of each sequence of a micro-batch, n values; values: of all its positions. */
+static void put_logits(struct trace *t, const struct safetensor *f, long micro, long n, const double *values, long all)
 {
 	const struct setup *s = &t->tracer.setup;
-	long n = t->tracer.logits * s->n_vocab, all = s->spec.context * s->n_vocab;
 
 	for (long b = 0; b < s->spec.micro_batch; b++)
 		for (long i = 0; i < n; i++)
@@ -162,10 +161,11 @@ static int add_logits(struct trace *t)
 {
 	struct setup *s = &t->tracer.setup;
 	struct graph *g = s->graphs[GRAPH_LOGITS];
-	struct tensor shape = tensor_of(MASTER, 3, s->spec.batch, t->tracer.logits, s->n_vocab);
+	const struct tensor *said = graph_metric_shape(g, "lm_head.logits");	/* [B, N, V], or of a forecast [B, N, P] */
+	long N = min_long(t->tracer.logits, said->dims[1]), width = said->dims[2];
+	struct tensor shape = tensor_of(MASTER, 3, s->spec.batch, N, width);
 	const struct safetensor *f = add_tensor(t, "logits", &shape);
-	long n = s->spec.micro_batch * s->spec.context * s->n_vocab;
-	double *values = xcalloc((size_t)n, sizeof *values);
+	double *values = xcalloc((size_t)tensor_size(said), sizeof *values);
 	int ret = 0;
 
 	for (long micro = 0; micro < s->micro_batches && !ret; micro++) {
@@ -176,7 +176,7 @@ static int add_logits(struct trace *t)
 		graph_forward(g);
 		graph_fetch_metrics(g);
 		graph_read_all(g, "lm_head.logits", values);
-		put_logits(t, f, micro, values);
+		put_logits(t, f, micro, N * width, values, said->dims[1] * width);
 	}
 	free(values);
 	return ret;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "base/hash.h"
 #include "base/path.h"
 #include "base/rng.h"
@@ -115,7 +116,7 @@ static int open_data(struct tracer *t)
 /* Of the data, or of the trace; 0: the spec says it. */
 static long vocabulary(const struct tracer *t)
 {
-	const struct safetensor *table = t->has_trace
+	const struct safetensor *table = t->has_trace && !config_find(&t->config, "model.patch")->integer
 		? safetensors_find(&t->trace, "param.embedding.weight") : NULL;
 
 	return t->has_data ? t->data.vocab : table ? table->dims[0] : 0;
@@ -123,18 +124,24 @@ static long vocabulary(const struct tracer *t)
 
 /* ---- the batch ------------------------------------------------------------------------------ */
 
+/* A token, or of a series a value from -2 to 2. */
+static int random_token(const struct tracer *t, struct rng_block b)
+{
+	return t->setup.model.forecasts ? half_bits(4 * rng_uniform(b, 0) - 2)
+		: (int)(b.word[0] % (uint32_t)t->setup.n_vocab);
+}
+
 /* Sequence `first` and those behind it; each is context + 1 tokens. */
 static void read_random(const struct tracer *t, long step, long first, int *tokens_BT,
 	int *targets_BT)
 {
 	const struct run_spec *s = &t->setup.spec;
 	struct rng_key key = {(uint64_t)s->seed, hash_u64("trace tokens"), (uint32_t)step};
-	uint32_t n_vocab = (uint32_t)t->setup.n_vocab;
 
 	for (long i = 0; i < s->micro_batch * s->context; i++) {
 		long at = (first + i / s->context) * (s->context + 1) + i % s->context;
-		tokens_BT[i] = (int)(rng_block(key, (uint64_t)at).word[0] % n_vocab);
-		targets_BT[i] = (int)(rng_block(key, (uint64_t)at + 1).word[0] % n_vocab);
+		tokens_BT[i] = random_token(t, rng_block(key, (uint64_t)at));
+		targets_BT[i] = random_token(t, rng_block(key, (uint64_t)at + 1));
 	}
 }
 

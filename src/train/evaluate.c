@@ -62,7 +62,7 @@ static int open_classes(struct evaluator *e, const struct setup *s, const struct
 	long *counts_V;
 	int ret;
 
-	classes_by_position(&e->classes[SLICE_POSITION], (int)(s->spec.context * (e->windows.streams
+	classes_by_position(&e->classes[SLICE_POSITION], (int)(setup_asked(s, s->spec.context) * (e->windows.streams
 		? e->n_windows / e->windows.streams : 1)));
 	if (e->rows)
 		return 0;
@@ -121,7 +121,7 @@ struct sums {
 /* n windows of this replay hold tokens; the rest is masked. */
 static void add_replay(const struct evaluator *e, const struct setup *s, long n, struct sums *sum)
 {
-	for (long i = 0; i < n * s->spec.context; i++) {
+	for (long i = 0; i < n * setup_asked(s, s->spec.context); i++) {
 		sum->nll += e->nll_BT[i];
 		sum->correct += e->correct_BT[i];
 		sum->bigram_nll += e->bigram_BT[i] ? e->nll_BT[i] : 0;
@@ -140,7 +140,7 @@ static void slice_replay(const struct evaluator *e, const struct setup *s, long 
 	const unsigned char *of_t = position->classes->of + before, *of_id = frequency->classes->of;
 
 	for (long b = 0, i = 0; b < n; b++)
-		for (long t = 0; t < s->spec.context; t++, i++) {
+		for (long t = 0; t < setup_asked(s, s->spec.context); t++, i++) {
 			if (e->targets_BT[i] < 0)
 				continue;
 			position->nll[of_t[t]] += e->nll_BT[i];
@@ -171,7 +171,9 @@ static int read_windows(struct evaluator *e, const struct setup *s, long first, 
 	memset(e->tokens_BT, 0, (size_t)all * sizeof *e->tokens_BT);
 	memset(e->present_BT, 0, (size_t)all * sizeof *e->present_BT);
 	for (long i = n * context; i < all; i++)
-		e->targets_BT[i] = e->present_BT[i] = -1;
+		e->targets_BT[i] = -1;
+	for (long i = n * context / s->model.patch; i < all; i++)
+		e->present_BT[i] = -1;
 	if (sequences_read(&e->windows, first, (int)n, e->tokens_BT, e->targets_BT))
 		return -1;
 	if (!e->rows)
@@ -222,17 +224,18 @@ int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 		graph_forward(g);
 		graph_fetch_metrics(g);
 		graph_read_all(g, "nll", e->nll_BT);
-		graph_read_all(g, "correct", e->correct_BT);
+		graph_read_all(g, s->model.forecasts ? "error" : "correct", e->correct_BT);
+		setup_keep_asked(s, n, T, e->targets_BT);
 		add_replay(e, s, n, &sum);
 		slice_replay(e, s, e->windows.streams ? first / batch * T : 0, n, result->slices);
 		if (e->rows)
 			recall_add(&result->answers, &(struct recall_rows){e->targets_BT, e->nll_BT,
-				e->correct_BT, n, T});
+				e->correct_BT, n, setup_asked(s, T), s->model.forecasts});
 		add_routers(e, s, which, n, &sum);
 	}
 	result->loss = sum.nll / sum.tokens;
 	result->bpb = sum.nll / sum.tokens * e->bits_per_nat;
-	result->accuracy = sum.correct / sum.tokens;
+	result->accuracy = s->model.forecasts ? NAN : sum.correct / sum.tokens;
 	result->loss_bigram = sum.bigrams > 0 ? sum.bigram_nll / sum.bigrams : NAN;
 	result->share_bigram = e->rows ? NAN : sum.bigrams / sum.tokens;
 	set_routed(s, &sum, result);

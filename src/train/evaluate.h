@@ -7,7 +7,8 @@
  * states of 0 on: each of them is evaluated with what the windows in front of it left.
  *
  * Of rows of examples only the answers count: loss and accuracy are means over the targets that ask for
- * something, there are no repeated bigrams and no classes by frequency, and whole answers are scored too.
+ * something, there are no repeated bigrams and no classes by frequency, and whole answers are scored too. Of
+ * forecasts the loss is the mean squared error, and there is no accuracy.
  */
 #ifndef TRAIN_EVALUATE_H
 #define TRAIN_EVALUATE_H

@@ -13,8 +13,9 @@ static long add_answer(struct recall_score *score, const struct recall_rows *r, 
 	bool whole = true;
 
 	for (; i < r->context && targets[i] >= 0; i++) {
-		bool right = r->correct_BT[at + i] > 0;
+		bool right = !r->forecasts && r->correct_BT[at + i] > 0;
 		score->nll += r->nll_BT[at + i];
+		score->error += r->forecasts ? r->correct_BT[at + i] : 0;
 		score->tokens++;
 		score->right += right;
 		whole = whole && right;
@@ -44,8 +45,8 @@ static int test_graph(const struct setup *s, long context)
 }
 
 /* Rows first .. first + n - 1, the rest of the replay left as it is. */
-static int replay(struct recall_score *score, struct graph *g, const struct sequences *rows, long first,
-	long n, void *room, long all)
+static int replay(struct recall_score *score, const struct setup *s, struct graph *g, const struct sequences *rows,
+	long first, long n, void *room, long all)
 {
 	double *nll_BT = room, *correct_BT = nll_BT + all;
 	int *tokens_BT = (int *)(correct_BT + all), *targets_BT = tokens_BT + all;
@@ -57,8 +58,10 @@ static int replay(struct recall_score *score, struct graph *g, const struct sequ
 	graph_forward(g);
 	graph_fetch_metrics(g);
 	graph_read_all(g, "nll", nll_BT);
-	graph_read_all(g, "correct", correct_BT);
-	recall_add(score, &(struct recall_rows){targets_BT, nll_BT, correct_BT, n, rows->context});
+	graph_read_all(g, s->model.forecasts ? "error" : "correct", correct_BT);
+	setup_keep_asked(s, n, rows->context, targets_BT);
+	recall_add(score, &(struct recall_rows){targets_BT, nll_BT, correct_BT, n, setup_asked(s, rows->context),
+		s->model.forecasts});
 	return 0;
 }
 
@@ -76,7 +79,7 @@ int recall_test(struct recall_score *score, const struct setup *s, const struct 
 	room = xcalloc((size_t)all, 2 * (sizeof(double) + sizeof(int)));
 	for (long first = 0; first < rows.per_epoch && !ret; first += n) {
 		n = rows.per_epoch - first < t->batch ? rows.per_epoch - first : t->batch;
-		ret = replay(score, s->graphs[N_SETUP_GRAPHS + k], &rows, first, n, room, all);
+		ret = replay(score, s, s->graphs[N_SETUP_GRAPHS + k], &rows, first, n, room, all);
 	}
 	free(room);
 	return ret;

@@ -1,6 +1,7 @@
 /*
- * Scores of recall: how many of the tokens that are asked for a model says (its best guess, the true
- * tokens before), and how many whole answers. An answer is a run of targets one behind the other.
+ * Scores on rows of examples. Of recall: how many of the tokens that are asked for a model says (its best guess,
+ * the true tokens before), and how many whole answers. An answer is a run of targets one behind the other. Of
+ * forecasts: how far what is said lies from the values.
  */
 #ifndef TRAIN_RECALL_H
 #define TRAIN_RECALL_H
@@ -8,15 +9,17 @@
 #include "train/setup.h"
 
 struct recall_score {
-	double nll;			/* sum, nats */
+	double nll;			/* sum, nats; of forecasts of squares */
+	double error;			/* sum, of forecasts: distances */
 	long tokens, right;		/* asked for; right ones of them */
 	long answers, whole;		/* answers; those with every token right */
 };
 
 struct recall_rows {			/* of one replay */
 	const int *targets_BT;		/* < 0: nothing is asked */
-	const double *nll_BT, *correct_BT;
-	long n, context;		/* rows to score, T */
+	const double *nll_BT, *correct_BT;	/* of forecasts: square, distance */
+	long n, context;		/* rows to score; T */
+	bool forecasts;
 };
 
 void recall_add(struct recall_score *score, const struct recall_rows *r);

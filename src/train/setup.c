@@ -35,7 +35,8 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 
 struct setup_data setup_data_of(const struct dataset *d)
 {
-	struct setup_data data = {.n_vocab = d->vocab, .rows = d->splits[SPLIT_TRAIN].row > 0};
+	struct setup_data data = {.n_vocab = d->vocab, .rows = d->splits[SPLIT_TRAIN].row > 0,
+		.series = dataset_is_series(d)};
 
 	for (int i = N_SPLITS; i < d->n_splits; i++) {
 		int k = 0;
@@ -81,10 +82,29 @@ int setup_open_traced(struct setup *s, const struct config *c, const struct devi
 		&(struct purpose){.trace = trace});
 }
 
+/* Is the data what the model reads? */
+static int check_data(const struct setup *s)
+{
+	const char *file = s->config->file;
+
+	if (s->data.series != s->model.forecasts)
+		return s->data.series
+			? error("%s: the data are values of a series: set model.head=forecast, and model.patch", file)
+			: error("%s: model.head=forecast is for values of a series (moelab data make series, data series)",
+				file);
+	return s->model.patch == 1 || s->data.rows ? 0 : error("%s: model.patch is for rows of values: of text set it to 0",
+		file);
+}
+
 int setup_open_for(struct setup *s, const struct config *c, const struct device *d,
 	const struct setup_data *data)
 {
-	return open_purpose(s, c, d, data, &(struct purpose){0});
+	if (open_purpose(s, c, d, data, &(struct purpose){0}))
+		return -1;
+	if (!data->n_vocab || !check_data(s))
+		return 0;
+	setup_close(s);
+	return -1;
 }
 
 int setup_open_decoding(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
@@ -329,6 +349,21 @@ void setup_identity(struct setup *s, const char *data_hash, char hex[HASH_HEX])
 	const struct semantics *semantics = setup_semantics(s, &n);
 
 	config_identity(s->config, data_hash, s->device->precision, semantics, n, hex);
+}
+
+/* ---- targets --------------------------------------------------------------------------------- */
+
+long setup_asked(const struct setup *s, long T)
+{
+	return s->model.forecasts ? T : T / s->model.patch;
+}
+
+void setup_keep_asked(const struct setup *s, long n, long T, int *targets)
+{
+	long asked = setup_asked(s, T), of = T / asked;
+
+	for (long i = 0; i < n * asked; i++)
+		targets[i] = targets[i * of + of - 1];
 }
 
 /* ---- one step ------------------------------------------------------------------------------- */

@@ -32,6 +32,7 @@ enum setup_graph {
 struct setup_data {
 	long n_vocab;			/* 0: the spec's data.vocab */
 	bool rows;			/* of examples */
+	bool series;			/* of these: values, not ids */
 	struct setup_test {
 		long context, batch;	/* tokens of a row of test sets, rows of one replay */
 	} tests[MAX_TESTS];		/* each length once; batch: after setup_open_for() */
@@ -140,6 +141,11 @@ struct step_result {		/* of one update; means over its micro-batches */
 void setup_state(struct setup *s, long step, long micro);
 /* Streams begin: their states become 0. Nothing happens where there are none. */
 void setup_begin_streams(struct setup *s, enum setup_streams which);
+
+/* Targets of a row of T tokens to which a model says something: one of each position, of a forecast all. */
+long setup_asked(const struct setup *s, long T);
+/* What of the targets of n rows of T that is, in place. */
+void setup_keep_asked(const struct setup *s, long n, long T, int *targets);
 
 /* What routers did, as sums over replays and routers. */
 struct routed {

@@ -303,8 +303,11 @@ int setup_record(struct setup *s, const struct purpose *p)
 		return -1;
 	if (s->trace.logits)
 		g[GRAPH_LOGITS] = record_logits(s);
-	for (int i = 0; i < s->data.n_tests; i++)
+	for (int i = 0; i < s->data.n_tests; i++) {
 		g[N_SETUP_GRAPHS + i] = record_test(s, &s->data.tests[i]);
+		if (!g[N_SETUP_GRAPHS + i])
+			return -1;
+	}
 	g[GRAPH_UPDATE] = record_update(s);
 	g[GRAPH_INIT] = record_init(s);
 	g[GRAPH_ROUND] = record_round(s);

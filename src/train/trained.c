@@ -51,7 +51,8 @@ static int read_vocab(struct trained *t)
 	if (safetensors_open(&f, t->checkpoint))
 		return -1;
 	table = safetensors_find(&f, "embedding.weight");
-	t->n_vocab = table ? table->dims[0] : 0;
+	t->n_vocab = !table ? 0 : config_find(&t->config, "model.patch")->integer
+		? config_find(&t->config, "data.vocab")->integer : table->dims[0];
 	safetensors_close(&f);
 	return table ? 0 : error("%s: no tensor embedding.weight: no checkpoint of a run", t->checkpoint);
 }

@@ -10,7 +10,7 @@ struct trained {
 	struct config config;
 	const char *checkpoint;		/* its path */
 	long step;			/* updates done */
-	long n_vocab;			/* of the checkpoint's embedding */
+	long n_vocab;			/* of the checkpoint's embedding; of values the spec's */
 };
 
 /* step: of the checkpoint; -1: the newest. 0, or -1 after a message: no such checkpoint is kept. */

@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
+#include "train/baseline.h"
 #include "train/checkpoint.h"
 #include "train/cost.h"
 #include "train/evaluate.h"
@@ -26,6 +27,7 @@ struct worker {
 	struct feed feed;
 	struct setup setup;
 	struct evaluator evaluator;
+	struct baseline baselines[MAX_SPLITS];
 	struct samples samples;
 	struct worker_link link;
 	struct worker_log log;
@@ -81,6 +83,7 @@ static int open_model(struct worker *w, const struct device *device)
 	if (feed_open(&w->feed, &s->spec, &w->data) ||
 		evaluator_open(&w->evaluator, s, &w->data,
 			strcmp(s->spec.eval_split, "tune") ? SPLIT_VAL : SPLIT_TUNE) ||
+		(data.rows && baselines_of(w->baselines, &w->evaluator.windows, w->evaluator.n_windows)) ||
 		samples_open(&w->samples, &s->spec, &w->data))
 		return -1;
 	return setup_allocate(s);
@@ -266,7 +269,7 @@ static int run(struct worker *w, const struct worker_options *options)
 		return WORKER_FAILED;
 	}
 	w->checkpoint_s = clock_s();
-	worker_log_open(&w->log, &w->link, &w->setup, &w->data, w->evaluator.hash);
+	worker_log_open(&w->log, &w->link, &w->setup, &w->data, &w->evaluator, w->baselines);
 	if (isnan(w->progress.flops))
 		w->progress.flops = cost_flops(&w->log.cost,
 			(double)w->progress.step * run_step_tokens(&w->setup.spec), NAN);

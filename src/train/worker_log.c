@@ -38,9 +38,10 @@ static void open_routers(struct worker_log *l)
 }
 
 void worker_log_open(struct worker_log *l, struct worker_link *link, struct setup *s,
-	const struct dataset *d, const char *windows)
+	const struct dataset *d, const struct evaluator *evaluator, const struct baseline *baselines)
 {
-	*l = (struct worker_log){.link = link, .setup = s, .data = d, .windows = windows};
+	*l = (struct worker_log){.link = link, .setup = s, .data = d, .evaluator = evaluator,
+		.baselines = baselines};
 	open_routers(l);
 	cost_of(s, &l->cost);
 }
@@ -243,6 +244,7 @@ static void log_router(struct worker_log *l, long step, int i)
 {
 	const struct router_sums *sum = &l->routers[i];
 	struct record r = record_new(RECORD_IS_EXPERT);
+	double positions = tokens_after(l, 1) / (double)l->setup->model.patch;
 
 	r.expert.dead = 0;
 	for (long e = 0; e < sum->n_experts; e++) {
@@ -254,8 +256,8 @@ static void log_router(struct worker_log *l, long step, int i)
 	r.expert.load = (struct record_reals){l->load, (int)sum->n_experts};
 	r.expert.entropy = sum->entropy / (double)l->setup->micro_batches;
 	r.expert.drop = routed_drop_share(&sum->routed);
-	r.expert.choices = sum->routed.computed / tokens_after(l, 1);
-	r.expert.unserved = 1 - sum->routed.served / tokens_after(l, 1);
+	r.expert.choices = sum->routed.computed / positions;
+	r.expert.unserved = 1 - sum->routed.served / positions;
 	r.expert.width = l->setup->routers.computed[i] ? sum->routed.wide / sum->routed.computed : NAN;
 	worker_link_add(l->link, &r);
 }
@@ -353,6 +355,23 @@ static void log_slice(struct worker_log *l, long step, const char *kind, const s
 	}
 }
 
+/* What models say of answers, or of a forecast; and what rules do that learn nothing. */
+static void add_scores(struct recall_record *r, const struct recall_score *score, bool forecasts,
+	const struct baseline *b)
+{
+	double n = (double)score->tokens;
+
+	r->loss = score->nll / n;
+	r->accuracy = forecasts ? NAN : (double)score->right / n;
+	r->answer_accuracy = forecasts ? NAN : (double)score->whole / (double)score->answers;
+	r->mae = forecasts ? score->error / n : NAN;
+	r->majority = b->majority;
+	r->last_mse = b->last_mse;
+	r->last_mae = b->last_mae;
+	r->season_mse = b->season_mse;
+	r->season_mae = b->season_mae;
+}
+
 void worker_log_recall(struct worker_log *l, const struct progress *p, const struct dataset_split *of,
 	const struct recall_score *score)
 {
@@ -367,9 +386,8 @@ void worker_log_recall(struct worker_log *l, const struct progress *p, const str
 		r.recall.length = of->length;
 	if (of && of->items)
 		r.recall.items = of->items;
-	r.recall.loss = score->nll / (double)score->tokens;
-	r.recall.accuracy = (double)score->right / (double)score->tokens;
-	r.recall.answer_accuracy = (double)score->whole / (double)score->answers;
+	add_scores(&r.recall, score, l->setup->model.forecasts,
+		&l->baselines[of ? of - l->data->splits : l->evaluator->windows.split]);
 	r.recall.n_tokens = score->tokens;
 	r.recall.n_answers = score->answers;
 	worker_link_add(l->link, &r);
@@ -391,7 +409,7 @@ void worker_log_eval(struct worker_log *l, const struct progress *p, const char 
 	r.eval.share_bigram = e->share_bigram;
 	r.eval.drop = e->drop;
 	r.eval.n_tokens = e->n_tokens;
-	r.eval.windows = l->windows;
+	r.eval.windows = l->evaluator->hash;
 	r.eval.capacity = capacity_rule(l, kind);
 	r.eval.choices = e->choices;
 	r.eval.unserved = e->unserved;

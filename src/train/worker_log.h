@@ -4,6 +4,7 @@
 #define TRAIN_WORKER_LOG_H
 
 #include "data/dataset.h"
+#include "train/baseline.h"
 #include "train/checkpoint.h"
 #include "train/cost.h"
 #include "train/evaluate.h"
@@ -14,7 +15,8 @@ struct worker_log {
 	struct worker_link *link;
 	struct setup *setup;
 	const struct dataset *data;
-	const char *windows;		/* hash of the evaluation's windows */
+	const struct evaluator *evaluator;
+	const struct baseline *baselines;	/* by split; of rows of examples */
 	struct cost cost;
 	struct router_sums *routers;	/* of the step that is being made */
 	float *load;			/* of one router */
@@ -23,7 +25,7 @@ struct worker_log {
 
 /* Keeps all pointers; memory comes from the setup's arena. */
 void worker_log_open(struct worker_log *l, struct worker_link *link, struct setup *s,
-	const struct dataset *d, const char *windows);
+	const struct dataset *d, const struct evaluator *evaluator, const struct baseline *baselines);
 /* step: the one that it goes on from. Warns if that was reached on another processor. */
 void worker_log_attempt(struct worker_log *l, long step);
 /* After each micro-batch, its metrics fetched, of what will be update `step`: routers are logged

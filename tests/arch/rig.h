@@ -15,6 +15,7 @@
 
 #include "arch/arch.h"
 #include "base/error.h"
+#include "base/half.h"
 #include "base/path.h"
 #include "base/rng.h"
 
@@ -28,6 +29,13 @@ struct rig_case {
 #define SMALL "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2}"
 static const struct rig_case rig_cases[] = {
 	{"mamba", SMALL ", arch: mamba}"},
+	{"mamba pooled", SMALL ", arch: mamba, pool: mean}"},
+	{"mamba patches", SMALL ", arch: mamba, patch: 4, pool: mean}"},
+	{"transformer patches", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 2}, patch: 2, "
+		"ffn: {d_hidden: 12, activation: silu}}"},
+	{"mamba forecasts", SMALL ", arch: mamba, patch: 4, head: forecast}"},
+	{"moe_mamba forecasts", SMALL ", arch: moe_mamba, patch: 2, head: forecast, moe: {n_experts: 3, d_expert: 6, "
+		"group_tokens: 8, capacity_factor: 0.8, activation: silu}}"},
 	{"mamba copies", SMALL ", arch: mamba, head: copy, copy_width: 5}"},
 	{"mamba2", "{model: {d_model: 8, n_blocks: 2, arch: mamba2, mamba2: {d_state: 3, d_head: 4, n_groups: 2}}"},
 	{"mamba_mlp", SMALL ", arch: mamba_mlp, ffn: {d_hidden: 12, activation: gelu}}"},
@@ -147,6 +155,24 @@ static const struct rig_case rig_cases[] = {
 static inline bool rig_beyond_past(const struct rig_case *c)
 {
 	return strstr(c->spec, "expert_choice") || strstr(c->spec, "router: tokens");
+}
+
+/* Are tokens values, which are no documents, and of which rows are there or not (tests/train/test_values.c)? */
+static inline bool rig_reads_values(const struct rig_case *c)
+{
+	return strstr(c->spec, "patch: ");
+}
+
+/* Does a position see its row's later values, by the mean and the deviation of all that are there? */
+static inline bool rig_normalises(const struct rig_case *c)
+{
+	return strstr(c->spec, "head: forecast");
+}
+
+/* Can it go on from call to call? Values are answered once, and a mean so far is not carried. */
+static inline bool rig_goes_on(const struct rig_case *c)
+{
+	return !rig_reads_values(c) && !strstr(c->spec, "pool: mean");
 }
 
 /* Can a sequence be run by itself? */
@@ -290,6 +316,10 @@ static void rig_data(struct rig *rig, bool documents)
 		struct rng_block b = rng_block((struct rng_key){3, 4, 5}, (uint64_t)i);
 		rig->tokens[i] = documents && i % 7 == 6 ? VOCAB - 1 : (int)(b.word[0] % VOCAB);
 		rig->targets[i] = (int)(b.word[1] % VOCAB);
+	}
+	for (long i = 0; i < n && rig->model.forecasts; i++) {
+		rig->tokens[i] = half_bits(0.4 * rig->tokens[i] - 3);
+		rig->targets[i] = i % 5 == 3 ? HALF_MISSING : half_bits(0.4 * rig->targets[i] - 3);
 	}
 }
 

@@ -167,6 +167,8 @@ static void test_forward(void **state)
 		double limit;
 	} on[] = {{REF, 1e-11}, {CPU, 1e-4}, {CUDA_F32, 1e-4}};
 
+	if (!rig_goes_on(*state))
+		skip();
 	for (size_t i = 0; i < ARRAY_SIZE(on); i++)
 		for (int documents = 0; documents < 2; documents++)
 			if (!device_missing(&device_list[on[i].id]))
@@ -214,6 +216,8 @@ static void check_gradients(const struct rig_case *c, bool documents)
 
 static void test_gradients(void **state)
 {
+	if (!rig_goes_on(*state))
+		skip();
 	check_gradients(*state, false);
 	check_gradients(*state, true);
 }
@@ -223,6 +227,8 @@ static void test_forgetting_is_seen(void **state)
 {
 	struct stream s;
 
+	if (!rig_goes_on(*state))
+		skip();
 	open_stream(&s, *state, REF, false);
 	run_whole(&s);
 	run_window(&s, 0);

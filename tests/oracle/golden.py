@@ -82,6 +82,11 @@ CASES = {
     # the next token by the vocabulary and by a pointer, in documents of a few tokens
     "copy": {**ATTN, **FFN, "model.arch": "transformer", "model.n_blocks": 1, "model.head": "copy",
              "model.copy_width": 5, "data.vocab": 4, "data.reset_at_eot": True},
+    # classes of images, three bytes a position; values of a series, the same
+    "patches": {**SSM, "model.arch": "mamba", "model.n_blocks": 1, "model.patch": 3, "model.pool": "mean",
+                "data.vocab": 263},
+    "forecast": {**SSM, "model.arch": "mamba", "model.n_blocks": 1, "model.patch": 3, "model.head": "forecast",
+                 "data.vocab": 65536},
     # all that mixes tokens, in documents of a few tokens
     "documents": {**SSM, **ATTN, "model.arch": "stack", "model.n_blocks": 1, "data.vocab": 4,
                   "data.reset_at_eot": True, "model.pattern": ["mamba", "attn"]},
@@ -105,6 +110,12 @@ def rounded(values):
     return torch.from_numpy(np.asarray(values, np.float32).astype(np.float64))
 
 
+def series(random, shape):
+    """Values of ordinary size as the bits of float16; some are missing."""
+    bits = random.standard_normal(shape).astype(np.float16).view(np.uint16).astype(np.int64)
+    return np.where(random.uniform(size=shape) < 0.2, 65535, bits)
+
+
 def make(arch, keys, seed):
     spec, random = {**COMMON, **keys}, np.random.RandomState(seed)
     spec.setdefault("model.arch", arch)
@@ -116,13 +127,15 @@ def make(arch, keys, seed):
         if n.endswith("router.threshold"):      # has no gradient, so never had one
             m[n], v[n] = torch.zeros_like(m[n]), torch.zeros_like(v[n])
     words = random.randint(spec["data.vocab"], size=(spec["train.batch"], spec["train.context"] + 1))
+    if spec.get("model.head") == "forecast":
+        words = series(random, words.shape)
     tensor = {"tokens": words[:, :-1], "targets": words[:, 1:]}
     for prefix, blob in (("param.", params), ("moment1.", m), ("moment2.", v)):
         tensor.update({prefix + n: t.numpy() for n, t in blob.items()})
 
     leaves = {n: t.clone().requires_grad_() for n, t in params.items()}
     net = model.Model(spec, leaves)
-    ce, aux, logits = net.losses(torch.from_numpy(words[:, :-1]), torch.from_numpy(words[:, 1:]))
+    ce, aux, logits = net.losses(*(torch.from_numpy(np.ascontiguousarray(tensor[n])) for n in ("tokens", "targets")))
     (ce + aux).backward()
     grads = {n: t.grad if t.grad is not None else torch.zeros_like(t) for n, t in leaves.items()}
     norm = update.gradient_norm(grads)

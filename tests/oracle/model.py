@@ -14,12 +14,15 @@ against the papers and not to be fast. Nothing here is translated from the C cod
                 Glorioso et al. 2024, arXiv:2405.16712; tokens picked by a threshold, after Raposo et al. 2024,
                 arXiv:2404.02258
   z-loss        Zoph et al. 2022, arXiv:2202.08906
+  values        rows normalised by mean and deviation: Kim et al. 2022 (RevIN); patches: Nie et al. 2023,
+                arXiv:2211.14730
 
 A model is a dict of parameters {name: tensor} and a spec, the dict of dotted keys that a trace carries
 in its metadata. B sequences, T tokens, D channels, I inner channels, N states, E experts, V words.
 """
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -146,16 +149,53 @@ class Model(Recurrences, Attention, Hybrids, Mixtures):
         over the next one, in p."""
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
         self.states, self.policies = {}, []
-        self.document = self.documents(tokens)
-        x = self.p["embedding.weight"][tokens]
+        if self.spec.get("model.patch"):
+            x = self.patches(tokens) @ self.p["embedding.weight"].T + self.p["embedding.bias"]
+            self.document = torch.zeros(x.shape[:2], dtype=torch.long)
+        else:
+            self.document = self.documents(tokens)
+            x = self.p["embedding.weight"][tokens]
         self.outputs["embedding"] = self.embedding = x
         for i, branches in enumerate(self.layers):
             n, self.stream = self.norm(x, f"layers.{i}.norm"), x
             x = x + sum(self.branch(n, i, kind, own) for kind, own in branches)
         if self.spec["model.final_norm"]:
             x = self.norm(x, "final_norm")
+        if self.spec.get("model.pool") == "mean":       # of the document so far, this position included
+            same = torch.ones(x.shape[1], x.shape[1]).tril() * (
+                self.document[:, :, None] == self.document[:, None, :])
+            x = same.to(x.dtype) @ x / same.sum(-1, keepdim=True)
         self.read = x
+        if self.spec.get("model.head") == "forecast":
+            return x @ self.p["lm_head.weight"].T + self.p["lm_head.bias"]
         return x @ self.p["lm_head.weight"].T
+
+    # --- values in place of tokens
+
+    @staticmethod
+    def halves(ids):
+        """Numbers by the bits of float16; what is none of finite size is missing, NaN."""
+        v = torch.from_numpy(ids.numpy().astype(np.uint16).view(np.float16).astype(np.float64))
+        return torch.where(torch.isfinite(v), v, torch.nan)
+
+    def patches(self, tokens):
+        """[B, N, P] of bytes from -1 to 1; of a series [B, N, 2 P]: values normalised by row, then flags."""
+        B, P = tokens.shape[0], self.spec["model.patch"]
+        if self.spec.get("model.head") != "forecast":
+            v = torch.where(tokens > 255, 0.0, tokens.double() / 127.5 - 1)
+            return v.reshape(B, -1, P)
+        v = self.halves(tokens)
+        missing, self.mean = torch.isnan(v), v.nanmean(1, keepdim=True).nan_to_num()
+        spread = ((v - self.mean) ** 2).nanmean(1, keepdim=True)
+        self.deviation = torch.where(torch.isnan(spread), 1.0, torch.sqrt(spread + 1e-5))
+        x = torch.where(missing, 0.0, (v - self.mean) / self.deviation)
+        return torch.cat([x.reshape(B, -1, P), missing.double().reshape(B, -1, P)], dim=-1)
+
+    def squared_error(self, said, targets):
+        v = self.halves(targets)
+        asked = ~torch.isnan(v)
+        error = self.mean + self.deviation * said.reshape(targets.shape) - v.nan_to_num()
+        return (error ** 2 * asked).sum() / asked.sum()
 
     def with_copies(self, p, tokens):
         """The vocabulary's distribution, [B, T, V], mixed with what followed earlier tokens of the document:
@@ -176,11 +216,15 @@ class Model(Recurrences, Attention, Hybrids, Mixtures):
     def losses(self, tokens, targets):
         """(cross entropy in nats per token, weighted auxiliary losses, logits)."""
         logits = self(tokens)
-        p = torch.softmax(logits, -1)
-        if self.spec.get("model.head") == "copy":
-            p = self.with_copies(p, tokens)
-        nll = -p.gather(-1, targets[..., None]).log()
-        ce = nll.mean()
+        if self.spec.get("model.head") == "forecast":
+            ce, nll = self.squared_error(logits, targets), None
+        else:
+            p = torch.softmax(logits, -1)
+            if self.spec.get("model.head") == "copy":
+                p = self.with_copies(p, tokens)
+            P = self.spec.get("model.patch") or 1       # a position answers what its last token is asked
+            nll = -p.gather(-1, targets[:, P - 1::P, None]).log()
+            ce = nll.mean()
         aux = torch.zeros((), dtype=ce.dtype)
         for keys, router_losses in self.routers:
             share = 1 / len(self.routers) if keys["aux_reduce"] == "mean" else 1

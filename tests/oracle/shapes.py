@@ -9,13 +9,17 @@ def parameter_shapes(spec, V):
     """{name: shape} of a vocabulary of V words, in the order of the forward pass."""
     D = spec["model.d_model"]
     norm = ["weight", "bias"] if spec["model.norm"] == "layernorm" else ["weight"]
-    shapes = {"embedding.weight": (V, D)}
+    P, forecasts = spec.get("model.patch", 0), spec.get("model.head") == "forecast"
+    shapes = {"embedding.weight": (D, 2 * P if forecasts else P), "embedding.bias": (D,)} if P else {
+        "embedding.weight": (V, D)}
     for i, branches in enumerate(residual_layers(spec)):
         shapes.update({f"layers.{i}.norm.{part}": (D,) for part in norm})
         for kind, own in branches:
             shapes.update(layer_shapes(spec, f"layers.{i}", D, kind, own, norm))
     if spec["model.final_norm"]:
         shapes.update({f"final_norm.{part}": (D,) for part in norm})
+    if forecasts:
+        return {**shapes, "lm_head.weight": (P, D), "lm_head.bias": (P,)}
     shapes["lm_head.weight"] = (V, D)
     if spec.get("model.head") == "copy":
         C = spec["model.copy_width"]

@@ -129,12 +129,24 @@ static inline void hand_recall(const struct hand_run *r)
 {
 	for (int step = 30; step <= 40 && r->id <= 6; step += 10) {
 		double early = step < 40 ? 0.1 : 0;
-		hand_sql("INSERT INTO recall VALUES(%d, 'val', %d, 0, NULL, NULL, 1, %.17g, 0, 7, 7)", r->id,
-			step, r->accuracy + early);
+		hand_sql("INSERT INTO recall(run_id, test, step, tokens, loss, accuracy, answer_accuracy, n_tokens,"
+			" n_answers) VALUES(%d, 'val', %d, 0, 1, %.17g, 0, 7, 7)", r->id, step, r->accuracy + early);
 		for (int length = 8; length <= 16; length += 8)
-			hand_sql("INSERT INTO recall VALUES(%d, '%d', %d, 0, %d, NULL, 1, %.17g, %.17g, 30, 10)",
+			hand_sql("INSERT INTO recall(run_id, test, step, tokens, length, loss, accuracy, answer_accuracy,"
+				" n_tokens, n_answers, majority) VALUES(%d, '%d', %d, 0, %d, 1, %.17g, %.17g, 30, 10, %.17g)",
 				r->id, length, step, length, r->accuracy * 4 / length + early,
-				r->accuracy * 2 / length + early);
+				r->accuracy * 2 / length + early, 1.0 / length);
+	}
+}
+
+/* Of base and of 4 experts: squared errors of 0.1 times the seed, the experts' half of that, absolute ones double. */
+static inline void hand_forecast(const struct hand_run *r)
+{
+	for (int step = 30; step <= 40 && r->id <= 6; step += 10) {
+		double error = (r->experts ? 0.05 : 0.1) * (double)r->seed + (step < 40);
+		hand_sql("INSERT INTO recall(run_id, test, step, tokens, length, items, loss, n_tokens, n_answers, mae,"
+			" last_mse, last_mae, season_mse) VALUES(%d, '4x2', %d, 0, 4, 2, %.17g, 20, 10, %.17g, 1.5, 1.25, 0.75)",
+			r->id, step, error, 2 * error);
 	}
 }
 
@@ -223,6 +235,7 @@ static inline void hand_add(const struct hand_run *r)
 	hand_slices(r);
 	hand_repeats(r);
 	hand_recall(r);
+	hand_forecast(r);
 	hand_routers(r);
 	hand_states(r);
 	hand_parts(r);

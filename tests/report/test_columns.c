@@ -414,9 +414,31 @@ static void test_recall(void **state)
 	expect_text(M2, "answers_8", "-");
 	expect_text(M4, "answers_8", "17.5 %");
 	expect_text("null", "tokens_val", "35.1 %");
+	expect("most frequent answer", "tokens_8", 0.125);
+	expect_text("most frequent answer", "tokens_val", "-");
+	expect_text("most frequent answer", "tokens_16", "6.2 %");
 	assert_string_equal(grid.columns[column_of("answers_8")].title, "8, whole");
 	assert_true(column_of("tokens_val") < column_of("tokens_8") &&
 		column_of("answers_8") < column_of("tokens_16"));
+	hide();
+}
+
+static void test_forecast(void **state)
+{
+	(void)state;
+	show("hand", "forecast", (struct study_options){0});
+	expect_model();
+	expect(M4, "seeds", 3);
+	expect_mean("base", "mse_4x2", 0.1, 0.2, 0.3);
+	expect_mean("base", "mae_4x2", 0.2, 0.4, 0.6);
+	expect_mean(M4, "mse_4x2", 0.05, 0.1, 0.15);
+	expect_mean(M4, "mae_4x2", 0.1, 0.2, 0.3);
+	expect(M2, "mse_4x2", NAN);
+	expect("last value", "mse_4x2", 1.5);
+	expect("last value", "mae_4x2", 1.25);
+	expect("a season before", "mse_4x2", 0.75);
+	expect("a season before", "mae_4x2", NAN);
+	expect_text("null", "mse_4x2", arena_printf(&grid.arena, "%.3f", unseen(0.1, 0.2, 0.3)));
 	hide();
 }
 
@@ -485,7 +507,7 @@ int main(void)
 		cmocka_unit_test(test_inner),
 		cmocka_unit_test(test_capacity), cmocka_unit_test(test_tune),
 		cmocka_unit_test(test_position), cmocka_unit_test(test_frequency),
-		cmocka_unit_test(test_recall), cmocka_unit_test(test_gap),
+		cmocka_unit_test(test_recall), cmocka_unit_test(test_forecast), cmocka_unit_test(test_gap),
 		cmocka_unit_test(test_all_are_looked_at), cmocka_unit_test(test_routers_without_choices),
 	};
 

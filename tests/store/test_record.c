@@ -175,7 +175,9 @@ static void test_again(void **state)
 		store("{\"t\":\"slice\",\"kind\":\"val\",\"step\":7,\"by\":\"position\",\"low\":3,"
 			"\"high\":4,\"loss\":2.25,\"n_tokens\":64}");
 		store("{\"t\":\"recall\",\"test\":\"64x4\",\"step\":7,\"length\":64,\"items\":4,"
-			"\"accuracy\":0.75,\"answer_accuracy\":0.5,\"n_tokens\":12,\"n_answers\":6}");
+			"\"accuracy\":0.75,\"answer_accuracy\":0.5,\"n_tokens\":12,\"n_answers\":6,"
+			"\"mae\":0.125,\"majority\":0.25,\"last_mse\":1,\"last_mae\":2,\"season_mse\":3,"
+			"\"season_mae\":4}");
 		store("{\"t\":\"calibration\",\"seconds_per_step\":0.5,\"measured\":\"2026\","
 			"\"host\":\"h\",\"threads\":2,\"busy\":0.01}");
 		store("{\"t\":\"expert\",\"step\":7,\"router\":1,\"load\":[0.25,0.75],\"dead\":0,"
@@ -204,7 +206,8 @@ static void test_again(void **state)
 		"min(n_tokens) = 64 AND min(\"by\") = 'position' FROM slice");
 	assert_sql("count(*) = 1 AND min(test) = '64x4' AND min(length) = 64 AND min(items) = 4 AND "
 		"min(accuracy) = 0.75 AND min(answer_accuracy) = 0.5 AND min(n_tokens) = 12 AND "
-		"min(n_answers) = 6 AND max(loss) IS NULL FROM recall");
+		"min(n_answers) = 6 AND max(loss) IS NULL AND min(mae) = 0.125 AND min(majority) = 0.25 AND "
+		"min(last_mse) = 1 AND min(last_mae) = 2 AND min(season_mse) = 3 AND min(season_mae) = 4 FROM recall");
 	assert_sql("count(*) = 1 AND min(seconds_per_step) = 0.5 AND min(threads) = 2 "
 		"FROM calibration");
 	assert_sql("count(*) = 1 AND min(\"drop\") = 0.01 FROM router");

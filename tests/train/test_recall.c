@@ -88,14 +88,14 @@ static void test_by_hand(void **state)
 	struct recall_score s = {0};
 
 	(void)state;
-	recall_add(&s, &(struct recall_rows){targets, nll, correct, 2, 6});
+	recall_add(&s, &(struct recall_rows){targets, nll, correct, 2, 6, false});
 	assert_true(s.tokens == 7 && s.right == 5 && s.answers == 4 && s.whole == 2 && s.nll == 28);
-	recall_add(&s, &(struct recall_rows){targets, nll, correct, 1, 6});
+	recall_add(&s, &(struct recall_rows){targets, nll, correct, 1, 6, false});
 	assert_true(s.tokens == 10 && s.right == 7 && s.answers == 6 && s.whole == 3 && s.nll == 34);
 	s = (struct recall_score){0};	/* an answer does not go on in the next row */
-	recall_add(&s, &(struct recall_rows){targets, nll, correct, 4, 3});
+	recall_add(&s, &(struct recall_rows){targets, nll, correct, 4, 3, false});
 	assert_true(s.tokens == 7 && s.answers == 4);
-	recall_add(&s, &(struct recall_rows){targets, nll, correct, 0, 6});
+	recall_add(&s, &(struct recall_rows){targets, nll, correct, 0, 6, false});
 	assert_true(s.tokens == 7);
 }
 

@@ -144,7 +144,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	const char *key = number_axis(s);
 
 	(void)o;
-	if (recall_read(&of, s))
+	if (recall_read(&of, s, false))
 		return -1;
 	plot_title(c, s, "right answers");
 	plot_subtitle(c, s, "last score of each set");

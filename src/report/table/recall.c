@@ -1,4 +1,4 @@
-/* Tasks of recall and copying: shares of right tokens and of whole answers, by set of examples. */
+/* Tasks with answers: shares of right tokens and of whole answers, by set of examples. */
 #include "report/recall.h"
 #include "report/table.h"
 
@@ -48,12 +48,30 @@ static void add_column(struct grid *g, const struct recall_set *set, int i, enum
 	grid_columns(g, &share, 1);
 }
 
+/* What the most frequent answer of training would have right. */
+static void add_majority(struct grid *g, const struct recall *of)
+{
+	bool told = false;
+
+	for (int i = 0; i < of->n; i++)
+		told |= isfinite(of->sets[i].majority);
+	if (!told)
+		return;
+	recall_rule(g, "most frequent answer");
+	for (int i = 0; i < of->n; i++) {
+		double share = of->sets[i].majority;
+		grid_interval(g, share, NAN, NAN, isfinite(share) ? "%.1f %%" : "-", 100 * share);
+		if (of->sets[i].several)
+			grid_interval(g, NAN, NAN, NAN, "%s", "");
+	}
+}
+
 static int fill(struct study *s, struct grid *g)
 {
 	static const struct column model[] = {COLUMNS_OF_MODEL, COLUMN_SEEDS};
 	struct recall of;
 
-	if (recall_read(&of, s))
+	if (recall_read(&of, s, false))
 		return -1;
 	grid_columns(g, model, ARRAY_SIZE(model));
 	for (int i = 0; i < of.n; i++) {
@@ -63,6 +81,7 @@ static int fill(struct study *s, struct grid *g)
 	}
 	for (int k = 0; k < s->n_arms; k++)
 		grid_fill(g, &(struct subject){s, &s->arms[k], &of});
+	add_majority(g, &of);
 	if (s->baseline)
 		grid_fill_null(g, &(struct subject){s, NULL, &of});
 	return 0;
