@@ -352,6 +352,12 @@ recall: $(BUILD)/moelab	## the examples of sweeps/recall-micro: induction, selec
 		tests=32x2:500,32x4:500,32x8:500,64x8:500,64x16:500
 	$< data make copy $(RECALL)/copy --force pack=0 train=4-12:65536 tests=8:500,12:500,16:500,24:500
 
+# --- images and a series for sweeps/images and sweeps/series --------------------------------------
+.PHONY: values
+values: $(BUILD)/moelab	## the data of sweeps/images and sweeps/series: drawn digits, a series of eight channels
+	$< data make figures data/figures --force train=28:16000
+	$< data make series data/series --force train=96x96:32000
+
 # --- the rest ----------------------------------------------------------------------------------
 .PHONY: bench format clean help
 bench: all	## measure operators and steps of training
