@@ -163,7 +163,7 @@ static void test_classes(void **state)
 		assert_float_equal(score.nll, expected.nll, 1e-4);
 		expected = classes_by_logits(&d, SPLIT_VAL, cases[i].model, cases[i].patch);
 		assert_int_equal(evaluator_open(&e, &s, &d, SPLIT_VAL), 0);
-		assert_int_equal(evaluator_run(&e, &s, s.graphs[GRAPH_EVAL], &r), 0);
+		assert_int_equal(evaluator_run(&e, &s, GRAPH_EVAL, &r), 0);
 		assert_int_equal(r.n_tokens, VAL_ROWS);
 		assert_float_equal(r.loss, expected.nll / VAL_ROWS, 1e-5);
 		assert_float_equal(r.accuracy, (double)expected.right / VAL_ROWS, 1e-9);
@@ -185,7 +185,7 @@ static void test_routed(void **state)
 	(void)state;
 	open_for(&s, &c, &d, MIXTURE ", patch: 8", IMAGE);
 	assert_int_equal(evaluator_open(&e, &s, &d, SPLIT_VAL), 0);
-	assert_int_equal(evaluator_run(&e, &s, s.graphs[GRAPH_EVAL], &r), 0);
+	assert_int_equal(evaluator_run(&e, &s, GRAPH_EVAL, &r), 0);
 	assert_true(graph_read(s.graphs[GRAPH_EVAL], s.routers.dropped[0], 1) == (VAL_ROWS - 4) * PIXELS / 8);
 	assert_int_equal(r.n_tokens, VAL_ROWS);
 	evaluator_close(&e);
@@ -248,7 +248,7 @@ static void test_forecasts(void **state)
 	}
 	expected = errors_by_hand(&d, SPLIT_VAL, model);
 	assert_int_equal(evaluator_open(&e, &s, &d, SPLIT_VAL), 0);
-	assert_int_equal(evaluator_run(&e, &s, s.graphs[GRAPH_EVAL], &r), 0);
+	assert_int_equal(evaluator_run(&e, &s, GRAPH_EVAL, &r), 0);
 	assert_float_equal(r.loss, expected.nll / (VAL_ROWS * 4), 1e-5);
 	assert_float_equal(r.answers.error, expected.error, 1e-4);
 	assert_true(isnan(r.accuracy) && isnan(r.bpb));
