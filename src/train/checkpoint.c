@@ -16,11 +16,6 @@ static const struct {
 	const char *prefix;
 } stored[] = {{BLOB_WEIGHTS, ""}, {BLOB_MOMENT1, "moment1."}, {BLOB_MOMENT2, "moment2."}};
 
-static void *param_at(const struct setup *s, const struct param *p, enum blob blob)
-{
-	return (char *)s->memory.blob[blob] + (size_t)p->offset * s->device->bytes[MASTER];
-}
-
 struct safetensor checkpoint_tensor(const struct setup *s, const struct param *p, const char *name,
 	const void *blob)
 {
@@ -135,50 +130,80 @@ void checkpoint_remove(const char *run_dir)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static bool same_tensor(const struct safetensor *a, const struct safetensor *b)
+static bool same_shape(const struct safetensor *a, const struct safetensor *b)
 {
-	return a->n_dims == b->n_dims && !strcmp(a->dtype, b->dtype) && a->bytes == b->bytes &&
-		!memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
+	return a->n_dims == b->n_dims && !memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
 }
 
-/* A tensor to be read, with its data in the file, and the place that they go to. */
+/* A tensor to be read, as the file has it, and as it is to be: its data are the place. */
 struct reading {
-	struct safetensor tensor;
-	void *to;
+	struct safetensor from, to;
 };
 
-/* The tensor prefix.name of the file, which must be of the same shape and type as t. */
-static int find_tensor(const struct safetensors *f, const char *path, const char *prefix, const char *name,
-	struct safetensor t, struct reading *r)
+/* Of floating point, where the types differ. */
+static void convert(const struct reading *r, void *values)
+{
+	bool wide = !strcmp(r->to.dtype, "F64");
+	long n = (long)(r->to.bytes / (wide ? sizeof(double) : sizeof(float)));
+
+	for (long i = 0; i < n; i++)
+		if (wide)
+			((double *)values)[i] = safetensor_at(&r->from, i);
+		else
+			((float *)values)[i] = (float)safetensor_at(&r->from, i);
+}
+
+static void read_tensor(const struct device *d, const struct reading *r)
+{
+	bool same = !strcmp(r->from.dtype, r->to.dtype);
+	void *values = same ? NULL : xmalloc(r->to.bytes);
+
+	if (!same)
+		convert(r, values);
+	device_from_host(d, (void *)r->to.data, same ? r->from.data : values, r->to.bytes);
+	free(values);
+}
+
+/* A file that tensors are taken from; exact: of the device's own types, so that a run goes on bit for bit. */
+struct source {
+	struct safetensors f;
+	const char *path;
+	bool exact;
+};
+
+/* The tensor prefix.name of the file, which must be of the same shape as t. */
+static int find_tensor(const struct source *from, const char *prefix, const char *name, struct safetensor t,
+	struct reading *r)
 {
 	char *whole = xasprintf("%s%s", prefix, name);
-	const struct safetensor *found = safetensors_find(f, whole);
+	const struct safetensor *found = safetensors_find(&from->f, whole);
 	int ret = 0;
 
-	if (!found || !same_tensor(found, &t))
-		ret = error("%s: no tensor %s of the model's shape and type: another model's checkpoint", path,
-			whole);
+	if (!found || !same_shape(found, &t))
+		ret = error("%s: no tensor %s of the model's shape: another model's file", from->path, whole);
+	else if (from->exact && strcmp(found->dtype, t.dtype))
+		ret = error("%s: %s is %s, this device goes on with %s: another device's checkpoint", from->path,
+			whole, found->dtype, t.dtype);
 	else
-		*r = (struct reading){*found, (void *)t.data};
+		*r = (struct reading){*found, t};
 	free(whole);
 	return ret;
 }
 
 /* All tensors of the model and of its streams, checked before any is copied; *n of them. */
-static int find_tensors(const struct setup *s, const struct safetensors *f, const char *path,
-	struct reading *list, int *n)
+static int find_tensors(const struct setup *s, const struct source *from, struct reading *list, int *n)
 {
 	*n = 0;
 	for (size_t k = 0; k < ARRAY_SIZE(stored); k++)
 		for (int i = 0; i < s->params.n; i++) {
 			const struct param *p = &s->params.list[i];
-			if (find_tensor(f, path, stored[k].prefix, p->name,
+			if (find_tensor(from, stored[k].prefix, p->name,
 				file_tensor(s, p, p->name, stored[k].blob), &list[(*n)++]))
 				return -1;
 		}
 	for (int i = 0; i < s->streamed.n; i++) {
 		const char *name = s->streamed.list[i].name;
-		if (find_tensor(f, path, "carried.", name, carried_tensor(s, i, name), &list[(*n)++]))
+		if (find_tensor(from, "carried.", name, carried_tensor(s, i, name), &list[(*n)++]))
 			return -1;
 	}
 	return 0;
@@ -199,22 +224,27 @@ static int read_progress(const struct safetensors *f, const char *path, struct p
 	return 0;
 }
 
-int checkpoint_read(struct setup *s, const char *path, struct progress *p)
+static int read_file(struct setup *s, const char *path, bool exact, struct progress *p)
 {
-	struct safetensors f;
+	struct source from = {.path = path, .exact = exact};
 	struct reading *list;
 	int n, ret;
 
-	if (safetensors_open(&f, path))
+	if (safetensors_open(&from.f, path))
 		return -1;
-	list = ARENA_ARRAY(&f.arena, struct reading, 3 * s->params.n + s->streamed.n);
-	ret = find_tensors(s, &f, path, list, &n) || read_progress(&f, path, p) ? -1 : 0;
+	list = ARENA_ARRAY(&from.f.arena, struct reading, 3 * s->params.n + s->streamed.n);
+	ret = find_tensors(s, &from, list, &n) || read_progress(&from.f, path, p) ? -1 : 0;
 	for (int i = 0; i < n && !ret; i++)
-		device_from_host(s->device, list[i].to, list[i].tensor.data, list[i].tensor.bytes);
+		read_tensor(s->device, &list[i]);
 	if (!ret)
 		setup_weights_changed(s);
-	safetensors_close(&f);
+	safetensors_close(&from.f);
 	return ret;
+}
+
+int checkpoint_read(struct setup *s, const char *path, struct progress *p)
+{
+	return read_file(s, path, false, p);
 }
 
 int checkpoint_resume(struct setup *s, const char *run_dir, struct progress *p)
@@ -225,7 +255,7 @@ int checkpoint_resume(struct setup *s, const char *run_dir, struct progress *p)
 
 	for (int i = 0; i < n && !found; i++) {
 		char *path = checkpoint_path(folder, steps[i]);
-		found = checkpoint_read(s, path, p) == 0;
+		found = read_file(s, path, true, p) == 0;
 		if (!found)
 			warning("%s is of no use; going back to the one before it", path);
 		free(path);
@@ -247,34 +277,15 @@ static const struct safetensor *find_prefixed(const struct safetensors *f, const
 	return found;
 }
 
-/* Into the blob, in its type; padding rows stay as they are. */
-static void copy_values(const struct setup *s, const struct param *p, enum blob blob,
-	const struct safetensor *from)
-{
-	size_t bytes = (size_t)param_elements(p) * s->device->bytes[MASTER];
-	void *values = xmalloc(bytes);
-
-	for (long i = 0; i < param_elements(p); i++)
-		if (s->device->bytes[MASTER] == 8)
-			((double *)values)[i] = safetensor_at(from, i);
-		else
-			((float *)values)[i] = (float)safetensor_at(from, i);
-	device_from_host(s->device, param_at(s, p, blob), values, bytes);
-	free(values);
-}
-
-static int load_blob(struct setup *s, const struct safetensors *f, const char *path,
-	const char *prefix, enum blob blob)
+/* Padding rows stay as they are. */
+static int load_blob(struct setup *s, const struct source *from, const char *prefix, enum blob blob)
 {
 	for (int i = 0; i < s->params.n; i++) {
 		const struct param *p = &s->params.list[i];
-		struct safetensor own = file_tensor(s, p, p->name, blob);
-		const struct safetensor *found = find_prefixed(f, prefix, p);
-		if (!found || found->n_dims != own.n_dims ||
-			memcmp(found->dims, own.dims, sizeof(long) * (size_t)own.n_dims))
-			return error("%s: no tensor %s%s of the model's shape: another model's file",
-				path, prefix, p->name);
-		copy_values(s, p, blob, found);
+		struct reading r;
+		if (find_tensor(from, prefix, p->name, file_tensor(s, p, p->name, blob), &r))
+			return -1;
+		read_tensor(s->device, &r);
 	}
 	return 0;
 }
@@ -282,17 +293,16 @@ static int load_blob(struct setup *s, const struct safetensors *f, const char *p
 int checkpoint_weights(struct setup *s, const char *path, bool moments)
 {
 	const struct param *first = &s->params.list[0];
-	struct safetensors f;
+	struct source from = {.path = path};
 	int ret;
 
-	if (safetensors_open(&f, path))
+	if (safetensors_open(&from.f, path))
 		return -1;
-	ret = load_blob(s, &f, path, find_prefixed(&f, "param.", first) ? "param." : "",
-		BLOB_WEIGHTS);
+	ret = load_blob(s, &from, find_prefixed(&from.f, "param.", first) ? "param." : "", BLOB_WEIGHTS);
 	for (size_t k = 1; moments && k < ARRAY_SIZE(stored) && !ret; k++)
-		if (find_prefixed(&f, stored[k].prefix, first))
-			ret = load_blob(s, &f, path, stored[k].prefix, stored[k].blob);
+		if (find_prefixed(&from.f, stored[k].prefix, first))
+			ret = load_blob(s, &from, stored[k].prefix, stored[k].blob);
 	setup_weights_changed(s);
-	safetensors_close(&f);
+	safetensors_close(&from.f);
 	return ret;
 }

@@ -27,9 +27,10 @@ void checkpoint_remove(const char *run_dir);	/* all of a run's */
    with tensors of the model's names and shapes, in F64, F32 or BF16; with their moments, if asked
    for and if the file has them. 0, or -1 after a message. */
 int checkpoint_weights(struct setup *s, const char *path, bool moments);
-/* Weights, moments and progress from a file. -1 after a message: missing tensors, other shapes. */
+/* Weights, moments, states of streams and progress from a file; of another device's type they are converted, so what
+   goes on from there need not have the run's bits. -1 after a message: missing tensors, other shapes. */
 int checkpoint_read(struct setup *s, const char *path, struct progress *p);
-/* The newest checkpoint of the run that reads well; a damaged one is told and passed over.
+/* The newest checkpoint of the run that reads well, of this device's types; another is told and passed over.
    1: read, 0: there is none. */
 int checkpoint_resume(struct setup *s, const char *run_dir, struct progress *p);
 

@@ -293,6 +293,7 @@ static void test_checkpoint_of_run(void **state)
 	(void)state;
 	expect_equal_tensors(of_run, "", trace(in_folder("spec.yaml"), "ten.safetensors",
 		(struct trace_options){.step = 10}), "");
+	expect_same(trace(what, "run_ref.safetensors", (struct trace_options){.device = "ref"}), of_run, 1e-4);
 	expect_refused(missing, (struct trace_options){.logits = 0});
 	expect_refused(what, (struct trace_options){.step = 1});
 	free(missing);
