@@ -13,7 +13,8 @@ check() {
 	shift
 	allowed=$(echo "$@" | tr ' ' '|')
 	case $folder in tests/*) free='[^/"]*\.h' ;; *) free='[^/"]*\.inc' ;; esac
-	found=$(grep -rnE --include='*.[ch]' --include='*.cu' --include='*.cuh' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$folder" 2>/dev/null |
+	found=$(grep -rnE --include='*.[ch]' --include='*.cu' --include='*.cuh' \
+		'^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$folder" 2>/dev/null |
 		grep -vE "include[[:space:]]*\"(($allowed)/|$free\")")
 	[ -z "$found" ] && return
 	echo "$found"
@@ -31,11 +32,14 @@ END
 
 for folder in src/*/; do
 	layer=$(basename "$folder")
-	[ -z "$(ls "$folder")" ] || echo "$layers" | grep -q "^$layer\b" || { echo "$folder is no layer of the Makefile's table"; bad=1; }
+	[ -z "$(ls "$folder")" ] || echo "$layers" | grep -q "^$layer\b" ||
+		{ echo "$folder is no layer of the Makefile's table"; bad=1; }
 done
 
-drawn=$(grep -oE '[a-z]+( -> [a-z]+)+' README.md | awk '{ for (i = 1; i < NF; i += 2) print $i " -> " $(i + 2) }' | sort -u)
-rows=$(sed -n 's/^may_include_\([a-z]*\) *:= *\(.*\)/\1 \2/p' Makefile | awk '{ for (i = 2; i <= NF; i++) print $1 " -> " $i }' | sort -u)
+drawn=$(grep -oE '[a-z]+( -> [a-z]+)+' README.md |
+	awk '{ for (i = 1; i < NF; i += 2) print $i " -> " $(i + 2) }' | sort -u)
+rows=$(sed -n 's/^may_include_\([a-z]*\) *:= *\(.*\)/\1 \2/p' Makefile |
+	awk '{ for (i = 2; i <= NF; i++) print $1 " -> " $i }' | sort -u)
 if [ "$drawn" != "$rows" ]; then
 	echo "README.md draws other rows than the Makefile's table has (<: README, >: Makefile):"
 	a=$(mktemp) && b=$(mktemp) && echo "$drawn" >"$a" && echo "$rows" >"$b" && diff "$a" "$b" | grep '^[<>]'

@@ -36,13 +36,15 @@ holds $moelab plan "my sweep.yaml" --check train.clip=0.25
 $moelab plan "my sweep.yaml" --commands train.clip=0.25 >said 2>&1
 holds test ! -s said
 holds $moelab ingest
-holds test "$($moelab query "SELECT count(DISTINCT run_id) FROM runs WHERE state = 'done' AND sweep = 'my sweep'" --format csv | tail -1)" = $n
+$moelab query "SELECT count(DISTINCT run_id) FROM runs WHERE state = 'done' AND sweep = 'my sweep'" --format csv >said
+holds test "$(tail -1 said)" = $n
 
 # Only what is missing, several at once; other folders and a restriction are passed on.
 rm -r "$(ls -d results/runs/7-* | head -1)"
 $moelab plan "my sweep.yaml" --commands --check --threads 1 train.clip=0.25 >commands 2>told
 holds test "$?,$(wc -l <commands)" = 3,1
-$moelab plan "my sweep.yaml" --commands --threads 1 --results "other place" --restrict variant=7 --restrict seed=2 >commands 2>told
+$moelab plan "my sweep.yaml" --commands --threads 1 --results "other place" --restrict variant=7 \
+	--restrict seed=2 >commands 2>told
 holds test "$(wc -l <commands)" = 2
 while read -r line; do sh -c "$line -q" & done <commands
 wait
@@ -60,8 +62,8 @@ $moelab plan tuned.yaml --commands >said 2>&1
 holds test $? = 2
 holds grep -q "4 trials of its .tune. come first" said
 holds $moelab run tuned.yaml -j 1 --threads 1 -q
-# Without workers and threads, which depend on the cores that are free.
-planned() { $moelab plan tuned.yaml --format csv | sed 's/,[0-9]*,[0-9]*$//'; }
+# Without workers and threads, which depend on the cores that are free, and notes, which tell of the disk.
+planned() { $moelab plan tuned.yaml --format csv | sed '/^#/d; s/,[0-9]*,[0-9]*$//'; }
 planned >chosen
 rm -r results/runs/a-s1-* results/runs/b-s1-*
 $moelab plan tuned.yaml --commands --threads 1 >commands 2>told

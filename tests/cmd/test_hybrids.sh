@@ -64,7 +64,7 @@ holds test "$(of_run 'sum(abs(share - 0.5) > 1e-4)' 'step > 1 AND mix = 0')" = 4
 # The share of picked tokens is logged as well.
 stack '[{mix: [attn, mamba]}, {mod: {of: [attn, ffn], share: 0.25}}]' '  attn: {n_heads: 2}\n' >spec.yaml
 holds $moelab train spec.yaml -q seed=2
-holds test "$($moelab query "SELECT count(*) FROM mix WHERE mix = 1 AND share BETWEEN 0 AND 1 AND run_id = 2" --format csv | tail -1)" = 5
+holds test "$(of_run 'count(*)' 'mix = 1 AND share BETWEEN 0 AND 1 AND run_id = 2')" = 5
 
 # One set of weights, three uses: named once in a trace, their outputs by layer.
 stack '[shared, shared, {shared: {d_state: 4}}]' '  attn: {n_heads: 4}\n' >spec.yaml
