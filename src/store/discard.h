@@ -10,7 +10,7 @@
 
 enum leftover_kind {
 	LEFTOVER_CHECKPOINT,	/* of a done or diverged run, beyond its checkpoint.keep */
-	LEFTOVER_TEMPORARY,	/* of a write or a removal that did not end */
+	LEFTOVER_TEMPORARY,	/* of a write, a removal or a claim that did not end */
 	LEFTOVER_RUN,		/* directory that neither a sweep's file nor the database names */
 	N_LEFTOVER_KINDS
 };
