@@ -155,7 +155,9 @@ static bool is_void(const char *path, struct arena *a)
 	if (!token)
 		return false;
 	base = arena_printf(a, "%.*s", (int)(token - path), path);
-	return read_owner(base, &o, a) || strcmp(*o.token ? o.token : TORN, token + 1) || is_void(base, a);
+	if (read_owner(base, &o, a))
+		return errno == ENOENT;
+	return strcmp(*o.token ? o.token : TORN, token + 1) || is_void(base, a);
 }
 
 bool claim_is_left(const char *path, bool over)
