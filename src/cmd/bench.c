@@ -58,6 +58,8 @@ static int measure(struct bench_command *m, const struct arguments *a, bool keep
 		return error("bench takes at most %d keys", BENCH_MAX_OVERRIDES), EXIT_USAGE;
 	if (m->plot && kind->measure != bench_generate)
 		return error("bench %s has no figure; bench generate has", kind->name), EXIT_USAGE;
+	if (m->kept && kind->measure != bench_generate)
+		return error("bench %s: only generate has --kept", kind->name), EXIT_USAGE;
 	if (m->plot && !chart_format_of(m->plot))
 		return EXIT_USAGE;
 	b->overrides = a->overrides;
@@ -66,7 +68,7 @@ static int measure(struct bench_command *m, const struct arguments *a, bool keep
 	ret = measure_all(m, kind, a);
 	if (!ret && m->plot)
 		ret = bench_generate_plot(m);
-	if (!ret && keep && bench_report_keep(&b->report, m->lab.path))
+	if (!ret && keep && !m->kept && bench_report_keep(&b->report, m->lab.path))
 		ret = EXIT_ENVIRONMENT;
 	bench_end(b);
 	return ret;
@@ -92,6 +94,7 @@ static int run(int argc, char **argv)
 			.number = &b->tokens},
 		{"length", 0, "N", "generate: tokens of the longest text (default 16384)", .number = &b->longest},
 		{"plot", 0, "FILE", "generate: draw tokens/s by context", .text = &m.plot},
+		{"kept", 0, NULL, "generate: measure nothing, take what is kept of the last time", .flag = &m.kept},
 		{"no-store", 0, NULL, "do not keep the figures", .flag = &no_store},
 		LAB_DB(m.lab), LAB_FORM(m.lab),
 		{0},

@@ -9,6 +9,7 @@ struct bench_command {
 	struct lab lab;			/* form of tables, path of the database */
 	const char *against;		/* key=value; NULL: none */
 	const char *plot;		/* figure's file; NULL: none */
+	bool kept;			/* no measurement: what is kept of the last one */
 	struct bench bench;
 };
 

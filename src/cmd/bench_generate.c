@@ -17,7 +17,7 @@ static void add_row(struct grid *g, const struct generate_times *t, int i)
 	grid_number(g, 1 / t->tokens_per_s[i], "%.3f", 1e3 / t->tokens_per_s[i]);
 	grid_number(g, t->tokens_per_s[i] / t->tokens_per_s[0], "%.2f",
 		t->tokens_per_s[i] / t->tokens_per_s[0]);
-	grid_number(g, t->bytes[i], "%.2f", t->bytes[i] / 1048576);
+	grid_number(g, t->bytes[i], isfinite(t->bytes[i]) ? "%.2f" : "-", t->bytes[i] / 1048576);
 }
 
 int bench_generate(struct bench_command *m, const char *spec)
@@ -25,7 +25,7 @@ int bench_generate(struct bench_command *m, const char *spec)
 	struct bench *b = &m->bench;
 	struct generate_times t;
 	struct grid g;
-	int ret = generate_times_measure(&t, b, spec);
+	int ret = m->kept ? generate_times_kept(&t, b, spec, m->lab.path) : generate_times_measure(&t, b, spec);
 
 	if (ret)
 		return ret;
@@ -40,9 +40,9 @@ int bench_generate(struct bench_command *m, const char *spec)
 		add_row(&g, &t, i);
 	if (t.reason[0])
 		notes_add(&g.notes, NOTE_WARNING, "no longer text: %s", t.reason);
-	notes_add(&g.notes, NOTE_PLAIN, "context: tokens in front of those timed; medians of %ld rounds of %d "
-		"tokens; MiB: active weights and what is carried from token to token", b->steps,
-		GENERATE_TOKENS);
+	notes_add(&g.notes, NOTE_PLAIN, "context: tokens in front of those timed; medians of rounds of %d tokens; MiB: "
+		"active weights and what is carried from token to token; %s, threads: %lld", GENERATE_TOKENS,
+		b->report.cpu, b->report.threads);
 	return lab_print(&m->lab, &g);
 }
 
@@ -50,7 +50,7 @@ int bench_generate(struct bench_command *m, const char *spec)
 
 static bool is_point(const struct measure *m, int i)
 {
-	return !strcmp(m->kind, "generate") && (i == 0 || !strcmp(m[0].name, m[-1].name));
+	return !strcmp(m->kind, "generate") && !strcmp(m->metric, "tokens_per_s") && (i == 0 || !strcmp(m[0].name, m[-1].name));
 }
 
 /* "mamba" of "experiments/micro/mamba.yaml", with the keys that follow. */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "measure/median.h"
+#include "store/db.h"
 #include "train/decode.h"
 
 /* Seconds of one token behind `context` of them. */
@@ -49,11 +50,22 @@ static double weight_bytes(const struct setup *s)
 	return n * (double)s->device->bytes[REAL];
 }
 
+/* Points of a spec behind each other. */
+static void report_points(const struct generate_times *t, struct bench_report *r, const char *name)
+{
+	char shape[64];
+
+	for (int i = 0; i < 2 * t->n; i++) {
+		snprintf(shape, sizeof shape, "context %ld", t->context[i % t->n]);
+		bench_report_add(r, "generate", name, shape, i < t->n ? "tokens_per_s" : "bytes",
+			i < t->n ? t->tokens_per_s[i] : t->bytes[i - t->n]);
+	}
+}
+
 static void measure(struct generate_times *t, struct bench *b, struct setup *s, const char *name)
 {
 	double *logits_V = xcalloc((size_t)s->n_vocab, sizeof *logits_V);
 	double *seconds = xcalloc((size_t)b->steps, sizeof *seconds);
-	char shape[64];
 
 	decode_begin(s);	/* all that is carried is touched */
 	time_tokens(s, 1, logits_V);
@@ -62,12 +74,74 @@ static void measure(struct generate_times *t, struct bench *b, struct setup *s, 
 			seconds[k] = time_tokens(s, t->context[i], logits_V);
 		t->tokens_per_s[i] = 1 / median_of(seconds, (int)b->steps);
 		t->bytes[i] = weight_bytes(s) + state_bytes(s, t->context[i]);
-		snprintf(shape, sizeof shape, "context %ld", t->context[i]);
-		bench_report_add(&b->report, "generate", name, shape, "tokens_per_s", t->tokens_per_s[i]);
 	}
+	report_points(t, &b->report, name);
 	free(seconds);
 	free(logits_V);
 }
+
+/* ---- what was measured before ---------------------------------------------------------------- */
+
+/* Makes the report one of the same circumstances; they must be those of what it has. */
+static int take_circumstances(struct bench_report *r, const char *name, const struct db_statement *row)
+{
+	const char *cpu = db_text(row, 1);
+	long long threads = db_int(row, 2);
+
+	cpu = cpu ? cpu : "";
+	if (r->n_measures && (strcmp(r->cpu, cpu) || r->threads != threads))
+		return error("bench generate --kept: %s was measured on %s with %lld threads, what stands before it on %s "
+			"with %lld: measure them anew", name, cpu, threads, r->cpu, r->threads);
+	r->cpu = arena_strdup(&r->arena, cpu);
+	r->threads = threads;
+	return 0;
+}
+
+static void take_points(struct generate_times *t, struct bench *b, const char *name, struct db *db, long long bench_id)
+{
+	struct db_statement s;
+
+	db_prepare(&s, db, "SELECT p.shape, p.value, q.value FROM measure p LEFT JOIN measure q ON q.bench_id = p.bench_id"
+		" AND q.kind = p.kind AND q.name = p.name AND q.shape = p.shape AND q.metric = 'bytes'"
+		" WHERE p.bench_id = :bench AND p.kind = 'generate' AND p.name = :name AND p.metric = 'tokens_per_s'"
+		" ORDER BY CAST(substr(p.shape, 9) AS INTEGER)");
+	db_bind_int(&s, ":bench", bench_id);
+	db_bind_text(&s, ":name", name);
+	for (; db_step(&s) && t->n < GENERATE_POINTS; t->n++) {
+		t->context[t->n] = strtol(db_text(&s, 0) + strlen("context "), NULL, 10);
+		t->tokens_per_s[t->n] = db_real(&s, 1);
+		t->bytes[t->n] = db_real(&s, 2);
+	}
+	db_finish(&s);
+	report_points(t, &b->report, name);
+}
+
+int generate_times_kept(struct generate_times *t, struct bench *b, const char *spec, const char *path)
+{
+	const char *name = bench_name(b, spec);
+	struct db_statement s;
+	struct db db;
+	int ret = EXIT_ENVIRONMENT;
+
+	*t = (struct generate_times){0};
+	if (db_open(&db, path, DB_READ))
+		return ret;
+	db_prepare(&s, &db, "SELECT bench_id, cpu, threads FROM benches WHERE kind = 'generate' AND name = :name"
+		" AND device = :device ORDER BY wall DESC LIMIT 1");
+	db_bind_text(&s, ":name", name);
+	db_bind_text(&s, ":device", b->device->name);
+	if (!db_step(&s))
+		error("bench generate --kept: nothing is kept of %s on %s: measure it without --kept", name,
+			b->device->name);
+	else if (!take_circumstances(&b->report, name, &s))
+		take_points(t, b, name, &db, db_int(&s, 0));
+	ret = t->n ? EXIT_DONE : EXIT_USAGE;
+	db_finish(&s);
+	db_close(&db);
+	return ret;
+}
+
+/* ---- measurement ------------------------------------------------------------------------------ */
 
 static void set_points(struct generate_times *t, long longest)
 {

@@ -19,5 +19,9 @@ struct generate_times {
 
 /* b->steps rounds of GENERATE_TOKENS tokens at each context; medians, also into the report. An exit code. */
 int generate_times_measure(struct generate_times *t, struct bench *b, const char *spec);
+/* What the database at `path` kept last of the spec with the user's keys, on b->device, in place of a measurement;
+   the report is then of that processor and number of threads. Bytes that were not kept are NaN. An exit code: also
+   where the report has figures of another processor or number of threads already. */
+int generate_times_kept(struct generate_times *t, struct bench *b, const char *spec, const char *path);
 
 #endif

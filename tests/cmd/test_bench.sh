@@ -61,6 +61,11 @@ holds $moelab bench generate mamba.yaml transformer.yaml -n 1 -T 1 --plot speed.
 is 12 "SELECT count(*) FROM benches WHERE kind = 'generate' AND metric = 'tokens_per_s' AND value > 0"
 holds test "$(grep -c '^"tokens/s"\|^tokens/s\|mamba,\|transformer,' speed.csv)" -ge 12
 holds test -s speed.svg
+# The same figure of what is kept, which is not kept again.
+holds $moelab bench generate mamba.yaml transformer.yaml --kept --plot again.svg
+holds cmp speed.csv again.csv
+is 12 "SELECT count(*) FROM benches WHERE kind = 'generate' AND metric = 'tokens_per_s' AND value > 0"
+holds sh -c '! "$0" bench generate moe.yaml --kept 2>said && grep -q "nothing is kept of moe.yaml on cpu" said' $moelab
 # read SPEC: bytes at 16 tokens and at 16384
 read_bytes() {
 	$moelab bench generate $1 -n 1 -T 1 --no-store --format csv | grep '^16,\|^16384,' | cut -d, -f5 | tr '\n' ' '
@@ -69,6 +74,9 @@ set -- $(read_bytes mamba.yaml)
 holds test "$1" = "$2"
 set -- $(read_bytes transformer.yaml)	# two layers of keys and values, 8 floats each
 holds test $(($2 - $1)) = $((2 * 2 * 8 * 4 * (16384 - 16)))
+holds $moelab bench generate moe.yaml -n 1 -T 2 --length 16
+holds sh -c '! "$0" bench generate mamba.yaml moe.yaml --kept 2>said && grep -q "moe.yaml was measured on .* with 2 threads, what stands before it on .* with 1: measure" said' $moelab
+
 # A text is as long as asked for, or as the model can go on.
 lengths() {
 	$moelab bench generate "$@" -n 1 --no-store --format csv 2>out | tee said | grep '^[1-9]' | cut -d, -f1 | tr '\n' ' '
