@@ -332,7 +332,7 @@ static int open_and_evaluate(struct request *r, const char *dir)
 	r->device = device_find(r->device_word);
 	if (!r->device || parse_modes(r) || parse_split(r) || trained_open(&r->trained, dir, r->step))
 		return EXIT_USAGE;
-	if (products_open(r->device, dir))
+	if (trained_check_text(&r->trained) || products_open(r->device, dir))
 		ret = EXIT_USAGE;
 	else if (r->questions)
 		ret = eval_questions(&r->lab, &r->trained, r->device, r->questions);

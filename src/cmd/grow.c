@@ -22,7 +22,8 @@ static int grow(struct request *r, struct setup *s)
 	struct run_spec spec;
 
 	if (model_open(&r->smaller, &r->from.config, &r->from.arena) || run_spec_open(&spec, &r->to) ||
-		setup_open_losses(s, &r->to, &device_list[CPU], r->from.n_vocab, spec.micro_batch, TOKENS, 0))
+		setup_open_losses(s, &r->to, &device_list[CPU], r->from.n_vocab, spec.micro_batch,
+			TOKENS * r->smaller.patch, 0))
 		return -1;
 	if (setup_allocate(s) ||
 		grow_weights(s, r->from.checkpoint, grow_mixture(&r->smaller), r->noise))

@@ -103,8 +103,8 @@ static int sample(struct request *r, const char *dir)
 
 	if (device && !trained_open(&r->trained, dir, r->step)) {
 		str_init(&r->piece);
-		if (!trained_tokenizer(&r->trained, r->tokenizer, &r->words) && !open_prompt(r) &&
-			!open_model(r, &s, device, dir)) {
+		if (!trained_check_text(&r->trained) && !trained_tokenizer(&r->trained, r->tokenizer, &r->words) &&
+			!open_prompt(r) && !open_model(r, &s, device, dir)) {
 			ret = generate(r, &s);
 		}
 		setup_close(&s);

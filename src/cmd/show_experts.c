@@ -159,7 +159,7 @@ int show_experts(const struct show_experts *s)
 
 	if (trained_open(&r.trained, s->dir, s->step))
 		return EXIT_USAGE;
-	if (!products_open(&device_list[CPU], s->dir) && !open_data(&r) &&
+	if (!trained_check_text(&r.trained) && !products_open(&device_list[CPU], s->dir) && !open_data(&r) &&
 			!routes_open(&r.now, &r.trained, &device_list[CPU], &r.segments) && !open_before(&r))
 		ret = print(&r);
 	routes_close(&r.now);

@@ -124,6 +124,11 @@ CELL(cell_of_run)
 	c->put(g, run_member(r->v->runs[0], c->member), c->digits);
 }
 
+CELL(cell_perplexity)
+{
+	put_exp(g, run_forecasts(r->v->runs[0]) ? NAN : arm_mean(r->v, c->member).mean, c->digits);
+}
+
 CELL(cell_average)
 {
 	c->put(g, arm_mean(r->v, c->member).mean, c->digits);

@@ -22,6 +22,7 @@ struct subject {
 CELL(cell_label);
 CELL(cell_model);		/* (label, and whether it is the baseline or foreign) */
 CELL(cell_of_run);		/* (.member of the first run, .put) */
+CELL(cell_perplexity);		/* (of losses that are no forecasts', .digits) */
 CELL(cell_average);		/* (mean of .member over the seeds, .put) */
 CELL(cell_mean);		/* (the same with its interval, .digits) */
 CELL(cell_key);			/* (the number at .key of the config, .digits) */
@@ -51,8 +52,8 @@ CELL(null_difference);		/* (what differences the baseline's seeds could show) */
 	{name, title, COLUMN_INTERVAL, .cell = cell_mean, OF(of), .digits = 3}
 #define COLUMN_LOSS COLUMN_MEAN("loss", "loss", final_loss)
 #define COLUMN_PERPLEXITY                                                                          \
-	{"perplexity", "ppl", COLUMN_NUMBER, .cell = cell_average, OF(final_loss),                 \
-		.put = put_exp, .digits = 2}
+	{"perplexity", "ppl", COLUMN_NUMBER, .cell = cell_perplexity, OF(final_loss),              \
+		.digits = 2}
 #define COLUMN_BITS                                                                                \
 	{"bits_per_byte", "bits/byte", COLUMN_NUMBER, .cell = cell_average, OF(bpb),               \
 		.put = put_value, .digits = 3}

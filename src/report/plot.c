@@ -100,6 +100,11 @@ void plot_marks(struct chart *c, const struct study *s, const char *line, const 
 		c->marks = "one seed each, so neither means nor bands";
 }
 
+struct panel *plot_loss_panel(struct chart *c, const struct study *s, const char *what)
+{
+	return chart_panel(c, arena_printf(&c->arena, "%s, %s", what, study_loss_unit(s)));
+}
+
 const char *plot_label(struct chart *c, const struct arm *v)
 {
 	return arena_printf(&c->arena, "%s%s", v->label, arm_foreign(v) ? " (foreign)" : "");

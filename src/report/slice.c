@@ -265,9 +265,9 @@ int slice_table(struct study *s, struct grid *g, const char *by)
 	if (s->baseline)
 		grid_fill_null(g, &(struct subject){s, NULL, &t});
 	notes_add(&g->notes, NOTE_PLAIN,
-		"nats per token at the last evaluation, mean over seeds; in brackets the"
+		"%s at the last evaluation, mean over seeds; in brackets the"
 		" difference to the baseline, mean of pairs of one seed; (=): none seen: below what"
-		" the baseline's seeds could show (null row), or its 95 %% interval holds 0");
+		" the baseline's seeds could show (null row), or its 95 %% interval holds 0", study_loss_unit(s));
 	return 0;
 }
 
@@ -294,7 +294,7 @@ static void add_point(struct series *line, const struct slices *t, const struct 
 
 int slice_plot(struct study *s, struct chart *c, const char *by)
 {
-	struct panel *p = chart_panel(c, "validation loss, nats per token");
+	struct panel *p = plot_loss_panel(c, s, "validation loss");
 	struct slices t;
 
 	if (slices_read(&t, s, by))

@@ -43,7 +43,9 @@ static int fill(const struct table *t, struct study *s, struct grid *g)
 {
 	const double *order = t->axis ? arms_numbers(s, t->axis) : t->order ? t->order(s) : NULL;
 
-	if (t->title)
+	if (t->title && t->of_losses)
+		table_title(g, s, "%s (%s)", t->title, study_loss_unit(s));
+	else if (t->title)
 		table_title(g, s, "%s", t->title);
 	if (t->columns)
 		grid_columns(g, t->columns, t->n_columns);

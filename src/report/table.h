@@ -15,6 +15,7 @@ struct table {
 	const char *needs;
 	const char *axis;	/* in place of both: a key that the sweep must vary; rows rise with it */
 	const char *title;	/* NULL: fill gives it */
+	bool of_losses;		/* behind the title stands their unit */
 	/* Of a configuration each (struct arm_row). NULL: fill adds them. */
 	const struct column *columns;
 	int n_columns;

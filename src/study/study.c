@@ -199,3 +199,15 @@ bool arm_alone(const struct arm *v)
 			return false;
 	return true;
 }
+
+bool run_forecasts(const struct run_data *r)
+{
+	const char *head = run_text(r, "model.head");
+
+	return head && !strcmp(head, "forecast");
+}
+
+const char *study_loss_unit(const struct study *s)
+{
+	return s->n_runs && run_forecasts(&s->runs[0]) ? "squared error" : "nats per token";
+}

@@ -294,6 +294,8 @@ static int explain_step(struct explained *e)
 {
 	const struct run_spec *s = &e->tracer.setup.spec;
 
+	if (config_find(&e->tracer.config, "model.patch")->integer)
+		return error("the model reads values (model.patch): explain shows tokens; trace lays a step open");
 	if (s->batch * s->context > EXPLAIN_TOKENS_MAX)
 		return error("a batch of %ld x %ld tokens: explain takes at most %d, as with "
 			"train.batch=1 train.context=4", s->batch, s->context, EXPLAIN_TOKENS_MAX);

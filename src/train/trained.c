@@ -5,6 +5,7 @@
 
 #include "arch/arch.h"
 #include "base/error.h"
+#include "base/half.h"
 #include "base/path.h"
 #include "data/dataset.h"
 #include "store/run_dir.h"
@@ -43,6 +44,22 @@ static int find_checkpoint(struct trained *t, const char *run_dir, long step)
 	return ret;
 }
 
+static bool reads_values(const struct trained *t)
+{
+	return config_find(&t->config, "model.patch")->integer > 0;
+}
+
+static bool forecasts(const struct trained *t)
+{
+	return !strcmp(config_find(&t->config, "model.head")->word, "forecast");
+}
+
+int trained_check_text(const struct trained *t)
+{
+	return reads_values(t) ? error("%s: the model reads values (model.patch), not text: what it was asked is in "
+		"`moelab table %s`", t->checkpoint, forecasts(t) ? "forecast" : "recall") : 0;
+}
+
 static int read_vocab(struct trained *t)
 {
 	struct safetensors f;
@@ -50,11 +67,11 @@ static int read_vocab(struct trained *t)
 
 	if (safetensors_open(&f, t->checkpoint))
 		return -1;
-	table = safetensors_find(&f, "embedding.weight");
-	t->n_vocab = !table ? 0 : config_find(&t->config, "model.patch")->integer
-		? config_find(&t->config, "data.vocab")->integer : table->dims[0];
+	table = safetensors_find(&f, reads_values(t) ? "lm_head.weight" : "embedding.weight");
+	t->n_vocab = !table ? 0 : forecasts(t) ? HALF_MISSING + 1 : table->dims[0];
 	safetensors_close(&f);
-	return table ? 0 : error("%s: no tensor embedding.weight: no checkpoint of a run", t->checkpoint);
+	return table ? 0 : error("%s: no tensor %s: no checkpoint of a run", t->checkpoint,
+		reads_values(t) ? "lm_head.weight" : "embedding.weight");
 }
 
 int trained_open(struct trained *t, const char *run_dir, long step)

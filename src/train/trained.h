@@ -10,12 +10,14 @@ struct trained {
 	struct config config;
 	const char *checkpoint;		/* its path */
 	long step;			/* updates done */
-	long n_vocab;			/* of the checkpoint's embedding; of values the spec's */
+	long n_vocab;			/* of the checkpoint's embedding, or of values, head */
 };
 
 /* step: of the checkpoint; -1: the newest. 0, or -1 after a message: no such checkpoint is kept. */
 int trained_open(struct trained *t, const char *run_dir, long step);
 void trained_close(struct trained *t);
+/* For who gives the model text: -1 after a message if it reads values. */
+int trained_check_text(const struct trained *t);
 /* By name; NULL: the tokenizer of the run's dataset, or where that is gone, the one with as many tokens.
    0, or -1 after a message. */
 int trained_tokenizer(const struct trained *t, const char *name, struct tokenizer *tokenizer);

@@ -26,7 +26,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_title(c, s, "final loss by capacity factor");
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = "capacity factor at the end";
-	plot_by(c, chart_panel(c, "final loss, nats per token"), s, x, offsetof(struct run_data, final_loss));
+	plot_by(c, plot_loss_panel(c, s, "final loss"), s, x, offsetof(struct run_data, final_loss));
 	plot_by(c, chart_panel(c, "share of tokens dropped"), s, x, offsetof(struct run_data, drop));
 	c->panels[1].y_low = 0;
 	return 0;

@@ -84,7 +84,7 @@ static int add_variant(struct study *s, const struct arm *v, struct chart *c, en
 
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
-	struct panel *panel = chart_panel(c, "difference of losses, nats per token");
+	struct panel *panel = plot_loss_panel(c, s, "difference of losses");
 
 	if (o->x != AXIS_TOKENS && o->x != AXIS_STEPS)
 		return error("plot delta: pairs share their tokens and steps: --x tokens or steps");

@@ -11,7 +11,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	c->x_title = "experts per MoE layer";
 	c->x_log = true;
 	c->x_few = true;
-	plot_by(c, chart_panel(c, "final loss, nats per token"), s, arms_numbers(s, key),
+	plot_by(c, plot_loss_panel(c, s, "final loss"), s, arms_numbers(s, key),
 		offsetof(struct run_data, final_loss));
 	return 0;
 }

@@ -5,7 +5,7 @@
 
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
-	struct panel *p = chart_panel(c, "loss, nats per token");
+	struct panel *p = plot_loss_panel(c, s, "loss");
 
 	plot_title(c, s, "%s loss", s->rule->training ? "smoothed training" : "validation");
 	plot_subtitle(c, s, s->rule->help);

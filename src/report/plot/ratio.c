@@ -20,7 +20,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	plot_subtitle(c, s, s->rule->help);
 	c->x_title = "sixths of the active parameters in Mamba layers";
 	c->x_few = true;
-	plot_by(c, chart_panel(c, "final loss, nats per token"), s, x,
+	plot_by(c, plot_loss_panel(c, s, "final loss"), s, x,
 		offsetof(struct run_data, final_loss));
 	return 0;
 }

@@ -47,7 +47,7 @@ static void add_series(struct chart *c, struct panel *p, struct study *s,
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
 	const char *key = study_tuned_key(s, s->name);
-	struct panel *p = chart_panel(c, "final loss, nats per token");
+	struct panel *p = plot_loss_panel(c, s, "final loss");
 
 	(void)o;
 	if (!key)

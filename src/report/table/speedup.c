@@ -164,6 +164,9 @@ static void title(struct study *s, struct grid *g)
 
 	if (s->n_targets > 1)
 		table_title(g, s, "resources to each target, as ratios to %s", s->baseline->label);
+	else if (run_forecasts(&s->runs[0]))
+		table_title(g, s, "speed-up over %s to a squared error of %.3f", s->baseline->label,
+			isnan(target) ? loss : target);
 	else if (isnan(target))
 		table_title(g, s,
 			"speed-up to %s's final loss (mean %.3f nats per token, perplexity %.2f)",

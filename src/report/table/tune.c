@@ -69,7 +69,7 @@ static int fill(struct study *s, struct grid *g)
 
 	if (!key)
 		return error("sweep %s: its trials do not differ in any key", s->name);
-	table_title(g, s, "trials of %s (nats per token)", key);
+	table_title(g, s, "trials of %s (%s)", key, study_loss_unit(s));
 	columns(g, key);
 	for (int i = 0; i < s->n_arms; i++) {
 		int n;
