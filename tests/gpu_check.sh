@@ -58,6 +58,7 @@ ops() {
 models() {
 	check 100 "graph" "$dir/test_graph"
 	check 300 "architectures" "$dir/test_arch"
+	check 100 "documents" "$dir/test_documents"
 }
 
 # Tensors of B, traced on a device, that part from the float64 trace A, and further than twice as far as

@@ -387,6 +387,21 @@ struct rig_test {
 	void (*test)(void **state);	/* state: the struct rig_case */
 };
 
+/* The reference and the devices that are there. */
+static inline const enum device_id *devices(void)
+{
+	static enum device_id list[] = {REF, CPU, CUDA_F32, CUDA, N_DEVICES};
+
+	if (device_missing(&device_list[CUDA]))
+		list[2] = N_DEVICES;
+	return list;
+}
+
+static inline bool is_bf16(enum device_id id)
+{
+	return device_list[id].bytes[REAL] == 2;
+}
+
 /* Every test on every case, then those that stand alone; how many failed. */
 static inline int rig_run(const char *group, const struct rig_test *each, size_t n_each,
 	const struct CMUnitTest *alone, size_t n_alone)

@@ -92,21 +92,6 @@ static void expect_close(const char *name, const struct rig *a, const struct rig
 	}
 }
 
-/* The reference and the devices that are there. */
-static const enum device_id *devices(void)
-{
-	static enum device_id list[] = {REF, CPU, CUDA_F32, CUDA, N_DEVICES};
-
-	if (device_missing(&device_list[CUDA]))
-		list[2] = N_DEVICES;
-	return list;
-}
-
-static bool is_bf16(enum device_id id)
-{
-	return device_list[id].bytes[REAL] == 2;
-}
-
 /* Rounded to bf16, tokens go to other experts, or others are picked: then only the size of the loss is known. */
 static bool chooses(const struct rig_case *c)
 {
@@ -388,109 +373,6 @@ static void test_masked_tokens(void **state)
 	rig_close(&half);
 }
 
-/* ---- documents ------------------------------------------------------------------------------ */
-
-enum { LONG = 144, N_LOGITS = LONG * VOCAB };
-
-/* Logits of the rig's tokens: VOCAB for each of LONG tokens. */
-static void logits_of(struct rig *rig, double *logits)
-{
-	rig_loss(rig);
-	graph_read_all(rig->g, "lm_head.logits", logits);
-}
-
-/* One sequence of two documents, the first ended by token `end`. */
-static void open_documents(struct rig *rig, const struct rig_case *c, enum device_id device,
-	bool reset, int end)
-{
-	rig_open(rig, c->spec, (struct rig_options){.device = device, .batch = 1, .context = LONG,
-		.dropless = true, .logits = true, .documents = reset});
-	for (int t = 0; t < LONG; t++)
-		rig->tokens[t] = t == end ? VOCAB - 1 : (t * t + 5 * t) % (VOCAB - 1);
-}
-
-/* Rows of picked tokens move up when another document has fewer, and tiles with them: what is added up is the
-   same, its order is not. All else changes no bit. */
-static double rounding(const struct rig_case *c, enum device_id device)
-{
-	if (strncmp(c->name, "mod", strlen("mod")))
-		return 0;
-	return device == REF ? 1e-12 : 1e-5;
-}
-
-/* First token whose logits change by more than `limit` from token `from` on when token `at` is another;
-   LONG if none do. */
-static int first_changed(struct rig *rig, int at, int from, double limit)
-{
-	static double before[N_LOGITS], after[N_LOGITS];
-
-	logits_of(rig, before);
-	rig->tokens[at] = (rig->tokens[at] + 1) % (VOCAB - 1);
-	logits_of(rig, after);
-	for (int i = from * VOCAB; i < N_LOGITS; i++)
-		if (!(fabs(before[i] - after[i]) <= limit))
-			return i / VOCAB;
-	return LONG;
-}
-
-/* Borders in and on the tiles of scan and attention; end of text belongs to what it ends. */
-static void check_apart(const struct rig_case *c, enum device_id device)
-{
-	const int ends[] = {1, 30, 63, 64, 127, 128};
-
-	for (size_t i = 0; i < ARRAY_SIZE(ends); i += device_is_host(&device_list[device]) ? 1 : 3)
-		for (int reset = 0; reset < 2; reset++) {
-			struct rig rig;
-			int end = ends[i], first;
-			open_documents(&rig, c, device, reset, end);
-			assert_int_equal(first_changed(&rig, end - 1, end, rounding(c, device)), end);
-			first = first_changed(&rig, end - 1, end + 1, rounding(c, device));
-			if (first != (reset ? LONG : end + 1))
-				fail_msg("%s on %s, reset %d, end of text at %d: token %d changes token %d",
-					c->name, device_list[device].name, reset, end, end - 1, first);
-			rig_close(&rig);
-		}
-}
-
-static void test_documents_apart(void **state)
-{
-	for (const enum device_id *d = devices(); *d != N_DEVICES && rig_stands_alone(*state) &&
-		!rig_reads_values(*state); d++)
-		if (!is_bf16(*d))
-			check_apart(*state, *d);
-}
-
-/* A document in the middle of a sequence has the logits that it has at the beginning of one. */
-static void check_alone(const struct rig_case *c, enum device_id device, double limit)
-{
-	static double inside[N_LOGITS], alone[N_LOGITS];
-	const int ends[] = {2, 63, 70};
-
-	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
-		struct rig rig;
-		int first = ends[i] + 1;
-		double error = 0;
-		open_documents(&rig, c, device, true, ends[i]);
-		logits_of(&rig, inside);
-		memmove(rig.tokens, rig.tokens + first, (size_t)(LONG - first) * sizeof(int));
-		logits_of(&rig, alone);
-		for (int k = first * VOCAB; k < N_LOGITS; k++)
-			error = fmax(error, fabs(inside[k] - alone[k - first * VOCAB]));
-		if (!(error <= limit))
-			fail_msg("%s on %s: a document from token %d on has logits that are off by %.2g",
-				c->name, device_list[device].name, first, error);
-		rig_close(&rig);
-	}
-}
-
-static void test_document_alone(void **state)
-{
-	for (const enum device_id *d = devices(); *d != N_DEVICES && rig_stands_alone(*state) &&
-		!rig_reads_values(*state); d++)
-		if (!is_bf16(*d))
-			check_alone(*state, *d, *d == REF ? 1e-12 : 1e-4);
-}
-
 /* Whoever adds an architecture adds a row to rig_cases. */
 static void test_every_architecture(void **state)
 {
@@ -514,8 +396,7 @@ int main(int argc, char **argv)
 		{"devices against ref", test_devices_against_ref},
 		{"recompute, same bits", test_recompute_same_bits},
 		{"recorded, same bits", test_recorded_same_bits}, {"accumulation", test_accumulation},
-		{"causal", test_causal}, {"forecast causal", test_forecast_causal}, {"masked tokens", test_masked_tokens},
-		{"documents apart", test_documents_apart}, {"document alone", test_document_alone}};
+		{"causal", test_causal}, {"forecast causal", test_forecast_causal}, {"masked tokens", test_masked_tokens}};
 	const struct CMUnitTest alone[] = {cmocka_unit_test(test_leak_is_seen),
 		cmocka_unit_test(test_every_architecture)};
 

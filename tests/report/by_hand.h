@@ -149,4 +149,40 @@ static inline double unseen(double a, double b, double c)
 	return t2 * spread(a, b, c) * sqrt(2.0 / 3);
 }
 
+/* ---- what several tables share -------------------------------------------------------------- */
+
+#define M4 "moe-n_experts=4"
+#define M2 "moe-n_experts=2"
+
+static inline void expect_model(void)
+{
+	expect("base", "params_total", 1000);
+	expect(M4, "params_total", 4000);
+	expect(M4, "params_active", 1000);
+	expect(M4, "params_embedding", 100);
+}
+
+static inline void expect_null_of_loss(void)
+{
+	double null = unseen(2.0, 2.02, 1.98);
+
+	expect_interval("null", "difference", NAN, -null, null);
+	expect_text("null", "difference", "seeds 0.040 apart, 3 show 0.070");
+}
+
+static inline void expect_router(int router, const char *column, double value)
+{
+	near("value", M4, column, cell(M4, router, column)->value, value);
+}
+
+static inline void expect_trial(const char *model, int n, double value, int diverged, double loss,
+	const char *chosen)
+{
+	near("value", model, "value", cell(model, n, "value")->value, value);
+	near("value", model, "seeds", cell(model, n, "seeds")->value, 2);
+	near("value", model, "diverged", cell(model, n, "diverged")->value, diverged);
+	near("value", model, "loss", cell(model, n, "loss")->value, loss);
+	assert_string_equal(cell(model, n, "chosen")->text, chosen);
+}
+
 #endif

@@ -4,26 +4,7 @@
  */
 #include "by_hand.h"
 
-#define M4 "moe-n_experts=4"
-#define M2 "moe-n_experts=2"
-
 /* ---- tables --------------------------------------------------------------------------------- */
-
-static void expect_model(void)
-{
-	expect("base", "params_total", 1000);
-	expect(M4, "params_total", 4000);
-	expect(M4, "params_active", 1000);
-	expect(M4, "params_embedding", 100);
-}
-
-static void expect_null_of_loss(void)
-{
-	double null = unseen(2.0, 2.02, 1.98);
-
-	expect_interval("null", "difference", NAN, -null, null);
-	expect_text("null", "difference", "seeds 0.040 apart, 3 show 0.070");
-}
 
 /* The base ends at 2.0, 2.02 and 1.98; experts are there after 25, 24 and 28 steps: half, 4 and 8
    tenths of the way from 20 to 30. */
@@ -148,11 +129,6 @@ static void test_experts(void **state)
 	expect(M4, "published_speedup", 2.5);
 	expect_null_of_loss();
 	hide();
-}
-
-static void expect_router(int router, const char *column, double value)
-{
-	near("value", M4, column, cell(M4, router, column)->value, value);
 }
 
 static void test_load(void **state)
@@ -337,16 +313,6 @@ static void test_capacity(void **state)
 	expect(moe, "published_loss", 1.45);
 	expect_null_of_loss();
 	hide();
-}
-
-static void expect_trial(const char *model, int n, double value, int diverged, double loss,
-	const char *chosen)
-{
-	near("value", model, "value", cell(model, n, "value")->value, value);
-	near("value", model, "seeds", cell(model, n, "seeds")->value, 2);
-	near("value", model, "diverged", cell(model, n, "diverged")->value, diverged);
-	near("value", model, "loss", cell(model, n, "loss")->value, loss);
-	assert_string_equal(cell(model, n, "chosen")->text, chosen);
 }
 
 static void test_tune(void **state)
