@@ -181,7 +181,7 @@ static int choose(const struct query *q, const float *of_q, float *mean, int *se
 	return moba_choose(score, own, q->d.earlier, segment);
 }
 
-/* As in op/moba.c. The row of y first has the means. */
+/* As in op/cpu/moba.c. The row of y first has the means. */
 static void token(const struct query *q)
 {
 	const float *of_q = row_f32(q->run->in[MOBA_Q_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh;
