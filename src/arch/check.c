@@ -85,16 +85,19 @@ int check_ends(const struct config *c, const struct skeleton *s)
 	bool mean = !strcmp(s->pool, "mean"), copies = !strcmp(s->head, "copy"), forecasts = net_forecasts(s);
 
 	if (forecasts && !s->patch)
-		return error("%s: model.head forecast says values of a series: set model.patch to how many a position has",
-			c->file);
+		return error("%s: model.head forecast says values of a series: set model.patch to how many a position "
+			"has", c->file);
 	if (copies && s->patch)
-		return error("%s: model.head copy points at tokens, and model.patch reads values: set head to linear", c->file);
+		return error("%s: model.head copy points at tokens, and model.patch reads values: set head to linear",
+			c->file);
 	if (mean && (copies || forecasts))
-		return error("%s: model.pool mean is for what is said of a whole sequence, not for model.head %s: set it to "
-			"last", c->file, s->head);
+		return error("%s: model.pool mean is for what is said of a whole sequence, not for model.head %s: set it "
+			"to last", c->file, s->head);
 	if (s->patch && config_find(c, "data.reset_at_eot")->boolean)
-		return error("%s: model.patch reads values, which are no documents: set data.reset_at_eot to false", c->file);
-	if (forecasts && (config_find(c, "train.position_gain")->real != 0 || config_find(c, "train.position_from")->integer))
+		return error("%s: model.patch reads values, which are no documents: set data.reset_at_eot to false",
+			c->file);
+	if (forecasts && (config_find(c, "train.position_gain")->real != 0 ||
+			config_find(c, "train.position_from")->integer))
 		return error("%s: the values of model.head forecast all weigh the same: set train.position_gain and "
 			"position_from to 0", c->file);
 	return 0;

@@ -40,12 +40,13 @@ int data_images_run(const struct cmd *cmd, int argc, char **argv)
 	if (ret)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
 	if ((a.n_words != 2 && a.n_words != 4) || a.n_overrides || !o.output)
-		return error("data images: needs IMAGES LABELS, or these and TEST_IMAGES TEST_LABELS, and -o DIR"), EXIT_USAGE;
+		return error("data images: needs IMAGES LABELS, or these and TEST_IMAGES TEST_LABELS, and -o DIR"),
+			EXIT_USAGE;
 	if (read_share(cmd->name, "--val", val, &o.val) || read_share(cmd->name, "--tune", tune, &o.tune))
 		return EXIT_USAGE;
 	if (o.val == 0 || o.val + o.tune >= 1)
-		return error("data images: --val %g --tune %g: some images must validate, and some train", o.val, o.tune),
-			EXIT_USAGE;
+		return error("data images: --val %g --tune %g: some images must validate, and some train", o.val,
+			o.tune), EXIT_USAGE;
 	o.images = a.words[0];
 	o.labels = a.words[1];
 	o.test_images = a.n_words > 2 ? a.words[2] : NULL;
@@ -61,7 +62,8 @@ static int read_horizons(struct series_options *o, const char *text)
 
 	while (!ret && (part = strsep(&rest, ","))) {
 		if (o->n_horizons == MOST_HORIZONS || !str_to_long(part, &n) || n < 1 || n > 1 << 20)
-			ret = error("data series: --horizon %s: not 1 to %d numbers of steps, such as 96,192", text, MOST_HORIZONS);
+			ret = error("data series: --horizon %s: not 1 to %d numbers of steps, such as 96,192", text,
+				MOST_HORIZONS);
 		else
 			o->horizons[o->n_horizons++] = n;
 		for (int i = 0; !ret && i < o->n_horizons - 1; i++)
@@ -77,8 +79,8 @@ static int check_series(const struct series_options *o)
 	if (o->known < 1 || o->known > 1 << 20 || o->stride < 1 || o->season < 0)
 		return error("data series: --known and --stride must be 1 or more, --season 0 or more");
 	if (o->val == 0 || o->val + o->tune + o->test >= 1)
-		return error("data series: --tune %g --val %g --test %g: some steps must validate, and some train", o->tune,
-			o->val, o->test);
+		return error("data series: --tune %g --val %g --test %g: some steps must validate, and some train",
+			o->tune, o->val, o->test);
 	return 0;
 }
 

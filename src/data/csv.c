@@ -91,8 +91,8 @@ static int read_line(struct reader *r, char *line)
 		if (n < 0 || n >= f->n_columns)
 			continue;
 		if (!read_value(cell, &row[n]))
-			return error_at(r->file, r->line, (int)(cell - line) + 1, "column %s: \"%.40s\" is no number", f->names[n],
-				cell);
+			return error_at(r->file, r->line, (int)(cell - line) + 1, "column %s: \"%.40s\" is no number",
+				f->names[n], cell);
 	}
 	if (n != f->n_columns)
 		return error_at(r->file, r->line, 1, "%d cells, but the first line has %d", n + r->first,

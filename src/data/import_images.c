@@ -45,8 +45,8 @@ static int parse_header(struct idx *f, int least_dims)
 	if (f->n < 1 || f->size < 1 || f->size > MOST_BYTES)
 		return error("%s: holds no images of 1 to %d bytes", f->name, MOST_BYTES);
 	if (n != 4 + 4 * f->n_dims + f->n * f->size)
-		return error("%s: has %ld bytes, but its header says %ld items of %ld, %ld bytes: truncated?", f->name, n,
-			f->n, f->size, 4 + 4 * f->n_dims + f->n * f->size);
+		return error("%s: has %ld bytes, but its header says %ld items of %ld, %ld bytes: truncated?", f->name,
+			n, f->n, f->size, 4 + 4 * f->n_dims + f->n * f->size);
 	f->bytes = b + 4 + 4 * f->n_dims;
 	return 0;
 }
@@ -157,7 +157,8 @@ static int most_label(const struct pair *p, int most)
 
 static int open_all(struct pair *train, struct pair *test, const struct images_options *o)
 {
-	if (open_pair(train, o->images, o->labels) || (o->test_images && open_pair(test, o->test_images, o->test_labels)))
+	if (open_pair(train, o->images, o->labels) ||
+		(o->test_images && open_pair(test, o->test_images, o->test_labels)))
 		return -1;
 	if (o->test_images && test->images.size != train->images.size)
 		return error("%s: images of %ld bytes, but those of %s have %ld", o->test_images, test->images.size,
@@ -178,7 +179,8 @@ int import_images(const struct images_options *o)
 		ret = write_all(&w, o, &train, &test);
 		if (!ret)
 			info("%s: %ld images of %ld bytes in %d classes, %ld to validate; vocabulary %d", o->output,
-				train.images.n, train.images.size, classes, w.d.splits[SPLIT_VAL].n_documents, type.vocab);
+				train.images.n, train.images.size, classes, w.d.splits[SPLIT_VAL].n_documents,
+				type.vocab);
 		dataset_writer_release(&w);
 	}
 	release_pair(&train);

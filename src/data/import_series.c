@@ -42,8 +42,8 @@ static int check_part(const struct windows *w, const char *what, const struct pa
 {
 	long least = p->begin < w->o->known ? w->o->known : p->begin;
 
-	return p->end - least >= horizon ? 0 : error("%s: %ld of its %ld steps are to %s, too few for %ld known values and "
-		"a horizon of %ld", w->o->input, p->end - p->begin, w->from->n_lines, what, w->o->known, horizon);
+	return p->end - least >= horizon ? 0 : error("%s: %ld of its %ld steps are to %s, too few for %ld known values "
+		"and a horizon of %ld", w->o->input, p->end - p->begin, w->from->n_lines, what, w->o->known, horizon);
 }
 
 static int check_parts(const struct windows *w)
@@ -145,8 +145,8 @@ static json_t *provenance(const struct windows *w)
 	for (int c = 0; c < w->from->n_columns; c++)
 		json_array_append_new(columns, json_pack("{so sf sf}", "name", manifest_text(w->from->names[c]), "mean",
 			w->mean[c], "deviation", w->deviation[c]));
-	return json_pack("{s{so ss so sI sf sf sf}}", "series", "file", manifest_text(w->o->input), "hash", w->from->hash,
-		"columns", columns, "stride", (json_int_t)w->o->stride, "tune", w->o->tune, "val", w->o->val, "test",
+	return json_pack("{s{so ss so sI sf sf sf}}", "series", "file", manifest_text(w->o->input), "hash",
+		w->from->hash, "columns", columns, "stride", (json_int_t)w->o->stride, "tune", w->o->tune, "val", w->o->val, "test",
 		w->o->test);
 }
 

@@ -161,7 +161,8 @@ const struct op op_squared_error = {
 	.shape = squared_error_shape,
 	.room = {[REF] = room, [CPU] = room, [CUDA] = room},
 	.cost = squared_error_cost,
-	.backward_reads_in = READS(SQUARED_ERROR_Y_BNP) | READS(SQUARED_ERROR_TARGET_BT) | READS(SQUARED_ERROR_SCALE_B2),
+	.backward_reads_in = READS(SQUARED_ERROR_Y_BNP) | READS(SQUARED_ERROR_TARGET_BT) |
+		READS(SQUARED_ERROR_SCALE_B2),
 	.forward = {[REF] = squared_error_forward, [CPU] = squared_error_forward,
 		[CUDA] = OP_CUDA(squared_error_forward_cuda)},
 	.backward = {[REF] = squared_error_backward, [CPU] = squared_error_backward,

@@ -90,10 +90,10 @@ static int check_data(const struct setup *s)
 	if (s->data.series != s->model.forecasts)
 		return s->data.series
 			? error("%s: the data are values of a series: set model.head=forecast, and model.patch", file)
-			: error("%s: model.head=forecast is for values of a series (moelab data make series, data series)",
-				file);
-	return s->model.patch == 1 || s->data.rows ? 0 : error("%s: model.patch is for rows of values: of text set it to 0",
-		file);
+			: error("%s: model.head=forecast is for values of a series (moelab data make series, data "
+				"series)", file);
+	return s->model.patch == 1 || s->data.rows ? 0 : error("%s: model.patch is for rows of values: of text set it "
+		"to 0", file);
 }
 
 int setup_open_for(struct setup *s, const struct config *c, const struct device *d,

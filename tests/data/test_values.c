@@ -22,7 +22,8 @@ static void make(struct dataset *d, const char *task, const char *const *setting
 }
 
 #define MAKE(d, task, ...) \
-	make(d, task, (const char *const[]){__VA_ARGS__}, (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *)))
+	make(d, task, (const char *const[]){__VA_ARGS__}, \
+		(int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *)))
 
 /* As they stand in the file. */
 static void read_row(const struct dataset *d, enum split s, long i)
@@ -220,8 +221,8 @@ static void images_fail(const char *why)
 
 static void test_bad_images(void **state)
 {
-	static const unsigned char floats[16] = {0, 0, 13, 3, 0, 0, 0, 1}, short_one[20] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1,
-		0, 0, 0, 3, 1, 2, 3, 4};
+	static const unsigned char floats[16] = {0, 0, 13, 3, 0, 0, 0, 1};
+	static const unsigned char short_one[20] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 1, 2, 3, 4};
 
 	(void)state;
 	put_idx("images", "labels", 6, false);

@@ -24,7 +24,8 @@ static struct patched patch(int *tokens, int *targets, bool halves)
 {
 	struct patched y;
 	struct tensor token = tensor_of(INDEX, 2, 1L, (long)T), target = token, id = tensor_of(INDEX, 2, 1L, (long)N),
-		asked = id, x = tensor_of(REAL, 3, 1L, (long)N, halves ? 2L * P : (long)P), scale = tensor_of(MASTER, 2, 1L, 2L);
+		asked = id, x = tensor_of(REAL, 3, 1L, (long)N, halves ? 2L * P : (long)P),
+		scale = tensor_of(MASTER, 2, 1L, 2L);
 	struct op_run r = {.op = &op_patch, .device = &device_list[CPU], .attr = &(struct patch_attr){P, halves},
 		.in = {&token, &target}, .out = {&x, &scale, &id, &asked}};
 
@@ -77,12 +78,12 @@ static void test_squared_error(void **state)
 	float predicted[] = {1, 5, -1, 0}, m_s[] = {10, 2}, loss, mean, squares[4], errors[4], share, d_loss = 3, dy[4];
 	int targets[] = {half_bits(11), -1, HALF_MISSING, half_bits(10.5)};
 	double work[2];
-	struct tensor y = tensor_of(REAL, 3, 1L, 2L, 2L), target = tensor_of(INDEX, 2, 1L, 4L), scale = tensor_of(MASTER, 2, 1L, 2L),
-		one = tensor_of(MASTER, 1, 1L), two = one, three = one, d = one, row = tensor_of(MASTER, 2, 1L, 4L), other = row,
-		gradient = y;
+	struct tensor y = tensor_of(REAL, 3, 1L, 2L, 2L), gradient = y, target = tensor_of(INDEX, 2, 1L, 4L),
+		scale = tensor_of(MASTER, 2, 1L, 2L), one = tensor_of(MASTER, 1, 1L), two = one, three = one, d = one,
+		row = tensor_of(MASTER, 2, 1L, 4L), other = row;
 	struct op_run r = {.op = &op_squared_error, .device = &device_list[CPU], .in = {&y, &target, &scale},
-		.out = {[SQUARED_ERROR_LOSS] = &one, [SQUARED_ERROR_SQUARE_BT] = &row, [SQUARED_ERROR_ERROR_BT] = &other,
-			[SQUARED_ERROR_MEAN] = &two}, .saved = {&three}, .workspace = work};
+		.out = {[SQUARED_ERROR_LOSS] = &one, [SQUARED_ERROR_SQUARE_BT] = &row,
+			[SQUARED_ERROR_ERROR_BT] = &other, [SQUARED_ERROR_MEAN] = &two}, .saved = {&three}, .workspace = work};
 
 	(void)state;
 	y.at = predicted, target.at = targets, scale.at = m_s, one.at = &loss, two.at = &mean, three.at = &share;

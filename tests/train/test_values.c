@@ -304,8 +304,8 @@ static void test_most_frequent(void **state)
 static void test_last_and_season(void **state)
 {
 	enum { M = HALF_MISSING };
-	uint16_t row[2 * WIDTH] = {half_bits(1), half_bits(2), half_bits(4), M, M, M, M, M, M, half_bits(6), half_bits(7),
-		half_bits(8)};
+	uint16_t row[2 * WIDTH] = {half_bits(1), half_bits(2), half_bits(4), M, M, M, M, M, M, half_bits(6),
+		half_bits(7), half_bits(8)};
 	const struct tokenizer_type type = {.name = SERIES, .vocab = 65536, .eot = M};
 
 	(void)state;
@@ -331,8 +331,8 @@ static void test_last_and_season(void **state)
 
 static const char *run_dir(const char *name, const char *model, const char *rest)
 {
-	struct run_info info = {.identity = "0123456789abcdef0123456789abcdef", .label = name, .sweep = "test", .seed = 1,
-		.steps = 20, .jobs = 1, .config = "{}"};
+	struct run_info info = {.identity = "0123456789abcdef0123456789abcdef", .label = name, .sweep = "test",
+		.seed = 1, .steps = 20, .jobs = 1, .config = "{}"};
 	const char *dir = in_folder(name);
 	struct config c;
 
@@ -355,7 +355,8 @@ static struct recall_record last_score(const char *dir, const char *test)
 	struct record r;
 
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
-		if (record_parse(&r, l, strlen(l), &arena) && r.type == RECORD_IS_RECALL && !strcmp(r.recall.test, test))
+		if (record_parse(&r, l, strlen(l), &arena) && r.type == RECORD_IS_RECALL &&
+			!strcmp(r.recall.test, test))
 			found = r.recall;
 	free(text);
 	assert_non_null(found.test);
@@ -442,7 +443,8 @@ static void test_refused(void **state)
 	refuse(MAMBA ", head: forecast", SERIES_SPEC, "model.head forecast says values of a series: set model.patch");
 	refuse(MAMBA ", patch: 4, head: copy", IMAGE, "model.head copy points at tokens");
 	refuse(MAMBA ", head: copy, pool: mean", IMAGE, "model.pool mean is for what is said of a whole sequence");
-	refuse(MAMBA ", patch: 4, head: forecast, pool: mean", SERIES_SPEC, "not for model.head forecast: set it to last");
+	refuse(MAMBA ", patch: 4, head: forecast, pool: mean", SERIES_SPEC,
+		"not for model.head forecast: set it to last");
 	refuse(MAMBA ", patch: 5", IMAGE, "rows of 64 values are no whole positions of model.patch 5");
 	refuse(MAMBA ", patch: 16, head: forecast", SERIES_SPEC, "rows of 20 values are no whole positions");
 	refuse(MAMBA ", patch: 4", SERIES_SPEC, "the data are values of a series: set model.head=forecast");
@@ -450,8 +452,8 @@ static void test_refused(void **state)
 	refuse(MAMBA ", patch: 4, head: forecast", IMAGE, "model.head=forecast is for values of a series");
 	refuse(MAMBA ", patch: 4", IMAGE "data.reset_at_eot: true\n", "set data.reset_at_eot to false");
 	refuse(MAMBA ", patch: 4, head: forecast", SERIES_SPEC "train.position_gain: 1\n", "all weigh the same");
-	refuse("arch: moe_mamba, d_model: 16, n_blocks: 1, moe: {router: reinforce, n_experts: 2, d_expert: 8}, patch: 4, "
-		"head: forecast", SERIES_SPEC, "model.moe.select sample is taught by the loss of each token");
+	refuse("arch: moe_mamba, d_model: 16, n_blocks: 1, moe: {router: reinforce, n_experts: 2, d_expert: 8}, "
+		"patch: 4, head: forecast", SERIES_SPEC, "model.moe.select sample is taught by the loss of each token");
 	refuse(MAMBA ", patch: 4", IMAGE "samples: {every: 5, prompts: [a]}\n", "writes no text");
 	error_sink = NULL;
 }
@@ -461,7 +463,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_classes), cmocka_unit_test(test_routed), cmocka_unit_test(test_forecasts),
 		cmocka_unit_test(test_most_frequent), cmocka_unit_test(test_last_and_season),
-		cmocka_unit_test(test_run_of_images), cmocka_unit_test(test_taken_up_again), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_run_of_images), cmocka_unit_test(test_taken_up_again),
+		cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, open_folder, close_folder);

@@ -110,9 +110,9 @@ const struct task task_figures = {
 	.shape = "LENGTH",
 	.train = "28:30000",
 	.tests = "28:2000",
-	.settings = {{.key = "noise", .help = "most that falls on a pixel, of the range of greys", .initial = 0.25, .min = 0,
-		.max = 1}, {.key = "warp", .help = "how far digits are bent and moved, 0: not at all", .initial = 1.5, .min = 0,
-		.max = 4}},
+	.settings = {
+		{.key = "noise", .help = "most that falls on a pixel, of the range of greys", .initial = 0.25, .max = 1},
+		{.key = "warp", .help = "how far digits are bent and moved, 0: not at all", .initial = 1.5, .max = 4}},
 	.vocab = vocab, .tokens = tokens, .make = make,
 	.possible = "LENGTH 8 to 64: pixels of a side",
 };

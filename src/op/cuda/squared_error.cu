@@ -22,7 +22,8 @@ struct forecast {
 		int id = target[b][t];
 
 		*asked = id >= 0 && !half_is_missing(id);
-		return *asked ? scale[b][0] + scale[b][1] * to_float(y[b * (T / P) + t / P][t % P]) - half_value(id) : 0;
+		return *asked ? scale[b][0] + scale[b][1] * to_float(y[b * (T / P) + t / P][t % P]) - half_value(id)
+			: 0;
 	}
 };
 
@@ -84,7 +85,8 @@ __global__ void total(float *loss, float *mean, float *share, const float2 *part
 }
 
 template <typename real>
-__global__ void gradient(const forecast<real> f, rows<real> dy, const float *d_loss, const float *share, long n, bool add)
+__global__ void gradient(const forecast<real> f, rows<real> dy, const float *d_loss, const float *share, long n,
+	bool add)
 {
 	long k = (long)blockIdx.x * THREADS + threadIdx.x, b = k / f.T;
 	int t = (int)(k % f.T);
@@ -111,7 +113,8 @@ extern "C" void squared_error_forward_cuda(const struct op_run *r)
 			rows_of<float>(r->out[SQUARED_ERROR_ERROR_BT]), parts);
 	});
 	launch(r, total, dim3(1), THREADS, WARPS * sizeof(float2), (float *)r->out[SQUARED_ERROR_LOSS]->at,
-		(float *)r->out[SQUARED_ERROR_MEAN]->at, (float *)r->saved[SQUARED_ERROR_SHARE]->at, (const float2 *)parts, B);
+		(float *)r->out[SQUARED_ERROR_MEAN]->at, (float *)r->saved[SQUARED_ERROR_SHARE]->at,
+		(const float2 *)parts, B);
 }
 
 extern "C" void squared_error_backward_cuda(const struct op_run *r)

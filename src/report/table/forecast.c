@@ -81,8 +81,8 @@ const struct table table_forecast = {
 	.needs = "forecasts: its models have no model.head=forecast",
 	.title = "errors of forecasts",
 	.fill = fill,
-	.notes = {"mean squared and absolute error over all values asked for, in the units of the dataset (of a CSV file:"
-			" each column scaled by its mean and deviation to train), at the last score of each set, mean"
+	.notes = {"mean squared and absolute error over all values asked for, in the units of the dataset (of a CSV"
+			" file: each column scaled by its mean and deviation to train), at the last score of each set, mean"
 			" over seeds",
 		"columns: val is mixed as the training data; the others are test sets, named by known values and"
 			" horizon; last two rows: the last value that is known, and the value a season before, of the"
