@@ -54,15 +54,6 @@ static void add_command(struct str *line, const struct commands *c, const struct
 	free(here);
 }
 
-/* Equal configurations under two labels are one run. */
-static bool is_first(const struct plan *p, int i)
-{
-	for (int k = 0; k < i; k++)
-		if (!strcmp(p->jobs[k].identity, p->jobs[i].identity))
-			return false;
-	return true;
-}
-
 static int check_plan(const struct plan *p, const struct commands *c)
 {
 	struct stat st;
@@ -84,7 +75,7 @@ int commands_print(const struct plan *p, const struct commands *c, bool check)
 		return EXIT_USAGE;
 	str_init(&line);
 	for (int i = 0; i < p->sweep.n_runs; i++) {
-		if (!job_is_work(&p->jobs[i]) || !is_first(p, i))
+		if (!job_is_work(&p->jobs[i]))
 			continue;
 		str_clear(&line);
 		add_command(&line, c, &p->sweep.runs[i]);

@@ -110,7 +110,7 @@ static int write_runs(struct submit *m)
 	int n = 0;
 
 	for (int i = 0; i < p->sweep.n_runs; i++)
-		if (job_is_work(&p->jobs[i]) || p->jobs[i].action == JOB_RUNNING)
+		if (job_is_work(&p->jobs[i]) || (p->jobs[i].action == JOB_RUNNING && !p->jobs[i].again))
 			runs[n++] = (struct submitted_run){p->jobs[i].name, p->jobs[i].identity, p->jobs[i].label,
 				p->jobs[i].seed, p->jobs[i].steps};
 	m->s.runs = n;

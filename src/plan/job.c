@@ -18,7 +18,8 @@ const char *const job_action_name[N_JOB_ACTIONS] = {
 
 bool job_is_work(const struct job *job)
 {
-	return job->action == JOB_NEW || job->action == JOB_RESUME || job->action == JOB_RETRY;
+	return !job->again &&
+		(job->action == JOB_NEW || job->action == JOB_RESUME || job->action == JOB_RETRY);
 }
 
 /* --- deciding --------------------------------------------------------------------------------- */
@@ -146,14 +147,27 @@ int job_decide_again(const char *root, struct job *job, struct arena *a)
 	return 0;
 }
 
+/* The first of the i jobs before this one that is the same run; NULL: none. */
+static const struct job *find_equal(const struct job *jobs, int i)
+{
+	for (int k = 0; k < i && *jobs[i].identity; k++)
+		if (!strcmp(jobs[k].identity, jobs[i].identity))
+			return &jobs[k];
+	return NULL;
+}
+
 int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a)
 {
 	struct names names = list_runs(root, a);
 	int ret = 0;
 
 	for (int i = 0; i < n && !ret; i++) {
-		jobs[i].name = find_name(&names, &jobs[i], a);
+		const struct job *equal = find_equal(jobs, i);
+		jobs[i].name = equal ? equal->name : find_name(&names, &jobs[i], a);
 		ret = job_decide_again(root, &jobs[i], a);
+		if (equal && job_is_work(&jobs[i]))
+			jobs[i].why = arena_printf(a, "the run of %s", equal->label);
+		jobs[i].again = equal;
 	}
 	free(names.at);
 	return ret;

@@ -34,13 +34,15 @@ struct job {
 	/* decided by jobs_decide() */
 	const char *name;		/* run directory below ROOT/runs */
 	enum job_action action;
+	bool again;			/* the run of an earlier job under another label: no work of its own */
 	long step;			/* where it goes on */
 	const char *why;		/* "stopped on request; goes on from step 400" */
 };
 
 /*
- * Decides all jobs. A run of the same identity is found under whatever label it was made. ROOT need
- * not exist. Texts live in the arena. 0, or -1 after a message: a directory belongs to another run.
+ * Decides all jobs. A run of the same identity is found under whatever label it was made, and equal jobs
+ * are one run, in the directory of the first. ROOT need not exist. Texts live in the arena. 0, or -1 after a
+ * message: a directory belongs to another run.
  */
 int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a);
 
@@ -60,7 +62,7 @@ int job_write_orders(const struct job *job, const char *sweep, int workers, cons
  */
 int jobs_freeze(const char *root, const char *sweep, const struct job *jobs, int n);
 
-bool job_is_work(const struct job *job);	/* new, resume, retry */
+bool job_is_work(const struct job *job);	/* new, resume, retry; what no other job of the list does */
 
 /*
  * ROOT/sweeps/NAME.json and the sweep's rows, so that reports know what belongs to it; configs of

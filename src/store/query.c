@@ -178,9 +178,9 @@ static void add_condition(struct str *sql, const char *selector, int i)
 			" AND run_id IN (SELECT run_id FROM %s WHERE name GLOB :v%d)", column, i);
 		return;
 	}
-	str_printf(sql, " AND (label GLOB :s%d OR dir GLOB '*/' || :d%d OR "
+	str_printf(sql, " AND (label GLOB :s%d OR label || '-s' || seed GLOB :s%d OR dir GLOB '*/' || :d%d OR "
 		"dir GLOB '*/' || :d%d || '-????????" "'",	/* cut: no trigraph */
-		i, i, i);
+		i, i, i, i);
 	if (equals)
 		str_printf(sql, " OR EXISTS (SELECT 1 FROM param p WHERE p.run_id = runs.run_id "
 			"AND p.key = :k%d AND (p.value GLOB :v%d OR (typeof(p.value) != 'text' "

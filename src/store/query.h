@@ -35,7 +35,7 @@ int query_runs(struct db *db, long long sweep_id, struct arena *a, struct run_ro
 
 /*
  * Runs by selector; no selector means all runs. A run is listed once. Forms:
- *   label glob               moe_mamba*
+ *   label glob               moe_mamba*; of one seed: moe_mamba-s1
  *   identity, 4 digits on    3f2a9c
  *   run directory            moe_mamba-s1-3f2a9c01, with or without a path before it; also without
  *                            the hash: moe_mamba-s1

@@ -42,14 +42,18 @@ static void say_over(struct supervision *v, const struct job *job, enum run_stat
 
 /* --- starting --------------------------------------------------------------------------------- */
 
+/* With it all tasks that are its run under other labels. */
 static void task_over(struct supervision *v, struct task *t, enum run_state outcome,
 	const char *reason)
 {
 	bool failed = outcome == RUN_FAILED || outcome == RUN_DIVERGED;
 
-	t->state = TASK_OVER;
-	t->outcome = outcome;
-	t->reason = reason;
+	for (struct task *other = v->tasks; other < v->tasks + v->n_tasks; other++)
+		if (other == t || (other->job->again && !strcmp(other->job->name, t->job->name))) {
+			other->state = TASK_OVER;
+			other->outcome = outcome;
+			other->reason = reason;
+		}
 	v->n_failed += failed;
 	if (failed && v->s->max_failures && v->n_failed >= v->s->max_failures)
 		v->stopping = true;

@@ -61,7 +61,7 @@ static void start_waiting(struct supervision *v)
 	for (int i = 0; i < v->n_slots; i++) {
 		while (!v->slots[i].task && !v->stopping) {
 			while (next < v->n_tasks && (v->tasks[next].state != TASK_WAITING ||
-					v->tasks[next].not_before_s > clock_s()))
+					v->tasks[next].job->again || v->tasks[next].not_before_s > clock_s()))
 				next++;
 			if (next == v->n_tasks)
 				return;
@@ -222,7 +222,7 @@ static void open_tasks(struct supervision *v, struct job *jobs, int n)
 		if (jobs[i].action == JOB_DONE || jobs[i].action == JOB_DIVERGED) {
 			t->state = TASK_OVER;
 			t->outcome = jobs[i].action == JOB_DONE ? RUN_DONE : RUN_DIVERGED;
-		} else {
+		} else if (!jobs[i].again) {
 			n_work++;
 			v->steps_all += (double)(jobs[i].steps - jobs[i].step);
 		}

@@ -97,4 +97,16 @@ holds test $? = 2
 holds grep -q "nowhere: no dataset (dataset.json)" said
 holds $moelab plan sweep.yaml data.path=nowhere --measure --threads 1
 
+# Equal configurations under two labels are one run: counted once, trained once, found under either.
+sed '/^seeds/d; s/tokens: 1600/tokens: 3200/' sweep.yaml >equal.yaml
+echo 'variants: {one: {}, two: {set: {train.lr: 2e-3}}, three: {set: {train.lr: 1e-2}}}' >>equal.yaml
+$moelab plan equal.yaml >said
+holds grep -q "2 of 3 runs to do" said
+holds grep -q "^| new *| two .* the run of one" said
+holds test "$($moelab plan equal.yaml --commands 2>said | wc -l)" = 2
+holds $moelab run equal.yaml -j 2 --threads 1
+holds test "$(ls results/runs | wc -l)" = 7	# 5 are there already
+holds $moelab show two-s1
+holds $moelab show one-s1
+
 tests_end

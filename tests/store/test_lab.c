@@ -302,6 +302,9 @@ static void test_selectors(void **state)
 	expect("train.lr=1e-3 model.moe.n_experts=8 seed=1", NULL, "mamba-s1 moe_mamba-s1");
 	expect("train.lr=2e-3", NULL, "");
 	expect("model.final_norm=true question=w*", "loss < 2.5", "mamba-s1 moe_mamba-s1");
+	assert_int_equal(db_exec(&db, "UPDATE member SET label = 'base' WHERE label = 'mamba'"), 0);
+	expect("base-s2", NULL, "base-s2");	/* the directory has another label */
+	assert_int_equal(db_exec(&db, "UPDATE member SET label = 'mamba' WHERE label = 'base'"), 0);
 	const char *one = "mamba-s1", *many = "mamba", *none = "x'; DROP TABLE run; --";
 	struct selection s = {.selectors = &one, .n = 1};
 	assert_int_equal(query_one(&db, &s, &arena, &run), 0);

@@ -56,6 +56,26 @@ static void test_second_run_does_nothing(void **state)
 	assert_sql("count(*) = 3 FROM attempt");
 }
 
+/* One run under two labels: one worker, one directory, and both have its outcome. */
+static void test_equal_jobs(void **state)
+{
+	struct job jobs[] = {job("good", 1), job("fail", 1), job("good", 1), job("fail", 1)};
+
+	(void)state;
+	jobs[2].label = "also-good";
+	jobs[3].label = "also-fail";
+	assert_int_equal(supervise(jobs, 4), EXIT_RUN_FAILED);
+	assert_sql("count(*) = 2 FROM attempt");
+	assert_sql("count(*) = 2 AND min(dir NOT LIKE '%also%') FROM run");
+	assert_string_equal(jobs[2].name, jobs[0].name);
+	assert_false(path_exists(dir_of(&jobs[2])));
+	assert_string_equal(jobs[2].why, "the run of good");
+	assert_false(job_is_work(&jobs[3]));
+	assert_int_equal(supervise(jobs, 4), EXIT_RUN_FAILED);
+	assert_int_equal(jobs[2].action, JOB_DONE);
+	assert_sql("count(*) = 3 FROM attempt");
+}
+
 static void test_failed_run_is_tried_again(void **state)
 {
 	struct job j = job("fail", 1);
@@ -414,7 +434,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		TEST(test_all_kinds_of_end), TEST(test_second_run_does_nothing),
-		TEST(test_failed_run_is_tried_again), TEST(test_stop_and_go_on),
+		TEST(test_equal_jobs), TEST(test_failed_run_is_tried_again), TEST(test_stop_and_go_on),
 		TEST(test_second_interrupt_kills), TEST(test_killed_worker_is_tried_again),
 		TEST(test_killed_supervisor), TEST(test_two_supervisors), TEST(test_fail_fast),
 		TEST(test_cores_and_disk), TEST(test_database_disk_full), TEST(test_full_pipe),
