@@ -8,6 +8,7 @@
 #include "arch/routers.h"
 #include "base/error.h"
 #include "base/num.h"
+#include "op/copied.h"
 #include "op/extend_start.h"
 #include "op/position_weight.h"
 #include "op/assign.h"
@@ -91,11 +92,12 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
 }
 
-/* An operator that is told where documents begin mixes tokens, but for those that only ask for places. */
+/* An operator that is told where documents begin mixes tokens, but for those that only ask for places; of copied
+   op/remember.h carries. */
 static bool mixes_tokens(const struct graph_node_info *n, const struct tensor *start_BT, bool *carries)
 {
 	bool mixes = false, places = n->op == &op_rope || n->op == &op_position_weight ||
-		n->op == &op_extend_start || n->op == &op_assign;
+		n->op == &op_extend_start || n->op == &op_assign || n->op == &op_copied;
 
 	*carries = false;
 	for (int i = 0; i < n->op->n_in; i++) {

@@ -14,13 +14,13 @@
 
 /* All under the present scope. */
 struct copy_head {
-	struct tensor *q_BTC, *gate_BT1, *k_BSC, *token_BS, *start_BS;	/* S: with env.carry tokens of earlier replays */
+	struct tensor *q_BTC, *k_BTC, *gate_BT1;
 };
 
 struct copy_head copy_head(struct net *net, long width, struct tensor *x_BTD);
 /* Sets the inputs of op_cross_entropy that say what is copied. */
 void copy_head_loss(struct net *net, const struct copy_head *h, struct tensor **cross_entropy_in);
-/* Logits of the mixture, from those of the vocabulary. */
+/* Logits of the mixture, from those of the vocabulary; NULL: none, but what is carried on. */
 struct tensor *copy_head_logits(struct net *net, const struct copy_head *h, struct tensor *logits_BTV);
 
 #endif

@@ -282,7 +282,7 @@ static void add_logits(struct net *net, struct tensor *x_BTD, struct tensor *w_V
 
 	if (copies(net)) {
 		struct copy_head h = copy_head(net, net->s->copy_width, x_BTD);
-		y_BTV = y_BTV ? copy_head_logits(net, &h, y_BTV) : NULL;
+		y_BTV = copy_head_logits(net, &h, y_BTV);
 	}
 	if (y_BTV)
 		graph_metric(net->g, y_BTV, "logits");

@@ -1,7 +1,7 @@
 /*
  * Training on streams (net->env.stream): a replay goes on with the sequences of the one before, and
  * gradients end where it begins. An operator that sees n tokens back is given the n rows of the replay
- * before in front of its own, and what it makes of those is left out again. So may one be while decoding.
+ * before in front of its own, and what it makes of those is left out again.
  */
 #ifndef NN_STREAM_H
 #define NN_STREAM_H

@@ -1,4 +1,4 @@
-/* What pointer, pointed and copied (op/pointer.h) share on the GPU: a block has one token and goes over the places. */
+/* What pointer and pointed (op/pointer.h) share on the GPU: a block has one token and goes over the places. */
 #ifndef OP_CUDA_POINTER_CUH
 #define OP_CUDA_POINTER_CUH
 
