@@ -172,9 +172,8 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 		return refuse_alone(net, file);
 	if (net->misfit)
 		return error("%s: a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
-			"set train.micro_batch to a multiple of %ld sequences, or model.moe.group_tokens "
-			"(of groups across sequences group_sequences) to a divisor of it", file,
-			env.batch * env.context, net->misfit,
-			(net->misfit + env.context - 1) / env.context);
+			"set train.batch and train.micro_batch to multiples of %ld sequences, or model.moe.group_tokens "
+			"(of groups across sequences group_sequences) to a divisor of a micro-batch", file,
+			env.batch * env.context, net->misfit, net->misfit / common_divisor(net->misfit, env.context));
 	return check_carried(net, file);
 }

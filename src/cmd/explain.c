@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "cmd/lab.h"
+#include "cmd/run_model.h"
 #include "trace/explain.h"
 
 extern const struct cmd cmd_explain;
@@ -10,6 +11,8 @@ extern const struct cmd cmd_explain;
 static int run(int argc, char **argv)
 {
 	struct explain_options o = {.trace = {.device = "ref", .logits = TRACE_LOGITS_ALL}};
+	const char *database = "results/lab.db", *what;
+	struct arena arena = {0};
 	long digits = 4;
 	const struct option_row rows[] = {
 		{"only", 0, "TEXT", "only operators whose name contains it", .text = &o.only},
@@ -18,6 +21,7 @@ static int run(int argc, char **argv)
 		{"step", 0, "N", "of a spec: make N updates first", .number = &o.trace.step},
 		{"random", 0, NULL, "random tokens instead of the dataset's", .flag = &o.trace.random},
 		{"device", 0, "NAME", "ref (float64, the default) or cpu", .text = &o.trace.device},
+		{"db", 0, "FILE", "where runs are found (default results/lab.db)", .text = &database},
 		{0},
 	};
 	struct arguments a;
@@ -32,7 +36,10 @@ static int run(int argc, char **argv)
 	o.digits = (int)digits;
 	o.trace.overrides = a.overrides;
 	o.trace.n_overrides = a.n_overrides;
-	return explain(a.words[0], &o, stdout) ? EXIT_USAGE : lab_flush();
+	what = run_model_at(a.words[0], database, &arena);
+	ret = !what || explain(what, &o, stdout) ? EXIT_USAGE : lab_flush();
+	arena_release(&arena);
+	return ret;
 }
 
 const struct cmd cmd_explain = {

@@ -4,7 +4,10 @@
 
 #include "base/arena.h"
 
-/* The directory of a run: a path, else whatever `show` takes, by the database. NULL after a message. */
+/* The directory of a run: a path, a name in results/runs, else whatever `show` takes, by the database. NULL after a
+   message. */
 const char *run_model_dir(const char *run, const char *database, struct arena *a);
+/* RUN@STEP with the run's directory in place of RUN; what is something else, as it is. NULL after a message. */
+const char *run_model_at(const char *what, const char *database, struct arena *a);
 
 #endif

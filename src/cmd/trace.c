@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "cmd/lab.h"
+#include "cmd/run_model.h"
 #include "trace/trace.h"
 
 extern const struct cmd cmd_trace;
@@ -60,7 +61,7 @@ static int parse_logits(const char *text, long *logits)
 static int run(int argc, char **argv)
 {
 	struct trace_options o = {.device = "cpu"};
-	const char *output = NULL, *logits = NULL;
+	const char *output = NULL, *logits = NULL, *database = "results/lab.db", *what;
 	const struct option_row rows[] = {
 		{"output", 'o', "FILE", "safetensors file to write; -: standard output", .text = &output},
 		{"logits", 0, "WHICH", "none, last, all, or N: of the last N tokens of each "
@@ -70,8 +71,10 @@ static int run(int argc, char **argv)
 		{"step", 0, "N", "of a spec: make N updates first", .number = &o.step},
 		{"random", 0, NULL, "random tokens instead of the dataset's", .flag = &o.random},
 		{"device", 0, "NAME", "ref (float64), cpu, cuda_scan or cuda", .text = &o.device},
+		{"db", 0, "FILE", "where runs are found (default results/lab.db)", .text = &database},
 		{0},
 	};
+	struct arena arena = {0};
 	struct arguments a;
 	int ret;
 
@@ -88,7 +91,9 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	o.overrides = a.overrides;
 	o.n_overrides = a.n_overrides;
-	ret = trace_write(a.words[0], &o, output);
+	what = run_model_at(a.words[0], database, &arena);
+	ret = what ? trace_write(what, &o, output) : -1;
+	arena_release(&arena);
 	return ret == TRACE_NOT_WRITTEN ? EXIT_ENVIRONMENT : ret ? EXIT_USAGE : EXIT_DONE;
 }
 

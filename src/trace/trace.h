@@ -43,7 +43,7 @@ struct trace_options {
 
 /*
  * what: a spec (its first step, or the one after options->step updates), RUN@STEP (the step after a
- * checkpoint; RUN: a run directory, or its name in results/runs), or the file of another trace: the
+ * checkpoint; RUN: a run directory), or the file of another trace: the
  * same step once more, from its spec, weights and tokens. A spec whose dataset is not there gets
  * random tokens, and a warning. 0; after a message TRACE_NOT_WRITTEN, where all is well but the output,
  * else -1.

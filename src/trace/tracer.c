@@ -15,30 +15,13 @@
 
 /* ---- what is to be traced ------------------------------------------------------------------- */
 
-/* A run directory by its path, or by its name in results/runs; NULL after a message. */
-static const char *find_run(struct tracer *t, const char *name)
-{
-	const char *dir = arena_printf(&t->arena, "results/runs/%s", name);
-
-	if (path_exists(arena_printf(&t->arena, "%s/config.yaml", name)))
-		return name;
-	if (path_exists(arena_printf(&t->arena, "%s/config.yaml", dir)))
-		return dir;
-	error("%s is no run directory, and there is no %s", name, dir);
-	return NULL;
-}
-
-static int open_run(struct tracer *t, const char *name, const char *step)
+static int open_run(struct tracer *t, const char *dir, const char *step)
 {
 	const struct trace_options *o = t->options;
-	const char *dir = find_run(t, name), *file;
-	char *text;
+	const char *file = arena_printf(&t->arena, "%s/config.yaml", dir);
+	char *text = path_read(file, NULL);
 	int ret;
 
-	if (!dir)
-		return -1;
-	file = arena_printf(&t->arena, "%s/config.yaml", dir);
-	text = path_read(file, NULL);
 	if (!text)
 		return -1;
 	ret = config_parse(&t->arena, file, text, o->overrides, o->n_overrides, spec_schema(),

@@ -72,6 +72,15 @@ refused() {
 refused "model.moe.noise_scale has no effect here (command line): it is for noise other than none (routers noisy, gumbel)" \
 	$moelab train "$root/experiments/micro/moe_mamba.yaml" data.path=data model.moe.noise_scale=0.1
 
+# a run's step is traced and explained under whatever name the run has
+holds $moelab trace one@2 -o by_label
+holds $moelab trace "results/runs/$(ls results/runs | grep '^one-')@2" -o by_path
+holds $moelab trace "$(ls results/runs | grep '^one-')@2" -o by_name --db nowhere
+holds cmp by_label by_path
+holds cmp by_label by_name
+holds $moelab explain one-s1@2 train.batch=2 train.context=8 --only route
+refused 'no run "none of these" in results/lab.db' $moelab trace "none of these@2" -o by_label
+
 # groups of 2 sequences: what a refusal says can be done, can be done
 holds $moelab train "$root/experiments/micro/moe_mamba.yaml" model.d_model=32 model.n_blocks=1 train.batch=4 \
 	train.context=32 train.tokens=384 eval.tokens=1024 data.path=data model.moe.router=tokens \
@@ -80,6 +89,10 @@ refused "--length 1x --tokens N\` measures it, N a multiple of 2 x train.context
 refused "--length 1x --tokens N\` measures it, N a multiple of 2 x train.context" $moelab eval moe_mamba --length 4x
 holds $moelab eval moe_mamba --length 1x --tokens 64
 holds $moelab eval moe_mamba --length 1x --tokens 640
+sevens="$root/experiments/micro/moe_mamba.yaml model.d_model=32 model.n_blocks=1 train.context=32 data.path=data \
+	model.moe.group_tokens=14"
+refused "train.batch and train.micro_batch to multiples of 7 sequences" $moelab params $sevens train.batch=4
+holds $moelab params $sevens train.batch=7
 printf 'base: [%s/experiments/micro/moe_mamba.yaml]\nmodel: {d_model: 32, n_blocks: 1, moe: {router: tokens, n_experts: 8,
   d_expert: 16, group_sequences: 2}}\n' "$root" >more.yaml
 refused "experts grow in number where tokens choose them" $moelab grow moe_mamba more.yaml -o grown
