@@ -25,6 +25,11 @@ long vocab_padded(long n_vocab)
 	return (n_vocab + unit - 1) / unit * unit;
 }
 
+bool net_forecasts(const struct skeleton *s)
+{
+	return !strcmp(s->head, "forecast");
+}
+
 /* ---- how parameters begin ------------------------------------------------------------------- */
 
 bool net_decays(const struct net *net, bool matrix)

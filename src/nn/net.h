@@ -114,10 +114,7 @@ struct net {
 /* A layer: records what it does to x_BTD and gives its output, same shape. */
 typedef struct tensor *layer_fn(struct net *net, const void *spec, struct tensor *x_BTD);
 
-static inline bool net_forecasts(const struct skeleton *s)
-{
-	return s->head[0] == 'f';
-}
+bool net_forecasts(const struct skeleton *s);	/* model.head=forecast */
 
 /* Embedding, body, head with loss. Inputs of the graph: "tokens", "targets", int [B, T], and "present", of
    positions. Metrics: "loss" (of the head), "ce" (the same without weights), and per position "nll" and

@@ -59,7 +59,7 @@ static const struct field rows[] = {
 	ROW(data_seed, "data.seed", INT, "-1", -1, 1L << 31,
 		.help = "order of the training data; -1: the run's seed"),
 	ROW(data_vocab, "data.vocab", INT, "257", 0, 65536, .unit = "tokens",
-		.help = "size of the vocabulary (byte: 257, gpt2: 50257); must be the dataset's"),
+		.help = "size of the vocabulary (byte: 257, gpt2: 50257, series: 65536); must be the dataset's"),
 	ROW(reset_at_eot, "data.reset_at_eot", BOOL, "false", 0, 0, .legacy = "false",
 		.help = "state, convolution and attention do not cross documents: the token after end of "
 			"text begins afresh, in training and evaluation"),
