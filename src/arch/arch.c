@@ -157,6 +157,7 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 	m->arch->record(net, m->spec);
 	net_end(net);
 	m->depends = (const char *[]){"A", "B", "F"}[net->depends];
+	m->rule = net->rule;
 	m->raised = net->raised;
 	if (net->n_routers > NET_ROUTERS_MAX)
 		return error("%s: %d mixtures of experts in one model, at most %d are possible: lower "

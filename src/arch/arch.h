@@ -39,6 +39,7 @@ struct model {
 	/* "A", "B" or "F": what a token's output depends on beside its own past, other sequences or its own
 	   future (nn/moe.h); as recorded last. */
 	const char *depends;
+	struct net_rule rule;		/* likewise */
 	/* A capacity of an expert below 1 choice of a routing group, which is taken as 1; 0: none is. As recorded
 	   last. */
 	double raised;

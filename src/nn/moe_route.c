@@ -454,8 +454,28 @@ static void route_pieces(struct net *net, const struct moe_spec *s, struct tenso
 	losses(net, s, &x);
 }
 
+static struct net_rule rule_of(const struct net *net, const struct moe_spec *s)
+{
+	if (moe_takes(s) && !takes_by_rank(net, s))
+		return (struct net_rule){.name = "cutoff"};
+	if (net->env.dropless || s->capacity_factor == 0)
+		return (struct net_rule){.name = "all"};
+	return (struct net_rule){moe_takes(s) ? "rank" : "capacity", s->capacity_factor, s->drop_target > 0};
+}
+
+static void note_rule(struct net *net, const struct moe_spec *s)
+{
+	struct net_rule rule = rule_of(net, s), *all = &net->rule;
+
+	if (!all->name)
+		*all = rule;
+	else if (!is(rule.name, all->name) || rule.factor != all->factor || rule.moved != all->moved)
+		*all = (struct net_rule){.name = "mixed"};
+}
+
 void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p)
 {
+	note_rule(net, s);
 	if (is_switch(s))
 		route_switch(net, s, x_BTD, p);
 	else
@@ -464,5 +484,6 @@ void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, 
 
 void moe_route_alike(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p)
 {
+	note_rule(net, s);
 	route_pieces(net, s, x_BTD, p, true);
 }

@@ -66,6 +66,13 @@ struct net_env {
 
 enum { NET_ROUTERS_MAX = 512, ROUTER_PARTS_MAX = 7 };
 
+/* How a replay gives tokens to experts. */
+struct net_rule {
+	const char *name;		/* "all", "capacity", "rank", "cutoff" (nn/moe.h); NULL: it has no routers */
+	double factor;			/* capacity factor of "capacity" and "rank" */
+	bool moved;			/* training moves it: model.moe.drop_target */
+};
+
 /* A scalar that is part of the loss with this weight, and its name as a metric. */
 struct weighted {
 	struct tensor *scalar;
@@ -99,6 +106,7 @@ struct net {
 			double weight;
 		} policy;
 	} routers[NET_ROUTERS_MAX];
+	struct net_rule rule;			/* of all routers; "mixed" where they differ */
 	int depends;				/* enum moe_class (nn/moe.h), the worst of all mixtures */
 	int n_routers;				/* more than there is room for: refused by model_record() */
 	bool untaught;				/* a router draws, and there is no loss of tokens to teach it */

@@ -154,8 +154,8 @@ CREATE TABLE eval (
 	"drop"		REAL,			-- fraction of routed tokens over capacity
 	n_tokens	INTEGER,		-- evaluated
 	windows		TEXT,			-- hash of the windows evaluated
-	capacity	TEXT,			-- capacity factor in force; "cutoff": of scores, where experts choose;
-						-- "none"
+	capacity	TEXT,			-- capacity factor in force, "rank 2" where experts choose (of older runs
+						-- the factor alone), or "cutoff": of scores; "none"; "mixed": routers differ
 	choices		REAL,			-- experts computed for a token, mean over routers; of older runs NULL
 	unserved	REAL,			-- share of tokens without any, mean over routers; of older runs NULL
 	PRIMARY KEY (run_id, kind, step)

@@ -75,6 +75,7 @@ struct setup {
 	} routers;
 	const char *depends;		/* of the model in training: struct model */
 	double raised;			/* likewise */
+	struct net_rule rules[GRAPH_EVAL_DROPLESS + 1];	/* of the evaluations */
 	const char *const *shares;	/* metrics of each mix of two paths, the share of the first, and
 					   of each layer of picked tokens, theirs */
 	int n_shares;

@@ -70,10 +70,13 @@ static struct graph *record_logits(struct setup *s)
 static struct graph *record_eval(struct setup *s, bool dropless)
 {
 	struct net_env env = run_environment(s);
+	struct graph *g;
 
 	env.masked = true;
 	env.dropless = dropless;
-	return record_model(s, env, false);
+	g = record_model(s, env, false);
+	s->rules[dropless ? GRAPH_EVAL_DROPLESS : GRAPH_EVAL] = s->model.rule;
+	return g;
 }
 
 /* As many tokens at once as in training, but at least a row; nothing is dropped, so that what fills up

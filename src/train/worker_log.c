@@ -124,38 +124,39 @@ static void tell_other_processor(struct worker_log *l, const struct attempt_reco
 		"round differently from here on", now->cpu, now->blas_core, last->cpu, last->blas_core);
 }
 
-/* By which experts choose, or refuse, tokens in this evaluation: the factor in force; a cutoff (nn/moe.h); none. */
+static const struct net_rule *rule_of(const struct worker_log *l, const char *kind)
+{
+	return &l->setup->rules[strcmp(kind, "val_dropless") ? GRAPH_EVAL : GRAPH_EVAL_DROPLESS];
+}
+
+/* By which experts choose, or refuse, tokens in this evaluation, as the database has it: the factor in force, behind
+   "rank" where that is among tokens; "0" or, without capacity, "none": all; "cutoff", "mixed". */
 static const char *capacity_rule(const struct worker_log *l, const char *kind)
 {
-	const struct config *c = l->setup->config;
-	double share = control_capacity(&l->setup->control, l->setup);
-	bool dropless = !strcmp(kind, "val_dropless");
+	const struct net_rule *rule = rule_of(l, kind);
+	double factor = rule->factor * (rule->moved ? control_capacity(&l->setup->control, l->setup) : 1);
 
-	if (!l->setup->routers.n)
-		return "none";
-	if (!strcmp(config_find(c, "model.moe.select")->text, "expert_choice") ||
-		(dropless && !strcmp(config_find(c, "model.moe.select")->text, "expert_choice_batch")))
-		return "cutoff";
-	if (dropless)
-		return "none";
-	return share == 1 ? config_find(c, "model.moe.capacity_factor")->text : arena_printf(&l->setup->arena,
-		"%.4g", share * config_find(c, "model.moe.capacity_factor")->real);
+	if (!rule->name || !strcmp(rule->name, "all"))
+		return rule->name && !strcmp(kind, "val") ? "0" : "none";
+	if (factor == 0)
+		return rule->name;
+	return arena_printf(&l->setup->arena, "%s%.4g", strcmp(rule->name, "rank") ? "" : "rank ", factor);
 }
 
 /* The same for people. */
 static const char *rule_text(const struct worker_log *l, const char *kind)
 {
-	const char *rule = capacity_rule(l, kind);
-	const struct config *c = l->setup->config;
-	bool ranked = !strcmp(config_find(c, "model.moe.select")->text, "expert_choice_batch"),
-		moved = config_find(c, "model.moe.drop_target")->real > 0;
+	const struct net_rule *rule = rule_of(l, kind);
+	bool ranked = !strcmp(rule->name, "rank");
 
-	if (!strcmp(rule, "cutoff"))
+	if (!strcmp(rule->name, "cutoff"))
 		return "by a cutoff of scores";
-	if (!strcmp(rule, "none") || !strcmp(rule, "0"))
+	if (!strcmp(rule->name, "all"))
 		return "all that tokens choose";
-	return arena_printf(&l->setup->arena, "capacity factor %s%s", rule, ranked ? ", by rank"
-		: moved ? " at first, then as drop_target has moved it" : "");
+	if (!strcmp(rule->name, "mixed"))
+		return "by each mixture's own rule, as its keys say";
+	return arena_printf(&l->setup->arena, "capacity factor %.4g%s", rule->factor, ranked ? ", by rank"
+		: rule->moved ? " at first, then as drop_target has moved it" : "");
 }
 
 static void tell_rules(const struct worker_log *l)

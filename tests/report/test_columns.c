@@ -195,6 +195,19 @@ static void test_routers(void **state)
 	expect_text("base", "router", "tokens");
 	hide();
 	hand_sql("DELETE FROM param WHERE value = 'tokens'");
+	/* Entries of a pattern have routers of their own, and are evaluated each by its rule. */
+	hand_sql("INSERT INTO param SELECT run_id, 'model.pattern', '[\"mamba\",{\"moe\":{\"router\":\"topk\"}},"
+		"{\"mix\":[\"attn\",{\"moe\":{\"router\":\"hash\"}}]},\"moe\",{\"moe\":{\"router\":\"topk\"}}]' "
+		"FROM run WHERE label LIKE 'moe%%'");
+	hand_sql("UPDATE eval SET capacity = 'rank 2' WHERE capacity = '1.5'");
+	show("hand", "routers", (struct study_options){0});
+	expect_text(M4, "router", "topk + hash + switch");
+	expect_text(M2, "router", "topk + hash + expert_choice");
+	expect_text(M4, "to_switch", "-");
+	expect_text(M4, "eval_rule", "rank 2");
+	hide();
+	hand_sql("DELETE FROM param WHERE key = 'model.pattern'");
+	hand_sql("UPDATE eval SET capacity = '1.5' WHERE capacity = 'rank 2'");
 }
 
 /* Routers that no token took anything of are there, and what is not known of them is left out. The last test,

@@ -1,6 +1,7 @@
 /* Rules that bring tokens to experts, side by side: what each reaches, costs, and does with its experts. */
 #include "report/table.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
@@ -15,32 +16,15 @@ static bool applies(const struct study *s)
 /* Of an arm's last records, means over routers and seeds. */
 struct routed {
 	const struct arm *switch_arm;	/* first in the study with Switch routing; NULL: none */
+	const char *routers;
 	double most, entropy, dead, choices, width;
 };
 
-static bool is_switch(const struct run_data *r)
-{
-	const char *router = run_text(r, "model.moe.router");
-
-	return r->routers > 0 && (!router || !strcmp(router, "switch"));
-}
-
-static const struct arm *find_switch(const struct study *s)
-{
-	for (const struct arm *v = s->arms; v < s->arms + s->n_arms; v++)
-		if (is_switch(v->runs[0]))
-			return v;
-	return NULL;
-}
-
 static CELL(cell_router)
 {
-	const char *router = run_text(r->v->runs[0], "model.moe.router");
+	const struct routed *x = r->more;
 
-	if (router && !strcmp(router, "tokens"))
-		grid_text(g, "tokens");		/* which has no loads to tell */
-	else
-		grid_text(g, "%s", !(r->v->runs[0]->routers > 0) ? "-" : router ? router : "switch");
+	grid_text(g, "%s", x->routers);
 }
 
 static CELL(cell_to_switch)
@@ -52,7 +36,9 @@ static CELL(cell_to_switch)
 
 static CELL(null_to_switch)
 {
-	put_null_difference(g, find_switch(r->s));
+	const struct routed *x = r->more;
+
+	put_null_difference(g, x->switch_arm);
 }
 
 static CELL(cell_flops_per_token)
@@ -73,9 +59,11 @@ static CELL(cell_rule)
 
 	if (!*rule || !(run->routers > 0))
 		grid_text(g, "-");
-	else if (!strcmp(rule, "cutoff") || !strcmp(rule, "0"))
-		grid_text(g, "%s", *rule == '0' ? "all" : rule);
-	else
+	else if (!strcmp(rule, "0"))
+		grid_text(g, "all");
+	else if (!isdigit((unsigned char)*rule))
+		grid_text(g, "%s", rule);
+	else	/* of older runs also ranks */
 		grid_text(g, "%s %s", select && !strcmp(select, "expert_choice_batch") ? "rank" : "capacity", rule);
 }
 
@@ -139,20 +127,53 @@ static int read_routed(struct study *s, const struct arm *v, struct routed *x)
 	return db_finish(&found);
 }
 
+/* Entries of model.pattern may name their own. */
+static const char sql_routers[] =
+	"SELECT group_concat(router, ' + ') FROM (SELECT router FROM (SELECT id, coalesce("
+	"  CASE WHEN type = 'object' AND key = 'moe' THEN json_extract(value, '$.router') END, :router) AS router"
+	"  FROM json_tree(:pattern) WHERE (type = 'object' AND key IN ('moe', 'inner'))"
+	"   OR (type = 'text' AND atom IN ('moe', 'inner'))) GROUP BY router ORDER BY min(id))";
+
+/* The names of a run's routers, each once; those that mix tokens have no loads to tell. "-": there are none. */
+static int name_routers(struct study *s, const struct run_data *r, const char **names)
+{
+	const char *router = run_text(r, "model.moe.router"), *pattern = run_text(r, "model.pattern");
+	struct db_statement found;
+	int ret = 0;
+
+	*names = router ? router : "switch";
+	if (pattern) {
+		db_prepare(&found, s->db, sql_routers);
+		db_bind_text(&found, ":router", *names);
+		db_bind_text(&found, ":pattern", pattern);
+		*names = db_step(&found) && !db_null(&found, 0) ? arena_strdup(&s->arena, db_text(&found, 0)) : "-";
+		ret = db_finish(&found);
+	}
+	if (!(r->routers > 0) && strcmp(*names, "tokens"))
+		*names = "-";
+	return ret;
+}
+
 static int fill(struct study *s, struct grid *g)
 {
-	for (const struct arm *v = s->arms; v < s->arms + s->n_arms; v++) {
-		struct routed x = {.switch_arm = find_switch(s)};
-		if (read_routed(s, v, &x))
+	struct routed *rows = ARENA_ARRAY(&s->arena, struct routed, s->n_arms), none = {0};
+
+	for (int i = 0; i < s->n_arms; i++) {
+		if (read_routed(s, &s->arms[i], &rows[i]) || name_routers(s, s->arms[i].runs[0], &rows[i].routers))
 			return -1;
-		grid_fill(g, &(struct subject){s, v, &x});
+		if (!none.switch_arm && !strcmp(rows[i].routers, "switch"))
+			none.switch_arm = &s->arms[i];
+	}
+	for (int i = 0; i < s->n_arms; i++) {
+		rows[i].switch_arm = none.switch_arm;
+		grid_fill(g, &(struct subject){s, &s->arms[i], &rows[i]});
 	}
 	if (s->baseline)
-		grid_fill_null(g, &(struct subject){.s = s});
+		grid_fill_null(g, &(struct subject){.s = s, .more = &none});
 	note_flops(g, s, ", of choices that were computed");
-	if (find_switch(s))
+	if (none.switch_arm)
 		notes_add(&g->notes, NOTE_PLAIN, "router: the name whose defaults a row has, beside keys of its own; to"
-			" switch: difference to %s, the first row of that name", find_switch(s)->label);
+			" switch: difference to %s, the first row of that name", none.switch_arm->label);
 	return 0;
 }
 
@@ -171,7 +192,8 @@ const struct table table_routers = {
 		" means over routers and seeds at the end, dead experts a sum over routers; in evaluation, no expert,"
 		" dropped: at the last one, experts a token, tokens without any, and what is dropped of choices, or of"
 		" tokens where experts choose by rank; evaluated by: a capacity factor, rank among the tokens at a"
-		" position, a cutoff that scores are held against, or all that tokens choose",
+		" position, a cutoff that scores are held against, all that tokens choose, or by mixtures of several"
+		" rules (mixed)",
 		"depends on, beside the token's own past: A nothing, B other sequences of the batch,"
 		" F its own future, where the loss is not that of a language model"},
 };
