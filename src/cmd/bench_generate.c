@@ -50,7 +50,8 @@ int bench_generate(struct bench_command *m, const char *spec)
 
 static bool is_point(const struct measure *m, int i)
 {
-	return !strcmp(m->kind, "generate") && !strcmp(m->metric, "tokens_per_s") && (i == 0 || !strcmp(m[0].name, m[-1].name));
+	return !strcmp(m->kind, "generate") && !strcmp(m->metric, "tokens_per_s") &&
+		(i == 0 || !strcmp(m[0].name, m[-1].name));
 }
 
 /* "mamba" of "experiments/micro/mamba.yaml", with the keys that follow. */

@@ -90,8 +90,8 @@ static int take_circumstances(struct bench_report *r, const char *name, const st
 
 	cpu = cpu ? cpu : "";
 	if (r->n_measures && (strcmp(r->cpu, cpu) || r->threads != threads))
-		return error("bench generate --kept: %s was measured on %s with %lld threads, what stands before it on %s "
-			"with %lld: measure them anew", name, cpu, threads, r->cpu, r->threads);
+		return error("bench generate --kept: %s was measured on %s with %lld threads, what stands before it "
+			"on %s with %lld: measure them anew", name, cpu, threads, r->cpu, r->threads);
 	r->cpu = arena_strdup(&r->arena, cpu);
 	r->threads = threads;
 	return 0;
@@ -101,10 +101,10 @@ static void take_points(struct generate_times *t, struct bench *b, const char *n
 {
 	struct db_statement s;
 
-	db_prepare(&s, db, "SELECT p.shape, p.value, q.value FROM measure p LEFT JOIN measure q ON q.bench_id = p.bench_id"
-		" AND q.kind = p.kind AND q.name = p.name AND q.shape = p.shape AND q.metric = 'bytes'"
-		" WHERE p.bench_id = :bench AND p.kind = 'generate' AND p.name = :name AND p.metric = 'tokens_per_s'"
-		" ORDER BY CAST(substr(p.shape, 9) AS INTEGER)");
+	db_prepare(&s, db, "SELECT shape, max(CASE metric WHEN 'tokens_per_s' THEN value END),"
+		" max(CASE metric WHEN 'bytes' THEN value END) FROM measure"
+		" WHERE bench_id = :bench AND kind = 'generate' AND name = :name"
+		" GROUP BY shape ORDER BY CAST(substr(shape, 9) AS INTEGER)");
 	db_bind_int(&s, ":bench", bench_id);
 	db_bind_text(&s, ":name", name);
 	for (; db_step(&s) && t->n < GENERATE_POINTS; t->n++) {

@@ -120,7 +120,8 @@ static struct tensor *mix_tokens(struct net *net, const struct mamba3_spec *s, c
 	struct param_rule dt_bias = {.fill = FILL_DT_BIAS, .a = s->dt_min, .b = s->dt_max,
 		.decay = net_decays(net, false), .group = group};
 	struct param_rule one = rule_constant(net, 1, group);
-	struct tensor shape = tensor_of(REAL, 1, p->heads), *const *steps, *phi, *B, *C, *D_H, *start_BT = net->start_BT;
+	struct tensor shape = tensor_of(REAL, 1, p->heads), *const *steps, *phi, *B, *C, *D_H;
+	struct tensor *start_BT = net->start_BT;
 	struct trapezoid_attr attr = {net->env.stream};
 	struct tensor *in[TRAPEZOID_STEP_N_IN] = {[TRAPEZOID_DTRAW_BTH] = p->dt, [TRAPEZOID_ARAW_BTH] = p->a,
 		[TRAPEZOID_LRAW_BTH] = p->l};

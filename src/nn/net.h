@@ -93,7 +93,7 @@ struct net {
 	struct tensor *shared_BTC;		/* of layers that share weights (nn/shared.h) */
 	struct tensor *stream_BTD;		/* residual stream, without the pending branches */
 	struct tensor *pending[2];		/* outputs of layers not yet added; NULL */
-	bool gaps;				/* rows at the end of a replay are no tokens where start_BT is NOT_THERE */
+	bool gaps;				/* rows at a replay's end are no tokens where start_BT is NOT_THERE */
 	int layer;				/* number of the residual layer, from 0 */
 	struct router_loss {
 		struct weighted parts[ROUTER_PARTS_MAX];

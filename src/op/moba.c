@@ -218,8 +218,8 @@ static void prepare_idle(const struct op_trial *t)
 
 	for (long b = 0; b < tensor_rows(start); b++)
 		for (long i = 0; i < T; i++)
-			op_trial_set(t, start, b * T + i, i < 30 ? -1 : i == T - 1 ? (double)i : i < 39 + 5 * b ? began[b]
-				: (double)(39 + 5 * b));
+			op_trial_set(t, start, b * T + i, (double)(i < 30 ? -1 : i == T - 1 ? i
+				: i < 39 + 5 * b ? began[b] : 39 + 5 * b));
 }
 
 static const struct moba_attr idle = {4, 2, 4, 3, 30};

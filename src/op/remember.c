@@ -40,10 +40,12 @@ static void remember_forward(const struct op_run *r)
 
 static void prepare(const struct op_trial *t)
 {
+	const struct tensor *ids[] = {t->in[REMEMBER_TOKEN_BT], t->in[REMEMBER_TOKENS_BL]};
+
 	document_start_carried_example(t, t->in[REMEMBER_START_BT]);
-	for (int input = REMEMBER_TOKEN_BT; input <= REMEMBER_TOKENS_BL; input += REMEMBER_TOKENS_BL - REMEMBER_TOKEN_BT)
-		for (long i = 0; i < tensor_size(t->in[input]); i++)
-			op_trial_set(t, t->in[input], i, (double)(i * i % 97 + 100 * input));
+	for (int k = 0; k < 2; k++)
+		for (long i = 0; i < tensor_size(ids[k]); i++)
+			op_trial_set(t, ids[k], i, (double)(i * i % 97 + 100 * k));
 }
 
 #define SHAPES(B, T, L, C) [REMEMBER_K_BTC] = {B, T, C}, [REMEMBER_TOKEN_BT] = {B, T}, \

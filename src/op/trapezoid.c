@@ -20,9 +20,10 @@ static void trapezoid_shape(struct op_shapes *s)
 	CHECK(dt->n_dims == 3 && tensor_same_shape(dt, s->in[TRAPEZOID_ARAW_BTH]));
 	CHECK(tensor_same_shape(dt, s->in[TRAPEZOID_LRAW_BTH]));
 	CHECK(tensor_size(s->in[TRAPEZOID_DTBIAS_H]) == tensor_width(dt));
-	for (int o = 0; o < TRAPEZOID_N_OUT; o++)
-		s->out[o] = tensor_of(MASTER, 3, dt->dims[0], dt->dims[1] + (o == TRAPEZOID_DT_BTH ? 0 : in_front(s->attr)),
-			dt->dims[2]);
+	for (int o = 0; o < TRAPEZOID_N_OUT; o++) {
+		long more = o == TRAPEZOID_DT_BTH ? 0 : in_front(s->attr);
+		s->out[o] = tensor_of(MASTER, 3, dt->dims[0], dt->dims[1] + more, dt->dims[2]);
+	}
 }
 
 static void trapezoid_cost(const struct op_shapes *s, struct op_cost *c)

@@ -153,8 +153,8 @@ static void check_forward(const struct rig_case *c, enum device_id id, bool docu
 			run_window(&s, window);
 			error = difference(&s, window);
 			if (!(error <= limit))
-				fail_msg("%s on %s%s: window %d: logits or loss off by %.2g", c->name, device_list[id].name,
-					documents ? ", documents" : "", window, error);
+				fail_msg("%s on %s%s: window %d: logits or loss off by %.2g", c->name,
+					device_list[id].name, documents ? ", documents" : "", window, error);
 		}
 	}
 	close_stream(&s);

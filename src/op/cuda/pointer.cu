@@ -144,10 +144,10 @@ extern "C" void pointer_backward_cuda(const struct op_run *r)
 		typedef decltype(zero) real;
 		pointer<real> p = pointer_of<real>(r);
 		if (dq)
-			launch(r, pointer_dq_kernel<real>, dim3((unsigned)tensor_rows(dq)), POINTER_THREADS, sizeof(backward_memory), p, lse, d,
-				rows_of<real>(dq), op_adds(r, POINTER_Q_BTC));
+			launch(r, pointer_dq_kernel<real>, dim3((unsigned)tensor_rows(dq)), POINTER_THREADS,
+				sizeof(backward_memory), p, lse, d, rows_of<real>(dq), op_adds(r, POINTER_Q_BTC));
 		if (dk)
-			launch(r, pointer_dk_kernel<real>, dim3((unsigned)tensor_rows(dk)), POINTER_THREADS, sizeof(backward_memory), p, lse, d,
-				rows_of<real>(dk), op_adds(r, POINTER_K_BSC));
+			launch(r, pointer_dk_kernel<real>, dim3((unsigned)tensor_rows(dk)), POINTER_THREADS,
+				sizeof(backward_memory), p, lse, d, rows_of<real>(dk), op_adds(r, POINTER_K_BSC));
 	});
 }
