@@ -41,7 +41,7 @@ bool table_applies(const struct table *t, const struct study *s)
 
 static int fill(const struct table *t, struct study *s, struct grid *g)
 {
-	const double *order = t->axis ? arms_numbers(s, t->axis) : t->order ? t->order(s) : NULL;
+	const double *order = t->order ? t->order(s) : t->axis ? arms_numbers(s, t->axis) : NULL;
 
 	if (t->title && t->of_losses)
 		table_title(g, s, "%s (%s)", t->title, study_loss_unit(s));

@@ -13,7 +13,7 @@ struct table {
 	/* Has the study what the table shows? NULL: always. needs: what is missing, for people. */
 	bool (*applies)(const struct study *s);
 	const char *needs;
-	const char *axis;	/* in place of both: a key that the sweep must vary; rows rise with it */
+	const char *axis;	/* in place of both: a key that the sweep must vary; rows rise with it, but for `order` */
 	const char *title;	/* NULL: fill gives it */
 	bool of_losses;		/* behind the title stands their unit */
 	/* Of a configuration each (struct arm_row). NULL: fill adds them. */

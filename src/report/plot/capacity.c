@@ -5,16 +5,21 @@
 
 static const char key[] = "model.moe.capacity_factor";
 
-/* As it is at the end, where it moves; *few: it does not, so that few values are of interest. */
+/* As it is at the end, where it moves; NaN, a flat line: no limit, if others have one. *few: it does not move, so
+   that few values are of interest. */
 static const double *capacities(struct study *s, bool *few)
 {
 	double *x = ARENA_ARRAY(&s->arena, double, s->n_arms);
+	bool limited = false;
 
 	*few = true;
 	for (int i = 0; i < s->n_arms; i++) {
 		x[i] = ARM_MEAN(&s->arms[i], capacity).mean;
+		limited |= x[i] > 0;
 		*few = *few && !(fabs(x[i] - arm_number(&s->arms[i], key)) > 1e-9);
 	}
+	for (int i = 0; i < s->n_arms && limited; i++)
+		x[i] = x[i] > 0 ? x[i] : NAN;
 	return x;
 }
 
