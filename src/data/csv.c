@@ -8,8 +8,10 @@
 #include "base/error.h"
 #include "base/source.h"
 #include "base/str.h"
+#include "data/content.h"
 
 static const size_t MOST_BYTES = (size_t)1 << 34;
+static const double LARGEST = 1e100;	/* sums of squares of such are finite */
 
 struct reader {
 	struct csv *f;
@@ -36,7 +38,7 @@ static char *next_cell(const struct reader *r, char **line)
 static bool read_value(const char *cell, double *x)
 {
 	*x = NAN;
-	return !*cell || !strcasecmp(cell, "nan") || (str_to_double(cell, x) && isfinite(*x));
+	return !*cell || !strcasecmp(cell, "nan") || (str_to_double(cell, x) && fabs(*x) <= LARGEST);
 }
 
 static bool is_value(const char *cell)
@@ -44,6 +46,19 @@ static bool is_value(const char *cell)
 	double x;
 
 	return read_value(cell, &x);
+}
+
+/* Not missing, but it may be too large for a value. */
+static bool is_number(const char *cell)
+{
+	double x;
+
+	return str_to_double(cell, &x) && !isnan(x);
+}
+
+static bool is_word(const char *cell)
+{
+	return !is_value(cell) && !is_number(cell);
 }
 
 static char choose_apart(const char *line)
@@ -60,8 +75,8 @@ static bool read_names(struct reader *r, char *line)
 	for (char *rest = line; rest;) {
 		char *cell = next_cell(r, &rest);
 		GROW(r->f->names, r->f->n_columns + 1, size);
-		names |= r->f->n_columns > 0 && !is_value(cell);
-		none |= r->f->n_columns == 0 && !is_value(cell);
+		names |= r->f->n_columns > 0 && is_word(cell);
+		none |= r->f->n_columns == 0 && is_word(cell);
 		r->f->names[r->f->n_columns++] = xstrdup(cell);
 	}
 	return names || (none && r->f->n_columns == 1);
@@ -88,11 +103,14 @@ static int read_line(struct reader *r, char *line)
 	row = f->values + f->n_lines * f->n_columns;
 	for (char *rest = line; rest; n++) {
 		char *cell = next_cell(r, &rest);
+		if (n < 0 && is_number(cell))
+			return error_at(r->file, r->line, (int)(cell - line) + 1, "\"%.40s\" is a number, but the first "
+				"column begins with none; what is missing is an empty cell or nan", cell);
 		if (n < 0 || n >= f->n_columns)
 			continue;
 		if (!read_value(cell, &row[n]))
-			return error_at(r->file, r->line, (int)(cell - line) + 1, "column %s: \"%.40s\" is no number",
-				f->names[n], cell);
+			return error_at(r->file, r->line, (int)(cell - line) + 1, "column %s: \"%.40s\" is no number of at "
+				"most %g, and what is missing is an empty cell or nan", f->names[n], cell, LARGEST);
 	}
 	if (n != f->n_columns)
 		return error_at(r->file, r->line, 1, "%d cells, but the first line has %d", n + r->first,
@@ -147,7 +165,7 @@ int csv_read(struct csv *f, const char *file)
 	if (!text)
 		return -1;
 	hash_bytes(text, n, f->hash);
-	ret = strlen(text) == n ? read_lines(&r, text) : error("%s: holds bytes 0: no text", file);
+	ret = strlen(text) == n ? read_lines(&r, text + content_mark(text, n)) : error("%s: holds bytes 0: no text", file);
 	free(text);
 	if (ret)
 		csv_release(f);

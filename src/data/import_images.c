@@ -127,6 +127,16 @@ static json_t *file_json(const struct idx *f)
 	return json_pack("{so ss}", "name", manifest_text(f->name), "hash", f->hash);
 }
 
+/* Chance may leave a split of few images empty. */
+static int check_splits(const struct dataset_writer *w, const struct images_options *o, long n)
+{
+	const struct dataset_split *s = w->d.splits;
+
+	return s[SPLIT_TRAIN].n_documents && s[SPLIT_VAL].n_documents ? 0 : error("%s: of its %ld images %ld are to train "
+		"and %ld to validate, drawn by --val %g --tune %g: both need some", o->images, n, s[SPLIT_TRAIN].n_documents,
+		s[SPLIT_VAL].n_documents, o->val, o->tune);
+}
+
 static int write_all(struct dataset_writer *w, const struct images_options *o, const struct pair *train,
 	const struct pair *test)
 {
@@ -134,16 +144,17 @@ static int write_all(struct dataset_writer *w, const struct images_options *o, c
 	int ret;
 
 	dataset_writer_rows(w, train->images.size);
-	ret = write_pair(w, o, train, SPLIT_TRAIN, false);
+	ret = write_pair(w, o, train, SPLIT_TRAIN, false) ? IMPORT_UNWRITTEN : check_splits(w, o, train->images.n);
 	if (!ret && o->test_images) {
 		enum split s = dataset_writer_test(w, "test", train->images.dims[1],
 			train->images.n_dims > 2 ? train->images.dims[2] : 0, train->images.size);
 		json_array_append_new(files, file_json(&test->images));
 		json_array_append_new(files, file_json(&test->labels));
-		ret = write_pair(w, o, test, s, true);
+		ret = write_pair(w, o, test, s, true) ? IMPORT_UNWRITTEN : 0;
 	}
 	origin = json_pack("{s{so sf sf}}", "images", "files", files, "val", o->val, "tune", o->tune);
-	ret = ret || dataset_writer_commit(w, origin) ? IMPORT_UNWRITTEN : 0;
+	if (!ret && dataset_writer_commit(w, origin))
+		ret = IMPORT_UNWRITTEN;
 	json_decref(origin);
 	return ret;
 }

@@ -59,25 +59,38 @@ static int check_parts(const struct windows *w)
 	return 0;
 }
 
-/* A column that does not change is only moved. */
-static void scale_columns(struct windows *w)
+/* A column that does not change is only moved, by its value to the last bit. */
+static int scale_column(struct windows *w, int c)
 {
 	const struct csv *f = w->from;
+	double sum = 0, square = 0, least = INFINITY, most = -INFINITY;
+	long n = 0;
 
-	for (int c = 0; c < f->n_columns; c++) {
-		double sum = 0, square = 0, n = 0;
-		for (long t = w->train.begin; t < w->train.end; t++) {
-			double x = csv_at(f, t, c);
-			n += !isnan(x);
-			sum += isnan(x) ? 0 : x;
-		}
-		w->mean[c] = n > 0 ? sum / n : 0;
-		for (long t = w->train.begin; t < w->train.end; t++) {
-			double x = csv_at(f, t, c) - w->mean[c];
-			square += isnan(x) ? 0 : x * x;
-		}
-		w->deviation[c] = square > 0 ? sqrt(square / n) : 1;
+	for (long t = w->train.begin; t < w->train.end; t++) {
+		double x = csv_at(f, t, c);
+		n += !isnan(x);
+		sum += isnan(x) ? 0 : x;
+		least = fmin(least, x);
+		most = fmax(most, x);
 	}
+	if (!n)
+		return error("%s: column \"%s\", %d of %d, has no value among the %ld steps to train: leave it out",
+			w->o->input, f->names[c], c + 1, f->n_columns, w->train.end);
+	w->mean[c] = least == most ? least : sum / (double)n;
+	for (long t = w->train.begin; t < w->train.end; t++) {
+		double x = csv_at(f, t, c) - w->mean[c];
+		square += isnan(x) ? 0 : x * x;
+	}
+	w->deviation[c] = square > 0 ? sqrt(square / (double)n) : 1;
+	return 0;
+}
+
+static int scale_columns(struct windows *w)
+{
+	for (int c = 0; c < w->from->n_columns; c++)
+		if (scale_column(w, c))
+			return -1;
+	return 0;
 }
 
 static uint16_t value(const struct windows *w, long t, int c)
@@ -181,11 +194,7 @@ int import_series(const struct series_options *o)
 	w.mean = xcalloc((size_t)f.n_columns, sizeof *w.mean);
 	w.deviation = xcalloc((size_t)f.n_columns, sizeof *w.deviation);
 	cut_time(&w);
-	ret = check_parts(&w);
-	if (!ret) {
-		scale_columns(&w);
-		ret = write_dataset(&w);
-	}
+	ret = check_parts(&w) || scale_columns(&w) ? -1 : write_dataset(&w);
 	free(w.mean);
 	free(w.deviation);
 	csv_release(&f);

@@ -2,10 +2,12 @@
  * A series from a CSV file (plain or compressed), as windows like those of the task series (data/task/series.c). A
  * line is a step, a column a channel; cells are apart by commas, or if the first line has none, by semicolons or
  * tabs. A first line that is no numbers names the columns; a first column that is none, such as dates, is left out.
- * An empty cell or "nan" is a value that is missing.
+ * An empty cell or "nan" is a value that is missing; a column without a value to train on, or numbers above 1e100,
+ * are refused.
  *
  * Time is split in its order: train, tune, val, test. What is asked for lies in its part, what is known may lie in
- * the one before. Each column is scaled to mean 0 and deviation 1 over its part to train. Every window of every
+ * the one before. Each column is scaled to mean 0 and deviation 1 over its part to train (one
+ * that does not change there, to mean 0 alone). Every window of every
  * column is a row: in each part they begin `stride` steps apart, in test sets at every step.
  */
 #ifndef DATA_IMPORT_SERIES_H

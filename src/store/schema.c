@@ -13,6 +13,31 @@ __asm__(".pushsection .rodata\n"
 	".size db_schema, . - db_schema\n"
 	".popsection\n");
 
+/* The view `runs` from version 6 on, but for one column. */
+#define RUNS(perplexity) \
+	"CREATE VIEW runs AS SELECT p.sweep, p.label, p.variant, r.seed, p.n," \
+	" r.run_id, r.identity, r.dir, r.state, r.reason, r.arch, r.steps," \
+	" s.step, s.tokens, s.seconds, s.flops, s.ce AS train_loss," \
+	" v.loss, " perplexity " AS perplexity, v.bpb, v.accuracy, v.step AS loss_step, v.windows," \
+	" v.n_tokens AS eval_tokens," \
+	" (SELECT loss FROM eval d WHERE d.run_id = r.run_id AND d.kind = 'val_dropless'" \
+	" ORDER BY d.step DESC LIMIT 1) AS loss_dropless," \
+	" s.\"drop\", s.tokens / nullif(s.seconds, 0) AS tokens_per_s," \
+	" r.params_total, r.params_active, r.params_embedding, r.flops_per_token," \
+	" r.data_hash, r.data_tokens, r.tokenizer, r.vocab, r.\"precision\", r.semantics," \
+	" a.n AS attempts, a.started, a.ended, a.host, a.device, a.threads, a.jobs," \
+	" a.blas, a.blas_core, a.cpu, a.git, a.build, a.memory_planned_bytes," \
+	" (SELECT e.reason FROM exclusion e WHERE e.run_id = r.run_id) AS excluded," \
+	" (SELECT group_concat(name, ' ') FROM (SELECT name FROM tag t WHERE t.run_id = r.run_id" \
+	" ORDER BY name)) AS tags" \
+	" FROM place p JOIN run r ON r.run_id = p.run_id" \
+	" LEFT JOIN step s ON s.run_id = r.run_id" \
+	" AND s.step = (SELECT max(step) FROM step WHERE run_id = r.run_id)" \
+	" LEFT JOIN eval v ON v.run_id = r.run_id AND v.kind = 'val'" \
+	" AND v.step = (SELECT max(step) FROM eval WHERE run_id = r.run_id AND kind = 'val')" \
+	" LEFT JOIN attempt a ON a.run_id = r.run_id" \
+	" AND a.n = (SELECT max(n) FROM attempt WHERE run_id = r.run_id);"
+
 /* What each version added, as it was then: db_schema is the newest alone. */
 const char *const db_migrations[] = {
 	"CREATE TABLE slice ("
@@ -33,29 +58,7 @@ const char *const db_migrations[] = {
 	" reason TEXT NOT NULL) STRICT;"
 	"CREATE TABLE tag (run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE,"
 	" name TEXT NOT NULL, PRIMARY KEY (run_id, name)) STRICT, WITHOUT ROWID;"
-	"DROP VIEW runs;"
-	"CREATE VIEW runs AS SELECT p.sweep, p.label, p.variant, r.seed, p.n,"
-	" r.run_id, r.identity, r.dir, r.state, r.reason, r.arch, r.steps,"
-	" s.step, s.tokens, s.seconds, s.flops, s.ce AS train_loss,"
-	" v.loss, exp(v.loss) AS perplexity, v.bpb, v.accuracy, v.step AS loss_step, v.windows,"
-	" v.n_tokens AS eval_tokens,"
-	" (SELECT loss FROM eval d WHERE d.run_id = r.run_id AND d.kind = 'val_dropless'"
-	" ORDER BY d.step DESC LIMIT 1) AS loss_dropless,"
-	" s.\"drop\", s.tokens / nullif(s.seconds, 0) AS tokens_per_s,"
-	" r.params_total, r.params_active, r.params_embedding, r.flops_per_token,"
-	" r.data_hash, r.data_tokens, r.tokenizer, r.vocab, r.\"precision\", r.semantics,"
-	" a.n AS attempts, a.started, a.ended, a.host, a.device, a.threads, a.jobs,"
-	" a.blas, a.blas_core, a.cpu, a.git, a.build, a.memory_planned_bytes,"
-	" (SELECT e.reason FROM exclusion e WHERE e.run_id = r.run_id) AS excluded,"
-	" (SELECT group_concat(name, ' ') FROM (SELECT name FROM tag t WHERE t.run_id = r.run_id"
-	" ORDER BY name)) AS tags"
-	" FROM place p JOIN run r ON r.run_id = p.run_id"
-	" LEFT JOIN step s ON s.run_id = r.run_id"
-	" AND s.step = (SELECT max(step) FROM step WHERE run_id = r.run_id)"
-	" LEFT JOIN eval v ON v.run_id = r.run_id AND v.kind = 'val'"
-	" AND v.step = (SELECT max(step) FROM eval WHERE run_id = r.run_id AND kind = 'val')"
-	" LEFT JOIN attempt a ON a.run_id = r.run_id"
-	" AND a.n = (SELECT max(n) FROM attempt WHERE run_id = r.run_id);",
+	"DROP VIEW runs;" RUNS("exp(v.loss)"),
 	"CREATE TABLE recall (run_id INTEGER NOT NULL REFERENCES run ON DELETE CASCADE, test TEXT NOT NULL,"
 	" step INTEGER NOT NULL, tokens INTEGER, length INTEGER, items INTEGER, loss REAL, accuracy REAL,"
 	" answer_accuracy REAL, n_tokens INTEGER, n_answers INTEGER,"
@@ -84,5 +87,7 @@ const char *const db_migrations[] = {
 	"ALTER TABLE recall ADD COLUMN last_mae REAL;"
 	"ALTER TABLE recall ADD COLUMN season_mse REAL;"
 	"ALTER TABLE recall ADD COLUMN season_mae REAL;",
+	"DROP VIEW runs;" RUNS("CASE WHEN NOT EXISTS (SELECT 1 FROM param h WHERE h.run_id = r.run_id"
+		" AND h.key = 'model.head' AND h.value = 'forecast') THEN exp(v.loss) END"),
 	NULL,
 };

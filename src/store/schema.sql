@@ -315,7 +315,9 @@ SELECT	p.sweep, p.label, p.variant, r.seed, p.n,
 	r.arch, r.steps,
 	s.step, s.tokens, s.seconds, s.flops,	-- so far
 	s.ce AS train_loss,			-- of the last step
-	v.loss, exp(v.loss) AS perplexity,	-- last validation
+	v.loss,					-- last validation; of forecasts the mean squared error
+	CASE WHEN NOT EXISTS (SELECT 1 FROM param h WHERE h.run_id = r.run_id AND h.key = 'model.head'
+		AND h.value = 'forecast') THEN exp(v.loss) END AS perplexity,
 	v.bpb, v.accuracy, v.step AS loss_step, v.windows, v.n_tokens AS eval_tokens,
 	(SELECT loss FROM eval d WHERE d.run_id = r.run_id AND d.kind = 'val_dropless'
 		ORDER BY d.step DESC LIMIT 1) AS loss_dropless,

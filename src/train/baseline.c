@@ -35,23 +35,29 @@ struct sums {
 	double square[2], error[2];	/* of the last value, of a season before */
 };
 
-/* Value i of a row's inputs; NAN: missing, or not there. */
-static double value_at(const int32_t *tokens, long i)
+/* The newest known value that stands whole seasons before t; none is known there: `else_said`. NAN where the row does not
+   go back as far. */
+static double season_before(const int32_t *tokens, long t, long season, double else_said)
 {
-	return i < 0 || half_is_missing(tokens[i]) ? NAN : half_value(tokens[i]);
+	if (!season || t < season)
+		return NAN;
+	for (long i = t - season; i >= 0; i -= season)
+		if (!half_is_missing(tokens[i]))
+			return half_value(tokens[i]);
+	return else_said;
 }
 
-/* What of a row of a series is asked for, from what stands in front of it. */
+/* What of a row of a series is asked for, from what stands in front of it, whose inputs are missing from there on. Where
+   nothing is known, 0 is said. */
 static void add_forecast(struct sums *sum, const struct sequences *rows, const int32_t *tokens, const int32_t *targets)
 {
-	long season = rows->dataset->season, last = -1;
+	double last = 0;
 
 	for (long t = 0; t < rows->context; t++) {
-		last = half_is_missing(tokens[t]) ? last : t;
+		last = half_is_missing(tokens[t]) ? last : half_value(tokens[t]);
 		if (targets[t] < 0 || half_is_missing(targets[t]))
 			continue;
-		long back = season ? ceil_div(t - last, season) * season : 0;
-		const double said[2] = {value_at(tokens, last), value_at(tokens, season ? t - back : -1)};
+		const double said[2] = {last, season_before(tokens, t, rows->dataset->season, last)};
 		sum->n++;
 		for (int k = 0; k < 2; k++) {
 			double e = said[k] - half_value(targets[t]);

@@ -1,7 +1,8 @@
 /*
  * What a rule that learns nothing scores on a set of examples: without it the scores of models say little.
  * Of answers that are ids: always the one that is most frequent in training. Of forecasts: the last value that is
- * known, or the value a season (struct dataset) before, of the last season that is known.
+ * known, or the value a season (struct dataset) before, of the last season in which it is known; if in none, the last
+ * value; and 0, the mean to train, where a row has no known value at all.
  */
 #ifndef TRAIN_BASELINE_H
 #define TRAIN_BASELINE_H

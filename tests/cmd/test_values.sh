@@ -80,6 +80,11 @@ said $moelab table forecast --sweep saw --format csv
 holds awk -F, '$1 == "last value" { n++; far = ($12 - 2) ^ 2 } END { exit !(n == 1 && far < 0.01) }' said
 holds awk -F, '$1 == "a season before" { n++; worst = $12 } END { exit !(n == 1 && worst == 0) }' said
 holds awk -F, '$1 == "saw" { n++; error = $12 } END { exit !(n == 1 && error > 0 && error < 0.05) }' said
+# e to a squared error is no perplexity.
+said $moelab query "SELECT label FROM runs WHERE loss >= 0 AND (perplexity IS NULL) = (label = 'saw')" --format csv
+holds [ "$(wc -l <said)" -eq 3 ]
+said $moelab show saw
+holds sh -c '! grep perplexity said'
 said $moelab table final --sweep saw
 holds grep -q 'squared error' said
 refuses 2 'table recall: sweep saw has no scores' $moelab table recall --sweep saw

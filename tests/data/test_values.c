@@ -236,6 +236,8 @@ static void test_bad_images(void **state)
 	images_fail("holds no images");
 	put_idx("images", "other", 5, false);
 	images_fail("labels: has 6 labels, but");
+	put_idx("images", "labels", 1, false);
+	images_fail("to validate, drawn by --val 0.2 --tune 0.1: both need some");
 	put("labels", short_one, sizeof short_one);
 	images_fail("labels: values of type 8 in 3 dimensions, expected bytes (8) in 1, labels");
 }
@@ -299,7 +301,7 @@ static void test_csv(void **state)
 		const char *head, *apart;
 		bool dates;
 	} forms[] = {{"date,up,down\n", ",", true}, {"", ",", false}, {"up;down\r\n", ";", false}, {"", "\t", true},
-		{"date, up, down\n\n", ", ", true}};
+		{"date, up, down\n\n", ", ", true}, {"\xef\xbb\xbf", ",", false}};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
@@ -315,7 +317,7 @@ static void test_csv(void **state)
 	}
 }
 
-/* Every third window; a column that never changes. */
+/* Every third window; a column that never changes, whose sum is rounded: 16 x 0.1 is not 1.6 of a binary computer. */
 static void test_csv_stride(void **state)
 {
 	struct series_options o = series_of();
@@ -325,7 +327,7 @@ static void test_csv_stride(void **state)
 	(void)state;
 	str_init(&s);
 	for (int t = 0; t < 40; t++)
-		str_add(&s, "7\n");
+		str_add(&s, "0.1\n");
 	put_text("x.csv", s.text);
 	str_release(&s);
 	o.stride = 3;
@@ -352,14 +354,25 @@ static void series_fail(const char *text, const char *why)
 
 static void test_bad_csv(void **state)
 {
+	struct str s;
+
 	(void)state;
+	str_init(&s);
 	series_fail("date,a,b\n2016,1,2\n2017,1,x\n", "x.csv:3:8: column b: \"x\" is no number");
 	series_fail("a,b\n1,2\n1\n", "x.csv:3:1: 1 cells, but the first line has 2");
 	series_fail("a,b\n1,2\n1,2,3\n", "x.csv:3:1: 3 cells, but the first line has 2");
 	series_fail("1,2\n1,inf\n", "x.csv:2:3: column 2: \"inf\" is no number");
+	series_fail("1,2\n1,1e308\n", "x.csv:2:3: column 2: \"1e308\" is no number of at most 1e+100, and what is missing");
+	series_fail("1,-1e308\n1,2\n", "x.csv:1:3: column 2: \"-1e308\" is no number");
+	series_fail("a,b\n1e308,2\n1,2\n", "x.csv:2:1: \"1e308\" is a number, but the first column begins with none");
+	series_fail("a,b\nNA,2\n1,2\n", "x.csv:3:1: \"1\" is a number, but the first column begins with none");
 	series_fail("a,b\n", "no line with numbers");
 	series_fail("", "no line with numbers");
 	series_fail("1\n2\n3\n", "too few for 4 known values and a horizon of 2");
+	for (int t = 0; t < 40; t++)
+		str_printf(&s, "%d,%s\n", t, t < 20 ? "" : "3");
+	series_fail(s.text, "x.csv: column \"2\", 2 of 2, has no value among the 16 steps to train: leave it out");
+	str_release(&s);
 	put("x.csv", "1,2\n\0,3\n", 8);
 	struct series_options o = series_of();
 	assert_int_equal(import_series(&o), -1);

@@ -208,7 +208,7 @@ static void test_refusals(void **state)
 	for (int mode = DB_READ; mode <= DB_WRITE; mode++) {
 		assert_int_equal(db_open(&db, path, (enum db_mode)mode), -1);
 		assert_non_null(
-			strstr(message, "made by a newer moelab (schema 99, this one knows 13)"));
+			strstr(message, "made by a newer moelab (schema 99, this one knows 14)"));
 	}
 	assert_int_equal(
 		path_write(path, "not a database, but long enough to be looked at\n", 48), 0);
@@ -304,6 +304,9 @@ static void test_version_1(void **state)
 	assert_int_equal(db_exec(&db, "INSERT INTO tag VALUES (1, 'b'), (1, 'a')"), 0);
 	assert_int_equal(db_value(&db, "SELECT count(*) FROM runs WHERE tags = 'a b' AND loss = 2.5 "
 		"AND excluded IS NULL", 0), 1);
+	assert_int_equal(db_value(&db, "SELECT count(*) FROM runs WHERE abs(perplexity - exp(loss)) < 1e-9", 0), 2);
+	assert_int_equal(db_exec(&db, "INSERT INTO param VALUES (1, 'model.head', 'forecast')"), 0);
+	assert_int_equal(db_value(&db, "SELECT run_id FROM runs WHERE perplexity IS NULL AND loss IS NOT NULL", 0), 1);
 	db_close(&db);
 	free(migrated);
 	free(new);

@@ -327,6 +327,33 @@ static void test_last_and_season(void **state)
 	}
 }
 
+/* Asked 6 and 7 in seasons of 2 behind 2, 1, none, 5: the last is 5, and what stood before are 2, two seasons back, and 5.
+   In the second row the phase of 6 is missing in all seasons: the last value stands in. In the third nothing is known,
+   and 0 is said. */
+static void test_rules_of_gaps(void **state)
+{
+	enum { M = HALF_MISSING, ROWS = 3 };
+	static const double known[ROWS][4] = {{2, 1, NAN, 5}, {NAN, 1, NAN, 5}, {NAN, NAN, NAN, NAN}};
+	const struct tokenizer_type type = {.name = SERIES, .vocab = 65536, .eot = M};
+	uint16_t rows[ROWS * 2 * WIDTH];
+	struct baseline all[MAX_SPLITS];
+	struct sequences val;
+	struct dataset d;
+
+	(void)state;
+	for (int i = 0; i < ROWS * 2 * WIDTH; i++) {
+		int t = i % WIDTH;
+		rows[i] = i / WIDTH % 2 == (t < 4) ? M : t < 4 ? half_bits(known[i / (2 * WIDTH)][t]) : half_bits(t + 2);
+	}
+	write_rows(&d, "gaps", &type, 2, rows, ROWS);
+	assert_int_equal(sequences_eval(&val, &d, SPLIT_VAL, WIDTH, 1000), ROWS);
+	assert_int_equal(baselines_of(all, &val, ROWS), 0);
+	assert_true(fabs(all[SPLIT_VAL].last_mse - (1 + 4 + 1 + 4 + 36 + 49) / 6.0) < 1e-9);
+	assert_true(fabs(all[SPLIT_VAL].season_mse - (16 + 4 + 1 + 4 + 36 + 49) / 6.0) < 1e-9);
+	assert_true(fabs(all[SPLIT_VAL].season_mae - (4 + 2 + 1 + 2 + 6 + 7) / 6.0) < 1e-9);
+	dataset_close(&d);
+}
+
 /* ---- runs ----------------------------------------------------------------------------------- */
 
 static const char *run_dir(const char *name, const char *model, const char *rest)
@@ -463,6 +490,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_classes), cmocka_unit_test(test_routed), cmocka_unit_test(test_forecasts),
 		cmocka_unit_test(test_most_frequent), cmocka_unit_test(test_last_and_season),
+		cmocka_unit_test(test_rules_of_gaps),
 		cmocka_unit_test(test_run_of_images), cmocka_unit_test(test_taken_up_again),
 		cmocka_unit_test(test_refused),
 	};

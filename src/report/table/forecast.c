@@ -86,5 +86,5 @@ const struct table table_forecast = {
 			" over seeds",
 		"columns: val is mixed as the training data; the others are test sets, named by known values and"
 			" horizon; last two rows: the last value that is known, and the value a season before, of the"
-			" last season that is; null row: the smallest difference that the baseline's seeds could show"},
+			" last season in which it is known; null row: the smallest difference that the baseline's seeds could show"},
 };
