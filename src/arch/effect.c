@@ -49,9 +49,10 @@ static bool is_ordered(const struct moe_spec *s)
 	return s->capacity_factor > 0 && !moe_takes(s) && moe_choices(s) * s->granularity > 1;
 }
 
-static bool balances(const struct moe_spec *s)
+/* Of experts of one width loads and parameters at work are the same. */
+static bool balances_unequal(const struct moe_spec *s)
 {
-	return s->balance != 0;
+	return s->balance != 0 && *s->expert_sizes;
 }
 
 static bool has_hidden(const struct moe_spec *s)
@@ -76,7 +77,7 @@ static const struct reader {
 	{"model.moe.temperature_least", anneals, "temperature_decay above 0 (any router with weights)"},
 	{"model.moe.order", is_ordered, "a capacity_factor above 0 with several choices of a token (router gshard)"},
 	{"model.moe.control_rate", is_controlled, "balance_target or drop_target above 0 (router switch)"},
-	{"model.moe.balance_by", balances, "balance above 0 (router switch)"},
+	{"model.moe.balance_by", balances_unequal, "balance above 0 with expert_sizes (router hmoe)"},
 	{"model.moe.balance_scope", moe_has_losses, "losses of the router (router switch)"},
 	{"model.moe.aux_reduce", moe_has_losses, "losses of the router (router switch)"},
 	{"model.moe.activation", has_hidden, "expert ffn or gated"},

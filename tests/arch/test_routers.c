@@ -356,7 +356,8 @@ static void test_keys_without_effect(void **state)
 		{"router: hash, score: sigmoid", "score: sigmoid", "routers with weights"},
 		{"router: fixed, temperature: 2", "temperature: 2", "routers with weights"},
 		{"router: hash, frozen: true", "router: random, frozen: true", "routers with weights"},
-		{"balance: 0, balance_by: width", "balance_by: width, z_loss: 0.1", "balance above 0"},
+		{"balance: 0, expert_sizes: 1:3, balance_by: width", "expert_sizes: 1:3, balance_by: width", "balance above 0"},
+		{"balance_by: width", "router: hmoe, top_k: 1, weight: raw, expert_sizes: \"\"", "with expert_sizes"},
 		{"balance: 0, balance_scope: step", "balance_scope: step", "losses of the router"},
 		{"balance: 0, aux_reduce: sum", "balance: 0, aux_reduce: sum, z_loss: 0.1", "losses of the router"},
 		/* what a name stands for is not asked for */
