@@ -77,7 +77,7 @@ static int read_horizons(struct series_options *o, const char *text)
 static int check_series(const struct series_options *o)
 {
 	if (o->known < 1 || o->known > 1 << 20 || o->stride < 1 || o->season < 0)
-		return error("data series: --known and --stride must be 1 or more, --season 0 or more");
+		return error("data series: --known must be 1 to %d, --stride 1 or more, --season 0 or more", 1 << 20);
 	if (o->val == 0 || o->val + o->tune + o->test >= 1)
 		return error("data series: --tune %g --val %g --test %g: some steps must validate, and some train",
 			o->tune, o->val, o->test);

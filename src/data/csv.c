@@ -19,18 +19,28 @@ struct reader {
 	char apart;		/* between cells */
 	int line;		/* from 1 */
 	int first;		/* 1: the first cell of each line is left out */
+	bool words;		/* of those none is a number */
 	long size;		/* of f->values */
 };
 
-/* The next cell of a line, cut off it and without spaces around; *line NULL behind the last. */
+/* The next cell of a line, cut off it, without quotes ("" within them is one) and spaces around; *line NULL behind the
+   last. */
 static char *next_cell(const struct reader *r, char **line)
 {
-	char apart[2] = {r->apart, '\0'}, *cell = strsep(line, apart), *end = cell + strlen(cell);
+	char *from = *line + strspn(*line, " "), *cell = from, *end = from;
+	bool quoted = false;
 
-	while (*cell == ' ')
-		cell++;
+	for (; *from && (quoted || *from != r->apart); from++)
+		if (*from != '"')
+			*end++ = *from;
+		else if (quoted && from[1] == '"')
+			*end++ = *from++;
+		else
+			quoted = !quoted;
+	*line = *from ? from + 1 : NULL;
 	while (end > cell && (end[-1] == ' ' || end[-1] == '\r'))
-		*--end = '\0';
+		end--;
+	*end = '\0';
 	return cell;
 }
 
@@ -82,7 +92,7 @@ static bool read_names(struct reader *r, char *line)
 	return names || (none && r->f->n_columns == 1);
 }
 
-/* The first column is no numbers, by the first line that has numbers: it goes. */
+/* The first column is left out. */
 static void drop_first(struct reader *r)
 {
 	struct csv *f = r->f;
@@ -103,7 +113,7 @@ static int read_line(struct reader *r, char *line)
 	row = f->values + f->n_lines * f->n_columns;
 	for (char *rest = line; rest; n++) {
 		char *cell = next_cell(r, &rest);
-		if (n < 0 && is_number(cell))
+		if (n < 0 && r->words && is_number(cell))
 			return error_at(r->file, r->line, (int)(cell - line) + 1, "\"%.40s\" is a number, but the first "
 				"column begins with none; what is missing is an empty cell or nan", cell);
 		if (n < 0 || n >= f->n_columns)
@@ -119,7 +129,8 @@ static int read_line(struct reader *r, char *line)
 	return 0;
 }
 
-/* The first lines: names, or none; and what the first column is. Is the line still to be read as numbers? */
+/* The first lines: names, or none; and what the first column is: without a name among names it numbers the lines, with a
+   word in the first line of numbers it has words. Is the line still to be read as numbers? */
 static bool begin(struct reader *r, const char *line)
 {
 	char *copy = xstrdup(line), *rest = copy;
@@ -128,14 +139,18 @@ static bool begin(struct reader *r, const char *line)
 	if (!r->f->n_columns) {
 		r->apart = choose_apart(line);
 		values = !read_names(r, copy);
+		if (!values && r->f->n_columns > 1 && !*r->f->names[0])
+			drop_first(r);
 		for (int i = 0; values && i < r->f->n_columns; i++) {
 			free(r->f->names[i]);
 			r->f->names[i] = xasprintf("%d", i + 1);
 		}
 		strcpy(copy, line);
 	}
-	if (values && r->f->n_columns > 1 && !is_value(next_cell(r, &rest)))
+	if (values && !r->first && r->f->n_columns > 1 && !is_value(next_cell(r, &rest))) {
 		drop_first(r);
+		r->words = true;
+	}
 	free(copy);
 	return values;
 }

@@ -1,4 +1,4 @@
-/* Columns of numbers in a CSV file: its form is data/import_series.h's. Quotes are bytes like any other. */
+/* Columns of numbers in a CSV file: its form is data/import_series.h's. A line break ends a line, also in quotes. */
 #ifndef DATA_CSV_H
 #define DATA_CSV_H
 

@@ -250,17 +250,22 @@ static struct series_options series_of(void)
 		.n_horizons = 2, .stride = 1, .season = 2, .tune = 0.1, .val = 0.2, .test = 0.3, .force = true};
 }
 
-/* 40 steps of a column that rises by 1 and one that falls by 2; one value is missing. */
-static void put_csv(const char *head, const char *apart, bool dates)
+enum first_column { NO_MORE, DATES, NUMBERS };
+
+/* 40 steps of a column that rises by 1 and one that falls by 2, in quotes where lines are numbered; one value is
+   missing. */
+static void put_csv(const char *head, const char *apart, enum first_column first)
 {
 	struct str s;
 
 	str_init(&s);
 	str_add(&s, head);
 	for (int t = 0; t < 40; t++) {
-		if (dates)
+		if (first == DATES)
 			str_printf(&s, "2016-07-%02d 00:00%s", t % 28 + 1, apart);
-		str_printf(&s, "%d%s", t, apart);
+		if (first == NUMBERS)
+			str_printf(&s, "%d%s", t / 2, apart);
+		str_printf(&s, first == NUMBERS ? "\"%d\" %s" : "%d%s", t, apart);
 		if (t == 30)
 			str_add(&s, "nan\r\n");
 		else
@@ -299,15 +304,16 @@ static void test_csv(void **state)
 {
 	static const struct {
 		const char *head, *apart;
-		bool dates;
-	} forms[] = {{"date,up,down\n", ",", true}, {"", ",", false}, {"up;down\r\n", ";", false}, {"", "\t", true},
-		{"date, up, down\n\n", ", ", true}, {"\xef\xbb\xbf", ",", false}};
+		enum first_column first;
+	} forms[] = {{"date,up,down\n", ",", DATES}, {"", ",", NO_MORE}, {"up;down\r\n", ";", NO_MORE}, {"", "\t", DATES},
+		{"date, up, down\n\n", ", ", DATES}, {"\xef\xbb\xbf", ",", NO_MORE}, {",up,down\n", ",", NUMBERS},
+		{"\"\",\"up, \"\"steps\"\"\",\"down\"\n", ",", DATES}};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
 		struct series_options o = series_of();
 		struct dataset d;
-		put_csv(forms[i].head, forms[i].apart, forms[i].dates);
+		put_csv(forms[i].head, forms[i].apart, forms[i].first);
 		assert_int_equal(import_series(&o), 0);
 		assert_int_equal(dataset_open(&d, o.output), 0);
 		assert_int_equal(d.season, 2);
