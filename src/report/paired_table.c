@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "study/study.h"
+
 static const struct loss_kind {
 	const char *kind, *name;
 } kinds[] = {{"train", "training"}, {"val", "validation"}};
@@ -55,6 +57,11 @@ static void warn_of_unlike(struct db *db, const struct run_row *ab, struct grid 
 				"no pairs: they differ in %s, %.16s and %.16s", l->what,
 				a ? a : "unknown", b ? b : "unknown");
 	}
+}
+
+static const char *unit_of(struct db *db, const struct run_row *ab, struct arena *a)
+{
+	return loss_unit(query_param(db, ab[0].run_id, "model.head", a));
 }
 
 static void columns(struct grid *g)
@@ -115,8 +122,8 @@ int paired_table(struct db *db, const struct run_row *ab, struct grid *g)
 {
 	struct paired p;
 
-	grid_title(g, "%s s%ld (B) against %s s%ld (A), nats per token", ab[1].label, ab[1].seed,
-		ab[0].label, ab[0].seed);
+	grid_title(g, "%s s%ld (B) against %s s%ld (A), %s", ab[1].label, ab[1].seed, ab[0].label, ab[0].seed,
+		unit_of(db, ab, &g->arena));
 	columns(g);
 	warn_of_unlike(db, ab, g);
 	notes(g);
@@ -132,9 +139,9 @@ int paired_table(struct db *db, const struct run_row *ab, struct grid *g)
 
 enum { MOST_POINTS = 600 };
 
-static void add_panel(struct chart *c, const char *name, const struct paired *p)
+static void add_panel(struct chart *c, const char *name, const char *unit, const struct paired *p)
 {
-	struct panel *panel = chart_panel(c, "B - A, nats per token");
+	struct panel *panel = chart_panel(c, arena_printf(&c->arena, "B - A, %s", unit));
 	const char *label = arena_printf(&c->arena, "mean of %d", p->window);
 	struct series *s = chart_series(c, panel, label, 1, p->n_means);
 	int stride = (p->n_means + MOST_POINTS - 1) / MOST_POINTS;
@@ -166,7 +173,7 @@ int paired_chart(struct db *db, const struct run_row *ab, struct chart *c)
 		if (paired_read(db, ab[0].run_id, ab[1].run_id, kinds[i].kind, &c->arena, &p))
 			return -1;
 		if (p.n_means > 1)
-			add_panel(c, kinds[i].name, &p);
+			add_panel(c, kinds[i].name, unit_of(db, ab, &c->arena), &p);
 	}
 	return c->n_panels ? 0 : error("%s and %s have no steps in common to draw", ab[0].label,
 		ab[1].label);

@@ -370,8 +370,8 @@ static int check_target(const struct study *s)
 	if (!s->options.target || !c || c->n == 0 || c->x[AXIS_TOKENS][0] > 0 ||
 		!(c->loss[0] <= s->targets[0]))
 		return 0;
-	return error("target %g: %s begins below it, at %.3f nats per token", s->targets[0],
-		s->baseline->label, c->loss[0]);
+	return error("target %g: %s begins below it, at %.3f %s", s->targets[0], s->baseline->label, c->loss[0],
+		study_loss_unit(s));
 }
 
 static int study_read(struct study *s, const char *sweeps)

@@ -200,14 +200,22 @@ bool arm_alone(const struct arm *v)
 	return true;
 }
 
+static bool head_forecasts(const char *head)
+{
+	return head && !strcmp(head, "forecast");
+}
+
 bool run_forecasts(const struct run_data *r)
 {
-	const char *head = run_text(r, "model.head");
+	return head_forecasts(run_text(r, "model.head"));
+}
 
-	return head && !strcmp(head, "forecast");
+const char *loss_unit(const char *head)
+{
+	return head_forecasts(head) ? "squared error" : "nats per token";
 }
 
 const char *study_loss_unit(const struct study *s)
 {
-	return s->n_runs && run_forecasts(&s->runs[0]) ? "squared error" : "nats per token";
+	return loss_unit(s->n_runs ? run_text(&s->runs[0], "model.head") : NULL);
 }

@@ -139,7 +139,8 @@ struct interval study_loss_difference(struct study *s, const struct arm *variant
 /* Smallest difference of final losses that these seeds could show; NaN below two and for NULL. */
 double arm_loss_unseen(const struct arm *base);
 
-/* Of the losses: "nats per token", or of forecasts "squared error". */
+/* Of losses, by model.head (NULL: of an older run): "nats per token", or of forecasts "squared error". */
+const char *loss_unit(const char *head);
 const char *study_loss_unit(const struct study *s);
 bool run_forecasts(const struct run_data *r);
 /* Most passes of any run over its data; NaN: unknown. */

@@ -85,6 +85,8 @@ said $moelab query "SELECT label FROM runs WHERE loss >= 0 AND (perplexity IS NU
 holds [ "$(wc -l <said)" -eq 3 ]
 said $moelab show saw
 holds sh -c '! grep perplexity said'
+said $moelab compare saw saw
+holds grep -q '(A), squared error' said
 said $moelab table final --sweep saw
 holds grep -q 'squared error' said
 refuses 2 'table recall: sweep saw has no scores' $moelab table recall --sweep saw
