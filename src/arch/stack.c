@@ -158,6 +158,18 @@ static void set_router(const struct node *keys, struct parts *p, struct arena *a
 	}
 }
 
+/* What a name of its own says nothing of would be what the model's name stands for: a third router. */
+static int check_router(const struct word *w, const struct node *keys, const struct stack *s, const struct config *c)
+{
+	const struct node *name = w->fn == moe && keys ? node_get(keys, "router") : NULL;
+	const char *models = s->parts.moe.router;
+
+	if (!name || !node_is_scalar(name) || c->stored || !strcmp(models, "switch") || !strcmp(models, name->text))
+		return 0;
+	return node_error(name, "router %s in a pattern with model.moe.router %s, whose values it would mix with its own: "
+		"leave model.moe.router at switch, and name %s in the layers that have it", name->text, models, models);
+}
+
 static struct parts *parts_new(const struct parts *from, struct arena *a)
 {
 	struct parts *p = ARENA_NEW(a, struct parts);
@@ -320,6 +332,8 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 		return -1;
 	if (map && n->first->kind != NODE_MAP)
 		return node_error(n->first, "expected a map of keys for \"%s\"", w->name);
+	if (check_router(w, map ? n->first : NULL, s, c))
+		return -1;
 	set_router(map ? n->first : NULL, p, a);
 	for (const struct node *k = map ? n->first->first : NULL; k; k = k->next)
 		if (set_key(w, k, p, a))

@@ -390,6 +390,24 @@ static void test_keys_with_effect_in_a_pattern(void **state)
 	expect_refused(spec, "max_k has no effect");
 }
 
+/* A layer's router has no values of another name, the model's: switch says none. */
+static void test_routers_of_a_pattern(void **state)
+{
+	static const char stack[] = "{model: {arch: stack, d_model: 8, n_blocks: 1, moe: {router: %s}, pattern: [mamba, "
+		"moe, {moe: {router: %s}}]}";
+	static const char *const cases[][2] = {{"switch", "hash"}, {"topk", "topk"}, {"topk", "switch"}, {"topk", "hash"}};
+	char spec[512];
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		snprintf(spec, sizeof spec, stack, cases[i][0], cases[i][1]);
+		if (i < 2)
+			expect_open(spec);
+		else
+			expect_refused(spec, "leave model.moe.router at switch, and name topk in the layers");
+	}
+}
+
 /* A run that is there already is read as it was written. */
 static void test_keys_of_runs_stand(void **state)
 {
@@ -454,6 +472,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_names_in_a_pattern),
 		cmocka_unit_test(test_rules_that_do_not_go_together),
 		cmocka_unit_test(test_keys_without_effect), cmocka_unit_test(test_keys_with_effect_in_a_pattern),
+		cmocka_unit_test(test_routers_of_a_pattern),
 		cmocka_unit_test(test_keys_of_runs_stand),
 	};
 
