@@ -26,8 +26,8 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 	long declared = s->spec.data_vocab;
 
 	if (dataset_vocab && declared && dataset_vocab != declared)
-		return error("%s: data.vocab is %ld, but the dataset has %ld tokens: import it with the "
-			"tokenizer of the spec", s->config->file, declared, dataset_vocab);
+		return error("%s: data.vocab is %ld, but the dataset has %ld tokens: set it to %ld, or import "
+			"text with the tokenizer of the spec", s->config->file, declared, dataset_vocab, dataset_vocab);
 	s->n_vocab = dataset_vocab ? dataset_vocab : declared;
 	return s->n_vocab ? 0 : error("%s: data.vocab is 0, and there is no dataset to say more",
 		s->config->file);
