@@ -16,6 +16,7 @@ enum { CHUNK_TOKENS = 1 << 20, FILE_TOKENS = 1 << 30 };
 
 struct part {			/* of time: steps begin .. end - 1 are asked for */
 	long begin, end;
+	const char *what;	/* they are to do */
 };
 
 struct windows {
@@ -32,29 +33,29 @@ static void cut_time(struct windows *w)
 	long test = lround(n * (1 - o->test)), val = lround(n * (1 - o->test - o->val));
 	long tune = lround(n * (1 - o->test - o->val - o->tune));
 
-	w->train = (struct part){0, tune};
-	w->tune = (struct part){tune, val};
-	w->val = (struct part){val, test};
-	w->test = (struct part){test, w->from->n_lines};
+	w->train = (struct part){0, tune, "train"};
+	w->tune = (struct part){tune, val, "tune"};
+	w->val = (struct part){val, test, "validate"};
+	w->test = (struct part){test, w->from->n_lines, "test"};
 }
 
-static int check_part(const struct windows *w, const char *what, const struct part *p, long horizon)
+static int check_part(const struct windows *w, const struct part *p, long horizon)
 {
 	long least = p->begin < w->o->known ? w->o->known : p->begin;
 
 	return p->end - least >= horizon ? 0 : error("%s: %ld of its %ld steps are to %s, too few for %ld known values "
-		"and a horizon of %ld", w->o->input, p->end - p->begin, w->from->n_lines, what, w->o->known, horizon);
+		"and a horizon of %ld", w->o->input, p->end - p->begin, w->from->n_lines, p->what, w->o->known, horizon);
 }
 
 static int check_parts(const struct windows *w)
 {
 	const struct series_options *o = w->o;
 
-	if (check_part(w, "train", &w->train, o->horizons[0]) || check_part(w, "validate", &w->val, o->horizons[0]) ||
-		(o->tune > 0 && check_part(w, "tune", &w->tune, o->horizons[0])))
+	if (check_part(w, &w->train, o->horizons[0]) || check_part(w, &w->val, o->horizons[0]) ||
+		(o->tune > 0 && check_part(w, &w->tune, o->horizons[0])))
 		return -1;
 	for (int i = 0; i < o->n_horizons && o->test > 0; i++)
-		if (check_part(w, "test", &w->test, o->horizons[i]))
+		if (check_part(w, &w->test, o->horizons[i]))
 			return -1;
 	return 0;
 }
@@ -98,11 +99,17 @@ static uint16_t value(const struct windows *w, long t, int c)
 	return half_bits((csv_at(w->from, t, c) - w->mean[c]) / w->deviation[c]);
 }
 
-/* The window whose first value asked for is at step t. */
-static void add_window(const struct windows *w, struct token_list *to, long t, int c, long horizon)
+/* The window whose first value asked for is at step t; none where all of them are missing. */
+static void add_window(const struct windows *w, struct dataset_part *part, long t, int c, long horizon)
 {
-	long known = w->o->known;
+	struct token_list *to = &part->tokens;
+	long known = w->o->known, n = 0;
 
+	for (long i = 0; i < horizon; i++)
+		n += !isnan(csv_at(w->from, t + i, c));
+	if (!n)
+		return;
+	part->n_documents++;
 	for (long i = 0; i < known + horizon; i++)
 		token_list_add(to, i < known ? value(w, t - known + i, c) : HALF_MISSING);
 	for (long i = 0; i < known + horizon; i++)
@@ -112,20 +119,23 @@ static void add_window(const struct windows *w, struct token_list *to, long t, i
 static int write_part(const struct windows *w, struct dataset_writer *to, enum split split, const struct part *p,
 	long horizon, long stride)
 {
-	struct dataset_part part = {.n_bytes = 0};
+	struct dataset_part part = {.n_documents = 0};
 	long t = p->begin < w->o->known ? w->o->known : p->begin;
 	int ret = 0;
 
 	for (; t + horizon <= p->end && !ret; t += stride) {
-		for (int c = 0; c < w->from->n_columns; c++, part.n_documents++)
-			add_window(w, &part.tokens, t, c, horizon);
-		if (part.tokens.n < CHUNK_TOKENS && t + stride + horizon <= p->end)
+		for (int c = 0; c < w->from->n_columns; c++)
+			add_window(w, &part, t, c, horizon);
+		if (!part.n_documents || (part.tokens.n < CHUNK_TOKENS && t + stride + horizon <= p->end))
 			continue;
-		ret = dataset_writer_add(to, split, &part);
+		ret = dataset_writer_add(to, split, &part) ? IMPORT_UNWRITTEN : 0;
 		part.tokens.n = 0;
 		part.n_documents = 0;
 	}
 	token_list_release(&part.tokens);
+	if (!ret && !to->d.splits[split].n_documents && p->end > p->begin)
+		return error("%s: steps %ld to %ld, which are to %s, have no value to ask for", w->o->input, p->begin + 1,
+			p->end, p->what);
 	return ret;
 }
 
@@ -133,21 +143,20 @@ static int write_splits(const struct windows *w, struct dataset_writer *to)
 {
 	const struct series_options *o = w->o;
 	long horizon = o->horizons[0];
+	int ret;
 
 	dataset_writer_rows(to, o->known + horizon);
 	to->d.season = o->season;
-	if (write_part(w, to, SPLIT_TRAIN, &w->train, horizon, o->stride) ||
-		write_part(w, to, SPLIT_TUNE, &w->tune, horizon, o->stride) ||
-		write_part(w, to, SPLIT_VAL, &w->val, horizon, o->stride))
-		return -1;
-	for (int i = 0; i < o->n_horizons && o->test > 0; i++) {
+	ret = write_part(w, to, SPLIT_TRAIN, &w->train, horizon, o->stride);
+	ret = ret ? ret : write_part(w, to, SPLIT_TUNE, &w->tune, horizon, o->stride);
+	ret = ret ? ret : write_part(w, to, SPLIT_VAL, &w->val, horizon, o->stride);
+	for (int i = 0; i < o->n_horizons && o->test > 0 && !ret; i++) {
 		char *name = xasprintf("%ldx%ld", o->known, o->horizons[i]);
 		enum split s = dataset_writer_test(to, name, o->known, o->horizons[i], o->known + o->horizons[i]);
 		free(name);
-		if (write_part(w, to, s, &w->test, o->horizons[i], 1))
-			return -1;
+		ret = write_part(w, to, s, &w->test, o->horizons[i], 1);
 	}
-	return 0;
+	return ret;
 }
 
 /* What undoes the scaling, among other things. */
@@ -173,7 +182,9 @@ static int write_dataset(struct windows *w)
 	if (dataset_writer_open(&to, w->o->output, w->o->force, &type, FILE_TOKENS, 0))
 		return -1;
 	origin = provenance(w);
-	ret = write_splits(w, &to) || dataset_writer_commit(&to, origin) ? IMPORT_UNWRITTEN : 0;
+	ret = write_splits(w, &to);
+	if (!ret && dataset_writer_commit(&to, origin))
+		ret = IMPORT_UNWRITTEN;
 	json_decref(origin);
 	if (!ret)
 		info("%s: %d columns of %ld steps, %ld windows to train, %ld to validate, %d test sets", w->o->output,

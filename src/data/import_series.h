@@ -7,9 +7,9 @@
  * are refused.
  *
  * Time is split in its order: train, tune, val, test. What is asked for lies in its part, what is known may lie in
- * the one before. Each column is scaled to mean 0 and deviation 1 over its part to train (one
- * that does not change there, to mean 0 alone). Every window of every
- * column is a row: in each part they begin `stride` steps apart, in test sets at every step.
+ * the one before. Each column is scaled to mean 0 and deviation 1 over its part to train (one that does not change
+ * there, to mean 0 alone). Every window of every column in which a value is asked for is a row: in each part they begin
+ * `stride` steps apart, in test sets at every step.
  */
 #ifndef DATA_IMPORT_SERIES_H
 #define DATA_IMPORT_SERIES_H

@@ -346,6 +346,34 @@ static void test_csv_stride(void **state)
 	dataset_close(&d);
 }
 
+/* Of a column with two values the windows that ask for one of them. */
+static void test_csv_gaps(void **state)
+{
+	struct series_options o = series_of();
+	struct dataset d;
+	struct str s;
+
+	(void)state;
+	str_init(&s);
+	for (int t = 0; t < 40; t++)
+		str_printf(&s, "%d,%s\n", t, t == 8 || t == 39 ? "1" : "");
+	put_text("x.csv", s.text);
+	str_release(&s);
+	assert_int_equal(import_series(&o), 0);
+	assert_int_equal(dataset_open(&d, o.output), 0);
+	assert_int_equal(d.splits[SPLIT_TRAIN].n_documents, 11 + 2);	/* at 4 .. 14; at 7 and 8 */
+	assert_int_equal(d.splits[SPLIT_VAL].n_documents, 7);
+	assert_int_equal(d.splits[N_SPLITS].n_documents, 11 + 1);
+	for (long i = 0; i < 13; i++) {
+		int n = 0;
+		read_row(&d, SPLIT_TRAIN, i);
+		for (int t = 4; t < 6; t++)
+			n += !half_is_missing(targets[t]);
+		assert_true(n == 2 || (n == 1 && i > 2));
+	}
+	dataset_close(&d);
+}
+
 static void series_fail(const char *text, const char *why)
 {
 	struct series_options o = series_of();
@@ -378,6 +406,10 @@ static void test_bad_csv(void **state)
 	for (int t = 0; t < 40; t++)
 		str_printf(&s, "%d,%s\n", t, t < 20 ? "" : "3");
 	series_fail(s.text, "x.csv: column \"2\", 2 of 2, has no value among the 16 steps to train: leave it out");
+	s.length = 0;
+	for (int t = 0; t < 40; t++)
+		str_printf(&s, "%s,%s\n", t < 20 ? "1" : "", t < 20 || t > 30 ? "2" : "");
+	series_fail(s.text, "x.csv: steps 21 to 28, which are to validate, have no value to ask for");
 	str_release(&s);
 	put("x.csv", "1,2\n\0,3\n", 8);
 	struct series_options o = series_of();
@@ -390,7 +422,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_figures), SCRATCH_TEST(test_series), SCRATCH_TEST(test_series_by_time),
 		SCRATCH_TEST(test_images), SCRATCH_TEST(test_bad_images), SCRATCH_TEST(test_csv),
-		SCRATCH_TEST(test_csv_stride), SCRATCH_TEST(test_bad_csv),
+		SCRATCH_TEST(test_csv_stride), SCRATCH_TEST(test_csv_gaps), SCRATCH_TEST(test_bad_csv),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
