@@ -12,7 +12,7 @@
 
 #include "base/rng.h"
 
-enum { HALF_MISSING = 0xffff };
+enum { HALF_MISSING = 0xffff, HALF_LARGEST = 65504 };
 
 RNG_FN bool half_is_missing(int bits)
 {
@@ -33,7 +33,7 @@ RNG_FN float half_value(int bits)
 /* A NaN is missing. */
 static inline uint16_t half_bits(double x)
 {
-	double a = fmin(fabs(x), 65504);
+	double a = fmin(fabs(x), HALF_LARGEST);
 	unsigned sign = x < 0 ? 0x8000 : 0;
 	int e;
 

@@ -94,9 +94,27 @@ static int scale_columns(struct windows *w)
 	return 0;
 }
 
+static double scaled(const struct windows *w, long t, int c)
+{
+	return (csv_at(w->from, t, c) - w->mean[c]) / w->deviation[c];
+}
+
 static uint16_t value(const struct windows *w, long t, int c)
 {
-	return half_bits((csv_at(w->from, t, c) - w->mean[c]) / w->deviation[c]);
+	return half_bits(scaled(w, t, c));
+}
+
+/* Errors at values that the dataset cannot hold are not those of the file. */
+static void warn_of_far(const struct windows *w)
+{
+	for (int c = 0; c < w->from->n_columns; c++) {
+		long n = 0;
+		for (long t = 0; t < w->from->n_lines; t++)
+			n += fabs(scaled(w, t, c)) > HALF_LARGEST;
+		if (n)
+			warning("%s: column \"%s\": %ld values lie more than %d deviations (%g) from the mean to train, and are "
+				"taken to lie as far", w->o->input, w->from->names[c], n, HALF_LARGEST, w->deviation[c]);
+	}
 }
 
 /* The window whose first value asked for is at step t; none where all of them are missing. */
@@ -205,7 +223,11 @@ int import_series(const struct series_options *o)
 	w.mean = xcalloc((size_t)f.n_columns, sizeof *w.mean);
 	w.deviation = xcalloc((size_t)f.n_columns, sizeof *w.deviation);
 	cut_time(&w);
-	ret = check_parts(&w) || scale_columns(&w) ? -1 : write_dataset(&w);
+	ret = check_parts(&w) || scale_columns(&w) ? -1 : 0;
+	if (!ret) {
+		warn_of_far(&w);
+		ret = write_dataset(&w);
+	}
 	free(w.mean);
 	free(w.deviation);
 	csv_release(&f);

@@ -55,6 +55,10 @@ refuses 2 'bad.csv:7:11: column x: "1x" is no number' $moelab data series bad.cs
 refuses 2 'too few for 96 known values and a horizon of 720' $moelab data series saw.csv --horizon 720 -o other
 refuses 2 'data series: --horizon 4,x: not 1 to 16 numbers' $moelab data series saw.csv --horizon 4,x -o other
 refuses 2 'some steps must validate, and some train' $moelab data series saw.csv --val 0.5 --test 0.5 -o other
+awk '{ print NR == 390 ? "2020-02-02,1e6" : $0 }' saw.csv >far.csv
+said $moelab data series far.csv --known 8 --horizon 4 -o far
+holds grep -q 'far.csv: column "x": 1 values lie more than 65504 deviations (1.1' said
+holds sh -c '! "$0" data series saw.csv --known 8 --horizon 4 -o far --force 2>&1 | grep deviations' $moelab
 refuses 2 'nowhere.csv' $moelab data series nowhere.csv -o other
 
 cat >images.yaml <<'END'
