@@ -5,7 +5,8 @@
 
 #include "store/query.h"
 
-const char recall_needs[] = "scores on examples: its runs are not on the data of a task (moelab data make)";
+const char recall_needs[] = "scores on examples: its runs are not on the data of a task (moelab data make), or they "
+	"forecast (table forecast)";
 
 static bool any_has(const struct study *s, bool forecasts)
 {

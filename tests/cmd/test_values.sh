@@ -93,7 +93,7 @@ said $moelab compare saw saw
 holds grep -q '(A), squared error' said
 said $moelab table final --sweep saw
 holds grep -q 'squared error' said
-refuses 2 'table recall: sweep saw has no scores' $moelab table recall --sweep saw
+refuses 2 'or they forecast (table forecast)' $moelab table recall --sweep saw
 refuses 2 'table forecast: sweep images has no forecasts' $moelab table forecast --sweep images
 for run in images saw; do
 	refuses 2 'the model reads values (model.patch), not text' $moelab eval $run
