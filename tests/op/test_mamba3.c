@@ -18,6 +18,7 @@
 #include "op/trial.h"
 #include "op/turn.h"
 #include "trials.h"
+#include "near.h"
 
 enum { B = 2, T = 70, H = 2, P = 3, N = 4, I = H * P, M = H * N };
 
@@ -256,7 +257,7 @@ static void check_parity(enum device_id device)
 	for (long b = 0; b < B; b++)
 		for (long i = 0, odd = 0; i < T; i++) {
 			odd ^= i > 0 && bit(b * T + i);
-			assert_float_equal(op_trial_get(&t, t.out[SSD_Y_BTI], (b * T + i) * I), odd ? -1 : 1, 1e-4);
+			assert_near(op_trial_get(&t, t.out[SSD_Y_BTI], (b * T + i) * I), odd ? -1 : 1, 1e-4);
 		}
 	op_trial_close(&phases);
 	op_trial_close(&turned);

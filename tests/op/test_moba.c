@@ -17,6 +17,7 @@
 #include "op/moba.h"
 #include "op/trial.h"
 #include "trials.h"
+#include "near.h"
 
 enum { B = 2, T = 60, H = 4, KV = 2, DH = 6 };
 
@@ -112,7 +113,7 @@ static void check_choice(enum device_id device)
 			sum += (double)s;
 		for (long s = other; s < other + 5; s++, n += weight)
 			sum += weight * (double)s;
-		assert_float_equal(op_trial_get(&t, t.out[MOBA_Y_BTD], i), sum / n, 1e-4);
+		assert_near(op_trial_get(&t, t.out[MOBA_Y_BTD], i), sum / n, 1e-4);
 	}
 	op_trial_close(&t);
 }

@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "calls.h"
 #include "places.h"
+#include "near.h"
 
 enum { OUT = -1 };	/* no slot, or no expert */
 
@@ -92,7 +93,7 @@ static void ties(struct arena *a, const struct device *d)
 
 	expect_ints(&c, ROUTE_EXPERT_BT, (int[]){0, 1, 0, 3});
 	expect_places(a, &c, (int[]){0, 2, 1, 3}, (int[]){0, 2, 3, 3, 4});
-	assert_float_equal(get(d, c.out[ROUTE_GATE_BT], 0), 0.25, 1e-6);
+	assert_near(get(d, c.out[ROUTE_GATE_BT], 0), 0.25, 1e-6);
 }
 
 static void test_ties_go_to_the_lowest_expert(void **state)

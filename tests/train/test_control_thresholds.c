@@ -3,6 +3,7 @@
  * what an expert took last, and of tokens that a layer picks.
  */
 #include "control_rig.h"
+#include "near.h"
 
 static const char *const threshold_keys[] = {"train.micro_batch=2", "model.moe.select=threshold",
 	"model.moe.bias_rate=0", "model.moe.top_k=1", "model.moe.max_k=3", "model.moe.threshold_rate=0.5",
@@ -23,7 +24,7 @@ static void test_thresholds_follow_the_quantile(void **state)
 		memcpy(before, state_of(&rig, 1, "threshold"), sizeof before);
 		go(&rig, i, i + 1);
 		for (int e = 0; e < EXPERTS; e++)
-			assert_float_equal(state_of(&rig, 1, "threshold")[e] - before[e],
+			assert_near(state_of(&rig, 1, "threshold")[e] - before[e],
 				0.5 * (rig.count[1][e] / (BATCH * CONTEXT) - 0.25), 1e-6);
 		for (int k = 0; k < ROUTERS * EXPERTS && i >= 40; k++)
 			mean[k / EXPERTS][k % EXPERTS] += rig.count[k / EXPERTS][k % EXPERTS] / 20;
@@ -40,7 +41,7 @@ static void test_temperature_falls_to_its_least(void **state)
 	(void)state;
 	rig_open_with(&rig, threshold_keys, ARRAY_SIZE(threshold_keys));
 	for (long i = 0; i < 6; i++) {
-		assert_float_equal(state_of(&rig, 1, "temperature")[0], fmax(exp(-0.1 * (double)i), 0.7), 1e-6);
+		assert_near(state_of(&rig, 1, "temperature")[0], fmax(exp(-0.1 * (double)i), 0.7), 1e-6);
 		go(&rig, i, i + 1);
 	}
 	rig_close(&rig);
@@ -93,7 +94,7 @@ static void test_cutoffs_follow_what_was_taken(void **state)
 		go(&l.rig, i, i + 1);
 		for (int r = 0; r < ROUTERS; r++)
 			for (int e = 0; e < EXPERTS; e++)
-				assert_float_equal(state_of(&l.rig, r, "cutoff")[e],
+				assert_near(state_of(&l.rig, r, "cutoff")[e],
 					0.7 * before[r][e] + 0.3 * l.mean[r][e], 1e-6);
 	}
 	rig_close(&l.rig);
@@ -136,11 +137,11 @@ static void test_a_threshold_of_picks_follows(void **state)
 
 	(void)state;
 	open_picks(&rig, "train.micro_batch=4");
-	assert_float_equal(*threshold_of(&rig), 0.67448975 * sqrt(0.1), 1e-6);
+	assert_near(*threshold_of(&rig), 0.67448975 * sqrt(0.1), 1e-6);
 	for (int i = 0; i < 6; i++) {
 		float before = *threshold_of(&rig);
 		go(&rig, i, i + 1);
-		assert_float_equal(*threshold_of(&rig) - before,
+		assert_near(*threshold_of(&rig) - before,
 			0.1 * (picked(&rig) / (BATCH * CONTEXT) - 0.25), 1e-6);
 	}
 	rig_close(&rig);
@@ -161,7 +162,7 @@ static void test_picks_find_their_share(void **state)
 			go(&rig, i, i + 1);
 			share += i < 200 ? 0 : picked(&rig) / (60.0 * BATCH * CONTEXT);
 		}
-		assert_float_equal(share, 0.25, 0.03);
+		assert_near(share, 0.25, 0.03);
 		rig_close(&rig);
 	}
 }

@@ -26,6 +26,7 @@
 #include "train/evaluate.h"
 #include "train/feed.h"
 #include "train/worker.h"
+#include "near.h"
 
 enum { T = 16, LONG = 32, B = 4, TEST_ROWS = 7, VAL_ROWS = 6, VOCAB = 21 };
 
@@ -186,7 +187,7 @@ static void test_against_logits(void **state)
 		assert_int_equal(score.tokens, expected.tokens);
 		assert_int_equal(score.right, expected.right);
 		assert_int_equal(score.whole, score.right);
-		assert_float_equal(score.nll, expected.nll, 1e-4);
+		assert_near(score.nll, expected.nll, 1e-4);
 		right += score.right;
 	}
 	assert_true(right > 0);		/* one of 21 guesses, else the example shows nothing */
@@ -219,11 +220,11 @@ static void test_routed(void **state)
 		valid = graph_read(s.graphs[g], s.routers.dropped[0], 1);
 		assert_true(valid == (VAL_ROWS - B) * T);
 		assert_true(g == GRAPH_EVAL ? r.drop > 0.3 : r.drop == 0);
-		assert_float_equal(r.choices, 1 - r.drop, 1e-6);
-		assert_float_equal(r.unserved, r.drop, 1e-6);
+		assert_near(r.choices, 1 - r.drop, 1e-6);
+		assert_near(r.unserved, r.drop, 1e-6);
 		assert_true(r.n_tokens == asked && r.answers.tokens == asked);
-		assert_float_equal(r.loss, r.answers.nll / asked, 1e-9);
-		assert_float_equal(r.accuracy, (double)r.answers.right / asked, 1e-9);
+		assert_near(r.loss, r.answers.nll / asked, 1e-9);
+		assert_near(r.accuracy, (double)r.answers.right / asked, 1e-9);
 		assert_true(isnan(r.bpb) && isnan(r.share_bigram) && isnan(r.loss_bigram));
 		valid = 0;
 		for (int i = 0; i < e.classes[SLICE_POSITION].n; i++)
@@ -293,9 +294,9 @@ static void test_repeats(void **state)
 		assert_int_equal(evaluator_run(&e, &s, GRAPH_EVAL, &r), 0);
 		assert_true(r.slices[SLICE_RECALL].tokens[1] == (apart ? 1 : 5));
 		assert_true(r.slices[SLICE_RECALL].tokens[0] == (apart ? 15 : 11));
-		assert_float_equal(r.slices[SLICE_RECALL].nll[0] + r.slices[SLICE_RECALL].nll[1],
+		assert_near(r.slices[SLICE_RECALL].nll[0] + r.slices[SLICE_RECALL].nll[1],
 			16 * r.loss, 1e-9);
-		assert_float_equal(r.share_bigram, 7.0 / 16, 1e-9);	/* as ever */
+		assert_near(r.share_bigram, 7.0 / 16, 1e-9);	/* as ever */
 		evaluator_close(&e);
 		setup_close(&s);
 	}
@@ -417,9 +418,9 @@ static void test_logged_scores(void **state)
 	is = by_logits(&d, (enum split)N_SPLITS, words, dir);
 	assert_true(is.whole > 0 && is.whole < is.right && is.right < is.tokens && is.answers == 40);
 	assert_true(r.recall.n_tokens == is.tokens && r.recall.n_answers == is.answers);
-	assert_float_equal(r.recall.accuracy, (double)is.right / (double)is.tokens, 1e-6);
-	assert_float_equal(r.recall.answer_accuracy, (double)is.whole / (double)is.answers, 1e-6);
-	assert_float_equal(r.recall.loss, is.nll / (double)is.tokens, 1e-4);
+	assert_near(r.recall.accuracy, (double)is.right / (double)is.tokens, 1e-6);
+	assert_near(r.recall.answer_accuracy, (double)is.whole / (double)is.answers, 1e-6);
+	assert_near(r.recall.loss, is.nll / (double)is.tokens, 1e-4);
 	dataset_close(&d);
 }
 

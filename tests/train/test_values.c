@@ -23,6 +23,7 @@
 #include "train/baseline.h"
 #include "train/evaluate.h"
 #include "train/worker.h"
+#include "near.h"
 
 enum { SIDE = 8, PIXELS = SIDE * SIDE, IMAGES = 267, VAL_ROWS = 6, TEST_ROWS = 7 };
 
@@ -160,13 +161,13 @@ static void test_classes(void **state)
 		assert_int_equal(recall_test(&score, &s, &d, (enum split)N_SPLITS), 0);
 		assert_true(score.tokens == TEST_ROWS && score.answers == TEST_ROWS && score.error == 0);
 		assert_int_equal(score.right, expected.right);
-		assert_float_equal(score.nll, expected.nll, 1e-4);
+		assert_near(score.nll, expected.nll, 1e-4);
 		expected = classes_by_logits(&d, SPLIT_VAL, cases[i].model, cases[i].patch);
 		assert_int_equal(evaluator_open(&e, &s, &d, SPLIT_VAL), 0);
 		assert_int_equal(evaluator_run(&e, &s, GRAPH_EVAL, &r), 0);
 		assert_int_equal(r.n_tokens, VAL_ROWS);
-		assert_float_equal(r.loss, expected.nll / VAL_ROWS, 1e-5);
-		assert_float_equal(r.accuracy, (double)expected.right / VAL_ROWS, 1e-9);
+		assert_near(r.loss, expected.nll / VAL_ROWS, 1e-5);
+		assert_near(r.accuracy, (double)expected.right / VAL_ROWS, 1e-9);
 		evaluator_close(&e);
 		setup_close(&s);
 		dataset_close(&d);
@@ -243,14 +244,14 @@ static void test_forecasts(void **state)
 		assert_int_equal(recall_test(&score, &s, &d, test), 0);
 		assert_int_equal(score.tokens, TEST_ROWS * d.splits[test].items);
 		assert_true(score.right == 0 && score.answers == TEST_ROWS);
-		assert_float_equal(score.nll, expected.nll, 1e-4);
-		assert_float_equal(score.error, expected.error, 1e-4);
+		assert_near(score.nll, expected.nll, 1e-4);
+		assert_near(score.error, expected.error, 1e-4);
 	}
 	expected = errors_by_hand(&d, SPLIT_VAL, model);
 	assert_int_equal(evaluator_open(&e, &s, &d, SPLIT_VAL), 0);
 	assert_int_equal(evaluator_run(&e, &s, GRAPH_EVAL, &r), 0);
-	assert_float_equal(r.loss, expected.nll / (VAL_ROWS * 4), 1e-5);
-	assert_float_equal(r.answers.error, expected.error, 1e-4);
+	assert_near(r.loss, expected.nll / (VAL_ROWS * 4), 1e-5);
+	assert_near(r.answers.error, expected.error, 1e-4);
 	assert_true(isnan(r.accuracy) && isnan(r.bpb));
 	evaluator_close(&e);
 	setup_close(&s);
@@ -317,8 +318,8 @@ static void test_last_and_season(void **state)
 		assert_int_equal(sequences_eval(&val, &d, SPLIT_VAL, WIDTH, 1000), 1);
 		assert_int_equal(baselines_of(all, &val, 1), 0);
 		for (int s = SPLIT_VAL; s <= N_SPLITS; s += N_SPLITS - SPLIT_VAL) {
-			assert_float_equal(all[s].last_mse, (4 + 9 + 16) / 3.0, 1e-9);
-			assert_float_equal(all[s].last_mae, 3, 1e-9);
+			assert_near(all[s].last_mse, (4 + 9 + 16) / 3.0, 1e-9);
+			assert_near(all[s].last_mae, 3, 1e-9);
 			assert_true(isnan(all[s].majority) && isnan(all[s].season_mse) == !season);
 			assert_true(!season || (fabs(all[s].season_mse - (16 + 9 + 36) / 3.0) < 1e-9 &&
 				fabs(all[s].season_mae - 13 / 3.0) < 1e-9));
