@@ -328,9 +328,9 @@ static void test_last_and_season(void **state)
 	}
 }
 
-/* Asked 6 and 7 in seasons of 2 behind 2, 1, none, 5: the last is 5, and what stood before are 2, two seasons back, and 5.
-   In the second row the phase of 6 is missing in all seasons: the last value stands in. In the third nothing is known,
-   and 0 is said. */
+/* Asked 6 and 7 in seasons of 2 behind 2, 1, none, 5: the last is 5, and what stood before are 2, two seasons back,
+   and 5. In the second row the phase of 6 is missing in all seasons: the last value stands in. In the third nothing is
+   known, and 0 is said. */
 static void test_rules_of_gaps(void **state)
 {
 	enum { M = HALF_MISSING, ROWS = 3 };
