@@ -19,6 +19,19 @@
 #include "base/path.h"
 #include "base/rng.h"
 
+/* Elements of a parameter that differences look at; of one the sanitizers see as much as of all. */
+#ifdef __SANITIZE_ADDRESS__
+enum { DIFFERENCES = 1 };
+#else
+enum { DIFFERENCES = 7 };
+#endif
+
+/* From one such element to the next, of n. */
+static inline long rig_stride(long n)
+{
+	return n > DIFFERENCES ? n / DIFFERENCES : 1;
+}
+
 enum { VOCAB = 19 };
 
 struct rig_case {

@@ -41,8 +41,7 @@ static void check_differences(const struct rig_case *c, struct rig_options o)
 	for (int i = 0; i < rig.params.n; i++) {
 		const struct param *p = &rig.params.list[i];
 		long n = p->rule.control.rule ? 0 : param_elements(p);	/* states have no gradient */
-		long step = n > 8 ? n / 7 : 1;
-		for (long k = 0; k < n; k += step) {
+		for (long k = 0; k < n; k += rig_stride(n)) {
 			double x = take(&rig, BLOB_WEIGHTS, p->offset + k), h = 3e-5, above, below, error;
 			put(&rig, BLOB_WEIGHTS, p->offset + k, x + h);
 			above = rig_loss(&rig);

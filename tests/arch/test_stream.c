@@ -197,8 +197,8 @@ static void check_gradients(const struct rig_case *c, bool documents)
 	graph_backward(s.window[2], true);
 	for (int i = 0; i < s.rig.params.n; i++) {
 		const struct param *p = &s.rig.params.list[i];
-		long n = param_elements(p), step = n > 9 ? n / 7 : 1;
-		for (long k = p->rule.control.rule ? n : 0; k < n; k += step) {
+		long n = param_elements(p);
+		for (long k = p->rule.control.rule ? n : 0; k < n; k += rig_stride(n)) {
 			double *w = (double *)s.rig.host[BLOB_WEIGHTS] + p->offset + k, x = *w, h = 1e-5;
 			double g = ((double *)s.rig.host[BLOB_GRADIENTS])[p->offset + k], above, below;
 			*w = x + h;

@@ -55,7 +55,7 @@ static void open_trapezoid(struct op_trial *t, enum device_id device, bool with_
 {
 	struct tensor raw = tokens_of(REAL, H), bias = tensor_of(MASTER, 1, (long)H);
 	struct tensor start = tensor_of(INDEX, 2, (long)B, (long)T);
-	struct trapezoid_attr whole = {false};
+	static const struct trapezoid_attr whole = {false};	/* the trial keeps a pointer */
 	struct op_trial_case c = {.op = &op_trapezoid, .attr = &whole,
 		.in = {&raw, &raw, &raw, &bias, with_documents ? &start : NULL}};
 
