@@ -39,7 +39,7 @@ $moelab bench op moe.yaml -T 1 --tokens 64 --only linear --all --json >said
 holds test "$(grep -c '"operator":' said)" -gt 2
 holds test "$(grep -c '"operator": *"linear"' said)" -gt 2
 # The head does all its products in forward: backward is bounded by copies, and has no rate of FLOPs.
-$moelab bench op moe.yaml -T 1 --tokens 64 --only cross_entropy --no-store >said
+$moelab bench op moe.yaml -T 1 --tokens 512 --only cross_entropy --no-store model.d_model=64 >said
 holds grep -q '^| cross_entropy .* F | *[0-9]* B |' said
 $moelab bench step mamba.yaml -n 1 -T 1 --no-store >said
 holds grep -Eq '^cross_entropy +1 +[0-9. ]+% +[0-9.]+ +- ' said
