@@ -78,7 +78,7 @@ LDFLAGS += $(NVHOME:%=-L%/lib64) $(NVHOME:%=-Wl,-rpath,%/lib64)
 LIBS    += -lcublasLt -lcudart_static -ldl -lrt
 endif
 ifeq ($(EMULATED),1)
-CFLAGS  += -DWITH_CUDA -Itests/op
+CFLAGS  += -DWITH_CUDA -DEMULATED -Itests/op
 endif
 
 src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA) $(EMULATED)),$(filter-out $(not_emulated),$(wildcard src/$(1)/*.cu src/$(1)/*/*.cu)))

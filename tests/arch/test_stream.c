@@ -170,7 +170,7 @@ static void test_forward(void **state)
 	if (!rig_goes_on(*state))
 		skip();
 	for (size_t i = 0; i < ARRAY_SIZE(on); i++)
-		for (int documents = 0; documents < 2; documents++)
+		for (int documents = rig_spares(on[i].id); documents < 2; documents++)
 			if (!device_missing(&device_list[on[i].id]))
 				check_forward(*state, on[i].id, documents, on[i].limit);
 }
