@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "op/document_start.h"
+#include "op/kit/rows.h"
 #include "op/kit/vec.h"
 #include "op/rings.h"
 #include "op/trial.h"
@@ -122,24 +123,6 @@ static void attention_step_forward_ref(const struct op_run *r)
 
 /* ---- cpu ------------------------------------------------------------------------------------ */
 
-static float dot(const float *a, const float *b, long n)
-{
-	float sum = 0;
-
-	#pragma omp simd reduction(+:sum)
-	for (long i = 0; i < n; i++)
-		sum += a[i] * b[i];
-	return sum;
-}
-
-/* y <- scale y + weight v */
-static void add_row(float *y, float scale, float weight, const float *v, long n)
-{
-	#pragma omp simd
-	for (long i = 0; i < n; i++)
-		y[i] = y[i] * scale + weight * v[i];
-}
-
 /* Running maximum and sum, as in op/attention.c. */
 static void token(const struct attend *a, long b, long h, long t)
 {
@@ -153,7 +136,7 @@ static void token(const struct attend *a, long b, long h, long t)
 		float before = most, scale;
 		for (long s = 0; s < n; s++) {
 			struct place k = place_of(a, a->k, a->keys, b, t, p, at + s);
-			score[s] = dot(q, row_f32(k.x, k.row) + shared, a->dh) / sqrtf((float)a->dh);
+			score[s] = row_dot(q, row_f32(k.x, k.row) + shared, a->dh) / sqrtf((float)a->dh);
 			most = score[s] > most ? score[s] : most;
 		}
 		scale = vec_exp(before - most);
@@ -161,7 +144,7 @@ static void token(const struct attend *a, long b, long h, long t)
 		for (long s = 0; s < n; s++) {
 			struct place v = place_of(a, a->v, a->values, b, t, p, at + s);
 			float weight = vec_exp(score[s] - most);
-			add_row(y, s == 0 ? scale : 1, weight, row_f32(v.x, v.row) + shared, a->dh);
+			row_add(y, s == 0 ? scale : 1, weight, row_f32(v.x, v.row) + shared, a->dh);
 			sum += weight;
 		}
 	}

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "op/kit/rows.h"
 #include "op/kit/vec.h"
 #include "op/moba_kernels.h"
 #include "op/rings.h"
@@ -143,24 +144,6 @@ static void moba_step_forward_ref(const struct op_run *r)
 
 /* ---- cpu ------------------------------------------------------------------------------------ */
 
-static float dot(const float *a, const float *b, long n)
-{
-	float sum = 0;
-
-	#pragma omp simd reduction(+:sum)
-	for (long i = 0; i < n; i++)
-		sum += a[i] * b[i];
-	return sum;
-}
-
-/* y <- scale y + weight x */
-static void add_row(float *y, float scale, float weight, const float *x, long n)
-{
-	#pragma omp simd
-	for (long i = 0; i < n; i++)
-		y[i] = scale * y[i] + weight * x[i];
-}
-
 static const float *row_of(const struct query *q, struct place at)
 {
 	return row_f32(at.x, at.row) + column(q);
@@ -174,9 +157,9 @@ static int choose(const struct query *q, const float *of_q, float *mean, int *se
 	for (long i = 0; i < own; i++) {
 		memset(mean, 0, (size_t)q->d.dh * sizeof *mean);
 		for (long s = i * q->d.S; s < (i + 1) * q->d.S; s++)
-			add_row(mean, 1, 1, row_of(q, key_at(q, s)), q->d.dh);
-		add_row(mean, 1 / (float)q->d.S, 0, mean, q->d.dh);
-		score[i] = dot(of_q, mean, q->d.dh);
+			row_add(mean, 1, 1, row_of(q, key_at(q, s)), q->d.dh);
+		row_add(mean, 1 / (float)q->d.S, 0, mean, q->d.dh);
+		score[i] = row_dot(of_q, mean, q->d.dh);
 	}
 	return moba_choose(score, own, q->d.earlier, segment);
 }
@@ -195,19 +178,19 @@ static void token(const struct query *q)
 		float before = most, scale;
 		range_of(q, segment, n, i, &from, &to);
 		for (long s = from; s < to; s++) {
-			score[s - from] = dot(of_q, row_of(q, key_at(q, s)), q->d.dh) / sqrtf((float)q->d.dh);
+			score[s - from] = row_dot(of_q, row_of(q, key_at(q, s)), q->d.dh) / sqrtf((float)q->d.dh);
 			most = score[s - from] > most ? score[s - from] : most;
 		}
 		scale = vec_exp(before - most);
 		sum *= scale;
 		for (long s = from; s < to; s++) {
 			float weight = vec_exp(score[s - from] - most);
-			add_row(y, s == from ? scale : 1, weight, row_of(q, value_at(q, s)), q->d.dh);
+			row_add(y, s == from ? scale : 1, weight, row_of(q, value_at(q, s)), q->d.dh);
 			sum += weight;
 		}
 	}
 	if (q->p >= 0)
-		add_row(y, 1 / sum, 0, y, q->d.dh);
+		row_add(y, 1 / sum, 0, y, q->d.dh);
 }
 
 static void moba_step_forward(const struct op_run *r)

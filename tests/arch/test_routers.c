@@ -6,7 +6,7 @@
 #include "rig.h"
 
 #include "base/cpu.h"
-#include "caught.h"
+#include "refused.h"
 #include "nn/moe.h"
 
 enum { B = 3, T = 16, N = B * T };
@@ -316,18 +316,6 @@ static void test_names_in_a_pattern(void **state)
 	expect_active(&rig, "layers.0.moe.w1", 3);
 	expect_active(&rig, "layers.1.moe.w1", 1);
 	rig_close(&rig);
-}
-
-static void expect_refused(const char *spec, const char *word)
-{
-	struct rig rig = {0};
-
-	rig_spec(&rig, spec);
-	catch_messages();
-	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), -1);
-	error_sink = NULL;
-	assert_caught(word);
-	arena_release(&rig.arena);
 }
 
 static void expect_open(const char *spec)

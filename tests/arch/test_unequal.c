@@ -2,7 +2,7 @@
 #include "rig.h"
 
 #include "base/cpu.h"
-#include "caught.h"
+#include "refused.h"
 #include "nn/moe.h"
 
 enum { B = 3, T = 16, N = B * T, E = 4 };
@@ -75,18 +75,6 @@ static void test_balance_by_width(void **state)
 		assert_true(fabs(graph_read(rig.g, "layers.1.moe.balance", 0) - (k ? 1 : wide)) < 1e-5);
 		rig_close(&rig);
 	}
-}
-
-static void expect_refused(const char *spec, const char *word)
-{
-	struct rig rig = {0};
-
-	rig_spec(&rig, spec);
-	catch_messages();
-	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), -1);
-	error_sink = NULL;
-	assert_caught(word);
-	arena_release(&rig.arena);
 }
 
 static void test_refusals(void **state)

@@ -1,5 +1,6 @@
 /* delta on the CPU, backward: op/cpu/delta.h. */
 #include "op/cpu/delta.h"
+#include "op/kit/rows.h"
 
 /* Gradients of a head in a chunk. */
 struct gradients {
@@ -23,16 +24,6 @@ static void scale_rows(float *to, const float *x, long ld, const float *factor, 
 	}
 }
 
-static float dot(const float *x, const float *y, long n)
-{
-	float sum = 0;
-
-	#pragma omp simd reduction(+:sum)
-	for (long i = 0; i < n; i++)
-		sum += x[i] * y[i];
-	return sum;
-}
-
 /* dr: the gradient of u, by y and by the state behind, back through the triangular system. */
 static void solve_backward(const struct delta *s, const struct chunk *at, long h, const float *behind,
 	const struct delta_chunk *c, struct gradients *g)
@@ -47,7 +38,7 @@ static void solve_backward(const struct delta *s, const struct chunk *at, long h
 		gemm(GEMM_N, GEMM_N, n, V, K, 1, c->k, K, behind, V, 0, g->dr, V);
 		scale_rows(g->dr, g->dr, V, c->w.leaves, n, V);
 		for (long t = 0; t < n; t++)
-			g->left[t] = dot(g->dr + t * V, c->u + t * V, V);
+			g->left[t] = row_dot(g->dr + t * V, c->u + t * V, V);
 	}
 	gemm(GEMM_T, GEMM_N, n, V, n, 1, c->p[0], CHUNK_MAX, delta_row(at, dy, 0, h, V), dy->ld, 1, g->dr, V);
 	cblas_strsm(CblasRowMajor, CblasLeft, CblasLower, CblasTrans, CblasUnit, (blasint)n, (blasint)V, 1,
@@ -82,10 +73,10 @@ static void rows_backward(const struct delta *s, const struct chunk *at, long h,
 
 	for (long t = 0; t < at->n; t++) {
 		const float *dr = g->dr + t * V;
-		float d_braw = dot(dr, c->u + t * V, V) * (1 - c->beta[t]);
+		float d_braw = row_dot(dr, c->u + t * V, V) * (1 - c->beta[t]);
 		float *b = db ? row_f32(db, at->row + t) + h : NULL, *to = dv ? delta_row(at, dv, t, h, V) : NULL;
 		bool add = op_adds(s->run, DELTA_V_BTV);
-		g->entered[t] = -c->beta[t] * c->w.enters[t] * dot(dr, c->recalled + t * V, V);
+		g->entered[t] = -c->beta[t] * c->w.enters[t] * row_dot(dr, c->recalled + t * V, V);
 		if (b)
 			*b = d_braw + (op_adds(s->run, DELTA_BRAW_BTH) ? *b : 0);
 		for (long j = 0; to && j < V; j++)
@@ -117,7 +108,7 @@ static void enter_backward(const struct delta *s, const struct chunk *at, long h
 	gemm(GEMM_N, GEMM_T, n, K, V, 1, delta_row(at, dy, 0, h, V), dy->ld, state, V, 0, g->keys, K);
 	for (long t = 0; t < n; t++) {
 		factor[t] = -c->beta[t] * c->w.enters[t];
-		g->entered[t] += c->w.enters[t] * dot(g->keys + t * K, c->q + t * K, K);
+		g->entered[t] += c->w.enters[t] * row_dot(g->keys + t * K, c->q + t * K, K);
 		for (long i = 0; i < K; i++)
 			g->dq[t * K + i] += c->w.enters[t] * g->keys[t * K + i];
 	}
@@ -139,7 +130,7 @@ static void pass_backward(const struct delta *s, const struct chunk *at, long h,
 			for (long i = 0; i < K; i++)
 				g->dk[t * K + i] += c->w.leaves[t] * g->keys[t * K + i];
 	}
-	g->carried = carries ? c->w.carry * dot(delta_state(s, at, h), behind, K * V) : 0;
+	g->carried = carries ? c->w.carry * row_dot(delta_state(s, at, h), behind, K * V) : 0;
 	if (!chunk_sees_state(at, 0)) {
 		memset(behind, 0, (size_t)(K * V) * sizeof(float));
 		return;
@@ -161,7 +152,7 @@ static void store_normed(const struct delta *s, const struct chunk *at, long h, 
 	for (long t = 0; d && t < at->n; t++) {
 		const float *row = delta_row(at, x, t, h, K), *g = gradient + t * K;
 		float *to = delta_row(at, d, t, h, K), norm = norms[t];
-		float along = dot(row, g, K) * norm * norm;
+		float along = row_dot(row, g, K) * norm * norm;
 		bool add = op_adds(s->run, input);
 		for (long i = 0; i < K; i++)
 			to[i] = scale * norm * (g[i] - along * row[i]) + (add ? to[i] : 0);

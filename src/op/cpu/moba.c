@@ -1,5 +1,6 @@
 /* A task is a sequence and a head of keys and values. */
 #include "op/cpu/moba.h"
+#include "op/kit/rows.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,24 +17,6 @@ static float *head_f32(const struct task *k, const struct tensor *x, long t, lon
 	return row_f32(x, k->b * k->d.T + t) + h * k->d.dh;
 }
 
-static float dot(const float *a, const float *b, long n)
-{
-	float sum = 0;
-
-	#pragma omp simd reduction(+:sum)
-	for (long i = 0; i < n; i++)
-		sum += a[i] * b[i];
-	return sum;
-}
-
-/* y <- scale y + weight x */
-static void add_row(float *y, float scale, float weight, const float *x, long n)
-{
-	#pragma omp simd
-	for (long i = 0; i < n; i++)
-		y[i] = scale * y[i] + weight * x[i];
-}
-
 static void mean_of(const struct task *k, long last)
 {
 	long first = last - k->d.S + 1;
@@ -41,8 +24,8 @@ static void mean_of(const struct task *k, long last)
 
 	memset(mean, 0, (size_t)k->d.dh * sizeof *mean);
 	for (long s = first; s <= last; s++)
-		add_row(mean, 1, 1, head_f32(k, k->run->in[MOBA_K_BTC], s, k->kv), k->d.dh);
-	add_row(mean, 1 / (float)k->d.S, 0, mean, k->d.dh);
+		row_add(mean, 1, 1, head_f32(k, k->run->in[MOBA_K_BTC], s, k->kv), k->d.dh);
+	row_add(mean, 1 / (float)k->d.S, 0, mean, k->d.dh);
 }
 
 static void choose(const struct task *k, long h, long t)
@@ -54,7 +37,7 @@ static void choose(const struct task *k, long h, long t)
 	int segment[MOBA_MAX_CHOSEN];
 
 	for (long i = 0; i < n; i++)
-		score[i] = dot(q, k->means + (start + (first + i) * k->d.S) / k->d.S * k->d.dh, k->d.dh);
+		score[i] = row_dot(q, k->means + (start + (first + i) * k->d.S) / k->d.S * k->d.dh, k->d.dh);
 	put_segments(segments_at(k->run, &k->d, k->b, h, t), k->d.earlier ? k->d.earlier : 1, segment,
 		moba_choose(score, n, k->d.earlier, segment), first);
 }
@@ -72,7 +55,7 @@ static void token(const struct task *k, const struct query *q)
 		float before = most, scale;
 		range_of(q, k->d.S, i, &from, &to);
 		for (long s = from; s < to; s++) {
-			score[s - from] = dot(of_q, head_f32(k, r->in[MOBA_K_BTC], s, k->kv), k->d.dh) /
+			score[s - from] = row_dot(of_q, head_f32(k, r->in[MOBA_K_BTC], s, k->kv), k->d.dh) /
 				sqrtf((float)k->d.dh);
 			most = score[s - from] > most ? score[s - from] : most;
 		}
@@ -80,11 +63,11 @@ static void token(const struct task *k, const struct query *q)
 		sum *= scale;
 		for (long s = from; s < to; s++) {
 			float weight = vec_exp(score[s - from] - most);
-			add_row(y, s == from ? scale : 1, weight, head_f32(k, r->in[MOBA_V_BTC], s, k->kv), k->d.dh);
+			row_add(y, s == from ? scale : 1, weight, head_f32(k, r->in[MOBA_V_BTC], s, k->kv), k->d.dh);
 			sum += weight;
 		}
 	}
-	add_row(y, 1 / sum, 0, y, k->d.dh);
+	row_add(y, 1 / sum, 0, y, k->d.dh);
 	row_f32(r->saved[MOBA_LSE_BTH], k->b * k->d.T + q->t)[q->h] = most + logf(sum);
 }
 
@@ -133,7 +116,7 @@ static void query_backward(const struct task *k, const struct query *q)
 	const float *of_q = head_f32(k, r->in[MOBA_Q_BTD], q->t, q->h);
 	const float *dy = head_f32(k, r->d_out[MOBA_Y_BTD], q->t, q->h);
 	float lse = row_f32(r->saved[MOBA_LSE_BTH], k->b * k->d.T + q->t)[q->h], root = 1 / sqrtf((float)k->d.dh);
-	float delta = dot(dy, head_f32(k, r->out[MOBA_Y_BTD], q->t, q->h), k->d.dh);
+	float delta = row_dot(dy, head_f32(k, r->out[MOBA_Y_BTD], q->t, q->h), k->d.dh);
 	float *dq = gradient_at(k, MOBA_Q_BTD, q->t, q->h);
 	long from, to;
 
@@ -142,14 +125,14 @@ static void query_backward(const struct task *k, const struct query *q)
 			const float *key = head_f32(k, r->in[MOBA_K_BTC], from, k->kv);
 			float *dk = gradient_at(k, MOBA_K_BTC, from, k->kv);
 			float *dv = gradient_at(k, MOBA_V_BTC, from, k->kv);
-			float p = vec_exp(dot(of_q, key, k->d.dh) * root - lse);
-			float ds = p * root * (dot(dy, head_f32(k, r->in[MOBA_V_BTC], from, k->kv), k->d.dh) - delta);
+			float p = vec_exp(row_dot(of_q, key, k->d.dh) * root - lse);
+			float ds = p * root * (row_dot(dy, head_f32(k, r->in[MOBA_V_BTC], from, k->kv), k->d.dh) - delta);
 			if (dv)
-				add_row(dv, 1, p, dy, k->d.dh);
+				row_add(dv, 1, p, dy, k->d.dh);
 			if (dk)
-				add_row(dk, 1, ds, of_q, k->d.dh);
+				row_add(dk, 1, ds, of_q, k->d.dh);
 			if (dq)
-				add_row(dq, 1, ds, key, k->d.dh);
+				row_add(dq, 1, ds, key, k->d.dh);
 		}
 }
 

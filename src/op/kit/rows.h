@@ -1,0 +1,23 @@
+/* Rows of numbers on the CPU: products and weighted sums, one after the other within a thread. */
+#ifndef OP_KIT_ROWS_H
+#define OP_KIT_ROWS_H
+
+static inline float row_dot(const float *a, const float *b, long n)
+{
+	float sum = 0;
+
+	#pragma omp simd reduction(+:sum)
+	for (long i = 0; i < n; i++)
+		sum += a[i] * b[i];
+	return sum;
+}
+
+/* y <- scale y + weight x */
+static inline void row_add(float *y, float scale, float weight, const float *x, long n)
+{
+	#pragma omp simd
+	for (long i = 0; i < n; i++)
+		y[i] = scale * y[i] + weight * x[i];
+}
+
+#endif
