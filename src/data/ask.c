@@ -11,8 +11,8 @@
 #include "data/order.h"
 #include "data/words.h"
 
-enum { ORDER, CLOZE, LAST, N_SETS };
-static const char *const set_name[N_SETS] = {"order", "cloze", "last"};
+enum { ORDER, CLOZE, LAST, COPY, N_SETS };
+static const char *const set_name[N_SETS] = {"order", "cloze", "last", "copy"};
 
 enum {
 	MAX_WORDS = 64,		/* of a sentence that is asked about */
@@ -20,6 +20,7 @@ enum {
 	LEAST_LETTERS = 4,
 	NEAR = 25,		/* ranks on either side that other choices are drawn from */
 	OTHERS = 3,
+	COPIED = 5,		/* words of an answer of `copy`, at most */
 };
 
 struct span {
@@ -228,6 +229,22 @@ static void ask_last(struct asker *a, const struct span *words, int n)
 	free(choice);
 }
 
+/* The text that ends with the sentence, a blank line, and the same up to the middle of the sentence. */
+static void ask_copy(struct asker *a, struct span sentence, const struct span *words, int n)
+{
+	const struct span *first = &words[n / 2], *last = &words[n / 2 + COPIED < n ? n / 2 + COPIED - 1 : n - 1];
+	struct span text = in_front(a, sentence.at + sentence.n);
+	char *context, *choice;
+
+	if (text.at > words[0].at || !parted(first[-1], *first))
+		return;
+	context = xasprintf("%.*s\n\n%.*s", (int)text.n, text.at, (int)(first->at - 1 - text.at), text.at);
+	choice = text_of((struct span){first->at - 1, (size_t)(last->at + last->n - first->at) + 1});
+	questions_add(&a->found[COPY], &(struct question){set_name[COPY], context, {choice}, 1, 0});
+	free(context);
+	free(choice);
+}
+
 static void ask_sentence(struct asker *a, struct span s)
 {
 	struct span words[MAX_WORDS];
@@ -249,6 +266,7 @@ static void ask_sentence(struct asker *a, struct span s)
 	ask_order(a, s, words, n);
 	ask_cloze(a, words, n);
 	ask_last(a, words, n);
+	ask_copy(a, s, words, n);
 }
 
 static void ask_document(struct asker *a, const char *text, size_t n)

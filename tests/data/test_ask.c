@@ -79,15 +79,29 @@ static void check_last(const struct question *q)
 	assert_string_not_equal(q->choices[0], " garden");
 }
 
+/* A text of 60 bytes at most, a blank line, its beginning, and the choice goes on as the text did. */
+static void check_copy(const struct question *q)
+{
+	bool found = false;
+
+	assert_int_equal(q->n_choices, 1);
+	for (const char *end = q->context; (end = strstr(end, "\n\n")); end++) {
+		size_t n = strlen(end + 2), rest = strlen(q->choices[0]);
+		found |= n >= 6 && end - q->context <= 60 && (long)(n + rest) <= end - q->context &&
+			!memcmp(q->context, end + 2, n) && !memcmp(q->context + n, q->choices[0], rest);
+	}
+	assert_true(found);
+}
+
 static void test_sets(void **state)
 {
-	static void (*const check[])(const struct question *q) = {check_order, check_cloze, check_last};
-	static const char *const name[] = {"order", "cloze", "last"};
+	static void (*const check[])(const struct question *q) = {check_order, check_cloze, check_last, check_copy};
+	static const char *const name[] = {"order", "cloze", "last", "copy"};
 	struct ask_options o = options_of(40);
 	struct questions q;
 	struct dataset d;
 	struct str text;
-	long n[3] = {0};
+	long n[4] = {0};
 	bool elsewhere = false;
 
 	(void)state;
@@ -97,16 +111,17 @@ static void test_sets(void **state)
 	for (long i = 0; i < q.n; i++) {
 		const struct question *one = &q.list[i];
 		int set = 0;
-		while (set < 2 && strcmp(one->set, name[set]))
+		while (set < 3 && strcmp(one->set, name[set]))
 			set++;
 		n[set]++;
 		check[set](one);
-		assert_true(stands(&text, one, one->answer) && strlen(one->context) <= 60);
+		assert_true(set == 3 || (stands(&text, one, one->answer) && strlen(one->context) <= 60));
 		elsewhere |= one->answer > 0;
 	}
 	assert_int_equal(n[0], 40);
 	assert_int_equal(n[1], 40);
 	assert_int_equal(n[2], 40);
+	assert_int_equal(n[3], 40);
 	assert_true(elsewhere);
 	questions_release(&q);
 	str_release(&text);
