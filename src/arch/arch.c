@@ -82,7 +82,7 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 		if (p->table == &ssm_fields && check_ssm(c, model_skeleton(m), part))
 			return -1;
 		if (p->table == &moe_fields && (check_moe(c, part) ||
-			(!config_find(c, "model.pattern") && check_effect(c, part, a))))
+			(!config_find(c, "model.pattern") && check_effect(c, part, NULL, a))))
 			return -1;
 	}
 	m->patch = model_skeleton(m)->patch ? model_skeleton(m)->patch : 1;

@@ -1,5 +1,5 @@
-/* Keys of a mixture that its rules do not read: at another value than where nobody sets them they would make
-   another run of the same numbers. */
+/* Keys that nothing reads, rules of a mixture or layers of a pattern: at another value than where nobody sets them
+   they would make another run of the same numbers. */
 #include <string.h>
 
 #include "arch/check.h"
@@ -101,9 +101,10 @@ static const char *unset(const struct field *f, const struct moe_spec *s)
 	return f->initial;
 }
 
-static bool is_unset(const struct field *f, const struct moe_spec *s, struct arena *a)
+/* part: the struct that has the key; s: the mixture, whose router has a say in what is unset. */
+static bool is_unset(const struct field *f, const void *part, const struct moe_spec *s, struct arena *a)
 {
-	const void *at = (const char *)s + f->offset;
+	const void *at = (const char *)part + f->offset;
 	struct config_value v;
 
 	value_set_own(a, f, "default", unset(f, s), &v);
@@ -115,13 +116,46 @@ static bool is_unset(const struct field *f, const struct moe_spec *s, struct are
 	}
 }
 
-int check_effect(const struct config *c, const struct moe_spec *s, struct arena *a)
+/* Where the key was set: in an entry of a pattern, or for the model. */
+static const char *origin(const struct config *c, const struct node *entry, const char *key, struct arena *a)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(readers) && !c->stored; i++) {
+	const struct node *own = entry ? node_get(entry, strrchr(key, '.') + 1) : NULL;
+
+	return own && own->line ? arena_printf(a, "%s:%d", own->file, own->line) : config_find(c, key)->origin;
+}
+
+/* More than there are would be cut to those. */
+static int check_most(const struct config *c, const struct moe_spec *s, const struct node *entry, struct arena *a)
+{
+	static const char key[] = "model.moe.max_k";
+
+	if (!by_threshold(s) || s->max_k <= s->n_experts || is_unset(field_of(key), s, s, a))
+		return 0;
+	return error("%s: %s %ld (%s) is more than model.moe.n_experts %ld: set it to %ld at most", c->file, key, s->max_k,
+		origin(c, entry, key, a), s->n_experts, s->n_experts);
+}
+
+int check_effect(const struct config *c, const struct moe_spec *s, const struct node *entry, struct arena *a)
+{
+	if (c->stored)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
 		const struct field *f = field_of(readers[i].key);
-		if (!readers[i].reads(s) && !is_unset(f, s, a))
+		if (!readers[i].reads(s) && !is_unset(f, s, s, a))
 			return error("%s: %s has no effect here (%s): it is for %s; leave it at %s", c->file, f->key,
-				config_find(c, f->key)->origin, readers[i].who, unset(f, s));
+				origin(c, entry, f->key, a), readers[i].who, unset(f, s));
+	}
+	return check_most(c, s, entry, a);
+}
+
+int check_unread(const struct config *c, const struct field_table *table, const void *part, const struct moe_spec *s,
+	struct arena *a)
+{
+	for (int i = 0; i < table->n && !c->stored; i++) {
+		const struct field *f = &table->rows[i];
+		if (!is_unset(f, part, s, a))
+			return error("%s: %s has no effect here (%s): no layer of model.pattern reads it; leave it out",
+				c->file, f->key, origin(c, NULL, f->key, a));
 	}
 	return 0;
 }

@@ -184,7 +184,8 @@ static const struct field moe_rows[] = {
 	FIELD(struct moe_spec, top_p, "model.moe.top_p", REAL, "0.4", 1e-6, 1e6, .legacy = "0.4",
 		.help = "with select topp a token takes experts until their scores sum to more"),
 	FIELD(struct moe_spec, max_k, "model.moe.max_k", INT, "4", 1, 4096, .legacy = "4",
-		.help = "with select threshold: experts of a token at most, granularity apart"),
+		.help = "with select threshold: experts of a token at most (and no more than n_experts), granularity "
+			"apart"),
 	FIELD(struct moe_spec, threshold_rate, "model.moe.threshold_rate", REAL, "0.1", 1e-9, 1e3,
 		.legacy = "0.1", .help = "after each step an expert's threshold rises by this times the share of "
 			"tokens above it, less top_k / n_experts"),

@@ -55,12 +55,15 @@ struct entry {
 	struct layer layer[2];	/* the second for `parallel` */
 };
 
+extern const struct arch arch_stack;
+
 struct stack {
 	struct skeleton base;
 	struct parts parts;
 	const struct node *pattern;
 	struct entry *entries;
 	int n_entries;
+	bool reads[ARCH_MAX_PARTS];	/* has the architecture's part a layer here that reads it? */
 };
 
 static const struct field rows[] = {
@@ -73,7 +76,8 @@ static const struct field_table stack_fields = FIELD_TABLE(rows);
 
 #define PART(member) offsetof(struct parts, member)
 
-/* A word of the pattern: the layer, and the tables whose keys its map may hold. */
+/* A word of the pattern: the layer, the tables whose keys it reads, and what these begin with where its map may
+   hold them. */
 static const struct word {
 	const char *name;
 	layer_fn *fn;
@@ -99,7 +103,8 @@ static const struct word {
 		{"model.local.", "model.attn.", "model.ssm."}},
 	{"hymba", hymba, PART(of_hymba), {{&attn_fields, PART(attn)}, {&ssm_fields, PART(ssm)}},
 		{"model.attn.", "model.ssm."}},
-	{"shared", shared_block, PART(of_shared), {{&ssm_fields, PART(ssm)}}, {"model.ssm."}},
+	{"shared", shared_block, PART(of_shared),
+		{{&ssm_fields, PART(ssm)}, {&attn_fields, PART(attn)}, {&ffn_fields, PART(ffn)}}, {"model.ssm."}},
 };
 
 /* Not a layer by itself: how two others are put together. */
@@ -124,7 +129,7 @@ static const struct word *word_find(const struct node *n, const char *text)
 /* One key of an entry's map, checked like the same key of the model. */
 static int set_key(const struct word *w, const struct node *n, struct parts *p, struct arena *a)
 {
-	for (int t = 0; t < 3 && w->tables[t].table; t++) {
+	for (int t = 0; t < 3 && w->prefix[t]; t++) {
 		const struct field_table *table = w->tables[t].table;
 		for (int i = 0; i < table->n; i++) {
 			const struct field *f = &table->rows[i];
@@ -168,6 +173,17 @@ static int check_router(const struct word *w, const struct node *keys, const str
 		return 0;
 	return node_error(name, "router %s in a pattern with model.moe.router %s, whose values it would mix with its own: "
 		"leave model.moe.router at switch, and name %s in the layers that have it", name->text, models, models);
+}
+
+static bool reads(const struct word *w, const struct field_table *table)
+{
+	return w->tables[0].table == table || w->tables[1].table == table || w->tables[2].table == table;
+}
+
+static void set_reads(struct stack *s, const struct word *w)
+{
+	for (int i = 0; arch_stack.parts[i].table; i++)
+		s->reads[i] |= reads(w, arch_stack.parts[i].table);
 }
 
 static struct parts *parts_new(const struct parts *from, struct arena *a)
@@ -251,11 +267,12 @@ static int read_pair(struct stack *s, const struct node *list, const char *word,
 }
 
 /* n: the list of layers, or the map that has it as `of`, beside keys that go to p. NULL after a message. */
-static const struct node *read_list(const struct word *w, const struct node *n, int least, struct parts *p,
-	struct arena *a)
+static const struct node *read_list(struct stack *s, const struct word *w, const struct node *n, int least,
+	struct parts *p, struct arena *a)
 {
 	const struct node *list = n->kind == NODE_LIST ? n : NULL;
 
+	set_reads(s, w);
 	for (const struct node *k = n->kind == NODE_MAP ? n->first : NULL; k; k = k->next)
 		if (!strcmp(k->key, "of"))
 			list = k;
@@ -272,7 +289,7 @@ static int read_mix(struct stack *s, const struct node *n, struct layer *out, co
 	struct arena *a)
 {
 	struct parts *p = parts_new(&s->parts, a);
-	const struct node *list = read_list(&word_mix, n, 2, p, a);
+	const struct node *list = read_list(s, &word_mix, n, 2, p, a);
 	struct mix_paths *paths = ARENA_NEW(a, struct mix_paths);
 	struct layer layer[2];
 
@@ -292,7 +309,7 @@ static int read_mod(struct stack *s, const struct node *n, struct layer *out, co
 {
 	static layer_fn *const able[] = {attn, ffn, NULL};
 	struct parts *p = parts_new(&s->parts, a);
-	const struct node *list = read_list(&word_mod, n, 1, p, a);
+	const struct node *list = read_list(s, &word_mod, n, 1, p, a);
 	struct mod_layers *layers = ARENA_NEW(a, struct mod_layers);
 	int i = 0;
 
@@ -332,6 +349,7 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 		return -1;
 	if (map && n->first->kind != NODE_MAP)
 		return node_error(n->first, "expected a map of keys for \"%s\"", w->name);
+	set_reads(s, w);
 	if (check_router(w, map ? n->first : NULL, s, c))
 		return -1;
 	set_router(map ? n->first : NULL, p, a);
@@ -341,7 +359,7 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 	*out = (struct layer){w->fn, (char *)p + w->spec};
 	if (check_layer(w, n, s, p, c))
 		return -1;
-	return w->fn == moe || w->fn == mamba_with_inner_moe ? check_effect(c, &p->moe, a) : 0;
+	return reads(w, &moe_fields) ? check_effect(c, &p->moe, map ? n->first : NULL, a) : 0;
 }
 
 static int read_entry(struct stack *s, const struct node *n, struct entry *e, const struct config *c,
@@ -356,6 +374,17 @@ static int read_entry(struct stack *s, const struct node *n, struct entry *e, co
 	return read_pair(s, list, list->key, e->layer, c, a);
 }
 
+static int check_parts(const struct stack *s, const struct config *c, struct arena *a)
+{
+	for (int i = 0; arch_stack.parts[i].table; i++) {
+		const struct arch_part *p = &arch_stack.parts[i];
+		bool own = p->table == &skeleton_fields || p->table == &stack_fields;
+		if (!own && !s->reads[i] && check_unread(c, p->table, (const char *)s + p->offset, &s->parts.moe, a))
+			return -1;
+	}
+	return 0;
+}
+
 static int check(void *spec, const struct config *c, struct arena *a)
 {
 	struct stack *s = spec;
@@ -366,7 +395,7 @@ static int check(void *spec, const struct config *c, struct arena *a)
 	for (const struct node *n = s->pattern->first; n; n = n->next)
 		if (read_entry(s, n, &s->entries[s->n_entries++], c, a))
 			return -1;
-	return 0;
+	return check_parts(s, c, a);
 }
 
 static void record(struct net *net, const void *spec)

@@ -375,7 +375,39 @@ static void test_keys_with_effect_in_a_pattern(void **state)
 	snprintf(spec, sizeof spec, stack, "router: threshold");
 	expect_open(spec);
 	snprintf(spec, sizeof spec, stack, "router: topk");
-	expect_refused(spec, "max_k has no effect");
+	expect_refused(spec, "max_k has no effect here (");
+	expect_refused("{model: {arch: stack, d_model: 8, n_blocks: 1, pattern: [mamba,\n{moe: {\nmax_k: 2}}]}",
+		"spec.yaml:3): it is for select threshold");
+}
+
+/* Keys of layers that a pattern has not; what some layer reads, named as itself or inside another, stands. */
+static void test_keys_of_no_layer(void **state)
+{
+	static const struct {
+		const char *keys, *without, *with;
+	} cases[] = {
+		{"moe: {n_experts: 4}", "mamba, ffn", "mamba, {inner: {out: true}}"},
+		{"moe: {router: topk}", "mamba, ffn", "mamba, moe"},
+		{"moe: {z_loss: 0.1}", "mamba", "{parallel: [mamba, moe]}"},
+		{"ssm: {d_state: 4}", "attn, ffn", "shared"},
+		{"ffn: {d_hidden: 8}", "mamba, attn", "shared"},
+		{"attn: {n_heads: 2}", "mamba", "shared"},
+		{"attn: {rope: false}", "mamba", "{mod: [attn]}"},
+		{"mod: {rate: 2}", "attn", "{mod: {of: [attn]}}"},
+		{"mix: {weights: true}", "{parallel: [attn, mamba]}", "{mix: [attn, mamba]}"},
+		{"xattn: {queries: input}", "local", "xattn"},
+		{"gdn: {d_conv: 2}", "mamba2", "gdn"},
+	};
+	static const char form[] = "{model: {arch: stack, d_model: 128, n_blocks: 1, %s, pattern: [%s]}";
+	char spec[512];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		snprintf(spec, sizeof spec, form, cases[i].keys, cases[i].with);
+		expect_open(spec);
+		snprintf(spec, sizeof spec, form, cases[i].keys, cases[i].without);
+		expect_refused(spec, "no layer of model.pattern reads it");
+	}
 }
 
 /* A layer's router has no values of another name, the model's: switch says none. */
@@ -433,6 +465,8 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: fixed, weight: raw}}", "has no router");
 	expect_refused(MIXTURE "router: threshold, bias_rate: 0.1}}", "bias_rate to 0");
 	expect_refused(MIXTURE "router: threshold, max_k: 1, top_k: 2}}", "max_k 1 is below");
+	expect_refused(MIXTURE "router: threshold, max_k: 5}}", "spec.yaml:1) is more than model.moe.n_experts 4");
+	expect_open("{model: {d_model: 8, n_blocks: 1, arch: moe_mamba, moe: {router: threshold, n_experts: 2}}");
 	expect_refused(MIXTURE "router: sigmoid_bias, drop_target: 0.1}}", "more than one rule");
 	expect_refused(MIXTURE "router: topk, drop_target: 0.1}}", "drop_target moves a capacity");
 	expect_refused(MIXTURE "balance: 0, balance_target: 0.1}}", "which is 0");
@@ -460,6 +494,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_names_in_a_pattern),
 		cmocka_unit_test(test_rules_that_do_not_go_together),
 		cmocka_unit_test(test_keys_without_effect), cmocka_unit_test(test_keys_with_effect_in_a_pattern),
+		cmocka_unit_test(test_keys_of_no_layer),
 		cmocka_unit_test(test_routers_of_a_pattern),
 		cmocka_unit_test(test_keys_of_runs_stand),
 	};
