@@ -57,8 +57,17 @@ HYBRIDS = {
 }
 
 
+# Layers, and the keys of the model that are theirs: of none that a pattern has not (moelab refuses them).
+OWN_KEYS = ((("attn", "hymba", "local", "shared"), HEADS), (("moe",), EXPERTS),
+            (("ffn", "shared"), {"model.ffn.d_hidden": 24}))
+
+
 def hybrid(pattern):
-    return {"model.arch": "stack", **HEADS, **EXPERTS, "model.ffn.d_hidden": 24, "model.pattern": pattern}
+    keys = {"model.arch": "stack", "model.pattern": pattern}
+    for layers, own in OWN_KEYS:
+        if any(layer in str(pattern) for layer in layers):
+            keys.update(own)
+    return keys
 
 
 def attention(**keys):
