@@ -74,6 +74,14 @@ static int read_horizons(struct series_options *o, const char *text)
 	return ret;
 }
 
+static int read_head(struct series_options *o, const char *text)
+{
+	if (text && strcmp(text, "yes") && strcmp(text, "no"))
+		return error("data series: --header %s: not yes or no", text);
+	o->head = !text ? CSV_HEAD_SEEN : !strcmp(text, "yes") ? CSV_HEAD_NAMES : CSV_HEAD_VALUES;
+	return 0;
+}
+
 static int check_series(const struct series_options *o)
 {
 	if (o->known < 1 || o->known > 1 << 20 || o->stride < 1 || o->season < 0)
@@ -87,7 +95,7 @@ static int check_series(const struct series_options *o)
 int data_series_run(const struct cmd *cmd, int argc, char **argv)
 {
 	struct series_options o = {.known = 96, .stride = 1, .tune = 0.05, .val = 0.05, .test = 0.2};
-	const char *horizons = "96", *tune = NULL, *val = NULL, *test = NULL;
+	const char *horizons = "96", *tune = NULL, *val = NULL, *test = NULL, *head = NULL;
 	const struct option_row rows[] = {
 		{"output", 'o', "DIR", "the dataset to make", .text = &o.output},
 		{"known", 0, "STEPS", "values in front of those asked for (default 96)", .number = &o.known},
@@ -96,6 +104,8 @@ int data_series_run(const struct cmd *cmd, int argc, char **argv)
 		{"stride", 0, "STEPS", "between windows to train and validate (default 1)", .number = &o.stride},
 		{"season", 0, "STEPS", "after which values are likely to come again, for a rule to compare with",
 			.number = &o.season},
+		{"header", 0, "yes|no", "whether the first line names columns (default: if it is no numbers)",
+			.text = &head},
 		{"tune", 0, "SHARE", "of the time, behind that to train (default 0.05)", .text = &tune},
 		{"val", 0, "SHARE", "behind that (default 0.05)", .text = &val},
 		{"test", 0, "SHARE", "the last (default 0.2)", .text = &test},
@@ -110,7 +120,8 @@ int data_series_run(const struct cmd *cmd, int argc, char **argv)
 	if (a.n_words != 1 || a.n_overrides || !o.output)
 		return error("data series: needs one FILE and -o DIR"), EXIT_USAGE;
 	if (read_share(cmd->name, "--tune", tune, &o.tune) || read_share(cmd->name, "--val", val, &o.val) ||
-		read_share(cmd->name, "--test", test, &o.test) || read_horizons(&o, horizons) || check_series(&o))
+		read_share(cmd->name, "--test", test, &o.test) || read_horizons(&o, horizons) ||
+		read_head(&o, head) || check_series(&o))
 		return EXIT_USAGE;
 	o.input = a.words[0];
 	return exit_of(import_series(&o));

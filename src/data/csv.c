@@ -11,11 +11,13 @@
 #include "data/content.h"
 
 static const size_t MOST_BYTES = (size_t)1 << 34;
+static const char DIGITS[] = "0123456789";
 static const double LARGEST = 1e100;	/* sums of squares of such are finite */
 
 struct reader {
 	struct csv *f;
 	const char *file;
+	enum csv_head head;
 	char apart;		/* between cells */
 	int line;		/* from 1 */
 	int first;		/* 1: the first cell of each line is left out */
@@ -92,6 +94,36 @@ static bool read_names(struct reader *r, char *line)
 	return names || (none && r->f->n_columns == 1);
 }
 
+static bool is_whole(const char *cell)
+{
+	return *cell && !cell[strspn(cell, DIGITS)];
+}
+
+/* May numbers be names? Whole ones behind a first cell without any, as "date,0,1"; or all of them a count, "0,1,2". */
+static bool may_be_names(const struct csv *f)
+{
+	const char *first = f->names[0];
+	bool words = !first[strcspn(first, DIGITS)], count = is_whole(first) && atol(first) <= 1 && f->n_columns > 2;
+
+	for (int i = 1; i < f->n_columns; i++) {
+		words &= is_whole(f->names[i]);
+		count &= is_whole(f->names[i]) && atol(f->names[i]) == atol(first) + i;
+	}
+	return f->n_columns > 1 && (words || count);
+}
+
+/* Is the first line names? -1 after a message: it does not say. */
+static int has_names(struct reader *r, char *line)
+{
+	bool names = read_names(r, line);
+
+	if (r->head != CSV_HEAD_SEEN)
+		return r->head == CSV_HEAD_NAMES;
+	return names || !may_be_names(r->f) ? names
+		: error_at(r->file, r->line, 1, "are the numbers of the first line names of columns, or values? --header yes: "
+			"names, --header no: values");
+}
+
 /* The first column is left out. */
 static void drop_first(struct reader *r)
 {
@@ -130,29 +162,30 @@ static int read_line(struct reader *r, char *line)
 }
 
 /* The first lines: names, or none; and what the first column is: without a name among names it numbers the lines, with a
-   word in the first line of numbers it has words. Is the line still to be read as numbers? */
-static bool begin(struct reader *r, const char *line)
+   word in the first line of numbers it has words. 0: the line is still to be read as numbers; 1: it is not; -1 after a
+   message. */
+static int begin(struct reader *r, const char *line)
 {
 	char *copy = xstrdup(line), *rest = copy;
-	bool values = true;
+	int names = 0;
 
 	if (!r->f->n_columns) {
 		r->apart = choose_apart(line);
-		values = !read_names(r, copy);
-		if (!values && r->f->n_columns > 1 && !*r->f->names[0])
+		names = has_names(r, copy);
+		if (names == 1 && r->f->n_columns > 1 && !*r->f->names[0])
 			drop_first(r);
-		for (int i = 0; values && i < r->f->n_columns; i++) {
+		for (int i = 0; names == 0 && i < r->f->n_columns; i++) {
 			free(r->f->names[i]);
 			r->f->names[i] = xasprintf("%d", i + 1);
 		}
 		strcpy(copy, line);
 	}
-	if (values && !r->first && r->f->n_columns > 1 && !is_value(next_cell(r, &rest))) {
+	if (names == 0 && !r->first && r->f->n_columns > 1 && !is_value(next_cell(r, &rest))) {
 		drop_first(r);
 		r->words = true;
 	}
 	free(copy);
-	return values;
+	return names;
 }
 
 static int read_lines(struct reader *r, char *text)
@@ -161,17 +194,16 @@ static int read_lines(struct reader *r, char *text)
 		r->line++;
 		if (!line[strspn(line, " \r")])
 			continue;
-		if (!r->f->n_lines && !begin(r, line))
-			continue;
-		if (read_line(r, line))
+		int names = r->f->n_lines ? 0 : begin(r, line);
+		if (names < 0 || (!names && read_line(r, line)))
 			return -1;
 	}
 	return r->f->n_lines ? 0 : error("%s: no line with numbers", r->file);
 }
 
-int csv_read(struct csv *f, const char *file)
+int csv_read(struct csv *f, const char *file, enum csv_head head)
 {
-	struct reader r = {.f = f, .file = file};
+	struct reader r = {.f = f, .file = file, .head = head};
 	size_t n;
 	char *text = source_text(file, MOST_BYTES, &n);
 	int ret;

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "base/str.h"
-#include "data/csv.h"
 #include "data/dataset_writer.h"
 #include "data/import.h"
 #include "data/manifest.h"
@@ -218,7 +217,7 @@ int import_series(const struct series_options *o)
 	struct windows w = {.o = o, .from = &f};
 	int ret;
 
-	if (csv_read(&f, o->input))
+	if (csv_read(&f, o->input, o->head))
 		return -1;
 	w.mean = xcalloc((size_t)f.n_columns, sizeof *w.mean);
 	w.deviation = xcalloc((size_t)f.n_columns, sizeof *w.deviation);

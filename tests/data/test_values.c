@@ -305,14 +305,21 @@ static void test_csv(void **state)
 	static const struct {
 		const char *head, *apart;
 		enum first_column first;
-	} forms[] = {{"date,up,down\n", ",", DATES}, {"", ",", NO_MORE}, {"up;down\r\n", ";", NO_MORE}, {"", "\t", DATES},
-		{"date, up, down\n\n", ", ", DATES}, {"\xef\xbb\xbf", ",", NO_MORE}, {",up,down\n", ",", NUMBERS},
-		{"\"\",\"up, \"\"steps\"\"\",\"down\"\n", ",", DATES}};
+		enum csv_head is;
+	} forms[] = {
+		{"date,up,down\n", ",", DATES, CSV_HEAD_SEEN}, {"", ",", NO_MORE, CSV_HEAD_SEEN},
+		{"up;down\r\n", ";", NO_MORE, CSV_HEAD_SEEN}, {"", "\t", DATES, CSV_HEAD_SEEN},
+		{"date, up, down\n\n", ", ", DATES, CSV_HEAD_SEEN}, {"\xef\xbb\xbf", ",", NO_MORE, CSV_HEAD_SEEN},
+		{",up,down\n", ",", NUMBERS, CSV_HEAD_SEEN},
+		{"\"\",\"up, \"\"steps\"\"\",\"down\"\n", ",", DATES, CSV_HEAD_SEEN},
+		{"date,0,1\n", ",", DATES, CSV_HEAD_NAMES}, {",8,9\n", ",", NUMBERS, CSV_HEAD_NAMES},
+		{"1.5,2\n", ",", NO_MORE, CSV_HEAD_NAMES}, {"", ",", DATES, CSV_HEAD_VALUES}};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
 		struct series_options o = series_of();
 		struct dataset d;
+		o.head = forms[i].is;
 		put_csv(forms[i].head, forms[i].apart, forms[i].first);
 		assert_int_equal(import_series(&o), 0);
 		assert_int_equal(dataset_open(&d, o.output), 0);
@@ -417,12 +424,38 @@ static void test_bad_csv(void **state)
 	SAID("holds bytes 0");
 }
 
+/* Numbers that may be names, or the first values: asked about, and taken for what is said. */
+static void test_csv_numbers_for_names(void **state)
+{
+	static const char *const asked[] = {"date,0,1\n2016-07-01,5,6\n", "date,400001,400017\n2016-07-01,5,6\n",
+		",0\n0,5\n", "0,1,2\n5,6,7\n", "1,2,3\n5,6,7\n"};
+	static const char *const values[] = {"2016-07-01,0,1\n", "0,1\n", "2,3,4\n", "a1,0\n", ",0.5\n", "0,1,3\n", "7\n"};
+	struct series_options o = series_of();
+	struct dataset d;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+		series_fail(asked[i], "x.csv:1:1: are the numbers of the first line names of columns, or values? --header yes");
+	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+		series_fail(values[i], "too few for 4 known values");
+	put_csv("", ",", NUMBERS);	/* "0,0,100.0" */
+	o.head = CSV_HEAD_VALUES;
+	assert_int_equal(import_series(&o), 0);
+	assert_int_equal(dataset_open(&d, o.output), 0);
+	assert_int_equal(d.splits[SPLIT_TRAIN].n_documents, 3 * 11);
+	dataset_close(&d);
+	put_text("x.csv", "1,2,3\n4,5,6\n");
+	assert_int_equal(import_series(&o), -1);
+	SAID("of its 2 steps");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_figures), SCRATCH_TEST(test_series), SCRATCH_TEST(test_series_by_time),
 		SCRATCH_TEST(test_images), SCRATCH_TEST(test_bad_images), SCRATCH_TEST(test_csv),
 		SCRATCH_TEST(test_csv_stride), SCRATCH_TEST(test_csv_gaps), SCRATCH_TEST(test_bad_csv),
+		SCRATCH_TEST(test_csv_numbers_for_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
