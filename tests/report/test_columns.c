@@ -208,6 +208,13 @@ static void test_routers(void **state)
 	hide();
 	hand_sql("DELETE FROM param WHERE key = 'model.pattern'");
 	hand_sql("UPDATE eval SET capacity = '1.5' WHERE capacity = 'rank 2'");
+	/* A capacity that moves ends elsewhere with each seed. */
+	hand_sql("UPDATE eval SET capacity = CASE (SELECT seed FROM run r WHERE r.run_id = eval.run_id) WHEN 1 THEN '1.2' "
+		"WHEN 2 THEN '0.95' ELSE '1.5' END WHERE capacity = '1.5'");
+	show("hand", "routers", (struct study_options){0});
+	expect_text(M4, "eval_rule", "capacity 0.95 to 1.5");
+	hide();
+	hand_sql("UPDATE eval SET capacity = '1.5' WHERE capacity IN ('1.2', '0.95')");
 }
 
 /* Routers that no token took anything of are there, and what is not known of them is left out. The last test,

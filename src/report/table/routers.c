@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool applies(const struct study *s)
@@ -51,14 +52,34 @@ static CELL(cell_routed)
 	c->put(g, *(const double *)(const void *)((const char *)r->more + c->member), c->digits);
 }
 
+/* Runs of an arm whose rule is the least and the most, as numbers; NULL: none tells one. With drop_target each seed
+   ends elsewhere. */
+static void range_of_rules(const struct arm *v, const struct run_data **least, const struct run_data **most)
+{
+	*least = *most = NULL;
+	for (int i = 0; i < v->n; i++) {
+		const struct run_data *run = v->runs[i];
+		if (!*run->capacity_rule || !(run->routers > 0))
+			continue;
+		if (!*least || atof(run->capacity_rule) < atof((*least)->capacity_rule))
+			*least = run;
+		if (!*most || atof(run->capacity_rule) > atof((*most)->capacity_rule))
+			*most = run;
+	}
+}
+
 /* By which the last validation gave tokens to experts. */
 static CELL(cell_rule)
 {
-	const struct run_data *run = r->v->runs[0];
-	const char *rule = run->capacity_rule, *select = run_text(run, "model.moe.select");
+	const struct run_data *least, *most;
+	const char *rule, *select = run_text(r->v->runs[0], "model.moe.select");
 
-	if (!*rule || !(run->routers > 0))
+	range_of_rules(r->v, &least, &most);
+	rule = least ? least->capacity_rule : "";
+	if (!*rule)
 		grid_text(g, "-");
+	else if (isdigit((unsigned char)*rule) && strcmp(rule, most->capacity_rule))
+		grid_text(g, "capacity %s to %s", rule, most->capacity_rule);
 	else if (!strcmp(rule, "0"))
 		grid_text(g, "all");
 	else if (!isdigit((unsigned char)*rule))
@@ -191,7 +212,8 @@ const struct table table_routers = {
 		" of all, where they differ (active parameters take it for 1); experts a token, width, MaxVio and entropy are"
 		" means over routers and seeds at the end, dead experts a sum over routers; in evaluation, no expert,"
 		" dropped: at the last one, experts a token, tokens without any, and what is dropped of choices, or of"
-		" tokens where experts choose by rank; evaluated by: a capacity factor, rank among the tokens at a"
+		" tokens where experts choose by rank; evaluated by: a capacity factor (of seeds that end"
+		" with several, the range), rank among the tokens at a"
 		" position, a cutoff that scores are held against, all that tokens choose, or by mixtures of several"
 		" rules (mixed)",
 		"depends on, beside the token's own past: A nothing, B other sequences of the batch,"
