@@ -63,6 +63,8 @@ int sequences_init(struct sequences *s, const struct dataset *d, enum split spli
 		return error("%s: its rows are of %ld tokens, not %d: set train.context=%ld", d->folder,
 			of->row, context, of->row);
 	s->per_epoch = of->row ? n / (2 * of->row) : n > 0 ? (n - 1) / context : 0;
+	if (!n)
+		return error("%s: split %s is empty: make the dataset again with a share for it", d->folder, of->name);
 	if (!s->per_epoch)
 		return error("%s: split %s has %ld tokens, too few for one sequence of %d: import "
 			"more text or a larger share, or use a shorter context", d->folder,

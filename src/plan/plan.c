@@ -101,15 +101,17 @@ static int check_length(const struct config *c, const struct known_data *data)
 		(long)data->n_inputs, data->path);
 }
 
-/* Has the split what the run draws from it? A packing reads the whole split, so it waits for the run. */
+/* Have the splits what the run draws from them? A packing reads the whole split, so it waits for the run. */
 static int check_draws(const struct run_spec *spec, const struct known_data *data)
 {
+	enum split evaluated = strcmp(spec->eval_split, "tune") ? SPLIT_VAL : SPLIT_TUNE;
 	struct sequences s;
 	enum sampling how;
 
 	if (!data->setup.n_vocab)
 		return 0;
-	if (samples_check(spec, &data->dataset) || sampling_parse(&how, spec->sampling))
+	if (samples_check(spec, &data->dataset) || sampling_parse(&how, spec->sampling) ||
+		sequences_init(&s, &data->dataset, evaluated, (int)spec->context, 0))
 		return -1;
 	if (how == SAMPLING_PAPER && !data->row)
 		return 0;

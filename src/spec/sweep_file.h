@@ -41,6 +41,7 @@ struct sweep_file {
 	struct settings trial;		/* what is set in all trials; none in the sweep itself */
 	const struct node *seeds;	/* NULL: those of the specs */
 	struct sweep_tune tune;
+	struct settings tuned;		/* its key, with the values to try */
 	bool is_trials;
 };
 

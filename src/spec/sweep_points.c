@@ -219,7 +219,7 @@ static int check_axes(const struct settings *axes, const struct points *points)
 static int check_effects(const struct sweep_file *f, const struct points *points)
 {
 	if (check_set(f, &f->wide.set) || check_axes(&f->wide.grid, points) ||
-		check_axes(&f->wide.zip, points))
+		check_axes(&f->wide.zip, points) || check_axes(&f->tuned, points))
 		return -1;
 	for (int i = 0; i < f->n_variants; i++)
 		if (check_set(f, &f->variants[i].set))

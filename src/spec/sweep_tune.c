@@ -107,7 +107,6 @@ int sweep_tune_read(struct sweep_file *f, const struct node *map, const struct s
 {
 	static const char *const keys[] = {"over", "set", "seeds", "metric", "extend"};
 	const struct node *over, *seeds;
-	struct settings axis = {0};
 
 	if (map->kind != NODE_MAP || !node_get(map, "over") || !node_get(map, "seeds"))
 		return node_error(map, "tune: a map must stand here, such as "
@@ -115,17 +114,17 @@ int sweep_tune_read(struct sweep_file *f, const struct node *map, const struct s
 	over = node_get(map, "over");
 	seeds = node_get(map, "seeds");
 	if (check_entries(map, keys, ARRAY_SIZE(keys), &f->reader.rows) ||
-		settings_add_map(&f->reader, &axis, over, NULL, true) ||
+		settings_add_map(&f->reader, &f->tuned, over, NULL, true) ||
 		read_metric(node_get(map, "metric"), node_get(map, "extend"), &f->tune))
 		return -1;
-	if (axis.n != 1)
+	if (f->tuned.n != 1)
 		return node_error(over, "tune: over: one key must stand here, and there are %d",
-			axis.n);
-	if (check_values(&axis.at[0]) || check_seeds(seeds, f->seeds))
+			f->tuned.n);
+	if (check_values(&f->tuned.at[0]) || check_seeds(seeds, f->seeds))
 		return -1;
-	f->tune.key = axis.at[0].key;
+	f->tune.key = f->tuned.at[0].key;
 	if (swept(f, f->tune.key))
-		return node_key_error(axis.at[0].value, "tune: \"%s\" is an axis of the sweep",
+		return node_key_error(f->tuned.at[0].value, "tune: \"%s\" is an axis of the sweep",
 			f->tune.key);
-	return trials ? become_trials(f, &axis.at[0], node_get(map, "set"), seeds, trials) : 0;
+	return trials ? become_trials(f, &f->tuned.at[0], node_get(map, "set"), seeds, trials) : 0;
 }

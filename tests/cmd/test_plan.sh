@@ -56,6 +56,8 @@ refused() {	# WORDS KEYS...
 	holds test "$? $(wc -l <said)" = "2 1"
 	holds grep -Eq "$words" said
 }
+holds $moelab data import text --tokenizer byte --split blank:64 --group-by block:4096 --tune 0 -o untuned -q
+refused 'untuned: split tune is empty: make the dataset again' data.path=untuned eval.split=tune
 refused 'too few for 9000 streams of windows of 16: lower train.batch' data.sampling=stream train.batch=9000
 refused 'rows of examples.*data.sampling=shuffle' data.path=rows train.context=24 data.sampling=stream
 refused 'samples.every=5: .*rows holds tokens of the task induction' data.path=rows train.context=24 samples.every=5 \

@@ -238,7 +238,7 @@ static void test_too_short(void **state)
 	assert_int_equal(sequences_init(&s, &d, SPLIT_VAL, (int)n, 1), -1);
 	SAID("too few for one sequence");
 	assert_int_equal(sequences_eval(&s, &d, SPLIT_TUNE, 8, 100), -1);	/* there is none */
-	SAID("split tune has 0 tokens");
+	SAID("split tune is empty");
 	dataset_close(&d);
 }
 

@@ -113,6 +113,8 @@ static void test_tune_refused(void **state)
 		AT ":4:15: tune: \"model.d_model\" is an axis of the sweep");
 	refuses(TUNED("tune: {over: {train.lr: [1, 2], train.beta2: [0.1, 0.2]}, seeds: [8]}\n"),
 		AT ":4:14: tune: over: one key must stand here, and there are 2");
+	refuses(TUNED("tune: {over: {model.moe.n_experts: [4, 8]}, seeds: [8]}\n"),
+		AT ":4:15: axis \"model.moe.n_experts\" applies to no run");
 	refuses("set: {model.arch: mamba}\ntune: {over: {train.lr: [1e-3, 2e-3]}, seeds: [8]}\n",
 		AT ":2:47: tune: the sweep itself needs \"seeds\", too: others than these");
 }
