@@ -119,6 +119,18 @@ static int check_draws(const struct run_spec *spec, const struct known_data *dat
 		sequences_sample(&s, how, spec->batch);
 }
 
+/* Targets are of all runs of a sweep. */
+static int check_targets(const struct sweep *s, const struct config *c)
+{
+	const struct config_value *head = config_find(c, "model.head");
+
+	for (int i = 0; i < s->n_targets && !strcmp(head->word, "forecast"); i++)
+		if (s->targets[i].kind == TARGET_PERPLEXITY)
+			return error("%s: targets: a perplexity, which forecasts have not (model.head=forecast, %s): give a "
+				"squared error as {loss: NUMBER}, or \"baseline\"", s->file, head->origin);
+	return 0;
+}
+
 static int plan_run(struct plan *p, int i, struct known_data **list)
 {
 	struct sweep_run *run = &p->sweep.runs[i];
@@ -126,7 +138,7 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 	struct setup setup;
 	char *identity = arena_get(&p->arena, HASH_HEX);
 
-	if (!data || check_length(&run->config, data) || check_axes(run) ||
+	if (!data || check_targets(&p->sweep, &run->config) || check_length(&run->config, data) || check_axes(run) ||
 		match_solve(&p->arena, &run->config, p->device, data->setup.n_vocab) ||
 		run_spec_pin(&p->arena, &run->config) ||
 		setup_open_for(&setup, &run->config, p->device, &data->setup))

@@ -35,13 +35,14 @@ static int read_targets(struct study *s)
 	}
 	int n = 1;
 	db_prepare(&row, s->db,
-		"SELECT loss, count(*) OVER () FROM target WHERE sweep_id = :sweep ORDER BY n");
+		"SELECT loss, count(*) OVER (), kind = 'perplexity' FROM target WHERE sweep_id = :sweep ORDER BY n");
 	db_bind_int(&row, ":sweep", s->sweeps[0].sweep_id);
 	while (db_step(&row)) {
 		n = (int)db_int(&row, 1);
 		if (!s->targets)
 			s->targets = ARENA_ARRAY(&s->arena, double, n);
 		s->targets[s->n_targets++] = db_real(&row, 0);
+		s->perplexity |= db_int(&row, 2);
 	}
 	if (!s->targets) {
 		s->targets = ARENA_NEW(&s->arena, double);

@@ -92,6 +92,7 @@ struct study {
 	struct arm *arms;		/* in the order asked for, else the sweep's */
 	const struct arm *baseline;	/* NULL: none is named, or it has no run that counts */
 	double *targets;		/* NaN: the baseline's final loss */
+	bool perplexity;		/* one of them was given as such */
 	struct published *published;
 	const char **axes;		/* swept keys */
 	int n_sweeps, n_runs, n_arms, n_targets, n_published, n_axes;

@@ -105,6 +105,10 @@ for run in images saw; do
 	refuses 2 'the model reads values (model.patch), not text' $moelab sample $run --prompt a
 done
 refuses 2 'the data are values of a series: set model.head=forecast' $moelab train images.yaml data.path=saw data.vocab=65536 train.context=12
+printf 'variants: {saw: {base: saw.yaml}}\nbaseline: saw\ntargets: [{%s: 2}]\n' perplexity >race.yaml
+refuses 2 'race.yaml: targets: a perplexity, which forecasts have not' $moelab plan race.yaml
+sed -i 's/perplexity/loss/' race.yaml
+holds $moelab plan race.yaml
 refuses 2 'explain shows tokens' $moelab explain saw.yaml train.batch=1
 
 tests_end

@@ -117,6 +117,27 @@ static void targets_of_the_sweep_each_get_rows(void **state)
 	end(&w);
 }
 
+static void forecasts_have_no_perplexity_to_reach(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .key = "model.head", .value = "forecast"),
+		THREE("fast", 2, .key = "model.head", .value = "forecast")};
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+
+	(void)state;
+	lab_open(&w.lab, "mamba");
+	json_array_append_new(json_object_get(w.lab.sweep, "targets"),
+		json_pack("{s:s,s:f}", "kind", "perplexity", "loss", 2.05));
+	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
+	assert_false(show_with(&w, "speedup", "md", &o));
+	assert_caught("its target is a perplexity, which forecasts have not");
+	hide(&w);
+	assert_true(show_with(&w, "final", "md", &o));
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "md", &(struct study_options){.target = "2.05"}));
+	end(&w);
+}
+
 static void diverged_seeds_count_as_not_reached(void **state)
 {
 	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0),
@@ -217,6 +238,7 @@ int main(void)
 		cmocka_unit_test(noise_below_the_seeds_is_no_difference),
 		cmocka_unit_test(one_seed_has_ratios_but_no_interval),
 		cmocka_unit_test(targets_of_the_sweep_each_get_rows),
+		cmocka_unit_test(forecasts_have_no_perplexity_to_reach),
 		cmocka_unit_test(diverged_seeds_count_as_not_reached),
 		cmocka_unit_test(seconds_beside_other_runs_get_no_ratio),
 		cmocka_unit_test(head_can_be_left_out_of_flops),

@@ -197,6 +197,9 @@ static int fill(struct study *s, struct grid *g)
 	const struct column target = {"target", s->n_targets > 1 ? "target" : NULL, COLUMN_NUMBER,
 		.cell = cell_target};
 
+	if (s->perplexity && run_forecasts(&s->runs[0]))
+		return error("sweep %s: its target is a perplexity, which forecasts have not: give a squared error (--target)",
+			s->name);
 	title(s, g);
 	grid_columns(g, &target, 1);
 	grid_columns(g, columns, ARRAY_SIZE(columns));
