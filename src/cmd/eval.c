@@ -243,7 +243,11 @@ static void add_notes(struct grid *g, const struct request *r)
 			"length - stride in front of it but in a segment's first window");
 	if (r->mode[PROTOCOL_CARRIED])
 		notes_add(&g->notes, NOTE_PLAIN, "carried: one pass through each segment, states go on; attention sees "
-			"`length` tokens in front of each");
+			"`length` tokens in front of each, so that at the longest length it is reset's");
+	if (r->mode[PROTOCOL_CARRIED] && r->segments.length <= r->spec.context)
+		notes_add(&g->notes, NOTE_WARNING, "carried: each segment is one window of %ld tokens, so nothing is carried: "
+			"segments are as long as the longest length, name a longer one too (--length 1x,4x)",
+			r->segments.length);
 	if (r->by_position)
 		notes_add(&g->notes, NOTE_PLAIN, "context: tokens since the window began (carried: the segment)%s, "
 			"the input among them", r->spec.reset_at_eot ? " or the document" : "");
@@ -353,7 +357,7 @@ static int run(int argc, char **argv)
 		{"mode", 0, "MODES", "reset, sliding, carried, or some of them with commas (default reset)",
 			.text = &r.modes},
 		{"length", 0, "LENGTHS", "in tokens, or times the training length (default 1x,2x,4x); each "
-			"divides the longest", .text = &r.lengths_text},
+			"divides the longest, the length of the segments", .text = &r.lengths_text},
 		{"stride", 0, "N", "of sliding windows (default half of each length)", .number = &r.stride},
 		{"tokens", 0, "N", "to score (default the run's eval.tokens)", .number = &r.tokens},
 		{"by-position", 0, NULL, "rows by tokens of context: 1, 2, 3-4, 5-8, ...",

@@ -6,7 +6,7 @@
  *   sliding  in windows of L tokens that begin S tokens apart: behind the first one a window scores its last
  *            S tokens alone, so each token has at least L - S in front (Press et al. 2021, arXiv:2012.15832)
  *   carried  in one pass: states go on from the first token to the last, attention sees L tokens in front
- *            of each
+ *            of each; of L = N it sees what reset does
  */
 #ifndef TRAIN_PROTOCOL_H
 #define TRAIN_PROTOCOL_H

@@ -51,6 +51,13 @@ holds same table
 losses moba --mode reset,sliding,carried --length 4x --tokens 2048 >table
 holds test "$(wc -l <table)" = 3
 holds same table
+# one window a segment carries nothing on, and that is said; of two the second goes on where the first ended
+$moelab eval mamba --mode carried --length 1x --tokens 2048 >said
+holds grep -q 'Warning: carried: each segment is one window of 64 tokens, so nothing is carried' said
+for lengths in 2x 1x,4x; do
+	$moelab eval mamba --mode carried --length $lengths --tokens 2048 >said
+	holds test "$(grep -c carried: said) $(grep -c Warning said)" = "1 0"
+done
 # windows that do not overlap slide like those by themselves
 losses transformer --mode reset,sliding --length 32 --stride 32 --tokens 2048 >table
 holds same table
