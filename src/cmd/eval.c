@@ -317,13 +317,8 @@ static void set_defaults(struct request *r)
 
 static int open_data(struct request *r, long longest)
 {
-	const char *folder = r->folder ? r->folder : r->spec.data_path;
-
-	if (dataset_open(&r->data, folder))
+	if (trained_data(&r->trained, r->folder, &r->data))
 		return -1;
-	if (r->data.vocab != r->trained.n_vocab)
-		return error("%s: its tokens are %d (%s), the model's %ld: import the text with the model's "
-			"tokenizer", folder, r->data.vocab, r->data.tokenizer, r->trained.n_vocab);
 	return segments_open(&r->segments, &r->data, r->split, longest,
 		r->tokens ? r->tokens : r->spec.eval_tokens);
 }

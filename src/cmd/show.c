@@ -165,6 +165,7 @@ static int run(int argc, char **argv)
 		{"format", 0, "FORM", "of experts: md, csv, json, latex or html (default md)", .text = &lab.format},
 		{"step", 0, "N", "of experts: the newer checkpoint", .number = &experts.step},
 		{"since", 0, "N", "of experts: the older checkpoint", .number = &experts.since},
+		{"data", 0, "DIR", "of experts: dataset (default the run's)", .text = &experts.data},
 		{"tokens", 0, "N", "of experts: to look at (default the run's eval.tokens)", .number = &experts.tokens},
 		{0},
 	};

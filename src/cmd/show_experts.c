@@ -143,11 +143,8 @@ static int open_before(struct request *r)
 
 static int open_data(struct request *r)
 {
-	if (run_spec_open(&r->spec, &r->trained.config) || dataset_open(&r->data, r->spec.data_path))
+	if (run_spec_open(&r->spec, &r->trained.config) || trained_data(&r->trained, r->asked->data, &r->data))
 		return -1;
-	if (r->data.vocab != r->trained.n_vocab)
-		return error("%s: its tokens are %d, the model's %ld", r->spec.data_path, r->data.vocab,
-			r->trained.n_vocab);
 	return tokenizer_open(&r->tokenizer, r->data.tokenizer) || segments_open(&r->segments, &r->data, SPLIT_VAL,
 		r->spec.context, r->asked->tokens ? r->asked->tokens : r->spec.eval_tokens) ? -1 : 0;
 }

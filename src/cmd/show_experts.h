@@ -7,6 +7,7 @@
 struct show_experts {
 	const struct lab *lab;
 	const char *dir;	/* of the run */
+	const char *data;	/* folder of a dataset; NULL: the run's */
 	long step, since;	/* of checkpoints; step -1: the newest; since -1: the oldest that is kept */
 	long tokens;		/* of the validation split; 0: as many as an evaluation */
 };

@@ -87,7 +87,8 @@ static int open_data(struct tracer *t)
 	there = path_exists(manifest);
 	free(manifest);
 	if (!there && t->is_run)
-		return error("%s: the run's dataset is not there; --random takes random tokens", path);
+		return error("%s: the run's dataset is not there: data.path=DIR says where it is, --random takes random "
+			"tokens", path);
 	if (!there) {
 		warning("%s: no dataset there, the tokens are random", path);
 		return 0;

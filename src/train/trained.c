@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "base/path.h"
-#include "data/dataset.h"
 #include "store/run_dir.h"
 #include "tensor/safetensors.h"
 
@@ -24,13 +23,17 @@ static const char *steps_text(struct arena *a, const long *steps, int n)
 static int find_checkpoint(struct trained *t, const char *run_dir, long step)
 {
 	const char *folder = arena_printf(&t->arena, "%s/ckpt", run_dir);
+	long keep = config_find(&t->config, "checkpoint.keep")->integer;
 	int n, found = -1, ret = 0;
 	long *steps = run_dir_checkpoints(folder, &n);
 
 	for (int i = n - 1; i >= 0; i--)
 		if (step < 0 || steps[i] == step)
 			found = i;
-	if (!n)
+	if (!n && keep > 0)
+		ret = error("%s: the run kept %ld of its checkpoints, and none is there: archives of runs come without "
+			"them, so train it again (to another folder, --results)", run_dir, keep);
+	else if (!n)
 		ret = error("%s: the run keeps no checkpoint; one that is trained with checkpoint.keep=1 "
 			"or more does", run_dir);
 	else if (found < 0)
@@ -92,6 +95,23 @@ void trained_close(struct trained *t)
 }
 
 /* NULL after a message. */
+int trained_data(const struct trained *t, const char *folder, struct dataset *d)
+{
+	const char *own = config_find(&t->config, "data.path")->word;
+
+	if (!folder && !dataset_exists(own))
+		return error("%s: the run's dataset is not there: --data DIR says where it is", own);
+	folder = folder ? folder : own;
+	if (dataset_open(d, folder))
+		return -1;
+	if (d->vocab == t->n_vocab)
+		return 0;
+	error("%s: its tokens are %d (%s), the model's %ld: import the text with the model's tokenizer", folder,
+		d->vocab, d->tokenizer, t->n_vocab);
+	dataset_close(d);
+	return -1;
+}
+
 static const char *find_tokenizer(const struct trained *t)
 {
 	for (const struct tokenizer_type *const *type = tokenizer_types; *type; type++)

@@ -116,6 +116,30 @@ refused "too few for a segment" mamba --length 1000000
 refused "not train, val or tune" mamba --split test
 refused "takes one run"
 refused "keeps no checkpoint of step 1" mamba --step 1
+# a dataset that has moved, checkpoints that an archive left out
+holds $moelab eval mamba --length 1x
+cp out table
+mv data moved
+refused "data: the run's dataset is not there: --data DIR says where it is" mamba
+holds $moelab eval mamba --length 1x --data moved
+$moelab eval mamba --length 1x --data moved >said
+holds cmp table said
+refused_by() {
+	"$@" >text.out 2>said
+	holds test "$? $(grep -c . said)" = "2 1"
+	holds grep -q "$words" said
+}
+words="data: the run's dataset is not there: data.path=DIR says where it is, --random"
+refused_by $moelab trace mamba@64 -o step
+refused_by $moelab explain mamba@64 train.batch=1 train.context=4
+holds $moelab trace mamba@64 -o step data.path=moved
+words="data: the run's dataset is not there: --data DIR says"
+refused_by $moelab show moe_mamba --experts
+holds $moelab show moe_mamba --experts --data moved
+mv results/runs/mamba-s1-*/ckpt away
+refused "the run kept 1 of its checkpoints, and none is there: archives of runs come without them" mamba --data moved
+mv away "$(echo results/runs/mamba-s1-*)/ckpt"
+mv moved data
 printf 'some text that is not long\n\n' >other
 holds $moelab data import other --tokenizer gpt2 --val 0 --tune 0 -o data2 -q
 refused "import the text with the model's" mamba --data data2
