@@ -4,7 +4,8 @@
 # is its registration: gen/op.inc, gen/arch.inc, gen/task.inc, gen/cmd.inc, gen/table.inc and gen/plot.inc
 # are X-macro lists of the files in src/op, src/arch, src/data/task, src/cmd, src/report/table and src/report/plot.
 # Variants, each in a build folder of its own: SAN=1 (sanitizers), CUDA=1 (GPU kernels),
-# EMULATED=1 (GPU kernels on an emulator, for tests alone), STATIC=1 (third-party libraries linked in). Also: WERROR=1, MARCH=x86-64-v3, V=1 (show commands).
+# EMULATED=1 (GPU kernels on an emulator, for tests alone), STATIC=1 (third-party libraries linked in).
+# Also: WERROR=1, MARCH=x86-64-v3, V=1 (show commands).
 
 SAN     ?= 0
 CUDA    ?= 0
@@ -14,7 +15,8 @@ WERROR  ?= 0
 V       ?= 0
 MARCH   ?= native
 CUDA_ARCH ?= 90a
-BUILD   ?= build/$(if $(filter 1,$(CUDA)),cuda,$(if $(filter 1,$(EMULATED)),emulated,cpu))$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(STATIC)),-static)
+variant := $(if $(filter 1,$(CUDA)),cuda,$(if $(filter 1,$(EMULATED)),emulated,cpu))
+BUILD   ?= build/$(variant)$(if $(filter 1,$(SAN)),-san)$(if $(filter 1,$(STATIC)),-static)
 
 LAYERS := base tensor op graph nn spec arch data cluster store train plan supervise measure trace show study report cmd
 may_include_base      :=
@@ -40,7 +42,8 @@ may_include_cmd       := measure trace report
 closure = $(1) $(foreach l,$(may_include_$(1)),$(call closure,$(l)))
 layers_of = $(call uniq_last,$(call closure,$(1)))
 # Keep the last of equal words, so that a layer stands behind all that use it.
-uniq_last = $(if $1,$(if $(filter $(firstword $1),$(wordlist 2,$(words $1),$1)),,$(firstword $1)) $(call uniq_last,$(wordlist 2,$(words $1),$1)))
+rest      = $(wordlist 2,$(words $1),$1)
+uniq_last = $(if $1,$(if $(filter $(firstword $1),$(call rest,$1)),,$(firstword $1)) $(call uniq_last,$(call rest,$1)))
 
 CC      := gcc
 CXX     := g++
@@ -54,11 +57,13 @@ ifeq ($(WERROR),1)
 CFLAGS  += -Werror
 endif
 ifeq ($(SAN),1)
-CFLAGS  := $(filter-out -O3,$(CFLAGS)) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS  := $(filter-out -O3,$(CFLAGS)) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer
 LDFLAGS += -fsanitize=address,undefined
 endif
 ifeq ($(STATIC),1)
-LIBS    := -Wl,-Bstatic -lopenblas -lyaml -lsqlite3 -ljansson -lxxhash -lz -llzma -lzstd -lpcre2-8 -Wl,-Bdynamic -lm -lpthread -ldl
+LIBS    := -Wl,-Bstatic -lopenblas -lyaml -lsqlite3 -ljansson -lxxhash -lz -llzma -lzstd -lpcre2-8 \
+	-Wl,-Bdynamic -lm -lpthread -ldl
 endif
 ifeq ($(CUDA),1)
 NVCC    := nvcc
@@ -68,7 +73,8 @@ endif
 # NVIDIA's packages keep it all in one folder, Debian's among the system's, where compilers look anyway.
 NVHOME  := $(filter-out /usr,$(abspath $(dir $(realpath $(shell command -v $(NVCC))))..))
 # Without exceptions and guards the kernels' host code needs no C++ library at link time.
-NVFLAGS := -O3 -std=c++17 -lineinfo $(if $(filter 90a,$(CUDA_ARCH)),-DWITH_SM_90A) $(foreach a,$(CUDA_ARCH),-gencode=arch=compute_$(a),code=sm_$(a)) -Isrc \
+NVFLAGS := -O3 -std=c++17 -lineinfo $(if $(filter 90a,$(CUDA_ARCH)),-DWITH_SM_90A) \
+	$(foreach a,$(CUDA_ARCH),-gencode=arch=compute_$(a),code=sm_$(a)) -Isrc \
 	-Xcompiler -Wall,-Wextra,-Wno-unknown-pragmas,-fno-exceptions,-fno-threadsafe-statics
 ifeq ($(WERROR),1)
 NVFLAGS += -Werror all-warnings
@@ -81,7 +87,8 @@ ifeq ($(EMULATED),1)
 CFLAGS  += -DWITH_CUDA -DEMULATED -Itests/op
 endif
 
-src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA) $(EMULATED)),$(filter-out $(not_emulated),$(wildcard src/$(1)/*.cu src/$(1)/*/*.cu)))
+src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA) $(EMULATED)), \
+	$(filter-out $(not_emulated),$(wildcard src/$(1)/*.cu src/$(1)/*/*.cu)))
 # Played by tests/op/emulated_*.c.
 not_emulated = $(if $(filter 1,$(EMULATED)),src/tensor/queue.cu src/op/cuda/gemm.cu)
 objects  = $(patsubst %,$(BUILD)/%.o,$(call src,$(1)))
@@ -103,7 +110,7 @@ all: $(BUILD)/moelab	## build ./moelab
 	@ln -sfn $(BUILD)/moelab moelab
 
 # --- lists made from folders -------------------------------------------------------------------
-GEN := $(BUILD)/gen/op.inc $(BUILD)/gen/arch.inc $(BUILD)/gen/task.inc $(BUILD)/gen/cmd.inc $(BUILD)/gen/table.inc $(BUILD)/gen/plot.inc
+GEN := $(patsubst %,$(BUILD)/gen/%.inc,op arch task cmd table plot)
 $(BUILD)/gen/op.inc:    NAMES = $(call names,src/op,op)
 $(BUILD)/gen/arch.inc:  NAMES = $(call names,src/arch,arch)
 $(BUILD)/gen/task.inc:  NAMES = $(call names,src/data/task,task)
@@ -146,8 +153,8 @@ endif
 
 # The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
 # memory through the calls that gcc makes for its thread sanitizer; the sanitizer itself is not there.
-EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fno-strict-aliasing -fsanitize=thread,alignment \
-	-fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
+EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fno-strict-aliasing \
+	-fsanitize=thread,alignment -fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
 	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
 	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all -fsanitize-recover=alignment)
 $(BUILD)/$(if $(filter 1,$(EMULATED)),,emulated/)%.cu.o: %.cu Makefile $(BUILD)/flags
@@ -161,7 +168,8 @@ CFLAGS_emulator_warp := $(CFLAGS_emulator)
 CFLAGS_emulator_watch := $(CFLAGS_emulator)
 CFLAGS_emulator_wgmma := $(CFLAGS_emulator)
 
-emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_watch emulator_warp emulator_wgmma emulator_queue)
+emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_watch emulator_warp \
+	emulator_wgmma emulator_queue)
 ifeq ($(EMULATED),1)
 objects_tensor_extra = $(emulator) $(BUILD)/tests/op/emulated_queue.c.o
 objects_op_extra = $(BUILD)/tests/op/emulated_gemm.c.o
@@ -184,8 +192,9 @@ endif
 COMMIT := $(shell commit=$$(git rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown; \
 	[ $$commit = unknown ] || git diff --quiet HEAD -- src || commit=$$commit+; echo $$commit)
 $(BUILD)/gen/build_info.c: force
-	@mkdir -p $(@D); printf '#include "train/build_info.h"\nconst char build_commit[] = "%s";\nconst char build_flags[] = "%s";\n' \
-		'$(COMMIT)' '$(CC) $(filter-out -Werror,$(CFLAGS))' >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	@mkdir -p $(@D); { echo '#include "train/build_info.h"'; printf 'const char build_%s[] = "%s";\n' \
+		commit '$(COMMIT)' flags '$(CC) $(filter-out -Werror,$(CFLAGS))'; } >$@.new; \
+		cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 $(BUILD)/gen/build_info.c.o: $(BUILD)/gen/build_info.c | $(BUILD)/libraries
 	$(call say,CC   $<)$(CC) $(CFLAGS) -c $< -o $@
 objects_train_extra = $(BUILD)/gen/build_info.c.o
@@ -234,7 +243,8 @@ tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
 .PHONY: check test-programs
 check: deps	## set-up, build, all tests (SAN=1: under the sanitizers)
 	@$(MAKE) --no-print-directory WERROR=1 $(BUILD)/moelab test-programs
-	@JOBS=$(shell nproc) $(RUN_TESTS) $(filter-out $(not_sanitized),$(call test_program,$(filter $(untimed),$(TESTS)))) -- \
+	@JOBS=$(shell nproc) $(RUN_TESTS) \
+		$(filter-out $(not_sanitized),$(call test_program,$(filter $(untimed),$(TESTS)))) -- \
 		tests/layers.sh $(call test_program,$(filter-out $(untimed),$(TESTS))) $(SCRIPTS)
 ifeq ($(CUDA),1)
 	@if nvidia-smi -L >/dev/null 2>&1; then $(MAKE) --no-print-directory gpu-programs && \

@@ -1,4 +1,5 @@
-/* assert_near(a, b, most): numbers not further apart than that. Unlike cmocka's assert_float_equal, NaN is near nothing. */
+/* assert_near(a, b, most): numbers not further apart than that. Unlike cmocka's assert_float_equal, NaN is near
+   nothing. */
 #ifndef TESTS_NEAR_H
 #define TESTS_NEAR_H
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # tests/run.sh PROGRAM... [-- PROGRAM...]: run each, those in front of -- JOBS (1) at a time, those behind it by
 # themselves, for they look at the clock; go on after failures, and end with the sum of all, "N passed, N failed".
-# A program prints its counts as those of cmocka do; a script (*.sh) that prints none is one test. One that crashes, or runs no test, is a failure. What a failing program printed is shown.
+# A program prints its counts as those of cmocka do; a script (*.sh) that prints none is one test. One that crashes, or
+# runs no test, is a failure. What a failing program printed is shown.
 
 # Sum of the numbers in cmocka's lines "[  PASSED  ] 3 test(s)." of a log.
 count() { sed -n "s/^\[  $1  \] \([0-9][0-9]*\) test.*/\1/p" "$2" | awk '{ n += $1 } END { print n + 0 }'; }

@@ -161,9 +161,9 @@ static int read_line(struct reader *r, char *line)
 	return 0;
 }
 
-/* The first lines: names, or none; and what the first column is: without a name among names it numbers the lines, with a
-   word in the first line of numbers it has words. 0: the line is still to be read as numbers; 1: it is not; -1 after a
-   message. */
+/* The first lines: names, or none; and what the first column is: without a name among names it numbers the lines, with
+   a word in the first line of numbers it has words. 0: the line is still to be read as numbers; 1: it is not; -1 after
+   a message. */
 static int begin(struct reader *r, const char *line)
 {
 	char *copy = xstrdup(line), *rest = copy;

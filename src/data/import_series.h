@@ -1,8 +1,9 @@
 /*
  * A series from a CSV file (plain or compressed), as windows like those of the task series (data/task/series.c). A
  * line is a step, a column a channel; cells are apart by commas, or if the first line has none, by semicolons or
- * tabs, and may stand in quotes. A first line that is no numbers names the columns, and where names may be numbers `head` has to say
- * what it is; a first column that is none, such as dates, or that alone has no name there and numbers the lines, is left out.
+ * tabs, and may stand in quotes. A first line that is no numbers names the columns, and where names may be numbers
+ * `head` has to say what it is; a first column that is none, such as dates, or that alone has no name there and
+ * numbers the lines, is left out.
  * An empty cell or "nan" is a value that is missing; a column without a value to train on, or numbers above 1e100,
  * are refused.
  *

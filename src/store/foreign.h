@@ -4,9 +4,10 @@
  * content), metrics.jsonl and DONE, but never had a process; nothing runs or resumes it. Tables and
  * figures know it by the key `foreign`.
  *
- * The file ("-": standard input; gzip, xz and zstd are taken off) is a CSV with a line of names, or JSON lines (flat objects); a number may stand in
- * quotes. A row with a step and a loss is a point; other rows tell what the points of their step
- * lack. Training and validation may stand in rows of their own, in turn or one behind the other.
+ * The file ("-": standard input; gzip, xz and zstd are taken off) is a CSV with a line of names, or JSON
+ * lines (flat objects); a number may stand in quotes. A row with a step and a loss is a point; other rows tell
+ * what the points of their step lack. Training and validation may stand in rows of their own, in turn or one behind
+ * the other.
  * Losses are in nats per token; tokens, seconds and flops are cumulative. Values that are not finite
  * may be written as C and Python do ("nan", "-inf", "Infinity"); absent ones are "", null, none, na.
  *

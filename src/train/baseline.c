@@ -35,8 +35,8 @@ struct sums {
 	double square[2], error[2];	/* of the last value, of a season before */
 };
 
-/* The newest known value that stands whole seasons before t; none is known there: `else_said`. NAN where the row does not
-   go back as far. */
+/* The newest known value that stands whole seasons before t; none is known there: `else_said`. NAN where the row does
+   not go back as far. */
 static double season_before(const int32_t *tokens, long t, long season, double else_said)
 {
 	if (!season || t < season)
@@ -47,8 +47,8 @@ static double season_before(const int32_t *tokens, long t, long season, double e
 	return else_said;
 }
 
-/* What of a row of a series is asked for, from what stands in front of it, whose inputs are missing from there on. Where
-   nothing is known, 0 is said. */
+/* What of a row of a series is asked for, from what stands in front of it, whose inputs are missing from there on.
+   Where nothing is known, 0 is said. */
 static void add_forecast(struct sums *sum, const struct sequences *rows, const int32_t *tokens, const int32_t *targets)
 {
 	double last = 0;

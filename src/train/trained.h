@@ -19,7 +19,7 @@ int trained_open(struct trained *t, const char *run_dir, long step);
 void trained_close(struct trained *t);
 /* For who gives the model text: -1 after a message if it reads values. */
 int trained_check_text(const struct trained *t);
-/* Opens the dataset in a folder, NULL: the run's, which is where option --data says if it is not where it was; its tokens
+/* Opens the dataset in a folder, NULL: the run's; where that is gone the message asks for option --data. Its tokens
    must be the model's. 0, or -1 after a message. */
 int trained_data(const struct trained *t, const char *folder, struct dataset *d);
 /* By name; NULL: the tokenizer of the run's dataset, or where that is gone, the one with as many tokens.

@@ -79,7 +79,9 @@ try_fault() {
 	esac >>faults.log 2>&1
 }
 
-wait_controller() { for _ in {1..40}; do timeout 20 scontrol ping 2>/dev/null | grep -q UP && return; sleep 0.25; done; }
+wait_controller() {
+	for _ in {1..40}; do timeout 20 scontrol ping 2>/dev/null | grep -q UP && return; sleep 0.25; done
+}
 
 # A node's daemon and all that ran there, as when the machine stops; it comes back at once or when it is missed.
 lose_node() {

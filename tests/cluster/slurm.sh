@@ -92,7 +92,8 @@ write_conf() {
 		printf '%s\n' "$@"
 		for ((i = 1; i <= nodes; i++)); do
 			mkdir -p "$dir/spool.n$i" "$dir/tmp.n$i"
-			echo "NodeName=n$i NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + i)) CPUs=${SLURM_TEST_CPUS:-2} RealMemory=4000"
+			echo "NodeName=n$i NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + i))" \
+				"CPUs=${SLURM_TEST_CPUS:-2} RealMemory=4000"
 		done
 		echo 'PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP'
 	} >"$dir/slurm.conf"

@@ -388,9 +388,9 @@ static void test_release_on_a_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_one_owner), TEST(test_dead_owner), TEST(test_left_rights), TEST(test_race), TEST(test_race_after_dead_taker),
-		TEST(test_slurm_decides), TEST(test_other_host), TEST(test_torn), TEST(test_late_release),
-		TEST(test_release_on_a_full_disk),
+		TEST(test_one_owner), TEST(test_dead_owner), TEST(test_left_rights), TEST(test_race),
+		TEST(test_race_after_dead_taker), TEST(test_slurm_decides), TEST(test_other_host), TEST(test_torn),
+		TEST(test_late_release), TEST(test_release_on_a_full_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

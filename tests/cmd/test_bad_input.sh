@@ -107,7 +107,8 @@ baseline: sweep
 END
 holds $moelab run sweep.yaml -q
 refuses 2 "short/train_000000.bin" $moelab run sweep.yaml data.path=short
-holds sh -c "sed '/^baseline/d; s|data.path: data|data.path: $PWD/data|' sweep.yaml | ./moelab run /dev/stdin --results piped"
+holds sh -c "sed '/^baseline/d; s|data.path: data|data.path: $PWD/data|' sweep.yaml |
+	./moelab run /dev/stdin --results piped"
 holds test -e piped/sweeps/stdin.json
 # a spec with a base through a pipe, which has no path; and the spec that another is matched to
 printf 'base: [%s]\nmodel: {d_model: 8, n_blocks: 1}\n' "$root/experiments/micro/mamba.yaml" >small.yaml

@@ -75,7 +75,8 @@ holds test "$1" = "$2"
 set -- $(read_bytes transformer.yaml)	# two layers of keys and values, 8 floats each
 holds test $(($2 - $1)) = $((2 * 2 * 8 * 4 * (16384 - 16)))
 holds $moelab bench generate moe.yaml -n 1 -T 2 --length 16
-holds sh -c '! "$0" bench generate mamba.yaml moe.yaml --kept 2>said && grep -q "moe.yaml was measured on .* with 2 threads, what stands before it on .* with 1: measure" said' $moelab
+holds sh -c '! "$0" bench generate mamba.yaml moe.yaml --kept 2>said &&
+	grep -q "moe.yaml was measured on .* with 2 threads, what stands before it on .* with 1: measure" said' $moelab
 
 # A text is as long as asked for, or as the model can go on.
 lengths() {
@@ -104,7 +105,8 @@ is scan "SELECT name FROM bench_change WHERE worse > 1.1 AND value = 1000 AND wa
 # Nothing is kept if asked, and nothing is timed for bad input.
 holds $moelab bench step mamba.yaml -n 1 -T 1 --no-store --db other/lab.db
 holds test ! -e other
-holds sh -c '! "$0" bench steps mamba.yaml 2>said && grep -q "takes step, op, scale, generate or compare, not steps" said' $moelab
+holds sh -c '! "$0" bench steps mamba.yaml 2>said &&
+	grep -q "takes step, op, scale, generate or compare, not steps" said' $moelab
 holds sh -c '! "$0" bench op nowhere 2>said && grep -q "no specs in experiments/nowhere" said' $moelab
 holds sh -c '! "$0" bench op moe.yaml --only scam 2>said && grep -q "no operator" said' $moelab
 

@@ -14,7 +14,9 @@ seeds: [1]
 baseline: a
 END
 run="$moelab run sweep.yaml -j 1 --threads 1"
-states() { $moelab query "SELECT label, state, loss IS NOT NULL FROM runs ORDER BY label" --db "$1" --format csv | tail -n +2; }
+states() {
+	$moelab query "SELECT label, state, loss IS NOT NULL FROM runs ORDER BY label" --db "$1" --format csv | tail -n +2
+}
 both='a,done,1
 b,done,1'
 

@@ -5,7 +5,8 @@
 . "$(dirname "$0")/holds.sh"
 small_data
 
-small="model.d_model=32 model.n_blocks=1 train.batch=4 train.context=64 train.tokens=8192 eval.tokens=512 data.path=data"
+small="model.d_model=32 model.n_blocks=1 train.batch=4 train.context=64 train.tokens=8192 eval.tokens=512 \
+	data.path=data"
 holds $moelab train "$root/experiments/micro/mamba_mlp.yaml" $small model.ffn.d_hidden=48
 holds $moelab train "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=4
 
@@ -37,5 +38,6 @@ holds refused "takes a run" mamba_mlp
 holds refused "divides it" mamba_mlp grown.yaml $small model.moe.d_expert=20 -o none
 holds refused "no rule makes it" moe_mamba "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=6 -o none
 holds test ! -e none
-holds $moelab train "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=8 train.init_from=more.safetensors
+holds $moelab train "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=8 \
+	train.init_from=more.safetensors
 tests_end

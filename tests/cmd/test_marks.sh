@@ -74,7 +74,8 @@ holds grep -q "| tags " said
 holds $moelab tag a-s1 paper nothing --remove
 holds test "$(cat $(dir a-s1)/tags.txt)" = v2
 holds $moelab ingest --db anew.db
-holds test "$($moelab query "SELECT tags FROM runs WHERE label = 'a' AND seed = 1" --db anew.db --format csv | tail -1)" = v2
+holds test "$($moelab query "SELECT tags FROM runs WHERE label = 'a' AND seed = 1" --db anew.db --format csv |
+	tail -1)" = v2
 
 # --- while another writes the database: said in the directory, and taken in at its end
 long="train.tokens=400000000 checkpoint.every=0.1"
@@ -89,6 +90,7 @@ holds fails $moelab exclude b-s1 state=queued --reason early
 holds grep -q "is not there: the run is queued" said
 kill $writer
 wait $writer
-holds test "$(ask "SELECT DISTINCT excluded FROM run JOIN runs USING (run_id) WHERE excluded IS NOT NULL")" = "while it writes"
+holds test "$(ask "SELECT DISTINCT excluded FROM run JOIN runs USING (run_id) WHERE excluded IS NOT NULL")" = \
+	"while it writes"
 
 tests_end

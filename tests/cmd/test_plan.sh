@@ -89,7 +89,7 @@ holds test "$(column do) $(column epochs) $(column run)" = "new  "
 holds test -n "$(column params)"
 $moelab plan sweep.yaml data.path=nowhere --check >said
 holds test $? = 3
-holds grep -q "Warning: .*nowhere: no dataset: .moelab data import TEXT... -o .*nowhere. makes one, of a task .data make" said
+holds grep -q "Warning: .*nowhere: no dataset: .moelab data import TEXT... -o .*nowhere. makes one, of a task" said
 holds grep -q "5 of 5 runs to do" said
 $moelab plan sweep.yaml data.path=nowhere data.vocab=0 >said 2>&1
 holds test $? = 2

@@ -38,8 +38,8 @@ holds test "$(logged one)" = "val: capacity factor 1; val_dropless, at the end: 
 holds test "$(logged none)" = "val: all that tokens choose; val_dropless, at the end: all that tokens choose"
 holds test "$(logged ranked)" = "val: capacity factor 0.5, by rank; val_dropless, at the end: by a cutoff of scores"
 holds test "$(logged chosen)" = "val: by a cutoff of scores; val_dropless, at the end: by a cutoff of scores"
-holds test "$(logged moved)" = "val: capacity factor 1 at first, then as drop_target has moved it; val_dropless, at the \
-end: all that tokens choose"
+holds test "$(logged moved)" = "val: capacity factor 1 at first, then as drop_target has moved it; val_dropless, at \
+the end: all that tokens choose"
 
 # cells LABEL COLUMN...: of the table of routers
 $moelab table routers --sweep small --format csv 2>err | grep -v '^#' >routers
@@ -48,7 +48,11 @@ cells() {
 	shift
 	awk -F, -v label="$label" -v columns="$*" '
 		NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
-		$1 ~ "^" label { n = split(columns, c, " "); for (k = 1; k <= n; k++) printf "%s%s", $at[c[k]], k < n ? " " : "\n" }' \
+		$1 ~ "^" label {
+			n = split(columns, c, " ")
+			for (k = 1; k <= n; k++)
+				printf "%s%s", $at[c[k]], k < n ? " " : "\n"
+		}' \
 		routers
 }
 holds test "$(cells none router choices eval_choices eval_rule unserved most drop dead)" = "threshold 0 0 all 1  0 12"
@@ -57,8 +61,8 @@ holds test "$(cells ranked eval_rule)" = "rank 0.5"
 holds test "$(cells one eval_rule)" = "capacity 1"
 holds test "$(cells hashed choices eval_choices eval_rule entropy unserved)" = "2 2 all  0"
 holds awk "BEGIN { exit !($(cells chosen eval_choices) > 0.1) }"
-holds test "$(cells moved eval_rule)" = "capacity $($moelab query "SELECT printf('%.4g', avg(mean)) FROM state JOIN run \
-	USING (run_id) WHERE dir LIKE '%moved%' AND step = 2" --format csv | tail -1)"
+holds test "$(cells moved eval_rule)" = "capacity $($moelab query "SELECT printf('%.4g', avg(mean)) FROM state JOIN \
+	run USING (run_id) WHERE dir LIKE '%moved%' AND step = 2" --format csv | tail -1)"
 
 # refused WORDS COMMAND...
 refused() {
@@ -69,7 +73,8 @@ refused() {
 	holds test "$(grep -c . err)" = 1
 	holds grep -qF -e "$words" err
 }
-refused "model.moe.noise_scale has no effect here (command line): it is for noise other than none (routers noisy, gumbel)" \
+said="model.moe.noise_scale has no effect here (command line): it is for noise other than none (routers noisy, gumbel)"
+refused "$said" \
 	$moelab train "$root/experiments/micro/moe_mamba.yaml" data.path=data model.moe.noise_scale=0.1
 
 # a run's step is traced and explained under whatever name the run has
@@ -93,8 +98,8 @@ sevens="$root/experiments/micro/moe_mamba.yaml model.d_model=32 model.n_blocks=1
 	model.moe.group_tokens=14"
 refused "train.batch and train.micro_batch to multiples of 7 sequences" $moelab params $sevens train.batch=4
 holds $moelab params $sevens train.batch=7
-printf 'base: [%s/experiments/micro/moe_mamba.yaml]\nmodel: {d_model: 32, n_blocks: 1, moe: {router: tokens, n_experts: 8,
-  d_expert: 16, group_sequences: 2}}\n' "$root" >more.yaml
+printf 'base: [%s/experiments/micro/moe_mamba.yaml]\nmodel: {d_model: 32, n_blocks: 1, moe: {router: tokens,
+  n_experts: 8, d_expert: 16, group_sequences: 2}}\n' "$root" >more.yaml
 refused "experts grow in number where tokens choose them" $moelab grow moe_mamba more.yaml -o grown
 
 tests_end

@@ -41,7 +41,8 @@ holds grep -q 'choices at step 62 that the same tokens make at step 64' shown
 
 # experts of unequal widths are told with these
 train transformer_moe model.moe.router=hmoe model.moe.n_experts=4 model.moe.d_expert=16 model.moe.expert_sizes=1:3
-$moelab show 'model.moe.expert_sizes=1:3' --experts --format csv 2>said | grep -v '^#' | cut -d, -f3 | tr '\n' ' ' >shown
+$moelab show 'model.moe.expert_sizes=1:3' --experts --format csv 2>said | grep -v '^#' | cut -d, -f3 |
+	tr '\n' ' ' >shown
 holds grep -qx 'width 8 24 8 24 ' shown
 
 # experts that choose do it by cutoff here, which is said; tokens that none takes are counted once for each router

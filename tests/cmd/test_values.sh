@@ -85,7 +85,8 @@ said $moelab table recall --sweep images --format csv
 holds grep -q '^images,.*,1,' said
 holds grep -q '^most frequent answer,,,,,' said
 said $moelab table forecast --sweep saw --format csv
-# Scaled to variance 1 the values are (0 1 2 3) / sqrt(1.25), less their mean; what is said of the horizon 4, in field 12.
+# Scaled to variance 1 the values are (0 1 2 3) / sqrt(1.25), less their mean; what is said of the horizon 4, in field
+# 12.
 holds awk -F, '$1 == "last value" { n++; far = ($12 - 2) ^ 2 } END { exit !(n == 1 && far < 0.01) }' said
 holds awk -F, '$1 == "a season before" { n++; worst = $12 } END { exit !(n == 1 && worst == 0) }' said
 holds awk -F, '$1 == "saw" { n++; error = $12 } END { exit !(n == 1 && error > 0 && error < 0.05) }' said
@@ -104,7 +105,8 @@ for run in images saw; do
 	refuses 2 'the model reads values (model.patch), not text' $moelab eval $run
 	refuses 2 'the model reads values (model.patch), not text' $moelab sample $run --prompt a
 done
-refuses 2 'the data are values of a series: set model.head=forecast' $moelab train images.yaml data.path=saw data.vocab=65536 train.context=12
+refuses 2 'the data are values of a series: set model.head=forecast' \
+	$moelab train images.yaml data.path=saw data.vocab=65536 train.context=12
 printf 'variants: {saw: {base: saw.yaml}}\nbaseline: saw\ntargets: [{%s: 2}]\n' perplexity >race.yaml
 refuses 2 'race.yaml: targets: a perplexity, which forecasts have not' $moelab plan race.yaml
 sed -i 's/perplexity/loss/' race.yaml

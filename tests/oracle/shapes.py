@@ -114,7 +114,8 @@ def moe_shapes(name, D, width_in, width_out, keys, router=True):
     shared, dense = {}, keys.get("n_shared", 0) * hidden
     twice = 2 if keys.get("expert") == "gated" else 1
     if dense:
-        shared = {name + ".shared.in.weight": (twice * dense, width_in), name + ".shared.out.weight": (width_out, dense)}
+        shared = {name + ".shared.in.weight": (twice * dense, width_in),
+                  name + ".shared.out.weight": (width_out, dense)}
     experts = {name + ".w1": (E, twice * hidden, width_in), name + ".w2": (E, width_out, hidden)}
     if expert_borders(keys, E, hidden):
         experts = {name + ".w1": (twice * E * hidden, width_in), name + ".w2": (width_out, E * hidden)}

@@ -298,7 +298,8 @@ static void launch_rows(const struct op_run *r, const struct chunk *c, const int
 		rows_of<float>(mass), rows_of<float>(r->saved[CROSS_ENTROPY_DGATE_BT]),
 		rows_of<float>(r->saved[CROSS_ENTROPY_DLOGC_BT]), rows_of<int>(r->in[CROSS_ENTROPY_TOKEN_BS]),
 		n_valid, c->from,
-		tensor_width(target), tensor_width(x), mass ? tensor_width(mass) - tensor_width(target) : 0, (int)n_vocab, (int)w->dims[0]};
+		tensor_width(target), tensor_width(x), mass ? tensor_width(mass) - tensor_width(target) : 0, (int)n_vocab,
+		(int)w->dims[0]};
 	long warps = ceil_div(n_vocab, 32 * EACH);
 	unsigned threads = 32 * (unsigned)(warps < MOST_WARPS ? warps : (long)MOST_WARPS);
 	size_t shared = MOST_WARPS * sizeof(softmax), row = (size_t)n_vocab * sizeof(logit);

@@ -38,7 +38,8 @@ extern "C" void remember_forward_cuda(const struct op_run *r)
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;
 		operands o = {rows_of<const int>(r->in[REMEMBER_TOKEN_BT]),
-			rows_of<const int>(r->in[REMEMBER_START_BT]), rows_of<int>(r->in[REMEMBER_TOKENS_BL]), (int)k->dims[1], (int)keys->dims[1], (int)k->dims[2]};
+			rows_of<const int>(r->in[REMEMBER_START_BT]), rows_of<int>(r->in[REMEMBER_TOKENS_BL]),
+			(int)k->dims[1], (int)keys->dims[1], (int)k->dims[2]};
 		launch(r, remember_kernel<real>, dim3((unsigned)o.T, (unsigned)k->dims[0]), THREADS, 0, o,
 			rows_of<real>(keys), rows_of<const real>(k));
 	});
