@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "arch/arch.h"
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
 #include "base/rng.h"
@@ -213,6 +214,26 @@ static inline int close_run(void **state)
 	arena_release(&arena);
 	n_records = 0;
 	return path_remove_tree(folder);
+}
+
+static inline void swallow(const char *line)
+{
+	(void)line;
+}
+
+/* The tests of a run that `open` makes, on ref and on the CPU. */
+static inline int logged_main(char **argv, const struct CMUnitTest *tests, size_t n, CMFixtureFunction open)
+{
+	int failed;
+
+	blas_start(argv);
+	error_sink = swallow;
+	device = "ref";
+	tolerance = 1e-6;
+	failed = _cmocka_run_group_tests("logged on ref", tests, n, open, close_run);
+	device = "cpu";
+	tolerance = 1e-4;
+	return failed | _cmocka_run_group_tests("logged on cpu", tests, n, open, close_run);
 }
 
 /* ---- comparing ------------------------------------------------------------------------------ */

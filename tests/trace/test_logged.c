@@ -8,7 +8,6 @@
 
 #include <jansson.h>
 
-#include "base/cpu.h"
 
 /* ---- tokens by definition ------------------------------------------------------------------- */
 
@@ -453,11 +452,6 @@ static void test_param_group(void **state)
 	assert_int_equal(each(RECORD_IS_GROUP, check_param_group), STEPS * 6);
 }
 
-static void swallow(const char *line)
-{
-	(void)line;
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -465,15 +459,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_eval), cmocka_unit_test(test_slice),
 		cmocka_unit_test(test_router), cmocka_unit_test(test_param_group),
 	};
-	int failed;
 
 	(void)argc;
-	blas_start(argv);
-	error_sink = swallow;
-	device = "ref";
-	tolerance = 1e-6;
-	failed = cmocka_run_group_tests_name("logged on ref", tests, open_run, close_run);
-	device = "cpu";
-	tolerance = 1e-4;
-	return failed | cmocka_run_group_tests_name("logged on cpu", tests, open_run, close_run);
+	return logged_main(argv, tests, ARRAY_SIZE(tests), open_run);
 }

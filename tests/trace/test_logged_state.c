@@ -5,8 +5,6 @@
  */
 #include "logged_run.h"
 
-#include "base/cpu.h"
-
 static const char layers[] = "model: {arch: stack, d_model: 16, n_blocks: 1, attn: {n_heads: 2}, ffn: {d_hidden: 12}, "
 	"moe: {n_experts: 12, d_expert: 8, expert_sizes: 1:3, group_tokens: 32, select: threshold, max_k: 3, "
 	"threshold_rate: 0.5}, "
@@ -129,34 +127,11 @@ static void test_state(void **state)
 	assert_int_equal(each(RECORD_IS_STATE, check_state), STEPS * 2);
 }
 
-static void swallow(const char *line)
-{
-	(void)line;
-}
-
-static int close_layers(void **state)
-{
-	(void)state;
-	for (int k = 0; k < STEPS; k++)
-		safetensors_close(&steps[k]);
-	arena_release(&arena);
-	n_records = 0;
-	return path_remove_tree(folder);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_mix), cmocka_unit_test(test_width),
 		cmocka_unit_test(test_state)};
-	int failed;
 
 	(void)argc;
-	blas_start(argv);
-	error_sink = swallow;
-	device = "ref";
-	tolerance = 1e-6;
-	failed = cmocka_run_group_tests_name("logged on ref", tests, open_layers, close_layers);
-	device = "cpu";
-	tolerance = 1e-4;
-	return failed | cmocka_run_group_tests_name("logged on cpu", tests, open_layers, close_layers);
+	return logged_main(argv, tests, ARRAY_SIZE(tests), open_layers);
 }
