@@ -26,12 +26,15 @@ static void open_documents(struct rig *rig, const struct rig_case *c, enum devic
 }
 
 /* Rows of picked tokens move up when another document has fewer, and tiles with them: what is added up is the
-   same, its order is not. All else changes no bit. */
+   same, its order is not. Experts have as many rows as tokens chose them, and a product's bits may depend on their
+   number. All else changes no bit. */
 static double rounding(const struct rig_case *c, enum device_id device)
 {
-	if (strncmp(c->name, "mod", strlen("mod")))
-		return 0;
-	return device == REF ? 1e-12 : 1e-5;
+	bool picked = !strncmp(c->name, "mod", strlen("mod")), chosen = strstr(c->spec, "moe");
+
+	if (device == REF)
+		return picked ? 1e-12 : 0;
+	return picked || chosen ? 1e-5 : 0;
 }
 
 /* First token whose logits change by more than `limit` from token `from` on when token `at` is another;
