@@ -171,6 +171,10 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 			MOBA_MAX_SEGMENTS, ceil_div(net->crowded, MOBA_MAX_SEGMENTS));
 	if (net->alone)
 		return refuse_alone(net, file);
+	if (net->split)
+		return error("%s: model.moe.balance_scope step takes losses of a router over the %ld tokens of a batch, and "
+			"a micro-batch has %ld: set train.micro_batch to 0, or balance_scope to group or sequence", file,
+			net->split, env.batch * env.context);
 	if (net->misfit)
 		return error("%s: a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
 			"set train.batch and train.micro_batch to multiples of %ld sequences, or model.moe.group_tokens "

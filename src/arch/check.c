@@ -111,8 +111,8 @@ static int check_assigned(const struct config *c, const struct moe_spec *moe)
 	if (assigned && (strcmp(moe->weight, "one") || moe->bias_rate != 0 ||
 			strcmp(moe->noise, "none") || moe_has_losses(moe)))
 		return error("%s: model.moe.select %s has no router: set model.moe.weight to one, noise to "
-			"none, and bias_rate, balance, z_loss, importance, mean_entropy and token_entropy to 0", c->file,
-			moe->select);
+			"none, and bias_rate, balance, z_loss, importance, load, mean_entropy and token_entropy to 0",
+			c->file, moe->select);
 	return 0;
 }
 
@@ -259,10 +259,9 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,
 			moe->top_k, moe->n_experts);
-	if (moe->frozen && (strcmp(moe->weight, "one") || moe_has_losses(moe)))
-		return error("%s: model.moe.frozen needs model.moe.weight one, and balance, z_loss, "
-			"importance, mean_entropy and token_entropy 0: all else would teach the router",
-			c->file);
+	if (moe->frozen && (strcmp(moe->weight, "one") || moe_has_losses(moe) || (moe->reinforce != 0 && !c->stored)))
+		return error("%s: model.moe.frozen needs model.moe.weight one, and balance, z_loss, importance, load, "
+			"mean_entropy, token_entropy and reinforce 0: all else would teach the router", c->file);
 	if (moe_class(moe, 1) == MOE_FUTURE && !moe->allow_future)
 		return error("%s: with model.moe.%s a token's later neighbours can take its place: its loss is "
 			"not that of a language model. Set %s, or model.moe.allow_future to true to train it "
@@ -270,8 +269,8 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 			moe_takes(moe) ? "select to expert_choice_batch" :
 			"order to token");
 	if (moe->top_k * moe->granularity == 1 && !strcmp(moe->weight, "renorm"))
-		return error("%s: model.moe.weight renorm with model.moe.top_k 1 gives every token the "
-			"weight 1, from which no router learns: set weight to raw or straight_through, or "
-			"top_k to 2 or more", c->file);
+		return error("%s: model.moe.weight renorm with one expert a token (model.moe.top_k 1) gives it the "
+			"weight 1, from which no router learns: set weight to raw or straight_through%s", c->file,
+			moe_takes(moe) ? "" : ", or top_k to 2 or more");
 	return 0;
 }

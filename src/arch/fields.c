@@ -188,7 +188,7 @@ static const struct field moe_rows[] = {
 			"apart"),
 	FIELD(struct moe_spec, threshold_rate, "model.moe.threshold_rate", REAL, "0.1", 1e-9, 1e3,
 		.legacy = "0.1", .help = "after each step an expert's threshold rises by this times the share of "
-			"tokens above it, less top_k / n_experts"),
+			"tokens that chose it, less top_k / n_experts"),
 	FIELD(struct moe_spec, bias_rate, "model.moe.bias_rate", REAL, "0", 0, 1, .legacy = "0",
 		.help = "experts are chosen by score + bias; after each step the bias of an expert that was "
 			"wanted less than the mean rises by this, of others it falls; 0: no bias"),

@@ -34,15 +34,15 @@ static bool is_switch(const struct moe_spec *s)
 		s->balance_target == 0 && s->drop_target == 0 && is(s->balance_scope, "group");
 }
 
-/* A group that does not divide a replay is told by model_record(), where anything is dropped. */
-static long checked_group(struct net *net, long group)
+/* A group that does not divide a replay is told by model_record(), where anything is dropped. misfit: of net. */
+static long checked_group(struct net *net, long group, long *misfit)
 {
 	long tokens = net->env.batch * net->env.context;
 
 	if (tokens % group == 0)
 		return group;
 	if (!net->env.dropless)
-		net->misfit = group;
+		*misfit = group;
 	return tokens;
 }
 
@@ -50,7 +50,7 @@ static long routing_group(struct net *net, const struct moe_spec *s)
 {
 	long group = s->group_sequences ? s->group_sequences * net->env.context : s->group_tokens;
 
-	return checked_group(net, group ? group : net->env.group_tokens);
+	return checked_group(net, group ? group : net->env.group_tokens, &net->misfit);
 }
 
 /* Over which tokens the losses' means are taken. */
@@ -58,7 +58,7 @@ static long loss_group(struct net *net, const struct moe_spec *s)
 {
 	if (is(s->balance_scope, "sequence"))
 		return net->env.context;
-	return is(s->balance_scope, "step") ? checked_group(net, net->env.group_tokens)
+	return is(s->balance_scope, "step") ? checked_group(net, net->env.group_tokens, &net->split)
 		: routing_group(net, s);
 }
 

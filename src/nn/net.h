@@ -115,6 +115,8 @@ struct net {
 	double raised;				/* choices of a group that an expert's capacity would be, which is at
 						   least 1; 0: none is less */
 	long misfit;				/* a routing group that does not divide a replay; 0: none */
+	long split;				/* tokens of a step over which a router takes losses, and of which a
+						   replay has a part; 0: none */
 	long alone;				/* sequences of a group of mixed tokens that a replay does not
 						   hold whole; 0: none */
 };

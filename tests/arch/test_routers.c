@@ -482,6 +482,9 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "reinforce: 1}}", "select to sample");
 	expect_refused(MIXTURE "temperature_decay: 0.1, temperature_least: 2}}", "temperature_least 2 is above");
 	expect_refused(MIXTURE "router: random, weight: raw}}", "teach the router");
+	expect_refused(MIXTURE "router: reinforce, frozen: true, balance: 0, token_entropy: 0}}", "teach the router");
+	expect_refused(MIXTURE "router: expert_choice_batch, weight: renorm}}", "to raw or straight_through\n");
+	expect_refused(MIXTURE "router: hash, load: 0.1}}", "importance, load, mean_entropy");
 }
 
 int main(int argc, char **argv)

@@ -21,6 +21,7 @@
 #include "base/rng.h"
 #include "train/cost.h"
 #include "train/setup.h"
+#include "caught.h"
 #include "near.h"
 
 #define SMALL "model.d_model=32", "model.n_blocks=2"
@@ -221,19 +222,31 @@ static void test_diverged_update_is_skipped(void **state)
 	rig_close(&rig);
 }
 
+/* What a micro-batch is too small for is said, and what mends it. */
 static void test_group_misfit(void **state)
 {
-	static const char *const keys[] = {"train.micro_batch=1", NULL};
-	const struct model_case c = {"moe", {"model.arch=moe_mamba", SMALL, "model.moe.group_tokens=64",
-		keys[0]}};
-	struct arena a = {0};
-	struct config config;
-	struct setup s;
+	static const struct model_case misfits[] = {
+		{"multiples of 2 sequences, or model.moe.group_tokens", {"model.arch=moe_mamba", SMALL,
+			"train.micro_batch=1", "model.moe.group_tokens=64"}},
+		{"balance_scope to group or sequence", {"model.arch=moe_mamba", SMALL, "train.micro_batch=1",
+			"model.moe.group_tokens=32", "model.moe.importance=0.1", "model.moe.balance_scope=step"}},
+	};
 
 	(void)state;
-	load(&a, c.keys, 5, &config);
-	assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), -1);
-	arena_release(&a);
+	for (size_t i = 0; i < ARRAY_SIZE(misfits); i++) {
+		struct arena a = {0};
+		struct config config;
+		struct setup s;
+		int n = 0;
+		while (misfits[i].keys[n])
+			n++;
+		load(&a, misfits[i].keys, n, &config);
+		catch_messages();
+		assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), -1);
+		error_sink = NULL;
+		assert_caught(misfits[i].name);
+		arena_release(&a);
+	}
 }
 
 /* ---- routers -------------------------------------------------------------------------------- */
