@@ -237,7 +237,8 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/micro/experts_choose.yaml", 5}, {"sweeps/25m-en/experts_choose.yaml", 5},
 		{"sweeps/25m-en/routers.yaml", 13}, {"sweeps/micro/balance.yaml", 8},
 		{"sweeps/25m-en/balance.yaml", 8}, {"sweeps/micro/capacity_dynamic.yaml", 6},
-		{"sweeps/25m-en/capacity_dynamic.yaml", 6}, {"sweeps/micro/topk.yaml", 6},
+		{"sweeps/25m-en/capacity_dynamic.yaml", 6},
+		{"sweeps/micro/topk.yaml", 6}, {"sweeps/25m-en/topk.yaml", 6},
 		{"sweeps/micro/routers.yaml", 13}, {"sweeps/micro-en/routers.yaml", 19},
 		{"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 	};
