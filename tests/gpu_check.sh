@@ -1,7 +1,8 @@
 #!/bin/bash
 # On a machine with a GPU: all that an emulator cannot show. From the top of a checkout:
 #   tests/gpu_check.sh FOLDER [STAGE...]
-# FOLDER holds moelab and the programs that run there: build/cuda/gpu, by make CUDA=1 gpu-programs. Each
+# FOLDER holds moelab, the programs that run there and cmocka's library: build/cuda/gpu, by make CUDA=1 gpu-programs
+# (with STATIC=1 for a machine without the libraries; copied with links followed). Each
 # check prints a line and has a time limit; the last line is the sum.
 #   facts       GPU, driver, rates
 #   ops         every operator on cuda_f32 and cuda against the reference, ten times the same bits
@@ -21,6 +22,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
 moelab=$dir/moelab
+export LD_LIBRARY_PATH=$dir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}	# cmocka's, where it is not installed
 
 # check SECONDS NAME COMMAND...: one line, and the end of what it printed if it failed.
 check() {
