@@ -80,6 +80,12 @@ int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm
 	return check_order(c, "model.ssm.dt", ssm->dt_min, ssm->dt_max);
 }
 
+/* Do tokens count by their place in a document? */
+static bool weighs_places(const struct config *c)
+{
+	return config_find(c, "train.position_gain")->real != 0 || config_find(c, "train.position_from")->integer;
+}
+
 int check_ends(const struct config *c, const struct skeleton *s)
 {
 	bool mean = !strcmp(s->pool, "mean"), copies = !strcmp(s->head, "copy"), forecasts = net_forecasts(s);
@@ -96,8 +102,7 @@ int check_ends(const struct config *c, const struct skeleton *s)
 	if (s->patch && config_find(c, "data.reset_at_eot")->boolean)
 		return error("%s: model.patch reads values, which are no documents: set data.reset_at_eot to false",
 			c->file);
-	if (forecasts && (config_find(c, "train.position_gain")->real != 0 ||
-			config_find(c, "train.position_from")->integer))
+	if (forecasts && weighs_places(c))
 		return error("%s: the values of model.head forecast all weigh the same: set train.position_gain and "
 			"position_from to 0", c->file);
 	return 0;
@@ -188,6 +193,9 @@ static int check_experts(const struct config *c, const struct moe_spec *moe)
 	why = moe_units(moe, d_model, &units);
 	if (why)
 		return error("%s: model.moe.expert_sizes \"%s\": %s", c->file, moe->expert_sizes, why);
+	if (*moe->expert_sizes && !units.n && !c->stored)
+		return error("%s: model.moe.expert_sizes \"%s\" makes all experts as wide: leave it empty", c->file,
+			moe->expert_sizes);
 	return 0;
 }
 
@@ -223,6 +231,9 @@ static int check_drawn(const struct config *c, const struct moe_spec *moe)
 			moe->granularity != 1))
 		return error("%s: model.moe.select sample draws one expert by softmax: set model.moe.weight to one, "
 			"top_k and granularity to 1, noise to none, and bias_rate and temperature_decay to 0", c->file);
+	if (drawn && moe->reinforce != 0 && weighs_places(c) && !c->stored)
+		return error("%s: draws of model.moe.select sample are taught by the loss of every token alike: set "
+			"train.position_gain and position_from to 0, or choose another router", c->file);
 	if (!drawn && moe->reinforce != 0)
 		return error("%s: model.moe.reinforce teaches draws: set model.moe.select to sample, or reinforce to "
 			"0", c->file);

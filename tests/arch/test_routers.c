@@ -479,6 +479,8 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "load: 0.1}}", "Gaussian noise");
 	expect_refused(MIXTURE "router: noisy, top_k: 4}}", "Gaussian noise");
 	expect_refused(MIXTURE "router: reinforce, weight: raw}}", "draws one expert");
+	expect_refused(MIXTURE "router: reinforce}}, train.position_from: 4", "every token alike");
+	expect_refused(MIXTURE "router: reinforce}}, train.position_gain: 0.5", "every token alike");
 	expect_refused(MIXTURE "reinforce: 1}}", "select to sample");
 	expect_refused(MIXTURE "temperature_decay: 0.1, temperature_least: 2}}", "temperature_least 2 is above");
 	expect_refused(MIXTURE "router: random, weight: raw}}", "teach the router");

@@ -86,6 +86,7 @@ static void test_refusals(void **state)
 	expect_refused(MIXTURE "expert_sizes: '1: 2'}}", "no proportions");
 	expect_refused(MIXTURE "expert_sizes: 1:65537}}", "no proportions");
 	expect_refused(MIXTURE "expert_sizes: 1:30}}", "no hidden unit");
+	expect_refused(MIXTURE "expert_sizes: 5:5}}", "all experts as wide");
 	expect_refused(MIXTURE "balance_by: width, balance_target: 0.1}}", "balance_target is of loads");
 	expect_refused("{model: {arch: inner_moe_mamba, d_model: 6, n_blocks: 2, inner: {conv: true}, moe: {expert: linear, "
 		"n_experts: 4, expert_sizes: 1:2}}", "expert_sizes empty");
