@@ -111,7 +111,7 @@ static const struct rig_case rig_cases[] = {
 	{"moe_mamba unequal", SMALL ", arch: moe_mamba, moe: {router: hmoe, n_experts: 4, d_expert: 5, "
 		"expert_sizes: 1:4, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba unequal, gated, granular, shared", SMALL ", arch: moe_mamba, moe: {n_experts: 2, d_expert: 6, "
-		"expert_sizes: 3:2, granularity: 2, expert: gated, n_shared: 1, capacity_factor: 0.8, group_tokens: 16, "
+		"expert_sizes: 2:1, granularity: 2, expert: gated, n_shared: 1, capacity_factor: 0.8, group_tokens: 16, "
 		"activation: silu}}"},
 	{"mamba_mlp gated", SMALL ", arch: mamba_mlp, ffn: {d_hidden: 10, gated: true, activation: silu}}"},
 	{"parallel_moe_mamba", SMALL ", arch: parallel_moe_mamba, norm: rmsnorm, final_norm: true, "
