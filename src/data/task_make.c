@@ -14,7 +14,8 @@
 enum {
 	CHUNK = 1 << 22,		/* tokens made at once */
 	FILE_TOKENS = 1 << 30,
-	DRAWS_LOG2 = 24, ROW_LOG2 = 36,	/* draws of an example; examples of a row, 2^12 */
+	DRAWS_LOG2 = 24, ROW_LOG2 = 36,	/* draws of an example; of 2^12 examples of a row, further ones have a key of
+					   their own */
 };
 
 enum { SEED, VAL, TUNE, PACK, N_COMMON };
@@ -175,12 +176,14 @@ struct set {			/* of rows that are being made */
 static long make_example(const struct set *s, long i, long j, uint16_t *tokens, uint16_t *targets)
 {
 	const struct shape *shape = shapes_at(s->shapes, i, s->n_rows);
+	const long many = 1L << (ROW_LOG2 - DRAWS_LOG2);
+	struct rng_key key = s->key;
 	struct example e = {.value = s->m->value, .items = shape->items,
 		.training = s->split == SPLIT_TRAIN, .tune = s->split == SPLIT_TUNE, .test = s->split >= N_SPLITS,
 		.tokens = tokens, .targets = targets};
 
-	CHECK(j < 1L << (ROW_LOG2 - DRAWS_LOG2));
-	e.draw = draw_begin(s->key, (uint64_t)i << ROW_LOG2 | (uint64_t)j << DRAWS_LOG2);
+	key.step = (uint32_t)(j / many);
+	e.draw = draw_begin(key, (uint64_t)i << ROW_LOG2 | (uint64_t)(j % many) << DRAWS_LOG2);
 	e.length = shape->least + draw_below(&e.draw, shape->most - shape->least + 1);
 	return s->m->task->make(&e);
 }

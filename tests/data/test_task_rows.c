@@ -87,6 +87,27 @@ static void test_rows(void **state)
 	dataset_close(&d);
 }
 
+/* A packed row of 5000 examples `$ letter | letter .`: all are whole, and no draws are used twice. */
+static void test_many_examples(void **state)
+{
+	enum { N = 5000, APART = 1 << 12 };
+	static int32_t row[2 * 5 * N];
+	struct dataset d;
+	long same = 0;
+
+	(void)state;
+	assert_int_equal(make("copy", "train=1:1 tests=1:1 letters=60000 pack=25000 val=1 tune=0"), 0);
+	assert_int_equal(dataset_open(&d, at("set")), 0);
+	assert_int_equal(dataset_read(&d, SPLIT_TRAIN, 0, 2 * 5 * N, row), 0);
+	for (long i = 0; i < N; i++) {
+		const int32_t *one = row + 5 * i, *asked = one + 5 * N;
+		assert_true(one[0] == 60000 && one[1] == one[3] && one[4] == 60002 && asked[2] == one[3]);
+		same += i >= APART && one[1] == row[5 * (i - APART) + 1];
+	}
+	assert_in_range(same, 0, 5);
+	dataset_close(&d);
+}
+
 static void test_bad_settings(void **state)
 {
 	static const struct {
@@ -128,7 +149,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_identity), SCRATCH_TEST(test_rows), SCRATCH_TEST(test_bad_rows),
-		SCRATCH_TEST(test_bad_settings),
+		SCRATCH_TEST(test_many_examples), SCRATCH_TEST(test_bad_settings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
