@@ -121,6 +121,15 @@ static struct span in_front(const struct asker *a, const char *end)
 	return (struct span){at, (size_t)(end - at)};
 }
 
+/* Can questions hold it? They are JSON. Import takes bytes of all kinds. */
+static bool is_text(struct span s)
+{
+	for (const char *p = s.at; p < s.at + s.n;)
+		if (!*p || str_next_code(&p) < 0)
+			return false;
+	return true;
+}
+
 /* Is there one blank or line feed in front of the word? */
 static bool parted(struct span before, struct span word)
 {
@@ -200,7 +209,9 @@ static void ask_cloze(struct asker *a, const struct span *words, int n)
 		int i = 1 + (first + k) % (n - 1);
 		if (!parted(words[i - 1], words[i]) || !may_be_asked(a, words[i]))
 			continue;
-		add_cloze(a, words[i], in_front(a, words[i].at - 1), chance);
+		struct span context = in_front(a, words[i].at - 1);
+		if (is_text(context))
+			add_cloze(a, words[i], context, chance);
 		return;
 	}
 }
@@ -219,7 +230,7 @@ static void ask_last(struct asker *a, const struct span *words, int n)
 	struct span word = words[n - 1], before = words[n - 2], context = in_front(a, word.at - 1);
 	char *front, *choice;
 
-	if (!parted(before, word) || !may_be_asked(a, word) || !stands_in(context, word))
+	if (!parted(before, word) || !may_be_asked(a, word) || !stands_in(context, word) || !is_text(context))
 		return;
 	front = text_of(context);
 	choice = xasprintf("%c%.*s", word.at[-1], (int)word.n, word.at);
@@ -236,7 +247,7 @@ static void ask_copy(struct asker *a, struct span sentence, const struct span *w
 	struct span text = in_front(a, sentence.at + sentence.n);
 	char *context, *choice;
 
-	if (text.at > words[0].at || !parted(first[-1], *first))
+	if (text.at > words[0].at || !parted(first[-1], *first) || !is_text(text))
 		return;
 	context = xasprintf("%.*s\n\n%.*s", (int)text.n, text.at, (int)(first->at - 1 - text.at), text.at);
 	choice = text_of((struct span){first->at - 1, (size_t)(last->at + last->n - first->at) + 1});
@@ -251,6 +262,8 @@ static void ask_sentence(struct asker *a, struct span s)
 	int n = 0;
 
 	a->n_sentences++;
+	if (!is_text(s))
+		return;
 	for (size_t at = 0; at < s.n;) {
 		size_t begin = at;
 		while (at < s.n && is_letter(s.at[at]))
@@ -399,8 +412,8 @@ int data_ask(const struct dataset *d, const struct ask_options *o, struct questi
 	if (!ret)
 		take(&a, q);
 	if (!ret && !q->n)
-		ret = error("%s: split %s: no sentence to ask about, of %ld: it must have 6 to 64 words", d->folder,
-			d->splits[o->split].name, a.n_sentences);
+		ret = error("%s: split %s: no sentence to ask about, of %ld: it must have 6 to 64 words, and be UTF-8",
+			d->folder, d->splits[o->split].name, a.n_sentences);
 	for (int set = 0; set < N_SETS; set++)
 		questions_release(&a.found[set]);
 	words_release(&a.words);

@@ -9,8 +9,9 @@
  *           arXiv:1606.06031): one choice
  *   copy    the rest of a sentence, five words at most, behind the text that ends with it, a blank line, and that text
  *           once more up to there (as Jelassi et al. 2024, arXiv:2402.01032, ask pretrained models): one choice
- * Words of `cloze` and `last` have at least four letters and `least` occurrences in training. A sentence gives
- * at most one question of each set; which ones are taken is a function of the seed.
+ * What is no UTF-8, or has a NUL, is not asked about and is no context. Words of `cloze` and `last` have at least
+ * four letters and `least` occurrences in training. A sentence gives at most one question of each set; which ones are
+ * taken is a function of the seed.
  */
 #ifndef DATA_ASK_H
 #define DATA_ASK_H

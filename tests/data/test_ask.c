@@ -4,23 +4,31 @@
 #include "data/words.h"
 #include "scratch.h"
 
+/* Text of n bytes, documents between blank lines, a fifth of it to ask about. */
+static void open_text(struct dataset *d, const struct str *text)
+{
+	const char *input = put("text", text->text, text->length);
+	struct import_options o = import_of(&input, 1);
+
+	o.val = 0.2;
+	o.split = "blank:256";
+	o.format = "text";
+	o.force = true;
+	import_and_open(d, &o);
+}
+
 /* Sentences "one A and then the B of the C by the A.", in which "garden" follows "the" most often. */
 static void open_sentences(struct dataset *d, int n)
 {
 	static const char *const noun[] = {"river", "garden", "window", "morning", "silver", "letter", "answer",
 		"captain", "journey", "evening"};
 	struct str text;
-	const char *input;
 
 	str_init(&text);
 	for (int i = 0; i < n; i++)
 		str_printf(&text, "one %s and then the %s of the %s by the %s.\n\n", noun[i % 10], noun[i / 7 % 10],
 			i % 3 ? "garden" : noun[i / 3 % 10], noun[i % 10]);
-	input = put("text", text.text, text.length);
-	struct import_options o = import_of(&input, 1);
-	o.val = 0.2;
-	o.split = "blank:256";
-	import_and_open(d, &o);
+	open_text(d, &text);
 	str_release(&text);
 }
 
@@ -155,6 +163,44 @@ static void test_seeds(void **state)
 	dataset_close(&d);
 }
 
+/* Bytes that no text file of questions can hold stand in some sentences, or in all. */
+static void test_bytes(void **state)
+{
+	static const char *const odd[] = {"caf\xe9", "\xff\xfe", "\xed\xa0\x80"};
+	struct ask_options o = options_of(1000);
+	struct questions q, r;
+	struct dataset d;
+
+	(void)state;
+	o.context = 200;
+	for (int every = 1; every < 8; every += 6) {
+		struct str text;
+		str_init(&text);
+		for (int i = 0; i < 3000; i++) {
+			str_printf(&text, "one garden by the garden and the garden of %s by the window.%s",
+				i % every ? "window" : odd[i / 7 % 3], i % 3 ? " " : "\n\n");
+			if (i % 40 == 0)
+				str_add_bytes(&text, "then there is a \0 in the river. ", 32);
+		}
+		open_text(&d, &text);
+		assert_int_equal(data_ask(&d, &o, &q), every == 1 ? -1 : 0);
+		if (every == 1)
+			SAID("must have 6 to 64 words, and be UTF-8");
+		for (long i = 0; i < q.n; i++)
+			for (size_t k = 0; k < ARRAY_SIZE(odd); k++)
+				assert_true(!strstr(q.list[i].context, odd[k]) && !strstr(q.list[i].context, "is a "));
+		if (every > 1) {
+			assert_int_equal(questions_write(&q, at("some")), 0);
+			assert_int_equal(questions_read(&r, at("some")), 0);
+			assert_true(q.n > 100 && r.n == q.n);
+			questions_release(&r);
+		}
+		questions_release(&q);
+		str_release(&text);
+		dataset_close(&d);
+	}
+}
+
 struct told {
 	struct str words;
 	long n;
@@ -198,7 +244,10 @@ static void test_words(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {SCRATCH_TEST(test_sets), SCRATCH_TEST(test_seeds), SCRATCH_TEST(test_words)};
+	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(test_sets), SCRATCH_TEST(test_seeds), SCRATCH_TEST(test_bytes),
+		SCRATCH_TEST(test_words),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
