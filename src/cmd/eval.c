@@ -55,6 +55,7 @@ static const char *next_word(struct arena *a, const char **list)
 static int parse_modes(struct request *r)
 {
 	const char *list = r->modes, *word;
+	bool any = false;
 
 	while ((word = next_word(&r->lab.arena, &list))) {
 		int i = 0;
@@ -63,8 +64,9 @@ static int parse_modes(struct request *r)
 		if (i == N_PROTOCOLS)
 			return error("--mode %s: not reset, sliding or carried", word);
 		r->mode[i] = true;
+		any = true;
 	}
-	return 0;
+	return any ? 0 : error("--mode: none given");
 }
 
 static int parse_split(struct request *r)

@@ -107,6 +107,7 @@ refused() {
 	holds grep -q "$words" said
 }
 refused "not reset, sliding or carried" mamba --mode all
+refused "mode: none given" mamba --mode ""
 refused "does not divide the longest" mamba --length 48,64
 refused "model.attn.segment chooses among all that is carried, 256" moba --mode carried --length 1x,4x --tokens 2048
 refused "not a number of tokens" mamba --length 1y
