@@ -1,4 +1,5 @@
 /* moelab sample RUN --prompt TEXT: text as the model of a run goes on with it. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,9 @@ static int open_prompt(struct request *r)
 		return -1;
 	tokenizer_encode(&r->words, text, n, tokens);
 	free(text);
+	if ((long)tokens->n > INT_MAX - r->tokens)
+		return error("--tokens %ld behind %zu of the prompt: more than %d, which positions are counted to",
+			r->tokens, tokens->n, INT_MAX);
 	if (!tokens->n)
 		return error("the prompt is empty: a model goes on with a text, --prompt TEXT or "
 			"--prompt-file FILE has some");

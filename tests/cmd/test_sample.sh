@@ -58,11 +58,14 @@ refused() {
 	sample "$@"
 	holds test $? = 2
 	holds test "$(grep -c . said)" = 1
-	holds grep -q "$words" said
+	holds grep -q -- "$words" said
 }
 refused "keeps no checkpoint" mamba_mlp --prompt x
 refused "keeps no checkpoint of step 3, but of 64" mamba --prompt x --step 3
 refused "prompt is empty" mamba --prompt ""
+for tokens in 2147483647 9223372036854775807; do
+	refused "--tokens $tokens behind 1 of the prompt: more than 2147483647" mamba --prompt x --tokens $tokens
+done
 refused "one of them" mamba
 refused "one of them" mamba --prompt x --prompt-file prompt
 refused "takes one run" --prompt x
