@@ -40,8 +40,9 @@ int data_ask_run(const struct cmd *cmd, int argc, char **argv)
 		{"output", 'o', "FILE", "the questions, JSON lines", .text = &file},
 		{"split", 0, "NAME", "whose text is asked about (default val)", .text = &split},
 		{"number", 'n', "N", "questions of each set (default 1000)", .number = &o.n},
-		{"context", 0, "BYTES", "of text in front, or of a sentence, at most (default 400: 75 words or so, "
-			"as passages of LAMBADA; what is longer than the training context is cut in front)",
+		{"context", 0, "BYTES", "of text in front, of a sentence, or of a text that `copy` has twice, at "
+			"most (default 400: 75 words or so, as passages of LAMBADA; what is longer than the training "
+			"context is cut in front)",
 			.number = &o.context},
 		{"least", 0, "N", "occurrences in training of words asked for (default 20)", .number = &o.least},
 		{"train-tokens", 0, "N", "of the training split that words are counted in (default 2^26)",

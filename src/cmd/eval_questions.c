@@ -36,6 +36,18 @@ static void add_columns(struct grid *g)
 	grid_column(g, "ppl", "ppl of the answer", COLUMN_NUMBER);
 }
 
+/* What is asked then may not be what the question says: of `copy` nothing may be left to copy. */
+static void warn_of_cuts(struct grid *g, const struct trained *t, const struct answer_score *scores, int n)
+{
+	long context = config_find(&t->config, "train.context")->integer;
+
+	for (int i = 0; i < n; i++)
+		if (scores[i].n_cut)
+			notes_add(&g->notes, NOTE_WARNING, "%s: %ld of %ld contexts are longer than the training context of "
+				"%ld tokens and are cut in front: `moelab data ask --context` makes shorter ones",
+				scores[i].set, scores[i].n_cut, scores[i].n, context);
+}
+
 static void add_notes(struct grid *g, const struct trained *t, const struct device *device, const char *path,
 	const char *hash)
 {
@@ -65,6 +77,7 @@ int eval_questions(const struct lab *lab, const struct trained *t, const struct 
 		for (int i = 0; i < n; i++)
 			add_row(&g, &scores[i]);
 		add_notes(&g, t, device, path, hash);
+		warn_of_cuts(&g, t, scores, n);
 		ret = lab_print(lab, &g);
 	}
 	questions_release(&q);

@@ -13,6 +13,7 @@
 struct said {
 	double log_p, per_character;
 	bool greedy;
+	bool cut;	/* its context, in front */
 };
 
 struct asking {
@@ -31,12 +32,12 @@ struct asking {
 
 /* ---- texts to rows -------------------------------------------------------------------------- */
 
-/* Bytes of the context but for blanks at its end. */
+/* Bytes of the context but for blanks and line feeds at its end. */
 static size_t context_length(const char *context)
 {
 	size_t n = strlen(context);
 
-	while (n && context[n - 1] == ' ')
+	while (n && isspace((unsigned char)context[n - 1]))
 		n--;
 	return n;
 }
@@ -72,6 +73,7 @@ static int set_row(struct asking *a, long b, const struct question *q, int choic
 		targets[t] = ids.id[t + cut + 1];
 	}
 	a->first_B[b] = first - 1 - cut;
+	a->row_B[b]->cut = cut > 0;
 	token_list_release(&ids);
 	return ret;
 }
@@ -198,6 +200,16 @@ static double credit(const struct question *q, const struct said *said, bool per
 	return own == most ? 1.0 / n : 0;
 }
 
+/* For any of its choices? */
+static bool is_cut(const struct question *q, const struct said *said)
+{
+	bool cut = false;
+
+	for (int k = 0; k < q->n_choices; k++)
+		cut = cut || said[k].cut;
+	return cut;
+}
+
 struct sums {
 	double x, xx;
 };
@@ -231,6 +243,7 @@ static int score_set(const struct asking *a, const char *set, struct answer_scor
 			return error("set %s: some of its questions have one choice, others several", set);
 		score->single = single;
 		score->n++;
+		score->n_cut += is_cut(q, said);
 		chance += single ? 0 : 1.0 / q->n_choices;
 		log_p += said[q->answer].log_p;
 		add(&acc, single ? said[0].greedy : credit(q, said, false));

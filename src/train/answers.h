@@ -1,8 +1,8 @@
 /*
  * How many questions (data/questions.h) a trained model answers right, by the rules of
  * lm-evaluation-harness (Gao et al. 2021). Context and choice are encoded together; tokens behind those of the
- * context alone are the choice's, and blanks at the context's end count as the choice's; an empty context is an
- * end of text. With log p a choice's sum over its tokens:
+ * context alone are the choice's, and blanks and line feeds at the context's end count as the choice's; an empty
+ * context is an end of text. With log p a choice's sum over its tokens:
  *   acc       the greatest log p is the answer's; of k equally great ones a k-th counts
  *   acc_norm  the same of log p / characters of the choice, blanks in front of it not counted
  *   greedy    of one choice: all of its tokens are the model's best guess
@@ -22,7 +22,7 @@ struct share {
 
 struct answer_score {
 	const char *set;		/* the questions' */
-	long n;
+	long n, n_cut;			/* questions; those whose context is cut for a choice at least */
 	bool single;			/* of one choice each: acc is greedy, there is no acc_norm */
 	struct share acc, acc_norm;
 	double chance;			/* of acc by guessing; 0 of single ones */
