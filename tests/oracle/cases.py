@@ -153,6 +153,13 @@ def cases():
         "threshold": moe(router="threshold", threshold_rate=0.3),
         "threshold, two of four, micro-batches": moe(router="threshold", top_k=2, max_k=3, micro_batch=1,
                                                      group_tokens=24, recompute="block"),
+        "firsts before seconds": moe(router="gshard", allow_future=True, capacity_factor=0.6, group_tokens=24),
+        "hash, two choices": moe(router="hash", n_experts=6, top_k=2),
+        "hash, drops, micro-batches": moe(router="hash", granularity=2, capacity_factor=0.7, group_tokens=24,
+                                          micro_batch=2),
+        "by place in documents": {**moe(router="fixed", n_experts=3, top_k=2), "data.reset_at_eot": True,
+                                  "data.vocab": 7},
+        "frozen router": moe(router="random", top_k=2, bias_rate=0.02),
         "expert choice": moe(router="expert_choice", allow_future=True),
         "expert choice in time, micro-batches": moe(
             router="expert_choice", allow_future=True, group_tokens=24, micro_batch=1, capacity_factor=1.3,

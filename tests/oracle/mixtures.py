@@ -48,23 +48,28 @@ class Mixtures:
 
     def routed(self, x, name, keys, send=True):
         B, T, _ = x.shape
-        flat, select = x.reshape(B * T, -1), keys.get("select", "topk")
-        logits = self.jittered(flat, name, keys) @ self.p[name + ".router.weight"].T
-        noisy, sigma = self.noisy(logits, flat, name, keys)
-        score = self.score(logits if select == "sample" else noisy, name, keys)
-        E, group = score.shape[1], default_width(keys["group_tokens"], B * T)
+        flat, select, E = x.reshape(B * T, -1), keys.get("select", "topk"), keys["n_experts"]
+        group, assigned = default_width(keys["group_tokens"], B * T), select in ("hash", "place")
+        if assigned:
+            choice = self.assigned(select, name, keys)
+            score = torch.zeros(B * T, E).scatter(1, choice, 1 / choice.shape[1])
+        else:
+            logits = self.jittered(flat, name, keys) @ self.p[name + ".router.weight"].T
+            noisy, sigma = self.noisy(logits, flat, name, keys)
+            score = self.score(logits if select == "sample" else noisy, name, keys)
         if select.startswith("expert_choice"):
             keep, cutoff = self.taken(score.detach(), B, T, keys)
             self.move(name + ".router.cutoff", lambda old: old + keys["cutoff_rate"] * (cutoff - old))
             choice = torch.where(keep, torch.arange(E), -1)
         else:
-            choice = self.chosen((noisy if select == "sample" else score).detach(), name, keys)
+            if not assigned:
+                choice = self.chosen((noisy if select == "sample" else score).detach(), name, keys)
             share = self.p[name + ".router.capacity"].item() if keys.get("drop_target") else 1
-            keep = self.first_come(choice, E, group, keys.get("top_k", 1), keys["capacity_factor"], share)
+            keep = self.first_come(choice, E, group, keys, share)
         K = choice.shape[1]
         gate = self.weights(score, choice, keys) * keep
         y = self.sent(flat, name, keys, choice, keep, gate) if send else None
-        losses = self.router_losses(logits, score, choice, keys, group, T)
+        losses = {} if assigned else self.router_losses(logits, score, choice, keys, group, T)
         if keys.get("load"):
             losses["load"] = self.load_loss(logits, noisy, sigma, keys, group, T)
         self.controlled(losses, choice, keep, name, keys)
@@ -211,19 +216,32 @@ class Mixtures:
         self.margin = min([self.margin] + lead[lead > 0].tolist())
 
     @staticmethod
-    def first_come(choice, E, group, top_k, factor, share=1):
+    def first_come(choice, E, group, keys, share=1):
         """In each routing group an expert takes the first int(factor * K * tokens / E) choices, at least
-        one; 0: all. Token by token, and of a token the better choice first."""
-        N, K = choice.shape
-        capacity = max(1, int(share * max(1, int(factor * top_k * group / E)))) if factor else N * K
+        one; 0: all. Token by token, and of a token the better choice first; or all firsts before any second
+        (GShard: Lepikhin et al. 2020, arXiv:2006.16668, algorithm 1)."""
+        (N, K), factor, by_choice = choice.shape, keys["capacity_factor"], keys.get("order", "token") == "choice"
+        whole = max(1, int(factor * keys.get("top_k", 1) * group / E))
+        capacity = max(1, int(share * whole)) if factor else N * K
         keep = torch.zeros(N, K, dtype=torch.bool)
-        for t in range(N):
-            if t % group == 0:
-                taken = [0] * E
-            for k, e in enumerate(choice[t].tolist()):
+        for begin in range(0, N, group):
+            own, taken = range(begin, begin + group), [0] * E
+            turns = [(t, k) for k in range(K) for t in own] if by_choice else [(t, k) for t in own for k in range(K)]
+            for t, k in turns:
+                e = choice[t, k].item()
                 keep[t, k] = e >= 0 and taken[e] < capacity
                 taken[e] += e >= 0
         return keep
+
+    def assigned(self, select, name, keys):
+        """[N, K]: experts by a hash of the token's id (Roller et al. 2021, arXiv:2106.04426), drawn as src/op/assign.h
+        has it, or by its place in the document."""
+        E, k = keys["n_experts"], torch.arange(keys.get("top_k", 1))
+        if select == "place":
+            before = (self.document[:, None, :] < self.document[:, :, None]).sum(-1)
+            return ((torch.arange(before.shape[1]) - before).flatten()[:, None] + k) % E
+        first, by = zip(*(noise.walk(name, token, E) for token in self.tokens.flatten().tolist()))
+        return (torch.tensor(first)[:, None] + torch.tensor(by)[:, None] * k) % E
 
     @staticmethod
     def taken(score, B, T, keys):

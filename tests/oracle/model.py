@@ -148,7 +148,7 @@ class Model(Recurrences, Attention, Hybrids, Mixtures):
         self.routers [(keys, losses)], self.margin: the least lead of a chosen expert
         over the next one, in p."""
         self.outputs, self.routes, self.routers, self.margin = {}, {}, [], math.inf
-        self.states, self.policies = {}, []
+        self.states, self.policies, self.tokens = {}, [], tokens
         if self.spec.get("model.patch"):
             x = self.patches(tokens) @ self.p["embedding.weight"].T + self.p["embedding.bias"]
             self.document = torch.zeros(x.shape[:2], dtype=torch.long)

@@ -1,6 +1,7 @@
 """Random numbers of routers as src/op/noise_rule.h has them: Philox4x32-10 (Salmon et al. 2011), keyed by the
 seed, its counter made of the place in the step, the step, and the hash of the router's name."""
 import ctypes
+import math
 
 import numpy as np
 import torch
@@ -31,6 +32,16 @@ def blocks(seed, step, name, n):
     counter[:, 0] = np.arange(n)
     counter[:, 1], counter[:, 2], counter[:, 3] = step, stream % 2 ** 32, stream >> 32
     return philox(counter, (seed % 2 ** 32, seed >> 32))
+
+
+def walk(name, token, E):
+    """(first, by): a token's experts are first, first + by, ... mod E, whatever the seed of the run."""
+    key = stream_of(name)
+    word = philox(np.array([[token, 0, 0x7369676E, 0x6173]], np.uint64), (key % 2 ** 32, key >> 32))[0]
+    by = 1 + int(word[1]) % E
+    while math.gcd(by, E) != 1:
+        by += 1
+    return int(word[0]) % E, by
 
 
 def uniform(b, half):

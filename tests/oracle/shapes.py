@@ -139,7 +139,8 @@ def router_shapes(name, E, width_in, keys):
         bias = {name + ".router.baseline": (1,)}
     elif keys.get("select") == "threshold":
         bias = {name + ".router.threshold": (E,)}
-    return {name + ".router.weight": (E, width_in), **noise, **bias}
+    weight = {} if keys.get("select") in ("hash", "place") else {name + ".router.weight": (E, width_in)}
+    return {**weight, **noise, **bias}
 
 
 def mamba2_shapes(name, D, keys):

@@ -16,7 +16,7 @@ def learning_rate(spec, step):
 
 
 def decays(spec, name):
-    if name.endswith(".alpha"):
+    if name.endswith(".alpha") or (name.endswith(".router.weight") and spec.get("model.moe.frozen")):
         return False
     if spec["train.decay"] == "all":
         return True
