@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 
 enum act_fn act_fn_find(const char *name)
 {
@@ -39,13 +40,11 @@ static void act_forward_ref(const struct op_run *r)
 static void act_backward_ref(const struct op_run *r)
 {
 	const struct act_attr *attr = r->attr;
-	const struct tensor *x = r->in[ACT_X], *dx = r->d_in[ACT_X], *dy = r->d_out[ACT_Y];
+	const struct tensor *x = r->in[ACT_X], *dy = r->d_out[ACT_Y];
 
 	for (long t = 0; t < tensor_rows(x); t++)
-		for (long i = 0; i < tensor_width(x); i++) {
-			double g = act_slope_f64(attr->fn, row_f64(x, t)[i]) * row_f64(dy, t)[i];
-			row_f64(dx, t)[i] = g + (op_adds(r, ACT_X) ? row_f64(dx, t)[i] : 0);
-		}
+		for (long i = 0; i < tensor_width(x); i++)
+			put_gradient(r, ACT_X, t, i, act_slope_f64(attr->fn, row_f64(x, t)[i]) * row_f64(dy, t)[i]);
 }
 
 static void act_forward(const struct op_run *r)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 #include "op/kit/reduce.h"
 
 enum {
@@ -142,15 +143,6 @@ static double normed_ref(const struct op_run *r, long t, long i)
 	return (row_f64(r->out[ADD_NORM_R_BTD], t)[i] - stats[0]) * stats[1];
 }
 
-/* Element i of row t of a gradient, if it is wanted: written or added. */
-static void store_ref(const struct op_run *r, int input, long t, long i, double g)
-{
-	const struct tensor *d = r->d_in[input];
-
-	if (d)
-		row_f64(d, t)[i] = g + (op_adds(r, input) ? row_f64(d, t)[i] : 0);
-}
-
 static void backward_parameters_ref(const struct op_run *r)
 {
 	const struct tensor *dn = r->d_out[ADD_NORM_N_BTD];
@@ -161,8 +153,8 @@ static void backward_parameters_ref(const struct op_run *r)
 			sum_dw += row_f64(dn, t)[i] * normed_ref(r, t, i);
 			sum_db += row_f64(dn, t)[i];
 		}
-		store_ref(r, ADD_NORM_WEIGHT_D, 0, i, sum_dw);
-		store_ref(r, ADD_NORM_BIAS_D, 0, i, sum_db);
+		put_gradient(r, ADD_NORM_WEIGHT_D, 0, i, sum_dw);
+		put_gradient(r, ADD_NORM_BIAS_D, 0, i, sum_db);
 	}
 }
 
@@ -186,7 +178,7 @@ static void backward_row_ref(const struct op_run *r, long t, const int *input, i
 			g += (row_f64(dn, t)[i] * row_f64(weight, 0)[i] - mean_a -
 				mean_am * normed_ref(r, t, i)) * scale;
 		for (int k = 0; k < n_inputs; k++)
-			store_ref(r, input[k], t, i, g);
+			put_gradient(r, input[k], t, i, g);
 	}
 }
 

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "op/assign_rule.h"
 #include "op/document_start.h"
+#include "op/kit/host.h"
 #include "op/route.h"
 #include "op/trial.h"
 
@@ -22,16 +23,6 @@ static void assign_shape(struct op_shapes *s)
 static void assign_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	c->forward_bytes = op_io_bytes(&op_assign, s);
-}
-
-static void set_score(const struct op_run *r, long t, long e, double v)
-{
-	const struct tensor *s = r->out[ASSIGN_S_BTE];
-
-	if (r->device->bytes[MASTER] == sizeof(double))
-		row_f64(s, t)[e] = v;
-	else
-		row_f32(s, t)[e] = (float)v;
 }
 
 /* What a token's experts are found by. */
@@ -56,11 +47,11 @@ static void assign_forward(const struct op_run *r)
 		bool there = !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
 		struct assign_walk w = assign_walk(attr, id_of(r, t));
 		for (long e = 0; e < attr->n_experts; e++)
-			set_score(r, t, e, 0);
+			host_put(r, r->out[ASSIGN_S_BTE], t, e, 0);
 		for (int k = 0; k < attr->k; k++) {
 			int e = assign_expert(attr, &w, k);
 			row_int(expert, t)[k] = there ? e : -1;
-			set_score(r, t, e, 1.0 / (double)attr->k);
+			host_put(r, r->out[ASSIGN_S_BTE], t, e, 1.0 / (double)attr->k);
 		}
 	}
 }

@@ -1,6 +1,7 @@
 #include "op/choose.h"
 
 #include "base/error.h"
+#include "op/kit/host.h"
 #include "op/route.h"
 #include "op/trial.h"
 
@@ -30,9 +31,7 @@ static void choose_cost(const struct op_shapes *s, struct op_cost *c)
 
 static double score_of(const struct op_run *r, long t, long e)
 {
-	const struct tensor *s = r->in[CHOOSE_S_BTE];
-
-	return r->device->bytes[MASTER] == sizeof(double) ? row_f64(s, t)[e] : row_f32(s, t)[e];
+	return host_get(r, r->in[CHOOSE_S_BTE], t, e);
 }
 
 /* Score and bias in the device's precision, so that their sum rounds as a GPU's does. */
@@ -71,10 +70,7 @@ static bool is_cut(const struct op_run *r, long t, int e)
 {
 	const struct tensor *cut = r->in[CHOOSE_CUT_E];
 
-	if (!cut || e < 0)
-		return false;
-	return score_of(r, t, e) < (r->device->bytes[MASTER] == sizeof(double) ? row_f64(cut, 0)[e]
-		: row_f32(cut, 0)[e]);
+	return cut && e >= 0 && score_of(r, t, e) < host_get(r, cut, 0, e);
 }
 
 /* The sum of scores is taken in the type of masters, as a GPU does. */

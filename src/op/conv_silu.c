@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
 #include "op/kit/lanes.h"
 #include "op/trial.h"
 #include "op/kit/vec.h"
@@ -92,20 +93,6 @@ static void conv_silu_forward_ref(const struct op_run *r)
 		}
 }
 
-static void clear_gradient(const struct op_run *r, int input)
-{
-	const struct tensor *d = r->d_in[input];
-
-	for (long k = 0; d && !op_adds(r, input) && k < tensor_size(d); k++)
-		row_f64(d, k / tensor_width(d))[k % tensor_width(d)] = 0;
-}
-
-static void add_gradient(const struct op_run *r, int input, long row, long column, double g)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], row)[column] += g;
-}
-
 /* ds = dy (g + s g (1 - g)), g = logistic(s); dbias = sum ds; dw_k = sum ds x; dx = sum_k w_k ds */
 static void conv_silu_backward_ref(const struct op_run *r)
 {
@@ -115,7 +102,7 @@ static void conv_silu_backward_ref(const struct op_run *r)
 		clear_gradient(r, i);
 	for (long row = 0; row < c.B * c.T; row++)
 		for (long i = 0; i < c.I; i++) {
-			double s = before_silu(&c, row / c.T, row % c.T, i), g = 1 / (1 + exp(-s));
+			double s = before_silu(&c, row / c.T, row % c.T, i), g = sigmoid_f64(s);
 			double dy = row_f64(r->d_out[CONV_SILU_Y_BTI], row)[i];
 			double ds = dy * (g + s * g * (1 - g));
 			add_gradient(r, CONV_SILU_BIAS_I, 0, i, ds);

@@ -97,7 +97,7 @@ static void token_ref(const struct op_run *r, long row)
 	const struct tensor *logit = r->in[COPIED_LOGIT_BTV], *q = r->in[COPIED_Q_BTC];
 	long n = x.p - x.first, V = tensor_width(logit), C = tensor_width(q);
 	double *y = row_f64(r->out[COPIED_Y_BTV], row), *score = (double *)r->workspace + row * most_places(r->in);
-	double g = n ? 1 / (1 + exp(-row_f64(r->in[COPIED_GATE_BT1], row)[0])) : 1;
+	double g = n ? sigmoid_f64(row_f64(r->in[COPIED_GATE_BT1], row)[0]) : 1;
 	double lse = lse_of(row_f64(logit, row), V), of_places;
 
 	for (long i = 0; i < n; i++) {

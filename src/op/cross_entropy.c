@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "op/cpu/cross_entropy.h"
 #include "op/cuda/gemm.h"
+#include "op/kit/vec.h"
 #include "op/trial.h"
 
 /* Logits of a chunk fill about CHUNK_BYTES, but products want CHUNK_ROWS rows. On a GPU 8,192 rows
@@ -168,7 +169,7 @@ static struct mixture mixture_ref(const struct op_run *r, long t, double nll_v)
 
 	if (c > 0)
 		return (struct mixture){nll_v, 1, 0, 1};
-	g = 1 / (1 + exp(-row_f64(gate, t)[0]));
+	g = sigmoid_f64(row_f64(gate, t)[0]);
 	own = g * exp(-nll_v);
 	copied = (1 - g) * exp(c);
 	nll = -log(own + copied);

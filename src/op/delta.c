@@ -8,6 +8,8 @@
 #include "op/cuda/chunk_steps.h"
 #include "op/delta_kernels.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
+#include "op/kit/vec.h"
 #include "op/trial.h"
 
 struct delta_dims delta_dims(const struct tensor *const *in, const struct delta_attr *attr)
@@ -90,16 +92,6 @@ void delta_cost(const struct op_shapes *s, struct op_cost *c)
 	c->backward_bytes = 2 * bytes;	/* all inputs and dy in, all gradients out */
 }
 
-static double logistic_f64(double v)
-{
-	return 1 / (1 + exp(-v));
-}
-
-static double softplus_f64(double v)
-{
-	return v > 0 ? v + log1p(exp(-v)) : log1p(exp(v));
-}
-
 /* One head of one sequence on the reference device, token by token; rows are tokens. */
 struct head {
 	const struct op_run *run;
@@ -156,7 +148,7 @@ static void step_forward(const struct head *c, long t, const double *before, dou
 {
 	const struct scratch *s = &c->s;
 	long K = c->dims.K, V = c->dims.V;
-	double beta = logistic_f64(of_head(c, DELTA_BRAW_BTH, t)), e = decay(c, t);
+	double beta = sigmoid_f64(of_head(c, DELTA_BRAW_BTH, t)), e = decay(c, t);
 	const double *v = head_row(c, c->run->in[DELTA_V_BTV], t, V);
 
 	normed(head_row(c, c->run->in[DELTA_Q_BTK], t, K), K, 1 / sqrt((double)K), s->q);
@@ -220,19 +212,6 @@ static void delta_forward_ref(const struct op_run *r)
 	delta_forward_from(r, NULL);
 }
 
-static void put_gradient(const struct op_run *r, int input, long row, long column, double g)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], row)[column] =
-			g + (op_adds(r, input) ? row_f64(r->d_in[input], row)[column] : 0);
-}
-
-static void add_gradient(const struct op_run *r, int input, long column, double g)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], 0)[column] += g;
-}
-
 /* From the gradient of x scale / |x| to that of x. */
 static void put_normed(const struct head *c, int input, long t, double scale, const double *gradient)
 {
@@ -275,7 +254,7 @@ static void erase_backward(const struct head *c, long t, const double *before)
 	const struct op_run *r = c->run;
 	const struct scratch *s = &c->s;
 	long K = c->dims.K, V = c->dims.V, row = row_at(c, t);
-	double beta = logistic_f64(of_head(c, DELTA_BRAW_BTH, t)), e = decay(c, t), d_beta = 0, d_log = 0;
+	double beta = sigmoid_f64(of_head(c, DELTA_BRAW_BTH, t)), e = decay(c, t), d_beta = 0, d_log = 0;
 	double dt = step_size(c, t), ddtraw;
 
 	for (long j = 0; j < V; j++) {
@@ -291,16 +270,8 @@ static void erase_backward(const struct head *c, long t, const double *before)
 	ddtraw = -d_log * rate(c) * (1 - exp(-dt));	/* logistic(v) = 1 - exp(-softplus(v)) */
 	put_gradient(r, DELTA_BRAW_BTH, row, c->h, d_beta * beta * (1 - beta));
 	put_gradient(r, DELTA_DTRAW_BTH, row, c->h, ddtraw);
-	add_gradient(r, DELTA_DTBIAS_H, c->h, ddtraw);
-	add_gradient(r, DELTA_ALOG_H, c->h, -dt * rate(c) * d_log);
-}
-
-static void clear_gradient(const struct op_run *r, int input)
-{
-	const struct tensor *d = r->d_in[input];
-
-	for (long k = 0; d && !op_adds(r, input) && k < tensor_size(d); k++)
-		row_f64(d, 0)[k] = 0;
+	add_gradient(r, DELTA_DTBIAS_H, 0, c->h, ddtraw);
+	add_gradient(r, DELTA_ALOG_H, 0, c->h, -dt * rate(c) * d_log);
 }
 
 void delta_backward_from(const struct op_run *r, const struct tensor *S_BKV)

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
 #include "op/trial.h"
 
 static long rows_in_front(const void *attr)
@@ -82,8 +83,7 @@ static void extend_backward_ref(const struct op_run *r)
 
 	for (long i = 0; i < tensor_rows(dx); i++)
 		for (long c = 0; c < tensor_width(dx); c++)
-			row_f64(dx, i)[c] = row_f64(dy, i + (i / T + 1) * n)[c] +
-				(op_adds(r, EXTEND_X_BTC) ? row_f64(dx, i)[c] : 0);
+			put_gradient(r, EXTEND_X_BTC, i, c, row_f64(dy, i + (i / T + 1) * n)[c]);
 }
 
 static void extend_backward(const struct op_run *r)

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "op/kit/gradient.h"
 #include "op/kit/vec.h"
 
 static long n_parts(const struct tensor *x)
@@ -105,19 +106,11 @@ static void gated_norm_forward_ref(const struct op_run *r)
 	}
 }
 
-static void put_ref(const struct op_run *r, int input, long row, long column, double v)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], row)[column] =
-			v + (op_adds(r, input) ? row_f64(r->d_in[input], row)[column] : 0);
-}
-
 static void gated_norm_backward_ref(const struct op_run *r)
 {
-	const struct tensor *dw = r->d_in[GATED_NORM_WEIGHT_I], *dy = r->d_out[GATED_NORM_Y_BTI];
+	const struct tensor *dy = r->d_out[GATED_NORM_Y_BTI];
 
-	for (long i = 0; dw && !op_adds(r, GATED_NORM_WEIGHT_I) && i < tensor_size(dw); i++)
-		row_f64(dw, 0)[i] = 0;
+	clear_gradient(r, GATED_NORM_WEIGHT_I);
 	for (long k = 0; k < n_groups_of(r); k++) {
 		struct group g = group_of(r, k);
 		const double *dn = row_f64(dy, g.row) + g.first, *w0 = row_f64(r->in[GATED_NORM_WEIGHT_I], 0);
@@ -125,16 +118,15 @@ static void gated_norm_backward_ref(const struct op_run *r)
 		for (long i = 0; i < g.n; i++) {
 			double f = g.gate_last ? silu_f64(g.z[i]) : 1, m = normed_f64(&g, i) * scale;
 			mean += dn[i] * g.w[i] * f * m / (double)g.n;
-			if (dw)
-				row_f64(dw, 0)[g.w - w0 + i] += dn[i] * m * f;
+			add_gradient(r, GATED_NORM_WEIGHT_I, 0, g.w - w0 + i, dn[i] * m * f);
 		}
 		for (long i = 0; i < g.n; i++) {
 			double gate = silu_f64(g.z[i]), m = normed_f64(&g, i) * scale;
 			double a = dn[i] * g.w[i] * (g.gate_last ? gate : 1), dv = (a - m * mean) * scale;
 			double dz = g.gate_last ? dn[i] * g.w[i] * m : dv * g.x[i];
 			double slope = silu_slope_f64(g.z[i]);
-			put_ref(r, GATED_NORM_X_BTI, g.row, g.first + i, g.gate_last ? dv : dv * gate);
-			put_ref(r, GATED_NORM_Z_BTI, g.row, g.first + i, dz * slope);
+			put_gradient(r, GATED_NORM_X_BTI, g.row, g.first + i, g.gate_last ? dv : dv * gate);
+			put_gradient(r, GATED_NORM_Z_BTI, g.row, g.first + i, dz * slope);
 		}
 	}
 }

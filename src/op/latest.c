@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 
 static long left_out(const void *attr)
 {
@@ -45,8 +46,7 @@ static void latest_backward_ref(const struct op_run *r)
 
 	for (long i = 0; i < tensor_rows(dx); i++)
 		for (long c = 0; c < tensor_width(dx); c++)
-			row_f64(dx, i)[c] = (i % S < n ? 0 : row_f64(dy, i - (i / S + 1) * n)[c]) +
-				(op_adds(r, LATEST_X_BSC) ? row_f64(dx, i)[c] : 0);
+			put_gradient(r, LATEST_X_BSC, i, c, i % S < n ? 0 : row_f64(dy, i - (i / S + 1) * n)[c]);
 }
 
 static void latest_backward(const struct op_run *r)

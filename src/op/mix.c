@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 #include "op/kit/reduce.h"
+#include "op/kit/vec.h"
 
 enum { PART_ROWS = 64 };	/* of the CPU's partial sums */
 
@@ -52,7 +54,7 @@ static void mix_cost(const struct op_shapes *s, struct op_cost *c)
 
 static double share_ref(const struct op_run *r)
 {
-	return r->in[MIX_ALPHA] ? 1 / (1 + exp(-*row_f64(r->in[MIX_ALPHA], 0))) : 0.5;
+	return r->in[MIX_ALPHA] ? sigmoid_f64(*row_f64(r->in[MIX_ALPHA], 0)) : 0.5;
 }
 
 static double weight_ref(const struct op_run *r, int path, long i)
@@ -89,14 +91,6 @@ static void mix_forward_ref(const struct op_run *r)
 	}
 }
 
-static void store_ref(const struct op_run *r, int input, long t, long i, double g)
-{
-	const struct tensor *d = r->d_in[input];
-
-	if (d)
-		row_f64(d, t)[i] = g + (op_adds(r, input) ? row_f64(d, t)[i] : 0);
-}
-
 /* The gradient of path's row t, of which `share` is in y. */
 static void backward_row_ref(const struct op_run *r, int path, long t, double share)
 {
@@ -107,7 +101,7 @@ static void backward_row_ref(const struct op_run *r, int path, long t, double sh
 	for (long i = 0; i < D; i++)
 		mean += share * weight_ref(r, path, i) * dy[i] * normed_ref(r, path, t, i) / (double)D;
 	for (long i = 0; i < D; i++)
-		store_ref(r, MIX_A_BTD + path, t, i, row_f64(r->saved[MIX_SCALE_BT2], t)[path] *
+		put_gradient(r, MIX_A_BTD + path, t, i, row_f64(r->saved[MIX_SCALE_BT2], t)[path] *
 			(share * weight_ref(r, path, i) * dy[i] - normed_ref(r, path, t, i) * mean));
 }
 
@@ -122,13 +116,13 @@ static void mix_backward_ref(const struct op_run *r)
 			double sum = 0;
 			for (long t = 0; t < tensor_rows(dy); t++)
 				sum += row_f64(dy, t)[i] * normed_ref(r, path, t, i);
-			store_ref(r, MIX_WA_D + path, 0, i, share * sum);
+			put_gradient(r, MIX_WA_D + path, 0, i, share * sum);
 			d_alpha += s * (1 - s) * (path ? -1 : 1) * weight_ref(r, path, i) * sum;
 		}
 		for (long t = 0; t < tensor_rows(dy); t++)
 			backward_row_ref(r, path, t, share);
 	}
-	store_ref(r, MIX_ALPHA, 0, 0, d_alpha);
+	put_gradient(r, MIX_ALPHA, 0, 0, d_alpha);
 }
 
 /* ---- CPU ------------------------------------------------------------------------------------ */

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "op/cpu/moba.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
 #include "op/moba_kernels.h"
 #include "op/trial.h"
 
@@ -152,14 +153,6 @@ static void moba_forward_ref(const struct op_run *r)
 		struct query q = query_of(r, &d, b, h, t);
 		token_ref(r, &d, &q);
 	}
-}
-
-static void clear_gradient(const struct op_run *r, int input)
-{
-	const struct tensor *d = r->d_in[input];
-
-	for (long k = 0; d && !op_adds(r, input) && k < tensor_size(d); k++)
-		row_f64(d, k / tensor_width(d))[k % tensor_width(d)] = 0;
 }
 
 static void add_f64(const struct op_run *r, const struct moba_dims *d, int input, long b, long t, long h,

@@ -1,6 +1,7 @@
 #include "op/noise.h"
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 #include "op/noise_rule.h"
 
 static void noise_shape(struct op_shapes *s)
@@ -44,19 +45,15 @@ static void noise_forward_ref(const struct op_run *r)
 static void noise_backward_ref(const struct op_run *r)
 {
 	const struct noise_attr *attr = r->attr;
-	const struct tensor *dlogit = r->d_in[NOISE_LOGIT_BTE], *dwidth = r->d_in[NOISE_WIDTH_BTE],
-		*width = r->in[NOISE_WIDTH_BTE], *dy = r->d_out[NOISE_Y_BTE];
+	const struct tensor *width = r->in[NOISE_WIDTH_BTE], *dy = r->d_out[NOISE_Y_BTE];
 
 	for (long t = 0; t < tensor_rows(dy); t++)
 		for (long e = 0; e < tensor_width(dy); e++) {
 			double d = row_f64(dy, t)[e];
-			if (dwidth)
-				row_f64(dwidth, t)[e] = attr->scale * draw(r, dy, t, e) * d /
-					(1 + exp(-row_f64(width, t)[e])) +
-					(op_adds(r, NOISE_WIDTH_BTE) ? row_f64(dwidth, t)[e] : 0);
-			if (dlogit)
-				row_f64(dlogit, t)[e] = d +
-					(op_adds(r, NOISE_LOGIT_BTE) ? row_f64(dlogit, t)[e] : 0);
+			if (width)
+				put_gradient(r, NOISE_WIDTH_BTE, t, e, attr->scale * draw(r, dy, t, e) * d /
+					(1 + exp(-row_f64(width, t)[e])));
+			put_gradient(r, NOISE_LOGIT_BTE, t, e, d);
 		}
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/kit/host.h"
 #include "op/trial.h"
 
 enum { TILE = 64 };	/* tokens */
@@ -55,11 +56,6 @@ static void noisy_load_cost(const struct op_shapes *s, struct op_cost *c)
 
 /* ---- for all hosts, in float64 but for the kernels' inputs ----------------------------------- */
 
-static double value_of(const struct op_run *r, const struct tensor *x, long t, long e)
-{
-	return r->device->bytes[MASTER] == sizeof(double) ? row_f64(x, t)[e] : row_f32(x, t)[e];
-}
-
 static void add_to(const struct op_run *r, const struct tensor *x, long t, long e, double v)
 {
 	if (r->device->bytes[MASTER] == sizeof(double))
@@ -78,7 +74,7 @@ static bool valid(const struct op_run *r, long t)
 /* Is expert i ahead of j in the order of noisy logits? */
 static bool ahead(const struct op_run *r, long t, long i, long j)
 {
-	double a = value_of(r, r->in[NOISY_LOAD_NOISY_BTE], t, i), b = value_of(r, r->in[NOISY_LOAD_NOISY_BTE], t, j);
+	double a = host_get(r, r->in[NOISY_LOAD_NOISY_BTE], t, i), b = host_get(r, r->in[NOISY_LOAD_NOISY_BTE], t, j);
 
 	return a > b || (a == b && i < j);
 }
@@ -105,7 +101,7 @@ static double sigma_of(const struct op_run *r, long t, long e)
 {
 	const struct noisy_load_attr *attr = r->attr;
 	const struct tensor *width = r->in[NOISY_LOAD_WIDTH_BTE];
-	double w = width ? value_of(r, width, t, e) : 0;
+	double w = width ? host_get(r, width, t, e) : 0;
 
 	return attr->scale * (!width ? 1 : w > 30 ? w : log1p(exp(w)));
 }
@@ -118,8 +114,8 @@ static long bound_of(const struct op_run *r, long t, long e, long in, long out)
 
 static double z_of(const struct op_run *r, long t, long e, long bound)
 {
-	return (value_of(r, r->in[NOISY_LOAD_LOGIT_BTE], t, e) -
-		value_of(r, r->in[NOISY_LOAD_NOISY_BTE], t, bound)) / sigma_of(r, t, e);
+	return (host_get(r, r->in[NOISY_LOAD_LOGIT_BTE], t, e) -
+		host_get(r, r->in[NOISY_LOAD_NOISY_BTE], t, bound)) / sigma_of(r, t, e);
 }
 
 /* Loads of tokens from to end - 1; gives the number of valid ones. */
@@ -210,20 +206,20 @@ static void token_gradient(const struct op_run *r, long t, double d)
 	for (long e = 0; e < tensor_width(slope) && in >= 0; e++) {
 		long bound = bound_of(r, t, e, in, out);
 		double z = z_of(r, t, e, bound), sigma = sigma_of(r, t, e);
-		double q = d * value_of(r, slope, t / attr->group_tokens, e) * exp(-z * z / 2) / sqrt(2 * M_PI) / sigma;
+		double q = d * host_get(r, slope, t / attr->group_tokens, e) * exp(-z * z / 2) / sqrt(2 * M_PI) / sigma;
 		if (r->d_in[NOISY_LOAD_LOGIT_BTE])
 			add_to(r, r->d_in[NOISY_LOAD_LOGIT_BTE], t, e, q);
 		if (r->d_in[NOISY_LOAD_NOISY_BTE])
 			add_to(r, r->d_in[NOISY_LOAD_NOISY_BTE], t, bound, -q);
 		if (r->d_in[NOISY_LOAD_WIDTH_BTE])
 			add_to(r, r->d_in[NOISY_LOAD_WIDTH_BTE], t, e, -q * z * attr->scale /
-				(1 + exp(-value_of(r, width, t, e))));
+				(1 + exp(-host_get(r, width, t, e))));
 	}
 }
 
 static void noisy_load_backward(const struct op_run *r)
 {
-	double d = value_of(r, r->d_out[NOISY_LOAD_LOSS], 0, 0);
+	double d = host_get(r, r->d_out[NOISY_LOAD_LOSS], 0, 0);
 
 	for (int i = NOISY_LOAD_LOGIT_BTE; i <= NOISY_LOAD_WIDTH_BTE; i++)
 		if (r->d_in[i] && !op_adds(r, i))

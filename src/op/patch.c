@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "op/kit/host.h"
 #include "op/trial.h"
 
 static void patch_shape(struct op_shapes *s)
@@ -48,14 +49,6 @@ static void moments(const int *id, long T, double *m, double *s)
 	*s = sqrt(square / (double)n + PATCH_EPS);
 }
 
-static void put(const struct op_run *r, const struct tensor *x, long row, long i, double value)
-{
-	if (r->device->bytes[x->kind] == 8)
-		row_f64(x, row)[i] = value;
-	else
-		row_f32(x, row)[i] = (float)value;
-}
-
 static void patch_row(const struct op_run *r, long b)
 {
 	const struct patch_attr *a = r->attr;
@@ -66,14 +59,14 @@ static void patch_row(const struct op_run *r, long b)
 
 	if (a->halves)
 		moments(id, T, &m, &s);
-	put(r, r->out[PATCH_SCALE_B2], b, 0, m);
-	put(r, r->out[PATCH_SCALE_B2], b, 1, s);
+	host_put(r, r->out[PATCH_SCALE_B2], b, 0, m);
+	host_put(r, r->out[PATCH_SCALE_B2], b, 1, s);
 	for (long t = 0; t < T; t++) {
 		bool missing = a->halves ? half_is_missing(id[t]) : id[t] > 255;
 		double v = missing ? 0 : a->halves ? (half_value(id[t]) - m) / s : id[t] / 127.5 - 1;
-		put(r, r->out[PATCH_X_BNF], b * N + t / P, t % P, v);
+		host_put(r, r->out[PATCH_X_BNF], b * N + t / P, t % P, v);
 		if (a->halves)
-			put(r, r->out[PATCH_X_BNF], b * N + t / P, P + t % P, missing);
+			host_put(r, r->out[PATCH_X_BNF], b * N + t / P, P + t % P, missing);
 	}
 	for (long n = 0; n < N; n++) {
 		row_int(r->out[PATCH_TOKEN_BN], b)[n] = id[n * P + P - 1];

@@ -74,7 +74,7 @@ static void put_gate(const struct pick *p, long b, long t, bool kept)
 	const struct tensor *gate = p->run->out[PICK_GATE_BT];
 
 	if (p->run->device->bytes[MASTER] == sizeof(double))
-		row_f64(gate, b)[t] = kept ? 1 / (1 + exp(-row_f64(p->logit, b * p->T + t)[0])) : 0;
+		row_f64(gate, b)[t] = kept ? sigmoid_f64(row_f64(p->logit, b * p->T + t)[0]) : 0;
 	else
 		row_f32(gate, b)[t] = kept ? vec_sigmoid(row_f32(p->logit, b * p->T + t)[0]) : 0;
 }

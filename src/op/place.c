@@ -1,6 +1,7 @@
 #include "op/place.h"
 
 #include "base/error.h"
+#include "op/kit/host.h"
 #include "op/route.h"
 #include "op/trial.h"
 
@@ -57,21 +58,12 @@ static void place_cost(const struct op_shapes *s, struct op_cost *c)
 	c->forward_bytes = op_io_bytes(&op_place, s);
 }
 
-static void set_master(const struct op_run *r, const struct tensor *x, long i, double v)
-{
-	if (r->device->bytes[MASTER] == sizeof(double))
-		row_f64(x, 0)[i] = v;
-	else
-		row_f32(x, 0)[i] = (float)v;
-}
-
 /* Choices an expert takes of a group; 0: all. */
 static long capacity(const struct op_run *r)
 {
 	const struct place_attr *attr = r->attr;
 	const struct tensor *share = r->in[PLACE_SHARE];
-	double x = !share ? 1 : r->device->bytes[MASTER] == sizeof(double) ? *row_f64(share, 0)
-		: *row_f32(share, 0);
+	double x = share ? host_get(r, share, 0, 0) : 1;
 	long n = (long)(x * (double)attr->capacity);
 
 	return n < 1 && attr->capacity ? 1 : n;
@@ -137,9 +129,9 @@ static void summarise(const struct op_run *r)
 		kept += count[e];
 	}
 	for (long e = 0; e < E; e++)
-		set_master(r, r->out[PLACE_LOAD_E], e, wanted[e] / (all > 0 ? all : 1));
-	set_master(r, r->out[PLACE_DROPPED], 0, all - kept);
-	set_master(r, r->out[PLACE_DROPPED], 1, all);
+		host_put(r, r->out[PLACE_LOAD_E], 0, e, wanted[e] / (all > 0 ? all : 1));
+	host_put(r, r->out[PLACE_DROPPED], 0, 0, all - kept);
+	host_put(r, r->out[PLACE_DROPPED], 0, 1, all);
 }
 
 static int count_served(const struct tensor *slot_BTK)

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 #include "op/route.h"
 #include "op/trial.h"
 
@@ -75,14 +76,14 @@ static void reinforce_forward_ref(const struct op_run *r)
 
 static void reinforce_backward_ref(const struct op_run *r)
 {
-	const struct tensor *s = r->in[REINFORCE_S_BTE], *ds = r->d_in[REINFORCE_S_BTE];
+	const struct tensor *s = r->in[REINFORCE_S_BTE];
 	double d = *row_f64(r->d_out[REINFORCE_LOSS], 0) * *row_f64(r->saved[REINFORCE_SHARE], 0);
 
 	for (long t = 0; t < tensor_rows(s); t++)
 		for (long e = 0; e < tensor_width(s); e++) {
 			double own = e != expert_of(r, t) ? 0 : d * advantage_ref(r, t) /
 				fmax(row_f64(s, t)[e], (double)REINFORCE_TINY);
-			row_f64(ds, t)[e] = own + (op_adds(r, REINFORCE_S_BTE) ? row_f64(ds, t)[e] : 0);
+			put_gradient(r, REINFORCE_S_BTE, t, e, own);
 		}
 }
 

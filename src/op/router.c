@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "op/kit/gemm.h"
+#include "op/kit/gradient.h"
 #include "op/kit/reduce.h"
 
 enum { TILE = 64 };	/* tokens of one product; divides ROUTER_PART */
@@ -51,31 +52,18 @@ static void router_forward_ref(const struct op_run *r)
 		}
 }
 
-static void clear_ref(const struct op_run *r, int i)
-{
-	const struct tensor *d = r->d_in[i];
-
-	for (long row = 0; d && !op_adds(r, i) && row < tensor_rows(d); row++)
-		for (long k = 0; k < tensor_width(d); k++)
-			row_f64(d, row)[k] = 0;
-}
-
 static void router_backward_ref(const struct op_run *r)
 {
-	const struct tensor *x = r->in[ROUTER_X_BTD], *w = r->in[ROUTER_W_ED],
-		*dx = r->d_in[ROUTER_X_BTD], *dw = r->d_in[ROUTER_W_ED],
-		*dlogit = r->d_out[ROUTER_LOGIT_BTE];
+	const struct tensor *x = r->in[ROUTER_X_BTD], *w = r->in[ROUTER_W_ED], *dlogit = r->d_out[ROUTER_LOGIT_BTE];
 
-	clear_ref(r, ROUTER_X_BTD);
-	clear_ref(r, ROUTER_W_ED);
+	clear_gradient(r, ROUTER_X_BTD);
+	clear_gradient(r, ROUTER_W_ED);
 	for (long t = 0; t < tensor_rows(x); t++)
 		for (long e = 0; e < w->dims[0]; e++)
 			for (long i = 0; i < tensor_width(x); i++) {
 				double d = row_f64(dlogit, t)[e];
-				if (dx)
-					row_f64(dx, t)[i] += d * row_f64(w, e)[i];
-				if (dw)
-					row_f64(dw, e)[i] += d * row_f64(x, t)[i];
+				add_gradient(r, ROUTER_X_BTD, t, i, d * row_f64(w, e)[i]);
+				add_gradient(r, ROUTER_W_ED, e, i, d * row_f64(x, t)[i]);
 			}
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "op/cpu/router_loss.h"
+#include "op/kit/gradient.h"
 #include "op/trial.h"
 
 static long groups_of(const struct op_shapes *s)
@@ -186,18 +187,14 @@ static double dlogit_ref(const struct op_run *r, long g, long t, long e)
 static void router_loss_backward_ref(const struct op_run *r)
 {
 	const struct router_loss_attr *attr = r->attr;
-	const struct tensor *ds = r->d_in[ROUTER_LOSS_S_BTE], *dlogit = r->d_in[ROUTER_LOSS_LOGIT_BTE],
-		*s = r->in[ROUTER_LOSS_S_BTE];
+	const struct tensor *s = r->in[ROUTER_LOSS_S_BTE];
 
 	for (long t = 0; t < tensor_rows(s); t++)
 		for (long e = 0; e < tensor_width(s); e++) {
 			long g = t / attr->group_tokens;
-			if (ds)
-				row_f64(ds, t)[e] = ds_ref(r, g, t, e) +
-					(op_adds(r, ROUTER_LOSS_S_BTE) ? row_f64(ds, t)[e] : 0);
-			if (dlogit)
-				row_f64(dlogit, t)[e] = dlogit_ref(r, g, t, e) +
-					(op_adds(r, ROUTER_LOSS_LOGIT_BTE) ? row_f64(dlogit, t)[e] : 0);
+			put_gradient(r, ROUTER_LOSS_S_BTE, t, e, ds_ref(r, g, t, e));
+			if (r->in[ROUTER_LOSS_LOGIT_BTE])
+				put_gradient(r, ROUTER_LOSS_LOGIT_BTE, t, e, dlogit_ref(r, g, t, e));
 		}
 }
 

@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
+#include "op/kit/vec.h"
 #include "op/scan_kernels.h"
 #include "op/trial.h"
 
@@ -51,16 +53,6 @@ void scan_cost(const struct op_shapes *s, struct op_cost *c)
 	c->executed_flops = c->forward_flops * 2 + c->backward_flops;
 	c->forward_bytes = bytes;
 	c->backward_bytes = 2 * bytes;	/* all inputs and dy in, all gradients out */
-}
-
-static double softplus_f64(double v)
-{
-	return v > 0 ? v + log1p(exp(-v)) : log1p(exp(v));
-}
-
-static double sigmoid_f64(double v)
-{
-	return 1 / (1 + exp(-v));
 }
 
 /* One channel of one sequence on the reference device; rows are tokens. */
@@ -123,29 +115,6 @@ void scan_forward_from(const struct op_run *r, const struct tensor *h_BIN)
 static void scan_forward_ref(const struct op_run *r)
 {
 	scan_forward_from(r, NULL);
-}
-
-/* A gradient that sums over channels or time: cleared first, then added to. */
-static void clear_gradient(const struct op_run *r, int input)
-{
-	const struct tensor *d = r->d_in[input];
-
-	for (long k = 0; d && !op_adds(r, input) && k < tensor_size(d); k++)
-		row_f64(d, k / tensor_width(d))[k % tensor_width(d)] = 0;
-}
-
-static void add_gradient(const struct op_run *r, int input, long row, long column, double g)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], row)[column] += g;
-}
-
-/* A gradient with one term only; it may lie where dy was. */
-static void put_gradient(const struct op_run *r, int input, long row, long column, double g)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], row)[column] =
-			g + (op_adds(r, input) ? row_f64(r->d_in[input], row)[column] : 0);
 }
 
 /* One step back in time; g holds e_{t+1} g_{t+1} before and e_t g_t after. before: h_{t-1}. */

@@ -3,6 +3,8 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
+#include "op/kit/host.h"
 #include "op/kit/vec.h"
 #include "op/trial.h"
 
@@ -29,9 +31,7 @@ static double temperature_of(const struct op_run *r)
 	const struct score_attr *attr = r->attr;
 	const struct tensor *t = r->in[SCORE_TEMPERATURE];
 
-	if (!t)
-		return attr->temperature;
-	return r->device->bytes[MASTER] == sizeof(double) ? *row_f64(t, 0) : *row_f32(t, 0);
+	return t ? host_get(r, t, 0, 0) : attr->temperature;
 }
 
 static void score_forward_ref(const struct op_run *r)
@@ -58,8 +58,7 @@ static void score_forward_ref(const struct op_run *r)
 static void score_backward_ref(const struct op_run *r)
 {
 	const struct score_attr *attr = r->attr;
-	const struct tensor *s = r->out[SCORE_S_BTE], *ds = r->d_out[SCORE_S_BTE],
-		*dlogit = r->d_in[SCORE_LOGIT_BTE];
+	const struct tensor *s = r->out[SCORE_S_BTE], *ds = r->d_out[SCORE_S_BTE];
 	long E = tensor_width(s);
 	double temperature = temperature_of(r);
 
@@ -70,8 +69,7 @@ static void score_backward_ref(const struct op_run *r)
 		for (long e = 0; e < E; e++) {
 			double p = row_f64(s, t)[e], d = row_f64(ds, t)[e];
 			d = attr->fn == SCORE_SIGMOID ? p * (1 - p) * d : p * (d - mean);
-			row_f64(dlogit, t)[e] = d / temperature +
-				(op_adds(r, SCORE_LOGIT_BTE) ? row_f64(dlogit, t)[e] : 0);
+			put_gradient(r, SCORE_LOGIT_BTE, t, e, d / temperature);
 		}
 	}
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 #include "op/kit/vec.h"
 #include "op/route.h"
 #include "op/trial.h"
@@ -74,8 +75,7 @@ static void share_forward_ref(const struct op_run *r)
 static void share_backward_ref(const struct op_run *r)
 {
 	const struct share_attr *attr = r->attr;
-	const struct tensor *s = r->out[SHARE_S_BTE], *ds = r->d_out[SHARE_S_BTE],
-		*dlogit = r->d_in[SHARE_LOGIT_BTE];
+	const struct tensor *s = r->out[SHARE_S_BTE], *ds = r->d_out[SHARE_S_BTE];
 	long T = s->dims[1];
 
 	for (long t = 0; t < tensor_rows(s); t++) {
@@ -84,8 +84,8 @@ static void share_backward_ref(const struct op_run *r)
 			double mean = 0;
 			for (long m = first; m < first + attr->members * T; m += T)
 				mean += row_f64(s, m)[e] * row_f64(ds, m)[e];
-			row_f64(dlogit, t)[e] = row_f64(s, t)[e] * (row_f64(ds, t)[e] - mean) / attr->temperature +
-				(op_adds(r, SHARE_LOGIT_BTE) ? row_f64(dlogit, t)[e] : 0);
+			put_gradient(r, SHARE_LOGIT_BTE, t, e,
+				row_f64(s, t)[e] * (row_f64(ds, t)[e] - mean) / attr->temperature);
 		}
 	}
 }

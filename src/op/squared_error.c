@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "op/kit/host.h"
 #include "op/trial.h"
 
 static void squared_error_shape(struct op_shapes *s)
@@ -33,19 +34,6 @@ static void squared_error_cost(const struct op_shapes *s, struct op_cost *c)
 		.forward_bytes = bytes, .backward_bytes = bytes};
 }
 
-static double get(const struct op_run *r, const struct tensor *x, long row, long i)
-{
-	return r->device->bytes[x->kind] == 8 ? row_f64(x, row)[i] : (double)row_f32(x, row)[i];
-}
-
-static void put(const struct op_run *r, const struct tensor *x, long row, long i, double value)
-{
-	if (r->device->bytes[x->kind] == 8)
-		row_f64(x, row)[i] = value;
-	else
-		row_f32(x, row)[i] = (float)value;
-}
-
 static bool is_asked(int id)
 {
 	return id >= 0 && !half_is_missing(id);
@@ -57,7 +45,7 @@ static double error_of(const struct op_run *r, long b, long t)
 	const struct tensor *y = r->in[SQUARED_ERROR_Y_BNP], *scale = r->in[SQUARED_ERROR_SCALE_B2];
 	long P = y->dims[2], N = y->dims[1];
 
-	return get(r, scale, b, 0) + get(r, scale, b, 1) * get(r, y, b * N + t / P, t % P) -
+	return host_get(r, scale, b, 0) + host_get(r, scale, b, 1) * host_get(r, y, b * N + t / P, t % P) -
 		(double)half_value(row_int(r->in[SQUARED_ERROR_TARGET_BT], b)[t]);
 }
 
@@ -70,8 +58,8 @@ static void forward_row(const struct op_run *r, long b)
 	for (long t = 0; t < tensor_width(target); t++) {
 		bool asked = is_asked(row_int(target, b)[t]);
 		double e = asked ? error_of(r, b, t) : 0;
-		put(r, r->out[SQUARED_ERROR_SQUARE_BT], b, t, e * e);
-		put(r, r->out[SQUARED_ERROR_ERROR_BT], b, t, fabs(e));
+		host_put(r, r->out[SQUARED_ERROR_SQUARE_BT], b, t, e * e);
+		host_put(r, r->out[SQUARED_ERROR_ERROR_BT], b, t, fabs(e));
 		part[0] += e * e;
 		part[1] += asked;
 	}
@@ -91,25 +79,25 @@ static void squared_error_forward(const struct op_run *r)
 		sum += part[2 * b];
 		n += part[2 * b + 1];
 	}
-	put(r, r->out[SQUARED_ERROR_LOSS], 0, 0, n > 0 ? sum / n : 0);
-	put(r, r->out[SQUARED_ERROR_MEAN], 0, 0, n > 0 ? sum / n : 0);
-	put(r, r->saved[SQUARED_ERROR_SHARE], 0, 0, n > 0 ? 1 / n : 0);
+	host_put(r, r->out[SQUARED_ERROR_LOSS], 0, 0, n > 0 ? sum / n : 0);
+	host_put(r, r->out[SQUARED_ERROR_MEAN], 0, 0, n > 0 ? sum / n : 0);
+	host_put(r, r->saved[SQUARED_ERROR_SHARE], 0, 0, n > 0 ? 1 / n : 0);
 }
 
 static void squared_error_backward(const struct op_run *r)
 {
 	const struct tensor *target = r->in[SQUARED_ERROR_TARGET_BT], *dy = r->d_in[SQUARED_ERROR_Y_BNP];
-	double unit = 2 * get(r, r->d_out[SQUARED_ERROR_LOSS], 0, 0) * get(r, r->saved[SQUARED_ERROR_SHARE], 0, 0);
+	double unit = 2 * host_get(r, r->d_out[SQUARED_ERROR_LOSS], 0, 0) * host_get(r, r->saved[SQUARED_ERROR_SHARE], 0, 0);
 	long T = target->dims[1], P = dy->dims[2], N = dy->dims[1];
 
 	#pragma omp parallel for schedule(static)
 	for (long b = 0; b < target->dims[0]; b++)
 		for (long t = 0; t < T; t++) {
-			double s = get(r, r->in[SQUARED_ERROR_SCALE_B2], b, 1);
+			double s = host_get(r, r->in[SQUARED_ERROR_SCALE_B2], b, 1);
 			double d = is_asked(row_int(target, b)[t]) ? unit * s * error_of(r, b, t) : 0;
 			if (op_adds(r, SQUARED_ERROR_Y_BNP))
-				d += get(r, dy, b * N + t / P, t % P);
-			put(r, dy, b * N + t / P, t % P, d);
+				d += host_get(r, dy, b * N + t / P, t % P);
+			host_put(r, dy, b * N + t / P, t % P, d);
 		}
 }
 

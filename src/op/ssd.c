@@ -6,6 +6,8 @@
 #include "base/num.h"
 #include "op/cuda/chunk_steps.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
+#include "op/kit/vec.h"
 #include "op/ssd_kernels.h"
 #include "op/trial.h"
 
@@ -79,11 +81,6 @@ void ssd_room_cuda(struct op_shapes *s)
 	s->backward_workspace = steps + scores + states + parts;
 	if (s->training)
 		s->saved[SSD_STATES] = tensor_of(MASTER, 4, d.B, d.n_chunks, d.H, d.N * d.P);
-}
-
-static double softplus_f64(double v)
-{
-	return v > 0 ? v + log1p(exp(-v)) : log1p(exp(v));
 }
 
 /* One channel of one sequence on the reference device, token by token; rows are tokens. */
@@ -175,20 +172,6 @@ void ssd_forward_from(const struct op_run *r, const struct tensor *h_BIN)
 static void ssd_forward_ref(const struct op_run *r)
 {
 	ssd_forward_from(r, NULL);
-}
-
-static void clear_gradient(const struct op_run *r, int input)
-{
-	const struct tensor *d = r->d_in[input];
-
-	for (long k = 0; d && !op_adds(r, input) && k < tensor_size(d); k++)
-		row_f64(d, k / tensor_width(d))[k % tensor_width(d)] = 0;
-}
-
-static void add_gradient(const struct op_run *r, int input, long row, long column, double g)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], row)[column] += g;
 }
 
 /* From the gradients of dt (or weight) at later tokens, of dt A (or decay), and of the own weight. */

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 #include "op/kit/vec.h"
 
 static void swish_gate_shape(struct op_shapes *s)
@@ -30,22 +31,16 @@ static void swish_gate_forward_ref(const struct op_run *r)
 		}
 }
 
-static void put_ref(const struct op_run *r, int input, long t, long i, double d)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], t)[i] = d + (op_adds(r, input) ? row_f64(r->d_in[input], t)[i] : 0);
-}
-
 static void swish_gate_backward_ref(const struct op_run *r)
 {
 	const struct tensor *x = r->in[SWISH_GATE_X_BTI];
 
 	for (long t = 0; t < tensor_rows(x); t++)
 		for (long i = 0; i < tensor_width(x); i++) {
-			double z = row_f64(r->in[SWISH_GATE_Z_BTI], t)[i], g = 1 / (1 + exp(-z));
+			double z = row_f64(r->in[SWISH_GATE_Z_BTI], t)[i], g = sigmoid_f64(z);
 			double dy = row_f64(r->d_out[SWISH_GATE_Y_BTI], t)[i];
-			put_ref(r, SWISH_GATE_Z_BTI, t, i, dy * row_f64(x, t)[i] * g * (1 + z * (1 - g)));
-			put_ref(r, SWISH_GATE_X_BTI, t, i, dy * z * g);
+			put_gradient(r, SWISH_GATE_Z_BTI, t, i, dy * row_f64(x, t)[i] * g * (1 + z * (1 - g)));
+			put_gradient(r, SWISH_GATE_X_BTI, t, i, dy * z * g);
 		}
 }
 
@@ -63,12 +58,6 @@ static void swish_gate_forward(const struct op_run *r)
 	}
 }
 
-static void put(const struct op_run *r, int input, long t, long i, float d)
-{
-	if (r->d_in[input])
-		row_f32(r->d_in[input], t)[i] = d + (op_adds(r, input) ? row_f32(r->d_in[input], t)[i] : 0);
-}
-
 static void swish_gate_backward(const struct op_run *r)
 {
 	const struct tensor *x_BTI = r->in[SWISH_GATE_X_BTI];
@@ -79,8 +68,8 @@ static void swish_gate_backward(const struct op_run *r)
 		const float *dy = row_f32(r->d_out[SWISH_GATE_Y_BTI], t);
 		for (long i = 0; i < tensor_width(x_BTI); i++) {
 			float d = dy[i], g = vec_sigmoid(z[i]);	/* dx may lie on dy */
-			put(r, SWISH_GATE_Z_BTI, t, i, d * x[i] * g * (1 + z[i] * (1 - g)));
-			put(r, SWISH_GATE_X_BTI, t, i, d * z[i] * g);
+			put_gradient_f32(r, SWISH_GATE_Z_BTI, t, i, d * x[i] * g * (1 + z[i] * (1 - g)));
+			put_gradient_f32(r, SWISH_GATE_X_BTI, t, i, d * z[i] * g);
 		}
 	}
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "op/kit/host.h"
 #include "op/route.h"
 #include "op/trial.h"
 
@@ -56,11 +57,7 @@ static bool is_there(const struct op_run *r, long t)
 /* NAN: there is none. */
 static double score(const struct op_run *r, long t, long e)
 {
-	const struct tensor *s = r->in[TAKE_S_BTE];
-
-	if (!is_there(r, t))
-		return NAN;
-	return r->device->bytes[MASTER] == sizeof(double) ? row_f64(s, t)[e] : (double)row_f32(s, t)[e];
+	return is_there(r, t) ? host_get(r, r->in[TAKE_S_BTE], t, e) : NAN;
 }
 
 /* The k-th greatest of n numbers, k from 1, which change their places (Hoare 1961). */
@@ -128,14 +125,6 @@ static void take_column(const struct op_run *r, const struct column *c, double *
 	}
 }
 
-static void set_master(const struct op_run *r, const struct tensor *x, long i, double v)
-{
-	if (r->device->bytes[MASTER] == sizeof(double))
-		row_f64(x, 0)[i] = v;
-	else
-		row_f32(x, 0)[i] = (float)v;
-}
-
 static void count_left(const struct op_run *r)
 {
 	const struct tensor *expert = r->out[TAKE_EXPERT_BTE];
@@ -148,8 +137,8 @@ static void count_left(const struct op_run *r)
 		all += is_there(r, t);
 		left += is_there(r, t) && !taken;
 	}
-	set_master(r, r->out[TAKE_LEFT], 0, (double)left);
-	set_master(r, r->out[TAKE_LEFT], 1, (double)all);
+	host_put(r, r->out[TAKE_LEFT], 0, 0, (double)left);
+	host_put(r, r->out[TAKE_LEFT], 0, 1, (double)all);
 }
 
 /* For all devices of the host. */
@@ -173,7 +162,7 @@ static void take_forward(const struct op_run *r)
 			sum += any ? cutoff_GE[i] : 0;
 			groups += any;
 		}
-		set_master(r, r->out[TAKE_CUTOFF_E], e, sum / fmax(groups, 1));
+		host_put(r, r->out[TAKE_CUTOFF_E], 0, e, sum / fmax(groups, 1));
 	}
 	count_left(r);
 }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
 #include "op/kit/vec.h"
 #include "op/trial.h"
 
@@ -45,10 +46,10 @@ static struct step step_ref(const struct op_run *r, long row, long h)
 {
 	double raw = row_f64(r->in[TRAPEZOID_DTRAW_BTH], row)[h] + row_f64(r->in[TRAPEZOID_DTBIAS_H], 0)[h];
 	double a = row_f64(r->in[TRAPEZOID_ARAW_BTH], row)[h], f = a >= 0 ? 1 + a : 1 / (1 - a);
-	struct step s = {.slope = 1 / (1 + exp(-raw))};
+	struct step s = {.slope = sigmoid_f64(raw)};
 
-	s.lambda = 1 / (1 + exp(-row_f64(r->in[TRAPEZOID_LRAW_BTH], row)[h]));
-	s.dt = raw > 0 ? raw + log1p(exp(-raw)) : log1p(exp(raw));
+	s.lambda = sigmoid_f64(row_f64(r->in[TRAPEZOID_LRAW_BTH], row)[h]);
+	s.dt = softplus_f64(raw);
 	s.rate = f > TRAPEZOID_LEAST_RATE ? f : TRAPEZOID_LEAST_RATE;
 	s.d_rate = f > TRAPEZOID_LEAST_RATE ? (a >= 0 ? 1 : f * f) : 0;
 	return s;
@@ -105,12 +106,6 @@ static double d_out_ref(const struct op_run *r, int output, long row, long h)
 	return r->d_out[output] ? row_f64(r->d_out[output], row)[h] : 0;
 }
 
-static void put_ref(const struct op_run *r, int input, long row, long h, double d)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], row)[h] = d + (op_adds(r, input) ? row_f64(r->d_in[input], row)[h] : 0);
-}
-
 static double token_backward_ref(const struct op_run *r, long b, long t, long h)
 {
 	long row = b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1] + t, out = out_row(r, b, t);
@@ -121,9 +116,9 @@ static double token_backward_ref(const struct op_run *r, long b, long t, long h)
 	double d = s.slope * (d_out_ref(r, TRAPEZOID_DT_BTH, row, h) - s.rate * decay + s.lambda * own +
 		(1 - s.lambda) * before);
 
-	put_ref(r, TRAPEZOID_DTRAW_BTH, row, h, d);
-	put_ref(r, TRAPEZOID_ARAW_BTH, row, h, -s.dt * s.d_rate * decay);
-	put_ref(r, TRAPEZOID_LRAW_BTH, row, h, s.dt * (own - before) * s.lambda * (1 - s.lambda));
+	put_gradient(r, TRAPEZOID_DTRAW_BTH, row, h, d);
+	put_gradient(r, TRAPEZOID_ARAW_BTH, row, h, -s.dt * s.d_rate * decay);
+	put_gradient(r, TRAPEZOID_LRAW_BTH, row, h, s.dt * (own - before) * s.lambda * (1 - s.lambda));
 	return d;
 }
 
@@ -135,7 +130,7 @@ static void trapezoid_backward_ref(const struct op_run *r)
 		double sum = 0;
 		for (long i = 0, T = x->dims[1]; i < x->dims[0] * T; i++)
 			sum += token_backward_ref(r, i / T, i % T, h);
-		put_ref(r, TRAPEZOID_DTBIAS_H, 0, h, sum);
+		put_gradient(r, TRAPEZOID_DTBIAS_H, 0, h, sum);
 	}
 }
 
@@ -191,12 +186,6 @@ static float d_out(const struct op_run *r, int output, long row, long h)
 	return r->d_out[output] ? row_f32(r->d_out[output], row)[h] : 0;
 }
 
-static void put(const struct op_run *r, int input, long row, long h, float d)
-{
-	if (r->d_in[input])
-		row_f32(r->d_in[input], row)[h] = d + (op_adds(r, input) ? row_f32(r->d_in[input], row)[h] : 0);
-}
-
 static float token_backward(const struct op_run *r, long b, long t, long h)
 {
 	long row = b * r->in[TRAPEZOID_DTRAW_BTH]->dims[1] + t, out = out_row(r, b, t);
@@ -207,9 +196,9 @@ static float token_backward(const struct op_run *r, long b, long t, long h)
 	float d = s.slope * (d_out(r, TRAPEZOID_DT_BTH, row, h) - s.rate * decay + s.lambda * own +
 		(1 - s.lambda) * before);
 
-	put(r, TRAPEZOID_DTRAW_BTH, row, h, d);
-	put(r, TRAPEZOID_ARAW_BTH, row, h, -s.dt * s.d_rate * decay);
-	put(r, TRAPEZOID_LRAW_BTH, row, h, s.dt * (own - before) * s.lambda * (1 - s.lambda));
+	put_gradient_f32(r, TRAPEZOID_DTRAW_BTH, row, h, d);
+	put_gradient_f32(r, TRAPEZOID_ARAW_BTH, row, h, -s.dt * s.d_rate * decay);
+	put_gradient_f32(r, TRAPEZOID_LRAW_BTH, row, h, s.dt * (own - before) * s.lambda * (1 - s.lambda));
 	return d;
 }
 
@@ -226,7 +215,7 @@ static void trapezoid_backward(const struct op_run *r)
 				of_sequence += token_backward(r, b, t, h);
 			sum += of_sequence;
 		}
-		put(r, TRAPEZOID_DTBIAS_H, 0, h, sum);
+		put_gradient_f32(r, TRAPEZOID_DTBIAS_H, 0, h, sum);
 	}
 }
 

@@ -77,11 +77,6 @@ static void keep(const struct op_run *r, size_t bytes)
 	}
 }
 
-static double softplus_f64(double v)
-{
-	return v > 0 ? v + log1p(exp(-v)) : log1p(exp(v));
-}
-
 static void channel_ref(const struct op_run *r, struct sizes d, long b, long i)
 {
 	long head = i / d.P, row_x, row_b;
@@ -93,7 +88,7 @@ static void channel_ref(const struct op_run *r, struct sizes d, long b, long i)
 			row_f64(r->in[TRAPEZOID_DTBIAS_H], 0)[head]);
 		double a = row_f64(r->in[TRAPEZOID_ARAW_BTH], row)[head];
 		double rate = fmax(a >= 0 ? 1 + a : 1 / (1 - a), TRAPEZOID_LEAST_RATE);
-		double lambda = 1 / (1 + exp(-row_f64(r->in[TRAPEZOID_LRAW_BTH], row)[head]));
+		double lambda = sigmoid_f64(row_f64(r->in[TRAPEZOID_LRAW_BTH], row)[head]);
 		double left = fresh ? 0 : exp(-dt * rate), x = row_f64(r->in[TRAPEZOID_STEP_X_BTI], row)[i];
 		const double *B = row_f64(r->in[TRAPEZOID_STEP_B_BTM], row) + head * d.N;
 		const double *C = row_f64(r->in[TRAPEZOID_STEP_C_BTM], row) + head * d.N;

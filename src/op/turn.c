@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "op/kit/gradient.h"
 #include "op/kit/vec.h"
 #include "op/trial.h"
 
@@ -108,13 +109,6 @@ static double dv_ref(const struct turn *c, long row, long h, long n)
 	return n >= 2 * c->S ? dy[n] : turned_ref(c, row, h, n, dy[n / 2 * 2], dy[n / 2 * 2 + 1], -1);
 }
 
-static void put_ref(const struct op_run *r, int input, long row, long column, double d)
-{
-	if (r->d_in[input])
-		row_f64(r->d_in[input], row)[column] =
-			d + (op_adds(r, input) ? row_f64(r->d_in[input], row)[column] : 0);
-}
-
 /* sum of dv over a group's heads */
 static double a_ref(const struct turn *c, long row, long g, long n)
 {
@@ -133,7 +127,7 @@ static void group_backward_ref(const struct turn *c, long row, long g)
 	for (long n = 0; n < c->N; n++)
 		mean += a_ref(c, row, g, n) * w[n] * x[n] * scale / (double)c->N;
 	for (long n = 0; n < c->N; n++)
-		put_ref(c->run, TURN_X_BTN, row, g * c->N + n,
+		put_gradient(c->run, TURN_X_BTN, row, g * c->N + n,
 			(a_ref(c, row, g, n) * w[n] - x[n] * scale * mean) * scale);
 }
 
@@ -147,7 +141,7 @@ static void turn_backward_ref(const struct op_run *r)
 			group_backward_ref(&c, row, g);
 		for (long k = 0; k < c.H * c.S; k++) {
 			long h = k / c.S, even = k % c.S * 2, at = h * c.N + even;
-			put_ref(r, TURN_PHI_BTM, row, k, row_f64(dy, row)[at + 1] * y_ref(&c, row, h, even) -
+			put_gradient(r, TURN_PHI_BTM, row, k, row_f64(dy, row)[at + 1] * y_ref(&c, row, h, even) -
 				row_f64(dy, row)[at] * y_ref(&c, row, h, even + 1));
 		}
 	}
@@ -155,14 +149,14 @@ static void turn_backward_ref(const struct op_run *r)
 		double sum = 0;
 		for (long row = 0; row < c.rows; row++)
 			sum += dv_ref(&c, row, k / c.N, k % c.N);
-		put_ref(r, TURN_BIAS_HN, k / c.N, k % c.N, sum);
+		put_gradient(r, TURN_BIAS_HN, k / c.N, k % c.N, sum);
 	}
 	for (long n = 0; n < c.N; n++) {
 		double sum = 0;
 		for (long i = 0; i < c.rows * c.G; i++)
 			sum += a_ref(&c, i / c.G, i % c.G, n) * row_f64(c.x, i / c.G)[i % c.G * c.N + n] *
 				scale_ref(&c, i / c.G, i % c.G);
-		put_ref(r, TURN_WEIGHT_N, 0, n, sum);
+		put_gradient(r, TURN_WEIGHT_N, 0, n, sum);
 	}
 }
 

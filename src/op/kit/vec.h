@@ -1,6 +1,6 @@
 /*
  * Elementary functions as branch-free inline code, so that `omp simd` loops over them become vector
- * code on any instruction set. Relative error below 2e-7; NaN in, NaN out.
+ * code on any instruction set. Relative error below 2e-7; NaN in, NaN out. For references, two of them in float64.
  */
 #ifndef OP_KIT_VEC_H
 #define OP_KIT_VEC_H
@@ -91,6 +91,16 @@ VEC_FN float vec_log1p_unit(float w)
 VEC_FN float vec_softplus(float x)
 {
 	return (x > 0 ? x : 0) + vec_log1p_unit(vec_exp(-fabsf(x)));
+}
+
+static inline double sigmoid_f64(double x)
+{
+	return 1 / (1 + exp(-x));
+}
+
+static inline double softplus_f64(double x)
+{
+	return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
 }
 
 #endif
