@@ -252,6 +252,13 @@ static bool clips(struct study *s, const struct arm *v)
 	return ARM_MEAN(v, clipped).mean > 0.5;
 }
 
+/* Losses of no token counted, as where documents end in front of train.position_from. */
+static bool stands_still(struct study *s, const struct arm *v)
+{
+	(void)s;
+	return ARM_MEAN(v, still).mean > 0.01;
+}
+
 /* The best of those that differ in the rate alone has the smallest or the largest of these rates. */
 static bool rate_at_edge(struct study *s, const struct arm *v)
 {
@@ -315,6 +322,7 @@ static const struct suspicion {
 	{drops, "more than 1 % of the routed tokens dropped at the end"},
 	{starved, "an expert with less than a tenth of its even share at the end"},
 	{clips, "gradients clipped in more than half of the steps"},
+	{stands_still, "no gradient in more than 1 % of the steps"},
 	{coarse, "evaluations further apart than 2 % of the way to the target"},
 };
 

@@ -223,6 +223,7 @@ static const struct run_column {
 	REAL(eval_choices, LAST_VAL("choices")),
 	REAL(unserved, LAST_VAL("unserved")),
 	REAL(clipped, "(SELECT avg(clipped) FROM step s WHERE s.run_id = runs.run_id)"),
+	REAL(still, "(SELECT avg(grad_norm = 0) FROM step s WHERE s.run_id = runs.run_id)"),
 	REAL(least_load, LEAST_LOAD),
 	REAL(routers, ROUTERS),
 	REAL(capacity, CAPACITY),

@@ -52,7 +52,8 @@ struct run_data {
 	double eval_choices, unserved;	/* experts of a token, tokens without any */
 	const char *capacity_rule;	/* factor, "cutoff", "none"; "": not told */
 	double final_loss;		/* under the rule; NaN if diverged */
-	double loss_dropless, clipped;	/* clipped: share of the steps */
+	double loss_dropless;
+	double clipped, still;		/* shares of the steps; still: without any gradient */
 	double least_load;		/* smallest share of an expert at the end, times E */
 	double routers;			/* that told their loads at the end; 0: no mixtures */
 	double capacity;		/* factor at the end, where model.moe.drop_target moves it the mean over routers */

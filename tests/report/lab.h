@@ -29,7 +29,7 @@ struct lab_run {
 	double active;				/* 0: 1e6 */
 	const char *data_hash, *precision, *semantics, *windows, *tokens, *host;	/* NULL: the usual */
 	double lr;				/* 0: 1e-3 */
-	double clipped;
+	double clipped, still;
 	long data_tokens;			/* 0: plenty */
 	double expand;				/* of Mamba layers; 0: not in the config */
 	int d_expert, d_hidden;			/* likewise */
@@ -133,8 +133,8 @@ static inline void lab_step(struct recorder *rec, long long id, const struct lab
 	s.step = (struct step_record){.step = step, .tokens = (long long)step * LAB_TOKENS,
 		.seconds = lab_seconds(r, step), .flops = step * 2e10,
 		.ce = lab_loss(r, step) + 5 * lab_noise(r, step + 100000), .aux = NAN, .balance = NAN,
-		.z = NAN, .lr = 1e-3, .grad_norm = 1, .clipped = step % 100 < 100 * r->clipped, .tokens_per_s = 40960,
-		.drop = r->experts ? r->drop : NAN};
+		.z = NAN, .lr = 1e-3, .grad_norm = step % 100 >= 100 * r->still,
+		.clipped = step % 100 < 100 * r->clipped, .tokens_per_s = 40960, .drop = r->experts ? r->drop : NAN};
 	recorder_add(rec, id, &s);
 }
 

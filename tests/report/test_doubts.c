@@ -127,6 +127,7 @@ static void doubtful_rows_are_warned_about(void **state)
 	warned(ODD(.experts = 8, .starved = true),
 		"Warning: an expert with less than a tenth of its even share at the end: odd");
 	warned(ODD(.clipped = 0.6), "Warning: gradients clipped in more than half of the steps: odd");
+	warned(ODD(.still = 0.02), "Warning: no gradient in more than 1 % of the steps: odd");
 	warned(ODD(.fast = 4), "Warning: evaluations further apart than 2 % of the way to the target: odd");
 	warned(ODD(.host = "there"), "rows differ in host: here; there");
 	warned(ODD(.jobs = 1), "Warning: fewer than 3 seeds: odd");
