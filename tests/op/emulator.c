@@ -16,6 +16,9 @@ enum {
 	SHARED_DEFAULT = 48 << 10,	/* bytes a block may have unless told */
 };
 
+/* Where to go on. The compiler's own jumps keep three registers, for a turn has a few hundred instructions. */
+typedef void *turn[5];
+
 enum fibre_state { READY, AT_BARRIER, IN_COLLECTIVE, ENDED };
 
 struct copy {
@@ -30,7 +33,7 @@ struct copy {
 struct fibre {
 	enum fibre_state state;
 	bool started;		/* has a frame to jump to */
-	jmp_buf at;
+	turn at;
 	const struct emulator_collective *collective;	/* it waits in; its place in the program */
 	const void *place;
 	const char *barrier;	/* it waits in, with its vote */
@@ -49,7 +52,8 @@ static struct {
 	const struct emulator_launch *launch;
 	enum emulator_order order;
 	uint64_t random;
-	jmp_buf scheduler, end;	/* of a turn, of the launch */
+	turn scheduler;		/* behind a turn */
+	jmp_buf end;		/* of the launch */
 	struct fibre *running;
 	int threads, vote;	/* of a block; how many gave something to its last barrier */
 	struct {
@@ -65,12 +69,18 @@ void __pipeline_memcpy_async(void *to, const void *from, size_t bytes, size_t ze
 void __pipeline_commit(void);
 void __pipeline_wait_prior(size_t n);
 
+/* Not in a function that is jumped to, whose own place the compiler would take for the target. */
+static __attribute__((noinline, noreturn)) void jump(turn to)
+{
+	__builtin_longjmp(to, 1);
+}
+
 /* Back to the scheduler, until it says to go on. */
 static void park(enum fibre_state state)
 {
 	gpu.running->state = state;
-	if (!_setjmp(gpu.running->at))
-		_longjmp(gpu.scheduler, 1);
+	if (!__builtin_setjmp(gpu.running->at))
+		jump(gpu.scheduler);
 }
 
 int emulator_lane(void)
@@ -191,10 +201,10 @@ static void resume(struct fibre *f)
 	threadIdx.y = thread / blockDim.x % blockDim.y;
 	threadIdx.z = thread / blockDim.x / blockDim.y;
 	memory_turn((int)thread, (struct range){stacks[thread], STACK_BYTES});
-	if (!_setjmp(gpu.scheduler)) {
+	if (!__builtin_setjmp(gpu.scheduler)) {
 		if (!f->started)
 			begin(f);
-		_longjmp(f->at, 1);
+		jump(f->at);
 	}
 	memory_end_turn();
 }
