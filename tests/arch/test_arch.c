@@ -132,7 +132,7 @@ static void check_against_ref(const struct rig_case *c, struct rig_options o, en
 
 static void test_devices_against_ref(void **state)
 {
-	for (const enum device_id *d = devices() + 1; *d != N_DEVICES; d++) {
+	for (const enum device_id *d = devices_but_ref(); *d != N_DEVICES; d++) {
 		if (!rig_spares(*d))
 			check_against_ref(*state, training, *d);
 		check_against_ref(*state, documents, *d);
@@ -159,25 +159,31 @@ static void check_recomputed(const struct rig_case *c, enum device_id device)
 
 static void test_recompute_same_bits(void **state)
 {
-	for (const enum device_id *d = devices() + 1; *d != N_DEVICES; d++)
-		check_recomputed(*state, *d);
+	for (const enum device_id *d = devices_but_ref(); *d != N_DEVICES; d++)
+		if (!rig_spares(*d) || is_bf16(*d))
+			check_recomputed(*state, *d);
 }
 
-/* Recorded or call by call, the bits are the same; the second micro-batch adds. */
+/* Recorded or call by call, the bits are the same; the second micro-batch adds. Equal steps: one goes call by call. */
 static void check_recorded(const struct rig_case *c, enum device_id device)
 {
 	struct rig recorded, plain;
+	double loss[2];
 
 	rig_open(&recorded, c->spec, with(documents, device));
 	rig_open(&plain, c->spec, with(documents, device));
 	graph_unrecorded(plain.g);
-	for (int step = 0; step < 3; step++)
+	for (int micro = 0; micro < 2; micro++) {
+		loss[micro] = rig_loss(&plain);
+		rig_backward(&plain, micro == 0);
+	}
+	for (int step = 0; step < 3; step++) {
 		for (int micro = 0; micro < 2; micro++) {
-			assert_true(rig_loss(&recorded) == rig_loss(&plain));
+			assert_true(rig_loss(&recorded) == loss[micro]);
 			rig_backward(&recorded, micro == 0);
-			rig_backward(&plain, micro == 0);
-			expect_close(c->name, &recorded, &plain, 0);
 		}
+		expect_close(c->name, &recorded, &plain, 0);
+	}
 	rig_close(&recorded);
 	rig_close(&plain);
 }
@@ -253,12 +259,13 @@ static void check_causal(const struct rig_case *c, enum device_id device)
 	struct rig rig;
 	struct rig_options o = {.device = device, .batch = 2, .context = 144};
 	double before[288], after[288];
+	bool few = !device_is_host(&device_list[device]) || UNDER_SANITIZERS;
 	const long places[] = {1, 15, 16, 17, 63, 64, 65, 100, 127, 128, 143, 144, 200, 287};
 
 	rig_open(&rig, c->spec, o);
 	token_losses(&rig, before);
-	/* The emulator takes its time. */
-	for (size_t i = 0; i < ARRAY_SIZE(places); i += device_is_host(&device_list[device]) ? 1 : 4) {
+	/* Of them all, or one behind a tile and one in the first tile of the second sequence. */
+	for (size_t i = few ? 6 : 0; i < ARRAY_SIZE(places); i += few ? 6 : 1) {
 		long first = first_change(&rig, places[i], before, after);
 		if (first != places[i] / rig.model.patch)
 			fail_msg("%s on %s: token %ld changes the loss of token %ld", c->name,
@@ -364,11 +371,11 @@ static void test_every_architecture(void **state)
 
 int main(int argc, char **argv)
 {
-	static const struct rig_test each[] = {{"central differences", test_central_differences},
-		{"devices against ref", test_devices_against_ref},
-		{"recompute, same bits", test_recompute_same_bits},
-		{"recorded, same bits", test_recorded_same_bits}, {"accumulation", test_accumulation},
-		{"causal", test_causal}, {"masked tokens", test_masked_tokens}};
+	static const struct rig_test each[] = {{"central differences", test_central_differences, true},
+		{"devices against ref", test_devices_against_ref, false},
+		{"recompute, same bits", test_recompute_same_bits, false},
+		{"recorded, same bits", test_recorded_same_bits, false}, {"accumulation", test_accumulation, false},
+		{"causal", test_causal, false}, {"masked tokens", test_masked_tokens, true}};
 	const struct CMUnitTest alone[] = {cmocka_unit_test(test_leak_is_seen),
 		cmocka_unit_test(test_every_architecture)};
 

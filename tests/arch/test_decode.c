@@ -1,7 +1,7 @@
 /*
  * Decoding: a prompt of n tokens in one replay, then further ones token by token and in windows, gives the
  * logits that one replay of all tokens gives; for every architecture, every n up to twice the taps of the
- * convolution, with and without documents.
+ * convolution (two of them on the emulator and under the sanitizers), with and without documents.
  */
 #include "rig.h"
 
@@ -126,6 +126,8 @@ static void check_prompt(struct decoder *d, const char *name, long prompt, doubl
 
 static void check_decoding(const struct rig_case *c, enum device_id id, bool documents, double limit)
 {
+	static const long few[] = {3, PROMPT};	/* less than the taps, and more */
+	bool spares = rig_spares(id) || UNDER_SANITIZERS;
 	struct decoder d;
 	char name[128];
 
@@ -133,7 +135,8 @@ static void check_decoding(const struct rig_case *c, enum device_id id, bool doc
 		documents ? ", documents" : "");
 	open_decoder(&d, c, id, documents);
 	run_graph(d.whole, d.rig.tokens, d.logits);
-	for (long prompt = 1; prompt <= PROMPT; prompt++) {
+	for (size_t i = 0; i < (spares ? ARRAY_SIZE(few) : PROMPT); i++) {
+		long prompt = spares ? few[i] : (long)i + 1;
 		model_memory_forget(&d.rig.memory);
 		check_prompt(&d, name, prompt, limit);
 	}
@@ -151,7 +154,7 @@ static void test_decoding(void **state)
 		skip();
 	for (size_t i = 0; i < ARRAY_SIZE(on); i++)
 		for (int documents = rig_spares(on[i].id); documents < 2; documents++)
-			if (!device_missing(&device_list[on[i].id]))
+			if (!device_missing(&device_list[on[i].id]) && !rig_leaves_out(on[i].id))
 				check_decoding(*state, on[i].id, documents, on[i].limit);
 }
 
@@ -172,8 +175,8 @@ static void test_forgetting_is_seen(void **state)
 
 int main(int argc, char **argv)
 {
-	static const struct rig_test each[] = {{"decoding", test_decoding},
-		{"forgetting is seen", test_forgetting_is_seen}};
+	static const struct rig_test each[] = {{"decoding", test_decoding, false},
+		{"forgetting is seen", test_forgetting_is_seen, true}};
 
 	(void)argc;
 	blas_start(argv);

@@ -37,33 +37,47 @@ static double rounding(const struct rig_case *c, enum device_id device)
 	return picked || chosen ? 1e-5 : 0;
 }
 
-/* First token whose logits change by more than `limit` from token `from` on when token `at` is another;
-   LONG if none do. */
-static int first_changed(struct rig *rig, int at, int from, double limit)
+/* Of each token the largest change of its logits when token `at` is another. */
+static void changes_of(struct rig *rig, int at, double changes[LONG])
 {
 	static double before[N_LOGITS], after[N_LOGITS];
 
 	logits_of(rig, before);
 	rig->tokens[at] = (rig->tokens[at] + 1) % (VOCAB - 1);
 	logits_of(rig, after);
-	for (int i = from * VOCAB; i < N_LOGITS; i++)
-		if (!(fabs(before[i] - after[i]) <= limit))
-			return i / VOCAB;
-	return LONG;
+	memset(changes, 0, LONG * sizeof *changes);
+	for (int i = 0; i < N_LOGITS; i++) {
+		double change = fabs(before[i] - after[i]);
+		if (!(change <= changes[i / VOCAB]) && !isnan(changes[i / VOCAB]))
+			changes[i / VOCAB] = change;
+	}
 }
 
-/* Borders in and on the tiles of scan and attention; end of text belongs to what it ends. */
+/* First token from `from` on that changes by more than `limit`; LONG if none do. */
+static int first_changed(const double changes[LONG], int from, double limit)
+{
+	int t = from;
+
+	while (t < LONG && changes[t] <= limit)
+		t++;
+	return t;
+}
+
+/* Borders in and on the tiles of scan and attention; end of text belongs to what it ends. Without documents the
+   test must see it; of GPUs the emulator need not show that. */
 static void check_apart(const struct rig_case *c, enum device_id device)
 {
 	const int ends[] = {1, 30, 63, 64, 127, 128};
 
-	for (size_t i = 0; i < ARRAY_SIZE(ends); i += device_is_host(&device_list[device]) ? 1 : 3)
-		for (int reset = 0; reset < 2; reset++) {
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i += device_is_host(&device_list[device]) && !UNDER_SANITIZERS ? 1 : 3)
+		for (int reset = rig_spares(device); reset < 2; reset++) {
 			struct rig rig;
+			double changes[LONG];
 			int end = ends[i], first;
 			open_documents(&rig, c, device, reset, end);
-			assert_int_equal(first_changed(&rig, end - 1, end, rounding(c, device)), end);
-			first = first_changed(&rig, end - 1, end + 1, rounding(c, device));
+			changes_of(&rig, end - 1, changes);
+			assert_int_equal(first_changed(changes, end, rounding(c, device)), end);
+			first = first_changed(changes, end + 1, rounding(c, device));
 			if (first != (reset ? LONG : end + 1))
 				fail_msg("%s on %s, reset %d, end of text at %d: token %d changes token %d",
 					c->name, device_list[device].name, reset, end, end - 1, first);
@@ -83,9 +97,9 @@ static void test_documents_apart(void **state)
 static void check_alone(const struct rig_case *c, enum device_id device, double limit)
 {
 	static double inside[N_LOGITS], alone[N_LOGITS];
-	const int ends[] = {2, 63, 70};
+	const int ends[] = {2, 70, 63};
 
-	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i += rig_spares(device) || UNDER_SANITIZERS ? 2 : 1) {
 		struct rig rig;
 		int first = ends[i] + 1;
 		double error = 0;
@@ -112,8 +126,8 @@ static void test_document_alone(void **state)
 
 int main(int argc, char **argv)
 {
-	static const struct rig_test each[] = {{"documents apart", test_documents_apart},
-		{"document alone", test_document_alone}};
+	static const struct rig_test each[] = {{"documents apart", test_documents_apart, false},
+		{"document alone", test_document_alone, false}};
 
 	(void)argc;
 	blas_start(argv);

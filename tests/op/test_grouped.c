@@ -2,7 +2,8 @@
    program with CUDA. */
 #include "grouped_case.h"
 
-static void try_sizes(int E, long S, int m, int n, int k)
+/* functions: of those that ends apply, the first so many. */
+static void try_sizes(int E, long S, int m, int n, int k, int functions)
 {
 	struct grouped_case list[MOST_ENDS];
 	int count = each_end(list, E, S, m, n, k);
@@ -11,6 +12,8 @@ static void try_sizes(int E, long S, int m, int n, int k)
 	for (int i = 0; i < count; i++) {
 		struct grouped_operands x;
 		long plain, mma, wgmma = 0;
+		if ((int)list[i].g.fn >= functions)
+			continue;
 		need_gpu();
 		open_operands(&x, &list[i]);
 		plain = try_kernel(&x, grouped_product_plain, 1);
@@ -28,21 +31,21 @@ static void try_sizes(int E, long S, int m, int n, int k)
 static void test_small(void **state)
 {
 	(void)state;
-	try_sizes(1, 7, 8, 8, 8);
-	try_sizes(5, 70, 24, 40, 72);
+	try_sizes(1, 7, 8, 8, 8, 3);
+	try_sizes(5, 70, 24, 40, 72, 3);
 }
 
-/* More terms than the ring holds, more pieces than blocks, no rows at all in some. */
+/* More terms than the ring holds, 288 rows of one expert the most, more pieces than blocks, no rows at all in some. */
 static void test_rings(void **state)
 {
 	(void)state;
-	try_sizes(4, 800, 136, 264, 328);
+	try_sizes(4, 640, 136, 264, 328, 2);
 }
 
 static void test_experts(void **state)
 {
 	(void)state;
-	try_sizes(64, 300, 16, 24, 40);
+	try_sizes(64, 300, 16, 24, 40, 2);
 }
 
 int main(void)

@@ -33,12 +33,27 @@
 #include "example_trial.h"
 #include "places.h"
 
-enum { STRIDE_PAD = 5, ALIGNED_PAD = 8, N_REPEATS = 10 };
-/* Not all of them on the emulator, whose kernels take so long. */
+enum { STRIDE_PAD = 5, ALIGNED_PAD = 8 };
+
+/* On the emulator, whose kernels take so long and whose blocks and lanes take other turns at every launch, two
+   runs more, or one where that takes long. Examples of more than SMALL elements, which are there for their many
+   tiles, have aligned rows and shared storage in bf16 alone, other rows and further runs in float32. The CPU is
+   tested by the program that has no emulator. */
 #ifdef EMULATED
-static const double repeat_s = 0.1;
+enum { N_REPEATS = 3, SMALL = 4096 };
+static const enum device_id devices[] = {CUDA_F32, CUDA};
+static const double repeat_s = 0.02;
 #else
+enum { N_REPEATS = 10, SMALL = 1 << 30 };
+static const enum device_id devices[] = {CPU, CUDA_F32, CUDA};
 static const double repeat_s = 60;
+#endif
+
+/* Elements of an input that differences look at; of a few the sanitizers see as much as of all. */
+#ifdef __SANITIZE_ADDRESS__
+enum { ALL_DIFFERENCES = 2, DIFFERENCES = 2 };
+#else
+enum { ALL_DIFFERENCES = 60, DIFFERENCES = 47 };	/* all of so many; else about so many */
 #endif
 
 /* What forward changes in place is once more as another trial of the case still has it. */
@@ -81,7 +96,7 @@ static void check_differences(const struct op *op, const struct op_example *e)
 	forward(&b);
 	backward(&b);
 	for (int i = 0; i < op->n_in; i++) {
-		long n = b.d_in[i] ? tensor_size(b.d_in[i]) : 0, step = n > 60 ? n / 47 : 1;
+		long n = b.d_in[i] ? tensor_size(b.d_in[i]) : 0, step = n > ALL_DIFFERENCES ? n / DIFFERENCES : 1;
 		for (long k = 0; k < n; k += step) {
 			double x = op_trial_get(&b, b.in[i], k), h = 1e-5;
 			op_trial_set(&b, b.in[i], k, x + h);
@@ -190,6 +205,8 @@ static void check_missing_d_out(struct op_trial *b, struct op_trial *ref,
 		b->run.d_out[i] = b->d_out[i];
 		op_trial_fill_d_out(ref);
 	}
+	if (n > 1)
+		backward(ref);
 }
 
 /* What an operator only reads is as it was, and so is what lies around rows. */
@@ -216,47 +233,33 @@ static void clear_gradients(struct op_trial *b)
 			op_trial_set(b, b->d_in[i], k, NAN);
 }
 
-/* The emulator takes its time: of a GPU's layouts each has its share of the ways. */
+/* On hosts all ways for every layout of rows. Of a GPU's layouts each has its share of the ways, so that gradients are
+   written and added to by the code for aligned rows and by that for others. */
 static void check_gradients(struct op_trial *b, struct op_trial *ref, struct op_trial *as_before,
 	const struct op_example *e, int pad)
 {
-	bool all = device_is_host(&device_list[tested]);
+	bool host = device_is_host(&device_list[tested]);
 
 	op_trial_fill_d_out(ref);
 	op_trial_fill_d_out(b);
 	op_trial_fill_d_out(as_before);
 	backward(ref);
-	backward(b);
-	compare_gradients(b, ref, e, "gradient");
-	check_untouched(b, as_before, e);
-	if (all || pad == 0) {
+	if (host || pad == STRIDE_PAD) {
+		backward(b);
+		compare_gradients(b, ref, e, "gradient");
+		check_untouched(b, as_before, e);
+	}
+	if (host || pad != 0)
+		check_added(b, ref, e);
+	if (host || pad == STRIDE_PAD)
+		check_missing_d_out(b, ref, e);
+	if (host || pad == 0) {
 		clear_gradients(b);
+		op_trial_clear_workspace(b);
 		op_trial_backward(b);
 		compare_gradients(b, ref, e, "gradient, with nothing there that is not read");
 	}
-	if (all || pad != 0)
-		check_added(b, ref, e);
-	if (all || pad == STRIDE_PAD)
-		check_missing_d_out(b, ref, e);
 	check_untouched(b, as_before, e);
-}
-
-static void check_device(const struct op *op, const struct op_example *e, int pad)
-{
-	struct op_trial b, ref, as_before;
-
-	setup(&ref, op, e, REF, 0, true);
-	setup(&b, op, e, tested, pad, true);
-	setup(&as_before, op, e, tested, pad, true);
-	forward(&ref);
-	forward(&b);
-	compare_outputs(&b, &ref, e);
-	check_untouched(&b, &as_before, e);
-	if (op->backward[REF])
-		check_gradients(&b, &ref, &as_before, e, pad);
-	op_trial_close(&b);
-	op_trial_close(&ref);
-	op_trial_close(&as_before);
 }
 
 static void expect_same_bits(struct op_trial *a, struct op_trial *b, const struct op_example *e,
@@ -292,28 +295,43 @@ static void check_repeat(const struct op *op, const struct op_example *e, struct
 	op_trial_close(&more);
 }
 
-static void check_bits(const struct op *op, const struct op_example *e)
+/* first: rows lie together; it ran with two threads. */
+static void check_bits(const struct op *op, const struct op_example *e, struct op_trial *first)
 {
-	struct op_trial first;
-	double start;
+	double start = clock_s();
 
-	setup(&first, op, e, tested, 0, true);
-	omp_set_num_threads(1);
-	run_all(&first);
-	start = clock_s();
 	for (int k = 1; k < N_REPEATS && !device_is_host(&device_list[tested]); k++) {
-		check_repeat(op, e, &first, "at another run");
+		check_repeat(op, e, first, "at another run");
 		if (clock_s() - start > repeat_s)
 			break;
 	}
-	omp_set_num_threads(2);
 	if (device_is_host(&device_list[tested])) {
-		check_repeat(op, e, &first, "with 2 threads");
+		omp_set_num_threads(1);
+		check_repeat(op, e, first, "with 1 thread");
 		omp_set_num_threads(4);
-		check_repeat(op, e, &first, "with 4 threads");
+		check_repeat(op, e, first, "with 4 threads");
 		omp_set_num_threads(2);
 	}
-	op_trial_close(&first);
+}
+
+static void check_device(const struct op *op, const struct op_example *e, int pad)
+{
+	struct op_trial b, ref, as_before;
+
+	setup(&ref, op, e, REF, 0, true);
+	setup(&b, op, e, tested, pad, true);
+	setup(&as_before, op, e, tested, pad, true);
+	forward(&ref);
+	forward(&b);
+	compare_outputs(&b, &ref, e);
+	check_untouched(&b, &as_before, e);
+	if (op->backward[REF])
+		check_gradients(&b, &ref, &as_before, e, pad);
+	if (pad == 0)
+		check_bits(op, e, &b);
+	op_trial_close(&b);
+	op_trial_close(&ref);
+	op_trial_close(&as_before);
 }
 
 /* Storage shared as the operator allows: the same bits, in the rows themselves. */
@@ -323,6 +341,17 @@ static void share(struct tensor *t, const struct tensor *with)
 		t->at = with->at;
 		t->ld = with->ld;
 	}
+}
+
+static bool shares(const struct op *op)
+{
+	bool any = false;
+
+	for (int o = 0; o < op->n_out; o++)
+		any |= op->out_takes[o] && !(op->backward_reads_in & READS(op->out_takes[o] - 1));
+	for (int i = 0; i < op->n_in; i++)
+		any |= op->d_in_takes[i] || op->d_in_equals[i];
+	return any;
 }
 
 static void check_sharing(const struct op *op, const struct op_example *e, enum device_id id)
@@ -367,18 +396,34 @@ struct test {
 	char name[64];
 };
 
+static bool is_small(const struct op *op, const struct op_example *e)
+{
+	long n = 0;
+
+	for (int i = 0; i < op->n_in; i++)
+		if (e->in[i][0]) {
+			struct tensor in = input_shape(op, i, e->in[i]);
+			n += tensor_size(&in);
+		}
+	return n <= SMALL;
+}
+
 static void check_example(const struct op *op, const struct op_example *e)
 {
+	bool all = is_small(op, e);
+
 	if (tested == CPU && op->backward[REF] && !e->no_gradient_check)
 		check_differences(op, e);
-	check_device(op, e, 0);
-	check_device(op, e, STRIDE_PAD);
-	if (!device_is_host(&device_list[tested]))
+	if (all || !is_bf16()) {
+		check_device(op, e, 0);
+		check_device(op, e, STRIDE_PAD);
+	}
+	if (!device_is_host(&device_list[tested]) && (all || is_bf16()))
 		check_device(op, e, ALIGNED_PAD);
-	check_bits(op, e);
-	if (tested == CPU)
+	if (tested == CPU && shares(op))
 		check_sharing(op, e, REF);
-	check_sharing(op, e, tested);
+	if (shares(op) && (all || is_bf16()))
+		check_sharing(op, e, tested);
 }
 
 static void test_op(void **state)
@@ -418,7 +463,6 @@ static int add_tests(struct CMUnitTest *tests, int n, enum device_id device)
 
 int main(int argc, char **argv)
 {
-	static const enum device_id all[] = {CPU, CUDA_F32, CUDA};
 	struct CMUnitTest tests[256];
 	const char *name = getenv("MOELAB_DEVICE");
 	const struct device *device = name ? device_find(name) : NULL;
@@ -426,12 +470,13 @@ int main(int argc, char **argv)
 
 	(void)argc;
 	blas_start(argv);
+	omp_set_num_threads(2);
 	if (name && !device)
 		return EXIT_USAGE;
 	if (device)
 		n = add_tests(tests, n, device->id);
-	for (size_t k = 0; !device && k < ARRAY_SIZE(all); k++)
-		if (!device_missing(&device_list[all[k]]))
-			n = add_tests(tests, n, all[k]);
+	for (size_t k = 0; !device && k < ARRAY_SIZE(devices); k++)
+		if (!device_missing(&device_list[devices[k]]))
+			n = add_tests(tests, n, devices[k]);
 	return _cmocka_run_group_tests("op", tests, (size_t)n, NULL, NULL);
 }
