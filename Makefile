@@ -90,7 +90,8 @@ endif
 src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA) $(EMULATED)), \
 	$(filter-out $(not_emulated),$(wildcard src/$(1)/*.cu src/$(1)/*/*.cu)))
 # Played by tests/op/emulated_*.c.
-not_emulated = $(if $(filter 1,$(EMULATED)),src/tensor/queue.cu src/op/cuda/gemm.cu)
+played = src/tensor/queue.cu src/op/cuda/gemm.cu
+not_emulated = $(if $(filter 1,$(EMULATED)),$(played))
 objects  = $(patsubst %,$(BUILD)/%.o,$(call src,$(1)))
 archive  = $(BUILD)/lib$(1).a
 ARCHIVES = $(foreach l,$(1),$(call archive,$(l)))
@@ -149,6 +150,9 @@ ifeq ($(CUDA),1)
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags | $(GEN)
 	@mkdir -p $(@D)
 	$(call say,NVCC $<)$(NVCC) $(NVFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/%.cu.fatbin: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,NVCC $<)$(NVCC) $(NVFLAGS) -MMD -MP -MF $@.d -fatbin $< -o $@
 endif
 
 # The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
@@ -209,6 +213,12 @@ $(foreach l,$(LAYERS),$(eval $(call archive_rule,$(l))))
 .PHONY: objects
 objects: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 
+# What nvcc alone can say. All else is compiled with EMULATED=1, too: the C sources, and for the host the .cu files,
+# of which nvcc still reads all but translates the GPU's part.
+.PHONY: kernels
+kernels: $(foreach f,$(filter %.cu,$(foreach l,$(call layers_of,cmd),$(call src,$(l)))), \
+	$(BUILD)/$(f).$(if $(filter $(f),$(played)),o,fatbin))
+
 $(BUILD)/moelab: $(BUILD)/src/main.c.o $(call ARCHIVES,$(call layers_of,cmd))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ $(LIBS) -o $@
 
@@ -243,16 +253,24 @@ tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
 .PHONY: check test-programs
 check: deps	## set-up, build, all tests (SAN=1: under the sanitizers)
 	@$(MAKE) --no-print-directory WERROR=1 $(BUILD)/moelab test-programs
-	@JOBS=$(shell nproc) $(RUN_TESTS) \
-		$(filter-out $(not_sanitized),$(call test_program,$(filter $(untimed),$(TESTS)))) -- \
-		tests/layers.sh $(call test_program,$(filter-out $(untimed),$(TESTS))) $(SCRIPTS)
+	@JOBS=$(shell nproc) $(RUN_TESTS) $(call longest_first,$(filter-out $(not_sanitized),$(call test_program,\
+		$(filter-out $(timed),$(TESTS))))) tests/layers.sh $(filter-out $(timed),$(SCRIPTS)) -- \
+		$(call test_program,$(filter $(timed),$(TESTS))) $(filter $(timed),$(SCRIPTS))
 ifeq ($(CUDA),1)
 	@if nvidia-smi -L >/dev/null 2>&1; then $(MAKE) --no-print-directory gpu-programs && \
 		tests/gpu_check.sh $(BUILD)/gpu ops models traces runs; else echo 'no GPU: skipped'; fi
 endif
 
-# Tests of these layers may run beside each other.
-untimed := $(foreach l,base tensor op graph nn spec arch,tests/$(l)/%)
+# Those that would leave other cores idle if they were the last to start.
+longest = $(patsubst %,$(BUILD)/tests/%,op/test_ops op/test_grouped arch/test_arch arch/test_stream \
+	arch/test_documents arch/test_decode)
+longest_first = $(filter $(1),$(longest)) $(filter-out $(longest),$(1))
+
+# Tests that wait for, kill or measure what runs look at the clock; others may run beside each other.
+timed := $(shell grep -lwE \
+	'clock_s|kill|pkill|sleep|timeout|usleep|nanosleep|bench|calibrate|fake_worker|worker_process' \
+	$(foreach l,$(LAYERS),$(wildcard tests/$(l)/test_*.sh)) \
+	$(foreach l,data cluster store train supervise measure,$(wildcard tests/$(l)/test_*.c)))
 # The emulator watches the kernels' memory itself; sanitized it takes a minute more for the same.
 not_sanitized = $(if $(filter 1,$(SAN)),$(call test_program,tests/op/test_scan_cuda.c tests/op/test_grouped.c))
 
@@ -278,11 +296,13 @@ check-cluster: $(BUILD)/moelab $(call tests_of,cluster)	## sweeps on a simulated
 torture: $(BUILD)/moelab	## a sweep on that cluster under 200 faults by chance, for an hour (FAULTS=, SEED=)
 	@MOELAB="$$(realpath $(BUILD)/moelab)" tests/cluster/torture.sh $(or $(FAULTS),200) $(SEED)
 
-# What devices there are matters to these.
-DEVICE_TESTS := $(foreach l,op graph arch,$(call tests_of,$(l)))
+# What devices there are matters to these. On the emulator those that bring its kernels in every program do no more.
+DEVICE_TESTS := $(call longest_first,$(call test_program,$(if $(filter 1,$(EMULATED)), \
+	$(shell grep -lw -e 'on_devices' -e 'devices()' -e device_missing $(foreach l,op graph arch,tests/$(l)/test_*.c)), \
+	$(foreach l,op graph arch,$(wildcard tests/$(l)/test_*.c)))))
 .PHONY: check-device
 check-device: $(BUILD)/moelab $(DEVICE_TESTS)	## with EMULATED=1: the GPU's kernels and runs on an emulator
-	@JOBS=$(if $(filter 1,$(EMULATED)),$(shell nproc),1) $(RUN_TESTS) $(DEVICE_TESTS) tests/cmd/test_device.sh
+	@JOBS=$(if $(filter 1,$(EMULATED)),$(shell nproc),1) $(RUN_TESTS) tests/cmd/test_device.sh $(DEVICE_TESTS)
 
 .PHONY: layers
 layers:	## check that each layer includes only what it may
