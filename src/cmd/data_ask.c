@@ -1,4 +1,6 @@
 /* moelab data ask DIR -o FILE */
+#include <string.h>
+
 #include "base/error.h"
 #include "cmd/data.h"
 #include "cmd/options.h"
@@ -7,7 +9,7 @@
 static void say(const struct questions *q, const char *file)
 {
 	for (long i = 0, n = 1; i < q->n; i += n, n = 1) {
-		while (i + n < q->n && q->list[i + n].set[0] == q->list[i].set[0])
+		while (i + n < q->n && !strcmp(q->list[i + n].set, q->list[i].set))
 			n++;
 		info("%s: %s: %ld questions", file, q->list[i].set, n);
 	}

@@ -74,6 +74,14 @@ holds $moelab data ask data3 -o again -n 50 --context 60
 holds cmp asked again
 holds $moelab data ask data3 -o again -n 50 --context 60 --seed 2
 holds test "$(cmp -s asked again; echo $?)" = 1
+# sets are told of by name, also where one between them is empty: no last word here is of four letters
+sed 's/ [a-z]*[.]$/ sea./' text3 >text4
+holds $moelab data import text4 --tokenizer byte --split blank:256 --group-by block:2048 --val 0.2 -o data4 -q
+holds $moelab data ask data4 -o again -n 50 --context 60
+cp out kept
+for set in order cloze copy; do
+	holds grep -q "again: $set: 50 questions" kept
+done
 asked asked >table
 holds test "$(wc -l <table)" = 4
 holds grep -q 'order [01]' table
