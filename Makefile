@@ -276,13 +276,15 @@ not_sanitized = $(if $(filter 1,$(SAN)),$(call test_program,tests/op/test_scan_c
 
 test-programs: $(filter-out $(not_sanitized),$(call test_program,$(TESTS)))
 
-# make check-LAYER: the tests of one layer, whatever state the layers above it are in.
+# make check-LAYER: the tests of one layer, whatever state the layers above it are in (those of nn are arch's).
 define check_rule
 .PHONY: check-$(1)
 check-$(1): $(call tests_of,$(1))
 	@$(RUN_TESTS) $$^ $(filter tests/$(1)/%,$(SCRIPTS))
 endef
-$(foreach l,$(filter-out cluster,$(LAYERS)),$(eval $(call check_rule,$(l))))
+$(foreach l,$(filter-out cluster nn,$(LAYERS)),$(eval $(call check_rule,$(l))))
+.PHONY: check-nn
+check-nn: check-arch
 check-cmd: | $(BUILD)/moelab
 
 # The scripts of tests/cluster start a Slurm of their own, tests/cluster/slurm.sh.
