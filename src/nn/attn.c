@@ -8,9 +8,7 @@
 
 long attn_heads(const struct attn_spec *s, long width)
 {
-	long heads = s->n_heads ? s->n_heads : width / 64;
-
-	return heads < 1 ? 1 : heads;
+	return max_long(s->n_heads ? s->n_heads : width / 64, 1);
 }
 
 long attn_kv_heads(const struct attn_spec *s, long width)
@@ -47,6 +45,19 @@ static struct tensor *on_stream(struct net *net, const struct op *op, const void
 	return stream_latest(net, graph_apply(net->g, op, attr, attr_bytes, in)[ATTENTION_Y_BTD], n);
 }
 
+_Static_assert((int)MOBA_STEP_KEYS_BLC == (int)ATTENTION_STEP_KEYS_BLC, "rings of both behind their inputs");
+
+/* While decoding: op_attention_step or op_moba_step, over a ring of keys and values of `past` tokens. */
+static struct tensor *on_ring(struct net *net, const struct op *op, const void *attr, size_t attr_bytes,
+	struct tensor **in, long past)
+{
+	struct tensor ring = tensor_of(REAL, 3, net->env.batch, past, tensor_width(in[ATTENTION_K_BTC]));
+
+	in[ATTENTION_STEP_KEYS_BLC] = graph_carried(net->g, "keys", ring);
+	in[ATTENTION_STEP_VALUES_BLC] = graph_carried(net->g, "values", ring);
+	return graph_apply(net->g, op, attr, attr_bytes, in)[ATTENTION_Y_BTD];
+}
+
 /* Of chosen segments. Of too many of them model_record() tells. */
 static struct tensor *attention_chosen(struct net *net, const struct attn_spec *s, struct tensor *q,
 	struct tensor *k, struct tensor *v)
@@ -57,7 +68,6 @@ static struct tensor *attention_chosen(struct net *net, const struct attn_spec *
 		[MOBA_START_BT] = net->start_BT};
 	bool decodes = net->env.carry && !net->env.stream;
 	long seen = decodes ? net->env.carry : attr.idle + net->env.context;
-	struct tensor ring;
 
 	if (ceil_div(seen, s->segment) > MOBA_MAX_SEGMENTS) {
 		net->crowded = seen;
@@ -67,10 +77,7 @@ static struct tensor *attention_chosen(struct net *net, const struct attn_spec *
 		return on_stream(net, &op_moba, &attr, sizeof attr, in, attr.idle);
 	if (!decodes)
 		return graph_apply(net->g, &op_moba, &attr, sizeof attr, in)[MOBA_Y_BTD];
-	ring = tensor_of(REAL, 3, net->env.batch, net->env.carry, tensor_width(k));
-	in[MOBA_STEP_KEYS_BLC] = graph_carried(net->g, "keys", ring);
-	in[MOBA_STEP_VALUES_BLC] = graph_carried(net->g, "values", ring);
-	return graph_apply(net->g, &op_moba_step, &attr, sizeof attr, in)[MOBA_Y_BTD];
+	return on_ring(net, &op_moba_step, &attr, sizeof attr, in, net->env.carry);
 }
 
 /* y of q, k and v; while decoding over those of earlier replays, too. */
@@ -82,7 +89,6 @@ static struct tensor *attention(struct net *net, const struct attn_spec *s, stru
 		.n_kv_heads = (int)attn_kv_heads(s, width), .window = (int)s->window};
 	struct tensor *in[ATTENTION_STEP_N_IN] = {[ATTENTION_Q_BTD] = q, [ATTENTION_K_BTC] = k,
 		[ATTENTION_V_BTC] = v, [ATTENTION_START_BT] = net->start_BT};
-	struct tensor ring;
 	long past = s->window && s->window <= carry ? s->window - 1 : carry;
 
 	if (s->segment)
@@ -96,10 +102,7 @@ static struct tensor *attention(struct net *net, const struct attn_spec *s, stru
 		attr.window = (int)past + 1;
 		return on_stream(net, &op_attention, &attr, sizeof attr, in, past);
 	}
-	ring = tensor_of(REAL, 3, net->env.batch, past, tensor_width(k));
-	in[ATTENTION_STEP_KEYS_BLC] = graph_carried(net->g, "keys", ring);
-	in[ATTENTION_STEP_VALUES_BLC] = graph_carried(net->g, "values", ring);
-	return graph_apply(net->g, &op_attention_step, &attr, sizeof attr, in)[ATTENTION_Y_BTD];
+	return on_ring(net, &op_attention_step, &attr, sizeof attr, in, past);
 }
 
 struct tensor *attend_fused(struct net *net, const struct attn_spec *s, struct tensor *qkv_BTC, long width)

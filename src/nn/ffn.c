@@ -20,7 +20,7 @@ struct tensor *ffn(struct net *net, const void *ffn_spec, struct tensor *x_BTD)
 
 	graph_enter(net->g, "ffn");
 	h_BTF = layer(net, s, "in", x_BTD, s->gated ? 2 * hidden : hidden);
-	h_BTF = s->gated ? gated_activation(net, s->activation, h_BTF) : activation(net, s->activation, h_BTF);
+	h_BTF = activation(net, s->activation, s->gated, h_BTF);
 	y_BTD = layer(net, s, "out", h_BTF, net->s->d_model);
 	graph_leave(net->g);
 	return net_output(net, "ffn", y_BTD);

@@ -1,19 +1,15 @@
 #include "nn/gdn.h"
 
-#include <math.h>
-
+#include "base/num.h"
 #include "nn/mamba.h"
 #include "op/delta_carried.h"
 #include "op/delta_step.h"
-#include "op/gated_norm.h"
 
 static const char group[] = "mixer";
 
 long gdn_heads(const struct gdn_spec *s, long d_model)
 {
-	long heads = s->n_heads ? s->n_heads : d_model * 3 / 4 / s->d_key;
-
-	return heads < 1 ? 1 : heads;
+	return max_long(s->n_heads ? s->n_heads : d_model * 3 / 4 / s->d_key, 1);
 }
 
 long gdn_value_width(const struct gdn_spec *s)
@@ -26,10 +22,8 @@ static struct tensor *recurrence(struct net *net, const struct gdn_spec *s, stru
 {
 	long heads = tensor_width(beta_BTH), keys = heads * s->d_key, value = gdn_value_width(s);
 	struct delta_attr attr = {.chunk = DELTA_CHUNK};
-	struct param_rule a_log = {.fill = FILL_LOG_UNIFORM, .a = s->a_min, .b = s->a_max,
-		.decay = net_decays(net, false), .group = group};
-	struct param_rule dt_bias = {.fill = FILL_DT_BIAS, .a = s->dt_min, .b = s->dt_max,
-		.decay = net_decays(net, false), .group = group};
+	struct param_rule a_log = rule_vector(net, FILL_LOG_UNIFORM, s->a_min, s->a_max, group);
+	struct param_rule dt_bias = rule_vector(net, FILL_DT_BIAS, s->dt_min, s->dt_max, group);
 	struct tensor shape = tensor_of(REAL, 1, heads);
 	struct tensor *in[DELTA_STEP_N_IN] = {[DELTA_BRAW_BTH] = beta_BTH, [DELTA_DTRAW_BTH] = dt_BTH,
 		[DELTA_START_BT] = net->start_BT, [DELTA_Q_BTK] = graph_slice(net->g, qkv, 0, keys),
@@ -45,23 +39,12 @@ static struct tensor *recurrence(struct net *net, const struct gdn_spec *s, stru
 		in)[DELTA_Y_BTV];
 }
 
-static struct tensor *norm(struct net *net, const struct gdn_spec *s, long heads, struct tensor *y_BTV,
-	struct tensor *z_BTV)
-{
-	struct gated_norm_attr attr = {.n_groups = (int)heads, .gate_last = true, .eps = s->norm_eps};
-	struct param_rule one = rule_constant(net, 1, group);
-	struct tensor *in[GATED_NORM_N_IN] = {[GATED_NORM_X_BTI] = y_BTV, [GATED_NORM_Z_BTI] = z_BTV};
-
-	in[GATED_NORM_WEIGHT_I] = graph_param(net->g, "norm.weight", tensor_of(REAL, 1, gdn_value_width(s)),
-		&one);
-	return graph_apply(net->g, &op_gated_norm, &attr, sizeof attr, in)[GATED_NORM_Y_BTI];
-}
-
 struct tensor *gdn(struct net *net, const void *gdn_spec, struct tensor *x_BTD)
 {
 	const struct gdn_spec *s = gdn_spec;
 	long heads = gdn_heads(s, net->s->d_model), values = heads * gdn_value_width(s);
 	long mixed = 2 * heads * s->d_key + values;
+	struct gated_norm_attr norm = {.n_groups = (int)heads, .gate_last = true, .eps = s->norm_eps};
 	struct tensor *all, *y_BTV;
 
 	graph_enter(net->g, "mixer");
@@ -69,7 +52,7 @@ struct tensor *gdn(struct net *net, const void *gdn_spec, struct tensor *x_BTD)
 	y_BTV = recurrence(net, s, mamba_conv(net, s->d_conv, graph_slice(net->g, all, 0, mixed), false),
 		graph_slice(net->g, all, mixed + values, heads),
 		graph_slice(net->g, all, mixed + values + heads, heads));
-	y_BTV = norm(net, s, heads, y_BTV, graph_slice(net->g, all, mixed, values));
+	y_BTV = mamba_norm(net, &norm, gdn_value_width(s), y_BTV, graph_slice(net->g, all, mixed, values));
 	y_BTV = mamba_project(net, "out_proj", y_BTV, net->s->d_model);
 	graph_leave(net->g);
 	return net_output(net, "mixer", y_BTV);

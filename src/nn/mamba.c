@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/error.h"
+#include "base/num.h"
 #include "nn/stream.h"
 #include "op/conv_silu_step.h"
 #include "op/scan_carried.h"
@@ -19,7 +19,7 @@ long ssm_inner_width(const struct ssm_spec *s, long d_model)
 /* R */
 static long ssm_dt_rank(const struct ssm_spec *s, long d_model)
 {
-	return s->dt_rank ? s->dt_rank : (d_model + 15) / 16;
+	return s->dt_rank ? s->dt_rank : ceil_div(d_model, 16);
 }
 
 struct tensor *mamba_project(struct net *net, const char *name, struct tensor *x, long out)
@@ -61,13 +61,30 @@ struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI, bo
 	return graph_apply(net->g, &op_conv_silu_step, NULL, 0, in)[CONV_SILU_Y_BTI];
 }
 
+struct tensor *mamba_norm(struct net *net, const struct gated_norm_attr *attr, long weights, struct tensor *y_BTI,
+	struct tensor *z_BTI)
+{
+	struct param_rule one = rule_constant(net, 1, group);
+	struct tensor *in[GATED_NORM_N_IN] = {[GATED_NORM_X_BTI] = y_BTI, [GATED_NORM_Z_BTI] = z_BTI,
+		[GATED_NORM_WEIGHT_I] = graph_param(net->g, "norm.weight", tensor_of(REAL, 1, weights), &one)};
+
+	return graph_apply(net->g, &op_gated_norm, attr, sizeof *attr, in)[GATED_NORM_Y_BTI];
+}
+
+struct tensor *mamba_project_out(struct net *net, struct tensor *y_BTI, bool rescaled)
+{
+	double fan_in = (double)tensor_width(y_BTI) * (rescaled ? (double)net->s->n_blocks : 1);
+	struct param_rule rule = rule_uniform(net, 1 / sqrt(fan_in), true, group);
+
+	return linear(net, "out_proj", y_BTI, net->s->d_model, &rule, NULL);
+}
+
 /* Parameters of the recurrence: A_log, D and the bias of dt. */
 static void ssm_params(struct net *net, const struct ssm_spec *s, long width, struct tensor **in)
 {
-	struct param_rule a_log = {.fill = FILL_A_LOG, .decay = net_decays(net, false), .group = group};
+	struct param_rule a_log = rule_vector(net, FILL_A_LOG, 0, 0, group);
 	struct param_rule d = rule_constant(net, 1, group);
-	struct param_rule dt = {.fill = FILL_DT_BIAS, .a = s->dt_min, .b = s->dt_max,
-		.decay = net_decays(net, false), .group = group};
+	struct param_rule dt = rule_vector(net, FILL_DT_BIAS, s->dt_min, s->dt_max, group);
 
 	in[SCAN_ALOG_IN] = graph_param(net->g, "A_log", tensor_of(REAL, 2, width, s->d_state), &a_log);
 	in[SCAN_D_I] = graph_param(net->g, "D", tensor_of(REAL, 1, width), &d);

@@ -16,6 +16,7 @@
 
 #include "nn/moe.h"
 #include "nn/net.h"
+#include "op/gated_norm.h"
 
 struct ssm_spec {
 	long d_state, d_conv;
@@ -38,10 +39,15 @@ struct mamba_inner {
 
 long ssm_inner_width(const struct ssm_spec *s, long d_model);	/* I */
 
-/* Parts that Mamba-2 and Gated DeltaNet have as well: a projection with PyTorch's initial values for nn.Linear,
+/* Parts that Mamba-2, Mamba-3 or Gated DeltaNet have: a projection with PyTorch's initial values for nn.Linear,
    and the convolution of d_conv taps, with a bias or without, and its SiLU. */
 struct tensor *mamba_project(struct net *net, const char *name, struct tensor *x, long out);
 struct tensor *mamba_conv(struct net *net, long d_conv, struct tensor *x_BTI, bool bias);
+/* The norm with a gate in front of W_out, "norm"; weights: as many, of all channels or of a group. */
+struct tensor *mamba_norm(struct net *net, const struct gated_norm_attr *attr, long weights, struct tensor *y_BTI,
+	struct tensor *z_BTI);
+/* W_out; rescaled: its initial values divided by sqrt(n_blocks). */
+struct tensor *mamba_project_out(struct net *net, struct tensor *y_BTI, bool rescaled);
 
 /* From the convolved u and the gate z to y, in front of W_out: for layers with more between them. */
 struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tensor *u_BTI,

@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "nn/mamba.h"
-#include "op/gated_norm.h"
 #include "op/ssd_carried.h"
 #include "op/ssd_step.h"
 
@@ -19,10 +18,8 @@ static struct tensor *recurrence(struct net *net, const struct mamba2_spec *s, s
 {
 	long n = s->n_groups * s->d_state, width = tensor_width(ubc) - 2 * n, heads = tensor_width(dt_BTH);
 	struct ssd_attr attr = {.n_groups = (int)s->n_groups, .chunk = SSD_CHUNK};
-	struct param_rule a_log = {.fill = FILL_LOG_UNIFORM, .a = s->a_min, .b = s->a_max,
-		.decay = net_decays(net, false), .group = group};
-	struct param_rule dt_bias = {.fill = FILL_DT_BIAS, .a = s->dt_min, .b = s->dt_max,
-		.decay = net_decays(net, false), .group = group};
+	struct param_rule a_log = rule_vector(net, FILL_LOG_UNIFORM, s->a_min, s->a_max, group);
+	struct param_rule dt_bias = rule_vector(net, FILL_DT_BIAS, s->dt_min, s->dt_max, group);
 	struct param_rule d = rule_constant(net, 1, group);
 	struct tensor shape = tensor_of(REAL, 1, heads);
 	struct tensor *in[SSD_CARRIED_N_IN] = {[SSD_DTRAW_BTH] = dt_BTH, [SSD_START_BT] = net->start_BT,
@@ -41,33 +38,20 @@ static struct tensor *recurrence(struct net *net, const struct mamba2_spec *s, s
 		in)[SSD_Y_BTI];
 }
 
-static struct tensor *norm(struct net *net, const struct mamba2_spec *s, struct tensor *y_BTI,
-	struct tensor *z_BTI)
-{
-	struct gated_norm_attr attr = {.n_groups = (int)s->n_groups, .eps = s->norm_eps};
-	struct param_rule one = rule_constant(net, 1, group);
-	struct tensor *in[GATED_NORM_N_IN] = {[GATED_NORM_X_BTI] = y_BTI, [GATED_NORM_Z_BTI] = z_BTI};
-
-	in[GATED_NORM_WEIGHT_I] = graph_param(net->g, "norm.weight", tensor_of(REAL, 1,
-		tensor_width(y_BTI)), &one);
-	return graph_apply(net->g, &op_gated_norm, &attr, sizeof attr, in)[GATED_NORM_Y_BTI];
-}
-
 struct tensor *mamba2(struct net *net, const void *mamba2_spec, struct tensor *x_BTD)
 {
 	const struct mamba2_spec *s = mamba2_spec;
 	long width = mamba2_inner_width(s, net->s->d_model), n = s->n_groups * s->d_state;
 	long heads = width / s->d_head, mixed = width + 2 * n;
-	double out_bound = 1 / sqrt((double)width * (s->rescale ? (double)net->s->n_blocks : 1));
-	struct param_rule out = rule_uniform(net, out_bound, true, group);
+	struct gated_norm_attr norm = {.n_groups = (int)s->n_groups, .eps = s->norm_eps};
 	struct tensor *all, *y_BTI;
 
 	graph_enter(net->g, "mixer");
 	all = mamba_project(net, "in_proj", x_BTD, width + mixed + heads);
 	y_BTI = recurrence(net, s, mamba_conv(net, s->d_conv, graph_slice(net->g, all, width, mixed), true),
 		graph_slice(net->g, all, width + mixed, heads));
-	y_BTI = norm(net, s, y_BTI, graph_slice(net->g, all, 0, width));
-	y_BTI = linear(net, "out_proj", y_BTI, net->s->d_model, &out, NULL);
+	y_BTI = mamba_norm(net, &norm, width, y_BTI, graph_slice(net->g, all, 0, width));
+	y_BTI = mamba_project_out(net, y_BTI, s->rescale);
 	graph_leave(net->g);
 	return net_output(net, "mixer", y_BTI);
 }

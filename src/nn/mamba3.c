@@ -117,8 +117,7 @@ static struct tensor *recurrence_step(struct net *net, const struct mamba3_spec 
 
 static struct tensor *mix_tokens(struct net *net, const struct mamba3_spec *s, const struct parts *p)
 {
-	struct param_rule dt_bias = {.fill = FILL_DT_BIAS, .a = s->dt_min, .b = s->dt_max,
-		.decay = net_decays(net, false), .group = group};
+	struct param_rule dt_bias = rule_vector(net, FILL_DT_BIAS, s->dt_min, s->dt_max, group);
 	struct param_rule one = rule_constant(net, 1, group);
 	struct tensor shape = tensor_of(REAL, 1, p->heads), *const *steps, *phi, *B, *C, *D_H;
 	struct tensor *start_BT = net->start_BT;
@@ -143,9 +142,6 @@ static struct tensor *mix_tokens(struct net *net, const struct mamba3_spec *s, c
 struct tensor *mamba3(struct net *net, const void *mamba3_spec, struct tensor *x_BTD)
 {
 	const struct mamba3_spec *s = mamba3_spec;
-	long width = mamba3_inner_width(s, net->s->d_model);
-	double out_bound = 1 / sqrt((double)width * (s->rescale ? (double)net->s->n_blocks : 1));
-	struct param_rule out = rule_uniform(net, out_bound, true, group);
 	struct tensor *in[SWISH_GATE_N_IN], *y_BTI;
 	struct parts p;
 
@@ -154,7 +150,7 @@ struct tensor *mamba3(struct net *net, const void *mamba3_spec, struct tensor *x
 	in[SWISH_GATE_X_BTI] = mix_tokens(net, s, &p);
 	in[SWISH_GATE_Z_BTI] = p.z;
 	y_BTI = graph_apply(net->g, &op_swish_gate, NULL, 0, in)[SWISH_GATE_Y_BTI];
-	y_BTI = linear(net, "out_proj", y_BTI, net->s->d_model, &out, NULL);
+	y_BTI = mamba_project_out(net, y_BTI, s->rescale);
 	graph_leave(net->g);
 	return net_output(net, "mixer", y_BTI);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "nn/moe_route.h"
 #include "op/combine.h"
 #include "op/dispatch.h"
@@ -14,20 +15,40 @@
 #include "op/merge.h"
 #include "op/share.h"
 
-/* The experts as they are made. */
-static struct moe_spec granular(const struct net *net, const struct moe_spec *s)
-{
-	struct moe_spec made = *s;
-	long G = s->granularity;
+/* ---- what a spec says ----------------------------------------------------------------------- */
 
-	made.granularity = 1;
-	made.d_expert = moe_width(s, net->s->d_model) / G;
-	made.n_experts *= G;
-	made.top_k *= G;
-	made.max_k *= G;
+bool moe_takes(const struct moe_spec *s)
+{
+	return !strcmp(s->select, "expert_choice") || !strcmp(s->select, "expert_choice_batch");
+}
+
+bool moe_mixes(const struct moe_spec *s)
+{
+	return !strcmp(s->select, "tokens");
+}
+
+bool moe_has_losses(const struct moe_spec *s)
+{
+	return s->balance != 0 || s->z_loss != 0 || s->importance != 0 || s->mean_entropy != 0 ||
+		s->token_entropy != 0 || s->load != 0;
+}
+
+long moe_choices(const struct moe_spec *s)
+{
+	return !strcmp(s->select, "threshold") ? min_long(s->max_k, s->n_experts) : s->top_k;
+}
+
+enum moe_class moe_class(const struct moe_spec *s, long context)
+{
+	if (moe_mixes(s))
+		return MOE_OTHERS;
 	if (moe_takes(s))
-		made.capacity_factor *= (double)G;
-	return made;
+		return !strcmp(s->select, "expert_choice") ? MOE_FUTURE : MOE_OTHERS;
+	if (s->capacity_factor == 0)
+		return MOE_OWN_PAST;
+	if (!strcmp(s->order, "choice") && moe_choices(s) * s->granularity > 1)
+		return MOE_FUTURE;
+	return s->group_tokens && context % s->group_tokens == 0 ? MOE_OWN_PAST : MOE_OTHERS;
 }
 
 long moe_width(const struct moe_spec *s, long d_model)
@@ -78,6 +99,24 @@ const char *moe_units(const struct moe_spec *s, long d_model, struct units *u)
 		*u = (struct units){0};
 	return NULL;
 }
+
+/* The experts as they are made. */
+static struct moe_spec granular(const struct net *net, const struct moe_spec *s)
+{
+	struct moe_spec made = *s;
+	long G = s->granularity;
+
+	made.granularity = 1;
+	made.d_expert = moe_width(s, net->s->d_model) / G;
+	made.n_experts *= G;
+	made.top_k *= G;
+	made.max_k *= G;
+	if (moe_takes(s))
+		made.capacity_factor *= (double)G;
+	return made;
+}
+
+/* ---- experts -------------------------------------------------------------------------------- */
 
 static struct tensor *gather(struct net *net, struct tensor *x_BTD, const struct moe_places *p)
 {
@@ -187,15 +226,13 @@ static struct tensor *shared_experts(struct net *net, const struct moe_spec *s, 
 		w2 = rule_normal(net, (double)width, "experts");
 	struct tensor *h_BTF = linear(net, "shared.in", x_BTD, gated ? 2 * width : width, &w1, NULL);
 
-	h_BTF = gated ? gated_activation(net, s->activation, h_BTF) : activation(net, s->activation, h_BTF);
+	h_BTF = activation(net, s->activation, gated, h_BTF);
 	return linear(net, "shared.out", h_BTF, out, &w2, NULL);
 }
 
 static void note_class(struct net *net, const struct moe_spec *s)
 {
-	enum moe_class class = moe_class(s, net->env.context);
-
-	net->depends = (int)class > net->depends ? (int)class : net->depends;
+	net->depends = (int)max_long(moe_class(s, net->env.context), net->depends);
 }
 
 struct moe_places *moe_route_once(struct net *net, const struct moe_spec *spec, struct tensor *x_BTD)
@@ -204,7 +241,7 @@ struct moe_places *moe_route_once(struct net *net, const struct moe_spec *spec, 
 	struct moe_spec s = granular(net, spec);
 
 	note_class(net, &s);
-	moe_route_alike(net, &s, x_BTD, p);
+	moe_route(net, &s, x_BTD, true, p);
 	return p;
 }
 
@@ -232,49 +269,13 @@ struct tensor *moe_project(struct net *net, const char *name, const struct moe_s
 	if (moe_mixes(&s)) {
 		y = mix_tokens(net, &s, x_BTD, out);
 	} else {
-		moe_route(net, &s, x_BTD, &p);
+		moe_route(net, &s, x_BTD, false, &p);
 		y = send_tokens(net, &s, &p, p.gate, x_BTD, out);
 	}
 	if (s.n_shared)
 		y = plus(net, y, shared_experts(net, &s, x_BTD, out));
 	graph_leave(net->g);
 	return net_output(net, name, y);
-}
-
-bool moe_takes(const struct moe_spec *s)
-{
-	return !strcmp(s->select, "expert_choice") || !strcmp(s->select, "expert_choice_batch");
-}
-
-bool moe_mixes(const struct moe_spec *s)
-{
-	return !strcmp(s->select, "tokens");
-}
-
-bool moe_has_losses(const struct moe_spec *s)
-{
-	return s->balance != 0 || s->z_loss != 0 || s->importance != 0 || s->mean_entropy != 0 ||
-		s->token_entropy != 0 || s->load != 0;
-}
-
-long moe_choices(const struct moe_spec *s)
-{
-	long most = s->max_k < s->n_experts ? s->max_k : s->n_experts;
-
-	return !strcmp(s->select, "threshold") ? most : s->top_k;
-}
-
-enum moe_class moe_class(const struct moe_spec *s, long context)
-{
-	if (moe_mixes(s))
-		return MOE_OTHERS;
-	if (moe_takes(s))
-		return !strcmp(s->select, "expert_choice") ? MOE_FUTURE : MOE_OTHERS;
-	if (s->capacity_factor == 0)
-		return MOE_OWN_PAST;
-	if (!strcmp(s->order, "choice") && moe_choices(s) * s->granularity > 1)
-		return MOE_FUTURE;
-	return s->group_tokens && context % s->group_tokens == 0 ? MOE_OWN_PAST : MOE_OTHERS;
 }
 
 struct tensor *moe(struct net *net, const void *moe_spec, struct tensor *x_BTD)

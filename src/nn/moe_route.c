@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/num.h"
 #include "op/assign.h"
 #include "op/choose.h"
 #include "op/gate.h"
@@ -269,7 +270,7 @@ static struct take_attr taken(struct net *net, const struct moe_spec *s)
 	long members = routing_group(net, s) / (across ? net->env.context : 1);
 	long n = whole(net, s->capacity_factor * (double)members / (double)s->n_experts);
 
-	return (struct take_attr){members, n > members ? members : n, across};
+	return (struct take_attr){members, min_long(n, members), across};
 }
 
 static void take_by_rank(struct net *net, const struct moe_spec *s, struct scored *x)
@@ -286,8 +287,7 @@ static void take_by_rank(struct net *net, const struct moe_spec *s, struct score
 
 static void take(struct net *net, const struct moe_spec *s, struct scored *x)
 {
-	long most = (long)ceil(MOE_MOST * s->capacity_factor);
-	struct choose_attr attr = {.k = most < s->n_experts ? most : s->n_experts};
+	struct choose_attr attr = {.k = min_long((long)ceil(MOE_MOST * s->capacity_factor), s->n_experts)};
 	struct tensor *in[CHOOSE_N_IN] = {[CHOOSE_S_BTE] = x->s_BTE, [CHOOSE_MASK_BT] = net->mask_BT};
 
 	in[CHOOSE_CUT_E] = state(net, "router.cutoff", s->n_experts, 1 / (double)s->n_experts,
@@ -473,17 +473,11 @@ static void note_rule(struct net *net, const struct moe_spec *s)
 		*all = (struct net_rule){.name = "mixed"};
 }
 
-void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p)
+void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, bool alike, struct moe_places *p)
 {
 	note_rule(net, s);
-	if (is_switch(s))
+	if (is_switch(s) && !alike)
 		route_switch(net, s, x_BTD, p);
 	else
-		route_pieces(net, s, x_BTD, p, false);
-}
-
-void moe_route_alike(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p)
-{
-	note_rule(net, s);
-	route_pieces(net, s, x_BTD, p, true);
+		route_pieces(net, s, x_BTD, p, alike);
 }

@@ -13,9 +13,8 @@ struct moe_places {
 
 /* W_r x; W_r is registered as the router's weight. */
 struct tensor *moe_logits(struct net *net, const struct moe_spec *s, struct tensor *x_BTD);
-/* Records routing under the present scope, the mixture's; metrics and losses of the router with it. */
-void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p);
-/* The same with gates of 1 besides. */
-void moe_route_alike(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, struct moe_places *p);
+/* Records routing under the present scope, the mixture's; metrics and losses of the router with it. alike: with
+   gates of 1 besides. */
+void moe_route(struct net *net, const struct moe_spec *s, struct tensor *x_BTD, bool alike, struct moe_places *p);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "nn/copy_head.h"
 #include "nn/values.h"
 #include "op/act.h"
@@ -22,7 +23,7 @@ long vocab_padded(long n_vocab)
 {
 	long unit = n_vocab < 4096 ? 16 : 128;
 
-	return (n_vocab + unit - 1) / unit * unit;
+	return ceil_div(n_vocab, unit) * unit;
 }
 
 bool net_forecasts(const struct skeleton *s)
@@ -32,7 +33,7 @@ bool net_forecasts(const struct skeleton *s)
 
 /* ---- how parameters begin ------------------------------------------------------------------- */
 
-bool net_decays(const struct net *net, bool matrix)
+static bool decays(const struct net *net, bool matrix)
 {
 	return matrix || !strcmp(net->s->decay, "all");
 }
@@ -46,13 +47,17 @@ struct param_rule rule_normal(const struct net *net, double fan_in, const char *
 struct param_rule rule_uniform(const struct net *net, double bound, bool matrix, const char *group)
 {
 	return (struct param_rule){.fill = FILL_UNIFORM, .a = -bound, .b = bound,
-		.decay = net_decays(net, matrix), .group = group};
+		.decay = decays(net, matrix), .group = group};
+}
+
+struct param_rule rule_vector(const struct net *net, enum fill_rule fill, double a, double b, const char *group)
+{
+	return (struct param_rule){.fill = fill, .a = a, .b = b, .decay = decays(net, false), .group = group};
 }
 
 struct param_rule rule_constant(const struct net *net, double value, const char *group)
 {
-	return (struct param_rule){.fill = FILL_CONSTANT, .a = value, .decay = net_decays(net, false),
-		.group = group};
+	return rule_vector(net, FILL_CONSTANT, value, 0, group);
 }
 
 struct param_rule rule_zero(const char *group)
@@ -76,20 +81,13 @@ struct tensor *linear(struct net *net, const char *name, struct tensor *x, long 
 	return y[LINEAR_Y_BTO];
 }
 
-struct tensor *activation(struct net *net, const char *name, struct tensor *x)
+struct tensor *activation(struct net *net, const char *name, bool gated, struct tensor *x)
 {
-	struct act_attr attr = {act_fn_find(name)};
-	struct tensor *in[ACT_N_IN] = {[ACT_X] = x};
+	struct act_attr act = {act_fn_find(name)};
+	struct glu_attr glu = {act_fn_find(name)};
 
-	return graph_apply(net->g, &op_act, &attr, sizeof attr, in)[ACT_Y];
-}
-
-struct tensor *gated_activation(struct net *net, const char *name, struct tensor *x)
-{
-	struct glu_attr attr = {act_fn_find(name)};
-	struct tensor *in[GLU_N_IN] = {[GLU_X_BTH] = x};
-
-	return graph_apply(net->g, &op_glu, &attr, sizeof attr, in)[GLU_Y_BTF];
+	return gated ? graph_apply(net->g, &op_glu, &glu, sizeof glu, (struct tensor *[]){[GLU_X_BTH] = x})[GLU_Y_BTF]
+		: graph_apply(net->g, &op_act, &act, sizeof act, (struct tensor *[]){[ACT_X] = x})[ACT_Y];
 }
 
 void net_router_loss(struct net *net, bool mean, const struct weighted *parts, int n)
@@ -164,15 +162,13 @@ static struct tensor *add_pending(struct net *net, const char *norm)
 
 void residual2(struct net *net, layer_fn *a, const void *spec_a, layer_fn *b, const void *spec_b)
 {
-	struct tensor *n_BTD, *out[2] = {NULL};
+	struct tensor *n_BTD;
 
 	graph_enter(net->g, "layers.%d", net->layer++);
 	graph_block(net->g);
 	n_BTD = add_pending(net, "norm");
-	out[0] = a(net, spec_a, n_BTD);
-	if (b)
-		out[1] = b(net, spec_b, n_BTD);
-	memcpy(net->pending, out, sizeof out);
+	net->pending[0] = a(net, spec_a, n_BTD);
+	net->pending[1] = b ? b(net, spec_b, n_BTD) : NULL;
 	graph_leave(net->g);
 }
 

@@ -147,8 +147,9 @@ struct param_rule rule_normal(const struct net *net, double fan_in, const char *
 struct param_rule rule_uniform(const struct net *net, double bound, bool matrix, const char *group);
 /* A matrix of zeros: what a layer adds to another begins as nothing. */
 struct param_rule rule_zero(const char *group);
+/* What is no matrix of a product, by any rule of op/fill.h; and by the first of them. */
+struct param_rule rule_vector(const struct net *net, enum fill_rule fill, double a, double b, const char *group);
 struct param_rule rule_constant(const struct net *net, double value, const char *group);
-bool net_decays(const struct net *net, bool matrix);
 
 /* ---- operators as layers write them: y = op(g, x, ...) -------------------------------------- */
 
@@ -159,9 +160,8 @@ struct tensor *linear(struct net *net, const char *name, struct tensor *x, long 
    NULL. */
 struct tensor *norm_of(struct net *net, const char *name, struct tensor *x, struct tensor *branch);
 struct tensor *plus(struct net *net, struct tensor *a, struct tensor *b);	/* a + b */
-struct tensor *activation(struct net *net, const char *name, struct tensor *x);
-/* f(g) u of the halves [g; u] of x (op/glu.h). */
-struct tensor *gated_activation(struct net *net, const char *name, struct tensor *x);
+/* f(x), or where gated f(g) u of the halves [g; u] of x (op/glu.h). */
+struct tensor *activation(struct net *net, const char *name, bool gated, struct tensor *x);
 /* The losses of a router, under the present scope. What they weigh is known at the model's end: with
    `mean` they are divided by the number of routers. "balance" and "z" come first. */
 void net_router_loss(struct net *net, bool mean, const struct weighted *parts, int n);
