@@ -102,10 +102,7 @@ static void replay(struct asking *a, long n)
 {
 	struct graph *g = a->setup.graphs[GRAPH_EVAL];
 
-	graph_set_input(g, "tokens", a->tokens_BT);
-	graph_set_input(g, "targets", a->targets_BT);
-	graph_forward(g);
-	graph_fetch_metrics(g);
+	setup_replay(g, a->tokens_BT, a->targets_BT);
 	graph_read_all(g, "nll", a->nll_BT);
 	graph_read_all(g, "correct", a->correct_BT);
 	for (long b = 0; b < n; b++) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "data/bigram.h"
 #include "data/frequency.h"
 
@@ -214,15 +215,12 @@ int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 	for (int k = 0; k < N_SLICES; k++)
 		result->slices[k].classes = &e->classes[k];
 	for (long first = 0; first < e->n_windows; first += batch) {
-		long left = e->n_windows - first, n = left < batch ? left : batch;
+		long n = min_long(e->n_windows - first, batch);
 		if (read_windows(e, s, first, n))
 			return -1;
-		graph_set_input(g, "tokens", e->tokens_BT);
-		graph_set_input(g, "targets", e->targets_BT);
 		if (e->rows)
 			graph_set_input(g, "present", e->present_BT);
-		graph_forward(g);
-		graph_fetch_metrics(g);
+		setup_replay(g, e->tokens_BT, e->targets_BT);
 		graph_read_all(g, "nll", e->nll_BT);
 		graph_read_all(g, s->model.forecasts ? "error" : "correct", e->correct_BT);
 		setup_keep_asked(s, n, T, e->targets_BT);

@@ -1,7 +1,6 @@
 #include "train/grow.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "arch/fields.h"

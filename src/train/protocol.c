@@ -97,10 +97,7 @@ static int replay(struct pass *p, long segment, long window, struct protocol_los
 			return -1;
 	if (!carried || window == 0)
 		memset(p->context_B, 0, (size_t)p->batch * sizeof *p->context_B);
-	graph_set_input(g, "tokens", p->tokens_BT);
-	graph_set_input(g, "targets", p->targets_BT);
-	graph_forward(g);
-	graph_fetch_metrics(g);
+	setup_replay(g, p->tokens_BT, p->targets_BT);
 	graph_read_all(g, "nll", p->nll_BT);
 	add_losses(p, loss);
 	return 0;

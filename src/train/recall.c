@@ -1,9 +1,9 @@
 #include "train/recall.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "data/order.h"
 
 /* The answer that begins at target i of a row; returns the place behind it. */
@@ -53,10 +53,7 @@ static int replay(struct recall_score *score, const struct setup *s, struct grap
 
 	if (sequences_read(rows, first, (int)n, tokens_BT, targets_BT))
 		return -1;
-	graph_set_input(g, "tokens", tokens_BT);
-	graph_set_input(g, "targets", targets_BT);
-	graph_forward(g);
-	graph_fetch_metrics(g);
+	setup_replay(g, tokens_BT, targets_BT);
 	graph_read_all(g, "nll", nll_BT);
 	graph_read_all(g, s->model.forecasts ? "error" : "correct", correct_BT);
 	setup_keep_asked(s, n, rows->context, targets_BT);
@@ -78,7 +75,7 @@ int recall_test(struct recall_score *score, const struct setup *s, const struct 
 		return -1;
 	room = xcalloc((size_t)all, 2 * (sizeof(double) + sizeof(int)));
 	for (long first = 0; first < rows.per_epoch && !ret; first += n) {
-		n = rows.per_epoch - first < t->batch ? rows.per_epoch - first : t->batch;
+		n = min_long(rows.per_epoch - first, t->batch);
 		ret = replay(score, s, s->graphs[N_SETUP_GRAPHS + k], &rows, first, n, room, all);
 	}
 	free(room);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/experts.h"
 #include "train/checkpoint.h"
 #include "train/setup_graphs.h"
@@ -23,7 +24,7 @@ static int open_pass(struct pass *p, struct arena *a, const struct trained *t, c
 
 	if (run_spec_open(&spec, &t->config))
 		return -1;
-	p->batch = spec.micro_batch < n ? spec.micro_batch : n;
+	p->batch = min_long(spec.micro_batch, n);
 	p->tokens_BT = ARENA_ARRAY(a, int, p->batch * p->segments->length);
 	p->targets_BT = ARENA_ARRAY(a, int, p->batch * p->segments->length);
 	return setup_open_routes(&p->setup, &t->config, d, t->n_vocab, p->batch, p->segments->length) ||
@@ -77,7 +78,7 @@ static void open_routers(struct routes *r, const struct setup *s)
 static void take_routes(struct routes *r, const struct pass *p, long segment)
 {
 	const struct graph *g = p->setup.graphs[GRAPH_EVAL];
-	long left = p->segments->n - segment, n = (left < p->batch ? left : p->batch) * p->segments->length,
+	long n = min_long(p->segments->n - segment, p->batch) * p->segments->length,
 		at = segment * p->segments->length;
 
 	memcpy(r->token + at, p->tokens_BT, (size_t)n * sizeof *r->token);
@@ -97,10 +98,7 @@ static int replay_all(struct routes *r, struct pass *p)
 		for (long b = 0; b < p->batch; b++)
 			if (read_segment(p, b, segment + b))
 				return -1;
-		graph_set_input(g, "tokens", p->tokens_BT);
-		graph_set_input(g, "targets", p->targets_BT);
-		graph_forward(g);
-		graph_fetch_metrics(g);
+		setup_replay(g, p->tokens_BT, p->targets_BT);
 		take_routes(r, p, segment);
 	}
 	return 0;

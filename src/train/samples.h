@@ -18,9 +18,9 @@ struct samples {
 /* Tokens of the longest text that the spec asks for, at most. */
 long samples_longest(const struct run_spec *s);
 
-/* Keeps a pointer to the spec. 0, or -1 after a message: data that no tokenizer has made. */
 /* Can texts become tokens of the dataset, if any are asked for? 0, or -1 after a message. */
 int samples_check(const struct run_spec *spec, const struct dataset *d);
+/* Keeps a pointer to the spec. 0, or -1 after a message: data that no tokenizer has made. */
 int samples_open(struct samples *x, const struct run_spec *spec, const struct dataset *d);
 void samples_close(struct samples *x);
 /* One event for each prompt. */

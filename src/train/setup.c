@@ -1,7 +1,6 @@
 #include "train/setup.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
@@ -376,6 +375,14 @@ void setup_state(struct setup *s, long step, long micro)
 		.correction2 = 1 - pow(s->spec.beta2, (double)step + 1)};
 
 	device_from_host(s->device, s->memory.state, &state, sizeof state);
+}
+
+void setup_replay(struct graph *g, const int *tokens_BT, const int *targets_BT)
+{
+	graph_set_input(g, "tokens", tokens_BT);
+	graph_set_input(g, "targets", targets_BT);
+	graph_forward(g);
+	graph_fetch_metrics(g);
 }
 
 /* Choices that a router's experts computed, each times the width of its expert over the mean of all. */

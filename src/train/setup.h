@@ -138,6 +138,8 @@ struct step_result {		/* of one update; means over its micro-batches */
 	double grad_norm;
 };
 
+/* Forward on these tokens and targets of a graph's own batch, with its metrics fetched. */
+void setup_replay(struct graph *g, const int *tokens_BT, const int *targets_BT);
 /* What kernels find of a micro-batch of a step; setup_step() sets it by itself. */
 void setup_state(struct setup *s, long step, long micro);
 /* Streams begin: their states become 0. Nothing happens where there are none. */

@@ -6,7 +6,6 @@
 #include "arch/arch.h"
 #include "base/error.h"
 #include "base/half.h"
-#include "base/path.h"
 #include "store/run_dir.h"
 #include "tensor/safetensors.h"
 
@@ -94,7 +93,6 @@ void trained_close(struct trained *t)
 	*t = (struct trained){0};
 }
 
-/* NULL after a message. */
 int trained_data(const struct trained *t, const char *folder, struct dataset *d)
 {
 	const char *own = config_find(&t->config, "data.path")->word;

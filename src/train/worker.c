@@ -1,7 +1,6 @@
 #include "train/worker.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,20 +58,11 @@ static void log_micro(void *from, long micro)
 	worker_log_micro(&w->log, w->progress.step + 1, micro);
 }
 
-static int open_data(struct worker *w)
-{
-	const struct config_value *path = config_find(&w->config, "data.path");
-
-	CHECK(path);
-	return dataset_open(&w->data, path->word);
-}
-
 static int open_model(struct worker *w, const struct device *device)
 {
 	struct setup *s = &w->setup;
-	size_t n;
-
 	struct setup_data data = setup_data_of(&w->data);
+	size_t n;
 
 	if (setup_open_for(s, &w->config, device, &data))
 		return -1;
@@ -95,7 +85,8 @@ static int open_all(struct worker *w, const struct worker_options *o)
 	char *path = path_join(w->run_dir, "config.yaml");
 	int ret = -1;
 
-	if (device && !config_read(&w->arena, path, spec_schema(), &w->config) && !open_data(w) &&
+	if (device && !config_read(&w->arena, path, spec_schema(), &w->config) &&
+		!dataset_open(&w->data, config_find(&w->config, "data.path")->word) &&
 		!products_open(device, w->run_dir) && !open_model(w, device))
 		ret = 0;
 	free(path);

@@ -46,29 +46,32 @@ void worker_log_open(struct worker_log *l, struct worker_link *link, struct setu
 	cost_of(s, &l->cost);
 }
 
+/* Ends the object; its text, in the arena. */
+static const char *json_text(struct worker_log *l, json_t *root, size_t flags)
+{
+	char *text = json_dumps(root, JSON_COMPACT | flags);
+	const char *kept = arena_strdup(&l->setup->arena, text);
+
+	free(text);
+	json_decref(root);
+	return kept;
+}
+
 static const char *semantics_json(struct worker_log *l)
 {
 	int n;
 	const struct semantics *all = setup_semantics(l->setup, &n);
 	json_t *root = json_object();
-	char *text;
-	const char *kept;
 
 	for (int i = 0; i < n; i++)
 		json_object_set_new(root, all[i].name, json_integer(all[i].number));
-	text = json_dumps(root, JSON_COMPACT | JSON_SORT_KEYS);
-	kept = arena_strdup(&l->setup->arena, text);
-	free(text);
-	json_decref(root);
-	return kept;
+	return json_text(l, root, JSON_SORT_KEYS);
 }
 
 /* What each part of the model has and costs, as in the table `part`. */
 static const char *parts_json(struct worker_log *l)
 {
 	json_t *root = json_object();
-	const char *kept;
-	char *text;
 
 	for (int i = 0; i < l->cost.n_parts; i++) {
 		const struct cost_part *p = &l->cost.parts[i];
@@ -76,11 +79,7 @@ static const char *parts_json(struct worker_log *l)
 			(json_int_t)llround(p->params), "active", (json_int_t)llround(p->active),
 			"flops", p->forward + p->backward));
 	}
-	text = json_dumps(root, JSON_COMPACT);
-	kept = arena_strdup(&l->setup->arena, text);
-	free(text);
-	json_decref(root);
-	return kept;
+	return json_text(l, root, 0);
 }
 
 static void describe_run(struct worker_log *l, struct attempt_record *a)
@@ -398,6 +397,7 @@ void worker_log_eval(struct worker_log *l, const struct progress *p, const char 
 	const struct evaluation *e)
 {
 	struct record r = record_new(RECORD_IS_EVAL);
+
 	r.eval.kind = kind;
 	r.eval.step = p->step;
 	r.eval.tokens = llround(tokens_after(l, p->step));
