@@ -8,11 +8,11 @@
 #include "arch/routers.h"
 #include "base/error.h"
 #include "base/num.h"
+#include "op/assign.h"
 #include "op/copied.h"
 #include "op/extend_start.h"
-#include "op/position_weight.h"
-#include "op/assign.h"
 #include "op/moba.h"
+#include "op/position_weight.h"
 #include "op/rope.h"
 #include "spec/run_spec.h"
 
@@ -72,8 +72,24 @@ static const struct skeleton *model_skeleton(const struct model *m)
 	return m->spec;		/* each spec begins with it */
 }
 
+/* Parts of which a model has one, so that every layer reads it; layers of a pattern are checked one by one. */
+static int check_layers(const struct model *m, const struct config *c)
+{
+	const struct skeleton *s = model_skeleton(m);
+
+	for (const struct arch_part *p = m->arch->parts; p->table; p++) {
+		const void *part = (const char *)m->spec + p->offset;
+		if ((p->table == &attn_fields && check_heads(c, s, part)) ||
+			(p->table == &mamba2_fields && check_mamba2(c, s, part)))
+			return -1;
+	}
+	return 0;
+}
+
 int model_open(struct model *m, const struct config *c, struct arena *a)
 {
+	bool pattern = config_find(c, "model.pattern");
+
 	m->arch = arch_find(c->choice);
 	m->spec = arena_get(a, m->arch->spec_bytes);
 	for (const struct arch_part *p = m->arch->parts; p->table; p++) {
@@ -82,12 +98,12 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 		if (p->table == &ssm_fields && check_ssm(c, model_skeleton(m), part))
 			return -1;
 		if (p->table == &moe_fields && (check_moe(c, part) ||
-			(!config_find(c, "model.pattern") && check_effect(c, part, NULL, a))))
+			(!pattern && check_effect(c, part, NULL, a))))
 			return -1;
 	}
 	m->patch = model_skeleton(m)->patch ? model_skeleton(m)->patch : 1;
 	m->forecasts = net_forecasts(model_skeleton(m));
-	if (check_ends(c, model_skeleton(m)))
+	if (check_ends(c, model_skeleton(m)) || (!pattern && check_layers(m, c)))
 		return -1;
 	return m->arch->check ? m->arch->check(m->spec, c, a) : 0;
 }

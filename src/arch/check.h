@@ -10,6 +10,7 @@
 #include "nn/mamba3.h"
 #include "spec/config.h"
 
+/* Called by model_open(), as check_mamba2() is, but for layers of a pattern. */
 int check_heads(const struct config *c, const struct skeleton *s, const struct attn_spec *attn);
 /* The same where queries are `width` channels wide, which the message calls `what`. */
 int check_heads_in(const struct config *c, const struct attn_spec *attn, const char *what, long width);

@@ -2,7 +2,6 @@
  * Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): n_blocks Mamba-2 layers, x <- x + Mamba2(norm(x)).
  */
 #include "arch/arch.h"
-#include "arch/check.h"
 #include "arch/fields.h"
 
 struct mamba2_arch {
@@ -18,14 +17,6 @@ static void record(struct net *net, const void *spec)
 		residual(net, mamba2, &s->mamba2);
 }
 
-static int check(void *spec, const struct config *c, struct arena *a)
-{
-	const struct mamba2_arch *s = spec;
-
-	(void)a;
-	return check_mamba2(c, &s->base, &s->mamba2);
-}
-
 const struct arch arch_mamba2 = {
 	.name = "mamba2",
 	.help = "Mamba-2 layers alone",
@@ -34,5 +25,4 @@ const struct arch arch_mamba2 = {
 	.parts = {{&skeleton_fields, offsetof(struct mamba2_arch, base)},
 		{&mamba2_fields, offsetof(struct mamba2_arch, mamba2)}},
 	.record = record,
-	.check = check,
 };

@@ -3,7 +3,6 @@
  * rotary positions, n_blocks times x <- x + Attn(norm(x)); x <- x + FFN(norm(x)).
  */
 #include "arch/arch.h"
-#include "arch/check.h"
 #include "arch/fields.h"
 
 struct transformer {
@@ -22,14 +21,6 @@ static void record(struct net *net, const void *spec)
 	}
 }
 
-static int check(void *spec, const struct config *c, struct arena *a)
-{
-	const struct transformer *s = spec;
-
-	(void)a;
-	return check_heads(c, &s->base, &s->attn);
-}
-
 const struct arch arch_transformer = {
 	.name = "transformer",
 	.help = "attention and dense channel mixers in turn",
@@ -39,5 +30,4 @@ const struct arch arch_transformer = {
 		{&attn_fields, offsetof(struct transformer, attn)},
 		{&ffn_fields, offsetof(struct transformer, ffn)}},
 	.record = record,
-	.check = check,
 };

@@ -3,7 +3,6 @@
  * in every block: n_blocks times x <- x + Attn(norm(x)); x <- x + MoE(norm(x)).
  */
 #include "arch/arch.h"
-#include "arch/check.h"
 #include "arch/fields.h"
 
 struct transformer_moe {
@@ -22,14 +21,6 @@ static void record(struct net *net, const void *spec)
 	}
 }
 
-static int check(void *spec, const struct config *c, struct arena *a)
-{
-	const struct transformer_moe *s = spec;
-
-	(void)a;
-	return check_heads(c, &s->base, &s->attn);
-}
-
 const struct arch arch_transformer_moe = {
 	.name = "transformer_moe",
 	.help = "attention and mixture-of-experts layers in turn",
@@ -39,5 +30,4 @@ const struct arch arch_transformer_moe = {
 		{&attn_fields, offsetof(struct transformer_moe, attn)},
 		{&moe_fields, offsetof(struct transformer_moe, moe)}},
 	.record = record,
-	.check = check,
 };
