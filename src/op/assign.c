@@ -4,7 +4,7 @@
 #include "op/assign_rule.h"
 #include "op/document_start.h"
 #include "op/kit/host.h"
-#include "op/route.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 static void assign_shape(struct op_shapes *s)
@@ -33,18 +33,18 @@ static int id_of(const struct op_run *r, long t)
 	long T = tensor_width(token);
 
 	return attr->by_place ? (int)(t % T - first_seen(r->in[ASSIGN_START_BT], t / T, t % T))
-		: ((int *)token->at)[route_at(token, t)];
+		: *int_at(token, t);
 }
 
 /* For all devices of the host. */
 static void assign_forward(const struct op_run *r)
 {
 	const struct assign_attr *attr = r->attr;
-	const struct tensor *mask = r->in[ASSIGN_MASK_BT], *expert = r->out[ASSIGN_EXPERT_BTK];
+	const struct tensor *expert = r->out[ASSIGN_EXPERT_BTK];
 
 	#pragma omp parallel for schedule(static)
 	for (long t = 0; t < tensor_rows(expert); t++) {
-		bool there = !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
+		bool there = token_there(r->in[ASSIGN_MASK_BT], t);
 		struct assign_walk w = assign_walk(attr, id_of(r, t));
 		for (long e = 0; e < attr->n_experts; e++)
 			host_put(r, r->out[ASSIGN_S_BTE], t, e, 0);

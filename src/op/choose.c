@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "op/kit/host.h"
-#include "op/route.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 static void choose_shape(struct op_shapes *s)
@@ -94,11 +94,9 @@ static void choose_for(const struct op_run *r, long t, bool there)
 /* For all devices of the host. */
 static void choose_forward(const struct op_run *r)
 {
-	const struct tensor *mask = r->in[CHOOSE_MASK_BT];
-
 	#pragma omp parallel for schedule(static)
 	for (long t = 0; t < tensor_rows(r->out[CHOOSE_EXPERT_BTK]); t++)
-		choose_for(r, t, !mask || ((int *)mask->at)[route_at(mask, t)] >= 0);
+		choose_for(r, t, token_there(r->in[CHOOSE_MASK_BT], t));
 }
 
 /* Few values, so many are equal; every third token is masked where there is a mask. */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "op/route.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 static void combine_shape(struct op_shapes *s)
@@ -31,9 +31,7 @@ static void combine_cost(const struct op_shapes *s, struct op_cost *c)
 
 static int slot_of(const struct op_run *r, long i)
 {
-	const struct tensor *slot = r->in[COMBINE_SLOT_BTK];
-
-	return ((int *)slot->at)[route_at(slot, i)];
+	return *int_at(r->in[COMBINE_SLOT_BTK], i);
 }
 
 /* K, choices of a token, of which there are n. */
@@ -53,7 +51,7 @@ static void combine_forward_ref(const struct op_run *r)
 			double sum = 0;
 			for (long k = t * K; k < (t + 1) * K; k++)
 				if (slot_of(r, k) >= 0)
-					sum += ((double *)gate->at)[route_at(gate, k)] *
+					sum += *f64_at(gate, k) *
 						row_f64(ye, slot_of(r, k))[i];
 			row_f64(y, t)[i] = sum;
 		}
@@ -77,7 +75,7 @@ static void backward_row_ref(const struct op_run *r, long t, long i)
 {
 	const struct tensor *dy = r->d_out[COMBINE_Y_BTO], *dye = r->d_in[COMBINE_YE_SO],
 		*gate = r->in[COMBINE_GATE_BTK];
-	double scale = ((double *)gate->at)[route_at(gate, i)];
+	double scale = *f64_at(gate, i);
 
 	for (long o = 0; o < tensor_width(dye); o++) {
 		double *d = row_f64(dye, slot_of(r, i)) + o;
@@ -96,7 +94,7 @@ static void combine_backward_ref(const struct op_run *r)
 		for (long o = 0; o < tensor_width(dy) && slot_of(r, i) >= 0; o++)
 			dot += row_f64(dy, i / K)[o] * row_f64(ye, slot_of(r, i))[o];
 		if (dgate) {
-			double *d = (double *)dgate->at + route_at(dgate, i);
+			double *d = f64_at(dgate, i);
 			*d = dot + (op_adds(r, COMBINE_GATE_BTK) ? *d : 0);
 		}
 		if (r->d_in[COMBINE_YE_SO] && slot_of(r, i) >= 0)
@@ -128,7 +126,7 @@ static void combine_forward(const struct op_run *r)
 			int slot = slot_of(r, k);
 			if (slot < 0)
 				continue;
-			scale_row(to, row_f32(ye, slot), ((float *)gate->at)[route_at(gate, k)], O, add);
+			scale_row(to, row_f32(ye, slot), *f32_at(gate, k), O, add);
 			add = true;
 		}
 		if (!add)
@@ -143,7 +141,7 @@ static float backward_row(const struct op_run *r, long t, long k, int slot)
 		*dy = r->d_out[COMBINE_Y_BTO], *dye = r->d_in[COMBINE_YE_SO];
 	const float *from = row_f32(dy, t), *y = row_f32(ye, slot);
 	float *to = dye ? row_f32(dye, slot) : NULL, dot = 0;
-	float scale = ((float *)gate->at)[route_at(gate, k)];
+	float scale = *f32_at(gate, k);
 	bool add = op_adds(r, COMBINE_YE_SO);
 	long O = tensor_width(dy);
 
@@ -169,7 +167,7 @@ static void combine_backward(const struct op_run *r)
 		int slot = slot_of(r, k);
 		float dot = slot < 0 ? 0 : backward_row(r, k / K, k, slot);
 		if (dgate) {
-			float *d = (float *)dgate->at + route_at(dgate, k);
+			float *d = f32_at(dgate, k);
 			*d = dot + (add ? *d : 0);
 		}
 	}

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "op/route.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 static void dispatch_shape(struct op_shapes *s)
@@ -29,9 +29,7 @@ static void dispatch_cost(const struct op_shapes *s, struct op_cost *c)
 
 static int slot_of(const struct op_run *r, long i)
 {
-	const struct tensor *slot = r->in[DISPATCH_SLOT_BTK];
-
-	return ((int *)slot->at)[route_at(slot, i)];
+	return *int_at(r->in[DISPATCH_SLOT_BTK], i);
 }
 
 /* K, choices of a token, of which there are n. */

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "op/cuda/embedding.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 /* Backward gives each thread columns of the table: tokens stay in order, and no two threads meet,
@@ -43,11 +44,6 @@ static void embedding_cost(const struct op_shapes *s, struct op_cost *c)
 	c->backward_bytes = tokens + (x + whole) * real;
 }
 
-static int token_at(const struct tensor *token, long t)
-{
-	return row_int(token, t / tensor_width(token))[t % tensor_width(token)];
-}
-
 static void embedding_forward_ref(const struct op_run *r)
 {
 	const struct tensor *token = r->in[EMBEDDING_TOKEN_BT], *table = r->in[EMBEDDING_TABLE_VD];
@@ -55,7 +51,7 @@ static void embedding_forward_ref(const struct op_run *r)
 
 	for (long t = 0; t < tensor_rows(x); t++)
 		for (long i = 0; i < tensor_width(x); i++)
-			row_f64(x, t)[i] = row_f64(table, token_at(token, t))[i];
+			row_f64(x, t)[i] = row_f64(table, *int_at(token, t))[i];
 }
 
 /* dtable[v] = sum of dx[t] over t with token[t] = v */
@@ -69,7 +65,7 @@ static void embedding_backward_ref(const struct op_run *r)
 			row_f64(dtable, v)[i] = 0;
 	for (long t = 0; t < tensor_rows(dx); t++)
 		for (long i = 0; i < tensor_width(dx); i++)
-			row_f64(dtable, token_at(token, t))[i] += row_f64(dx, t)[i];
+			row_f64(dtable, *int_at(token, t))[i] += row_f64(dx, t)[i];
 }
 
 static void embedding_forward(const struct op_run *r)
@@ -79,7 +75,7 @@ static void embedding_forward(const struct op_run *r)
 
 	#pragma omp parallel for schedule(static)
 	for (long t = 0; t < tensor_rows(x); t++)
-		memcpy(row_f32(x, t), row_f32(table, token_at(token, t)),
+		memcpy(row_f32(x, t), row_f32(table, *int_at(token, t)),
 			(size_t)tensor_width(x) * sizeof(float));
 }
 
@@ -92,7 +88,7 @@ static void gather_columns(const struct op_run *r, long from, long n)
 	for (long v = 0; v < tensor_rows(dtable) && !op_adds(r, EMBEDDING_TABLE_VD); v++)
 		memset(row_f32(dtable, v) + from, 0, (size_t)n * sizeof(float));
 	for (long t = 0; t < tensor_rows(dx); t++) {
-		float *sum = row_f32(dtable, token_at(token, t)) + from;
+		float *sum = row_f32(dtable, *int_at(token, t)) + from;
 		const float *one = row_f32(dx, t) + from;
 		#pragma omp simd
 		for (long i = 0; i < n; i++)

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "op/route.h"
 #include "op/trial.h"
 
 static void gate_shape(struct op_shapes *s)

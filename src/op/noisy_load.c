@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "op/kit/host.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 enum { TILE = 64 };	/* tokens */
@@ -66,9 +67,7 @@ static void add_to(const struct op_run *r, const struct tensor *x, long t, long 
 
 static bool valid(const struct op_run *r, long t)
 {
-	const struct tensor *mask = r->in[NOISY_LOAD_MASK_BT];
-
-	return !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
+	return token_there(r->in[NOISY_LOAD_MASK_BT], t);
 }
 
 /* Is expert i ahead of j in the order of noisy logits? */

@@ -13,7 +13,7 @@
 #ifndef OP_NOISY_LOAD_H
 #define OP_NOISY_LOAD_H
 
-#include "op/route.h"
+#include "op/op.h"
 
 enum {
 	NOISY_LOAD_LOGIT_BTE,	/* master */

@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "op/document_start.h"
+#include "op/kit/token.h"
 #include "op/kit/vec.h"
-#include "op/route.h"
 #include "op/trial.h"
 
 struct pick {
@@ -57,7 +57,7 @@ static void pick_cost(const struct op_shapes *s, struct op_cost *c)
 
 static bool is_there(const struct pick *p, long b, long t)
 {
-	return !p->mask || ((int *)p->mask->at)[route_at(p->mask, b * p->T + t)] >= 0;
+	return token_there(p->mask, b * p->T + t);
 }
 
 static bool is_picked(const struct pick *p, long b, long t)

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "op/kit/host.h"
-#include "op/route.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 static long rounded(long rows)
@@ -84,7 +84,7 @@ static int claim(const struct op_run *r, long i, long j, int *taken, bool *kept)
 	const struct place_attr *attr = r->attr;
 	long most = capacity(r);
 	const struct tensor *expert = r->in[PLACE_EXPERT_BTK];
-	int e = ((int *)expert->at)[route_at(expert, i)];
+	int e = *int_at(expert, i);
 
 	if (j % (attr->group_tokens * tensor_width(expert)) == 0)
 		for (long k = 0; k < attr->n_experts; k++)
@@ -141,7 +141,7 @@ static int count_served(const struct tensor *slot_BTK)
 	for (long t = 0, K = tensor_width(slot_BTK); t < tensor_rows(slot_BTK); t++) {
 		bool any = false;
 		for (long k = 0; k < K; k++)
-			any |= ((int *)slot_BTK->at)[route_at(slot_BTK, t * K + k)] >= 0;
+			any |= *int_at(slot_BTK, t * K + k) >= 0;
 		served += any;
 	}
 	return served;
@@ -164,7 +164,7 @@ static void place_forward(const struct op_run *r)
 		bool kept;
 		long i = turn(r->attr, K, j);
 		int e = claim(r, i, j, taken, &kept);
-		((int *)slot->at)[route_at(slot, i)] = kept ? next[e] : -1;
+		*int_at(slot, i) = kept ? next[e] : -1;
 		if (kept)
 			token[next[e]++] = (int)i;
 	}

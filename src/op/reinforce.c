@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "op/kit/gradient.h"
-#include "op/route.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 enum { TILE = 512 };	/* tokens of one sum */
@@ -42,20 +42,14 @@ static void reinforce_cost(const struct op_shapes *s, struct op_cost *c)
 /* The expert of token t; -1: the token does not count. */
 static int expert_of(const struct op_run *r, long t)
 {
-	const struct tensor *expert = r->in[REINFORCE_EXPERT_BTK], *mask = r->in[REINFORCE_MASK_BT];
-
-	if (mask && ((int *)mask->at)[route_at(mask, t)] < 0)
-		return -1;
-	return ((int *)expert->at)[route_at(expert, t)];
+	return token_there(r->in[REINFORCE_MASK_BT], t) ? *int_at(r->in[REINFORCE_EXPERT_BTK], t) : -1;
 }
 
 /* ---- reference ------------------------------------------------------------------------------ */
 
 static double advantage_ref(const struct op_run *r, long t)
 {
-	const struct tensor *nll = r->in[REINFORCE_NLL_BT];
-
-	return ((double *)nll->at)[route_at(nll, t)] - *row_f64(r->in[REINFORCE_BASELINE], 0);
+	return *f64_at(r->in[REINFORCE_NLL_BT], t) - *row_f64(r->in[REINFORCE_BASELINE], 0);
 }
 
 static void reinforce_forward_ref(const struct op_run *r)
@@ -91,9 +85,7 @@ static void reinforce_backward_ref(const struct op_run *r)
 
 static float advantage(const struct op_run *r, long t)
 {
-	const struct tensor *nll = r->in[REINFORCE_NLL_BT];
-
-	return ((float *)nll->at)[route_at(nll, t)] - *row_f32(r->in[REINFORCE_BASELINE], 0);
+	return *f32_at(r->in[REINFORCE_NLL_BT], t) - *row_f32(r->in[REINFORCE_BASELINE], 0);
 }
 
 /* Tiles make their sums by themselves, which are added up in order. */

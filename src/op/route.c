@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "op/cpu/route.h"
+#include "op/kit/token.h"
 #include "op/place.h"
 #include "op/trial.h"
 
@@ -56,17 +57,6 @@ static void route_cost(const struct op_shapes *s, struct op_cost *c)
 	c->executed_flops = c->forward_flops + c->backward_flops;
 	c->forward_bytes = op_io_bytes(&op_route, s);
 	c->backward_bytes = 2 * c->forward_bytes;
-}
-
-/* A token's row as f64, and elements of the [B, T] tensors. */
-static double *f64_at(const struct tensor *a_BT, long t)
-{
-	return (double *)a_BT->at + route_at(a_BT, t);
-}
-
-static int *int_at(const struct tensor *a_BT, long t)
-{
-	return (int *)a_BT->at + route_at(a_BT, t);
 }
 
 /* Number of valid tokens of group g, and of groups that have any. */

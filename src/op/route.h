@@ -62,13 +62,4 @@ op_kernel route_forward_cuda, route_backward_cuda;
 
 extern const struct op op_route;
 
-/* Where token t, counted over all sequences, lies in a [B, T] tensor, or choice t in a [B, T, K] one:
-   elements from its start. */
-static inline long route_at(const struct tensor *a_BT, long t)
-{
-	long width = tensor_width(a_BT);
-
-	return t / width * a_BT->ld + t % width;
-}
-
 #endif

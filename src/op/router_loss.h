@@ -22,8 +22,9 @@
 #ifndef OP_ROUTER_LOSS_H
 #define OP_ROUTER_LOSS_H
 
+#include "op/kit/token.h"
 #include "op/kit/units.h"
-#include "op/route.h"
+#include "op/op.h"
 
 enum {
 	ROUTER_LOSS_LOGIT_BTE,	/* optional, master; absent: Z is 0 */
@@ -66,9 +67,7 @@ extern const struct op op_router_loss;
 /* Is token t of a host's run there? */
 static inline bool router_loss_valid(const struct op_run *r, long t)
 {
-	const struct tensor *mask = r->in[ROUTER_LOSS_MASK_BT];
-
-	return !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
+	return token_there(r->in[ROUTER_LOSS_MASK_BT], t);
 }
 
 #endif

@@ -4,8 +4,8 @@
 
 #include "base/error.h"
 #include "op/kit/gradient.h"
+#include "op/kit/token.h"
 #include "op/kit/vec.h"
-#include "op/route.h"
 #include "op/trial.h"
 
 static void share_shape(struct op_shapes *s)
@@ -39,9 +39,7 @@ static void share_cost(const struct op_shapes *s, struct op_cost *c)
 
 static bool is_there(const struct op_run *r, long t)
 {
-	const struct tensor *mask = r->in[SHARE_MASK_BT];
-
-	return !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
+	return token_there(r->in[SHARE_MASK_BT], t);
 }
 
 /* ---- reference ------------------------------------------------------------------------------ */

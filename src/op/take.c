@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "op/kit/host.h"
-#include "op/route.h"
+#include "op/kit/token.h"
 #include "op/trial.h"
 
 /* A column of scores of one group: tokens first, first + step, ... */
@@ -49,9 +49,7 @@ static void take_cost(const struct op_shapes *s, struct op_cost *c)
 
 static bool is_there(const struct op_run *r, long t)
 {
-	const struct tensor *mask = r->in[TAKE_MASK_BT];
-
-	return !mask || ((int *)mask->at)[route_at(mask, t)] >= 0;
+	return token_there(r->in[TAKE_MASK_BT], t);
 }
 
 /* NAN: there is none. */

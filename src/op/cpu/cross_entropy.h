@@ -3,6 +3,7 @@
 #define OP_CPU_CROSS_ENTROPY_H
 
 #include "op/cross_entropy.h"
+#include "op/kit/token.h"
 
 /* Rows of a chunk, and floats from row to row of its logits. */
 long cross_entropy_chunk_cpu(long rows, long n_vocab, long d);
@@ -18,11 +19,6 @@ struct mixture {
 static inline double mixture_p(const struct mixture *m, double p, double copied)
 {
 	return m->g * p + (1 - m->g) * copied;
-}
-
-static inline int *int_at(const struct tensor *a_BT, long t)
-{
-	return row_int(a_BT, t / a_BT->dims[1]) + t % a_BT->dims[1];
 }
 
 static inline int target_at(const struct op_run *r, long t)

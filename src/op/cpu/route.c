@@ -11,6 +11,7 @@
 
 #include "op/kit/gemm.h"
 #include "op/kit/reduce.h"
+#include "op/kit/token.h"
 #include "op/route.h"
 #include "op/kit/vec.h"
 
@@ -85,16 +86,6 @@ static struct room room_of(const struct sizes *s, void *workspace)
 	room.p_sum = (float *)(room.start + s->groups * s->E);
 	room.sums = (struct tile_sums *)(room.p_sum + s->tiles * s->E);
 	return room;
-}
-
-static float *f32_at(const struct tensor *a_BT, long t)
-{
-	return (float *)a_BT->at + route_at(a_BT, t);
-}
-
-static int *int_at(const struct tensor *a_BT, long t)
-{
-	return (int *)a_BT->at + route_at(a_BT, t);
 }
 
 /* Logits of a tile become p in place; argmax, log-sum-exp and entropy of each token. */
