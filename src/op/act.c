@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/kit/gradient.h"
 
 enum act_fn act_fn_find(const char *name)
@@ -65,7 +66,7 @@ static void backward_row(enum act_fn fn, float *dx, const float *x, const float 
 	float piece[PIECE];
 
 	for (long at = 0; at < n; at += PIECE) {
-		long m = n - at < PIECE ? n - at : PIECE;
+		long m = min_long(n - at, PIECE);
 		act_gradient_row_f32(fn, add ? piece : dx + at, x + at, dy + at, m);
 		for (long i = 0; add && i < m; i++)
 			dx[at + i] += piece[i];

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/kit/gradient.h"
 #include "op/kit/reduce.h"
 
@@ -18,14 +19,14 @@ static const int targets[N_TARGETS] = {ADD_NORM_X_BTD, ADD_NORM_BRANCH1_BTD, ADD
 
 static long part_rows(const struct tensor *r_BTD)
 {
-	long rows = (tensor_rows(r_BTD) + PARTS - 1) / PARTS;
+	long rows = ceil_div(tensor_rows(r_BTD), PARTS);
 
 	return rows < MIN_PART_ROWS ? MIN_PART_ROWS : rows;
 }
 
 static long n_parts(const struct tensor *r_BTD)
 {
-	return (tensor_rows(r_BTD) + part_rows(r_BTD) - 1) / part_rows(r_BTD);
+	return ceil_div(tensor_rows(r_BTD), part_rows(r_BTD));
 }
 
 static void add_norm_shape(struct op_shapes *s)
@@ -62,7 +63,7 @@ static void add_norm_room_cuda(struct op_shapes *s)
 {
 	long rows = tensor_rows(s->in[ADD_NORM_X_BTD]);
 
-	room(s, (rows + ADD_NORM_PART_ROWS - 1) / ADD_NORM_PART_ROWS);
+	room(s, ceil_div(rows, ADD_NORM_PART_ROWS));
 }
 
 static void add_norm_cost(const struct op_shapes *s, struct op_cost *c)
@@ -314,7 +315,7 @@ static void backward_row(const struct op_run *r, long t, const struct norm_gradi
 	float piece[PIECE];
 
 	for (long at = 0; at < D; at += PIECE) {
-		long n = D - at < PIECE ? D - at : PIECE;
+		long n = min_long(D - at, PIECE);
 		gradient_piece(piece, g, dr, at, n);
 		for (int k = 0; k < n_inputs; k++) {
 			float *to = row_f32(r->d_in[input[k]], t) + at;

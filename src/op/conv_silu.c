@@ -3,11 +3,12 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/document_start.h"
 #include "op/kit/gradient.h"
 #include "op/kit/lanes.h"
-#include "op/trial.h"
 #include "op/kit/vec.h"
+#include "op/trial.h"
 
 enum {
 	CHUNK = 64,	/* tokens of a tile */
@@ -25,7 +26,7 @@ static struct conv conv_of(const struct op_run *r, const struct tensor *const *i
 	const struct tensor *x = in[CONV_SILU_X_BTI];
 
 	return (struct conv){r, x, in[CONV_SILU_START_BT], x->dims[0], x->dims[1], x->dims[2],
-		tensor_width(in[CONV_SILU_W_IK]), (x->dims[2] + SPAN - 1) / SPAN};
+		tensor_width(in[CONV_SILU_W_IK]), ceil_div(x->dims[2], SPAN)};
 }
 
 static void conv_silu_shape(struct op_shapes *s)
@@ -50,7 +51,7 @@ static void room_cpu(struct op_shapes *s)
 static void room_cuda(struct op_shapes *s)
 {
 	struct conv c = conv_of(NULL, s->in);
-	long n_chunks = (c.T + CONV_SILU_CHUNK - 1) / CONV_SILU_CHUNK;
+	long n_chunks = ceil_div(c.T, CONV_SILU_CHUNK);
 
 	s->backward_workspace = (size_t)(c.B * n_chunks * (c.K + 1) * c.I) * sizeof(float);
 }
@@ -174,7 +175,7 @@ static void conv_silu_forward_cpu(const struct op_run *r)
 	#pragma omp parallel for schedule(dynamic)
 	for (long task = 0; task < c.B * c.n_spans; task++) {
 		long b = task / c.n_spans, i = task % c.n_spans * SPAN;
-		long n = c.I - i < SPAN ? c.I - i : SPAN;
+		long n = min_long(c.I - i, SPAN);
 		for (long t = 0; t < c.T; t++) {
 			float *y = row_f32(r->out[CONV_SILU_Y_BTI], b * c.T + t) + i, s[SPAN];
 			before_silu_row(&c, w, b, t, i, n, s);
@@ -230,13 +231,13 @@ static void dx_row(const struct conv *c, const float *w, long b, long t, long i,
 /* Chunks from the last to the first; partial sums of the parameters go to parts[K + 1, I]. */
 static void span_backward(const struct conv *c, const float *w, long b, long i, float *parts)
 {
-	long n = c->I - i < SPAN ? c->I - i : SPAN, n_chunks = (c->T + CHUNK - 1) / CHUNK;
+	long n = min_long(c->I - i, SPAN), n_chunks = ceil_div(c->T, CHUNK);
 	float part[CONV_SILU_MAX_TAPS + 1][SPAN] = {0};
 	ds_tile ds;
 
 	memset(ds, 0, sizeof ds);
 	for (long chunk = n_chunks - 1; chunk >= 0; chunk--) {
-		long t0 = chunk * CHUNK, n_tokens = c->T - t0 < CHUNK ? c->T - t0 : CHUNK;
+		long t0 = chunk * CHUNK, n_tokens = min_long(c->T - t0, CHUNK);
 		memmove(ds[n_tokens], ds[0], (size_t)(c->K - 1) * sizeof ds[0]);
 		for (long t = 0; t < n_tokens; t++)
 			ds_row(c, w, b, t0 + t, i, n, ds[t], part);

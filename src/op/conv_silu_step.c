@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/document_start.h"
 #include "op/kit/vec.h"
 #include "op/trial.h"
@@ -111,11 +112,11 @@ static void keep(const struct conv *c, long b, long i, long n)
 static void conv_silu_step_forward(const struct op_run *r)
 {
 	struct conv c = conv_of(r->in, r->out[CONV_SILU_Y_BTI]);
-	long n_spans = (c.I + SPAN - 1) / SPAN;
+	long n_spans = ceil_div(c.I, SPAN);
 
 	#pragma omp parallel for schedule(static)
 	for (long task = 0; task < c.B * n_spans; task++) {
-		long b = task / n_spans, i = task % n_spans * SPAN, n = c.I - i < SPAN ? c.I - i : SPAN;
+		long b = task / n_spans, i = task % n_spans * SPAN, n = min_long(c.I - i, SPAN);
 		for (long t = 0; t < c.T; t++)
 			token(&c, b, t, i, n);
 		keep(&c, b, i, n);

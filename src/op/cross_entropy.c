@@ -28,7 +28,7 @@ static long chunk_of(long rows, long fitting, long round, long d)
 
 long cross_entropy_ld_cpu(long n_vocab)
 {
-	return (n_vocab + ROUND - 1) / ROUND * ROUND;
+	return ceil_div(n_vocab, ROUND) * ROUND;
 }
 
 long cross_entropy_chunk_cpu(long rows, long n_vocab, long d)
@@ -38,7 +38,7 @@ long cross_entropy_chunk_cpu(long rows, long n_vocab, long d)
 
 long cross_entropy_ld_cuda(long n_columns)
 {
-	return (n_columns + ROUND_CUDA - 1) / ROUND_CUDA * ROUND_CUDA;
+	return ceil_div(n_columns, ROUND_CUDA) * ROUND_CUDA;
 }
 
 long cross_entropy_chunk_cuda(long rows, long n_columns, long d, size_t bytes)

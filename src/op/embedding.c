@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/cuda/embedding.h"
 #include "op/kit/token.h"
 #include "op/trial.h"
@@ -102,7 +103,7 @@ static void embedding_backward(const struct op_run *r)
 
 	#pragma omp parallel for schedule(static)
 	for (long i = 0; i < width; i += COLUMNS)
-		gather_columns(r, i, width - i < COLUMNS ? width - i : COLUMNS);
+		gather_columns(r, i, min_long(width - i, COLUMNS));
 }
 
 /* All over the table; of a large one some rows have no token. */

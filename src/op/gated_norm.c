@@ -233,7 +233,7 @@ static void row_backward(const struct row *g, float scale)
 	float mean = mean_am(g, scale), last = g->gate_last, dx[PIECE], dz[PIECE];
 
 	for (long at = 0; at < g->n; at += PIECE) {
-		long n = g->n - at < PIECE ? g->n - at : PIECE;
+		long n = min_long(g->n - at, PIECE);
 		const float *x = g->x + at, *z = g->z + at, *w = g->w + at, *dy = g->dy + at;
 		#pragma omp simd
 		for (long i = 0; i < n; i++) {

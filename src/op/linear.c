@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/cuda/gemm.h"
 #include "op/kit/gemm.h"
 
@@ -25,7 +26,7 @@ static void linear_shape(struct op_shapes *s)
 static void linear_room_cuda(struct op_shapes *s)
 {
 	const struct tensor *y = &s->out[LINEAR_Y_BTO];
-	long parts = (tensor_rows(y) + LINEAR_PART_ROWS - 1) / LINEAR_PART_ROWS;
+	long parts = ceil_div(tensor_rows(y), LINEAR_PART_ROWS);
 	size_t part_bytes = (size_t)(parts * tensor_width(y)) * sizeof(float);
 
 	s->forward_workspace = GPU_GEMM_WORKSPACE;
@@ -157,7 +158,7 @@ static void bias_gradient(const struct op_run *r)
 
 	#pragma omp parallel for schedule(static)
 	for (long o = 0; o < width; o += BIAS_COLUMNS) {
-		long n = width - o < BIAS_COLUMNS ? width - o : BIAS_COLUMNS;
+		long n = min_long(width - o, BIAS_COLUMNS);
 		if (!op_adds(r, LINEAR_B_O))
 			memset(row_f32(db, 0) + o, 0, (size_t)n * sizeof(float));
 		sum_columns(dy, o, n, row_f32(db, 0) + o);

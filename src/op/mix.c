@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/kit/gradient.h"
 #include "op/kit/reduce.h"
 #include "op/kit/vec.h"
@@ -27,7 +28,7 @@ static void mix_shape(struct op_shapes *s)
 static void room(struct op_shapes *s, long part_rows)
 {
 	const struct tensor *a = s->in[MIX_A_BTD];
-	long parts = (tensor_rows(a) + part_rows - 1) / part_rows;
+	long parts = ceil_div(tensor_rows(a), part_rows);
 
 	s->backward_workspace = (size_t)((parts + 1) * 2 * tensor_width(a)) * sizeof(float);
 }
@@ -233,7 +234,7 @@ static void backward_parameters(const struct op_run *r, const float *sums, float
 static void mix_backward(const struct op_run *r)
 {
 	const struct tensor *dy = r->d_out[MIX_Y_BTD];
-	long D = tensor_width(dy), rows = tensor_rows(dy), parts = (rows + PART_ROWS - 1) / PART_ROWS;
+	long D = tensor_width(dy), rows = tensor_rows(dy), parts = ceil_div(rows, PART_ROWS);
 	float *part = r->workspace, *sums = part + parts * 2 * D, s = share_of(r);
 
 	#pragma omp parallel for schedule(static)

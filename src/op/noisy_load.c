@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/kit/host.h"
 #include "op/kit/token.h"
 #include "op/trial.h"
@@ -12,7 +13,7 @@ enum { TILE = 64 };	/* tokens */
 
 static long tiles_of_group(const struct noisy_load_attr *attr)
 {
-	return (attr->group_tokens + TILE - 1) / TILE;
+	return ceil_div(attr->group_tokens, TILE);
 }
 
 static long groups_of(const struct op_shapes *s)
@@ -181,7 +182,7 @@ static void noisy_load_forward(const struct op_run *r)
 	for (long i = 0; i < G * of_group; i++) {
 		long begin = i / of_group * attr->group_tokens, from = begin + i % of_group * TILE,
 			end = begin + attr->group_tokens;
-		n_T[i] = sum_loads(r, from, from + TILE < end ? from + TILE : end, load_TE + i * E);
+		n_T[i] = sum_loads(r, from, min_long(from + TILE, end), load_TE + i * E);
 	}
 	for (long g = 0; g < G; g++) {
 		add_tiles(load_TE + g * of_group * E, n_T + g * of_group, of_group, E);

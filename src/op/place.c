@@ -1,13 +1,14 @@
 #include "op/place.h"
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/kit/host.h"
 #include "op/kit/token.h"
 #include "op/trial.h"
 
 static long rounded(long rows)
 {
-	return (rows + PLACE_ROUND - 1) / PLACE_ROUND * PLACE_ROUND;
+	return ceil_div(rows, PLACE_ROUND) * PLACE_ROUND;
 }
 
 /* Segments of equal length make the experts' products one batch; they cost rows without choices: half

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/kit/gradient.h"
 #include "op/kit/token.h"
 #include "op/trial.h"
@@ -11,7 +12,7 @@ enum { TILE = 512 };	/* tokens of one sum */
 
 static long tiles_of(const struct tensor *s)
 {
-	return (tensor_rows(s) + TILE - 1) / TILE;
+	return ceil_div(tensor_rows(s), TILE);
 }
 
 static void reinforce_shape(struct op_shapes *s)

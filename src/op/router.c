@@ -1,6 +1,7 @@
 #include "op/router.h"
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/kit/gemm.h"
 #include "op/kit/gradient.h"
 #include "op/kit/reduce.h"
@@ -9,7 +10,7 @@ enum { TILE = 64 };	/* tokens of one product; divides ROUTER_PART */
 
 static long parts_of(const struct tensor *x)
 {
-	return (tensor_rows(x) + ROUTER_PART - 1) / ROUTER_PART;
+	return ceil_div(tensor_rows(x), ROUTER_PART);
 }
 
 static void router_shape(struct op_shapes *s)
@@ -75,7 +76,7 @@ static void router_forward(const struct op_run *r)
 
 	#pragma omp parallel for schedule(static)
 	for (long t = 0; t < n; t += TILE)
-		gemm(GEMM_N, GEMM_T, n - t < TILE ? n - t : TILE, w->dims[0], tensor_width(x), 1,
+		gemm(GEMM_N, GEMM_T, min_long(n - t, TILE), w->dims[0], tensor_width(x), 1,
 			row_f32(x, t), x->ld, row_f32(w, 0), w->ld, 0, row_f32(logit, t),
 			logit->ld);
 }
@@ -90,7 +91,7 @@ static void router_backward(const struct op_run *r)
 
 	#pragma omp parallel for schedule(static)
 	for (long part = 0; part < parts_of(x); part++) {
-		long t = part * ROUTER_PART, m = n - t < ROUTER_PART ? n - t : ROUTER_PART;
+		long t = part * ROUTER_PART, m = min_long(n - t, ROUTER_PART);
 		if (dx)
 			gemm(GEMM_N, GEMM_N, m, D, E, 1, row_f32(dlogit, t), dlogit->ld,
 				row_f32(w, 0), w->ld, op_adds(r, ROUTER_X_BTD), row_f32(dx, t),

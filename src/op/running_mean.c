@@ -1,6 +1,7 @@
 #include "op/running_mean.h"
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/document_start.h"
 #include "op/trial.h"
 
@@ -98,7 +99,7 @@ static void over_tiles(const struct op_run *r, const struct tensor *x,
 	#pragma omp parallel for collapse(2) schedule(static)
 	for (long b = 0; b < x->dims[0]; b++)
 		for (long from = 0; from < x->dims[2]; from += CHANNELS)
-			work(r, b, from, x->dims[2] - from < CHANNELS ? x->dims[2] - from : CHANNELS);
+			work(r, b, from, min_long(x->dims[2] - from, CHANNELS));
 }
 
 static void running_mean_forward(const struct op_run *r)

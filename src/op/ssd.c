@@ -15,7 +15,7 @@ struct ssd_dims ssd_dims(const struct tensor *const *in, const struct ssd_attr *
 {
 	const struct tensor *x = in[SSD_X_BTI];
 	long H = in[ssd_is_given(in) ? SSD_DECAY_BTH : SSD_DTRAW_BTH]->dims[2];
-	long Q = attr->chunk < longest ? attr->chunk : longest;
+	long Q = min_long(attr->chunk, longest);
 
 	return (struct ssd_dims){x->dims[0], x->dims[1], H, x->dims[2] / H, attr->n_groups,
 		in[SSD_B_BTN]->dims[2] / attr->n_groups, Q, ceil_div(x->dims[1], Q)};

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/kit/host.h"
 #include "op/kit/token.h"
 #include "op/trial.h"
@@ -102,7 +103,7 @@ static double cutoff_of(const struct op_run *r, const struct column *c, double *
 	}
 	if (n == 0)
 		return NAN;
-	cutoff = greatest(sorted, n, n < attr->capacity ? n : attr->capacity);
+	cutoff = greatest(sorted, n, min_long(n, attr->capacity));
 	for (long m = 0; m < n; m++)
 		above += sorted[m] > cutoff;
 	*ties = attr->capacity - above;

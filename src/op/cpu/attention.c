@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "op/attention.h"
 #include "op/document_start.h"
 #include "op/kit/gemm.h"
@@ -154,7 +155,7 @@ void attention_forward_cpu(const struct op_run *r)
 {
 	const struct attention_attr *attr = r->attr;
 	const struct tensor *x = r->in[ATTENTION_Q_BTD];
-	long tiles = (x->dims[1] + QUERIES - 1) / QUERIES;
+	long tiles = ceil_div(x->dims[1], QUERIES);
 
 	#pragma omp parallel for collapse(3) schedule(dynamic)
 	for (long b = 0; b < x->dims[0]; b++)

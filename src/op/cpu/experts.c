@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/num.h"
 #include "op/kit/gemm.h"
 
 enum {
@@ -40,10 +41,10 @@ static struct rows rows_of(const struct tensor *first_E1, long i)
 	const int *first = row_int(first_E1, 0);
 
 	for (long e = 0; e < tensor_width(first_E1) - 1; e++) {
-		long n = first[e + 1] - first[e], items = (n + ROWS - 1) / ROWS;
+		long n = first[e + 1] - first[e], items = ceil_div(n, ROWS);
 		if (i < items) {
-			long each = (n + items - 1) / items, at = i * each;
-			return (struct rows){e, first[e] + at, n - at < each ? n - at : each, first[e]};
+			long each = ceil_div(n, items), at = i * each;
+			return (struct rows){e, first[e] + at, min_long(n - at, each), first[e]};
 		}
 		i -= items;
 	}
@@ -230,7 +231,7 @@ static long pieces_of(const struct op_run *r, long e, long piece)
 	const struct experts_attr *attr = r->attr;
 	long F = attr->units.n ? units_of(&attr->units, e) : r->in[EXPERTS_W2_EOF]->dims[2];
 
-	return (F + piece - 1) / piece;
+	return ceil_div(F, piece);
 }
 
 static void backward_piece(const struct op_run *r, long i, long piece, struct room room)
@@ -242,7 +243,7 @@ static void backward_piece(const struct op_run *r, long i, long piece, struct ro
 		i -= pieces_of(r, e, piece);
 	long left = experts_part(r->attr, r->in, e).F - i * piece;
 	struct rows rows = {e, first[e], first[e + 1] - first[e], first[e]};
-	backward_weights(r, rows, i * piece, left < piece ? left : piece, room);
+	backward_weights(r, rows, i * piece, min_long(left, piece), room);
 }
 
 void experts_backward_cpu(const struct op_run *r)

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "op/kit/gemm.h"
 #include "op/kit/reduce.h"
 #include "op/kit/token.h"
@@ -50,7 +51,7 @@ static struct sizes sizes_of(const struct tensor *x_BTD, const struct tensor *w_
 		.group = attr->group_tokens};
 
 	s.groups = s.n / s.group;
-	s.group_tiles = (s.group + TILE - 1) / TILE;
+	s.group_tiles = ceil_div(s.group, TILE);
 	s.tiles = s.groups * s.group_tiles;
 	return s;
 }
@@ -65,7 +66,7 @@ static struct tile tile_of(const struct sizes *s, long i)
 
 static long parts_of(const struct sizes *s)
 {
-	return (s->tiles + TILES_PER_PART - 1) / TILES_PER_PART;
+	return ceil_div(s->tiles, TILES_PER_PART);
 }
 
 void route_room_cpu(struct op_shapes *shapes)
@@ -360,7 +361,7 @@ void route_backward_cpu(const struct op_run *r)
 	#pragma omp parallel for schedule(static)
 	for (long part = 0; part < parts_of(&s); part++) {
 		long from = part * TILES_PER_PART, to = from + TILES_PER_PART;
-		to = to < s.tiles ? to : s.tiles;
+		to = min_long(to, s.tiles);
 		for (long i = from; i < to; i++)
 			tile_dlogit(r, &s, dlogit_EN, i, share[i / s.group_tiles]);
 		long at = tile_of(&s, from).at, end = to < s.tiles ? tile_of(&s, to).at : s.n;

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "op/kit/vec.h"
 #include "op/router_loss.h"
 
@@ -14,7 +15,7 @@ enum { TILE = 64 };	/* tokens */
 
 static long tiles_of_group(const struct router_loss_attr *attr)
 {
-	return (attr->group_tokens + TILE - 1) / TILE;
+	return ceil_div(attr->group_tokens, TILE);
 }
 
 /* A tile's sums over its valid tokens. */
@@ -106,7 +107,7 @@ static void sum_tile(const struct op_run *r, const struct room *room, long i)
 	memset(room->p + i * E, 0, (size_t)E * sizeof(float));
 	memset(room->count + i * E, 0, (size_t)E * sizeof(int));
 	room->sums[i] = (struct tile_sums){0};
-	for (end = t + TILE < end ? t + TILE : end; t < end; t++)
+	for (end = min_long(t + TILE, end); t < end; t++)
 		if (router_loss_valid(r, t))
 			add_token(r, t, &room->sums[i], room->p + i * E, room->count + i * E);
 }

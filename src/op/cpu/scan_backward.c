@@ -1,6 +1,8 @@
 /* The scan on the CPU, backward: op/cpu/scan.h. */
 #include "op/cpu/scan.h"
 
+#include "base/num.h"
+
 struct backward_tiles {
 	struct forward_tiles f;
 	tile slope;			/* of softplus */
@@ -82,7 +84,7 @@ static void walk_back(const struct scan *s, const struct place *at, long k, long
 static void sum_lanes(const struct scan *s, const struct place *at, long n,
 	const struct history *past)
 {
-	long n_states = s->dims.N, many = n_states - n < GROUP ? n_states - n : GROUP;
+	long n_states = s->dims.N, many = min_long(n_states - n, GROUP);
 	long first = at->i / SPAN * s->dims.B * s->dims.T + at->row;
 	float b[GROUP], c[GROUP];
 
