@@ -84,14 +84,6 @@ static const struct reader {
 	{"model.moe.init_fan", has_hidden, "expert ffn or gated"},
 };
 
-static const struct field *field_of(const char *key)
-{
-	for (int i = 0; i < moe_fields.n; i++)
-		if (!strcmp(moe_fields.rows[i].key, key))
-			return &moe_fields.rows[i];
-	BUG("no key %s", key);
-}
-
 /* What a key is where nobody sets it. */
 static const char *unset(const struct field *f, const struct moe_spec *s)
 {
@@ -129,7 +121,7 @@ static int check_most(const struct config *c, const struct moe_spec *s, const st
 {
 	static const char key[] = "model.moe.max_k";
 
-	if (!by_threshold(s) || s->max_k <= s->n_experts || is_unset(field_of(key), s, s, a))
+	if (!by_threshold(s) || s->max_k <= s->n_experts || is_unset(moe_field(key), s, s, a))
 		return 0;
 	return error("%s: %s %ld (%s) is more than model.moe.n_experts %ld: set it to %ld at most", c->file, key, s->max_k,
 		origin(c, entry, key, a), s->n_experts, s->n_experts);
@@ -140,7 +132,7 @@ int check_effect(const struct config *c, const struct moe_spec *s, const struct 
 	if (c->stored)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
-		const struct field *f = field_of(readers[i].key);
+		const struct field *f = moe_field(readers[i].key);
 		if (!readers[i].reads(s) && !is_unset(f, s, s, a))
 			return error("%s: %s has no effect here (%s): it is for %s; leave it at %s", c->file, f->key,
 				origin(c, entry, f->key, a), readers[i].who, unset(f, s));

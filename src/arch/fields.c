@@ -1,6 +1,9 @@
 #include "arch/fields.h"
 
+#include <string.h>
+
 #include "arch/routers.h"
+#include "base/error.h"
 #include "op/delta.h"
 #include "op/kit/act_fn.h"
 #include "op/moba.h"
@@ -278,6 +281,14 @@ static const struct field moe_rows[] = {
 		.help = "the model's norm behind the mixture, in front of the residual stream"),
 };
 const struct field_table moe_fields = FIELD_TABLE(moe_rows);
+
+const struct field *moe_field(const char *key)
+{
+	for (int i = 0; i < moe_fields.n; i++)
+		if (!strcmp(moe_fields.rows[i].key, key))
+			return &moe_fields.rows[i];
+	BUG("no key %s", key);
+}
 
 static const struct field inner_rows[] = {
 	FIELD(struct inner_spec, conv, "model.inner.conv", BOOL, "false", 0, 0,

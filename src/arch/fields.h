@@ -29,4 +29,6 @@ extern const struct field_table mod_fields;		/* struct mod_spec */
 extern const struct field_table xattn_fields;		/* struct xattn_spec */
 extern const struct field_table local_fields;		/* struct local_spec */
 
+const struct field *moe_field(const char *key);		/* the row of moe_fields; there must be one */
+
 #endif

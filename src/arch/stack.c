@@ -151,15 +151,14 @@ static void set_router(const struct node *keys, struct parts *p, struct arena *a
 {
 	const struct node *name = keys ? node_get(keys, "router") : NULL;
 
-	for (int i = 0; i < n_router_presets; i++) {
+	for (int i = 0; name && node_is_scalar(name) && i < n_router_presets; i++) {
 		const struct preset *r = &router_presets[i];
+		const struct field *f = moe_field(r->key);
 		struct config_value v;
-		for (int k = 0; name && node_is_scalar(name) && !strcmp(name->text, r->when_value) &&
-			k < moe_fields.n; k++)
-			if (!strcmp(moe_fields.rows[k].key, r->key)) {
-				value_set_own(a, &moe_fields.rows[k], r->when_value, r->value, &v);
-				value_store(&v, (char *)&p->moe + moe_fields.rows[k].offset);
-			}
+		if (strcmp(name->text, r->when_value))
+			continue;
+		value_set_own(a, f, r->when_value, r->value, &v);
+		value_store(&v, (char *)&p->moe + f->offset);
 	}
 }
 
