@@ -345,8 +345,8 @@ static bool in_identity(struct setup *s, const char *key)
 	return found;
 }
 
-/* Of 512 blocks, and times that of 64: packing takes the square of the depth, all else grows as it. Under the
-   sanitizers packing is most of it. */
+/* Seconds to plan 512 blocks, and how many times those of 64: all grows with the depth, only packing, of which under
+   the sanitizers much is made, with its square. */
 #ifdef __SANITIZE_ADDRESS__
 #define PLAN_S 30.0
 #define PLAN_TIMES 80
@@ -355,7 +355,6 @@ static bool in_identity(struct setup *s, const char *key)
 #define PLAN_TIMES 40
 #endif
 
-/* Planning takes time in proportion to the layers: 512 blocks in seconds, 8 times those of 64. */
 static void test_deep_models_are_planned(void **state)
 {
 	static const char *const blocks[] = {"64", "512"};
