@@ -302,8 +302,9 @@ torture: $(BUILD)/moelab	## a sweep on that cluster under 200 faults by chance, 
 DEVICE_TESTS := $(call longest_first,$(call test_program,$(if $(filter 1,$(EMULATED)), \
 	$(shell grep -lw -e 'on_devices' -e 'devices()' -e device_missing $(foreach l,op graph arch,tests/$(l)/test_*.c)), \
 	$(foreach l,op graph arch,$(wildcard tests/$(l)/test_*.c)))))
-.PHONY: check-device
-check-device: $(BUILD)/moelab $(DEVICE_TESTS)	## with EMULATED=1: the GPU's kernels and runs on an emulator
+.PHONY: check-device device-programs
+device-programs: $(BUILD)/moelab $(DEVICE_TESTS)
+check-device: device-programs	## with EMULATED=1: the GPU's kernels and runs on an emulator
 	@JOBS=$(if $(filter 1,$(EMULATED)),$(shell nproc),1) $(RUN_TESTS) tests/cmd/test_device.sh $(DEVICE_TESTS)
 
 .PHONY: layers
