@@ -262,8 +262,8 @@ static long count_lines(const char *text, const char *with)
 {
 	long n = 0;
 
-	for (; (text = strstr(text, with)); text++)
-		n++;
+	for (; *text; text++)	/* strstr() measures all of the text under the sanitizers, each time */
+		n += *text == *with && !strncmp(text, with, strlen(with));
 	return n;
 }
 
