@@ -4,6 +4,7 @@
  * change are looked up: bit for bit on the device of formulas, on the CPU beyond rounding, for a product's
  * bits may depend on how many other rows it has.
  */
+#include "mixture_specs.h"
 #include "rig.h"
 
 #include "base/cpu.h"
@@ -11,11 +12,6 @@
 #include "nn/moe.h"
 
 enum { B = 3, T = 16, N = B * T };
-
-#define MIXTURE "{model: {arch: transformer_moe, d_model: 8, n_blocks: 2, attn: {n_heads: 2}, moe: {" \
-	"n_experts: 4, d_expert: 6, "
-
-#define INNER "{model: {arch: inner_moe_mamba, d_model: 6, n_blocks: 2, inner: {router: shared, every: 1, "
 
 static const struct {
 	const char *name, *spec;
@@ -324,171 +320,6 @@ static void test_names_in_a_pattern(void **state)
 	rig_close(&rig);
 }
 
-static void expect_open(const char *spec)
-{
-	struct rig rig = {0};
-
-	rig_spec(&rig, spec);
-	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), 0);
-	arena_release(&rig.arena);
-}
-
-/* A value that nothing reads would make another run of the same numbers: refused, with who reads it. */
-static void test_keys_without_effect(void **state)
-{
-	static const struct {
-		const char *idle, *read, *said;
-	} cases[] = {
-		{"top_p: 0.3", "top_p: 0.3, router: topp", "top_p has no effect here"},
-		{"max_k: 3", "max_k: 3, router: threshold", "router threshold"},
-		{"threshold_rate: 1", "threshold_rate: 1, router: threshold", "router threshold"},
-		{"cutoff_rate: 0.5", "cutoff_rate: 0.5, router: expert_choice_batch", "routers expert_choice"},
-		{"noise_scale: 0.1", "noise_scale: 0.1, noise: jitter", "routers noisy, gumbel"},
-		{"order: choice", "order: token", "order has no effect"},
-		{"control_rate: 1", "control_rate: 1, drop_target: 0.1", "balance_target or drop_target"},
-		{"temperature_least: 0.1", "temperature_least: 0.1, temperature_decay: 0.1", "temperature_decay above 0"},
-		{"router: hash, score: sigmoid", "score: sigmoid", "routers with weights"},
-		{"router: fixed, temperature: 2", "temperature: 2", "routers with weights"},
-		{"router: hash, frozen: true", "router: random, frozen: true", "routers with weights"},
-		{"balance: 0, expert_sizes: 1:3, balance_by: width", "expert_sizes: 1:3, balance_by: width", "balance above 0"},
-		{"balance_by: width", "router: hmoe, top_k: 1, weight: raw, expert_sizes: \"\"", "with expert_sizes"},
-		{"balance: 0, balance_scope: step", "balance_scope: step", "losses of the router"},
-		{"balance: 0, aux_reduce: sum", "balance: 0, aux_reduce: sum, z_loss: 0.1", "losses of the router"},
-		/* what a name stands for is not asked for */
-		{"router: topk, order: choice", "router: gshard, capacity_factor: 0", "leave it at token"},
-	};
-	char spec[512];
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		snprintf(spec, sizeof spec, MIXTURE "%s}}", cases[i].idle);
-		expect_refused(spec, cases[i].said);
-		snprintf(spec, sizeof spec, MIXTURE "%s}}", cases[i].read);
-		expect_open(spec);
-	}
-	expect_refused(INNER "out: true}, moe: {n_experts: 4, expert: linear, capacity_factor: 0, init_fan: one}}",
-		"expert ffn or gated");
-}
-
-/* Entries of a pattern have keys of their own, which may be the only ones that read the model's. */
-static void test_keys_with_effect_in_a_pattern(void **state)
-{
-	static const char stack[] = "{model: {arch: stack, d_model: 8, n_blocks: 1, moe: {max_k: 2}, pattern: [mamba, "
-		"{moe: {%s}}]}";
-	char spec[512];
-
-	(void)state;
-	snprintf(spec, sizeof spec, stack, "router: threshold");
-	expect_open(spec);
-	snprintf(spec, sizeof spec, stack, "router: topk");
-	expect_refused(spec, "max_k has no effect here (");
-	expect_refused("{model: {arch: stack, d_model: 8, n_blocks: 1, pattern: [mamba,\n{moe: {\nmax_k: 2}}]}",
-		"spec.yaml:3): it is for select threshold");
-}
-
-/* Keys of layers that a pattern has not; what some layer reads, named as itself or inside another, stands. */
-static void test_keys_of_no_layer(void **state)
-{
-	static const struct {
-		const char *keys, *without, *with;
-	} cases[] = {
-		{"moe: {n_experts: 4}", "mamba, ffn", "mamba, {inner: {out: true}}"},
-		{"moe: {router: topk}", "mamba, ffn", "mamba, moe"},
-		{"moe: {z_loss: 0.1}", "mamba", "{parallel: [mamba, moe]}"},
-		{"ssm: {d_state: 4}", "attn, ffn", "shared"},
-		{"ffn: {d_hidden: 8}", "mamba, attn", "shared"},
-		{"attn: {n_heads: 2}", "mamba", "shared"},
-		{"attn: {rope: false}", "mamba", "{mod: [attn]}"},
-		{"mod: {rate: 2}", "attn", "{mod: {of: [attn]}}"},
-		{"mix: {weights: true}", "{parallel: [attn, mamba]}", "{mix: [attn, mamba]}"},
-		{"xattn: {queries: input}", "local", "xattn"},
-		{"gdn: {d_conv: 2}", "mamba2", "gdn"},
-	};
-	static const char form[] = "{model: {arch: stack, d_model: 128, n_blocks: 1, %s, pattern: [%s]}";
-	char spec[512];
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		snprintf(spec, sizeof spec, form, cases[i].keys, cases[i].with);
-		expect_open(spec);
-		snprintf(spec, sizeof spec, form, cases[i].keys, cases[i].without);
-		expect_refused(spec, "no layer of model.pattern reads it");
-	}
-}
-
-/* A layer's router has no values of another name, the model's: switch says none. */
-static void test_routers_of_a_pattern(void **state)
-{
-	static const char stack[] = "{model: {arch: stack, d_model: 8, n_blocks: 1, moe: {router: %s}, pattern: [mamba, "
-		"moe, {moe: {router: %s}}]}";
-	static const char *const cases[][2] = {{"switch", "hash"}, {"topk", "topk"}, {"topk", "switch"}, {"topk", "hash"}};
-	char spec[512];
-
-	(void)state;
-	for (int i = 0; i < 4; i++) {
-		snprintf(spec, sizeof spec, stack, cases[i][0], cases[i][1]);
-		if (i < 2)
-			expect_open(spec);
-		else
-			expect_refused(spec, "leave model.moe.router at switch, and name topk in the layers");
-	}
-}
-
-/* A run that is there already is read as it was written. */
-static void test_keys_of_runs_stand(void **state)
-{
-	static const char text[] = MIXTURE "max_k: 2}}, train: {tokens: 1000}, data: {path: none}}";
-	struct rig rig = {0};
-
-	(void)state;
-	assert_int_equal(config_parse(&rig.arena, "config.yaml", text, NULL, 0, spec_schema(), &rig.config), 0);
-	assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), 0);
-	arena_release(&rig.arena);
-}
-
-static void test_rules_that_do_not_go_together(void **state)
-{
-	(void)state;
-	expect_refused(MIXTURE "router: gshard}}", "allow_future");
-	expect_refused(MIXTURE "router: expert_choice}}", "expert_choice_batch");
-	expect_refused(MIXTURE "router: expert_choice_batch, balance: 0.01}}", "experts choose tokens");
-	expect_refused(MIXTURE "router: expert_choice_batch, capacity_factor: 0}}", "experts choose tokens");
-	expect_refused(MIXTURE "router: expert_choice_batch, group_tokens: 16}}", "group_sequences");
-	expect_refused(MIXTURE "router: expert_choice, allow_future: true, group_sequences: 3}}", "group_tokens");
-	expect_refused(MIXTURE "router: tokens, group_sequences: 0}}", "group_sequences");
-	expect_refused(MIXTURE "router: tokens, z_loss: 0.1}}", "chooses nothing");
-	expect_refused(MIXTURE "granularity: 4}}", "width of an expert, 6");
-	expect_refused(MIXTURE "expert: linear}}", "no hidden width");
-	expect_refused(INNER "conv: true}, moe: {expert: linear, capacity_factor: 0}}", "inner.out");
-	expect_refused(INNER "out: true}, moe: {expert: linear}}", "capacity_factor");
-	expect_refused(INNER "out: true}, moe: {out_norm: true}}", "residual stream");
-	expect_refused(INNER "out: true}, moe: {router: expert_choice_batch}}", "capacity_factor");
-	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
-	expect_refused(MIXTURE "top_k: 5}}", "n_experts");
-	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
-	expect_refused(MIXTURE "router: hash, weight: raw}}", "has no router");
-	expect_refused(MIXTURE "router: hash, noise: gumbel}}", "has no router");
-	expect_refused(MIXTURE "router: fixed, weight: raw}}", "has no router");
-	expect_refused(MIXTURE "router: threshold, bias_rate: 0.1}}", "bias_rate to 0");
-	expect_refused(MIXTURE "router: threshold, max_k: 1, top_k: 2}}", "max_k 1 is below");
-	expect_refused(MIXTURE "router: threshold, max_k: 5}}", "spec.yaml:1) is more than model.moe.n_experts 4");
-	expect_open("{model: {d_model: 8, n_blocks: 1, arch: moe_mamba, moe: {router: threshold, n_experts: 2}}");
-	expect_refused(MIXTURE "router: sigmoid_bias, drop_target: 0.1}}", "more than one rule");
-	expect_refused(MIXTURE "router: topk, drop_target: 0.1}}", "drop_target moves a capacity");
-	expect_refused(MIXTURE "balance: 0, balance_target: 0.1}}", "which is 0");
-	expect_refused(MIXTURE "load: 0.1}}", "Gaussian noise");
-	expect_refused(MIXTURE "router: noisy, top_k: 4}}", "Gaussian noise");
-	expect_refused(MIXTURE "router: reinforce, weight: raw}}", "draws one expert");
-	expect_refused(MIXTURE "router: reinforce}}, train.position_from: 4", "every token alike");
-	expect_refused(MIXTURE "router: reinforce}}, train.position_gain: 0.5", "every token alike");
-	expect_refused(MIXTURE "reinforce: 1}}", "select to sample");
-	expect_refused(MIXTURE "temperature_decay: 0.1, temperature_least: 2}}", "temperature_least 2 is above");
-	expect_refused(MIXTURE "router: random, weight: raw}}", "teach the router");
-	expect_refused(MIXTURE "router: reinforce, frozen: true, balance: 0, token_entropy: 0}}", "teach the router");
-	expect_refused(MIXTURE "router: expert_choice_batch, weight: renorm}}", "to raw or straight_through\n");
-	expect_refused(MIXTURE "router: hash, load: 0.1}}", "importance, load, mean_entropy");
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -503,11 +334,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_masked_tokens_are_not_mixed),
 		cmocka_unit_test(test_names_are_defaults),
 		cmocka_unit_test(test_names_in_a_pattern),
-		cmocka_unit_test(test_rules_that_do_not_go_together),
-		cmocka_unit_test(test_keys_without_effect), cmocka_unit_test(test_keys_with_effect_in_a_pattern),
-		cmocka_unit_test(test_keys_of_no_layer),
-		cmocka_unit_test(test_routers_of_a_pattern),
-		cmocka_unit_test(test_keys_of_runs_stand),
 	};
 
 	(void)argc;

@@ -22,6 +22,22 @@ static struct seen {
 } seen[400];
 static int n_seen;
 
+/* ---- set up and away: of a test, or of all of a program --------------------------------------- */
+
+static inline int open_hand(void **state)
+{
+	(void)state;
+	hand_open();
+	return 0;
+}
+
+static inline int close_hand(void **state)
+{
+	(void)state;
+	hand_close();
+	return 0;
+}
+
 /* ---- a table, its cells --------------------------------------------------------------------- */
 
 static inline struct seen *seen_of(const char *column)

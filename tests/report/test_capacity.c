@@ -5,21 +5,13 @@
 #include "report/plot.h"
 
 /* A swept capacity: 1.5 with 4 experts, none with 2. */
-static int open_hand(void **state)
+static int open_capacities(void **state)
 {
-	(void)state;
-	hand_open();
+	open_hand(state);
 	hand_sql("INSERT INTO axis SELECT sweep_id, run_id, 'model.moe.capacity_factor', 'capacity_factor', 'x' FROM axis "
 		"WHERE key = 'model.moe.n_experts' AND sweep_id = 1");
 	hand_sql("UPDATE param SET value = 0 WHERE key = 'model.moe.capacity_factor' "
 		"AND run_id IN (SELECT run_id FROM member WHERE label = '" M2 "')");
-	return 0;
-}
-
-static int close_hand(void **state)
-{
-	(void)state;
-	hand_close();
 	return 0;
 }
 
@@ -55,5 +47,5 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_plot)};
 
-	return cmocka_run_group_tests(tests, open_hand, close_hand);
+	return cmocka_run_group_tests(tests, open_capacities, close_hand);
 }

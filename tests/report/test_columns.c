@@ -189,51 +189,6 @@ static void test_routers(void **state)
 	expect_text(M2, "depends", "F");
 	expect_null_of_loss();
 	hide();
-	/* Mixtures of tokens have no loads, and their name all the same. */
-	hand_sql("INSERT INTO param SELECT run_id, 'model.moe.router', 'tokens' FROM run WHERE label = 'base'");
-	show("hand", "routers", (struct study_options){0});
-	expect_text("base", "router", "tokens");
-	hide();
-	hand_sql("DELETE FROM param WHERE value = 'tokens'");
-	/* Entries of a pattern have routers of their own, and are evaluated each by its rule. */
-	hand_sql("INSERT INTO param SELECT run_id, 'model.pattern', '[\"mamba\",{\"moe\":{\"router\":\"topk\"}},"
-		"{\"mix\":[\"attn\",{\"moe\":{\"router\":\"hash\"}}]},\"moe\",{\"moe\":{\"router\":\"topk\"}}]' "
-		"FROM run WHERE label LIKE 'moe%%'");
-	hand_sql("UPDATE eval SET capacity = 'rank 2' WHERE capacity = '1.5'");
-	show("hand", "routers", (struct study_options){0});
-	expect_text(M4, "router", "topk + hash + switch");
-	expect_text(M2, "router", "topk + hash + expert_choice");
-	expect_text(M4, "to_switch", "-");
-	expect_text(M4, "eval_rule", "rank 2");
-	hide();
-	hand_sql("DELETE FROM param WHERE key = 'model.pattern'");
-	hand_sql("UPDATE eval SET capacity = '1.5' WHERE capacity = 'rank 2'");
-	/* A capacity that moves ends elsewhere with each seed. */
-	hand_sql("UPDATE eval SET capacity = CASE (SELECT seed FROM run r WHERE r.run_id = eval.run_id) WHEN 1 THEN '1.2' "
-		"WHEN 2 THEN '0.95' ELSE '1.5' END WHERE capacity = '1.5'");
-	show("hand", "routers", (struct study_options){0});
-	expect_text(M4, "eval_rule", "capacity 0.95 to 1.5");
-	hide();
-	hand_sql("UPDATE eval SET capacity = '1.5' WHERE capacity IN ('1.2', '0.95')");
-}
-
-/* Routers that no token took anything of are there, and what is not known of them is left out. The last test,
-   for the runs stay so. */
-static void test_routers_without_choices(void **state)
-{
-	(void)state;
-	hand_sql("UPDATE expert SET load = 0 WHERE run_id IN (7, 8)");
-	hand_sql("UPDATE router SET entropy = NULL, choices = 0 WHERE run_id IN (7, 8)");
-	hand_sql("UPDATE eval SET choices = 0, unserved = 1, capacity = '0' WHERE run_id IN (7, 8)");
-	show("hand", "routers", (struct study_options){0});
-	expect_text(M2, "router", "expert_choice");
-	expect(M2, "choices", 0);
-	expect(M2, "eval_choices", 0);
-	expect(M2, "unserved", 1);
-	expect_text(M2, "eval_rule", "all");
-	expect_text(M2, "most", "-");
-	expect_text(M2, "entropy", "-");
-	hide();
 }
 
 static void test_cost(void **state)
@@ -469,20 +424,6 @@ static void test_all_are_looked_at(void **state)
 	}
 }
 
-static int open_hand(void **state)
-{
-	(void)state;
-	hand_open();
-	return 0;
-}
-
-static int close_hand(void **state)
-{
-	(void)state;
-	hand_close();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -494,7 +435,7 @@ int main(void)
 		cmocka_unit_test(test_capacity), cmocka_unit_test(test_tune),
 		cmocka_unit_test(test_position), cmocka_unit_test(test_frequency),
 		cmocka_unit_test(test_recall), cmocka_unit_test(test_forecast), cmocka_unit_test(test_gap),
-		cmocka_unit_test(test_all_are_looked_at), cmocka_unit_test(test_routers_without_choices),
+		cmocka_unit_test(test_all_are_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, open_hand, close_hand);

@@ -97,20 +97,6 @@ static void test_none(void **state)
 	hide();
 }
 
-static int open_hand(void **state)
-{
-	(void)state;
-	hand_open();
-	return 0;
-}
-
-static int close_hand(void **state)
-{
-	(void)state;
-	hand_close();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
