@@ -1,7 +1,7 @@
 /*
  * Whole architectures: the reference's gradients against central differences, the other devices
  * against the reference, recomputation and accumulation, and causality. The CPU's tests are done on
- * GPUs too, in a program with CUDA where one is.
+ * GPUs too, in a program with CUDA where one is. test_arch "moe_*: causal*" tests those alone.
  */
 #include "rig.h"
 
@@ -379,7 +379,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest alone[] = {cmocka_unit_test(test_leak_is_seen),
 		cmocka_unit_test(test_every_architecture)};
 
-	(void)argc;
 	blas_start(argv);
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return rig_run("arch", each, ARRAY_SIZE(each), alone, ARRAY_SIZE(alone));
 }
