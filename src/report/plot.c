@@ -100,6 +100,15 @@ void plot_marks(struct chart *c, const struct study *s, const char *line, const 
 		c->marks = "one seed each, so neither means nor bands";
 }
 
+void plot_axis(struct chart *c, const struct study *s, enum axis axis)
+{
+	c->x_title = axis_title[axis];
+	c->x_log = true;
+	for (int i = 0; axis == AXIS_SECONDS && i < s->n_arms; i++)
+		if (!arm_alone(&s->arms[i]))
+			c->x_title = "~ training seconds, beside other runs";
+}
+
 struct panel *plot_loss_panel(struct chart *c, const struct study *s, const char *what)
 {
 	return chart_panel(c, arena_printf(&c->arena, "%s, %s", what, study_loss_unit(s)));

@@ -39,6 +39,8 @@ void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 void plot_subtitle(struct chart *c, const struct study *s, const char *what);
 /* For the caption: what a line is, and what its band, where there are several seeds. */
 void plot_marks(struct chart *c, const struct study *s, const char *line, const char *band);
+/* Of curves: title and scale; says so where seconds are those of runs beside others. */
+void plot_axis(struct chart *c, const struct study *s, enum axis axis);
 /* Whose values are losses: "loss, nats per token". */
 struct panel *plot_loss_panel(struct chart *c, const struct study *s, const char *what);
 /* Label in the legend: says so if the curve is foreign. */

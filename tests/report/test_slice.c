@@ -40,6 +40,14 @@ static void tell(struct recorder *rec, long long id, const struct lab_run *r, co
 		s.slice.high = by_frequency[k][1];
 		recorder_add(rec, id, &s);
 	}
+	s.slice.by = "recall";
+	s.slice.low = s.slice.high = 0;
+	s.slice.loss = off + loss_of(r, 0);
+	recorder_add(rec, id, &s);
+	s.slice.low = 1;
+	s.slice.high = 25;
+	s.slice.loss = off + loss_of(r, 3);
+	recorder_add(rec, id, &s);
 }
 
 /* Also an earlier evaluation, and one without capacity, which are not what is asked for. */
@@ -124,6 +132,31 @@ static void lines_over_classes(void **state)
 	lab_close(&lab);
 }
 
+/* A point for each evaluation that tells recalled targets from others. */
+static void recall_over_the_run(void **state)
+{
+	const struct study_options o = {.rule = NULL};
+	const struct plot_options p = {.x = AXIS_STEPS};
+	struct study study;
+	struct chart c;
+	struct lab lab;
+
+	(void)state;
+	fill(&lab);
+	assert_int_equal(study_open(&study, &lab.db, "lab/one", &o), 0);
+	assert_int_equal(plot_make(plot_find("gap"), &study, &p, &c), 0);
+	assert_int_equal(c.n_panels, 2);
+	const struct series *recalled = &c.panels[0].series[2], *others = &c.panels[1].series[2];
+	assert_true(c.panels[0].n_series == 3 && recalled->n == 2 && others->n == 2);
+	assert_true(recalled->x[0] == LAB_STEPS / 2 && recalled->x[1] == LAB_STEPS);
+	assert_true(fabs(recalled->y[0] - 8.27) < 1e-9 && fabs(recalled->y[1] - 1.27) < 1e-9);
+	assert_true(fabs(recalled->low[1] - 1.26) < 1e-9 && fabs(recalled->high[1] - 1.28) < 1e-9);
+	assert_true(fabs(others->y[1] - (3.02 + (0.3 - 0.14 - 0.14) / 3)) < 1e-9);
+	chart_release(&c);
+	study_close(&study);
+	lab_close(&lab);
+}
+
 /* Runs of an older moelab, in a new database and in their own, which the reader brings up to date. */
 static void older_runs_have_none(void **state)
 {
@@ -162,7 +195,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(losses_by_position), cmocka_unit_test(losses_by_frequency),
-		cmocka_unit_test(lines_over_classes), cmocka_unit_test(older_runs_have_none),
+		cmocka_unit_test(lines_over_classes), cmocka_unit_test(recall_over_the_run),
+		cmocka_unit_test(older_runs_have_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,8 +9,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 
 	plot_title(c, s, "%s loss", s->rule->training ? "smoothed training" : "validation");
 	plot_subtitle(c, s, s->rule->help);
-	c->x_title = axis_title[o->x];
-	c->x_log = true;
+	plot_axis(c, s, o->x);
 	if (s->baseline) {
 		p->y_level = ARM_MEAN(s->baseline, final_loss).mean;
 		p->level_title =
@@ -18,10 +17,6 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	}
 	for (int i = 0; i < s->n_arms; i++)
 		plot_curve(c, p, s, &s->arms[i], o->x);
-	if (o->x == AXIS_SECONDS)
-		for (int i = 0; i < s->n_arms; i++)
-			if (!arm_alone(&s->arms[i]))
-				c->x_title = "~ training seconds, beside other runs";
 	return 0;
 }
 
