@@ -238,9 +238,13 @@ $(foreach t,$(TESTS),$(eval $(call test_rule,$(t))))
 GPU_KERNELS := $(addprefix $(BUILD)/tests/op/,gpu_scan gpu_grouped)
 $(GPU_KERNELS): %: %.c.o $(call ARCHIVES,$(call layers_of,op))
 	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ -lcmocka $(LIBS) -o $@
+# All operators without cuBLASLt, for compute-sanitizer.
+$(BUILD)/tests/op/test_ops_plain: $(addprefix $(BUILD)/tests/op/,test_ops.c.o plain_gemm.cu.o) \
+		$(call ARCHIVES,$(call layers_of,op))
+	$(call say,LINK $@)$(CC) $(LDFLAGS) $^ -lcmocka $(LIBS) -o $@
 .PHONY: gpu-programs gpu-check
-GPU_PROGRAMS := $(BUILD)/moelab $(GPU_KERNELS) $(addprefix $(BUILD)/tests/,op/test_ops op/test_route op/test_moe \
-	op/test_cross_entropy op/test_prim graph/test_graph arch/test_arch arch/test_documents)
+GPU_PROGRAMS := $(BUILD)/moelab $(GPU_KERNELS) $(addprefix $(BUILD)/tests/,op/test_ops op/test_ops_plain \
+	op/test_route op/test_moe op/test_cross_entropy op/test_prim graph/test_graph arch/test_arch arch/test_documents)
 gpu-programs: $(GPU_PROGRAMS)	## with CUDA=1: what tests/gpu_check.sh takes, in one folder of the build's
 	@mkdir -p $(BUILD)/gpu; ln -sf $(abspath $^) $$($(CC) -print-file-name=libcmocka.so.0) $(BUILD)/gpu
 gpu-check: gpu-programs	## with CUDA=1 on a machine with a GPU: check and time all that runs there
