@@ -109,6 +109,7 @@ static const struct op_example examples[] = {
 	{.name = "one expert", .in = {[ROUTER_X_BTD] = {1, 5, 8}, [ROUTER_W_ED] = {1, 8}}},
 	{.name = "tiles", .in = {[ROUTER_X_BTD] = {3, 50, 72}, [ROUTER_W_ED] = {70, 72}}},
 	{.name = "several parts", .in = {[ROUTER_X_BTD] = {2, 519, 16}, [ROUTER_W_ED] = {3, 16}}},
+	{.name = "tensor cores", .in = {[ROUTER_X_BTD] = {3, 360, 40}, [ROUTER_W_ED] = {70, 40}}},
 };
 
 const struct op op_router = {

@@ -134,12 +134,12 @@ __global__ void __launch_bounds__(TILE_THREADS) make_dx(route_backward b, rows<r
 template <typename real>
 __global__ void __launch_bounds__(TILE_THREADS) make_dw_parts(route_backward b, rows<const real> x)
 {
-	long t0 = (long)blockIdx.x * ROUTE_PART, N = b.s.n;
+	long t0 = (long)blockIdx.x * ROUTER_MMA_PART, N = b.s.n;
 	int d0 = blockIdx.y * TILE_SIDE, e0 = blockIdx.z * TILE_SIDE, D = b.s.D, E = b.s.E;
 	float sum[4][4] = {};
 
 	tile_product<true, false>(
-		sum, min((long)ROUTE_PART, N - t0),
+		sum, min((long)ROUTER_MMA_PART, N - t0),
 		[&](int i, long k) {
 			return e0 + i < E ? b.dlogit_EN[(e0 + i) * N + t0 + k] : 0.0f;
 		},
@@ -181,11 +181,11 @@ inline route_backward backward_of(const struct op_run *r)
 	b.p_EN = (const float *)r->saved[ROUTE_P_EBT]->at;
 	b.lse_N = (const float *)r->saved[ROUTE_LSE_BT]->at;
 	b.count_GE = (const int *)r->saved[ROUTE_COUNT_GE]->at;
-	b.dlogit_EN = (float *)((char *)r->workspace + route_router_bytes(b.s));
-	if (route_serves_mma(r->device, b.s, r->in[ROUTE_X_BTD], r->d_in[ROUTE_X_BTD]))
+	b.dlogit_EN = (float *)((char *)r->workspace + router_split_bytes(b.s));
+	if (router_serves_mma(r->device, r->in[ROUTE_X_BTD], r->d_in[ROUTE_X_BTD]))
 		b.dlogit_2EN = (bf16 *)b.dlogit_EN;
 	b.parts = b.dlogit_EN + b.s.E * b.s.n;
-	b.valid_G = b.parts + route_parts(b.s) * b.s.E * b.s.D;
+	b.valid_G = b.parts + router_mma_parts(b.s) * b.s.E * b.s.D;
 	b.share_G = b.valid_G + b.s.groups;
 	b.dw = dw ? (float *)dw->at : NULL;
 	b.dw_ld = dw ? dw->ld : 0;
@@ -211,7 +211,7 @@ static void products_plain(const struct op_run *r, const route_backward &b)
 				shared, b, rows_of<real>(r->d_in[ROUTE_X_BTD]));
 		if (b.dw)
 			launch(r, make_dw_parts<real>,
-				dim3((unsigned)route_parts(b.s), columns, experts), TILE_THREADS,
+				dim3((unsigned)router_mma_parts(b.s), columns, experts), TILE_THREADS,
 				shared, b, rows_of<const real>(r->in[ROUTE_X_BTD]));
 	});
 }
@@ -221,11 +221,11 @@ static void products_mma(const struct op_run *r, const route_backward &b)
 	bf16 *w = (bf16 *)r->workspace;
 
 	if (r->d_in[ROUTE_X_BTD]) {
-		route_split_router(r, b.s, w);
-		route_mma_dx(r, b.s, b.dlogit_2EN, w);
+		router_mma_split(r, b.s, r->in[ROUTE_W_ED], w);
+		router_mma_dx(r, b.s, b.dlogit_2EN, w, r->d_in[ROUTE_X_BTD], op_adds(r, ROUTE_X_BTD));
 	}
 	if (b.dw)
-		route_mma_dw_parts(r, b.s, b.dlogit_2EN, b.parts);
+		router_mma_dw_parts(r, b.s, b.dlogit_2EN, r->in[ROUTE_X_BTD], b.parts);
 }
 
 extern "C" void route_backward_cuda(const struct op_run *r)
@@ -241,5 +241,5 @@ extern "C" void route_backward_cuda(const struct op_run *r)
 		products_plain(r, b);
 	if (b.dw)
 		launch(r, sum_dw_parts, dim3((unsigned)ceil_div((long)b.s.E * b.s.D, THREADS)),
-			THREADS, 0, b, route_parts(b.s));
+			THREADS, 0, b, router_mma_parts(b.s));
 }

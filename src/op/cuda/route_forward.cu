@@ -242,7 +242,7 @@ inline route_forward forward_of(const struct op_run *r)
 	route_forward f = {};
 
 	f.s = route_sizes_of(r->in[ROUTE_X_BTD], r->in[ROUTE_W_ED], r->attr);
-	f.room = room_of(f.s, (char *)r->workspace + route_router_bytes(f.s));
+	f.room = room_of(f.s, (char *)r->workspace + router_split_bytes(f.s));
 	f.w = rows_of<const float>(r->in[ROUTE_W_ED]);
 	f.mask = by_token_of<const int>(r->in[ROUTE_MASK_BT]);
 	f.gate = by_token_of<float>(r->out[ROUTE_GATE_BT]);
@@ -261,7 +261,7 @@ inline route_forward forward_of(const struct op_run *r)
 	f.dropped = (float *)r->out[ROUTE_DROPPED]->at;
 	f.entropy = (float *)r->out[ROUTE_ENTROPY]->at;
 	f.logits_shared = logits_bytes(f.s) <= LOGITS_MOST;
-	f.logits_made = route_serves_mma(r->device, f.s, r->in[ROUTE_X_BTD], NULL);
+	f.logits_made = router_serves_mma(r->device, r->in[ROUTE_X_BTD], NULL);
 	return f;
 }
 
@@ -274,9 +274,9 @@ extern "C" void route_room_cuda(struct op_shapes *shapes)
 	route_sizes s =
 		route_sizes_of(shapes->in[ROUTE_X_BTD], shapes->in[ROUTE_W_ED], shapes->attr);
 
-	shapes->forward_workspace = route_router_bytes(s) + room_bytes(s);
-	shapes->backward_workspace = route_router_bytes(s) + sizeof(float) *
-		((size_t)s.E * s.n + (size_t)route_parts(s) * s.E * s.D + 2 * (size_t)s.groups);
+	shapes->forward_workspace = router_split_bytes(s) + room_bytes(s);
+	shapes->backward_workspace = router_split_bytes(s) + sizeof(float) *
+		((size_t)s.E * s.n + (size_t)router_mma_parts(s) * s.E * s.D + 2 * (size_t)s.groups);
 }
 
 extern "C" void route_forward_cuda(const struct op_run *r)
@@ -285,8 +285,8 @@ extern "C" void route_forward_cuda(const struct op_run *r)
 	size_t shared = sizeof(choose_shared) + (f.logits_shared ? logits_bytes(f.s) : 0);
 
 	if (f.logits_made) {
-		route_split_router(r, f.s, (bf16 *)r->workspace);
-		route_mma_logits(r, f.s, (const bf16 *)r->workspace, f.p_EN);
+		router_mma_split(r, f.s, r->in[ROUTE_W_ED], (bf16 *)r->workspace);
+		router_mma_logits(r, f.s, r->in[ROUTE_X_BTD], (const bf16 *)r->workspace, f.p_EN, 1, f.s.n);
 	}
 	with_real(r, [&](auto zero) {
 		typedef decltype(zero) real;

@@ -1,12 +1,6 @@
-/*
- * route's three products by tensor cores. x is bf16; the router and dlogit are float32, so they
- * come in parts of bf16 (mma_tile.cuh): W in three for the logits, which are then as exact as those
- * of float32 products, dlogit in two for dW, 2^-17; for dx, which is bf16, one part of both. FLOPs
- * a token, expert and channel: 6 for the logits, 2 for dx, 4 for dW. Bytes: x once for the logits,
- * once for dW, dx once, or twice where it is added to.
- */
+/* A router's products by tensor cores: op/cuda/router_mma.cuh. */
 #include "op/cuda/mma_tile.cuh"
-#include "op/cuda/route.cuh"
+#include "op/cuda/router_mma.cuh"
 
 namespace {
 
@@ -15,43 +9,43 @@ enum {
 	DX_TOKENS = 64, DX_COLUMNS = 128, DX_PIECES = DX_TOKENS * DX_COLUMNS / 8 / MMA_THREADS,
 };
 
-typedef mma_tile<TOKENS, EXPERTS, 32, 64, 32, 3, 1, ROUTE_W_PARTS, true, true, true> logits_tile;
+typedef mma_tile<TOKENS, EXPERTS, 32, 64, 32, 3, 1, ROUTER_W_PARTS, true, true, true> logits_tile;
 typedef mma_tile<DX_TOKENS, DX_COLUMNS, 32, 32, 32, 3, 1, 1, false, false, false> dx_tile;
 typedef mma_tile<EXPERTS, DW_COLUMNS, 16, 64, 32, 4, 2, 1, true, false, false> dw_tile;
 
-/* w in [ROUTE_W_PARTS, E, D]. */
+/* w in [ROUTER_W_PARTS, E, D]. */
 __global__ void split_router(rows<const float> w, bf16 *parts, int E, int D)
 {
 	long i = (long)blockIdx.x * SPLIT_THREADS + threadIdx.x, n = (long)E * D;
-	bf16 part[ROUTE_W_PARTS];
+	bf16 part[ROUTER_W_PARTS];
 
 	if (i >= n)
 		return;
 	mma_split(w[i / D][i % D], part);
-	for (int k = 0; k < ROUTE_W_PARTS; k++)
+	for (int k = 0; k < ROUTER_W_PARTS; k++)
 		parts[k * n + i] = part[k];
 }
 
 /* Block: TOKENS in x, EXPERTS in y. */
-__global__ void __launch_bounds__(MMA_THREADS, 2) make_logits(route_sizes s, rows<const bf16> x,
-	const bf16 *w, float *logits_EN)
+__global__ void __launch_bounds__(MMA_THREADS, 2) make_logits(router_sizes s, rows<const bf16> x,
+	const bf16 *w, float *logits, long by_token, long by_expert)
 {
 	long t0 = (long)blockIdx.x * TOKENS, part = (long)s.E * s.D;
 	int e0 = blockIdx.y * EXPERTS;
-	mma_operand a[1] = {{x[t0], x.ld, s.n - t0, s.D}}, b[ROUTE_W_PARTS];
+	mma_operand a[1] = {{x[t0], x.ld, s.n - t0, s.D}}, b[ROUTER_W_PARTS];
 	logits_tile t;
 
-	for (int k = 0; k < ROUTE_W_PARTS; k++)
+	for (int k = 0; k < ROUTER_W_PARTS; k++)
 		b[k] = {w + k * part + (long)e0 * s.D, s.D, s.E - e0, s.D};
 	t.product(a, b, shared_memory<logits_tile::stage>());
 	t.each([&](int i, int j, float u, float v) {
-		float *to = logits_EN + (e0 + j) * s.n + t0 + i;
+		float *to = logits + (t0 + i) * by_token + (e0 + j) * by_expert;
 		if (t0 + i >= s.n)
 			return;
 		if (e0 + j < s.E)
 			*to = u;
 		if (e0 + j + 1 < s.E)
-			to[s.n] = v;
+			to[by_expert] = v;
 	});
 }
 
@@ -66,7 +60,7 @@ __device__ __forceinline__ void dx_piece(int q, int *row, int *column)
 
 /* dx = dlogit^T W. Block: columns fastest, then tokens. What is added to is on its way
    meanwhile. */
-__global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const bf16 *dlogit,
+__global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(router_sizes s, const bf16 *dlogit,
 	const bf16 *w, rows<bf16> dx, int column_tiles, bool add)
 {
 	long t0 = blockIdx.x / column_tiles * (long)DX_TOKENS;
@@ -101,10 +95,10 @@ __global__ void __launch_bounds__(MMA_THREADS, 2) make_dx(route_sizes s, const b
 }
 
 /* dW over the tokens of a part. Block: parts in x, columns in y, experts in z. */
-__global__ void __launch_bounds__(MMA_THREADS, 2) make_dw_parts(route_sizes s, const bf16 *dlogit,
+__global__ void __launch_bounds__(MMA_THREADS, 2) make_dw_parts(router_sizes s, const bf16 *dlogit,
 	rows<const bf16> x, float *parts)
 {
-	long t0 = (long)blockIdx.x * ROUTE_PART, n = min((long)ROUTE_PART, s.n - t0);
+	long t0 = (long)blockIdx.x * ROUTER_MMA_PART, n = min((long)ROUTER_MMA_PART, s.n - t0);
 	int d0 = blockIdx.y * DW_COLUMNS, e0 = blockIdx.z * EXPERTS;
 	mma_operand a[2], b[1] = {{x[t0] + d0, x.ld, s.D - d0, n}};
 	dw_tile t;
@@ -121,33 +115,32 @@ __global__ void __launch_bounds__(MMA_THREADS, 2) make_dw_parts(route_sizes s, c
 
 }  // namespace
 
-void route_split_router(const struct op_run *r, const route_sizes &s, bf16 *parts)
+void router_mma_split(const struct op_run *r, const router_sizes &z, const struct tensor *w_ED, bf16 *to)
 {
-	launch(r, split_router, dim3((unsigned)ceil_div((long)s.E * s.D, SPLIT_THREADS)),
-		SPLIT_THREADS, 0, rows_of<const float>(r->in[ROUTE_W_ED]), parts, s.E, s.D);
+	launch(r, split_router, dim3((unsigned)ceil_div((long)z.E * z.D, SPLIT_THREADS)), SPLIT_THREADS, 0,
+		rows_of<const float>(w_ED), to, z.E, z.D);
 }
 
-void route_mma_logits(const struct op_run *r, const route_sizes &s, const bf16 *w, float *logits_EN)
+void router_mma_logits(const struct op_run *r, const router_sizes &z, const struct tensor *x_BTD, const bf16 *w,
+	float *to, long by_token, long by_expert)
 {
-	launch(r, make_logits,
-		dim3((unsigned)ceil_div(s.n, TOKENS), (unsigned)ceil_div(s.E, EXPERTS)),
-		MMA_THREADS, logits_tile::shared_bytes, s, rows_of<const bf16>(r->in[ROUTE_X_BTD]),
-		w, logits_EN);
+	launch(r, make_logits, dim3((unsigned)ceil_div(z.n, TOKENS), (unsigned)ceil_div(z.E, EXPERTS)), MMA_THREADS,
+		logits_tile::shared_bytes, z, rows_of<const bf16>(x_BTD), w, to, by_token, by_expert);
 }
 
-void route_mma_dx(const struct op_run *r, const route_sizes &s, const bf16 *dlogit, const bf16 *w)
+void router_mma_dx(const struct op_run *r, const router_sizes &z, const bf16 *dlogit, const bf16 *w,
+	const struct tensor *dx_BTD, bool add)
 {
-	unsigned columns = (unsigned)ceil_div(s.D, DX_COLUMNS);
+	unsigned columns = (unsigned)ceil_div(z.D, DX_COLUMNS);
 
-	launch(r, make_dx, dim3((unsigned)ceil_div(s.n, DX_TOKENS) * columns), MMA_THREADS,
-		dx_tile::shared_bytes, s, dlogit, w, rows_of<bf16>(r->d_in[ROUTE_X_BTD]),
-		(int)columns, op_adds(r, ROUTE_X_BTD));
+	launch(r, make_dx, dim3((unsigned)ceil_div(z.n, DX_TOKENS) * columns), MMA_THREADS, dx_tile::shared_bytes, z,
+		dlogit, w, rows_of<bf16>(dx_BTD), (int)columns, add);
 }
 
-void route_mma_dw_parts(const struct op_run *r, const route_sizes &s, const bf16 *dlogit,
-	float *parts)
+void router_mma_dw_parts(const struct op_run *r, const router_sizes &z, const bf16 *dlogit, const struct tensor *x_BTD,
+	float *to)
 {
-	launch(r, make_dw_parts, dim3((unsigned)route_parts(s), (unsigned)ceil_div(s.D, DW_COLUMNS),
-		(unsigned)ceil_div(s.E, EXPERTS)), MMA_THREADS, dw_tile::shared_bytes, s, dlogit,
-		rows_of<const bf16>(r->in[ROUTE_X_BTD]), parts);
+	launch(r, make_dw_parts, dim3((unsigned)router_mma_parts(z), (unsigned)ceil_div(z.D, DW_COLUMNS),
+		(unsigned)ceil_div(z.E, EXPERTS)), MMA_THREADS, dw_tile::shared_bytes, z, dlogit,
+		rows_of<const bf16>(x_BTD), to);
 }
