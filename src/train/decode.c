@@ -43,7 +43,7 @@ long decode_generate(struct setup *s, const struct generation *g)
 	int token = 0;
 
 	decode_begin(s);
-	for (; n < g->n_tokens; n++) {
+	for (; n < g->n_tokens && !(g->stop && g->stop()); n++) {
 		decode_tokens(s, n ? &token : g->prompt, n ? 1 : g->n_prompt, logits_V);
 		token = sampler_choose(g->sampler, logits_V, s->n_vocab, (uint64_t)n);
 		if (token < 0 || token == g->end)

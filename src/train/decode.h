@@ -22,6 +22,7 @@ struct generation {
 	int end;			/* this token ends the text, and is not told; -1: none does */
 	void (*tell)(void *to, int token);	/* each token as it is drawn */
 	void *to;
+	int (*stop)(void);		/* optional; asked before each token: not 0 ends the text there */
 };
 
 /* Tokens drawn, or -1 after a message: weights that are no numbers. */

@@ -86,15 +86,16 @@ static void generate(struct samples *x, struct setup *s, const char *prompt, str
 	str_add(&text->bytes, prompt);
 	decode_generate(s, &(struct generation){.prompt = ids, .n_prompt = (long)tokens.n,
 		.n_tokens = x->spec->samples_tokens, .sampler = &sampler, .end = x->words.type->eot,
-		.tell = add_token, .to = text});
+		.tell = add_token, .to = text, .stop = worker_link_stop});
 	free(ids);
 	token_list_release(&tokens);
 }
 
-void samples_write(struct samples *x, struct setup *s, struct worker_link *link, long step)
+int samples_write(struct samples *x, struct setup *s, struct worker_link *link, long step)
 {
 	struct piece text = {.words = &x->words};
 	struct str shown;
+	int stop = 0;
 
 	str_init(&text.bytes);
 	str_init(&shown);
@@ -102,9 +103,13 @@ void samples_write(struct samples *x, struct setup *s, struct worker_link *link,
 		str_clear(&text.bytes);
 		str_clear(&shown);
 		generate(x, s, n->text, &text);
+		stop = worker_link_stop();
+		if (stop)
+			break;
 		add_text(&shown, text.bytes.text, text.bytes.length);
 		worker_link_event(link, "sample", step, "%s", shown.text);
 	}
 	str_release(&shown);
 	str_release(&text.bytes);
+	return stop;
 }

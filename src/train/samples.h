@@ -23,7 +23,7 @@ int samples_check(const struct run_spec *spec, const struct dataset *d);
 /* Keeps a pointer to the spec. 0, or -1 after a message: data that no tokenizer has made. */
 int samples_open(struct samples *x, const struct run_spec *spec, const struct dataset *d);
 void samples_close(struct samples *x);
-/* One event for each prompt. */
-void samples_write(struct samples *x, struct setup *s, struct worker_link *link, long step);
+/* One event for each prompt. The signal that asks the worker to stop, if it came before the last, else 0. */
+int samples_write(struct samples *x, struct setup *s, struct worker_link *link, long step);
 
 #endif

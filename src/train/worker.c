@@ -187,6 +187,18 @@ static bool due(long step, long every, long last)
 	return step % every == 0 || step == last;
 }
 
+/* Texts of the present step, behind its checkpoint: a run that is stopped at them (not 0) writes them when it goes
+   on. */
+static int write_samples(struct worker *w)
+{
+	const struct run_spec *s = &w->setup.spec;
+	long step = w->progress.step;
+
+	if (!step || !s->samples_every || !due(step, s->samples_every, run_steps(s)))
+		return 0;
+	return samples_write(&w->samples, &w->setup, &w->link, step);
+}
+
 static int train(struct worker *w)
 {
 	const struct run_spec *s = &w->setup.spec;
@@ -195,6 +207,8 @@ static int train(struct worker *w)
 
 	if (w->progress.step == 0 && (evaluate(w, GRAPH_EVAL, "val") || score_tests(w)))
 		return WORKER_FAILED;
+	if (write_samples(w))
+		return WORKER_STOPPED;
 	while (w->progress.step < steps) {
 		if (w->link.taken)
 			return WORKER_TAKEN;
@@ -206,10 +220,10 @@ static int train(struct worker *w)
 		if ((due(w->progress.step, every, steps) && evaluate(w, GRAPH_EVAL, "val")) ||
 			score_tests(w))
 			return WORKER_FAILED;
-		if (s->samples_every && due(w->progress.step, s->samples_every, steps))
-			samples_write(&w->samples, &w->setup, &w->link, w->progress.step);
 		if (clock_s() - w->checkpoint_s > s->checkpoint_every_s && w->progress.step < steps)
 			save(w);
+		if (write_samples(w))
+			return WORKER_STOPPED;
 	}
 	if (w->setup.graphs[GRAPH_EVAL_DROPLESS] && evaluate(w, GRAPH_EVAL_DROPLESS, "val_dropless"))
 		return WORKER_FAILED;

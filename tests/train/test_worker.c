@@ -4,6 +4,7 @@
  */
 #include "worker_process.h"
 
+#include "base/clock.h"
 #include "tensor/safetensors.h"
 #include "near.h"
 
@@ -250,6 +251,52 @@ static void test_nothing_kept(void **state)
 	free(dir);
 }
 
+/* Waits for the checkpoint of a step. */
+static void wait_for_step(const char *dir, int step)
+{
+	char *path = xasprintf("%s/ckpt/step_%d.safetensors", dir, step);
+
+	for (int i = 0; i < 20000 && !path_exists(path); i++)
+		usleep(500);
+	assert_true(path_exists(path));
+	free(path);
+}
+
+/* The likeliest token is never end of text. */
+#define TEXTS(every, n) KEYS(every, "samples.prompts=[line]", "samples.temperature=0", "samples.tokens=" n)
+
+/* A run that is stopped at a long text of a step, also of the last, ends at once, and writes the text when it goes
+   on. */
+static void test_stopped_at_a_text(void **state)
+{
+	static const char *const every[] = {"samples.every=10", "samples.every=30"};
+	char *whole = run_dir("whole4", NULL, 0);
+
+	(void)state;
+	assert_int_equal(finish(start(whole)), WORKER_DONE);
+	for (int k = 0; k < 2; k++) {
+		const char *name = k ? "last-text" : "text";
+		char *dir = run_dir(name, TEXTS(every[k], "1048576")), *text;
+		pid_t pid = start(dir);
+		double told;
+		wait_for_step(dir, k ? STEPS - 1 : 10);
+		usleep(200000);
+		kill(pid, SIGTERM);
+		told = clock_s();
+		assert_int_equal(finish(pid), WORKER_STOPPED);
+		assert_true(clock_s() - told < 3);
+		wait_for_step(dir, k ? STEPS : 10);
+		free(run_dir(name, TEXTS(every[k], "5")));
+		assert_int_equal(finish(start(dir)), WORKER_DONE);
+		expect_equal_runs(whole, dir);
+		text = metrics(dir);
+		assert_int_equal(count(text, "\"kind\":\"sample\""), k ? 1 : 3);
+		free(text);
+		free(dir);
+	}
+	free(whole);
+}
+
 static void test_damaged_checkpoint_is_passed_over(void **state)
 {
 	char *whole = run_dir("whole2", NULL, 0), *dir = run_dir("damaged", KEYS("checkpoint.keep=5"));
@@ -314,7 +361,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_flops_without_dropped_tokens),
 	cmocka_unit_test(test_slices), cmocka_unit_test(test_parts),
 	cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
-	cmocka_unit_test(test_nothing_kept),
+	cmocka_unit_test(test_nothing_kept), cmocka_unit_test(test_stopped_at_a_text),
 	cmocka_unit_test(test_diverged),
 	cmocka_unit_test(test_missing_data_fails),
 };
