@@ -26,13 +26,13 @@ struct plan_options {
 /* Seconds that run i still takes on one worker. */
 static double seconds_left(struct plan *p, int i, bool measure, double flops_per_s)
 {
-	double left = plan_share_left(p, i), tokens_per_s;
+	double left = plan_flops_left(p, i), tokens_per_s;
 	struct setup setup;
 
 	if (left == 0)
 		return 0;
 	if (!measure)
-		return left * plan_flops(p, i) / flops_per_s;
+		return left / flops_per_s;
 	if (setup_open(&setup, &p->sweep.runs[i].config, p->device, 0))
 		return NAN;
 	if (setup_allocate(&setup)) {
@@ -41,7 +41,7 @@ static double seconds_left(struct plan *p, int i, bool measure, double flops_per
 	}
 	tokens_per_s = rate_train(&setup, 2);
 	setup_close(&setup);
-	return left * p->tokens[i] / tokens_per_s;
+	return left / (tokens_per_s * p->costs[i].flops_per_token);
 }
 
 struct totals {
@@ -118,8 +118,8 @@ static void notes(struct plan *p, const struct plan_options *o, const struct tot
 
 	for (int i = 0; i < p->n_missing; i++)
 		notes_add(n, NOTE_WARNING, "%s: no dataset: `moelab data import TEXT... -o %s` makes one, of a "
-			"task `data make`; until then neither epochs nor what is done already are known", p->missing[i],
-			p->missing[i]);
+			"task `data make`; until then neither epochs, test sets nor what is done already are known",
+			p->missing[i], p->missing[i]);
 	for (int i = 0; i < p->sweep.n_runs; i++)
 		if (p->sweep.runs[i].note && p->sweep.runs[i].seed == p->sweep.runs[0].seed)
 			notes_add(n, NOTE_PLAIN, "%s: %s", p->sweep.runs[i].label, p->sweep.runs[i].note);

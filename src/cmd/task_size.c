@@ -28,9 +28,7 @@ static int costliest(const struct plan *p)
 	int most = -1;
 
 	for (int i = 0; i < p->sweep.n_runs; i++)
-		if (job_is_work(&p->jobs[i]) && (most < 0 ||
-				plan_share_left(p, i) * plan_flops(p, i) >
-				plan_share_left(p, most) * plan_flops(p, most)))
+		if (job_is_work(&p->jobs[i]) && (most < 0 || plan_flops_left(p, i) > plan_flops_left(p, most)))
 			most = i;
 	return most;
 }
@@ -81,7 +79,7 @@ static double work_seconds(const struct plan *p, const struct task_size *s, doub
 	double *seconds = xcalloc((size_t)p->sweep.n_runs, sizeof *seconds), all;
 
 	for (int i = 0; i < p->sweep.n_runs; i++)
-		seconds[i] = plan_share_left(p, i) * plan_flops(p, i) / flops_per_s;
+		seconds[i] = plan_flops_left(p, i) / flops_per_s;
 	all = crew_seconds(seconds, p->sweep.n_runs, (int)(s->tasks * s->workers));
 	free(seconds);
 	return all;
@@ -117,7 +115,7 @@ static void size_time(const struct site *site, struct task_size *s)
 void task_size_of(const struct plan *p, const struct site *site, bool measure, struct task_size *s)
 {
 	int i = costliest(p);
-	double run_flops = plan_share_left(p, i) * plan_flops(p, i), flops_per_s;
+	double run_flops = plan_flops_left(p, i), flops_per_s;
 	/* A GPU is not taken from others to learn what is given. */
 	double rate = device_is_host(p->device) || !*site->time ? crew_expected(p->device, 1) : NAN;
 	double steps = (double)(p->jobs[i].steps - p->jobs[i].step);

@@ -35,7 +35,7 @@ static int open_work(const struct plan *p, struct work *w)
 
 	*w = (struct work){.flops = xcalloc((size_t)p->sweep.n_runs, sizeof *w->flops)};
 	for (int i = 0; i < p->sweep.n_runs; i++) {
-		double flops = plan_share_left(p, i) * plan_flops(p, i);
+		double flops = plan_flops_left(p, i);
 		if (!job_is_work(&p->jobs[i]))
 			continue;
 		w->flops[w->n++] = flops;

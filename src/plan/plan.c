@@ -153,6 +153,7 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 	if (setup_warning(&setup) && (!i || strcmp(run->label, run[-1].label)))
 		warning("%s: %s", run->label, setup_warning(&setup));
 	cost_of(&setup, &p->costs[i]);
+	evals_of(&setup, data->setup.n_vocab ? &data->dataset : NULL, &p->evals[i]);
 	p->tokens[i] = (double)(run_steps(&setup.spec) * setup.spec.batch * setup.spec.context);
 	p->epochs[i] = data->setup.n_vocab ? p->tokens[i] / (double)data->n_inputs : NAN;
 	p->jobs[i] = (struct job){.label = run->label, .seed = run->seed, .identity = identity,
@@ -209,6 +210,7 @@ int plan_open(struct plan *p, const char *path, const struct sweep_options *opti
 	if (!ret) {
 		p->jobs = ARENA_ARRAY(&p->arena, struct job, p->sweep.n_runs);
 		p->costs = ARENA_ARRAY(&p->arena, struct cost, p->sweep.n_runs);
+		p->evals = ARENA_ARRAY(&p->arena, struct evals, p->sweep.n_runs);
 		p->tokens = ARENA_ARRAY(&p->arena, double, p->sweep.n_runs);
 		p->epochs = ARENA_ARRAY(&p->arena, double, p->sweep.n_runs);
 	}
@@ -285,9 +287,11 @@ double plan_flops(const struct plan *p, int i)
 	return p->tokens[i] * p->costs[i].flops_per_token;
 }
 
-double plan_share_left(const struct plan *p, int i)
+double plan_flops_left(const struct plan *p, int i)
 {
 	const struct job *j = &p->jobs[i];
 
-	return job_is_work(j) && j->steps ? 1 - (double)j->step / (double)j->steps : 0;
+	if (!job_is_work(j) || !j->steps)
+		return 0;
+	return (1 - (double)j->step / (double)j->steps) * plan_flops(p, i) + evals_left(&p->evals[i], j->step);
 }

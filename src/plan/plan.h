@@ -5,6 +5,7 @@
 #ifndef PLAN_PLAN_H
 #define PLAN_PLAN_H
 
+#include "plan/evals.h"
 #include "plan/job.h"
 #include "train/cost.h"
 
@@ -14,6 +15,7 @@ struct plan {
 	const struct device *device;
 	struct job *jobs;		/* as sweep.runs */
 	struct cost *costs;
+	struct evals *evals;
 	double *tokens;			/* of the whole run */
 	double *epochs;			/* that these make of the training split; NaN: it is not there */
 	const char **missing;		/* datasets that are not there, n_missing of them */
@@ -46,7 +48,7 @@ int plan_record(struct db *db, const char *root, const struct plan *p, const cha
 int plan_check_data(const struct plan *p);
 int plan_incomplete(const struct plan *p);		/* runs that are neither done nor diverged */
 double plan_bytes(const struct plan *p);		/* of memory, of the largest run to do */
-double plan_flops(const struct plan *p, int i);		/* model FLOPs of run i as a whole */
-double plan_share_left(const struct plan *p, int i);	/* share of its steps still to do, 0 to 1 */
+double plan_flops(const struct plan *p, int i);		/* model FLOPs that run i trains with, as a whole */
+double plan_flops_left(const struct plan *p, int i);	/* still to do, evaluations included; 0: it is no work */
 
 #endif
