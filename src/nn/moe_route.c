@@ -264,24 +264,18 @@ static bool takes_by_rank(const struct net *net, const struct moe_spec *s)
 	return !net->env.dropless && !(net->env.masked && moe_class(s, 1) == MOE_FUTURE);
 }
 
-static struct take_attr taken(struct net *net, const struct moe_spec *s)
+static void take_by_rank(struct net *net, const struct moe_spec *s, struct scored *x)
 {
 	bool across = is(s->select, "expert_choice_batch");
 	long members = routing_group(net, s) / (across ? net->env.context : 1);
-	long n = whole(net, s->capacity_factor * (double)members / (double)s->n_experts);
-
-	return (struct take_attr){members, min_long(n, members), across};
-}
-
-static void take_by_rank(struct net *net, const struct moe_spec *s, struct scored *x)
-{
-	struct take_attr attr = taken(net, s);
+	struct take_attr attr = {members, s->capacity_factor, across};
 	struct tensor *in[TAKE_N_IN] = {[TAKE_S_BTE] = x->s_BTE, [TAKE_MASK_BT] = net->mask_BT},
 		*const *out = graph_apply(net->g, &op_take, &attr, sizeof attr, in);
 
 	x->expert_BTK = out[TAKE_EXPERT_BTE];
 	x->left = out[TAKE_LEFT];
-	x->choices = tensor_rows(x->s_BTE) / attr.members * attr.capacity * s->n_experts;
+	x->choices = tensor_rows(x->s_BTE) / members * s->n_experts *
+		min_long(whole(net, s->capacity_factor * (double)members / (double)s->n_experts), members);
 	graph_metric(net->g, out[TAKE_CUTOFF_E], "cutoff");
 }
 

@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "op/kit/host.h"
 #include "op/kit/token.h"
+#include "op/take_rule.h"
 #include "op/trial.h"
 
 /* A column of scores of one group: tokens first, first + step, ... */
@@ -21,7 +22,7 @@ static void take_shape(struct op_shapes *s)
 
 	CHECK(score->n_dims == 3 && (!mask || tensor_size(mask) == B * T));
 	CHECK(attr->members > 0 && (attr->across ? B : B * T) % attr->members == 0);
-	CHECK(attr->capacity > 0 && attr->capacity <= attr->members);
+	CHECK(attr->factor > 0);
 	s->out[TAKE_EXPERT_BTE] = tensor_of(INDEX, 3, B, T, E);
 	s->out[TAKE_CUTOFF_E] = tensor_of(MASTER, 1, E);
 	s->out[TAKE_LEFT] = tensor_of(MASTER, 1, 2L);
@@ -93,7 +94,7 @@ static double greatest(double *x, long n, long k)
 static double cutoff_of(const struct op_run *r, const struct column *c, double *sorted, long *ties)
 {
 	const struct take_attr *attr = r->attr;
-	long n = 0, above = 0;
+	long n = 0, above = 0, capacity;
 	double cutoff;
 
 	for (long m = 0; m < attr->members; m++) {
@@ -103,10 +104,11 @@ static double cutoff_of(const struct op_run *r, const struct column *c, double *
 	}
 	if (n == 0)
 		return NAN;
-	cutoff = greatest(sorted, n, min_long(n, attr->capacity));
+	capacity = take_capacity(attr->factor, tensor_width(r->in[TAKE_S_BTE]), n);
+	cutoff = greatest(sorted, n, capacity);
 	for (long m = 0; m < n; m++)
 		above += sorted[m] > cutoff;
-	*ties = attr->capacity - above;
+	*ties = capacity - above;
 	return cutoff;
 }
 
@@ -177,8 +179,9 @@ static void prepare(const struct op_trial *t)
 		op_trial_set(t, mask, i, i % 3 == 2 ? -1 : 0);
 }
 
-static const struct take_attr sequence = {7, 3, false}, most = {14, 11, false}, batch = {3, 1, true},
-	halves = {2, 2, true}, large = {600, 150, false}, alone = {1, 1, false};
+static const struct take_attr sequence = {7, 2.2, false}, most = {14, 5, false}, batch = {3, 1.4, true},
+	halves = {2, 3, true}, whole = {4, 1.5, true}, large = {600, 9, false}, three = {600, 0.75, false},
+	alone = {1, 1, false};
 
 static const struct op_example examples[] = {
 	{.name = "in time, ties, mask", .attr = &sequence, .prepare = prepare, .in = {{2, 7, 5}, {2, 7}}},
@@ -186,15 +189,16 @@ static const struct op_example examples[] = {
 	{.name = "over the batch", .attr = &batch, .in = {{3, 9, 4}}},
 	{.name = "over halves of the batch, mask", .attr = &halves, .prepare = prepare,
 		.in = {{4, 5, 3}, {4, 5}}},
+	{.name = "fewer where fewer are there", .attr = &whole, .prepare = prepare, .in = {{4, 5, 3}, {4, 5}}},
 	{.name = "large groups", .attr = &large, .in = {{3, 400, 35}}},
-	{.name = "large groups, ties", .attr = &large, .prepare = prepare, .in = {{3, 400, 3}, {3, 400}}},
+	{.name = "large groups, ties", .attr = &three, .prepare = prepare, .in = {{3, 400, 3}, {3, 400}}},
 	{.name = "groups of one", .attr = &alone, .in = {{2, 4, 3}}},
 };
 
 const struct op op_take = {
 	.name = "take",
 	.formula = "expert e takes the capacity greatest of s[., e] in each group, ties to the earlier token",
-	.semantics = 1,
+	.semantics = 2,
 	.n_in = TAKE_N_IN,
 	.n_out = TAKE_N_OUT,
 	.in = {

@@ -4,6 +4,7 @@
  * token goes to as many experts as take it, from none to all:
  *   expert[t, e] = e if s[t, e] is among the capacity greatest of column e in t's group, else -1; ties
  *                  to the earlier token
+ *   capacity     = int(factor n / E), at least 1 and at most n, of the n tokens of the group that can be taken
  * Groups of `members` tokens are consecutive (in time: a token's future can take its place), or with
  * `across` the tokens at one position of `members` consecutive sequences (over the batch: it cannot).
  * Masked tokens (mask < 0) and scores that are no numbers are not taken. No gradient flows: a choice is a
@@ -31,7 +32,7 @@ enum {
 
 struct take_attr {
 	long members;		/* tokens of a group; divides B T, with `across` B */
-	long capacity;		/* tokens an expert takes of a group: 1 to members */
+	double factor;		/* experts that take a token, in the mean */
 	bool across;		/* groups lie across sequences */
 };
 

@@ -74,7 +74,7 @@ static void test_choices_up_to_a_sum(void **state)
 /* Two sequences of two tokens: of equals the earlier is taken, in time and over the batch. */
 static void take_best(struct arena *a, const struct device *d)
 {
-	static const struct take_attr time = {4, 2, false}, batch = {2, 1, true};
+	static const struct take_attr time = {4, 1, false}, batch = {2, 1, true};
 	const double s[] = {0.5, 0.1,  0.5, 0.4,   0.5, 0.3,  0.2, 0.3};
 	struct tensor *s_BTE = filled(a, d, tensor_of(MASTER, 3, 2L, 2L, 2L), s);
 	struct call in_time = call(a, &op_take, d, &time, (struct tensor *[TAKE_N_IN]){s_BTE}),
@@ -90,7 +90,7 @@ static void take_best(struct arena *a, const struct device *d)
 /* What is masked or no number is taken by nobody, whatever room there is. */
 static void take_what_is_there(struct arena *a, const struct device *d)
 {
-	static const struct take_attr all = {4, 4, false};
+	static const struct take_attr all = {4, 2, false};
 	const double s[] = {0.5, NAN,  0.5, 0.4,   NAN, NAN,  0.2, 0.3};
 	struct call c = call(a, &op_take, d, &all, (struct tensor *[TAKE_N_IN]){
 		filled(a, d, tensor_of(MASTER, 3, 2L, 2L, 2L), s),
@@ -101,11 +101,28 @@ static void take_what_is_there(struct arena *a, const struct device *d)
 	expect_values(&c, c.out[TAKE_LEFT], "left", (double[]){1, 3}, 0);
 }
 
+/* Four tokens at a position, three, one and none: each of two experts takes half of them, at least one. */
+static void take_of_as_many_as_are_there(struct arena *a, const struct device *d)
+{
+	static const struct take_attr half = {4, 1, true};
+	const double s[] = {0.1, 0.8,  0.1, 0.8,  0.1, 0.8,  0.1, 0.8,   0.2, 0.7,  0.2, 0.7,  0.2, 0.7,  0.2, 0.7,
+		0.3, 0.6,  0.3, 0.6,  0.3, 0.6,  0.3, 0.6,   0.4, 0.5,  0.4, 0.5,  0.4, 0.5,  0.4, 0.5};
+	struct call c = call(a, &op_take, d, &half, (struct tensor *[TAKE_N_IN]){
+		filled(a, d, tensor_of(MASTER, 3, 4L, 4L, 2L), s),
+		filled(a, d, tensor_of(INDEX, 2, 4L, 4L), (double[]){0, 0, 0, -1,  0, 0, -1, -1,  0, 0, -1, -1,
+			0, -1, -1, -1})});
+
+	expect_ints(&c, TAKE_EXPERT_BTE, (int[]){-1, 1,  -1, 1,  0, 1,  -1, -1,   -1, 1,  -1, -1,  -1, -1,  -1, -1,
+		0, -1,  0, -1,  -1, -1,  -1, -1,   0, -1,  -1, -1,  -1, -1,  -1, -1});
+	expect_values(&c, c.out[TAKE_LEFT], "left", (double[]){1, 8}, 0);
+}
+
 static void test_experts_take_the_best(void **state)
 {
 	(void)state;
 	on_devices(take_best);
 	on_devices(take_what_is_there);
+	on_devices(take_of_as_many_as_are_there);
 }
 
 /* ---- place ---------------------------------------------------------------------------------- */

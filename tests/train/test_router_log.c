@@ -171,6 +171,11 @@ static void test_rule_of_an_evaluation(void **state)
 	assert_true(told_of(&t, RECORD_IS_EVAL, STEPS)->eval.unserved > 0);
 	assert_true(told_of(&t, RECORD_IS_EVAL, STEPS)->eval.drop == 0);
 	arena_release(&t.arena);
+	/* Of four sequences at a position two are there: each of four experts takes one, and a token has two. */
+	run(&t, "some", KEYS("model.moe.router=expert_choice_batch", "model.moe.capacity_factor=2", "eval.tokens=128"));
+	assert_string_equal(told_of(&t, RECORD_IS_EVAL, STEPS)->eval.capacity, "rank 2");
+	assert_true(told_of(&t, RECORD_IS_EVAL, STEPS)->eval.choices == 2);
+	arena_release(&t.arena);
 	/* Of mixtures in a pattern, whatever model.moe says of the others: one rule, or several. */
 	run(&t, "ranks", KEYS("model.arch=stack", "model.pattern=[mamba, {moe: {router: expert_choice_batch}}]"));
 	assert_string_equal(told_of(&t, RECORD_IS_EVAL, STEPS)->eval.capacity, "rank 2");

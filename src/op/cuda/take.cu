@@ -5,6 +5,7 @@
  */
 extern "C" {
 #include "op/take.h"
+#include "op/take_rule.h"
 }
 #include "op/cuda/moe.cuh"
 
@@ -63,14 +64,15 @@ __device__ __forceinline__ void count_bins(const take_forward &f, take_shared *k
 
 /* By one warp, each lane eight bins, the first the highest: the bin in which the last one taken lies, and
    how many of it are. */
-__device__ __forceinline__ void find_bin(take_shared *k, int shift)
+__device__ __forceinline__ void find_bin(const take_forward &f, take_shared *k, int shift)
 {
-	int b = BINS - 1 - (int)threadIdx.x * EACH, own = 0, rest = k->rest;
+	int b = BINS - 1 - (int)threadIdx.x * EACH, own = 0;
 
 	for (int i = 0; i < EACH; i++)
 		own += k->bin[b - i];
 	int upto = warp_running_sum(own), all = __shfl_sync(0xffffffffu, upto, WARP_LANES - 1);
-	rest = min(rest, all);		/* fewer than are to be taken at the first bits alone */
+	/* The first bits say how many there are. */
+	int rest = shift == 24 ? (int)take_capacity(f.attr.factor, f.E, all) : k->rest;
 	int above = upto - own;
 	__syncwarp();
 	if (threadIdx.x == 0 && shift == 24)
@@ -116,13 +118,13 @@ __global__ void __launch_bounds__(THREADS) take(take_forward f)
 
 	if (threadIdx.x == 0) {
 		k->key = 0;
-		k->rest = (int)f.attr.capacity;
+		k->rest = 0;
 	}
 	__syncthreads();
 	for (int shift = 24; shift >= 0; shift -= 8) {
 		count_bins(f, k, g, e, shift);
 		if (threadIdx.x < WARP_LANES)
-			find_bin(k, shift);
+			find_bin(f, k, shift);
 		__syncthreads();
 	}
 	mark(f, k, g, e);
