@@ -54,6 +54,9 @@ static const struct field ssm_rows[] = {
 		.help = "smallest initial step size"),
 	FIELD(struct ssm_spec, dt_max, "model.ssm.dt_max", REAL, "0.1", 1e-6, 10,
 		.help = "largest initial step size"),
+	FIELD(struct ssm_spec, norm, "model.ssm.norm", BOOL, "false", 0, 0, .legacy = "false",
+		.help = "RMSNorm, with weights, of what makes the step size, of B and of C (Jamba, arXiv:2403.19887): "
+			"large rates do not let them grow without bound"),
 };
 const struct field_table ssm_fields = FIELD_TABLE(ssm_rows);
 

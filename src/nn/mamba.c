@@ -91,23 +91,36 @@ static void ssm_params(struct net *net, const struct ssm_spec *s, long width, st
 	in[SCAN_DTBIAS_I] = graph_param(net->g, "dt_proj.bias", tensor_of(REAL, 1, width), &dt);
 }
 
+/* W_x u: dt, B and C. */
+static void project_dbc(struct net *net, const struct ssm_spec *s, struct tensor *u_BTI, struct tensor *dbc[3])
+{
+	static const char *const norms[3] = {"dt_layernorm", "b_layernorm", "c_layernorm"};
+	long rank = ssm_dt_rank(s, net->s->d_model), n = s->d_state;
+	struct tensor *all = mamba_project(net, "x_proj", u_BTI, rank + 2 * n);
+
+	dbc[0] = graph_slice(net->g, all, 0, rank);
+	dbc[1] = graph_slice(net->g, all, rank, n);
+	dbc[2] = graph_slice(net->g, all, rank + n, n);
+	for (int i = 0; s->norm && i < 3; i++)
+		dbc[i] = rms_norm_of(net, norms[i], dbc[i]);
+}
+
 struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tensor *u_BTI,
 	struct tensor *z_BTI)
 {
-	long width = tensor_width(u_BTI), rank = ssm_dt_rank(s, net->s->d_model), n = s->d_state;
+	long width = tensor_width(u_BTI), rank = ssm_dt_rank(s, net->s->d_model);
 	struct param_rule dt_weight = rule_uniform(net, 1 / sqrt((double)rank), true, group);
-	struct tensor *dbc = mamba_project(net, "x_proj", u_BTI, rank + 2 * n);
-	struct tensor *in[SCAN_STEP_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
-		[SCAN_START_BT] = net->start_BT,
-		[SCAN_B_BTN] = graph_slice(net->g, dbc, rank, n),
-		[SCAN_C_BTN] = graph_slice(net->g, dbc, rank + n, n)};
+	struct tensor *dbc[3], *in[SCAN_STEP_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
+		[SCAN_START_BT] = net->start_BT};
 
-	in[SCAN_DTRAW_BTI] = linear(net, "dt_proj", graph_slice(net->g, dbc, 0, rank), width,
-		&dt_weight, NULL);
+	project_dbc(net, s, u_BTI, dbc);
+	in[SCAN_DTRAW_BTI] = linear(net, "dt_proj", dbc[0], width, &dt_weight, NULL);
+	in[SCAN_B_BTN] = dbc[1];
+	in[SCAN_C_BTN] = dbc[2];
 	ssm_params(net, s, width, in);
 	if (!net->env.carry)
 		return graph_apply(net->g, &op_scan, NULL, 0, in)[SCAN_Y_BTI];
-	in[SCAN_STEP_H_BIN] = graph_carried(net->g, "h", tensor_of(MASTER, 3, net->env.batch, width, n));
+	in[SCAN_STEP_H_BIN] = graph_carried(net->g, "h", tensor_of(MASTER, 3, net->env.batch, width, s->d_state));
 	return graph_apply(net->g, net->env.stream ? &op_scan_carried : &op_scan_step, NULL, 0, in)[SCAN_Y_BTI];
 }
 

@@ -119,12 +119,12 @@ struct tensor *net_output(struct net *net, const char *module, struct tensor *y)
 }
 
 /* All outputs of op_add_norm; without a name there is no norm. */
-static struct tensor *const *add_norm(struct net *net, const char *norm, struct tensor *x,
+static struct tensor *const *apply_add_norm(struct net *net, bool rms, const char *norm, struct tensor *x,
 	struct tensor *branch1, struct tensor *branch2)
 {
-	struct add_norm_attr attr = {.rms = !strcmp(net->s->norm, "rmsnorm"), .eps = net->s->norm_eps};
+	struct add_norm_attr attr = {.rms = rms, .eps = net->s->norm_eps};
 	struct param_rule one = rule_constant(net, 1, "norm"), zero = rule_constant(net, 0, "norm");
-	struct tensor shape = tensor_of(REAL, 1, net->s->d_model);
+	struct tensor shape = tensor_of(REAL, 1, tensor_width(x));
 	struct tensor *in[ADD_NORM_N_IN] = {[ADD_NORM_X_BTD] = x, [ADD_NORM_BRANCH1_BTD] = branch1,
 		[ADD_NORM_BRANCH2_BTD] = branch2};
 
@@ -136,6 +136,17 @@ static struct tensor *const *add_norm(struct net *net, const char *norm, struct 
 		graph_leave(net->g);
 	}
 	return graph_apply(net->g, &op_add_norm, &attr, sizeof attr, in);
+}
+
+static struct tensor *const *add_norm(struct net *net, const char *norm, struct tensor *x,
+	struct tensor *branch1, struct tensor *branch2)
+{
+	return apply_add_norm(net, !strcmp(net->s->norm, "rmsnorm"), norm, x, branch1, branch2);
+}
+
+struct tensor *rms_norm_of(struct net *net, const char *name, struct tensor *x)
+{
+	return apply_add_norm(net, true, name, x, NULL, NULL)[ADD_NORM_N_BTD];
 }
 
 struct tensor *norm_of(struct net *net, const char *name, struct tensor *x, struct tensor *branch)

@@ -159,6 +159,8 @@ struct tensor *linear(struct net *net, const char *name, struct tensor *x, long 
 /* norm(x + branch), with the model's norm and the parameters "name.weight" and "name.bias"; branch may be
    NULL. */
 struct tensor *norm_of(struct net *net, const char *name, struct tensor *x, struct tensor *branch);
+/* x / sqrt(mean(x^2) + eps) * "name.weight", whatever the model's norm and x's width. */
+struct tensor *rms_norm_of(struct net *net, const char *name, struct tensor *x);
 struct tensor *plus(struct net *net, struct tensor *a, struct tensor *b);	/* a + b */
 /* f(x), or where gated f(g) u of the halves [g; u] of x (op/glu.h). */
 struct tensor *activation(struct net *net, const char *name, bool gated, struct tensor *x);

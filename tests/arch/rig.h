@@ -66,6 +66,7 @@ struct rig_case {
 #define SMALL "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2}"
 static const struct rig_case rig_cases[] = {
 	{"mamba", SMALL ", arch: mamba}"},
+	{"mamba normed", "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2, norm: true}, arch: mamba}"},
 	{"mamba pooled", SMALL ", arch: mamba, pool: mean}"},
 	{"mamba patches", SMALL ", arch: mamba, patch: 4, pool: mean}"},
 	{"transformer patches", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 2}, patch: 2, "

@@ -65,6 +65,9 @@ class Recurrences:
         """From the convolved u and the gate z to what the output projection reads."""
         N, R = keys["d_state"], default_width(keys["dt_rank"], math.ceil(self.D / 16))
         dt, B, C = (u @ self.p[name + ".x_proj.weight"].T).split([R, N, N], dim=-1)
+        if keys.get("norm"):
+            dt, B, C = (v / torch.sqrt((v ** 2).mean(-1, keepdim=True) + self.spec["model.norm_eps"]) *
+                        self.p[f"{name}.{which}_layernorm.weight"] for v, which in ((dt, "dt"), (B, "b"), (C, "c")))
         dt = torch.log1p(torch.exp(dt @ self.p[name + ".dt_proj.weight"].T +
                                    self.p[name + ".dt_proj.bias"]))
         return self.selective_scan(u, dt, B, C, name) * activation("silu", z)

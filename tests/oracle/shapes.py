@@ -184,6 +184,9 @@ def mamba_shapes(name, D, keys, inner):
     shapes.update({name + ".conv1d.weight": (I, 1, K), name + ".conv1d.bias": (I,),
                    name + ".x_proj.weight": (R + 2 * N, I), name + ".dt_proj.weight": (I, R),
                    name + ".A_log": (I, N), name + ".D": (I,), name + ".dt_proj.bias": (I,)})
+    if keys.get("norm"):
+        shapes.update({name + ".dt_layernorm.weight": (R,), name + ".b_layernorm.weight": (N,),
+                       name + ".c_layernorm.weight": (N,)})
     if inner.get("out"):
         shapes.update(moe_shapes(f"{name}.out_moe", D, I, D, inner, own))
     else:
