@@ -4,33 +4,50 @@
  */
 #include "report/plot.h"
 
+#include <math.h>
+
+#include "store/query.h"
+
+/* Bytes have no rare pairs: of their evaluations there are the others alone. */
+static bool has_recalled(const struct study *s, const struct run_data *r)
+{
+	struct arena a = {0};
+	struct slice_rows rows;
+	bool found = !query_slices(s->db, r->id, "recall", &a, &rows) && rows.n && rows.low[rows.n - 1] > 0;
+
+	arena_release(&a);
+	return found;
+}
+
 static bool applies(const struct study *s)
 {
 	for (int i = 0; i < s->n_runs; i++)
-		if (query_has_slices(s->db, s->runs[i].id, "recall"))
+		if (has_recalled(s, &s->runs[i]))
 			return true;
 	return false;
 }
 
-/* The run's validation curve with the loss of one class of tokens; evaluations without it are left out. */
+/* The run's validation curve with the loss of one class of tokens, no number where an evaluation does not tell it: of
+   several seeds the same evaluations come together. */
 static int read_curve(struct study *s, const struct run_data *r, bool recalled, struct curve *c)
 {
 	struct db_statement row;
 
 	*c = curve_new(&s->arena, r->val.n);
-	c->n = 0;
+	for (int i = 0; i < c->n; i++) {
+		for (int axis = 0; axis < N_AXES; axis++)
+			c->x[axis][i] = r->val.x[axis][i];
+		c->loss[i] = NAN;
+	}
 	db_prepare(&row, s->db, "SELECT step, loss FROM slice WHERE run_id = :run AND kind = 'val'"
 		" AND \"by\" = 'recall' AND (low > 0) = :recalled ORDER BY step");
 	db_bind_int(&row, ":run", r->id);
 	db_bind_int(&row, ":recalled", recalled);
 	for (int i = 0; db_step(&row);) {
-		while (i < r->val.n && r->val.x[AXIS_STEPS][i] < db_real(&row, 0))
+		while (i < c->n && c->x[AXIS_STEPS][i] < db_real(&row, 0))
 			i++;
-		if (i == r->val.n || r->val.x[AXIS_STEPS][i] > db_real(&row, 0))
-			continue;
-		for (int axis = 0; axis < N_AXES; axis++)
-			c->x[axis][c->n] = r->val.x[axis][i];
-		c->loss[c->n++] = db_real(&row, 1);
+		if (i < c->n && !(c->x[AXIS_STEPS][i] > db_real(&row, 0)))
+			c->loss[i] = db_real(&row, 1);
 	}
 	return db_finish(&row);
 }
