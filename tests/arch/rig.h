@@ -66,7 +66,8 @@ struct rig_case {
 #define SMALL "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2}"
 static const struct rig_case rig_cases[] = {
 	{"mamba", SMALL ", arch: mamba}"},
-	{"mamba normed", "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 3, dt_rank: 2, norm: true}, arch: mamba}"},
+	/* Of three states bf16 would leave too little behind their norm for gradients within 6e-2. */
+	{"mamba normed", "{model: {d_model: 8, n_blocks: 2, ssm: {d_state: 8, dt_rank: 2, norm: true}, arch: mamba}"},
 	{"mamba pooled", SMALL ", arch: mamba, pool: mean}"},
 	{"mamba patches", SMALL ", arch: mamba, patch: 4, pool: mean}"},
 	{"transformer patches", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 2}, patch: 2, "
