@@ -238,6 +238,33 @@ static int check_widths(const struct growth *g)
 		"and granularity as they are in the smaller model, or expert_sizes empty in both", g->path);
 }
 
+/* ffn.in and ffn.out, where the larger model has a mixture in that place. */
+static bool becomes_experts(const struct growth *g, const char *name)
+{
+	const char *layer = strstr(name, ".ffn.");
+
+	return layer && (str_ends(name, ".ffn.in.weight") || str_ends(name, ".ffn.out.weight")) &&
+		params_find(&g->s->params, arena_printf(&g->s->arena, "%.*s.moe.w1", (int)(layer - name), name)) >= 0;
+}
+
+static void warn_of_lost(const struct growth *g)
+{
+	const char *lost = NULL;
+	int n = 0;
+
+	for (int i = 0; i < g->file->n; i++) {
+		const char *name = g->file->list[i].name;
+		if (str_starts(name, "moment") || str_starts(name, "carried.") ||
+				params_find(&g->s->params, name) >= 0 || becomes_experts(g, name))
+			continue;
+		lost = lost ? lost : name;
+		n++;
+	}
+	if (lost)
+		warning("%s: the larger model has no place for %s%s: it does not begin as the smaller one ended",
+			g->path, lost, n > 1 ? " and others" : "");
+}
+
 int grow_weights(struct setup *s, const char *checkpoint, const struct moe_spec *from, double noise)
 {
 	struct safetensors f;
@@ -248,6 +275,8 @@ int grow_weights(struct setup *s, const char *checkpoint, const struct moe_spec 
 		return -1;
 	for (int i = 0; i < s->params.n && !ret; i++)
 		ret = grow_param(&g, &s->params.list[i]);
+	if (!ret)
+		warn_of_lost(&g);
 	safetensors_close(&f);
 	return ret;
 }

@@ -28,6 +28,8 @@ enum { BATCH = 2, CONTEXT = 24, TOKENS = BATCH * CONTEXT, WORDS = 31 };
 	"ffn: {d_hidden: 24, bias: false, activation: silu}}" TRAIN
 #define MIXTURE(keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, moe: {capacity_factor: 0, " \
 	"activation: silu, " keys "}}" TRAIN
+#define NORMED(keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, ssm: {norm: true}, moe: {" \
+	"capacity_factor: 0, activation: silu, " keys "}}" TRAIN
 #define SHARED(keys) "{model: {arch: inner_moe_mamba, d_model: 12, n_blocks: 2, inner: {conv: true, gate: true, " \
 	"out: true, router: shared, every: 1}, moe: {capacity_factor: 0, expert: linear, " keys "}}" TRAIN
 
@@ -190,6 +192,27 @@ static void test_what_no_rule_makes(void **state)
 	expect_refused(DENSE, MIXTURE("n_experts: 2, d_expert: 24, expert_sizes: 1:3"), "unequal widths");
 }
 
+/* Weights of a larger model that lacks a part of the smaller one. */
+static void test_what_is_lost_is_named(void **state)
+{
+	struct rig small, large, normed;
+
+	(void)state;
+	rig_open(&small, MIXTURE("n_experts: 3, d_expert: 10"), "seed=1");
+	rig_open(&normed, NORMED("n_experts: 3, d_expert: 10"), "seed=1");
+	rig_open(&large, MIXTURE("n_experts: 6, d_expert: 10"), "seed=2");
+	catch_messages();
+	assert_int_equal(grow(&small, &large, 0), 0);
+	assert_string_equal(caught, "");
+	assert_int_equal(grow(&normed, &large, 0), 0);
+	assert_caught("no place for layers.0.mixer.dt_layernorm.weight and others");
+	error_sink = NULL;
+	rig_close(&small);
+	rig_close(&normed);
+	rig_close(&large);
+	expect_same_outputs(NORMED("n_experts: 3, d_expert: 10"), NORMED("n_experts: 6, d_expert: 10"));
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -197,6 +220,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_experts_become_more),
 		cmocka_unit_test(test_noise_of_copies),
 		cmocka_unit_test(test_what_no_rule_makes),
+		cmocka_unit_test(test_what_is_lost_is_named),
 	};
 
 	(void)argc;
