@@ -77,6 +77,9 @@ int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm
 	if (ssm_inner_width(ssm, s->d_model) < 1)
 		return error("%s: model.ssm.expand %g leaves no channel of model.d_model %ld", c->file,
 			ssm->expand, s->d_model);
+	if (ssm->norm && (ssm->d_state == 1 || ssm_dt_rank(ssm, s->d_model) == 1))
+		return error("%s: model.ssm.norm leaves of a single number its sign alone: set model.ssm.%s to 2 or more",
+			c->file, ssm->d_state == 1 ? "d_state" : "dt_rank");
 	return check_order(c, "model.ssm.dt", ssm->dt_min, ssm->dt_max);
 }
 

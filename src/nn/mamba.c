@@ -16,8 +16,7 @@ long ssm_inner_width(const struct ssm_spec *s, long d_model)
 	return lround(s->expand * (double)d_model);
 }
 
-/* R */
-static long ssm_dt_rank(const struct ssm_spec *s, long d_model)
+long ssm_dt_rank(const struct ssm_spec *s, long d_model)
 {
 	return s->dt_rank ? s->dt_rank : ceil_div(d_model, 16);
 }

@@ -41,6 +41,7 @@ struct mamba_inner {
 };
 
 long ssm_inner_width(const struct ssm_spec *s, long d_model);	/* I */
+long ssm_dt_rank(const struct ssm_spec *s, long d_model);	/* R */
 
 /* Parts that Mamba-2, Mamba-3 or Gated DeltaNet have: a projection with PyTorch's initial values for nn.Linear,
    and the convolution of d_conv taps, with a bias or without, and its SiLU. */

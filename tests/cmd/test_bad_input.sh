@@ -42,6 +42,8 @@ refuses 2 "bad.yaml:1:8: base" $moelab params bad.yaml
 bad "base: [$moe]\nmodel: {d_model: 8\n"
 refuses 2 "bad.yaml:3:1" $moelab params bad.yaml
 refuses 2 "leaves no channel" $moelab params "$moe" model.d_model=1 model.ssm.expand=0.1
+refuses 2 "set model.ssm.dt_rank to 2" $moelab params "$moe" model.d_model=16 model.ssm.norm=true
+refuses 2 "set model.ssm.d_state to 2" $moelab params "$moe" model.ssm.d_state=1 model.ssm.norm=true
 refuses 2 "dt_max 0.001 is below" $moelab params "$moe" model.ssm.dt_min=1 model.ssm.dt_max=0.001
 refuses 2 "513 mixtures of experts" $moelab params "$moe" model.n_blocks=513 model.d_model=16 model.moe.d_expert=4
 bad "base: [$root/experiments/micro/stack.yaml]\nmodel: {d_model: 2, pattern: [{mamba: {expand: 0.1}}]}\n"
