@@ -28,7 +28,7 @@ enum { BATCH = 2, CONTEXT = 24, TOKENS = BATCH * CONTEXT, WORDS = 31 };
 	"ffn: {d_hidden: 24, bias: false, activation: silu}}" TRAIN
 #define MIXTURE(keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, moe: {capacity_factor: 0, " \
 	"activation: silu, " keys "}}" TRAIN
-#define NORMED(keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, ssm: {norm: true}, moe: {" \
+#define SSM(ssm, keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, ssm: {dt_rank: 2, " ssm "}, moe: {" \
 	"capacity_factor: 0, activation: silu, " keys "}}" TRAIN
 #define SHARED(keys) "{model: {arch: inner_moe_mamba, d_model: 12, n_blocks: 2, inner: {conv: true, gate: true, " \
 	"out: true, router: shared, every: 1}, moe: {capacity_factor: 0, expert: linear, " keys "}}" TRAIN
@@ -198,9 +198,9 @@ static void test_what_is_lost_is_named(void **state)
 	struct rig small, large, normed;
 
 	(void)state;
-	rig_open(&small, MIXTURE("n_experts: 3, d_expert: 10"), "seed=1");
-	rig_open(&normed, NORMED("n_experts: 3, d_expert: 10"), "seed=1");
-	rig_open(&large, MIXTURE("n_experts: 6, d_expert: 10"), "seed=2");
+	rig_open(&small, SSM("norm: false", "n_experts: 3, d_expert: 10"), "seed=1");
+	rig_open(&normed, SSM("norm: true", "n_experts: 3, d_expert: 10"), "seed=1");
+	rig_open(&large, SSM("norm: false", "n_experts: 6, d_expert: 10"), "seed=2");
 	catch_messages();
 	assert_int_equal(grow(&small, &large, 0), 0);
 	assert_string_equal(caught, "");
@@ -210,7 +210,8 @@ static void test_what_is_lost_is_named(void **state)
 	rig_close(&small);
 	rig_close(&normed);
 	rig_close(&large);
-	expect_same_outputs(NORMED("n_experts: 3, d_expert: 10"), NORMED("n_experts: 6, d_expert: 10"));
+	expect_same_outputs(SSM("norm: true", "n_experts: 3, d_expert: 10"),
+		SSM("norm: true", "n_experts: 6, d_expert: 10"));
 }
 
 int main(int argc, char **argv)
