@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
+const char slice_recall_needs[] = "losses of recalled targets: its runs are older than these, on the data of a"
+	" task, or on tokens whose pairs are all frequent";
 const char slice_needs[] = "losses by class of tokens: its runs were made before these were recorded";
 
 static bool has_slices(const struct study *s, const char *by)

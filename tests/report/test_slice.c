@@ -119,43 +119,56 @@ static void losses_by_frequency(void **state)
 	end(&w);
 }
 
-static void lines_over_classes(void **state)
+/* What is drawn of the lab's runs. */
+struct drawn {
+	struct lab lab;
+	struct study study;
+};
+
+static void open_drawn(struct drawn *d, bool all_frequent)
 {
 	const struct study_options o = {.rule = NULL};
+
+	fill_with(&d->lab, all_frequent);
+	assert_int_equal(study_open(&d->study, &d->lab.db, "lab/one", &o), 0);
+}
+
+static void close_drawn(struct drawn *d)
+{
+	study_close(&d->study);
+	lab_close(&d->lab);
+}
+
+static void lines_over_classes(void **state)
+{
 	const struct plot_options p = {0};
-	struct study study;
+	struct drawn d;
 	struct chart c;
-	struct lab lab;
 
 	(void)state;
-	fill(&lab);
-	assert_int_equal(study_open(&study, &lab.db, "lab/one", &o), 0);
-	assert_int_equal(plot_make(plot_find("position"), &study, &p, &c), 0);
+	open_drawn(&d, false);
+	assert_int_equal(plot_make(plot_find("position"), &d.study, &p, &c), 0);
 	const struct series *far = &c.panels[0].series[2];
 	assert_true(c.panels[0].n_series == 3 && far->n == N_CLASSES);
 	assert_true(far->x[3] == 5 && fabs(far->y[3] - 1.27) < 1e-9);
 	assert_true(fabs(far->low[3] - 1.26) < 1e-9 && fabs(far->high[3] - 1.28) < 1e-9);
 	chart_release(&c);
-	assert_int_equal(plot_make(plot_find("frequency"), &study, &p, &c), 0);
+	assert_int_equal(plot_make(plot_find("frequency"), &d.study, &p, &c), 0);
 	assert_true(c.panels[0].series[0].n == 3 && c.panels[0].series[0].x[0] == 1);	/* no place for 0 */
 	chart_release(&c);
-	study_close(&study);
-	lab_close(&lab);
+	close_drawn(&d);
 }
 
 /* A point for each evaluation that tells recalled targets from others. */
 static void recall_over_the_run(void **state)
 {
-	const struct study_options o = {.rule = NULL};
 	const struct plot_options p = {.x = AXIS_STEPS};
-	struct study study;
+	struct drawn d;
 	struct chart c;
-	struct lab lab;
 
 	(void)state;
-	fill(&lab);
-	assert_int_equal(study_open(&study, &lab.db, "lab/one", &o), 0);
-	assert_int_equal(plot_make(plot_find("gap"), &study, &p, &c), 0);
+	open_drawn(&d, false);
+	assert_int_equal(plot_make(plot_find("gap"), &d.study, &p, &c), 0);
 	assert_int_equal(c.n_panels, 2);
 	const struct series *recalled = &c.panels[0].series[2], *others = &c.panels[1].series[2];
 	assert_true(c.panels[0].n_series == 3 && recalled->n == 2 && others->n == 2);
@@ -167,28 +180,23 @@ static void recall_over_the_run(void **state)
 	assert_true(near->n == 2 && near->x[0] == LAB_STEPS / 2 && near->x[1] == LAB_STEPS);
 	assert_true(fabs(near->y[0] - 8.519) < 1e-9 && fabs(near->y[1] - 1.519) < 1e-9);
 	chart_release(&c);
-	study_close(&study);
-	lab_close(&lab);
+	close_drawn(&d);
 }
 
 static void no_pair_is_rare(void **state)
 {
-	const struct study_options o = {.rule = NULL};
 	const struct plot_options p = {.x = AXIS_STEPS};
-	struct study study;
+	struct drawn d;
 	struct chart c;
-	struct lab lab;
 
 	(void)state;
-	fill_with(&lab, true);
-	assert_int_equal(study_open(&study, &lab.db, "lab/one", &o), 0);
+	open_drawn(&d, true);
 	catch_messages();
-	assert_int_equal(plot_make(plot_find("gap"), &study, &p, &c), -1);
+	assert_int_equal(plot_make(plot_find("gap"), &d.study, &p, &c), -1);
 	assert_caught("sweep lab/one has no losses of recalled targets");
 	error_sink = NULL;
 	chart_release(&c);
-	study_close(&study);
-	lab_close(&lab);
+	close_drawn(&d);
 }
 
 /* Runs of an older moelab, in a new database and in their own, which the reader brings up to date. */

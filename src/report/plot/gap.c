@@ -2,7 +2,7 @@
  * When does a model learn to recall? Validation loss over the run on targets whose rare pair came earlier in the
  * context, and on the others (Arora et al. 2023, arXiv:2312.04927, sec. 3). The table `gap` has the ends.
  */
-#include "report/plot.h"
+#include "report/slice.h"
 
 #include <math.h>
 
@@ -85,7 +85,6 @@ const struct plot plot_gap = {
 	.place = 13,
 	.help = "loss on what the context has, and on the rest, over steps, tokens, FLOPs or seconds",
 	.applies = applies,
-	.needs = "losses of recalled targets: its runs are older than these, on the data of a task, or on tokens"
-		" whose pairs are all frequent",
+	.needs = slice_recall_needs,
 	.fill = fill,
 };

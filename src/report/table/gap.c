@@ -2,7 +2,7 @@
  * How much of the difference to the baseline is recall? Loss on targets whose rare pair came earlier in the
  * context, and on the others (Arora et al. 2023, arXiv:2312.04927, sec. 3).
  */
-#include "report/table.h"
+#include "report/slice.h"
 
 #include <math.h>
 
@@ -158,8 +158,7 @@ const struct table table_gap = {
 	.place = 14,
 	.help = "how much of the difference to the baseline is recall of the context",
 	.applies = applies,
-	.needs = "losses of recalled targets: its runs are older than these, on the data of a task, or on tokens"
-		" whose pairs are all frequent",
+	.needs = slice_recall_needs,
 	.title = "loss by recall of the context",
 	.fill = fill,
 };
