@@ -240,7 +240,8 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/25m-en/capacity_dynamic.yaml", 6},
 		{"sweeps/micro/topk.yaml", 6}, {"sweeps/25m-en/topk.yaml", 6},
 		{"sweeps/micro/routers.yaml", 13}, {"sweeps/micro-en/routers.yaml", 19},
-		{"sweeps/micro-en/norm.yaml", 4}, {"sweeps/micro-en/routers_long.yaml", 14},
+		{"sweeps/micro-en/norm.yaml", 4}, {"sweeps/micro-en/balance.yaml", 10},
+		{"sweeps/micro-en/granularity.yaml", 9}, {"sweeps/micro-en/routers_long.yaml", 14},
 		{"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 	};
 
