@@ -98,7 +98,7 @@ static void measure(const struct comparison *c, struct row *r)
 {
 	const struct safetensor *old_a = r->stage == NEW ? old_of(&c->a, r->a) : NULL;
 	const struct safetensor *old_b = r->stage == NEW ? old_of(&c->b, r->b) : NULL;
-	bool change = old_a && old_b;
+	bool change = old_a && old_b, rounded = r->a->dtype[1] != '6' || r->b->dtype[1] != '6';
 	struct distance s = {0};
 
 	if (!same_shape(r->a, r->b)) {
@@ -108,7 +108,7 @@ static void measure(const struct comparison *c, struct row *r)
 	}
 	for (long i = 0; i < safetensor_size(r->a); i++) {
 		double x = safetensor_at(r->a, i), y = safetensor_at(r->b, i);
-		double slack = change && r->a->dtype[1] != '6' ? 0x1p-23 * fabs(x) : 0;
+		double slack = change && rounded ? 0x1p-23 * fabs(x) : 0;
 		if (change) {
 			x -= safetensor_at(old_a, i);
 			y -= safetensor_at(old_b, i);
