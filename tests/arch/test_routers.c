@@ -22,6 +22,10 @@ static const struct {
 	{"switch, dropless", MIXTURE "capacity_factor: 0}}", MOE_OWN_PAST},
 	{"switch, capacity moved", MIXTURE "capacity_factor: 0.5, group_tokens: 16, drop_target: 0.1}}",
 		MOE_OWN_PAST},
+	{"one expert", "{model: {arch: transformer_moe, d_model: 8, n_blocks: 2, attn: {n_heads: 2}, moe: {n_experts: 1, "
+		"d_expert: 6, group_tokens: 48}}", MOE_OWN_PAST},
+	{"switch, capacity for all", MIXTURE "capacity_factor: 4, group_tokens: 48}}", MOE_OWN_PAST},
+	{"switch, capacity for less", MIXTURE "capacity_factor: 1.5, group_tokens: 48}}", MOE_OTHERS},
 	{"topk", MIXTURE "router: topk}}", MOE_OWN_PAST},
 	{"hmoe", MIXTURE "router: hmoe, expert_sizes: 1:3}}", MOE_OWN_PAST},
 	{"unequal with capacity", MIXTURE "expert_sizes: 1:3, capacity_factor: 0.5, group_tokens: 48}}", MOE_OTHERS},
@@ -31,6 +35,7 @@ static const struct {
 		"group_tokens: 48}}", MOE_FUTURE},
 	{"gshard, by sequence", MIXTURE "router: gshard, capacity_factor: 0.5, allow_future: true, "
 		"group_tokens: 16}}", MOE_FUTURE},
+	{"gshard, capacity for all", MIXTURE "router: gshard, capacity_factor: 2, group_tokens: 48}}", MOE_OWN_PAST},
 	{"gshard, dropless", MIXTURE "router: gshard, capacity_factor: 0}}", MOE_OWN_PAST},
 	{"sigmoid_bias", MIXTURE "router: sigmoid_bias}}", MOE_OWN_PAST},
 	{"noisy", MIXTURE "router: noisy}}", MOE_OWN_PAST},
@@ -114,6 +119,18 @@ static void test_classes(void **state)
 				device_list[device].name, class, says, is);
 		rig_close(&rig);
 	}
+}
+
+/* A capacity for all choices is none while nothing moves it. */
+static void test_capacity_for_all_may_shrink(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, MIXTURE "capacity_factor: 4, group_tokens: 48, drop_target: 0.1}}",
+		(struct rig_options){.device = REF, .batch = B, .context = T});
+	assert_int_equal(moe_class(moe_of(&rig), T), MOE_OTHERS);
+	rig_close(&rig);
 }
 
 /* Picked tokens take rows of a sequence, the earlier ones first: also where rows are too few. */
@@ -324,6 +341,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_capacity_for_all_may_shrink),
 		cmocka_unit_test(test_picks_depend_on_the_own_past),
 		cmocka_unit_test(test_cutoffs_know_the_past_alone),
 		cmocka_unit_test(test_active_share_of_experts_that_choose),
