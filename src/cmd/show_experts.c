@@ -19,6 +19,7 @@ struct request {
 	struct tokenizer tokenizer;
 	struct segments segments;
 	struct routes now, then;
+	int n_kept;			/* checkpoints of the run */
 };
 
 /* The token's bytes in quotes; without text its number. */
@@ -98,6 +99,9 @@ static void add_notes(struct request *r, struct notes *n)
 	if (r->then.n)
 		notes_add(n, NOTE_PLAIN, "kept: share of the choices at step %ld that the same tokens make at "
 			"step %ld", r->before.step, r->trained.step);
+	else if (r->n_kept > 1)
+		notes_add(n, NOTE_PLAIN, "step %ld alone: --since names an older checkpoint, --step a newer one",
+			r->trained.step);
 	else
 		notes_add(n, NOTE_PLAIN, "the run keeps one checkpoint: with checkpoint.keep=2 or more choices "
 			"are compared between them");
@@ -129,10 +133,9 @@ static int print(struct request *r)
 static int open_before(struct request *r)
 {
 	long since = r->asked->since, *steps;
-	int n;
 
-	steps = run_dir_checkpoints(arena_printf(&r->trained.arena, "%s/ckpt", r->asked->dir), &n);
-	for (int i = 0; i < n && r->asked->since < 0; i++)
+	steps = run_dir_checkpoints(arena_printf(&r->trained.arena, "%s/ckpt", r->asked->dir), &r->n_kept);
+	for (int i = 0; i < r->n_kept && r->asked->since < 0; i++)
 		since = since < 0 || steps[i] < since ? steps[i] : since;
 	free(steps);
 	if (since == r->trained.step)

@@ -35,6 +35,9 @@ holds awk "BEGIN { exit !($kept > 0.3 && $kept < 1) }"
 sums moe_mamba --since 64 >topk
 read -r load more kept <topk
 holds test -z "$kept"
+$moelab show moe_mamba --experts --step 62 >shown
+holds grep -q 'step 62 alone: --since names an older checkpoint' shown
+holds test "$(grep -c 'keeps one' shown)" = 0
 $moelab show moe_mamba --experts >shown
 holds grep -q '" " ' shown
 holds grep -q 'choices at step 62 that the same tokens make at step 64' shown
