@@ -265,10 +265,24 @@ static int check_controlled(const struct config *c, const struct moe_spec *moe)
 	return 0;
 }
 
+/* A router whose weights nothing moves is `frozen`, and says so; of all experts there is no choice. */
+static int check_taught(const struct config *c, const struct moe_spec *moe)
+{
+	bool assigned = !strcmp(moe->select, "hash") || !strcmp(moe->select, "place");
+	bool drawn = !strcmp(moe->select, "sample");
+
+	if (c->stored || assigned || moe->frozen || (drawn && moe->reinforce != 0) || strcmp(moe->weight, "one") ||
+			moe_has_losses(moe) || (!moe_takes(moe) && moe->top_k >= moe->n_experts))
+		return 0;
+	return error("%s: nothing teaches the router: model.moe.weight one has no gradient for it, and there is no loss "
+		"of the router: set %s, or model.moe.frozen to true", c->file, drawn ? "model.moe.reinforce above 0"
+		: "weight to raw or straight_through");
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
 	if (check_assigned(c, moe) || check_chosen(c, moe) || check_drawn(c, moe) || check_controlled(c, moe) ||
-		check_taking(c, moe) || check_mixed(c, moe) || check_experts(c, moe))
+		check_taking(c, moe) || check_mixed(c, moe) || check_experts(c, moe) || check_taught(c, moe))
 		return -1;
 	if (moe->top_k > moe->n_experts)
 		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,

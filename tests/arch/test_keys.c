@@ -143,6 +143,14 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(INNER "out: true}, moe: {out_norm: true}}", "residual stream");
 	expect_refused(INNER "out: true}, moe: {router: expert_choice_batch}}", "capacity_factor");
 	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
+	expect_refused(MIXTURE "weight: one, balance: 0}}", "nothing teaches the router");
+	expect_refused(MIXTURE "router: sigmoid_bias, weight: one}}", "nothing teaches the router");
+	expect_refused(MIXTURE "router: expert_choice_batch, weight: one}}", "nothing teaches the router");
+	expect_refused(MIXTURE "router: reinforce, reinforce: 0, balance: 0, token_entropy: 0}}", "nothing teaches");
+	expect_open(MIXTURE "weight: one, balance: 0, z_loss: 0.1}}");
+	expect_open(MIXTURE "weight: one, balance: 0, frozen: true}}");
+	expect_open(MIXTURE "weight: one, balance: 0, top_k: 4}}");
+	expect_open(MIXTURE "router: reinforce, balance: 0, token_entropy: 0}}");
 	expect_refused(MIXTURE "top_k: 5}}", "n_experts");
 	expect_refused(MIXTURE "router: hash, balance: 0.01}}", "has no router");
 	expect_refused(MIXTURE "router: hash, weight: raw}}", "has no router");
