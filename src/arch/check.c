@@ -243,6 +243,24 @@ static int check_drawn(const struct config *c, const struct moe_spec *moe)
 	return 0;
 }
 
+static int check_moved_capacity(const struct config *c, const struct moe_spec *moe)
+{
+	const char *key = moe->drop_target > 0 ? "drop_target" : "capacity_decay";
+
+	if (!moe_moves_capacity(moe))
+		return 0;
+	if (moe->capacity_factor == 0 || moe_takes(moe) || moe_mixes(moe))
+		return error("%s: model.moe.%s moves a capacity of tokens' choices, which there is not: set "
+			"model.moe.capacity_factor above 0, or %s to 0", c->file, key, key);
+	if (moe->drop_target > 0 && moe->capacity_decay > 0)
+		return error("%s: model.moe.drop_target and model.moe.capacity_decay both move the capacity: set one of "
+			"them to 0", c->file);
+	if (moe->capacity_decay > 0 && moe->capacity_least >= moe->capacity_factor)
+		return error("%s: model.moe.capacity_least %g is not below model.moe.capacity_factor %g, from where capacity "
+			"falls", c->file, moe->capacity_least, moe->capacity_factor);
+	return 0;
+}
+
 /* One controller for one quantity: the load of experts. */
 static int check_controlled(const struct config *c, const struct moe_spec *moe)
 {
@@ -259,10 +277,7 @@ static int check_controlled(const struct config *c, const struct moe_spec *moe)
 	if (moe->balance_target > 0 && strcmp(moe->balance_by, "load"))
 		return error("%s: model.moe.balance_target is of loads: set model.moe.balance_by to load, or "
 			"balance_target to 0", c->file);
-	if (moe->drop_target > 0 && (moe->capacity_factor == 0 || moe_takes(moe) || moe_mixes(moe)))
-		return error("%s: model.moe.drop_target moves a capacity of tokens' choices, which there is not: set "
-			"model.moe.capacity_factor above 0, or drop_target to 0", c->file);
-	return 0;
+	return check_moved_capacity(c, moe);
 }
 
 /* A router whose weights nothing moves is `frozen`, and says so; of all experts there is no choice. */

@@ -33,6 +33,11 @@ static bool anneals(const struct moe_spec *s)
 	return has_router(s) && s->temperature_decay > 0;
 }
 
+static bool falls(const struct moe_spec *s)
+{
+	return s->capacity_decay > 0;
+}
+
 static bool is_noisy(const struct moe_spec *s)
 {
 	return strcmp(s->noise, "none");
@@ -75,6 +80,7 @@ static const struct reader {
 	{"model.moe.temperature", has_router, "routers with weights (all but hash and fixed)"},
 	{"model.moe.temperature_decay", has_router, "routers with weights (all but hash and fixed)"},
 	{"model.moe.temperature_least", anneals, "temperature_decay above 0 (any router with weights)"},
+	{"model.moe.capacity_least", falls, "capacity_decay above 0 (router switch)"},
 	{"model.moe.order", is_ordered, "a capacity_factor above 0 with several choices of a token (router gshard)"},
 	{"model.moe.control_rate", is_controlled, "balance_target or drop_target above 0 (router switch)"},
 	{"model.moe.balance_by", balances_unequal, "balance above 0 with expert_sizes (router hmoe)"},

@@ -234,6 +234,10 @@ static const struct field moe_rows[] = {
 	FIELD(struct moe_spec, capacity_factor, "model.moe.capacity_factor", REAL, "1", 0, 1e4,
 		.help = "an expert takes factor * top_k * tokens / n_experts choices of each routing "
 			"group; 0: all"),
+	FIELD(struct moe_spec, capacity_decay, "model.moe.capacity_decay", REAL, "0", 0, 1, .legacy = "0",
+		.help = "after each step the capacity falls by this share; 0: it stays"),
+	FIELD(struct moe_spec, capacity_least, "model.moe.capacity_least", REAL, "1", 1e-3, 1e4, .legacy = "1",
+		.help = "factor where the falling capacity ends"),
 	FIELD(struct moe_spec, group_tokens, "model.moe.group_tokens", INT, "0", 0, 1L << 30,
 		.unit = "tokens", .help = "routing group; 0: the whole batch of a step"),
 	FIELD(struct moe_spec, group_sequences, "model.moe.group_sequences", INT, "0", 0, 1L << 30,

@@ -17,6 +17,11 @@
 
 /* ---- what a spec says ----------------------------------------------------------------------- */
 
+bool moe_moves_capacity(const struct moe_spec *s)
+{
+	return s->drop_target > 0 || s->capacity_decay > 0;
+}
+
 bool moe_takes(const struct moe_spec *s)
 {
 	return !strcmp(s->select, "expert_choice") || !strcmp(s->select, "expert_choice_batch");
@@ -43,7 +48,8 @@ long moe_choices(const struct moe_spec *s)
 static bool holds_all(const struct moe_spec *s)
 {
 	return s->capacity_factor == 0 ||
-		(floor(s->capacity_factor) * (double)s->top_k >= (double)s->n_experts && s->drop_target == 0);
+		(floor(s->capacity_factor) * (double)s->top_k >= (double)s->n_experts &&
+		!moe_moves_capacity(s));
 }
 
 enum moe_class moe_class(const struct moe_spec *s, long context)

@@ -67,6 +67,8 @@ struct moe_spec {
 	const char *weight;		/* "raw" | "renorm" | "one" | "straight_through" (op/gate.h) */
 	double weight_scale;
 	double capacity_factor;		/* 0: experts take all */
+	double capacity_decay;		/* a step, down to the least (train/control.h); 0: it stays */
+	double capacity_least;
 	long group_tokens;		/* 0: the whole batch of a step */
 	long group_sequences;		/* where groups lie across sequences, at one position; 0: all of a step */
 	double cutoff_rate;		/* of the mean of the least scores that experts took */
@@ -99,6 +101,9 @@ long moe_width(const struct moe_spec *s, long d_model);
 /* Widths of the experts as they are made, granularity included; n 0: all are equal. NULL, or what is wrong with
    expert_sizes. */
 const char *moe_units(const struct moe_spec *s, long d_model, struct units *u);
+
+/* Does training move the capacity? */
+bool moe_moves_capacity(const struct moe_spec *s);
 
 /* Do experts choose tokens? */
 bool moe_takes(const struct moe_spec *s);

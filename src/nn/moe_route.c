@@ -32,7 +32,7 @@ static bool is_switch(const struct moe_spec *s)
 		is(s->score, "softmax") && s->temperature == 1 && s->temperature_decay == 0 && is(s->noise, "none") &&
 		is(s->weight, "raw") && s->weight_scale == 1 &&
 		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 && is(s->balance_by, "load") &&
-		s->balance_target == 0 && s->drop_target == 0 && is(s->balance_scope, "group");
+		s->balance_target == 0 && !moe_moves_capacity(s) && is(s->balance_scope, "group");
 }
 
 /* A group that does not divide a replay is told by model_record(), where anything is dropped. misfit: of net. */
@@ -306,14 +306,23 @@ static struct place_attr placed(struct net *net, const struct moe_spec *s, const
 	return (struct place_attr){s->n_experts, group, capacity(net, s, group), is(s->order, "choice")};
 }
 
+/* Of the capacity planned, what is in force; NULL: all. */
+static struct tensor *capacity_share(struct net *net, const struct moe_spec *s)
+{
+	if (s->drop_target > 0)
+		return state(net, "router.capacity", 1, 1, &(struct param_control){.rule = "drops",
+			.rate = s->control_rate, .target = s->drop_target, .least = CAPACITY_LEAST, .most = 1});
+	if (s->capacity_decay > 0)
+		return state(net, "router.capacity", 1, 1, &(struct param_control){.rule = "fall",
+			.rate = s->capacity_decay, .least = s->capacity_least / s->capacity_factor, .most = 1});
+	return NULL;
+}
+
 static struct tensor *const *place(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
 	struct place_attr attr = placed(net, s, x);
-	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = x->expert_BTK}, *share = NULL;
+	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = x->expert_BTK}, *share = capacity_share(net, s);
 
-	if (s->drop_target > 0)
-		share = state(net, "router.capacity", 1, 1, &(struct param_control){.rule = "drops",
-			.rate = s->control_rate, .target = s->drop_target, .least = CAPACITY_LEAST, .most = 1});
 	in[PLACE_SHARE] = attr.capacity ? share : NULL;
 	return graph_apply(net->g, &op_place, &attr, sizeof attr, in);
 }
@@ -454,7 +463,7 @@ static struct net_rule rule_of(const struct net *net, const struct moe_spec *s)
 		return (struct net_rule){.name = "cutoff"};
 	if (net->env.dropless || s->capacity_factor == 0)
 		return (struct net_rule){.name = "all"};
-	return (struct net_rule){moe_takes(s) ? "rank" : "capacity", s->capacity_factor, s->drop_target > 0};
+	return (struct net_rule){moe_takes(s) ? "rank" : "capacity", s->capacity_factor, moe_moves_capacity(s)};
 }
 
 static void note_rule(struct net *net, const struct moe_spec *s)

@@ -70,7 +70,7 @@ enum { NET_ROUTERS_MAX = 512, ROUTER_PARTS_MAX = 7 };
 struct net_rule {
 	const char *name;		/* "all", "capacity", "rank", "cutoff" (nn/moe.h); NULL: it has no routers */
 	double factor;			/* capacity factor of "capacity" and "rank" */
-	bool moved;			/* training moves it: model.moe.drop_target */
+	bool moved;			/* training moves it (nn/moe.h) */
 };
 
 /* A scalar that is part of the loss with this weight, and its name as a metric. */

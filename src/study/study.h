@@ -56,7 +56,7 @@ struct run_data {
 	double clipped, still;		/* shares of the steps; still: without any gradient */
 	double least_load;		/* smallest share of an expert at the end, times E */
 	double routers;			/* that told their loads at the end; 0: no mixtures */
-	double capacity;		/* factor at the end, where model.moe.drop_target moves it the mean over routers */
+	double capacity;		/* factor at the end, where training moves it the mean over routers */
 	double steps, tokens, seconds, flops, tokens_per_s;	/* at its end */
 	double other;			/* room for a number that plot_by() is to show */
 	struct curve val, train, curve;	/* curve: as the rule sees it; train: empty if not needed */

@@ -90,6 +90,7 @@ static const struct control_rule {
 	{"spread", "router.balance", "wanted", spread},
 	{"drops", "router.capacity", "dropped", drops},
 	{"anneal", "router.temperature", NULL, anneal},
+	{"fall", "router.capacity", NULL, anneal},
 };
 
 static const struct control_rule *rule_find(const char *name)
@@ -192,7 +193,7 @@ double control_capacity(const struct control *c, const struct setup *s)
 	int n = 0;
 
 	for (int i = 0; i < c->n; i++)
-		if (!strcmp(c->list[i].rule->name, "drops")) {
+		if (!strcmp(c->list[i].rule->state, "router.capacity")) {
 			read_state(&c->list[i], s);
 			sum += c->list[i].state[0];
 			n++;

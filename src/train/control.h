@@ -18,8 +18,9 @@
  *   drops    router.capacity     d, a        state (exp(rate (d / a - target)) - 1), d of a choices dropped: the
  *                                            capacity grows while more are dropped than target
  *   anneal   router.temperature  none        state (exp(-rate) - 1), not below `least`
+ *   fall     router.capacity     none        the same
  *
- * The last three rules keep their state in [least, most].
+ * The last four rules keep their state in [least, most].
  * even: Wang et al. 2024, arXiv:2408.15664, algorithm 1. share: the quantile 1 - target of an expert's scores
  * by stochastic approximation (Robbins, Monro 1951). anneal: Jang, Gu, Poole 2017, arXiv:1611.01144.
  */

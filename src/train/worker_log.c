@@ -155,7 +155,7 @@ static const char *rule_text(const struct worker_log *l, const char *kind)
 	if (!strcmp(rule->name, "mixed"))
 		return "by each mixture's own rule, as its keys say";
 	return arena_printf(&l->setup->arena, "capacity factor %.4g%s", rule->factor, ranked ? ", by rank"
-		: rule->moved ? " at first, then as drop_target has moved it" : "");
+		: rule->moved ? " at first, then as training has moved it" : "");
 }
 
 static void tell_rules(const struct worker_log *l)

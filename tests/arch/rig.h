@@ -104,6 +104,8 @@ static const struct rig_case rig_cases[] = {
 		"balance_target: 0.5, capacity_factor: 0.8, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba controlled capacity", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 6, top_k: 2, "
 		"drop_target: 0.1, capacity_factor: 0.8, group_tokens: 16, activation: silu}}"},
+	{"moe_mamba falling capacity", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 6, "
+		"capacity_decay: 0.1, capacity_factor: 1.2, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba fixed", SMALL ", arch: moe_mamba, moe: {router: fixed, n_experts: 3, d_expert: 6, "
 		"activation: silu}}"},
 	{"moe_mamba hash", SMALL ", arch: moe_mamba, moe: {router: hash, n_experts: 4, d_expert: 6, "

@@ -33,6 +33,7 @@ static void test_keys_without_effect(void **state)
 		{"balance_by: width", "router: hmoe, top_k: 1, weight: raw, expert_sizes: \"\"", "with expert_sizes"},
 		{"balance: 0, balance_scope: step", "balance_scope: step", "losses of the router"},
 		{"balance: 0, aux_reduce: sum", "balance: 0, aux_reduce: sum, z_loss: 0.1", "losses of the router"},
+		{"capacity_least: 0.5", "capacity_least: 0.5, capacity_decay: 0.1", "capacity_decay above 0"},
 		/* what a name stands for is not asked for */
 		{"router: topk, order: choice", "router: gshard, capacity_factor: 0", "leave it at token"},
 	};
@@ -162,6 +163,10 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_open("{model: {d_model: 8, n_blocks: 1, arch: moe_mamba, moe: {router: threshold, n_experts: 2}}");
 	expect_refused(MIXTURE "router: sigmoid_bias, drop_target: 0.1}}", "more than one rule");
 	expect_refused(MIXTURE "router: topk, drop_target: 0.1}}", "drop_target moves a capacity");
+	expect_refused(MIXTURE "router: topk, capacity_decay: 0.1}}", "capacity_decay moves a capacity");
+	expect_refused(MIXTURE "router: expert_choice_batch, capacity_decay: 0.1}}", "capacity_decay moves a capacity");
+	expect_refused(MIXTURE "capacity_decay: 0.1, drop_target: 0.1}}", "both move the capacity");
+	expect_refused(MIXTURE "capacity_decay: 0.1, capacity_factor: 0.5}}", "capacity_least 1 is not below");
 	expect_refused(MIXTURE "balance: 0, balance_target: 0.1}}", "which is 0");
 	expect_refused(MIXTURE "load: 0.1}}", "Gaussian noise");
 	expect_refused(MIXTURE "router: noisy, top_k: 4}}", "Gaussian noise");

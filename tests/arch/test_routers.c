@@ -26,6 +26,7 @@ static const struct {
 		"d_expert: 6, group_tokens: 48}}", MOE_OWN_PAST},
 	{"switch, capacity for all", MIXTURE "capacity_factor: 4, group_tokens: 48}}", MOE_OWN_PAST},
 	{"switch, capacity for less", MIXTURE "capacity_factor: 1.5, group_tokens: 48}}", MOE_OTHERS},
+	{"switch, capacity falling", MIXTURE "capacity_factor: 1.5, capacity_decay: 0.1, group_tokens: 48}}", MOE_OTHERS},
 	{"topk", MIXTURE "router: topk}}", MOE_OWN_PAST},
 	{"hmoe", MIXTURE "router: hmoe, expert_sizes: 1:3}}", MOE_OWN_PAST},
 	{"unequal with capacity", MIXTURE "expert_sizes: 1:3, capacity_factor: 0.5, group_tokens: 48}}", MOE_OTHERS},
@@ -127,10 +128,13 @@ static void test_capacity_for_all_may_shrink(void **state)
 	struct rig rig;
 
 	(void)state;
-	rig_open(&rig, MIXTURE "capacity_factor: 4, group_tokens: 48, drop_target: 0.1}}",
-		(struct rig_options){.device = REF, .batch = B, .context = T});
-	assert_int_equal(moe_class(moe_of(&rig), T), MOE_OTHERS);
-	rig_close(&rig);
+	for (int k = 0; k < 2; k++) {
+		rig_open(&rig, k ? MIXTURE "capacity_factor: 4, group_tokens: 48, capacity_decay: 0.1}}"
+			: MIXTURE "capacity_factor: 4, group_tokens: 48, drop_target: 0.1}}",
+			(struct rig_options){.device = REF, .batch = B, .context = T});
+		assert_int_equal(moe_class(moe_of(&rig), T), MOE_OTHERS);
+		rig_close(&rig);
+	}
 }
 
 /* Picked tokens take rows of a sequence, the earlier ones first: also where rows are too few. */

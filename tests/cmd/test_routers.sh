@@ -19,6 +19,7 @@ variants:
   ranked: {set: {model.moe.router: expert_choice_batch, model.moe.capacity_factor: 0.5}}
   hashed: {set: {model.moe.router: hash, model.moe.top_k: 2}}
   moved: {set: {model.moe.drop_target: 0.5, model.moe.control_rate: 1}}
+  falling: {set: {model.moe.capacity_decay: 0.1, model.moe.capacity_least: 0.1}}
 END
 
 # a capacity below 1 is said before anything starts, and in the run's own record
@@ -38,7 +39,7 @@ holds test "$(logged one)" = "val: capacity factor 1; val_dropless, at the end: 
 holds test "$(logged none)" = "val: all that tokens choose; val_dropless, at the end: all that tokens choose"
 holds test "$(logged ranked)" = "val: capacity factor 0.5, by rank; val_dropless, at the end: by a cutoff of scores"
 holds test "$(logged chosen)" = "val: by a cutoff of scores; val_dropless, at the end: by a cutoff of scores"
-holds test "$(logged moved)" = "val: capacity factor 1 at first, then as drop_target has moved it; val_dropless, at \
+holds test "$(logged moved)" = "val: capacity factor 1 at first, then as training has moved it; val_dropless, at \
 the end: all that tokens choose"
 
 # cells LABEL COLUMN...: of the table of routers
@@ -58,6 +59,7 @@ cells() {
 holds test "$(cells none router choices eval_choices eval_rule unserved most drop dead)" = "threshold 0 0 all 1  0 12"
 holds test "$(cells chosen eval_rule)" = cutoff
 holds test "$(cells ranked eval_rule)" = "rank 0.5"
+holds test "$(cells falling eval_rule)" = "capacity 0.8187"	# exp(-0.2): two steps
 holds test "$(cells one eval_rule)" = "capacity 1"
 holds test "$(cells hashed choices eval_choices eval_rule entropy unserved)" = "2 2 all  0"
 holds awk "BEGIN { exit !($(cells chosen eval_choices) > 0.1) }"

@@ -142,6 +142,7 @@ def cases():
                                                 balance_scope="sequence", micro_batch=2, group_tokens=24),
         "controlled weight of balance": moe(top_k=2, balance=0.1, balance_target=0.1, control_rate=0.2),
         "controlled capacity, micro-batches": moe(drop_target=0.3, control_rate=0.5, micro_batch=1, group_tokens=24),
+        "falling capacity": moe(capacity_factor=1.2, capacity_decay=0.3, capacity_least=0.4),
         "reinforce": moe(router="reinforce"),
         "reinforce, temperature, micro-batches": moe(router="reinforce", temperature=0.6, reinforce=0.3,
                                                      micro_batch=1, group_tokens=24, recompute="block"),

@@ -64,7 +64,8 @@ class Mixtures:
         else:
             if not assigned:
                 choice = self.chosen((noisy if select == "sample" else score).detach(), name, keys)
-            share = self.p[name + ".router.capacity"].item() if keys.get("drop_target") else 1
+            moved = keys.get("drop_target") or keys.get("capacity_decay")
+            share = self.p[name + ".router.capacity"].item() if moved else 1
             keep = self.first_come(choice, E, group, keys, share)
         K = choice.shape[1]
         gate = self.weights(score, choice, keys) * keep
@@ -128,6 +129,9 @@ class Mixtures:
         if keys.get("drop_target"):
             dropped = 1 - keep.sum().item() / (choice >= 0).sum().item()
             self.move(name + ".router.capacity", by(dropped - keys["drop_target"], 0.05, 1))
+        if keys.get("capacity_decay"):
+            least = keys["capacity_least"] / keys["capacity_factor"]
+            self.move(name + ".router.capacity", lambda old: (old * math.exp(-keys["capacity_decay"])).clamp(least, 1))
 
     def chosen(self, score, name, keys):
         """[N, K]: the experts of each token, best first, and the lowest of equal ones; -1: none."""

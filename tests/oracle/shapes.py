@@ -127,7 +127,7 @@ def moe_shapes(name, D, width_in, width_out, keys, router=True):
 def router_shapes(name, E, width_in, keys):
     bias = {name + ".router.bias": (E,)} if keys.get("bias_rate") else {}
     noise = {name + ".router.noise": (E, width_in)} if keys.get("noise") == "learned" else {}
-    if keys.get("drop_target"):
+    if keys.get("drop_target") or keys.get("capacity_decay"):
         noise[name + ".router.capacity"] = (1,)
     if keys.get("balance_target"):
         noise[name + ".router.balance"] = (1,)

@@ -73,12 +73,35 @@ static void test_capacity_follows_drops(void **state)
 	expect_resumed(capacity_keys, ARRAY_SIZE(capacity_keys));
 }
 
+static const char *const falling_keys[] = {"train.micro_batch=2", "model.moe.bias_rate=0",
+	"model.moe.capacity_factor=2", "model.moe.capacity_decay=0.1", "model.moe.capacity_least=0.5"};
+
+/* From twice the even load to half of it, where at least half of the choices are dropped. */
+static void test_capacity_falls_to_its_least(void **state)
+{
+	struct rig rig;
+	struct step_result r;
+
+	(void)state;
+	rig_open_with(&rig, falling_keys, ARRAY_SIZE(falling_keys));
+	for (long i = 0; i < 20; i++) {
+		assert_near(state_of(&rig, 1, "capacity")[0], fmax(exp(-0.1 * (double)i), 0.25), 1e-6);
+		assert_near(control_capacity(&rig.setup.control, &rig.setup), state_of(&rig, 1, "capacity")[0], 1e-9);
+		assert_int_equal(setup_step(&rig.setup, i, &rig.input, &r), 0);
+		assert_true(i > 0 || r.drop < 0.02);
+	}
+	assert_true(r.drop >= 0.5);
+	rig_close(&rig);
+	expect_resumed(falling_keys, ARRAY_SIZE(falling_keys));
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_baseline_follows_the_loss),
 		cmocka_unit_test(test_weight_of_balance_follows_the_spread),
 		cmocka_unit_test(test_capacity_follows_drops),
+		cmocka_unit_test(test_capacity_falls_to_its_least),
 	};
 
 	(void)argc;

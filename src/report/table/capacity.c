@@ -64,6 +64,6 @@ const struct table table_capacity = {
 	.columns = columns,
 	.n_columns = ARRAY_SIZE(columns),
 	.notes = {"no drops: the last evaluation repeated without capacity; FLOPs count"
-		" the routed tokens that were computed", "at the end: capacity as model.moe.drop_target has moved it,"
+		" the routed tokens that were computed", "at the end: capacity as training has moved it,"
 		" mean over routers and seeds; all: an expert takes all tokens that choose it"},
 };
