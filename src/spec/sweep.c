@@ -128,15 +128,18 @@ static int add_run(struct sweep_file *f, const struct filter *filter, const stru
 static int add_point_runs(struct sweep_file *f, const struct filter *filter, const struct point *p,
 	const struct config_value *seeds, int n_seeds, struct sweep *sweep)
 {
+	struct config of_point = p->config;
 	struct sweep_run run = {.label = p->label,
 		.variant = p->variant->label,
-		.note = point_note(f, p),
-		.config = p->config};
+		.note = point_note(f, p)};
 
+	if (sweep->n_combinations > 1)	/* so that what is said of it names it */
+		of_point.file = arena_printf(f->reader.arena, "%s: %s", of_point.file, p->label);
+	run.config = of_point;
 	run.n_axes = point_axes(f, p, &run.axes);
 	for (int i = 0; i < n_seeds || (!n_seeds && i == 0); i++) {
 		if (n_seeds)
-			run.config = with_seed(f->reader.arena, &p->config, &seeds[i]);
+			run.config = with_seed(f->reader.arena, &of_point, &seeds[i]);
 		run.seed = config_find(&run.config, "seed")->integer;
 		if (add_run(f, filter, &run, p, sweep))
 			return -1;

@@ -79,6 +79,9 @@ said="model.moe.noise_scale has no effect here (command line): it is for noise o
 refused "$said" \
 	$moelab train "$root/experiments/micro/moe_mamba.yaml" data.path=data model.moe.noise_scale=0.1
 
+# of many configurations a refusal names the one
+refused "small.yaml: chosen: with model.moe.select expert_choice" $moelab plan small.yaml model.moe.allow_future=false
+
 # a run's step is traced and explained under whatever name the run has
 holds $moelab trace one@2 -o by_label
 holds $moelab trace "results/runs/$(ls results/runs | grep '^one-')@2" -o by_path
