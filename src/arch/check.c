@@ -294,6 +294,17 @@ static int check_taught(const struct config *c, const struct moe_spec *moe)
 		: "weight to raw or straight_through");
 }
 
+static int check_renorm(const struct config *c, const struct moe_spec *moe)
+{
+	bool threshold = !strcmp(moe->select, "threshold");
+
+	if (strcmp(moe->weight, "renorm") || moe_choices(moe) * moe->granularity > 1)
+		return 0;
+	return error("%s: model.moe.weight renorm with one expert a token (model.moe.%s 1) gives it the weight 1, from which "
+		"no router learns: set weight to raw or straight_through%s", c->file, threshold ? "max_k" : "top_k",
+		moe_takes(moe) ? "" : threshold ? ", or max_k to 2 or more" : ", or top_k to 2 or more");
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
 	if (check_assigned(c, moe) || check_chosen(c, moe) || check_drawn(c, moe) || check_controlled(c, moe) ||
@@ -311,9 +322,5 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 			"nonetheless", c->file, moe_takes(moe) ? "select expert_choice" : "order choice",
 			moe_takes(moe) ? "select to expert_choice_batch" :
 			"order to token");
-	if (moe->top_k * moe->granularity == 1 && !strcmp(moe->weight, "renorm"))
-		return error("%s: model.moe.weight renorm with one expert a token (model.moe.top_k 1) gives it the "
-			"weight 1, from which no router learns: set weight to raw or straight_through%s", c->file,
-			moe_takes(moe) ? "" : ", or top_k to 2 or more");
-	return 0;
+	return check_renorm(c, moe);
 }

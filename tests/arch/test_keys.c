@@ -143,7 +143,9 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(INNER "out: true}, moe: {expert: linear}}", "capacity_factor");
 	expect_refused(INNER "out: true}, moe: {out_norm: true}}", "residual stream");
 	expect_refused(INNER "out: true}, moe: {router: expert_choice_batch}}", "capacity_factor");
-	expect_refused(MIXTURE "weight: renorm}}", "no router learns");
+	expect_refused(MIXTURE "weight: renorm}}", "top_k to 2 or more");
+	expect_open(MIXTURE "router: threshold, weight: renorm}}");
+	expect_refused(MIXTURE "router: threshold, weight: renorm, max_k: 1}}", "max_k to 2 or more");
 	expect_refused(MIXTURE "weight: one, balance: 0}}", "nothing teaches the router");
 	expect_refused(MIXTURE "router: sigmoid_bias, weight: one}}", "nothing teaches the router");
 	expect_refused(MIXTURE "router: expert_choice_batch, weight: one}}", "nothing teaches the router");
