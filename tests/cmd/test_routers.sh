@@ -66,6 +66,12 @@ holds awk "BEGIN { exit !($(cells chosen eval_choices) > 0.1) }"
 holds test "$(cells moved eval_rule)" = "capacity $($moelab query "SELECT printf('%.4g', avg(mean)) FROM state JOIN \
 	run USING (run_id) WHERE dir LIKE '%moved%' AND step = 2" --format csv | tail -1)"
 
+# a rule that looks ahead in training is stamped in every table, which says what that means for losses
+for table in final load routers speedup cost; do
+	$moelab table $table --sweep small >out 2>err
+	holds test "$(grep -c 'future can change its output, .*training loss .* unless by a cutoff: chosen$' out)" = 1
+done
+
 # refused WORDS COMMAND...
 refused() {
 	words=$1

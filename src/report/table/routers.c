@@ -217,5 +217,6 @@ const struct table table_routers = {
 		" position, a cutoff that scores are held against, all that tokens choose, or by mixtures of several"
 		" rules (mixed)",
 		"depends on, beside the token's own past: A nothing, B other sequences of the batch,"
-		" F its own future, where the loss is not that of a language model"},
+		" F its own future, where the training loss is not that of a language model, nor the validation loss"
+		" unless by a cutoff"},
 };
