@@ -201,46 +201,92 @@ static void add_flat(struct chart *c, struct panel *p, struct study *s, const st
 	}
 }
 
-/* A line of plot_by(): the configurations of a variant that have a place on the x axis. */
-struct line {
+/*
+ * Lines of plot_by(): the configurations of a variant that have a place on the x axis; where some have the same
+ * place, as those of a second axis of the sweep, by the keys in which these differ.
+ */
+struct lines {
 	const struct study *study;
 	const double *x;		/* of each arm */
-	const struct arm *v;		/* one of them */
+	bool *apart;			/* [arm, axis]: does a second value of the axis begin a line of its own? */
 };
 
-static bool is_on(const struct line *l, const struct arm *v)
+static bool has_place(const struct lines *l, const struct arm *v, const struct arm *like)
 {
-	return !strcmp(v->variant, l->v->variant) && isfinite(l->x[v - l->study->arms]);
+	return !strcmp(v->variant, like->variant) && isfinite(l->x[v - l->study->arms]);
 }
 
-static bool is_first(const struct line *l)
+static bool *apart_of(const struct lines *l, const struct arm *v)
 {
-	for (const struct arm *u = l->study->arms; u < l->v; u++)
-		if (is_on(l, u))
+	return l->apart + (v - l->study->arms) * l->study->n_axes;
+}
+
+/* Two of the variant at one place: all of it goes by the keys in which they differ. */
+static void part(const struct lines *l, const struct arm *a, const struct arm *b)
+{
+	const struct study *s = l->study;
+
+	if (!has_place(l, a, b) || !(l->x[a - s->arms] == l->x[b - s->arms]))
+		return;
+	for (int k = 0; k < s->n_axes; k++)
+		for (int i = 0; i < s->n_arms && !arms_agree(a, b, s->axes[k]); i++)
+			if (!strcmp(s->arms[i].variant, a->variant))
+				apart_of(l, &s->arms[i])[k] = true;
+}
+
+static struct lines lines_of(struct study *s, const double *x)
+{
+	struct lines l = {s, x, ARENA_ARRAY(&s->arena, bool, s->n_arms * s->n_axes + 1)};
+
+	for (int i = 0; i < s->n_arms; i++)
+		for (int j = 0; j < i; j++)
+			part(&l, &s->arms[i], &s->arms[j]);
+	return l;
+}
+
+/* Is it on the line of `like`? */
+static bool is_on(const struct lines *l, const struct arm *v, const struct arm *like)
+{
+	bool on = has_place(l, v, like);
+
+	for (int k = 0; k < l->study->n_axes && on; k++)
+		on = !apart_of(l, v)[k] || arms_agree(v, like, l->study->axes[k]);
+	return on;
+}
+
+static bool is_first(const struct lines *l, const struct arm *v)
+{
+	for (const struct arm *u = l->study->arms; u < v; u++)
+		if (is_on(l, u, v))
 			return false;
-	return is_on(l, l->v);
+	return is_on(l, v, v);
 }
 
 /* The colour of its first configuration in the sweep, whatever order is asked for. */
-static int line_style(const struct line *l)
+static int line_style(const struct lines *l, const struct arm *v)
 {
 	const struct study *s = l->study;
-	const struct arm *first = l->v;
+	const struct arm *first = v;
 	int style;
 
 	for (int i = 0; i < s->n_arms; i++)
-		if (is_on(l, &s->arms[i]) && s->arms[i].place < first->place)
+		if (is_on(l, &s->arms[i], v) && s->arms[i].place < first->place)
 			first = &s->arms[i];
 	style = plot_style(s, first);
 	return style ? 1 + (style - 1) % (N_COLOURS - 1) : 0;
 }
 
-static const char *line_label(struct chart *c, const struct line *l)
+static const char *line_label(struct chart *c, const struct lines *l, const struct arm *v)
 {
+	const char *label = v->variant;
+
+	for (int k = 0; k < l->study->n_axes; k++)
+		if (apart_of(l, v)[k])
+			label = label_add(&c->arena, label, v, l->study->axes[k]);
 	for (int i = 0; i < l->study->n_arms; i++)
-		if (is_on(l, &l->study->arms[i]) && arm_foreign(&l->study->arms[i]))
-			return arena_printf(&c->arena, "%s (foreign)", l->v->variant);
-	return l->v->variant;
+		if (is_on(l, &l->study->arms[i], v) && arm_foreign(&l->study->arms[i]))
+			return arena_printf(&c->arena, "%s (foreign)", label);
+	return label;
 }
 
 /* This style, or the next that no line of the panel has, as long as there is one. */
@@ -257,17 +303,17 @@ static int free_style(const struct panel *p, int style)
 	return style;
 }
 
-static void add_line(struct chart *c, struct panel *p, struct study *s, const struct line *l,
-	size_t member)
+static void add_line(struct chart *c, struct panel *p, struct study *s, const struct lines *l,
+	const struct arm *v, size_t member)
 {
 	const struct arm **sorted = arms_sorted(s, l->x);
-	struct series *series = chart_series(c, p, line_label(c, l),
-		free_style(p, line_style(l)), s->n_arms);
+	struct series *series =
+		chart_series(c, p, line_label(c, l, v), free_style(p, line_style(l, v)), s->n_arms);
 
 	series->points = true;
 	series->n = 0;
 	for (int i = 0; i < s->n_arms; i++)
-		if (is_on(l, sorted[i])) {
+		if (is_on(l, sorted[i], v)) {
 			series->x[series->n] = l->x[sorted[i] - s->arms];
 			range_of(sorted[i], member, series, series->n++);
 		}
@@ -275,6 +321,7 @@ static void add_line(struct chart *c, struct panel *p, struct study *s, const st
 
 void plot_by(struct chart *c, struct panel *p, struct study *s, const double *x, size_t member)
 {
+	const struct lines l = lines_of(s, x);
 	double ends[2] = {INFINITY, -INFINITY};
 
 	plot_marks(c, s, "points and flat lines are means over the seeds",
@@ -284,10 +331,10 @@ void plot_by(struct chart *c, struct panel *p, struct study *s, const double *x,
 		ends[1] = fmax(ends[1], x[i]);
 	}
 	for (int i = 0; i < s->n_arms; i++) {
-		const struct line l = {s, x, &s->arms[i]};
-		if (is_first(&l))
-			add_line(c, p, s, &l, member);
-		else if (isnan(x[i]) && isfinite(arm_mean(l.v, member).mean))
-			add_flat(c, p, s, l.v, ends, member);
+		const struct arm *v = &s->arms[i];
+		if (is_first(&l, v))
+			add_line(c, p, s, &l, v, member);
+		else if (isnan(x[i]) && isfinite(arm_mean(v, member).mean))
+			add_flat(c, p, s, v, ends, member);
 	}
 }

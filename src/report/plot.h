@@ -56,7 +56,8 @@ void plot_curve(struct chart *c, struct panel *p, const struct study *s,
 /*
  * A number of each configuration (a double of struct run_data) against a value x[i] of arms[i], such
  * as arms_numbers(): one series for each variant that has it, a flat line for others (NaN: the dense
- * baseline).
+ * baseline). Where configurations of a variant have the same value, one for each value of the axes in
+ * which these differ.
  */
 void plot_by(struct chart *c, struct panel *p, struct study *s, const double *x, size_t member);
 

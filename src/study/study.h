@@ -190,7 +190,11 @@ const char *study_trials(struct study *s, const struct sweep_row *w);
 const char *study_tuned_key(struct study *s, const char *trials);
 /* Configurations that differ from v in this key alone, v among them, by rising value. */
 const struct arm **arms_like(struct study *s, const struct arm *v, const char *key, int *n);
-/* The label of these: "moe_mamba-n_experts=8". */
+/* Have both this value of the key, or none? */
+bool arms_agree(const struct arm *a, const struct arm *b, const char *key);
+/* The label, and behind it the key's value in v, if it has one: "moe_mamba-n_experts=8". */
+const char *label_add(struct arena *a, const char *label, const struct arm *v, const char *key);
+/* The label of arms_like(): its variant with the values of all other axes. */
 const char *label_without(struct study *s, const struct arm *v, const char *key);
 /* Mean final loss; infinite if a seed diverged, as when a value is chosen. */
 double trial_loss(const struct arm *v);

@@ -41,7 +41,7 @@ const char *study_tuned_key(struct study *s, const char *trials)
 	return db_finish(&row) ? NULL : key;
 }
 
-static bool same_value(const struct arm *a, const struct arm *b, const char *key)
+bool arms_agree(const struct arm *a, const struct arm *b, const char *key)
 {
 	const char *x = run_text(a->runs[0], key), *y = run_text(b->runs[0], key);
 
@@ -53,7 +53,7 @@ static bool alike(const struct study *s, const struct arm *a, const struct arm *
 	if (strcmp(a->variant, b->variant))
 		return false;
 	for (int i = 0; i < s->n_axes; i++)
-		if (strcmp(s->axes[i], but) && !same_value(a, b, s->axes[i]))
+		if (strcmp(s->axes[i], but) && !arms_agree(a, b, s->axes[i]))
 			return false;
 	return true;
 }
@@ -69,16 +69,20 @@ const struct arm **arms_like(struct study *s, const struct arm *v, const char *k
 	return sorted;
 }
 
+const char *label_add(struct arena *a, const char *label, const struct arm *v, const char *key)
+{
+	const char *value = run_text(v->runs[0], key), *dot = strrchr(key, '.');
+
+	return value ? arena_printf(a, "%s-%s=%s", label, dot ? dot + 1 : key, value) : label;
+}
+
 const char *label_without(struct study *s, const struct arm *v, const char *key)
 {
 	const char *label = v->variant;
 
-	for (int i = 0; i < s->n_axes; i++) {
-		const char *value = run_text(v->runs[0], s->axes[i]), *dot = strrchr(s->axes[i], '.');
-		if (value && strcmp(s->axes[i], key))
-			label = arena_printf(&s->arena, "%s-%s=%s", label, dot ? dot + 1 : s->axes[i],
-				value);
-	}
+	for (int i = 0; i < s->n_axes; i++)
+		if (strcmp(s->axes[i], key))
+			label = label_add(&s->arena, label, v, s->axes[i]);
 	return label;
 }
 
