@@ -97,6 +97,9 @@ int model_open(struct model *m, const struct config *c, struct arena *a)
 		config_bind(c, p->table, part);
 		if (p->table == &ssm_fields && check_ssm(c, model_skeleton(m), part))
 			return -1;
+		if ((!pattern || p->table == &skeleton_fields) &&
+			check_part_effect(c, p->table, part, NULL, a))
+			return -1;
 		if (p->table == &moe_fields && (check_moe(c, part) ||
 			(!pattern && check_effect(c, part, NULL, a))))
 			return -1;

@@ -36,6 +36,9 @@ int check_moe(const struct config *c, const struct moe_spec *moe);
 /* And none of its keys may be without effect, or beyond what there is, but in configs of runs that are there already
    (c->stored). Of a pattern's entries that have mixtures, else of the model; entry: its keys, NULL without. */
 int check_effect(const struct config *c, const struct moe_spec *moe, const struct node *entry, struct arena *a);
+/* The same of the keys of another table, into the struct `part`. */
+int check_part_effect(const struct config *c, const struct field_table *table, const void *part,
+	const struct node *entry, struct arena *a);
 /* Likewise all keys of a table, into the struct `part`, that no layer of a pattern reads; moe: the model's. */
 int check_unread(const struct config *c, const struct field_table *table, const void *part,
 	const struct moe_spec *moe, struct arena *a);

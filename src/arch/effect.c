@@ -99,7 +99,7 @@ static const char *unset(const struct field *f, const struct moe_spec *s)
 	return f->initial;
 }
 
-/* part: the struct that has the key; s: the mixture, whose router has a say in what is unset. */
+/* part: the struct that has the key; s: the mixture, whose router has a say in what is unset, NULL for other keys. */
 static bool is_unset(const struct field *f, const void *part, const struct moe_spec *s, struct arena *a)
 {
 	const void *at = (const char *)part + f->offset;
@@ -144,6 +144,55 @@ int check_effect(const struct config *c, const struct moe_spec *s, const struct 
 				origin(c, entry, f->key, a), readers[i].who, unset(f, s));
 	}
 	return check_most(c, s, entry, a);
+}
+
+static bool is_segmented(const void *attn_spec)
+{
+	return ((const struct attn_spec *)attn_spec)->segment > 0;
+}
+
+static bool has_places(const void *attn_spec)
+{
+	return ((const struct attn_spec *)attn_spec)->rope;
+}
+
+static bool copies(const void *skeleton)
+{
+	return !strcmp(((const struct skeleton *)skeleton)->head, "copy");
+}
+
+static const struct part_reader {
+	const struct field_table *table;
+	const char *key;
+	bool (*reads)(const void *part);
+	const char *who;
+} part_readers[] = {
+	{&attn_fields, "model.attn.chosen", is_segmented, "model.attn.segment above 0"},
+	{&attn_fields, "model.attn.rope_base", has_places, "model.attn.rope"},
+	{&skeleton_fields, "model.copy_width", copies, "model.head copy"},
+};
+
+static const struct field *field_of(const struct field_table *table, const char *key)
+{
+	for (int i = 0; i < table->n; i++)
+		if (!strcmp(table->rows[i].key, key))
+			return &table->rows[i];
+	BUG("no key %s", key);
+}
+
+int check_part_effect(const struct config *c, const struct field_table *table, const void *part,
+	const struct node *entry, struct arena *a)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(part_readers) && !c->stored; i++) {
+		const struct part_reader *r = &part_readers[i];
+		if (r->table != table || r->reads(part))
+			continue;
+		const struct field *f = field_of(table, r->key);
+		if (!is_unset(f, part, NULL, a))
+			return error("%s: %s has no effect here (%s): it is for %s; leave it at %s",
+				c->file, f->key, origin(c, entry, f->key, a), r->who, f->initial);
+	}
+	return 0;
 }
 
 int check_unread(const struct config *c, const struct field_table *table, const void *part, const struct moe_spec *s,

@@ -50,6 +50,38 @@ static void test_keys_without_effect(void **state)
 		"expert ffn or gated");
 }
 
+/* The same of attention and of the head. */
+static void test_keys_of_parts_without_effect(void **state)
+{
+	static const struct {
+		const char *idle, *read, *said;
+	} cases[] = {
+		{"attn: {chosen: 5}", "attn: {chosen: 5, segment: 4}",
+			"spec.yaml:1): it is for model.attn.segment above 0"},
+		{"attn: {rope: false, rope_base: 500}", "attn: {rope_base: 500}",
+			"leave it at 10000"},
+		{"copy_width: 32", "copy_width: 32, head: copy",
+			"model.copy_width has no effect here"},
+	};
+	static const char *const forms[] = {
+		"{model: {arch: transformer, d_model: 128, n_blocks: 1, %s}",
+		"{model: {arch: stack, d_model: 128, n_blocks: 1, %s, pattern: [mamba, attn]}"};
+	char spec[512];
+
+	(void)state;
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		snprintf(spec, sizeof spec, forms[i % 2], cases[i / 2].idle);
+		expect_refused(spec, cases[i / 2].said);
+		snprintf(spec, sizeof spec, forms[i % 2], cases[i / 2].read);
+		expect_open(spec);
+	}
+	expect_refused(
+		"{model: {arch: stack, d_model: 128, n_blocks: 1, pattern: [mamba,\n{hymba: {\nchosen: 5}}]}",
+		"spec.yaml:3): it is for model.attn.segment above 0");
+	expect_open(
+		"{model: {arch: stack, d_model: 128, n_blocks: 1, pattern: [{mod: [{attn: {segment: 4, chosen: 5}}]}]}");
+}
+
 /* Entries of a pattern have keys of their own, which may be the only ones that read the model's. */
 static void test_keys_with_effect_in_a_pattern(void **state)
 {
@@ -186,9 +218,10 @@ static void test_rules_that_do_not_go_together(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys_without_effect), cmocka_unit_test(test_keys_with_effect_in_a_pattern),
-		cmocka_unit_test(test_keys_of_no_layer), cmocka_unit_test(test_routers_of_a_pattern),
-		cmocka_unit_test(test_keys_of_runs_stand), cmocka_unit_test(test_rules_that_do_not_go_together),
+		cmocka_unit_test(test_keys_without_effect), cmocka_unit_test(test_keys_of_parts_without_effect),
+		cmocka_unit_test(test_keys_with_effect_in_a_pattern), cmocka_unit_test(test_keys_of_no_layer),
+		cmocka_unit_test(test_routers_of_a_pattern), cmocka_unit_test(test_keys_of_runs_stand),
+		cmocka_unit_test(test_rules_that_do_not_go_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
