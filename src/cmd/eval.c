@@ -135,7 +135,7 @@ static void add_cells(struct grid *g, const struct request *r, enum protocol how
 	grid_row(g);
 	grid_text(g, "%s", protocol_name[how]);
 	grid_number(g, (double)length, "%ld", length);
-	grid_number(g, (double)length / (double)r->spec.context, "%.3gx",
+	grid_number(g, (double)length / (double)r->spec.context, length % r->spec.context ? "%.3gx" : "%.0fx",
 		(double)length / (double)r->spec.context);
 	if (how == PROTOCOL_SLIDING)
 		grid_number(g, (double)stride_of(r, length), "%ld", stride_of(r, length));

@@ -77,6 +77,11 @@ $moelab eval transformer --mode sliding --length 32,128 --stride 8 --tokens 2048
 holds test "$(awk -F, '$2 == 32 { n += $10 } END { print n }' table)" = 2048
 holds test "$(awk -F, '$2 == 32 && $6 <= 16 { n += $10 } END { print n }' table)" = $((16 * 16))
 
+# however many times the training length
+train mamba2 train.context=4 train.tokens=1024
+$moelab eval mamba2 --length 4004 --tokens 4004 >table
+holds grep -q '| reset |   4004 |       1001x |' table
+
 # losses by position, weighted by their tokens, are the loss
 for mode in reset sliding carried; do
 	$moelab eval transformer --mode $mode --length 4x --tokens 2048 --by-position --format csv | grep -v '^#' | awk -F, '
