@@ -381,6 +381,21 @@ static int drop_expected(struct asker *a, const struct dataset *d)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+/* Sets that the text gives nothing for, beside others. */
+static void say_missing(const struct asker *a, const struct dataset *d)
+{
+	for (int set = 0; set < N_SETS; set++) {
+		bool counts = set == CLOZE || set == LAST;
+		if (!a->found[set].n && counts)
+			warning("%s: split %s: no question of the set %s: its words have %d letters at least, and stand %ld "
+				"times in training (--least)", d->folder, d->splits[a->o->split].name, set_name[set],
+				LEAST_LETTERS, a->o->least);
+		else if (!a->found[set].n)
+			warning("%s: split %s: no question of the set %s", d->folder, d->splits[a->o->split].name,
+				set_name[set]);
+	}
+}
+
 /* At most n of each set, by chance but in the order of the text. */
 static void take(const struct asker *a, struct questions *q)
 {
@@ -414,6 +429,8 @@ int data_ask(const struct dataset *d, const struct ask_options *o, struct questi
 	if (!ret && !q->n)
 		ret = error("%s: split %s: no sentence to ask about, of %ld: it must have 6 to 64 words, and be UTF-8",
 			d->folder, d->splits[o->split].name, a.n_sentences);
+	if (!ret)
+		say_missing(&a, d);
 	for (int set = 0; set < N_SETS; set++)
 		questions_release(&a.found[set]);
 	words_release(&a.words);

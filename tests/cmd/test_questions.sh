@@ -82,6 +82,9 @@ cp out kept
 for set in order cloze copy; do
 	holds grep -q "again: $set: 50 questions" kept
 done
+$moelab data ask data4 -o again -n 50 --context 60 2>said >out
+holds test "$(grep -c 'no question of the set' said)" = 1
+holds grep -q 'no question of the set last: its words have 4 letters at least, and stand 20 times' said
 asked asked >table
 holds test "$(wc -l <table)" = 4
 holds grep -q 'order [01]' table
