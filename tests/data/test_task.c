@@ -325,12 +325,42 @@ static void test_phonebook(void **state)
 	dataset_close(&d);
 }
 
+/* "WHAT=" and the shapes, one example of each. */
+static void add_shapes(struct str *to, const char *what, const char *shapes)
+{
+	str_printf(to, "%s=", what);
+	for (const char *s = shapes; *s; s += strcspn(s, ",") + (s[strcspn(s, ",")] == ','))
+		str_printf(to, "%s%.*s:1", s > shapes ? "," : "", (int)strcspn(s, ":"), s);
+}
+
+/* What is taken where nobody says otherwise can be made. */
+static void test_defaults(void **state)
+{
+	(void)state;
+	for (int i = 0; tasks[i]; i++) {
+		struct str settings;
+		str_init(&settings);
+		add_shapes(&settings, "train", tasks[i]->train);
+		add_shapes(&settings, " tests", tasks[i]->tests);
+		str_printf(&settings, " val=1 tune=1");
+		if (make(tasks[i]->name, settings.text))
+			fail_msg("%s: %s", tasks[i]->name, settings.text);
+		str_release(&settings);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SCRATCH_TEST(test_selective_copy), SCRATCH_TEST(test_induction), SCRATCH_TEST(test_mqar),
-		SCRATCH_TEST(test_mqar_slots), SCRATCH_TEST(test_copy), SCRATCH_TEST(test_suffix_ngram),
-		SCRATCH_TEST(test_duplicate_ngram), SCRATCH_TEST(test_phonebook),
+		SCRATCH_TEST(test_selective_copy),
+		SCRATCH_TEST(test_induction),
+		SCRATCH_TEST(test_mqar),
+		SCRATCH_TEST(test_mqar_slots),
+		SCRATCH_TEST(test_copy),
+		SCRATCH_TEST(test_suffix_ngram),
+		SCRATCH_TEST(test_duplicate_ngram),
+		SCRATCH_TEST(test_phonebook),
+		SCRATCH_TEST(test_defaults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

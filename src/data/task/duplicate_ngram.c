@@ -9,11 +9,6 @@
 #include "base/error.h"
 #include "data/task/letters.h"
 
-static long tokens(const double *value, long length, long items)
-{
-	return length >= 2 * (long)value[LETTERS_NGRAM] ? letters_tokens(value, length, items) : 0;
-}
-
 /* Two places that do not overlap, each pair as likely. */
 static void duplicate(struct example *e, uint16_t *s, long n)
 {
@@ -32,12 +27,15 @@ static void duplicate(struct example *e, uint16_t *s, long n)
 
 static long make(struct example *e)
 {
-	uint16_t *s = xmalloc((size_t)e->length * sizeof *s);
-	long n;
+	long n = (long)e->value[LETTERS_NGRAM];
+	uint16_t *s;
 
+	if (e->test && e->length < 2 * n)
+		return 0;
+	s = xmalloc((size_t)e->length * sizeof *s);
 	letters_draw(e, s);
 	if (e->test)
-		duplicate(e, s, (long)e->value[LETTERS_NGRAM]);
+		duplicate(e, s, n);
 	n = letters_write(e, s, NULL, 0, s, e->length);
 	free(s);
 	return n;
@@ -51,6 +49,10 @@ const struct task task_duplicate_ngram = {
 	.tests = "10:1000,20:1000,30:1000,40:1000,50:1000,100:1000",
 	.pack = 220,
 	.settings = {SETTING_LETTERS, SETTING_NGRAM("letters that stand twice")},
-	.vocab = letters_vocab, .tokens = tokens, .make = make,
-	.possible = "LENGTH >= 2 ngram",
+	.vocab = letters_vocab,
+	.tokens = letters_tokens,
+	.make = make,
+	.possible = "LENGTH > 0, in tests >= 2 ngram",
+	.unfound =
+		"strings shorter than two n-grams have none twice: set longer tests or a smaller ngram",
 };
