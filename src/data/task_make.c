@@ -26,7 +26,7 @@ static const struct task_setting common[N_COMMON] = {
 	[VAL] = {"val", "examples to validate, mixed as those to train", 2000, 1, 0x1p28, {NULL}},
 	[TUNE] = {"tune", "examples to choose values by, the same", 2000, 0, 0x1p28, {NULL}},
 	[PACK] = {"pack", "tokens of a row of train, val and tune, filled with examples, the one cut not "
-		"scored; 0: a row each", 0, 0, 0x1p24, {NULL}},
+		"scored; numbers of examples are then rows; 0: a row each", 0, 0, 0x1p24, {NULL}},
 };
 
 struct making {
