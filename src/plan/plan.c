@@ -163,7 +163,7 @@ static int plan_run(struct plan *p, int i, struct known_data **list)
 }
 
 /* Of --restrict'ed runs the values are those of the whole sweep where all its trials are complete; else
-   the trials are restricted as the runs are. */
+   the trials are restricted as the runs are, but for the seed: they have their own. */
 static int open_trials(struct plan *trials, const char *path, const struct sweep_options *options,
 	const struct device *device, const char *root)
 {

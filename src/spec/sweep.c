@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/path.h"
+#include "base/str.h"
 #include "spec/sweep_file.h"
 
 /* "x/sweeps/micro/table1.yaml" is "micro/table1"; outside such folders the file's name alone, as of a
@@ -155,9 +156,11 @@ static int make_runs(struct sweep_file *f, const struct sweep_options *options,
 	int n_seeds = 0;
 	long n;
 
-	for (int i = 0; i < options->n_restrict; i++)
-		if (filter_add(f, &filter, options->restrict_to[i]))
+	for (int i = 0; i < options->n_restrict; i++) {
+		bool of_reported = f->is_trials && str_starts(options->restrict_to[i], "seed=");
+		if (!of_reported && filter_add(f, &filter, options->restrict_to[i]))
 			return -1;
+	}
 	if (f->seeds && (n_seeds = read_seeds(f, f->seeds, &seeds)) < 0)
 		return -1;
 	n = (long)points->n * (n_seeds ? n_seeds : 1);

@@ -21,8 +21,8 @@
  * is a sweep of one variant.
  *
  * `tune` lets each configuration choose its value of one key by trials: a sweep of their own, called
- * NAME.tune, with that key as one more axis, `set` over all variants' and seeds of its own
- * (struct sweep_trials). Who loads the sweep does the choosing (plan/tune.h).
+ * NAME.tune, with that key as one more axis, `set` over all variants' and seeds of its own, to which
+ * --restrict seed=... does not apply (struct sweep_trials). Who loads the sweep does the choosing (plan/tune.h).
  *
  * Labels are LABEL[-key=value...] with as many last parts of a key as tell it from the other axes;
  * without variants LABEL is the file's name.

@@ -73,11 +73,14 @@ static void test_limits(void **state)
 #define TUNED(more) "set: {model.arch: mamba, train.tokens: 100}\nseeds: [1, 2]\n" \
 	"grid: {model.d_model: [16, 32]}\n" more
 
-/* Trials are the configurations with the tuned key as one more axis, other seeds and other settings. */
+/* Trials are the configurations with the tuned key as one more axis, other seeds and other settings. Restricted to a
+   seed of the sweep, they are not restricted by it. */
 static void test_trials(void **state)
 {
 	const struct sweep_trials trials = {.set = "log.every=7", .higher = true};
-	const struct sweep_options o = {.trials = &trials};
+	const char *const pick[] = {"seed=2", "model.d_model=32"};	/* trials have no such seed */
+	const struct sweep_options o = {.trials = &trials},
+		of_one = {.trials = &trials, .restrict_to = pick, .n_restrict = 2};
 	struct sweep s = load(TUNED("baseline: s-d_model=16\n"
 		"tune: {over: {train.lr: [1e-3, 2e-3]}, seeds: [8], set: {train.tokens: 50}, extend: true}\n"));
 
@@ -94,6 +97,8 @@ static void test_trials(void **state)
 	assert_string_equal(run_value(&s, 2, "train.lr"), "0.004");
 	assert_string_equal(run_value(&s, 0, "train.tokens"), "50");
 	assert_string_equal(run_value(&s, 0, "log.every"), "7");
+	assert_int_equal(load_with(&s, &of_one), 0);
+	assert_labels(&s, "s-d_model=32-lr=0.001#8 s-d_model=32-lr=0.002#8 s-d_model=32-lr=0.004#8");
 	clear_message();
 	write_file(AT, "set: {model.arch: mamba}\nseeds: [1]\n");
 	assert_int_equal(load_with(&s, &o), -1);
