@@ -238,11 +238,22 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 	free(order);
 }
 
-/* A label in the middle of each group of rows, a white line between groups. */
-static void heat_rows(const struct panel *p, struct str *out)
+/* One group of rows in how many has a label, so that labels stand clear of each other; room: for all, in em. */
+static int label_every(const struct panel *p, double room)
+{
+	int groups = 0;
+
+	for (int i = 0; i < p->n_rows; i++)
+		groups += p->row_title[i] != NULL;
+	return (int)fmax(1, ceil(groups * 1.1 / room));
+}
+
+/* A label in the middle of each group of rows, or of each `every`th, a white line between groups. */
+static void heat_rows(const struct panel *p, int every, struct str *out)
 {
 	const char *between = "";
 	struct str lines;
+	int group = 0;
 
 	str_init(&lines);
 	str_printf(out, "set yrange [%g:-0.5] noextend\nset ytics (", p->n_rows - 0.5);
@@ -250,7 +261,7 @@ static void heat_rows(const struct panel *p, struct str *out)
 		for (end = i + 1; end < p->n_rows && !p->row_title[end]; end++)
 			;
 		str_add(out, between);
-		gnuplot_quoted(out, p->row_title[i] ? p->row_title[i] : "");
+		gnuplot_quoted(out, p->row_title[i] && group++ % every == 0 ? p->row_title[i] : "");
 		str_printf(out, " %g", (i + end - 1) / 2.0);
 		between = ", ";
 		if (end < p->n_rows)
@@ -264,7 +275,7 @@ static void heat_rows(const struct panel *p, struct str *out)
 }
 
 /* Column i reaches half-way to its neighbours. */
-static void plot_heat(const struct chart *c, const struct panel *p, const char *stem,
+static void plot_heat(const struct chart *c, const struct panel *p, double room, const char *stem,
 	struct str *out)
 {
 	long first = 0;
@@ -272,7 +283,7 @@ static void plot_heat(const struct chart *c, const struct panel *p, const char *
 
 	for (const struct panel *q = c->panels; q < p; q++)
 		first += (long)q->n_x * q->n_rows;
-	heat_rows(p, out);
+	heat_rows(p, label_every(p, room), out);
 	str_printf(out, "set xrange [%.9g:%.9g] noextend\nplot ", p->x[0] - half,
 		p->x[p->n_x - 1] + half);
 	gnuplot_file(out, stem, ".csv");
@@ -338,7 +349,7 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 	str_add(out, "\n");
 	chart_x_axis(c, s, last, out);
 	if (p->n_rows) {
-		plot_heat(c, p, stem, out);
+		plot_heat(c, p, format_is_terminal(f) ? INFINITY : sheet_room(s), stem, out);
 	} else {
 		chart_y_axis(c, p, s, out);
 		if (!format_is_terminal(f))

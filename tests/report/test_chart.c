@@ -429,6 +429,33 @@ static void styles_differ_in_colour_or_dash(void **state)
 	chart_release(&c);
 }
 
+/* Labels of many layers that a panel has no room for side by side would cover each other. */
+static void labels_of_layers_stand_clear(void **state)
+{
+	enum { MOST = 40 };
+	const char *titles[MOST];
+	double x[2] = {1, 2}, value[2 * MOST] = {0};
+
+	(void)state;
+	for (int i = 0; i < MOST; i++)
+		titles[i] = "layer";
+	for (int n = 4; n <= MOST; n += MOST - 4) {
+		struct str script;
+		struct chart c;
+		chart_init(&c, "load");
+		struct panel *p = chart_panel(&c, "");
+		p->x = x, p->n_x = 2, p->value = value, p->row_title = titles, p->n_rows = n;
+		str_init(&script);
+		chart_script(&c, chart_format_find("svg"), "load", &script);
+		int found = 0;
+		for (char *at = script.text; (at = strstr(at, "'layer' ")); at++)
+			found++;
+		assert_in_range(found, 4, n == MOST ? MOST / 2 : n);
+		str_release(&script);
+		chart_release(&c);
+	}
+}
+
 /* Colours repeat over many configurations; in one figure lines differ all the same. */
 static void lines_of_a_figure_differ(void **state)
 {
@@ -461,6 +488,7 @@ int main(void)
 		cmocka_unit_test(nasty_names_are_drawn_as_they_are),
 		cmocka_unit_test(script_runs_alone),
 		cmocka_unit_test(styles_differ_in_colour_or_dash),
+		cmocka_unit_test(labels_of_layers_stand_clear),
 		cmocka_unit_test(data_stand_beside_one_line_a_point),
 		cmocka_unit_test(terminal_needs_a_temporary_folder),
 		cmocka_unit_test(missing_gnuplot_is_one_line),
