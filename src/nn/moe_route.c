@@ -35,23 +35,24 @@ static bool is_switch(const struct moe_spec *s)
 		s->balance_target == 0 && !moe_moves_capacity(s) && is(s->balance_scope, "group");
 }
 
-/* A group that does not divide a replay is told by model_record(), where anything is dropped. misfit: of net. */
+/* A group that does not divide a replay is told by model_record(). misfit: of net; NULL: nothing depends on it. */
 static long checked_group(struct net *net, long group, long *misfit)
 {
 	long tokens = net->env.batch * net->env.context;
 
 	if (tokens % group == 0)
 		return group;
-	if (!net->env.dropless)
+	if (misfit && !net->env.dropless)
 		*misfit = group;
 	return tokens;
 }
 
-static long routing_group(struct net *net, const struct moe_spec *s)
+/* needed: something is dropped, or a loss a mean, by group. */
+static long routing_group(struct net *net, const struct moe_spec *s, bool needed)
 {
 	long group = s->group_sequences ? s->group_sequences * net->env.context : s->group_tokens;
 
-	return checked_group(net, group ? group : net->env.group_tokens, &net->misfit);
+	return checked_group(net, group ? group : net->env.group_tokens, needed ? &net->misfit : NULL);
 }
 
 /* Over which tokens the losses' means are taken. */
@@ -60,7 +61,7 @@ static long loss_group(struct net *net, const struct moe_spec *s)
 	if (is(s->balance_scope, "sequence"))
 		return net->env.context;
 	return is(s->balance_scope, "step") ? checked_group(net, net->env.group_tokens, &net->split)
-		: routing_group(net, s);
+		: routing_group(net, s, moe_has_losses(s));
 }
 
 /* int(x) choices that an expert takes of a group; at least one, which is told. */
@@ -140,7 +141,7 @@ static void watch(struct net *net, const struct moe_spec *s, const struct watche
 static void route_switch(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
 	struct moe_places *p)
 {
-	long group = routing_group(net, s);
+	long group = routing_group(net, s, s->capacity_factor > 0 || moe_has_losses(s));
 	struct route_attr attr = {.group_tokens = group, .capacity = capacity(net, s, group)};
 	struct tensor *in[ROUTE_N_IN] = {[ROUTE_X_BTD] = x_BTD, [ROUTE_MASK_BT] = net->mask_BT};
 	struct tensor *const *out;
@@ -267,7 +268,7 @@ static bool takes_by_rank(const struct net *net, const struct moe_spec *s)
 static void take_by_rank(struct net *net, const struct moe_spec *s, struct scored *x)
 {
 	bool across = is(s->select, "expert_choice_batch");
-	long members = routing_group(net, s) / (across ? net->env.context : 1);
+	long members = routing_group(net, s, true) / (across ? net->env.context : 1);
 	struct take_attr attr = {members, s->capacity_factor, across};
 	struct tensor *in[TAKE_N_IN] = {[TAKE_S_BTE] = x->s_BTE, [TAKE_MASK_BT] = net->mask_BT},
 		*const *out = graph_apply(net->g, &op_take, &attr, sizeof attr, in);
@@ -299,7 +300,7 @@ static void take(struct net *net, const struct moe_spec *s, struct scored *x)
 /* What experts took has its place: capacity then is but the size of the buffer. */
 static struct place_attr placed(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
-	long group = moe_takes(s) ? tensor_rows(x->s_BTE) : routing_group(net, s);
+	long group = moe_takes(s) ? tensor_rows(x->s_BTE) : routing_group(net, s, s->capacity_factor > 0);
 
 	if (moe_takes(s))
 		return (struct place_attr){s->n_experts, group, x->left ? x->choices / s->n_experts : 0, false};

@@ -315,6 +315,39 @@ static void test_mixed_tokens_need_whole_groups(void **state)
 	arena_release(&rig.arena);
 }
 
+/* A micro-batch need not hold a group where nothing is dropped and no loss is a mean over one. */
+static void test_groups_that_nothing_needs(void **state)
+{
+	static const struct {
+		const char *spec;
+		int ret;
+	} cases[] = {
+		{MIXTURE "router: threshold}}", 0}, {MIXTURE "router: sigmoid_bias}}", 0}, {MIXTURE "router: hash}}", 0},
+		{MIXTURE "router: threshold, z_loss: 0.1}}", -1}, {MIXTURE "router: topk}}", -1},
+		{MIXTURE "router: hash, capacity_factor: 1}}", -1},
+		{MIXTURE "router: topk, balance_scope: sequence}}", 0}, {MIXTURE "capacity_factor: 0, balance: 0}}", 0},
+		{MIXTURE "capacity_factor: 0}}", -1}, {MIXTURE "balance: 0}}", -1},
+		{MIXTURE "router: expert_choice_batch, group_sequences: 3}}", -1},
+	};
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
+		struct rig rig = {0};
+		struct graph *g;
+		rig_spec(&rig, cases[k].spec);
+		assert_int_equal(model_open(&rig.model, &rig.config, &rig.arena), 0);
+		params_init(&rig.params, &rig.arena, &device_list[CPU]);
+		g = graph_new(&rig.arena, &rig.params, &device_list[CPU], false);
+		catch_messages();
+		assert_int_equal(model_record(&rig.model, g, (struct net_env){.batch = 1, .context = T, .noise = true,
+			.group_tokens = N, .n_vocab = VOCAB}, "test"), cases[k].ret);
+		error_sink = NULL;
+		graph_release(g);
+		params_release(&rig.params);
+		arena_release(&rig.arena);
+	}
+}
+
 /* Capacities are whole tokens: 3 of 16 in place of 3.2. */
 static void test_active_share_of_experts_that_choose(void **state)
 {
@@ -353,6 +386,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_granular_and_shared_experts),
 		cmocka_unit_test(test_experts_of_other_kinds),
 		cmocka_unit_test(test_mixed_tokens_need_whole_groups),
+		cmocka_unit_test(test_groups_that_nothing_needs),
 		cmocka_unit_test(test_masked_tokens_are_not_mixed),
 		cmocka_unit_test(test_names_are_defaults),
 		cmocka_unit_test(test_names_in_a_pattern),
