@@ -164,6 +164,11 @@ static void print_backward(struct explained *e, struct graph *g, int node, const
 	}
 }
 
+static bool is_asked_for(const struct explained *e, const struct graph_node_info *info)
+{
+	return !e->options->only || strstr(info->name, e->options->only);
+}
+
 static void watch(void *data, int node, bool backward, const struct op_run *r)
 {
 	struct explained *e = data;
@@ -175,7 +180,7 @@ static void watch(void *data, int node, bool backward, const struct op_run *r)
 	info = graph_node_info(g, node);
 	if ((info.op == &op_route || info.op == &op_place) && !backward)
 		e->rows_S = rows_used(r->out[info.op == &op_route ? (int)ROUTE_FIRST_E1 : (int)PLACE_FIRST_E1]);
-	if (e->options->only && !strstr(info.name, e->options->only))
+	if (!is_asked_for(e, &info))
 		return;
 	fprintf(e->out, "\n%3d  %s%s%s\n", node, info.name, backward ? ", backward" : "    ",
 		backward ? "" : info.op->formula);
@@ -272,6 +277,19 @@ static void print_logits(struct explained *e)
 	free(values);
 }
 
+/* A word that no operator has would print nothing. */
+static int check_only(const struct explained *e)
+{
+	struct graph *g = e->tracer.setup.graphs[GRAPH_TRAIN];
+
+	for (int i = 0; i < graph_n_nodes(g); i++) {
+		struct graph_node_info info = graph_node_info(g, i);
+		if (is_asked_for(e, &info))
+			return 0;
+	}
+	return error("--only %s: no operator has it in its name", e->options->only);
+}
+
 static int print_step(struct explained *e)
 {
 	struct setup *s = &e->tracer.setup;
@@ -305,7 +323,7 @@ static int explain_step(struct explained *e)
 	e->input = (struct step_input){.read = read_micro, .from = e,
 		.tokens_BT = ARENA_ARRAY(&e->arena, int, s->batch * s->context),
 		.targets_BT = ARENA_ARRAY(&e->arena, int, s->batch * s->context)};
-	return print_step(e);
+	return check_only(e) ? -1 : print_step(e);
 }
 
 int explain(const char *what, const struct explain_options *options, FILE *out)

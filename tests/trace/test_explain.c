@@ -136,6 +136,22 @@ static void test_large_batches_are_refused(void **state)
 	assert_int_equal(explain("experiments/micro/mamba.yaml", &o, stdout), -1);
 }
 
+static void test_a_word_that_no_operator_has_is_refused(void **state)
+{
+	struct explain_options o = {.trace = {.device = "ref", .logits = TRACE_LOGITS_ALL},
+		.digits = 4,
+		.only = "route"};
+	FILE *f = tmpfile();
+
+	(void)state;
+	assert_int_equal(explain(spec, &o, f), 0);
+	rewind(f);
+	o.only = "attention";
+	assert_int_equal(explain(spec, &o, f), -1);
+	assert_int_equal(ftell(f), 0);
+	fclose(f);
+}
+
 static void test_every_operator_says_what_it_does(void **state)
 {
 	(void)state;
@@ -150,6 +166,7 @@ int main(void)
 		cmocka_unit_test(test_head_agrees_with_its_logits),
 		cmocka_unit_test(test_gradients_are_printed_when_asked_for),
 		cmocka_unit_test(test_large_batches_are_refused),
+		cmocka_unit_test(test_a_word_that_no_operator_has_is_refused),
 		cmocka_unit_test(test_every_operator_says_what_it_does),
 	};
 
