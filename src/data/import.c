@@ -384,6 +384,18 @@ static void report_grouping(const struct import *im)
 	str_release(&grouping);
 }
 
+/* Groups go whole to a split, by chance: of few or uneven ones most of the text may be held out. */
+static void report_shares(const struct import *im)
+{
+	const struct dataset *d = &im->choices.writer[choices_taken(&im->choices)].d;
+	const double asked[N_SPLITS] = {[SPLIT_VAL] = im->rule.val, [SPLIT_TUNE] = im->rule.tune};
+
+	for (enum split s = SPLIT_TRAIN + 1; s < N_SPLITS; s++)
+		if (asked[s] < 0.5 && d->splits[s].n_tokens > d->splits[SPLIT_TRAIN].n_tokens)
+			warning("split %s has more text than train, where %.3g of all was asked for: groups are few "
+				"or uneven, a finer --group-by has more", split_name(s), asked[s]);
+}
+
 static void report(const struct import *im)
 {
 	const struct dataset *d = &im->choices.writer[choices_taken(&im->choices)].d;
@@ -396,6 +408,7 @@ static void report(const struct import *im)
 		d->tokenizer, seconds, str_bytes((double)n_bytes(im) / seconds, rate));
 	for (enum split s = 0; s < N_SPLITS; s++)
 		info("  %-5s %15s tokens", split_name(s), str_count(d->splits[s].n_tokens, count));
+	report_shares(im);
 }
 
 /* Write the grouping that is taken. */

@@ -81,6 +81,15 @@ sed 's/"url".*/"x": 1}/' a.jsonl >none.jsonl
 $moelab data import none.jsonl --tokenizer byte -o none.d 2>said
 holds grep -q "600 documents without url" said
 refuses 2 "no group of documents fell into split val" site.jsonl --group-by url-host
+# documents of twice the last one's lines: of the first set the longest happens to be held out
+for k in 4 5; do
+	awk -v k=$k 'BEGIN { for (i = 0; i < 20; i++) { print "document " i " of " k
+		for (j = 0; j < 2 ^ i / 64; j++) print "line"
+		print "" } }' >uneven
+	holds $moelab data import uneven --tokenizer byte --split blank:1 --group-by document --val 0.3 --tune 0 \
+		-o uneven.d --force
+	holds test "$(grep -c "split val has more text than train, where 0.3 of all was asked for" out)" = $((k == 4))
+done
 
 # --- a symbolic link stands for what it points to
 mkdir real
