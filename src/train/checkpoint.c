@@ -95,6 +95,7 @@ int checkpoint_write(const struct setup *s, const char *run_dir, const struct pr
 		{"step", arena_printf(&a, "%ld", p->step)},
 		{"seconds", arena_printf(&a, "%.17g", p->seconds)},
 		{"flops", arena_printf(&a, "%.17g", p->flops)},
+		{"told", p->told ? "1" : "0"},
 		{"seed", arena_printf(&a, "%ld", s->spec.seed)},
 		{"arch", s->model.arch->name}};
 	int n = 0, ret = path_mkdirs(folder);
@@ -214,6 +215,7 @@ static int read_progress(const struct safetensors *f, const char *path, struct p
 	const char *step = safetensors_metadata(f, "step");
 	const char *seconds = safetensors_metadata(f, "seconds");
 	const char *flops = safetensors_metadata(f, "flops");
+	const char *told = safetensors_metadata(f, "told");
 	long long n;
 
 	if (!step || !seconds || !str_to_long(step, &n) || !str_to_double(seconds, &p->seconds))
@@ -221,6 +223,7 @@ static int read_progress(const struct safetensors *f, const char *path, struct p
 	p->step = (long)n;
 	if (!flops || !str_to_double(flops, &p->flops))
 		p->flops = NAN;
+	p->told = !told || strcmp(told, "0");
 	return 0;
 }
 

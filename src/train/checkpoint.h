@@ -13,6 +13,7 @@ struct progress {
 	long step;		/* updates done */
 	double seconds;		/* of training so far, over all attempts */
 	double flops;		/* model FLOPs so far; read from a file that lacks it: NAN */
+	bool told;		/* what was due at this step is recorded: evaluation, scores, texts */
 };
 
 /* A parameter as files have it, true rows only, in a host copy of a blob. */

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "data/bigram.h"
 #include "data/frequency.h"
+#include "train/worker_link.h"
 
 /* All bigrams that are repeated in the windows, each once; *n of them. NULL after a message. */
 static uint32_t *repeated(const struct evaluator *e, long *n)
@@ -216,6 +217,8 @@ int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 		result->slices[k].classes = &e->classes[k];
 	for (long first = 0; first < e->n_windows; first += batch) {
 		long n = min_long(e->n_windows - first, batch);
+		if (worker_link_stop())
+			return EVALUATION_STOPPED;
 		if (read_windows(e, s, first, n))
 			return -1;
 		if (e->rows)

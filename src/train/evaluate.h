@@ -57,7 +57,8 @@ struct evaluator {
 int evaluator_open(struct evaluator *e, const struct setup *s, const struct dataset *d,
 	enum split split);
 void evaluator_close(struct evaluator *e);
-/* which: GRAPH_EVAL or GRAPH_EVAL_DROPLESS of s. 0, or -1 after a message (damaged file). */
+/* which: GRAPH_EVAL or GRAPH_EVAL_DROPLESS of s. 0, EVALUATION_STOPPED if the worker is asked to stop (nothing in
+   *result counts), or -1 after a message (damaged file). */
 int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 	struct evaluation *result);
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "data/order.h"
+#include "train/worker_link.h"
 
 /* The answer that begins at target i of a row; returns the place behind it. */
 static long add_answer(struct recall_score *score, const struct recall_rows *r, const int *targets, long at,
@@ -76,7 +77,8 @@ int recall_test(struct recall_score *score, const struct setup *s, const struct 
 	room = xcalloc((size_t)all, 2 * (sizeof(double) + sizeof(int)));
 	for (long first = 0; first < rows.per_epoch && !ret; first += n) {
 		n = min_long(rows.per_epoch - first, t->batch);
-		ret = replay(score, s, s->graphs[N_SETUP_GRAPHS + k], &rows, first, n, room, all);
+		ret = worker_link_stop() ? EVALUATION_STOPPED :
+			replay(score, s, s->graphs[N_SETUP_GRAPHS + k], &rows, first, n, room, all);
 	}
 	free(room);
 	return ret;

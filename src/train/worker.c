@@ -134,30 +134,53 @@ static int save(struct worker *w)
 	return 0;
 }
 
+/* What these return: 0, EVALUATION_STOPPED or -1. */
 static int evaluate(struct worker *w, enum setup_graph which, const char *kind)
 {
 	struct evaluation e;
+	int ret = evaluator_run(&w->evaluator, &w->setup, which, &e);
 
-	if (evaluator_run(&w->evaluator, &w->setup, which, &e))
-		return -1;
-	worker_log_eval(&w->log, &w->progress, kind, &e);
-	return 0;
+	if (!ret)
+		worker_log_eval(&w->log, &w->progress, kind, &e);
+	return ret;
 }
 
-/* The test sets of a task, where they are due. */
 static int score_tests(struct worker *w)
 {
-	long step = w->progress.step, every = w->setup.spec.eval_tests_every;
 	struct recall_score score;
+	int ret = 0;
 
-	if (step != run_steps(&w->setup.spec) && !(every && step % every == 0))
-		return 0;
-	for (int i = N_SPLITS; i < w->data.n_splits; i++) {
-		if (recall_test(&score, &w->setup, &w->data, (enum split)i))
-			return -1;
-		worker_log_recall(&w->log, &w->progress, &w->data.splits[i], &score);
+	for (int i = N_SPLITS; i < w->data.n_splits && !ret; i++) {
+		ret = recall_test(&score, &w->setup, &w->data, (enum split)i);
+		if (!ret)
+			worker_log_recall(&w->log, &w->progress, &w->data.splits[i], &score);
 	}
-	return 0;
+	return ret;
+}
+
+static bool due(const struct worker *w, long every)
+{
+	long step = w->progress.step;
+
+	return step == run_steps(&w->setup.spec) || (every && step % every == 0);
+}
+
+/* What is due at the present step: evaluation, scores on a task's test sets, texts. A worker that is asked to stop
+   leaves it; the run begins with it when it goes on. */
+static int tell(struct worker *w)
+{
+	const struct run_spec *s = &w->setup.spec;
+	bool last = w->progress.step == run_steps(s);
+	int ret = due(w, run_eval_every(s)) ? evaluate(w, GRAPH_EVAL, "val") : 0;
+
+	if (!ret && due(w, s->eval_tests_every))
+		ret = score_tests(w);
+	if (!ret && s->samples_every && w->progress.step && due(w, s->samples_every))
+		ret = samples_write(&w->samples, &w->setup, &w->link, w->progress.step) ? EVALUATION_STOPPED : 0;
+	if (!ret && last && w->setup.graphs[GRAPH_EVAL_DROPLESS])
+		ret = evaluate(w, GRAPH_EVAL_DROPLESS, "val_dropless");
+	w->progress.told = !ret;
+	return !ret ? WORKER_DONE : ret == EVALUATION_STOPPED ? WORKER_STOPPED : WORKER_FAILED;
 }
 
 /* One update with its records. WORKER_DONE to go on. */
@@ -176,58 +199,31 @@ static int train_step(struct worker *w)
 		return WORKER_DIVERGED;
 	}
 	w->progress.step++;
+	w->progress.told = false;
 	w->progress.seconds += seconds;
 	w->progress.flops += cost_flops(&w->log.cost, run_step_tokens(&w->setup.spec), r.idle);
 	worker_log_step(&w->log, &w->progress, &r, seconds);
 	return WORKER_DONE;
 }
 
-static bool due(long step, long every, long last)
-{
-	return step % every == 0 || step == last;
-}
-
-/* Texts of the present step, behind its checkpoint: a run that is stopped at them (not 0) writes them when it goes
-   on. */
-static int write_samples(struct worker *w)
-{
-	const struct run_spec *s = &w->setup.spec;
-	long step = w->progress.step;
-
-	if (!step || !s->samples_every || !due(step, s->samples_every, run_steps(s)))
-		return 0;
-	return samples_write(&w->samples, &w->setup, &w->link, step);
-}
-
 static int train(struct worker *w)
 {
 	const struct run_spec *s = &w->setup.spec;
-	long steps = run_steps(s), every = run_eval_every(s);
-	int ret;
+	long steps = run_steps(s);
+	int ret = w->progress.told ? WORKER_DONE : tell(w);
 
-	if (w->progress.step == 0 && (evaluate(w, GRAPH_EVAL, "val") || score_tests(w)))
-		return WORKER_FAILED;
-	if (write_samples(w))
-		return WORKER_STOPPED;
-	while (w->progress.step < steps) {
+	while (!ret && w->progress.step < steps) {
 		if (w->link.taken)
 			return WORKER_TAKEN;
 		if (worker_link_stop())
 			return WORKER_STOPPED;
 		ret = train_step(w);
-		if (ret)
-			return ret;
-		if ((due(w->progress.step, every, steps) && evaluate(w, GRAPH_EVAL, "val")) ||
-			score_tests(w))
-			return WORKER_FAILED;
-		if (clock_s() - w->checkpoint_s > s->checkpoint_every_s && w->progress.step < steps)
+		if (!ret)
+			ret = tell(w);
+		if (!ret && clock_s() - w->checkpoint_s > s->checkpoint_every_s && w->progress.step < steps)
 			save(w);
-		if (write_samples(w))
-			return WORKER_STOPPED;
 	}
-	if (w->setup.graphs[GRAPH_EVAL_DROPLESS] && evaluate(w, GRAPH_EVAL_DROPLESS, "val_dropless"))
-		return WORKER_FAILED;
-	return WORKER_DONE;
+	return ret;
 }
 
 static const char *why_diverged(const struct worker *w)

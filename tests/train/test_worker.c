@@ -101,6 +101,8 @@ static void test_interrupted_streams(void **state)
 		"model.attn.n_heads=2", "train.context=32", "train.batch=8"), "-streams");
 }
 
+#define EVALUATIONS "\"t\":\"eval\",\"kind\":\"val\""
+
 /* A finished run's records: each step once, evaluations where they are due, both capacity rules. */
 static void test_records(void **state)
 {
@@ -110,7 +112,7 @@ static void test_records(void **state)
 	assert_int_equal(finish(start(dir)), WORKER_DONE);
 	text = metrics(dir);
 	assert_int_equal(count(text, "\"t\":\"step\""), STEPS);
-	assert_int_equal(count(text, "\"t\":\"eval\",\"kind\":\"val\""), 1 + STEPS / 7 + 1);
+	assert_int_equal(count(text, EVALUATIONS), 1 + STEPS / 7 + 1);
 	assert_int_equal(count(text, "\"t\":\"eval\",\"kind\":\"val_dropless\""), 1);
 	assert_int_equal(count(text, "\"kind\":\"done\""), 1);
 	assert_true(count(text, "\"t\":\"expert\"") >= 2 * 30);
@@ -279,7 +281,7 @@ static void test_stopped_at_a_text(void **state)
 		char *dir = run_dir(name, TEXTS(every[k], "1048576")), *text;
 		pid_t pid = start(dir);
 		double told;
-		wait_for_step(dir, k ? STEPS - 1 : 10);
+		wait_for_step(dir, k ? STEPS - 1 : 9);
 		usleep(200000);
 		kill(pid, SIGTERM);
 		told = clock_s();
@@ -295,6 +297,48 @@ static void test_stopped_at_a_text(void **state)
 		free(dir);
 	}
 	free(whole);
+}
+
+/* Stops a run at an evaluation, which takes most of its time. Its directory, caller frees. */
+static char *stop_at_evaluation(int try)
+{
+	char *name = xasprintf("evaluation%d", try), *text;
+	char *dir = run_dir(name, KEYS("eval.every=1", "eval.tokens=1000000"));
+	pid_t pid = start(dir);
+	bool within;
+
+	wait_for_checkpoints(dir, 3);
+	usleep(5000);
+	kill(pid, SIGTERM);
+	assert_int_equal(finish(pid), WORKER_STOPPED);
+	text = metrics(dir);
+	within = count(text, EVALUATIONS) == count(text, "\"t\":\"step\"");
+	free(text);
+	free(name);
+	if (within)
+		return dir;
+	free(dir);
+	return NULL;
+}
+
+/* A run that is stopped at an evaluation does not end it: it makes it when it goes on, and none twice. */
+static void test_stopped_at_an_evaluation(void **state)
+{
+	char *whole = run_dir("whole5", KEYS("eval.every=1", "eval.tokens=1000000")), *dir = NULL, *text;
+
+	(void)state;
+	assert_int_equal(finish(start(whole)), WORKER_DONE);
+	for (int try = 0; try < 20 && !dir; try++)
+		dir = stop_at_evaluation(try);
+	assert_non_null(dir);
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	expect_equal_runs(whole, dir);
+	text = metrics(dir);
+	assert_int_equal(count(text, EVALUATIONS), 1 + STEPS);
+	assert_int_equal(count(text, "\"t\":\"step\""), STEPS);
+	free(text);
+	free(whole);
+	free(dir);
 }
 
 static void test_damaged_checkpoint_is_passed_over(void **state)
@@ -362,6 +406,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_slices), cmocka_unit_test(test_parts),
 	cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
 	cmocka_unit_test(test_nothing_kept), cmocka_unit_test(test_stopped_at_a_text),
+	cmocka_unit_test(test_stopped_at_an_evaluation),
 	cmocka_unit_test(test_diverged),
 	cmocka_unit_test(test_missing_data_fails),
 };
