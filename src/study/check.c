@@ -389,21 +389,26 @@ const struct provenance provenances[] = {
 	{NULL, 0},
 };
 
+/* All values that there are, in the order of the runs. */
 static void note_provenance(struct study *s, const struct provenance *p)
 {
-	const char *first = NULL;
+	struct str all;
+	int n = 0;
 
+	str_init(&all);
 	for (int i = 0; i < s->n_runs; i++) {
 		const char *value = run_member_text(&s->runs[i], p->member);
-		if (!value || (first && !strcmp(first, value)))
-			continue;
-		if (first) {
-			notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s: %s; %s", p->what,
-				first, value);
-			return;
+		bool known = !value;
+		for (int k = 0; k < i && !known; k++) {
+			const char *other = run_member_text(&s->runs[k], p->member);
+			known = other && !strcmp(other, value);
 		}
-		first = value;
+		if (!known)
+			str_printf(&all, "%s%s", n++ ? "; " : "", value);
 	}
+	if (n > 1)
+		notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s: %s", p->what, all.text);
+	str_release(&all);
 }
 
 static void state_facts(struct study *s)

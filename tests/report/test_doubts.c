@@ -133,6 +133,19 @@ static void doubtful_rows_are_warned_about(void **state)
 	warned(ODD(.jobs = 1), "Warning: fewer than 3 seeds: odd");
 }
 
+static void all_places_are_named(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), *ODD(.host = "there"),
+		{.label = "even", .variant = "even", .seed = 1, .host = "elsewhere"},
+		{.label = "more", .variant = "more", .seed = 1, .host = "there"}};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "md"));
+	assert_has(w.text.text, "rows differ in host: here; there; elsewhere\n");
+	end(&w);
+}
+
 static void sound_rows_get_no_warning(void **state)
 {
 	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.001),
@@ -270,6 +283,7 @@ int main(void)
 		cmocka_unit_test(other_operators_are_no_difference_in_semantics),
 		cmocka_unit_test(training_rules_are_refused_beyond_an_epoch),
 		cmocka_unit_test(doubtful_rows_are_warned_about),
+		cmocka_unit_test(all_places_are_named),
 		cmocka_unit_test(sound_rows_get_no_warning),
 		cmocka_unit_test(learning_rates_at_the_edge_are_warned_about),
 		cmocka_unit_test(rates_are_compared_within_a_configuration),
