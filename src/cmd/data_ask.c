@@ -59,8 +59,10 @@ int data_ask_run(const struct cmd *cmd, int argc, char **argv)
 		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
 	if (a.n_words != 1 || a.n_overrides || !file)
 		return error("data ask: needs a dataset's folder, and -o FILE"), EXIT_USAGE;
-	if (o.n < 1 || o.context < 1 || o.least < 1 || o.train_tokens < 1 || seed < 0)
-		return error("data ask: numbers must be 1 or more"), EXIT_USAGE;
+	for (const struct option_row *r = rows; r->name; r++)
+		if (r->number && *r->number < (r->number != &seed))
+			return error("data ask: --%s %ld: %d or more must stand here", r->name, *r->number,
+				r->number != &seed), EXIT_USAGE;
 	o.seed = (uint64_t)seed;
 	return ask(&o, a.words[0], split, file);
 }

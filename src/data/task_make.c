@@ -297,14 +297,15 @@ static json_t *provenance(const struct making *m)
 
 static void report(const struct making *m, const struct dataset *d, const char *folder)
 {
+	int tests = d->n_splits - N_SPLITS;
 	double stored = 0;
 	char bytes[32], rows[32];
 
 	for (int i = 0; i < d->n_splits; i++)
 		stored += 2.0 * (double)d->splits[i].n_tokens;
-	info("%s: %s, %s rows of %ld tokens to train, %d test sets, %s; vocabulary %d", folder,
+	info("%s: %s, %s rows of %ld tokens to train, %d test set%s, %s; vocabulary %d", folder,
 		m->task->name, str_count(d->splits[SPLIT_TRAIN].n_documents, rows), m->row,
-		d->n_splits - N_SPLITS, str_bytes(stored, bytes), d->vocab);
+		tests, tests == 1 ? "" : "s", str_bytes(stored, bytes), d->vocab);
 }
 
 static int commit(const struct making *m, struct dataset_writer *w)

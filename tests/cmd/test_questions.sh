@@ -117,4 +117,5 @@ for option in '--data data' '--split val' '--mode reset' '--length 1x' '--stride
 done
 refused 'no sentence to ask about' $moelab data ask data -o q
 refused 'needs a dataset' $moelab data ask data
+refused 'data ask: --context 0: 1 or more must stand here' $moelab data ask data -o q --context 0
 tests_end
