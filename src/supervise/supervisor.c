@@ -176,6 +176,7 @@ static void loop(struct supervision *v)
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
+/* Workers on GPUs leave the cores to others: one of theirs waits most of the time. */
 static int take_cores(struct supervision *v)
 {
 	int threads = v->s->threads;
@@ -186,6 +187,8 @@ static int take_cores(struct supervision *v)
 			v->n_slots, threads, cpu_cores());
 		return EXIT_USAGE;
 	}
+	if (v->s->on_gpus)
+		return EXIT_DONE;
 	v->pin = cores_claim(&v->cores, v->n_slots, threads);
 	if (!v->pin && !v->s->oversubscribe)
 		info("workers are not pinned: another sweep has some of the cores, or a quota "

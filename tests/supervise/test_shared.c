@@ -5,6 +5,8 @@
  */
 #include <dirent.h>
 
+#include "base/cpu.h"
+#include "supervise/cores.h"
 #include "fake_worker.h"
 
 static void claim_from_afar(const struct job *j)
@@ -155,7 +157,7 @@ static int n_entries(const char *folder)
 static int noting_worker(char **argv)
 {
 	char *at_work = getenv("AT_WORK"), *own, *seen;
-	int ret;
+	int ret, whole;
 
 	if (!at_work)
 		return fake_worker(argv);
@@ -163,7 +165,8 @@ static int noting_worker(char **argv)
 	seen = xasprintf("%s/../seen", at_work);
 	path_write(own, "", 0);
 	FILE *f = fopen(seen, "ae");
-	fprintf(f, "%s %d\n", getenv("CUDA_VISIBLE_DEVICES"), n_entries(at_work));
+	fprintf(f, "%s %d%s\n", getenv("CUDA_VISIBLE_DEVICES"), n_entries(at_work),
+		cores_free(&whole) < cpu_cores() ? ", cores are taken" : "");
 	fclose(f);
 	ret = fake_worker(argv);
 	unlink(own);
@@ -197,6 +200,35 @@ static void test_memory_and_visibility(void **state)
 	free(at_work);
 }
 
+/* A worker on a GPU leaves all cores to other sweeps, one on the CPU does not. */
+static void test_cores_are_left(void **state)
+{
+	char *at_work = path_join(root, "at_work"), *cores = path_join(root, "cores"), *seen = path_join(root, "seen");
+
+	(void)state;
+	play_nvidia_smi();
+	assert_int_equal(path_mkdirs(at_work), 0);
+	setenv("AT_WORK", at_work, 1);
+	setenv("MOELAB_CORES", cores, 1);
+	for (int on_gpus = 0; on_gpus < 2; on_gpus++) {
+		struct job j = job("fast", on_gpus + 1);
+		struct supervisor s = two_workers(NULL);
+		char *text;
+		s.workers = 1;
+		s.on_gpus = on_gpus;
+		s.oversubscribe = false;
+		assert_int_equal(supervise_with(s, &j, 1), EXIT_DONE);
+		text = path_read(seen, NULL);
+		assert_true((strstr(text, "taken") == NULL) == on_gpus);
+		assert_int_equal(unlink(seen), 0);
+		free(text);
+	}
+	unsetenv("MOELAB_CORES");
+	free(seen);
+	free(cores);
+	free(at_work);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(int argc, char **argv)
@@ -204,7 +236,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_others_run_is_left), TEST(test_taken_over), TEST(test_claim_removed),
 		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_crash_is_tried_again),
-		TEST(test_memory_and_visibility),
+		TEST(test_memory_and_visibility), TEST(test_cores_are_left),
 	};
 
 	if (argc > 2 && !strcmp(argv[1], "worker"))
