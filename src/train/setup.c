@@ -189,38 +189,31 @@ double setup_bytes(const struct setup *s)
 		s->device->bytes[MASTER]);
 }
 
-/* Tokens of which a micro-batch holds a multiple. */
-static long routing_group(const struct setup *s)
+static void pass_over(const char *line)
 {
-	const struct config_value *tokens = config_find(s->config, "model.moe.group_tokens"),
-		*sequences = config_find(s->config, "model.moe.group_sequences");
-
-	if (!tokens)
-		return 1;
-	if (sequences->integer)
-		return sequences->integer * s->spec.context;
-	return tokens->integer ? tokens->integer : s->spec.batch * s->spec.context;
+	(void)line;
 }
 
-/* The largest micro-batch below the present one that `bytes` hold; 0: none. */
+/* The largest micro-batch below the present one that the model goes with and `bytes` hold; 0: none. */
 static long largest_micro_batch(const struct setup *s, double bytes)
 {
-	long group = routing_group(s);
+	void (*sink)(const char *line) = error_sink;
+	long m = s->data.rows || run_streams(&s->spec) ? 0 : s->spec.micro_batch - 1;
 
-	for (long m = s->data.rows || run_streams(&s->spec) ? 0 : s->spec.micro_batch - 1; m > 0; m--) {
+	error_sink = pass_over;
+	for (; m > 0; m--) {
 		struct setup smaller;
 		bool fits;
-		if (s->spec.batch % m || m * s->spec.context % group)
-			continue;
-		if (open_purpose(&smaller, s->config, s->device, &s->data,
+		if (s->spec.batch % m || open_purpose(&smaller, s->config, s->device, &s->data,
 			&(struct purpose){.trace = s->trace, .micro_batch = m}))
-			return 0;
+			continue;
 		fits = setup_bytes(&smaller) <= bytes;
 		setup_close(&smaller);
 		if (fits)
-			return m;
+			break;
 	}
-	return 0;
+	error_sink = sink;
+	return m;
 }
 
 static int check_memory(const struct setup *s)

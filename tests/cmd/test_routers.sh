@@ -113,4 +113,10 @@ printf 'base: [%s/experiments/micro/moe_mamba.yaml]\nmodel: {d_model: 32, n_bloc
   n_experts: 8, d_expert: 16, group_sequences: 2}}\n' "$root" >more.yaml
 refused "experts grow in number where tokens choose them" $moelab grow moe_mamba more.yaml -o grown
 
+# the micro-batch that fits: groups that nothing is taken over are not kept whole
+$moelab trace "$root/experiments/micro/moe_mamba.yaml" -o big --random train.batch=65536 \
+	model.moe.router=threshold 2>err
+holds grep -q 'needs .*; train.micro_batch=[0-9]* fits' err
+holds test "$(wc -l <err)" = 1
+
 tests_end
