@@ -317,9 +317,9 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 		return error("%s: model.moe.frozen needs model.moe.weight one, and balance, z_loss, importance, load, "
 			"mean_entropy, token_entropy and reinforce 0: all else would teach the router", c->file);
 	if (moe_class(moe, 1) == MOE_FUTURE && !moe->allow_future)
-		return error("%s: with model.moe.%s a token's later neighbours can take its place: its loss is "
+		return error("%s: with model.moe.%s%s a token's later neighbours can take its place: its loss is "
 			"not that of a language model. Set %s, or model.moe.allow_future to true to train it "
-			"nonetheless", c->file, moe_takes(moe) ? "select expert_choice" : "order choice",
+			"nonetheless", c->file, moe_takes(moe) ? "select " : "order ", moe_takes(moe) ? moe->select : moe->order,
 			moe_takes(moe) ? "select to expert_choice_batch" :
 			"order to token");
 	return check_renorm(c, moe);

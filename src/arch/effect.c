@@ -48,10 +48,12 @@ static bool is_controlled(const struct moe_spec *s)
 	return s->balance_target > 0 || s->drop_target > 0;
 }
 
-/* Are there choices of one token that could come before or behind those of another? */
+/* Are there choices of one token that could come before or behind those of another, or scores for that? */
 static bool is_ordered(const struct moe_spec *s)
 {
-	return s->capacity_factor > 0 && !moe_takes(s) && moe_choices(s) * s->granularity > 1;
+	bool ordered = strcmp(s->order, "gate") ? moe_choices(s) * s->granularity > 1 : has_router(s);
+
+	return s->capacity_factor > 0 && !moe_takes(s) && ordered;
 }
 
 /* Of experts of one width loads and parameters at work are the same. */
@@ -81,7 +83,8 @@ static const struct reader {
 	{"model.moe.temperature_decay", has_router, "routers with weights (all but hash and fixed)"},
 	{"model.moe.temperature_least", anneals, "temperature_decay above 0 (any router with weights)"},
 	{"model.moe.capacity_least", falls, "capacity_decay above 0 (router switch)"},
-	{"model.moe.order", is_ordered, "a capacity_factor above 0 with several choices of a token (router gshard)"},
+	{"model.moe.order", is_ordered, "a capacity_factor above 0 with several choices of a token (router gshard), "
+		"or with scores for order gate"},
 	{"model.moe.control_rate", is_controlled, "balance_target or drop_target above 0 (router switch)"},
 	{"model.moe.balance_by", balances_unequal, "balance above 0 with expert_sizes (router hmoe)"},
 	{"model.moe.balance_scope", moe_has_losses, "losses of the router (router switch)"},

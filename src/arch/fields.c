@@ -201,9 +201,10 @@ static const struct field moe_rows[] = {
 	FIELD(struct moe_spec, frozen, "model.moe.frozen", BOOL, "false", 0, 0, .legacy = "false",
 		.help = "the router's weights stay as they begin (needs weight one and no losses)"),
 	FIELD(struct moe_spec, order, "model.moe.order", CHOICE, "token", 0, 0,
-		.choices = "token|choice", .legacy = "token",
-		.help = "who gets places under capacity: earlier tokens; or all first choices before any "
-			"second, so that a token's future can take its place"),
+		.choices = "token|choice|gate", .legacy = "token",
+		.help = "who gets places under capacity: earlier tokens; all first choices before any second; or the "
+			"same, but tokens by falling score of their first choice. Of the last two a token's future can "
+			"take its place"),
 	FIELD(struct moe_spec, allow_future, "model.moe.allow_future", BOOL, "false", 0, 0,
 		.provenance = true, .legacy = "false",
 		.help = "train also where a token's output depends on its future: its loss is then not that "

@@ -60,7 +60,7 @@ enum moe_class moe_class(const struct moe_spec *s, long context)
 		return !strcmp(s->select, "expert_choice") ? MOE_FUTURE : MOE_OTHERS;
 	if (holds_all(s))
 		return MOE_OWN_PAST;
-	if (!strcmp(s->order, "choice") && moe_choices(s) * s->granularity > 1)
+	if (!strcmp(s->order, "gate") || (!strcmp(s->order, "choice") && moe_choices(s) * s->granularity > 1))
 		return MOE_FUTURE;
 	return s->group_tokens && context % s->group_tokens == 0 ? MOE_OWN_PAST : MOE_OTHERS;
 }

@@ -7,7 +7,7 @@
  * arXiv:2101.03961), for which there is one operator (op/route.h); all else is made of router, score,
  * choose, place, gate and router_loss, whose headers have the formulas.
  *
- * An expert takes capacity_factor * k * tokens / E choices of each routing group, in the order of tokens;
+ * An expert takes capacity_factor * k * tokens / E choices of each routing group, by default in the order of tokens;
  * what is beyond gives 0, so only other choices and the residual carry the token on. Experts by a hash
  * of the token need no router; the score of each then is its share of the choices.
  *
@@ -72,7 +72,7 @@ struct moe_spec {
 	long group_tokens;		/* 0: the whole batch of a step */
 	long group_sequences;		/* where groups lie across sequences, at one position; 0: all of a step */
 	double cutoff_rate;		/* of the mean of the least scores that experts took */
-	const char *order;		/* in which choices get places: "token" | "choice" (op/place.h) */
+	const char *order;		/* in which choices get places: "token" | "choice" | "gate" (op/place.h) */
 	bool allow_future;		/* rules by which a token's future moves its output may be trained */
 	double balance, z_loss;		/* weights of losses (op/router_loss.h) */
 	double balance_target;		/* above 0: MaxVio that the weight of balance is moved for, from `balance` on */

@@ -30,7 +30,7 @@ static bool is_switch(const struct moe_spec *s)
 {
 	return s->top_k == 1 && is(s->select, "topk") && !s->frozen && s->bias_rate == 0 &&
 		is(s->score, "softmax") && s->temperature == 1 && s->temperature_decay == 0 && is(s->noise, "none") &&
-		is(s->weight, "raw") && s->weight_scale == 1 &&
+		!is(s->order, "gate") && is(s->weight, "raw") && s->weight_scale == 1 &&
 		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 && is(s->balance_by, "load") &&
 		s->balance_target == 0 && !moe_moves_capacity(s) && is(s->balance_scope, "group");
 }
@@ -301,10 +301,16 @@ static void take(struct net *net, const struct moe_spec *s, struct scored *x)
 static struct place_attr placed(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
 	long group = moe_takes(s) ? tensor_rows(x->s_BTE) : routing_group(net, s, s->capacity_factor > 0);
+	struct place_attr attr = {.n_experts = s->n_experts, .group_tokens = group};
 
-	if (moe_takes(s))
-		return (struct place_attr){s->n_experts, group, x->left ? x->choices / s->n_experts : 0, false};
-	return (struct place_attr){s->n_experts, group, capacity(net, s, group), is(s->order, "choice")};
+	if (moe_takes(s)) {
+		attr.capacity = x->left ? x->choices / s->n_experts : 0;
+		return attr;
+	}
+	attr.capacity = capacity(net, s, group);
+	attr.order = is(s->order, "choice") ? PLACE_BY_CHOICE : is(s->order, "gate") && attr.capacity ? PLACE_BY_SCORE
+		: PLACE_BY_TOKEN;
+	return attr;
 }
 
 /* Of the capacity planned, what is in force; NULL: all. */
@@ -325,6 +331,7 @@ static struct tensor *const *place(struct net *net, const struct moe_spec *s, co
 	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = x->expert_BTK}, *share = capacity_share(net, s);
 
 	in[PLACE_SHARE] = attr.capacity ? share : NULL;
+	in[PLACE_S_BTE] = attr.order == PLACE_BY_SCORE ? x->s_BTE : NULL;
 	return graph_apply(net->g, &op_place, &attr, sizeof attr, in);
 }
 

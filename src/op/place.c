@@ -1,5 +1,8 @@
 #include "op/place.h"
 
+#include <math.h>
+#include <string.h>
+
 #include "base/error.h"
 #include "base/num.h"
 #include "op/kit/host.h"
@@ -34,6 +37,8 @@ static void place_shape(struct op_shapes *s)
 	CHECK(expert->n_dims == 3 && attr->group_tokens > 0 && tokens % attr->group_tokens == 0);
 	CHECK(E > 0 && attr->capacity >= 0);
 	CHECK(!s->in[PLACE_SHARE] || (attr->capacity && tensor_size(s->in[PLACE_SHARE]) == 1));
+	CHECK(!s->in[PLACE_S_BTE] == (attr->order != PLACE_BY_SCORE));
+	CHECK(!s->in[PLACE_S_BTE] || tensor_rows(s->in[PLACE_S_BTE]) == tokens);
 	long group = attr->group_tokens * tensor_width(expert),
 		taken = attr->capacity && attr->capacity < group ? attr->capacity : group;
 	s->out[PLACE_SLOT_BTK] = tensor_of(INDEX, 3, expert->dims[0], expert->dims[1],
@@ -50,14 +55,73 @@ static void place_shape(struct op_shapes *s)
 static void room_host(struct op_shapes *s)
 {
 	const struct place_attr *attr = s->attr;
+	long sorted = attr->order == PLACE_BY_SCORE ? 2 * tensor_rows(s->in[PLACE_EXPERT_BTK]) : 0;
 
-	s->forward_workspace = 2 * (size_t)attr->n_experts * sizeof(int);
+	s->forward_workspace = (size_t)(2 * attr->n_experts + sorted) * sizeof(int);
 }
 
 static void place_cost(const struct op_shapes *s, struct op_cost *c)
 {
 	c->forward_bytes = op_io_bytes(&op_place, s);
 }
+
+/* ---- whose turn it is ----------------------------------------------------------------------- */
+
+/* In the workspace, behind two numbers for each expert. */
+static int *sorted_tokens(const struct op_run *r)
+{
+	return (int *)r->workspace + 2 * ((const struct place_attr *)r->attr)->n_experts;
+}
+
+/* The score of its first choice. */
+static double priority(const struct op_run *r, int t)
+{
+	const struct tensor *expert = r->in[PLACE_EXPERT_BTK];
+	int e = *int_at(expert, t * tensor_width(expert));
+	double s = e < 0 ? NAN : host_get(r, r->in[PLACE_S_BTE], t, e);
+
+	return s == s ? s : -INFINITY;
+}
+
+/* Two runs of tokens that are in order, up to middle and from there on, become one; of equals the left is first. */
+static void merge_runs(const struct op_run *r, int *at, int *room, long begin, long middle, long end)
+{
+	long i = begin, j = middle;
+
+	for (long to = begin; to < end; to++)
+		room[to] = j >= end || (i < middle && priority(r, at[i]) >= priority(r, at[j])) ? at[i++] : at[j++];
+	memcpy(at + begin, room + begin, (size_t)(end - begin) * sizeof *at);
+}
+
+/* The tokens of each group, by falling priority. */
+static void sort_tokens(const struct op_run *r)
+{
+	const struct place_attr *attr = r->attr;
+	long N = tensor_rows(r->in[PLACE_EXPERT_BTK]), n = attr->group_tokens;
+	int *sorted = sorted_tokens(r);
+
+	for (long t = 0; t < N; t++)
+		sorted[t] = (int)t;
+	#pragma omp parallel for schedule(static)
+	for (long g = 0; g < N; g += n)
+		for (long run = 1; run < n; run *= 2)
+			for (long t = 0; t + run < n; t += 2 * run)
+				merge_runs(r, sorted, sorted + N, g + t, g + t + run, g + min_long(t + 2 * run, n));
+}
+
+/* The choice whose turn is the j-th. */
+static long turn(const struct op_run *r, long j)
+{
+	const struct place_attr *attr = r->attr;
+	long n = attr->group_tokens, K = tensor_width(r->in[PLACE_EXPERT_BTK]), in_group = j % (n * K);
+	long t = (j - in_group) / K + in_group % n;
+
+	if (attr->order == PLACE_BY_TOKEN)
+		return j;
+	return (attr->order == PLACE_BY_SCORE ? sorted_tokens(r)[t] : t) * K + in_group / n;
+}
+
+/* ---- who gets a place ----------------------------------------------------------------------- */
 
 /* Choices an expert takes of a group; 0: all. */
 static long capacity(const struct op_run *r)
@@ -68,14 +132,6 @@ static long capacity(const struct op_run *r)
 	long n = (long)(x * (double)attr->capacity);
 
 	return n < 1 && attr->capacity ? 1 : n;
-}
-
-/* The choice whose turn is the j-th. */
-static long turn(const struct place_attr *attr, long K, long j)
-{
-	long n = attr->group_tokens, in_group = j % (n * K);
-
-	return attr->by_choice ? j - in_group + in_group % n * K + in_group / n : j;
 }
 
 /* The expert of choice i, whose turn is the j-th; -1: none. taken[e]: how many of its group have taken
@@ -98,7 +154,7 @@ static int claim(const struct op_run *r, long i, long j, int *taken, bool *kept)
 
 static void count_choices(const struct op_run *r, int *taken)
 {
-	long E = tensor_size(r->out[PLACE_COUNT_E]), K = tensor_width(r->in[PLACE_EXPERT_BTK]);
+	long E = tensor_size(r->out[PLACE_COUNT_E]);
 	int *count = row_int(r->out[PLACE_COUNT_E], 0), *first = row_int(r->out[PLACE_FIRST_E1], 0),
 		*wanted = row_int(r->out[PLACE_WANTED_E], 0);
 
@@ -106,7 +162,7 @@ static void count_choices(const struct op_run *r, int *taken)
 		count[e] = wanted[e] = 0;
 	for (long j = 0; j < tensor_size(r->in[PLACE_EXPERT_BTK]); j++) {
 		bool kept;
-		int e = claim(r, turn(r->attr, K, j), j, taken, &kept);
+		int e = claim(r, turn(r, j), j, taken, &kept);
 		if (e >= 0)
 			wanted[e]++;
 		if (kept)
@@ -154,8 +210,10 @@ static void place_forward(const struct op_run *r)
 	const struct tensor *slot = r->out[PLACE_SLOT_BTK], *first = r->out[PLACE_FIRST_E1];
 	int *taken = r->workspace, *next = taken + tensor_width(first) - 1,
 		*token = row_int(r->out[PLACE_TOKEN_S], 0);
-	long n = tensor_size(slot), K = tensor_width(slot), S = tensor_size(r->out[PLACE_TOKEN_S]);
+	long n = tensor_size(slot), S = tensor_size(r->out[PLACE_TOKEN_S]);
 
+	if (r->in[PLACE_S_BTE])
+		sort_tokens(r);
 	count_choices(r, taken);
 	for (long e = 0; e + 1 < tensor_width(first); e++)
 		next[e] = row_int(first, 0)[e];
@@ -163,7 +221,7 @@ static void place_forward(const struct op_run *r)
 		token[s] = -1;
 	for (long j = 0; j < n; j++) {
 		bool kept;
-		long i = turn(r->attr, K, j);
+		long i = turn(r, j);
 		int e = claim(r, i, j, taken, &kept);
 		*int_at(slot, i) = kept ? next[e] : -1;
 		if (kept)
@@ -173,13 +231,16 @@ static void place_forward(const struct op_run *r)
 	summarise(r);
 }
 
-/* Experts in some order, no two of a token the same; every seventh token names none. */
+/* Experts in some order, no two of a token the same; every seventh token names none. Few scores, so that many are
+   equal. */
 static void prepare(const struct op_trial *t)
 {
 	const struct place_attr *attr = t->shapes.attr;
 	const struct tensor *expert = t->in[PLACE_EXPERT_BTK];
 	long K = tensor_width(expert);
 
+	for (long i = 0; t->in[PLACE_S_BTE] && i < tensor_size(t->in[PLACE_S_BTE]); i++)
+		op_trial_set(t, t->in[PLACE_S_BTE], i, (double)(i * i % 11) / 16);
 	if (t->in[PLACE_SHARE])
 		op_trial_set(t, t->in[PLACE_SHARE], 0, 0.625);
 	for (long i = 0; i < tensor_size(expert); i++) {
@@ -188,9 +249,9 @@ static void prepare(const struct op_trial *t)
 	}
 }
 
-static const struct place_attr all = {4, 20, 0, false}, tight = {5, 7, 3, false},
-	one_expert = {1, 35, 5, false}, tiled = {6, 150, 60, false}, any_length = {7, 52, 0, false},
-	many = {75, 48, 3, false}, by_choice = {5, 50, 12, true};
+static const struct place_attr all = {4, 20, 0, 0}, tight = {5, 7, 3, 0},
+	one_expert = {1, 35, 5, 0}, tiled = {6, 150, 60, 0}, any_length = {7, 52, 0, 0},
+	many = {75, 48, 3, 0}, by_choice = {5, 50, 12, PLACE_BY_CHOICE}, by_score = {6, 150, 60, PLACE_BY_SCORE};
 
 static const struct op_example examples[] = {
 	{.name = "dropless", .attr = &all, .prepare = prepare, .in = {{2, 10, 2}}},
@@ -204,6 +265,7 @@ static const struct op_example examples[] = {
 	{.name = "many experts", .attr = &many, .prepare = prepare, .in = {{2, 48, 8}}},
 	{.name = "a share of the capacity", .attr = &tiled, .prepare = prepare, .in = {{3, 100, 3}, {1}}},
 	{.name = "firsts first", .attr = &by_choice, .prepare = prepare, .in = {{2, 50, 3}}},
+	{.name = "by score", .attr = &by_score, .prepare = prepare, .in = {{3, 100, 3}, {0}, {3, 100, 6}}},
 };
 
 const struct op op_place = {
@@ -215,6 +277,7 @@ const struct op op_place = {
 	.in = {
 		[PLACE_EXPERT_BTK] = {"expert", IN_INDEX},
 		[PLACE_SHARE] = {"share", IN_MASTER | IN_NO_GRADIENT | IN_OPTIONAL},
+		[PLACE_S_BTE] = {"s", IN_MASTER | IN_NO_GRADIENT | IN_OPTIONAL},
 	},
 	.out = {
 		[PLACE_SLOT_BTK] = {"slot", INDEX, true},

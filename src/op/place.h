@@ -2,9 +2,13 @@
  * place: rows of a buffer sorted by expert for the choices of tokens. Choice i = t K + k is the k-th
  * of token t; tokens, in order, form routing groups of group_tokens. In each group an expert takes the
  * first `capacity` choices that name it (0: all), token by token and within a token the better one
- * first; the rest is dropped. So a choice can lose its place to choices of earlier tokens alone. With
- * by_choice the first choices of all tokens of a group come before any second one (Lepikhin et al. 2020,
- * arXiv:2006.16668, algorithm 1), to which a token's future can be the reason that it lost its place.
+ * first; the rest is dropped. So a choice can lose its place to choices of earlier tokens alone. In other
+ * orders a token's future can be the reason that it lost its place:
+ *   by choice  the first choices of all tokens of a group come before any second one (Lepikhin et al. 2020,
+ *              arXiv:2006.16668, algorithm 1)
+ *   by score   the same, but among the firsts, seconds, ... tokens come by falling score of their first choice,
+ *              of equals the earlier (batch prioritised routing: Riquelme et al. 2021, arXiv:2106.05974,
+ *              algorithm 2)
  *   SLOT[i]   its row, -1 where it is dropped or names no expert
  *   FIRST     the segment of expert e is rows FIRST[e] to FIRST[e + 1], of which the first COUNT[e]
  *             have a choice, in that order over all groups
@@ -25,6 +29,7 @@
 enum {
 	PLACE_EXPERT_BTK,	/* int, from choose; -1: none */
 	PLACE_SHARE,		/* optional [1], master, 0 to 1: of the capacity that is in force; at least one choice */
+	PLACE_S_BTE,		/* scores, master; there where the order is by score */
 	PLACE_N_IN
 };
 
@@ -40,11 +45,13 @@ enum {
 	PLACE_N_OUT
 };
 
+enum place_order { PLACE_BY_TOKEN, PLACE_BY_CHOICE, PLACE_BY_SCORE };
+
 struct place_attr {
 	long n_experts;
 	long group_tokens;	/* divides B T */
 	long capacity;		/* choices an expert takes of a group; 0: all */
-	bool by_choice;		/* all first choices of a group come before any second */
+	enum place_order order;
 };
 
 enum { PLACE_ROUND = 128 };	/* rows: tiles of matrix products on a GPU cross no segment */

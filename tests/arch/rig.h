@@ -106,6 +106,8 @@ static const struct rig_case rig_cases[] = {
 		"drop_target: 0.1, capacity_factor: 0.8, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba falling capacity", SMALL ", arch: moe_mamba, moe: {n_experts: 3, d_expert: 6, "
 		"capacity_decay: 0.1, capacity_factor: 1.2, group_tokens: 16, activation: silu}}"},
+	{"moe_mamba by score", SMALL ", arch: moe_mamba, moe: {n_experts: 4, d_expert: 6, top_k: 2, order: gate, "
+		"allow_future: true, capacity_factor: 0.7, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba fixed", SMALL ", arch: moe_mamba, moe: {router: fixed, n_experts: 3, d_expert: 6, "
 		"activation: silu}}"},
 	{"moe_mamba hash", SMALL ", arch: moe_mamba, moe: {router: hash, n_experts: 4, d_expert: 6, "
@@ -195,7 +197,7 @@ static const struct rig_case rig_cases[] = {
 /* Does a token's output depend on more than its own past? tests/arch/test_routers.c says on what. */
 static inline bool rig_beyond_past(const struct rig_case *c)
 {
-	return strstr(c->spec, "expert_choice") || strstr(c->spec, "router: tokens");
+	return strstr(c->spec, "expert_choice") || strstr(c->spec, "router: tokens") || strstr(c->spec, "order: gate");
 }
 
 /* Are tokens values, which are no documents, and of which rows are there or not (tests/train/test_values.c)? */

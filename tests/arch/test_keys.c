@@ -24,6 +24,8 @@ static void test_keys_without_effect(void **state)
 		{"cutoff_rate: 0.5", "cutoff_rate: 0.5, router: expert_choice_batch", "routers expert_choice"},
 		{"noise_scale: 0.1", "noise_scale: 0.1, noise: jitter", "routers noisy, gumbel"},
 		{"order: choice", "order: token", "order has no effect"},
+		{"order: gate, allow_future: true, capacity_factor: 0", "order: gate, allow_future: true", "capacity_factor above"},
+		{"order: gate, allow_future: true, router: hash, capacity_factor: 1", "router: hash", "leave it at token"},
 		{"control_rate: 1", "control_rate: 1, drop_target: 0.1", "balance_target or drop_target"},
 		{"temperature_least: 0.1", "temperature_least: 0.1, temperature_decay: 0.1", "temperature_decay above 0"},
 		{"router: hash, score: sigmoid", "score: sigmoid", "routers with weights"},
@@ -161,7 +163,9 @@ static void test_keys_of_runs_stand(void **state)
 static void test_rules_that_do_not_go_together(void **state)
 {
 	(void)state;
-	expect_refused(MIXTURE "router: gshard}}", "allow_future");
+	expect_refused(MIXTURE "router: gshard}}", "with model.moe.order choice a token's later neighbours");
+	expect_refused(MIXTURE "order: gate}}", "with model.moe.order gate a token's later neighbours");
+	expect_refused(MIXTURE "order: gate}}", "allow_future");
 	expect_refused(MIXTURE "router: expert_choice}}", "expert_choice_batch");
 	expect_refused(MIXTURE "router: expert_choice_batch, balance: 0.01}}", "experts choose tokens");
 	expect_refused(MIXTURE "router: expert_choice_batch, capacity_factor: 0}}", "experts choose tokens");

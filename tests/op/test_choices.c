@@ -157,7 +157,7 @@ static void expect_places(struct arena *a, const struct call *c, const int *slot
    has a place left. In the second group all begins anew. */
 static void token_major(struct arena *a, const struct device *d)
 {
-	static const struct place_attr attr = {3, 3, 2, false};
+	static const struct place_attr attr = {3, 3, 2, PLACE_BY_TOKEN};
 	const double expert[] = {1, 0,  2, 1,  1, 0,   1, 2,  -1, -1,  2, 1};
 	struct call c = call(a, &op_place, d, &attr, (struct tensor *[PLACE_N_IN]){ints(a, d, 6, 2, expert)});
 
@@ -171,7 +171,7 @@ static void token_major(struct arena *a, const struct device *d)
 /* Of the tokens that want one place the first has it; one more has a place elsewhere. */
 static void unserved(struct arena *a, const struct device *d)
 {
-	static const struct place_attr attr = {3, 4, 1, false};
+	static const struct place_attr attr = {3, 4, 1, PLACE_BY_TOKEN};
 	const double expert[] = {1, -1,  1, -1,  2, 1,  1, -1};
 	struct call c = call(a, &op_place, d, &attr, (struct tensor *[PLACE_N_IN]){ints(a, d, 4, 2, expert)});
 
@@ -181,12 +181,38 @@ static void unserved(struct arena *a, const struct device *d)
 /* The same choices where firsts come first: now the second token's second choice comes too late. */
 static void choice_major(struct arena *a, const struct device *d)
 {
-	static const struct place_attr attr = {3, 3, 2, true};
+	static const struct place_attr attr = {3, 3, 2, PLACE_BY_CHOICE};
 	const double expert[] = {1, 0,  2, 1,  1, 0,   1, 2,  -1, -1,  2, 1};
 	struct call c = call(a, &op_place, d, &attr, (struct tensor *[PLACE_N_IN]){ints(a, d, 6, 2, expert)});
 
 	expect_places(a, &c, (int[]){2, 0,  6, -1,  3, 1,   4, 8,  -1, -1,  7, 5}, (int[]){0, 2, 6, 9});
 	expect_values(&c, c.out[PLACE_DROPPED], "dropped", (double[]){1, 10}, 0);
+}
+
+/* In the first group the fourth token's score is the greatest and the second's equals the first's: expert 1 takes the
+   fourth and the first. Seconds come behind all firsts, in that order too: expert 0 takes those of the same. The
+   fifth's great score is not its first choice's. In the second group the last one's first choice comes before all
+   seconds. */
+static void score_major(struct arena *a, const struct device *d)
+{
+	static const struct place_attr attr = {3, 5, 2, PLACE_BY_SCORE};
+	const double expert[] = {1, 0,  1, 0,  -1, -1,  1, 0,  1, 2,   1, 0,  1, 0,  1, 0,  2, 0,  0, 1};
+	const double s[] = {0.25, 0.5, 0.25,  0.25, 0.5, 0.25,  1, 1, 1,  0.125, 0.75, 0.125,  0.875, 0.0625, 0.0625,
+		0, 0.5, 0,  0, 0.75, 0,  0, 0.625, 0,  0, 0, 0.125,  0.25, 0, 0};
+	struct call c = call(a, &op_place, d, &attr,
+		(struct tensor *[PLACE_N_IN]){ints(a, d, 10, 2, expert), NULL, masters(a, d, 10, 3, s)});
+
+	expect_places(a, &c, (int[]){5, 1,  -1, -1,  -1, -1,  4, 0,  -1, 8,   -1, -1,  6, 3,  7, -1,  9, -1,  2, -1},
+		(int[]){0, 4, 8, 10});
+	expect_ints(&c, PLACE_WANTED_E, (int[]){8, 8, 2});
+	expect_values(&c, c.out[PLACE_DROPPED], "dropped", (double[]){8, 18}, 0);
+	expect_ints(&c, PLACE_SERVED, (int[]){7});
+}
+
+static void test_greater_scores_have_their_places_first(void **state)
+{
+	(void)state;
+	on_devices(score_major);
 }
 
 static void test_first_choices_have_their_places_first(void **state)
@@ -267,7 +293,7 @@ static void pieces_forward(struct arena *a, const struct device *d, struct tenso
 	struct place_attr *place = ARENA_NEW(a, struct place_attr);
 	struct router_loss_attr *loss = ARENA_NEW(a, struct router_loss_attr);
 
-	*place = (struct place_attr){w->dims[0], r->group_tokens, r->capacity, false};
+	*place = (struct place_attr){w->dims[0], r->group_tokens, r->capacity, PLACE_BY_TOKEN};
 	*loss = (struct router_loss_attr){.group_tokens = r->group_tokens};
 	p->router = call(a, &op_router, d, NULL, (struct tensor *[]){x, w});
 	p->score = call(a, &op_score, d, &softmax, (struct tensor *[SCORE_N_IN]){p->router.out[0]});
@@ -358,6 +384,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_experts_take_the_best),
 		cmocka_unit_test(test_earlier_tokens_have_their_places_first),
 		cmocka_unit_test(test_first_choices_have_their_places_first),
+		cmocka_unit_test(test_greater_scores_have_their_places_first),
 		cmocka_unit_test(test_rules_of_weights),
 		cmocka_unit_test(test_one_choice_is_what_route_does),
 	};

@@ -66,7 +66,7 @@ class Mixtures:
                 choice = self.chosen((noisy if select == "sample" else score).detach(), name, keys)
             moved = keys.get("drop_target") or keys.get("capacity_decay")
             share = self.p[name + ".router.capacity"].item() if moved else 1
-            keep = self.first_come(choice, E, group, keys, share)
+            keep = self.first_come(choice, score.detach(), E, group, keys, share)
         K = choice.shape[1]
         gate = self.weights(score, choice, keys) * keep
         y = self.sent(flat, name, keys, choice, keep, gate) if send else None
@@ -220,17 +220,22 @@ class Mixtures:
         self.margin = min([self.margin] + lead[lead > 0].tolist())
 
     @staticmethod
-    def first_come(choice, E, group, keys, share=1):
+    def first_come(choice, score, E, group, keys, share=1):
         """In each routing group an expert takes the first int(factor * K * tokens / E) choices, at least
         one; 0: all. Token by token, and of a token the better choice first; or all firsts before any second
-        (GShard: Lepikhin et al. 2020, arXiv:2006.16668, algorithm 1)."""
-        (N, K), factor, by_choice = choice.shape, keys["capacity_factor"], keys.get("order", "token") == "choice"
+        (GShard: Lepikhin et al. 2020, arXiv:2006.16668, algorithm 1), where tokens may come by the score of their
+        first (Riquelme et al. 2021, arXiv:2106.05974, algorithm 2)."""
+        (N, K), factor, order = choice.shape, keys["capacity_factor"], keys.get("order", "token")
+        first = score.gather(1, choice[:, :1].clamp(min=0))[:, 0].masked_fill(choice[:, 0] < 0, -math.inf).tolist()
         whole = max(1, int(factor * keys.get("top_k", 1) * group / E))
         capacity = max(1, int(share * whole)) if factor else N * K
         keep = torch.zeros(N, K, dtype=torch.bool)
         for begin in range(0, N, group):
             own, taken = range(begin, begin + group), [0] * E
-            turns = [(t, k) for k in range(K) for t in own] if by_choice else [(t, k) for t in own for k in range(K)]
+            if order == "gate":
+                own = sorted(own, key=lambda t: -first[t])
+            by_token = order == "token"
+            turns = [(t, k) for t in own for k in range(K)] if by_token else [(t, k) for k in range(K) for t in own]
             for t, k in turns:
                 e = choice[t, k].item()
                 keep[t, k] = e >= 0 and taken[e] < capacity

@@ -1,5 +1,6 @@
 /*
- * place on the GPU, in five launches: units of 32 choices count the experts they name; a warp for each
+ * place on the GPU. Where the order is by score tokens of a group are sorted, a launch for each doubling of runs
+ * that are in order. Then five launches: units of 32 choices count the experts they name; a warp for each
  * group and expert turns these counts into ranks; one block lays out the segments; units hand out rows; and
  * tokens that got one are counted.
  */
@@ -12,6 +13,8 @@ enum { SETTLE_WARPS = 16, SETTLE_THREADS = SETTLE_WARPS * WARP_LANES };
 struct place_forward {
 	long n, group, group_units, units;	/* choices, of a group; units of a group, of all */
 	long tokens;				/* of a group, where all firsts have their turns first; else 0 */
+	const int *sorted;			/* tokens as they then have them, NULL: as they are */
+	rows<const float> s;
 	int K;
 	placing p;
 	int *rank_EU;				/* choices of a unit; then rank of the first */
@@ -36,9 +39,44 @@ __device__ __forceinline__ int choice_of(const place_forward &f, long u, long *i
 	long in_group = u % f.group_units * WARP_LANES + threadIdx.x % WARP_LANES;
 
 	*i = u / f.group_units * f.group + in_group;
-	if (f.tokens)
-		*i += in_group % f.tokens * f.K + in_group / f.tokens - in_group;
+	if (f.tokens) {
+		long t = u / f.group_units * f.tokens + in_group % f.tokens;
+		*i = (f.sorted ? f.sorted[t] : t) * f.K + in_group / f.tokens;
+	}
 	return in_group < f.group ? f.expert[*i] : -1;
+}
+
+/* The score of its first choice. */
+__device__ __forceinline__ float priority(const place_forward &f, int t)
+{
+	int e = f.expert[(long)t * f.K];
+	float s = e < 0 ? NAN : f.s[t][e];
+
+	return s == s ? s : -INFINITY;
+}
+
+/* Tokens of a group in runs that are in order become runs of twice as many; of equals the left one is first. A
+   token moves by those of the run beside its own that come before it. from NULL: tokens as they are. */
+__global__ void merge(place_forward f, const int *from, int *to, long run)
+{
+	long i = (long)blockIdx.x * ROW_THREADS + threadIdx.x, at = i % f.tokens, group = i - at;
+
+	if (i >= f.n / f.K)
+		return;
+	long begin = at / (2 * run) * 2 * run, middle = min(begin + run, f.tokens);
+	bool left = at < middle;
+	long low = left ? middle : begin, high = left ? min(middle + run, f.tokens) : middle;
+	int own = from ? from[i] : (int)i;
+	float mine = priority(f, own);
+	while (low < high) {
+		long j = (low + high) / 2;
+		float other = priority(f, from ? from[group + j] : (int)(group + j));
+		if (left ? other > mine : other >= mine)
+			low = j + 1;
+		else
+			high = j;
+	}
+	to[group + at + low - middle] = own;
 }
 
 __global__ void count(place_forward f)
@@ -151,20 +189,34 @@ place_forward sizes_of(const struct place_attr *attr, const struct tensor *exper
 	f.group_units = ceil_div(f.group, WARP_LANES);
 	f.p.groups = f.n / f.group;
 	f.units = f.p.groups * f.group_units;
-	f.tokens = attr->by_choice ? attr->group_tokens : 0;
+	f.tokens = attr->order == PLACE_BY_TOKEN ? 0 : attr->group_tokens;
 	f.K = (int)tensor_width(expert);
 	f.p.E = (int)attr->n_experts;
 	f.p.capacity = (int)(attr->capacity && attr->capacity < f.group ? attr->capacity : f.group);
 	return f;
 }
 
+/* Into two rooms of a number for each token. */
+void sort_tokens(const struct op_run *r, place_forward *f, int *room)
+{
+	long n = f->n / f->K;
+
+	for (long run = 1; run < f->tokens; run *= 2) {
+		int *to = f->sorted == room ? room + n : room;
+		launch(r, merge, dim3((unsigned)ceil_div(n, ROW_THREADS)), ROW_THREADS, 0, *f, f->sorted, to, run);
+		f->sorted = to;
+	}
+}
+
 }  // namespace
 
 extern "C" void place_room_cuda(struct op_shapes *s)
 {
-	place_forward f = sizes_of((const struct place_attr *)s->attr, s->in[PLACE_EXPERT_BTK]);
+	const struct place_attr *attr = (const struct place_attr *)s->attr;
+	place_forward f = sizes_of(attr, s->in[PLACE_EXPERT_BTK]);
+	long sorted = attr->order == PLACE_BY_SCORE ? 2 * (f.n / f.K) : 0;
 
-	s->forward_workspace = (size_t)f.p.E * (f.units + 2 * f.p.groups) * sizeof(int);
+	s->forward_workspace = (f.p.E * (f.units + 2 * f.p.groups) + sorted) * sizeof(int);
 }
 
 extern "C" void place_forward_cuda(const struct op_run *r)
@@ -187,6 +239,9 @@ extern "C" void place_forward_cuda(const struct op_run *r)
 	f.load = (float *)r->out[PLACE_LOAD_E]->at;
 	f.dropped = (float *)r->out[PLACE_DROPPED]->at;
 	f.share = r->in[PLACE_SHARE] ? (const float *)r->in[PLACE_SHARE]->at : NULL;
+	f.s = rows_of<const float>(r->in[PLACE_S_BTE]);
+	if (f.s.at)
+		sort_tokens(r, &f, f.p.start_EG + f.p.E * f.p.groups);
 	launch(r, count, grid_of_rows(f.units), ROW_THREADS, 0, f);
 	launch(r, rank, grid_of_rows(f.p.groups * f.p.E), ROW_THREADS, 0, f);
 	launch(r, settle, dim3(1), SETTLE_THREADS, f.p.E * sizeof(int), f);
