@@ -195,15 +195,13 @@ static void moba_backward_ref(const struct op_run *r)
 	}
 }
 
-static void prepare(const struct op_trial *t)
+void moba_prepare(const struct op_trial *t)
 {
 	if (t->in[MOBA_START_BT])
 		document_start_example(t, t->in[MOBA_START_BT]);
 }
 
-/* 30 idle rows; documents that began long before, in the idle rows, with the first query and behind it, and a last
-   row that is not there. */
-static void prepare_idle(const struct op_trial *t)
+void moba_prepare_idle(const struct op_trial *t)
 {
 	static const int began[] = {-41, 7, 30};
 	const struct tensor *start = t->in[MOBA_START_BT];
@@ -222,14 +220,14 @@ static const struct moba_attr plain = {2, 0, 3, 2, 0}, shared = {4, 2, 5, 3, 0},
 #define SHAPES(B, T, D, C) [MOBA_Q_BTD] = {B, T, D}, [MOBA_K_BTC] = {B, T, C}, [MOBA_V_BTC] = {B, T, C}
 
 static const struct op_example examples[] = {
-	{.name = "plain", .attr = &plain, .prepare = prepare, .in = {SHAPES(2, 11, 6, 6)}},
-	{.name = "shared keys", .attr = &shared, .prepare = prepare, .in = {SHAPES(1, 37, 12, 6)}},
-	{.name = "own segment alone", .attr = &alone, .prepare = prepare, .in = {SHAPES(2, 10, 3, 3)}},
-	{.name = "documents", .attr = &plain, .prepare = prepare,
+	{.name = "plain", .attr = &plain, .prepare = moba_prepare, .in = {SHAPES(2, 11, 6, 6)}},
+	{.name = "shared keys", .attr = &shared, .prepare = moba_prepare, .in = {SHAPES(1, 37, 12, 6)}},
+	{.name = "own segment alone", .attr = &alone, .prepare = moba_prepare, .in = {SHAPES(2, 10, 3, 3)}},
+	{.name = "documents", .attr = &plain, .prepare = moba_prepare,
 		.in = {SHAPES(2, 40, 8, 8), [MOBA_START_BT] = {2, 40}}},
-	{.name = "a window", .attr = &idle, .prepare = prepare_idle,
+	{.name = "a window", .attr = &idle, .prepare = moba_prepare_idle,
 		.in = {SHAPES(3, 54, 12, 6), [MOBA_START_BT] = {3, 54}}},
-	{.name = "wide", .attr = &wide, .prepare = prepare, .no_gradient_check = true,
+	{.name = "wide", .attr = &wide, .prepare = moba_prepare, .no_gradient_check = true,
 		.in = {SHAPES(1, 300, 80, 40)}},
 };
 

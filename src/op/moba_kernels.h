@@ -16,6 +16,10 @@ struct moba_dims {
 struct moba_dims moba_dims(const struct tensor *const *in, const struct moba_attr *attr);
 /* Shape of y, and the common checks. */
 void moba_shape(struct op_shapes *s);
+/* For examples: documents, if there are; 30 idle rows and documents that began long before, in the idle rows, with the
+   first query and behind it, and a last row that is not there. */
+void moba_prepare(const struct op_trial *t);
+void moba_prepare_idle(const struct op_trial *t);
 
 #ifdef __cplusplus
 }

@@ -43,8 +43,8 @@ static __device__ __forceinline__ void moba_block_choose(moba_memory *m, long n,
 	__syncthreads();
 }
 
-template <typename real>
-__device__ __forceinline__ float moba_dot(const real *a, const real *b, int n)
+template <typename real, typename other>
+__device__ __forceinline__ float moba_dot(const real *a, const other *b, int n)
 {
 	float sum = 0;
 
