@@ -1,7 +1,7 @@
 /*
- * Keys and values that lie in rings from call to call (op/attention_step.h, op/moba_step.h, and of keys alone
- * op/copied.h): where those of a document's positions are, and what a call leaves. Position s of a document is in row
- * s mod L.
+ * Keys and values that lie in rings from call to call (op/attention_step.h, op/moba_step.h, op/summary_step.h, and of
+ * keys alone op/copied.h): where those of a document's positions are, and what a call leaves. Position s of a document
+ * is in row s mod L.
  */
 #ifndef OP_RINGS_H
 #define OP_RINGS_H
