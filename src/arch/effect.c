@@ -154,6 +154,11 @@ static bool is_segmented(const void *attn_spec)
 	return ((const struct attn_spec *)attn_spec)->segment > 0;
 }
 
+static bool chooses_segments(const void *attn_spec)
+{
+	return is_segmented(attn_spec) && !strcmp(((const struct attn_spec *)attn_spec)->earlier, "chosen");
+}
+
 static bool has_places(const void *attn_spec)
 {
 	return ((const struct attn_spec *)attn_spec)->rope;
@@ -170,7 +175,8 @@ static const struct part_reader {
 	bool (*reads)(const void *part);
 	const char *who;
 } part_readers[] = {
-	{&attn_fields, "model.attn.chosen", is_segmented, "model.attn.segment above 0"},
+	{&attn_fields, "model.attn.earlier", is_segmented, "model.attn.segment above 0"},
+	{&attn_fields, "model.attn.chosen", chooses_segments, "model.attn.segment above 0, earlier chosen"},
 	{&attn_fields, "model.attn.rope_base", has_places, "model.attn.rope"},
 	{&skeleton_fields, "model.copy_width", copies, "model.head copy"},
 };

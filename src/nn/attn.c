@@ -1,10 +1,13 @@
 #include "nn/attn.h"
 
+#include <string.h>
+
 #include "base/num.h"
 #include "nn/stream.h"
 #include "op/attention_step.h"
 #include "op/moba_step.h"
 #include "op/rope.h"
+#include "op/summary_step.h"
 
 long attn_heads(const struct attn_spec *s, long width)
 {
@@ -33,21 +36,23 @@ static struct tensor *rotate(struct net *net, const struct attn_spec *s, struct 
 
 _Static_assert((int)MOBA_START_BT == (int)ATTENTION_START_BT, "inputs of both: q, k, v, start_BT");
 
-/* op_attention or op_moba over the last n keys and values of the replay before, too, without their gradient (Dai et
-   al. 2019, arXiv:1901.02860; here keys are kept, rotated, in place of layer inputs). Each token sees n in front. */
+/* op_attention, op_moba or op_summary over the last n keys and values of the replay before, too, without their
+   gradient (Dai et al. 2019, arXiv:1901.02860; here keys are kept, rotated, in place of layer inputs). Each token
+   sees n in front. */
 static struct tensor *on_stream(struct net *net, const struct op *op, const void *attr, size_t attr_bytes,
 	struct tensor **in, long n)
 {
 	in[ATTENTION_Q_BTD] = stream_extend(net, NULL, in[ATTENTION_Q_BTD], n);
 	in[ATTENTION_K_BTC] = stream_extend(net, "keys", in[ATTENTION_K_BTC], n);
 	in[ATTENTION_V_BTC] = stream_extend(net, "values", in[ATTENTION_V_BTC], n);
-	in[ATTENTION_START_BT] = stream_start(net, n, op == &op_moba ? EXTEND_COUNTED : EXTEND_SEEN);
+	in[ATTENTION_START_BT] = stream_start(net, n, op == &op_attention ? EXTEND_SEEN : EXTEND_COUNTED);
 	return stream_latest(net, graph_apply(net->g, op, attr, attr_bytes, in)[ATTENTION_Y_BTD], n);
 }
 
 _Static_assert((int)MOBA_STEP_KEYS_BLC == (int)ATTENTION_STEP_KEYS_BLC, "rings of both behind their inputs");
+_Static_assert((int)SUMMARY_STEP_RING_K_BSC == (int)ATTENTION_STEP_KEYS_BLC, "and of this one");
 
-/* While decoding: op_attention_step or op_moba_step, over a ring of keys and values of `past` tokens. */
+/* While decoding: the step form of one of them, over a ring of keys and values of `past` tokens. */
 static struct tensor *on_ring(struct net *net, const struct op *op, const void *attr, size_t attr_bytes,
 	struct tensor **in, long past)
 {
@@ -58,26 +63,39 @@ static struct tensor *on_ring(struct net *net, const struct op *op, const void *
 	return graph_apply(net->g, op, attr, attr_bytes, in)[ATTENTION_Y_BTD];
 }
 
-/* Of chosen segments. Of too many of them model_record() tells. */
-static struct tensor *attention_chosen(struct net *net, const struct attn_spec *s, struct tensor *q,
+/* While decoding: a ring of one segment, and summaries of as many as are carried. */
+static struct tensor *summaries_on_ring(struct net *net, const struct moba_attr *attr, struct tensor **in)
+{
+	struct tensor kept = tensor_of(MASTER, 3, net->env.batch, ceil_div(net->env.carry, attr->segment),
+		tensor_width(in[MOBA_K_BTC]));
+
+	in[SUMMARY_STEP_KEYS_BNC] = graph_carried(net->g, "summary_keys", kept);
+	in[SUMMARY_STEP_VALUES_BNC] = graph_carried(net->g, "summary_values", kept);
+	return on_ring(net, &op_summary_step, attr, sizeof *attr, in, attr->segment);
+}
+
+/* On segments. Of too many to choose among model_record() tells. */
+static struct tensor *attention_segmented(struct net *net, const struct attn_spec *s, struct tensor *q,
 	struct tensor *k, struct tensor *v)
 {
+	bool chooses = !strcmp(s->earlier, "chosen"), decodes = net->env.carry && !net->env.stream;
 	struct moba_attr attr = {(int)attn_heads(s, tensor_width(q)), (int)attn_kv_heads(s, tensor_width(q)),
 		(int)s->segment, (int)s->chosen, net->env.stream ? (int)net->env.carry : 0};
-	struct tensor *in[MOBA_STEP_N_IN] = {[MOBA_Q_BTD] = q, [MOBA_K_BTC] = k, [MOBA_V_BTC] = v,
+	struct tensor *in[SUMMARY_STEP_N_IN] = {[MOBA_Q_BTD] = q, [MOBA_K_BTC] = k, [MOBA_V_BTC] = v,
 		[MOBA_START_BT] = net->start_BT};
-	bool decodes = net->env.carry && !net->env.stream;
+	const struct op *op = chooses ? &op_moba : &op_summary;
 	long seen = decodes ? net->env.carry : attr.idle + net->env.context;
 
-	if (ceil_div(seen, s->segment) > MOBA_MAX_SEGMENTS) {
+	if (chooses && ceil_div(seen, s->segment) > MOBA_MAX_SEGMENTS) {
 		net->crowded = seen;
 		return q;
 	}
 	if (net->env.stream)
-		return on_stream(net, &op_moba, &attr, sizeof attr, in, attr.idle);
+		return on_stream(net, op, &attr, sizeof attr, in, attr.idle);
 	if (!decodes)
-		return graph_apply(net->g, &op_moba, &attr, sizeof attr, in)[MOBA_Y_BTD];
-	return on_ring(net, &op_moba_step, &attr, sizeof attr, in, net->env.carry);
+		return graph_apply(net->g, op, &attr, sizeof attr, in)[MOBA_Y_BTD];
+	return chooses ? on_ring(net, &op_moba_step, &attr, sizeof attr, in, net->env.carry)
+		: summaries_on_ring(net, &attr, in);
 }
 
 /* y of q, k and v; while decoding over those of earlier replays, too. */
@@ -92,7 +110,7 @@ static struct tensor *attention(struct net *net, const struct attn_spec *s, stru
 	long past = s->window && s->window <= carry ? s->window - 1 : carry;
 
 	if (s->segment)
-		return attention_chosen(net, s, q, k, v);
+		return attention_segmented(net, s, q, k, v);
 	if (s->window == 1)	/* mixes no tokens */
 		in[ATTENTION_START_BT] = NULL;
 	if (!carry || s->window == 1)

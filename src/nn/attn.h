@@ -2,8 +2,8 @@
  * Causal multi-head self-attention with rotary positions, under the name "attn":
  *	[q; k; v] = W_qkv x,  y = W_out attention(rope(q), rope(k), v)      no biases
  * Rows of W_qkv: all of q, then k, then v, heads contiguous in each; n_kv_heads of k and of v. Formulas,
- * windows and groups: op/attention.h, op/rope.h; chosen segments: op/moba.h. 2 D^2 + 2 D n_kv_heads dh
- * parameters, dh = D / n_heads.
+ * windows and groups: op/attention.h, op/rope.h; chosen segments: op/moba.h; summaries of segments:
+ * op/summary.h. 2 D^2 + 2 D n_kv_heads dh parameters, dh = D / n_heads.
  */
 #ifndef NN_ATTN_H
 #define NN_ATTN_H
@@ -14,8 +14,9 @@ struct attn_spec {
 	long n_heads;		/* divides d_model, with an even width per head; 0: d_model / 64 */
 	long n_kv_heads;	/* divides the number of heads; 0: as many */
 	long window;		/* tokens that each sees, its own one included; 0: all */
-	long segment;		/* above 0: each sees few segments of so many tokens (op/moba.h), */
-	long chosen;		/* its own one and chosen - 1 earlier ones */
+	long segment;		/* above 0: each sees its own segment of so many tokens, and of earlier ones */
+	const char *earlier;	/* "chosen": few, whole (op/moba.h) | "summary": a row of each (op/summary.h) */
+	long chosen;		/* segments that it sees whole, its own one among them */
 	bool rope;		/* positions; without them order shows by the causal mask alone */
 	double rope_base;
 };

@@ -150,7 +150,8 @@ static void row_gradient_ref(const struct query_ref *q, int input, long j, doubl
 static void row_backward_ref(const struct query_ref *q, long j)
 {
 	const struct op_run *r = q->run;
-	const double *dy = at_f64(q, r->d_out[MOBA_Y_BTD], q->t, q->h), *key = row_ref(q, SUMMARY_KEYS_BNC, MOBA_K_BTC, j);
+	const double *dy = at_f64(q, r->d_out[MOBA_Y_BTD], q->t, q->h);
+	const double *key = row_ref(q, SUMMARY_KEYS_BNC, MOBA_K_BTC, j);
 	double p = exp(score_ref(q, j) - row_f64(r->saved[SUMMARY_LSE_BTH], q->b * q->d.T + q->t)[q->h]);
 	double dp = dot_ref(dy, row_ref(q, SUMMARY_VALUES_BNC, MOBA_V_BTC, j), q->d.dh) -
 		dot_ref(dy, at_f64(q, r->out[MOBA_Y_BTD], q->t, q->h), q->d.dh);
@@ -188,7 +189,8 @@ static const struct op_example examples[] = {
 		.in = {SHAPES(2, 40, 8, 8), [MOBA_START_BT] = {2, 40}}},
 	{.name = "a window", .attr = &idle, .prepare = moba_prepare_idle,
 		.in = {SHAPES(3, 54, 12, 6), [MOBA_START_BT] = {3, 54}}},
-	{.name = "wide", .attr = &wide, .prepare = moba_prepare, .no_gradient_check = true, .in = {SHAPES(1, 300, 80, 40)}},
+	{.name = "wide", .attr = &wide, .prepare = moba_prepare, .no_gradient_check = true,
+		.in = {SHAPES(1, 300, 80, 40)}},
 	{.name = "many summaries", .attr = &many, .prepare = moba_prepare, .no_gradient_check = true,
 		.in = {SHAPES(1, 300, 16, 8)}},
 };

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "op/moba_step.h"
+#include "op/summary_step.h"
 #include "train/checkpoint.h"
 
 const char *const protocol_name[N_PROTOCOLS] = {"reset", "sliding", "carried"};
@@ -142,16 +143,18 @@ static void shape(struct pass *p, const struct run_spec *spec, long length, long
 	p->batch = p->batch < 1 ? 1 : p->batch < most ? p->batch : most;
 }
 
-/* Attention on chosen segments carries a text that it sees whole (op/moba_step.h), and no part of one. */
+/* Attention on segments carries a text that it sees whole (op/moba_step.h, op/summary_step.h), and no part of one. */
 static int check_seen(const struct pass *p, const char *file, long length)
 {
 	struct graph *g = p->setup.graphs[GRAPH_EVAL];
 
-	for (int i = 0; length < p->segments->length && i < graph_n_nodes(g); i++)
-		if (graph_node_info(g, i).op == &op_moba_step)
-			return error("%s: model.attn.segment chooses among all that is carried, %ld tokens here, and not "
-				"among %ld: take that length alone (--length), or modes without carried", file,
+	for (int i = 0; length < p->segments->length && i < graph_n_nodes(g); i++) {
+		const struct op *op = graph_node_info(g, i).op;
+		if (op == &op_moba_step || op == &op_summary_step)
+			return error("%s: model.attn.segment is for all that is carried, %ld tokens here, and not for %ld "
+				"of them: take that length alone (--length), or modes without carried", file,
 				p->segments->length, length);
+	}
 	return 0;
 }
 

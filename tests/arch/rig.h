@@ -159,6 +159,11 @@ static const struct rig_case rig_cases[] = {
 		"n_kv_heads: 2, window: 5}, ffn: {d_hidden: 12, activation: silu}}"},
 	{"transformer segments", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 4, "
 		"n_kv_heads: 2, segment: 5, chosen: 3}, ffn: {d_hidden: 12, activation: silu}}"},
+	{"transformer summaries", "{model: {d_model: 8, n_blocks: 2, arch: transformer, attn: {n_heads: 4, "
+		"n_kv_heads: 2, segment: 5, earlier: summary}, ffn: {d_hidden: 12, activation: silu}}"},
+	{"summaries beside others", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [mamba, "
+		"{attn: {segment: 3, earlier: summary}}, {hymba: {segment: 4, earlier: summary}}, "
+		"{mod: {of: [{attn: {segment: 2, earlier: summary}}], share: 0.5}}], attn: {n_heads: 2}}"},
 	{"transformer no rope", "{model: {d_model: 9, n_blocks: 1, arch: transformer, attn: {n_heads: 3, "
 		"n_kv_heads: 1, rope: false}, ffn: {d_hidden: 12, activation: silu}}"},
 	{"transformer_moe", "{model: {d_model: 8, n_blocks: 2, arch: transformer_moe, attn: {n_heads: 2}, "

@@ -60,6 +60,10 @@ static void test_keys_of_parts_without_effect(void **state)
 	} cases[] = {
 		{"attn: {chosen: 5}", "attn: {chosen: 5, segment: 4}",
 			"spec.yaml:1): it is for model.attn.segment above 0"},
+		{"attn: {earlier: summary}", "attn: {earlier: summary, segment: 4}",
+			"model.attn.earlier has no effect here"},
+		{"attn: {earlier: summary, segment: 4, chosen: 5}", "attn: {earlier: chosen, segment: 4, chosen: 5}",
+			"it is for model.attn.segment above 0, earlier chosen; leave it at 3"},
 		{"attn: {rope: false, rope_base: 500}", "attn: {rope_base: 500}",
 			"leave it at 10000"},
 		{"copy_width: 32", "copy_width: 32, head: copy",

@@ -14,6 +14,7 @@ train transformer
 train moe_mamba model.moe.n_experts=4
 train mamba_mlp data.reset_at_eot=true
 train moba model.attn.segment=8
+train summary model.attn.segment=8
 
 # losses ARGUMENTS...: a line "mode length loss" for each row
 losses() {
@@ -48,9 +49,11 @@ holds same table
 losses transformer --mode reset,sliding,carried --length 4x --tokens 2048 >table
 holds test "$(wc -l <table)" = 3
 holds same table
-losses moba --mode reset,sliding,carried --length 4x --tokens 2048 >table
-holds test "$(wc -l <table)" = 3
-holds same table
+for model in moba summary; do
+	losses $model --mode reset,sliding,carried --length 4x --tokens 2048 >table
+	holds test "$(wc -l <table)" = 3
+	holds same table
+done
 # one window a segment carries nothing on, and that is said; of two the second goes on where the first ended
 $moelab eval mamba --mode carried --length 1x --tokens 2048 >said
 holds grep -q 'Warning: carried: each segment is one window of 64 tokens, so nothing is carried' said
@@ -114,7 +117,9 @@ refused() {
 refused "not reset, sliding or carried" mamba --mode all
 refused "mode: none given" mamba --mode ""
 refused "does not divide the longest" mamba --length 48,64
-refused "model.attn.segment chooses among all that is carried, 256" moba --mode carried --length 1x,4x --tokens 2048
+for model in moba summary; do
+	refused "model.attn.segment is for all that is carried, 256" $model --mode carried --length 1x,4x --tokens 2048
+done
 refused "not a number of tokens" mamba --length 1y
 refused "does not divide the length" mamba --mode sliding --stride 7
 refused "svg" mamba --plot losses.txt

@@ -178,11 +178,14 @@ __device__ void gradient_of(const operands<real> &o, long b, int kv, int start, 
 			int n = min((int)THREADS, to - at), t = at + (int)threadIdx.x;
 			long row = b * o.T + t;
 			bool sees = t < to && start_of(o, b, t) == start;
-			float p = sees ? vec_exp(moba_dot(o.q[row] + h * o.dh, key, o.dh) * root - o.lse[row][h]) : 0.0f;
+			float p = 0, ds = 0;
+			if (sees) {
+				p = vec_exp(moba_dot(o.q[row] + h * o.dh, key, o.dh) * root - o.lse[row][h]);
+				ds = p * root * (moba_dot(o.dy[row] + h * o.dh, value, o.dh) - o.delta[row * o.H + h]);
+			}
 			__syncthreads();
 			m->p[threadIdx.x] = p;
-			m->ds[threadIdx.x] = sees ? p * root * (moba_dot(o.dy[row] + h * o.dh, value, o.dh) -
-				o.delta[row * o.H + h]) : 0.0f;
+			m->ds[threadIdx.x] = ds;
 			__syncthreads();
 			for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
 				for (int j = 0; j < n; j++) {
