@@ -1,4 +1,5 @@
-"""Attention, for model.py: rotary positions, grouped queries, windows, chosen segments. Sources stand there."""
+"""Attention, for model.py: rotary positions, grouped queries, windows, chosen segments, summaries. Sources stand
+there."""
 import math
 
 import torch
@@ -36,6 +37,8 @@ class Attention:
         if keys.get("rope", True):
             q, k = self.rotary(q, keys["rope_base"]), self.rotary(k, keys["rope_base"])
         k, v = (a.repeat_interleave(H // S, dim=2) for a in (k, v))
+        if keys.get("segment") and keys.get("earlier") == "summary":
+            return self.summarised(q, k, v, keys["segment"])
         score = torch.einsum("bthc,bshc->bhts", q, k) / math.sqrt(q.shape[-1])
         back = torch.arange(T)[:, None] - torch.arange(T)[None, :]
         hidden = (back < 0) | (back >= (keys.get("window") or T))
@@ -44,6 +47,21 @@ class Attention:
             other = other | ~self.chosen_segments(q, k, keys)
         weight = torch.softmax(score.masked_fill(hidden | other, -math.inf), dim=-1)
         return torch.einsum("bhts,bshc->bthc", weight, v).reshape(B, T, -1)
+
+    def summarised(self, q, k, v, S):
+        """Each query alone: the mean key and value of every earlier segment of its document, then the tokens of its
+        own up to itself, all in one softmax."""
+        B, T, H, dh = q.shape
+        y = []
+        for b in range(B):
+            for t in range(T):
+                first = int((self.document[b] == self.document[b, t]).int().argmax())
+                own = first + (t - first) // S * S
+                rows = [[x[b, s:s + S].mean(0) for s in range(first, own, S)] + list(x[b, own:t + 1]) for x in (k, v)]
+                K, V = (torch.stack(r) for r in rows)       # [rows, H, dh]
+                weight = torch.softmax((K * q[b, t]).sum(-1) / math.sqrt(dh), dim=0)
+                y.append((weight[..., None] * V).sum(0))
+        return torch.stack(y).reshape(B, T, -1)
 
     def chosen_segments(self, q, k, keys):
         """[B, H, T, T]: does the query (row) see the segment of the key, of its document or not?"""

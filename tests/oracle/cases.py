@@ -101,6 +101,8 @@ def cases():
     banded = attention(window=40, n_heads=6, n_kv_heads=2)
     yield "grouped queries in a window, large", {**LARGE, **banded}, False
     yield "chosen segments, large", {**LARGE, **attention(segment=16, chosen=3, n_heads=6, n_kv_heads=2)}, False
+    yield "summaries of segments, large", {
+        **LARGE, **attention(segment=16, earlier="summary", n_heads=6, n_kv_heads=2)}, False
     yield "grouped queries in a window, documents large", {
         **LARGE, **banded, "data.vocab": 40, "data.reset_at_eot": True}, False
     for name, keys in {
@@ -244,6 +246,10 @@ def cases():
         "chosen segments, grouped queries, documents": {**attention(segment=2, chosen=3, n_heads=4, n_kv_heads=2),
                                                         "data.vocab": 7, "data.reset_at_eot": True},
         "own segment alone": attention(segment=7, chosen=1),
+        "summaries of segments": attention(segment=5, earlier="summary"),
+        "summaries of segments, grouped queries, documents": {
+            **attention(segment=2, earlier="summary", n_heads=4, n_kv_heads=2), "data.vocab": 7,
+            "data.reset_at_eot": True},
         "grouped queries": attention(n_heads=4, n_kv_heads=2),
         "one head of keys, no rope": attention(n_heads=4, n_kv_heads=1, rope=False),
         "no clipping, no decay": {"model.arch": "mamba", "train.clip": 0, "train.weight_decay": 0},

@@ -72,6 +72,9 @@ CASES = {
                "data.reset_at_eot": True},
     "segments": {**ATTN, **FFN, "model.arch": "transformer", "model.n_blocks": 1, "model.attn.n_heads": 4,
                  "model.attn.n_kv_heads": 2, "model.attn.segment": 2, "model.attn.chosen": 2, "data.vocab": 6},
+    "summaries": {**ATTN, **FFN, "model.arch": "transformer", "model.n_blocks": 1, "model.attn.n_heads": 4,
+                  "model.attn.n_kv_heads": 2, "model.attn.segment": 2, "model.attn.earlier": "summary", "data.vocab": 6,
+                  "data.reset_at_eot": True},
     # attention and Mamba in one layer, in every way; the shared block twice
     "hybrids": {**SSM, **ATTN, **FFN, "model.arch": "stack", "model.n_blocks": 1, "model.mix.alpha": "learned",
                 "model.mix.weights": False, "model.xattn.queries": "state", "model.local.width": 0,

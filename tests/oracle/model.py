@@ -9,7 +9,8 @@ against the papers and not to be fast. Nothing here is translated from the C cod
   MoE-Mamba     Pioro et al. 2024, arXiv:2401.04081: wiring, recipe, inner and parallel MoE
   attention     Vaswani et al. 2017, arXiv:1706.03762; rotary positions: Su et al. 2021, arXiv:2104.09864;
                 windows: Beltagy et al. 2020, arXiv:2004.05150; chosen segments: Lu et al. 2025,
-                arXiv:2502.13189; grouped queries: Ainslie et al. 2023, arXiv:2305.13245
+                arXiv:2502.13189; grouped queries: Ainslie et al. 2023, arXiv:2305.13245; summaries of
+                segments: ours, the formula is that of src/op/summary.h
   hybrids       Hymba's mean: Dong et al. 2024, arXiv:2411.13676; a shared attention block, as in Zamba:
                 Glorioso et al. 2024, arXiv:2405.16712; tokens picked by a threshold, after Raposo et al. 2024,
                 arXiv:2404.02258
