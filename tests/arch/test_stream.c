@@ -1,22 +1,25 @@
 /*
  * Streams: windows one behind the other, cut anywhere, give the logits that one replay of all tokens gives,
- * and the gradients of a window are those of its loss where what was carried into it stays as it is; for
- * every architecture, with and without documents.
+ * and the gradients of a window are those of its loss where what was carried into it stays as it is; what attention
+ * carries less of than there is gives the same wherever windows are cut; for every architecture, with and without
+ * documents.
  */
 #include "rig.h"
 
 #include "base/cpu.h"
 
-enum { LENGTH = 48, WINDOWS = 5, SEQUENCES = 2 };
+enum { LENGTH = 48, WINDOWS = 5, SEQUENCES = 2, FEW = 10 };
 
 /* Tokens of each window; documents begin in windows and on their borders. */
-static const long window_tokens[WINDOWS] = {12, 7, 16, 1, 12};
+static const long window_tokens[WINDOWS] = {12, 7, 16, 1, 12}, other_tokens[WINDOWS] = {7, 16, 1, 12, 12};
 
 struct stream {
 	struct rig rig;
 	struct params carried;
 	struct graph *whole, *window[WINDOWS];
 	int *tokens, *targets;	/* of a window */
+	const long *cut;	/* tokens of each window */
+	long carry;		/* tokens in front of a window that attention has */
 };
 
 static void close_stream(struct stream *s)
@@ -45,7 +48,7 @@ static struct graph *record(struct stream *s, const struct device *device, bool 
 	struct graph *g = graph_new(&s->rig.arena, &s->rig.params, device, window);
 	struct net_env env = {.batch = SEQUENCES, .context = context, .group_tokens = SEQUENCES * context,
 		.n_vocab = VOCAB, .dropless = true, .reset_at_eot = documents, .stream = window,
-		.carry = window ? LENGTH : 0, .trace.logits = true};
+		.carry = window ? s->carry : 0, .trace.logits = true};
 
 	if (window)
 		graph_carry(g, &s->carried);
@@ -54,13 +57,14 @@ static struct graph *record(struct stream *s, const struct device *device, bool 
 	return g;
 }
 
-static void open_stream(struct stream *s, const struct rig_case *c, enum device_id id, bool documents)
+static void open_cut(struct stream *s, const struct rig_case *c, enum device_id id, bool documents, const long *cut,
+	long carry)
 {
 	const struct device *device = &device_list[id];
 	struct rig *rig = &s->rig;
 	size_t arena;
 
-	*s = (struct stream){.rig = {.batch = SEQUENCES, .context = LENGTH}};
+	*s = (struct stream){.rig = {.batch = SEQUENCES, .context = LENGTH}, .cut = cut, .carry = carry};
 	rig_spec(rig, c->spec);
 	assert_int_equal(model_open(&rig->model, &rig->config, &rig->arena), 0);
 	params_init(&rig->params, &rig->arena, device);
@@ -68,7 +72,7 @@ static void open_stream(struct stream *s, const struct rig_case *c, enum device_
 	s->whole = record(s, device, documents, LENGTH);
 	arena = graph_memory(s->whole).arena_bytes;
 	for (int i = 0; i < WINDOWS; i++) {
-		s->window[i] = record(s, device, documents, window_tokens[i]);
+		s->window[i] = record(s, device, documents, cut[i]);
 		arena = larger(arena, graph_memory(s->window[i]).arena_bytes);
 	}
 	model_memory_alloc(&rig->memory, &rig->params, device, arena, true);
@@ -84,22 +88,27 @@ static void open_stream(struct stream *s, const struct rig_case *c, enum device_
 	s->targets = ARENA_ARRAY(&rig->arena, int, SEQUENCES * LENGTH);
 }
 
-static long first_token(int window)
+static void open_stream(struct stream *s, const struct rig_case *c, enum device_id id, bool documents)
+{
+	open_cut(s, c, id, documents, window_tokens, LENGTH);
+}
+
+static long first_token(const struct stream *s, int window)
 {
 	long at = 0;
 
 	for (int i = 0; i < window; i++)
-		at += window_tokens[i];
+		at += s->cut[i];
 	return at;
 }
 
 static void run_window(struct stream *s, int window)
 {
 	struct graph *g = s->window[window];
-	long n = window_tokens[window];
+	long n = s->cut[window];
 
 	for (long b = 0; b < SEQUENCES; b++) {
-		long at = b * LENGTH + first_token(window);
+		long at = b * LENGTH + first_token(s, window);
 		memcpy(s->tokens + b * n, s->rig.tokens + at, (size_t)n * sizeof *s->tokens);
 		memcpy(s->targets + b * n, s->rig.targets + at, (size_t)n * sizeof *s->targets);
 	}
@@ -122,13 +131,13 @@ static double difference_of(struct stream *s, const char *name, long width, int 
 {
 	double *whole = ARENA_ARRAY(&s->rig.arena, double, SEQUENCES * LENGTH * width), most = 0;
 	double *own = ARENA_ARRAY(&s->rig.arena, double, SEQUENCES * LENGTH * width);
-	long n = window_tokens[window] * width;
+	long n = s->cut[window] * width;
 
 	graph_read_all(s->whole, name, whole);
 	graph_read_all(s->window[window], name, own);
 	for (long b = 0; b < SEQUENCES; b++)
 		for (long i = 0; i < n; i++) {
-			double error = fabs(own[b * n + i] - whole[(b * LENGTH + first_token(window)) * width + i]);
+			double error = fabs(own[b * n + i] - whole[(b * LENGTH + first_token(s, window)) * width + i]);
 			most = error <= most ? most : error;
 		}
 	return most;
@@ -238,10 +247,47 @@ static void test_forgetting_is_seen(void **state)
 	close_stream(&s);
 }
 
+/* Logits of all tokens of the first sequence, window by window. */
+static void read_logits(struct stream *s, double *to)
+{
+	double *own = ARENA_ARRAY(&s->rig.arena, double, SEQUENCES * LENGTH * VOCAB);
+
+	model_memory_forget(&s->rig.memory);
+	for (int window = 0; window < WINDOWS; window++) {
+		run_window(s, window);
+		graph_read_all(s->window[window], "lm_head.logits", own);
+		memcpy(to + first_token(s, window) * VOCAB, own, (size_t)(s->cut[window] * VOCAB) * sizeof *to);
+	}
+}
+
+static void check_cuts(const struct rig_case *c, bool documents)
+{
+	static double logits[2][LENGTH * VOCAB];
+	struct stream s;
+
+	for (int k = 0; k < 2; k++) {
+		open_cut(&s, c, REF, documents, k ? other_tokens : window_tokens, FEW);
+		read_logits(&s, logits[k]);
+		close_stream(&s);
+	}
+	for (int i = 0; i < LENGTH * VOCAB; i++)
+		if (!(fabs(logits[0][i] - logits[1][i]) <= 1e-11))
+			fail_msg("%s%s: logits of token %d off by %.2g where windows are cut elsewhere", c->name,
+				documents ? ", documents" : "", i / VOCAB, fabs(logits[0][i] - logits[1][i]));
+}
+
+static void test_cuts(void **state)
+{
+	if (!rig_goes_on(*state))
+		skip();
+	check_cuts(*state, false);
+	check_cuts(*state, true);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct rig_test each[] = {{"forward", test_forward, false}, {"gradients", test_gradients, true},
-		{"forgetting is seen", test_forgetting_is_seen, true}};
+		{"forgetting is seen", test_forgetting_is_seen, true}, {"cuts", test_cuts, true}};
 
 	(void)argc;
 	blas_start(argv);
