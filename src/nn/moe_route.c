@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/num.h"
+#include "nn/moe_group.h"
 #include "op/assign.h"
 #include "op/choose.h"
 #include "op/gate.h"
@@ -33,53 +34,6 @@ static bool is_switch(const struct moe_spec *s)
 		!is(s->order, "gate") && is(s->weight, "raw") && s->weight_scale == 1 &&
 		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 && is(s->balance_by, "load") &&
 		s->balance_target == 0 && !moe_moves_capacity(s) && is(s->balance_scope, "group");
-}
-
-/* A group that does not divide a replay is told by model_record(). misfit: of net; NULL: nothing depends on it. */
-static long checked_group(struct net *net, long group, long *misfit)
-{
-	long tokens = net->env.batch * net->env.context;
-
-	if (tokens % group == 0)
-		return group;
-	if (misfit && !net->env.dropless)
-		*misfit = group;
-	return tokens;
-}
-
-/* needed: something is dropped, or a loss a mean, by group. */
-static long routing_group(struct net *net, const struct moe_spec *s, bool needed)
-{
-	long group = s->group_sequences ? s->group_sequences * net->env.context : s->group_tokens;
-
-	return checked_group(net, group ? group : net->env.group_tokens, needed ? &net->misfit : NULL);
-}
-
-/* Over which tokens the losses' means are taken. */
-static long loss_group(struct net *net, const struct moe_spec *s)
-{
-	if (is(s->balance_scope, "sequence"))
-		return net->env.context;
-	return is(s->balance_scope, "step") ? checked_group(net, net->env.group_tokens, &net->split)
-		: routing_group(net, s, moe_has_losses(s));
-}
-
-/* int(x) choices that an expert takes of a group; at least one, which is told. */
-static long whole(struct net *net, double x)
-{
-	if (x < 1)
-		net->raised = x;
-	return x < 1 ? 1 : (long)x;
-}
-
-/* Choices an expert takes of a group: int(factor * k * tokens / E), as the paper has it for k = 1. 0: all. */
-static long capacity(struct net *net, const struct moe_spec *s, long group_tokens)
-{
-	double choices = (double)(s->top_k * group_tokens);
-
-	if (net->env.dropless || s->capacity_factor == 0)
-		return 0;
-	return whole(net, s->capacity_factor * choices / (double)s->n_experts);
 }
 
 static struct units units_of_experts(const struct net *net, const struct moe_spec *s)
@@ -141,8 +95,8 @@ static void watch(struct net *net, const struct moe_spec *s, const struct watche
 static void route_switch(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
 	struct moe_places *p)
 {
-	long group = routing_group(net, s, s->capacity_factor > 0 || moe_has_losses(s));
-	struct route_attr attr = {.group_tokens = group, .capacity = capacity(net, s, group)};
+	long group = moe_group(net, s, s->capacity_factor > 0 || moe_has_losses(s));
+	struct route_attr attr = {.group_tokens = group, .capacity = moe_capacity(net, s, group)};
 	struct tensor *in[ROUTE_N_IN] = {[ROUTE_X_BTD] = x_BTD, [ROUTE_MASK_BT] = net->mask_BT};
 	struct tensor *const *out;
 
@@ -268,7 +222,7 @@ static bool takes_by_rank(const struct net *net, const struct moe_spec *s)
 static void take_by_rank(struct net *net, const struct moe_spec *s, struct scored *x)
 {
 	bool across = is(s->select, "expert_choice_batch");
-	long members = routing_group(net, s, true) / (across ? net->env.context : 1);
+	long members = moe_group(net, s, true) / (across ? net->env.context : 1);
 	struct take_attr attr = {members, s->capacity_factor, across};
 	struct tensor *in[TAKE_N_IN] = {[TAKE_S_BTE] = x->s_BTE, [TAKE_MASK_BT] = net->mask_BT},
 		*const *out = graph_apply(net->g, &op_take, &attr, sizeof attr, in);
@@ -276,7 +230,7 @@ static void take_by_rank(struct net *net, const struct moe_spec *s, struct score
 	x->expert_BTK = out[TAKE_EXPERT_BTE];
 	x->left = out[TAKE_LEFT];
 	x->choices = tensor_rows(x->s_BTE) / members * s->n_experts *
-		min_long(whole(net, s->capacity_factor * (double)members / (double)s->n_experts), members);
+		min_long(moe_whole(net, s->capacity_factor * (double)members / (double)s->n_experts), members);
 	graph_metric(net->g, out[TAKE_CUTOFF_E], "cutoff");
 }
 
@@ -300,14 +254,14 @@ static void take(struct net *net, const struct moe_spec *s, struct scored *x)
 /* What experts took has its place: capacity then is but the size of the buffer. */
 static struct place_attr placed(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
-	long group = moe_takes(s) ? tensor_rows(x->s_BTE) : routing_group(net, s, s->capacity_factor > 0);
+	long group = moe_takes(s) ? tensor_rows(x->s_BTE) : moe_group(net, s, s->capacity_factor > 0);
 	struct place_attr attr = {.n_experts = s->n_experts, .group_tokens = group};
 
 	if (moe_takes(s)) {
 		attr.capacity = x->left ? x->choices / s->n_experts : 0;
 		return attr;
 	}
-	attr.capacity = capacity(net, s, group);
+	attr.capacity = moe_capacity(net, s, group);
 	attr.order = is(s->order, "choice") ? PLACE_BY_CHOICE : is(s->order, "gate") && attr.capacity ? PLACE_BY_SCORE
 		: PLACE_BY_TOKEN;
 	return attr;
@@ -350,7 +304,7 @@ static struct tensor *gate(struct net *net, const struct moe_spec *s, struct ten
 /* NULL: there is none, or no noise. */
 static struct tensor *load_loss(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
-	struct noisy_load_attr attr = {s->top_k, noise_scale(s), loss_group(net, s)};
+	struct noisy_load_attr attr = {s->top_k, noise_scale(s), moe_loss_group(net, s)};
 	struct tensor *in[NOISY_LOAD_N_IN] = {[NOISY_LOAD_LOGIT_BTE] = x->logit_BTE,
 		[NOISY_LOAD_NOISY_BTE] = x->noisy_BTE, [NOISY_LOAD_WIDTH_BTE] = x->width_BTE,
 		[NOISY_LOAD_MASK_BT] = net->mask_BT};
@@ -385,7 +339,7 @@ static struct tensor *held_balance(struct net *net, const struct moe_spec *s, st
 
 static void losses(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
-	struct router_loss_attr attr = {.group_tokens = loss_group(net, s), .normalise = is(s->score, "sigmoid")};
+	struct router_loss_attr attr = {.group_tokens = moe_loss_group(net, s), .normalise = is(s->score, "sigmoid")};
 	struct tensor *in[ROUTER_LOSS_N_IN] = {[ROUTER_LOSS_LOGIT_BTE] = x->logit_BTE,
 		[ROUTER_LOSS_S_BTE] = x->s_BTE, [ROUTER_LOSS_EXPERT_BTK] = x->expert_BTK,
 		[ROUTER_LOSS_MASK_BT] = net->mask_BT}, *const *out;
