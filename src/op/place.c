@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "op/kit/host.h"
 #include "op/kit/token.h"
+#include "op/place_rule.h"
 #include "op/trial.h"
 
 static long rounded(long rows)
@@ -128,10 +129,8 @@ static long capacity(const struct op_run *r)
 {
 	const struct place_attr *attr = r->attr;
 	const struct tensor *share = r->in[PLACE_SHARE];
-	double x = share ? host_get(r, share, 0, 0) : 1;
-	long n = (long)(x * (double)attr->capacity);
 
-	return n < 1 && attr->capacity ? 1 : n;
+	return share ? place_capacity(host_get(r, share, 0, 0), attr->capacity) : attr->capacity;
 }
 
 /* The expert of choice i, whose turn is the j-th; -1: none. taken[e]: how many of its group have taken

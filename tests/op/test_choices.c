@@ -168,6 +168,17 @@ static void token_major(struct arena *a, const struct device *d)
 	expect_ints(&c, PLACE_SERVED, (int[]){5});
 }
 
+/* Three quarters of a capacity for eight are more than the four choices of the group. */
+static void share_of_plenty(struct arena *a, const struct device *d)
+{
+	static const struct place_attr attr = {2, 4, 8, PLACE_BY_TOKEN};
+	const double expert[] = {1, 1, 1, 1}, share = 0.75;
+	struct call c = call(a, &op_place, d, &attr, (struct tensor *[PLACE_N_IN]){ints(a, d, 4, 1, expert),
+		filled(a, d, tensor_of(MASTER, 1, 1L), &share)});
+
+	expect_values(&c, c.out[PLACE_DROPPED], "dropped", (double[]){0, 4}, 0);
+}
+
 /* Of the tokens that want one place the first has it; one more has a place elsewhere. */
 static void unserved(struct arena *a, const struct device *d)
 {
@@ -225,6 +236,7 @@ static void test_earlier_tokens_have_their_places_first(void **state)
 {
 	(void)state;
 	on_devices(unserved);
+	on_devices(share_of_plenty);
 	on_devices(token_major);
 }
 

@@ -4,6 +4,9 @@
  * group and expert turns these counts into ranks; one block lays out the segments; units hand out rows; and
  * tokens that got one are counted.
  */
+extern "C" {
+#include "op/place_rule.h"
+}
 #include "op/cuda/placing.cuh"
 
 namespace {
@@ -23,14 +26,15 @@ struct place_forward {
 	int *token, *wanted, *served;
 	long S;
 	float *load, *dropped;
-	const float *share;	/* of the capacity; NULL: all of it */
+	const float *share;	/* of the capacity, NULL: all of it */
+	long capacity;		/* as planned; that of p has no more than a group */
 };
 
 /* With the capacity that is in force. */
 __device__ __forceinline__ void set_capacity(place_forward &f)
 {
 	if (f.share)
-		f.p.capacity = max(1, (int)((double)*f.share * f.p.capacity));
+		f.p.capacity = (int)min(place_capacity(*f.share, f.capacity), f.group);
 }
 
 /* The choice of this lane in unit u, and the expert it names; -1: none. */
@@ -192,6 +196,7 @@ place_forward sizes_of(const struct place_attr *attr, const struct tensor *exper
 	f.tokens = attr->order == PLACE_BY_TOKEN ? 0 : attr->group_tokens;
 	f.K = (int)tensor_width(expert);
 	f.p.E = (int)attr->n_experts;
+	f.capacity = attr->capacity;
 	f.p.capacity = (int)(attr->capacity && attr->capacity < f.group ? attr->capacity : f.group);
 	return f;
 }
