@@ -305,8 +305,21 @@ static int check_renorm(const struct config *c, const struct moe_spec *moe)
 		moe_takes(moe) ? "" : threshold ? ", or max_k to 2 or more" : ", or top_k to 2 or more");
 }
 
+/* In other orders a choice that moved would meet those whose turn comes before its own. */
+static int check_overflow(const struct config *c, const struct moe_spec *moe)
+{
+	bool by_score = !strcmp(moe->select, "topk") || !strcmp(moe->select, "topp");
+
+	if (!strcmp(moe->overflow, "drop") || (by_score && !strcmp(moe->order, "token")))
+		return 0;
+	return error("%s: model.moe.overflow next goes down the scores of a token, token after token: set select to topk "
+		"or topp and order to token, or overflow to drop", c->file);
+}
+
 int check_moe(const struct config *c, const struct moe_spec *moe)
 {
+	if (check_overflow(c, moe))
+		return -1;
 	if (check_assigned(c, moe) || check_chosen(c, moe) || check_drawn(c, moe) || check_controlled(c, moe) ||
 		check_taking(c, moe) || check_mixed(c, moe) || check_experts(c, moe) || check_taught(c, moe))
 		return -1;

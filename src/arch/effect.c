@@ -56,6 +56,12 @@ static bool is_ordered(const struct moe_spec *s)
 	return s->capacity_factor > 0 && !moe_takes(s) && ordered;
 }
 
+/* Is there a capacity, and an expert that a token has not named? */
+static bool overflows(const struct moe_spec *s)
+{
+	return s->capacity_factor > 0 && !moe_takes(s) && (by_sum(s) || s->top_k < s->n_experts);
+}
+
 /* Of experts of one width loads and parameters at work are the same. */
 static bool balances_unequal(const struct moe_spec *s)
 {
@@ -85,6 +91,7 @@ static const struct reader {
 	{"model.moe.capacity_least", falls, "capacity_decay above 0 (router switch)"},
 	{"model.moe.order", is_ordered, "a capacity_factor above 0 with several choices of a token (router gshard), "
 		"or with scores for order gate"},
+	{"model.moe.overflow", overflows, "a capacity_factor above 0 and more than top_k experts (router switch)"},
 	{"model.moe.control_rate", is_controlled, "balance_target or drop_target above 0 (router switch)"},
 	{"model.moe.balance_by", balances_unequal, "balance above 0 with expert_sizes (router hmoe)"},
 	{"model.moe.balance_scope", moe_has_losses, "losses of the router (router switch)"},

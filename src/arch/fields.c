@@ -207,6 +207,10 @@ static const struct field moe_rows[] = {
 		.help = "who gets places under capacity: earlier tokens; all first choices before any second; or the "
 			"same, but tokens by falling score of their first choice. Of the last two a token's future can "
 			"take its place"),
+	FIELD(struct moe_spec, overflow, "model.moe.overflow", CHOICE, "drop", 0, 0,
+		.choices = "drop|next", .legacy = "drop",
+		.help = "choices of an expert that has taken its capacity: dropped; or they go to the token's next best "
+			"expert that has room (needs order token)"),
 	FIELD(struct moe_spec, allow_future, "model.moe.allow_future", BOOL, "false", 0, 0,
 		.provenance = true, .legacy = "false",
 		.help = "train also where a token's output depends on its future: its loss is then not that "

@@ -8,8 +8,9 @@
  * choose, place, gate and router_loss, whose headers have the formulas.
  *
  * An expert takes capacity_factor * k * tokens / E choices of each routing group, by default in the order of tokens;
- * what is beyond gives 0, so only other choices and the residual carry the token on. Experts by a hash
- * of the token need no router; the score of each then is its share of the choices.
+ * what is beyond gives 0, so only other choices and the residual carry the token on; or it goes to another expert that
+ * has room (op/overflow.h). Experts by a hash of the token need no router; the score of each then is its share of the
+ * choices.
  *
  * An expert may be gated or one matrix instead (op/experts.h), and several mixtures may send their tokens where
  * one router says (moe_route_once(): Routing Mamba, nn/mamba.h).
@@ -72,6 +73,7 @@ struct moe_spec {
 	long group_tokens;		/* 0: the whole batch of a step */
 	long group_sequences;		/* where groups lie across sequences, at one position; 0: all of a step */
 	double cutoff_rate;		/* of the mean of the least scores that experts took */
+	const char *overflow;		/* choices of full experts: "drop" | "next" (op/overflow.h) */
 	const char *order;		/* in which choices get places: "token" | "choice" | "gate" (op/place.h) */
 	bool allow_future;		/* rules by which a token's future moves its output may be trained */
 	double balance, z_loss;		/* weights of losses (op/router_loss.h) */

@@ -13,6 +13,7 @@
 #include "op/jitter.h"
 #include "op/noise.h"
 #include "op/noisy_load.h"
+#include "op/overflow.h"
 #include "op/place.h"
 #include "op/route.h"
 #include "op/router.h"
@@ -31,7 +32,7 @@ static bool is_switch(const struct moe_spec *s)
 {
 	return s->top_k == 1 && is(s->select, "topk") && !s->frozen && s->bias_rate == 0 &&
 		is(s->score, "softmax") && s->temperature == 1 && s->temperature_decay == 0 && is(s->noise, "none") &&
-		!is(s->order, "gate") && is(s->weight, "raw") && s->weight_scale == 1 &&
+		!is(s->order, "gate") && is(s->overflow, "drop") && is(s->weight, "raw") && s->weight_scale == 1 &&
 		s->importance == 0 && s->mean_entropy == 0 && s->token_entropy == 0 && is(s->balance_by, "load") &&
 		s->balance_target == 0 && !moe_moves_capacity(s) && is(s->balance_scope, "group");
 }
@@ -120,6 +121,8 @@ static void route_switch(struct net *net, const struct moe_spec *s, struct tenso
 struct scored {
 	struct tensor *logit_BTE, *s_BTE, *expert_BTK;		/* without a router no logits: NULL */
 	struct tensor *noisy_BTE, *width_BTE;	/* logits with noise, and what widens it (op/noise.h); or NULL */
+	struct tensor *bias_E;		/* added to scores to choose; or NULL */
+	struct tensor *taken_BTK;	/* experts that choices go to: those chosen where none moves on */
 	struct tensor *left;		/* tokens that no expert took; NULL: tokens choose */
 	long choices;			/* of all tokens, for costs */
 };
@@ -205,7 +208,7 @@ static void choose(struct net *net, const struct moe_spec *s, struct scored *x)
 			&(struct param_control){.rule = "share", .rate = s->threshold_rate,
 			.target = (double)s->top_k / (double)s->n_experts});
 	else if (s->bias_rate > 0)
-		in[CHOOSE_BIAS_E] = state(net, "router.bias", s->n_experts, 0,
+		in[CHOOSE_BIAS_E] = x->bias_E = state(net, "router.bias", s->n_experts, 0,
 			&(struct param_control){.rule = "even", .rate = s->bias_rate});
 	x->expert_BTK = graph_apply(net->g, &op_choose, &attr, sizeof attr, in)[CHOOSE_EXPERT_BTK];
 	x->choices = s->top_k * tensor_rows(x->s_BTE);
@@ -252,7 +255,7 @@ static void take(struct net *net, const struct moe_spec *s, struct scored *x)
 /* ---- places, weights, losses ---------------------------------------------------------------- */
 
 /* What experts took has its place: capacity then is but the size of the buffer. */
-static struct place_attr placed(struct net *net, const struct moe_spec *s, const struct scored *x)
+static struct place_attr place_attr_of(struct net *net, const struct moe_spec *s, const struct scored *x)
 {
 	long group = moe_takes(s) ? tensor_rows(x->s_BTE) : moe_group(net, s, s->capacity_factor > 0);
 	struct place_attr attr = {.n_experts = s->n_experts, .group_tokens = group};
@@ -279,14 +282,40 @@ static struct tensor *capacity_share(struct net *net, const struct moe_spec *s)
 	return NULL;
 }
 
-static struct tensor *const *place(struct net *net, const struct moe_spec *s, const struct scored *x)
-{
-	struct place_attr attr = placed(net, s, x);
-	struct tensor *in[PLACE_N_IN] = {[PLACE_EXPERT_BTK] = x->expert_BTK}, *share = capacity_share(net, s);
+/* Where tokens go, and counts of the experts that they named. */
+struct placed {
+	struct tensor *slot_BTK, *first_E1, *token_S, *count_E, *dropped, *served, *wanted_E, *load_E;
+};
 
+static void pass_on(struct net *net, const struct place_attr *place, struct tensor *share, struct scored *x,
+	struct placed *p)
+{
+	struct overflow_attr attr = {place->group_tokens, place->capacity};
+	struct tensor *in[OVERFLOW_N_IN] = {[OVERFLOW_EXPERT_BTK] = x->expert_BTK, [OVERFLOW_S_BTE] = x->s_BTE,
+		[OVERFLOW_BIAS_E] = x->bias_E, [OVERFLOW_SHARE] = share}, *const *out;
+
+	out = graph_apply(net->g, &op_overflow, &attr, sizeof attr, in);
+	x->taken_BTK = out[OVERFLOW_TAKEN_BTK];
+	p->wanted_E = out[OVERFLOW_WANTED_E];
+	p->load_E = out[OVERFLOW_LOAD_E];
+}
+
+static struct placed place(struct net *net, const struct moe_spec *s, struct scored *x)
+{
+	struct place_attr attr = place_attr_of(net, s, x);
+	struct tensor *in[PLACE_N_IN] = {0}, *share = capacity_share(net, s), *const *out;
+	struct placed p = {0};
+
+	x->taken_BTK = x->expert_BTK;
+	if (is(s->overflow, "next") && attr.capacity)
+		pass_on(net, &attr, share, x, &p);
+	in[PLACE_EXPERT_BTK] = x->taken_BTK;
 	in[PLACE_SHARE] = attr.capacity ? share : NULL;
 	in[PLACE_S_BTE] = attr.order == PLACE_BY_SCORE ? x->s_BTE : NULL;
-	return graph_apply(net->g, &op_place, &attr, sizeof attr, in);
+	out = graph_apply(net->g, &op_place, &attr, sizeof attr, in);
+	return (struct placed){out[PLACE_SLOT_BTK], out[PLACE_FIRST_E1], out[PLACE_TOKEN_S], out[PLACE_COUNT_E],
+		out[PLACE_DROPPED], out[PLACE_SERVED], p.wanted_E ? p.wanted_E : out[PLACE_WANTED_E],
+		p.load_E ? p.load_E : out[PLACE_LOAD_E]};
 }
 
 static struct tensor *gate(struct net *net, const struct moe_spec *s, struct tensor *s_BTE,
@@ -397,7 +426,7 @@ static struct tensor *gate_of_one(struct net *net, const struct scored *x, struc
 {
 	const struct moe_spec one = {.weight = "one", .weight_scale = 1};
 
-	return gate(net, &one, x->s_BTE, x->expert_BTK, slot);
+	return gate(net, &one, x->s_BTE, x->taken_BTK, slot);
 }
 
 static void route_pieces(struct net *net, const struct moe_spec *s, struct tensor *x_BTD,
@@ -405,17 +434,16 @@ static void route_pieces(struct net *net, const struct moe_spec *s, struct tenso
 {
 	bool assigned = is(s->select, "hash") || is(s->select, "place");
 	struct scored x = assigned ? score_assigned(net, s) : score_learned(net, s, x_BTD);
-	struct tensor *const *out = place(net, s, &x);
+	struct placed at = place(net, s, &x);
 
-	*p = (struct moe_places){out[PLACE_SLOT_BTK], out[PLACE_FIRST_E1], out[PLACE_TOKEN_S],
-		gate(net, s, x.s_BTE, x.expert_BTK, out[PLACE_SLOT_BTK]), x.choices,
-		alike ? gate_of_one(net, &x, out[PLACE_SLOT_BTK]) : NULL};
-	watch(net, s, &(struct watched){out[PLACE_LOAD_E], x.left ? x.left : out[PLACE_DROPPED], x.expert_BTK, NULL,
-		out[PLACE_SERVED], out[PLACE_COUNT_E]}, p);
+	*p = (struct moe_places){at.slot_BTK, at.first_E1, at.token_S, gate(net, s, x.s_BTE, x.taken_BTK, at.slot_BTK),
+		x.choices, alike ? gate_of_one(net, &x, at.slot_BTK) : NULL};
+	watch(net, s, &(struct watched){at.load_E, x.left ? x.left : at.dropped, x.taken_BTK, NULL, at.served,
+		at.count_E}, p);
 	if (x.left)
-		graph_metric(net->g, out[PLACE_DROPPED], "choices");
+		graph_metric(net->g, at.dropped, "choices");
 	if (s->bias_rate > 0 || is(s->select, "threshold") || s->balance_target > 0)
-		graph_metric(net->g, out[PLACE_WANTED_E], "wanted");
+		graph_metric(net->g, at.wanted_E, "wanted");
 	losses(net, s, &x);
 }
 

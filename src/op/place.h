@@ -27,7 +27,7 @@
 #include "op/op.h"
 
 enum {
-	PLACE_EXPERT_BTK,	/* int, from choose; -1: none */
+	PLACE_EXPERT_BTK,	/* int, from choose or overflow; -1: none */
 	PLACE_SHARE,		/* optional [1], master, 0 to 1: of the capacity that is in force; at least one choice */
 	PLACE_S_BTE,		/* scores, master; there where the order is by score */
 	PLACE_N_IN

@@ -108,6 +108,8 @@ static const struct rig_case rig_cases[] = {
 		"capacity_decay: 0.1, capacity_factor: 1.2, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba by score", SMALL ", arch: moe_mamba, moe: {n_experts: 4, d_expert: 6, top_k: 2, order: gate, "
 		"allow_future: true, capacity_factor: 0.7, group_tokens: 16, activation: silu}}"},
+	{"moe_mamba next best", SMALL ", arch: moe_mamba, moe: {n_experts: 5, d_expert: 6, top_k: 2, overflow: next, "
+		"weight: renorm, bias_rate: 0.1, capacity_factor: 0.7, group_tokens: 16, activation: silu}}"},
 	{"moe_mamba fixed", SMALL ", arch: moe_mamba, moe: {router: fixed, n_experts: 3, d_expert: 6, "
 		"activation: silu}}"},
 	{"moe_mamba hash", SMALL ", arch: moe_mamba, moe: {router: hash, n_experts: 4, d_expert: 6, "

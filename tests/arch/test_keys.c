@@ -26,6 +26,8 @@ static void test_keys_without_effect(void **state)
 		{"order: choice", "order: token", "order has no effect"},
 		{"order: gate, allow_future: true, capacity_factor: 0", "order: gate, allow_future: true", "capacity_factor above"},
 		{"order: gate, allow_future: true, router: hash, capacity_factor: 1", "router: hash", "leave it at token"},
+		{"overflow: next, capacity_factor: 0", "overflow: next", "overflow has no effect"},
+		{"overflow: next, top_k: 4", "overflow: next, top_k: 3", "more than top_k experts"},
 		{"control_rate: 1", "control_rate: 1, drop_target: 0.1", "balance_target or drop_target"},
 		{"temperature_least: 0.1", "temperature_least: 0.1, temperature_decay: 0.1", "temperature_decay above 0"},
 		{"router: hash, score: sigmoid", "score: sigmoid", "routers with weights"},
@@ -170,6 +172,11 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "router: gshard}}", "with model.moe.order choice a token's later neighbours");
 	expect_refused(MIXTURE "order: gate}}", "with model.moe.order gate a token's later neighbours");
 	expect_refused(MIXTURE "order: gate}}", "allow_future");
+	expect_refused(MIXTURE "overflow: next, order: gate, allow_future: true}}", "order to token");
+	expect_refused(MIXTURE "overflow: next, router: gshard, allow_future: true}}", "order to token");
+	expect_refused(MIXTURE "overflow: next, router: threshold, capacity_factor: 1}}", "down the scores");
+	expect_refused(MIXTURE "overflow: next, router: hash, capacity_factor: 1}}", "down the scores");
+	expect_open(MIXTURE "overflow: next, router: topp, capacity_factor: 1}}");
 	expect_refused(MIXTURE "router: expert_choice}}", "expert_choice_batch");
 	expect_refused(MIXTURE "router: expert_choice_batch, balance: 0.01}}", "experts choose tokens");
 	expect_refused(MIXTURE "router: expert_choice_batch, capacity_factor: 0}}", "experts choose tokens");

@@ -41,6 +41,9 @@ static const struct {
 	{"by score, one choice", MIXTURE "order: gate, capacity_factor: 0.5, allow_future: true, group_tokens: 16}}",
 		MOE_FUTURE},
 	{"by score, capacity for all", MIXTURE "order: gate, capacity_factor: 4, group_tokens: 48}}", MOE_OWN_PAST},
+	{"next best, by sequence", MIXTURE "overflow: next, capacity_factor: 0.5, top_k: 2, group_tokens: 16}}", MOE_OWN_PAST},
+	{"next best, over the batch", MIXTURE "overflow: next, group_tokens: 48}}", MOE_OTHERS},
+	{"next best, dropless", MIXTURE "overflow: next, capacity_factor: 4}}", MOE_OWN_PAST},
 	{"sigmoid_bias", MIXTURE "router: sigmoid_bias}}", MOE_OWN_PAST},
 	{"noisy", MIXTURE "router: noisy}}", MOE_OWN_PAST},
 	{"gumbel", MIXTURE "router: gumbel}}", MOE_OWN_PAST},
@@ -122,6 +125,24 @@ static void test_classes(void **state)
 			fail_msg("%s on %s: expected class %d, says %d, is %d", rules[k / 2].name,
 				device_list[device].name, class, says, is);
 		rig_close(&rig);
+	}
+}
+
+/* The one operator of Switch routing knows places by token and drops alone. */
+static void test_rules_that_switch_routing_lacks(void **state)
+{
+	static const char *const specs[] = {MIXTURE "capacity_factor: 0.5, group_tokens: 48}}",
+		MIXTURE "capacity_factor: 0.5, group_tokens: 48, order: gate, allow_future: true}}",
+		MIXTURE "capacity_factor: 0.5, group_tokens: 48, overflow: next}}"};
+	double nll[ARRAY_SIZE(specs)][N];
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(specs); k++) {
+		struct rig rig;
+		rig_open(&rig, specs[k], (struct rig_options){.device = REF, .batch = B, .context = T});
+		losses_of(&rig, nll[k]);
+		rig_close(&rig);
+		assert_true(k == 0 || memcmp(nll[0], nll[k], sizeof nll[0]));
 	}
 }
 
@@ -381,6 +402,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_rules_that_switch_routing_lacks),
 		cmocka_unit_test(test_capacity_for_all_may_shrink),
 		cmocka_unit_test(test_picks_depend_on_the_own_past),
 		cmocka_unit_test(test_cutoffs_know_the_past_alone),

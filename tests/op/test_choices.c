@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "op/choose.h"
 #include "op/gate.h"
+#include "op/overflow.h"
 #include "op/place.h"
 #include "op/router.h"
 #include "op/router_loss.h"
@@ -220,6 +221,31 @@ static void score_major(struct arena *a, const struct device *d)
 	expect_ints(&c, PLACE_SERVED, (int[]){7});
 }
 
+/* Experts take two each. The third token's second choice finds expert 0 full, and may not be its first once more: it
+   goes to 1. The fourth finds 2 better than 1. The fifth has the last place of 1, and all are full for its second
+   choice: that stays. In the second group a bias makes 2 the next of equals. What was wanted is counted as named. */
+static void next_best(struct arena *a, const struct device *d)
+{
+	static const struct overflow_attr attr = {5, 2};
+	const double expert[] = {0, -1,  0, -1,  2, 0,  0, -1,  1, 0,   0, -1,  0, -1,  0, -1,  0, -1,  0, -1};
+	const double s[] = {1, 0, 0,  1, 0, 0,  0.25, 0.125, 0.5,  0.5, 0.125, 0.25,  0.25, 0.5, 0.125,
+		1, 0, 0,  1, 0, 0,  0.5, 0.25, 0.25,  0.5, 0.125, 0.25,  0.5, 0.125, 0.25};
+	const double bias[] = {0, 0, 0.0625};
+	struct call c = call(a, &op_overflow, d, &attr, (struct tensor *[OVERFLOW_N_IN]){ints(a, d, 10, 2, expert),
+		masters(a, d, 10, 3, s), filled(a, d, tensor_of(MASTER, 1, 3L), bias)});
+
+	expect_ints(&c, OVERFLOW_TAKEN_BTK, (int[]){0, -1,  0, -1,  2, 1,  2, -1,  1, 0,
+		0, -1,  0, -1,  2, -1,  2, -1,  1, -1});
+	expect_ints(&c, OVERFLOW_WANTED_E, (int[]){10, 1, 1});
+	expect_values(&c, c.out[OVERFLOW_LOAD_E], "load", (double[]){10 / 12.0, 1 / 12.0, 1 / 12.0}, 1e-6);
+}
+
+static void test_full_experts_pass_choices_on(void **state)
+{
+	(void)state;
+	on_devices(next_best);
+}
+
 static void test_greater_scores_have_their_places_first(void **state)
 {
 	(void)state;
@@ -397,6 +423,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_earlier_tokens_have_their_places_first),
 		cmocka_unit_test(test_first_choices_have_their_places_first),
 		cmocka_unit_test(test_greater_scores_have_their_places_first),
+		cmocka_unit_test(test_full_experts_pass_choices_on),
 		cmocka_unit_test(test_rules_of_weights),
 		cmocka_unit_test(test_one_choice_is_what_route_does),
 	};

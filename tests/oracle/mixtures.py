@@ -60,16 +60,17 @@ class Mixtures:
         if select.startswith("expert_choice"):
             keep, cutoff = self.taken(score.detach(), B, T, keys)
             self.move(name + ".router.cutoff", lambda old: old + keys["cutoff_rate"] * (cutoff - old))
-            choice = torch.where(keep, torch.arange(E), -1)
+            choice = taken = torch.where(keep, torch.arange(E), -1)
         else:
             if not assigned:
                 choice = self.chosen((noisy if select == "sample" else score).detach(), name, keys)
             moved = keys.get("drop_target") or keys.get("capacity_decay")
             share = self.p[name + ".router.capacity"].item() if moved else 1
-            keep = self.first_come(choice, score.detach(), E, group, keys, share)
+            taken = self.passed_on(choice, score.detach(), name, E, group, keys, share)
+            keep = self.first_come(taken, score.detach(), E, group, keys, share)
         K = choice.shape[1]
-        gate = self.weights(score, choice, keys) * keep
-        y = self.sent(flat, name, keys, choice, keep, gate) if send else None
+        gate = self.weights(score, taken, keys) * keep
+        y = self.sent(flat, name, keys, taken, keep, gate) if send else None
         losses = {} if assigned else self.router_losses(logits, score, choice, keys, group, T)
         if keys.get("load"):
             losses["load"] = self.load_loss(logits, noisy, sigma, keys, group, T)
@@ -78,8 +79,8 @@ class Mixtures:
         if select == "sample":
             self.policies.append((keys, name, score.gather(1, choice)[:, 0]))
         shape = (B, T) if K == 1 else (B, T, K)
-        self.routes[name] = tuple(t.reshape(shape) for t in (choice, keep, gate))
-        return y.reshape(B, T, -1) if send else (choice, keep, gate)
+        self.routes[name] = tuple(t.reshape(shape) for t in (taken, keep, gate))
+        return y.reshape(B, T, -1) if send else (taken, keep, gate)
 
     def sent(self, flat, name, keys, choice, keep, gate):
         """The sum over its experts for each token of [N, width]."""
@@ -225,10 +226,8 @@ class Mixtures:
         one; 0: all. Token by token, and of a token the better choice first; or all firsts before any second
         (GShard: Lepikhin et al. 2020, arXiv:2006.16668, algorithm 1), where tokens may come by the score of their
         first (Riquelme et al. 2021, arXiv:2106.05974, algorithm 2)."""
-        (N, K), factor, order = choice.shape, keys["capacity_factor"], keys.get("order", "token")
+        (N, K), order, capacity = choice.shape, keys.get("order", "token"), Mixtures.capacity(E, group, keys, share)
         first = score.gather(1, choice[:, :1].clamp(min=0))[:, 0].masked_fill(choice[:, 0] < 0, -math.inf).tolist()
-        whole = max(1, int(factor * keys.get("top_k", 1) * group / E))
-        capacity = max(1, int(share * whole)) if factor else N * K
         keep = torch.zeros(N, K, dtype=torch.bool)
         for begin in range(0, N, group):
             own, taken = range(begin, begin + group), [0] * E
@@ -241,6 +240,34 @@ class Mixtures:
                 keep[t, k] = e >= 0 and taken[e] < capacity
                 taken[e] += e >= 0
         return keep
+
+    @staticmethod
+    def capacity(E, group, keys, share):
+        if not keys["capacity_factor"]:
+            return math.inf
+        whole = max(1, int(keys["capacity_factor"] * keys.get("top_k", 1) * group / E))
+        return max(1, int(share * whole))
+
+    def passed_on(self, choice, score, name, E, group, keys, share):
+        """Where choices go, token by token: one of a full expert to the best that has room and that the token has
+        neither named nor got; it stays where there is none."""
+        if keys.get("overflow", "drop") == "drop":
+            return choice
+        if keys.get("bias_rate"):
+            score = score + self.p[name + ".router.bias"].detach()
+        taken = choice.clone()
+        for t, k in ((t, k) for t in range(len(choice)) for k in range(choice.shape[1])):
+            if t % group == 0 and k == 0:
+                left = torch.full((E,), self.capacity(E, group, keys, share))
+            e = choice[t, k].item()
+            if e >= 0 and left[e] <= 0:
+                free = left > 0
+                free[[i for i in choice[t].tolist() + taken[t, :k].tolist() if i >= 0]] = False
+                e = score[t].masked_fill(~free, -math.inf).argmax().item() if free.any() else -1
+                taken[t, k] = e if e >= 0 else choice[t, k]
+            if e >= 0:
+                left[e] -= 1
+        return taken
 
     def assigned(self, select, name, keys):
         """[N, K]: experts by a hash of the token's id (Roller et al. 2021, arXiv:2106.04426), drawn as src/op/assign.h

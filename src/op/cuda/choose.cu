@@ -1,24 +1,11 @@
 /* choose on the GPU: a warp does a token, and goes over its scores once a choice. */
-#include <limits.h>
-
 extern "C" {
 #include "op/choose.h"
 }
+#include "op/cuda/candidate.cuh"
 #include "op/cuda/moe.cuh"
 
 namespace {
-
-/* An expert and its score; none: INT_MAX. */
-struct candidate {
-	float score;
-	int expert;
-};
-
-__device__ __forceinline__ bool better(const candidate &a, const candidate &b)
-{
-	return a.expert != INT_MAX && (b.expert == INT_MAX || a.score > b.score ||
-		(a.score == b.score && a.expert < b.expert));
-}
 
 /* The best expert behind `last`, by a warp; last.expert -1: of all. */
 __device__ __forceinline__ candidate next_best(const float *s, const float *bias, int E,
@@ -32,14 +19,7 @@ __device__ __forceinline__ candidate next_best(const float *s, const float *bias
 		if (behind && better(c, best))
 			best = c;
 	}
-	#pragma unroll
-	for (int step = WARP_LANES / 2; step; step /= 2) {
-		candidate c = {__shfl_xor_sync(0xffffffffu, best.score, step),
-			__shfl_xor_sync(0xffffffffu, best.expert, step)};
-		if (better(c, best))
-			best = c;
-	}
-	return best;
+	return best_of_warp(best);
 }
 
 __global__ void choose(rows<const float> s, const float *bias, const float *cut,
