@@ -402,60 +402,6 @@ static void page_shows_the_trials(void **state)
 	lab_close(&lab);
 }
 
-static void styles_differ_in_colour_or_dash(void **state)
-{
-	struct str script;
-	struct chart c;
-
-	(void)state;
-	chart_init(&c, "lines");
-	struct panel *p = chart_panel(&c, "y");
-	for (int k = 0; k < N_STYLES; k++)
-		chart_series(&c, p, "one", k, 2);
-	str_init(&script);
-	chart_script(&c, chart_format_find("svg"), "lines", &script);
-	int n = 0;
-	for (char *at = script.text; (at = strstr(at, "with lines linecolor")); n++) {
-		char *end = strstr(at, " title");
-		assert_non_null(end);
-		char *look = xasprintf("%.*s title", (int)(end - at), at);
-		at = end;
-		if (strstr(at, look))
-			fail_msg("two lines %s", look);
-		free(look);
-	}
-	assert_int_equal(n, N_STYLES);
-	str_release(&script);
-	chart_release(&c);
-}
-
-/* Labels of many layers that a panel has no room for side by side would cover each other. */
-static void labels_of_layers_stand_clear(void **state)
-{
-	enum { MOST = 40 };
-	const char *titles[MOST];
-	double x[2] = {1, 2}, value[2 * MOST] = {0};
-
-	(void)state;
-	for (int i = 0; i < MOST; i++)
-		titles[i] = "layer";
-	for (int n = 4; n <= MOST; n += MOST - 4) {
-		struct str script;
-		struct chart c;
-		chart_init(&c, "load");
-		struct panel *p = chart_panel(&c, "");
-		p->x = x, p->n_x = 2, p->value = value, p->row_title = titles, p->n_rows = n;
-		str_init(&script);
-		chart_script(&c, chart_format_find("svg"), "load", &script);
-		int found = 0;
-		for (char *at = script.text; (at = strstr(at, "'layer' ")); at++)
-			found++;
-		assert_in_range(found, 4, n == MOST ? MOST / 2 : n);
-		str_release(&script);
-		chart_release(&c);
-	}
-}
-
 /* Colours repeat over many configurations; in one figure lines differ all the same. */
 static void lines_of_a_figure_differ(void **state)
 {
@@ -487,8 +433,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nasty_names_are_drawn_as_they_are),
 		cmocka_unit_test(script_runs_alone),
-		cmocka_unit_test(styles_differ_in_colour_or_dash),
-		cmocka_unit_test(labels_of_layers_stand_clear),
 		cmocka_unit_test(data_stand_beside_one_line_a_point),
 		cmocka_unit_test(terminal_needs_a_temporary_folder),
 		cmocka_unit_test(missing_gnuplot_is_one_line),

@@ -1,0 +1,78 @@
+/* Scripts for gnuplot: lines can be told apart, labels of a heat map stand clear of each other. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "show/chart.h"
+
+static void styles_differ_in_colour_or_dash(void **state)
+{
+	struct str script;
+	struct chart c;
+
+	(void)state;
+	chart_init(&c, "lines");
+	struct panel *p = chart_panel(&c, "y");
+	for (int k = 0; k < N_STYLES; k++)
+		chart_series(&c, p, "one", k, 2);
+	str_init(&script);
+	chart_script(&c, chart_format_find("svg"), "lines", &script);
+	int n = 0;
+	for (char *at = script.text; (at = strstr(at, "with lines linecolor")); n++) {
+		char *end = strstr(at, " title");
+		assert_non_null(end);
+		char *look = xasprintf("%.*s title", (int)(end - at), at);
+		at = end;
+		if (strstr(at, look))
+			fail_msg("two lines %s", look);
+		free(look);
+	}
+	assert_int_equal(n, N_STYLES);
+	str_release(&script);
+	chart_release(&c);
+}
+
+/* Labels of a heat map of n layers, each with one row. */
+static int labels_of(int n)
+{
+	const char *titles[40];
+	double x[2] = {1, 2}, value[2 * ARRAY_SIZE(titles)] = {0};
+	struct str script;
+	struct chart c;
+	int found = 0;
+
+	for (int i = 0; i < n; i++)
+		titles[i] = "layer";
+	chart_init(&c, "load");
+	struct panel *p = chart_panel(&c, "");
+	p->x = x, p->n_x = 2, p->value = value, p->row_title = titles, p->n_rows = n;
+	str_init(&script);
+	chart_script(&c, chart_format_find("svg"), "load", &script);
+	for (char *at = script.text; (at = strstr(at, "'layer' ")); at++)
+		found++;
+	str_release(&script);
+	chart_release(&c);
+	return found;
+}
+
+/* Those of many layers that a panel has no room for side by side would cover each other. */
+static void labels_of_layers_stand_clear(void **state)
+{
+	(void)state;
+	assert_int_equal(labels_of(4), 4);
+	assert_in_range(labels_of(40), 4, 20);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(styles_differ_in_colour_or_dash), cmocka_unit_test(labels_of_layers_stand_clear)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
