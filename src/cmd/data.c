@@ -358,7 +358,8 @@ static const struct subcommand {
 		data_series_run},
 	{"ask", {.name = "data ask", .arguments = "DIR -o FILE",
 		.help = "questions of a dataset's held-out text, which `moelab eval RUN --questions FILE` asks:\n"
-			"word order, a missing word among others as frequent, the last word of a sentence, a text once more"},
+			"word order, a missing word among others as frequent, the last word of a sentence, a text once more,\n"
+			"one word exchanged: agreement, article, pronoun"},
 		data_ask_run},
 	{"info", {.name = "data info", .arguments = "DIR",
 		.help = "size and identity of a dataset"}, run_info},

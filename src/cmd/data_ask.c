@@ -6,12 +6,16 @@
 #include "cmd/options.h"
 #include "data/ask.h"
 
-static void say(const struct questions *q, const char *file)
+/* Sets follow each other. Who reads scores must know which are of fewer questions. */
+static void say(const struct questions *q, long asked, const char *file)
 {
 	for (long i = 0, n = 1; i < q->n; i += n, n = 1) {
 		while (i + n < q->n && !strcmp(q->list[i + n].set, q->list[i].set))
 			n++;
-		info("%s: %s: %ld questions", file, q->list[i].set, n);
+		if (n < asked)
+			info("%s: %s: %ld questions, of %ld asked for", file, q->list[i].set, n, asked);
+		else
+			info("%s: %s: %ld questions", file, q->list[i].set, n);
 	}
 }
 
@@ -25,7 +29,7 @@ static int ask(struct ask_options *o, const char *folder, const char *split, con
 		return EXIT_USAGE;
 	ret = dataset_find_split(&d, split, &o->split) || data_ask(&d, o, &q) ? EXIT_USAGE : EXIT_DONE;
 	if (!ret) {
-		say(&q, file);
+		say(&q, o->n, file);
 		ret = questions_write(&q, file) ? EXIT_ENVIRONMENT : EXIT_DONE;
 		questions_release(&q);
 	}
@@ -33,7 +37,7 @@ static int ask(struct ask_options *o, const char *folder, const char *split, con
 	return ret;
 }
 
-int data_ask_run(const struct cmd *cmd, int argc, char **argv)
+static int parse_and_ask(const struct cmd *cmd, int argc, char **argv, const char *sets)
 {
 	struct ask_options o = {.n = 1000, .context = 400, .least = 20, .train_tokens = 1 << 26};
 	const char *file = NULL, *split = "val";
@@ -41,6 +45,7 @@ int data_ask_run(const struct cmd *cmd, int argc, char **argv)
 	const struct option_row rows[] = {
 		{"output", 'o', "FILE", "the questions, JSON lines", .text = &file},
 		{"split", 0, "NAME", "whose text is asked about (default val)", .text = &split},
+		{"sets", 0, "LIST", sets, .text = &o.sets},
 		{"number", 'n', "N", "questions of each set (default 1000)", .number = &o.n},
 		{"context", 0, "BYTES", "of text in front, of a sentence, or of a text that `copy` has twice, at "
 			"most (default 400: 75 words or so, as passages of LAMBADA; what is longer than the training "
@@ -65,4 +70,18 @@ int data_ask_run(const struct cmd *cmd, int argc, char **argv)
 				r->number != &seed), EXIT_USAGE;
 	o.seed = (uint64_t)seed;
 	return ask(&o, a.words[0], split, file);
+}
+
+int data_ask_run(const struct cmd *cmd, int argc, char **argv)
+{
+	struct str sets;
+	int ret;
+
+	str_init(&sets);
+	str_add(&sets, "which, between commas (default all: ");
+	ask_set_names(&sets);
+	str_add(&sets, ")");
+	ret = parse_and_ask(cmd, argc, argv, sets.text);
+	str_release(&sets);
+	return ret;
 }

@@ -9,23 +9,18 @@
 #include "base/rng.h"
 #include "base/str.h"
 #include "data/order.h"
+#include "data/pairs.h"
+#include "data/sentence.h"
 #include "data/words.h"
 
-enum { ORDER, CLOZE, LAST, COPY, N_SETS };
-static const char *const set_name[N_SETS] = {"order", "cloze", "last", "copy"};
+enum { ORDER, CLOZE, LAST, COPY, N_FOUND, PAIRS = N_FOUND, N_SETS = PAIRS + N_PAIR_KINDS };
+static const char *const found_names[N_FOUND] = {"order", "cloze", "last", "copy"};
 
 enum {
-	MAX_WORDS = 64,		/* of a sentence that is asked about */
-	LEAST_WORDS = 6,
 	LEAST_LETTERS = 4,
 	NEAR = 25,		/* ranks on either side that other choices are drawn from */
 	OTHERS = 3,
 	COPIED = 5,		/* words of an answer of `copy`, at most */
-};
-
-struct span {
-	const char *at;
-	size_t n;
 };
 
 struct asker {
@@ -34,7 +29,10 @@ struct asker {
 	struct words pairs, fronts;	/* "before word", and the words in front that are asked about */
 	const char **ranks;		/* words that may be a choice, the more frequent first */
 	long n_ranks;
-	struct questions found[N_SETS];
+	bool wanted[N_SETS];
+	long n_taken[N_SETS];
+	struct questions found[N_FOUND];
+	struct pairs found_pairs;
 	const char *document;		/* its text */
 	long n_sentences;		/* seen so far */
 };
@@ -49,14 +47,6 @@ static void count_word(void *to, const char *word, size_t n, const char *before,
 	words_find(&a->words, word, n, true)->count++;
 }
 
-static bool small_letters(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (!islower((unsigned char)s.at[i]))
-			return false;
-	return true;
-}
-
 static long count_of(const struct asker *a, struct span s)
 {
 	const struct word *w = words_find((struct words *)&a->words, s.at, s.n, false);
@@ -66,7 +56,7 @@ static long count_of(const struct asker *a, struct span s)
 
 static bool may_be_asked(const struct asker *a, struct span s)
 {
-	return s.n >= LEAST_LETTERS && small_letters(s) && count_of(a, s) >= a->o->least;
+	return s.n >= LEAST_LETTERS && span_is_small(s) && count_of(a, s) >= a->o->least;
 }
 
 struct ranked {
@@ -101,14 +91,9 @@ static void rank_words(struct asker *a)
 
 static struct rng_block draws(const struct asker *a, int set)
 {
-	struct rng_key key = {a->o->seed, hash_u64(set_name[set]), 0};
+	struct rng_key key = {a->o->seed, hash_u64(found_names[set]), 0};
 
 	return rng_block(key, (uint64_t)a->n_sentences);
-}
-
-static char *text_of(struct span s)
-{
-	return xasprintf("%.*s", (int)s.n, s.at);
 }
 
 /* From a word's border on, at most so many bytes in front of `end`, in the document. */
@@ -121,38 +106,24 @@ static struct span in_front(const struct asker *a, const char *end)
 	return (struct span){at, (size_t)(end - at)};
 }
 
-/* Can questions hold it? They are JSON. Import takes bytes of all kinds. */
-static bool is_text(struct span s)
-{
-	for (const char *p = s.at; p < s.at + s.n;)
-		if (!*p || str_next_code(&p) < 0)
-			return false;
-	return true;
-}
-
-/* Is there one blank or line feed in front of the word? */
-static bool parted(struct span before, struct span word)
-{
-	return before.at + before.n + 1 == word.at && isspace((unsigned char)word.at[-1]);
-}
-
 /* The first place from a drawn one on where neighbours are words of small letters, and differ. */
-static void ask_order(struct asker *a, struct span sentence, const struct span *words, int n)
+static void ask_order(struct asker *a, const struct sentence *s)
 {
+	struct span sentence = s->text;
+	const struct span *words = s->words;
+	int n = s->n;
 	int first = (int)(draws(a, ORDER).word[0] % (uint32_t)(n - 3));
 
-	if ((long)sentence.n > a->o->context)
-		return;
 	for (int k = 0; k < n - 3; k++) {
 		const struct span *u = &words[1 + (first + k) % (n - 3)], *v = u + 1;
-		if (!parted(*u, *v) || !small_letters(*u) || !small_letters(*v) ||
+		if (!span_parted(*u, *v) || !span_is_small(*u) || !span_is_small(*v) ||
 			(u->n == v->n && !memcmp(u->at, v->at, u->n)))
 			continue;
 		const char *behind = v->at + v->n;
-		char *whole = text_of(sentence), *turned = xasprintf("%.*s%.*s%c%.*s%.*s",
+		char *whole = span_text(sentence), *turned = xasprintf("%.*s%.*s%c%.*s%.*s",
 			(int)(u->at - sentence.at), sentence.at, (int)v->n, v->at, v->at[-1], (int)u->n, u->at,
 			(int)(sentence.at + sentence.n - behind), behind);
-		questions_add(&a->found[ORDER], &(struct question){set_name[ORDER], "", {whole, turned}, 2, 0});
+		questions_add(&a->found[ORDER], &(struct question){found_names[ORDER], "", {whole, turned}, 2, 0});
 		free(whole);
 		free(turned);
 		return;
@@ -176,11 +147,11 @@ static void add_cloze(struct asker *a, struct span word, struct span context, st
 {
 	long rank = rank_of(a, word), low = rank > NEAR ? rank - NEAR : 0;
 	long high = rank + NEAR < a->n_ranks ? rank + NEAR : a->n_ranks - 1;
-	struct question q = {.set = set_name[CLOZE], .n_choices = 1 + OTHERS,
+	struct question q = {.set = found_names[CLOZE], .n_choices = 1 + OTHERS,
 		.answer = (int)(chance.word[1] % (1 + OTHERS))};
 	struct permutation p;
 	uint64_t at = 0;
-	char *front = text_of(context);
+	char *front = span_text(context);
 
 	if (high - low < OTHERS) {
 		free(front);
@@ -200,17 +171,19 @@ static void add_cloze(struct asker *a, struct span word, struct span context, st
 	free(front);
 }
 
-static void ask_cloze(struct asker *a, const struct span *words, int n)
+static void ask_cloze(struct asker *a, const struct sentence *s)
 {
+	const struct span *words = s->words;
+	int n = s->n;
 	struct rng_block chance = draws(a, CLOZE);
 	int first = (int)(chance.word[0] % (uint32_t)(n - 1));
 
 	for (int k = 0; k < n - 1; k++) {
 		int i = 1 + (first + k) % (n - 1);
-		if (!parted(words[i - 1], words[i]) || !may_be_asked(a, words[i]))
+		if (!span_parted(words[i - 1], words[i]) || !may_be_asked(a, words[i]))
 			continue;
 		struct span context = in_front(a, words[i].at - 1);
-		if (is_text(context))
+		if (span_is_text(context))
 			add_cloze(a, words[i], context, chance);
 		return;
 	}
@@ -225,61 +198,55 @@ static bool stands_in(struct span text, struct span word)
 	return false;
 }
 
-static void ask_last(struct asker *a, const struct span *words, int n)
+static void ask_last(struct asker *a, const struct sentence *s)
 {
-	struct span word = words[n - 1], before = words[n - 2], context = in_front(a, word.at - 1);
+	struct span word = s->words[s->n - 1], before = s->words[s->n - 2], context = in_front(a, word.at - 1);
 	char *front, *choice;
 
-	if (!parted(before, word) || !may_be_asked(a, word) || !stands_in(context, word) || !is_text(context))
+	if (!span_parted(before, word) || !may_be_asked(a, word) || !stands_in(context, word) || !span_is_text(context))
 		return;
-	front = text_of(context);
+	front = span_text(context);
 	choice = xasprintf("%c%.*s", word.at[-1], (int)word.n, word.at);
-	questions_add(&a->found[LAST], &(struct question){set_name[LAST], front, {choice}, 1, 0});
+	questions_add(&a->found[LAST], &(struct question){found_names[LAST], front, {choice}, 1, 0});
 	words_find(&a->fronts, before.at, before.n, true);
 	free(front);
 	free(choice);
 }
 
 /* The text that ends with the sentence, a blank line, and the same up to the middle of the sentence. */
-static void ask_copy(struct asker *a, struct span sentence, const struct span *words, int n)
+static void ask_copy(struct asker *a, const struct sentence *s)
 {
+	const struct span *words = s->words;
+	int n = s->n;
 	const struct span *first = &words[n / 2], *last = &words[n / 2 + COPIED < n ? n / 2 + COPIED - 1 : n - 1];
-	struct span text = in_front(a, sentence.at + sentence.n);
+	struct span text = in_front(a, s->text.at + s->text.n);
 	char *context, *choice;
 
-	if (text.at > words[0].at || !parted(first[-1], *first) || !is_text(text))
+	if (text.at > words[0].at || !span_parted(first[-1], *first) || !span_is_text(text))
 		return;
 	context = xasprintf("%.*s\n\n%.*s", (int)text.n, text.at, (int)(first->at - 1 - text.at), text.at);
-	choice = text_of((struct span){first->at - 1, (size_t)(last->at + last->n - first->at) + 1});
-	questions_add(&a->found[COPY], &(struct question){set_name[COPY], context, {choice}, 1, 0});
+	choice = span_text((struct span){first->at - 1, (size_t)(last->at + last->n - first->at) + 1});
+	questions_add(&a->found[COPY], &(struct question){found_names[COPY], context, {choice}, 1, 0});
 	free(context);
 	free(choice);
 }
 
-static void ask_sentence(struct asker *a, struct span s)
+static void ask_sentence(struct asker *a, struct span text)
 {
-	struct span words[MAX_WORDS];
-	int n = 0;
+	static void (*const ask[N_FOUND])(struct asker *a, const struct sentence *s) = {
+		ask_order, ask_cloze, ask_last, ask_copy};
+	bool in_room = (long)text.n <= a->o->context;
+	struct sentence s;
 
 	a->n_sentences++;
-	if (!is_text(s))
+	if (!sentence_read(&s, text))
 		return;
-	for (size_t at = 0; at < s.n;) {
-		size_t begin = at;
-		while (at < s.n && is_letter(s.at[at]))
-			at++;
-		if (at > begin && n == MAX_WORDS)
-			return;
-		if (at > begin)
-			words[n++] = (struct span){s.at + begin, at - begin};
-		at += at == begin;
-	}
-	if (n < LEAST_WORDS || words[n - 1].at + words[n - 1].n != s.at + s.n - 1)
-		return;
-	ask_order(a, s, words, n);
-	ask_cloze(a, words, n);
-	ask_last(a, words, n);
-	ask_copy(a, s, words, n);
+	for (int set = 0; set < N_FOUND; set++)
+		if (a->wanted[set] && (set != ORDER || in_room))
+			ask[set](a, &s);
+	for (int kind = 0; kind < N_PAIR_KINDS; kind++)
+		if (a->wanted[PAIRS + kind] && in_room)
+			pairs_ask(&a->found_pairs, kind, &s, (uint64_t)a->n_sentences);
 }
 
 static void ask_document(struct asker *a, const char *text, size_t n)
@@ -381,45 +348,100 @@ static int drop_expected(struct asker *a, const struct dataset *d)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+static const char *set_name(int set)
+{
+	return set < N_FOUND ? found_names[set] : pair_kind_names[set - PAIRS];
+}
+
+void ask_set_names(struct str *names)
+{
+	for (int set = 0; set < N_SETS; set++)
+		str_printf(names, "%s%s", set ? "," : "", set_name(set));
+}
+
+/* The sets that are named, between commas. */
+static int want(struct asker *a, const char *names)
+{
+	struct str known;
+
+	str_init(&known);
+	ask_set_names(&known);
+	for (const char *at = names ? names : known.text; at; at = *at ? at + 1 : NULL) {
+		struct span name = {at, strcspn(at, ",")};
+		int set = 0;
+		while (set < N_SETS && !span_is(name, set_name(set)))
+			set++;
+		if (set == N_SETS) {
+			error("no set of questions \"%.*s\": there are %s", (int)name.n, name.at, known.text);
+			str_release(&known);
+			return -1;
+		}
+		a->wanted[set] = true;
+		at += name.n;
+	}
+	str_release(&known);
+	return 0;
+}
+
 /* Sets that the text gives nothing for, beside others. */
 static void say_missing(const struct asker *a, const struct dataset *d)
 {
+	const char *split = d->splits[a->o->split].name;
+
 	for (int set = 0; set < N_SETS; set++) {
-		bool counts = set == CLOZE || set == LAST;
-		if (!a->found[set].n && counts)
+		if (!a->wanted[set] || a->n_taken[set])
+			continue;
+		if (set == CLOZE || set == LAST)
 			warning("%s: split %s: no question of the set %s: its words have %d letters at least, and stand %ld "
-				"times in training (--least)", d->folder, d->splits[a->o->split].name, set_name[set],
-				LEAST_LETTERS, a->o->least);
-		else if (!a->found[set].n)
-			warning("%s: split %s: no question of the set %s", d->folder, d->splits[a->o->split].name,
-				set_name[set]);
+				"times in training (--least)", d->folder, split, set_name(set), LEAST_LETTERS, a->o->least);
+		else if (set >= PAIRS)
+			warning("%s: split %s: no question of the set %s: the text has no two English words that it "
+				"exchanges (--sets leaves it out)", d->folder, split, set_name(set));
+		else
+			warning("%s: split %s: no question of the set %s", d->folder, split, set_name(set));
 	}
 }
 
 /* At most n of each set, by chance but in the order of the text. */
-static void take(const struct asker *a, struct questions *q)
+static void take(struct asker *a, struct questions *q)
 {
 	for (int set = 0; set < N_SETS; set++) {
-		const struct questions *found = &a->found[set];
+		const struct questions *found = set < N_FOUND ? &a->found[set] : NULL;
 		struct permutation p;
-		if (found->n)
+		long before = q->n;
+		if (!found)
+			pairs_take(&a->found_pairs, set - PAIRS, q);
+		else if (found->n)
 			permutation_init(&p, (uint64_t)found->n, a->o->seed, (uint32_t)set);
-		for (long i = 0; i < found->n; i++)
+		for (long i = 0; found && i < found->n; i++)
 			if ((long)permutation_at(&p, (uint64_t)i) < a->o->n)
 				questions_add(q, &found->list[i]);
+		a->n_taken[set] = q->n - before;
 	}
+}
+
+static void release(struct asker *a)
+{
+	for (int set = 0; set < N_FOUND; set++)
+		questions_release(&a->found[set]);
+	pairs_release(&a->found_pairs);
+	words_release(&a->words);
+	words_release(&a->pairs);
+	words_release(&a->fronts);
+	free(a->ranks);
 }
 
 int data_ask(const struct dataset *d, const struct ask_options *o, struct questions *q)
 {
-	struct asker a = {.o = o};
-	int ret = 0;
+	struct asker a = {.o = o, .found_pairs = {.most = o->n, .seed = o->seed}};
+	int ret;
 
 	*q = (struct questions){0};
 	if (d->splits[o->split].row)
 		return error("%s: holds rows of examples, no text to ask about", d->folder);
-	if (words_scan(d, SPLIT_TRAIN, o->train_tokens, count_word, &a))
-		ret = -1;
+	if (want(&a, o->sets))
+		return -1;
+	ret = words_scan(d, SPLIT_TRAIN, o->train_tokens, count_word, &a) ? -1 : 0;
 	if (!ret) {
 		rank_words(&a);
 		ret = ask_split(&a, d) || drop_expected(&a, d) ? -1 : 0;
@@ -427,15 +449,10 @@ int data_ask(const struct dataset *d, const struct ask_options *o, struct questi
 	if (!ret)
 		take(&a, q);
 	if (!ret && !q->n)
-		ret = error("%s: split %s: no sentence to ask about, of %ld: it must have 6 to 64 words, and be UTF-8",
-			d->folder, d->splits[o->split].name, a.n_sentences);
+		ret = error("%s: split %s: no sentence to ask about, of %ld: it must have 6 to 64 words, and be UTF-8%s",
+			d->folder, d->splits[o->split].name, a.n_sentences, o->sets ? ", and fit a set of --sets" : "");
 	if (!ret)
 		say_missing(&a, d);
-	for (int set = 0; set < N_SETS; set++)
-		questions_release(&a.found[set]);
-	words_release(&a.words);
-	words_release(&a.pairs);
-	words_release(&a.fronts);
-	free(a.ranks);
+	release(&a);
 	return ret;
 }

@@ -83,7 +83,8 @@ for set in order cloze copy; do
 	holds grep -q "again: $set: 50 questions" kept
 done
 $moelab data ask data4 -o again -n 50 --context 60 2>said >out
-holds test "$(grep -c 'no question of the set' said)" = 1
+holds test "$(grep -c 'no question of the set' said)" = 4
+holds grep -q 'no question of the set article: the text has no two English words that it exchanges' said
 holds grep -q 'no question of the set last: its words have 4 letters at least, and stand 20 times' said
 asked asked >table
 holds test "$(wc -l <table)" = 4
@@ -91,6 +92,25 @@ holds grep -q 'order [01]' table
 gzip -c asked >asked.gz
 asked asked.gz >packed
 holds cmp table packed
+
+# minimal pairs of one word exchanged, a row each; fewer than asked for is said; tests/data/test_pairs.c looks at them
+awk 'BEGIN {
+	for (i = 0; i < 4000; i++)
+		print "Item " i ": then " (i % 2 ? "they are old and asked him" : "he is a guest who told us") \
+			(i % 20 ? " nothing" : i % 40 ? " an idle word" : " a cross word") ".\n"
+}' >text5
+holds $moelab data import text5 --tokenizer byte --split blank:256 --group-by block:2048 --val 0.2 -o data5 -q
+holds $moelab data ask data5 -o pairs -n 60 --sets pronoun,article,agreement
+cp out kept
+holds grep -q 'pairs: agreement: 60 questions$' kept
+holds grep -q 'pairs: article: [1-5][0-9] questions, of 60 asked for$' kept
+holds test "$(grep -c '"set":"agreement".*"choices":\["Item [0-9]*: then they are' pairs)" = 30
+asked pairs >table
+holds test "$(cut -d' ' -f1 table | paste -sd' ' -)" = 'agreement article pronoun'
+$moelab data ask data5 -o all -n 60 2>said >out
+holds test "$(grep -c . all)" -gt "$(grep -c . pairs)"
+grep -E '"set":"(agreement|article|pronoun)"' all >some
+holds cmp some pairs
 
 refused() {	# WORDS COMMAND...: one line with the words
 	words=$1
@@ -117,5 +137,6 @@ for option in '--data data' '--split val' '--mode reset' '--length 1x' '--stride
 done
 refused 'no sentence to ask about' $moelab data ask data -o q
 refused 'needs a dataset' $moelab data ask data
+refused 'no set of questions "pronouns": there are order,cloze,last' $moelab data ask data3 -o q --sets order,pronouns
 refused 'data ask: --context 0: 1 or more must stand here' $moelab data ask data -o q --context 0
 tests_end
