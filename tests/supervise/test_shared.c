@@ -181,11 +181,13 @@ static void test_memory_and_visibility(void **state)
 	struct job jobs[] = {job("slow", 1), job("slow", 2), job("slow", 3)};
 	struct supervisor s = two_workers(NULL);
 	char *at_work = path_join(root, "at_work"), *text, *seen = path_join(root, "seen");
+	char *cores = path_join(root, "cores");		/* other programs of this machine may hold the common ones */
 
 	(void)state;
 	play_nvidia_smi();
 	assert_int_equal(path_mkdirs(at_work), 0);
 	setenv("AT_WORK", at_work, 1);
+	setenv("MOELAB_CORES", cores, 1);
 	setenv("CUDA_VISIBLE_DEVICES", "1", 1);
 	s.workers = 3;
 	s.on_gpus = true;
@@ -195,7 +197,9 @@ static void test_memory_and_visibility(void **state)
 	assert_non_null(strstr(text, "GPU-bbbb-2 2\n"));
 	assert_null(strstr(text, "GPU-aaaa-1"));
 	assert_null(strstr(text, " 3\n"));
+	unsetenv("MOELAB_CORES");
 	free(text);
+	free(cores);
 	free(seen);
 	free(at_work);
 }
