@@ -223,7 +223,7 @@ static const struct field moe_rows[] = {
 	FIELD(struct moe_spec, temperature, "model.moe.temperature", REAL, "1", 1e-3, 1e3,
 		.legacy = "1", .help = "logits are divided by it"),
 	FIELD(struct moe_spec, temperature_decay, "model.moe.temperature_decay", REAL, "0", 0, 1,
-		.legacy = "0", .help = "after each step the temperature falls by this share; 0: it stays"),
+		.legacy = "0", .help = "e-folds that the temperature falls by after each step (0.01: 1 %); 0: it stays"),
 	FIELD(struct moe_spec, temperature_least, "model.moe.temperature_least", REAL, "0.5", 1e-3, 1e3,
 		.legacy = "0.5", .help = "where the falling temperature ends"),
 	FIELD(struct moe_spec, noise, "model.moe.noise", CHOICE, "none", 0, 0,
@@ -242,7 +242,7 @@ static const struct field moe_rows[] = {
 		.help = "an expert takes factor * top_k * tokens / n_experts choices of each routing "
 			"group; 0: all"),
 	FIELD(struct moe_spec, capacity_decay, "model.moe.capacity_decay", REAL, "0", 0, 1, .legacy = "0",
-		.help = "after each step the capacity falls by this share; 0: it stays"),
+		.help = "e-folds that the capacity falls by after each step (0.01: 1 %); 0: it stays"),
 	FIELD(struct moe_spec, capacity_least, "model.moe.capacity_least", REAL, "1", 1e-3, 1e4, .legacy = "1",
 		.help = "factor where the falling capacity ends"),
 	FIELD(struct moe_spec, group_tokens, "model.moe.group_tokens", INT, "0", 0, 1L << 30,

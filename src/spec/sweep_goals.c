@@ -4,7 +4,15 @@
 
 #include "spec/sweep_file.h"
 
-/* Labels and variants: what baseline and published may name. */
+static bool is_label(const struct points *points, const char *name)
+{
+	for (int i = 0; i < points->n; i++)
+		if (!strcmp(points->at[i].label, name))
+			return true;
+	return false;
+}
+
+/* Labels, and variants that are no label themselves: what baseline and published may name. */
 static const char **all_labels(const struct sweep_file *f, const struct points *points, int *n)
 {
 	const char **labels = ARENA_ARRAY(f->reader.arena, const char *, points->n + f->n_variants);
@@ -13,7 +21,8 @@ static const char **all_labels(const struct sweep_file *f, const struct points *
 	for (int i = 0; i < points->n; i++)
 		labels[(*n)++] = points->at[i].label;
 	for (int i = 0; i < f->n_variants; i++)
-		labels[(*n)++] = f->variants[i].label;
+		if (!is_label(points, f->variants[i].label))
+			labels[(*n)++] = f->variants[i].label;
 	return labels;
 }
 

@@ -167,6 +167,9 @@ static int grow_experts(const struct growth *g, const struct param *p, const str
 	if (!g->from || !g->to || strcmp(g->from->select, "topk") || strcmp(g->to->select, "topk"))
 		return error("%s: experts grow in number where tokens choose them: model.moe.select topk in both "
 			"models, and no model.pattern", g->path);
+	if (p->shape.dims[0] % t->dims[0])
+		return error("%s: no rule makes %ld experts of %ld: set model.moe.n_experts to a multiple of the smaller "
+			"model's", g->path, p->shape.dims[0], t->dims[0]);
 	if (choices(g->to) != m * choices(g->from) && (choices(g->from) > 1 || choices(g->to) > 1))
 		return error("%s: %ld times as many experts need %ld times model.moe.top_k %ld, or 1 in both: of "
 			"the copies of an expert a token chooses all or one", g->path, m, m, choices(g->from));
@@ -213,13 +216,12 @@ static int grow_param(const struct growth *g, const struct param *p)
 	struct safetensor own = checkpoint_tensor(g->s, p, p->name, g->s->memory.blob[BLOB_WEIGHTS]);
 
 	if (!t)
-		return grow_dense(g, p);
+		return p->rule.control.rule ? 0 : grow_dense(g, p);
 	if (same_tail(p, t) && t->dims[0] == own.dims[0]) {
 		copy(g, p, t);
 		return 0;
 	}
-	if (same_tail(p, t) && own.dims[0] % t->dims[0] == 0 &&
-			(!strcmp(p->rule.group, "experts") || !strcmp(p->rule.group, "router")))
+	if (same_tail(p, t) && (!strcmp(p->rule.group, "experts") || !strcmp(p->rule.group, "router")))
 		return grow_experts(g, p, t);
 	return error("%s: %s has another shape than in the larger model, and no rule makes it", g->path, p->name);
 }

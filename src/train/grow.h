@@ -10,7 +10,8 @@
  *                    router begins by the seed; with G > 1 rows j - j mod G to j of it are equal, so that the
  *                    choices, a multiple of G, hold whole copies (He et al. 2024, arXiv:2410.07524, section 4)
  *
- * Experts of unequal widths (model.moe.expert_sizes) are copied where they are the same in both, else refused.
+ * What training moves by a rule (a bias, a capacity: train/control.h) begins by that rule where the smaller model has
+ * none. Experts of unequal widths (model.moe.expert_sizes) are copied where they are the same in both, else refused.
  *
  * What experts give is scaled where they are last: by G / (k w) from a dense FFN, by k w / (k' w') of the two
  * mixtures, with k choices and w the weight of one where the router is even (1 / n for softmax, 1/2 for

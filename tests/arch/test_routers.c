@@ -7,6 +7,7 @@
 #include "mixture_specs.h"
 #include "rig.h"
 
+#include "arch/routers.h"
 #include "base/cpu.h"
 #include "refused.h"
 #include "nn/moe.h"
@@ -200,6 +201,24 @@ static void test_cutoffs_know_the_past_alone(void **state)
 			.masked = cases[k].masked, .dropless = cases[k].dropless});
 		assert_int_equal(measured(&rig, ROUNDING), cases[k].class);
 		rig_close(&rig);
+	}
+}
+
+/* Whoever adds a name says what its tokens depend on; switch is what rows without a name have. */
+static void test_every_name_is_measured(void **state)
+{
+	char names[] = ROUTER_CHOICES, *rest = names, row[64];
+
+	(void)state;
+	for (char *name; (name = strsep(&rest, "|"));) {
+		bool found = !strcmp(name, "switch");
+		snprintf(row, sizeof row, "router: %s", name);
+		for (size_t k = 0; k < ARRAY_SIZE(rules) && !found; k++) {
+			const char *at = strstr(rules[k].spec, row);
+			found = at && strchr(",}", at[strlen(row)]);
+		}
+		if (!found)
+			fail_msg("router %s of src/arch/routers.h has no row in rules", name);
 	}
 }
 
@@ -413,6 +432,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_mixed_tokens_need_whole_groups),
 		cmocka_unit_test(test_groups_that_nothing_needs),
 		cmocka_unit_test(test_masked_tokens_are_not_mixed),
+		cmocka_unit_test(test_every_name_is_measured),
 		cmocka_unit_test(test_names_are_defaults),
 		cmocka_unit_test(test_names_in_a_pattern),
 	};

@@ -36,7 +36,7 @@ refused() {
 }
 holds refused "takes a run" mamba_mlp
 holds refused "divides it" mamba_mlp grown.yaml $small model.moe.d_expert=20 -o none
-holds refused "no rule makes it" moe_mamba "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=6 -o none
+holds refused "to a multiple of" moe_mamba "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=6 -o none
 holds test ! -e none
 holds $moelab train "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=8 \
 	train.init_from=more.safetensors

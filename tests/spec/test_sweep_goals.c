@@ -11,6 +11,7 @@ static void test_baseline(void **state)
 		   "s-lr=0.001, s-lr=0.002");
 	refuses("set: {model.arch: mamba}\ngrid: {train.lr: [1e-3, 2e-3]}\nbaseline: s-lr=0.01\n",
 		AT ":3:11: unknown label \"s-lr=0.01\" (did you mean \"s-lr=0.001\"?)");
+	refuses("set: {model.arch: mamba}\nbaseline: transformer\n", AT ":2:11: unknown label \"transformer\" (there are s)");
 	refuses("set: {model.arch: mamba}\nbaseline: [s]\n",
 		AT ":2:11: baseline: a label must stand here, not a list");
 }

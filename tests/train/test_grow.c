@@ -125,6 +125,10 @@ static void test_experts_become_more(void **state)
 		MIXTURE("n_experts: 6, d_expert: 10, top_k: 4, weight: renorm, expert: gated"));
 	expect_same_outputs(MIXTURE("n_experts: 2, d_expert: 10, score: sigmoid, top_k: 2, bias_rate: 0.1, balance: 0"),
 		MIXTURE("n_experts: 4, d_expert: 10, score: sigmoid, top_k: 4, bias_rate: 0.1, balance: 0"));
+	/* States that only the larger one has. */
+	expect_same_outputs(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 6, d_expert: 10, bias_rate: 0.1"));
+	expect_same_outputs(MIXTURE("n_experts: 3, d_expert: 10"),
+		MIXTURE("n_experts: 6, d_expert: 10, balance_target: 0.1, temperature_decay: 0.1"));
 	expect_same_outputs(MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"),
 		MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"));
 	expect_same_outputs(MIXTURE("n_experts: 3, expert: linear"), MIXTURE("n_experts: 6, expert: linear"));
@@ -182,7 +186,7 @@ static void test_what_no_rule_makes(void **state)
 	expect_refused(DENSE, MIXTURE("n_experts: 3, d_expert: 24, expert: gated"), "expert ffn");
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10, top_k: 2"), MIXTURE("n_experts: 6, d_expert: 10, top_k: 2"),
 		"all or one");
-	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 4, d_expert: 10"), "no rule");
+	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 4, d_expert: 10"), "to a multiple of");
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 3, d_expert: 20"), "no rule");
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), DENSE, "nothing in it makes");
 	expect_refused(MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"),
