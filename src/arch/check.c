@@ -2,21 +2,21 @@
 
 #include <string.h>
 
-#include "base/error.h"
+#include "arch/refuse.h"
 
 int check_heads_in(const struct config *c, const struct attn_spec *attn, const char *what, long width)
 {
 	long heads = attn_heads(attn, width);
 
 	if (width % heads || (attn->rope && width / heads % 2))
-		return error("%s: model.attn.n_heads %ld must divide %s %ld into heads of even width", c->file,
-			heads, what, width);
+		return refuse(c, "model.attn.n_heads %ld must divide %s %ld into heads of even width", heads,
+			what, width);
 	if (attn->segment && attn->window)
-		return error("%s: model.attn.window %ld and model.attn.segment %ld are two ways to see less: set one "
-			"of them to 0", c->file, attn->window, attn->segment);
+		return refuse(c, "model.attn.window %ld and model.attn.segment %ld are two ways to see less: set one "
+			"of them to 0", attn->window, attn->segment);
 	if (heads % attn_kv_heads(attn, width))
-		return error("%s: model.attn.n_kv_heads %ld must divide the %ld heads of queries "
-			"(model.attn.n_heads)", c->file, attn->n_kv_heads, heads);
+		return refuse(c, "model.attn.n_kv_heads %ld must divide the %ld heads of queries "
+			"(model.attn.n_heads)", attn->n_kv_heads, heads);
 	return 0;
 }
 
@@ -29,7 +29,7 @@ int check_heads(const struct config *c, const struct skeleton *s, const struct a
 static int check_order(const struct config *c, const char *key, double least, double most)
 {
 	if (most < least)
-		return error("%s: %s_max %g is below %s_min %g", c->file, key, most, key, least);
+		return refuse(c, "%s_max %g is below %s_min %g", key, most, key, least);
 	return 0;
 }
 
@@ -38,8 +38,8 @@ static int check_groups(const struct config *c, const char *key, double expand, 
 	long n_groups)
 {
 	if (width < 1 || width % d_head || width / d_head % n_groups)
-		return error("%s: %s: expand %g of model.d_model %ld gives %ld channels, which must "
-			"be heads of d_head %ld in n_groups %ld equal groups", c->file, key, expand, d_model,
+		return refuse(c, "%s: expand %g of model.d_model %ld gives %ld channels, which must "
+			"be heads of d_head %ld in n_groups %ld equal groups", key, expand, d_model,
 			width, d_head, n_groups);
 	return 0;
 }
@@ -50,7 +50,7 @@ int check_mamba3(const struct config *c, const struct skeleton *s, const struct 
 		m->n_groups))
 		return -1;
 	if (mamba3_angles(m) < 1)
-		return error("%s: model.mamba3.turned %g of model.mamba3.d_state %ld is no pair of states", c->file,
+		return refuse(c, "model.mamba3.turned %g of model.mamba3.d_state %ld is no pair of states",
 			m->turned, m->d_state);
 	return check_order(c, "model.mamba3.dt", m->dt_min, m->dt_max);
 }
@@ -75,11 +75,11 @@ int check_gdn(const struct config *c, const struct gdn_spec *g)
 int check_ssm(const struct config *c, const struct skeleton *s, const struct ssm_spec *ssm)
 {
 	if (ssm_inner_width(ssm, s->d_model) < 1)
-		return error("%s: model.ssm.expand %g leaves no channel of model.d_model %ld", c->file,
-			ssm->expand, s->d_model);
+		return refuse(c, "model.ssm.expand %g leaves no channel of model.d_model %ld", ssm->expand,
+			s->d_model);
 	if (ssm->norm && (ssm->d_state == 1 || ssm_dt_rank(ssm, s->d_model) == 1))
-		return error("%s: model.ssm.norm leaves of a single number its sign alone: set model.ssm.%s to 2 or more",
-			c->file, ssm->d_state == 1 ? "d_state" : "dt_rank");
+		return refuse(c, "model.ssm.norm leaves of a single number its sign alone: set model.ssm.%s to 2 "
+			"or more", ssm->d_state == 1 ? "d_state" : "dt_rank");
 	return check_order(c, "model.ssm.dt", ssm->dt_min, ssm->dt_max);
 }
 
@@ -94,20 +94,18 @@ int check_ends(const struct config *c, const struct skeleton *s)
 	bool mean = !strcmp(s->pool, "mean"), copies = !strcmp(s->head, "copy"), forecasts = net_forecasts(s);
 
 	if (forecasts && !s->patch)
-		return error("%s: model.head forecast says values of a series: set model.patch to how many a position "
-			"has", c->file);
+		return refuse(c, "model.head forecast says values of a series: set model.patch to how many a position "
+			"has");
 	if (copies && s->patch)
-		return error("%s: model.head copy points at tokens, and model.patch reads values: set head to linear",
-			c->file);
+		return refuse(c, "model.head copy points at tokens, and model.patch reads values: set head to linear");
 	if (mean && (copies || forecasts))
-		return error("%s: model.pool mean is for what is said of a whole sequence, not for model.head %s: set it "
-			"to last", c->file, s->head);
+		return refuse(c, "model.pool mean is for what is said of a whole sequence, not for model.head %s: set "
+			"it to last", s->head);
 	if (s->patch && config_find(c, "data.reset_at_eot")->boolean)
-		return error("%s: model.patch reads values, which are no documents: set data.reset_at_eot to false",
-			c->file);
+		return refuse(c, "model.patch reads values, which are no documents: set data.reset_at_eot to false");
 	if (forecasts && weighs_places(c))
-		return error("%s: the values of model.head forecast all weigh the same: set train.position_gain and "
-			"position_from to 0", c->file);
+		return refuse(c, "the values of model.head forecast all weigh the same: set train.position_gain and "
+			"position_from to 0");
 	return 0;
 }
 
@@ -118,9 +116,9 @@ static int check_assigned(const struct config *c, const struct moe_spec *moe)
 
 	if (assigned && (strcmp(moe->weight, "one") || moe->bias_rate != 0 ||
 			strcmp(moe->noise, "none") || moe_has_losses(moe)))
-		return error("%s: model.moe.select %s has no router: set model.moe.weight to one, noise to "
+		return refuse(c, "model.moe.select %s has no router: set model.moe.weight to one, noise to "
 			"none, and bias_rate, balance, z_loss, importance, load, mean_entropy and token_entropy to 0",
-			c->file, moe->select);
+			moe->select);
 	return 0;
 }
 
@@ -129,17 +127,16 @@ static int check_taking(const struct config *c, const struct moe_spec *moe)
 	bool across = !strcmp(moe->select, "expert_choice_batch");
 
 	if (!across && !moe_mixes(moe) && moe->group_sequences)
-		return error("%s: model.moe.group_sequences is for groups across sequences (select "
-			"expert_choice_batch or tokens): set it to 0, and group_tokens to the tokens of a group",
-			c->file);
+		return refuse(c, "model.moe.group_sequences is for groups across sequences (select "
+			"expert_choice_batch or tokens): set it to 0, and group_tokens to the tokens of a group");
 	if (!moe_takes(moe))
 		return 0;
 	if (moe->capacity_factor == 0 || moe->top_k != 1 || moe->bias_rate != 0 || moe->balance != 0)
-		return error("%s: model.moe.select %s: experts choose tokens, capacity_factor of them for each "
-			"token: set it above 0, top_k to 1, and bias_rate and balance to 0", c->file, moe->select);
+		return refuse(c, "model.moe.select %s: experts choose tokens, capacity_factor of them for each "
+			"token: set it above 0, top_k to 1, and bias_rate and balance to 0", moe->select);
 	if (across && moe->group_tokens)
-		return error("%s: model.moe.select %s has groups across sequences: set model.moe.group_tokens to "
-			"0, and group_sequences to their number", c->file, moe->select);
+		return refuse(c, "model.moe.select %s has groups across sequences: set model.moe.group_tokens to "
+			"0, and group_sequences to their number", moe->select);
 	return 0;
 }
 
@@ -149,14 +146,14 @@ static int check_mixed(const struct config *c, const struct moe_spec *moe)
 	if (!moe_mixes(moe))
 		return 0;
 	if (!moe->group_sequences || moe->group_tokens)
-		return error("%s: model.moe.select tokens mixes those at one position of group_sequences sequences: "
-			"set that above 0, and group_tokens to 0", c->file);
+		return refuse(c, "model.moe.select tokens mixes those at one position of group_sequences sequences: "
+			"set that above 0, and group_tokens to 0");
 	if (moe->capacity_factor != 0 || moe->top_k != 1 || strcmp(moe->weight, "raw") || moe->weight_scale != 1 ||
 			strcmp(moe->score, "softmax") || strcmp(moe->noise, "none") || moe->bias_rate != 0 ||
 			moe->temperature_decay != 0 || moe->frozen || moe_has_losses(moe))
-		return error("%s: model.moe.select tokens chooses nothing: set capacity_factor, bias_rate and all "
+		return refuse(c, "model.moe.select tokens chooses nothing: set capacity_factor, bias_rate and all "
 			"losses of the router to 0, and leave top_k, weight, weight_scale, score, noise, frozen "
-			"and temperature_decay as they are by default", c->file);
+			"and temperature_decay as they are by default");
 	return 0;
 }
 
@@ -165,17 +162,17 @@ static int check_chosen(const struct config *c, const struct moe_spec *moe)
 	bool threshold = !strcmp(moe->select, "threshold");
 
 	if (threshold && moe->bias_rate != 0)
-		return error("%s: model.moe.select threshold follows loads by threshold_rate: set "
-			"model.moe.bias_rate to 0", c->file);
+		return refuse(c, "model.moe.select threshold follows loads by threshold_rate: set "
+			"model.moe.bias_rate to 0");
 	if (threshold && moe->max_k < moe->top_k)
-		return error("%s: model.moe.max_k %ld is below model.moe.top_k %ld, which tokens shall choose in "
-			"the mean", c->file, moe->max_k, moe->top_k);
+		return refuse(c, "model.moe.max_k %ld is below model.moe.top_k %ld, which tokens shall choose in "
+			"the mean", moe->max_k, moe->top_k);
 	if (moe->load != 0 && ((strcmp(moe->noise, "gaussian") && strcmp(moe->noise, "learned")) ||
 			strcmp(moe->select, "topk") || moe->top_k >= moe->n_experts))
-		return error("%s: model.moe.load is of choices that Gaussian noise can change: set noise to gaussian or "
-			"learned, select to topk, and top_k below n_experts, or load to 0", c->file);
+		return refuse(c, "model.moe.load is of choices that Gaussian noise can change: set noise to gaussian "
+			"or learned, select to topk, and top_k below n_experts, or load to 0");
 	if (moe->temperature_decay > 0 && moe->temperature_least > moe->temperature)
-		return error("%s: model.moe.temperature_least %g is above model.moe.temperature %g", c->file,
+		return refuse(c, "model.moe.temperature_least %g is above model.moe.temperature %g",
 			moe->temperature_least, moe->temperature);
 	return 0;
 }
@@ -188,16 +185,16 @@ static int check_experts(const struct config *c, const struct moe_spec *moe)
 
 	if (!strcmp(moe->expert, "linear") && (moe->d_expert || moe->granularity > 1 || moe->n_shared ||
 			*moe->expert_sizes))
-		return error("%s: model.moe.expert linear has no hidden width: leave model.moe.d_expert and n_shared "
-			"at 0, granularity at 1 and expert_sizes empty", c->file);
+		return refuse(c, "model.moe.expert linear has no hidden width: leave model.moe.d_expert and n_shared "
+			"at 0, granularity at 1 and expert_sizes empty");
 	if (width % moe->granularity)
-		return error("%s: model.moe.granularity %ld does not divide the width of an expert, %ld "
-			"(model.moe.d_expert)", c->file, moe->granularity, width);
+		return refuse(c, "model.moe.granularity %ld does not divide the width of an expert, %ld "
+			"(model.moe.d_expert)", moe->granularity, width);
 	why = moe_units(moe, d_model, &units);
 	if (why)
-		return error("%s: model.moe.expert_sizes \"%s\": %s", c->file, moe->expert_sizes, why);
+		return refuse(c, "model.moe.expert_sizes \"%s\": %s", moe->expert_sizes, why);
 	if (*moe->expert_sizes && !units.n && !c->stored)
-		return error("%s: model.moe.expert_sizes \"%s\" makes all experts as wide: leave it empty", c->file,
+		return refuse(c, "model.moe.expert_sizes \"%s\" makes all experts as wide: leave it empty",
 			moe->expert_sizes);
 	return 0;
 }
@@ -209,18 +206,18 @@ int check_inner(const struct config *c, const struct inner_spec *inner, const st
 		!strcmp(moe->select, "hash") || !strcmp(moe->select, "place");
 
 	if (!inner->conv && !inner->gate && !inner->out)
-		return error("%s: model.inner names no projection: set conv, gate or out to true", c->file);
+		return refuse(c, "model.inner names no projection: set conv, gate or out to true");
 	if (moe->out_norm)
-		return error("%s: model.moe.out_norm stands in front of the residual stream, not behind a projection: "
-			"set it to false", c->file);
+		return refuse(c, "model.moe.out_norm stands in front of the residual stream, not behind a projection: "
+			"set it to false");
 	if (strcmp(inner->router, "shared"))
 		return 0;
 	if (!inner->out)
-		return error("%s: model.inner.router shared: the output projection alone weighs experts, so set "
-			"model.inner.out to true", c->file);
+		return refuse(c, "model.inner.router shared: the output projection alone weighs experts, so set "
+			"model.inner.out to true");
 	if (!all || moe->capacity_factor != 0 || moe->n_shared)
-		return error("%s: model.inner.router shared: each token must have its experts: set "
-			"model.moe.capacity_factor and n_shared to 0, and select to topk, topp, hash or place", c->file);
+		return refuse(c, "model.inner.router shared: each token must have its experts: set "
+			"model.moe.capacity_factor and n_shared to 0, and select to topk, topp, hash or place");
 	return 0;
 }
 
@@ -232,14 +229,14 @@ static int check_drawn(const struct config *c, const struct moe_spec *moe)
 	if (drawn && (strcmp(moe->weight, "one") || moe->top_k != 1 || strcmp(moe->score, "softmax") ||
 			moe->bias_rate != 0 || strcmp(moe->noise, "none") || moe->temperature_decay != 0 ||
 			moe->granularity != 1))
-		return error("%s: model.moe.select sample draws one expert by softmax: set model.moe.weight to one, "
-			"top_k and granularity to 1, noise to none, and bias_rate and temperature_decay to 0", c->file);
+		return refuse(c, "model.moe.select sample draws one expert by softmax: set model.moe.weight to one, "
+			"top_k and granularity to 1, noise to none, and bias_rate and temperature_decay to 0");
 	if (drawn && moe->reinforce != 0 && weighs_places(c) && !c->stored)
-		return error("%s: draws of model.moe.select sample are taught by the loss of every token alike: set "
-			"train.position_gain and position_from to 0, or choose another router", c->file);
+		return refuse(c, "draws of model.moe.select sample are taught by the loss of every token alike: set "
+			"train.position_gain and position_from to 0, or choose another router");
 	if (!drawn && moe->reinforce != 0)
-		return error("%s: model.moe.reinforce teaches draws: set model.moe.select to sample, or reinforce to "
-			"0", c->file);
+		return refuse(c, "model.moe.reinforce teaches draws: set model.moe.select to sample, or reinforce to "
+			"0");
 	return 0;
 }
 
@@ -250,14 +247,14 @@ static int check_moved_capacity(const struct config *c, const struct moe_spec *m
 	if (!moe_moves_capacity(moe))
 		return 0;
 	if (moe->capacity_factor == 0 || moe_takes(moe) || moe_mixes(moe))
-		return error("%s: model.moe.%s moves a capacity of tokens' choices, which there is not: set "
-			"model.moe.capacity_factor above 0, or %s to 0", c->file, key, key);
+		return refuse(c, "model.moe.%s moves a capacity of tokens' choices, which there is not: set "
+			"model.moe.capacity_factor above 0, or %s to 0", key, key);
 	if (moe->drop_target > 0 && moe->capacity_decay > 0)
-		return error("%s: model.moe.drop_target and model.moe.capacity_decay both move the capacity: set one of "
-			"them to 0", c->file);
+		return refuse(c, "model.moe.drop_target and model.moe.capacity_decay both move the capacity: set one "
+			"of them to 0");
 	if (moe->capacity_decay > 0 && moe->capacity_least >= moe->capacity_factor)
-		return error("%s: model.moe.capacity_least %g is not below model.moe.capacity_factor %g, from where capacity "
-			"falls", c->file, moe->capacity_least, moe->capacity_factor);
+		return refuse(c, "model.moe.capacity_least %g is not below model.moe.capacity_factor %g, from where "
+			"capacity falls", moe->capacity_least, moe->capacity_factor);
 	return 0;
 }
 
@@ -268,15 +265,15 @@ static int check_controlled(const struct config *c, const struct moe_spec *moe)
 		(moe->drop_target > 0);
 
 	if (n > 1)
-		return error("%s: more than one rule would move the loads of experts: set all but one of "
+		return refuse(c, "more than one rule would move the loads of experts: set all but one of "
 			"model.moe.bias_rate, balance_target and drop_target to 0, and select to topk if it is "
-			"threshold", c->file);
+			"threshold");
 	if (moe->balance_target > 0 && moe->balance == 0)
-		return error("%s: model.moe.balance_target moves the weight model.moe.balance, which is 0: set it "
-			"above 0, or balance_target to 0", c->file);
+		return refuse(c, "model.moe.balance_target moves the weight model.moe.balance, which is 0: set it "
+			"above 0, or balance_target to 0");
 	if (moe->balance_target > 0 && strcmp(moe->balance_by, "load"))
-		return error("%s: model.moe.balance_target is of loads: set model.moe.balance_by to load, or "
-			"balance_target to 0", c->file);
+		return refuse(c, "model.moe.balance_target is of loads: set model.moe.balance_by to load, or "
+			"balance_target to 0");
 	return check_moved_capacity(c, moe);
 }
 
@@ -289,8 +286,8 @@ static int check_taught(const struct config *c, const struct moe_spec *moe)
 	if (c->stored || assigned || moe->frozen || (drawn && moe->reinforce != 0) || strcmp(moe->weight, "one") ||
 			moe_has_losses(moe) || (!moe_takes(moe) && moe->top_k >= moe->n_experts))
 		return 0;
-	return error("%s: nothing teaches the router: model.moe.weight one has no gradient for it, and there is no loss "
-		"of the router: set %s, or model.moe.frozen to true", c->file, drawn ? "model.moe.reinforce above 0"
+	return refuse(c, "nothing teaches the router: model.moe.weight one has no gradient for it, and there is no "
+		"loss of the router: set %s, or model.moe.frozen to true", drawn ? "model.moe.reinforce above 0"
 		: "weight to raw or straight_through");
 }
 
@@ -300,8 +297,8 @@ static int check_renorm(const struct config *c, const struct moe_spec *moe)
 
 	if (strcmp(moe->weight, "renorm") || moe_choices(moe) * moe->granularity > 1)
 		return 0;
-	return error("%s: model.moe.weight renorm with one expert a token (model.moe.%s 1) gives it the weight 1, from which "
-		"no router learns: set weight to raw or straight_through%s", c->file, threshold ? "max_k" : "top_k",
+	return refuse(c, "model.moe.weight renorm with one expert a token (model.moe.%s 1) gives it the weight 1, from "
+		"which no router learns: set weight to raw or straight_through%s", threshold ? "max_k" : "top_k",
 		moe_takes(moe) ? "" : threshold ? ", or max_k to 2 or more" : ", or top_k to 2 or more");
 }
 
@@ -312,8 +309,8 @@ static int check_overflow(const struct config *c, const struct moe_spec *moe)
 
 	if (!strcmp(moe->overflow, "drop") || (by_score && !strcmp(moe->order, "token")))
 		return 0;
-	return error("%s: model.moe.overflow next goes down the scores of a token, token after token: set select to topk "
-		"or topp and order to token, or overflow to drop", c->file);
+	return refuse(c, "model.moe.overflow next goes down the scores of a token, token after token: set select to "
+		"topk or topp and order to token, or overflow to drop");
 }
 
 int check_moe(const struct config *c, const struct moe_spec *moe)
@@ -324,15 +321,15 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 		check_taking(c, moe) || check_mixed(c, moe) || check_experts(c, moe) || check_taught(c, moe))
 		return -1;
 	if (moe->top_k > moe->n_experts)
-		return error("%s: model.moe.top_k %ld is more than model.moe.n_experts %ld", c->file,
-			moe->top_k, moe->n_experts);
+		return refuse(c, "model.moe.top_k %ld is more than model.moe.n_experts %ld", moe->top_k,
+			moe->n_experts);
 	if (moe->frozen && (strcmp(moe->weight, "one") || moe_has_losses(moe) || (moe->reinforce != 0 && !c->stored)))
-		return error("%s: model.moe.frozen needs model.moe.weight one, and balance, z_loss, importance, load, "
-			"mean_entropy, token_entropy and reinforce 0: all else would teach the router", c->file);
+		return refuse(c, "model.moe.frozen needs model.moe.weight one, and balance, z_loss, importance, load, "
+			"mean_entropy, token_entropy and reinforce 0: all else would teach the router");
 	if (moe_class(moe, 1) == MOE_FUTURE && !moe->allow_future)
-		return error("%s: with model.moe.%s%s a token's later neighbours can take its place: its loss is "
+		return refuse(c, "with model.moe.%s%s a token's later neighbours can take its place: its loss is "
 			"not that of a language model. Set %s, or model.moe.allow_future to true to train it "
-			"nonetheless", c->file, moe_takes(moe) ? "select " : "order ", moe_takes(moe) ? moe->select : moe->order,
+			"nonetheless", moe_takes(moe) ? "select " : "order ", moe_takes(moe) ? moe->select : moe->order,
 			moe_takes(moe) ? "select to expert_choice_batch" :
 			"order to token");
 	return check_renorm(c, moe);

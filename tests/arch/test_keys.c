@@ -226,8 +226,20 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "temperature_decay: 0.1, temperature_least: 2}}", "temperature_least 2 is above");
 	expect_refused(MIXTURE "router: random, weight: raw}}", "teach the router");
 	expect_refused(MIXTURE "router: reinforce, frozen: true, balance: 0, token_entropy: 0}}", "teach the router");
-	expect_refused(MIXTURE "router: expert_choice_batch, weight: renorm}}", "to raw or straight_through\n");
+	expect_refused(MIXTURE "router: expert_choice_batch, weight: renorm}}", "to raw or straight_through (");
 	expect_refused(MIXTURE "router: hash, load: 0.1}}", "importance, load, mean_entropy");
+}
+
+/* A file may have a key from a base: what is refused says where those keys were set that it names. */
+static void test_where_refused_keys_were_set(void **state)
+{
+	(void)state;
+	expect_refused(MIXTURE "\ntop_k: 5, z_loss: 0.1}}", "n_experts 4 (model.moe.n_experts at ");
+	expect_refused(MIXTURE "\ntop_k: 5, z_loss: 0.1}}", "spec.yaml:1, model.moe.top_k at ");
+	expect_refused(MIXTURE "\ntop_k: 5, z_loss: 0.1}}", "spec.yaml:2)\n");
+	expect_refused(MIXTURE "select: hash, \nbias_rate: 0.1}}", "to 0 (model.moe.bias_rate at ");
+	expect_refused("{model: {arch: stack, d_model: 8, n_blocks: 1, pattern: [{moe: {n_experts: 2, top_k: 3}}]}",
+		"n_experts 2 (model.pattern at ");
 }
 
 int main(void)
@@ -236,7 +248,7 @@ int main(void)
 		cmocka_unit_test(test_keys_without_effect), cmocka_unit_test(test_keys_of_parts_without_effect),
 		cmocka_unit_test(test_keys_with_effect_in_a_pattern), cmocka_unit_test(test_keys_of_no_layer),
 		cmocka_unit_test(test_routers_of_a_pattern), cmocka_unit_test(test_keys_of_runs_stand),
-		cmocka_unit_test(test_rules_that_do_not_go_together),
+		cmocka_unit_test(test_rules_that_do_not_go_together), cmocka_unit_test(test_where_refused_keys_were_set),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
