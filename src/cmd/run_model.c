@@ -2,8 +2,16 @@
 
 #include <string.h>
 
+#include "base/error.h"
 #include "base/path.h"
-#include "store/query.h"
+
+const char *run_model_of_row(const struct run_row *run, struct arena *a)
+{
+	if (path_exists(arena_printf(a, "%s/config.yaml", run->dir)))
+		return run->dir;
+	error("%s is not there: the run is %s, and `moelab run` of its sweep trains it", run->dir, run->state);
+	return NULL;
+}
 
 const char *run_model_dir(const char *run, const char *database, struct arena *a)
 {
@@ -21,7 +29,7 @@ const char *run_model_dir(const char *run, const char *database, struct arena *a
 		return NULL;
 	ret = query_one(&db, &one, a, &row);
 	db_close(&db);
-	return ret ? NULL : row.dir;
+	return ret ? NULL : run_model_of_row(&row, a);
 }
 
 const char *run_model_at(const char *what, const char *database, struct arena *a)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cmd/lab.h"
+#include "cmd/run_model.h"
 #include "cmd/show_experts.h"
 
 extern const struct cmd cmd_show;
@@ -145,8 +146,8 @@ static int show(struct lab *lab, const struct selection *selection, struct show_
 	if (query_one(&lab->db, selection, &lab->arena, &run))
 		return EXIT_USAGE;
 	if (experts) {
-		experts->dir = run.dir;
-		return show_experts(experts);
+		experts->dir = run_model_of_row(&run, &lab->arena);
+		return experts->dir ? show_experts(experts) : EXIT_USAGE;
 	}
 	ret = lab->json ? print_json(lab, &run) : print_facts(lab, &run) ||
 		print_attempts(lab, &run) || print_config(lab, &run) || print_samples(lab, &run);

@@ -88,6 +88,11 @@ holds grep -q "whoever writes results/lab.db now takes it in at the end" said
 holds test "$(ask "SELECT count(*) FROM runs WHERE excluded IS NOT NULL")" = 0
 holds fails $moelab exclude b-s1 state=queued --reason early
 holds grep -q "is not there: the run is queued" said
+queued=$($moelab ls state=queued --format csv | sed -n 2p | cut -d, -f1)
+for what in "sample $queued --prompt a" "eval $queued" "show $queued --experts" "trace $queued@1 -o none"; do
+	holds fails $moelab $what
+	holds grep -q "is not there: the run is queued, and .moelab run. of its sweep trains it" said
+done
 kill $writer
 wait $writer
 holds test "$(ask "SELECT DISTINCT excluded FROM run JOIN runs USING (run_id) WHERE excluded IS NOT NULL")" = \
