@@ -411,6 +411,23 @@ static void note_provenance(struct study *s, const struct provenance *p)
 	str_release(&all);
 }
 
+/* Of equal configurations under two labels there is one run a seed: two rows are one measurement. */
+static void note_shared_runs(struct study *s)
+{
+	struct str list;
+
+	str_init(&list);
+	for (int i = 0; i < s->n_arms; i++)
+		for (int k = 0; k < i; k++)
+			if (s->arms[k].runs[0]->id == s->arms[i].runs[0]->id) {
+				str_printf(&list, "%s%s and %s", list.length ? ", " : "", s->arms[i].label, s->arms[k].label);
+				break;
+			}
+	if (list.length)
+		notes_add(&s->notes, NOTE_PLAIN, "equal configurations, whose rows are the same runs: %s", list.text);
+	str_release(&list);
+}
+
 static void state_facts(struct study *s)
 {
 	const struct run_data *r = &s->runs[0];
@@ -433,6 +450,7 @@ static void state_facts(struct study *s)
 		r->precision ? r->precision : "precision unknown");
 	for (const struct provenance *p = provenances; p->what; p++)
 		note_provenance(s, p);
+	note_shared_runs(s);
 }
 
 int check_study(struct study *s)

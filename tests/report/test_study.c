@@ -81,6 +81,22 @@ static void noise_below_the_seeds_is_no_difference(void **state)
 	end(&w);
 }
 
+/* A label beside the baseline's for the same configuration is no replication. */
+static void rows_of_the_same_runs_are_named(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1), THREE("fast", 2), THREE("again", 1, .run = "mamba"),
+		THREE("third", 1, .run = "mamba")};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "final", "md"));
+	assert_has(w.text.text, "whose rows are the same runs: again and mamba, third and mamba\n");
+	end(&w);
+	assert_true(show(&w, runs, 6, "final", "md"));
+	assert_lacks(w.text.text, "the same runs");
+	end(&w);
+}
+
 static void one_seed_has_ratios_but_no_interval(void **state)
 {
 	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1},
@@ -236,6 +252,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(paper_table_one),
 		cmocka_unit_test(noise_below_the_seeds_is_no_difference),
+		cmocka_unit_test(rows_of_the_same_runs_are_named),
 		cmocka_unit_test(one_seed_has_ratios_but_no_interval),
 		cmocka_unit_test(targets_of_the_sweep_each_get_rows),
 		cmocka_unit_test(forecasts_have_no_perplexity_to_reach),
