@@ -17,19 +17,21 @@ static void mix_shape(struct op_shapes *s)
 		*wb = s->in[MIX_WB_D];
 
 	CHECK(a->n_dims == 3 && tensor_same_shape(a, s->in[MIX_B_BTD]));
-	CHECK(!alpha || tensor_size(alpha) == 1);
+	CHECK(!alpha || tensor_size(alpha) == 1 || tensor_size(alpha) == a->dims[2]);
 	CHECK(!wa == !wb && (!wa || (tensor_size(wa) == a->dims[2] && tensor_size(wb) == a->dims[2])));
 	s->out[MIX_Y_BTD] = tensor_of(REAL, 3, a->dims[0], a->dims[1], a->dims[2]);
-	s->out[MIX_SHARE] = tensor_of(MASTER, 1, 1L);
+	s->out[MIX_SHARE] = tensor_of(MASTER, 1, mix_of_channels(alpha) ? 2L : 1L);
 	s->saved[MIX_SCALE_BT2] = tensor_of(MASTER, 3, a->dims[0], a->dims[1], 2L);
 }
 
-/* Column sums of dy u and of dy v: of each part, and of all. */
+/* Column sums of dy u and of dy v: of each part, and of all. Forward, the weights of channels. */
 static void room(struct op_shapes *s, long part_rows)
 {
 	const struct tensor *a = s->in[MIX_A_BTD];
 	long parts = ceil_div(tensor_rows(a), part_rows);
 
+	if (mix_of_channels(s->in[MIX_ALPHA]))
+		s->saved[MIX_WEIGHT_2D] = tensor_of(MASTER, 2, 2L, a->dims[2]);
 	s->backward_workspace = (size_t)((parts + 1) * 2 * tensor_width(a)) * sizeof(float);
 }
 
@@ -53,9 +55,18 @@ static void mix_cost(const struct op_shapes *s, struct op_cost *c)
 
 /* ---- reference ------------------------------------------------------------------------------ */
 
-static double share_ref(const struct op_run *r)
+/* s of channel i. */
+static double share_ref(const struct op_run *r, long i)
 {
-	return r->in[MIX_ALPHA] ? sigmoid_f64(*row_f64(r->in[MIX_ALPHA], 0)) : 0.5;
+	const struct tensor *alpha = r->in[MIX_ALPHA];
+
+	return alpha ? sigmoid_f64(row_f64(alpha, 0)[mix_of_channels(alpha) ? i : 0]) : 0.5;
+}
+
+/* Of path 0, s; of path 1 the rest. */
+static double part_ref(const struct op_run *r, int path, long i)
+{
+	return path ? 1 - share_ref(r, i) : share_ref(r, i);
 }
 
 static double weight_ref(const struct op_run *r, int path, long i)
@@ -71,14 +82,27 @@ static double normed_ref(const struct op_run *r, int path, long t, long i)
 	return row_f64(r->in[MIX_A_BTD + path], t)[i] * row_f64(r->saved[MIX_SCALE_BT2], t)[path];
 }
 
+static void tell_share_ref(const struct op_run *r)
+{
+	double *share = row_f64(r->out[MIX_SHARE], 0), n = (double)tensor_width(r->out[MIX_Y_BTD]), square = 0;
+
+	share[0] = 0;
+	for (long i = 0; i < (long)n; i++)
+		share[0] += share_ref(r, i) / n;
+	if (!mix_of_channels(r->in[MIX_ALPHA]))
+		return;
+	for (long i = 0; i < (long)n; i++)
+		square += pow(share_ref(r, i) - share[0], 2) / n;
+	share[1] = sqrt(square);
+}
+
 static void mix_forward_ref(const struct op_run *r)
 {
 	const struct mix_attr *attr = r->attr;
 	const struct tensor *y = r->out[MIX_Y_BTD];
-	double s = share_ref(r);
 	long D = tensor_width(y);
 
-	*row_f64(r->out[MIX_SHARE], 0) = s;
+	tell_share_ref(r);
 	for (long t = 0; t < tensor_rows(y); t++) {
 		for (int path = 0; path < 2; path++) {
 			double square = 0;
@@ -87,50 +111,63 @@ static void mix_forward_ref(const struct op_run *r)
 			row_f64(r->saved[MIX_SCALE_BT2], t)[path] = 1 / sqrt(square + attr->eps);
 		}
 		for (long i = 0; i < D; i++)
-			row_f64(y, t)[i] = s * weight_ref(r, 0, i) * normed_ref(r, 0, t, i) +
-				(1 - s) * weight_ref(r, 1, i) * normed_ref(r, 1, t, i);
+			row_f64(y, t)[i] = part_ref(r, 0, i) * weight_ref(r, 0, i) * normed_ref(r, 0, t, i) +
+				part_ref(r, 1, i) * weight_ref(r, 1, i) * normed_ref(r, 1, t, i);
 	}
 }
 
-/* The gradient of path's row t, of which `share` is in y. */
-static void backward_row_ref(const struct op_run *r, int path, long t, double share)
+static void backward_row_ref(const struct op_run *r, int path, long t)
 {
 	const double *dy = row_f64(r->d_out[MIX_Y_BTD], t);
 	long D = tensor_width(r->d_out[MIX_Y_BTD]);
 	double mean = 0;
 
 	for (long i = 0; i < D; i++)
-		mean += share * weight_ref(r, path, i) * dy[i] * normed_ref(r, path, t, i) / (double)D;
+		mean += part_ref(r, path, i) * weight_ref(r, path, i) * dy[i] * normed_ref(r, path, t, i) / (double)D;
 	for (long i = 0; i < D; i++)
 		put_gradient(r, MIX_A_BTD + path, t, i, row_f64(r->saved[MIX_SCALE_BT2], t)[path] *
-			(share * weight_ref(r, path, i) * dy[i] - normed_ref(r, path, t, i) * mean));
+			(part_ref(r, path, i) * weight_ref(r, path, i) * dy[i] - normed_ref(r, path, t, i) * mean));
+}
+
+/* Of weights and alpha, by what path contributes. */
+static void backward_parameters_ref(const struct op_run *r, int path)
+{
+	const struct tensor *dy = r->d_out[MIX_Y_BTD];
+	bool of_channels = mix_of_channels(r->in[MIX_ALPHA]);
+
+	for (long i = 0; i < tensor_width(dy); i++) {
+		double s = share_ref(r, i), sum = 0;
+		for (long t = 0; t < tensor_rows(dy); t++)
+			sum += row_f64(dy, t)[i] * normed_ref(r, path, t, i);
+		put_gradient(r, MIX_WA_D + path, 0, i, part_ref(r, path, i) * sum);
+		add_gradient(r, MIX_ALPHA, 0, of_channels ? i : 0,
+			s * (1 - s) * (path ? -1 : 1) * weight_ref(r, path, i) * sum);
+	}
 }
 
 static void mix_backward_ref(const struct op_run *r)
 {
-	const struct tensor *dy = r->d_out[MIX_Y_BTD];
-	double s = share_ref(r), d_alpha = 0;
-
+	clear_gradient(r, MIX_ALPHA);
 	for (int path = 0; path < 2; path++) {
-		double share = path ? 1 - s : s;
-		for (long i = 0; i < tensor_width(dy); i++) {
-			double sum = 0;
-			for (long t = 0; t < tensor_rows(dy); t++)
-				sum += row_f64(dy, t)[i] * normed_ref(r, path, t, i);
-			put_gradient(r, MIX_WA_D + path, 0, i, share * sum);
-			d_alpha += s * (1 - s) * (path ? -1 : 1) * weight_ref(r, path, i) * sum;
-		}
-		for (long t = 0; t < tensor_rows(dy); t++)
-			backward_row_ref(r, path, t, share);
+		backward_parameters_ref(r, path);
+		for (long t = 0; t < tensor_rows(r->d_out[MIX_Y_BTD]); t++)
+			backward_row_ref(r, path, t);
 	}
-	put_gradient(r, MIX_ALPHA, 0, 0, d_alpha);
 }
 
 /* ---- CPU ------------------------------------------------------------------------------------ */
 
+static float logistic(float x)
+{
+	return 1 / (1 + expf(-x));
+}
+
+/* What all channels have in common: s, or half of the weights that hold it. */
 static float share_of(const struct op_run *r)
 {
-	return r->in[MIX_ALPHA] ? 1 / (1 + expf(-*row_f32(r->in[MIX_ALPHA], 0))) : 0.5f;
+	const struct tensor *alpha = r->in[MIX_ALPHA];
+
+	return alpha && !mix_of_channels(alpha) ? logistic(*row_f32(alpha, 0)) : 0.5f;
 }
 
 static float inverse_rms(const float *x, long n, double eps)
@@ -143,11 +180,40 @@ static float inverse_rms(const float *x, long n, double eps)
 	return 1 / sqrtf(square / (float)n + (float)eps);
 }
 
-static const float *weight_of(const struct op_run *r, int path)
+/* wa or wb, NULL: 1. */
+static const float *given_weight(const struct op_run *r, int path)
 {
 	const struct tensor *w = r->in[MIX_WA_D + path];
 
 	return w ? w->at : NULL;
+}
+
+static const float *weight_of(const struct op_run *r, int path)
+{
+	return mix_of_channels(r->in[MIX_ALPHA]) ? row_f32(r->saved[MIX_WEIGHT_2D], path) : given_weight(r, path);
+}
+
+/* Of an alpha of channels: Wa and Wb, mean and standard deviation of s. */
+static void weigh_channels(const struct op_run *r)
+{
+	const float *alpha = row_f32(r->in[MIX_ALPHA], 0), *wa = given_weight(r, 0), *wb = given_weight(r, 1);
+	float *to[2] = {row_f32(r->saved[MIX_WEIGHT_2D], 0), row_f32(r->saved[MIX_WEIGHT_2D], 1)};
+	float *share = row_f32(r->out[MIX_SHARE], 0);
+	long D = tensor_width(r->out[MIX_Y_BTD]);
+	double sum = 0, square = 0;
+
+	for (long i = 0; i < D; i++) {
+		float s = logistic(alpha[i]);
+		to[0][i] = 2 * s * (wa ? wa[i] : 1);
+		to[1][i] = 2 * (1 - s) * (wb ? wb[i] : 1);
+		sum += s;
+	}
+	for (long i = 0; i < D; i++) {
+		double off = logistic(alpha[i]) - sum / (double)D;
+		square += off * off;
+	}
+	share[0] = (float)(sum / (double)D);
+	share[1] = (float)sqrt(square / (double)D);
 }
 
 static void mix_row(float *y, const float *a, const float *b, const float *wa, const float *wb, float in_a,
@@ -172,7 +238,10 @@ static void mix_forward(const struct op_run *r)
 	float s = share_of(r);
 	long D = tensor_width(y);
 
-	*row_f32(r->out[MIX_SHARE], 0) = s;
+	if (mix_of_channels(r->in[MIX_ALPHA]))
+		weigh_channels(r);
+	else
+		*row_f32(r->out[MIX_SHARE], 0) = s;
 	#pragma omp parallel for schedule(static)
 	for (long t = 0; t < tensor_rows(y); t++) {
 		const float *a = row_f32(r->in[MIX_A_BTD], t), *b = row_f32(r->in[MIX_B_BTD], t);
@@ -231,6 +300,20 @@ static void backward_parameters(const struct op_run *r, const float *sums, float
 	}
 }
 
+/* The same where each channel has its alpha. */
+static void backward_channels(const struct op_run *r, const float *sums)
+{
+	long D = tensor_width(r->d_out[MIX_Y_BTD]);
+	const float *alpha = row_f32(r->in[MIX_ALPHA], 0), *wa = given_weight(r, 0), *wb = given_weight(r, 1);
+
+	for (long i = 0; i < D; i++) {
+		float s = logistic(alpha[i]), a = sums[i], b = sums[D + i];
+		put_gradient_f32(r, MIX_WA_D, 0, i, s * a);
+		put_gradient_f32(r, MIX_WB_D, 0, i, (1 - s) * b);
+		put_gradient_f32(r, MIX_ALPHA, 0, i, s * (1 - s) * ((wa ? wa[i] : 1) * a - (wb ? wb[i] : 1) * b));
+	}
+}
+
 static void mix_backward(const struct op_run *r)
 {
 	const struct tensor *dy = r->d_out[MIX_Y_BTD];
@@ -247,7 +330,10 @@ static void mix_backward(const struct op_run *r)
 		}
 	}
 	reduce_parts(sums, part, parts, 2 * D, false);
-	backward_parameters(r, sums, s);
+	if (mix_of_channels(r->in[MIX_ALPHA]))
+		backward_channels(r, sums);
+	else
+		backward_parameters(r, sums, s);
 }
 
 static const struct mix_attr usual = {1e-5}, large_eps = {0.1};
@@ -260,6 +346,12 @@ static const struct op_example examples[] = {
 		[MIX_WA_D] = {11}, [MIX_WB_D] = {11}}},
 	{.name = "weights and alpha, parts", .attr = &usual, .in = {[MIX_A_BTD] = {2, 75, 8},
 		[MIX_B_BTD] = {2, 75, 8}, [MIX_ALPHA] = {1}, [MIX_WA_D] = {8}, [MIX_WB_D] = {8}}},
+	{.name = "alpha of channels", .attr = &usual, .in = {[MIX_A_BTD] = {2, 5, 7}, [MIX_B_BTD] = {2, 5, 7},
+		[MIX_ALPHA] = {7}}},
+	{.name = "weights and alpha of channels, parts", .attr = &usual, .in = {[MIX_A_BTD] = {2, 75, 8},
+		[MIX_B_BTD] = {2, 75, 8}, [MIX_ALPHA] = {8}, [MIX_WA_D] = {8}, [MIX_WB_D] = {8}}},
+	{.name = "wide, alpha of channels", .attr = &usual, .no_gradient_check = true, .in = {[MIX_A_BTD] = {2, 133, 328},
+		[MIX_B_BTD] = {2, 133, 328}, [MIX_ALPHA] = {328}}},
 	{.name = "wide", .attr = &usual, .no_gradient_check = true, .in = {[MIX_A_BTD] = {2, 133, 328},
 		[MIX_B_BTD] = {2, 133, 328}, [MIX_ALPHA] = {1}}},
 };

@@ -1,6 +1,6 @@
 /*
  * mix: a warp has a row and reads it twice, the second time from a cache. Column sums go over parts of rows,
- * then over the parts, then to weights and alpha in one block. Bytes for n elements of e bytes: 3 e n
+ * then over the parts, then to weights and alpha in one block, or by channel. Bytes for n elements of e bytes: 3 e n
  * forward, 8 e n backward.
  */
 extern "C" {
@@ -16,28 +16,34 @@ template <typename real>
 struct mixing {
 	rows<const real> x[2], dy;	/* a, b */
 	rows<real> y, d[2];
-	const float *alpha, *w[2];	/* or NULL */
-	float *share, *scale, *parts;	/* scale [rows, 2], parts [parts, 2, D] */
+	const float *alpha, *w[2];	/* or NULL; alpha: of all channels */
+	float *share, *scale, *parts;	/* share or NULL, scale [rows, 2], parts [parts, 2, D] */
 	long n_rows;
 	int D;
 	float eps;
 	bool add[2];
 };
 
+const float *input_at(const struct op_run *r, int input)
+{
+	return r->in[input] ? (const float *)r->in[input]->at : NULL;
+}
+
 template <typename real>
 mixing<real> mixing_of(const struct op_run *r)
 {
-	const struct tensor *a = r->in[MIX_A_BTD], *alpha = r->in[MIX_ALPHA];
+	const struct tensor *a = r->in[MIX_A_BTD];
+	bool of_channels = mix_of_channels(r->in[MIX_ALPHA]);
 	mixing<real> m = {};
 
 	for (int path = 0; path < 2; path++) {
-		const struct tensor *w = r->in[MIX_WA_D + path];
+		const float *w = input_at(r, MIX_WA_D + path);
 		m.x[path] = rows_of<const real>(r->in[MIX_A_BTD + path]);
-		m.w[path] = w ? (const float *)w->at : NULL;
+		m.w[path] = of_channels ? (const float *)r->saved[MIX_WEIGHT_2D]->at + path * tensor_width(a) : w;
 		m.d[path] = rows_of<real>(r->d_in[MIX_A_BTD + path]);
 		m.add[path] = op_adds(r, MIX_A_BTD + path);
 	}
-	m.alpha = alpha ? (const float *)alpha->at : NULL;
+	m.alpha = of_channels ? NULL : input_at(r, MIX_ALPHA);
 	m.scale = (float *)r->saved[MIX_SCALE_BT2]->at;
 	m.parts = (float *)r->workspace;
 	m.n_rows = tensor_rows(a);
@@ -46,16 +52,70 @@ mixing<real> mixing_of(const struct op_run *r)
 	return m;
 }
 
+__device__ __forceinline__ float logistic(float x)
+{
+	return 1 / (1 + expf(-x));
+}
+
+/* What all channels have in common: s, or half of the weights that hold it. */
 template <typename real>
 __device__ __forceinline__ float share_of(const mixing<real> &m)
 {
-	return m.alpha ? 1 / (1 + expf(-*m.alpha)) : 0.5f;
+	return m.alpha ? logistic(*m.alpha) : 0.5f;
 }
 
 template <typename real>
 __device__ __forceinline__ float weight_of(const mixing<real> &m, int path, int i)
 {
 	return m.w[path] ? m.w[path][i] : 1;
+}
+
+/* What each channel has: alpha [D], and what is given or made of it. */
+struct channels {
+	const float *alpha, *w[2];	/* w or NULL */
+	float *weight, *share;		/* [2, D]; mean and standard deviation of s */
+	int D;
+
+	__device__ float given(int path, int i) const
+	{
+		return w[path] ? w[path][i] : 1;
+	}
+};
+
+/* The sum over a block's threads, in their order, to all of them. */
+__device__ __forceinline__ float block_total(float *all, float part)
+{
+	float total = 0;
+
+	__syncthreads();
+	all[threadIdx.x] = part;
+	__syncthreads();
+	for (int k = 0; k < THREADS; k++)
+		total += all[k];
+	return total;
+}
+
+/* One block: the weights that hold s, and what is told of it. */
+__global__ void mix_channels(const channels c)
+{
+	float *all = shared_memory<float>(), sum = 0, square = 0;
+
+	for (int i = threadIdx.x; i < c.D; i += THREADS) {
+		float s = logistic(c.alpha[i]);
+		c.weight[i] = 2 * s * c.given(0, i);
+		c.weight[c.D + i] = 2 * (1 - s) * c.given(1, i);
+		sum += s;
+	}
+	float mean = block_total(all, sum) / (float)c.D;
+	for (int i = threadIdx.x; i < c.D; i += THREADS) {
+		float off = logistic(c.alpha[i]) - mean;
+		square += off * off;
+	}
+	square = block_total(all, square);
+	if (threadIdx.x)
+		return;
+	c.share[0] = mean;
+	c.share[1] = sqrtf(square / (float)c.D);
 }
 
 template <int width, typename real>
@@ -80,7 +140,7 @@ __global__ void mix_forward(const mixing<real> m)
 		if (lane == 0)
 			m.scale[2 * t + path] = scale;
 	}
-	if (t == 0 && lane == 0)
+	if (t == 0 && lane == 0 && m.share)
 		*m.share = s;
 	for (int i = width * lane; i < m.D; i += 32 * width) {
 		few<width> a = load_few<width>(m.x[0][t] + i), b = load_few<width>(m.x[1][t] + i);
@@ -182,6 +242,31 @@ __global__ void mix_parameters(const mixing<real> m, const float *sums, gradient
 	*to.alpha = s * (1 - s) * total + (to.add_alpha ? *to.alpha : 0);
 }
 
+/* The same where each channel has its alpha. */
+__global__ void mix_channel_parameters(const channels c, const float *sums, gradients to)
+{
+	int i = (int)(blockIdx.x * THREADS + threadIdx.x);
+
+	if (i >= c.D)
+		return;
+	float s = logistic(c.alpha[i]), a = sums[i], b = sums[c.D + i];
+	if (to.w[0])
+		to.w[0][i] = s * a + (to.add_w[0] ? to.w[0][i] : 0);
+	if (to.w[1])
+		to.w[1][i] = (1 - s) * b + (to.add_w[1] ? to.w[1][i] : 0);
+	if (to.alpha)
+		to.alpha[i] = s * (1 - s) * (c.given(0, i) * a - c.given(1, i) * b) +
+			(to.add_alpha ? to.alpha[i] : 0);
+}
+
+channels channels_of(const struct op_run *r)
+{
+	float *share = r->out[MIX_SHARE] ? (float *)r->out[MIX_SHARE]->at : NULL;
+
+	return {input_at(r, MIX_ALPHA), {input_at(r, MIX_WA_D), input_at(r, MIX_WB_D)},
+		(float *)r->saved[MIX_WEIGHT_2D]->at, share, (int)tensor_width(r->in[MIX_A_BTD])};
+}
+
 template <typename real>
 bool eights(const struct op_run *r)
 {
@@ -209,7 +294,12 @@ void parameters(const struct op_run *r, const mixing<real> &m)
 	launch(r, mix_columns<real>, dim3((unsigned)parts, (unsigned)ceil_div(m.D, 32)), THREADS,
 		THREADS * sizeof(float2), m);
 	reduce_parts_cuda(r, sums, m.parts, parts, 2 * m.D, 2 * m.D, false);
-	launch(r, mix_parameters<real>, dim3(1), THREADS, THREADS * sizeof(float), m, (const float *)sums, to);
+	if (mix_of_channels(r->in[MIX_ALPHA]))
+		launch(r, mix_channel_parameters, dim3((unsigned)ceil_div(m.D, THREADS)), THREADS, 0, channels_of(r),
+			(const float *)sums, to);
+	else
+		launch(r, mix_parameters<real>, dim3(1), THREADS, THREADS * sizeof(float), m,
+			(const float *)sums, to);
 }
 
 }
@@ -220,7 +310,10 @@ extern "C" void mix_forward_cuda(const struct op_run *r)
 		typedef decltype(zero) real;
 		mixing<real> m = mixing_of<real>(r);
 		m.y = rows_of<real>(r->out[MIX_Y_BTD]);
-		m.share = (float *)r->out[MIX_SHARE]->at;
+		if (mix_of_channels(r->in[MIX_ALPHA]))
+			launch(r, mix_channels, dim3(1), THREADS, THREADS * sizeof(float), channels_of(r));
+		else
+			m.share = (float *)r->out[MIX_SHARE]->at;
 		launch(r, eights<real>(r) ? mix_forward<8, real> : mix_forward<1, real>,
 			dim3((unsigned)ceil_div(m.n_rows, WARPS)), THREADS, 0, m);
 	});
