@@ -39,6 +39,8 @@ int check_effect(const struct config *c, const struct moe_spec *moe, const struc
 /* The same of the keys of another table, into the struct `part`. */
 int check_part_effect(const struct config *c, const struct field_table *table, const void *part,
 	const struct node *entry, struct arena *a);
+/* Likewise model.ssm.d_conv, of a Mamba layer that has something else in place of its convolution. */
+int check_no_conv(const struct config *c, const struct ssm_spec *ssm, const struct node *entry, struct arena *a);
 /* Likewise all keys of a table, into the struct `part`, that no layer of a pattern reads; moe: the model's. */
 int check_unread(const struct config *c, const struct field_table *table, const void *part,
 	const struct moe_spec *moe, struct arena *a);

@@ -211,6 +211,17 @@ int check_part_effect(const struct config *c, const struct field_table *table, c
 	return 0;
 }
 
+int check_no_conv(const struct config *c, const struct ssm_spec *ssm, const struct node *entry, struct arena *a)
+{
+	static const char key[] = "model.ssm.d_conv";
+	const struct field *f = field_of(&ssm_fields, key);
+
+	if (c->stored || is_unset(f, ssm, NULL, a))
+		return 0;
+	return error("%s: %s has no effect here (%s): place conv of the layer local leaves out the convolution; leave it "
+		"at %s, or set it in the entries that have one", c->file, key, origin(c, entry, key, a), f->initial);
+}
+
 int check_unread(const struct config *c, const struct field_table *table, const void *part, const struct moe_spec *s,
 	struct arena *a)
 {

@@ -321,8 +321,8 @@ const struct field_table inner_fields = FIELD_TABLE(inner_rows);
 
 static const struct field mix_rows[] = {
 	FIELD(struct mix_spec, alpha, "model.mix.alpha", CHOICE, "learned", 0, 0, .legacy = "learned",
-		.choices = "learned|fixed",
-		.help = "share of two mixed paths: one learned number a layer, or half of each"),
+		.choices = "learned|channel|fixed",
+		.help = "share of two mixed paths: one learned number a layer, or one a channel, or half of each"),
 	FIELD(struct mix_spec, weights, "model.mix.weights", BOOL, "false", 0, 0, .legacy = "false",
 		.help = "weights of channels behind the norms of mixed paths"),
 };
@@ -349,6 +349,7 @@ static const struct field local_rows[] = {
 	FIELD(struct local_spec, width, "model.local.width", INT, "0", 0, 65536, .legacy = "0",
 		.unit = "channels", .help = "queries of attention inside a Mamba layer; 0: d_model / 2"),
 	FIELD(struct local_spec, place, "model.local.place", CHOICE, "input", 0, 0, .legacy = "input",
-		.choices = "input|output", .help = "what it is added to: input or output of the scan"),
+		.choices = "input|output|conv", .help = "what it is added to: input or output of the scan; or what the "
+			"convolution reads, and then it stands in place of that"),
 };
 const struct field_table local_fields = FIELD_TABLE(local_rows);

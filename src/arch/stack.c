@@ -358,6 +358,8 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 	*out = (struct layer){w->fn, (char *)p + w->spec};
 	if (check_layer(w, n, s, p, c))
 		return -1;
+	if (w->fn == local && !local_has_conv(&p->local) && check_no_conv(c, &p->ssm, map ? n->first : NULL, a))
+		return -1;
 	for (const struct arch_part *t = w->tables;
 		t < w->tables + ARRAY_SIZE(w->tables) && t->table; t++)
 		if (check_part_effect(c, t->table, (char *)p + t->offset, map ? n->first : NULL, a))

@@ -7,6 +7,11 @@ long local_width(const struct local_spec *s, long d_model)
 	return s->width ? s->width : d_model / 2;
 }
 
+bool local_has_conv(const struct local_spec *s)
+{
+	return strcmp(s->place, "conv");
+}
+
 struct tensor *xattn(struct net *net, const void *lookup, struct tensor *x_BTD)
 {
 	const struct lookup *s = lookup;
@@ -39,24 +44,33 @@ static struct tensor *add_local(struct net *net, const struct lookup *s, struct 
 	return y_BTI;
 }
 
+/* u for the scan, of v_BTI, the x half of W_in. */
+static struct tensor *scan_input(struct net *net, const struct lookup *s, struct tensor *v_BTI)
+{
+	struct tensor *u_BTI;
+
+	if (!local_has_conv(s->local))
+		return activation(net, "silu", false, add_local(net, s, v_BTI, v_BTI));
+	graph_enter(net->g, "mixer");
+	u_BTI = mamba_conv(net, s->ssm->d_conv, v_BTI, true);
+	graph_leave(net->g);
+	return strcmp(s->local->place, "input") ? u_BTI : add_local(net, s, u_BTI, u_BTI);
+}
+
 struct tensor *local(struct net *net, const void *lookup, struct tensor *x_BTD)
 {
 	const struct lookup *s = lookup;
 	long width = ssm_inner_width(s->ssm, net->s->d_model);
-	bool before = !strcmp(s->local->place, "input");
-	struct tensor *xz, *u_BTI, *y_BTI, *z_BTI;
+	struct tensor *xz, *u_BTI, *y_BTI;
 
 	graph_enter(net->g, "mixer");
 	xz = mamba_project(net, "in_proj", x_BTD, 2 * width);
-	z_BTI = graph_slice(net->g, xz, width, width);
-	u_BTI = mamba_conv(net, s->ssm->d_conv, graph_slice(net->g, xz, 0, width), true);
 	graph_leave(net->g);
-	if (before)
-		u_BTI = add_local(net, s, u_BTI, u_BTI);
+	u_BTI = scan_input(net, s, graph_slice(net->g, xz, 0, width));
 	graph_enter(net->g, "mixer");
-	y_BTI = mamba_ssm(net, s->ssm, u_BTI, z_BTI);
+	y_BTI = mamba_ssm(net, s->ssm, u_BTI, graph_slice(net->g, xz, width, width));
 	graph_leave(net->g);
-	if (!before)
+	if (!strcmp(s->local->place, "output"))
 		y_BTI = add_local(net, s, y_BTI, u_BTI);
 	graph_enter(net->g, "mixer");
 	x_BTD = mamba_project(net, "out_proj", y_BTI, net->s->d_model);

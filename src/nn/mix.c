@@ -10,10 +10,11 @@ static struct tensor *const *fuse(struct net *net, const struct mix_spec *s, str
 	struct mix_attr attr = {.eps = net->s->norm_eps};
 	struct param_rule zero = rule_constant(net, 0, "mixer"), one = rule_constant(net, 1, "mixer");
 	struct tensor *in[MIX_N_IN] = {[MIX_A_BTD] = a, [MIX_B_BTD] = b};
+	long alphas = strcmp(s->alpha, "channel") ? 1 : tensor_width(a);
 
 	zero.decay = false;	/* towards s = 1/2 it would be an opinion */
-	if (!strcmp(s->alpha, "learned"))
-		in[MIX_ALPHA] = graph_param(net->g, "alpha", tensor_of(REAL, 1, 1L), &zero);
+	if (strcmp(s->alpha, "fixed"))
+		in[MIX_ALPHA] = graph_param(net->g, "alpha", tensor_of(REAL, 1, alphas), &zero);
 	if (s->weights) {
 		in[MIX_WA_D] = graph_param(net->g, "weight_a", tensor_of(REAL, 1, tensor_width(a)), &one);
 		in[MIX_WB_D] = graph_param(net->g, "weight_b", tensor_of(REAL, 1, tensor_width(a)), &one);

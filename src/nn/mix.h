@@ -2,7 +2,7 @@
  * Two paths side by side whose outputs are normed and weighed (op/mix.h has the formula).
  *
  *	mix:	y = s A(x) / rms + (1 - s) B(x) / rms, for any two layers A and B, each with its own output
- *		projection; s = logistic(alpha), alpha one number a layer that begins as 0
+ *		projection; s = logistic(alpha), alpha one number a layer, or one a channel, that begins as 0
  *	hymba:	attention and Mamba on one width I = expand * D, fused in front of one output projection:
  *		[q; k; v] = W_qkv x,  [u; z] = W_in x,  y = W_out (wa A / rms(A) + wb M / rms(M)) / 2
  *
@@ -17,7 +17,7 @@
 #include "nn/net.h"
 
 struct mix_spec {
-	const char *alpha;	/* "learned" | "fixed": s stays 1/2 */
+	const char *alpha;	/* "learned" | "channel": D of them | "fixed": s stays 1/2 */
 	bool weights;		/* of channels, wa and wb, which begin as 1 */
 };
 
@@ -33,7 +33,7 @@ struct hymba {
 	const struct attn_spec *attn;
 };
 
-/* Under the name "mix"; the metric "share" is s. */
+/* Under the name "mix"; the metric "share" is s, [1], or of channels its mean and standard deviation, [2]. */
 struct tensor *mix(struct net *net, const void *mix_paths, struct tensor *x_BTD);
 /* Under the name "hymba". */
 struct tensor *hymba(struct net *net, const void *hymba_spec, struct tensor *x_BTD);

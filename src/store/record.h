@@ -56,8 +56,9 @@
 	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)      \
 	X(REAL, choices) X(REAL, unserved) X(REAL, width)
 
-/* A layer that mixes two paths: the share of the first; or picks tokens: their share. */
-#define RECORD_MIX(X) X(INT, step) X(INT, mix) X(REAL, share)
+/* A layer that mixes two paths: the share of the first, of channels its mean and their deviation; or picks tokens:
+   their share. */
+#define RECORD_MIX(X) X(INT, step) X(INT, mix) X(REAL, share) X(REAL, spread)
 
 /* What training moves by a rule (train/control.h), by name, over its elements, behind the step. */
 #define RECORD_STATE(X)                                                                            \

@@ -89,5 +89,6 @@ const char *const db_migrations[] = {
 	"ALTER TABLE recall ADD COLUMN season_mae REAL;",
 	"DROP VIEW runs;" RUNS("CASE WHEN NOT EXISTS (SELECT 1 FROM param h WHERE h.run_id = r.run_id"
 		" AND h.key = 'model.head' AND h.value = 'forecast') THEN exp(v.loss) END"),
+	"ALTER TABLE mix ADD COLUMN spread REAL;",
 	NULL,
 };

@@ -189,6 +189,7 @@ CREATE TABLE mix (			-- layers that mix two paths or pick tokens, in the order o
 	step		INTEGER NOT NULL,
 	mix		INTEGER NOT NULL,	-- from 0
 	share		REAL,			-- of the first path (the second has the rest); of picked tokens
+	spread		REAL,			-- standard deviation over channels that have shares of their own; NULL: all have one
 	PRIMARY KEY (run_id, step, mix)
 ) STRICT, WITHOUT ROWID;
 

@@ -76,8 +76,8 @@ struct setup {
 	const char *depends;		/* of the model in training: struct model */
 	double raised;			/* likewise */
 	struct net_rule rules[GRAPH_EVAL_DROPLESS + 1];	/* of the evaluations */
-	const char *const *shares;	/* metrics of each mix of two paths, the share of the first, and
-					   of each layer of picked tokens, theirs */
+	const char *const *shares;	/* metrics of each mix of two paths, the share of the first (of channels
+					   mean and deviation), and of each layer of picked tokens, theirs */
 	int n_shares;
 	struct control control;		/* states that change by what a step counted */
 	struct model_memory memory;	/* after setup_allocate() */

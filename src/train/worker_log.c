@@ -265,10 +265,14 @@ static void log_router(struct worker_log *l, long step, int i)
 static void log_mix(struct worker_log *l, long step, int i)
 {
 	struct record r = record_new(RECORD_IS_MIX);
+	const struct graph *g = l->setup->graphs[GRAPH_TRAIN];
+	const char *name = l->setup->shares[i];
 
 	r.mix.step = step;
 	r.mix.mix = i;
 	r.mix.share = l->shares[i] / (double)l->setup->micro_batches;
+	if (tensor_size(graph_metric_shape(g, name)) > 1)	/* of weights alone: every micro-batch has it */
+		r.mix.spread = graph_read(g, name, 1);
 	worker_link_add(l->link, &r);
 }
 

@@ -191,12 +191,16 @@ static const struct rig_case rig_cases[] = {
 	{"mix", SMALL ", arch: stack, attn: {n_heads: 2}, ffn: {d_hidden: 6, activation: silu}, "
 		"pattern: [{mix: [mamba, {attn: {window: 5}}]}, "
 		"{mix: {of: [attn, ffn], alpha: fixed, weights: true}}]}"},
+	{"mix of channels", SMALL ", arch: stack, attn: {n_heads: 2}, mix: {alpha: channel}, pattern: "
+		"[{mix: [mamba, {attn: {window: 5}}]}, {mix: {of: [attn, hymba], weights: true}}]}"},
 	{"mix beside moe", SMALL ", arch: stack, attn: {n_heads: 2}, mix: {weights: true}, pattern: "
 		"[{parallel: [{mix: [attn, hymba]}, {moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}]}]}"},
 	{"xattn", SMALL ", arch: stack, attn: {n_heads: 2}, pattern: [{xattn: {n_kv_heads: 1}}, "
 		"{xattn: {queries: input, window: 9}}]}"},
 	{"local", SMALL ", arch: stack, pattern: [{local: {n_heads: 2, window: 6}}, "
 		"{local: {place: output, n_heads: 1, width: 6}}]}"},
+	{"local in place of the convolution", SMALL ", arch: stack, local: {place: conv}, attn: {n_heads: 2}, pattern: "
+		"[{local: {window: 5}}, mamba, {local: {width: 8, n_kv_heads: 1}}]}"},
 	{"shared", SMALL ", arch: stack, attn: {n_heads: 4, window: 30}, ffn: {d_hidden: 6, activation: silu}, "
 		"pattern: [{shared: {d_state: 2}}, {moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}]}"},
 };

@@ -106,6 +106,31 @@ static void test_keys_with_effect_in_a_pattern(void **state)
 		"spec.yaml:3): it is for select threshold");
 }
 
+/* A convolution that a layer leaves out, named by the model or by the entry; other layers may have one. */
+static void test_no_convolution(void **state)
+{
+	static const char form[] = "{model: {arch: stack, d_model: 16, n_blocks: 1, %s, pattern: [mamba, %s]}";
+	static const struct {
+		const char *keys, *entry, *said;
+	} cases[] = {
+		{"attn: {n_heads: 2}", "{local: {place: conv}}", NULL},
+		{"attn: {n_heads: 2}", "{local: {place: conv, d_conv: 2}}", "place conv of the layer local leaves out"},
+		{"attn: {n_heads: 2}, ssm: {d_conv: 2}", "{local: {place: conv}}", "model.ssm.d_conv has no effect here ("},
+		{"attn: {n_heads: 2}, ssm: {d_conv: 2}", "{local: {place: conv, d_conv: 4}}", NULL},
+		{"attn: {n_heads: 2}, ssm: {d_conv: 2}", "{local: {place: output}}", NULL},
+	};
+	char spec[512];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		snprintf(spec, sizeof spec, form, cases[i].keys, cases[i].entry);
+		if (cases[i].said)
+			expect_refused(spec, cases[i].said);
+		else
+			expect_open(spec);
+	}
+}
+
 /* Keys of layers that a pattern has not; what some layer reads, named as itself or inside another, stands. */
 static void test_keys_of_no_layer(void **state)
 {
@@ -246,7 +271,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keys_without_effect), cmocka_unit_test(test_keys_of_parts_without_effect),
-		cmocka_unit_test(test_keys_with_effect_in_a_pattern), cmocka_unit_test(test_keys_of_no_layer),
+		cmocka_unit_test(test_keys_with_effect_in_a_pattern), cmocka_unit_test(test_no_convolution),
+		cmocka_unit_test(test_keys_of_no_layer),
 		cmocka_unit_test(test_routers_of_a_pattern), cmocka_unit_test(test_keys_of_runs_stand),
 		cmocka_unit_test(test_rules_that_do_not_go_together), cmocka_unit_test(test_where_refused_keys_were_set),
 	};

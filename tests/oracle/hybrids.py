@@ -15,12 +15,13 @@ class Hybrids:
     # --- hybrids of attention and Mamba
 
     def mean_of_paths(self, a, b, name, keys):
-        """s a / rms(a) + (1 - s) b / rms(b), each times weights of its channels if there are any."""
+        """s a / rms(a) + (1 - s) b / rms(b), each times weights of its channels if there are any; s: a number, or one
+        for each channel."""
         root = lambda x: torch.sqrt((x ** 2).mean(-1, keepdim=True) + self.spec["model.norm_eps"])
         a, b = a / root(a), b / root(b)
         if keys["weights"]:
             a, b = a * self.p[name + ".weight_a"], b * self.p[name + ".weight_b"]
-        s = torch.sigmoid(self.p[name + ".alpha"]) if keys["alpha"] == "learned" else 0.5
+        s = 0.5 if keys["alpha"] == "fixed" else torch.sigmoid(self.p[name + ".alpha"])
         return s * a + (1 - s) * b
 
     def hymba(self, x, name, attn, ssm):
@@ -42,15 +43,19 @@ class Hybrids:
         return self.attend(q, k, v, H, S, attn) @ self.p[name + ".out.weight"].T
 
     def local(self, x, mixer, name, keys, attn, ssm):
-        """Mamba with attention of the convolved stream added to input or output of the scan."""
+        """Mamba with attention of the convolved stream added to input or output of the scan, or with attention of
+        the stream in place of the convolution."""
         width = default_width(keys["width"], self.D // 2)
         H, S = heads_of(width, attn), kv_heads(width, attn)
         u, z = (x @ self.p[mixer + ".in_proj.weight"].T).chunk(2, dim=-1)
-        u = activation("silu", self.convolution(u, mixer))
+        if keys["place"] != "conv":
+            u = activation("silu", self.convolution(u, mixer))
         q, k, v = (u @ self.p[name + ".qkv.weight"].T).split([width] + [width // H * S] * 2, dim=-1)
         more = self.attend(q, k, v, H, S, attn) @ self.p[name + ".out.weight"].T
         if keys["place"] == "input":
             y = self.ssm(u + more, z, mixer, ssm)
+        elif keys["place"] == "conv":
+            y = self.ssm(activation("silu", u + more), z, mixer, ssm)
         else:
             y = self.ssm(u, z, mixer, ssm) + more
         return y @ self.p[mixer + ".out_proj.weight"].T

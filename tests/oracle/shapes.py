@@ -62,6 +62,8 @@ def layer_shapes(spec, name, D, kind, own, norm):
     if kind == "local":
         I, width = round(keys("ssm")["expand"] * D), default_width(keys("local")["width"], D // 2)
         shapes.update(attention_shapes(name + ".attn", I, width, keys("attn")))
+        if keys("local")["place"] == "conv":
+            shapes = {n: s for n, s in shapes.items() if ".conv1d." not in n}
     if kind == "shared":
         block = attention_shapes("shared", D, 2 * D, keys("attn"))
         shapes.update({**block, **ffn_shapes("shared.ffn", D, keys("ffn")), name + ".map.weight": (D, D),
@@ -77,8 +79,8 @@ def mix_shapes(spec, name, D, own, norm):
     shapes, keys = {}, part_keys(spec, "mix", own)
     for kind, of_path in (pattern_entry(path)[0] for path in paths):
         shapes.update(layer_shapes(spec, name, D, kind, of_path, norm))
-    if keys["alpha"] == "learned":
-        shapes[name + ".mix.alpha"] = (1,)
+    if keys["alpha"] != "fixed":
+        shapes[name + ".mix.alpha"] = (D if keys["alpha"] == "channel" else 1,)
     if keys["weights"]:
         shapes.update({name + ".mix.weight_a": (D,), name + ".mix.weight_b": (D,)})
     return shapes

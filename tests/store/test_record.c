@@ -182,7 +182,7 @@ static void test_again(void **state)
 			"\"host\":\"h\",\"threads\":2,\"busy\":0.01}");
 		store("{\"t\":\"expert\",\"step\":7,\"router\":1,\"load\":[0.25,0.75],\"dead\":0,"
 			"\"entropy\":0.6,\"drop\":0.01,\"choices\":1.5,\"width\":0.75}");
-		store("{\"t\":\"mix\",\"step\":7,\"mix\":1,\"share\":0.625}");
+		store("{\"t\":\"mix\",\"step\":7,\"mix\":1,\"share\":0.625,\"spread\":0.125}");
 		store("{\"t\":\"state\",\"step\":7,\"state\":\"layers.1.moe.router.bias\",\"least\":-0.5,"
 			"\"mean\":0,\"most\":0.25}");
 		store("{\"t\":\"group\",\"step\":7,\"group\":\"mixer\",\"grad_norm\":1,"
@@ -212,7 +212,7 @@ static void test_again(void **state)
 		"FROM calibration");
 	assert_sql("count(*) = 1 AND min(\"drop\") = 0.01 FROM router");
 	assert_sql("count(*) = 2 AND sum(load) = 1 AND max(expert) = 1 FROM expert");
-	assert_sql("count(*) = 1 AND min(mix) = 1 AND min(share) = 0.625 FROM mix");
+	assert_sql("count(*) = 1 AND min(mix) = 1 AND min(share) = 0.625 AND min(spread) = 0.125 FROM mix");
 	assert_sql("count(*) = 1 AND min(state) LIKE '%.bias' AND min(least) = -0.5 AND min(most) = 0.25 FROM state");
 	assert_sql("count(*) = 1 AND min(\"group\") = 'mixer' FROM param_group");
 	assert_sql("count(*) = 1 FROM event");

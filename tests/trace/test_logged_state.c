@@ -8,7 +8,8 @@
 static const char layers[] = "model: {arch: stack, d_model: 16, n_blocks: 1, attn: {n_heads: 2}, ffn: {d_hidden: 12}, "
 	"moe: {n_experts: 12, d_expert: 8, expert_sizes: 1:3, group_tokens: 32, select: threshold, max_k: 3, "
 	"threshold_rate: 0.5}, "
-	"pattern: [{mix: [attn, mamba]}, {mod: {of: [ffn], share: 0.25, rate: 0.1}}, moe]}\n"
+	"pattern: [{mix: [attn, mamba]}, {mod: {of: [ffn], share: 0.25, rate: 0.1}}, moe, "
+	"{mix: {of: [attn, mamba], alpha: channel}}]}\n"
 	"train: {batch: 4, micro_batch: 2, context: 16, tokens: 384, lr: 0.03, warmup: 0.34}\n"
 	"data: {path: data}\neval: {tokens: 80, every: 1}\nlog: {every: 1}\n"
 	"checkpoint: {every: 0, keep: 100}\n";
@@ -30,9 +31,28 @@ static int open_layers(void **state)
 
 /* ---- mixes and picks ------------------------------------------------------------------------ */
 
+static double logistic(double x)
+{
+	return 1 / (1 + exp(-x));
+}
+
 static double sigmoid_of_alpha(const struct safetensors *f)
 {
-	return 1 / (1 + exp(-safetensor_at(find(f, "param.layers.0.mix.alpha"), 0)));
+	return logistic(safetensor_at(find(f, "param.layers.0.mix.alpha"), 0));
+}
+
+/* Mean and standard deviation over channels. */
+static double share_of_channels(const struct safetensors *f, double *spread)
+{
+	const struct safetensor *alpha = find(f, "param.layers.3.mix.alpha");
+	double sum = 0, square = 0;
+
+	for (long i = 0; i < WIDTH; i++)
+		sum += logistic(safetensor_at(alpha, i));
+	for (long i = 0; i < WIDTH; i++)
+		square += pow(logistic(safetensor_at(alpha, i)) - sum / WIDTH, 2);
+	*spread = sqrt(square / WIDTH);
+	return sum / WIDTH;
 }
 
 /* Of the step, both micro-batches. */
@@ -54,22 +74,32 @@ static void check_mix(const struct record *r)
 {
 	const struct mix_record *m = &r->mix;
 	const struct safetensors *f = &steps[m->step - 1];
+	double spread, of_channels = share_of_channels(f, &spread);
 
+	if (m->mix == 2) {
+		expect("mean share of channels", m->step, m->share, of_channels);
+		expect("their spread", m->step, m->spread, spread);
+		return;
+	}
+	assert_true(isnan(m->spread));
 	expect(m->mix ? "share picked" : "share of the first path", m->step, m->share,
 		m->mix ? picked(f) : sigmoid_of_alpha(f));
 }
 
 static void test_mix(void **state)
 {
+	double spread;
 	int some = 0;
 
 	(void)state;
-	assert_int_equal(each(RECORD_IS_MIX, check_mix), STEPS * 2);
+	assert_int_equal(each(RECORD_IS_MIX, check_mix), STEPS * 3);
 	for (int i = 0; i < n_records; i++)
 		some += records[i].type == RECORD_IS_MIX && records[i].mix.mix == 1 && records[i].mix.share > 0 &&
 			records[i].mix.share < 1;
 	assert_true(some > 0);		/* else the example shows nothing */
 	assert_true(fabs(sigmoid_of_alpha(&steps[2]) - 0.5) > 1e-3);
+	share_of_channels(&steps[2], &spread);
+	assert_true(spread > 1e-3);
 }
 
 /* ---- widths --------------------------------------------------------------------------------- */
