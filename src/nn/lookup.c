@@ -47,12 +47,11 @@ static struct tensor *add_local(struct net *net, const struct lookup *s, struct 
 /* u for the scan, of v_BTI, the x half of W_in. */
 static struct tensor *scan_input(struct net *net, const struct lookup *s, struct tensor *v_BTI)
 {
-	struct tensor *u_BTI;
+	bool conv = local_has_conv(s->local);
+	struct tensor *u_BTI = conv ? v_BTI : add_local(net, s, v_BTI, v_BTI);
 
-	if (!local_has_conv(s->local))
-		return activation(net, "silu", false, add_local(net, s, v_BTI, v_BTI));
 	graph_enter(net->g, "mixer");
-	u_BTI = mamba_conv(net, s->ssm->d_conv, v_BTI, true);
+	u_BTI = conv ? mamba_conv(net, s->ssm->d_conv, u_BTI, true) : activation(net, "silu", false, u_BTI);
 	graph_leave(net->g);
 	return strcmp(s->local->place, "input") ? u_BTI : add_local(net, s, u_BTI, u_BTI);
 }

@@ -7,8 +7,9 @@
  *		u <- u + W_o attention(W_qkv u), or the same added to the scan's output, in front of W_out; or in place
  *		of the convolution, for its input v: u = SiLU(v + W_o attention(W_qkv v))
  *
- * Either begins as the Mamba layer alone, in the last place as one without a convolution: W_o is 0 at first. Parameters beside Mamba's: xattn
- * 2 D^2 + 2 D n_kv_heads dh; local, with queries of width H: 2 I H + 2 I n_kv_heads dh.
+ * Either begins as the Mamba layer alone, in the last place as one without a convolution: W_o is 0 at first.
+ * Parameters beside Mamba's: xattn 2 D^2 + 2 D n_kv_heads dh; local, with queries of width H:
+ * 2 I H + 2 I n_kv_heads dh, in the last place less the convolution's I (d_conv + 1).
  */
 #ifndef NN_LOOKUP_H
 #define NN_LOOKUP_H
