@@ -107,6 +107,19 @@ static void test_counts_of_choices(void **state)
 		2 * (6 * experts + small), 1);
 }
 
+/* Four layers of 128 channels, 256 inside: an alpha of each channel; a convolution of 4 taps and a bias less. */
+static void test_counts_of_controls(void **state)
+{
+	static const char mix[] = "experiments/micro/mix.yaml", local[] = "experiments/micro/local.yaml";
+	double none = params_of(mix, "model.mix.alpha=fixed").active;
+
+	(void)state;
+	assert_true(params_of(mix, NULL).active == none + 4);
+	assert_true(params_of(mix, "model.mix.alpha=channel").active == none + 4 * 128);
+	assert_true(params_of(local, "model.local.place=output").active == params_of(local, NULL).active);
+	assert_true(params_of(local, "model.local.place=conv").active == params_of(local, NULL).active - 4 * 256 * 5);
+}
+
 /* mamba-130m and mamba2-130m as published: 24 layers of 768 channels, the embedding tied to the head. */
 static void test_counts_of_130m(void **state)
 {
@@ -377,6 +390,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts_of_the_paper),
 		cmocka_unit_test(test_counts_of_choices),
+		cmocka_unit_test(test_counts_of_controls),
 		cmocka_unit_test(test_counts_of_130m),
 		cmocka_unit_test(test_equal_active),
 		cmocka_unit_test(test_every_architecture_has_specs),
