@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cmd/eval_questions.h"
+#include "cmd/eval_tests.h"
 #include "cmd/lab.h"
 #include "cmd/run_model.h"
 #include "show/chart.h"
@@ -296,18 +297,26 @@ static int evaluate(struct request *r)
 
 /* ---- the command ---------------------------------------------------------------------------- */
 
-/* Options that say on what losses are taken. */
-static int check_questions(const struct request *r)
+/* Options that say on what losses of text are taken, of what has none. 0, or -1 after a message. */
+static int check_none(const struct request *r, const char *what)
 {
-	const struct { const char *name; bool given; } losses[] = {{"data", r->folder}, {"split", r->split_word},
-		{"mode", r->modes}, {"length", r->lengths_text}, {"stride", r->stride}, {"tokens", r->tokens},
+	const struct { const char *name; bool given; } losses[] = {{"split", r->split_word}, {"mode", r->modes},
+		{"length", r->lengths_text}, {"stride", r->stride}, {"tokens", r->tokens},
 		{"by-position", r->by_position}, {"plot", r->plot}};
 
-	for (size_t i = 0; r->questions && i < ARRAY_SIZE(losses); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(losses); i++)
 		if (losses[i].given)
-			return error("eval --questions scores each question as it stands: --%s says nothing of them, "
-				"leave it out", losses[i].name);
+			return error("%s: --%s says nothing of them, leave it out", what, losses[i].name);
 	return 0;
+}
+
+static int check_questions(const struct request *r)
+{
+	static const char what[] = "eval --questions scores each question as it stands";
+
+	if (r->questions && r->folder)
+		return error("%s: --data says nothing of them, leave it out", what);
+	return r->questions ? check_none(r, what) : 0;
 }
 
 static void set_defaults(struct request *r)
@@ -317,29 +326,41 @@ static void set_defaults(struct request *r)
 	r->lengths_text = r->lengths_text ? r->lengths_text : "1x,2x,4x";
 }
 
-static int open_data(struct request *r, long longest)
+static int eval_text(struct request *r)
 {
-	if (trained_data(&r->trained, r->folder, &r->data))
-		return -1;
-	return segments_open(&r->segments, &r->data, r->split, longest,
-		r->tokens ? r->tokens : r->spec.eval_tokens);
+	long longest;
+
+	set_defaults(r);
+	if (trained_check_text(&r->trained) || parse_modes(r) || parse_split(r) ||
+		run_spec_open(&r->spec, &r->trained.config) || parse_lengths(r, &longest) || check_strides(r) ||
+		segments_open(&r->segments, &r->data, r->split, longest, r->tokens ? r->tokens : r->spec.eval_tokens))
+		return EXIT_USAGE;
+	return evaluate(r);
+}
+
+static int eval_examples(struct request *r)
+{
+	char *what = xasprintf("%s: holds rows of examples, whose test sets are scored", r->data.folder);
+	int ret = check_none(r, what) ? EXIT_USAGE : eval_tests(&r->lab, &r->trained, r->device, &r->data);
+
+	free(what);
+	return ret;
 }
 
 static int open_and_evaluate(struct request *r, const char *dir)
 {
-	long longest;
 	int ret = EXIT_USAGE;
 
 	r->device = device_find(r->device_word);
-	if (!r->device || parse_modes(r) || parse_split(r) || trained_open(&r->trained, dir, r->step))
+	if (!r->device || trained_open(&r->trained, dir, r->step))
 		return EXIT_USAGE;
-	if (trained_check_text(&r->trained) || products_open(r->device, dir))
+	if (products_open(r->device, dir))
 		ret = EXIT_USAGE;
 	else if (r->questions)
-		ret = eval_questions(&r->lab, &r->trained, r->device, r->questions);
-	else if (!run_spec_open(&r->spec, &r->trained.config) && !parse_lengths(r, &longest) &&
-		!check_strides(r) && !open_data(r, longest))
-		ret = evaluate(r);
+		ret = trained_check_text(&r->trained) ? EXIT_USAGE
+			: eval_questions(&r->lab, &r->trained, r->device, r->questions);
+	else if (!trained_data(&r->trained, r->folder, &r->data))
+		ret = r->data.splits[SPLIT_TRAIN].row ? eval_examples(r) : eval_text(r);
 	dataset_close(&r->data);
 	trained_close(&r->trained);
 	return ret;
@@ -380,7 +401,6 @@ static int run(int argc, char **argv)
 	}
 	if (check_questions(&r))
 		return EXIT_USAGE;
-	set_defaults(&r);
 	if (!grid_format_find(r.lab.format) || (r.plot && !chart_format_of(r.plot)))
 		return EXIT_USAGE;
 	cpu_threads((int)r.threads);
@@ -393,6 +413,6 @@ static int run(int argc, char **argv)
 const struct cmd cmd_eval = {
 	.name = "eval",
 	.arguments = "RUN [--mode MODES] [--length LENGTHS] | RUN --questions FILE",
-	.help = "loss of a run's model by length and by position, under a stated protocol",
+	.help = "loss of a run's model by length and position, under a stated protocol; of a task, right answers",
 	.run = run,
 };

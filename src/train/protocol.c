@@ -15,7 +15,7 @@ int segments_open(struct segments *s, const struct dataset *d, enum split split,
 	long all = (d->splits[split].n_tokens - 1) / length, n = n_tokens / length;
 
 	if (d->splits[split].row)
-		return error("%s: holds rows of examples; `moelab table recall` has their scores", d->folder);
+		return error("%s: holds rows of examples, no text", d->folder);
 	if (all < 1)
 		return error("%s: split %s has %ld tokens, too few for a segment of %ld", d->folder,
 			split_name(split), d->splits[split].n_tokens, length);

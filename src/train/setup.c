@@ -95,15 +95,26 @@ static int check_data(const struct setup *s)
 		"to 0", file);
 }
 
+static int open_for(struct setup *s, const struct config *c, const struct device *d, const struct setup_data *data,
+	const struct purpose *p)
+{
+	int ret = open_purpose(s, c, d, data, p);
+
+	if (!ret && data->n_vocab && (ret = check_data(s)))
+		setup_close(s);
+	return ret;
+}
+
 int setup_open_for(struct setup *s, const struct config *c, const struct device *d,
 	const struct setup_data *data)
 {
-	if (open_purpose(s, c, d, data, &(struct purpose){0}))
-		return -1;
-	if (!data->n_vocab || !check_data(s))
-		return 0;
-	setup_close(s);
-	return -1;
+	return open_for(s, c, d, data, &(struct purpose){0});
+}
+
+int setup_open_tests(struct setup *s, const struct config *c, const struct device *d,
+	const struct setup_data *data)
+{
+	return open_for(s, c, d, data, &(struct purpose){.tests = true});
 }
 
 int setup_open_decoding(struct setup *s, const struct config *c, const struct device *d, long n_vocab,

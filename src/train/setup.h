@@ -100,7 +100,10 @@ int setup_open_decoding(struct setup *s, const struct config *c, const struct de
    replay by itself; else it goes on from the one before, and attention sees `carry` tokens in front. */
 int setup_open_losses(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	long batch, long context, long carry);
-/* The same, each replay by itself, with the routes of its mixtures as metrics (struct net_trace). */
+/* For scores on the test sets of a dataset of examples alone. */
+int setup_open_tests(struct setup *s, const struct config *c, const struct device *d,
+	const struct setup_data *data);
+/* As for losses, each replay by itself, with the routes of its mixtures as metrics (struct net_trace). */
 int setup_open_routes(struct setup *s, const struct config *c, const struct device *d, long n_vocab,
 	long batch, long context);
 void setup_close(struct setup *s);

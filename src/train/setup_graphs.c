@@ -93,6 +93,16 @@ static struct graph *record_test(struct setup *s, struct setup_test *t)
 	return record_model(s, env, false);
 }
 
+static int record_tests(struct setup *s)
+{
+	for (int i = 0; i < s->data.n_tests; i++) {
+		s->graphs[N_SETUP_GRAPHS + i] = record_test(s, &s->data.tests[i]);
+		if (!s->graphs[N_SETUP_GRAPHS + i])
+			return -1;
+	}
+	return 0;
+}
+
 /* -1 after a message: a layer that has no form for decoding. */
 static int record_decoding(struct setup *s, long longest)
 {
@@ -276,7 +286,7 @@ static int record_forward(struct setup *s, const struct purpose *p)
 		return -1;
 	if (env.batch)
 		s->graphs[GRAPH_EVAL] = record_model(s, env, false);
-	if (env.batch && !s->graphs[GRAPH_EVAL])
+	if ((env.batch && !s->graphs[GRAPH_EVAL]) || (p->tests && record_tests(s)))
 		return -1;
 	s->graphs[GRAPH_INIT] = record_init(s);
 	s->graphs[GRAPH_ROUND] = record_round(s);
@@ -287,7 +297,7 @@ int setup_record(struct setup *s, const struct purpose *p)
 {
 	struct graph **g = s->graphs;
 
-	if (p->longest || p->losses.batch)
+	if (p->longest || p->losses.batch || p->tests)
 		return record_forward(s, p);
 	s->micro_batches = s->spec.batch / s->spec.micro_batch;
 	g[GRAPH_TRAIN] = record_train(s);
@@ -306,11 +316,8 @@ int setup_record(struct setup *s, const struct purpose *p)
 		return -1;
 	if (s->trace.logits)
 		g[GRAPH_LOGITS] = record_logits(s);
-	for (int i = 0; i < s->data.n_tests; i++) {
-		g[N_SETUP_GRAPHS + i] = record_test(s, &s->data.tests[i]);
-		if (!g[N_SETUP_GRAPHS + i])
-			return -1;
-	}
+	if (record_tests(s))
+		return -1;
 	g[GRAPH_UPDATE] = record_update(s);
 	g[GRAPH_INIT] = record_init(s);
 	g[GRAPH_ROUND] = record_round(s);

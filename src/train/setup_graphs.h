@@ -10,6 +10,7 @@ struct purpose {
 	long micro_batch;		/* 0: the spec's */
 	long longest;			/* decoding; 0: not for it */
 	struct net_env losses;		/* batch, context, carry; batch 0: not for them */
+	bool tests;			/* scores on a dataset's test sets */
 };
 
 /* Records them all, with the names of the routers. -1 after a message, if a model does not fit; then what

@@ -127,7 +127,25 @@ $moelab table recall --sweep micro/mamba --format csv >again
 holds cmp table again
 holds $moelab plot recall --sweep micro/mamba --format svg -o figure.svg
 holds sh -c "./moelab explain '$spec' $keys train.batch=1 model.ssm.d_state=1 | grep -q -- ' -> -1'"
-$moelab eval mamba 2>said
-holds grep -q "set.d: holds rows of examples; .moelab table recall. has their scores" said
+
+# --- its checkpoint says the same, and other sets are asked of it
+$moelab query "SELECT test, loss, accuracy, n_tokens, answer_accuracy, n_answers FROM recall
+	WHERE step = 10 AND test <> 'val'" --format csv | grep -v '^#' | sed 1d >scores
+$moelab eval mamba --format csv | grep -v '^#' | awk -F, 'NR > 1 { print $1 "," $3 "," $5 "," $4 "," $7 "," $6 }' >again
+holds test "$(wc -l <scores)" = 2
+holds awk -F, 'NR == FNR { for (i = 2; i <= 6; i++) x[$1, i] = $i; next }
+	{ for (i = 2; i <= 6; i++) bad += (x[$1, i] - $i) ^ 2 > 1e-12 } END { exit bad || FNR != 2 }' scores again
+holds $moelab data make mqar other.d train=16x2:50 tests=64x8:5 vocab=20 -q
+holds sh -c "$moelab eval mamba --data other.d --format csv | grep -q '^64x8,5,'"
+refuses_eval() {
+	words=$1
+	shift
+	$moelab eval mamba "$@" >out 2>said
+	holds test "$? $(wc -l <said)" = "2 1"
+	holds grep -q "$words" said
+}
+refuses_eval "set.d: holds rows of examples, whose test sets are scored: --length says nothing of them" --length 1x
+holds $moelab data make mqar bare.d train=16x2:50 tests= vocab=20 -q
+refuses_eval "bare.d: has no test sets" --data bare.d
 
 tests_end
