@@ -17,6 +17,7 @@ enum task_state { TASK_WAITING, TASK_ACTIVE, TASK_OVER };
 
 struct task {
 	struct job *job;
+	int turn;			/* who waits with the least begins first */
 	enum task_state state;
 	enum run_state outcome;		/* when over */
 	const char *reason;

@@ -213,6 +213,26 @@ static int check_disk(const struct supervisor *s, const struct job *jobs, int n)
 	return ret ? EXIT_ENVIRONMENT : EXIT_DONE;
 }
 
+/* Runs that were begun come before new ones, and the first seed of all configurations before the second of any, so that
+   there is a whole table early. Otherwise as in the plan. */
+static int turn_of(const struct job *jobs, int i)
+{
+	int first = 0;
+
+	while (jobs[first].seed != jobs[i].seed)
+		first++;
+	return jobs[i].action == JOB_RESUME ? -1 : first;
+}
+
+static int by_turn(const void *a, const void *b)
+{
+	const struct task *x = a, *y = b;
+
+	if (x->turn != y->turn)
+		return x->turn < y->turn ? -1 : 1;
+	return (x->job > y->job) - (x->job < y->job);
+}
+
 static void open_tasks(struct supervision *v, struct job *jobs, int n)
 {
 	int n_work = 0;
@@ -221,7 +241,7 @@ static void open_tasks(struct supervision *v, struct job *jobs, int n)
 	v->n_tasks = n;
 	for (int i = 0; i < n; i++) {
 		struct task *t = &v->tasks[i];
-		*t = (struct task){.job = &jobs[i], .reason = jobs[i].why};
+		*t = (struct task){.job = &jobs[i], .turn = turn_of(jobs, i), .reason = jobs[i].why};
 		if (jobs[i].action == JOB_DONE || jobs[i].action == JOB_DIVERGED) {
 			t->state = TASK_OVER;
 			t->outcome = jobs[i].action == JOB_DONE ? RUN_DONE : RUN_DIVERGED;
@@ -230,6 +250,7 @@ static void open_tasks(struct supervision *v, struct job *jobs, int n)
 			v->steps_all += (double)(jobs[i].steps - jobs[i].step);
 		}
 	}
+	qsort(v->tasks, (size_t)n, sizeof *v->tasks, by_turn);
 	v->n_slots = n_work < v->s->workers ? n_work : v->s->workers;
 	v->slots = ARENA_ARRAY(&v->arena, struct slot, v->n_slots);
 	v->rows = ARENA_ARRAY(&v->arena, struct display_row, v->n_slots);

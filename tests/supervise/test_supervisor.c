@@ -109,6 +109,22 @@ static void test_stop_and_go_on(void **state)
 	assert_sql("count(*) = 4 FROM attempt WHERE exit_code = 75");
 }
 
+/* What was begun first, then the first seed of all: a whole table early. */
+static void test_order_of_starts(void **state)
+{
+	struct job jobs[] = {job("good", 1), job("good", 2), job("diverge", 1), job("slow", 2)};
+	pid_t pid = supervise_aside(&jobs[3], 1);
+
+	(void)state;
+	wait_for_worker(&jobs[3], 6);
+	kill(pid, SIGUSR1);
+	assert_int_equal(wait_code(pid), EXIT_STOPPED);
+	assert_int_equal(supervise(jobs, 4), EXIT_RUN_FAILED);
+	assert_sql("group_concat(word) = 'slow 2,good 1,diverge 1,good 2' FROM (SELECT label || ' ' || seed AS word "
+		"FROM run ORDER BY run_id)");
+	assert_sql("sum(attempts) = 5 FROM runs");
+}
+
 static void test_second_interrupt_kills(void **state)
 {
 	struct job j = job("slow", 1);
@@ -435,6 +451,7 @@ int main(int argc, char **argv)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		TEST(test_all_kinds_of_end), TEST(test_second_run_does_nothing),
 		TEST(test_equal_jobs), TEST(test_failed_run_is_tried_again), TEST(test_stop_and_go_on),
+		TEST(test_order_of_starts),
 		TEST(test_second_interrupt_kills), TEST(test_killed_worker_is_tried_again),
 		TEST(test_killed_supervisor), TEST(test_two_supervisors), TEST(test_fail_fast),
 		TEST(test_cores_and_disk), TEST(test_database_disk_full), TEST(test_full_pipe),
