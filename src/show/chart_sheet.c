@@ -65,19 +65,28 @@ static double legend_width(const struct chart *c)
 	return 5 + 0.58 * (double)longest;
 }
 
-/* Right of the axes, unless that leaves too little for them: then in columns below. */
-static void place_legend(struct sheet *s, const struct chart *c)
+static int most_series(const struct chart *c)
 {
-	double width = legend_width(c);
 	int n = 0;
 
-	s->right = width < 16.5 ? 16.5 : width;
+	for (int i = 0; i < c->n_panels; i++)
+		n = c->panels[i].n_series > n ? c->panels[i].n_series : n;
+	return n;
+}
+
+/* Right of the axes, unless that leaves too little for them: then in columns below. Beside a panel that is lower than
+   its legend, gnuplot makes columns of it. */
+static void place_legend(struct sheet *s, const struct chart *c)
+{
+	const double line = 1.25 * 1.18;	/* em: the spacing set, of a line of type */
+	double width = legend_width(c), between = 24 / 14.0 * (s->n_panels - 1) / s->n_panels;
+	int n = most_series(c), columns = (int)ceil(n * line / (sheet_room(s) - between));
+
+	s->right = fmax(16.5, width * (columns > 1 ? columns : 1));
 	if (chart_is_heat(c) && s->width < 60)
 		s->right = 11;
 	if (chart_is_heat(c) || s->width - s->left - s->right >= 28)
 		return;
-	for (int i = 0; i < c->n_panels; i++)
-		n = c->panels[i].n_series > n ? c->panels[i].n_series : n;
 	s->legend_below = true;
 	s->legend_columns = s->width > 2 * width ? (int)(s->width / width) : 1;
 	s->right = 1.5;

@@ -332,6 +332,41 @@ static void legend_has_the_order_of_the_right_end(void **state)
 	chart_release(&c);
 }
 
+/* The axes' right end, as a share of the page, of two panels of n curves. */
+static double right_end(int n)
+{
+	struct chart c;
+	struct str out;
+	double right;
+
+	chart_init(&c, "many");
+	for (int i = 0; i < 2; i++) {
+		struct panel *p = chart_panel(&c, "y");
+		for (int k = 0; k < n; k++) {
+			struct series *s = chart_series(&c, p, "label of 18 letters", k, 2);
+			for (int x = 0; x < 2; x++) {
+				s->x[x] = 1 + x;
+				s->y[x] = k;
+			}
+		}
+	}
+	str_init(&out);
+	chart_script(&c, chart_format_find("svg"), "s", &out);
+	assert_non_null(strstr(out.text, "set key outside right"));
+	assert_int_equal(sscanf(strstr(out.text, "margins screen "), "margins screen %*f, %lf", &right), 1);
+	str_release(&out);
+	chart_release(&c);
+	return right;
+}
+
+/* A legend of more curves than lines fit beside a panel has two columns, and room for them: twice 16 em of 69. */
+static void legend_of_many_curves_has_room(void **state)
+{
+	(void)state;
+	assert_true(right_end(14) > 0.7);
+	assert_true(right_end(20) < 0.54);
+}
+
 static void titles_may_go_but_not_the_stamp(void **state)
 {
 	(void)state;
@@ -449,6 +484,7 @@ int main(void)
 		cmocka_unit_test(font_and_legend_follow_the_page),
 		cmocka_unit_test(axes_reach_as_far_as_asked),
 		cmocka_unit_test(legend_has_the_order_of_the_right_end),
+		cmocka_unit_test(legend_of_many_curves_has_room),
 		cmocka_unit_test(titles_may_go_but_not_the_stamp),
 		cmocka_unit_test(captions_say_what_is_drawn),
 		cmocka_unit_test(no_plot_forgets_its_caption),
