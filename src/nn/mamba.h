@@ -4,8 +4,8 @@
  *	[x; z] = W_in x          u = SiLU(conv(x))        [dt; B; C] = W_x u       dt = W_dt dt
  *	y = scan(u, softplus(dt + bias), A, B, C, D) * SiLU(z)                      out = W_out y
  *
- * With `norm` each of dt (in front of W_dt), B and C is divided by its root mean square, times weights: Jamba (Lieber et
- * al. 2024, arXiv:2403.19887, section 6.4), where what they multiply grew without bound.
+ * With `norm` each of dt (in front of W_dt), B and C is divided by its root mean square, times weights: Jamba (Lieber
+ * et al. 2024, arXiv:2403.19887, section 6.4), where what they multiply grew without bound.
  * Each of the three projections (the x half of W_in, its z half, W_out) can be replaced by a
  * mixture of experts with a router of its own (MoE-Mamba, arXiv:2401.04081, section 4.5).
  * With one router for all three and experts of one matrix this is Routing Mamba (Zhan et al. 2025,

@@ -24,8 +24,8 @@ struct recall_rows {			/* of one replay */
 
 void recall_add(struct recall_score *score, const struct recall_rows *r);
 enum { EVALUATION_STOPPED = 1 };
-/* All rows of a test set. s: of setup_open_for() or _tests() with this dataset. 0, EVALUATION_STOPPED if the worker is asked to stop
-   (the score counts for nothing), or -1 after a message: a damaged file. */
+/* All rows of a test set. s: of setup_open_for() or _tests() with this dataset. 0, EVALUATION_STOPPED if the worker is
+   asked to stop (the score counts for nothing), or -1 after a message: a damaged file. */
 int recall_test(struct recall_score *score, const struct setup *s, const struct dataset *d, enum split test);
 
 #endif

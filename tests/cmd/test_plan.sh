@@ -48,14 +48,15 @@ for key in context=16 "context=24 train.micro_batch=1"; do
 done
 holds $moelab plan sweep.yaml data.path=rows train.context=24
 
-# Test sets take their time: 8 steps of 40 rows, and 1,000 rows at each of them or at the end alone.
-holds $moelab data make induction scored train=24:40 tests=24:1000 vocab=256 -q
+# Test sets take their time: 8 steps of 40 rows, and 4,000 rows at each of them or at the end alone, which is 6.6 times as
+# much work; times of a machine that others use may be off by a factor of five.
+holds $moelab data make induction scored train=24:40 tests=24:4000 vocab=256 -q
 sed '/^seeds/d' sweep.yaml >scored.yaml
 echo 'variants: {end: {}, always: {set: {eval.tests_every: 1, train.lr: 1e-3}}}' >>scored.yaml
 for how in --threads=1 "--threads=1 --measure"; do
 	$moelab plan scored.yaml data.path=scored train.context=24 train.batch=40 train.tokens=7680 $how --format csv >said
 	holds awk -F, '$1 == "do" { for (i = 1; i <= NF; i++) if ($i == "seconds_left") c = i }
-		$2 == "end" { end = $c } $2 == "always" { always = $c } END { exit !(always > 1.5 * end) }' said
+		$2 == "end" { end = $c } $2 == "always" { always = $c } END { exit !(always > 1.3 * end) }' said
 done
 
 # So do streams that the text has no windows for, streams of rows, and texts that no token of a task can become.
