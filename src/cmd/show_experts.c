@@ -148,8 +148,9 @@ static int open_data(struct request *r)
 {
 	if (run_spec_open(&r->spec, &r->trained.config) || trained_data(&r->trained, r->asked->data, &r->data))
 		return -1;
-	return tokenizer_open(&r->tokenizer, r->data.tokenizer) || segments_open(&r->segments, &r->data, SPLIT_VAL,
-		r->spec.context, r->asked->tokens ? r->asked->tokens : r->spec.eval_tokens) ? -1 : 0;
+	return trained_check_words(&r->data) || tokenizer_open(&r->tokenizer, r->data.tokenizer) ||
+		segments_open(&r->segments, &r->data, SPLIT_VAL, r->spec.context,
+			r->asked->tokens ? r->asked->tokens : r->spec.eval_tokens) ? -1 : 0;
 }
 
 int show_experts(const struct show_experts *s)

@@ -383,6 +383,8 @@ static int want(struct asker *a, const char *names)
 	return 0;
 }
 
+static const char in_twos[] = "pairs of one word exchanged come in twos";
+
 /* Sets that the text gives nothing for, beside others. */
 static void say_missing(const struct asker *a, const struct dataset *d)
 {
@@ -395,8 +397,8 @@ static void say_missing(const struct asker *a, const struct dataset *d)
 			warning("%s: split %s: no question of the set %s: its words have %d letters at least, and stand %ld "
 				"times in training (--least)", d->folder, split, set_name(set), LEAST_LETTERS, a->o->least);
 		else if (set >= PAIRS)
-			warning("%s: split %s: no question of the set %s: the text has no two English words that it "
-				"exchanges (--sets leaves it out)", d->folder, split, set_name(set));
+			warning("%s: split %s: no question of the set %s: %s (--sets leaves it out)", d->folder, split,
+				set_name(set), a->o->n < 2 ? in_twos : "the text has no two English words that it exchanges");
 		else
 			warning("%s: split %s: no question of the set %s", d->folder, split, set_name(set));
 	}
@@ -449,8 +451,9 @@ int data_ask(const struct dataset *d, const struct ask_options *o, struct questi
 	if (!ret)
 		take(&a, q);
 	if (!ret && !q->n)
-		ret = error("%s: split %s: no sentence to ask about, of %ld: it must have 6 to 64 words, and be UTF-8%s",
-			d->folder, d->splits[o->split].name, a.n_sentences, o->sets ? ", and fit a set of --sets" : "");
+		ret = error("%s: split %s: no sentence to ask about, of %ld: it must have 6 to 64 words, and be UTF-8%s%s%s",
+			d->folder, d->splits[o->split].name, a.n_sentences, o->sets ? ", and fit a set of --sets" : "",
+			o->n < 2 ? "; " : "", o->n < 2 ? in_twos : "");
 	if (!ret)
 		say_missing(&a, d);
 	release(&a);

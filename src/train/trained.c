@@ -104,8 +104,9 @@ int trained_data(const struct trained *t, const char *folder, struct dataset *d)
 		return -1;
 	if (d->vocab == t->n_vocab)
 		return 0;
-	error("%s: its tokens are %d (%s), the model's %ld: import the text with the model's tokenizer", folder,
-		d->vocab, d->tokenizer, t->n_vocab);
+	error("%s: its tokens are %d (%s), the model's %ld: %s", folder, d->vocab, d->tokenizer, t->n_vocab,
+		d->splits[SPLIT_TRAIN].row ? "make the examples with the ids of those it was trained on"
+		: "import the text with the model's tokenizer");
 	dataset_close(d);
 	return -1;
 }
@@ -118,6 +119,14 @@ static const char *find_tokenizer(const struct trained *t)
 	error("%s: no tokenizer has the %ld tokens of this model: text cannot become tokens", t->checkpoint,
 		t->n_vocab);
 	return NULL;
+}
+
+int trained_check_words(const struct dataset *d)
+{
+	for (const struct tokenizer_type *const *type = tokenizer_types; *type; type++)
+		if (!strcmp((*type)->name, d->tokenizer))
+			return 0;
+	return error("%s: holds examples of %s, whose tokens are ids and no text", d->folder, d->tokenizer);
 }
 
 static int open_named(const struct trained *t, const char *name, struct tokenizer *tokenizer)
@@ -141,7 +150,7 @@ int trained_tokenizer(const struct trained *t, const char *name, struct tokenize
 	if (!name && dataset_exists(folder)) {
 		if (dataset_open(&d, folder))
 			return -1;
-		ret = open_named(t, d.tokenizer, tokenizer);
+		ret = trained_check_words(&d) ? -1 : open_named(t, d.tokenizer, tokenizer);
 		dataset_close(&d);
 		return ret;
 	}

@@ -22,6 +22,8 @@ int trained_check_text(const struct trained *t);
 /* Opens the dataset in a folder, NULL: the run's; where that is gone the message asks for option --data. Its tokens
    must be the model's. 0, or -1 after a message. */
 int trained_data(const struct trained *t, const char *folder, struct dataset *d);
+/* For who shows its tokens as text: -1 after a message if they are ids of a task's own. */
+int trained_check_words(const struct dataset *d);
 /* By name; NULL: the tokenizer of the run's dataset, or where that is gone, the one with as many tokens.
    0, or -1 after a message. */
 int trained_tokenizer(const struct trained *t, const char *name, struct tokenizer *tokenizer);

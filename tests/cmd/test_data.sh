@@ -147,5 +147,23 @@ refuses_eval() {
 refuses_eval "set.d: holds rows of examples, whose test sets are scored: --length says nothing of them" --length 1x
 holds $moelab data make mqar bare.d train=16x2:50 tests= vocab=20 -q
 refuses_eval "bare.d: has no test sets" --data bare.d
+holds $moelab data make mqar wide.d train=16x2:50 tests=16x2:5 vocab=30 -q
+refuses_eval "wide.d: its tokens are 31 (mqar), the model's 21: make the examples with the ids" --data wide.d
+printf '{"set":"x","context":"","choices":["a b","b a"],"answer":0}\n' >questions
+refuses_eval "set.d: holds examples of mqar, whose tokens are ids and no text" --questions questions
+# what takes more than the machine has is said so, whatever the address space
+holds $moelab data make mqar long.d train=16x2:50 tests=16777216x2:1 vocab=20 -q
+printf 'base: [%s]\nmodel: {head: copy}\n' "$spec" >pointer.yaml
+holds $moelab train pointer.yaml $keys -q
+$moelab eval pointer --data long.d >out 2>said
+holds test "$? $(wc -l <said)" = "2 1"
+holds grep -q "of memory, this machine has .*: fewer or shorter sequences take less" said
+rm -r long.d
+
+# --- a model of text, trained in micro-batches, is asked examples in bytes of text
+holds $moelab data make phonebook book.d train=3:5 tests=3:7 val=1 tune=0 -q
+holds $moelab train "$root/experiments/micro/transformer.yaml" model.d_model=16 model.n_blocks=1 train.batch=4 \
+	train.micro_batch=2 train.context=64 train.tokens=512 eval.tokens=128 data.path=plain -q
+holds sh -c "$moelab eval transformer --data book.d --format csv | grep -q '^3,7,.*,70,.*,7,'"
 
 tests_end

@@ -136,6 +136,9 @@ for option in '--data data' '--split val' '--mode reset' '--length 1x' '--stride
 	refused "eval --questions .*: ${option%% *} says nothing of them" $moelab eval moe_mamba --questions asked $option
 done
 refused 'no sentence to ask about' $moelab data ask data -o q
+refused 'pairs of one word exchanged come in twos' $moelab data ask data5 -o q -n 1 --sets pronoun,article
+holds sh -c "$moelab data ask data5 -o q -n 1 2>said"
+holds grep -q 'no question of the set pronoun: pairs of one word exchanged come in twos' said
 refused 'needs a dataset' $moelab data ask data
 refused 'no set of questions "pronouns": there are order,cloze,last' $moelab data ask data3 -o q --sets order,pronouns
 refused 'data ask: --context 0: 1 or more must stand here' $moelab data ask data -o q --context 0
