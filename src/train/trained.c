@@ -33,8 +33,8 @@ static int find_checkpoint(struct trained *t, const char *run_dir, long step)
 		ret = error("%s: the run kept %ld of its checkpoints, and none is there: archives of runs come without "
 			"them, so train it again (to another folder, --results)", run_dir, keep);
 	else if (!n)
-		ret = error("%s: the run keeps no checkpoint; one that is trained with checkpoint.keep=1 "
-			"or more does", run_dir);
+		ret = error("%s: the run keeps no checkpoint: `moelab rm` it, then train it with checkpoint.keep=1 or more, "
+			"which makes no other run of it", run_dir);
 	else if (found < 0)
 		ret = error("%s: the run keeps no checkpoint of step %ld, but of %s", run_dir, step,
 			steps_text(&t->arena, steps, n));

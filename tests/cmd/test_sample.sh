@@ -60,7 +60,7 @@ refused() {
 	holds test "$(grep -c . said)" = 1
 	holds grep -q -- "$words" said
 }
-refused "keeps no checkpoint" mamba_mlp --prompt x
+refused "keeps no checkpoint: .moelab rm. it, then train it with checkpoint.keep=1" mamba_mlp --prompt x
 refused "keeps no checkpoint of step 3, but of 64" mamba --prompt x --step 3
 refused "prompt is empty" mamba --prompt ""
 for tokens in 2147483647 9223372036854775807; do
