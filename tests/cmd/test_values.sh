@@ -108,7 +108,7 @@ said $moelab eval images --format csv
 holds grep -q '^test,40,' said
 said $moelab eval saw --format csv
 holds awk -F, '$1 == "8x4" { n++; error = $4 } END { exit !(n == 1 && error > 0 && error < 0.05) }' said
-refuses 2 'import the text with the' $moelab eval images --data saw
+refuses 2 'make the examples with the ids' $moelab eval images --data saw
 refuses 2 'the data are values of a series: set model.head=forecast' \
 	$moelab train images.yaml data.path=saw data.vocab=65536 train.context=12
 printf 'variants: {saw: {base: saw.yaml}}\nbaseline: saw\ntargets: [{%s: 2}]\n' perplexity >race.yaml
