@@ -257,6 +257,7 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/micro-en/granularity.yaml", 9}, {"sweeps/micro-en/routers_long.yaml", 14},
 		{"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 		{"sweeps/micro/hybrids.yaml", 36}, {"sweeps/recall-micro/controls.yaml", 12},
+		{"sweeps/recall/mixers.yaml", 17},
 	};
 
 	(void)state;
