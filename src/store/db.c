@@ -20,8 +20,13 @@ static bool breaks(int code)
 {
 	int kind = code & 0xff;
 
-	return kind == SQLITE_FULL || kind == SQLITE_IOERR || kind == SQLITE_READONLY ||
-		kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB;
+	return kind == SQLITE_FULL || kind == SQLITE_IOERR || kind == SQLITE_READONLY;
+}
+
+/* No SQLite database, or no longer: readers cannot help it either. */
+static bool is_damage(int code)
+{
+	return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
 
 /* One message for the failed call; -1. A broken database says so once, and nothing after. */
@@ -31,6 +36,12 @@ static int db_fail(struct db *db, const char *sql)
 
 	if (db->broken)
 		return -1;
+	if (is_damage(code)) {
+		db->broken = true;
+		return error("database %s: %s: it is left as it is. Move it away, and `moelab ingest` makes a new one of the "
+			"run directories, which keep all; or name another with --db", db->path,
+			sqlite3_errmsg(db->handle));
+	}
 	if (db->lock >= 0 && breaks(code)) {
 		db->broken = true;
 		return error("database %s: %s: nothing more is written to it. The runs keep all in "

@@ -52,6 +52,15 @@ holds $run --db links/alias.db
 holds test "$($moelab query "SELECT dir FROM run WHERE label = 'a'" --format csv | tail -1 | cut -c1-5)" = runs/
 holds $moelab logs a-s1 --db links/alias.db
 
+# --- what is no database is named once, with a way out, and left as it is
+yes 'no database, but long enough to be looked at' | head -n 200 >text.db
+for command in ls status ingest "query SELECT"; do
+	$moelab $command --db text.db >out 2>said
+	holds test "$? $(wc -l <said)" = "4 1"
+	holds grep -q "text.db: file is not a database: .* or name another with --db" said
+done
+holds test "$(sort -u text.db | wc -l)" = 1
+
 # --- while another writes
 long="train.tokens=400000 checkpoint.every=1000"
 $run --results long $long -q 2>said &
