@@ -371,10 +371,8 @@ __global__ void backward_rows(backward_operands<real> o)
 		if (o.dn.at)
 			g += (to_float(o.dn[t][i]) * o.weight[i] - mean_a -
 				(to_float(o.r[t][i]) - mean) * scale * mean_am) * scale;
-		for (int k = 0; k < o.n_targets; k++) {
-			real *to = o.target[k][t] + i;
-			*to = from_float<real>(o.add >> k & 1 ? to_float(*to) + g : g);
-		}
+		for (int k = 0; k < o.n_targets; k++)
+			put(o.target[k][t] + i, o.add >> k & 1, g);
 	}
 }
 

@@ -117,7 +117,7 @@ __device__ void gather(square &sum, memory *mem, const attention<real> &a, const
 
 /* The block's piece of a result, times factor. */
 template <typename real>
-__device__ void put(const attention<real> &a, const place &p, rows<real> to, const square &sum,
+__device__ void put_piece(const attention<real> &a, const place &p, rows<real> to, const square &sum,
 	float factor, bool add)
 {
 	#pragma unroll
@@ -127,9 +127,8 @@ __device__ void put(const attention<real> &a, const place &p, rows<real> to, con
 			int row = 4 * thread_y() + i, c = 4 * thread_x() + j;
 			if (row >= p.rows || c >= p.columns)
 				continue;
-			real *at = to[row_of(a, p.w, p.first + row)] + column_of(a, p.w) + p.column + c;
-			float old = add ? to_float(*at) : 0;
-			*at = from_float<real>(old + factor * sum[i][j]);
+			put(to[row_of(a, p.w, p.first + row)] + column_of(a, p.w) + p.column + c, add,
+				factor * sum[i][j]);
 		}
 }
 
@@ -194,7 +193,7 @@ __global__ void __launch_bounds__(THREADS, 2) plain_forward(const attention<real
 		if (q.to[i] < a.T && p.column == 0 && thread_x() == 0)
 			a.lse[row_of(a, p.w, q.to[i])][p.w.h] = (q.most[i] + log2f(sum)) * LN2;
 	}
-	put(a, p, a.y, y, 1, false);
+	put_piece(a, p, a.y, y, 1, false);
 }
 
 /* Of a pair: p from the product of q and k, ds from that of dy and v. */
@@ -227,7 +226,7 @@ __global__ void __launch_bounds__(THREADS, 2) plain_dq(const attention<real> a)
 					s[i][j], d[i][j]);
 		gather(dq, mem, a, d, p, a.k, shared, key, n);
 	}
-	put(a, p, a.dq, dq, a.scale, a.add_q);
+	put_piece(a, p, a.dq, dq, a.scale, a.add_q);
 }
 
 template <typename real>
@@ -258,9 +257,9 @@ __global__ void __launch_bounds__(THREADS, 1) plain_dkv(const attention<real> a)
 			gather(dk, mem, a, d, p, a.q, w, query, n);
 	}
 	if (a.dv.at)
-		put(a, p, a.dv, dv, 1, a.add_v);
+		put_piece(a, p, a.dv, dv, 1, a.add_v);
 	if (a.dk.at)
-		put(a, p, a.dk, dk, a.scale, a.add_k);
+		put_piece(a, p, a.dk, dk, a.scale, a.add_k);
 }
 
 template <typename real>

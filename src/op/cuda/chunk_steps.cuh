@@ -133,10 +133,7 @@ __device__ void steps_backward(const chunks<real> &s, const chunk &k, int h, con
 		float log = d_log[t], d = ((d_dt ? d_dt[t] : 0) + A * log) * w->slope[t];
 		sum += w->dt[t] * log;
 		bias += d;
-		if (ddtraw.at) {
-			real *at = ddtraw[k.row + t] + h;
-			*at = from_float<real>(d + (add ? to_float(*at) : 0));
-		}
+		put(ddtraw, k.row + t, h, add, d);
 	}
 	*d_a_log = sum * A;
 	*d_dt_bias = bias;

@@ -389,10 +389,7 @@ __global__ void conv_silu_backward_plain(rows<real> dx, bool add, float *parts, 
 					sum[k] += ds * to_float(x[at.row + from][at.i]);
 			}
 		}
-		if (dx.at) {
-			real *to = dx[at.row + t] + at.i;
-			*to = from_float<real>(grown + (add ? to_float(*to) : 0));
-		}
+		put(dx, at.row + t, at.i, add, grown);
 	}
 	#pragma unroll
 	for (int k = 0; k < CONV_SILU_MAX_TAPS; k++)

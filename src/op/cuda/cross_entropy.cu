@@ -396,9 +396,7 @@ __global__ void scale_tokens(rows<element> to, rows<float> from, const float *fa
 
 	if (t >= n)
 		return;
-	element *at = to[t / per_row] + t % per_row;
-	float d = (factor ? *factor : 0) * from[t / T][t % T];
-	*at = from_float<element>(d + (add ? to_float(*at) : 0));
+	put(to, t / per_row, t % per_row, add, (factor ? *factor : 0) * from[t / T][t % T]);
 }
 
 template <typename element>

@@ -45,10 +45,8 @@ __device__ void solve_backward(const delta<real> &s, const chunk &k, int h, int 
 	tile.add(k.n, pair_lines<false>(pairs_of(s, s.inverse, k, h)), chunk_lines<false>(m->r), m->tile);
 	tile.each([&](int t, int i, float &v) {
 		*chunk_at(m->u, t, i) = v;
-		if (t >= k.n || j + i >= s.V || !s.dv.at)
-			return;
-		real *at = s.dv[k.row + t] + h * s.V + j + i;
-		*at = from_float<real>(m->f.beta[t] * v + (s.add & READS(DELTA_V_BTV) ? to_float(*at) : 0));
+		if (t < k.n && j + i < s.V)
+			put(s.dv, k.row + t, h * s.V + j + i, s.add & READS(DELTA_V_BTV), m->f.beta[t] * v);
 	});
 	__syncthreads();
 }
@@ -112,10 +110,8 @@ struct chunk_memory {
 template <typename real>
 __device__ void put_braw(const delta<real> &s, const chunk &k, int h, int t, float d)
 {
-	if (t >= k.n || !s.dbraw.at)
-		return;
-	real *at = s.dbraw[k.row + t] + h;
-	*at = from_float<real>(d + (s.add & READS(DELTA_BRAW_BTH) ? to_float(*at) : 0));
+	if (t < k.n)
+		put(s.dbraw, k.row + t, h, s.add & READS(DELTA_BRAW_BTH), d);
 }
 
 /* dp, dm, and by them d_log; braw's gradient, (1 - beta) dr . u. */
@@ -268,11 +264,8 @@ __device__ void norm_backward(const delta<real> &s, int which, long row, int h, 
 	for (int j = threadIdx.x % 32; j < s.K; j += 32)
 		along += g[j] * to_float(x[row][h * s.K + j]);
 	along = warp_sum(along) * norm * norm / scale;
-	for (int j = threadIdx.x % 32; j < s.K; j += 32) {
-		real *at = dx[row] + h * s.K + j;
-		float d = norm * (g[j] - along * to_float(x[row][h * s.K + j]));
-		*at = from_float<real>(d + (add ? to_float(*at) : 0));
-	}
+	for (int j = threadIdx.x % 32; j < s.K; j += 32)
+		put(dx, row, h * s.K + j, add, norm * (g[j] - along * to_float(x[row][h * s.K + j])));
 }
 
 /* A warp has a head of a row. */

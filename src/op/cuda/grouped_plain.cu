@@ -12,7 +12,7 @@ __device__ __forceinline__ void finish(const grouped &g, long s, int j, float v)
 		*act = (real *)g.act + s * g.n + j;
 
 	if (g.end == END_STORE) {
-		*c = from_float<real>(g.add ? to_float(*c) + v : v);
+		put(c, g.add, v);
 		return;
 	}
 	if (g.end == END_SLOPE) {

@@ -67,6 +67,21 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x)
 	return __float2bfloat16(x);
 }
 
+/* A gradient: written, or added to what others have put there. */
+template <typename real>
+__device__ __forceinline__ void put(real *at, bool add, float v)
+{
+	*at = from_float<real>(add ? to_float(*at) + v : v);
+}
+
+/* The same, if it is asked for. */
+template <typename real>
+__device__ __forceinline__ void put(const rows<real> &to, long t, long i, bool add, float v)
+{
+	if (to.at)
+		put(to[t] + i, add, v);
+}
+
 /* Eight neighbours as float. `at` is aligned to eight elements. */
 struct eight {
 	float v[8];

@@ -154,10 +154,8 @@ __global__ void query_kernel(operands<real> o, rows<real> dq, bool add)
 				for (int s = 0; s < n; s++)
 					sum[i] += m->weight[s] * to_float(at.key(from + s)[i]);
 		}
-	for (int i = (int)threadIdx.x; i < o.dh && dq.at; i += THREADS) {
-		real *out = dq[row] + h * o.dh + i;
-		*out = from_float<real>(sum[i] + (add ? to_float(*out) : 0));
-	}
+	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
+		put(dq, row, h * o.dh + i, add, sum[i]);
 }
 
 /* Does the query of token t and head h see the segment? */
@@ -227,14 +225,8 @@ __global__ void key_kernel(operands<real> o, results<real> to)
 				}
 		}
 	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS) {
-		if (to.dk.at) {
-			real *out = to.dk[row] + column + i;
-			*out = from_float<real>(dk[i] + (to.add_k ? to_float(*out) : 0));
-		}
-		if (to.dv.at) {
-			real *out = to.dv[row] + column + i;
-			*out = from_float<real>(dv[i] + (to.add_v ? to_float(*out) : 0));
-		}
+		put(to.dk, row, column + i, to.add_k, dk[i]);
+		put(to.dv, row, column + i, to.add_v, dv[i]);
 	}
 }
 

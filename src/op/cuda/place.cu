@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(SETTLE_THREADS) settle(place_forward f)
 	}
 }
 
-__global__ void put(place_forward f)
+__global__ void put_choices(place_forward f)
 {
 	long u = row_of_warp(), i;
 	int lane = threadIdx.x % WARP_LANES, slot = -1;
@@ -250,6 +250,6 @@ extern "C" void place_forward_cuda(const struct op_run *r)
 	launch(r, count, grid_of_rows(f.units), ROW_THREADS, 0, f);
 	launch(r, rank, grid_of_rows(f.p.groups * f.p.E), ROW_THREADS, 0, f);
 	launch(r, settle, dim3(1), SETTLE_THREADS, f.p.E * sizeof(int), f);
-	launch(r, put, grid_of_rows(f.units), ROW_THREADS, 0, f);
+	launch(r, put_choices, grid_of_rows(f.units), ROW_THREADS, 0, f);
 	launch(r, serve, dim3((unsigned)ceil_div(f.n / f.K, ROW_THREADS)), ROW_THREADS, 0, f);
 }

@@ -125,8 +125,7 @@ __global__ void __launch_bounds__(TILE_THREADS) make_dx(route_backward b, rows<r
 	tile_store(sum, [&](int i, int j, float v) {
 		if (t0 + i >= N || d0 + j >= D)
 			return;
-		real *to = dx[t0 + i] + d0 + j;
-		*to = from_float<real>(b.add_x ? to_float(*to) + v : v);
+		put(dx, t0 + i, d0 + j, b.add_x, v);
 	});
 }
 

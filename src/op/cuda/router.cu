@@ -47,8 +47,7 @@ __global__ void __launch_bounds__(TILE_THREADS) make_dx(router_sizes z, rows<con
 	tile_store(sum, [&](int i, int j, float v) {
 		if (t0 + i >= z.n || d0 + j >= z.D)
 			return;
-		real *to = dx[t0 + i] + d0 + j;
-		*to = from_float<real>(add ? to_float(*to) + v : v);
+		put(dx, t0 + i, d0 + j, add, v);
 	});
 }
 

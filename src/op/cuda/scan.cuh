@@ -171,12 +171,6 @@ __device__ __forceinline__ float *resting_place(const scan<real> &s, int group, 
 	return s.walkers + place * SCAN_GROUP * n_threads + threadIdx.x;
 }
 
-template <typename element>
-__device__ __forceinline__ void put(element *to, bool add, float v)
-{
-	*to = from_float<element>(add ? to_float(*to) + v : v);
-}
-
 /* The tile of gradients that begins at a token and a channel; in it offsets are of 32 bits. */
 template <typename element>
 __device__ __forceinline__ gradient<element> tile_of(const gradient<element> &x, long row, int i)

@@ -94,9 +94,8 @@ __global__ void gradient(const forecast<real> f, rows<real> dy, const float *d_l
 
 	if (k >= n)
 		return;
-	real *to = dy[b * (f.T / f.P) + t / f.P] + t % f.P;
 	float d = 2 * *d_loss * *share * f.scale[b][1] * f.error(b, t, &asked);
-	*to = from_float<real>(d + (add ? to_float(*to) : 0));
+	put(dy, b * (f.T / f.P) + t / f.P, t % f.P, add, d);
 }
 
 }

@@ -60,10 +60,8 @@ __device__ void put_group(const ssd<real> &s, const chunk &k, const rows<real> &
 	bool add, chunk_tile<real> &tile)
 {
 	tile.each([&](int t, int j, float &v) {
-		if (t >= k.n || n + j >= s.N || !to.at)
-			return;
-		real *at = to[k.row + t] + g * s.N + n + j;
-		*at = from_float<real>(v + (add ? to_float(*at) : 0));
+		if (t < k.n && n + j < s.N)
+			put(to, k.row + t, g * s.N + n + j, add, v);
 	});
 }
 
@@ -175,11 +173,9 @@ __device__ void channels(const ssd<real> &s, const chunk &k, int h, int p, head_
 	}
 	tile.add(k.n, chunk_lines<false>(m->m), head_lines<false>(s, k, s.dy, h, p), m->tile);
 	tile.each([&](int t, int j, float &v) {
-		if (t >= k.n || j >= n || !s.dx.at)
-			return;
-		real *at = s.dx[k.row + t] + column + j;
-		float dx = v + s.d[h] * to_float(s.dy[k.row + t][column + j]);
-		*at = from_float<real>(dx + (s.add_x ? to_float(*at) : 0));
+		if (t < k.n && j < n)
+			put(s.dx, k.row + t, column + j, s.add_x,
+				v + s.d[h] * to_float(s.dy[k.row + t][column + j]));
 	});
 	__syncthreads();
 }

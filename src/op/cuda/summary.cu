@@ -152,10 +152,8 @@ __global__ void query_kernel(operands<real> o, rows<real> dq, bool add)
 			for (int j = 0; j < n; j++)
 				sum[i] += m->weight[j] * seen.key(from + j, i);
 	}
-	for (int i = (int)threadIdx.x; i < o.dh && dq.at; i += THREADS) {
-		real *out = dq[row] + h * o.dh + i;
-		*out = from_float<real>(sum[i] + (add ? to_float(*out) : 0));
-	}
+	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
+		put(dq, row, h * o.dh + i, add, sum[i]);
 }
 
 /* Shared memory of a block with a row: dk and dv of the head behind it. */
@@ -247,14 +245,8 @@ __global__ void token_kernel(operands<real> o, results<real> to)
 	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS) {
 		float more_k = whole ? o.d_keys[summary * o.dh + i] / (float)o.S : 0.0f;
 		float more_v = whole ? o.d_values[summary * o.dh + i] / (float)o.S : 0.0f;
-		if (to.dk.at) {
-			real *out = to.dk[row] + column + i;
-			*out = from_float<real>(dk[i] + more_k + (to.add_k ? to_float(*out) : 0));
-		}
-		if (to.dv.at) {
-			real *out = to.dv[row] + column + i;
-			*out = from_float<real>(dv[i] + more_v + (to.add_v ? to_float(*out) : 0));
-		}
+		put(to.dk, row, column + i, to.add_k, dk[i] + more_k);
+		put(to.dv, row, column + i, to.add_v, dv[i] + more_v);
 	}
 }
 

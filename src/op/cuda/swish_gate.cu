@@ -20,13 +20,6 @@ __global__ void swish_gate_kernel(rows<real> y, rows<const real> x, rows<const r
 	y[t][i] = from_float<real>(to_float(x[t][i]) * gate * vec_sigmoid(gate));
 }
 
-template <typename real>
-__device__ __forceinline__ void put(const rows<real> &to, long t, long i, float d, bool add)
-{
-	if (to.at)
-		to[t][i] = from_float<real>(d + (add ? to_float(to[t][i]) : 0));
-}
-
 /* dx may lie on dy. */
 template <typename real>
 __global__ void swish_gate_backward_kernel(rows<real> dx, rows<real> dz, rows<const real> dy, rows<const real> x,
@@ -37,8 +30,8 @@ __global__ void swish_gate_backward_kernel(rows<real> dx, rows<real> dz, rows<co
 	if (t >= n)
 		return;
 	float d = to_float(dy[t][i]), gate = to_float(z[t][i]), g = vec_sigmoid(gate);
-	put(dz, t, i, d * to_float(x[t][i]) * g * (1 + gate * (1 - g)), add_z);
-	put(dx, t, i, d * gate * g, add_x);
+	put(dz, t, i, add_z, d * to_float(x[t][i]) * g * (1 + gate * (1 - g)));
+	put(dx, t, i, add_x, d * gate * g);
 }
 
 }  // namespace

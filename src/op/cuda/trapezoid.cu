@@ -97,13 +97,6 @@ struct results {
 	bool add_dt, add_a, add_l, add_bias;
 };
 
-template <typename real>
-__device__ __forceinline__ void put(const rows<real> &to, long row, int h, float d, bool add)
-{
-	if (to.at)
-		to[row][h] = from_float<real>(d + (add ? to_float(to[row][h]) : 0));
-}
-
 /* Launched on heads. */
 template <typename real>
 __global__ void trapezoid_backward_kernel(operands<real> o, gradients d, results<real> to)
@@ -118,9 +111,9 @@ __global__ void trapezoid_backward_kernel(operands<real> o, gradients d, results
 		float own = take(d.own, out, h) + take(d.weight, out, h), decay = take(d.decay, out, h);
 		float g = s.slope * (take(d.dt, row, h) - s.rate * decay + s.lambda * own +
 			(1 - s.lambda) * before);
-		put(to.dtraw, row, h, g, to.add_dt);
-		put(to.araw, row, h, -s.dt * s.d_rate * decay, to.add_a);
-		put(to.lraw, row, h, s.dt * (own - before) * s.lambda * (1 - s.lambda), to.add_l);
+		put(to.dtraw, row, h, to.add_dt, g);
+		put(to.araw, row, h, to.add_a, -s.dt * s.d_rate * decay);
+		put(to.lraw, row, h, to.add_l, s.dt * (own - before) * s.lambda * (1 - s.lambda));
 		sum += g;
 	}
 	sums[threadIdx.x] = sum;
