@@ -200,7 +200,7 @@ static const struct rig_case rig_cases[] = {
 	{"local", SMALL ", arch: stack, pattern: [{local: {n_heads: 2, window: 6}}, "
 		"{local: {place: output, n_heads: 1, width: 6}}]}"},
 	{"local in place of the convolution", SMALL ", arch: stack, local: {place: conv}, attn: {n_heads: 2}, pattern: "
-		"[{local: {window: 5}}, mamba, {local: {width: 8, n_kv_heads: 1}}]}"},
+		"[{local: {window: 5}}, {local: {width: 8, n_kv_heads: 1}}]}"},
 	{"shared", SMALL ", arch: stack, attn: {n_heads: 4, window: 30}, ffn: {d_hidden: 6, activation: silu}, "
 		"pattern: [{shared: {d_state: 2}}, {moe: {n_experts: 2, d_expert: 5, group_tokens: 16}}]}"},
 };
