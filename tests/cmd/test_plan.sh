@@ -48,8 +48,8 @@ for key in context=16 "context=24 train.micro_batch=1"; do
 done
 holds $moelab plan sweep.yaml data.path=rows train.context=24
 
-# Test sets take their time: 8 steps of 40 rows, and 4,000 rows at each of them or at the end alone, which is 6.6 times as
-# much work; times of a machine that others use may be off by a factor of five.
+# Test sets take their time: 8 steps of 40 rows, and 4,000 rows at each of them, which is 6.6 times the work of those at
+# the end alone; times of a machine that others use may be off by a factor of five.
 holds $moelab data make induction scored train=24:40 tests=24:4000 vocab=256 -q
 sed '/^seeds/d' sweep.yaml >scored.yaml
 echo 'variants: {end: {}, always: {set: {eval.tests_every: 1, train.lr: 1e-3}}}' >>scored.yaml
