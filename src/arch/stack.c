@@ -199,7 +199,7 @@ static struct parts *parts_new(const struct parts *from, struct arena *a)
 
 /* What ranges cannot say of a word's keys. */
 static int check_layer(const struct word *w, const struct node *n, const struct stack *s, const struct parts *p,
-	const struct config *c)
+	const struct config *c, struct arena *a)
 {
 	long d = s->base.d_model;
 
@@ -215,6 +215,9 @@ static int check_layer(const struct word *w, const struct node *n, const struct 
 		return check_heads(c, &s->base, &p->attn);
 	if (w->fn == hymba)
 		return check_heads_in(c, &p->attn, "the inner width", ssm_inner_width(&p->ssm, d));
+	if (w->fn == local && !local_has_conv(&p->local) &&
+			check_no_conv(c, &p->ssm, n->kind == NODE_MAP ? n->first : NULL, a))
+		return -1;
 	if (w->fn == local)
 		return check_heads_in(c, &p->attn, "model.local.width", local_width(&p->local, d));
 	if (w->fn == shared_block)
@@ -356,9 +359,7 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 		if (set_key(w, k, p, a))
 			return -1;
 	*out = (struct layer){w->fn, (char *)p + w->spec};
-	if (check_layer(w, n, s, p, c))
-		return -1;
-	if (w->fn == local && !local_has_conv(&p->local) && check_no_conv(c, &p->ssm, map ? n->first : NULL, a))
+	if (check_layer(w, n, s, p, c, a))
 		return -1;
 	for (const struct arch_part *t = w->tables;
 		t < w->tables + ARRAY_SIZE(w->tables) && t->table; t++)

@@ -1,4 +1,4 @@
-/* Elements of [B, T] tensors on the host: number t is a token's, counted over all sequences; of [B, T, K] a choice's. */
+/* Elements of [B, T] tensors on the host: number t is a token's, over all sequences; of [B, T, K] a choice's. */
 #ifndef OP_KIT_TOKEN_H
 #define OP_KIT_TOKEN_H
 
