@@ -255,6 +255,7 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/micro/routers.yaml", 14}, {"sweeps/micro-en/routers.yaml", 19},
 		{"sweeps/micro-en/norm.yaml", 4}, {"sweeps/micro-en/balance.yaml", 10},
 		{"sweeps/micro-en/granularity.yaml", 9}, {"sweeps/micro-en/routers_long.yaml", 14},
+		{"sweeps/micro-en/rates.yaml", 12}, {"sweeps/micro-en/rates_long.yaml", 16},
 		{"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 		{"sweeps/micro/hybrids.yaml", 36}, {"sweeps/recall-micro/controls.yaml", 12},
 		{"sweeps/recall/mixers.yaml", 17},
