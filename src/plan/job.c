@@ -147,6 +147,17 @@ int job_decide_again(const char *root, struct job *job, struct arena *a)
 	return 0;
 }
 
+void job_find_again(const char *root, struct job *job, struct arena *a)
+{
+	struct names names;
+
+	if (path_exists(arena_printf(a, "%s/runs/%s", root, job->name)))
+		return;
+	names = list_runs(root, a);
+	job->name = find_name(&names, job, a);
+	free(names.at);
+}
+
 /* The first of the i jobs before this one that is the same run; NULL: none. */
 static const struct job *find_equal(const struct job *jobs, int i)
 {

@@ -46,6 +46,9 @@ struct job {
  */
 int jobs_decide(const char *root, struct job *jobs, int n, struct arena *a);
 
+/* Before a new run begins: another sweep may have begun it since under a label of its own (job->name). */
+void job_find_again(const char *root, struct job *job, struct arena *a);
+
 /* The same once more for a job whose directory is known (job->name). */
 int job_decide_again(const char *root, struct job *job, struct arena *a);
 

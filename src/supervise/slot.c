@@ -221,6 +221,7 @@ static void let_go(struct supervision *v, struct slot *slot, struct task *t)
  */
 void slot_start(struct supervision *v, struct slot *slot, struct task *t)
 {
+	job_find_again(v->s->root, t->job, &v->arena);
 	slot->dir = arena_printf(&v->arena, "%s/runs/%s", v->s->root, t->job->name);
 	slot->log = run_dir_lock(slot->dir);
 	if (slot->log == CLAIM_TAKEN)

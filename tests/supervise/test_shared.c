@@ -46,6 +46,26 @@ static void test_others_run_is_left(void **state)
 	assert_false(path_exists(arena_printf(&arena, "%s/CLAIM", dir_of(&jobs[1]))));
 }
 
+/* A sweep beside this one names the run otherwise and gets to it first: it is not done twice. */
+static void test_run_of_another_label(void **state)
+{
+	struct job jobs[] = {job("slow", 1), job("good", 2)}, other = job("other", 2);
+	struct supervisor one = two_workers(NULL);
+	pid_t pid = fork();
+
+	(void)state;
+	one.workers = 1;
+	if (!pid)
+		_exit(supervise_with(one, jobs, 2));
+	wait_for_worker(&jobs[0], 1);
+	other.identity = jobs[1].identity;
+	assert_int_equal(jobs_decide(root, &other, 1, &arena), 0);
+	assert_int_equal(supervisor_run(&one, &other, 1), EXIT_DONE);
+	assert_int_equal(wait_code(pid), EXIT_DONE);
+	assert_int_equal(state_of(&other), RUN_DONE);
+	assert_false(path_exists(dir_of(&jobs[1])));
+}
+
 /* Taken over while it trains: its worker writes no line more, no checkpoint and no marker. */
 static void test_taken_over(void **state)
 {
@@ -238,7 +258,8 @@ static void test_cores_are_left(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_others_run_is_left), TEST(test_taken_over), TEST(test_claim_removed),
+		TEST(test_others_run_is_left), TEST(test_run_of_another_label), TEST(test_taken_over),
+		TEST(test_claim_removed),
 		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_crash_is_tried_again),
 		TEST(test_memory_and_visibility), TEST(test_cores_are_left),
 	};
