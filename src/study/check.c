@@ -272,6 +272,13 @@ static bool rate_at_edge(struct study *s, const struct arm *v)
 	return n > 1 && rates[best] == v && (best == 0 || best == n - 1);
 }
 
+/* What is best after a short trial need not be after a whole run. */
+static bool rate_apart(struct study *s, const struct arm *v)
+{
+	return s->baseline && fabs(arm_number(v, "train.lr") - arm_number(s->baseline, "train.lr")) > 0 &&
+		study_tuned_in_short(s, v) && study_tuned_in_short(s, s->baseline);
+}
+
 static bool coarse_curve(const struct curve *c, double target)
 {
 	struct crossing at = curve_cross(c, target);
@@ -318,6 +325,8 @@ static const struct suspicion {
 	{few_seeds, "fewer than 3 seeds"},
 	{short_warmup, "warm-up shorter than 100 steps"},
 	{rate_at_edge, "best learning rate at the edge of its grid"},
+	{rate_apart, "another learning rate than the baseline's, by trials of less than half of the budget, so that what "
+		"rows differ by may be the rate's"},
 	{unequal_active, "active parameters more than 3 % from the baseline's"},
 	{drops, "more than 1 % of the routed tokens dropped at the end"},
 	{starved, "an expert with less than a tenth of its even share at the end"},

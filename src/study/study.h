@@ -205,5 +205,7 @@ int trials_best(const struct arm **trials, int n);
 const char *study_rate_choice(struct study *s, const struct arm *v);
 /* Tuned, and the smallest or the largest of the rates tried? */
 bool study_tuned_at_edge(struct study *s, const struct arm *v);
+/* Tuned, by trials of less than half of its tokens? */
+bool study_tuned_in_short(struct study *s, const struct arm *v);
 
 #endif

@@ -101,37 +101,47 @@ int trials_best(const struct arm **trials, int n)
 	return best;
 }
 
-/* Was this rate among those tried for the variant? *edge: as the smallest or the largest of several. */
-static bool is_tuned(struct study *s, const struct arm *v, bool *edge)
+struct tuning {
+	bool found;		/* the rate is among those tried for the variant, */
+	bool at_edge;		/* as the smallest or the largest of several, */
+	double tokens;		/* in trials of at most so many */
+};
+
+static struct tuning tuning_of(struct study *s, const struct arm *v)
 {
 	const char *trials = arena_printf(&s->arena, "%s%s", v->own->sweep->name, suffix);
 	const char *key = study_tuned_key(s, trials);
 	double rate = arm_number(v, "train.lr");
+	struct tuning t = {false};
 	struct db_statement row;
-	bool found = false;
 
-	*edge = false;
 	if (!key || strcmp(key, "train.lr"))
-		return false;
-	db_prepare(&row, s->db, "SELECT max(p.value = :rate), min(p.value), max(p.value)"
-		" FROM runs r JOIN param p USING (run_id)"
-		" WHERE r.sweep = :trials AND r.variant = :variant AND p.key = 'train.lr'");
+		return t;
+	db_prepare(&row, s->db, "SELECT max(p.value = :rate), min(p.value), max(p.value),"
+		" max(CAST(q.value AS REAL)) FROM runs r JOIN param p USING (run_id) JOIN param q USING (run_id)"
+		" WHERE r.sweep = :trials AND r.variant = :variant AND p.key = 'train.lr' AND q.key = 'train.tokens'");
 	db_bind_text(&row, ":trials", trials);
 	db_bind_text(&row, ":variant", v->own->variant);
 	db_bind_real(&row, ":rate", rate);
 	if (db_step(&row)) {
 		double least = db_real(&row, 1), most = db_real(&row, 2);
-		found = db_int(&row, 0) > 0;
-		*edge = found && least < most && (rate <= least || rate >= most);
+		t.found = db_int(&row, 0) > 0;
+		t.at_edge = t.found && least < most && (rate <= least || rate >= most);
+		t.tokens = db_real(&row, 3);
 	}
-	return !db_finish(&row) && found;
+	return db_finish(&row) ? (struct tuning){false} : t;
 }
 
 bool study_tuned_at_edge(struct study *s, const struct arm *v)
 {
-	bool edge;
+	return tuning_of(s, v).at_edge;
+}
 
-	return is_tuned(s, v, &edge) && edge;
+bool study_tuned_in_short(struct study *s, const struct arm *v)
+{
+	struct tuning t = tuning_of(s, v);
+
+	return t.found && t.tokens < 0.5 * arm_number(v, "train.tokens");
 }
 
 static bool is_published(const struct study *s, const struct arm *v)
@@ -147,11 +157,10 @@ static bool is_published(const struct study *s, const struct arm *v)
 const char *study_rate_choice(struct study *s, const struct arm *v)
 {
 	const char *recipe = run_text(v->runs[0], "recipe");
-	bool edge;
 
 	if (arm_foreign(v))
 		return "-";
-	if (is_tuned(s, v, &edge))
+	if (tuning_of(s, v).found)
 		return "tuned";
 	return recipe && !strcmp(recipe, "paper") && is_published(s, v) ? "paper" : "untuned";
 }

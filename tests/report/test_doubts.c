@@ -256,6 +256,40 @@ static void rates_chosen_at_the_edge_are_warned_about(void **state)
 	end(&w);
 }
 
+#define TRIAL_OF(variant_, rate_)                                                                   \
+	{.label = variant_ "-lr=" #rate_, .variant = variant_, .seed = 8, .lr = rate_, .tokens = tokens}
+
+static bool rates_are_doubted(const char *tokens)
+{
+	const struct lab_run trials[] = {TRIAL_OF("mamba", 1e-3), TRIAL_OF("mamba", 2e-3), TRIAL_OF("moe", 1e-3),
+		TRIAL_OF("moe", 2e-3), TRIAL_OF("mlp", 1e-3), TRIAL_OF("mlp", 2e-3)};
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .lr = 2e-3},
+		{.label = "moe", .variant = "moe", .seed = 1, .lr = 1e-3},
+		{.label = "mlp", .variant = "mlp", .seed = 1, .lr = 2e-3},
+		{.label = "alien", .variant = "alien", .seed = 1, .lr = 1e-3}};
+	struct shown w;
+	bool doubted;
+
+	lab_open(&w.lab, NULL);
+	json_object_set_new(w.lab.sweep, "name", json_string("lab/one.tune"));
+	lab_fill(&w.lab, trials, ARRAY_SIZE(trials));
+	lab_next(&w.lab, "lab/one", "mamba");
+	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
+	assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
+	doubted = strstr(w.text.text, "what rows differ by may be the rate's: moe\n");
+	assert_int_equal(doubted, strstr(w.text.text, "may be the rate's") != NULL);
+	end(&w);
+	return doubted;
+}
+
+/* Runs have 4,096,000 tokens; the row without trials chose nothing. */
+static void rates_of_short_trials_are_doubted(void **state)
+{
+	(void)state;
+	assert_true(rates_are_doubted("409600"));
+	assert_false(rates_are_doubted("4096000"));
+}
+
 static void sweep_must_exist_and_have_runs(void **state)
 {
 	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1,
@@ -289,6 +323,7 @@ int main(void)
 		cmocka_unit_test(rates_are_compared_within_a_configuration),
 		cmocka_unit_test(trials_choose_rates),
 		cmocka_unit_test(rates_chosen_at_the_edge_are_warned_about),
+		cmocka_unit_test(rates_of_short_trials_are_doubted),
 		cmocka_unit_test(sweep_must_exist_and_have_runs),
 	};
 
