@@ -1,6 +1,9 @@
 #include "data/dataset_writer.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/path.h"
+#include "base/str.h"
 #include "data/manifest.h"
 
 static bool is_dataset(const char *folder)
@@ -51,15 +55,64 @@ static char *resolve(const char *path)
 	return real;
 }
 
+/* TARGET.partial-HOST-PIDS-PID-NUMBER without its last two parts; caller frees. PIDS: the space of process
+   numbers, for containers see none of their host's. */
+static char *partial_of_host(const char *target)
+{
+	char host[HOST_NAME_MAX + 1] = "";
+	struct stat space = {0};
+
+	gethostname(host, sizeof host - 1);
+	stat("/proc/self/ns/pid", &space);
+	return xasprintf("%s.partial-%s-%lu-", target, host, (unsigned long)space.st_ino);
+}
+
+/* A number in use again counts as the process that had it before: its folder waits for another time. */
+static bool process_is_gone(const char *numbers)
+{
+	int pid, number, end = 0;
+
+	return sscanf(numbers, "%d-%d%n", &pid, &number, &end) == 2 && !numbers[end] && pid > 0 &&
+		kill(pid, 0) && errno == ESRCH;
+}
+
+/* Killed processes could not remove their folders. Those of other hosts may be at work. */
+static void remove_left(const char *target)
+{
+	char *partial = partial_of_host(target), *folder = path_folder(target);
+	const char *name = path_name(partial);
+	DIR *d = opendir(folder);
+	int n = 0;
+
+	for (struct dirent *e; d && (e = readdir(d));) {
+		if (!str_starts(e->d_name, name) || !process_is_gone(e->d_name + strlen(name)))
+			continue;
+		char *left = path_join(folder, e->d_name);
+		n += !path_remove_tree(left);
+		free(left);
+	}
+	if (d)
+		closedir(d);
+	if (n)
+		info("%s: removed %d unfinished folder%s (%s.partial-...) of processes that are gone", target, n,
+			n == 1 ? "" : "s", path_name(target));
+	free(partial);
+	free(folder);
+}
+
 int dataset_writer_open(struct dataset_writer *w, const char *target, bool replace,
 	const struct tokenizer_type *tokenizer, long file_tokens, int number)
 {
+	char *partial;
+
 	CHECK(file_tokens > 0 && file_tokens <= INT32_MAX);
 	*w = (struct dataset_writer){.replace = replace};
 	w->target = resolve(target);
 	if (!w->target)
 		return -1;
-	w->d.folder = xasprintf("%s.partial-%d-%d", w->target, (int)getpid(), number);
+	partial = partial_of_host(w->target);
+	w->d.folder = xasprintf("%s%d-%d", partial, (int)getpid(), number);
+	free(partial);
 	w->d.tokenizer = xstrdup(tokenizer->name);
 	w->d.vocab = tokenizer->vocab;
 	w->d.eot = tokenizer->eot;
@@ -69,6 +122,7 @@ int dataset_writer_open(struct dataset_writer *w, const char *target, bool repla
 		w->d.splits[s].name = xstrdup(split_name((enum split)s));
 		w->hash[s] = hash_open();
 	}
+	remove_left(w->target);
 	if (check_target(w->target, replace) || path_mkdirs(w->d.folder)) {
 		dataset_writer_release(w);
 		return -1;

@@ -1,6 +1,7 @@
 /*
  * Writing a dataset: all files go into a temporary folder beside the target, and a rename makes it
- * the dataset. So a reader sees the old one, none, or the whole new one.
+ * the dataset. So a reader sees the old one, none, or the whole new one. What a killed process leaves of its
+ * folder is removed by the next one on its host that writes the same dataset.
  */
 #ifndef DATA_DATASET_WRITER_H
 #define DATA_DATASET_WRITER_H

@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "scratch.h"
@@ -282,6 +284,48 @@ static void test_failure_keeps_old(void **state)
 	dataset_close(&d);
 }
 
+/* The number of a process that has ended. */
+static pid_t gone(void)
+{
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	return pid;
+}
+
+static void make_partial(const char *target, const char *host, pid_t pid)
+{
+	char name[128];
+	struct stat space;
+
+	assert_int_equal(stat("/proc/self/ns/pid", &space), 0);
+	snprintf(name, sizeof name, "%.8s.partial-%.40s-%lu-%d-0/train_000000.bin", target, host,
+		(unsigned long)space.st_ino, (int)pid);
+	put_text(name, "tokens");
+}
+
+/* What killed imports of the same name left on this host goes; what may be another's work stays. */
+static void test_left_by_killed(void **state)
+{
+	const char *input = put_text("text", "text");
+	struct import_options o = import_of(&input, 1);
+	char host[41] = "";
+
+	(void)state;
+	gethostname(host, sizeof host - 1);
+	make_partial("set", host, gone());
+	make_partial("set", host, getppid());
+	make_partial("set", "elsewhere", gone());
+	make_partial("set2", host, gone());
+	assert_int_equal(n_entries("set.partial"), 3);
+	assert_int_equal(data_import(&o), 0);
+	assert_int_equal(n_entries("set.partial"), 2);
+	assert_int_equal(n_entries("set2.partial"), 1);
+	assert_int_equal(n_entries("set.partial-elsewhere"), 1);
+}
+
 static void test_stop(void **state)
 {
 	const char *input = put_text("text", "text");
@@ -353,7 +397,7 @@ int main(void)
 		SCRATCH_TEST(test_several_inputs), SCRATCH_TEST(test_bad_inputs),
 		SCRATCH_TEST(test_target), SCRATCH_TEST(test_link),
 		SCRATCH_TEST(test_failure_keeps_old),
-		SCRATCH_TEST(test_stop),
+		SCRATCH_TEST(test_left_by_killed), SCRATCH_TEST(test_stop),
 		SCRATCH_TEST(test_disk_full), SCRATCH_TEST(test_golden),
 	};
 
