@@ -22,7 +22,7 @@ struct request {
 	const char *folder, *split_word, *modes, *lengths_text, *device_word;
 	const char *plot;		/* the figure's file; NULL: none */
 	const char *questions;		/* asked in place of all else; NULL: none */
-	long stride, tokens, step, threads;	/* stride 0: half of each length; step -1: the newest */
+	long stride, tokens, step, threads;	/* stride -1: half of each length; step -1: the newest */
 	bool by_position;
 	/* made ready: */
 	struct trained trained;
@@ -117,11 +117,13 @@ static int parse_lengths(struct request *r, long *longest)
 
 static long stride_of(const struct request *r, long length)
 {
-	return r->stride ? r->stride : (length + 1) / 2;
+	return r->stride > 0 ? r->stride : (length + 1) / 2;
 }
 
 static int check_strides(const struct request *r)
 {
+	if (r->stride == 0)
+		return error("--stride 0: windows move by one token at least; without it by half of each length");
 	for (int i = 0; r->mode[PROTOCOL_SLIDING] && i < r->n_lengths; i++)
 		if (r->lengths[i] % stride_of(r, r->lengths[i]))
 			return error("--stride %ld does not divide the length %ld",
@@ -301,7 +303,7 @@ static int evaluate(struct request *r)
 static int check_none(const struct request *r, const char *what)
 {
 	const struct { const char *name; bool given; } losses[] = {{"split", r->split_word}, {"mode", r->modes},
-		{"length", r->lengths_text}, {"stride", r->stride}, {"tokens", r->tokens},
+		{"length", r->lengths_text}, {"stride", r->stride >= 0}, {"tokens", r->tokens},
 		{"by-position", r->by_position}, {"plot", r->plot}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(losses); i++)
@@ -368,7 +370,7 @@ static int open_and_evaluate(struct request *r, const char *dir)
 
 static int run(int argc, char **argv)
 {
-	struct request r = {.lab = LAB_NEW, .device_word = "cpu", .step = -1};
+	struct request r = {.lab = LAB_NEW, .device_word = "cpu", .stride = -1, .step = -1};
 	const struct option_row rows[] = {
 		{"data", 0, "DIR", "dataset (default the run's)", .text = &r.folder},
 		{"split", 0, "NAME", "train, val or tune (default val)", .text = &r.split_word},

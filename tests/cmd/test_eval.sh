@@ -122,6 +122,7 @@ for model in moba summary; do
 done
 refused "not a number of tokens" mamba --length 1y
 refused "does not divide the length" mamba --mode sliding --stride 7
+refused "stride 0: windows move by one token at least" mamba --mode sliding --stride 0
 refused "svg" mamba --plot losses.txt
 refused "too few for a segment" mamba --length 1000000
 refused "not train, val or tune" mamba --split test
