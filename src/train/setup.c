@@ -227,17 +227,23 @@ static long largest_micro_batch(const struct setup *s, double bytes)
 	return m;
 }
 
+/* What there is for it. Who starts runs has counted what is free for all of them together (measure/crew.h). */
+static double memory_for(const struct setup *s)
+{
+	return device_is_host(s->device) && trained(s) ? cpu_memory_bytes() : device_free_bytes(s->device);
+}
+
 static int check_memory(const struct setup *s)
 {
-	double bytes = device_is_host(s->device) ? cpu_memory_bytes() : device_free_bytes(s->device);
+	double bytes = memory_for(s);
 	char need[32], have[32], remedy[64] = "";
 	long micro;
 
 	if (setup_bytes(s) <= bytes)
 		return 0;
 	if (!trained(s))
-		return error("%s: needs %s of memory, this machine has %s: fewer or shorter sequences take "
-			"less", s->config->file, str_bytes(setup_bytes(s), need), str_bytes(bytes, have));
+		return error("%s: needs %s of memory, this machine has %s free: fewer or shorter sequences "
+			"take less", s->config->file, str_bytes(setup_bytes(s), need), str_bytes(bytes, have));
 	micro = largest_micro_batch(s, bytes);
 	if (micro)
 		snprintf(remedy, sizeof remedy, "train.micro_batch=%ld fits; ", micro);

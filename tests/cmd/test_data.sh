@@ -157,7 +157,7 @@ printf 'base: [%s]\nmodel: {head: copy}\n' "$spec" >pointer.yaml
 holds $moelab train pointer.yaml $keys -q
 $moelab eval pointer --data long.d >out 2>said
 holds test "$? $(wc -l <said)" = "2 1"
-holds grep -q "of memory, this machine has .*: fewer or shorter sequences take less" said
+holds grep -q "of memory, this machine has .* free: fewer or shorter sequences take less" said
 rm -r long.d
 
 # --- a model of text, trained in micro-batches, is asked examples in bytes of text

@@ -15,6 +15,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
+#include "caught.h"
 #include "train/decode.h"
 
 enum { VOCAB = 257, LONGEST = 160 };
@@ -165,12 +166,40 @@ static void test_end(void **state)
 	rig_close(&rig);
 }
 
+static double bytes_of(struct setup *s, const struct config *c, long batch)
+{
+	assert_int_equal(setup_open_losses(s, c, &device_list[CPU], 0, batch, 1024, 0), 0);
+	return setup_bytes(s);
+}
+
+/* Losses that fit into the machine but not into what others have left of it: refused before anything is taken. */
+static void test_free_memory(void **state)
+{
+	double left = cpu_free_memory_bytes(), all = cpu_memory_bytes(), one, some;
+	struct setup s;
+	struct rig rig;
+
+	rig_open(&rig, *state, 32);
+	one = bytes_of(&s, &rig.config, 1);
+	setup_close(&s);
+	some = bytes_of(&s, &rig.config, 9);
+	setup_close(&s);
+	bytes_of(&s, &rig.config, 1 + (long)(((left + all) / 2 - one) / ((some - one) / 8)));
+	assert_true(setup_bytes(&s) > left && setup_bytes(&s) < all);
+	catch_messages();
+	assert_int_equal(setup_allocate(&s), -1);
+	assert_caught(" free: fewer or shorter sequences take less");
+	setup_close(&s);
+	rig_close(&rig);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*test)(void **state);
-	} each[] = {{"prompts", test_prompts}, {"any threads", test_any_threads}, {"end", test_end}};
+	} each[] = {{"prompts", test_prompts}, {"any threads", test_any_threads}, {"end", test_end},
+		{"free memory", test_free_memory}};
 	struct CMUnitTest tests[ARRAY_SIZE(archs) * ARRAY_SIZE(each)];
 	struct arena names = {0};
 	size_t n = 0;
