@@ -237,6 +237,26 @@ static void trials_choose_rates(void **state)
 	end(&w);
 }
 
+/* Variants that come to one configuration have their trials in common: they are told once. */
+static void equal_trials_stand_once(void **state)
+{
+	const struct lab_run trials[] = {TRIAL("mamba-lr=1", 1e-3, 8, 1), TRIAL("mamba-lr=2", 2e-3, 8, 1.4),
+		{.label = "twin-lr=1", .variant = "twin", .seed = 8, .lr = 1e-3, .run = "mamba-lr=1"},
+		{.label = "twin-lr=2", .variant = "twin", .seed = 8, .fast = 1.4, .lr = 2e-3, .run = "mamba-lr=2"}};
+	const struct study_options o = {.rule = NULL};
+	struct shown w;
+
+	(void)state;
+	lab_open(&w.lab, NULL);
+	json_object_set_new(w.lab.sweep, "name", json_string("lab/one.tune"));
+	lab_fill(&w.lab, trials, ARRAY_SIZE(trials));
+	assert_true(show_with(&w, "tune", "md", &o));
+	assert_has(w.text.text, "| mamba |");
+	assert_lacks(w.text.text, "| twin");
+	assert_has(w.text.text, "- twin: the same configuration as mamba, with the same trials\n");
+	end(&w);
+}
+
 static void rates_chosen_at_the_edge_are_warned_about(void **state)
 {
 	const struct lab_run trials[] = {TRIAL("mamba-lr=1", 1e-3, 8, 1), TRIAL("mamba-lr=2", 2e-3, 8, 1.4)};
@@ -322,6 +342,7 @@ int main(void)
 		cmocka_unit_test(learning_rates_at_the_edge_are_warned_about),
 		cmocka_unit_test(rates_are_compared_within_a_configuration),
 		cmocka_unit_test(trials_choose_rates),
+		cmocka_unit_test(equal_trials_stand_once),
 		cmocka_unit_test(rates_chosen_at_the_edge_are_warned_about),
 		cmocka_unit_test(rates_of_short_trials_are_doubted),
 		cmocka_unit_test(sweep_must_exist_and_have_runs),

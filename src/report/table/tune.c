@@ -63,6 +63,30 @@ static void rows(struct study *s, struct grid *g, const struct arm **trials, int
 	}
 }
 
+/* Variants that come to one configuration have the same runs: the first of them; NULL: none came before. */
+static const struct arm *same_before(const struct study *s, const struct arm *v)
+{
+	for (const struct arm *u = s->arms; u < v; u++)
+		if (u->runs[0]->id == v->runs[0]->id)
+			return u;
+	return NULL;
+}
+
+static void configuration(struct study *s, struct grid *g, const struct arm *v, const char *key)
+{
+	const struct arm *same = same_before(s, v);
+	int n;
+	const struct arm **trials = arms_like(s, v, key, &n);
+
+	if (!n || trials[0] != v)
+		return;
+	if (same)
+		notes_add(&g->notes, NOTE_PLAIN, "%s: the same configuration as %s, with the same trials",
+			label_without(s, v, key), label_without(s, same, key));
+	else
+		rows(s, g, trials, n, key);
+}
+
 static int fill(struct study *s, struct grid *g)
 {
 	const char *key = study_tuned_key(s, s->name);
@@ -71,12 +95,8 @@ static int fill(struct study *s, struct grid *g)
 		return error("sweep %s: its trials do not differ in any key", s->name);
 	table_title(g, s, "trials of %s (%s)", key, study_loss_unit(s));
 	columns(g, key);
-	for (int i = 0; i < s->n_arms; i++) {
-		int n;
-		const struct arm **trials = arms_like(s, &s->arms[i], key, &n);
-		if (n && trials[0] == &s->arms[i])
-			rows(s, g, trials, n, key);
-	}
+	for (int i = 0; i < s->n_arms; i++)
+		configuration(s, g, &s->arms[i], key);
 	notes_add(&g->notes, NOTE_PLAIN,
 		"trials have seeds of their own and are evaluated on the split tune; best: lowest"
 		" mean loss, a value with a diverged seed is the worst");
