@@ -183,6 +183,18 @@ static const struct safetensor *find_dense(const struct growth *g, const char *s
 	return safetensors_find(g->file, arena_printf(&g->s->arena, "%s%s.weight", scope, layer));
 }
 
+/* Of a mixture in a place where the smaller model has no dense layer to make it of. */
+static int refuse_made(const struct growth *g, const struct param *p, bool is_moe)
+{
+	if (is_moe && !g->to)
+		return error("%s: nothing in it makes %s of the larger model: dense layers become experts of models without "
+			"model.pattern", g->path, p->name);
+	if (is_moe && strstr(p->name, ".moe.norm."))
+		return error("%s: nothing in it makes %s of the larger model: set model.moe.out_norm to false, as in the "
+			"smaller model", g->path, p->name);
+	return error("%s: nothing in it makes %s of the larger model", g->path, p->name);
+}
+
 static int grow_dense(const struct growth *g, const struct param *p)
 {
 	const char *moe = strstr(p->name, ".moe.");
@@ -192,7 +204,7 @@ static int grow_dense(const struct growth *g, const struct param *p)
 	const struct moe_spec *to = g->to;
 
 	if (!in || !out || !to)
-		return error("%s: nothing in it makes %s of the larger model", g->path, p->name);
+		return refuse_made(g, p, moe);
 	if (safetensors_find(g->file, arena_printf(&g->s->arena, "%sin.bias", scope)) ||
 			in->dims[0] != out->dims[1] || strcmp(to->expert, "ffn") || strcmp(to->select, "topk") ||
 			to->n_shared)
@@ -267,6 +279,19 @@ static void warn_of_lost(const struct growth *g)
 			g->path, lost, n > 1 ? " and others" : "");
 }
 
+/* No scale of experts makes up for a norm of what they give. */
+static void warn_of_norm(const struct growth *g)
+{
+	for (int i = 0; i < g->s->params.n; i++) {
+		const char *name = g->s->params.list[i].name;
+		if (!strstr(name, ".moe.norm.") || safetensors_find(g->file, name))
+			continue;
+		warning("%s: model.moe.out_norm norms what experts give, and nothing normed it in the dense layers that they "
+			"are made of: the larger model does not begin as the smaller one ended", g->path);
+		return;
+	}
+}
+
 int grow_weights(struct setup *s, const char *checkpoint, const struct moe_spec *from, double noise)
 {
 	struct safetensors f;
@@ -277,8 +302,10 @@ int grow_weights(struct setup *s, const char *checkpoint, const struct moe_spec 
 		return -1;
 	for (int i = 0; i < s->params.n && !ret; i++)
 		ret = grow_param(&g, &s->params.list[i]);
-	if (!ret)
+	if (!ret) {
 		warn_of_lost(&g);
+		warn_of_norm(&g);
+	}
 	safetensors_close(&f);
 	return ret;
 }

@@ -28,7 +28,7 @@
 const struct moe_spec *grow_mixture(const struct model *m);
 /* Into s, allocated on a host device and with the weights of its seed, from the checkpoint of a run whose
    mixture was `from`. 0, or -1 after a message: a parameter that no rule makes. A warning where the checkpoint has
-   one that goes nowhere. */
+   one that goes nowhere, or the larger model norms what nothing normed (model.moe.out_norm). */
 int grow_weights(struct setup *s, const char *checkpoint, const struct moe_spec *from, double noise);
 /* The weights as a file that train.init_from takes. 0, or -1 after a message. */
 int grow_write(const struct setup *s, const char *path, const char *grown_from);

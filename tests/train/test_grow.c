@@ -28,6 +28,8 @@ enum { BATCH = 2, CONTEXT = 24, TOKENS = BATCH * CONTEXT, WORDS = 31 };
 	"ffn: {d_hidden: 24, bias: false, activation: silu}}" TRAIN
 #define MIXTURE(keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, moe: {capacity_factor: 0, " \
 	"activation: silu, " keys "}}" TRAIN
+#define PATTERN "{model: {arch: stack, d_model: 12, pattern: [mamba, {moe: {n_experts: 3, d_expert: 24, top_k: 2, " \
+	"weight: renorm}}], n_blocks: 2, moe: {capacity_factor: 0, activation: silu}}" TRAIN
 #define SSM(ssm, keys) "{model: {arch: moe_mamba, d_model: 12, n_blocks: 2, ssm: {dt_rank: 2, " ssm "}, moe: {" \
 	"capacity_factor: 0, activation: silu, " keys "}}" TRAIN
 #define SHARED(keys) "{model: {arch: inner_moe_mamba, d_model: 12, n_blocks: 2, inner: {conv: true, gate: true, " \
@@ -189,6 +191,9 @@ static void test_what_no_rule_makes(void **state)
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 4, d_expert: 10"), "to a multiple of");
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 3, d_expert: 20"), "no rule");
 	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), DENSE, "nothing in it makes");
+	expect_refused(MIXTURE("n_experts: 3, d_expert: 10"), MIXTURE("n_experts: 3, d_expert: 10, out_norm: true"),
+		"set model.moe.out_norm to false");
+	expect_refused(DENSE, PATTERN, "models without model.pattern");
 	expect_refused(MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"),
 		MIXTURE("n_experts: 4, d_expert: 10, expert_sizes: 2:3"), "unequal widths");
 	expect_refused(MIXTURE("n_experts: 2, d_expert: 10, expert_sizes: 2:3"),
@@ -218,6 +223,27 @@ static void test_what_is_lost_is_named(void **state)
 		SSM("norm: true", "n_experts: 6, d_expert: 10"));
 }
 
+/* A norm behind the experts of a dense layer: other outputs, so it is told; behind experts of experts it is copied. */
+static void test_norm_behind_experts(void **state)
+{
+	struct rig small, large;
+
+	(void)state;
+	rig_open(&small, DENSE, "seed=1");
+	rig_open(&large, MIXTURE("n_experts: 3, d_expert: 24, top_k: 2, weight: renorm, out_norm: true"), "seed=2");
+	catch_messages();
+	assert_int_equal(grow(&small, &large, 0), 0);
+	assert_caught("model.moe.out_norm norms what experts give");
+	assert_caught("does not begin as the smaller one ended");
+	rig_close(&small);
+	rig_close(&large);
+	catch_messages();
+	expect_same_outputs(MIXTURE("n_experts: 3, d_expert: 10, out_norm: true"),
+		MIXTURE("n_experts: 6, d_expert: 10, out_norm: true"));
+	assert_string_equal(caught, "");
+	error_sink = NULL;
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +252,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_noise_of_copies),
 		cmocka_unit_test(test_what_no_rule_makes),
 		cmocka_unit_test(test_what_is_lost_is_named),
+		cmocka_unit_test(test_norm_behind_experts),
 	};
 
 	(void)argc;
