@@ -129,7 +129,7 @@ static int check_axes_once(const struct block *wide, const struct block *b)
 
 static int check_label(struct arena *a, const struct node *n)
 {
-	if (!strcmp(file_label(a, n->key), n->key))
+	if (!strcmp(file_label(a, n->key, MAX_LABEL), n->key))
 		return 0;
 	return node_key_error(n,
 		"label \"%s\": labels become names of folders: letters, digits and "
@@ -269,7 +269,7 @@ static void name_only_variant(struct sweep_file *f)
 	if (dot && dot != stem)
 		*dot = '\0';
 	f->variants = ARENA_NEW(a, struct block);
-	f->variants[0].label = file_label(a, stem);
+	f->variants[0].label = file_label(a, stem, (int)strlen(stem));
 	f->variants[0].node = f->root;
 	f->n_variants = 1;
 }

@@ -5,7 +5,7 @@
 #include "spec/settings.h"
 #include "spec/sweep.h"
 
-enum { MAX_LABEL = 48 };
+enum { MAX_LABEL = 48 };	/* of a variant, and of an axis's value in a label */
 
 /* What the sweep and each of its variants may have. The values of grid and zip are lists. */
 struct block {
@@ -84,8 +84,8 @@ bool is_dropped(const struct point *p, const struct setting *s);	/* it does not 
 /* sweep_label.c: the label "LABEL[-key=value...]" and the axes it names. */
 const char *point_label(const struct sweep_file *f, const struct point *p);
 int point_axes(const struct sweep_file *f, const struct point *p, struct sweep_axis **axes);
-/* text fit as part of a file's name: other characters become "_", at most MAX_LABEL are kept. */
-const char *file_label(struct arena *a, const char *text);
+/* text fit as part of a file's name: other characters become "_", the first `most` are kept. */
+const char *file_label(struct arena *a, const char *text, int most);
 
 /* sweep_goals.c: what the file says about its results: baseline, targets, published, limits. */
 int sweep_goals(struct sweep_file *f, const struct points *points, struct sweep *sweep);

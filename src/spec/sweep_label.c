@@ -43,14 +43,14 @@ static const char *short_key(const struct sweep_file *f, const char *key)
 	}
 }
 
-const char *file_label(struct arena *a, const char *text)
+const char *file_label(struct arena *a, const char *text, int most)
 {
 	const char *const safe =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-_";
-	char *label = arena_get(a, MAX_LABEL + 1);
+	char *label = arena_get(a, (size_t)most + 1);
 	int n = 0;
 
-	for (; *text && n < MAX_LABEL; text++) {
+	for (; *text && n < most; text++) {
 		if (strchr(safe, *text) && (n || !strchr("._-", *text)))
 			label[n++] = *text;
 		else if (n && label[n - 1] != '_')
@@ -84,12 +84,12 @@ static const char *label_value(struct arena *a, const struct config_value *v)
 
 	switch (v->field->type) {
 	case FIELD_TEXT:
-		return file_label(a, v->word);
+		return file_label(a, v->word, MAX_LABEL);
 	case FIELD_PATH:
 		slash = strrchr(v->word, '/');
-		return file_label(a, slash ? slash + 1 : v->word);
+		return file_label(a, slash ? slash + 1 : v->word, MAX_LABEL);
 	default:
-		return file_label(a, v->text);
+		return file_label(a, v->text, MAX_LABEL);
 	}
 }
 

@@ -16,6 +16,18 @@ static void test_plain_spec(void **state)
 	assert_int_equal(s.limits.runs, 1000);
 }
 
+/* Names of files are whole, so that those that begin alike are told apart. */
+static void test_long_name(void **state)
+{
+	static const char path[] = "sweeps/a-model-with-many-experts-and-a-router-that-balances.yaml";
+	struct sweep s;
+
+	(void)state;
+	write_file(path, "model.arch: mamba\n");
+	assert_int_equal(sweep_load(&arena, path, NULL, &schema, &s), 0);
+	assert_labels(&s, "a-model-with-many-experts-and-a-router-that-balances#1");
+}
+
 static void test_variants_and_seeds(void **state)
 {
 	struct sweep s;
@@ -315,7 +327,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain_spec),
 		cmocka_unit_test(test_variants_and_seeds),
-		cmocka_unit_test(test_grid_zip_labels),
+		cmocka_unit_test(test_long_name), cmocka_unit_test(test_grid_zip_labels),
 		cmocka_unit_test(test_label_text),
 		cmocka_unit_test(test_precedence),
 		cmocka_unit_test(test_inactive_axes_merge),
