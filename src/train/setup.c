@@ -20,6 +20,20 @@ static int plan_all(struct setup *s)
 	return 0;
 }
 
+/* Of the dataset that the spec names, for who plans or times a run; 0: it is not there, or after a message. */
+static long named_vocab(const struct config *c)
+{
+	const char *path = config_find(c, "data.path")->word;
+	struct dataset d;
+	long vocab;
+
+	if (!dataset_exists(path) || dataset_open(&d, path))
+		return 0;
+	vocab = d.vocab;
+	dataset_close(&d);
+	return vocab;
+}
+
 static int choose_vocab(struct setup *s, long dataset_vocab)
 {
 	long declared = s->spec.data_vocab;
@@ -27,9 +41,9 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 	if (dataset_vocab && declared && dataset_vocab != declared)
 		return error("%s: data.vocab is %ld, but the dataset has %ld tokens: set it to %ld, or import "
 			"text with the tokenizer of the spec", s->config->file, declared, dataset_vocab, dataset_vocab);
-	s->n_vocab = dataset_vocab ? dataset_vocab : declared;
-	return s->n_vocab ? 0 : error("%s: data.vocab is 0, and there is no dataset to say more",
-		s->config->file);
+	s->n_vocab = dataset_vocab ? dataset_vocab : declared ? declared : named_vocab(s->config);
+	return s->n_vocab ? 0 : error("%s: data.vocab is 0, and there is no dataset at %s (data.path) to say more",
+		s->config->file, config_find(s->config, "data.path")->word);
 }
 
 struct setup_data setup_data_of(const struct dataset *d)

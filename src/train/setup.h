@@ -84,7 +84,8 @@ struct setup {
 	struct model_memory streams[N_SETUP_STREAMS];	/* the same, but for what is carried */
 };
 
-/* n_vocab: the dataset's; 0: the spec's data.vocab. 0, or -1 after a message; then nothing is left. */
+/* n_vocab: the dataset's; 0: the spec's data.vocab, or where that is 0 that of the dataset it names. 0, or -1
+   after a message; then nothing is left. */
 int setup_open(struct setup *s, const struct config *c, const struct device *d, long n_vocab);
 /* The same for data that may be rows of examples, with graphs for their test sets. */
 int setup_open_for(struct setup *s, const struct config *c, const struct device *d,

@@ -80,6 +80,13 @@ $moelab plan sweep.yaml --threads 1 --measure --json >said
 holds grep -Eq "[1-9][0-9]* workers? x 1 thread|workers x threads, measured with sweep.*chose [1-9][0-9]* x 1" said
 holds grep -q '"threads": 1}' said
 
+# A vocabulary that the spec leaves to its dataset is measured with that.
+for path in data rows; do
+	$moelab plan sweep.yaml data.vocab=0 data.path=$path train.context=24 --threads 1 --measure --format csv >said 2>told
+	holds test ! -s told
+	holds test "$(column seconds_left | tr ' ' '\n' | grep -c '^[0-9.e-]*[1-9]')" -ge 1
+done
+
 $moelab plan sweep.yaml --check >said
 holds test $? = 3
 holds $moelab run sweep.yaml -q -j 1 --threads 1
