@@ -226,6 +226,23 @@ int job_write_orders(const struct job *job, const char *sweep, int workers, cons
 	return write_orders(job, sweep, workers, dir, path_write);
 }
 
+/* Nobody can follow orders that were written where the data lay elsewhere, as those of another machine were. */
+static bool has_orders(const struct job *job, const char *dir, struct arena *a)
+{
+	struct run_info info;
+	const char *path;
+	json_t *config;
+	bool same;
+
+	if (!path_exists(arena_printf(a, "%s/run.json", dir)) || run_info_read(&info, dir, a))
+		return false;
+	config = info.config ? json_loads(info.config, 0, NULL) : NULL;
+	path = json_string_value(json_object_get(config, "data.path"));
+	same = path && !strcmp(path, config_find(job->config, "data.path")->word);
+	json_decref(config);
+	return same;
+}
+
 static int freeze(const struct job *job, const char *sweep, const char *dir, struct claims *claims)
 {
 	struct arena a = {0};
@@ -233,9 +250,9 @@ static int freeze(const struct job *job, const char *sweep, const char *dir, str
 	struct claim claim;
 	int ret = 0;
 
-	if (!path_exists(arena_printf(&a, "%s/run.json", dir)))
+	if (!has_orders(job, dir, &a))
 		ret = path_mkdirs(dir) || write_orders(job, sweep, 1, dir, path_write_soon) ? -1 : 0;
-	else if (claim_read(dir, &owner, &a) && !claim_take(claims, dir, &claim))
+	if (!ret && claim_read(dir, &owner, &a) && !claim_take(claims, dir, &claim))
 		claim_release(claims, dir, &claim);
 	arena_release(&a);
 	return ret;

@@ -59,9 +59,9 @@ int job_decide_again(const char *root, struct job *job, struct arena *a);
  */
 int job_write_orders(const struct job *job, const char *sweep, int workers, const char *dir);
 /*
- * The same for all jobs that are work and have no orders yet, for whoever does them later; makes their
- * directories. Claims whose owners are gone, as this machine knows and others may not, are removed. Decided
- * jobs.
+ * The same for all jobs that are work and have no orders yet, or have them for data that lay elsewhere, for
+ * whoever does them later; makes their directories. Claims whose owners are gone, as this machine knows and
+ * others may not, are removed. Decided jobs.
  */
 int jobs_freeze(const char *root, const char *sweep, const struct job *jobs, int n);
 

@@ -168,6 +168,12 @@ $moelab cancel other 2>said
 holds test $? = 2
 holds grep -q 'no submission of sweep "other"' said
 
+# Orders for data that have moved since, as those of another machine, are written anew.
+holds $moelab submit sweep.yaml train.lr=5e-3 --restrict seed=1 --tasks 1
+mv data moved
+holds $moelab submit sweep.yaml train.lr=5e-3 --restrict seed=1 --tasks 1 data.path=moved
+holds $moelab task results/submit/sweep-5 -q
+
 $moelab task nowhere 2>said
 holds test $? = 2
 holds grep -q "is nowhere a folder that .submit. made" said
