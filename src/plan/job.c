@@ -226,19 +226,30 @@ int job_write_orders(const struct job *job, const char *sweep, int workers, cons
 	return write_orders(job, sweep, workers, dir, path_write);
 }
 
-/* Nobody can follow orders that were written where the data lay elsewhere, as those of another machine were. */
+/* The files that these keys of the config name lie where the job has them. */
+static bool same_places(const struct config *c, const json_t *config)
+{
+	static const char *const keys[] = {"data.path", "train.init_from"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *path = json_string_value(json_object_get(config, keys[i]));
+		if (!path || strcmp(path, config_find(c, keys[i])->word))
+			return false;
+	}
+	return true;
+}
+
+/* Nobody can follow orders that were written where files lay elsewhere, as those of another machine were. */
 static bool has_orders(const struct job *job, const char *dir, struct arena *a)
 {
 	struct run_info info;
-	const char *path;
 	json_t *config;
 	bool same;
 
 	if (!path_exists(arena_printf(a, "%s/run.json", dir)) || run_info_read(&info, dir, a))
 		return false;
 	config = info.config ? json_loads(info.config, 0, NULL) : NULL;
-	path = json_string_value(json_object_get(config, "data.path"));
-	same = path && !strcmp(path, config_find(job->config, "data.path")->word);
+	same = same_places(job->config, config);
 	json_decref(config);
 	return same;
 }

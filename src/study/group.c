@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-/* The seed, and where the data lie: what they are, their hash says. */
+/* The seed, and where data and first weights lie: what they are, their hashes say. */
 static bool may_differ(const char *key)
 {
-	return !strcmp(key, "seed") || !strcmp(key, "data.path");
+	return !strcmp(key, "seed") || !strcmp(key, "data.path") || !strcmp(key, "train.init_from");
 }
 
 static bool same_config(const struct run_data *a, const struct run_data *b)

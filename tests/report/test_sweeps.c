@@ -60,6 +60,26 @@ static void what_sweeps_share_stands_once(void **state)
 	end(&w);
 }
 
+/* Seeds of two machines, which had the same files in other places. */
+static void places_of_files_do_not_keep_apart(void **state)
+{
+	static const char *const keys[] = {"data.path", "train.init_from", "train.init_hash"};
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		const struct lab_run here[] = {RUN("mamba", "mamba", 1, .key = keys[i], .value = "/here/x")};
+		const struct lab_run there[] = {RUN("mamba", "mamba", 2, .key = keys[i], .value = "/there/x")};
+		struct shown w;
+		lab_open(&w.lab, "mamba");
+		lab_fill(&w.lab, here, 1);
+		lab_next(&w.lab, "lab/two", "mamba");
+		lab_fill(&w.lab, there, 1);
+		assert_true(show_sweeps(&w, "lab/one,lab/two", "final", "md", &plain));
+		assert_int_equal(w.study.n_arms, i < 2 ? 1 : 2);
+		end(&w);
+	}
+}
+
 static void names_are_prefixed_where_they_clash(void **state)
 {
 	struct shown w;
@@ -167,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_sweeps_share_stands_once),
+		cmocka_unit_test(places_of_files_do_not_keep_apart),
 		cmocka_unit_test(names_are_prefixed_where_they_clash),
 		cmocka_unit_test(variants_in_common_are_one_line),
 		cmocka_unit_test(variants_that_share_no_run_keep_apart),
