@@ -5,6 +5,7 @@
 
 #include "arch/check.h"
 #include "arch/fields.h"
+#include "arch/refuse.h"
 #include "arch/routers.h"
 #include "base/error.h"
 #include "base/num.h"
@@ -128,7 +129,7 @@ static bool mixes_tokens(const struct graph_node_info *n, const struct tensor *s
 }
 
 /* From replay to replay every operator that mixes tokens must carry something on. */
-static int check_carried(const struct net *net, const char *file)
+static int check_carried(const struct net *net, const struct config *c)
 {
 	for (int i = 0; net->env.carry && i < graph_n_nodes(net->g); i++) {
 		struct graph_node_info n = graph_node_info(net->g, i);
@@ -136,16 +137,16 @@ static int check_carried(const struct net *net, const char *file)
 		if (!mixes_tokens(&n, net->start_BT, &carries) || carries)
 			continue;
 		return net->env.stream
-			? error("%s: %s: operator %s carries nothing from window to window yet: set "
-				"data.sampling=shuffle", file, n.name, n.op->name)
-			: error("%s: %s: operator %s carries nothing from token to token yet, so the "
-				"model cannot be run a token at a time", file, n.name, n.op->name);
+			? refuse(c, "%s: operator %s carries nothing from window to window yet: set data.sampling=shuffle",
+				n.name, n.op->name)
+			: refuse(c, "%s: operator %s carries nothing from token to token yet, so the model cannot be run "
+				"a token at a time", n.name, n.op->name);
 	}
 	return 0;
 }
 
 /* Sequences at once that are no whole groups of mixed tokens: in decoding, on a trained model, in training. */
-static int refuse_alone(const struct net *net, const char *file)
+static int refuse_alone(const struct net *net, const struct config *c)
 {
 	const struct net_env *env = &net->env;
 	const char *eval = "`moelab eval RUN --length 1x --tokens N` measures it, N a multiple of";
@@ -154,23 +155,23 @@ static int refuse_alone(const struct net *net, const char *file)
 	snprintf(what, sizeof what, "model.moe.select tokens mixes %ld sequences (group_sequences), and %ld at once "
 		"are no whole groups", net->alone, env->batch);
 	if (env->carry && !env->stream)
-		return error("%s: %s: such a model writes no text (set samples.every to 0); %s %ld x train.context",
-			file, what, eval, net->alone);
+		return refuse(c, "%s: such a model writes no text (set samples.every to 0); %s %ld x train.context",
+			what, eval, net->alone);
 	if (env->masked && env->dropless)
-		return error("%s: %s: %s %ld x train.context", file, what, eval, net->alone);
-	return error("%s: %s: set train.batch and train.micro_batch to multiples of it, for test sets of longer rows to "
-		"larger ones", file, what);
+		return refuse(c, "%s: %s %ld x train.context", what, eval, net->alone);
+	return refuse(c, "%s: set train.batch and train.micro_batch to multiples of it, for test sets of longer rows to "
+		"larger ones", what);
 }
 
-int model_record(struct model *m, struct graph *g, struct net_env env, const char *file)
+int model_record(struct model *m, struct graph *g, struct net_env env, const struct config *c)
 {
 	struct net *net = ARENA_NEW(graph_arena(g), struct net);
 
 	if (env.carry && model_skeleton(m)->patch)
-		return error("%s: model.patch: the model reads values and answers once, so it is not run a token at a "
-			"time, and writes no text", file);
+		return refuse(c, "model.patch: the model reads values and answers once, so it is not run a token at a time, "
+			"and writes no text");
 	if (env.context % m->patch)
-		return error("%s: rows of %ld values are no whole positions of model.patch %ld: set it to a divisor", file,
+		return refuse(c, "rows of %ld values are no whole positions of model.patch %ld: set it to a divisor",
 			env.context, m->patch);
 	net_begin(net, g, model_skeleton(m), env);
 	m->arch->record(net, m->spec);
@@ -179,25 +180,25 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const cha
 	m->rule = net->rule;
 	m->raised = net->raised;
 	if (net->n_routers > NET_ROUTERS_MAX)
-		return error("%s: %d mixtures of experts in one model, at most %d are possible: lower "
-			"model.n_blocks", file, net->n_routers, NET_ROUTERS_MAX);
+		return refuse(c, "%d mixtures of experts in one model, at most %d are possible: lower model.n_blocks",
+			net->n_routers, NET_ROUTERS_MAX);
 	if (net->untaught)
-		return error("%s: model.moe.select sample is taught by the loss of each token, and a forecast has none: "
-			"set model.moe.router to another one", file);
+		return refuse(c, "model.moe.select sample is taught by the loss of each token, and a forecast has none: set "
+			"model.moe.router to another one");
 	if (net->crowded)
-		return error("%s: %ld tokens have more segments of model.attn.segment than a token can choose among, "
-			"%d: set it to %ld or more, or take fewer tokens at once", file, net->crowded,
+		return refuse(c, "%ld tokens have more segments of model.attn.segment than a token can choose among, %d: set "
+			"it to %ld or more, or take fewer tokens at once", net->crowded,
 			MOBA_MAX_SEGMENTS, ceil_div(net->crowded, MOBA_MAX_SEGMENTS));
 	if (net->alone)
-		return refuse_alone(net, file);
+		return refuse_alone(net, c);
 	if (net->split)
-		return error("%s: model.moe.balance_scope step takes losses of a router over the %ld tokens of a batch, and "
-			"a micro-batch has %ld: set train.micro_batch to 0, or balance_scope to group or sequence", file,
+		return refuse(c, "model.moe.balance_scope step takes losses of a router over the %ld tokens of a batch, and "
+			"a micro-batch has %ld: set train.micro_batch to 0, or balance_scope to group or sequence",
 			net->split, env.batch * env.context);
 	if (net->misfit)
-		return error("%s: a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
+		return refuse(c, "a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
 			"set train.batch and train.micro_batch to multiples of %ld sequences, or model.moe.group_tokens "
-			"(of groups across sequences group_sequences) to a divisor of a micro-batch", file,
+			"(of groups across sequences group_sequences) to a divisor of a micro-batch",
 			env.batch * env.context, net->misfit, net->misfit / common_divisor(net->misfit, env.context));
-	return check_carried(net, file);
+	return check_carried(net, c);
 }

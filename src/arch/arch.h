@@ -49,8 +49,8 @@ struct model {
 
 /* Binds and checks; memory from the arena. 0, or -1 after a message. */
 int model_open(struct model *m, const struct config *c, struct arena *a);
-/* Records embedding, body and head into g. -1 after a message that names the spec's file: routing
-   groups that a micro-batch does not hold whole, or with env.carry a layer that has no form for it. */
-int model_record(struct model *m, struct graph *g, struct net_env env, const char *file);
+/* Records embedding, body and head into g. -1 after a message that says where c, whose model it is, sets the keys
+   it names: routing groups that a micro-batch does not hold whole, or with env.carry a layer that has no form for it. */
+int model_record(struct model *m, struct graph *g, struct net_env env, const struct config *c);
 
 #endif

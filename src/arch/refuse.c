@@ -21,6 +21,12 @@ static bool names(const char *text, const char *word, bool in_full)
 	return false;
 }
 
+/* Tokens and a batch are no keys of training where they stand by themselves. */
+static bool is_plain_word(const char *key, const char *last)
+{
+	return !str_starts(key, "model.") && !strchr(last, '_');
+}
+
 static bool names_key(const char *text, const char *key)
 {
 	const char *last = strrchr(key, '.');
@@ -28,7 +34,7 @@ static bool names_key(const char *text, const char *key)
 
 	if (names(text, key, true))
 		return true;
-	if (!last || (size_t)(last + 2 - key) > sizeof group)
+	if (!last || (size_t)(last + 2 - key) > sizeof group || is_plain_word(key, last))
 		return false;
 	snprintf(group, sizeof group, "%.*s", (int)(last + 1 - key), key);
 	return strstr(text, group) && names(text, last + 1, false);
@@ -45,7 +51,7 @@ static bool is_given(const char *origin)
 /* Of layers of a pattern each entry may have the keys. */
 static bool is_about(const char *text, const char *key)
 {
-	return names_key(text, key) || !strcmp(key, "model.pattern");
+	return names_key(text, key) || (strstr(text, "model.") && !strcmp(key, "model.pattern"));
 }
 
 int refuse(const struct config *c, const char *format, ...)

@@ -6,7 +6,7 @@
 
 /* -1 after "FILE: the message (KEY at FILE:LINE, ...)": where the keys were set that the message names, for FILE may
    have them from a base, and the pattern of layers, whose entries may have them. The message names a key in full, or
-   by its last part where some key of its group stands in full. */
+   by its last part (of keys outside model.* if that has a _) where some key of its group stands in full. */
 int refuse(const struct config *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "arch/refuse.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "train/setup_graphs.h"
@@ -38,11 +39,11 @@ static int choose_vocab(struct setup *s, long dataset_vocab)
 	long declared = s->spec.data_vocab;
 
 	if (dataset_vocab && declared && dataset_vocab != declared)
-		return error("%s: data.vocab is %ld, but the dataset has %ld tokens: set it to %ld, or import "
-			"text with the tokenizer of the spec", s->config->file, declared, dataset_vocab, dataset_vocab);
+		return refuse(s->config, "data.vocab is %ld, but the dataset has %ld tokens: set it to %ld, or import "
+			"text with the tokenizer of the spec", declared, dataset_vocab, dataset_vocab);
 	s->n_vocab = dataset_vocab ? dataset_vocab : declared ? declared : named_vocab(s->config);
-	return s->n_vocab ? 0 : error("%s: data.vocab is 0, and there is no dataset at %s (data.path) to say more",
-		s->config->file, config_find(s->config, "data.path")->word);
+	return s->n_vocab ? 0 : refuse(s->config, "data.vocab is 0, and there is no dataset at %s (data.path) to say more",
+		config_find(s->config, "data.path")->word);
 }
 
 struct setup_data setup_data_of(const struct dataset *d)
@@ -97,15 +98,13 @@ int setup_open_traced(struct setup *s, const struct config *c, const struct devi
 /* Is the data what the model reads? */
 static int check_data(const struct setup *s)
 {
-	const char *file = s->config->file;
-
 	if (s->data.series != s->model.forecasts)
 		return s->data.series
-			? error("%s: the data are values of a series: set model.head=forecast, and model.patch", file)
-			: error("%s: model.head=forecast is for values of a series (moelab data make series, data "
-				"series)", file);
-	return s->model.patch == 1 || s->data.rows ? 0 : error("%s: model.patch is for rows of values: of text set it "
-		"to 0", file);
+			? refuse(s->config, "the data are values of a series: set model.head=forecast, and model.patch")
+			: refuse(s->config, "model.head=forecast is for values of a series (moelab data make series, data "
+				"series)");
+	return s->model.patch == 1 || s->data.rows ? 0 : refuse(s->config, "model.patch is for rows of values: of text "
+		"set it to 0");
 }
 
 static int open_for(struct setup *s, const struct config *c, const struct device *d, const struct setup_data *data,

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "arch/refuse.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "op/adamw.h"
@@ -40,7 +41,7 @@ static struct graph *record_model(struct setup *s, struct net_env env, bool trai
 
 	if (env.carry)
 		graph_carry(g, env.stream ? &s->streamed : &s->carried);
-	if (!model_record(&s->model, g, env, s->config->file))
+	if (!model_record(&s->model, g, env, s->config))
 		return g;
 	graph_release(g);
 	return NULL;
@@ -160,8 +161,8 @@ static int check_init(const struct setup *s)
 	}
 	if (!widest || widest->rule.b >= FILL_LEAST_CUT * widest->rule.a)
 		return 0;
-	return error("%s: init.cut %g cannot be drawn: %s has standard deviation %g (init.scale), so "
-		"the least is init.cut=%.2g", s->config->file, widest->rule.b, widest->name,
+	return refuse(s->config, "init.cut %g cannot be drawn: %s has standard deviation %g (init.scale), so "
+		"the least is init.cut=%.2g", widest->rule.b, widest->name,
 		widest->rule.a, 1.1 * FILL_LEAST_CUT * widest->rule.a);
 }
 

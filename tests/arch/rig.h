@@ -392,7 +392,7 @@ static inline void rig_open(struct rig *rig, const char *spec, struct rig_option
 	assert_int_equal(model_open(&rig->model, &rig->config, &rig->arena), 0);
 	params_init(&rig->params, &rig->arena, d);
 	rig->g = graph_new(&rig->arena, &rig->params, d, o.training);
-	assert_int_equal(model_record(&rig->model, rig->g, env, "test"), 0);
+	assert_int_equal(model_record(&rig->model, rig->g, env, &rig->config), 0);
 	assert_int_equal(graph_plan(rig->g, &options), 0);
 	rig_memory(rig, d);
 	graph_bind(rig->g, &rig->memory);

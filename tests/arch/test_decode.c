@@ -45,7 +45,7 @@ static struct graph *record(struct decoder *d, const struct device *device, long
 
 	if (carry)
 		graph_carry(g, &d->carried);
-	assert_int_equal(model_record(&d->rig.model, g, env, "test"), 0);
+	assert_int_equal(model_record(&d->rig.model, g, env, &d->rig.config), 0);
 	assert_int_equal(graph_plan(g, &(struct graph_options){.micro_batches = 1}), 0);
 	return g;
 }

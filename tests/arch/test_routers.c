@@ -335,7 +335,7 @@ static void expect_not_whole(struct rig *rig, struct net_env env, const char *ad
 	env.context = env.group_tokens = T;
 	env.n_vocab = VOCAB;
 	catch_messages();
-	assert_int_equal(model_record(&rig->model, g, env, "test"), -1);
+	assert_int_equal(model_record(&rig->model, g, env, &rig->config), -1);
 	error_sink = NULL;
 	assert_caught("no whole groups");
 	assert_caught(advice);
@@ -383,7 +383,7 @@ static void test_groups_that_nothing_needs(void **state)
 		g = graph_new(&rig.arena, &rig.params, &device_list[CPU], false);
 		catch_messages();
 		assert_int_equal(model_record(&rig.model, g, (struct net_env){.batch = 1, .context = T, .noise = true,
-			.group_tokens = N, .n_vocab = VOCAB}, "test"), cases[k].ret);
+			.group_tokens = N, .n_vocab = VOCAB}, &rig.config), cases[k].ret);
 		error_sink = NULL;
 		graph_release(g);
 		params_release(&rig.params);

@@ -52,7 +52,7 @@ static struct graph *record(struct stream *s, const struct device *device, bool 
 
 	if (window)
 		graph_carry(g, &s->carried);
-	assert_int_equal(model_record(&s->rig.model, g, env, "test"), 0);
+	assert_int_equal(model_record(&s->rig.model, g, env, &s->rig.config), 0);
 	assert_int_equal(graph_plan(g, &(struct graph_options){.micro_batches = 1}), 0);
 	return g;
 }

@@ -245,6 +245,8 @@ static void test_group_misfit(void **state)
 		assert_int_equal(setup_open(&s, &config, &device_list[CPU], 0), -1);
 		error_sink = NULL;
 		assert_caught(misfits[i].name);
+		assert_caught("train.micro_batch at command line");
+		assert_null(strstr(caught, "train.tokens at"));	/* tokens are a word here, no key */
 		arena_release(&a);
 	}
 }
