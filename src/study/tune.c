@@ -118,8 +118,9 @@ static struct tuning tuning_of(struct study *s, const struct arm *v)
 	if (!key || strcmp(key, "train.lr"))
 		return t;
 	db_prepare(&row, s->db, "SELECT max(p.value = :rate), min(p.value), max(p.value),"
-		" max(CAST(q.value AS REAL)) FROM runs r JOIN param p USING (run_id) JOIN param q USING (run_id)"
-		" WHERE r.sweep = :trials AND r.variant = :variant AND p.key = 'train.lr' AND q.key = 'train.tokens'");
+		" max(CAST(q.value AS REAL)) FROM runs r JOIN param p USING (run_id)"
+		" LEFT JOIN param q ON q.run_id = r.run_id AND q.key = 'train.tokens'"
+		" WHERE r.sweep = :trials AND r.variant = :variant AND p.key = 'train.lr'");
 	db_bind_text(&row, ":trials", trials);
 	db_bind_text(&row, ":variant", v->own->variant);
 	db_bind_real(&row, ":rate", rate);
