@@ -172,8 +172,8 @@ static int check_chosen(const struct config *c, const struct moe_spec *moe)
 		return refuse(c, "model.moe.load is of choices that Gaussian noise can change: set noise to gaussian "
 			"or learned, select to topk, and top_k below n_experts, or load to 0");
 	if (moe->temperature_decay > 0 && moe->temperature_least > moe->temperature)
-		return refuse(c, "model.moe.temperature_least %g is above model.moe.temperature %g",
-			moe->temperature_least, moe->temperature);
+		return refuse(c, "model.moe.temperature_least %g is above model.moe.temperature %g, from where it falls: "
+			"set it to that at most, or temperature_decay to 0", moe->temperature_least, moe->temperature);
 	return 0;
 }
 
@@ -254,7 +254,8 @@ static int check_moved_capacity(const struct config *c, const struct moe_spec *m
 			"of them to 0");
 	if (moe->capacity_decay > 0 && moe->capacity_least >= moe->capacity_factor)
 		return refuse(c, "model.moe.capacity_least %g is not below model.moe.capacity_factor %g, from where "
-			"capacity falls", moe->capacity_least, moe->capacity_factor);
+			"capacity falls: set it below, or capacity_decay to 0", moe->capacity_least,
+			moe->capacity_factor);
 	return 0;
 }
 

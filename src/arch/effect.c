@@ -53,13 +53,26 @@ static bool is_ordered(const struct moe_spec *s)
 {
 	bool ordered = strcmp(s->order, "gate") ? moe_choices(s) * s->granularity > 1 : has_router(s);
 
-	return s->capacity_factor > 0 && !moe_takes(s) && ordered;
+	return !moe_holds_all(s) && !moe_takes(s) && ordered;
 }
 
-/* Is there a capacity, and an expert that a token has not named? */
+/* Is there an expert that a token has not named? */
+static bool leaves_some(const struct moe_spec *s)
+{
+	return !selects(s, "topk") || s->top_k < s->n_experts;
+}
+
+/* Of a capacity that holds all choices nothing ever goes on. */
 static bool overflows(const struct moe_spec *s)
 {
-	return s->capacity_factor > 0 && !moe_takes(s) && (by_sum(s) || s->top_k < s->n_experts);
+	return !moe_holds_all(s) && !moe_takes(s) && leaves_some(s);
+}
+
+/* Is something taken over the tokens of a group: places, or means that are losses? */
+static bool has_groups(const struct moe_spec *s)
+{
+	return moe_takes(s) || moe_mixes(s) || !moe_holds_all(s) ||
+		(moe_has_losses(s) && !strcmp(s->balance_scope, "group"));
 }
 
 /* Of experts of one width loads and parameters at work are the same. */
@@ -72,6 +85,8 @@ static bool has_hidden(const struct moe_spec *s)
 {
 	return strcmp(s->expert, "linear");
 }
+
+#define SCARCE "a capacity that can run out (capacity_factor above 0, times top_k below n_experts)"
 
 static const struct reader {
 	const char *key;
@@ -89,9 +104,11 @@ static const struct reader {
 	{"model.moe.temperature_decay", has_router, "routers with weights (all but hash and fixed)"},
 	{"model.moe.temperature_least", anneals, "temperature_decay above 0 (any router with weights)"},
 	{"model.moe.capacity_least", falls, "capacity_decay above 0 (router switch)"},
-	{"model.moe.order", is_ordered, "a capacity_factor above 0 with several choices of a token (router gshard), "
-		"or with scores for order gate"},
-	{"model.moe.overflow", overflows, "a capacity_factor above 0 and more than top_k experts (router switch)"},
+	{"model.moe.bias_rate", leaves_some, "more than top_k experts, between which it decides"},
+	{"model.moe.order", is_ordered, SCARCE " with several choices of a token (router gshard), or with scores for order "
+		"gate"},
+	{"model.moe.overflow", overflows, SCARCE " and more than top_k experts (router switch)"},
+	{"model.moe.group_tokens", has_groups, SCARCE ", or losses of the router in balance_scope group (router switch)"},
 	{"model.moe.control_rate", is_controlled, "balance_target or drop_target above 0 (router switch)"},
 	{"model.moe.balance_by", balances_unequal, "balance above 0 with expert_sizes (router hmoe)"},
 	{"model.moe.balance_scope", moe_has_losses, "losses of the router (router switch)"},

@@ -43,9 +43,7 @@ long moe_choices(const struct moe_spec *s)
 	return !strcmp(s->select, "threshold") ? min_long(s->max_k, s->n_experts) : s->top_k;
 }
 
-/* Could an expert take all tokens of a group, so that none is ever dropped? Of whole factors, which no product
-   rounds. */
-static bool holds_all(const struct moe_spec *s)
+bool moe_holds_all(const struct moe_spec *s)
 {
 	return s->capacity_factor == 0 ||
 		(floor(s->capacity_factor) * (double)s->top_k >= (double)s->n_experts &&
@@ -58,7 +56,7 @@ enum moe_class moe_class(const struct moe_spec *s, long context)
 		return MOE_OTHERS;
 	if (moe_takes(s))
 		return !strcmp(s->select, "expert_choice") ? MOE_FUTURE : MOE_OTHERS;
-	if (holds_all(s))
+	if (moe_holds_all(s))
 		return MOE_OWN_PAST;
 	if (!strcmp(s->order, "gate") || (!strcmp(s->order, "choice") && moe_choices(s) * s->granularity > 1))
 		return MOE_FUTURE;

@@ -116,6 +116,10 @@ bool moe_mixes(const struct moe_spec *s);
 /* Is there a loss of the router, draws apart? */
 bool moe_has_losses(const struct moe_spec *s);
 
+/* Could an expert take all tokens of a group, so that none is ever dropped? Of whole factors, which no product
+   rounds. */
+bool moe_holds_all(const struct moe_spec *s);
+
 /* Choices of a token at most. */
 long moe_choices(const struct moe_spec *s);
 

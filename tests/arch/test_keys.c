@@ -28,6 +28,20 @@ static void test_keys_without_effect(void **state)
 		{"order: gate, allow_future: true, router: hash, capacity_factor: 1", "router: hash", "leave it at token"},
 		{"overflow: next, capacity_factor: 0", "overflow: next", "overflow has no effect"},
 		{"overflow: next, top_k: 4", "overflow: next, top_k: 3", "more than top_k experts"},
+		/* a capacity for all choices runs out nowhere */
+		{"order: choice, top_k: 2, capacity_factor: 2", "order: choice, allow_future: true, top_k: 2, capacity_factor: 1.9",
+			"times top_k below n_experts"},
+		{"order: gate, capacity_factor: 4", "order: gate, allow_future: true, capacity_factor: 3.9", "times top_k"},
+		{"overflow: next, capacity_factor: 4", "overflow: next, capacity_factor: 3.9", "overflow has no effect"},
+		{"overflow: next, router: topp, capacity_factor: 1", "overflow: next, router: topp, capacity_factor: 0.9",
+			"overflow has no effect"},
+		{"group_tokens: 48, capacity_factor: 0, balance: 0", "group_tokens: 48, capacity_factor: 0",
+			"group_tokens has no effect"},
+		{"group_tokens: 48, capacity_factor: 4, balance_scope: sequence", "group_tokens: 48, balance_scope: sequence",
+			"group_tokens has no effect"},
+		{"group_tokens: 48, router: threshold", "group_tokens: 48, router: expert_choice, allow_future: true",
+			"group_tokens has no effect"},
+		{"top_k: 4, bias_rate: 0.1", "top_k: 3, bias_rate: 0.1", "between which it decides"},
 		{"control_rate: 1", "control_rate: 1, drop_target: 0.1", "balance_target or drop_target"},
 		{"temperature_least: 0.1", "temperature_least: 0.1, temperature_decay: 0.1", "temperature_decay above 0"},
 		{"router: hash, score: sigmoid", "score: sigmoid", "routers with weights"},
@@ -201,7 +215,7 @@ static void test_rules_that_do_not_go_together(void **state)
 	expect_refused(MIXTURE "overflow: next, router: gshard, allow_future: true}}", "order to token");
 	expect_refused(MIXTURE "overflow: next, router: threshold, capacity_factor: 1}}", "down the scores");
 	expect_refused(MIXTURE "overflow: next, router: hash, capacity_factor: 1}}", "down the scores");
-	expect_open(MIXTURE "overflow: next, router: topp, capacity_factor: 1}}");
+	expect_open(MIXTURE "overflow: next, router: topp, capacity_factor: 0.9}}");
 	expect_refused(MIXTURE "router: expert_choice}}", "expert_choice_batch");
 	expect_refused(MIXTURE "router: expert_choice_batch, balance: 0.01}}", "experts choose tokens");
 	expect_refused(MIXTURE "router: expert_choice_batch, capacity_factor: 0}}", "experts choose tokens");
