@@ -256,8 +256,8 @@ static void add_notes(struct grid *g, const struct request *r)
 	if (r->by_position)
 		notes_add(&g->notes, NOTE_PLAIN, "context: tokens since the window began (carried: the segment)%s, "
 			"the input among them", r->spec.reset_at_eot ? " or the document" : "");
-	notes_add(&g->notes, NOTE_PLAIN, "checkpoint of step %ld; trained with %ld tokens at once; mixtures without "
-		"capacity; %s", r->trained.step, r->spec.context, r->device->precision);
+	notes_add(&g->notes, NOTE_PLAIN, "checkpoint of step %ld; trained with %ld tokens at once; %s; %s",
+		r->trained.step, r->spec.context, trained_rule(&r->trained), r->device->precision);
 }
 
 /* -1 after a message. */

@@ -54,7 +54,7 @@ static void add_notes(struct grid *g, const struct trained *t, const struct devi
 	notes_add(&g->notes, NOTE_PLAIN, "questions of %s (%.8s); +-: standard error", path, hash);
 	notes_add(&g->notes, NOTE_PLAIN, "acc: the most probable choice is the answer, of k as probable ones a k-th; "
 		"acc_norm: the same of log p / characters; of one choice, every token is the model's best guess");
-	notes_add(&g->notes, NOTE_PLAIN, "checkpoint of step %ld; mixtures without capacity; %s", t->step,
+	notes_add(&g->notes, NOTE_PLAIN, "checkpoint of step %ld; %s; %s", t->step, trained_rule(t),
 		device->precision);
 }
 

@@ -62,8 +62,8 @@ static void add_notes(struct grid *g, const struct setup *s, const struct traine
 	else
 		notes_add(&g->notes, NOTE_PLAIN, "right: of the tokens asked for, those that are the model's best guess, the "
 			"true ones before given; whole: of the answers, those with every token right; loss: nats per token");
-	notes_add(&g->notes, NOTE_PLAIN, "data %.8s; checkpoint of step %ld; trained with %ld tokens at once; mixtures "
-		"without capacity; %s", data->hash, t->step, s->spec.context, s->device->precision);
+	notes_add(&g->notes, NOTE_PLAIN, "data %.8s; checkpoint of step %ld; trained with %ld tokens at once; %s; %s",
+		data->hash, t->step, s->spec.context, trained_rule(t), s->device->precision);
 }
 
 int eval_tests(const struct lab *lab, const struct trained *t, const struct device *device,

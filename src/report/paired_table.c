@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "study/study.h"
+#include "study/check.h"
 
 static const struct loss_kind {
 	const char *kind, *name;
@@ -56,6 +56,18 @@ static void warn_of_unlike(struct db *db, const struct run_row *ab, struct grid 
 			notes_add(&g->notes, NOTE_WARNING,
 				"no pairs: they differ in %s, %.16s and %.16s", l->what,
 				a ? a : "unknown", b ? b : "unknown");
+	}
+}
+
+static void warn_of_future(struct db *db, const struct run_row *ab, struct grid *g)
+{
+	for (int i = 0; i < 2; i++) {
+		struct db_statement s;
+		db_prepare(&s, db, "SELECT 1 FROM run WHERE run_id = :run AND depends = 'F'");
+		db_bind_int(&s, ":run", ab[i].run_id);
+		if (db_step(&s))
+			notes_add(&g->notes, NOTE_WARNING, "%s: %s s%ld", SEES_FUTURE, ab[i].label, ab[i].seed);
+		db_finish(&s);
 	}
 }
 
@@ -126,6 +138,7 @@ int paired_table(struct db *db, const struct run_row *ab, struct grid *g)
 		unit_of(db, ab, &g->arena));
 	columns(g);
 	warn_of_unlike(db, ab, g);
+	warn_of_future(db, ab, g);
 	notes(g);
 	for (int i = 0; i < (int)ARRAY_SIZE(kinds); i++) {
 		if (paired_read(db, ab[0].run_id, ab[1].run_id, kinds[i].kind, &g->arena, &p))

@@ -320,8 +320,7 @@ static const struct suspicion {
 } suspicions[] = {
 	{diverged, "diverged runs count as not reached"},
 	{foreign, "foreign curves, not run by moelab: data, context, budget and windows unchecked"},
-	{sees_its_future, "in training a token's future can change its output, so the training loss is not that of "
-		"a language model, nor the validation loss unless by a cutoff"},
+	{sees_its_future, SEES_FUTURE},
 	{few_seeds, "fewer than 3 seeds"},
 	{short_warmup, "warm-up shorter than 100 steps"},
 	{rate_at_edge, "best learning rate at the edge of its grid"},

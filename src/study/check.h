@@ -16,6 +16,10 @@
  */
 int check_study(struct study *s);
 
+/* Of runs whose table `run` says depends 'F'. */
+#define SEES_FUTURE "in training a token's future can change its output, so the training loss is not that of a " \
+	"language model, nor the validation loss unless by a cutoff"
+
 /* What a run was computed with; may differ between rows, which is then said. Ended by what NULL. */
 struct provenance {
 	const char *what;

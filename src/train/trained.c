@@ -6,6 +6,7 @@
 #include "arch/arch.h"
 #include "base/error.h"
 #include "base/half.h"
+#include "base/str.h"
 #include "store/run_dir.h"
 #include "tensor/safetensors.h"
 
@@ -62,7 +63,7 @@ int trained_check_text(const struct trained *t)
 		"`moelab table %s`", t->checkpoint, forecasts(t) ? "forecast" : "recall") : 0;
 }
 
-static int read_vocab(struct trained *t)
+static int read_checkpoint(struct trained *t)
 {
 	struct safetensors f;
 	const struct safetensor *table;
@@ -71,6 +72,8 @@ static int read_vocab(struct trained *t)
 		return -1;
 	table = safetensors_find(&f, reads_values(t) ? "lm_head.weight" : "embedding.weight");
 	t->n_vocab = !table ? 0 : forecasts(t) ? HALF_MISSING + 1 : table->dims[0];
+	for (int i = 0; i < f.n; i++)
+		t->experts_choose |= str_ends(f.list[i].name, ".router.cutoff");
 	safetensors_close(&f);
 	return table ? 0 : error("%s: no tensor %s: no checkpoint of a run", t->checkpoint,
 		reads_values(t) ? "lm_head.weight" : "embedding.weight");
@@ -81,10 +84,16 @@ int trained_open(struct trained *t, const char *run_dir, long step)
 	*t = (struct trained){0};
 	if (!config_read(&t->arena, arena_printf(&t->arena, "%s/config.yaml", run_dir), spec_schema(),
 			&t->config) &&
-		!find_checkpoint(t, run_dir, step) && !read_vocab(t))
+		!find_checkpoint(t, run_dir, step) && !read_checkpoint(t))
 		return 0;
 	trained_close(t);
 	return -1;
+}
+
+const char *trained_rule(const struct trained *t)
+{
+	return t->experts_choose ? "mixtures without capacity, where experts choose tokens by a cutoff of scores"
+		: "mixtures without capacity";
 }
 
 void trained_close(struct trained *t)

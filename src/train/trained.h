@@ -12,11 +12,14 @@ struct trained {
 	const char *checkpoint;		/* its path */
 	long step;			/* updates done */
 	long n_vocab;			/* of the checkpoint's embedding, or of values, head */
+	bool experts_choose;		/* in a mixture of it (nn/moe.h) */
 };
 
 /* step: of the checkpoint; -1: the newest. 0, or -1 after a message: no such checkpoint is kept. */
 int trained_open(struct trained *t, const char *run_dir, long step);
 void trained_close(struct trained *t);
+/* By what rule its mixtures take tokens outside of training, for notes. */
+const char *trained_rule(const struct trained *t);
 /* For who gives the model text: -1 after a message if it reads values. */
 int trained_check_text(const struct trained *t);
 /* Opens the dataset in a folder, NULL: the run's; where that is gone the message asks for option --data. Its tokens

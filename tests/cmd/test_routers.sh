@@ -72,6 +72,24 @@ for table in final load routers speedup cost; do
 	holds test "$(grep -c 'future can change its output, .*training loss .* unless by a cutoff: chosen$' out)" = 1
 done
 
+# so are its pairs with another run, and the run by itself, which also says by what it was evaluated
+$moelab compare one chosen >out
+holds test "$(grep -c 'future can change its output, .* unless by a cutoff: chosen s1$' out)" = 1
+$moelab compare one ranked >out
+holds test "$(grep -c 'future can change' out)" = 0
+# facts RUN
+facts() {
+	$moelab show "$1" | sed -n 's/^\(depends_on\|evaluated_by\)  *//p' | tr '\n' ,
+}
+holds test "$(facts chosen)" = "F: its own future, in training,cutoff,"
+holds test "$(facts ranked)" = "B: other sequences of the batch,rank 0.5,"
+holds test "$(facts hashed)" = "A: its own past,all,"
+for run in chosen one; do
+	$moelab eval $run --length 1x >told.$run
+done
+holds grep -q "; mixtures without capacity, where experts choose tokens by a cutoff of scores; f32$" told.chosen
+holds grep -q "; mixtures without capacity; f32$" told.one
+
 # refused WORDS COMMAND...
 refused() {
 	words=$1
