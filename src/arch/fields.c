@@ -283,7 +283,8 @@ static const struct field moe_rows[] = {
 			"sharpens choices; negative: flattens them"),
 	FIELD(struct moe_spec, balance_scope, "model.moe.balance_scope", CHOICE, "group", 0, 0,
 		.choices = "group|sequence|step", .legacy = "group",
-		.help = "tokens over which these losses take means: a routing group, a sequence, the batch"),
+		.help = "tokens over which these losses take means: a routing group (where groups lie across sequences, all positions of "
+			"one's sequences), a sequence, the batch"),
 	FIELD(struct moe_spec, aux_reduce, "model.moe.aux_reduce", CHOICE, "mean", 0, 0,
 		.choices = "mean|sum", .help = "auxiliary losses over the routers of a model"),
 	FIELD(struct moe_spec, init_fan, "model.moe.init_fan", CHOICE, "all_experts", 0, 0,

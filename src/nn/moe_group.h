@@ -6,7 +6,7 @@
 
 /* Tokens of a routing group. needed: something is dropped, or a loss a mean, by group. */
 long moe_group(struct net *net, const struct moe_spec *s, bool needed);
-/* Over which tokens the losses' means are taken. */
+/* Over which tokens the losses' means are taken; where groups lie across sequences, all of a group's sequences. */
 long moe_loss_group(struct net *net, const struct moe_spec *s);
 /* int(x) choices that an expert takes of a group; at least one, which is told. */
 long moe_whole(struct net *net, double x);

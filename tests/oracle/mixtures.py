@@ -49,7 +49,8 @@ class Mixtures:
     def routed(self, x, name, keys, send=True):
         B, T, _ = x.shape
         flat, select, E = x.reshape(B * T, -1), keys.get("select", "topk"), keys["n_experts"]
-        group, assigned = default_width(keys["group_tokens"], B * T), select in ("hash", "place")
+        group = default_width(keys["group_tokens"] or keys.get("group_sequences", 0) * T, B * T)
+        assigned = select in ("hash", "place")
         if assigned:
             choice = self.assigned(select, name, keys)
             score = torch.zeros(B * T, E).scatter(1, choice, 1 / choice.shape[1])
@@ -137,6 +138,7 @@ class Mixtures:
     def chosen(self, score, name, keys):
         """[N, K]: the experts of each token, best first, and the lowest of equal ones; -1: none."""
         (N, E), k, select, choice = score.shape, keys.get("top_k", 1), keys.get("select", "topk"), None
+        own = score
         if keys.get("bias_rate"):
             score = score + self.p[name + ".router.bias"].detach()
         width = min(keys["max_k"], E) if select == "threshold" else k
@@ -145,6 +147,7 @@ class Mixtures:
             self.watch_margin(score, width)
         value, choice = value[:, :width], choice[:, :width].clone()
         if select == "topp":        # Huang et al. 2024, arXiv:2403.07652: up to the one that exceeds the sum
+            value = own.gather(1, choice)       # a bias orders experts and is no part of the sum
             choice[value.cumsum(-1) - value > keys["top_p"]] = -1
         if select == "threshold":
             choice[value < self.p[name + ".router.threshold"].detach()[choice]] = -1
@@ -207,7 +210,7 @@ class Mixtures:
         """Of the chosen experts, [N, K]; renorm: divided by the sum over the choices."""
         w, rule = score.gather(1, choice.clamp(min=0)) * (choice >= 0), keys.get("weight", "raw")
         if rule == "renorm":
-            w = w / w.sum(-1, keepdim=True)
+            w = w / (w.sum(-1, keepdim=True) + 1e-20)   # a token may have no expert
         elif rule == "one":
             w = torch.ones_like(w)
         elif rule == "straight_through":
