@@ -6,8 +6,9 @@
  *	param.NAME		each parameter before the step; true vocabulary only
  *	moment1.NAME,		AdamW's moments before the step; left out at step 0, where all
  *	moment2.NAME		are 0
- *	MOE.route, MOE.keep	I32 [B, T]: expert with the largest p; 1 if it took the token
- *	MOE.gate		[B, T]: p of that expert; 0 where the token was dropped
+ *	MOE.route, MOE.keep	I32 [B, T], of K choices a token [B, T, K]: the expert that is chosen (with
+ *				overflow next, that the choice went to), -1: none; 1 if it took the token
+ *	MOE.gate		the same shape: what its output is weighted with; 0 where it was dropped
  *	output.MODULE		[B, T, width], if asked for: of embedding, norms and layers
  *	logits			[B, n, V], if asked for: of the last n tokens of each sequence
  *	grad.NAME		gradient of the loss, before clipping
