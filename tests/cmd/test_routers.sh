@@ -72,6 +72,16 @@ for table in final load routers speedup cost; do
 	holds test "$(grep -c 'future can change its output, .*training loss .* unless by a cutoff: chosen$' out)" = 1
 done
 
+# of rows without Switch the table says why nothing is held against it
+{
+	sed '/^baseline/,$d' small.yaml
+	echo 'baseline: hashed'
+	echo 'variants: {hashed: {set: {model.moe.router: hash, model.moe.top_k: 2}}, placed: {set: {model.moe.router: fixed}}}'
+} >hashes.yaml
+holds $moelab run hashes.yaml -j 1
+holds sh -c "$moelab table routers --sweep hashes | grep -q 'to switch: no row has that router\$'"
+holds sh -c "$moelab table routers --sweep small | grep -q 'to switch: difference to one, the first row of that name\$'"
+
 # so are its pairs with another run, and the run by itself, which also says by what it was evaluated
 $moelab compare one chosen >out
 holds test "$(grep -c 'future can change its output, .* unless by a cutoff: chosen s1$' out)" = 1

@@ -192,9 +192,9 @@ static int fill(struct study *s, struct grid *g)
 	if (s->baseline)
 		grid_fill_null(g, &(struct subject){.s = s, .more = &none});
 	note_flops(g, s, ", of choices that were computed");
-	if (none.switch_arm)
-		notes_add(&g->notes, NOTE_PLAIN, "router: the name whose defaults a row has, beside keys of its own; to"
-			" switch: difference to %s, the first row of that name", none.switch_arm->label);
+	notes_add(&g->notes, NOTE_PLAIN, "router: the name whose defaults a row has, beside keys of its own; to switch: %s%s%s",
+		none.switch_arm ? "difference to " : "no row has that router", none.switch_arm ? none.switch_arm->label : "",
+		none.switch_arm ? ", the first row of that name" : "");
 	return 0;
 }
 
