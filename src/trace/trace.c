@@ -99,6 +99,16 @@ static int add_batch(struct trace *t)
 
 /* ---- routes and outputs --------------------------------------------------------------------- */
 
+/* [B, T] where a token has one choice, whatever operators route it. */
+static struct tensor shape_of_routes(const struct tensor *metric)
+{
+	struct tensor shape = *metric;
+
+	if (shape.n_dims == 3 && shape.dims[2] == 1)
+		shape.n_dims = 2;
+	return shape;
+}
+
 /* Tensors for the metrics that a traced training graph keeps, in its order. */
 static void add_kept(struct trace *t)
 {
@@ -117,12 +127,14 @@ static void add_kept(struct trace *t)
 
 	for (int i = 0; i < n; i++)
 		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+			const struct tensor *metric = graph_metric_shape(g, names[i]);
+			struct tensor routes = shape_of_routes(metric);
 			if (!str_ends(names[i], kinds[k].end))
 				continue;
 			t->kept[t->n_kept++] = (struct kept){names[i], kinds[k].flag, t->n};
 			add_tensor(t, arena_printf(&t->arena, "%s%.*s%s", kinds[k].prefix,
 				(int)(strlen(names[i]) - strlen(kinds[k].end)), names[i],
-				kinds[k].suffix), graph_metric_shape(g, names[i]));
+				kinds[k].suffix), *kinds[k].prefix ? metric : &routes);
 		}
 }
 

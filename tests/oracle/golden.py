@@ -61,6 +61,14 @@ CASES = {
               "model.moe.top_k": 2, "model.moe.score": "sigmoid", "model.moe.weight": "renorm",
               "model.moe.weight_scale": 2.5, "model.moe.capacity_factor": 0.8, "model.moe.z_loss": 0.02,
               "model.moe.importance": 0.1, "model.moe.mean_entropy": 0.1, "model.moe.token_entropy": 0.1},
+    # routers: two choices by p and by their share of it, sigmoids with biases, experts that choose, a draw
+    "routers": {**MOE, "model.arch": "stack", "model.n_blocks": 1, "model.moe.n_experts": 4,
+                "model.moe.capacity_factor": 0, "train.batch": 4, "train.context": 6, "seed": 5, "model.pattern": [
+                    {"moe": {"top_k": 2}}, {"moe": {"top_k": 2, "weight": "renorm"}},
+                    {"moe": {"top_k": 2, "score": "sigmoid", "weight": "renorm", "bias_rate": 0.02, "balance": 0}},
+                    {"moe": {"select": "expert_choice_batch", "capacity_factor": 2, "group_sequences": 0,
+                             "cutoff_rate": 0.05, "balance": 0}},
+                    {"moe": {"noise": "gumbel", "noise_scale": 0, "weight": "straight_through"}}]},
     "parallel_moe_mamba": {**SSM, **MOE, "model.n_blocks": 1, "model.moe.aux_reduce": "sum"},
     "transformer_moe": {**ATTN, **MOE, **MODERN, "model.moe.activation": "silu"},
     "inner_moe_mamba": {**SSM, **MOE, **INNER},
@@ -127,7 +135,7 @@ def make(arch, keys, seed):
     m = {n: rounded(0.01 * random.standard_normal(s)) for n, s in shapes.items()}
     v = {n: rounded(1e-4 * random.uniform(0.1, 1, s)) for n, s in shapes.items()}
     for n in shapes:
-        if n.endswith("router.threshold"):      # has no gradient, so never had one
+        if n.endswith(("router.threshold", "router.bias", "router.cutoff")):    # no gradient, so never had one
             m[n], v[n] = torch.zeros_like(m[n]), torch.zeros_like(v[n])
     words = random.randint(spec["data.vocab"], size=(spec["train.batch"], spec["train.context"] + 1))
     if spec.get("model.head") == "forecast":
@@ -137,7 +145,7 @@ def make(arch, keys, seed):
         tensor.update({prefix + n: t.numpy() for n, t in blob.items()})
 
     leaves = {n: t.clone().requires_grad_() for n, t in params.items()}
-    net = model.Model(spec, leaves)
+    net = model.Model(spec, leaves, STEP)
     ce, aux, logits = net.losses(*(torch.from_numpy(np.ascontiguousarray(tensor[n])) for n in ("tokens", "targets")))
     (ce + aux).backward()
     grads = {n: t.grad if t.grad is not None else torch.zeros_like(t) for n, t in leaves.items()}

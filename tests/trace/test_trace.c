@@ -27,7 +27,7 @@
 #include "train/worker.h"
 #include "synthetic.h"
 
-enum { N_GOLDEN = 21 };
+enum { N_GOLDEN = 22 };
 static const char golden_folder[] = "tests/oracle/golden";
 static const char golden_moe[] = "tests/oracle/golden/moe_mamba.safetensors";
 static const char golden_documents[] = "tests/oracle/golden/documents.safetensors";
