@@ -33,6 +33,7 @@ struct copy {
 struct fibre {
 	enum fibre_state state;
 	bool started;		/* has a frame to jump to */
+	struct index index;	/* within the block */
 	turn at;
 	const struct emulator_collective *collective;	/* it waits in; its place in the program */
 	const void *place;
@@ -55,7 +56,7 @@ static struct {
 	turn scheduler;		/* behind a turn */
 	jmp_buf end;		/* of the launch */
 	struct fibre *running;
-	int threads, vote;	/* of a block; how many gave something to its last barrier */
+	int threads, ended, vote;	/* of a block; how many gave something to its last barrier */
 	struct {
 		const void *kernel;
 		size_t bytes;
@@ -176,6 +177,7 @@ static void fibre_main(void)
 			memory_fault(NULL, "ends with copies under way");
 		if (wgmma_is_pending(emulator_thread()))
 			memory_fault(NULL, "ends with products under way");
+		gpu.ended++;
 		park(ENDED);
 	}
 }
@@ -194,13 +196,11 @@ static void begin(struct fibre *f)
 
 static void resume(struct fibre *f)
 {
-	unsigned thread = (unsigned)(f - fibres);
+	int thread = (int)(f - fibres);
 
 	gpu.running = f;
-	threadIdx.x = thread % blockDim.x;
-	threadIdx.y = thread / blockDim.x % blockDim.y;
-	threadIdx.z = thread / blockDim.x / blockDim.y;
-	memory_turn((int)thread, (struct range){stacks[thread], STACK_BYTES});
+	threadIdx = f->index;
+	memory_turn(thread, (struct range){stacks[thread], STACK_BYTES});
 	if (!__builtin_setjmp(gpu.scheduler)) {
 		if (!f->started)
 			begin(f);
@@ -296,7 +296,7 @@ static void pass_barrier(void)
 		first++;
 	gpu.vote = 0;
 	for (struct fibre *f = fibres; f < fibres + gpu.threads; f++) {
-		if (f->state != AT_BARRIER || strcmp(f->barrier, first->barrier))
+		if (f->state != AT_BARRIER || (f->barrier != first->barrier && strcmp(f->barrier, first->barrier)))
 			memory_fault(NULL, "%d of %d threads wait in a barrier, %s()",
 				n_threads_in(AT_BARRIER), gpu.threads, first->barrier);
 		gpu.vote += f->vote;
@@ -304,7 +304,7 @@ static void pass_barrier(void)
 	for (int k = 0; k < gpu.threads; k++)
 		fibres[k].state = READY;
 	memory_pass_barrier((gpu.threads + WARP - 1) / WARP);
-	wgmma_pass_barrier(gpu.threads);
+	wgmma_pass_barrier();
 }
 
 static void run_block(void)
@@ -314,7 +314,8 @@ static void run_block(void)
 
 	memory_clear_shared(gpu.launch->shared);
 	memory_start_block(n_warps);
-	wgmma_start_block();
+	wgmma_start_block(n);
+	gpu.ended = 0;
 	for (int k = 0; k < n; k++) {
 		fibres[k].state = READY;
 		fibres[k].n_copies = fibres[k].batch = 0;
@@ -325,7 +326,7 @@ static void run_block(void)
 			int first = order[k] * WARP;
 			run_warp(&fibres[first], n - first < WARP ? n - first : WARP);
 		}
-		if (n_threads_in(ENDED) == n)
+		if (gpu.ended == n)
 			return;
 		pass_barrier();
 	}
@@ -333,6 +334,9 @@ static void run_block(void)
 
 static void run_blocks(const int *order, int n_blocks)
 {
+	for (unsigned k = 0; k < (unsigned)gpu.threads; k++)
+		fibres[k].index = (struct index){k % blockDim.x, k / blockDim.x % blockDim.y,
+			k / blockDim.x / blockDim.y};
 	for (int k = 0; k < n_blocks; k++) {
 		unsigned block = (unsigned)order[k];
 		blockIdx.x = block % gridDim.x;

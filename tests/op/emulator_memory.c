@@ -104,12 +104,11 @@ void memory_fault(const void *place, const char *format, ...)
 
 void memory_clear_shared(size_t bytes)
 {
-	size_t most = bytes > memory.n_shared ? bytes : memory.n_shared, n = (most + WORD - 1) / WORD;
-
-	memset(shared_words, 0, n * sizeof *shared_words);
-	memset(shared_owned, 0, n);
-	memory.n_shared = bytes;
 	memset(shared, 0xff, bytes);
+	if (bytes == memory.n_shared)
+		return;
+	memset(shared_owned, 0, (memory.n_shared + WORD - 1) / WORD);
+	memory.n_shared = bytes;
 	memset(shared_owned, WORD, bytes / WORD);
 	if (bytes % WORD)
 		shared_owned[bytes / WORD] = bytes % WORD;
@@ -136,8 +135,9 @@ static void reserve_device(void)
 	memory_end_turn();
 }
 
-void memory_unsee_device(void)
+void memory_unsee(void)
 {
+	memset(shared_words, 0, sizeof shared_words);
 	if (device->at)
 		madvise(device->words, memory.top / WORD * sizeof *device->words, MADV_DONTNEED);
 }

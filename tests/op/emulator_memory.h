@@ -56,10 +56,10 @@ struct region {
 
 extern struct region shared_region, device_region;
 
-/* A block's shared memory: all NaN, seen by nobody. */
+/* A block's shared memory: all NaN. */
 void memory_clear_shared(size_t bytes);
-/* Device memory seen by nobody. */
-void memory_unsee_device(void);
+/* All memory seen by nobody. */
+void memory_unsee(void);
 /* Frees all, forgets the fault. */
 void memory_reset(void);
 
@@ -93,9 +93,9 @@ void memory_copy_arrives(void *to, const void *from, size_t bytes, size_t zeros,
 
 /* ---- emulator_wgmma.c: products of warpgroups ----------------------------------------------- */
 
-void wgmma_start_block(void);
+void wgmma_start_block(int n);	/* of so many threads */
 bool wgmma_is_pending(int thread);
 void wgmma_copy_arrived(int thread);
-void wgmma_pass_barrier(int n_threads);
+void wgmma_pass_barrier(void);
 
 #endif

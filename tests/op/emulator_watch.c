@@ -26,18 +26,25 @@ static bool copied[(SHARED_MOST >> 2) + 256];	/* words of shared memory: a copy 
 
 /* ---- order ---------------------------------------------------------------------------------- */
 
-/* Does nothing say which of two accesses is first, that of stamp `before` and the present one? */
-static inline bool is_unordered(uint32_t before)
+/* Does nothing say which of two accesses is first, that of stamp `before` and the present one? `first`: number
+   from which on accesses count. */
+static inline bool is_unordered(uint32_t before, uint32_t first)
 {
 	uint32_t number = before >> 1, then, now;
 
-	if (number < watch.launch_first || number == watch.now)
+	if (number < first || number == watch.now)
 		return false;
 	if (number < watch.barrier_first)
 		return number < watch.block_first;
 	then = (number - watch.barrier_first) / WARP;
 	now = (watch.now - watch.barrier_first) / WARP;
 	return then == now || warp_of[then] != warp_of[now];
+}
+
+/* Every block has shared memory of its own: what former blocks did there says nothing. */
+static inline uint32_t first_of(const struct region *m)
+{
+	return m == &shared_region ? watch.block_first : watch.launch_first;
 }
 
 static __attribute__((noinline, noreturn)) void race(const char *what, const struct region *m,
@@ -57,27 +64,29 @@ enum access { READ, WRITE, ATOMIC };
 static inline void check(const struct seen *s, enum access how, const struct region *m, size_t byte,
 	const void *place)
 {
-	if (is_unordered(s->writer))
+	uint32_t first = first_of(m);
+
+	if (is_unordered(s->writer, first))
 		race(how == WRITE ? "written, as" : "read, and written", m, byte, s->writer, place);
 	for (int k = 0; k < 2; k++) {
 		uint32_t r = s->readers[k];
-		if ((how == WRITE || (r & 1) != (how == ATOMIC)) && is_unordered(r))
+		if ((how == WRITE || (r & 1) != (how == ATOMIC)) && is_unordered(r, first))
 			race(how == WRITE ? "written, and read" :
 				"read, and written, once atomically", m, byte, r, place);
 	}
 }
 
-static inline void note(struct seen *s, enum access how)
+static inline void note(struct seen *s, enum access how, const struct region *m)
 {
-	uint32_t stamp = watch.now << 1 | (how == ATOMIC);
+	uint32_t stamp = watch.now << 1 | (how == ATOMIC), first = first_of(m);
 
 	if (how == WRITE) {
 		*s = (struct seen){.writer = stamp};	/* what follows it follows the readers too */
-	} else if (is_unordered(s->readers[0])) {
+	} else if (is_unordered(s->readers[0], first)) {
 		s->readers[1] = stamp;
 	} else {
 		s->readers[0] = stamp;
-		if (s->readers[1] && !is_unordered(s->readers[1]))
+		if (s->readers[1] && !is_unordered(s->readers[1], first))
 			s->readers[1] = 0;
 	}
 }
@@ -134,7 +143,7 @@ static inline void touch_word(const struct region *m, size_t from, size_t end, e
 		if (from < k * WORD + 2 * (size_t)half + 2 && end > k * WORD + 2 * (size_t)half)
 			check(&m->halves[k][half], how, m, from, place);
 	if (whole) {
-		note(&w->whole, how);
+		note(&w->whole, how, m);
 		w->in_halves &= how != WRITE;
 		return;
 	}
@@ -143,7 +152,7 @@ static inline void touch_word(const struct region *m, size_t from, size_t end, e
 	w->in_halves = true;
 	for (int half = 0; half < 2; half++)
 		if (from < k * WORD + 2 * (size_t)half + 2 && end > k * WORD + 2 * (size_t)half)
-			note(&m->halves[k][half], how);
+			note(&m->halves[k][half], how, m);
 }
 
 static inline void reach(const void *at, size_t bytes, enum access how, const void *place)
@@ -329,17 +338,17 @@ void memory_start_block(int n_warps)
 {
 	memory_pass_barrier(n_warps);
 	watch.block_first = watch.barrier_first;
-	memset(copied, 0, sizeof copied);
 }
 
 /* Numbers run out after 2^26 segments: then all begins anew. */
 void memory_start_launch(struct range arguments)
 {
 	watch.arguments = arguments;
+	memset(copied, 0, sizeof copied);	/* a fault leaves some */
 	watch.barrier_first += (uint32_t)watch.n_segments * WARP;
 	watch.n_segments = 0;
 	if (watch.barrier_first > 1u << 30) {
-		memory_unsee_device();
+		memory_unsee();
 		watch.barrier_first = WARP;
 	}
 	watch.launch_first = watch.barrier_first;

@@ -23,11 +23,14 @@ struct product {
 };
 
 static struct {
-	struct product list[MAX_PRODUCTS];
-	int n, group, asked;	/* group: committed; asked: products so far */
+	int n, group, asked;	/* n: products under way; group: committed; asked: products so far */
 	bool fenced;		/* registers, since the last wait */
 	bool unfenced, stale;	/* its copies arrived without a proxy fence since; and a barrier was passed */
 } threads[MAX_THREADS];
+
+/* Apart, for every block and barrier goes through the threads, of which few have products. */
+static struct product products[MAX_THREADS][MAX_PRODUCTS];
+static int n_threads;	/* of the block */
 
 /* Operands as the first lane of a warp that came to a wait read them, for all its lanes. */
 static struct operands {
@@ -35,9 +38,10 @@ static struct operands {
 	float a[ROWS][TERMS], b[COLUMNS][TERMS];
 } read_last[MAX_PRODUCTS];
 
-void wgmma_start_block(void)
+void wgmma_start_block(int n)
 {
-	memset(threads, 0, sizeof threads);
+	n_threads = n;
+	memset(threads, 0, (size_t)n * sizeof *threads);
 	for (int k = 0; k < MAX_PRODUCTS; k++)
 		read_last[k].warp = -1;
 }
@@ -52,7 +56,7 @@ void wgmma_copy_arrived(int thread)
 	threads[thread].unfenced = true;
 }
 
-void wgmma_pass_barrier(int n_threads)
+void wgmma_pass_barrier(void)
 {
 	for (int k = 0; k < n_threads; k++)
 		threads[k].stale |= threads[k].unfenced;
@@ -95,12 +99,12 @@ void emulator_wgmma(float *d, unsigned long long a, unsigned long long b, bool a
 	check_descriptor(b, place);
 	if (!threads[t].fenced)
 		memory_fault(place, "wgmma: no wgmma.fence since registers were used");
-	for (int k = 0; k < MAX_THREADS; k++)
+	for (int k = 0; k < n_threads; k++)
 		if (threads[k].stale)
 			memory_fault(place, "wgmma: no proxy fence since thread %d's copies", k);
 	if (threads[t].n == MAX_PRODUCTS)
 		memory_fault(place, "more than %d products under way", MAX_PRODUCTS);
-	threads[t].list[threads[t].n++] = (struct product){d, a, b, a_rows, b_rows,
+	products[t][threads[t].n++] = (struct product){d, a, b, a_rows, b_rows,
 		threads[t].group, threads[t].asked++, place};
 }
 
@@ -176,9 +180,9 @@ void emulator_wgmma_wait(int n)
 	int t = emulator_thread(), left = 0;
 
 	for (int k = 0; k < threads[t].n; k++) {
-		const struct product *p = &threads[t].list[k];
+		const struct product *p = &products[t][k];
 		if (p->group >= threads[t].group - n)
-			threads[t].list[left++] = *p;
+			products[t][left++] = *p;
 		else
 			make(p, t);
 	}
