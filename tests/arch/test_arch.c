@@ -38,7 +38,7 @@ static void check_differences(const struct rig_case *c, struct rig_options o)
 	rig_open(&rig, c->spec, with(o, REF));
 	rig_loss(&rig);
 	rig_backward(&rig, true);
-	for (int i = 0; i < rig.params.n; i++) {
+	for (int i = 0; i < rig.params.n; i += NEXT_PARAM) {
 		const struct param *p = &rig.params.list[i];
 		long n = p->rule.control.rule ? 0 : param_elements(p);	/* states have no gradient */
 		for (long k = 0; k < n; k += rig_stride(n)) {
@@ -118,8 +118,9 @@ static void check_against_ref(const struct rig_case *c, struct rig_options o, en
 	rig_open(&rig, c->spec, with(o, id));
 	b = rig_loss(&ref);
 	rig_backward(&ref, true);
-	/* Further replays find other garbage in the arena and must give the same; GPUs record the second. */
-	for (int replay = 0; replay < 3; replay++) {
+	/* Further replays find other garbage in the arena and must give the same; GPUs record the second. In bf16 the
+	   emulator leaves them to check_recorded(). */
+	for (int replay = 0; replay < (rig_spares(id) && is_bf16(id) ? 1 : 3); replay++) {
 		a = rig_loss(&rig);
 		if (!(fabs(a - b) < limit * fabs(b)))
 			fail_msg("%s on %s: loss %.9g, reference %.9g", c->name, device_list[id].name, a, b);
@@ -164,7 +165,8 @@ static void test_recompute_same_bits(void **state)
 			check_recomputed(*state, *d);
 }
 
-/* Recorded or call by call, the bits are the same; the second micro-batch adds. Equal steps: one goes call by call. */
+/* Recorded or call by call, the bits are the same; the second micro-batch adds. Equal steps: one goes call by call, one
+   is recorded, and one is a replay alone, which float32 has in check_against_ref(), too. */
 static void check_recorded(const struct rig_case *c, enum device_id device)
 {
 	struct rig recorded, plain;
@@ -177,7 +179,7 @@ static void check_recorded(const struct rig_case *c, enum device_id device)
 		loss[micro] = rig_loss(&plain);
 		rig_backward(&plain, micro == 0);
 	}
-	for (int step = 0; step < 3; step++) {
+	for (int step = 0; step < (rig_spares(device) ? 2 : 3); step++) {
 		for (int micro = 0; micro < 2; micro++) {
 			assert_true(rig_loss(&recorded) == loss[micro]);
 			rig_backward(&recorded, micro == 0);
@@ -253,14 +255,17 @@ static long first_change(struct rig *rig, long at, const double *before, double 
 	return n;
 }
 
-/* Across chunks of the scan (32 tokens), blocks of attention and routing groups (16 tokens). */
+/* Tokens of a window: across chunks of the scan (32 tokens), blocks of attention (64) and routing groups (16), and where
+   not all takes long across two blocks. */
+enum { LONG = ON_EMULATOR || UNDER_SANITIZERS ? 80 : 144 };
+
 static void check_causal(const struct rig_case *c, enum device_id device)
 {
 	struct rig rig;
-	struct rig_options o = {.device = device, .batch = 2, .context = 144};
-	double before[288], after[288];
+	struct rig_options o = {.device = device, .batch = 2, .context = LONG};
+	double before[2 * LONG], after[2 * LONG];
 	bool few = !device_is_host(&device_list[device]) || UNDER_SANITIZERS;
-	const long places[] = {1, 15, 16, 17, 63, 64, 65, 100, 127, 128, 143, 144, 200, 287};
+	const long places[] = {1, 15, 16, 17, 63, 64, 65, 100, 127, 128, 143, LONG, LONG + 56, 287};
 
 	rig_open(&rig, c->spec, o);
 	token_losses(&rig, before);

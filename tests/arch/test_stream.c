@@ -204,7 +204,7 @@ static void check_gradients(const struct rig_case *c, bool documents)
 	memcpy(left, s.rig.memory.carried, s.rig.memory.carried_bytes);
 	loss_after(&s, left);
 	graph_backward(s.window[2], true);
-	for (int i = 0; i < s.rig.params.n; i++) {
+	for (int i = 0; i < s.rig.params.n; i += NEXT_PARAM) {
 		const struct param *p = &s.rig.params.list[i];
 		long n = param_elements(p);
 		for (long k = p->rule.control.rule ? n : 0; k < n; k += rig_stride(n)) {
