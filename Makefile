@@ -254,9 +254,9 @@ RUN_TESTS = MOELAB="$$(realpath $(BUILD)/moelab)" tests/run.sh
 
 tests_of = $(call test_program,$(wildcard tests/$(1)/test_*.c))
 
-.PHONY: check test-programs
+.PHONY: check programs test-programs
 check: deps	## set-up, build, all tests (SAN=1: under the sanitizers)
-	@$(MAKE) --no-print-directory WERROR=1 $(BUILD)/moelab test-programs
+	@$(MAKE) --no-print-directory WERROR=1 programs
 	@JOBS=$(shell nproc) $(RUN_TESTS) $(call longest_first,$(filter-out $(not_sanitized),$(call test_program,\
 		$(filter-out $(timed),$(TESTS))))) tests/layers.sh $(filter-out $(timed),$(SCRIPTS)) -- \
 		$(call test_program,$(filter $(timed),$(TESTS))) $(filter $(timed),$(SCRIPTS))
@@ -278,6 +278,7 @@ timed := $(shell grep -lwE \
 # The emulator watches the kernels' memory itself; sanitized it takes a minute more for the same.
 not_sanitized = $(if $(filter 1,$(SAN)),$(call test_program,tests/op/test_scan_cuda.c tests/op/test_grouped.c))
 
+programs: $(BUILD)/moelab test-programs
 test-programs: $(filter-out $(not_sanitized),$(call test_program,$(TESTS)))
 
 # make check-LAYER: the tests of one layer, whatever state the layers above it are in (those of nn are arch's).
