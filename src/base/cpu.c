@@ -141,6 +141,8 @@ void blas_start(char **argv)
 {
 	static const char *const tried = "MOELAB_BLAS_TRIED";	/* stops a second re-exec */
 	char before[64];
+	double error;
+	int threads;
 
 	if (getenv(core_variable) || !blas_core_suspect())
 		return;
@@ -154,8 +156,14 @@ void blas_start(char **argv)
 		unsetenv(core_variable);
 		return;
 	}
+	if (!has_room(THREAD_MIB + FREE_MIB))
+		return;		/* OpenBLAS would ask for its buffer for ever; who computes is told by cpu_check_space() */
 	switch_core(best_core());
-	if (!(product_error() < 1e-4)) {
+	threads = omp_get_max_threads();
+	omp_set_num_threads(1);		/* threads begun here would be there before anybody blocks signals */
+	error = product_error();
+	omp_set_num_threads(threads);
+	if (!(error < 1e-4)) {
 		warning("OpenBLAS core %s gives wrong products here; staying with %s", best_core(),
 			before);
 		switch_core(NULL);
