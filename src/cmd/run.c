@@ -59,7 +59,7 @@ static int supervise(struct db *db, const struct run_options *o, struct plan *p,
 		.oversubscribe = o->oversubscribe, .fail_fast = o->fail_fast,
 		.max_failures = (int)o->max_failures, .retries = (int)o->retries,
 		.on_gpus = !device_is_host(p->device), .worker_bytes = plan_bytes(p),
-		.limit_s = p->sweep.limits.hours * 3600, .options = worker_options,
+		.limit_s = p->sweep.limits.hours * 3600, .options = worker_options, .arena = &p->arena,
 	};
 
 	return supervisor_run(&s, p->jobs, p->sweep.n_runs);

@@ -64,7 +64,7 @@ static int supervise(const struct submission *s, struct job *jobs, int n, struct
 	struct supervisor supervisor = {.root = s->root, .sweep = s->sweep, .workers = (int)s->workers,
 		.threads = (int)(s->threads < share ? s->threads : share > 1 ? share : 1), .oversubscribe = share < 1,
 		.retries = 1, .failed_since = begun_at(s, a), .worker_bytes = s->worker_bytes, .options = options,
-		.end = end};
+		.end = end, .arena = a};
 
 	if (!device)
 		return EXIT_USAGE;

@@ -151,7 +151,7 @@ static bool failed_lately(const struct supervision *v, const char *dir)
 /* True: nothing to run here any more, or not now. */
 static bool settled(struct supervision *v, struct task *t, const char *dir)
 {
-	if (job_decide_again(v->s->root, t->job, &v->arena)) {
+	if (job_decide_again(v->s->root, t->job, v->s->arena)) {
 		task_over(v, t, RUN_FAILED, "its directory cannot be used");
 	} else if (t->job->action == JOB_DONE) {
 		task_over(v, t, RUN_DONE, t->job->why);
@@ -177,10 +177,10 @@ static void leave_to_other(struct supervision *v, struct task *t, const char *di
 {
 	struct claim_owner o;
 
-	if (t->job->action != JOB_RUNNING && claim_read(dir, &o, &v->arena)) {
+	if (t->job->action != JOB_RUNNING && claim_read(dir, &o, v->s->arena)) {
 		t->job->action = JOB_RUNNING;
-		t->job->why = arena_printf(&v->arena, "claimed by %s since %s; if that is gone for good, remove "
-			"%s/CLAIM", claim_owner_text(&o, &v->arena), o.since ? o.since : "?", dir);
+		t->job->why = arena_printf(v->s->arena, "claimed by %s since %s; if that is gone for good, remove "
+			"%s/CLAIM", claim_owner_text(&o, v->s->arena), o.since ? o.since : "?", dir);
 	}
 	put_off(t, CLAIM_PAUSE_S);
 }
@@ -221,8 +221,8 @@ static void let_go(struct supervision *v, struct slot *slot, struct task *t)
  */
 void slot_start(struct supervision *v, struct slot *slot, struct task *t)
 {
-	job_find_again(v->s->root, t->job, &v->arena);
-	slot->dir = arena_printf(&v->arena, "%s/runs/%s", v->s->root, t->job->name);
+	job_find_again(v->s->root, t->job, v->s->arena);
+	slot->dir = arena_printf(v->s->arena, "%s/runs/%s", v->s->root, t->job->name);
 	slot->log = run_dir_lock(slot->dir);
 	if (slot->log == CLAIM_TAKEN)
 		put_off(t, RETRY_PAUSE_S);
@@ -296,7 +296,7 @@ void claims_let_go(struct supervision *v)
 	for (int i = 0; i < v->n_tasks; i++) {
 		struct task *t = &v->tasks[i];
 		if (*t->claim.token)
-			claim_release(&v->claims, arena_printf(&v->arena, "%s/runs/%s", v->s->root, t->job->name),
+			claim_release(&v->claims, arena_printf(v->s->arena, "%s/runs/%s", v->s->root, t->job->name),
 				&t->claim);
 	}
 }
@@ -325,7 +325,7 @@ static void settle_run(struct supervision *v, struct slot *slot, int status, str
 	struct db *db;
 
 	outcome_record(slot->dir, slot->pid, status);
-	run_dir_status(slot->dir, &v->arena, &said);
+	run_dir_status(slot->dir, v->s->arena, &said);
 	if (marks && (said.state != o->state || o->state == RUN_FAILED))
 		run_dir_mark(slot->dir, o->state, o->reason);
 	else if (marks)
@@ -344,7 +344,7 @@ static void lose_run(struct supervision *v, struct slot *slot, struct task *t)
 {
 	struct claim_owner o;
 
-	if (!claim_read(slot->dir, &o, &v->arena)) {
+	if (!claim_read(slot->dir, &o, v->s->arena)) {
 		task_over(v, t, RUN_LOST, "its directory or its claim was removed");
 		say(v, t->job, run_state_name[RUN_LOST], t->reason);
 		return;
@@ -362,7 +362,7 @@ static void lose_run(struct supervision *v, struct slot *slot, struct task *t)
 static void end_run(struct supervision *v, struct slot *slot, int status)
 {
 	struct task *t = slot->task;
-	struct outcome o = outcome_of(status, slot->dir, slot->row.step, slot->asked, &v->arena);
+	struct outcome o = outcome_of(status, slot->dir, slot->row.step, slot->asked, v->s->arena);
 
 	settle_run(v, slot, status, &o);
 	if (o.crash && t->crashes++ < v->s->retries && !v->stopping) {

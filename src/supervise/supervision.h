@@ -29,7 +29,7 @@ struct task {
 struct slot {
 	struct task *task;		/* NULL: free */
 	long long run_id;		/* -1: not in the database */
-	const char *dir;		/* in the arena */
+	const char *dir;		/* in s->arena */
 	pid_t pid;
 	int pipe, log;			/* log.txt, locked */
 	struct str text;		/* read, and not yet a whole line */
@@ -40,7 +40,6 @@ struct slot {
 
 struct supervision {
 	const struct supervisor *s;
-	struct arena arena;
 	struct task *tasks;
 	int n_tasks;
 	struct slot *slots;

@@ -237,7 +237,7 @@ static void open_tasks(struct supervision *v, struct job *jobs, int n)
 {
 	int n_work = 0;
 
-	v->tasks = ARENA_ARRAY(&v->arena, struct task, n);
+	v->tasks = ARENA_ARRAY(v->s->arena, struct task, n);
 	v->n_tasks = n;
 	for (int i = 0; i < n; i++) {
 		struct task *t = &v->tasks[i];
@@ -252,8 +252,8 @@ static void open_tasks(struct supervision *v, struct job *jobs, int n)
 	}
 	qsort(v->tasks, (size_t)n, sizeof *v->tasks, by_turn);
 	v->n_slots = n_work < v->s->workers ? n_work : v->s->workers;
-	v->slots = ARENA_ARRAY(&v->arena, struct slot, v->n_slots);
-	v->rows = ARENA_ARRAY(&v->arena, struct display_row, v->n_slots);
+	v->slots = ARENA_ARRAY(v->s->arena, struct slot, v->n_slots);
+	v->rows = ARENA_ARRAY(v->s->arena, struct display_row, v->n_slots);
 	for (int i = 0; i < v->n_slots; i++) {
 		v->slots[i].pipe = -1;
 		str_init(&v->slots[i].text);
@@ -352,6 +352,5 @@ int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 	if (v.pin)
 		cores_release(&v.cores);
 	claims_close(&v.claims);
-	arena_release(&v.arena);
 	return code;
 }

@@ -41,6 +41,7 @@ struct supervisor {
 	bool on_gpus;			/* each worker sees one GPU (supervise/gpus.h) */
 	double worker_bytes;		/* of GPU memory that one needs at most; 0: not known */
 	const char *const *options;	/* passed on to workers, ended by NULL; may be NULL */
+	struct arena *arena;		/* texts of the jobs, and what it needs itself */
 	struct supervisor_end *end;	/* filled in if not NULL */
 };
 

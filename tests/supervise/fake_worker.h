@@ -179,7 +179,7 @@ static struct job job(const char *label, long seed)
 static struct supervisor two_workers(struct db *db)
 {
 	return (struct supervisor){.root = root, .db = db, .sweep = "test", .workers = 2,
-		.threads = 1, .oversubscribe = true, .retries = 1};
+		.threads = 1, .oversubscribe = true, .retries = 1, .arena = &arena};
 }
 
 /* Decide and run with a database of its own; gives the exit code. */
