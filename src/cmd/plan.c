@@ -111,6 +111,20 @@ static void row(struct plan *p, int i, double seconds, const struct crew *crew, 
 	grid_number(g, crew->threads, "%d", crew->threads);
 }
 
+/* Curves are seldom read to a hundredth of a run, and a default that suits short runs is dear in long ones. */
+static void warn_of_evaluations(const struct plan *p, struct notes *n)
+{
+	double evals = 0, all = 0;
+
+	for (int i = 0; i < p->sweep.n_runs; i++) {
+		evals += plan_evals_left(p, i);
+		all += plan_flops_left(p, i);
+	}
+	if (evals > 0.4 * all)
+		notes_add(n, NOTE_WARNING, "evaluations are %.0f %% of the FLOPs: raise eval.every or lower eval.tokens",
+			100 * evals / all);
+}
+
 static void notes(struct plan *p, const struct plan_options *o, const struct totals *t,
 	const struct crew *crew, const char *why, struct notes *n)
 {
@@ -132,6 +146,7 @@ static void notes(struct plan *p, const struct plan_options *o, const struct tot
 		str_bytes(path_free_bytes("."), free_disk));
 	if (*why)
 		notes_add(n, NOTE_PLAIN, "%s", why);
+	warn_of_evaluations(p, n);
 }
 
 static int show(struct plan *p, const struct plan_options *o)

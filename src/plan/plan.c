@@ -287,11 +287,16 @@ double plan_flops(const struct plan *p, int i)
 	return p->tokens[i] * p->costs[i].flops_per_token;
 }
 
+double plan_evals_left(const struct plan *p, int i)
+{
+	return job_is_work(&p->jobs[i]) ? evals_left(&p->evals[i], p->jobs[i].step) : 0;
+}
+
 double plan_flops_left(const struct plan *p, int i)
 {
 	const struct job *j = &p->jobs[i];
 
 	if (!job_is_work(j) || !j->steps)
 		return 0;
-	return (1 - (double)j->step / (double)j->steps) * plan_flops(p, i) + evals_left(&p->evals[i], j->step);
+	return (1 - (double)j->step / (double)j->steps) * plan_flops(p, i) + plan_evals_left(p, i);
 }

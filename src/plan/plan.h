@@ -50,5 +50,6 @@ int plan_incomplete(const struct plan *p);		/* runs that are neither done nor di
 double plan_bytes(const struct plan *p);		/* of memory, of the largest run to do */
 double plan_flops(const struct plan *p, int i);		/* model FLOPs that run i trains with, as a whole */
 double plan_flops_left(const struct plan *p, int i);	/* still to do, evaluations included; 0: it is no work */
+double plan_evals_left(const struct plan *p, int i);	/* those of evaluations alone */
 
 #endif

@@ -31,6 +31,11 @@ $moelab plan sweep.yaml -j 3 --threads 2 --json >said
 holds grep -q '"seed": 5, .*"workers": 3, "threads": 2' said
 holds grep -q "3 at a time on 2 threads each" said
 
+# A curve that costs more than the run.
+holds test "$(grep -c 'evaluations are' said)" = 0
+$moelab plan sweep.yaml -j 3 --threads 2 eval.every=1 eval.tokens=512 >said
+holds grep -q "Warning: evaluations are 8[0-9] % of the FLOPs: raise eval.every or lower eval.tokens" said
+
 # A sequence that the data cannot fill is told at once, once, and starts nothing.
 for verb in plan run; do
 	$moelab $verb sweep.yaml train.context=90000 >out 2>said
