@@ -88,6 +88,7 @@ static void place_legend(struct sheet *s, const struct chart *c)
 	if (chart_is_heat(c) || s->width - s->left - s->right >= 28)
 		return;
 	s->legend_below = true;
+	width *= 1.05;		/* where gnuplot takes letters for wider it makes fewer columns, and those grow into the axes */
 	s->legend_columns = s->width > 2 * width ? (int)(s->width / width) : 1;
 	s->right = 1.5;
 	s->bottom = 4.6 + 1.4 * ((n + s->legend_columns - 1) / s->legend_columns);
