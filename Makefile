@@ -158,7 +158,8 @@ endif
 # The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
 # memory through the calls that gcc makes for its thread sanitizer; the sanitizer itself is not there.
 EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fno-strict-aliasing \
-	-fsanitize=thread,alignment --param tsan-instrument-func-entry-exit=0 -fno-exceptions -fno-rtti -fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
+	-fsanitize=thread,alignment --param tsan-instrument-func-entry-exit=0 -fno-exceptions -fno-rtti \
+	-fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
 	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
 	$(if $(filter 1,$(SAN)),-fsanitize=undefined -fno-sanitize-recover=all -fsanitize-recover=alignment)
 $(BUILD)/$(if $(filter 1,$(EMULATED)),,emulated/)%.cu.o: %.cu Makefile $(BUILD)/flags

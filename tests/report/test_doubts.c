@@ -204,6 +204,13 @@ static void rates_are_compared_within_a_configuration(void **state)
 #define TRIAL(label_, rate_, seed_, fast_, ...)                                                     \
 	{.label = label_, .variant = "mamba", .seed = seed_, .fast = fast_, .lr = rate_, __VA_ARGS__}
 
+static void open_trials(struct lab *lab, const struct lab_run *trials, int n)
+{
+	lab_open(lab, NULL);
+	json_object_set_new(lab->sweep, "name", json_string("lab/one.tune"));
+	lab_fill(lab, trials, n);
+}
+
 /* Trials in the sweep lab/one.tune, then runs in lab/one: that file is not the trials', and only what
    was among the rates tried is called tuned. */
 static void trials_choose_rates(void **state)
@@ -218,9 +225,7 @@ static void trials_choose_rates(void **state)
 	char text[600];
 
 	(void)state;
-	lab_open(&w.lab, NULL);
-	json_object_set_new(w.lab.sweep, "name", json_string("lab/one.tune"));
-	lab_fill(&w.lab, trials, ARRAY_SIZE(trials));
+	open_trials(&w.lab, trials, ARRAY_SIZE(trials));
 	assert_true(show_with(&w, "tune", "md", &o));
 	assert_has(w.text.text, "trials of train.lr");
 	assert_has(w.text.text, "| best ");
@@ -247,9 +252,7 @@ static void equal_trials_stand_once(void **state)
 	struct shown w;
 
 	(void)state;
-	lab_open(&w.lab, NULL);
-	json_object_set_new(w.lab.sweep, "name", json_string("lab/one.tune"));
-	lab_fill(&w.lab, trials, ARRAY_SIZE(trials));
+	open_trials(&w.lab, trials, ARRAY_SIZE(trials));
 	assert_true(show_with(&w, "tune", "md", &o));
 	assert_has(w.text.text, "| mamba |");
 	assert_lacks(w.text.text, "| twin");
@@ -266,9 +269,7 @@ static void rates_chosen_at_the_edge_are_warned_about(void **state)
 	struct shown w;
 
 	(void)state;
-	lab_open(&w.lab, NULL);
-	json_object_set_new(w.lab.sweep, "name", json_string("lab/one.tune"));
-	lab_fill(&w.lab, trials, ARRAY_SIZE(trials));
+	open_trials(&w.lab, trials, ARRAY_SIZE(trials));
 	lab_next(&w.lab, "lab/one", NULL);
 	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
 	assert_true(show_with(&w, "final", "md", &o));
@@ -290,9 +291,7 @@ static bool rates_are_doubted(const char *tokens)
 	struct shown w;
 	bool doubted;
 
-	lab_open(&w.lab, NULL);
-	json_object_set_new(w.lab.sweep, "name", json_string("lab/one.tune"));
-	lab_fill(&w.lab, trials, ARRAY_SIZE(trials));
+	open_trials(&w.lab, trials, ARRAY_SIZE(trials));
 	lab_next(&w.lab, "lab/one", "mamba");
 	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
 	assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
