@@ -68,6 +68,12 @@ static bool overflows(const struct moe_spec *s)
 	return !moe_holds_all(s) && !moe_takes(s) && leaves_some(s);
 }
 
+/* Places are given by group, and means taken, be it only to log them. */
+static bool has_groups(const struct moe_spec *s)
+{
+	return moe_takes(s) || !moe_holds_all(s) || !strcmp(s->balance_scope, "group");
+}
+
 /* Of experts of one width loads and parameters at work are the same. */
 static bool balances_unequal(const struct moe_spec *s)
 {
@@ -101,6 +107,7 @@ static const struct reader {
 	{"model.moe.order", is_ordered, SCARCE " with several choices of a token (router gshard), or with scores for order "
 		"gate"},
 	{"model.moe.overflow", overflows, SCARCE " and more than top_k experts (router switch)"},
+	{"model.moe.group_tokens", has_groups, SCARCE " or balance_scope group (router switch)"},
 	{"model.moe.control_rate", is_controlled, "balance_target or drop_target above 0 (router switch)"},
 	{"model.moe.balance_by", balances_unequal, "balance above 0 with expert_sizes (router hmoe)"},
 	{"model.moe.balance_scope", moe_has_losses, "losses of the router (router switch)"},

@@ -174,7 +174,7 @@ static const struct rig_case rig_cases[] = {
 	{"transformer_moe sigmoid", "{model: {d_model: 8, n_blocks: 2, arch: transformer_moe, "
 		"attn: {n_heads: 2}, moe: {n_experts: 5, d_expert: 6, top_k: 3, score: sigmoid, "
 		"weight_scale: 2.5, temperature: 0.5, capacity_factor: 0, balance_scope: sequence, "
-		"group_tokens: 16, activation: gelu}}"},
+		"activation: gelu}}"},
 	{"stack", "{model: {d_model: 8, n_blocks: 1, arch: stack, pattern: [{mamba: {d_state: 4}}, attn, "
 		"{mamba2: {d_head: 8, d_state: 5}}, {parallel: [{moe: {n_experts: 2, d_expert: 5, "
 		"group_tokens: 16}}, ffn]}], ffn: {d_hidden: 6, activation: silu}}"},
