@@ -10,12 +10,17 @@
 extern const struct cmd cmd_show;
 
 /* Everything shown comes from these, with :run; a column's name is its title. */
-static const char sql_facts[] = "SELECT group_concat(sweep, ' ') AS sweeps, *, (SELECT CASE depends "
+static const char sql_facts[] = "SELECT group_concat(sweep, ' ') AS sweeps, runs.*, (SELECT CASE depends "
 	"WHEN 'A' THEN 'A: its own past' WHEN 'B' THEN 'B: other sequences of the batch' "
 	"WHEN 'F' THEN 'F: its own future, in training' END FROM run r WHERE r.run_id = runs.run_id) AS depends_on, "
 	"(SELECT CASE WHEN capacity = '0' THEN 'all' WHEN capacity GLOB '[0-9]*' THEN 'capacity ' || capacity "
 	"WHEN capacity <> 'none' THEN capacity END FROM eval e WHERE e.run_id = runs.run_id AND e.kind = 'val' "
-	"AND e.step = runs.loss_step) AS evaluated_by FROM runs WHERE run_id = :run GROUP BY run_id";
+	"AND e.step = runs.loss_step) AS evaluated_by, s.aux, s.balance, s.z, x.importance, x.load_cv2, x.mean_entropy "
+	"FROM runs LEFT JOIN step s ON s.run_id = runs.run_id AND s.step = runs.step "
+	/* of the last step that told of routers, means over them */
+	"LEFT JOIN (SELECT avg(importance) AS importance, avg(load_cv2) AS load_cv2, avg(mean_entropy) AS mean_entropy "
+	"FROM router WHERE run_id = :run GROUP BY step ORDER BY step DESC LIMIT 1) x "
+	"WHERE runs.run_id = :run GROUP BY runs.run_id";
 static const char sql_attempts[] = "SELECT n, started, ended, exit_code, exit_signal, host, pid, "
 	"device, threads, jobs, blas_core, git FROM attempt WHERE run_id = :run ORDER BY n";
 /* A step that was done again after a resume tells the same once more. */

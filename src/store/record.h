@@ -54,7 +54,8 @@
 /* One router, table `router`. load: share of its choices by expert, table `expert`. */
 #define RECORD_EXPERT(X)                                                                           \
 	X(INT, step) X(INT, router) X(REALS, load) X(INT, dead) X(REAL, entropy) X(REAL, drop)      \
-	X(REAL, choices) X(REAL, unserved) X(REAL, width)
+	X(REAL, choices) X(REAL, unserved) X(REAL, width) X(REAL, importance) X(REAL, load_cv2)     \
+	X(REAL, mean_entropy)
 
 /* A layer that mixes two paths: the share of the first, of channels its mean and their deviation; or picks tokens:
    their share. */

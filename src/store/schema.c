@@ -90,5 +90,8 @@ const char *const db_migrations[] = {
 	"DROP VIEW runs;" RUNS("CASE WHEN NOT EXISTS (SELECT 1 FROM param h WHERE h.run_id = r.run_id"
 		" AND h.key = 'model.head' AND h.value = 'forecast') THEN exp(v.loss) END"),
 	"ALTER TABLE mix ADD COLUMN spread REAL;",
+	"ALTER TABLE router ADD COLUMN importance REAL;"
+	"ALTER TABLE router ADD COLUMN load_cv2 REAL;"
+	"ALTER TABLE router ADD COLUMN mean_entropy REAL;",
 	NULL,
 };

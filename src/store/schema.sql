@@ -171,6 +171,10 @@ CREATE TABLE router (			-- routers in the order of the model; a layer may have s
 	choices		REAL,			-- experts computed for a token, in the mean; of older runs NULL
 	unserved	REAL,			-- share of tokens without any; of older runs NULL
 	width		REAL,			-- of the experts computed, over the mean of all; NULL: all are as wide
+	importance	REAL,			-- squared coefficient of variation of experts' mean scores; these three whatever
+						-- they weigh, NULL where the router has them not, and of older runs
+	load_cv2	REAL,			-- the same of loads as noise makes them likely
+	mean_entropy	REAL,			-- of experts' mean scores, nats
 	PRIMARY KEY (run_id, step, router)
 ) STRICT, WITHOUT ROWID;
 

@@ -45,6 +45,8 @@ struct setup_data setup_data_of(const struct dataset *d);
 int setup_check_rows(const struct run_spec *s);
 
 enum { WINDOW_TOKENS = 64 };
+/* What a router tells of its scores as means over groups or tokens (op/router_loss.h, op/noisy_load.h). */
+enum { MEAN_OF_ENTROPY, MEAN_OF_IMPORTANCE, MEAN_OF_LOAD, MEAN_OF_MEAN_ENTROPY, N_ROUTER_MEANS };
 /* States of streams: those that are trained on, and others for evaluation. */
 enum setup_streams { STREAMS_TRAIN, STREAMS_EVAL, N_SETUP_STREAMS };
 
@@ -63,7 +65,7 @@ struct setup {
 	struct net_trace trace;		/* what GRAPH_TRAIN keeps readable; nothing in a run */
 	struct router_names {		/* metrics of each router, the same in all graphs */
 		const char *const *balance, *const *z, *const *dropped, *const *load;
-		const char *const *entropy;	/* NULL: of no scores */
+		const char *const *means[N_ROUTER_MEANS];	/* NULL: the router has it not */
 		/* those of training and evaluation: choices dropped and all, where "dropped" is of tokens; tokens
 		   that an expert computed, NULL: as many as choices */
 		const char *const *choices[GRAPH_EVAL_DROPLESS + 1], *const *served[GRAPH_EVAL_DROPLESS + 1];

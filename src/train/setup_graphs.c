@@ -256,6 +256,9 @@ static void look_at_experts(struct setup *s)
 	}
 }
 
+static const char *const mean_names[] = {[MEAN_OF_ENTROPY] = "entropy", [MEAN_OF_IMPORTANCE] = "importance",
+	[MEAN_OF_LOAD] = "load_cv2", [MEAN_OF_MEAN_ENTROPY] = "mean_entropy"};
+
 static void name_metrics(struct setup *s)
 {
 	struct router_names *r = &s->routers;
@@ -265,7 +268,8 @@ static void name_metrics(struct setup *s)
 	r->z = graph_metrics_named(g, "z", &r->n);
 	r->dropped = graph_metrics_named(g, "dropped", &r->n);
 	r->load = graph_metrics_named(g, "load", &r->n);
-	r->entropy = names_of(s, g, "entropy", NULL);
+	for (int i = 0; i < N_ROUTER_MEANS; i++)
+		r->means[i] = names_of(s, g, mean_names[i], NULL);
 	r->computed = names_of(s, g, "computed", NULL);
 	s->shares = graph_metrics_named(g, "share", &s->n_shares);
 	name_counts(s, GRAPH_TRAIN);

@@ -17,7 +17,7 @@
 struct router_sums {
 	long n_experts;
 	double *load, choices;	/* choices by the expert that they name, and all */
-	double entropy;		/* means over tokens */
+	double means[N_ROUTER_MEANS];
 	struct routed routed;
 };
 
@@ -207,7 +207,8 @@ static void add_micro(struct router_sums *r, const struct setup *s, int i)
 	for (long e = 0; e < r->n_experts; e++)
 		r->load[e] += choices * graph_read(g, names->load[i], e);
 	r->choices += choices;
-	r->entropy += names->entropy[i] ? graph_read(g, names->entropy[i], 0) : NAN;
+	for (int k = 0; k < N_ROUTER_MEANS; k++)
+		r->means[k] += names->means[k][i] ? graph_read(g, names->means[k][i], 0) : NAN;
 	setup_add_routed(s, GRAPH_TRAIN, i, &r->routed);
 }
 
@@ -245,6 +246,7 @@ static void log_router(struct worker_log *l, long step, int i)
 	const struct router_sums *sum = &l->routers[i];
 	struct record r = record_new(RECORD_IS_EXPERT);
 	double positions = tokens_after(l, 1) / (double)l->setup->model.patch;
+	double micro_batches = (double)l->setup->micro_batches;
 
 	r.expert.dead = 0;
 	for (long e = 0; e < sum->n_experts; e++) {
@@ -254,7 +256,10 @@ static void log_router(struct worker_log *l, long step, int i)
 	r.expert.step = step;
 	r.expert.router = i;
 	r.expert.load = (struct record_reals){l->load, (int)sum->n_experts};
-	r.expert.entropy = sum->entropy / (double)l->setup->micro_batches;
+	r.expert.entropy = sum->means[MEAN_OF_ENTROPY] / micro_batches;
+	r.expert.importance = sum->means[MEAN_OF_IMPORTANCE] / micro_batches;
+	r.expert.load_cv2 = sum->means[MEAN_OF_LOAD] / micro_batches;
+	r.expert.mean_entropy = sum->means[MEAN_OF_MEAN_ENTROPY] / micro_batches;
 	r.expert.drop = routed_drop_share(&sum->routed);
 	r.expert.choices = sum->routed.computed / positions;
 	r.expert.unserved = 1 - sum->routed.served / positions;

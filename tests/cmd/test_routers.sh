@@ -94,6 +94,12 @@ facts() {
 holds test "$(facts chosen)" = "F: its own future, in training,cutoff,"
 holds test "$(facts ranked)" = "B: other sequences of the batch,rank 0.5,"
 holds test "$(facts hashed)" = "A: its own past,all,"
+# and the losses of its routers by their parts, those that it has
+told() {
+	$moelab show "$1" | awk '$1 ~ /^(aux|balance|z|importance|load_cv2|mean_entropy)$/ && $2 + 0 == $2 { printf "%s ", $1 }'
+}
+holds test "$(told hashed)" = "aux balance z importance mean_entropy "
+holds test "$(told one)" = "aux balance z "
 for run in chosen one; do
 	$moelab eval $run --length 1x >told.$run
 done

@@ -97,6 +97,36 @@ static void test_micro_batches_tell_the_same(void **state)
 	}
 }
 
+/* All that is added to the loss is told by its parts: with their weights, and entropies of experts subtracted, they
+   are its sum. Of a router without noise there are no loads by it, and of one in one operator none of the three. */
+static void test_losses_of_routers_by_their_parts(void **state)
+{
+	const struct record *step;
+	struct told t;
+	double sum = 0;
+
+	(void)state;
+	run(&t, "parts", KEYS("model.moe.router=noisy", DROPLESS_GROUPS, "model.moe.balance=0.2", "model.moe.z_loss=0.1",
+		"model.moe.importance=0.7", "model.moe.load=0.9", "model.moe.mean_entropy=0.5", "model.moe.token_entropy=0.3",
+		"log.every=1", "init.scale=4", "init.cut=4", "train.tokens=512", "train.micro_batch=1"));
+	step = told_of(&t, RECORD_IS_STEP, 2);
+	for (int i = 0; i < t.n; i++) {
+		const struct expert_record *r = &t.records[i].expert;
+		if (t.records[i].type == RECORD_IS_EXPERT && r->step == 2)
+			sum += (0.7 * r->importance + 0.9 * r->load_cv2 - 0.5 * r->mean_entropy + 0.3 * r->entropy) / 2;
+	}
+	near("auxiliary losses", step->step.aux, 0.2 * step->step.balance + 0.1 * step->step.z + sum);
+	arena_release(&t.arena);
+	run(&t, "two", KEYS("model.moe.router=topk", "log.every=1", "train.tokens=256"));
+	assert_true(told_of(&t, RECORD_IS_EXPERT, 1)->expert.importance > 0);
+	assert_true(isnan(told_of(&t, RECORD_IS_EXPERT, 1)->expert.load_cv2));
+	arena_release(&t.arena);
+	run(&t, "one-operator", KEYS("log.every=1", "train.tokens=256"));
+	assert_true(isnan(told_of(&t, RECORD_IS_EXPERT, 1)->expert.importance));
+	assert_true(isnan(told_of(&t, RECORD_IS_EXPERT, 1)->expert.mean_entropy));
+	arena_release(&t.arena);
+}
+
 /* The share of tokens that a layer picks is of all micro-batches. */
 static void test_picked_share_of_all_micro_batches(void **state)
 {
@@ -216,6 +246,7 @@ static void test_capacity_that_is_raised(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_micro_batches_tell_the_same),
+	cmocka_unit_test(test_losses_of_routers_by_their_parts),
 	cmocka_unit_test(test_picked_share_of_all_micro_batches),
 	cmocka_unit_test(test_no_token_takes_anything), cmocka_unit_test(test_no_scores_no_entropy),
 	cmocka_unit_test(test_rule_of_an_evaluation), cmocka_unit_test(test_capacity_that_is_raised),
