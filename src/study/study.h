@@ -190,6 +190,8 @@ const char *study_trials(struct study *s, const struct sweep_row *w);
 const char *study_tuned_key(struct study *s, const char *trials);
 /* Configurations that differ from v in this key alone, v among them, by rising value. */
 const struct arm **arms_like(struct study *s, const struct arm *v, const char *key, int *n);
+/* Variants that come to one configuration have the same runs: the first of them; NULL: none came before. */
+const struct arm *arm_same_before(const struct study *s, const struct arm *v);
 /* Have both this value of the key, or none? */
 bool arms_agree(const struct arm *a, const struct arm *b, const char *key);
 /* The label, and behind it the key's value in v, if it has one: "moe_mamba-n_experts=8". */

@@ -69,6 +69,14 @@ const struct arm **arms_like(struct study *s, const struct arm *v, const char *k
 	return sorted;
 }
 
+const struct arm *arm_same_before(const struct study *s, const struct arm *v)
+{
+	for (const struct arm *u = s->arms; u < v; u++)
+		if (u->runs[0]->id == v->runs[0]->id)
+			return u;
+	return NULL;
+}
+
 const char *label_add(struct arena *a, const char *label, const struct arm *v, const char *key)
 {
 	const char *value = run_text(v->runs[0], key), *dot = strrchr(key, '.');

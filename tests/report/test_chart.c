@@ -198,14 +198,17 @@ static const struct series *series_of(const struct chart *c, const char *label)
 	return NULL;
 }
 
-/* A series each configuration; a value with a diverged trial has no point. */
+/* A series each configuration, with the names of all variants that come to it; a value with a diverged trial has no
+   point. */
 static void trials_are_drawn_by_rate(void **state)
 {
 	const struct lab_run trials[] = {
 		{.label = "mamba-lr=2", .variant = "mamba", .seed = 8, .fast = 1.5, .lr = 2e-3},
 		{.label = "mamba-lr=1", .variant = "mamba", .seed = 8, .lr = 1e-3},
 		{.label = "mamba-lr=4", .variant = "mamba", .seed = 8, .lr = 4e-3, .diverged = true},
-		{.label = "m-lr=1", .variant = "m", .seed = 8, .lr = 1e-3}};
+		{.label = "m-lr=1", .variant = "m", .seed = 8, .lr = 1e-3},
+		{.label = "twin-lr=2", .variant = "twin", .seed = 8, .fast = 1.5, .lr = 2e-3, .run = "mamba-lr=2"},
+		{.label = "twin-lr=1", .variant = "twin", .seed = 8, .lr = 1e-3, .run = "mamba-lr=1"}};
 	const struct plot_options o = {.x = AXIS_STEPS};
 	struct study s;
 	struct lab lab;
@@ -218,7 +221,7 @@ static void trials_are_drawn_by_rate(void **state)
 	assert_int_equal(study_open(&s, &lab.db, "lab/one.tune", &(struct study_options){.rule = NULL}), 0);
 	assert_int_equal(plot_make(plot_find("tune"), &s, &o, &c), 0);
 	assert_int_equal(c.panels[0].n_series, 2);
-	const struct series *mamba = series_of(&c, "mamba");
+	const struct series *mamba = series_of(&c, "mamba, twin");
 	assert_true(mamba->n == 2 && mamba->x[0] < mamba->x[1] && fabs(mamba->x[1] - 2e-3) < 1e-12);
 	assert_true(fabs(mamba->y[1] - lab_loss(&trials[0], LAB_STEPS)) < 1e-6);
 	assert_int_equal(series_of(&c, "m")->n, 1);

@@ -28,11 +28,22 @@ static int style_of(struct study *s, const struct arm *first, const char *key)
 	return style % N_STYLES;
 }
 
+/* Of all variants that come to this configuration, whose lines would lie on each other. */
+static const char *label_of(struct study *s, const struct arm *v, const char *key)
+{
+	const char *label = label_without(s, v, key);
+
+	for (const struct arm *u = v + 1; u < s->arms + s->n_arms; u++)
+		if (arm_same_before(s, u) == v)
+			label = arena_printf(&s->arena, "%s, %s", label, label_without(s, u, key));
+	return label;
+}
+
 /* Diverged values have no point. */
 static void add_series(struct chart *c, struct panel *p, struct study *s,
 	const struct arm **trials, int n, const char *key)
 {
-	struct series *series = chart_series(c, p, label_without(s, trials[0], key),
+	struct series *series = chart_series(c, p, label_of(s, trials[0], key),
 		style_of(s, trials[0], key), n);
 
 	series->points = true;
@@ -62,7 +73,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 	for (int i = 0; i < s->n_arms; i++) {
 		int n;
 		const struct arm **trials = arms_like(s, &s->arms[i], key, &n);
-		if (n && trials[0] == &s->arms[i])
+		if (n && trials[0] == &s->arms[i] && !arm_same_before(s, trials[0]))
 			add_series(c, p, s, trials, n, key);
 	}
 	return 0;

@@ -63,18 +63,9 @@ static void rows(struct study *s, struct grid *g, const struct arm **trials, int
 	}
 }
 
-/* Variants that come to one configuration have the same runs: the first of them; NULL: none came before. */
-static const struct arm *same_before(const struct study *s, const struct arm *v)
-{
-	for (const struct arm *u = s->arms; u < v; u++)
-		if (u->runs[0]->id == v->runs[0]->id)
-			return u;
-	return NULL;
-}
-
 static void configuration(struct study *s, struct grid *g, const struct arm *v, const char *key)
 {
-	const struct arm *same = same_before(s, v);
+	const struct arm *same = arm_same_before(s, v);
 	int n;
 	const struct arm **trials = arms_like(s, v, key, &n);
 
