@@ -162,7 +162,7 @@ void chart_x_axis(const struct chart *c, const struct sheet *sheet, bool numbers
 	if (c->x_few)
 		data_tics(c, &t);
 	else
-		t = tics_of(&s, (int)((sheet->width - sheet->left - sheet->right) / (s.log ? 3.4 : 5)));
+		t = tics_of(&s, (int)(sheet_across(sheet) / (s.log ? 3.4 : 5)));
 	double margin = s.log ? pow(s.high / s.low, share) : share * (s.high - s.low);
 	if (!(s.low < s.high)) /* a single x */
 		margin = s.log ? 2 : 1;

@@ -245,7 +245,7 @@ static int label_every(const struct panel *p, double room)
 
 	for (int i = 0; i < p->n_rows; i++)
 		groups += p->row_title[i] != NULL;
-	return (int)fmax(1, ceil(groups * 1.1 / room));
+	return (int)fmax(1, ceil(groups * 1.1 / fmax(room, 1.1)));
 }
 
 /* A label in the middle of each group of rows, or of each `every`th, a white line between groups. */
@@ -293,6 +293,12 @@ static void plot_heat(const struct chart *c, const struct panel *p, double room,
 		first, first + (long)p->n_x * p->n_rows - 1, half);
 }
 
+/* Of each panel, in em, without the gap below it. */
+static double axis_height(const struct sheet *s)
+{
+	return sheet_room(s) - s->gap_y * (s->n_rows - 1) / s->n_rows;
+}
+
 static void level_label(const struct panel *p, const struct sheet *s, struct str *out)
 {
 	if (!isfinite(p->y_level) || !p->level_title || p->y_level < p->y_low ||
@@ -334,14 +340,14 @@ static const struct panel *fullest_panel(const struct chart *c)
 static void panel(const struct chart *c, const struct chart_format *f, const struct sheet *s,
 	const struct panel *p, const char *stem, struct str *out)
 {
-	bool last = format_is_terminal(f) || p == &c->panels[c->n_panels - 1];
+	bool last = format_is_terminal(f) || p + s->n_columns >= c->panels + c->n_panels;
 
 	y_title(f, s, p, out);
 	if (p->title && !format_is_terminal(f)) {
 		str_add(out, "set title ");
 		gnuplot_quoted(out, p->title);
 		str_add(out, " offset 0,-0.6 ");
-		sheet_font(s, 12 / 14.0, out);
+		sheet_font(s, fitted(12 / 14.0, p->title, sheet_across(s) + s->gap_x - 1), out);
 		str_add(out, "\n");
 	}
 	str_add(out, "set xlabel ");
@@ -349,7 +355,7 @@ static void panel(const struct chart *c, const struct chart_format *f, const str
 	str_add(out, "\n");
 	chart_x_axis(c, s, last, out);
 	if (p->n_rows) {
-		plot_heat(c, p, format_is_terminal(f) ? INFINITY : sheet_room(s), stem, out);
+		plot_heat(c, p, format_is_terminal(f) ? INFINITY : axis_height(s), stem, out);
 	} else {
 		chart_y_axis(c, p, s, out);
 		if (!format_is_terminal(f))
@@ -374,6 +380,15 @@ static void heat_look(const struct chart *c, struct str *out)
 	str_add(out, "\n");
 }
 
+/* Right of all, where it would else stand beside the first panel, on its neighbour. */
+static void colour_box(const struct sheet *s, struct str *out)
+{
+	double height = axis_height(s);
+
+	str_printf(out, "set colorbox user origin screen %.4f, screen %.4f size screen %.4f, screen %.4f\n",
+		1 - (s->right - 0.7) / s->width, 1 - (s->top + height) / s->height, 1.4 / s->width, height / s->height);
+}
+
 /* Panels share left and right margins; below each other, one x axis for all but heat maps. */
 static void margins(const struct chart *c, const struct sheet *s, struct str *out)
 {
@@ -381,10 +396,10 @@ static void margins(const struct chart *c, const struct sheet *s, struct str *ou
 
 	if (c->n_panels > 1)
 		str_printf(out,
-			"set multiplot layout %d,1 margins screen %.4f, %.4f, %.4f, %.4f"
-			" spacing screen 0, %.4f\n",
-			c->n_panels, s->left / s->width, 1 - s->right / s->width, bottom, top,
-			(chart_is_heat(c) ? 44 : 24) / 14.0 / s->height);
+			"set multiplot layout %d,%d margins screen %.4f, %.4f, %.4f, %.4f"
+			" spacing screen %.4g, %.4f\n",
+			s->n_rows, s->n_columns, s->left / s->width, 1 - s->right / s->width, bottom, top,
+			s->n_columns > 1 ? s->gap_x / s->width : 0, s->gap_y / s->height);
 	else
 		str_printf(out, "set tmargin at screen %.4f\n", top);
 	if (c->n_panels == 1 && s->legend_below)
@@ -406,6 +421,8 @@ void chart_script(const struct chart *c, const struct chart_format *f, const cha
 		heat_look(c, out);
 	if (!format_is_terminal(f))
 		margins(c, &s, out);
+	if (s.n_columns > 1)
+		colour_box(&s, out);
 	for (int i = 0; i < shown; i++)
 		panel(c, f, &s, &c->panels[i], stem, out);
 	if (shown > 1)

@@ -44,12 +44,44 @@ bool format_is_terminal(const struct chart_format *f)
 	return !*f->suffix;
 }
 
-/* Panels beyond the first make the page longer. */
-static double usual_height(const struct chart *c)
+/* Rows of panels beyond the first make the page longer. */
+static double usual_height(const struct chart *c, int n_rows)
 {
 	if (chart_is_heat(c))
-		return (110 + 190 * c->n_panels) / 14.0;
-	return (560 + 260 * (c->n_panels - 1)) / 14.0;
+		return (110 + 190 * n_rows) / 14.0;
+	return (560 + 260 * (n_rows - 1)) / 14.0;
+}
+
+/* Of many heat maps a column would be longer than a screen, or on a page of a size that is asked for too flat. */
+static int usual_columns(const struct chart *c)
+{
+	if (!chart_is_heat(c) || c->look.height_pt > 0 || c->n_panels <= 6)
+		return 1;
+	return c->n_panels <= 12 ? 2 : 3;
+}
+
+static void set_columns(struct sheet *s, const struct chart *c, int n)
+{
+	s->n_columns = n;
+	s->n_rows = (c->n_panels + n - 1) / n;
+}
+
+/* On a page too low for its panels they stand beside each other, as many as are still wide enough, and closer. */
+static void fit_grid(struct sheet *s, const struct chart *c)
+{
+	const double flat = 5, narrow = 8;	/* em */
+
+	if (!chart_is_heat(c))
+		return;
+	while (s->n_columns < c->n_panels && sheet_room(s) < flat) {
+		set_columns(s, c, s->n_columns + 1);
+		if (sheet_across(s) >= narrow)
+			continue;
+		set_columns(s, c, s->n_columns - 1);
+		break;
+	}
+	if (sheet_room(s) < flat)
+		s->gap_y = 26 / 14.0;
 }
 
 /* A line of the legend: its sample, and the longest of the labels at a usual width of letters. */
@@ -79,7 +111,7 @@ static int most_series(const struct chart *c)
 static void place_legend(struct sheet *s, const struct chart *c)
 {
 	const double line = 1.25 * 1.18;	/* em: the spacing set, of a line of type */
-	double width = legend_width(c), between = 24 / 14.0 * (s->n_panels - 1) / s->n_panels;
+	double width = legend_width(c), between = s->gap_y * (s->n_rows - 1) / s->n_rows;
 	int n = most_series(c), columns = (int)ceil(n * line / (sheet_room(s) - between));
 
 	s->right = fmax(16.5, width * (columns > 1 ? columns : 1));
@@ -98,22 +130,27 @@ struct sheet sheet_of(const struct chart *c, const struct chart_format *f)
 {
 	const struct usual *u = usual;
 	struct sheet s = {.format = f->name, .font = *c->look.font ? c->look.font : "sans"};
+	double usual_width;
 	int n_headings = (*c->title != '\0') + (*c->title && *c->subtitle);
 
 	while (u < usual + ARRAY_SIZE(usual) - 1 && strcmp(u->format, f->name))
 		u++;
+	set_columns(&s, c, usual_columns(c));
+	usual_width = s.n_columns > 2 ? 4 / 3.0 * u->width : u->width;
 	s.em_pt = c->look.font_pt > 0 ? c->look.font_pt : u->em;
-	s.width_pt = c->look.width_pt > 0 ? c->look.width_pt : u->width;
+	s.width_pt = c->look.width_pt > 0 ? c->look.width_pt : usual_width;
 	s.width = s.width_pt / s.em_pt;
 	s.height_pt = c->look.height_pt > 0 ? c->look.height_pt
-					    : usual_height(c) * u->em * s.width_pt / u->width;
+					    : usual_height(c, s.n_rows) * u->em * s.width_pt / usual_width;
 	s.height = s.height_pt / s.em_pt;
-	s.n_panels = c->n_panels;
+	s.gap_x = 6.9;
+	s.gap_y = (chart_is_heat(c) ? 44 : 24) / 14.0;
 	s.left = 6.9;
 	s.bottom = 76 / 14.0;
 	s.top = n_headings ? (n_headings + 1) * 24 / 14.0 : 1;
 	s.top += chart_is_heat(c) ? 20 / 14.0 : 0;
 	place_legend(&s, c);
+	fit_grid(&s, c);
 	return s;
 }
 
@@ -126,7 +163,12 @@ void sheet_font(const struct sheet *s, double em, struct str *out)
 
 double sheet_room(const struct sheet *s)
 {
-	return (s->height - s->top - s->bottom) / s->n_panels;
+	return (s->height - s->top - s->bottom) / s->n_rows;
+}
+
+double sheet_across(const struct sheet *s)
+{
+	return (s->width - s->left - s->right - s->gap_x * (s->n_columns - 1)) / s->n_columns;
 }
 
 static void terminal_size(int *width, int *height)

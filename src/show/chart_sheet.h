@@ -14,7 +14,9 @@ struct sheet {
 	double width, height;		/* in em */
 	/* Margins in em; below there is room for the legend, if it stands there. */
 	double top, bottom, left, right;
-	int n_panels;
+	/* Panels stand row after row, so many beside each other; gaps between them in em. */
+	int n_rows, n_columns;
+	double gap_x, gap_y;
 	bool legend_below;
 	int legend_columns;
 };
@@ -27,7 +29,8 @@ void sheet_begin(const struct sheet *s, const struct chart *c, const struct char
 /* "font 'sans,16'", for a text of so many em. */
 void sheet_font(const struct sheet *s, double em, struct str *out);
 
-double sheet_room(const struct sheet *s);	/* height of a panel, in em */
+double sheet_room(const struct sheet *s);	/* height of a panel and its gap, in em */
+double sheet_across(const struct sheet *s);	/* width of a panel, in em */
 
 /* Range, scale and tics; numbers: with these below. y: of the panel. */
 void chart_x_axis(const struct chart *c, const struct sheet *s, bool numbers, struct str *out);

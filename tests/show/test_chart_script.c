@@ -69,10 +69,66 @@ static void labels_of_layers_stand_clear(void **state)
 	assert_in_range(labels_of(40), 4, 20);
 }
 
+/* The script of n heat maps, on a page of so many points or a usual one. */
+static void script_of_maps(int n, double width_pt, double height_pt, struct str *script)
+{
+	static const char *titles[] = {"layer"};
+	static double x[2] = {1, 2}, value[2] = {0};
+	struct chart c;
+
+	chart_init(&c, "load");
+	c.look.width_pt = width_pt, c.look.height_pt = height_pt;
+	for (int i = 0; i < n; i++) {
+		struct panel *p = chart_panel(&c, "");
+		p->title = "map";
+		p->x = x, p->n_x = 2, p->value = value, p->row_title = titles, p->n_rows = 1;
+	}
+	c.x_title = "steps";
+	str_init(script);
+	chart_script(&c, chart_format_find("svg"), "load", script);
+	chart_release(&c);
+}
+
+static int times(const char *text, const char *word)
+{
+	int n = 0;
+
+	for (; (text = strstr(text, word)); text++)
+		n++;
+	return n;
+}
+
+/* Many stand beside each other, with one box of colours right of all and numbers below the last of each column; on a
+   page that is asked for, where a column would leave them too low. */
+static void many_heat_maps_stand_in_a_grid(void **state)
+{
+	static const struct {
+		int n;
+		double width_pt, height_pt;
+		const char *layout, *size;
+		int columns;
+	} cases[] = {
+		{5, 0, 0, "layout 5,1 ", "svg size 960,1060 ", 1}, {12, 0, 0, "layout 6,2 ", "svg size 960,1250 ", 2},
+		{17, 0, 0, "layout 6,3 ", "svg size 1280,1250 ", 3}, {7, 454, 567, "layout 7,1 ", "svg size 605,756 ", 1},
+		{17, 454, 567, "layout 9,2 ", "svg size 605,756 ", 2}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct str script;
+		script_of_maps(cases[i].n, cases[i].width_pt, cases[i].height_pt, &script);
+		assert_non_null(strstr(script.text, cases[i].layout));
+		assert_non_null(strstr(script.text, cases[i].size));
+		assert_int_equal(times(script.text, "set xlabel 'steps'"), cases[i].columns);
+		assert_int_equal(times(script.text, "set colorbox user"), cases[i].columns > 1);
+		str_release(&script);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(styles_differ_in_colour_or_dash), cmocka_unit_test(labels_of_layers_stand_clear)};
+		cmocka_unit_test(styles_differ_in_colour_or_dash), cmocka_unit_test(labels_of_layers_stand_clear),
+		cmocka_unit_test(many_heat_maps_stand_in_a_grid)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
