@@ -155,7 +155,8 @@ static inline void hand_routers(const struct hand_run *r)
 	for (int k = 0; k < 2 && r->load[0][0] > 0; k++)
 		for (int step = 30; step <= 40; step += 10) {
 			bool last = step == 40;
-			hand_sql("INSERT INTO router VALUES(%d, %d, %d, %.17g, %.17g, %.17g, %.17g, %.17g, %s)", r->id,
+			hand_sql("INSERT INTO router VALUES(%d, %d, %d, %.17g, %.17g, %.17g, %.17g, %.17g, %s, "
+				"NULL, NULL, NULL)", r->id,
 				step, k, last ? r->dead + k : 3, last ? r->entropy + 0.1 * k : 0.2,
 				last ? r->drop : 0.9, last ? 4.0 / r->experts + 0.1 * k : 9,
 				last ? 0.5 * r->drop + 0.1 * k : 1,
