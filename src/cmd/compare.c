@@ -17,7 +17,8 @@ static void print(const struct lab *lab, const struct grid *curves, const struct
 	str_add(&text, json ? "{\"curves\": " : "");
 	format->render(curves, &text);
 	str_add(&text, json ? ", \"config\": " : "\n");
-	format->render(config, &text);
+	if (json || config->n_rows)
+		format->render(config, &text);
 	str_add(&text, json ? "}\n" : "");
 	fwrite(text.text, 1, text.length, stdout);
 	str_release(&text);

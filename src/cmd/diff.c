@@ -17,7 +17,7 @@ static const char sql_config[] =
 	"WHERE a.value IS NOT b.value ORDER BY k.key";
 
 /* Facts and results: columns of the view `runs`. */
-static const char *const columns[] = {"state", "data_hash", "tokenizer", "precision", "semantics",
+static const char *const columns[] = {"state", "data_hash", "tokenizer", "semantics",
 	"params_total", "params_active", "flops_per_token", "windows", "host", "device", "threads",
 	"jobs", "blas", "blas_core", "cpu", "git", "build", "step", "tokens", "seconds", "flops",
 	"train_loss", "loss", "loss_dropless", "bpb", "accuracy", "drop", "tokens_per_s"};
@@ -46,16 +46,21 @@ static int add_rows(struct lab *lab, const char *kind, const char *sql, const st
 	return db_finish(&s);
 }
 
+static int add_column(struct lab *lab, const char *name, const struct run_row *ab, struct grid *g)
+{
+	const char *sql = arena_printf(&lab->arena,
+		"SELECT '%s', a.\"%s\", b.\"%s\" FROM runs a, runs b WHERE a.run_id = :a "
+		"AND b.run_id = :b AND a.\"%s\" IS NOT b.\"%s\" LIMIT 1",
+		name, name, name, name, name);
+
+	return add_rows(lab, "run", sql, ab, g);
+}
+
 static int add_columns(struct lab *lab, const struct run_row *ab, struct grid *g)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
-		const char *sql = arena_printf(&lab->arena,
-			"SELECT '%s', a.\"%s\", b.\"%s\" FROM runs a, runs b WHERE a.run_id = :a "
-			"AND b.run_id = :b AND a.\"%s\" IS NOT b.\"%s\" LIMIT 1",
-			columns[i], columns[i], columns[i], columns[i], columns[i]);
-		if (add_rows(lab, "run", sql, ab, g))
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
+		if (add_column(lab, columns[i], ab, g))
 			return -1;
-	}
 	return 0;
 }
 
@@ -87,7 +92,7 @@ void diff_begin(struct lab *lab, const struct run_row *ab, struct grid *g)
 
 int diff_config(struct lab *lab, const struct run_row *ab, struct grid *g)
 {
-	return add_rows(lab, "config", sql_config, ab, g);
+	return add_rows(lab, "config", sql_config, ab, g) || add_column(lab, "precision", ab, g) ? -1 : 0;
 }
 
 static int compare(struct lab *lab, const struct arguments *a)

@@ -203,6 +203,13 @@ refuses 2 'has a key "sate"' $moelab ls sate=done
 $moelab compare sweep-s1 sweep-s2 --json >said
 holds grep -q '"part_step": null' said
 holds grep -q "they differ in data.seed, 1 and 2" said
+# runs that differ in precision alone, and runs that differ in nothing
+sed 's/^seeds.*/name: exact/; /^baseline/d' sweep.yaml >exact.yaml
+holds $moelab run exact.yaml --device ref -q
+$moelab compare sweep-s1 exact-s1 >said
+holds grep -q '^| run | precision | f32 .* | f64' said
+$moelab compare sweep-s1 sweep-s1 >said
+holds test "$(grep -c '^| *| key' said)" = 0
 printf 'step,tokens,loss\n0,0,5.5\n4,96,x\n' >curve.csv
 refuses 2 "curve.csv:3:6: loss \"x\" is no number" $moelab import-curve curve.csv --label torch --sweep sweep
 refuses 2 "takes one file" $moelab import-curve curve.csv --label torch
