@@ -168,7 +168,7 @@ struct set {			/* of rows that are being made */
 	const struct shapes *shapes;
 	struct rng_key key;
 	enum split split;
-	long n_rows, row;
+	long n_rows, row, longest;	/* tokens of a row, and of the longest example */
 	bool pack;
 };
 
@@ -197,12 +197,12 @@ static void fill(uint16_t *ids, long n, int id)
 /* Row i: T inputs, then T targets. False: an example of it was not found. */
 static bool make_row(const struct set *s, long i, uint16_t *row)
 {
-	long T = s->row, at = 0, room = s->pack ? 2 * T : T, n = 1;
-	uint16_t *tokens = xmalloc(2 * (size_t)room * sizeof *tokens), *targets = tokens + room;
+	long T = s->row, at = 0, n = 1;
+	uint16_t *tokens = xmalloc(2 * (size_t)s->longest * sizeof *tokens), *targets = tokens + s->longest;
 
 	fill(row, 2 * T, s->m->eot);
 	for (long j = 0; n && at < T && (s->pack || j == 0); j++) {
-		fill(targets, room, s->m->eot);
+		fill(targets, s->longest, s->m->eot);
 		n = make_example(s, i, j, tokens, targets);
 		long kept = n < T - at ? n : T - at;
 		memcpy(row + at, tokens, (size_t)kept * sizeof *row);
@@ -258,7 +258,7 @@ static int write_splits(const struct making *m, struct dataset_writer *w)
 	w->d.season = m->task->season ? m->task->season(m->value) : 0;
 	for (enum split i = 0; i < N_SPLITS && !ret; i++) {
 		struct set s = {m, &m->train, key_of(m, split_name(i)), i, n[i], m->row,
-			m->common[PACK] > 0};
+			shapes_row(&m->train, m->task, m->value), m->common[PACK] > 0};
 		ret = write_set(&s, w);
 	}
 	return ret;
@@ -271,8 +271,8 @@ static int write_tests(const struct making *m, struct dataset_writer *w)
 	for (int i = 0; i < m->tests.n && !ret; i++) {
 		const struct shape *shape = &m->tests.list[i];
 		struct shapes one = {.list = {*shape}, .n = 1, .n_examples = shape->n};
-		struct set s = {m, &one, key_of(m, shape->name), SPLIT_TRAIN, shape->n,
-			shapes_row(&one, m->task, m->value), false};
+		long longest = shapes_row(&one, m->task, m->value);
+		struct set s = {m, &one, key_of(m, shape->name), SPLIT_TRAIN, shape->n, longest, longest, false};
 		s.split = dataset_writer_test(w, shape->name, shape->most, shape->items, s.row);
 		ret = write_set(&s, w);
 	}
