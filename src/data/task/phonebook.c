@@ -4,6 +4,7 @@
  * digit by digit. Bytes of text, so that a model of text can be tested too. Names are of random syllables,
  * each name once.
  */
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@
 
 enum { NAME = 14, DIGITS = 10, LINE = NAME - 1 + 2 + DIGITS + 1 };
 
-struct entry {
+struct subscriber {
 	char name[NAME], number[DIGITS + 1];
 };
 
@@ -50,22 +51,29 @@ static void draw_name(struct draw *d, char *out)
 	*add_word(d, out) = '\0';
 }
 
-static bool is_new(const struct entry *book, long n)
+static int by_name(const void *a, const void *b)
 {
-	for (long i = 0; i < n; i++)
-		if (!strcmp(book[i].name, book[n].name))
-			return false;
-	return true;
+	return strcmp(a, b);
+}
+
+static void keep_name(void *name)
+{
+	(void)name;
 }
 
 /* Numbers begin with 6 to 9. */
-static void draw_entry(struct draw *d, struct entry *book, long n)
+static void draw_entry(struct draw *d, struct subscriber *one, void **names)
 {
-	do
-		draw_name(d, book[n].name);
-	while (!is_new(book, n));
+	void *found;
+
+	do {
+		draw_name(d, one->name);
+		found = tsearch(one->name, names, by_name);
+		if (!found)
+			die("out of memory: names of a telephone book");
+	} while (*(char **)found != one->name);
 	for (int i = 0; i < DIGITS; i++)
-		book[n].number[i] = (char)(i ? '0' + draw_below(d, 10) : '6' + draw_below(d, 4));
+		one->number[i] = (char)(i ? '0' + draw_below(d, 10) : '6' + draw_below(d, 4));
 }
 
 static long add_text(struct example *e, long at, const char *text)
@@ -75,21 +83,23 @@ static long add_text(struct example *e, long at, const char *text)
 	return at;
 }
 
-static long add_line(struct example *e, long at, const struct entry *entry)
+static long add_line(struct example *e, long at, const struct subscriber *one)
 {
-	at = add_text(e, at, entry->name);
+	at = add_text(e, at, one->name);
 	at = add_text(e, at, ": ");
-	at = add_text(e, at, entry->number);
+	at = add_text(e, at, one->number);
 	return add_text(e, at, "\n");
 }
 
 static long make(struct example *e)
 {
-	struct entry *book = xcalloc((size_t)e->length, sizeof *book);
+	struct subscriber *book = xcalloc((size_t)e->length, sizeof *book);
 	long shown[3], n = 0, begin;
+	void *names = NULL;
 
 	for (long i = 0; i < e->length; i++)
-		draw_entry(&e->draw, book, i);
+		draw_entry(&e->draw, &book[i], &names);
+	tdestroy(names, keep_name);
 	draw_distinct(&e->draw, e->length, 3, shown);
 	for (long i = 0; i < e->length; i++)
 		n = add_line(e, n, &book[i]);
