@@ -51,7 +51,8 @@ static bool read_all(int pipes[N_PIPES][2], double until_s, struct str text[N_PI
 		double left = until_s - clock_s();
 		if (left <= 0)
 			return false;
-		poll(fds, N_PIPES, (int)(left * 1000) + 1);
+		if (poll(fds, N_PIPES, (int)(left * 1000) + 1) < 0)
+			continue;		/* a signal came */
 		for (int i = 0; i < N_PIPES; i++) {
 			ssize_t n = fds[i].fd >= 0 && fds[i].revents ?
 				read(fds[i].fd, bytes, sizeof bytes) : -1;

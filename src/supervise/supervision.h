@@ -46,7 +46,7 @@ struct supervision {
 	int n_slots;
 	bool pin;
 	struct core_claim cores;	/* where pin */
-	int signals;			/* signalfd */
+	int signals;			/* a pipe of their numbers, a byte each */
 	int stop_signal;		/* what asked to stop; 0: nothing */
 	bool stopping;			/* nothing new starts */
 	bool killed;			/* workers are gone without a checkpoint */

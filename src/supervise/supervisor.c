@@ -1,12 +1,12 @@
 #include "supervise/supervision.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -94,10 +94,9 @@ static void stop_all(struct supervision *v, int signal, const char *why)
 
 static void take_signals(struct supervision *v)
 {
-	struct signalfd_siginfo news;
+	unsigned char signal;
 
-	while (read(v->signals, &news, sizeof news) == sizeof news) {
-		int signal = (int)news.ssi_signo;
+	while (read(v->signals, &signal, 1) == 1) {
 		if (signal != SIGCHLD && !v->stop_signal) {
 			stop_all(v, signal, strsignal(signal));
 		} else if (signal == SIGINT) {
@@ -309,24 +308,46 @@ static void summarize(const struct supervision *v)
 	str_release(&line);
 }
 
-static void block_signals(struct supervision *v, sigset_t *before)
-{
-	static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
-	sigset_t set;
+static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
 
-	sigemptyset(&set);
+/* A signal handler can only reach a global. */
+static int signals_in;
+
+/* In whatever thread the signal comes to. A full pipe has news enough. */
+static void note_signal(int signal)
+{
+	unsigned char news = (unsigned char)signal;
+	int before = errno;
+
+	if (write(signals_in, &news, 1) < 0)
+		errno = before;
+}
+
+static void catch_signals(struct supervision *v, struct sigaction *before)
+{
+	struct sigaction note = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
+		die("no pipe for signals: %s", strerror(errno));
+	v->signals = ends[0];
+	signals_in = ends[1];
 	for (size_t i = 0; i < ARRAY_SIZE(caught); i++)
-		sigaddset(&set, caught[i]);
-	sigprocmask(SIG_BLOCK, &set, before);
-	v->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (v->signals < 0)
-		die("no signalfd: %s", strerror(errno));
+		sigaction(caught[i], &note, &before[i]);
+}
+
+static void release_signals(struct supervision *v, const struct sigaction *before)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(caught); i++)
+		sigaction(caught[i], &before[i], NULL);
+	close(v->signals);
+	close(signals_in);
 }
 
 int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 {
 	struct supervision v = {.s = s, .batch = {.db = s->db}, .begun_s = clock_s()};
-	sigset_t before;
+	struct sigaction before[ARRAY_SIZE(caught)];
 	int code;
 
 	if (s->db)
@@ -337,12 +358,11 @@ int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 		code = v.n_slots ? check_disk(s, jobs, n) : EXIT_DONE;
 	claims_open(&v.claims);
 	if (!code) {
-		block_signals(&v, &before);
+		catch_signals(&v, before);
 		display_open(&v.display);
 		loop(&v);
 		summarize(&v);
-		close(v.signals);
-		sigprocmask(SIG_SETMASK, &before, NULL);
+		release_signals(&v, before);
 		code = exit_code(&v);
 	}
 	if (s->end)

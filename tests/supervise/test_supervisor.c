@@ -4,6 +4,8 @@
  */
 #include "fake_worker.h"
 
+#include <pthread.h>
+
 /* --- tests ----------------------------------------------------------------------------------- */
 
 static void test_all_kinds_of_end(void **state)
@@ -107,6 +109,34 @@ static void test_stop_and_go_on(void **state)
 	assert_sql("count(*) = 3 FROM runs WHERE state = 'done'");
 	assert_sql("count(*) = 60 AND count(DISTINCT run_id) = 3 FROM step");
 	assert_sql("count(*) = 4 FROM attempt WHERE exit_code = 75");
+}
+
+static void *sleep_on(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* Threads that were there before, of a library, take signals no other way. */
+static void test_signals_to_other_threads(void **state)
+{
+	static const int signals[] = {SIGTERM, SIGHUP};
+	struct job j = job("slow", 1);
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		pid_t pid = fork();
+		if (!pid) {
+			pthread_t thread;
+			pthread_create(&thread, NULL, sleep_on, NULL);
+			_exit(supervise(&j, 1));
+		}
+		wait_for_worker(&j, i ? 13 : 6);
+		kill(pid, signals[i]);
+		assert_int_equal(wait_code(pid), EXIT_STOPPED);
+		assert_int_equal(state_of(&j), RUN_STOPPED);
+	}
 }
 
 /* What was begun first, then the first seed of all: a whole table early. */
@@ -450,7 +480,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		TEST(test_all_kinds_of_end), TEST(test_second_run_does_nothing),
-		TEST(test_equal_jobs), TEST(test_failed_run_is_tried_again), TEST(test_stop_and_go_on),
+		TEST(test_equal_jobs), TEST(test_failed_run_is_tried_again), TEST(test_stop_and_go_on), TEST(test_signals_to_other_threads),
 		TEST(test_order_of_starts),
 		TEST(test_second_interrupt_kills), TEST(test_killed_worker_is_tried_again),
 		TEST(test_killed_supervisor), TEST(test_two_supervisors), TEST(test_fail_fast),
