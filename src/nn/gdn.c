@@ -7,12 +7,12 @@
 
 static const char group[] = "mixer";
 
-long gdn_heads(const struct gdn_spec *s, long d_model)
+static long n_heads(const struct gdn_spec *s, long d_model)
 {
 	return max_long(s->n_heads ? s->n_heads : d_model * 3 / 4 / s->d_key, 1);
 }
 
-long gdn_value_width(const struct gdn_spec *s)
+static long value_width(const struct gdn_spec *s)
 {
 	return s->d_value ? s->d_value : 2 * s->d_key;
 }
@@ -20,12 +20,12 @@ long gdn_value_width(const struct gdn_spec *s)
 static struct tensor *recurrence(struct net *net, const struct gdn_spec *s, struct tensor *qkv,
 	struct tensor *beta_BTH, struct tensor *dt_BTH)
 {
-	long heads = tensor_width(beta_BTH), keys = heads * s->d_key, value = gdn_value_width(s);
+	long heads = tensor_width(beta_BTH), keys = heads * s->d_key, value = value_width(s);
 	struct delta_attr attr = {.chunk = DELTA_CHUNK};
 	struct param_rule a_log = rule_vector(net, FILL_LOG_UNIFORM, s->a_min, s->a_max, group);
 	struct param_rule dt_bias = rule_vector(net, FILL_DT_BIAS, s->dt_min, s->dt_max, group);
 	struct tensor shape = tensor_of(REAL, 1, heads);
-	struct tensor *in[DELTA_STEP_N_IN] = {[DELTA_BRAW_BTH] = beta_BTH, [DELTA_DTRAW_BTH] = dt_BTH,
+	struct tensor *in[DELTA_CARRIED_N_IN] = {[DELTA_BRAW_BTH] = beta_BTH, [DELTA_DTRAW_BTH] = dt_BTH,
 		[DELTA_START_BT] = net->start_BT, [DELTA_Q_BTK] = graph_slice(net->g, qkv, 0, keys),
 		[DELTA_K_BTK] = graph_slice(net->g, qkv, keys, keys),
 		[DELTA_V_BTV] = graph_slice(net->g, qkv, 2 * keys, heads * value),
@@ -34,7 +34,7 @@ static struct tensor *recurrence(struct net *net, const struct gdn_spec *s, stru
 
 	if (!net->env.carry)
 		return graph_apply(net->g, &op_delta, &attr, sizeof attr, in)[DELTA_Y_BTV];
-	in[DELTA_STEP_S_BKV] = graph_carried(net->g, "S", tensor_of(MASTER, 3, net->env.batch, keys, value));
+	in[DELTA_S_BKV] = graph_carried(net->g, "S", tensor_of(MASTER, 3, net->env.batch, keys, value));
 	return graph_apply(net->g, net->env.stream ? &op_delta_carried : &op_delta_step, &attr, sizeof attr,
 		in)[DELTA_Y_BTV];
 }
@@ -42,7 +42,7 @@ static struct tensor *recurrence(struct net *net, const struct gdn_spec *s, stru
 struct tensor *gdn(struct net *net, const void *gdn_spec, struct tensor *x_BTD)
 {
 	const struct gdn_spec *s = gdn_spec;
-	long heads = gdn_heads(s, net->s->d_model), values = heads * gdn_value_width(s);
+	long heads = n_heads(s, net->s->d_model), values = heads * value_width(s);
 	long mixed = 2 * heads * s->d_key + values;
 	struct gated_norm_attr norm = {.n_groups = (int)heads, .gate_last = true, .eps = s->norm_eps};
 	struct tensor *all, *y_BTV;
@@ -52,7 +52,7 @@ struct tensor *gdn(struct net *net, const void *gdn_spec, struct tensor *x_BTD)
 	y_BTV = recurrence(net, s, mamba_conv(net, s->d_conv, graph_slice(net->g, all, 0, mixed), false),
 		graph_slice(net->g, all, mixed + values, heads),
 		graph_slice(net->g, all, mixed + values + heads, heads));
-	y_BTV = mamba_norm(net, &norm, gdn_value_width(s), y_BTV, graph_slice(net->g, all, mixed, values));
+	y_BTV = mamba_norm(net, &norm, value_width(s), y_BTV, graph_slice(net->g, all, mixed, values));
 	y_BTV = mamba_project(net, "out_proj", y_BTV, net->s->d_model);
 	graph_leave(net->g);
 	return net_output(net, "mixer", y_BTV);

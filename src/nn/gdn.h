@@ -22,9 +22,6 @@ struct gdn_spec {
 	double a_min, a_max, dt_min, dt_max, norm_eps;
 };
 
-long gdn_heads(const struct gdn_spec *s, long d_model);		/* H */
-long gdn_value_width(const struct gdn_spec *s);			/* V */
-
 /* Under the name "mixer". */
 struct tensor *gdn(struct net *net, const void *gdn_spec, struct tensor *x_BTD);
 

@@ -109,7 +109,7 @@ struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tenso
 {
 	long width = tensor_width(u_BTI), rank = ssm_dt_rank(s, net->s->d_model);
 	struct param_rule dt_weight = rule_uniform(net, 1 / sqrt((double)rank), true, group);
-	struct tensor *dbc[3], *in[SCAN_STEP_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
+	struct tensor *dbc[3], *in[SCAN_CARRIED_N_IN] = {[SCAN_U_BTI] = u_BTI, [SCAN_Z_BTI] = z_BTI,
 		[SCAN_START_BT] = net->start_BT};
 
 	project_dbc(net, s, u_BTI, dbc);
@@ -119,7 +119,7 @@ struct tensor *mamba_ssm(struct net *net, const struct ssm_spec *s, struct tenso
 	ssm_params(net, s, width, in);
 	if (!net->env.carry)
 		return graph_apply(net->g, &op_scan, NULL, 0, in)[SCAN_Y_BTI];
-	in[SCAN_STEP_H_BIN] = graph_carried(net->g, "h", tensor_of(MASTER, 3, net->env.batch, width, s->d_state));
+	in[SCAN_H_BIN] = graph_carried(net->g, "h", tensor_of(MASTER, 3, net->env.batch, width, s->d_state));
 	return graph_apply(net->g, net->env.stream ? &op_scan_carried : &op_scan_step, NULL, 0, in)[SCAN_Y_BTI];
 }
 

@@ -32,7 +32,7 @@ static struct tensor *recurrence(struct net *net, const struct mamba2_spec *s, s
 
 	if (!net->env.carry)
 		return graph_apply(net->g, &op_ssd, &attr, sizeof attr, in)[SSD_Y_BTI];
-	in[net->env.stream ? SSD_CARRIED_H_BIN : SSD_STEP_H_BIN] = graph_carried(net->g, "h",
+	in[SSD_H_BIN] = graph_carried(net->g, "h",
 		tensor_of(MASTER, 3, net->env.batch, width, s->d_state));
 	return graph_apply(net->g, net->env.stream ? &op_ssd_carried : &op_ssd_step, &attr, sizeof attr,
 		in)[SSD_Y_BTI];

@@ -94,7 +94,7 @@ static struct tensor *recurrence(struct net *net, const struct mamba3_spec *s, c
 	in[SSD_X_BTI] = stream_extend(net, "past_x", p->u, 1);
 	in[SSD_B_BTN] = stream_extend(net, "past_B", B, 1);
 	in[SSD_C_BTN] = stream_extend(net, NULL, C, 1);
-	in[SSD_CARRIED_H_BIN] = graph_carried(net->g, "h",
+	in[SSD_H_BIN] = graph_carried(net->g, "h",
 		tensor_of(MASTER, 3, net->env.batch, tensor_width(p->u), s->d_state));
 	return stream_latest(net, graph_apply(net->g, &op_ssd_carried, &attr, sizeof attr, in)[SSD_Y_BTI], 1);
 }

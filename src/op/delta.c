@@ -25,6 +25,7 @@ void delta_shape(struct op_shapes *s)
 {
 	const struct delta_attr *attr = s->attr;
 	const struct tensor *q = s->in[DELTA_Q_BTK], *v = s->in[DELTA_V_BTV], *b = s->in[DELTA_BRAW_BTH];
+	const struct tensor *S = s->in[DELTA_S_BKV];
 	struct delta_dims d;
 
 	CHECK(attr->chunk > 0 && attr->chunk <= DELTA_CHUNK);
@@ -35,6 +36,7 @@ void delta_shape(struct op_shapes *s)
 	CHECK(d.H * d.K == q->dims[2] && d.H * d.V == v->dims[2]);
 	CHECK(d.K <= DELTA_MAX_KEY && d.V <= DELTA_MAX_VALUE);
 	CHECK(tensor_size(s->in[DELTA_ALOG_H]) == d.H && tensor_size(s->in[DELTA_DTBIAS_H]) == d.H);
+	CHECK(!S || (S->n_dims == 3 && S->dims[0] == d.B && S->dims[1] == d.H * d.K && S->dims[2] == d.V));
 	s->out[DELTA_Y_BTV] = tensor_of(REAL, 3, d.B, d.T, v->dims[2]);
 }
 
@@ -52,6 +54,8 @@ void delta_room_ref(struct op_shapes *s)
 
 	s->forward_workspace = s->backward_workspace =
 		(size_t)(4 * d.K + 3 * d.V + (d.T + 2) * d.K * d.V) * sizeof(double);
+	if (s->training && s->in[DELTA_S_BKV])	/* which forward changes */
+		s->saved[DELTA_STATES] = tensor_of(MASTER, 3, d.B, d.H * d.K, d.V);
 }
 
 static struct scratch scratch_of(const struct delta_dims *d, double *at)
@@ -185,14 +189,17 @@ static void begin_with(const struct head *c, const struct tensor *S_BKV)
 			(size_t)V * sizeof(double));
 }
 
-void delta_forward_from(const struct op_run *r, const struct tensor *S_BKV)
+void delta_forward_ref(const struct op_run *r)
 {
+	const struct tensor *S_BKV = r->in[DELTA_S_BKV], *before = r->saved[DELTA_STATES];
 	struct delta_dims d = delta_dims(r->in, r->attr);
 	long size = d.K * d.V;
 
 	for (long k = 0; k < d.B * d.H; k++) {
 		struct head c = head_of(r, k);
 		begin_with(&c, S_BKV);
+		for (long i = 0; i < size && before; i++)
+			row_f64(before, k * d.K + i / d.V)[i % d.V] = c.s.memory[i];
 		for (long t = 0; t < d.T; t++) {
 			double *y = head_row(&c, r->out[DELTA_Y_BTV], t, d.V), *memory = c.s.memory + (t + 1) * size;
 			step_forward(&c, t, memory - size, memory);
@@ -205,11 +212,6 @@ void delta_forward_from(const struct op_run *r, const struct tensor *S_BKV)
 		for (long i = 0; i < size && S_BKV; i++)
 			row_f64(S_BKV, k * d.K + i / d.V)[i % d.V] = c.s.memory[d.T * size + i];
 	}
-}
-
-static void delta_forward_ref(const struct op_run *r)
-{
-	delta_forward_from(r, NULL);
 }
 
 /* From the gradient of x scale / |x| to that of x. */
@@ -274,7 +276,7 @@ static void erase_backward(const struct head *c, long t, const double *before)
 	add_gradient(r, DELTA_ALOG_H, 0, c->h, -dt * rate(c) * d_log);
 }
 
-void delta_backward_from(const struct op_run *r, const struct tensor *S_BKV)
+void delta_backward_ref(const struct op_run *r)
 {
 	struct delta_dims d = delta_dims(r->in, r->attr);
 	long size = d.K * d.V;
@@ -283,7 +285,7 @@ void delta_backward_from(const struct op_run *r, const struct tensor *S_BKV)
 	clear_gradient(r, DELTA_DTBIAS_H);
 	for (long k = 0; k < d.B * d.H; k++) {
 		struct head c = head_of(r, k);
-		begin_with(&c, S_BKV);
+		begin_with(&c, r->saved[DELTA_STATES]);
 		memset(c.s.d_memory, 0, (size_t)size * sizeof(double));
 		for (long t = 0; t < d.T; t++)
 			step_forward(&c, t, c.s.memory + t * size, c.s.memory + (t + 1) * size);
@@ -296,11 +298,6 @@ void delta_backward_from(const struct op_run *r, const struct tensor *S_BKV)
 			put_normed(&c, DELTA_K_BTK, t, 1, c.s.dk);
 		}
 	}
-}
-
-static void delta_backward_ref(const struct op_run *r)
-{
-	delta_backward_from(r, NULL);
 }
 
 static void documents(const struct op_trial *t)
@@ -319,21 +316,16 @@ static void prepare(const struct op_trial *t)
 
 static const struct delta_attr usual = {DELTA_CHUNK}, short_chunks = {16}, steps = {1};
 
-#define SHAPES(B, T, H, K, V) \
-	[DELTA_Q_BTK] = {B, T, (H) * (K)}, [DELTA_K_BTK] = {B, T, (H) * (K)}, \
-		[DELTA_V_BTV] = {B, T, (H) * (V)}, [DELTA_BRAW_BTH] = {B, T, H}, \
-		[DELTA_DTRAW_BTH] = {B, T, H}, [DELTA_ALOG_H] = {H}, [DELTA_DTBIAS_H] = {H}
-
 /* Lengths that no chunk divides; documents begin on, in front of and behind borders of chunks. */
 static const struct op_example examples[] = {
-	{.name = "plain", .attr = &usual, .in = {SHAPES(1, 5, 2, 3, 4)}},
-	{.name = "chunks", .attr = &short_chunks, .prepare = prepare, .in = {SHAPES(2, 37, 2, 5, 6)}},
+	{.name = "plain", .attr = &usual, .in = {DELTA_SHAPES(1, 5, 2, 3, 4)}},
+	{.name = "chunks", .attr = &short_chunks, .prepare = prepare, .in = {DELTA_SHAPES(2, 37, 2, 5, 6)}},
 	{.name = "each token a chunk", .attr = &steps, .prepare = documents,
-		.in = {SHAPES(2, 9, 4, 3, 2), [DELTA_START_BT] = {2, 9}}},
+		.in = {DELTA_SHAPES(2, 9, 4, 3, 2), [DELTA_START_BT] = {2, 9}}},
 	{.name = "wide", .attr = &usual, .prepare = prepare, .no_gradient_check = true,
-		.in = {SHAPES(1, 70, 2, 72, 136)}},
+		.in = {DELTA_SHAPES(1, 70, 2, 72, 136)}},
 	{.name = "documents", .attr = &usual, .prepare = prepare,
-		.in = {SHAPES(2, 140, 2, 4, 7), [DELTA_START_BT] = {2, 140}}},
+		.in = {DELTA_SHAPES(2, 140, 2, 4, 7), [DELTA_START_BT] = {2, 140}}},
 };
 
 const struct op op_delta = {
@@ -344,16 +336,7 @@ const struct op op_delta = {
 	.n_in = DELTA_N_IN,
 	.n_out = DELTA_N_OUT,
 	.n_saved = DELTA_N_SAVED,
-	.in = {
-		[DELTA_Q_BTK] = {"q_BTK", 0},
-		[DELTA_K_BTK] = {"k_BTK", 0},
-		[DELTA_V_BTV] = {"v_BTV", 0},
-		[DELTA_BRAW_BTH] = {"braw_BTH", 0},
-		[DELTA_DTRAW_BTH] = {"dtraw_BTH", 0},
-		[DELTA_ALOG_H] = {"A_log_H", IN_MASTER},
-		[DELTA_DTBIAS_H] = {"dt_bias_H", IN_MASTER},
-		[DELTA_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-	},
+	.in = {DELTA_INPUTS(IN_OPTIONAL)},
 	.out = {[DELTA_Y_BTV] = {"y_BTV", REAL, false}},
 	.shape = delta_shape,
 	.room = {[REF] = delta_room_ref, [CPU] = delta_room_cpu, [CUDA] = delta_room_cuda},

@@ -34,7 +34,9 @@ enum {
 	DELTA_ALOG_H,	/* master */
 	DELTA_DTBIAS_H,	/* master */
 	DELTA_START_BT,	/* optional, int: documents */
-	DELTA_N_IN
+	DELTA_N_IN,
+	DELTA_S_BKV = DELTA_N_IN,	/* of delta_carried and delta_step, [B, H K, V]: master, updated; zeros at first */
+	DELTA_CARRIED_N_IN
 };
 
 enum {

@@ -8,11 +8,6 @@
 
 #include "op/delta.h"
 
-enum {
-	DELTA_CARRIED_S_BKV = DELTA_N_IN,	/* [B, H K, V], master, updated; zeros in front of the first token */
-	DELTA_CARRIED_N_IN
-};
-
 extern const struct op op_delta_carried;	/* attr: struct delta_attr */
 
 #endif

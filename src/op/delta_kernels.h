@@ -15,20 +15,30 @@ struct delta_dims {
 
 struct delta_dims delta_dims(const struct tensor *const *in, const struct delta_attr *attr);
 
-/* What delta, delta_step and delta_carried share; the inputs of the others begin with those of delta. */
+/* What delta, delta_step and delta_carried share. Where there is DELTA_S_BKV, forward begins and ends there. */
 void delta_shape(struct op_shapes *s);
-void delta_room_ref(struct op_shapes *s);
-/* The reference, from the memories [B, H K, V], which end as they are behind the last token; NULL: from 0. */
-void delta_forward_from(const struct op_run *r, const struct tensor *S_BKV);
-/* Backward where forward began with these, which stay as they are. */
-void delta_backward_from(const struct op_run *r, const struct tensor *S_BKV);
 void delta_cost(const struct op_shapes *s, struct op_cost *c);
 
-/* Set saved and workspace for the kernels of a device. With an input behind delta's, the memories to begin
-   with (op/delta_carried.h), forward begins and ends there. */
+#define DELTA_INPUTS(start) \
+	[DELTA_Q_BTK] = {"q_BTK", 0}, \
+	[DELTA_K_BTK] = {"k_BTK", 0}, \
+	[DELTA_V_BTV] = {"v_BTV", 0}, \
+	[DELTA_BRAW_BTH] = {"braw_BTH", 0}, \
+	[DELTA_DTRAW_BTH] = {"dtraw_BTH", 0}, \
+	[DELTA_ALOG_H] = {"A_log_H", IN_MASTER}, \
+	[DELTA_DTBIAS_H] = {"dt_bias_H", IN_MASTER}, \
+	[DELTA_START_BT] = {"start_BT", (start) | IN_INDEX}
+
+/* Of examples, without documents. */
+#define DELTA_SHAPES(B, T, H, K, V) \
+	[DELTA_Q_BTK] = {B, T, (H) * (K)}, [DELTA_K_BTK] = {B, T, (H) * (K)}, [DELTA_V_BTV] = {B, T, (H) * (V)}, \
+	[DELTA_BRAW_BTH] = {B, T, H}, [DELTA_DTRAW_BTH] = {B, T, H}, [DELTA_ALOG_H] = {H}, [DELTA_DTBIAS_H] = {H}
+
+/* Set saved and workspace for the kernels of a device. */
+void delta_room_ref(struct op_shapes *s);
 void delta_room_cpu(struct op_shapes *s);
 void delta_room_cuda(struct op_shapes *s);
-op_kernel delta_forward_cpu, delta_backward_cpu;
+op_kernel delta_forward_ref, delta_backward_ref, delta_forward_cpu, delta_backward_cpu;
 op_kernel delta_forward_cuda, delta_backward_cuda;
 
 #ifdef __cplusplus

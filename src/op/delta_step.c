@@ -11,15 +11,6 @@
 
 enum { SPAN = 64 };	/* columns of a task */
 
-static void delta_step_shape(struct op_shapes *s)
-{
-	struct delta_dims d = delta_dims(s->in, s->attr);
-	const struct tensor *S = s->in[DELTA_STEP_S_BKV];
-
-	delta_shape(s);
-	CHECK(S->n_dims == 3 && S->dims[0] == d.B && S->dims[1] == d.H * d.K && S->dims[2] == d.V);
-}
-
 /* Per token and element of a memory: decay, what k recalls, what k writes, what q reads. */
 static void delta_step_cost(const struct op_shapes *s, struct op_cost *c)
 {
@@ -29,11 +20,6 @@ static void delta_step_cost(const struct op_shapes *s, struct op_cost *c)
 	*c = (struct op_cost){.forward_flops = heads * (7 * K * V + 6 * K + 3 * V),
 		.forward_bytes = op_io_bytes(&op_delta_step, s)};
 	c->executed_flops = c->forward_flops;
-}
-
-static void delta_step_forward_ref(const struct op_run *r)
-{
-	delta_forward_from(r, r->in[DELTA_STEP_S_BKV]);
 }
 
 /* scale over the norm of K numbers */
@@ -58,7 +44,7 @@ struct columns {
 static void write_and_read(const struct columns *c, const float *q, float q_scale, const float *k,
 	float k_scale, const float *u, float keep, float *y)
 {
-	const struct tensor *S = c->run->in[DELTA_STEP_S_BKV];
+	const struct tensor *S = c->run->in[DELTA_S_BKV];
 
 	memset(y, 0, (size_t)c->n * sizeof *y);
 	for (long i = 0; i < c->dims.K; i++) {
@@ -84,7 +70,7 @@ static void token(const struct columns *c, long t)
 	float k_scale = scale_of(k, K, 1), q_scale = scale_of(q, K, 1 / sqrtf((float)K)), u[SPAN] = {0};
 
 	for (long i = 0; i < K; i++) {
-		const float *S = row_f32(r->in[DELTA_STEP_S_BKV], (c->b * c->dims.H + c->h) * K + i) + c->first;
+		const float *S = row_f32(r->in[DELTA_S_BKV], (c->b * c->dims.H + c->h) * K + i) + c->first;
 		#pragma omp simd
 		for (long j = 0; j < c->n; j++)
 			u[j] += S[j] * k_scale * k[i];
@@ -115,11 +101,7 @@ static void prepare(const struct op_trial *t)
 
 static const struct delta_attr usual = {DELTA_CHUNK};
 
-#define SHAPES(B, T, H, K, V) \
-	[DELTA_Q_BTK] = {B, T, (H) * (K)}, [DELTA_K_BTK] = {B, T, (H) * (K)}, \
-		[DELTA_V_BTV] = {B, T, (H) * (V)}, [DELTA_BRAW_BTH] = {B, T, H}, \
-		[DELTA_DTRAW_BTH] = {B, T, H}, [DELTA_ALOG_H] = {H}, [DELTA_DTBIAS_H] = {H}, \
-		[DELTA_STEP_S_BKV] = {B, (H) * (K), V}
+#define SHAPES(B, T, H, K, V) DELTA_SHAPES(B, T, H, K, V), [DELTA_S_BKV] = {B, (H) * (K), V}
 
 static const struct op_example examples[] = {
 	{.name = "one token", .attr = &usual, .in = {SHAPES(2, 1, 3, 8, 70)}},
@@ -132,24 +114,14 @@ const struct op op_delta_step = {
 	.name = "delta_step",
 	.formula = "delta, from the memories S that the call before has left",
 	.semantics = 1,
-	.n_in = DELTA_STEP_N_IN,
+	.n_in = DELTA_CARRIED_N_IN,
 	.n_out = DELTA_N_OUT,
-	.in = {
-		[DELTA_Q_BTK] = {"q_BTK", 0},
-		[DELTA_K_BTK] = {"k_BTK", 0},
-		[DELTA_V_BTV] = {"v_BTV", 0},
-		[DELTA_BRAW_BTH] = {"braw_BTH", 0},
-		[DELTA_DTRAW_BTH] = {"dtraw_BTH", 0},
-		[DELTA_ALOG_H] = {"A_log_H", IN_MASTER},
-		[DELTA_DTBIAS_H] = {"dt_bias_H", IN_MASTER},
-		[DELTA_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-		[DELTA_STEP_S_BKV] = {"S_BKV", IN_MASTER | IN_UPDATED},
-	},
+	.in = {DELTA_INPUTS(IN_OPTIONAL), [DELTA_S_BKV] = {"S_BKV", IN_MASTER | IN_UPDATED}},
 	.out = {[DELTA_Y_BTV] = {"y_BTV", REAL, true}},
-	.shape = delta_step_shape,
+	.shape = delta_shape,
 	.room = {[REF] = delta_room_ref},
 	.cost = delta_step_cost,
-	.forward = {[REF] = delta_step_forward_ref, [CPU] = delta_step_forward,
+	.forward = {[REF] = delta_forward_ref, [CPU] = delta_step_forward,
 		[CUDA] = OP_CUDA(delta_step_forward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),

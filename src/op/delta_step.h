@@ -9,11 +9,6 @@
 
 #include "op/delta.h"
 
-enum {
-	DELTA_STEP_S_BKV = DELTA_N_IN,	/* [B, H K, V], master, updated; zeros in front of the first token */
-	DELTA_STEP_N_IN
-};
-
 extern const struct op op_delta_step;	/* attr: struct delta_attr */
 
 op_kernel delta_step_forward_cuda;

@@ -18,7 +18,7 @@ struct scan_dims scan_dims(const struct tensor *const *in)
 
 void scan_shape(struct op_shapes *s)
 {
-	const struct tensor *u = s->in[SCAN_U_BTI], *a = s->in[SCAN_ALOG_IN];
+	const struct tensor *u = s->in[SCAN_U_BTI], *a = s->in[SCAN_ALOG_IN], *h = s->in[SCAN_H_BIN];
 	struct scan_dims d = scan_dims(s->in);
 
 	CHECK(u->n_dims == 3 && s->in[SCAN_B_BTN]->n_dims == 3);
@@ -28,6 +28,7 @@ void scan_shape(struct op_shapes *s)
 	CHECK(a->n_dims == 2 && a->dims[0] == d.I && a->dims[1] == d.N);
 	CHECK(tensor_size(s->in[SCAN_D_I]) == d.I && tensor_size(s->in[SCAN_DTBIAS_I]) == d.I);
 	CHECK(!s->in[SCAN_Z_BTI] || tensor_same_shape(u, s->in[SCAN_Z_BTI]));
+	CHECK(!h || (h->n_dims == 3 && h->dims[0] == d.B && h->dims[1] == d.I && h->dims[2] == d.N));
 	op_shape_same(s);
 }
 
@@ -37,6 +38,8 @@ void scan_room_ref(struct op_shapes *s)
 
 	s->forward_workspace = (size_t)d.N * sizeof(double);
 	s->backward_workspace = (size_t)((d.T + 2) * d.N) * sizeof(double);
+	if (s->training && s->in[SCAN_H_BIN])	/* which forward changes */
+		s->saved[SCAN_STATES] = tensor_of(MASTER, 3, d.B, d.I, d.N);
 }
 
 /* Per (token, channel, state) forward: dt A, exp, x B, two multiply-adds; backward: six
@@ -94,8 +97,9 @@ static double step_forward(const struct channel *c, long t, const double *before
 	return s;
 }
 
-void scan_forward_from(const struct op_run *r, const struct tensor *h_BIN)
+void scan_forward_ref(const struct op_run *r)
 {
+	const struct tensor *h_BIN = r->in[SCAN_H_BIN], *before = r->saved[SCAN_STATES];
 	struct scan_dims d = scan_dims(r->in);
 
 	for (long k = 0; k < d.B * d.I; k++) {
@@ -103,6 +107,8 @@ void scan_forward_from(const struct op_run *r, const struct tensor *h_BIN)
 		double *h = h_BIN ? row_f64(h_BIN, k) : r->workspace;
 		for (long n = 0; n < d.N && !h_BIN; n++)
 			h[n] = 0;
+		for (long n = 0; n < d.N && before; n++)
+			row_f64(before, k)[n] = h[n];
 		for (long t = 0; t < d.T; t++) {
 			double s = step_forward(&c, t, h, h);
 			double z = r->in[SCAN_Z_BTI] ? at(&c, SCAN_Z_BTI, t) : 0;
@@ -110,11 +116,6 @@ void scan_forward_from(const struct op_run *r, const struct tensor *h_BIN)
 				r->in[SCAN_Z_BTI] ? s * z * sigmoid_f64(z) : s;
 		}
 	}
-}
-
-static void scan_forward_ref(const struct op_run *r)
-{
-	scan_forward_from(r, NULL);
 }
 
 /* One step back in time; g holds e_{t+1} g_{t+1} before and e_t g_t after. before: h_{t-1}. */
@@ -150,8 +151,9 @@ static void step_backward(const struct channel *c, long t, const double *before,
 	add_gradient(r, SCAN_D_I, 0, c->i, ds * u);
 }
 
-void scan_backward_from(const struct op_run *r, const struct tensor *h_BIN)
+void scan_backward_ref(const struct op_run *r)
 {
+	const struct tensor *before = r->saved[SCAN_STATES];	/* NULL: it was 0 */
 	struct scan_dims d = scan_dims(r->in);
 	double *g = r->workspace, *h = g + d.N, *out = h + d.T * d.N;	/* out: h after a step */
 
@@ -163,7 +165,7 @@ void scan_backward_from(const struct op_run *r, const struct tensor *h_BIN)
 	for (long k = 0; k < d.B * d.I; k++) {
 		struct channel c = {r, d, k / d.I, k % d.I};
 		for (long n = 0; n < d.N; n++)
-			g[n] = 0, h[n] = h_BIN ? row_f64(h_BIN, k)[n] : 0;
+			g[n] = 0, h[n] = before ? row_f64(before, k)[n] : 0;
 		for (long t = 0; t < d.T - 1; t++)
 			step_forward(&c, t, h + t * d.N, h + (t + 1) * d.N);
 		for (long t = d.T - 1; t >= 0; t--) {
@@ -173,11 +175,6 @@ void scan_backward_from(const struct op_run *r, const struct tensor *h_BIN)
 	}
 }
 
-static void scan_backward_ref(const struct op_run *r)
-{
-	scan_backward_from(r, NULL);
-}
-
 static void documents(const struct op_trial *t)
 {
 	document_start_example(t, t->in[SCAN_START_BT]);
@@ -185,32 +182,14 @@ static void documents(const struct op_trial *t)
 
 /* Sizes that leave every tile of the fast kernels with a remainder. */
 static const struct op_example examples[] = {
-	{.name = "plain", .in = {[SCAN_U_BTI] = {1, 4, 3}, [SCAN_DTRAW_BTI] = {1, 4, 3},
-		[SCAN_ALOG_IN] = {3, 2}, [SCAN_B_BTN] = {1, 4, 2}, [SCAN_C_BTN] = {1, 4, 2},
-		[SCAN_D_I] = {3}, [SCAN_DTBIAS_I] = {3}}},
-	{.name = "gated", .in = {[SCAN_U_BTI] = {2, 5, 19}, [SCAN_DTRAW_BTI] = {2, 5, 19},
-		[SCAN_ALOG_IN] = {19, 16}, [SCAN_B_BTN] = {2, 5, 16}, [SCAN_C_BTN] = {2, 5, 16},
-		[SCAN_D_I] = {19}, [SCAN_DTBIAS_I] = {19}, [SCAN_Z_BTI] = {2, 5, 19}}},
-	{.name = "long", .in = {[SCAN_U_BTI] = {2, 131, 5}, [SCAN_DTRAW_BTI] = {2, 131, 5},
-		[SCAN_ALOG_IN] = {5, 7}, [SCAN_B_BTN] = {2, 131, 7}, [SCAN_C_BTN] = {2, 131, 7},
-		[SCAN_D_I] = {5}, [SCAN_DTBIAS_I] = {5}, [SCAN_Z_BTI] = {2, 131, 5}}},
-	{.name = "wide", .no_gradient_check = true, .in = {[SCAN_U_BTI] = {1, 66, 300},
-		[SCAN_DTRAW_BTI] = {1, 66, 300}, [SCAN_ALOG_IN] = {300, 16},
-		[SCAN_B_BTN] = {1, 66, 16}, [SCAN_C_BTN] = {1, 66, 16}, [SCAN_D_I] = {300},
-		[SCAN_DTBIAS_I] = {300}, [SCAN_Z_BTI] = {1, 66, 300}}},
-	{.name = "whole", .no_gradient_check = true, .in = {[SCAN_U_BTI] = {1, 35, 136},
-		[SCAN_DTRAW_BTI] = {1, 35, 136}, [SCAN_ALOG_IN] = {136, 16},
-		[SCAN_B_BTN] = {1, 35, 16}, [SCAN_C_BTN] = {1, 35, 16}, [SCAN_D_I] = {136},
-		[SCAN_DTBIAS_I] = {136}, [SCAN_Z_BTI] = {1, 35, 136}}},
-	{.name = "states", .no_gradient_check = true, .in = {[SCAN_U_BTI] = {2, 35, 40},
-		[SCAN_DTRAW_BTI] = {2, 35, 40}, [SCAN_ALOG_IN] = {40, 37},
-		[SCAN_B_BTN] = {2, 35, 37}, [SCAN_C_BTN] = {2, 35, 37}, [SCAN_D_I] = {40},
-		[SCAN_DTBIAS_I] = {40}, [SCAN_Z_BTI] = {2, 35, 40}}},
+	{.name = "plain", .in = {SCAN_SHAPES(1, 4, 3, 2)}},
+	{.name = "gated", .in = {SCAN_SHAPES(2, 5, 19, 16), [SCAN_Z_BTI] = {2, 5, 19}}},
+	{.name = "long", .in = {SCAN_SHAPES(2, 131, 5, 7), [SCAN_Z_BTI] = {2, 131, 5}}},
+	{.name = "wide", .no_gradient_check = true, .in = {SCAN_SHAPES(1, 66, 300, 16), [SCAN_Z_BTI] = {1, 66, 300}}},
+	{.name = "whole", .no_gradient_check = true, .in = {SCAN_SHAPES(1, 35, 136, 16), [SCAN_Z_BTI] = {1, 35, 136}}},
+	{.name = "states", .no_gradient_check = true, .in = {SCAN_SHAPES(2, 35, 40, 37), [SCAN_Z_BTI] = {2, 35, 40}}},
 	{.name = "documents", .prepare = documents,
-		.in = {[SCAN_U_BTI] = {2, 197, 5}, [SCAN_DTRAW_BTI] = {2, 197, 5},
-			[SCAN_ALOG_IN] = {5, 7}, [SCAN_B_BTN] = {2, 197, 7}, [SCAN_C_BTN] = {2, 197, 7},
-			[SCAN_D_I] = {5}, [SCAN_DTBIAS_I] = {5}, [SCAN_Z_BTI] = {2, 197, 5},
-			[SCAN_START_BT] = {2, 197}}},
+		.in = {SCAN_SHAPES(2, 197, 5, 7), [SCAN_Z_BTI] = {2, 197, 5}, [SCAN_START_BT] = {2, 197}}},
 };
 
 const struct op op_scan = {
@@ -221,17 +200,7 @@ const struct op op_scan = {
 	.n_in = SCAN_N_IN,
 	.n_out = SCAN_N_OUT,
 	.n_saved = SCAN_N_SAVED,
-	.in = {
-		[SCAN_U_BTI] = {"u_BTI", 0},
-		[SCAN_DTRAW_BTI] = {"dtraw_BTI", 0},
-		[SCAN_ALOG_IN] = {"A_log_IN", IN_MASTER},
-		[SCAN_B_BTN] = {"B_BTN", 0},
-		[SCAN_C_BTN] = {"C_BTN", 0},
-		[SCAN_D_I] = {"D_I", IN_MASTER},
-		[SCAN_DTBIAS_I] = {"dt_bias_I", IN_MASTER},
-		[SCAN_Z_BTI] = {"z_BTI", IN_OPTIONAL},
-		[SCAN_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-	},
+	.in = {SCAN_INPUTS},
 	.out = {[SCAN_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = scan_shape,
 	.room = {[REF] = scan_room_ref, [CPU] = scan_room_cpu, [CUDA] = scan_room_cuda},

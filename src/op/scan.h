@@ -30,7 +30,9 @@ enum {
 	SCAN_DTBIAS_I,	/* master */
 	SCAN_Z_BTI,	/* optional gate; a slice, as a rule */
 	SCAN_START_BT,	/* optional, int: documents */
-	SCAN_N_IN
+	SCAN_N_IN,
+	SCAN_H_BIN = SCAN_N_IN,	/* of scan_carried and scan_step: master, updated; zeros in front of the first token */
+	SCAN_CARRIED_N_IN
 };
 
 enum {
@@ -45,7 +47,5 @@ enum {
 };
 
 extern const struct op op_scan;
-
-op_kernel scan_forward_cuda, scan_backward_cuda;
 
 #endif

@@ -12,11 +12,6 @@
 
 #include "op/scan.h"
 
-enum {
-	SCAN_CARRIED_H_BIN = SCAN_N_IN,	/* master, updated; zeros in front of the first token */
-	SCAN_CARRIED_N_IN
-};
-
 extern const struct op op_scan_carried;
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef OP_SCAN_KERNELS_H
 #define OP_SCAN_KERNELS_H
 
-#include "op/op.h"
+#include "op/scan.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -14,20 +14,32 @@ struct scan_dims {
 
 struct scan_dims scan_dims(const struct tensor *const *in);
 
-/* What scan, scan_step and scan_carried share; the inputs of the others begin with those of scan. */
+/* What scan, scan_step and scan_carried share. Where there is SCAN_H_BIN, forward begins and ends there. */
 void scan_shape(struct op_shapes *s);
 void scan_cost(const struct op_shapes *s, struct op_cost *c);
-/* The reference, from the states of each channel, which end as they are behind the last token; NULL: from 0. */
-void scan_forward_from(const struct op_run *r, const struct tensor *h_BIN);
-/* Backward where forward began with these, which stay as they are. */
-void scan_backward_from(const struct op_run *r, const struct tensor *h_BIN);
 
-/* Set saved and workspace for the kernels of a device (op/cpu/scan.c, op/cuda/scan_room.c). With an input
-   behind scan's, the states to begin with (op/scan_carried.h), forward begins and ends there. */
+#define SCAN_INPUTS \
+	[SCAN_U_BTI] = {"u_BTI", 0}, \
+	[SCAN_DTRAW_BTI] = {"dtraw_BTI", 0}, \
+	[SCAN_ALOG_IN] = {"A_log_IN", IN_MASTER}, \
+	[SCAN_B_BTN] = {"B_BTN", 0}, \
+	[SCAN_C_BTN] = {"C_BTN", 0}, \
+	[SCAN_D_I] = {"D_I", IN_MASTER}, \
+	[SCAN_DTBIAS_I] = {"dt_bias_I", IN_MASTER}, \
+	[SCAN_Z_BTI] = {"z_BTI", IN_OPTIONAL}, \
+	[SCAN_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX}
+
+/* Of examples, without gate and documents. */
+#define SCAN_SHAPES(B, T, I, N) \
+	[SCAN_U_BTI] = {B, T, I}, [SCAN_DTRAW_BTI] = {B, T, I}, [SCAN_ALOG_IN] = {I, N}, \
+	[SCAN_B_BTN] = {B, T, N}, [SCAN_C_BTN] = {B, T, N}, [SCAN_D_I] = {I}, [SCAN_DTBIAS_I] = {I}
+
+/* Set saved and workspace for the kernels of a device (op/cpu/scan.c, op/cuda/scan_room.c). */
 void scan_room_ref(struct op_shapes *s);
 void scan_room_cpu(struct op_shapes *s);
 void scan_room_cuda(struct op_shapes *s);
-op_kernel scan_forward_cpu, scan_backward_cpu;
+op_kernel scan_forward_ref, scan_backward_ref, scan_forward_cpu, scan_backward_cpu;
+op_kernel scan_forward_cuda, scan_backward_cuda;
 
 /* On host tensors: they stage inputs to the GPU and results back (op/cuda/scan_staged.cu). */
 op_kernel scan_forward_cuda_scan, scan_backward_cuda_scan;

@@ -6,19 +6,10 @@
 #include "op/scan_kernels.h"
 #include "op/trial.h"
 
-static void scan_step_shape(struct op_shapes *s)
-{
-	struct scan_dims d = scan_dims(s->in);
-	const struct tensor *h = s->in[SCAN_STEP_H_BIN];
-
-	scan_shape(s);
-	CHECK(h->n_dims == 3 && h->dims[0] == d.B && h->dims[1] == d.I && h->dims[2] == d.N);
-}
-
 /* A of each channel */
 static void room_cpu(struct op_shapes *s)
 {
-	s->forward_workspace = (size_t)tensor_size(s->in[SCAN_STEP_H_BIN]) * sizeof(float);
+	s->forward_workspace = (size_t)tensor_size(s->in[SCAN_H_BIN]) * sizeof(float);
 }
 
 static void scan_step_cost(const struct op_shapes *s, struct op_cost *c)
@@ -27,11 +18,6 @@ static void scan_step_cost(const struct op_shapes *s, struct op_cost *c)
 	c->executed_flops = c->forward_flops;
 	c->forward_bytes = op_io_bytes(&op_scan_step, s);
 	c->backward_flops = c->backward_bytes = 0;
-}
-
-static void scan_step_forward_ref(const struct op_run *r)
-{
-	scan_forward_from(r, r->in[SCAN_STEP_H_BIN]);
 }
 
 /* s_t of one channel, its states h going on by one token. */
@@ -54,7 +40,7 @@ static float step(const struct op_run *r, long row, bool fresh, float dt, float 
 static void channel(const struct op_run *r, struct scan_dims d, long b, long i, float *a)
 {
 	const float *a_log = row_f32(r->in[SCAN_ALOG_IN], i);
-	float *h = row_f32(r->in[SCAN_STEP_H_BIN], b * d.I + i), D = row_f32(r->in[SCAN_D_I], 0)[i];
+	float *h = row_f32(r->in[SCAN_H_BIN], b * d.I + i), D = row_f32(r->in[SCAN_D_I], 0)[i];
 	float bias = row_f32(r->in[SCAN_DTBIAS_I], 0)[i];
 
 	for (long n = 0; n < d.N; n++)
@@ -87,9 +73,7 @@ static void prepare(const struct op_trial *t)
 	document_start_carried_example(t, t->in[SCAN_START_BT]);
 }
 
-#define SHAPES(B, T, I, N) [SCAN_U_BTI] = {B, T, I}, [SCAN_DTRAW_BTI] = {B, T, I}, \
-	[SCAN_ALOG_IN] = {I, N}, [SCAN_B_BTN] = {B, T, N}, [SCAN_C_BTN] = {B, T, N}, [SCAN_D_I] = {I}, \
-	[SCAN_DTBIAS_I] = {I}, [SCAN_STEP_H_BIN] = {B, I, N}
+#define SHAPES(B, T, I, N) SCAN_SHAPES(B, T, I, N), [SCAN_H_BIN] = {B, I, N}
 
 static const struct op_example examples[] = {
 	{.name = "one token", .in = {SHAPES(2, 1, 19, 16), [SCAN_Z_BTI] = {2, 1, 19}}},
@@ -102,25 +86,14 @@ const struct op op_scan_step = {
 	.name = "scan_step",
 	.formula = "scan, from the states h that the call before has left",
 	.semantics = 1,
-	.n_in = SCAN_STEP_N_IN,
+	.n_in = SCAN_CARRIED_N_IN,
 	.n_out = SCAN_N_OUT,
-	.in = {
-		[SCAN_U_BTI] = {"u_BTI", 0},
-		[SCAN_DTRAW_BTI] = {"dtraw_BTI", 0},
-		[SCAN_ALOG_IN] = {"A_log_IN", IN_MASTER},
-		[SCAN_B_BTN] = {"B_BTN", 0},
-		[SCAN_C_BTN] = {"C_BTN", 0},
-		[SCAN_D_I] = {"D_I", IN_MASTER},
-		[SCAN_DTBIAS_I] = {"dt_bias_I", IN_MASTER},
-		[SCAN_Z_BTI] = {"z_BTI", IN_OPTIONAL},
-		[SCAN_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-		[SCAN_STEP_H_BIN] = {"h_BIN", IN_MASTER | IN_UPDATED},
-	},
+	.in = {SCAN_INPUTS, [SCAN_H_BIN] = {"h_BIN", IN_MASTER | IN_UPDATED}},
 	.out = {[SCAN_Y_BTI] = {"y_BTI", REAL, true}},
-	.shape = scan_step_shape,
+	.shape = scan_shape,
 	.room = {[CPU] = room_cpu},
 	.cost = scan_step_cost,
-	.forward = {[REF] = scan_step_forward_ref, [CPU] = scan_step_forward,
+	.forward = {[REF] = scan_forward_ref, [CPU] = scan_step_forward,
 		[CUDA] = OP_CUDA(scan_step_forward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),

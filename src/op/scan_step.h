@@ -11,11 +11,6 @@
 
 #include "op/scan.h"
 
-enum {
-	SCAN_STEP_H_BIN = SCAN_N_IN,	/* master, updated; zeros in front of the first token */
-	SCAN_STEP_N_IN
-};
-
 extern const struct op op_scan_step;
 
 op_kernel scan_step_forward_cuda;

@@ -25,7 +25,7 @@ void ssd_shape(struct op_shapes *s)
 {
 	const struct ssd_attr *attr = s->attr;
 	bool given = ssd_is_given(s->in);
-	const struct tensor *x = s->in[SSD_X_BTI], *b = s->in[SSD_B_BTN];
+	const struct tensor *x = s->in[SSD_X_BTI], *b = s->in[SSD_B_BTN], *h = s->in[SSD_H_BIN];
 	const struct tensor *dt = s->in[given ? SSD_DECAY_BTH : SSD_DTRAW_BTH];
 	struct ssd_dims d;
 
@@ -37,6 +37,7 @@ void ssd_shape(struct op_shapes *s)
 	CHECK(d.P <= SSD_MAX_HEAD && d.N <= SSD_MAX_STATES);
 	CHECK(tensor_same_shape(b, s->in[SSD_C_BTN]));
 	CHECK(tensor_size(s->in[SSD_D_H]) == d.H);
+	CHECK(!h || (h->n_dims == 3 && h->dims[0] == d.B && h->dims[1] == d.H * d.P && h->dims[2] == d.N));
 	if (given)
 		CHECK(tensor_same_shape(dt, s->in[SSD_WEIGHT_BTH]) && tensor_same_shape(dt, s->in[SSD_OWN_BTH]));
 	else
@@ -50,6 +51,8 @@ void ssd_room_ref(struct op_shapes *s)
 
 	s->forward_workspace = (size_t)d.N * sizeof(double);
 	s->backward_workspace = (size_t)((d.T + 2) * d.N) * sizeof(double);
+	if (s->training && s->in[SSD_H_BIN])	/* which forward changes */
+		s->saved[SSD_STATES] = tensor_of(MASTER, 3, d.B, d.H * d.P, d.N);
 }
 
 /* Per token, with Q tokens in a chunk: scores C.B of the (Q + 1) / 2 pairs, those pairs with x, the
@@ -155,23 +158,20 @@ static double step_forward(const struct channel *c, long t, const double *before
 	return y;
 }
 
-void ssd_forward_from(const struct op_run *r, const struct tensor *h_BIN)
+void ssd_forward_ref(const struct op_run *r)
 {
-	const struct tensor *x = r->in[SSD_X_BTI];
+	const struct tensor *x = r->in[SSD_X_BTI], *h_BIN = r->in[SSD_H_BIN], *before = r->saved[SSD_STATES];
 
 	for (long k = 0; k < x->dims[0] * x->dims[2]; k++) {
 		struct channel c = channel_of(r, k);
 		double *h = h_BIN ? row_f64(h_BIN, k) : r->workspace;
 		for (long n = 0; n < c.dims.N && !h_BIN; n++)
 			h[n] = 0;
+		for (long n = 0; n < c.dims.N && before; n++)
+			row_f64(before, k)[n] = h[n];
 		for (long t = 0; t < c.dims.T; t++)
 			row_f64(r->out[SSD_Y_BTI], row_at(&c, t))[c.i] = step_forward(&c, t, h, h);
 	}
-}
-
-static void ssd_forward_ref(const struct op_run *r)
-{
-	ssd_forward_from(r, NULL);
 }
 
 /* From the gradients of dt (or weight) at later tokens, of dt A (or decay), and of the own weight. */
@@ -217,9 +217,9 @@ static void step_backward(const struct channel *c, long t, const double *before,
 	step_size_backward(c, t, dt, x * gB, d_log, dy * CB * x);
 }
 
-void ssd_backward_from(const struct op_run *r, const struct tensor *h_BIN)
+void ssd_backward_ref(const struct op_run *r)
 {
-	const struct tensor *x = r->in[SSD_X_BTI];
+	const struct tensor *x = r->in[SSD_X_BTI], *before = r->saved[SSD_STATES];	/* NULL: it was 0 */
 
 	for (int i = 0; i < SSD_N_IN; i++)
 		clear_gradient(r, i);
@@ -228,17 +228,12 @@ void ssd_backward_from(const struct op_run *r, const struct tensor *h_BIN)
 		long N = c.dims.N, T = c.dims.T;
 		double *g = r->workspace, *h = g + N;
 		for (long n = 0; n < N; n++)
-			g[n] = 0, h[n] = h_BIN ? row_f64(h_BIN, k)[n] : 0;
+			g[n] = 0, h[n] = before ? row_f64(before, k)[n] : 0;
 		for (long t = 0; t < T - 1; t++)
 			step_forward(&c, t, h + t * N, h + (t + 1) * N);
 		for (long t = T - 1; t >= 0; t--)
 			step_backward(&c, t, h + t * N, g);
 	}
-}
-
-static void ssd_backward_ref(const struct op_run *r)
-{
-	ssd_backward_from(r, NULL);
 }
 
 static void documents(const struct op_trial *t)
@@ -271,35 +266,26 @@ static void given(const struct op_trial *t)
 static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CHUNK}, short_chunks = {2, 16},
 	steps = {1, 1}, longest_chunks = {1, SSD_MAX_CHUNK};
 
-#define SHAPES(B, T, H, P, N_ALL) \
-	.in = {[SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_DTRAW_BTH] = {B, T, H}, [SSD_ALOG_H] = {H}, \
-		[SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, [SSD_D_H] = {H}, \
-		[SSD_DTBIAS_H] = {H}}
-#define SHAPES_DOCUMENTS(B, T, H, P, N_ALL) \
-	.in = {[SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_DTRAW_BTH] = {B, T, H}, [SSD_ALOG_H] = {H}, \
-		[SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, [SSD_D_H] = {H}, \
-		[SSD_DTBIAS_H] = {H}, [SSD_START_BT] = {B, T}}
-
 #define SHAPES_GIVEN(B, T, H, P, N_ALL) \
-	.in = {[SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, \
-		[SSD_D_H] = {H}, [SSD_START_BT] = {B, T}, [SSD_DECAY_BTH] = {B, T, H}, \
-		[SSD_WEIGHT_BTH] = {B, T, H}, [SSD_OWN_BTH] = {B, T, H}}
+	[SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, \
+	[SSD_D_H] = {H}, [SSD_START_BT] = {B, T}, [SSD_DECAY_BTH] = {B, T, H}, \
+	[SSD_WEIGHT_BTH] = {B, T, H}, [SSD_OWN_BTH] = {B, T, H}
 
 /* Lengths that no chunk divides; documents begin on, in front of and behind borders of chunks. */
 static const struct op_example examples[] = {
-	{.name = "plain", .attr = &one_group, SHAPES(1, 5, 2, 3, 4)},
-	{.name = "groups", .attr = &short_chunks, SHAPES(2, 37, 4, 5, 6)},
-	{.name = "each token a chunk", .attr = &steps, .prepare = documents, SHAPES_DOCUMENTS(2, 9, 4, 3, 2)},
-	{.name = "heads of one channel", .attr = &one_group, SHAPES(2, 70, 7, 1, 5)},
-	{.name = "wide", .attr = &two_groups, .no_gradient_check = true, SHAPES(1, 130, 4, 72, 144)},
-	{.name = "one chunk", .attr = &longest_chunks, .no_gradient_check = true, SHAPES(1, 100, 2, 64, 128)},
+	{.name = "plain", .attr = &one_group, .in = {SSD_SHAPES(1, 5, 2, 3, 4)}},
+	{.name = "groups", .attr = &short_chunks, .in = {SSD_SHAPES(2, 37, 4, 5, 6)}},
+	{.name = "each token a chunk", .attr = &steps, .prepare = documents, .in = {SSD_SHAPES(2, 9, 4, 3, 2), [SSD_START_BT] = {2, 9}}},
+	{.name = "heads of one channel", .attr = &one_group, .in = {SSD_SHAPES(2, 70, 7, 1, 5)}},
+	{.name = "wide", .attr = &two_groups, .no_gradient_check = true, .in = {SSD_SHAPES(1, 130, 4, 72, 144)}},
+	{.name = "one chunk", .attr = &longest_chunks, .no_gradient_check = true, .in = {SSD_SHAPES(1, 100, 2, 64, 128)}},
 	{.name = "extremes", .attr = &short_chunks, .prepare = extremes, .no_gradient_check = true,
-		SHAPES_DOCUMENTS(2, 70, 2, 8, 16)},
+		.in = {SSD_SHAPES(2, 70, 2, 8, 16), [SSD_START_BT] = {2, 70}}},
 	{.name = "documents", .attr = &two_groups, .prepare = documents,
-		SHAPES_DOCUMENTS(2, 197, 2, 4, 10)},
-	{.name = "given", .attr = &short_chunks, .prepare = given, SHAPES_GIVEN(2, 69, 4, 5, 8)},
+		.in = {SSD_SHAPES(2, 197, 2, 4, 10), [SSD_START_BT] = {2, 197}}},
+	{.name = "given", .attr = &short_chunks, .prepare = given, .in = {SHAPES_GIVEN(2, 69, 4, 5, 8)}},
 	{.name = "given, wide", .attr = &two_groups, .prepare = given, .no_gradient_check = true,
-		SHAPES_GIVEN(1, 130, 2, 72, 80)},
+		.in = {SHAPES_GIVEN(1, 130, 2, 72, 80)}},
 };
 
 const struct op op_ssd = {
@@ -310,19 +296,7 @@ const struct op op_ssd = {
 	.n_in = SSD_N_IN,
 	.n_out = SSD_N_OUT,
 	.n_saved = SSD_N_SAVED,
-	.in = {
-		[SSD_X_BTI] = {"x_BTI", 0},
-		[SSD_DTRAW_BTH] = {"dtraw_BTH", IN_OPTIONAL},
-		[SSD_ALOG_H] = {"A_log_H", IN_OPTIONAL | IN_MASTER},
-		[SSD_B_BTN] = {"B_BTN", 0},
-		[SSD_C_BTN] = {"C_BTN", 0},
-		[SSD_D_H] = {"D_H", IN_MASTER},
-		[SSD_DTBIAS_H] = {"dt_bias_H", IN_OPTIONAL | IN_MASTER},
-		[SSD_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-		[SSD_DECAY_BTH] = {"decay_BTH", IN_OPTIONAL | IN_MASTER},
-		[SSD_WEIGHT_BTH] = {"weight_BTH", IN_OPTIONAL | IN_MASTER},
-		[SSD_OWN_BTH] = {"own_BTH", IN_OPTIONAL | IN_MASTER},
-	},
+	.in = {SSD_INPUTS(IN_OPTIONAL)},
 	.out = {[SSD_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = ssd_shape,
 	.room = {[REF] = ssd_room_ref, [CPU] = ssd_room_cpu, [CUDA] = ssd_room_cuda},

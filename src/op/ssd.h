@@ -43,7 +43,9 @@ enum {
 	SSD_DECAY_BTH,	/* master; optional, with weight and own: in place of dtraw, A_log, dt_bias */
 	SSD_WEIGHT_BTH,	/* master */
 	SSD_OWN_BTH,	/* master */
-	SSD_N_IN
+	SSD_N_IN,
+	SSD_H_BIN = SSD_N_IN,	/* of ssd_carried and ssd_step: master, updated; zeros in front of the first token */
+	SSD_CARRIED_N_IN
 };
 
 enum {

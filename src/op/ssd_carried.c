@@ -1,45 +1,11 @@
 #include "op/ssd_carried.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "op/document_start.h"
 #include "op/ssd_kernels.h"
 #include "op/trial.h"
-
-static void ssd_carried_shape(struct op_shapes *s)
-{
-	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_MAX_CHUNK);
-	const struct tensor *h = s->in[SSD_CARRIED_H_BIN];
-
-	ssd_shape(s);
-	CHECK(h->n_dims == 3 && h->dims[0] == d.B && h->dims[1] == d.H * d.P && h->dims[2] == d.N);
-}
-
-/* Forward has changed h_BIN when backward comes. */
-static void room_ref(struct op_shapes *s)
-{
-	const struct tensor *h = s->in[SSD_CARRIED_H_BIN];
-
-	ssd_room_ref(s);
-	if (s->training)
-		s->saved[SSD_STATES] = tensor_of(MASTER, 3, h->dims[0], h->dims[1], h->dims[2]);
-}
-
-static void ssd_carried_forward_ref(const struct op_run *r)
-{
-	const struct tensor *h = r->in[SSD_CARRIED_H_BIN], *saved = r->saved[SSD_STATES];
-
-	for (long k = 0; saved && k < tensor_rows(h); k++)
-		memcpy(row_f64(saved, k), row_f64(h, k), (size_t)tensor_width(h) * sizeof(double));
-	ssd_forward_from(r, h);
-}
-
-static void ssd_carried_backward_ref(const struct op_run *r)
-{
-	ssd_backward_from(r, r->saved[SSD_STATES]);
-}
 
 static void documents(const struct op_trial *t)
 {
@@ -58,9 +24,8 @@ static void given(const struct op_trial *t)
 
 static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CHUNK}, short_chunks = {2, 16};
 
-#define SHAPES(B, T, H, P, N, N_ALL) [SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_DTRAW_BTH] = {B, T, H}, \
-	[SSD_ALOG_H] = {H}, [SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, [SSD_D_H] = {H}, \
-	[SSD_DTBIAS_H] = {H}, [SSD_START_BT] = {B, T}, [SSD_CARRIED_H_BIN] = {B, (H) * (P), N}
+#define SHAPES(B, T, H, P, N, N_ALL) \
+	SSD_SHAPES(B, T, H, P, N_ALL), [SSD_START_BT] = {B, T}, [SSD_H_BIN] = {B, (H) * (P), N}
 
 /* One chunk and several, whole and not; documents that began before, and none. */
 static const struct op_example examples[] = {
@@ -70,7 +35,7 @@ static const struct op_example examples[] = {
 	{.name = "given decays", .attr = &short_chunks, .prepare = given, .in = {[SSD_X_BTI] = {2, 37, 12},
 		[SSD_B_BTN] = {2, 37, 10}, [SSD_C_BTN] = {2, 37, 10}, [SSD_D_H] = {4}, [SSD_START_BT] = {2, 37},
 		[SSD_DECAY_BTH] = {2, 37, 4}, [SSD_WEIGHT_BTH] = {2, 37, 4}, [SSD_OWN_BTH] = {2, 37, 4},
-		[SSD_CARRIED_H_BIN] = {2, 12, 5}}},
+		[SSD_H_BIN] = {2, 12, 5}}},
 	{.name = "wide", .attr = &two_groups, .prepare = documents, .no_gradient_check = true,
 		.in = {SHAPES(1, 130, 4, 72, 72, 144)}},
 	{.name = "whole chunks", .attr = &one_group, .prepare = documents, .no_gradient_check = true,
@@ -84,27 +49,14 @@ const struct op op_ssd_carried = {
 	.n_in = SSD_CARRIED_N_IN,
 	.n_out = SSD_N_OUT,
 	.n_saved = SSD_N_SAVED,
-	.in = {
-		[SSD_X_BTI] = {"x_BTI", 0},
-		[SSD_DTRAW_BTH] = {"dtraw_BTH", IN_OPTIONAL},
-		[SSD_ALOG_H] = {"A_log_H", IN_OPTIONAL | IN_MASTER},
-		[SSD_B_BTN] = {"B_BTN", 0},
-		[SSD_C_BTN] = {"C_BTN", 0},
-		[SSD_D_H] = {"D_H", IN_MASTER},
-		[SSD_DTBIAS_H] = {"dt_bias_H", IN_OPTIONAL | IN_MASTER},
-		[SSD_START_BT] = {"start_BT", IN_INDEX},
-		[SSD_DECAY_BTH] = {"decay_BTH", IN_OPTIONAL | IN_MASTER},
-		[SSD_WEIGHT_BTH] = {"weight_BTH", IN_OPTIONAL | IN_MASTER},
-		[SSD_OWN_BTH] = {"own_BTH", IN_OPTIONAL | IN_MASTER},
-		[SSD_CARRIED_H_BIN] = {"h_BIN", IN_MASTER | IN_UPDATED},
-	},
+	.in = {SSD_INPUTS(0), [SSD_H_BIN] = {"h_BIN", IN_MASTER | IN_UPDATED}},
 	.out = {[SSD_Y_BTI] = {"y_BTI", REAL, false}},
-	.shape = ssd_carried_shape,
-	.room = {[REF] = room_ref, [CPU] = ssd_room_cpu, [CUDA] = ssd_room_cuda},
+	.shape = ssd_shape,
+	.room = {[REF] = ssd_room_ref, [CPU] = ssd_room_cpu, [CUDA] = ssd_room_cuda},
 	.cost = ssd_cost,
 	.backward_reads_in = READS(SSD_N_IN) - 1,	/* all but h_BIN */
-	.forward = {[REF] = ssd_carried_forward_ref, [CPU] = ssd_forward_cpu, [CUDA] = OP_CUDA(ssd_forward_cuda)},
-	.backward = {[REF] = ssd_carried_backward_ref, [CPU] = ssd_backward_cpu,
+	.forward = {[REF] = ssd_forward_ref, [CPU] = ssd_forward_cpu, [CUDA] = OP_CUDA(ssd_forward_cuda)},
+	.backward = {[REF] = ssd_backward_ref, [CPU] = ssd_backward_cpu,
 		[CUDA] = OP_CUDA(ssd_backward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),

@@ -8,11 +8,6 @@
 
 #include "op/ssd.h"
 
-enum {
-	SSD_CARRIED_H_BIN = SSD_N_IN,	/* master, updated; zeros in front of the first token */
-	SSD_CARRIED_N_IN
-};
-
 extern const struct op op_ssd_carried;	/* attr: struct ssd_attr */
 
 #endif

@@ -8,11 +8,8 @@
 
 static void ssd_step_shape(struct op_shapes *s)
 {
-	struct ssd_dims d = ssd_dims(s->in, s->attr, SSD_MAX_CHUNK);
-	const struct tensor *h = s->in[SSD_STEP_H_BIN];
-
+	CHECK(!ssd_is_given(s->in));
 	ssd_shape(s);
-	CHECK(h->n_dims == 3 && h->dims[0] == d.B && h->dims[1] == d.H * d.P && h->dims[2] == d.N);
 }
 
 /* Per token and state: decay, dt B x, and C h; per channel D x. */
@@ -24,11 +21,6 @@ static void ssd_step_cost(const struct op_shapes *s, struct op_cost *c)
 	*c = (struct op_cost){.forward_flops = channels * (5 * (double)d.N + 2),
 		.forward_bytes = op_io_bytes(&op_ssd_step, s)};
 	c->executed_flops = c->forward_flops;
-}
-
-static void ssd_step_forward_ref(const struct op_run *r)
-{
-	ssd_forward_from(r, r->in[SSD_STEP_H_BIN]);
 }
 
 /* y_t of one channel, its states h going on by one token; keep: of the state before. */
@@ -47,7 +39,7 @@ static float step(float keep, bool fresh, float dt_x, const float *B, const floa
 static void channel(const struct op_run *r, struct ssd_dims d, long b, long i)
 {
 	long head = i / d.P, first = head / (d.H / d.G) * d.N;
-	float *h = row_f32(r->in[SSD_STEP_H_BIN], b * d.H * d.P + i), D = row_f32(r->in[SSD_D_H], 0)[head];
+	float *h = row_f32(r->in[SSD_H_BIN], b * d.H * d.P + i), D = row_f32(r->in[SSD_D_H], 0)[head];
 	float rate = vec_exp(row_f32(r->in[SSD_ALOG_H], 0)[head]);
 	float bias = row_f32(r->in[SSD_DTBIAS_H], 0)[head];
 
@@ -77,9 +69,7 @@ static void prepare(const struct op_trial *t)
 
 static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CHUNK};
 
-#define SHAPES(B, T, H, P, N, N_ALL) [SSD_X_BTI] = {B, T, (H) * (P)}, [SSD_DTRAW_BTH] = {B, T, H}, \
-	[SSD_ALOG_H] = {H}, [SSD_B_BTN] = {B, T, N_ALL}, [SSD_C_BTN] = {B, T, N_ALL}, [SSD_D_H] = {H}, \
-	[SSD_DTBIAS_H] = {H}, [SSD_STEP_H_BIN] = {B, (H) * (P), N}
+#define SHAPES(B, T, H, P, N, N_ALL) SSD_SHAPES(B, T, H, P, N_ALL), [SSD_H_BIN] = {B, (H) * (P), N}
 
 static const struct op_example examples[] = {
 	{.name = "one token", .attr = &two_groups, .in = {SHAPES(2, 1, 4, 9, 16, 32)}},
@@ -92,23 +82,13 @@ const struct op op_ssd_step = {
 	.name = "ssd_step",
 	.formula = "ssd, from the states h that the call before has left",
 	.semantics = 1,
-	.n_in = SSD_STEP_N_IN,
+	.n_in = SSD_CARRIED_N_IN,
 	.n_out = SSD_N_OUT,
-	.in = {
-		[SSD_X_BTI] = {"x_BTI", 0},
-		[SSD_DTRAW_BTH] = {"dtraw_BTH", 0},
-		[SSD_ALOG_H] = {"A_log_H", IN_MASTER},
-		[SSD_B_BTN] = {"B_BTN", 0},
-		[SSD_C_BTN] = {"C_BTN", 0},
-		[SSD_D_H] = {"D_H", IN_MASTER},
-		[SSD_DTBIAS_H] = {"dt_bias_H", IN_MASTER},
-		[SSD_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-		[SSD_STEP_H_BIN] = {"h_BIN", IN_MASTER | IN_UPDATED},
-	},
+	.in = {SSD_INPUTS(IN_OPTIONAL), [SSD_H_BIN] = {"h_BIN", IN_MASTER | IN_UPDATED}},
 	.out = {[SSD_Y_BTI] = {"y_BTI", REAL, true}},
 	.shape = ssd_step_shape,
 	.cost = ssd_step_cost,
-	.forward = {[REF] = ssd_step_forward_ref, [CPU] = ssd_step_forward,
+	.forward = {[REF] = ssd_forward_ref, [CPU] = ssd_step_forward,
 		[CUDA] = OP_CUDA(ssd_step_forward_cuda)},
 	.examples = examples,
 	.n_examples = ARRAY_SIZE(examples),

@@ -8,11 +8,6 @@
 
 #include "op/ssd.h"
 
-enum {
-	SSD_STEP_H_BIN = SSD_START_BT + 1,	/* master, updated; zeros in front of the first token */
-	SSD_STEP_N_IN
-};
-
 extern const struct op op_ssd_step;	/* attr: struct ssd_attr */
 
 op_kernel ssd_step_forward_cuda;

@@ -130,7 +130,7 @@ static void pass_state(const struct delta *s, const struct chunk *at, long h, co
 static float *carried(const struct delta *s, const struct chunk *at, long h)
 {
 	return s->run->op->n_in > DELTA_N_IN
-		? row_f32(s->run->in[DELTA_CARRIED_S_BKV], (at->b * s->dims.H + h) * s->dims.K) : NULL;
+		? row_f32(s->run->in[DELTA_S_BKV], (at->b * s->dims.H + h) * s->dims.K) : NULL;
 }
 
 static void chunk_forward(const struct delta *s, const struct chunk *at, long h)

@@ -97,7 +97,7 @@ static void chunk_forward(const struct scan *s, struct place at)
 /* The states in front of the first chunk, of which those beyond the last channel and state are 0. */
 static void begin_carried(const struct scan *s)
 {
-	const struct tensor *from = s->run->in[SCAN_CARRIED_H_BIN];
+	const struct tensor *from = s->run->in[SCAN_H_BIN];
 
 	#pragma omp parallel for schedule(static)
 	for (long task = 0; task < s->dims.B * s->n_blocks; task++) {

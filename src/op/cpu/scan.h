@@ -187,7 +187,7 @@ static inline void leave(const struct scan *s, const struct place *at, long k, l
 
 	for (long j = 0; j < LANES && first + j < s->dims.I; j++)
 		for (long m = 0; m < many; m++)
-			row_f32(s->run->in[SCAN_CARRIED_H_BIN], at->b * s->dims.I + first + j)[n + m] = h[m][j];
+			row_f32(s->run->in[SCAN_H_BIN], at->b * s->dims.I + first + j)[n + m] = h[m][j];
 }
 
 /* Takes states n to n + GROUP of block k through the chunk; backward wants all that it passes. */

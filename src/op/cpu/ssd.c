@@ -137,7 +137,7 @@ static void begin_carried(const struct ssd *s, const struct chunk *at, long h)
 
 	for (long p = 0; p < P; p++)
 		for (long n = 0; n < N; n++)
-			state[n * P + p] = row_f32(s->run->in[SSD_CARRIED_H_BIN], (at->b * s->dims.H + h) * P + p)[n];
+			state[n * P + p] = row_f32(s->run->in[SSD_H_BIN], (at->b * s->dims.H + h) * P + p)[n];
 }
 
 static void leave_carried(const struct ssd *s, const struct chunk *at, long h)
@@ -148,7 +148,7 @@ static void leave_carried(const struct ssd *s, const struct chunk *at, long h)
 	pass_state(s, at, h, state);
 	for (long p = 0; p < P; p++)
 		for (long n = 0; n < N; n++)
-			row_f32(s->run->in[SSD_CARRIED_H_BIN], (at->b * s->dims.H + h) * P + p)[n] = state[n * P + p];
+			row_f32(s->run->in[SSD_H_BIN], (at->b * s->dims.H + h) * P + p)[n] = state[n * P + p];
 }
 
 /* The states in front of all chunks of a head of sequence b. */

@@ -185,7 +185,7 @@ delta<real> delta_of(const struct op_run *r, bool backward)
 	s.aligned = n.K % 8 == 0 && n.V % 8 == 0 && aligned8(in[DELTA_Q_BTK], size) &&
 		aligned8(in[DELTA_K_BTK], size) && aligned8(in[DELTA_V_BTV], size) && aligned8(dy, size);
 	s.add = r->add;
-	s.carried = rows_of<float>(in[DELTA_CARRIED_S_BKV]);
+	s.carried = rows_of<float>(in[DELTA_S_BKV]);
 	s.begins = r->op->n_in > DELTA_N_IN;
 	s.inverse = (float *)(s.time.steps + heads);
 	s.p = s.inverse + heads * CHUNK_SIDE * CHUNK_SIDE;

@@ -82,7 +82,7 @@ extern "C" void delta_step_forward_cuda(const struct op_run *r)
 			rows_of<const real>(r->in[DELTA_V_BTV]), rows_of<const real>(r->in[DELTA_BRAW_BTH]),
 			rows_of<const real>(r->in[DELTA_DTRAW_BTH]), rows_of<const float>(r->in[DELTA_ALOG_H]),
 			rows_of<const float>(r->in[DELTA_DTBIAS_H]), rows_of<const int>(r->in[DELTA_START_BT]),
-			rows_of<float>(r->in[DELTA_STEP_S_BKV]), rows_of<real>(r->out[DELTA_Y_BTV]), d};
+			rows_of<float>(r->in[DELTA_S_BKV]), rows_of<real>(r->out[DELTA_Y_BTV]), d};
 		launch(r, delta_step_kernel<real>, dim3((unsigned)ceil_div(d.V, THREADS), (unsigned)d.H,
 			(unsigned)d.B), THREADS, 0, o);
 	});

@@ -68,7 +68,7 @@ scan<real> scan_of(const struct op_run *r)
 	s.d = rows_of<const float>(r->in[SCAN_D_I]);
 	s.dt_bias = rows_of<const float>(r->in[SCAN_DTBIAS_I]);
 	s.start = rows_of<const int>(r->in[SCAN_START_BT]);
-	s.carried = rows_of<float>(r->in[SCAN_CARRIED_H_BIN]);
+	s.carried = rows_of<float>(r->in[SCAN_H_BIN]);
 	s.y = rows_of<real>(r->out[SCAN_Y_BTI]);
 	s.states = rows_of<real>(r->saved[SCAN_STATES]).at;
 	s.ungated = rows_of<real>(r->saved[SCAN_UNGATED]).at;

@@ -337,7 +337,7 @@ void forward(const struct op_run *r)
 void scan_forward_cuda(const struct op_run *r)
 {
 	with_real(r, [&](auto zero) {
-		if (r->in[SCAN_CARRIED_H_BIN])
+		if (r->in[SCAN_H_BIN])
 			forward<decltype(zero), true>(r);
 		else
 			forward<decltype(zero), false>(r);

@@ -62,7 +62,7 @@ extern "C" void scan_step_forward_cuda(const struct op_run *r)
 			rows_of<const real>(r->in[SCAN_B_BTN]), rows_of<const real>(r->in[SCAN_C_BTN]),
 			rows_of<const real>(r->in[SCAN_Z_BTI]), rows_of<const float>(r->in[SCAN_ALOG_IN]),
 			rows_of<const float>(r->in[SCAN_D_I]), rows_of<const float>(r->in[SCAN_DTBIAS_I]),
-			rows_of<const int>(r->in[SCAN_START_BT]), rows_of<float>(r->in[SCAN_STEP_H_BIN]),
+			rows_of<const int>(r->in[SCAN_START_BT]), rows_of<float>(r->in[SCAN_H_BIN]),
 			rows_of<real>(r->out[SCAN_Y_BTI]), u->dims[2], u->dims[1],
 			(int)tensor_width(r->in[SCAN_B_BTN])};
 		launch(r, scan_step_kernel<real>, dim3((unsigned)ceil_div(o.I, THREADS),

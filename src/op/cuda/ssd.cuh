@@ -98,7 +98,7 @@ ssd<real> ssd_of(const struct op_run *r, bool backward)
 	s.dx = rows_of<real>(r->d_in[SSD_X_BTI]), s.ddtraw = rows_of<real>(r->d_in[SSD_DTRAW_BTH]);
 	s.db = rows_of<real>(r->d_in[SSD_B_BTN]), s.dc = rows_of<real>(r->d_in[SSD_C_BTN]);
 	s.d = (const float *)in[SSD_D_H]->at;
-	s.carried = rows_of<float>(in[SSD_CARRIED_H_BIN]);
+	s.carried = rows_of<float>(in[SSD_H_BIN]);
 	s.begins = r->op->n_in > SSD_N_IN;
 	s.add_x = op_adds(r, SSD_X_BTI), s.add_dt = op_adds(r, SSD_DTRAW_BTH);
 	s.add_b = op_adds(r, SSD_B_BTN), s.add_c = op_adds(r, SSD_C_BTN);

@@ -55,7 +55,7 @@ extern "C" void ssd_step_forward_cuda(const struct op_run *r)
 			rows_of<const real>(r->in[SSD_DTRAW_BTH]), rows_of<const real>(r->in[SSD_B_BTN]),
 			rows_of<const real>(r->in[SSD_C_BTN]), rows_of<const float>(r->in[SSD_ALOG_H]),
 			rows_of<const float>(r->in[SSD_D_H]), rows_of<const float>(r->in[SSD_DTBIAS_H]),
-			rows_of<const int>(r->in[SSD_START_BT]), rows_of<float>(r->in[SSD_STEP_H_BIN]),
+			rows_of<const int>(r->in[SSD_START_BT]), rows_of<float>(r->in[SSD_H_BIN]),
 			rows_of<real>(r->out[SSD_Y_BTI]), d};
 		launch(r, ssd_step_kernel<real>, dim3((unsigned)ceil_div(d.H * d.P, THREADS), (unsigned)d.B),
 			THREADS, 0, o);
