@@ -45,7 +45,7 @@ enum { COLUMN_ID, COLUMN_ARRAY, COLUMN_TASK, COLUMN_STATE, COLUMN_RESTARTS, COLU
 static const int column_width[N_COLUMNS] = {20, 20, 20, 24, 12, 200, 200};
 #define COLUMNS "JobID:20,ArrayJobID:20,ArrayTaskID:20,State:24,RestartCnt:12,NodeList:200,Reason:200"
 
-enum slurm_phase slurm_phase_of(const char *state)
+static enum slurm_phase phase_of(const char *state)
 {
 	static const char *const waiting[] = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
 		"SPECIAL_EXIT", "RESV_DEL_HOLD"};
@@ -93,7 +93,7 @@ static bool read_job(const char *line, struct slurm_job *job, struct arena *a)
 	*job = (struct slurm_job){.id = id, .array = array, .task = (long)task, .restarts = (int)restarts,
 		.state = take_column(line, COLUMN_STATE, a), .nodes = take_column(line, COLUMN_NODES, a),
 		.reason = take_column(line, COLUMN_REASON, a)};
-	job->phase = slurm_phase_of(job->state);
+	job->phase = phase_of(job->state);
 	return true;
 }
 

@@ -51,7 +51,6 @@ bool slurm_is_here(void);
 int slurm_jobs(const long long *ids, int n_ids, struct arena *a, struct slurm_job **jobs, int *n);
 /* The job or task among those; NULL: Slurm has forgotten it. task: -1 where the job is no array. */
 const struct slurm_job *slurm_find(const struct slurm_job *jobs, int n, long long array, long task);
-enum slurm_phase slurm_phase_of(const char *state);
 
 /* Submits a script, as the tasks of an array ("0-15%4") if that is not NULL; gives the id of the job, or -1
    after a message with what sbatch said. */

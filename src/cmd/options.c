@@ -33,7 +33,7 @@ static void print_rows(const struct option_row *rows)
 	}
 }
 
-void options_help(const struct cmd *cmd, const struct option_row *rows)
+static void options_help(const struct cmd *cmd, const struct option_row *rows)
 {
 	printf("usage: moelab %s %s\n%s\n\n", cmd->name, cmd->arguments, cmd->help);
 	print_rows(rows);

@@ -34,6 +34,5 @@ struct arguments {
    command is done; -1: after a message, a usage error. The arrays lie in argv, which is sorted. */
 int options_parse(const struct cmd *cmd, const struct option_row *rows, int argc, char **argv,
 	struct arguments *a);
-void options_help(const struct cmd *cmd, const struct option_row *rows);
 
 #endif

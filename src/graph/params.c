@@ -91,7 +91,7 @@ double param_active(const struct param *p)
 	return share * (double)param_elements(p);
 }
 
-int params_group(const struct params *p, const char *group)
+static int number_of_group(const struct params *p, const char *group)
 {
 	for (int i = 0; i < p->n_groups; i++)
 		if (!strcmp(p->groups[i], group))
@@ -107,7 +107,7 @@ const struct grad_norm_segment *params_segments(const struct params *p, int *n)
 	for (int i = 0; i < p->n; i++) {
 		const struct param *q = &p->list[i];
 		long end = i + 1 < p->n ? q[1].offset : p->blob_size;
-		struct grad_norm_segment one = {q->offset, end, params_group(p, q->rule.group),
+		struct grad_norm_segment one = {q->offset, end, number_of_group(p, q->rule.group),
 			q->rule.decay};
 		if (*n && s[*n - 1].group == one.group && s[*n - 1].decay == one.decay)
 			s[*n - 1].end = end;

@@ -61,7 +61,6 @@ int params_find(const struct params *p, const char *name);	/* -1: none */
 long param_elements(const struct param *p);			/* without padding rows */
 /* Elements used by one token: share of the whole, exact for experts (1/E) and embedding (1 row). */
 double param_active(const struct param *p);
-int params_group(const struct params *p, const char *group);	/* its number */
 /* Segments of the blob for grad_norm and adamw; *n of them, made in the arena. */
 const struct grad_norm_segment *params_segments(const struct params *p, int *n);
 

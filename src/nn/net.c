@@ -19,7 +19,8 @@
 #include "op/reinforce.h"
 #include "op/running_mean.h"
 
-long vocab_padded(long n_vocab)
+/* Tiles of matrix products are whole. */
+static long vocab_padded(long n_vocab)
 {
 	long unit = n_vocab < 4096 ? 16 : 128;
 

@@ -46,7 +46,7 @@ enum net_head {
 struct net_env {
 	long batch, context;		/* sequences and tokens of one replay (a micro-batch) */
 	long group_tokens;		/* a routing group where model.moe.group_tokens is 0 */
-	long n_vocab;			/* true size; matrices are padded by vocab_padded() */
+	long n_vocab;			/* true size; matrices are padded to tiles of products */
 	bool masked;			/* targets < 0 mark tokens that are not there (evaluation) */
 	bool rows;			/* of examples: targets < 0 are tokens of which nothing is asked;
 					   masked, an input "present" < 0 marks those not there */
@@ -136,8 +136,6 @@ void net_end(struct net *net);
 void residual(struct net *net, layer_fn *layer, const void *spec);
 /* x <- x + a(norm(x)) + b(norm(x)): one norm, two branches. */
 void residual2(struct net *net, layer_fn *a, const void *spec_a, layer_fn *b, const void *spec_b);
-
-long vocab_padded(long n_vocab);	/* multiple of 128 (of 16 below 4096): tiles of matrix products */
 
 /* ---- how parameters begin ------------------------------------------------------------------- */
 

@@ -42,11 +42,6 @@ void put_value(struct grid *g, double value, int digits)
 	grid_number(g, value, isfinite(value) ? "%.*f" : "-", digits, value);
 }
 
-void put_exp(struct grid *g, double value, int digits)
-{
-	put_value(g, exp(value), digits);
-}
-
 void put_count(struct grid *g, double value, int digits)
 {
 	char buffer[32];
@@ -126,7 +121,7 @@ CELL(cell_of_run)
 
 CELL(cell_perplexity)
 {
-	put_exp(g, run_forecasts(r->v->runs[0]) ? NAN : arm_mean(r->v, c->member).mean, c->digits);
+	put_value(g, run_forecasts(r->v->runs[0]) ? NAN : exp(arm_mean(r->v, c->member).mean), c->digits);
 }
 
 CELL(cell_average)

@@ -72,7 +72,6 @@ CELL(null_difference);		/* (what differences the baseline's seeds could show) */
 
 /* A column's .put: those with digits after the point show so many. NaN: "-". */
 void put_value(struct grid *g, double value, int digits);
-void put_exp(struct grid *g, double value, int digits);		/* e to the value */
 void put_count(struct grid *g, double value, int digits);	/* "27.1M", "85.2" */
 void put_flops(struct grid *g, double value, int digits);	/* "1.23e15" */
 void put_share(struct grid *g, double value, int digits);	/* "0.8 %" */

@@ -28,14 +28,13 @@ enum foreign_form {
 	FOREIGN_CSV, FOREIGN_JSONL
 };
 
+/* In a file, unless said otherwise, "step", "tokens", ... "loss", "train_loss". */
 enum foreign_column {
 	FOREIGN_STEP, FOREIGN_TOKENS, FOREIGN_SECONDS, FOREIGN_FLOPS,
 	FOREIGN_LOSS,		/* validation */
 	FOREIGN_TRAIN_LOSS,	/* of a step's own batch */
 	N_FOREIGN_COLUMNS
 };
-/* Their names in a file unless said otherwise: "step", "tokens", ... "loss", "train_loss". */
-extern const char *const foreign_column_name[N_FOREIGN_COLUMNS];
 
 struct foreign {
 	const char *path, *label, *sweep;

@@ -16,7 +16,7 @@
 static const enum foreign_column losses[] = {FOREIGN_LOSS, FOREIGN_TRAIN_LOSS};
 static const enum foreign_column measures[] = {FOREIGN_TOKENS, FOREIGN_SECONDS, FOREIGN_FLOPS};
 
-int foreign_table_error(const struct foreign_table *t, const struct foreign_row *row,
+PRINTF_LIKE(4, 5) static int error_in(const struct foreign_table *t, const struct foreign_row *row,
 	enum foreign_column c, const char *format, ...)
 {
 	char text[1024];
@@ -36,7 +36,7 @@ static int check_whole(const struct foreign_table *t, const struct foreign_row *
 	double v = row->value[c];
 
 	return isnan(v) || isinf(v) || (v <= most && floor(v) == v) ? 0 :
-		foreign_table_error(t, row, c, "%s %g: not a whole number", t->name[c], v);
+		error_in(t, row, c, "%s %g: not a whole number", t->name[c], v);
 }
 
 static int check_row(const struct foreign_table *t, const struct foreign_row *row)
@@ -46,11 +46,11 @@ static int check_row(const struct foreign_table *t, const struct foreign_row *ro
 	for (int c = 0; c < N_FOREIGN_COLUMNS; c++) {
 		bool loss = c == FOREIGN_LOSS || c == FOREIGN_TRAIN_LOSS;
 		if (loss && isfinite(row->value[c]) && row->value[c] > (double)FLT_MAX)
-			return foreign_table_error(t, row, (enum foreign_column)c,
+			return error_in(t, row, (enum foreign_column)c,
 				"%s %g is beyond float32, and no loss in nats per token", t->name[c],
 				row->value[c]);
 		if (row->value[c] < 0 || (isinf(row->value[c]) && !loss))
-			return foreign_table_error(t, row, (enum foreign_column)c, "%s is %s",
+			return error_in(t, row, (enum foreign_column)c, "%s is %s",
 				t->name[c], row->value[c] < 0 ? "negative" : "not finite");
 	}
 	return 0;
@@ -66,7 +66,7 @@ static int check_order(const struct foreign_table *t, enum foreign_column loss)
 		if (isnan(row->value[loss]))
 			continue;
 		if (before && row->value[FOREIGN_STEP] <= before->value[FOREIGN_STEP])
-			return foreign_table_error(t, row, FOREIGN_STEP,
+			return error_in(t, row, FOREIGN_STEP,
 				"step %.0f comes after step %.0f of line %d: order the rows by "
 				"step, one %s a step", row->value[FOREIGN_STEP],
 				before->value[FOREIGN_STEP], before->line, t->name[loss]);
@@ -118,7 +118,7 @@ static int fill_step(const struct foreign_table *t, struct foreign_row *rows, in
 		if (isnan(rows[i].value[c]) && before)
 			rows[i].value[c] = before->value[c];
 		else if (c == FOREIGN_TOKENS && before && before->value[c] != rows[i].value[c])
-			return foreign_table_error(t, &rows[i], c, "%s %.0f of step %.0f: "
+			return error_in(t, &rows[i], c, "%s %.0f of step %.0f: "
 				"in line %d it has %.0f", t->name[c], rows[i].value[c],
 				rows[i].value[FOREIGN_STEP], before->line, before->value[c]);
 		before = isnan(rows[i].value[c]) ? NULL : &rows[i];
@@ -150,7 +150,7 @@ static int check_rises(const struct foreign_table *t, enum foreign_column c)
 	for (int i = 0; i < t->n; i++) {
 		const struct foreign_row *row = &t->rows[i];
 		if (before && row->value[c] < before->value[c])
-			return foreign_table_error(t, row, c, "%s fall from %.15g in line %d to %.15g: "
+			return error_in(t, row, c, "%s fall from %.15g in line %d to %.15g: "
 				"they count from the start of training", t->name[c],
 				before->value[c], before->line, row->value[c]);
 		if (!isnan(row->value[c]))
@@ -167,7 +167,7 @@ static int add_point(const struct foreign_table *t, struct foreign_row *row,
 	if (isnan(row->value[FOREIGN_TOKENS]) && t->f->tokens_per_step > 0)
 		row->value[FOREIGN_TOKENS] = row->value[FOREIGN_STEP] * t->f->tokens_per_step;
 	if (!(row->value[FOREIGN_TOKENS] <= 1e18))
-		return foreign_table_error(t, row, FOREIGN_TOKENS, "no number of tokens in \"%s\": "
+		return error_in(t, row, FOREIGN_TOKENS, "no number of tokens in \"%s\": "
 			"name the column (--column tokens=NAME) or give --tokens-per-step",
 			t->name[FOREIGN_TOKENS]);
 	GROW(p->at, p->n + 1, p->cap);

@@ -17,7 +17,7 @@ enum { MOST_CELLS = 1024, MOST_BYTES = 1 << 30 };
 #define BYTE_ORDER_MARK "\xef\xbb\xbf"
 #define BLANK " \t"
 
-const char *const foreign_column_name[N_FOREIGN_COLUMNS] = {
+static const char *const column_name[N_FOREIGN_COLUMNS] = {
 	"step", "tokens", "seconds", "flops", "loss", "train_loss",
 };
 
@@ -75,10 +75,10 @@ static int set_name(struct foreign_table *t, char **rest)
 
 	for (int c = 0; equals && c < N_FOREIGN_COLUMNS; c++) {
 		size_t n = (size_t)(equals - word);
-		if (strlen(foreign_column_name[c]) != n || strncmp(foreign_column_name[c], word, n))
+		if (strlen(column_name[c]) != n || strncmp(column_name[c], word, n))
 			continue;
 		if (t->name[c])
-			return error("column \"%s\" is named twice", foreign_column_name[c]);
+			return error("column \"%s\" is named twice", column_name[c]);
 		*rest = equals + 1;
 		t->name[c] = cut_name(rest);
 		return t->name[c] ? 0 : error("column %s: the quotes do not end", word);
@@ -96,7 +96,7 @@ static int set_names(struct foreign_table *t)
 			return -1;
 	for (int c = 0; c < N_FOREIGN_COLUMNS; c++)
 		if (!t->name[c])
-			t->name[c] = foreign_column_name[c];
+			t->name[c] = column_name[c];
 	return 0;
 }
 
@@ -201,7 +201,7 @@ static int find_column(struct reader *r, enum foreign_column c, const struct cel
 				name);
 		r->at[c] = i;
 	}
-	if (r->at[c] < 0 && strcmp(name, foreign_column_name[c]))
+	if (r->at[c] < 0 && strcmp(name, column_name[c]))
 		return place_error(r, 1, "no column \"%s\"", name);
 	return 0;
 }

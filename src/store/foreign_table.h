@@ -26,7 +26,5 @@ struct foreign_table {
 
 /* 0, or -1 after a message that names the place. */
 int foreign_table_read(struct foreign_table *t);
-int foreign_table_error(const struct foreign_table *t, const struct foreign_row *row,
-	enum foreign_column c, const char *format, ...) PRINTF_LIKE(4, 5);
 
 #endif

@@ -75,7 +75,8 @@ static void add_answers(struct sums *sum, const struct sequences *rows, const in
 	}
 }
 
-int baseline_of(struct baseline *b, const struct sequences *rows, long n, int answer)
+/* Of the first n sequences. answer: baseline_answer(). */
+static int baseline_of(struct baseline *b, const struct sequences *rows, long n, int answer)
 {
 	long T = rows->context;
 	int32_t *tokens = xmalloc(2 * (size_t)T * sizeof *tokens), *targets = tokens + T;

@@ -16,8 +16,6 @@ struct baseline {			/* NAN where it makes no sense */
 
 /* The most frequent answer of the first rows to train, of equals the lowest; -1 of series. -2 after a message. */
 int baseline_answer(const struct dataset *d);
-/* Of the first n sequences, rows of examples. answer: baseline_answer(). 0, or -1 after a message. */
-int baseline_of(struct baseline *b, const struct sequences *rows, long n, int answer);
 /* Of the windows of an evaluation, as that of its split, and of all test sets of a dataset of rows, by split. 0,
    or -1 after a message. */
 int baselines_of(struct baseline all[MAX_SPLITS], const struct sequences *windows, long n_windows);
