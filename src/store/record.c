@@ -52,68 +52,38 @@ struct members {
 };
 #define MEMBERS(array) {(array), (int)ARRAY_SIZE(array)}
 
-/* SQL lists; an array is no column. */
-#define COLUMN(type, name) COLUMN_##type(name)
-#define COLUMN_INT(name) ", \"" #name "\""
-#define COLUMN_REAL COLUMN_INT
-#define COLUMN_TEXT COLUMN_INT
-#define COLUMN_JSON COLUMN_INT
-#define COLUMN_REALS(name) ""
-#define VALUE(type, name) VALUE_##type(name)
-#define VALUE_INT(name) ", :" #name
-#define VALUE_REAL VALUE_INT
-#define VALUE_TEXT VALUE_INT
-#define VALUE_JSON VALUE_INT
-#define VALUE_REALS(name) ""
 #define SET(type, name) "\"" #name "\" = :" #name ", "
+
+/* The newer of two records of one thing stays. */
+#define ROW(table) "INSERT OR REPLACE INTO " table "(run_id", ") VALUES (:run_id", ")"
+#define KIND(name, table) {#name, MEMBERS(name##_members), MEMBERS(name##_members), ROW(table)}
 
 static const struct kind {
 	const char *name;
 	struct members members;	/* of the line */
-	struct members columns;	/* that `insert` binds */
-	const char *insert;	/* SQL; the newer of two records of one thing stays */
+	struct members columns;	/* that are bound */
+	const char *insert, *values, *end;	/* SQL: in front of the columns' names, of their values, behind; or all */
 } kinds[N_RECORD_TYPES] = {
-	[RECORD_IS_STEP] = {"step", MEMBERS(step_members), MEMBERS(step_members),
-		"INSERT OR REPLACE INTO step(run_id" RECORD_STEP(COLUMN) ") "
-		"VALUES (:run_id" RECORD_STEP(VALUE) ")"},
-	[RECORD_IS_EVAL] = {"eval", MEMBERS(eval_members), MEMBERS(eval_members),
-		"INSERT OR REPLACE INTO eval(run_id" RECORD_EVAL(COLUMN) ") "
-		"VALUES (:run_id" RECORD_EVAL(VALUE) ")"},
-	[RECORD_IS_SLICE] = {"slice", MEMBERS(slice_members), MEMBERS(slice_members),
-		"INSERT OR REPLACE INTO slice(run_id" RECORD_SLICE(COLUMN) ") "
-		"VALUES (:run_id" RECORD_SLICE(VALUE) ")"},
-	[RECORD_IS_RECALL] = {"recall", MEMBERS(recall_members), MEMBERS(recall_members),
-		"INSERT OR REPLACE INTO recall(run_id" RECORD_RECALL(COLUMN) ") "
-		"VALUES (:run_id" RECORD_RECALL(VALUE) ")"},
-	[RECORD_IS_EXPERT] = {"expert", MEMBERS(expert_members), MEMBERS(expert_members),
-		"INSERT OR REPLACE INTO router(run_id" RECORD_EXPERT(COLUMN) ") "
-		"VALUES (:run_id" RECORD_EXPERT(VALUE) ")"},
-	[RECORD_IS_MIX] = {"mix", MEMBERS(mix_members), MEMBERS(mix_members),
-		"INSERT OR REPLACE INTO mix(run_id" RECORD_MIX(COLUMN) ") "
-		"VALUES (:run_id" RECORD_MIX(VALUE) ")"},
-	[RECORD_IS_STATE] = {"state", MEMBERS(state_members), MEMBERS(state_members),
-		"INSERT OR REPLACE INTO state(run_id" RECORD_STATE(COLUMN) ") "
-		"VALUES (:run_id" RECORD_STATE(VALUE) ")"},
-	[RECORD_IS_GROUP] = {"group", MEMBERS(group_members), MEMBERS(group_members),
-		"INSERT OR REPLACE INTO param_group(run_id" RECORD_GROUP(COLUMN) ") "
-		"VALUES (:run_id" RECORD_GROUP(VALUE) ")"},
+	[RECORD_IS_STEP] = KIND(step, "step"),
+	[RECORD_IS_EVAL] = KIND(eval, "eval"),
+	[RECORD_IS_SLICE] = KIND(slice, "slice"),
+	[RECORD_IS_RECALL] = KIND(recall, "recall"),
+	[RECORD_IS_EXPERT] = KIND(expert, "router"),
+	[RECORD_IS_MIX] = KIND(mix, "mix"),
+	[RECORD_IS_STATE] = KIND(state, "state"),
+	[RECORD_IS_GROUP] = KIND(group, "param_group"),
 	[RECORD_IS_EVENT] = {"event", MEMBERS(event_members), MEMBERS(event_members),
-		"INSERT OR IGNORE INTO event(run_id" RECORD_EVENT(COLUMN) ") "
-		"VALUES (:run_id" RECORD_EVENT(VALUE) ")"},
+		"INSERT OR IGNORE INTO event(run_id", ") VALUES (:run_id", ")"},
 	[RECORD_IS_ATTEMPT] = {"attempt", MEMBERS(attempt_members), MEMBERS(process_members),
-		"INSERT INTO attempt(run_id, n" RECORD_OF_PROCESS(COLUMN) ") VALUES (:run_id, "
-		"1 + (SELECT count(*) FROM attempt WHERE run_id = :run_id)"
-		RECORD_OF_PROCESS(VALUE) ") "
-		"ON CONFLICT (run_id, pid, boot_id, start_time) DO NOTHING"},
+		"INSERT INTO attempt(run_id, n", ") VALUES (:run_id, "
+		"1 + (SELECT count(*) FROM attempt WHERE run_id = :run_id)",
+		") ON CONFLICT (run_id, pid, boot_id, start_time) DO NOTHING"},
 	[RECORD_IS_EXIT] = {"exit", MEMBERS(exit_members), MEMBERS(exit_members),
 		"UPDATE attempt SET ended = :ended, exit_code = :exit_code, "
 		"exit_signal = :exit_signal "
 		"WHERE run_id = :run_id AND n = "
 		"(SELECT max(n) FROM attempt WHERE run_id = :run_id AND pid = :pid)"},
-	[RECORD_IS_CALIBRATION] = {"calibration", MEMBERS(calibration_members),
-		MEMBERS(calibration_members),
-		"INSERT OR REPLACE INTO calibration(run_id" RECORD_CALIBRATION(COLUMN) ") "
-		"VALUES (:run_id" RECORD_CALIBRATION(VALUE) ")"},
+	[RECORD_IS_CALIBRATION] = KIND(calibration, "calibration"),
 };
 static const char sql_of_run[] =
 	"UPDATE run SET " RECORD_OF_RUN(SET) "run_id = run_id WHERE run_id = :run_id";
@@ -347,10 +317,34 @@ bool record_parse(struct record *r, const char *line, size_t n, struct arena *a)
 
 /* --- storing ---------------------------------------------------------------------------------- */
 
+/* An array is no column. */
+static void add_columns(struct str *sql, const struct members *columns, const char *before, const char *behind)
+{
+	for (int i = 0; i < columns->n; i++)
+		if (columns->at[i].type != REALS)
+			str_printf(sql, "%s%s%s", before, columns->at[i].name, behind);
+}
+
+static void prepare_insert(struct db_statement *s, struct db *db, const struct kind *k)
+{
+	struct str sql;
+
+	str_init(&sql);
+	str_add(&sql, k->insert);
+	if (k->values) {
+		add_columns(&sql, &k->columns, ", \"", "\"");
+		str_add(&sql, k->values);
+		add_columns(&sql, &k->columns, ", :", "");
+		str_add(&sql, k->end);
+	}
+	db_prepare(s, db, sql.text);
+	str_release(&sql);
+}
+
 void recorder_open(struct recorder *r, struct db *db)
 {
 	for (int i = 0; i < N_RECORD_TYPES; i++)
-		db_prepare(&r->insert[i], db, kinds[i].insert);
+		prepare_insert(&r->insert[i], db, &kinds[i]);
 	db_prepare(&r->load, db, sql_load);
 	db_prepare(&r->of_run, db, sql_of_run);
 	db_prepare(&r->parts, db, sql_parts);
