@@ -61,8 +61,7 @@ static void prepare(const struct op_trial *t)
 {
 	const struct tensor *token = t->in[ASSIGN_TOKEN_BT], *mask = t->in[ASSIGN_MASK_BT];
 
-	if (t->in[ASSIGN_START_BT])
-		document_start_example(t, t->in[ASSIGN_START_BT]);
+	prepare_documents(t);
 	for (long i = 0; i < tensor_size(token); i++)
 		op_trial_set(t, token, i, (double)(i * i % 23));
 	for (long i = 0; mask && i < tensor_size(mask); i++)

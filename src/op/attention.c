@@ -175,11 +175,6 @@ static void attention_backward_ref(const struct op_run *r)
 					backward_pair_ref(r, b, h, t, s);
 }
 
-static void documents(const struct op_trial *t)
-{
-	document_start_example(t, t->in[ATTENTION_START_BT]);
-}
-
 /* Keys of growing length, so that maxima move on from tile to tile. */
 static void growing(const struct op_trial *t)
 {
@@ -206,23 +201,23 @@ static const struct op_example examples[] = {
 	{.name = "two tokens", .attr = &one_head, .in = {QKV(3, 2, 4, 4)}},
 	{.name = "several tiles", .attr = &three_heads, .no_gradient_check = true,
 		.in = {QKV(1, 333, 24, 24)}},
-	{.name = "documents", .attr = &two_heads, .prepare = documents,
+	{.name = "documents", .attr = &two_heads, .prepare = prepare_documents,
 		.in = {QKV(2, 41, 6, 6), [ATTENTION_START_BT] = {2, 41}}},
 	{.name = "a head of 80", .attr = &one_head, .in = {QKV(1, 5, 80, 80)}},
-	{.name = "documents in heads of 64", .attr = &two_heads, .prepare = documents,
+	{.name = "documents in heads of 64", .attr = &two_heads, .prepare = prepare_documents,
 		.no_gradient_check = true, .in = {QKV(2, 161, 128, 128), [ATTENTION_START_BT] = {2, 161}}},
 	{.name = "growing scores", .attr = &one_head, .prepare = growing, .no_gradient_check = true,
 		.in = {QKV(1, 150, 16, 16)}},
-	{.name = "documents in tiles", .attr = &one_head, .prepare = documents,
+	{.name = "documents in tiles", .attr = &one_head, .prepare = prepare_documents,
 		.no_gradient_check = true, .in = {QKV(2, 651, 8, 8), [ATTENTION_START_BT] = {2, 651}}},
 	{.name = "window", .attr = &window_of_5, .in = {QKV(2, 37, 6, 6)}},
 	{.name = "window of the context", .attr = &window_of_9, .in = {QKV(2, 9, 4, 4)}},
 	{.name = "grouped queries", .attr = &two_keys, .in = {QKV(2, 33, 12, 6)}},
-	{.name = "one key head, window, documents", .attr = &one_key, .prepare = documents,
+	{.name = "one key head, window, documents", .attr = &one_key, .prepare = prepare_documents,
 		.in = {QKV(2, 35, 9, 3), [ATTENTION_START_BT] = {2, 35}}},
 	{.name = "window in tiles", .attr = &window_of_70, .no_gradient_check = true,
 		.in = {QKV(1, 331, 32, 32)}},
-	{.name = "grouped, wide window, documents, tiles", .attr = &grouped_200, .prepare = documents,
+	{.name = "grouped, wide window, documents, tiles", .attr = &grouped_200, .prepare = prepare_documents,
 		.no_gradient_check = true, .in = {QKV(1, 397, 48, 16), [ATTENTION_START_BT] = {1, 397}}},
 };
 

@@ -164,23 +164,6 @@ static void attention_step_forward(const struct op_run *r)
 	rings_keep(&a.rings, sizeof(float));
 }
 
-static void prepare(const struct op_trial *t)
-{
-	document_start_carried_example(t, t->in[ATTENTION_START_BT]);
-}
-
-/* The last rows are not there: of one sequence none is. */
-static void prepare_absent(const struct op_trial *t)
-{
-	const struct tensor *start = t->in[ATTENTION_START_BT];
-	long T = tensor_width(start);
-
-	prepare(t);
-	for (long b = 0; b < tensor_rows(start); b++)
-		for (long i = T - 9 * b > 0 ? T - 9 * b : 0; i < T; i++)
-			op_trial_set(t, start, b * T + i, NOT_THERE);
-}
-
 static const struct attention_attr one_head = {.n_heads = 1}, three_heads = {.n_heads = 3},
 	shared_heads = {.n_heads = 6, .n_kv_heads = 2};
 
@@ -190,13 +173,13 @@ static const struct attention_attr one_head = {.n_heads = 1}, three_heads = {.n_
 
 static const struct op_example examples[] = {
 	{.name = "first token", .attr = &three_heads, .in = {SHAPES(2, 1, 7, 12, 12)}},
-	{.name = "one token", .attr = &three_heads, .prepare = prepare, .in = {SHAPES(2, 1, 90, 12, 12)}},
-	{.name = "documents", .attr = &three_heads, .prepare = prepare, .in = {SHAPES(3, 21, 90, 15, 15)}},
-	{.name = "short ring", .attr = &one_head, .prepare = prepare, .in = {SHAPES(3, 21, 5, 6, 6)}},
-	{.name = "shared keys", .attr = &shared_heads, .prepare = prepare, .in = {SHAPES(3, 21, 30, 24, 8)}},
+	{.name = "one token", .attr = &three_heads, .prepare = prepare_carried, .in = {SHAPES(2, 1, 90, 12, 12)}},
+	{.name = "documents", .attr = &three_heads, .prepare = prepare_carried, .in = {SHAPES(3, 21, 90, 15, 15)}},
+	{.name = "short ring", .attr = &one_head, .prepare = prepare_carried, .in = {SHAPES(3, 21, 5, 6, 6)}},
+	{.name = "shared keys", .attr = &shared_heads, .prepare = prepare_carried, .in = {SHAPES(3, 21, 30, 24, 8)}},
 	{.name = "rows that are not there", .attr = &three_heads, .prepare = prepare_absent,
 		.in = {SHAPES(4, 21, 8, 12, 12)}},
-	{.name = "wide head", .attr = &one_head, .prepare = prepare, .in = {SHAPES(2, 3, 80, 200, 200)}},
+	{.name = "wide head", .attr = &one_head, .prepare = prepare_carried, .in = {SHAPES(2, 3, 80, 200, 200)}},
 };
 
 const struct op op_attention_step = {

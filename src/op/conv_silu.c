@@ -281,11 +281,6 @@ static void conv_silu_backward_cpu(const struct op_run *r)
 	}
 }
 
-static void documents(const struct op_trial *t)
-{
-	document_start_example(t, t->in[CONV_SILU_START_BT]);
-}
-
 /* Sizes that leave every tile with a remainder; "short" has fewer tokens than taps. */
 static const struct op_example examples[] = {
 	{.name = "mamba", .in = {[CONV_SILU_X_BTI] = {2, 6, 19}, [CONV_SILU_W_IK] = {19, 4},
@@ -298,13 +293,13 @@ static const struct op_example examples[] = {
 		[CONV_SILU_BIAS_I] = {3}}},
 	{.name = "wide", .no_gradient_check = true, .in = {[CONV_SILU_X_BTI] = {2, 66, 300},
 		[CONV_SILU_W_IK] = {300, 4}, [CONV_SILU_BIAS_I] = {300}}},
-	{.name = "aligned", .prepare = documents, .no_gradient_check = true,
+	{.name = "aligned", .prepare = prepare_documents, .no_gradient_check = true,
 		.in = {[CONV_SILU_X_BTI] = {2, 131, 24}, [CONV_SILU_W_IK] = {24, 4},
 			[CONV_SILU_BIAS_I] = {24}, [CONV_SILU_START_BT] = {2, 131}}},
-	{.name = "documents", .prepare = documents, .in = {[CONV_SILU_X_BTI] = {2, 131, 3},
+	{.name = "documents", .prepare = prepare_documents, .in = {[CONV_SILU_X_BTI] = {2, 131, 3},
 		[CONV_SILU_W_IK] = {3, 5}, [CONV_SILU_BIAS_I] = {3},
 		[CONV_SILU_START_BT] = {2, 131}}},
-	{.name = "no bias", .prepare = documents, .in = {[CONV_SILU_X_BTI] = {2, 66, 8},
+	{.name = "no bias", .prepare = prepare_documents, .in = {[CONV_SILU_X_BTI] = {2, 66, 8},
 		[CONV_SILU_W_IK] = {8, 4}, [CONV_SILU_START_BT] = {2, 66}}},
 };
 

@@ -123,11 +123,6 @@ static void conv_silu_step_forward(const struct op_run *r)
 	}
 }
 
-static void prepare(const struct op_trial *t)
-{
-	document_start_carried_example(t, t->in[CONV_SILU_START_BT]);
-}
-
 #define SHAPES(B, T, I, K, K1) [CONV_SILU_X_BTI] = {B, T, I}, [CONV_SILU_W_IK] = {I, K}, \
 	[CONV_SILU_BIAS_I] = {I}, [CONV_SILU_STEP_PAST_BKI] = {B, K1, I}
 
@@ -137,7 +132,7 @@ static const struct op_example examples[] = {
 	{.name = "two taps", .in = {SHAPES(1, 3, 4, 2, 1)}},
 	{.name = "no bias", .in = {[CONV_SILU_X_BTI] = {2, 3, 9}, [CONV_SILU_W_IK] = {9, 4},
 		[CONV_SILU_STEP_PAST_BKI] = {2, 3, 9}}},
-	{.name = "documents", .prepare = prepare, .in = {SHAPES(3, 21, 19, 5, 4),
+	{.name = "documents", .prepare = prepare_carried, .in = {SHAPES(3, 21, 19, 5, 4),
 		[CONV_SILU_START_BT] = {3, 21}}},
 };
 

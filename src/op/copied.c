@@ -200,9 +200,9 @@ static void prepare(const struct op_trial *t)
 	set_tokens(t, COPIED_TOKEN_BT, 1);
 	set_tokens(t, COPIED_TOKENS_BL, 3);
 	if (t->in[COPIED_KEYS_BLC])
-		document_start_carried_example(t, t->in[COPIED_START_BT]);
-	else if (t->in[COPIED_START_BT])
-		document_start_example(t, t->in[COPIED_START_BT]);
+		prepare_carried(t);
+	else
+		prepare_documents(t);
 }
 
 #define SHAPES(B, T, C, V) [COPIED_LOGIT_BTV] = {B, T, V}, [COPIED_GATE_BT1] = {B, T, 1}, \

@@ -300,18 +300,12 @@ void delta_backward_ref(const struct op_run *r)
 	}
 }
 
-static void documents(const struct op_trial *t)
-{
-	if (t->in[DELTA_START_BT])
-		document_start_example(t, t->in[DELTA_START_BT]);
-}
-
 /* Memories that live for many tokens, in documents. */
 static void prepare(const struct op_trial *t)
 {
 	for (long h = 0; h < tensor_size(t->in[DELTA_ALOG_H]); h++)
 		op_trial_set(t, t->in[DELTA_ALOG_H], h, -3 + 0.5 * (double)h);
-	documents(t);
+	prepare_documents(t);
 }
 
 static const struct delta_attr usual = {DELTA_CHUNK}, short_chunks = {16}, steps = {1};
@@ -320,7 +314,7 @@ static const struct delta_attr usual = {DELTA_CHUNK}, short_chunks = {16}, steps
 static const struct op_example examples[] = {
 	{.name = "plain", .attr = &usual, .in = {DELTA_SHAPES(1, 5, 2, 3, 4)}},
 	{.name = "chunks", .attr = &short_chunks, .prepare = prepare, .in = {DELTA_SHAPES(2, 37, 2, 5, 6)}},
-	{.name = "each token a chunk", .attr = &steps, .prepare = documents,
+	{.name = "each token a chunk", .attr = &steps, .prepare = prepare_documents,
 		.in = {DELTA_SHAPES(2, 9, 4, 3, 2), [DELTA_START_BT] = {2, 9}}},
 	{.name = "wide", .attr = &usual, .prepare = prepare, .no_gradient_check = true,
 		.in = {DELTA_SHAPES(1, 70, 2, 72, 136)}},

@@ -35,7 +35,7 @@ enum {
 	DELTA_DTBIAS_H,	/* master */
 	DELTA_START_BT,	/* optional, int: documents */
 	DELTA_N_IN,
-	DELTA_S_BKV = DELTA_N_IN,	/* of delta_carried and delta_step, [B, H K, V]: master, updated; zeros at first */
+	DELTA_S_BKV = DELTA_N_IN,	/* of delta_carried and delta_step: [B, H K, V], master, updated; 0 at first */
 	DELTA_CARRIED_N_IN
 };
 

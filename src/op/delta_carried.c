@@ -15,7 +15,7 @@ static void prepare(const struct op_trial *t)
 static void documents(const struct op_trial *t)
 {
 	prepare(t);
-	document_start_carried_example(t, t->in[DELTA_START_BT]);
+	prepare_carried(t);
 }
 
 static const struct delta_attr usual = {DELTA_CHUNK}, short_chunks = {16};

@@ -94,11 +94,6 @@ static void delta_step_forward(const struct op_run *r)
 	}
 }
 
-static void prepare(const struct op_trial *t)
-{
-	document_start_carried_example(t, t->in[DELTA_START_BT]);
-}
-
 static const struct delta_attr usual = {DELTA_CHUNK};
 
 #define SHAPES(B, T, H, K, V) DELTA_SHAPES(B, T, H, K, V), [DELTA_S_BKV] = {B, (H) * (K), V}
@@ -106,7 +101,7 @@ static const struct delta_attr usual = {DELTA_CHUNK};
 static const struct op_example examples[] = {
 	{.name = "one token", .attr = &usual, .in = {SHAPES(2, 1, 3, 8, 70)}},
 	{.name = "some", .attr = &usual, .in = {SHAPES(2, 7, 2, 5, 6)}},
-	{.name = "documents", .attr = &usual, .prepare = prepare,
+	{.name = "documents", .attr = &usual, .prepare = prepare_carried,
 		.in = {SHAPES(3, 21, 2, 4, 7), [DELTA_START_BT] = {3, 21}}},
 };
 

@@ -1,5 +1,7 @@
 #include "op/document_start.h"
 
+#include <string.h>
+
 #include "base/error.h"
 #include "op/trial.h"
 
@@ -46,12 +48,20 @@ static void document_start_forward(const struct op_run *r)
 	}
 }
 
-void document_start_example(const struct op_trial *trial, const struct tensor *start_BT)
+static const struct tensor *start_of(const struct op_trial *t)
 {
-	long T = tensor_width(start_BT);
+	for (int i = 0; i < t->op->n_in; i++)
+		if (!strncmp(t->op->in[i].name, "start", strlen("start")))
+			return t->in[i];
+	return NULL;
+}
 
-	for (long b = 0; b < tensor_rows(start_BT); b++) {
-		long start = 0;
+void prepare_documents(const struct op_trial *trial)
+{
+	const struct tensor *start_BT = start_of(trial);
+
+	for (long b = 0; start_BT && b < tensor_rows(start_BT); b++) {
+		long start = 0, T = tensor_width(start_BT);
 		for (long t = 0; t < T; t++) {
 			long n = t - 3 * b;
 			if (t > 0 && n > 0 && (n & (n - 1)) == 0)
@@ -61,14 +71,25 @@ void document_start_example(const struct op_trial *trial, const struct tensor *s
 	}
 }
 
-void document_start_carried_example(const struct op_trial *trial, const struct tensor *start_BT)
+void prepare_carried(const struct op_trial *trial)
 {
-	long T = tensor_width(start_BT);
+	const struct tensor *start_BT = start_of(trial);
 
-	for (long b = 0; b < tensor_rows(start_BT); b++)
-		for (long t = 0; t < T; t++)
+	for (long b = 0; start_BT && b < tensor_rows(start_BT); b++)
+		for (long t = 0, T = tensor_width(start_BT); t < T; t++)
 			op_trial_set(trial, start_BT, b * T + t,
 				(double)(t >= 11 ? 11 : t >= 5 + b ? 5 + b : -2 - 37 * b));
+}
+
+void prepare_absent(const struct op_trial *trial)
+{
+	const struct tensor *start_BT = start_of(trial);
+	long T = tensor_width(start_BT);
+
+	prepare_carried(trial);
+	for (long b = 0; b < tensor_rows(start_BT); b++)
+		for (long t = T - 9 * b > 0 ? T - 9 * b : 0; t < T; t++)
+			op_trial_set(trial, start_BT, b * T + t, NOT_THERE);
 }
 
 static const struct document_start_attr example = {.end_of_text = 3}, endless = {.end_of_text = -1};
@@ -83,7 +104,7 @@ static void prepare(const struct op_trial *t)
 }
 
 /* Calls that go on with a sequence; the second one ends with end of text. */
-static void prepare_carried(const struct op_trial *t)
+static void prepare_calls(const struct op_trial *t)
 {
 	const struct tensor *token = t->in[DOCUMENT_START_TOKEN_BT];
 
@@ -106,9 +127,9 @@ static const struct op_example examples[] = {
 	{.name = "short documents", .attr = &example, .in = {{3, 40}}, .prepare = prepare},
 	{.name = "long", .attr = &example, .in = {{2, 530}}, .prepare = prepare_long},
 	{.name = "one token", .attr = &example, .in = {{2, 1}}, .prepare = prepare},
-	{.name = "carried", .attr = &example, .in = {{3, 40}, {3, 1}}, .prepare = prepare_carried},
-	{.name = "one token carried", .attr = &example, .in = {{2, 1}, {2, 1}}, .prepare = prepare_carried},
-	{.name = "no document ends", .attr = &endless, .in = {{3, 40}, {3, 1}}, .prepare = prepare_carried},
+	{.name = "carried", .attr = &example, .in = {{3, 40}, {3, 1}}, .prepare = prepare_calls},
+	{.name = "one token carried", .attr = &example, .in = {{2, 1}, {2, 1}}, .prepare = prepare_calls},
+	{.name = "no document ends", .attr = &endless, .in = {{3, 40}, {3, 1}}, .prepare = prepare_calls},
 };
 
 const struct op op_document_start = {

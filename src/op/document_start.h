@@ -49,10 +49,13 @@ static inline bool begins_document(const struct tensor *start_BT, long b, long t
 	return start_BT && row_int(start_BT, b)[t] == t;
 }
 
-/* For examples of operators: documents of 1, 1, 2, 4, 8, ... tokens, 3 tokens later in each further
-   sequence, so that borders lie on tiles, in tiles, and have whole tiles between them. */
-void document_start_example(const struct op_trial *trial, const struct tensor *start_BT);
+/* To prepare examples of operators: sets the input whose name begins with "start", if it is there. Documents of
+   1, 1, 2, 4, 8, ... tokens, 3 tokens later in each further sequence, so that borders lie on tiles, in tiles, and
+   have whole tiles between them. */
+void prepare_documents(const struct op_trial *t);
 /* The same for calls that go on with a sequence: a document of 2 + 37 b tokens so far, and borders. */
-void document_start_carried_example(const struct op_trial *trial, const struct tensor *start_BT);
+void prepare_carried(const struct op_trial *t);
+/* And the last 9 b rows of a sequence are not there. */
+void prepare_absent(const struct op_trial *t);
 
 #endif

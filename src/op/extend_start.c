@@ -42,7 +42,7 @@ static void extend_start_forward(const struct op_run *r)
 
 static void prepare(const struct op_trial *t)
 {
-	document_start_carried_example(t, t->in[EXTEND_START_BT]);
+	prepare_carried(t);
 	op_trial_set(t, t->in[EXTEND_START_BT], tensor_width(t->in[EXTEND_START_BT]) - 1, NOT_THERE);
 }
 

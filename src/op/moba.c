@@ -195,12 +195,6 @@ static void moba_backward_ref(const struct op_run *r)
 	}
 }
 
-void moba_prepare(const struct op_trial *t)
-{
-	if (t->in[MOBA_START_BT])
-		document_start_example(t, t->in[MOBA_START_BT]);
-}
-
 void moba_prepare_idle(const struct op_trial *t)
 {
 	static const int began[] = {-41, 7, 30};
@@ -217,18 +211,16 @@ static const struct moba_attr idle = {4, 2, 4, 3, 30};
 static const struct moba_attr plain = {2, 0, 3, 2, 0}, shared = {4, 2, 5, 3, 0}, alone = {1, 0, 4, 1, 0},
 	wide = {2, 1, 64, 3, 0};
 
-#define SHAPES(B, T, D, C) [MOBA_Q_BTD] = {B, T, D}, [MOBA_K_BTC] = {B, T, C}, [MOBA_V_BTC] = {B, T, C}
-
 static const struct op_example examples[] = {
-	{.name = "plain", .attr = &plain, .prepare = moba_prepare, .in = {SHAPES(2, 11, 6, 6)}},
-	{.name = "shared keys", .attr = &shared, .prepare = moba_prepare, .in = {SHAPES(1, 37, 12, 6)}},
-	{.name = "own segment alone", .attr = &alone, .prepare = moba_prepare, .in = {SHAPES(2, 10, 3, 3)}},
-	{.name = "documents", .attr = &plain, .prepare = moba_prepare,
-		.in = {SHAPES(2, 40, 8, 8), [MOBA_START_BT] = {2, 40}}},
+	{.name = "plain", .attr = &plain, .prepare = prepare_documents, .in = {MOBA_SHAPES(2, 11, 6, 6)}},
+	{.name = "shared keys", .attr = &shared, .prepare = prepare_documents, .in = {MOBA_SHAPES(1, 37, 12, 6)}},
+	{.name = "own segment alone", .attr = &alone, .prepare = prepare_documents, .in = {MOBA_SHAPES(2, 10, 3, 3)}},
+	{.name = "documents", .attr = &plain, .prepare = prepare_documents,
+		.in = {MOBA_SHAPES(2, 40, 8, 8), [MOBA_START_BT] = {2, 40}}},
 	{.name = "a window", .attr = &idle, .prepare = moba_prepare_idle,
-		.in = {SHAPES(3, 54, 12, 6), [MOBA_START_BT] = {3, 54}}},
-	{.name = "wide", .attr = &wide, .prepare = moba_prepare, .no_gradient_check = true,
-		.in = {SHAPES(1, 300, 80, 40)}},
+		.in = {MOBA_SHAPES(3, 54, 12, 6), [MOBA_START_BT] = {3, 54}}},
+	{.name = "wide", .attr = &wide, .prepare = prepare_documents, .no_gradient_check = true,
+		.in = {MOBA_SHAPES(1, 300, 80, 40)}},
 };
 
 const struct op op_moba = {
@@ -238,12 +230,7 @@ const struct op op_moba = {
 	.n_in = MOBA_N_IN,
 	.n_out = MOBA_N_OUT,
 	.n_saved = MOBA_N_SAVED,
-	.in = {
-		[MOBA_Q_BTD] = {"q", 0},
-		[MOBA_K_BTC] = {"k", 0},
-		[MOBA_V_BTC] = {"v", 0},
-		[MOBA_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-	},
+	.in = {MOBA_INPUTS(IN_OPTIONAL)},
 	.out = {[MOBA_Y_BTD] = {"y", REAL, false}},
 	.shape = shape,
 	.room = {[CPU] = room, [CUDA] = room},

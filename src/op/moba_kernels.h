@@ -1,4 +1,4 @@
-/* What kernels of moba and moba_step share; op/moba.h has the formula. */
+/* What moba, summary and their steps share; op/moba.h has the formula. */
 #ifndef OP_MOBA_KERNELS_H
 #define OP_MOBA_KERNELS_H
 
@@ -16,9 +16,14 @@ struct moba_dims {
 struct moba_dims moba_dims(const struct tensor *const *in, const struct moba_attr *attr);
 /* Shape of y, and the common checks. */
 void moba_shape(struct op_shapes *s);
-/* For examples: documents, if there are; 30 idle rows and documents that began long before, in the idle rows, with the
-   first query and behind it, and a last row that is not there. */
-void moba_prepare(const struct op_trial *t);
+
+#define MOBA_INPUTS(start) [MOBA_Q_BTD] = {"q", 0}, [MOBA_K_BTC] = {"k", 0}, [MOBA_V_BTC] = {"v", 0}, \
+	[MOBA_START_BT] = {"start_BT", (start) | IN_INDEX}
+/* Of examples, without documents. */
+#define MOBA_SHAPES(B, T, D, C) [MOBA_Q_BTD] = {B, T, D}, [MOBA_K_BTC] = {B, T, C}, [MOBA_V_BTC] = {B, T, C}
+
+/* For examples: 30 idle rows and documents that began long before, in the idle rows, with the first query and behind
+   it, and a last row that is not there. */
 void moba_prepare_idle(const struct op_trial *t);
 
 #ifdef __cplusplus

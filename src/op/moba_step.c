@@ -206,28 +206,17 @@ static void moba_step_forward(const struct op_run *r)
 	rings_keep(&rings, sizeof(float));
 }
 
-/* The last rows of a sequence are not there, where there are 4 sequences. */
-static void prepare(const struct op_trial *t)
-{
-	const struct tensor *start = t->in[MOBA_START_BT];
-	long T = tensor_width(start);
-
-	document_start_carried_example(t, start);
-	for (long b = 0; tensor_rows(start) == 4 && b < 4; b++)
-		for (long i = T - 9 * b > 0 ? T - 9 * b : 0; i < T; i++)
-			op_trial_set(t, start, b * T + i, NOT_THERE);
-}
-
 static const struct moba_attr plain = {2, 0, 3, 2, 0}, shared = {4, 2, 5, 3, 0}, alone = {1, 0, 4, 1, 0};
 
-#define SHAPES(B, T, L, D, C) [MOBA_Q_BTD] = {B, T, D}, [MOBA_K_BTC] = {B, T, C}, [MOBA_V_BTC] = {B, T, C}, \
+#define SHAPES(B, T, L, D, C) MOBA_SHAPES(B, T, D, C), \
 	[MOBA_START_BT] = {B, T}, [MOBA_STEP_KEYS_BLC] = {B, L, C}, [MOBA_STEP_VALUES_BLC] = {B, L, C}
 
 static const struct op_example examples[] = {
-	{.name = "one token", .attr = &plain, .prepare = prepare, .in = {SHAPES(2, 1, 90, 8, 8)}},
-	{.name = "shared keys", .attr = &shared, .prepare = prepare, .in = {SHAPES(3, 21, 130, 12, 6)}},
-	{.name = "own segment alone", .attr = &alone, .prepare = prepare, .in = {SHAPES(2, 5, 90, 6, 6)}},
-	{.name = "rows that are not there", .attr = &plain, .prepare = prepare, .in = {SHAPES(4, 21, 150, 8, 8)}},
+	{.name = "one token", .attr = &plain, .prepare = prepare_carried, .in = {SHAPES(2, 1, 90, 8, 8)}},
+	{.name = "shared keys", .attr = &shared, .prepare = prepare_carried, .in = {SHAPES(3, 21, 130, 12, 6)}},
+	{.name = "own segment alone", .attr = &alone, .prepare = prepare_carried, .in = {SHAPES(2, 5, 90, 6, 6)}},
+	{.name = "rows that are not there", .attr = &plain, .prepare = prepare_absent,
+		.in = {SHAPES(4, 21, 150, 8, 8)}},
 };
 
 const struct op op_moba_step = {
@@ -237,10 +226,7 @@ const struct op op_moba_step = {
 	.n_in = MOBA_STEP_N_IN,
 	.n_out = MOBA_N_OUT,
 	.in = {
-		[MOBA_Q_BTD] = {"q", 0},
-		[MOBA_K_BTC] = {"k", 0},
-		[MOBA_V_BTC] = {"v", 0},
-		[MOBA_START_BT] = {"start_BT", IN_INDEX},
+		MOBA_INPUTS(0),
 		[MOBA_STEP_KEYS_BLC] = {"keys_BLC", IN_UPDATED},
 		[MOBA_STEP_VALUES_BLC] = {"values_BLC", IN_UPDATED},
 	},

@@ -194,23 +194,13 @@ static void phase_backward(const struct op_run *r)
 	}
 }
 
-static void prepare(const struct op_trial *t)
-{
-	const struct tensor *start = t->in[PHASE_START_BT];
-
-	if (start && t->in[PHASE_CARRIED_BHS])
-		document_start_carried_example(t, start);
-	else if (start)
-		document_start_example(t, start);
-}
-
 #define SHAPES(B, T, H, S) [PHASE_ANGLE_BTS] = {B, T, S}, [PHASE_DT_BTH] = {B, T, H}
 
 static const struct op_example examples[] = {
-	{.name = "plain", .prepare = prepare, .in = {SHAPES(2, 7, 3, 4)}},
-	{.name = "documents", .prepare = prepare, .in = {SHAPES(2, 40, 2, 3), [PHASE_START_BT] = {2, 40}}},
-	{.name = "many", .prepare = prepare, .no_gradient_check = true, .in = {SHAPES(2, 100, 5, 33)}},
-	{.name = "carried", .prepare = prepare, .no_gradient_check = true, .in = {SHAPES(3, 21, 2, 3),
+	{.name = "plain", .prepare = prepare_documents, .in = {SHAPES(2, 7, 3, 4)}},
+	{.name = "documents", .prepare = prepare_documents, .in = {SHAPES(2, 40, 2, 3), [PHASE_START_BT] = {2, 40}}},
+	{.name = "many", .prepare = prepare_documents, .no_gradient_check = true, .in = {SHAPES(2, 100, 5, 33)}},
+	{.name = "carried", .prepare = prepare_carried, .no_gradient_check = true, .in = {SHAPES(3, 21, 2, 3),
 		[PHASE_START_BT] = {3, 21}, [PHASE_CARRIED_BHS] = {3, 2, 3}}},
 };
 

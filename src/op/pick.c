@@ -170,7 +170,7 @@ static void pick_backward(const struct op_run *r)
 /* No logit lies near the threshold. Every fifth token is masked where there is a mask. */
 static void prepare(const struct op_trial *t)
 {
-	const struct tensor *logit = t->in[PICK_LOGIT_BT1], *start = t->in[PICK_START_BT];
+	const struct tensor *logit = t->in[PICK_LOGIT_BT1];
 
 	op_trial_set(t, t->in[PICK_THRESHOLD], 0, 0.25);
 	for (long i = 0; i < tensor_size(logit); i++)
@@ -179,10 +179,10 @@ static void prepare(const struct op_trial *t)
 		op_trial_set(t, t->in[PICK_MASK_BT], i, i % 5 == 4 ? -1 : 0);
 	for (long b = 0; t->in[PICK_CARRIED_B] && b < tensor_rows(t->in[PICK_CARRIED_B]); b++)
 		op_trial_set(t, t->in[PICK_CARRIED_B], b, (double)(2 + 3 * b));
-	if (start && t->in[PICK_CARRIED_B])
-		document_start_carried_example(t, start);
-	else if (start)
-		document_start_example(t, start);
+	if (t->in[PICK_CARRIED_B])
+		prepare_carried(t);
+	else
+		prepare_documents(t);
 }
 
 static const struct pick_attr three = {3}, many = {300}, most = {400}, all = {21}, one = {1};

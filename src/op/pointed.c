@@ -138,8 +138,7 @@ static void prepare(const struct op_trial *t)
 
 	for (long i = 0; i < tensor_size(tokens); i++)
 		op_trial_set(t, tokens, i, (double)(i * i % 11));
-	if (t->in[POINTED_START_BS])
-		document_start_example(t, t->in[POINTED_START_BS]);
+	prepare_documents(t);
 }
 
 #define SHAPES(B, T, S, C) [POINTED_Q_BTC] = {B, T, C}, [POINTED_K_BSC] = {B, S, C}, [POINTED_TOKEN_BS] = {B, S}

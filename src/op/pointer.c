@@ -271,8 +271,7 @@ static void set_tokens(const struct op_trial *t, long misses)
 		op_trial_set(t, token, i, (double)(i * i % 5));
 	for (long i = 0; i < tensor_size(target); i++)
 		op_trial_set(t, target, i, i % 7 == 3 ? -1 : (double)(i * i % (5 + misses)));
-	if (t->in[POINTER_START_BS])
-		document_start_example(t, t->in[POINTER_START_BS]);
+	prepare_documents(t);
 }
 
 static void prepare(const struct op_trial *t)

@@ -55,18 +55,12 @@ static void position_weight_forward(const struct op_run *r)
 		}
 }
 
-static void prepare(const struct op_trial *t)
-{
-	if (t->in[POSITION_WEIGHT_START_BT])
-		document_start_example(t, t->in[POSITION_WEIGHT_START_BT]);
-}
-
 static const struct position_weight_attr example_gain = {.gain = 0.5}, example_from = {.gain = 0, .from = 5};
 
 static const struct op_example examples[] = {
-	{.name = "gain", .attr = &example_gain, .in = {{2, 13}}, .prepare = prepare},
-	{.name = "documents", .attr = &example_gain, .in = {{3, 40}, {3, 40}}, .prepare = prepare},
-	{.name = "from", .attr = &example_from, .in = {{3, 40}, {3, 40}}, .prepare = prepare},
+	{.name = "gain", .attr = &example_gain, .in = {{2, 13}}, .prepare = prepare_documents},
+	{.name = "documents", .attr = &example_gain, .in = {{3, 40}, {3, 40}}, .prepare = prepare_documents},
+	{.name = "from", .attr = &example_from, .in = {{3, 40}, {3, 40}}, .prepare = prepare_documents},
 };
 
 const struct op op_position_weight = {

@@ -42,7 +42,7 @@ static void prepare(const struct op_trial *t)
 {
 	const struct tensor *ids[] = {t->in[REMEMBER_TOKEN_BT], t->in[REMEMBER_TOKENS_BL]};
 
-	document_start_carried_example(t, t->in[REMEMBER_START_BT]);
+	prepare_carried(t);
 	for (int k = 0; k < 2; k++)
 		for (long i = 0; i < tensor_size(ids[k]); i++)
 			op_trial_set(t, ids[k], i, (double)(i * i % 97 + 100 * k));

@@ -192,18 +192,13 @@ static void rope_backward(const struct op_run *r)
 	rotate(r, r->d_in[ROPE_X_BTD], r->d_out[ROPE_Y_BTD], -1, op_adds(r, ROPE_X_BTD));
 }
 
-static void documents(const struct op_trial *t)
-{
-	document_start_carried_example(t, t->in[ROPE_START_BT]);
-}
-
 static const struct rope_attr two_heads = {2, 10000}, small_base = {3, 50}, many_heads = {18, 10000};
 
 static const struct op_example examples[] = {
 	{.name = "two heads", .attr = &two_heads, .in = {[ROPE_X_BTD] = {2, 9, 12}}},
 	{.name = "three heads, long", .attr = &small_base, .in = {[ROPE_X_BTD] = {1, 300, 12}}},
 	{.name = "heads of 16", .attr = &small_base, .in = {[ROPE_X_BTD] = {2, 11, 48}}},
-	{.name = "documents", .attr = &small_base, .prepare = documents,
+	{.name = "documents", .attr = &small_base, .prepare = prepare_carried,
 		.in = {[ROPE_X_BTD] = {3, 21, 48}, [ROPE_START_BT] = {3, 21}}},
 	{.name = "heads of 240", .attr = &many_heads, .no_gradient_check = true,
 		.in = {[ROPE_X_BTD] = {1, 3, 4320}}},

@@ -112,16 +112,10 @@ static void running_mean_backward(const struct op_run *r)
 	over_tiles(r, r->d_in[RUNNING_MEAN_X_BTD], backward_tile);
 }
 
-static void prepare(const struct op_trial *t)
-{
-	if (t->in[RUNNING_MEAN_START_BT])
-		document_start_example(t, t->in[RUNNING_MEAN_START_BT]);
-}
-
 static const struct op_example examples[] = {
-	{.name = "plain", .in = {{2, 13, 5}}, .prepare = prepare},
-	{.name = "documents", .in = {{3, 40, 3}, {3, 40}}, .prepare = prepare},
-	{.name = "wide", .in = {{2, 9, 70}}, .prepare = prepare},
+	{.name = "plain", .in = {{2, 13, 5}}, .prepare = prepare_documents},
+	{.name = "documents", .in = {{3, 40, 3}, {3, 40}}, .prepare = prepare_documents},
+	{.name = "wide", .in = {{2, 9, 70}}, .prepare = prepare_documents},
 };
 
 const struct op op_running_mean = {

@@ -175,11 +175,6 @@ void scan_backward_ref(const struct op_run *r)
 	}
 }
 
-static void documents(const struct op_trial *t)
-{
-	document_start_example(t, t->in[SCAN_START_BT]);
-}
-
 /* Sizes that leave every tile of the fast kernels with a remainder. */
 static const struct op_example examples[] = {
 	{.name = "plain", .in = {SCAN_SHAPES(1, 4, 3, 2)}},
@@ -188,7 +183,7 @@ static const struct op_example examples[] = {
 	{.name = "wide", .no_gradient_check = true, .in = {SCAN_SHAPES(1, 66, 300, 16), [SCAN_Z_BTI] = {1, 66, 300}}},
 	{.name = "whole", .no_gradient_check = true, .in = {SCAN_SHAPES(1, 35, 136, 16), [SCAN_Z_BTI] = {1, 35, 136}}},
 	{.name = "states", .no_gradient_check = true, .in = {SCAN_SHAPES(2, 35, 40, 37), [SCAN_Z_BTI] = {2, 35, 40}}},
-	{.name = "documents", .prepare = documents,
+	{.name = "documents", .prepare = prepare_documents,
 		.in = {SCAN_SHAPES(2, 197, 5, 7), [SCAN_Z_BTI] = {2, 197, 5}, [SCAN_START_BT] = {2, 197}}},
 };
 

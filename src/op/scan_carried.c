@@ -5,11 +5,6 @@
 #include "op/scan_kernels.h"
 #include "op/trial.h"
 
-static void documents(const struct op_trial *t)
-{
-	document_start_carried_example(t, t->in[SCAN_START_BT]);
-}
-
 #define SHAPES(B, T, I, N) SCAN_SHAPES(B, T, I, N), [SCAN_H_BIN] = {B, I, N}
 
 /* Lengths that no tile divides, and one that all do; several groups of states; several segments of time. */
@@ -18,7 +13,7 @@ static const struct op_example examples[] = {
 	{.name = "gated", .in = {SHAPES(2, 5, 19, 16), [SCAN_Z_BTI] = {2, 5, 19}}},
 	{.name = "whole", .no_gradient_check = true, .in = {SHAPES(1, 32, 136, 16), [SCAN_Z_BTI] = {1, 32, 136}}},
 	{.name = "states", .no_gradient_check = true, .in = {SHAPES(2, 35, 40, 37), [SCAN_Z_BTI] = {2, 35, 40}}},
-	{.name = "documents", .prepare = documents,
+	{.name = "documents", .prepare = prepare_carried,
 		.in = {SHAPES(3, 197, 5, 7), [SCAN_Z_BTI] = {3, 197, 5}, [SCAN_START_BT] = {3, 197}}},
 };
 

@@ -68,17 +68,12 @@ static void scan_step_forward(const struct op_run *r)
 		channel(r, d, k / d.I, k % d.I, a + k * d.N);
 }
 
-static void prepare(const struct op_trial *t)
-{
-	document_start_carried_example(t, t->in[SCAN_START_BT]);
-}
-
 #define SHAPES(B, T, I, N) SCAN_SHAPES(B, T, I, N), [SCAN_H_BIN] = {B, I, N}
 
 static const struct op_example examples[] = {
 	{.name = "one token", .in = {SHAPES(2, 1, 19, 16), [SCAN_Z_BTI] = {2, 1, 19}}},
 	{.name = "some", .in = {SHAPES(2, 7, 37, 5)}},
-	{.name = "documents", .prepare = prepare, .in = {SHAPES(3, 21, 5, 7), [SCAN_Z_BTI] = {3, 21, 5},
+	{.name = "documents", .prepare = prepare_carried, .in = {SHAPES(3, 21, 5, 7), [SCAN_Z_BTI] = {3, 21, 5},
 		[SCAN_START_BT] = {3, 21}}},
 };
 

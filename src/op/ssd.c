@@ -236,12 +236,6 @@ void ssd_backward_ref(const struct op_run *r)
 	}
 }
 
-static void documents(const struct op_trial *t)
-{
-	if (t->in[SSD_START_BT])
-		document_start_example(t, t->in[SSD_START_BT]);
-}
-
 /* Steps that forget all, dt A = -100 or so, and steps that keep all, dt = 0, in turn with others. */
 static void extremes(const struct op_trial *t)
 {
@@ -250,7 +244,7 @@ static void extremes(const struct op_trial *t)
 	for (long k = 0; k < tensor_size(dt); k++)
 		if (k % 5 < 2)
 			op_trial_set(t, dt, k, k % 5 ? 100 : -200);
-	documents(t);
+	prepare_documents(t);
 }
 
 /* Decays that are given, one of them to nothing; weights of either sign. */
@@ -260,7 +254,7 @@ static void given(const struct op_trial *t)
 
 	for (long k = 0; k < tensor_size(decay); k++)
 		op_trial_set(t, decay, k, k % 17 == 9 ? -200 : -0.07 * (double)(k * k % 11));
-	documents(t);
+	prepare_documents(t);
 }
 
 static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CHUNK}, short_chunks = {2, 16},
@@ -275,13 +269,15 @@ static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CH
 static const struct op_example examples[] = {
 	{.name = "plain", .attr = &one_group, .in = {SSD_SHAPES(1, 5, 2, 3, 4)}},
 	{.name = "groups", .attr = &short_chunks, .in = {SSD_SHAPES(2, 37, 4, 5, 6)}},
-	{.name = "each token a chunk", .attr = &steps, .prepare = documents, .in = {SSD_SHAPES(2, 9, 4, 3, 2), [SSD_START_BT] = {2, 9}}},
+	{.name = "each token a chunk", .attr = &steps, .prepare = prepare_documents,
+		.in = {SSD_SHAPES(2, 9, 4, 3, 2), [SSD_START_BT] = {2, 9}}},
 	{.name = "heads of one channel", .attr = &one_group, .in = {SSD_SHAPES(2, 70, 7, 1, 5)}},
 	{.name = "wide", .attr = &two_groups, .no_gradient_check = true, .in = {SSD_SHAPES(1, 130, 4, 72, 144)}},
-	{.name = "one chunk", .attr = &longest_chunks, .no_gradient_check = true, .in = {SSD_SHAPES(1, 100, 2, 64, 128)}},
+	{.name = "one chunk", .attr = &longest_chunks, .no_gradient_check = true,
+		.in = {SSD_SHAPES(1, 100, 2, 64, 128)}},
 	{.name = "extremes", .attr = &short_chunks, .prepare = extremes, .no_gradient_check = true,
 		.in = {SSD_SHAPES(2, 70, 2, 8, 16), [SSD_START_BT] = {2, 70}}},
-	{.name = "documents", .attr = &two_groups, .prepare = documents,
+	{.name = "documents", .attr = &two_groups, .prepare = prepare_documents,
 		.in = {SSD_SHAPES(2, 197, 2, 4, 10), [SSD_START_BT] = {2, 197}}},
 	{.name = "given", .attr = &short_chunks, .prepare = given, .in = {SHAPES_GIVEN(2, 69, 4, 5, 8)}},
 	{.name = "given, wide", .attr = &two_groups, .prepare = given, .no_gradient_check = true,

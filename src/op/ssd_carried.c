@@ -7,17 +7,12 @@
 #include "op/ssd_kernels.h"
 #include "op/trial.h"
 
-static void documents(const struct op_trial *t)
-{
-	document_start_carried_example(t, t->in[SSD_START_BT]);
-}
-
 /* Decays are not above 0. */
 static void given(const struct op_trial *t)
 {
 	const struct tensor *decay = t->in[SSD_DECAY_BTH];
 
-	documents(t);
+	prepare_carried(t);
 	for (long i = 0; i < tensor_size(decay); i++)
 		op_trial_set(t, decay, i, -0.01 - 0.3 * fabs(op_trial_get(t, decay, i)));
 }
@@ -29,16 +24,16 @@ static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CH
 
 /* One chunk and several, whole and not; documents that began before, and none. */
 static const struct op_example examples[] = {
-	{.name = "one chunk", .attr = &one_group, .prepare = documents, .in = {SHAPES(1, 5, 2, 3, 4, 4)}},
-	{.name = "groups", .attr = &short_chunks, .prepare = documents, .in = {SHAPES(2, 37, 4, 5, 3, 6)}},
+	{.name = "one chunk", .attr = &one_group, .prepare = prepare_carried, .in = {SHAPES(1, 5, 2, 3, 4, 4)}},
+	{.name = "groups", .attr = &short_chunks, .prepare = prepare_carried, .in = {SHAPES(2, 37, 4, 5, 3, 6)}},
 	{.name = "new sequences", .attr = &short_chunks, .in = {SHAPES(2, 20, 2, 3, 5, 10)}},
 	{.name = "given decays", .attr = &short_chunks, .prepare = given, .in = {[SSD_X_BTI] = {2, 37, 12},
 		[SSD_B_BTN] = {2, 37, 10}, [SSD_C_BTN] = {2, 37, 10}, [SSD_D_H] = {4}, [SSD_START_BT] = {2, 37},
 		[SSD_DECAY_BTH] = {2, 37, 4}, [SSD_WEIGHT_BTH] = {2, 37, 4}, [SSD_OWN_BTH] = {2, 37, 4},
 		[SSD_H_BIN] = {2, 12, 5}}},
-	{.name = "wide", .attr = &two_groups, .prepare = documents, .no_gradient_check = true,
+	{.name = "wide", .attr = &two_groups, .prepare = prepare_carried, .no_gradient_check = true,
 		.in = {SHAPES(1, 130, 4, 72, 72, 144)}},
-	{.name = "whole chunks", .attr = &one_group, .prepare = documents, .no_gradient_check = true,
+	{.name = "whole chunks", .attr = &one_group, .prepare = prepare_carried, .no_gradient_check = true,
 		.in = {SHAPES(3, 128, 2, 8, 16, 16)}},
 };
 

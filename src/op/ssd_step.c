@@ -62,11 +62,6 @@ static void ssd_step_forward(const struct op_run *r)
 		channel(r, d, k / (d.H * d.P), k % (d.H * d.P));
 }
 
-static void prepare(const struct op_trial *t)
-{
-	document_start_carried_example(t, t->in[SSD_START_BT]);
-}
-
 static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CHUNK};
 
 #define SHAPES(B, T, H, P, N, N_ALL) SSD_SHAPES(B, T, H, P, N_ALL), [SSD_H_BIN] = {B, (H) * (P), N}
@@ -74,7 +69,7 @@ static const struct ssd_attr one_group = {1, SSD_CHUNK}, two_groups = {2, SSD_CH
 static const struct op_example examples[] = {
 	{.name = "one token", .attr = &two_groups, .in = {SHAPES(2, 1, 4, 9, 16, 32)}},
 	{.name = "some", .attr = &one_group, .in = {SHAPES(2, 7, 3, 5, 6, 6)}},
-	{.name = "documents", .attr = &two_groups, .prepare = prepare,
+	{.name = "documents", .attr = &two_groups, .prepare = prepare_carried,
 		.in = {SHAPES(3, 21, 2, 4, 7, 14), [SSD_START_BT] = {3, 21}}},
 };
 

@@ -259,32 +259,21 @@ static void summary_step_forward(const struct op_run *r)
 	keep(r, sizeof(float), sizeof(float));
 }
 
-/* The last rows of a sequence are not there, where there are 4 sequences. */
-static void prepare(const struct op_trial *t)
-{
-	const struct tensor *start = t->in[MOBA_START_BT];
-	long T = tensor_width(start);
-
-	document_start_carried_example(t, start);
-	for (long b = 0; tensor_rows(start) == 4 && b < 4; b++)
-		for (long i = T - 9 * b > 0 ? T - 9 * b : 0; i < T; i++)
-			op_trial_set(t, start, b * T + i, NOT_THERE);
-}
-
 static const struct moba_attr plain = {2, 0, 3, 1, 0}, shared = {4, 2, 5, 1, 0}, ones = {1, 0, 1, 1, 0},
 	wide = {2, 1, 64, 1, 0};
 
 /* N: summaries that are carried. */
-#define SHAPES(B, T, S, N, D, C) [MOBA_Q_BTD] = {B, T, D}, [MOBA_K_BTC] = {B, T, C}, [MOBA_V_BTC] = {B, T, C}, \
+#define SHAPES(B, T, S, N, D, C) MOBA_SHAPES(B, T, D, C), \
 	[MOBA_START_BT] = {B, T}, [SUMMARY_STEP_RING_K_BSC] = {B, S, C}, [SUMMARY_STEP_RING_V_BSC] = {B, S, C}, \
 	[SUMMARY_STEP_KEYS_BNC] = {B, N, C}, [SUMMARY_STEP_VALUES_BNC] = {B, N, C}
 
 static const struct op_example examples[] = {
-	{.name = "one token", .attr = &plain, .prepare = prepare, .in = {SHAPES(2, 1, 3, 30, 8, 8)}},
-	{.name = "shared keys", .attr = &shared, .prepare = prepare, .in = {SHAPES(3, 21, 5, 26, 12, 6)}},
-	{.name = "segments of one", .attr = &ones, .prepare = prepare, .in = {SHAPES(2, 5, 1, 60, 6, 6)}},
-	{.name = "rows that are not there", .attr = &plain, .prepare = prepare, .in = {SHAPES(4, 21, 3, 50, 8, 8)}},
-	{.name = "wide", .attr = &wide, .prepare = prepare, .in = {SHAPES(3, 300, 64, 8, 80, 40)}},
+	{.name = "one token", .attr = &plain, .prepare = prepare_carried, .in = {SHAPES(2, 1, 3, 30, 8, 8)}},
+	{.name = "shared keys", .attr = &shared, .prepare = prepare_carried, .in = {SHAPES(3, 21, 5, 26, 12, 6)}},
+	{.name = "segments of one", .attr = &ones, .prepare = prepare_carried, .in = {SHAPES(2, 5, 1, 60, 6, 6)}},
+	{.name = "rows that are not there", .attr = &plain, .prepare = prepare_absent,
+		.in = {SHAPES(4, 21, 3, 50, 8, 8)}},
+	{.name = "wide", .attr = &wide, .prepare = prepare_carried, .in = {SHAPES(3, 300, 64, 8, 80, 40)}},
 };
 
 const struct op op_summary_step = {
@@ -295,10 +284,7 @@ const struct op op_summary_step = {
 	.n_out = MOBA_N_OUT,
 	.n_saved = SUMMARY_STEP_N_SAVED,
 	.in = {
-		[MOBA_Q_BTD] = {"q", 0},
-		[MOBA_K_BTC] = {"k", 0},
-		[MOBA_V_BTC] = {"v", 0},
-		[MOBA_START_BT] = {"start_BT", IN_INDEX},
+		MOBA_INPUTS(0),
 		[SUMMARY_STEP_RING_K_BSC] = {"ring_k_BSC", IN_UPDATED},
 		[SUMMARY_STEP_RING_V_BSC] = {"ring_v_BSC", IN_UPDATED},
 		[SUMMARY_STEP_KEYS_BNC] = {"keys_BNC", IN_MASTER | IN_UPDATED},

@@ -219,16 +219,10 @@ static void trapezoid_backward(const struct op_run *r)
 	}
 }
 
-static void prepare(const struct op_trial *t)
-{
-	if (t->in[TRAPEZOID_START_BT])
-		document_start_example(t, t->in[TRAPEZOID_START_BT]);
-}
-
 /* The second sequence begins a document with its first token. */
 static void prepare_past(const struct op_trial *t)
 {
-	document_start_carried_example(t, t->in[TRAPEZOID_START_BT]);
+	prepare_carried(t);
 	op_trial_set(t, t->in[TRAPEZOID_START_BT], tensor_width(t->in[TRAPEZOID_START_BT]) + 1, 1);
 }
 
@@ -238,8 +232,8 @@ static const struct trapezoid_attr whole = {false}, window = {true};
 	[TRAPEZOID_LRAW_BTH] = {B, T, H}, [TRAPEZOID_DTBIAS_H] = {H}
 
 static const struct op_example examples[] = {
-	{.name = "plain", .attr = &whole, .prepare = prepare, .in = {SHAPES(2, 7, 3)}},
-	{.name = "documents", .attr = &whole, .prepare = prepare,
+	{.name = "plain", .attr = &whole, .prepare = prepare_documents, .in = {SHAPES(2, 7, 3)}},
+	{.name = "documents", .attr = &whole, .prepare = prepare_documents,
 		.in = {SHAPES(3, 40, 2), [TRAPEZOID_START_BT] = {3, 40}}},
 	{.name = "a window", .attr = &window, .prepare = prepare_past,
 		.in = {SHAPES(3, 20, 2), [TRAPEZOID_START_BT] = {3, 21}}},

@@ -161,12 +161,6 @@ static void trapezoid_step_forward(const struct op_run *r)
 	keep(r, sizeof(float));
 }
 
-static void prepare(const struct op_trial *t)
-{
-	if (t->in[TRAPEZOID_START_BT])
-		document_start_carried_example(t, t->in[TRAPEZOID_START_BT]);
-}
-
 #define SHAPES(B, T, H, P, N) [TRAPEZOID_DTRAW_BTH] = {B, T, H}, [TRAPEZOID_ARAW_BTH] = {B, T, H}, \
 	[TRAPEZOID_LRAW_BTH] = {B, T, H}, [TRAPEZOID_DTBIAS_H] = {H}, [TRAPEZOID_STEP_X_BTI] = {B, T, (H) * (P)}, \
 	[TRAPEZOID_STEP_B_BTM] = {B, T, (H) * (N)}, [TRAPEZOID_STEP_C_BTM] = {B, T, (H) * (N)}, \
@@ -174,9 +168,10 @@ static void prepare(const struct op_trial *t)
 	[TRAPEZOID_STEP_PASTX_BI] = {B, (H) * (P)}, [TRAPEZOID_STEP_PASTB_BM] = {B, (H) * (N)}
 
 static const struct op_example examples[] = {
-	{.name = "one token", .prepare = prepare, .in = {SHAPES(2, 1, 3, 5, 16)}},
-	{.name = "some", .prepare = prepare, .in = {SHAPES(2, 7, 2, 3, 6)}},
-	{.name = "documents", .prepare = prepare, .in = {SHAPES(3, 21, 2, 4, 7), [TRAPEZOID_START_BT] = {3, 21}}},
+	{.name = "one token", .prepare = prepare_carried, .in = {SHAPES(2, 1, 3, 5, 16)}},
+	{.name = "some", .prepare = prepare_carried, .in = {SHAPES(2, 7, 2, 3, 6)}},
+	{.name = "documents", .prepare = prepare_carried,
+		.in = {SHAPES(3, 21, 2, 4, 7), [TRAPEZOID_START_BT] = {3, 21}}},
 };
 
 const struct op op_trapezoid_step = {

@@ -22,11 +22,6 @@ enum { B = 2, T = 150, H = 4, DH = 8 };
 
 static enum device_id tested;
 
-static void documents(const struct op_trial *t)
-{
-	document_start_example(t, t->in[ATTENTION_START_BT]);
-}
-
 /* Inputs are the same for all attributes with as many heads of keys. */
 static void open_trial(struct op_trial *t, const struct attention_attr *attr, bool in_documents)
 {
@@ -35,7 +30,7 @@ static void open_trial(struct op_trial *t, const struct attention_attr *attr, bo
 	struct tensor k = tensor_of(REAL, 3, (long)B, (long)T, kv), start = tensor_of(INDEX, 2, (long)B, (long)T);
 	struct op_trial_case c = {.op = &op_attention, .attr = attr,
 		.in = {&q, &k, &k, in_documents ? &start : NULL},
-		.prepare = in_documents ? documents : NULL};
+		.prepare = prepare_documents};
 
 	op_trial_open(t, &c, &device_list[tested]);
 }

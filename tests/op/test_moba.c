@@ -32,12 +32,6 @@ static const enum device_id *devices(void)
 	return list;
 }
 
-static void prepare(const struct op_trial *t)
-{
-	if (t->in[MOBA_START_BT])
-		document_start_example(t, t->in[MOBA_START_BT]);
-}
-
 /* The operators have the same inputs in the same order. */
 static void open_trial(struct op_trial *t, const struct op *op, const void *attr, enum device_id device,
 	bool with_documents)
@@ -45,7 +39,7 @@ static void open_trial(struct op_trial *t, const struct op *op, const void *attr
 	struct tensor q = tensor_of(REAL, 3, (long)B, (long)T, (long)(H * DH));
 	struct tensor k = tensor_of(REAL, 3, (long)B, (long)T, (long)(KV * DH));
 	struct tensor start = tensor_of(INDEX, 2, (long)B, (long)T);
-	struct op_trial_case c = {.op = op, .attr = attr, .prepare = prepare,
+	struct op_trial_case c = {.op = op, .attr = attr, .prepare = prepare_documents,
 		.in = {&q, &k, &k, with_documents ? &start : NULL}};
 
 	op_trial_open(t, &c, &device_list[device]);
