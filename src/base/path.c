@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -152,6 +153,31 @@ char *path_read_most(const char *path, size_t most, size_t *bytes)
 	if (bytes)
 		*bytes = n;
 	return text;
+}
+
+const void *path_map(const char *path, size_t *bytes)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	const void *map = MAP_FAILED;
+
+	if (fd >= 0 && !fstat(fd, &st)) {
+		*bytes = (size_t)st.st_size;
+		map = *bytes ? mmap(NULL, *bytes, PROT_READ, MAP_SHARED, fd, 0) : "";
+	}
+	if (map == MAP_FAILED) {
+		error_errno("cannot read %s", path);
+		*bytes = 0;
+	}
+	if (fd >= 0)
+		close(fd);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+void path_unmap(const void *map, size_t bytes)
+{
+	if (bytes)
+		munmap((void *)(uintptr_t)map, bytes);
 }
 
 char *path_first_line(const char *path, struct arena *a)

@@ -20,6 +20,9 @@ double path_tree_bytes(const char *path);		/* of all files in it, or of the file
 char *path_read(const char *path, size_t *bytes);
 /* The same, also from pipes and devices without an end: more than `most` bytes are an error. */
 char *path_read_most(const char *path, size_t most, size_t *bytes);
+/* The file as it is on disk, mapped to be read; of an empty one "", which need not be unmapped. NULL after a message. */
+const void *path_map(const char *path, size_t *bytes);
+void path_unmap(const void *map, size_t bytes);
 /* First line of a small file without its line feed, in a; "" if it cannot be read. */
 char *path_first_line(const char *path, struct arena *a);
 /* Replace the file as a whole: temporary file, fsync, rename, fsync of the folder. A device or pipe of

@@ -1,13 +1,11 @@
 #include "data/token_file.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/path.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "token files are little-endian and read by mapping"
@@ -49,40 +47,26 @@ static int check(struct token_file *f, const char *path, int vocab)
 
 int token_file_open(struct token_file *f, const char *path, int vocab)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), ret = -1;
-	struct stat st;
+	int ret = -1;
 
 	*f = (struct token_file){0};
-	if (fd < 0)
-		return error_errno("cannot read %s", path);
-	if (fstat(fd, &st)) {
-		error_errno("cannot read %s", path);
-		goto out;
+	f->map = path_map(path, &f->map_bytes);
+	if (!f->map)
+		return -1;
+	if (f->map_bytes < TOKEN_FILE_HEADER) {
+		error("%s: %zu bytes are too few for a token file", path, f->map_bytes);
+	} else {
+		f->tokens = (const uint16_t *)((const char *)f->map + TOKEN_FILE_HEADER);
+		ret = check(f, path, vocab);
 	}
-	if (st.st_size < TOKEN_FILE_HEADER) {
-		error("%s: %lld bytes are too few for a token file", path, (long long)st.st_size);
-		goto out;
-	}
-	f->map_bytes = (size_t)st.st_size;
-	f->map = mmap(NULL, f->map_bytes, PROT_READ, MAP_SHARED, fd, 0);
-	if (f->map == MAP_FAILED) {
-		error_errno("cannot map %s", path);
-		*f = (struct token_file){0};
-		goto out;
-	}
-	f->tokens = (const uint16_t *)((const char *)f->map + TOKEN_FILE_HEADER);
-	ret = check(f, path, vocab);
 	if (ret)
 		token_file_close(f);
-out:
-	close(fd);
 	return ret;
 }
 
 void token_file_close(struct token_file *f)
 {
-	if (f->map)
-		munmap(f->map, f->map_bytes);
+	path_unmap(f->map, f->map_bytes);
 	*f = (struct token_file){0};
 }
 

@@ -23,7 +23,7 @@ long token_header_count(const int32_t *header, const char *path);
 struct token_file {		/* a mapped file */
 	const uint16_t *tokens;
 	long n;
-	void *map;
+	const void *map;
 	size_t map_bytes;
 };
 

@@ -1,16 +1,11 @@
 #include "tensor/safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -296,27 +291,13 @@ static int read_header(struct safetensors *f, const char *path)
 
 int safetensors_open(struct safetensors *f, const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC), ret = -1;
-	struct stat st;
+	int ret;
 
 	*f = (struct safetensors){0};
-	if (fd < 0)
-		return error_errno("cannot read %s", path);
-	if (fstat(fd, &st)) {
-		error_errno("cannot read %s", path);
-	} else if (st.st_size == 0) {
-		bad(path, "empty");
-	} else {
-		f->bytes = (size_t)st.st_size;
-		f->map = mmap(NULL, f->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-		if (f->map == MAP_FAILED) {
-			f->map = NULL;
-			error_errno("cannot read %s", path);
-		} else {
-			ret = read_header(f, path);
-		}
-	}
-	close(fd);
+	f->map = path_map(path, &f->bytes);
+	if (!f->map)
+		return -1;
+	ret = f->bytes ? read_header(f, path) : bad(path, "empty");
 	if (ret)
 		safetensors_close(f);
 	return ret;
@@ -324,8 +305,7 @@ int safetensors_open(struct safetensors *f, const char *path)
 
 void safetensors_close(struct safetensors *f)
 {
-	if (f->map)
-		munmap(f->map, f->bytes);
+	path_unmap(f->map, f->bytes);
 	arena_release(&f->arena);
 	*f = (struct safetensors){0};
 }

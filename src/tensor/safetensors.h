@@ -32,7 +32,7 @@ int safetensors_write(const char *path, const struct safetensor *list, int n,
 
 struct safetensors {
 	struct arena arena;
-	void *map;			/* the file */
+	const void *map;		/* the file */
 	size_t bytes;
 	struct safetensor *list;	/* data points into the map */
 	int n;
