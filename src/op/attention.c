@@ -1,11 +1,11 @@
 #include "op/attention.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "op/cpu/attention.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
 #include "op/trial.h"
 
 static void attention_shape(struct op_shapes *s)
@@ -147,15 +147,9 @@ static void backward_pair_ref(const struct op_run *r, long b, long h, long t, lo
 		row_f64(r->saved[ATTENTION_LSE_BTH], b * x->dims[1] + t)[h]);
 	double ds = p * (dot_ref(dy, t, v, s, dh) - dot_ref(dy, t, y, t, dh)) * scale;
 	for (long i = 0; i < dh; i++) {
-		if (r->d_in[ATTENTION_Q_BTD])
-			row_f64(r->d_in[ATTENTION_Q_BTD], b * x->dims[1] + t)[h * dh + i] +=
-				ds * k.at[s * k.ld + i];
-		if (r->d_in[ATTENTION_K_BTC])
-			row_f64(r->d_in[ATTENTION_K_BTC], b * x->dims[1] + s)[shared * dh + i] +=
-				ds * q.at[t * q.ld + i];
-		if (r->d_in[ATTENTION_V_BTC])
-			row_f64(r->d_in[ATTENTION_V_BTC], b * x->dims[1] + s)[shared * dh + i] +=
-				p * dy.at[t * dy.ld + i];
+		add_gradient(r, ATTENTION_Q_BTD, b * x->dims[1] + t, h * dh + i, ds * k.at[s * k.ld + i]);
+		add_gradient(r, ATTENTION_K_BTC, b * x->dims[1] + s, shared * dh + i, ds * q.at[t * q.ld + i]);
+		add_gradient(r, ATTENTION_V_BTC, b * x->dims[1] + s, shared * dh + i, p * dy.at[t * dy.ld + i]);
 	}
 }
 
@@ -165,9 +159,7 @@ static void attention_backward_ref(const struct op_run *r)
 	const struct tensor *x = r->in[ATTENTION_Q_BTD];
 
 	for (int i = ATTENTION_Q_BTD; i <= ATTENTION_V_BTC; i++)
-		for (long t = 0; r->d_in[i] && !op_adds(r, i) && t < tensor_rows(x); t++)
-			memset(row_f64(r->d_in[i], t), 0,
-				(size_t)tensor_width(r->d_in[i]) * sizeof(double));
+		clear_gradient(r, i);
 	for (long b = 0; b < x->dims[0]; b++)
 		for (long h = 0; h < attr->n_heads; h++)
 			for (long t = 0; t < x->dims[1]; t++)

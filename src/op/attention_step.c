@@ -84,11 +84,8 @@ static double score_ref(const struct attend *a, long b, long h, long t, long p, 
 	struct place at = place_of(a, a->k, a->keys, b, t, p, s);
 	const double *q = row_f64(a->q, b * a->T + t) + h * a->dh;
 	const double *k = row_f64(at.x, at.row) + h / a->group * a->dh;
-	double sum = 0;
 
-	for (long i = 0; i < a->dh; i++)
-		sum += q[i] * k[i];
-	return sum / sqrt((double)a->dh);
+	return row_dot_f64(q, k, a->dh) / sqrt((double)a->dh);
 }
 
 static void token_ref(const struct attend *a, long b, long h, long t)

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "op/cuda/embedding.h"
+#include "op/kit/gradient.h"
 #include "op/kit/token.h"
 #include "op/trial.h"
 
@@ -59,14 +60,11 @@ static void embedding_forward_ref(const struct op_run *r)
 static void embedding_backward_ref(const struct op_run *r)
 {
 	const struct tensor *token = r->in[EMBEDDING_TOKEN_BT], *dx = r->d_out[EMBEDDING_X_BTD];
-	const struct tensor *dtable = r->d_in[EMBEDDING_TABLE_VD];
 
-	for (long v = 0; v < tensor_rows(dtable) && !op_adds(r, EMBEDDING_TABLE_VD); v++)
-		for (long i = 0; i < tensor_width(dtable); i++)
-			row_f64(dtable, v)[i] = 0;
+	clear_gradient(r, EMBEDDING_TABLE_VD);
 	for (long t = 0; t < tensor_rows(dx); t++)
 		for (long i = 0; i < tensor_width(dx); i++)
-			row_f64(dtable, *int_at(token, t))[i] += row_f64(dx, t)[i];
+			add_gradient(r, EMBEDDING_TABLE_VD, *int_at(token, t), i, row_f64(dx, t)[i]);
 }
 
 static void embedding_forward(const struct op_run *r)

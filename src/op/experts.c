@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 #include "op/cpu/experts.h"
+#include "op/kit/gradient.h"
+#include "op/kit/rows.h"
 #include "op/trial.h"
 
 /* As many rows as a, `width` wide. */
@@ -77,12 +79,9 @@ static void forward_row_ref(const struct op_run *r, const struct experts_part *p
 	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD], *w2 = r->in[EXPERTS_W2_EOF],
 		*y = r->out[EXPERTS_YE_SO];
 
-	for (long h = 0; h < p->H; h++) {
-		double sum = 0;
-		for (long i = 0; i < tensor_width(x); i++)
-			sum += row_f64(w1, p->row1 + h)[i] * row_f64(x, s)[i];
-		row_f64(r->saved[EXPERTS_H_SH], s)[h] = sum;
-	}
+	for (long h = 0; h < p->H; h++)
+		row_f64(r->saved[EXPERTS_H_SH], s)[h] = row_dot_f64(row_f64(w1, p->row1 + h), row_f64(x, s),
+			tensor_width(x));
 	for (long o = 0; o < tensor_width(y); o++) {
 		double sum = 0;
 		for (long f = 0; f < p->F; f++)
@@ -122,14 +121,11 @@ static void clear_ref(const struct op_run *r, int i, long from, long to)
 /* Through element h of W1 x, whose gradient is a. */
 static void backward_hidden_ref(const struct op_run *r, const struct experts_part *p, long s, long h, double a)
 {
-	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD], *dx = r->d_in[EXPERTS_XE_SD],
-		*dw1 = r->d_in[EXPERTS_W1_EHD];
+	const struct tensor *x = r->in[EXPERTS_XE_SD], *w1 = r->in[EXPERTS_W1_EHD];
 
 	for (long i = 0; i < tensor_width(x); i++) {
-		if (dx)
-			row_f64(dx, s)[i] += row_f64(w1, p->row1 + h)[i] * a;
-		if (dw1)
-			row_f64(dw1, p->row1 + h)[i] += a * row_f64(x, s)[i];
+		add_gradient(r, EXPERTS_XE_SD, s, i, row_f64(w1, p->row1 + h)[i] * a);
+		add_gradient(r, EXPERTS_W1_EHD, p->row1 + h, i, a * row_f64(x, s)[i]);
 	}
 }
 
@@ -137,12 +133,11 @@ static void backward_hidden_ref(const struct op_run *r, const struct experts_par
 static void backward_unit_ref(const struct op_run *r, const struct experts_part *p, long s, long f, double d)
 {
 	const struct experts_attr *attr = r->attr;
-	const struct tensor *dx = r->d_in[EXPERTS_XE_SD];
 
-	if (!p->H && dx)
-		row_f64(dx, s)[f] += d;
-	if (!p->H)
+	if (!p->H) {
+		add_gradient(r, EXPERTS_XE_SD, s, f, d);
 		return;
+	}
 	const double *h = row_f64(r->saved[EXPERTS_H_SH], s);
 	backward_hidden_ref(r, p, s, f, act_slope_f64(attr->fn, h[f]) * d * (attr->gated ? h[p->F + f] : 1));
 	if (attr->gated)
@@ -151,16 +146,14 @@ static void backward_unit_ref(const struct op_run *r, const struct experts_part 
 
 static void backward_row_ref(const struct op_run *r, const struct experts_part *p, long s)
 {
-	const struct tensor *w2 = r->in[EXPERTS_W2_EOF], *dy = r->d_out[EXPERTS_YE_SO],
-		*dw2 = r->d_in[EXPERTS_W2_EOF];
+	const struct tensor *w2 = r->in[EXPERTS_W2_EOF], *dy = r->d_out[EXPERTS_YE_SO];
 
 	for (long f = 0; f < p->F; f++) {
 		double sum = 0;
 		for (long o = 0; o < tensor_width(dy); o++) {
 			sum += row_f64(w2, p->row2 + o)[p->column2 + f] * row_f64(dy, s)[o];
-			if (dw2)
-				row_f64(dw2, p->row2 + o)[p->column2 + f] += row_f64(dy, s)[o] *
-					unit_ref(r, p, s, f);
+			add_gradient(r, EXPERTS_W2_EOF, p->row2 + o, p->column2 + f,
+				row_f64(dy, s)[o] * unit_ref(r, p, s, f));
 		}
 		backward_unit_ref(r, p, s, f, sum);
 	}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "op/kit/gradient.h"
 #include "op/trial.h"
 
 static void gate_shape(struct op_shapes *s)
@@ -59,12 +60,11 @@ static void gate_backward_ref(const struct op_run *r)
 {
 	const struct gate_attr *attr = r->attr;
 	const struct tensor *s = r->in[GATE_S_BTE], *expert = r->in[GATE_EXPERT_BTK],
-		*slot = r->in[GATE_SLOT_BTK], *ds = r->d_in[GATE_S_BTE], *a = r->d_out[GATE_GATE_BTK];
+		*slot = r->in[GATE_SLOT_BTK], *a = r->d_out[GATE_GATE_BTK];
 
-	for (long t = 0; t < tensor_rows(ds); t++) {
+	clear_gradient(r, GATE_S_BTE);
+	for (long t = 0; t < tensor_rows(s); t++) {
 		double mean = 0, z = z_ref(r, t);
-		for (long e = 0; e < tensor_width(ds) && !op_adds(r, GATE_S_BTE); e++)
-			row_f64(ds, t)[e] = 0;
 		for (long k = 0; k < tensor_width(a); k++)
 			if (row_int(slot, t)[k] >= 0)
 				mean += attr->scale * row_f64(s, t)[row_int(expert, t)[k]] / z *
@@ -73,7 +73,7 @@ static void gate_backward_ref(const struct op_run *r)
 			int e = row_int(expert, t)[k];
 			double own = row_int(slot, t)[k] >= 0 ? attr->scale * row_f64(a, t)[k] : 0;
 			if (e >= 0)
-				row_f64(ds, t)[e] += attr->rule == GATE_RENORM ? (own - mean) / z : own;
+				add_gradient(r, GATE_S_BTE, t, e, attr->rule == GATE_RENORM ? (own - mean) / z : own);
 		}
 	}
 }

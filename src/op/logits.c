@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "op/cuda/gemm.h"
 #include "op/kit/gemm.h"
+#include "op/kit/rows.h"
 
 static void logits_shape(struct op_shapes *s)
 {
@@ -39,12 +40,8 @@ static void logits_forward_ref(const struct op_run *r)
 	const struct tensor *y = r->out[LOGITS_Y_BTV];
 
 	for (long t = 0; t < tensor_rows(y); t++)
-		for (long v = 0; v < tensor_width(y); v++) {
-			double sum = 0;
-			for (long i = 0; i < tensor_width(x); i++)
-				sum += row_f64(w, v)[i] * row_f64(x, t)[i];
-			row_f64(y, t)[v] = sum;
-		}
+		for (long v = 0; v < tensor_width(y); v++)
+			row_f64(y, t)[v] = row_dot_f64(row_f64(w, v), row_f64(x, t), tensor_width(x));
 }
 
 static void logits_forward(const struct op_run *r)

@@ -8,6 +8,7 @@
 #include "op/cpu/moba.h"
 #include "op/document_start.h"
 #include "op/kit/gradient.h"
+#include "op/kit/rows.h"
 #include "op/moba_kernels.h"
 #include "op/trial.h"
 
@@ -86,15 +87,6 @@ static long kv_head(const struct moba_dims *d, long h)
 	return h / (d->H / d->KV);
 }
 
-static double dot_f64(const double *a, const double *b, long n)
-{
-	double sum = 0;
-
-	for (long i = 0; i < n; i++)
-		sum += a[i] * b[i];
-	return sum;
-}
-
 static void choose_ref(const struct op_run *r, const struct moba_dims *d, long b, long h, long t)
 {
 	long start = start_of(r, d, b, t), first = first_segment(d, start, t), n = (t - start) / d->S - first;
@@ -104,7 +96,7 @@ static void choose_ref(const struct op_run *r, const struct moba_dims *d, long b
 	for (long i = 0; i < n; i++) {
 		double sum = 0;
 		for (long s = start + (first + i) * d->S; s < start + (first + i + 1) * d->S; s++)
-			sum += dot_f64(head_f64(r->in[MOBA_Q_BTD], d, b, t, h),
+			sum += row_dot_f64(head_f64(r->in[MOBA_Q_BTD], d, b, t, h),
 				head_f64(r->in[MOBA_K_BTC], d, b, s, kv_head(d, h)), d->dh) / (double)d->S;
 		score[i] = (float)sum;
 	}
@@ -114,7 +106,7 @@ static void choose_ref(const struct op_run *r, const struct moba_dims *d, long b
 
 static double score_ref(const struct op_run *r, const struct moba_dims *d, const struct query *q, long s)
 {
-	return dot_f64(head_f64(r->in[MOBA_Q_BTD], d, q->b, q->t, q->h),
+	return row_dot_f64(head_f64(r->in[MOBA_Q_BTD], d, q->b, q->t, q->h),
 		head_f64(r->in[MOBA_K_BTC], d, q->b, s, kv_head(d, q->h)), d->dh) / sqrt((double)d->dh);
 }
 
@@ -155,26 +147,22 @@ static void moba_forward_ref(const struct op_run *r)
 	}
 }
 
-static void add_f64(const struct op_run *r, const struct moba_dims *d, int input, long b, long t, long h,
-	double scale, const double *x)
-{
-	for (long c = 0; r->d_in[input] && c < d->dh; c++)
-		row_f64(r->d_in[input], b * d->T + t)[h * d->dh + c] += scale * x[c];
-}
-
 static void key_backward_ref(const struct op_run *r, const struct moba_dims *d, const struct query *q, long s)
 {
 	const double *dy = head_f64(r->d_out[MOBA_Y_BTD], d, q->b, q->t, q->h);
 	long kv = kv_head(d, q->h);
 	double p = exp(score_ref(r, d, q, s) - row_f64(r->saved[MOBA_LSE_BTH], q->b * d->T + q->t)[q->h]);
-	double dp = dot_f64(dy, head_f64(r->in[MOBA_V_BTC], d, q->b, s, kv), d->dh) -
-		dot_f64(dy, head_f64(r->out[MOBA_Y_BTD], d, q->b, q->t, q->h), d->dh);
+	double dp = row_dot_f64(dy, head_f64(r->in[MOBA_V_BTC], d, q->b, s, kv), d->dh) -
+		row_dot_f64(dy, head_f64(r->out[MOBA_Y_BTD], d, q->b, q->t, q->h), d->dh);
+	double ds = p * dp / sqrt((double)d->dh);
+	const double *of_q = head_f64(r->in[MOBA_Q_BTD], d, q->b, q->t, q->h);
+	const double *key = head_f64(r->in[MOBA_K_BTC], d, q->b, s, kv);
 
-	add_f64(r, d, MOBA_V_BTC, q->b, s, kv, p, dy);
-	add_f64(r, d, MOBA_Q_BTD, q->b, q->t, q->h, p * dp / sqrt((double)d->dh),
-		head_f64(r->in[MOBA_K_BTC], d, q->b, s, kv));
-	add_f64(r, d, MOBA_K_BTC, q->b, s, kv, p * dp / sqrt((double)d->dh),
-		head_f64(r->in[MOBA_Q_BTD], d, q->b, q->t, q->h));
+	for (long c = 0; c < d->dh; c++) {
+		add_gradient(r, MOBA_V_BTC, q->b * d->T + s, kv * d->dh + c, p * dy[c]);
+		add_gradient(r, MOBA_Q_BTD, q->b * d->T + q->t, q->h * d->dh + c, ds * key[c]);
+		add_gradient(r, MOBA_K_BTC, q->b * d->T + s, kv * d->dh + c, ds * of_q[c]);
+	}
 }
 
 static void moba_backward_ref(const struct op_run *r)

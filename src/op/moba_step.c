@@ -88,12 +88,8 @@ static void range_of(const struct query *q, const int *segment, int n, int i, lo
 
 static double dot_ref(const struct query *q, struct place k)
 {
-	const double *a = row_f64(q->run->in[MOBA_Q_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh;
-	double sum = 0;
-
-	for (long i = 0; i < q->d.dh; i++)
-		sum += a[i] * row_f64(k.x, k.row)[column(q) + i];
-	return sum;
+	return row_dot_f64(row_f64(q->run->in[MOBA_Q_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh,
+		row_f64(k.x, k.row) + column(q), q->d.dh);
 }
 
 static int choose_ref(const struct query *q, int *segment)

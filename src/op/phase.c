@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "op/document_start.h"
+#include "op/kit/gradient.h"
 #include "op/kit/vec.h"
 #include "op/trial.h"
 
@@ -97,25 +98,20 @@ static void phase_forward_ref(const struct op_run *r)
 static void phase_backward_ref(const struct op_run *r)
 {
 	struct phase p = phase_of(r->in);
-	const struct tensor *dphi = r->d_out[PHASE_PHI_BTM], *dangle = r->d_in[PHASE_ANGLE_BTS],
-		*ddt = r->d_in[PHASE_DT_BTH];
+	const struct tensor *dphi = r->d_out[PHASE_PHI_BTM];
 	double *g = r->workspace;
 
+	clear_gradient(r, PHASE_ANGLE_BTS);
+	clear_gradient(r, PHASE_DT_BTH);
 	for (long row = p.B * p.T - 1; row >= 0; row--) {
 		long t = row % p.T, b = row / p.T;
-		for (long s = 0; dangle && s < p.S && !op_adds(r, PHASE_ANGLE_BTS); s++)
-			row_f64(dangle, row)[s] = 0;
-		for (long h = 0; ddt && h < p.H && !op_adds(r, PHASE_DT_BTH); h++)
-			row_f64(ddt, row)[h] = 0;
 		for (long k = 0; k < p.H * p.S; k++) {
 			double turn = tanh(row_f64(p.angle, row)[k % p.S]);
 			bool followed = t + 1 < p.T && goes_on(&p, b, t + 1);
 			g[k] = (followed ? g[k] : 0) + row_f64(dphi, row)[k];
-			if (dangle)
-				row_f64(dangle, row)[k % p.S] +=
-					g[k] * PI * (1 - turn * turn) * row_f64(p.dt, row)[k / p.S];
-			if (ddt)
-				row_f64(ddt, row)[k / p.S] += g[k] * PI * turn;
+			add_gradient(r, PHASE_ANGLE_BTS, row, k % p.S,
+				g[k] * PI * (1 - turn * turn) * row_f64(p.dt, row)[k / p.S]);
+			add_gradient(r, PHASE_DT_BTH, row, k / p.S, g[k] * PI * turn);
 		}
 	}
 }

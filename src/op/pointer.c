@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "op/document_start.h"
 #include "op/kit/gemm.h"
+#include "op/kit/rows.h"
 #include "op/kit/vec.h"
 #include "op/trial.h"
 
@@ -74,12 +75,7 @@ static bool hits(const struct pointer *p, long b, long t, long s)
 
 static double score_ref(const struct pointer *p, long b, long t, long s)
 {
-	const double *q = row_f64(p->q, b * p->T + t), *k = row_f64(p->k, b * p->S + s);
-	double sum = 0;
-
-	for (long i = 0; i < p->C; i++)
-		sum += q[i] * k[i];
-	return sum / sqrt((double)p->C);
+	return row_dot_f64(row_f64(p->q, b * p->T + t), row_f64(p->k, b * p->S + s), p->C) / sqrt((double)p->C);
 }
 
 /* Of the places that the target followed, or of all; -INFINITY: of none. */

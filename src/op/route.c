@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "op/cpu/route.h"
+#include "op/kit/gradient.h"
 #include "op/kit/token.h"
 #include "op/place.h"
 #include "op/trial.h"
@@ -242,24 +243,16 @@ static double dlogit_ref(const struct op_run *r, long t, long j)
 
 static void route_backward_ref(const struct op_run *r)
 {
-	const struct tensor *x = r->in[ROUTE_X_BTD], *w = r->in[ROUTE_W_ED],
-		*dx = r->d_in[ROUTE_X_BTD], *dw = r->d_in[ROUTE_W_ED];
-	long n = tensor_rows(x), D = tensor_width(x), E = w->dims[0];
+	const struct tensor *x = r->in[ROUTE_X_BTD], *w = r->in[ROUTE_W_ED];
 
-	for (long t = 0; dx && t < n; t++)
-		for (long i = 0; i < D && !op_adds(r, ROUTE_X_BTD); i++)
-			row_f64(dx, t)[i] = 0;
-	for (long e = 0; dw && e < E; e++)
-		for (long i = 0; i < D && !op_adds(r, ROUTE_W_ED); i++)
-			row_f64(dw, e)[i] = 0;
-	for (long t = 0; t < n; t++)
-		for (long e = 0; e < E; e++) {
+	clear_gradient(r, ROUTE_X_BTD);
+	clear_gradient(r, ROUTE_W_ED);
+	for (long t = 0; t < tensor_rows(x); t++)
+		for (long e = 0; e < w->dims[0]; e++) {
 			double d = dlogit_ref(r, t, e);
-			for (long i = 0; i < D; i++) {
-				if (dx)
-					row_f64(dx, t)[i] += d * row_f64(w, e)[i];
-				if (dw)
-					row_f64(dw, e)[i] += d * row_f64(x, t)[i];
+			for (long i = 0; i < tensor_width(x); i++) {
+				add_gradient(r, ROUTE_X_BTD, t, i, d * row_f64(w, e)[i]);
+				add_gradient(r, ROUTE_W_ED, e, i, d * row_f64(x, t)[i]);
 			}
 		}
 }

@@ -5,6 +5,7 @@
 #include "op/kit/gemm.h"
 #include "op/kit/gradient.h"
 #include "op/kit/reduce.h"
+#include "op/kit/rows.h"
 
 enum { TILE = 64 };	/* tokens of one product; divides ROUTER_PART */
 
@@ -45,12 +46,8 @@ static void router_forward_ref(const struct op_run *r)
 		*logit = r->out[ROUTER_LOGIT_BTE];
 
 	for (long t = 0; t < tensor_rows(x); t++)
-		for (long e = 0; e < w->dims[0]; e++) {
-			double sum = 0;
-			for (long i = 0; i < tensor_width(x); i++)
-				sum += row_f64(w, e)[i] * row_f64(x, t)[i];
-			row_f64(logit, t)[e] = sum;
-		}
+		for (long e = 0; e < w->dims[0]; e++)
+			row_f64(logit, t)[e] = row_dot_f64(row_f64(w, e), row_f64(x, t), tensor_width(x));
 }
 
 static void router_backward_ref(const struct op_run *r)

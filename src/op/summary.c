@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "op/cpu/summary.h"
 #include "op/kit/gradient.h"
+#include "op/kit/rows.h"
 #include "op/trial.h"
 
 static void summary_shape(struct op_shapes *s)
@@ -68,18 +69,9 @@ static const double *row_ref(const struct query_ref *q, int saved, int input, lo
 	return at_f64(q, q->run->in[input], q->seen.own + j - q->seen.n, q->kv);
 }
 
-static double dot_ref(const double *a, const double *b, long n)
-{
-	double sum = 0;
-
-	for (long i = 0; i < n; i++)
-		sum += a[i] * b[i];
-	return sum;
-}
-
 static double score_ref(const struct query_ref *q, long j)
 {
-	return dot_ref(at_f64(q, q->run->in[MOBA_Q_BTD], q->t, q->h), row_ref(q, SUMMARY_KEYS_BNC, MOBA_K_BTC, j),
+	return row_dot_f64(at_f64(q, q->run->in[MOBA_Q_BTD], q->t, q->h), row_ref(q, SUMMARY_KEYS_BNC, MOBA_K_BTC, j),
 		q->d.dh) / sqrt((double)q->d.dh);
 }
 
@@ -153,8 +145,8 @@ static void row_backward_ref(const struct query_ref *q, long j)
 	const double *dy = at_f64(q, r->d_out[MOBA_Y_BTD], q->t, q->h);
 	const double *key = row_ref(q, SUMMARY_KEYS_BNC, MOBA_K_BTC, j);
 	double p = exp(score_ref(q, j) - row_f64(r->saved[SUMMARY_LSE_BTH], q->b * q->d.T + q->t)[q->h]);
-	double dp = dot_ref(dy, row_ref(q, SUMMARY_VALUES_BNC, MOBA_V_BTC, j), q->d.dh) -
-		dot_ref(dy, at_f64(q, r->out[MOBA_Y_BTD], q->t, q->h), q->d.dh);
+	double dp = row_dot_f64(dy, row_ref(q, SUMMARY_VALUES_BNC, MOBA_V_BTC, j), q->d.dh) -
+		row_dot_f64(dy, at_f64(q, r->out[MOBA_Y_BTD], q->t, q->h), q->d.dh);
 	double ds = p * dp / sqrt((double)q->d.dh);
 
 	row_gradient_ref(q, MOBA_V_BTC, j, p, dy);

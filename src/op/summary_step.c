@@ -153,11 +153,8 @@ static double score_ref(const struct query *q, long j)
 {
 	const double *a = row_f64(q->run->in[MOBA_Q_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh;
 	struct place k = key_at(q, j);
-	double sum = 0;
 
-	for (long i = 0; i < q->d.dh; i++)
-		sum += a[i] * row_f64(k.x, k.row)[column(q) + i];
-	return sum / sqrt((double)q->d.dh);
+	return row_dot_f64(a, row_f64(k.x, k.row) + column(q), q->d.dh) / sqrt((double)q->d.dh);
 }
 
 static void token_ref(const struct query *q)
