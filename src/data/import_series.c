@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/half.h"
-#include "base/str.h"
 #include "data/dataset_writer.h"
 #include "data/import.h"
 #include "data/manifest.h"

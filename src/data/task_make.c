@@ -7,7 +7,6 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "data/dataset_writer.h"
-#include "data/manifest.h"
 #include "data/task.h"
 #include "data/task_shapes.h"
 

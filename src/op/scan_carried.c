@@ -3,7 +3,6 @@
 #include "base/error.h"
 #include "op/document_start.h"
 #include "op/scan_kernels.h"
-#include "op/trial.h"
 
 #define SHAPES(B, T, I, N) SCAN_SHAPES(B, T, I, N), [SCAN_H_BIN] = {B, I, N}
 

@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "base/error.h"
-#include "base/num.h"
 #include "op/kit/host.h"
 #include "op/kit/token.h"
 #include "op/take_rule.h"

@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "op/kit/gradient.h"
-#include "op/kit/vec.h"
 #include "op/trial.h"
 
 struct turn {

@@ -5,7 +5,6 @@
 #ifndef STORE_FOREIGN_TABLE_H
 #define STORE_FOREIGN_TABLE_H
 
-#include "base/error.h"
 #include "base/hash.h"
 #include "store/foreign.h"
 

@@ -1,6 +1,5 @@
 #include "study/study.h"
 
-#include "base/str.h"
 
 #include <math.h>
 #include <stdlib.h>

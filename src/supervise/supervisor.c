@@ -14,7 +14,6 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
-#include "supervise/launch.h"
 
 #define TICK_S 0.2		/* between commits, and at most between looks at everything */
 #define ORPHAN_WAIT_S 15.0	/* a worker whose supervisor died takes a step and a checkpoint */

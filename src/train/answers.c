@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/str.h"
 #include "train/checkpoint.h"
 
 /* A choice on its way through the model, and what it says. */

@@ -8,7 +8,6 @@
 #include "train/checkpoint.h"
 #include "train/cost.h"
 #include "train/evaluate.h"
-#include "train/worker.h"
 #include "train/worker_link.h"
 
 struct worker_log {

@@ -6,7 +6,6 @@
 #define OP_CPU_DELTA_H
 
 #include "op/cpu/chunk.h"
-#include "op/delta_carried.h"
 #include "op/delta_kernels.h"
 #include "op/kit/gemm.h"
 

@@ -12,7 +12,6 @@
 #include "base/num.h"
 #include "op/document_start.h"
 #include "op/kit/lanes.h"
-#include "op/scan_carried.h"
 #include "op/scan_kernels.h"
 #include "op/kit/vec.h"
 

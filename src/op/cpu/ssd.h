@@ -9,7 +9,6 @@
 
 #include "op/cpu/chunk.h"
 #include "op/kit/gemm.h"
-#include "op/ssd_carried.h"
 #include "op/ssd_kernels.h"
 
 struct ssd {

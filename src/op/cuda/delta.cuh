@@ -10,7 +10,6 @@
 #include "op/cuda/chunk_steps.cuh"
 
 extern "C" {
-#include "op/delta_carried.h"
 #include "op/delta_kernels.h"
 }
 

@@ -25,7 +25,7 @@
 #include "op/kit/vec.h"
 
 extern "C" {
-#include "op/scan_carried.h"
+#include "op/scan.h"
 }
 
 /* dt of a token that nothing passes from the one before: exp(dt A) is 0, and 0 dt is 0. */

@@ -9,7 +9,6 @@
 #include "op/cuda/chunk_steps.cuh"
 
 extern "C" {
-#include "op/ssd_carried.h"
 #include "op/ssd_kernels.h"
 }
 
