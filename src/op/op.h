@@ -25,7 +25,7 @@
 
 #include "tensor/tensor.h"
 
-enum { OP_MAX_IN = 12, OP_MAX_OUT = 12, OP_MAX_SAVED = 6, OP_MAX_EXAMPLES = 10 };
+enum { OP_MAX_IN = 12, OP_MAX_OUT = 12, OP_MAX_SAVED = 6 };
 
 enum op_input_flag {
 	IN_OPTIONAL = 1,	/* may be absent (NULL) */

@@ -26,9 +26,7 @@ static __global__ void numbers(float *to, const float *from, int n)
 	if (i >= n)
 		return;
 	to[N_NUMBERS * i] = exp2_fast(from[i]);
-	to[N_NUMBERS * i + 1] = log2_fast(fabsf(from[i]));
-	to[N_NUMBERS * i + 2] = __uint_as_float(bf16_pair(1.0f, from[i]) & 0xffff0000u);
-	to[N_NUMBERS * i + 3] = __uint_as_float(tf32_of(from[i]));
+	to[N_NUMBERS * i + 1] = __uint_as_float(bf16_pair(1.0f, from[i]) & 0xffff0000u);
 }
 
 void prim_numbers(float *to, const float *from, int n, void *stream)
@@ -62,7 +60,7 @@ static __global__ void products(float *to, const float *a, const float *b)
 	extern __shared__ float4 shared[];
 	operands &x = *(operands *)shared;
 	int lane = (int)threadIdx.x, half = lane / 8 % 2, l = lane % 8;
-	unsigned left[4], right[2], one[1], float_left[4], float_right[2];
+	unsigned left[4], right[2], one[1];
 	float d[N_PRODUCTS][4] = {};
 
 	load(x, a, b, lane);
@@ -77,13 +75,6 @@ static __global__ void products(float *to, const float *a, const float *b)
 		right[i] = one[0];
 	}
 	mma_bf16(d[2], left, right);
-	for (int k = 0; k < 16; k += 8) {
-		for (int i = 0; i < 4; i++)
-			float_left[i] = tf32_of(a[(lane / 4 + i % 2 * 8) * 16 + k + lane % 4 + i / 2 * 4]);
-		for (int i = 0; i < 2; i++)
-			float_right[i] = tf32_of(b[(k + lane % 4 + i * 4) * 8 + lane / 4]);
-		mma_tf32(d[3], float_left, float_right);
-	}
 	for (int i = 0; i < N_PRODUCTS; i++)
 		store(to + i * 16 * 8, d[i], lane);
 }

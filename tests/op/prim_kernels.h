@@ -7,12 +7,12 @@
 extern "C" {
 #endif
 
-enum { N_NUMBERS = 4, N_PRODUCTS = 4, N_LANES = 23 };
+enum { N_NUMBERS = 2, N_PRODUCTS = 3, N_LANES = 23 };
 
-/* to[N_NUMBERS i]: 2^x, log2 |x|, x in bf16, x in tf32 of x = from[i]. */
+/* to[N_NUMBERS i]: 2^x, and x in bf16, of x = from[i]. */
 void prim_numbers(float *to, const float *from, int n, void *stream);
 /* d[N_PRODUCTS, 16, 8]: A B of A [16, 16] and B [16, 8], rounded to bf16, by operands loaded as they lie,
-   B from its transpose, A from its transpose; and in tf32. */
+   B from its transpose, A from its transpose. */
 void prim_products(float *d, const float *a, const float *b, void *stream);
 /* d[4, 64, 256]: A B of A [64, 64] and B [64, 256], rounded to bf16, by wgmma; product p with A by terms if
    p & 1 is 0, B if p & 2 is. */

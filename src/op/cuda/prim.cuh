@@ -30,19 +30,6 @@ __device__ __forceinline__ float exp2_fast(float x)
 	return y;
 }
 
-/* log2(x); absolute error 2^-22 for x in 0.5 .. 2, elsewhere 2 ulp; subnormal x count as 0. */
-__device__ __forceinline__ float log2_fast(float x)
-{
-	float y;
-
-#ifdef __CUDACC__
-	asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-#else
-	y = log2f(fabsf(x) < 0x1p-126f ? 0 : x);
-#endif
-	return y;
-}
-
 /* 16 bytes of shared memory, loaded once more: what follows from them is made anew, not kept in registers
    from an earlier use. */
 __device__ __forceinline__ float4 load_again(const float4 *at)
@@ -93,20 +80,6 @@ __device__ __forceinline__ unsigned bf16_pair_exact(float low, float high)
 		"r"(__float_as_uint(high)));
 #else
 	y = __float_as_uint(low) >> 16 | (__float_as_uint(high) & 0xffff0000u);
-#endif
-	return y;
-}
-
-/* The float nearest to x that has tf32's 10 bits of fraction, ties away from 0. */
-__device__ __forceinline__ unsigned tf32_of(float x)
-{
-	unsigned y;
-
-#ifdef __CUDACC__
-	asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
-#else
-	y = __float_as_uint(x);
-	y = isfinite(x) ? (y + 0x1000u) & ~0x1fffu : y;
 #endif
 	return y;
 }
@@ -238,42 +211,5 @@ __device__ __forceinline__ void mma_bf16_new(float (&d)[4], const unsigned (&a)[
 	mma_bf16(d, a, b);
 #endif
 }
-
-/*
- * D += A B with tf32 A [16, 8] and B [8, 8], float32 D [16, 8] as above (mma.sync m16n8k8). Operands come
- * from tf32_of(); other floats lose their last 13 bits.
- *   a[i]: row l / 4 + 8 (i % 2), column l % 4 + 4 (i / 2)
- *   b[i]: row l % 4 + 4 i, column l / 4
- */
-#ifdef __CUDACC__
-__device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
-	const unsigned (&b)[2])
-{
-	asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-		"{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-#else
-__unwatched__ inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2])
-{
-	struct operands {
-		unsigned a[4], b[2];
-	};
-	int l = emulator_lane();
-	emulated_warp<operands> w(~0u, "mma_tf32", {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
-
-	for (int c = 0; c < 4; c++) {
-		int row = l / 4 + c / 2 * 8, column = l % 4 * 2 + c % 2;
-		double sum = d[c];
-		for (int k = 0; k < 8; k++) {
-			unsigned x = w[row % 8 * 4 + k % 4].a[k / 4 * 2 + row / 8];
-			unsigned y = w[column * 4 + k % 4].b[k / 4];
-			sum += (double)__uint_as_float(x & ~0x1fffu) * __uint_as_float(y & ~0x1fffu);
-		}
-		d[c] = (float)sum;
-	}
-}
-#endif
 
 #endif
