@@ -102,8 +102,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_bench, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	b->device = device_find(device);
 	if (!b->device || !grid_format_find(m.lab.format))
 		return EXIT_USAGE;

@@ -77,8 +77,8 @@ static int run(int argc, char **argv)
 	struct arena a = {0};
 	int ret = options_parse(&cmd_cancel, rows, argc, argv, &words);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (words.n_words != 1)
 		return error("cancel takes the name of one sweep, as `status` shows it"), EXIT_USAGE;
 	struct jobs jobs = jobs_of(root, words.words[0], &a);

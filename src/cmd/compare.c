@@ -70,8 +70,8 @@ static int run(int argc, char **argv)
 	struct run_row ab[2];
 	int ret = lab_begin(&lab, &cmd_compare, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	ret = diff_runs(&lab, &a, ab) ? EXIT_USAGE : compare(&lab, ab, path);
 	lab_end(&lab);
 	return ret;

@@ -82,8 +82,8 @@ static int run_import(const struct cmd *cmd, int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_overrides) {
 		error("data import: write ./%s if that is an input", a.overrides[0]);
 		return EXIT_USAGE;
@@ -187,13 +187,12 @@ static int run_info(const struct cmd *cmd, int argc, char **argv)
 	struct dataset d;
 	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
 	(d.splits[SPLIT_TRAIN].row ? print_rows : print_info)(&d);
-	if (sources)
-		ret = print_sources(&d);
+	ret = sources ? print_sources(&d) : 0;
 	if (check && !ret) {
 		ret = dataset_verify(&d);
 		if (!ret)
@@ -311,8 +310,8 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 	struct dataset d;
 	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (context > 1 << 24) {
 		error("--context %ld: not from 1 to %d", context, 1 << 24);
 		return EXIT_USAGE;

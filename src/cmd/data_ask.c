@@ -60,8 +60,8 @@ static int parse_and_ask(const struct cmd *cmd, int argc, char **argv, const cha
 	struct arguments a;
 	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1 || a.n_overrides || !file)
 		return error("data ask: needs a dataset's folder, and -o FILE"), EXIT_USAGE;
 	for (const struct option_row *r = rows; r->name; r++)

@@ -26,8 +26,8 @@ int data_make_run(const struct cmd *cmd, int argc, char **argv)
 	const struct task *t;
 	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	for (int i = 0; tasks[i] && !a.n_words; i++)
 		print_task(tasks[i]);
 	if (!a.n_words)

@@ -37,8 +37,8 @@ int data_images_run(const struct cmd *cmd, int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if ((a.n_words != 2 && a.n_words != 4) || a.n_overrides || !o.output)
 		return error("data images: needs IMAGES LABELS, or these and TEST_IMAGES TEST_LABELS, and -o DIR"),
 			EXIT_USAGE;
@@ -115,8 +115,8 @@ int data_series_run(const struct cmd *cmd, int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(cmd, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1 || a.n_overrides || !o.output)
 		return error("data series: needs one FILE and -o DIR"), EXIT_USAGE;
 	if (read_share(cmd->name, "--tune", tune, &o.tune) || read_share(cmd->name, "--val", val, &o.val) ||

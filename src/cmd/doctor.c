@@ -131,8 +131,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_doctor, rows, argc, argv, &a), bad = 0;
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words + a.n_overrides)
 		return error("doctor takes no arguments, only options"), EXIT_USAGE;
 	printf("moelab %s\n", build_commit);

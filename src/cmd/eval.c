@@ -395,8 +395,8 @@ static int run(int argc, char **argv)
 	const char *dir;
 	int ret = options_parse(&cmd_eval, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1 || a.n_overrides) {
 		error("eval takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
 		return EXIT_USAGE;

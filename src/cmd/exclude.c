@@ -32,8 +32,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = lab_begin(&lab, &cmd_exclude, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	if (!selection.n || undo == (reason != NULL) || (reason && !*reason)) {
 		error("exclude takes one run (label, LABEL-sSEED, first digits of its identity, or "

@@ -27,8 +27,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_explain, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1 || digits > 17) {
 		error(a.n_words != 1 ? "explain takes one spec, run or trace" : "--digits: at most 17");
 		return EXIT_USAGE;

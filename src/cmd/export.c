@@ -165,8 +165,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = lab_begin(&lab, &cmd_export, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	ret = EXIT_USAGE;
 	if (!a.n_words) {
 		error("export takes a form (csv, jsonl, tensorboard) and runs");

@@ -81,8 +81,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_gc, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words + a.n_overrides)
 		return error("gc takes no arguments, only options"), EXIT_USAGE;
 	if (!grid_format_find(lab.format))

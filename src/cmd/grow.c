@@ -65,8 +65,8 @@ static int run(int argc, char **argv)
 	const char *dir;
 	int ret = options_parse(&cmd_grow, rows, argc, argv, &words);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (words.n_words != 2 || !r.output || r.noise < 0) {
 		error("grow takes a run, the spec of a larger model, and -o FILE; --noise is not negative");
 		return EXIT_USAGE;

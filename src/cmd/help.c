@@ -15,8 +15,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_help, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1 || strcmp(a.words[0], "spec"))
 		return error("\"moelab help spec\" prints the keys of a spec; \"moelab help\" lists the "
 			"commands, \"moelab help COMMAND\" explains one"), EXIT_USAGE;

@@ -64,8 +64,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_import_curve, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1 || a.n_overrides || !f.label || !f.sweep || (csv && jsonl)) {
 		error("import-curve takes one file, --label and --sweep");
 		return EXIT_USAGE;

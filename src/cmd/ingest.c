@@ -35,8 +35,8 @@ static int run(int argc, char **argv)
 	struct db db;
 	int ret = options_parse(&cmd_ingest, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words + a.n_overrides)
 		return error("ingest takes no arguments, only options"), EXIT_USAGE;
 	char *file = path ? xstrdup(path) : path_join(root, "lab.db");

@@ -8,24 +8,16 @@
 
 #include "store/refresh.h"
 
-enum { BEGUN_HELP = 1, BEGUN_USAGE = 2, BEGUN_NO_DATABASE = 3 };
-
 int lab_begin(struct lab *lab, const struct cmd *cmd, const struct option_row *rows, int argc,
 	char **argv, struct arguments *a)
 {
 	int ret = options_parse(cmd, rows, argc, argv, a);
 
-	if (ret)
-		return ret < 0 ? BEGUN_USAGE : BEGUN_HELP;
+	if (ret != GO_ON)
+		return ret;
 	if (!grid_format_find(lab->format))
-		return BEGUN_USAGE;
-	return refresh_open(&lab->db, lab->path) ? BEGUN_NO_DATABASE : 0;
-}
-
-int lab_code(int begun)
-{
-	return begun == BEGUN_HELP ? EXIT_DONE :
-		begun == BEGUN_USAGE ? EXIT_USAGE : EXIT_ENVIRONMENT;
+		return EXIT_USAGE;
+	return refresh_open(&lab->db, lab->path) ? EXIT_ENVIRONMENT : GO_ON;
 }
 
 void lab_end(struct lab *lab)

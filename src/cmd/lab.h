@@ -21,10 +21,9 @@ struct lab {
 	{"format", 0, "FORM", "md, csv, json, latex or html (default md)", .text = &(lab).format}, \
 	{"json", 0, NULL, "the same as --format json", .flag = &(lab).json}
 
-/* Options, then the database for reading (store/refresh.h). 0: go on; else return lab_code(that). */
+/* Options, then the database for reading (store/refresh.h). GO_ON, or the exit code of a command that is over. */
 int lab_begin(struct lab *lab, const struct cmd *cmd, const struct option_row *rows, int argc,
 	char **argv, struct arguments *a);
-int lab_code(int begun);
 void lab_end(struct lab *lab);
 
 /* Selectors: words and key=value in one list, in the arena. */

@@ -58,8 +58,8 @@ static int run(int argc, char **argv)
 	struct grid g;
 	int n, ret = lab_begin(&lab, &cmd_ls, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	struct selection selection = lab_selection(&lab, &a, where);
 	ret = query_select(&lab.db, &selection, &lab.arena, &runs, &n) ? EXIT_USAGE : EXIT_DONE;
 	if (!ret) {

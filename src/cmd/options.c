@@ -157,16 +157,16 @@ int options_parse(const struct cmd *cmd, const struct option_row *rows, int argc
 		const struct option_row *row = scan_row(&s, code);
 		if (!row) {
 			error("see \"moelab %s --help\"", cmd->name);
-			return -1;
+			return EXIT_USAGE;
 		}
 		if (set_value(row, optarg))
-			return -1;
+			return EXIT_USAGE;
 	}
 	apply_common();
 	if (help) {
 		options_help(cmd, rows);
-		return 1;
+		return EXIT_DONE;
 	}
 	split_words(argc, argv, a);
-	return 0;
+	return GO_ON;
 }

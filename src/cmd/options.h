@@ -30,8 +30,10 @@ struct arguments {
 	int n_overrides;
 };
 
-/* Every command knows -h, -q, -v and --no-color besides its rows. 0: go on; 1: help was printed, the
-   command is done; -1: after a message, a usage error. The arrays lie in argv, which is sorted. */
+enum { GO_ON = -2 };	/* none of the exit codes, nor what error() gives */
+
+/* Every command knows -h, -q, -v and --no-color besides its rows. GO_ON, or the exit code of a command that is over:
+   EXIT_DONE, help was printed, or EXIT_USAGE after a message. The arrays lie in argv, which is sorted. */
 int options_parse(const struct cmd *cmd, const struct option_row *rows, int argc, char **argv,
 	struct arguments *a);
 

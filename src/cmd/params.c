@@ -156,12 +156,13 @@ static int run(int argc, char **argv)
 	const struct device *device;
 	json_t *list;
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	device = device_find(name);
 	if (!device || !a.n_words)
 		return device ? (error("params takes specs: moelab params experiments/25m/mamba.yaml"),
 			EXIT_USAGE) : EXIT_USAGE;
+	ret = EXIT_DONE;
 	list = json ? json_array() : NULL;
 	for (int i = 0; i < a.n_words && !ret; i++)
 		ret = print_spec(a.words[i], &a, device, list);

@@ -237,8 +237,8 @@ static int run(int argc, char **argv)
 	const struct device *d;
 	int ret = options_parse(&cmd_plan, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1)
 		return error("plan takes one sweep or spec"), EXIT_USAGE;
 	if (!grid_format_find(o.lab.format))
@@ -252,10 +252,8 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	struct commands commands = {.sweep = a.words[0], .device = device, .root = root,
 		.overrides = a.overrides, .n_overrides = a.n_overrides};
-	if (o.commands)
-		ret = show_commands(&plan, &o, &commands);
-	else if (plan.trials_left)
-		ret = show_trials(a.words[0], &sweep_options, d, root, &o);
+	ret = o.commands ? show_commands(&plan, &o, &commands)
+		: plan.trials_left ? show_trials(a.words[0], &sweep_options, d, root, &o) : EXIT_DONE;
 	if (!ret && !o.commands && !(plan.trials_left && !for_people(&o)))
 		ret = show(&plan, &o);
 	plan_close(&plan);

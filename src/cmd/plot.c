@@ -139,16 +139,14 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_plot, rows, argc, argv, &a), x = axis_find(axis);
 
-	if (ret > 0 || (!ret && !a.n_words && !a.n_overrides))
-		print_plots(ret > 0 ? stdout : stderr);
-	if (ret > 0)
-		return EXIT_DONE;
-	if (!ret && (a.n_words != 1 || a.n_overrides))
-		ret = error("plot takes one name: moelab plot loss --sweep S");
-	if (!ret && x < 0)
-		ret = error("--x takes tokens, steps, flops or seconds, not \"%s\"", axis);
-	if (ret)
-		return EXIT_USAGE;
+	if (ret == EXIT_DONE || (ret == GO_ON && !a.n_words && !a.n_overrides))
+		print_plots(ret == EXIT_DONE ? stdout : stderr);
+	if (ret != GO_ON)
+		return ret;
+	if (a.n_words != 1 || a.n_overrides)
+		return error("plot takes one name: moelab plot loss --sweep S"), EXIT_USAGE;
+	if (x < 0)
+		return error("--x takes tokens, steps, flops or seconds, not \"%s\"", axis), EXIT_USAGE;
 	const struct plot *p = plot_find(a.words[0]);
 	const struct chart_format *f =
 		format ? chart_format_find(format) : chart_format_of(at.figure);

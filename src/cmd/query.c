@@ -76,8 +76,8 @@ static int run(int argc, char **argv)
 	struct grid g;
 	int ret = lab_begin(&lab, &cmd_query, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words + a.n_overrides != 1) {
 		error("query takes one SQL statement, in quotes");
 		ret = EXIT_USAGE;

@@ -39,13 +39,11 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_report, rows, argc, argv, &a);
 
-	if (!ret && (a.n_words || a.n_overrides))
-		ret = error("report takes options only: moelab report --sweep S");
-	if (!ret)
-		ret = look_read(&look, &words);
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
-	return write_report(&query, &look, path);
+	if (ret != GO_ON)
+		return ret;
+	if (a.n_words || a.n_overrides)
+		return error("report takes options only: moelab report --sweep S"), EXIT_USAGE;
+	return look_read(&look, &words) ? EXIT_USAGE : write_report(&query, &look, path);
 }
 
 const struct cmd cmd_report = {

@@ -238,8 +238,8 @@ static int run(int argc, char **argv)
 	const struct cmd *self = strcmp(argv[0], cmd_train.name) ? &cmd_run : &cmd_train;
 	int ret = options_parse(self, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words < 1)
 		return error("%s takes a sweep or a spec", self->name), EXIT_USAGE;
 	if (a.n_words > 1)

@@ -164,8 +164,8 @@ static int run(int argc, char **argv)
 	const char *dir;
 	int ret = options_parse(&cmd_sample, rows, argc, argv, &words);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (check(&r, &words))
 		return EXIT_USAGE;
 	cpu_threads((int)r.threads);

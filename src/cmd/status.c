@@ -217,8 +217,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = lab_begin(&lab, &cmd_status, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	ret = print(&lab, &a);
 	lab_end(&lab);
 	return ret;

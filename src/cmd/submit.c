@@ -341,8 +341,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_submit, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1)
 		return error("submit takes one sweep or spec"), EXIT_USAGE;
 	o.sweep = a.words[0];

@@ -65,15 +65,12 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd_table, rows, argc, argv, &a);
 
-	if (ret > 0 || (!ret && !a.n_words && !a.n_overrides))
-		print_tables(ret > 0 ? stdout : stderr);
-	if (ret > 0)
-		return EXIT_DONE;
-	if (ret < 0 || a.n_words != 1 || a.n_overrides) {
-		if (!ret)
-			error("table takes one name: moelab table speedup --sweep S");
-		return EXIT_USAGE;
-	}
+	if (ret == EXIT_DONE || (ret == GO_ON && !a.n_words && !a.n_overrides))
+		print_tables(ret == EXIT_DONE ? stdout : stderr);
+	if (ret != GO_ON)
+		return ret;
+	if (a.n_words != 1 || a.n_overrides)
+		return error("table takes one name: moelab table speedup --sweep S"), EXIT_USAGE;
 	const struct table *t = table_find(a.words[0]);
 	const struct grid_format *f = grid_format_find(json ? "json" : format);
 	if (!t || !f)

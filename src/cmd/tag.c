@@ -35,8 +35,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = lab_begin(&lab, &cmd_tag, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	struct arguments of_run = a;
 	of_run.n_words = a.n_words ? 1 : 0;
 	struct selection selection = lab_selection(&lab, &of_run, NULL);

@@ -125,8 +125,8 @@ static int run(int argc, char **argv)
 	struct arena a = {0};
 	int ret = options_parse(&cmd_task, rows, argc, argv, &words);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (words.n_words != 1)
 		return error("task takes one folder that `submit` made"), EXIT_USAGE;
 	ret = submission_read(&s, words.words[0], &a) ? EXIT_USAGE : run_task(&s, &a);

@@ -25,8 +25,8 @@ static int run_compare(int argc, char **argv)
 	struct arguments a;
 	int ret = options_parse(&cmd, rows, argc, argv, &a), flushed;
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 2 || a.n_overrides) {
 		error("trace compare takes two files: moelab trace compare A.safetensors B.safetensors");
 		return EXIT_USAGE;
@@ -81,8 +81,8 @@ static int run(int argc, char **argv)
 	if (argc > 1 && !strcmp(argv[1], "compare"))
 		return run_compare(argc - 1, argv + 1);
 	ret = options_parse(&cmd_trace, rows, argc, argv, &a);
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1 || !output) {
 		error("trace takes one spec, run or trace, and -o FILE");
 		return EXIT_USAGE;

@@ -142,8 +142,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = lab_begin(&lab, &cmd_watch, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	ret = watch(&lab, sweep ? &sweep : a.words, sweep ? 1 : a.n_words, every_s);
 	lab_end(&lab);
 	return ret;

@@ -94,8 +94,8 @@ static int run(int argc, char **argv)
 	struct arguments a;
 	int ret = lab_begin(&lab, &cmd_why, rows, argc, argv, &a);
 
-	if (ret)
-		return lab_code(ret);
+	if (ret != GO_ON)
+		return ret;
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	ret = EXIT_USAGE;
 	if (!selection.n) {

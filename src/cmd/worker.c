@@ -23,8 +23,8 @@ static int run(int argc, char **argv)
 	};
 	int ret = options_parse(&cmd_worker, rows, argc, argv, &a);
 
-	if (ret)
-		return ret < 0 ? EXIT_USAGE : EXIT_DONE;
+	if (ret != GO_ON)
+		return ret;
 	if (a.n_words != 1) {
 		error("worker takes one run directory");
 		return EXIT_USAGE;
