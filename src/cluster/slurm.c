@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/program.h"
 #include "base/str.h"
-#include "cluster/program.h"
 
 bool slurm_is_here(void)
 {

@@ -10,7 +10,6 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "caught.h"
-#include "cluster/program.h"
 
 static char folder[64] = "/tmp/moelab-slurm-XXXXXX";
 
@@ -187,29 +186,12 @@ static void test_place(void **state)
 	arena_release(&a);
 }
 
-static void test_program(void **state)
-{
-	static const char *const slow[] = {"sleep", "30", NULL}, *const missing[] = {"no-such-program", NULL};
-	static const char *const both[] = {"sh", "-c", "echo out; echo err >&2; exit 3", NULL};
-	struct arena a = {0};
-	struct program_answer answer;
-
-	(void)state;
-	assert_int_equal(program_run(slow, 0.2, &a).code, PROGRAM_TIMEOUT);
-	assert_int_equal(program_run(missing, 5, &a).code, PROGRAM_MISSING);
-	answer = program_run(both, 5, &a);
-	assert_int_equal(answer.code, 3);
-	assert_string_equal(answer.output, "out\n");
-	assert_string_equal(answer.errors, "err");
-	arena_release(&a);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_jobs), cmocka_unit_test(test_forgotten), cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_submit), cmocka_unit_test(test_config), cmocka_unit_test(test_place),
-		cmocka_unit_test(test_program), cmocka_unit_test(test_requeue), cmocka_unit_test(test_times),
+		cmocka_unit_test(test_requeue), cmocka_unit_test(test_times),
 	};
 
 	return cmocka_run_group_tests(tests, enter, leave);

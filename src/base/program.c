@@ -1,9 +1,10 @@
-#include "cluster/program.h"
+#include "base/program.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -77,9 +78,9 @@ static int wait_for(pid_t pid, bool in_time)
 	return !in_time ? PROGRAM_TIMEOUT : WIFSIGNALED(status) ? PROGRAM_KILLED : WEXITSTATUS(status);
 }
 
-static const char *keep(struct str *s, bool line, struct arena *a)
+static const char *keep(struct str *s, bool trimmed, struct arena *a)
 {
-	if (line && s->length && s->text[s->length - 1] == '\n')
+	while (trimmed && s->length && strchr(" \n", s->text[s->length - 1]))
 		s->text[--s->length] = '\0';
 	const char *kept = arena_strdup(a, s->text);
 

@@ -1,6 +1,6 @@
 /* A program of another package, run to its end or to a time limit, with what it said. */
-#ifndef CLUSTER_PROGRAM_H
-#define CLUSTER_PROGRAM_H
+#ifndef BASE_PROGRAM_H
+#define BASE_PROGRAM_H
 
 #include "base/arena.h"
 
@@ -8,7 +8,7 @@ enum { PROGRAM_MISSING = -1, PROGRAM_TIMEOUT = -2, PROGRAM_KILLED = -3 };
 
 struct program_answer {
 	int code;			/* exit code, or one of the above */
-	const char *output, *errors;	/* stdout; stderr without the last line feed. In the arena */
+	const char *output, *errors;	/* stdout; stderr without white space at its end. In the arena */
 };
 
 /*
