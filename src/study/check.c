@@ -159,6 +159,21 @@ static int check_same(struct study *s, const struct sameness *same, bool refuses
 	return 0;
 }
 
+/* As where a sweep's file has changed since and its old runs were ingested: their mean would be of nothing. */
+static int check_rows(struct study *s)
+{
+	const struct run_data *two[2];
+
+	for (const struct arm *v = s->arms; v < s->arms + s->n_arms; v++) {
+		const char *key = arm_key_apart(v, two);
+		if (key && refuse(s, "runs of row %s differ in %s: %s of seed %ld, %s of seed %ld; `moelab exclude` "
+				"those that the sweep no longer means", v->label, key, run_text(two[0], key), two[0]->seed,
+				run_text(two[1], key), two[1]->seed))
+			return -1;
+	}
+	return 0;
+}
+
 static int check_semantics(struct study *s)
 {
 	struct db_statement row;
@@ -466,7 +481,7 @@ int check_study(struct study *s)
 	for (int i = 0; i < (int)ARRAY_SIZE(refused); i++)
 		if (check_same(s, &refused[i], true))
 			return -1;
-	if (check_semantics(s) || check_rule(s))
+	if (check_rows(s) || check_semantics(s) || check_rule(s))
 		return -1;
 	state_facts(s);
 	for (int i = 0; i < (int)ARRAY_SIZE(doubted); i++)

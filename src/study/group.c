@@ -26,6 +26,34 @@ static bool same_config(const struct run_data *a, const struct run_data *b)
 	return true;
 }
 
+/* Keys of the model and of its training, but those that cannot change a number, and first weights, which each seed may
+   have of its own. */
+static bool makes_a_row(const char *key)
+{
+	static const char *const others[] = {"train.init_from", "train.init_hash", "train.micro_batch", "train.recompute",
+		"model.moe.allow_future"};
+
+	for (int i = 0; i < (int)ARRAY_SIZE(others); i++)
+		if (!strcmp(key, others[i]))
+			return false;
+	return str_starts(key, "model.") || str_starts(key, "train.");
+}
+
+const char *arm_key_apart(const struct arm *v, const struct run_data *two[2])
+{
+	two[0] = v->runs[0];
+	for (int i = 1; i < v->n; i++) {
+		two[1] = v->runs[i];
+		for (int k = 0; k < two[0]->n_params; k++) {
+			const struct run_param *p = &two[0]->params[k];
+			const char *other = makes_a_row(p->key) ? run_text(two[1], p->key) : NULL;
+			if (other && strcmp(p->text, other))
+				return p->key;
+		}
+	}
+	return NULL;
+}
+
 static bool is_own(const struct arm *v, const struct run_data *r)
 {
 	return v->own->sweep == r->sweep && !strcmp(v->own->label, r->label);

@@ -151,6 +151,8 @@ bool study_has_axis(const struct study *s, const char *key);
 /* The published value of a quantity for a label, or for its variant if it has no other; or NULL. */
 const struct published *study_published(const struct study *s, const struct arm *arm,
 	const char *quantity);
+/* A key of model or training in which two runs of the row differ, or NULL; keys that one lacks count as equal. */
+const char *arm_key_apart(const struct arm *v, const struct run_data *two[2]);
 double arm_number(const struct arm *s, const char *key);	/* of its first run's config; NaN: has none */
 /* Ordered by a value of each (value[i] of arms[i]), NaN first; the order of the sweep where values
    are equal. In the study's arena. */

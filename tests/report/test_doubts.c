@@ -37,6 +37,8 @@ static void unlike_rows_are_refused_unless_forced(void **state)
 	refused(KEY("eval.split", "tune"), "rows differ in split evaluated (eval.split): mamba has val, odd has tune");
 	refused(ODD(.semantics = "{\"scan\":2,\"route\":1}"),
 		"rows differ in semantics: scan was computed by version 1 and by version 2");
+	refused(&(const struct lab_run){.label = "mamba", .variant = "mamba", .seed = 2, .lr = 2e-3},
+		"runs of row mamba differ in train.lr: 0.001 of seed 1, 0.002 of seed 2");
 }
 
 /* A run from before a key was there ran with its old meaning. */
