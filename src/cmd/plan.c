@@ -21,6 +21,7 @@ struct plan_options {
 	struct lab lab;			/* form alone */
 	long jobs, threads;
 	bool measure, check, commands;
+	double runs_per_trial;		/* of a plan's trials, in tokens; 0: none to come */
 };
 
 /* Seconds that run i still takes on one worker. */
@@ -125,6 +126,14 @@ static void warn_of_evaluations(const struct plan *p, struct notes *n)
 			100 * evals / all);
 }
 
+/* The best rate falls as runs grow. The bound is that of study_tuned_in_short(), by which tables doubt rates. */
+static void warn_of_short_trials(const struct plan *p, const struct plan_options *o, struct notes *n)
+{
+	if (o->runs_per_trial > 2 && !strcmp(p->sweep.tune.key, "train.lr"))
+		notes_add(n, NOTE_WARNING, "runs are %.3g times as long as the trials that choose their rate: these may prefer "
+			"one that is too high for the runs, and not of all configurations alike", o->runs_per_trial);
+}
+
 static void notes(struct plan *p, const struct plan_options *o, const struct totals *t,
 	const struct crew *crew, const char *why, struct notes *n)
 {
@@ -147,6 +156,7 @@ static void notes(struct plan *p, const struct plan_options *o, const struct tot
 	if (*why)
 		notes_add(n, NOTE_PLAIN, "%s", why);
 	warn_of_evaluations(p, n);
+	warn_of_short_trials(p, o, n);
 }
 
 static int show(struct plan *p, const struct plan_options *o)
@@ -195,15 +205,16 @@ static bool for_people(const struct plan_options *o)
 }
 
 /* What comes before the sweep's own runs, whose values of the tuned key are not known yet. */
-static int show_trials(const char *path, const struct sweep_options *options,
-	const struct device *device, const char *root, const struct plan_options *o)
+static int show_trials(const char *path, const struct sweep_options *options, const struct plan *whole,
+	const char *root, struct plan_options *o)
 {
 	struct plan trials;
 	int ret;
 
-	if (tune_open(&trials, path, options, device, root))
+	if (tune_open(&trials, path, options, whole->device, root))
 		return EXIT_USAGE;
 	ret = show(&trials, o);
+	o->runs_per_trial = whole->tokens[0] / trials.tokens[0];
 	if (for_people(o))
 		printf("\nthen, each with the %s that its trials choose:\n\n", trials.sweep.tune.key);
 	plan_close(&trials);
@@ -253,7 +264,7 @@ static int run(int argc, char **argv)
 	struct commands commands = {.sweep = a.words[0], .device = device, .root = root,
 		.overrides = a.overrides, .n_overrides = a.n_overrides};
 	ret = o.commands ? show_commands(&plan, &o, &commands)
-		: plan.trials_left ? show_trials(a.words[0], &sweep_options, d, root, &o) : EXIT_DONE;
+		: plan.trials_left ? show_trials(a.words[0], &sweep_options, &plan, root, &o) : EXIT_DONE;
 	if (!ret && !o.commands && !(plan.trials_left && !for_people(&o)))
 		ret = show(&plan, &o);
 	plan_close(&plan);

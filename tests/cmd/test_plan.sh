@@ -36,6 +36,13 @@ holds test "$(grep -c 'evaluations are' said)" = 0
 $moelab plan sweep.yaml -j 3 --threads 2 eval.every=1 eval.tokens=512 >said
 holds grep -q "Warning: evaluations are 8[0-9] % of the FLOPs: raise eval.every or lower eval.tokens" said
 
+# Trials far shorter than the runs that they choose a rate for.
+{ cat sweep.yaml; echo 'tune: {over: {train.lr: [1e-3, 4e-3]}, seeds: [8], set: {train.tokens: 320}, extend: false}'; } >tuned.yaml
+$moelab plan tuned.yaml >said
+holds test "$(grep -c 'Warning: runs are 5 times as long as the trials' said)" = 1
+$moelab plan tuned.yaml train.tokens=640 >said
+holds test "$(grep -c 'as long as the trials' said)" = 0
+
 # A sequence that the data cannot fill is told at once, once, and starts nothing.
 for verb in plan run; do
 	$moelab $verb sweep.yaml train.context=90000 >out 2>said
