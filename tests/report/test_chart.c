@@ -199,8 +199,8 @@ static const struct series *series_of(const struct chart *c, const char *label)
 }
 
 /* A series each configuration, with the names of all variants that come to it; a value with a diverged trial has no
-   point. */
-static void trials_are_drawn_by_rate(void **state)
+   point. So of a sweep that has several rates. */
+static void drawn_by_rate(const char *sweep)
 {
 	const struct lab_run trials[] = {
 		{.label = "mamba-lr=2", .variant = "mamba", .seed = 8, .fast = 1.5, .lr = 2e-3},
@@ -214,11 +214,10 @@ static void trials_are_drawn_by_rate(void **state)
 	struct lab lab;
 	struct chart c;
 
-	(void)state;
 	lab_open(&lab, NULL);
-	json_object_set_new(lab.sweep, "name", json_string("lab/one.tune"));
+	json_object_set_new(lab.sweep, "name", json_string(sweep));
 	lab_fill(&lab, trials, ARRAY_SIZE(trials));
-	assert_int_equal(study_open(&s, &lab.db, "lab/one.tune", &(struct study_options){.rule = NULL}), 0);
+	assert_int_equal(study_open(&s, &lab.db, sweep, &(struct study_options){.rule = NULL}), 0);
 	assert_int_equal(plot_make(plot_find("tune"), &s, &o, &c), 0);
 	assert_int_equal(c.panels[0].n_series, 2);
 	const struct series *mamba = series_of(&c, "mamba, twin");
@@ -228,6 +227,13 @@ static void trials_are_drawn_by_rate(void **state)
 	chart_release(&c);
 	study_close(&s);
 	lab_close(&lab);
+}
+
+static void losses_are_drawn_by_rate(void **state)
+{
+	(void)state;
+	drawn_by_rate("lab/one.tune");
+	drawn_by_rate("lab/one");
 }
 
 static void plots_show_what_the_runs_told(void **state)
@@ -441,7 +447,7 @@ int main(void)
 		cmocka_unit_test(missing_gnuplot_is_one_line),
 		cmocka_unit_test(faults_of_scripts_are_shown),
 		cmocka_unit_test(endless_scripts_are_ended),
-		cmocka_unit_test(trials_are_drawn_by_rate),
+		cmocka_unit_test(losses_are_drawn_by_rate),
 		cmocka_unit_test(plots_show_what_the_runs_told),
 		cmocka_unit_test(loss_is_drawn_by_share_of_mamba),
 		cmocka_unit_test(foreign_curves_are_called_so),

@@ -1,4 +1,4 @@
-/* Loss of the trials against the value tried, a series each configuration. */
+/* Loss of the trials, or of runs at several rates, against the value tried, a series each configuration. */
 #include "report/plot.h"
 
 #include <math.h>
@@ -55,9 +55,14 @@ static void add_series(struct chart *c, struct panel *p, struct study *s,
 		p->n_series--;
 }
 
+static bool tries_values(const struct study *s)
+{
+	return study_is_trials(s) || study_has_axis(s, "train.lr");
+}
+
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
-	const char *key = study_tuned_key(s, s->name);
+	const char *key = study_is_trials(s) ? study_tuned_key(s, s->name) : "train.lr";
 	struct panel *p = plot_loss_panel(c, s, "final loss");
 
 	(void)o;
@@ -65,7 +70,7 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 		return error("sweep %s: its trials do not differ in any key", s->name);
 	plot_title(c, s, "final loss by %s", key);
 	plot_subtitle(c, s, s->rule->help);
-	plot_marks(c, s, "points are means over the seeds of the trials",
+	plot_marks(c, s, "points are means over the seeds",
 		"bars reach from the lowest to the highest seed");
 	c->x_title = key;
 	c->x_log = true;
@@ -82,8 +87,8 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 const struct plot plot_tune = {
 	.name = "tune",
 	.place = 8,
-	.help = "loss of the trials by learning rate",
-	.applies = study_is_trials,
-	.needs = "trials: show the sweep NAME.tune",
+	.help = "loss by learning rate: of trials, or of a sweep that has several",
+	.applies = tries_values,
+	.needs = "trials, nor several learning rates: show the sweep NAME.tune",
 	.fill = fill,
 };
