@@ -261,6 +261,19 @@ static void all_seeds_must_reach_for_a_mean(void **state)
 	arena_release(&a);
 }
 
+static void each_pair_has_the_target_of_its_own_baseline(void **state)
+{
+	struct arena a = {0};
+	struct curve high = of_losses(&a, 4, (double[]){4, 3, 2.5, 2}), low = of_losses(&a, 4, (double[]){4, 3, 2, 1});
+	struct curve between = of_losses(&a, 4, (double[]){4, 3, 2, 1.5});
+	const struct curve *base[] = {&low, &high}, *variant[] = {&between, &between};
+	struct speedup s = speedup_of(&(struct pairs){rule_find("default"), base, variant, 2, NAN});
+
+	(void)state;
+	assert_true(s.n == 2 && s.reached == 1 && !s.defined && isnan(s.at[AXIS_STEPS]));
+	arena_release(&a);
+}
+
 static void null_is_what_seeds_do_to_each_other(void **state)
 {
 	struct arena a = {0};
@@ -273,8 +286,21 @@ static void null_is_what_seeds_do_to_each_other(void **state)
 	assert_true(fabs(null.widest - 4.0 / 3) < 1e-9 && null.reached == 2);
 	assert_true(fabs(log(null.smallest) - 12.7062 * log(4.0 / 3) / sqrt(2) * sqrt(2.0 / 2)) < 1e-3);
 	assert_true(speedup_unseen(&null, 1.5) && speedup_unseen(&null, 1 / 1.5));
-	assert_false(speedup_unseen(&null, 100));
+	assert_false(speedup_unseen(&null, 100) || speedup_unseen(&null, 1 / 100.0));
 	assert_true(isnan(one.smallest) && !speedup_unseen(&one, 1.0001));
+	arena_release(&a);
+}
+
+static void null_needs_all_seeds_at_the_target(void **state)
+{
+	struct arena a = {0};
+	struct curve b = of_losses(&a, 4, (double[]){4, 3, 2, 1}), c = of_losses(&a, 4, (double[]){4, 2, 1, 1});
+	struct curve never = of_losses(&a, 4, (double[]){4, 3, 3, 3});
+	const struct curve *base[] = {&b, &c, &never};
+	struct null_speedup null = null_speedup_of(&(struct pairs){rule_find("default"), base, NULL, 3, 2});
+
+	(void)state;
+	assert_true(null.n == 3 && null.reached == 2 && isnan(null.widest) && isnan(null.smallest));
 	arena_release(&a);
 }
 
@@ -292,7 +318,9 @@ int main(void)
 		cmocka_unit_test(twice_as_fast_gives_two),
 		cmocka_unit_test(paper_counts_the_whole_baseline_run),
 		cmocka_unit_test(all_seeds_must_reach_for_a_mean),
+		cmocka_unit_test(each_pair_has_the_target_of_its_own_baseline),
 		cmocka_unit_test(null_is_what_seeds_do_to_each_other),
+		cmocka_unit_test(null_needs_all_seeds_at_the_target),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
