@@ -31,6 +31,7 @@ holds grep -q "3 runs taken into results/lab.db" said
 holds test "$(states results/lab.db)" = "$both
 torch,done,1"
 $run 2>said
+holds test $? = 0
 holds sh -c '! grep -q taken said'
 holds $run --db other.db
 holds test "$(states other.db | head -2)" = "$both"

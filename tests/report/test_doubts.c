@@ -98,7 +98,7 @@ static void training_rules_are_refused_beyond_an_epoch(void **state)
 {
 	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1,
 		.data_tokens = 800000},
-		{.label = "fast", .variant = "fast", .seed = 1, .fast = 2, .data_tokens = 800000}};
+		{.label = "fast", .variant = "fast", .seed = 1, .fast = 2}};
 	struct shown w;
 
 	(void)state;

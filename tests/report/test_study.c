@@ -56,6 +56,25 @@ static void paper_table_one(void **state)
 	end(&w);
 }
 
+/* It is of one configuration; of several the page does not say which. */
+static void published_values_of_a_variant_are_of_its_only_row(void **state)
+{
+	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1},
+		{.label = "moe-k=1", .variant = "moe", .seed = 1, .key = "model.k", .value = "1"},
+		{.label = "moe-k=2", .variant = "moe", .seed = 1, .key = "model.k", .value = "2"}};
+	struct shown w;
+
+	(void)state;
+	for (int n = 2; n <= 3; n++) {
+		lab_open(&w.lab, "mamba");
+		published(&w.lab, "moe", "loss", 9.87, "9.87");
+		lab_fill(&w.lab, runs, n);
+		assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
+		assert_true(!strstr(w.text.text, " 9.87 |") == (n == 3));
+		end(&w);
+	}
+}
+
 static void noise_below_the_seeds_is_no_difference(void **state)
 {
 	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.004), THREE("same", 1.03, .noise = 0.004),
@@ -109,6 +128,28 @@ static void one_seed_has_ratios_but_no_interval(void **state)
 	assert_has(line(&w, "fast", text, sizeof text), " 2.00 |     1/1 |");
 	assert_has(line(&w, "null: mamba against itself", text, sizeof text), "needs 2 seeds");
 	assert_has(w.text.text, "Warning: fewer than 3 seeds: all rows");
+	end(&w);
+}
+
+#define RUN(label_, seed_, fast_, ...) {.label = label_, .variant = label_, .seed = seed_, .fast = fast_, __VA_ARGS__}
+
+/* Of rows without the baseline's first seed, whose seeds differ by more than the rows do. */
+static void seeds_are_paired_with_their_own(void **state)
+{
+	const struct lab_run runs[] = {RUN("mamba", 1, 1), RUN("mamba", 2, 1.1), RUN("mamba", 3, 1.21),
+		RUN("fast", 3, 2.42), RUN("fast", 2, 2.2), RUN("low", 3, 1.21, .floor = 1.6),
+		RUN("low", 2, 1.1, .floor = 1.6), RUN("low", 4, 1, .floor = 1.6)};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "md"));
+	assert_has(line(&w, "fast", text, sizeof text), " 2.00 [2.00, 2.00] |     2/2 |");
+	assert_has(w.text.text, "low: only 2 of 3 seeds have a baseline run to pair with");
+	assert_lacks(w.text.text, "fast: only");
+	hide(&w);
+	assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
+	assert_has(line(&w, "low", text, sizeof text), " -0.100 [-0.100, -0.100] |");
 	end(&w);
 }
 
@@ -170,6 +211,9 @@ static void diverged_seeds_count_as_not_reached(void **state)
 	assert_has(w.text.text, "diverged runs count as not reached: wild");
 	assert_has(w.text.text, "1 unfinished runs are left out");
 	assert_lacks(w.text.text, "| late");
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.rule = NULL}));
+	assert_true(fabs(value(&w, "wild", "bits_per_byte") - (1.7 + 0.4 * pow(4, -0.3)) / M_LN2) < 1e-4);
 	hide(&w);
 	assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
 	assert_has(line(&w, "wild", text, sizeof text), "1/2 diverged");
@@ -251,9 +295,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(paper_table_one),
+		cmocka_unit_test(published_values_of_a_variant_are_of_its_only_row),
 		cmocka_unit_test(noise_below_the_seeds_is_no_difference),
 		cmocka_unit_test(rows_of_the_same_runs_are_named),
 		cmocka_unit_test(one_seed_has_ratios_but_no_interval),
+		cmocka_unit_test(seeds_are_paired_with_their_own),
 		cmocka_unit_test(targets_of_the_sweep_each_get_rows),
 		cmocka_unit_test(forecasts_have_no_perplexity_to_reach),
 		cmocka_unit_test(diverged_seeds_count_as_not_reached),

@@ -136,9 +136,23 @@ static void variants_that_share_no_run_keep_apart(void **state)
 	end(&w);
 }
 
+/* Of the configuration, but no seed more: a mean that had both would count it twice. */
+static void seeds_stand_once_in_a_row(void **state)
+{
+	const struct lab_run other[] = {RUN("mamba", "mamba", 1, .run = "other")};
+	struct shown w;
+
+	(void)state;
+	open_two(&w, other, 1);
+	assert_true(show_sweeps(&w, "lab/one,lab/two", "final", "md", &plain));
+	assert_int_equal(arm_named(&w.study, "lab/one:mamba")->n, 2);
+	assert_int_equal(arm_named(&w.study, "lab/two:mamba")->n, 1);
+	end(&w);
+}
+
 static void sweeps_that_do_not_compare_are_refused(void **state)
 {
-	const struct lab_run other[] = {RUN("mamba", "mamba", 1, .data_hash = "fedcba9876543210", .run = "other")};
+	const struct lab_run other[] = {RUN("mamba", "mamba", 3, .data_hash = "fedcba9876543210", .run = "other")};
 	struct shown w;
 
 	(void)state;
@@ -191,6 +205,7 @@ int main(void)
 		cmocka_unit_test(names_are_prefixed_where_they_clash),
 		cmocka_unit_test(variants_in_common_are_one_line),
 		cmocka_unit_test(variants_that_share_no_run_keep_apart),
+		cmocka_unit_test(seeds_stand_once_in_a_row),
 		cmocka_unit_test(sweeps_that_do_not_compare_are_refused),
 		cmocka_unit_test(pages_list_each_run_once),
 	};
