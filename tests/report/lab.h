@@ -253,8 +253,9 @@ static inline void lab_config(struct lab *lab, long long id, const struct lab_ru
 
 	if (!r->tokens)
 		json_object_set_new(config, "train.tokens", json_integer(LAB_STEPS * LAB_TOKENS));
+	json_t *value = r->key ? json_loads(r->value, JSON_DECODE_ANY, NULL) : NULL;
 	if (r->key)
-		json_object_set_new(config, r->key, json_string(r->value));
+		json_object_set_new(config, r->key, value ? value : json_string(r->value));
 	lab_layers(config, r);
 	if (r->experts) {
 		json_object_set_new(config, "model.moe.n_experts", json_integer(r->experts));

@@ -130,6 +130,7 @@ static void doubtful_rows_are_warned_about(void **state)
 		"Warning: an expert with less than a tenth of its even share at the end: odd");
 	warned(ODD(.clipped = 0.6), "Warning: gradients clipped in more than half of the steps: odd");
 	warned(ODD(.still = 0.02), "Warning: no gradient in more than 1 % of the steps: odd");
+	warned(KEY("train.warmup", "0.099"), "Warning: warm-up shorter than 100 steps: odd");
 	warned(ODD(.fast = 4), "Warning: evaluations further apart than 2 % of the way to the target: odd");
 	warned(ODD(.host = "there"), "rows differ in host: here; there");
 	warned(ODD(.jobs = 1), "Warning: fewer than 3 seeds: odd");
@@ -151,7 +152,7 @@ static void all_places_are_named(void **state)
 static void sound_rows_get_no_warning(void **state)
 {
 	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.001),
-		THREE("fast", 1.5, .experts = 8, .noise = 0.001, .drop = 0.005)};
+		THREE("fast", 1.5, .experts = 8, .noise = 0.001, .drop = 0.005, .key = "train.warmup", .value = "0.1")};
 	struct shown w;
 
 	(void)state;
