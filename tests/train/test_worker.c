@@ -22,6 +22,7 @@ static void final_hash(const char *dir, char *hex)
 
 struct step_sum {
 	double flops, drops;	/* at the end; sum over steps */
+	bool slept;		/* do seconds stand still or fall? */
 };
 
 static struct step_sum steps_of(const char *dir)
@@ -30,11 +31,14 @@ static struct step_sum steps_of(const char *dir)
 	char *text = metrics(dir), *save = NULL;
 	struct arena a = {0};
 	struct record r;
+	double seconds = 0;
 
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
 		if (record_parse(&r, l, strlen(l), &a) && r.type == RECORD_IS_STEP) {
 			sum.flops = r.step.flops;
 			sum.drops += r.step.drop;
+			sum.slept |= !(r.step.seconds > seconds);
+			seconds = r.step.seconds;
 		}
 	arena_release(&a);
 	free(text);
@@ -77,6 +81,7 @@ static void check_interrupted(const char *const *keys, int n_keys, const char *w
 	assert_int_equal(finish(pid), WORKER_STOPPED);
 	assert_int_equal(finish(start(stopped)), WORKER_DONE);
 	expect_equal_runs(whole, stopped);
+	assert_false(steps_of(stopped).slept);	/* they go on where they were */
 	text = metrics(stopped);
 	assert_int_equal(count(text, "\"kind\":\"resume\""), 1);
 	assert_int_equal(count(text, "\"t\":\"step\""), STEPS);
@@ -367,6 +372,26 @@ static void test_damaged_checkpoint_is_passed_over(void **state)
 	free(dir);
 }
 
+static void expect_finite(const char *dir)
+{
+	char *folder_of = path_join(dir, "ckpt"), *path;
+	struct safetensors f;
+	int n;
+	long *steps = run_dir_checkpoints(folder_of, &n);
+
+	assert_int_equal(n, 1);
+	path = xasprintf("%s/step_%ld.safetensors", folder_of, steps[0]);
+	assert_int_equal(safetensors_open(&f, path), 0);
+	assert_true(f.n > 0);
+	for (int i = 0; i < f.n; i++)
+		for (long k = 0; k < safetensor_size(&f.list[i]); k++)
+			assert_true(isfinite(safetensor_at(&f.list[i], k)));
+	safetensors_close(&f);
+	free(path);
+	free(steps);
+	free(folder_of);
+}
+
 /* A learning rate that blows up: the run says so, and its checkpoint holds finite weights. */
 static void test_diverged(void **state)
 {
@@ -382,6 +407,7 @@ static void test_diverged(void **state)
 	assert_int_equal(status.state, RUN_DIVERGED);
 	text = metrics(dir);
 	assert_int_equal(count(text, "\"kind\":\"diverged\""), 1);
+	expect_finite(dir);
 	free(text);
 	free(mark);
 	free(dir);
