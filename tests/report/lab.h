@@ -163,7 +163,7 @@ static inline void lab_experts(struct recorder *rec, long long id, const struct 
 		for (int i = 0; i < r->experts; i++)
 			load[i] = (float)(load[i] / sum);
 		if (r->starved)
-			load[0] = 0.01f / (float)r->experts;
+			load[0] = 0.09f / (float)r->experts;
 		e.expert = (struct expert_record){.step = step, .router = layer, .load = {load, r->experts},
 			.dead = 0, .entropy = 0.9 * log(r->experts), .drop = r->drop};
 		recorder_add(rec, id, &e);

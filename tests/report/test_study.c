@@ -29,6 +29,8 @@ static double value(const struct shown *w, const char *model, const char *column
 	return atof(cell(w, model, column, text));
 }
 
+#define RUN(label_, seed_, fast_, ...) {.label = label_, .variant = label_, .seed = seed_, .fast = fast_, __VA_ARGS__}
+
 /* Curves made with the speed-ups of the paper's table 1 give them back, beside the published ones. */
 static void paper_table_one(void **state)
 {
@@ -78,7 +80,7 @@ static void published_values_of_a_variant_are_of_its_only_row(void **state)
 static void noise_below_the_seeds_is_no_difference(void **state)
 {
 	const struct lab_run runs[] = {THREE("mamba", 1, .noise = 0.004), THREE("same", 1.03, .noise = 0.004),
-		THREE("other", 1.5, .noise = 0.004)};
+		THREE("other", 1.5, .noise = 0.004), THREE("late", 0.6, .noise = 0.004)};
 	struct shown w;
 	char text[600];
 
@@ -93,6 +95,10 @@ static void noise_below_the_seeds_is_no_difference(void **state)
 	assert_string_equal(cell(&w, "other", "verdict", text), "faster");
 	assert_true(fabs(value(&w, "other", "speedup_tokens") - 1.5) < 0.06);
 	assert_true(value(&w, "null", "speedup_tokens_high") > value(&w, "same", "speedup_tokens"));
+	hide(&w);
+	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.target = "2.25"}));
+	assert_string_equal(cell(&w, "late", "verdict", text), "slower");
+	assert_true(fabs(value(&w, "late", "speedup_tokens") - 0.6) < 0.03);
 	hide(&w);
 	assert_true(show_with(&w, "speedup", "md", &(struct study_options){.target = "2.13"}));
 	assert_has(line(&w, "other", text, sizeof text), "x)");
@@ -131,8 +137,6 @@ static void one_seed_has_ratios_but_no_interval(void **state)
 	end(&w);
 }
 
-#define RUN(label_, seed_, fast_, ...) {.label = label_, .variant = label_, .seed = seed_, .fast = fast_, __VA_ARGS__}
-
 /* Of rows without the baseline's first seed, whose seeds differ by more than the rows do. */
 static void seeds_are_paired_with_their_own(void **state)
 {
@@ -145,6 +149,7 @@ static void seeds_are_paired_with_their_own(void **state)
 	(void)state;
 	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "md"));
 	assert_has(line(&w, "fast", text, sizeof text), " 2.00 [2.00, 2.00] |     2/2 |");
+	assert_has(line(&w, "mamba (baseline)", text, sizeof text), " 2.089 +- 0.028 |");
 	assert_has(w.text.text, "low: only 2 of 3 seeds have a baseline run to pair with");
 	assert_lacks(w.text.text, "fast: only");
 	hide(&w);
@@ -218,6 +223,10 @@ static void diverged_seeds_count_as_not_reached(void **state)
 	assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
 	assert_has(line(&w, "wild", text, sizeof text), "1/2 diverged");
 	end(&w);
+	const struct lab_run base[] = {THREE("mamba", 1), RUN("mamba", 4, 1, .diverged = true)};
+	assert_true(show(&w, base, ARRAY_SIZE(base), "final", "md"));
+	assert_has(line(&w, "null: mamba against itself", text, sizeof text), "seeds 0.000 apart");
+	end(&w);
 }
 
 static void seconds_beside_other_runs_get_no_ratio(void **state)
@@ -233,6 +242,10 @@ static void seconds_beside_other_runs_get_no_ratio(void **state)
 	assert_true(show_with(&w, "speedup", "csv", &(struct study_options){.rule = NULL}));
 	assert_string_equal(cell(&w, "fast", "speedup_seconds", text), "");
 	assert_true(fabs(value(&w, "fast", "speedup_flops") - 2) < 0.01);
+	end(&w);
+	const struct lab_run busy[] = {THREE("mamba", 1, .floor = 0, .jobs = 2), THREE("fast", 2)};
+	assert_true(show(&w, busy, ARRAY_SIZE(busy), "speedup", "csv"));
+	assert_string_equal(cell(&w, "fast", "speedup_seconds", text), "");
 	end(&w);
 }
 

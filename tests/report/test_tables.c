@@ -144,7 +144,7 @@ static void load_is_that_of_the_last_step(void **state)
 
 	(void)state;
 	assert_true(show(&w, runs, ARRAY_SIZE(runs), "load", "md"));
-	assert_has(line(&w, "m", text, sizeof text), "|      0 |       4 |     3 |           0.01 |");
+	assert_has(line(&w, "m", text, sizeof text), "|      0 |       4 |     3 |           0.09 |");
 	assert_has(text, "0.900");
 	end(&w);
 }

@@ -115,13 +115,14 @@ static void test_surroundings_count(void **state)
 	assert_string_not_equal(hex, identity_of(&c));
 }
 
-/* A stored config keeps its identity when a key is added later, whatever default that key has. */
+/* A stored config keeps its identity when a key is added later, whatever default that key has, also of its choice. */
 static void test_younger_key(void **state)
 {
 	static const struct field young_rows[] = {
-		FIELD(struct moe, balance, "model.young", CHOICE, "b", 0, 0, .choices = "a|b",
+		FIELD(struct moe, balance, "model.young", CHOICE, "b", 0, 0, .choices = "a|b|c",
 			.legacy = "a"),
 	};
+	static const struct preset young_presets[] = {{"model.arch", "mamba", "model.young", "c"}};
 	static const struct field_table young_table = FIELD_TABLE(young_rows);
 	static const struct field_table *const tables[] = {&common_table, &young_table, NULL};
 	struct schema younger = schema;
@@ -129,12 +130,14 @@ static void test_younger_key(void **state)
 
 	(void)state;
 	younger.common = tables;
+	younger.presets = young_presets;
+	younger.n_presets = (int)ARRAY_SIZE(young_presets);
 	assert_int_equal(config_write(&c, "old.yaml"), 0);
 	assert_int_equal(config_read(&arena, "old.yaml", &younger, &again), 0);
 	assert_string_equal(value_text(&again, "model.young"), "a");
 	assert_string_equal(identity_of(&again), identity_of(&c));
 	assert_int_equal(spec_load(&arena, "x.yaml", NULL, 0, &younger, &fresh), 0);
-	assert_string_equal(value_text(&fresh, "model.young"), "b");
+	assert_string_equal(value_text(&fresh, "model.young"), "c");
 	assert_string_not_equal(identity_of(&fresh), identity_of(&c));
 }
 

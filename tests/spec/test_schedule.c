@@ -34,6 +34,16 @@ static void test_rates(void **state)
 	assert_near(run_lr(&s, 1000), 2e-4);
 }
 
+/* The last step goes beyond a budget that is no whole number of steps: none ends before it. */
+static void test_steps_reach_the_budget(void **state)
+{
+	struct run_spec whole = spec_of(640), more = spec_of(641);
+
+	(void)state;
+	assert_int_equal(run_steps(&whole), 10);
+	assert_int_equal(run_steps(&more), 11);
+}
+
 /* A run scaled down by its tokens keeps the shape of the schedule, but for a warm-up too short. */
 static void test_warmup_scales_with_tokens(void **state)
 {
@@ -64,7 +74,7 @@ static void test_warmup_ends_with_the_run(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rates),
+		cmocka_unit_test(test_rates), cmocka_unit_test(test_steps_reach_the_budget),
 		cmocka_unit_test(test_warmup_scales_with_tokens),
 		cmocka_unit_test(test_warmup_ends_with_the_run),
 	};

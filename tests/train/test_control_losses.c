@@ -53,6 +53,9 @@ static void test_weight_of_balance_follows_the_spread(void **state)
 static const char *const capacity_keys[] = {"train.micro_batch=2", "model.moe.bias_rate=0",
 	"model.moe.capacity_factor=2", "model.moe.drop_target=0.2", "model.moe.control_rate=0.2"};
 
+static const char *const scarce_keys[] = {"model.moe.bias_rate=0", "model.moe.capacity_factor=0.5",
+	"model.moe.drop_target=0.2", "model.moe.control_rate=0.2"};
+
 /* From dropping nothing to a fifth. */
 static void test_capacity_follows_drops(void **state)
 {
@@ -69,6 +72,10 @@ static void test_capacity_follows_drops(void **state)
 	}
 	assert_true(fabs(mean - 0.2) < 0.04);
 	assert_true(state_of(&rig, 1, "capacity")[0] < 0.6);
+	rig_close(&rig);
+	rig_open_with(&rig, scarce_keys, ARRAY_SIZE(scarce_keys));
+	go(&rig, 0, 2);		/* never beyond the places there are */
+	assert_true(state_of(&rig, 1, "capacity")[0] == 1);
 	rig_close(&rig);
 	expect_resumed(capacity_keys, ARRAY_SIZE(capacity_keys));
 }

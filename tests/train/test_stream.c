@@ -17,6 +17,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
+#include "caught.h"
 #include "synthetic_dataset.h"
 #include "train/evaluate.h"
 #include "train/feed.h"
@@ -122,6 +123,60 @@ static bool same_weights(const struct rig *a, const struct rig *b)
 		a->setup.memory.blob_bytes[BLOB_WEIGHTS]);
 }
 
+static int spec_with(struct run_spec *spec, const char *one, const char *other)
+{
+	const char *const keys[] = {one, other};
+	struct arena a = {0};
+	struct config c;
+
+	assert_int_equal(config_parse(&a, "test", "{model: {arch: mamba, d_model: 16, n_blocks: 1}, train: {tokens: 1000, "
+		"batch: 4, context: 16}, data: {path: none}}", keys, other ? 2 : 1, spec_schema(), &c), 0);
+	int ret = run_spec_open(spec, &c);
+	arena_release(&a);
+	return ret;
+}
+
+/* The order of the data is the seed's, unless it has one of its own. */
+static void test_seeds_and_batches(void **state)
+{
+	struct run_spec spec;
+
+	(void)state;
+	assert_true(spec_with(&spec, "seed=7", NULL) == 0 && spec.data_seed == 7 && spec.micro_batch == 4);
+	assert_true(spec_with(&spec, "seed=7", "data.seed=0") == 0 && spec.data_seed == 0 && spec.seed == 7);
+	assert_true(spec_with(&spec, "train.micro_batch=2", NULL) == 0 && spec.micro_batch == 2);
+	catch_messages();
+	assert_int_equal(spec_with(&spec, "train.micro_batch=3", NULL), -1);
+	assert_caught("train.micro_batch 3 does not divide train.batch 4");
+	error_sink = NULL;
+}
+
+/* However the batch is cut, a step has the same sequences. */
+static void test_micro_batches_are_the_batch(void **state)
+{
+	struct run_spec spec = {.batch = 4, .micro_batch = 4, .context = CONTEXT, .data_seed = 1, .sampling = "shuffle"};
+	int whole[2][4 * CONTEXT], part[2][2 * CONTEXT];
+	char *path = path_join(folder, "data");
+	struct feed all, cut;
+	struct dataset d;
+
+	(void)state;
+	assert_int_equal(dataset_open(&d, path), 0);
+	assert_int_equal(feed_open(&all, &spec, &d), 0);
+	spec.micro_batch = 2;
+	assert_int_equal(feed_open(&cut, &spec, &d), 0);
+	for (long i = 0; i < 6; i++) {
+		assert_int_equal(feed_read(&all, i / 2, 0, whole[0], whole[1]) |
+			feed_read(&cut, i / 2, i % 2, part[0], part[1]), 0);
+		for (int k = 0; k < 2; k++)
+			assert_memory_equal(part[k], whole[k] + i % 2 * 2 * CONTEXT, sizeof part[k]);
+	}
+	feed_close(&all);
+	feed_close(&cut);
+	dataset_close(&d);
+	free(path);
+}
+
 /* Evaluations, and what they carry, change nothing of training; other states do. */
 static void test_training_by_itself(void **state)
 {
@@ -220,6 +275,7 @@ static void test_evaluation(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_seeds_and_batches), cmocka_unit_test(test_micro_batches_are_the_batch),
 		cmocka_unit_test(test_training_by_itself), cmocka_unit_test(test_epochs_begin_anew),
 		cmocka_unit_test(test_evaluation),
 	};

@@ -161,7 +161,7 @@ static double sum_of_parts(const json_t *parts, const char *what, bool ends)
 /* The parts of the model are all of it; a mixture has 4 experts of 2 x 32 x 64 and a router of 4 x 32. */
 static void test_parts(void **state)
 {
-	char *dir = run_dir("parts", KEYS("train.tokens=256")), *text;
+	char *dir = run_dir("parts", KEYS("train.tokens=256", "train.clip=0")), *text;
 	struct arena a = {0};
 	struct record r;
 	json_t *parts, *moe;
@@ -171,6 +171,7 @@ static void test_parts(void **state)
 	assert_int_equal(finish(start(dir)), WORKER_DONE);
 	text = metrics(dir);
 	assert_true(record_parse(&r, text, strcspn(text, "\n"), &a) && r.type == RECORD_IS_ATTEMPT);
+	assert_int_equal(count(text, "\"clipped\":0"), 1);
 	parts = json_loads(r.attempt.parts, 0, NULL);
 	assert_true(sum_of_parts(parts, "params", false) == (double)r.attempt.params_total);
 	assert_true(sum_of_parts(parts, "active", false) == (double)r.attempt.params_active);
