@@ -1,4 +1,5 @@
 /* Import with many threads, and of tokens that other programs made. */
+#include "data/order.h"
 #include "scratch.h"
 #include "synthetic.h"
 
@@ -158,7 +159,7 @@ static void test_val_files(void **state)
 	static const uint16_t other[] = {13, EOT};
 	const char *inputs[] = {put_tokens("x_train_1.bin", false, ends, 5),
 		put_tokens("x_val_0.bin", false, other, 2),
-		put_tokens("interval.bin", false, other, 2)};
+		put_tokens("interval-valley.bin", false, other, 2)};
 	static const uint16_t train[] = {15496, 995, EOT, 262, EOT, 13, EOT};
 	struct import_options o = tokens_of(inputs, 3, "nanogpt");
 	struct dataset d;
@@ -217,12 +218,16 @@ static void test_no_documents(void **state)
 	uint16_t *ids = xcalloc(n, sizeof *ids);
 	const char *input = put_tokens("a.bin", false, ids, n);
 	struct import_options o = tokens_of(&input, 1, "nanogpt");
+	struct sequences s;
 	struct dataset d;
 
 	(void)state;
 	import_and_open(&d, &o);
 	assert_int_equal(d.splits[SPLIT_TRAIN].n_tokens, n);
 	assert_int_equal(d.splits[SPLIT_TRAIN].n_documents, 2);
+	assert_int_equal(sequences_init(&s, &d, SPLIT_TRAIN, 8, 1) | sequences_sample(&s, SAMPLING_PAPER, 0), 0);
+	assert_true(s.packing.n_documents == 1 && s.packing.ends[0] == (long)n);
+	sequences_release(&s);
 	dataset_close(&d);
 	free(ids);
 }
