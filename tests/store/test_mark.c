@@ -99,7 +99,7 @@ static const struct run_row *row_of(const char *label)
 
 static void test_made_anew(void **state)
 {
-	const char *a = make_run("a"), *b = make_run("b"), *names[] = {"paper", "late"};
+	const char *a = make_run("a"), *b = make_run("b"), *c = make_run("c"), *names[] = {"paper", "late"};
 	const char *tagged[] = {"tag=lat*", "tag=paper"};
 	struct ingest_count count = {0};
 	struct run_row *rows;
@@ -107,12 +107,14 @@ static void test_made_anew(void **state)
 
 	(void)state;
 	assert_int_equal(mark_excluded(a, "it's \"odd\""), 0);
+	assert_int_equal(path_write(arena_printf(&arena, "%s/EXCLUDED", c), "", 0), 0);	/* by hand */
 	assert_int_equal(mark_tags(b, names, 2, false), 0);
 	assert_int_equal(ingest_all(&db, root, &count), 0);
 	assert_string_equal(row_of("a")->excluded, "it's \"odd\"");
 	assert_null(row_of("a")->tags);
 	assert_string_equal(row_of("b")->tags, "late paper");
 	assert_null(row_of("b")->excluded);
+	assert_string_equal(row_of("c")->excluded, "without a reason that can be read");
 	assert_int_equal(query_select(&db, &(struct selection){.selectors = tagged, .n = 2}, &arena, &rows, &n), 0);
 	assert_int_equal(n, 1);
 	assert_string_equal(rows[0].label, "b");
