@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "store/catalog.h"
+#include "store/discard.h"
 #include "store/ingest.h"
 #include "store/query.h"
 #include "store/tfevents.h"
@@ -178,6 +179,8 @@ static void test_states_of_a_directory(void **state)
 	assert_int_equal(state_of(dir, &reason, &step), RUN_DIVERGED);
 	assert_int_equal(run_dir_mark(dir, RUN_QUEUED, NULL), 0);
 	assert_int_equal(state_of(dir, &reason, &step), RUN_RUNNING);
+	assert_true(run_dir_discard(dir) == -1 && path_exists(arena_printf(&arena, "%s/ckpt/step_100.safetensors", dir)));
+	assert_true(!run_dir_mark(dir, RUN_DONE, "20 steps") && !run_dir_discard(dir) && !path_exists(dir));
 }
 
 static void test_torn_line_is_ended(void **state)
