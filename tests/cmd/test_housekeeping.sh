@@ -69,6 +69,8 @@ holds $run
 $moelab gc >said
 holds grep -q "nothing is left over" said
 for step in 1 5; do cp $(dir a-s1)/ckpt/step_10.safetensors $(dir a-s1)/ckpt/step_$step.safetensors; done
+cp $(dir a-s1)/ckpt/step_[15].safetensors $(dir b-s2)/ckpt	# of one that has not ended all stay
+mv $(dir b-s2)/DONE .
 printf half >$(dir a-s1)/ckpt/step_12.safetensors.tmp77
 printf half >results/sweeps/sweep.json.tmp5
 printf new >results/sweeps/sweep.json.tmp6
@@ -96,6 +98,7 @@ printf '%s\n' results/runs/a-s1/ckpt/step_1.safetensors results/runs/a-s1/ckpt/s
 	results/runs/b-s1/CLAIM.0123456789abcdef0123456789abcdef results/sweeps/sweep.json.tmp5 >wanted
 holds cmp gone wanted
 holds test ! -e results/runs/left-s2-0123abcd
+mv DONE $(dir b-s2)
 holds $moelab gc --all-checkpoints --yes
 holds test "$(find results/runs -name '*.safetensors' | wc -l)" = 0
 holds test "$(ask "SELECT count(*) FROM runs WHERE state = 'done'")" = 4
