@@ -69,11 +69,13 @@ static int empty(void **state)
 	return path_exists("results") ? path_remove_tree("results") : 0;
 }
 
-/* A trial ends with loss 2 + the distance of its rate from what suits the variant, or diverges. */
+/* A trial ends with loss 2 + the distance of its rate from what suits the variant, or diverges. Seed 9 is lucky with
+   the rate 0.01. */
 static void pretend(const struct sweep_run *run, const struct job *job, double mamba, double mlp)
 {
 	double rate = config_find(&run->config, "train.lr")->real;
-	double loss = 2 + fabs(rate - (strcmp(run->variant, "mamba") ? mlp : mamba));
+	double lucky = run->seed == 9 && rate < 0.015 ? 0.011 : 0;
+	double loss = 2 + fabs(rate - (strcmp(run->variant, "mamba") ? mlp : mamba)) - lucky;
 	struct run_info info = {.identity = job->identity, .label = job->label, .seed = job->seed,
 		.sweep = "s.tune", .steps = job->steps, .jobs = 1, .config = "{}"};
 	char *dir = xasprintf("results/runs/%s", job->name), *file = path_join(dir, "metrics.jsonl");
@@ -131,7 +133,7 @@ static void test_each_variant_has_its_best(void **state)
 	struct plan before, after;
 
 	(void)state;
-	write_file("s.yaml", SWEEP "tune: {over: {train.lr: [0.01, 0.02, 0.04, 0.2]}, seeds: [8, 9]}\n");
+	write_file("s.yaml", SWEEP "tune: {over: {train.lr: [0.01, 0.02, 0.04, 0.2]}, seeds: [9, 8]}\n");
 	before = open_sweep();
 	assert_int_equal(before.trials_left, 16);
 	assert_int_equal(do_trials(0.021, 0.2), 16);
