@@ -1,5 +1,6 @@
 #include "train/checkpoint.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,12 +62,15 @@ static char *checkpoint_path(const char *folder, long step)
 	return xasprintf("%s/step_%ld.safetensors", folder, step);
 }
 
-static void delete_old(const char *folder, long keep)
+/* Up to step `newest` all but `keep`. What is ahead of it the run could not go on from: it does not count. */
+static void delete_old(const char *folder, long newest, long keep)
 {
 	int n;
 	long *steps = run_dir_checkpoints(folder, &n);
 
-	for (long i = keep; i < n; i++) {
+	for (long i = 0; i < n; i++) {
+		if (steps[i] > newest || keep-- > 0)
+			continue;
 		char *path = checkpoint_path(folder, steps[i]);
 		unlink(path);
 		free(path);
@@ -113,7 +117,7 @@ int checkpoint_write(const struct setup *s, const char *run_dir, const struct pr
 	if (!ret && claim)
 		ret = name_claimed(run_dir, claim, written, path);
 	if (!ret)
-		delete_old(folder, s->spec.checkpoint_keep ? s->spec.checkpoint_keep : 1);
+		delete_old(folder, p->step, s->spec.checkpoint_keep ? s->spec.checkpoint_keep : 1);
 	free(path);
 	free(folder);
 	arena_release(&a);
@@ -124,7 +128,7 @@ void checkpoint_remove(const char *run_dir)
 {
 	char *folder = xasprintf("%s/ckpt", run_dir);
 
-	delete_old(folder, 0);
+	delete_old(folder, LONG_MAX, 0);
 	rmdir(folder);
 	free(folder);
 }

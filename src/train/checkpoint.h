@@ -19,8 +19,8 @@ struct progress {
 /* A parameter as files have it, true rows only, in a host copy of a blob. */
 struct safetensor checkpoint_tensor(const struct setup *s, const struct param *p, const char *name,
 	const void *blob);
-/* Writes one, then deletes all but the newest spec.checkpoint_keep (at least one). 0, or -1 after a
-   message; what was there before is left as it was. claim (NULL: none): the token with which the run must
+/* Writes one, then deletes all but the newest spec.checkpoint_keep (at least one) up to its step. 0, or -1
+   after a message; what was there before is left as it was. claim (NULL: none): the token with which the run must
    still be claimed when the file is complete (cluster/claim.h). */
 int checkpoint_write(const struct setup *s, const char *run_dir, const struct progress *p, const char *claim);
 void checkpoint_remove(const char *run_dir);	/* all of a run's */

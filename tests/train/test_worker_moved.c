@@ -35,6 +35,40 @@ static void test_taken_over(void **state)
 	free(dir);
 }
 
+/* The only checkpoint is damaged: what the run writes when it begins again is there to go on from, though of earlier
+   steps. */
+static void test_damaged_checkpoint_does_not_count(void **state)
+{
+	char *dir = run_dir("damaged", NULL, 0), *folder_of = path_join(dir, "ckpt"), *path, *text;
+	pid_t pid = start(dir);
+	long *steps;
+	int n, told;
+
+	(void)state;
+	wait_for_checkpoints(dir, 20);
+	kill(pid, SIGKILL);
+	finish(pid);
+	steps = run_dir_checkpoints(folder_of, &n);
+	path = xasprintf("%s/step_%ld.safetensors", folder_of, steps[0]);
+	assert_int_equal(truncate(path, 5000), 0);
+	text = metrics(dir);
+	told = count(text, "\"kind\":\"checkpoint\"");
+	free(text);
+	pid = start(dir);
+	wait_for_checkpoints(dir, told + 2);
+	kill(pid, SIGTERM);
+	assert_int_equal(finish(pid), WORKER_STOPPED);
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	text = metrics(dir);
+	assert_int_equal(count(text, "\"kind\":\"start\""), 2);
+	assert_int_equal(count(text, "\"kind\":\"resume\""), 1);
+	free(text);
+	free(steps);
+	free(path);
+	free(folder_of);
+	free(dir);
+}
+
 /* A run that another processor goes on with says so. */
 static void test_other_processor(void **state)
 {
@@ -60,7 +94,8 @@ static void test_other_processor(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test(test_taken_over), cmocka_unit_test(test_other_processor),
+	cmocka_unit_test(test_taken_over), cmocka_unit_test(test_damaged_checkpoint_does_not_count),
+	cmocka_unit_test(test_other_processor),
 };
 
 WORKER_TESTS_MAIN(tests)
