@@ -170,6 +170,8 @@ static void test_no_records(void **state)
 static void test_again(void **state)
 {
 	(void)state;
+	assert_int_equal(db_exec(&db, "INSERT INTO run(run_id, identity, dir, label, seed) VALUES (2, 'j', 'e', 'm', 1); "
+		"INSERT INTO attempt(run_id, n, started) VALUES (2, 1, '2025')"), 0);
 	for (int i = 0; i < 2; i++) {
 		store(step_line);
 		store("{\"t\":\"eval\",\"kind\":\"val\",\"step\":7,\"loss\":2.5}");
@@ -197,8 +199,8 @@ static void test_again(void **state)
 	store("{\"t\":\"attempt\",\"run\":\"i\",\"started\":\"2026\",\"pid\":10,\"boot_id\":\"b\","
 		"\"start_time\":5,\"arch\":\"mamba\",\"semantics\":{\"scan\":2},\"vocab\":257,\"parts\":[1]}");
 	assert_sql("count(*) = 2 AND sum(params) = 9 AND sum(active) = 2 AND sum(flops) = 12.5 FROM part");
-	assert_sql("count(*) = 2 FROM attempt");
-	assert_int_equal(db_exec(&db, "DELETE FROM attempt WHERE pid = 10"), 0);
+	assert_sql("count(*) = 2 AND min(n) = 1 AND max(n) = 2 FROM attempt WHERE run_id = 1");
+	assert_int_equal(db_exec(&db, "DELETE FROM attempt WHERE pid = 10 OR run_id = 2"), 0);
 	store("{\"t\":\"step\",\"step\":7,\"ce\":4}");
 	store("{\"t\":\"exit\",\"pid\":9,\"ended\":\"2027\",\"exit_code\":75,\"exit_signal\":null}");
 	assert_sql("count(*) = 1 AND min(ce) = 4 FROM step");

@@ -115,7 +115,7 @@ static inline void expect_same_weights(const struct rig *a, const struct rig *b)
 static inline void expect_resumed(const char *const *keys, int n)
 {
 	struct rig through, resumed;
-	struct progress p = {.step = 3}, read;
+	struct progress p = {.step = 3, .seconds = 12345.678, .flops = 1.23456789e18, .told = true}, read;
 	char folder[256];
 
 	assert_int_equal(path_tmp_folder(folder, sizeof folder, "control"), 0);
@@ -125,7 +125,7 @@ static inline void expect_resumed(const char *const *keys, int n)
 	go(&through, 3, 6);
 	rig_open_with(&resumed, keys, n);
 	assert_int_equal(checkpoint_resume(&resumed.setup, folder, &read), 1);
-	assert_int_equal(read.step, 3);
+	assert_true(read.step == 3 && read.seconds == p.seconds && read.flops == p.flops && read.told);
 	go(&resumed, 3, 6);
 	expect_same_weights(&through, &resumed);
 	rig_close(&through);

@@ -259,6 +259,21 @@ static void test_nothing_kept(void **state)
 	free(dir);
 }
 
+/* What it has learnt would be lost: a run is not done without its last checkpoint. */
+static void test_last_checkpoint_fails(void **state)
+{
+	char *dir = run_dir("full", KEYS("train.tokens=1024")), *mark = path_join(dir, "FAILED");
+	char *in_its_place = path_join(dir, "ckpt/step_4.safetensors");
+
+	(void)state;
+	assert_int_equal(path_mkdirs(in_its_place), 0);
+	assert_int_equal(finish(start(dir)), WORKER_FAILED);
+	assert_true(path_exists(mark));
+	free(in_its_place);
+	free(mark);
+	free(dir);
+}
+
 /* Waits for the checkpoint of a step. */
 static void wait_for_step(const char *dir, int step)
 {
@@ -432,7 +447,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_flops_without_dropped_tokens),
 	cmocka_unit_test(test_slices), cmocka_unit_test(test_parts),
 	cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
-	cmocka_unit_test(test_nothing_kept), cmocka_unit_test(test_stopped_at_a_text),
+	cmocka_unit_test(test_nothing_kept), cmocka_unit_test(test_last_checkpoint_fails),
+	cmocka_unit_test(test_stopped_at_a_text),
 	cmocka_unit_test(test_stopped_at_an_evaluation),
 	cmocka_unit_test(test_diverged),
 	cmocka_unit_test(test_missing_data_fails),
