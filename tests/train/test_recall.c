@@ -374,13 +374,20 @@ static int recalls(const char *dir, char out[32][300])
 static void test_run(void **state)
 {
 	static const char *const often[] = {"model.arch=mamba", "eval.tests_every=8", NULL};
-	char once[32][300], many[32][300], again[32][300];
+	char once[32][300], many[32][300], again[32][300], *text;
 	char *dir = run_dir("once", MAMBA), *all = run_dir("many", often);
+	struct dataset d;
 	struct record r;
 
 	(void)state;
 	assert_int_equal(train(dir), WORKER_DONE);
 	assert_int_equal(recalls(dir, once), 3 + 2);
+	text = path_read(arena_printf(&arena, "%s/attempt.json", dir), NULL);
+	assert_int_equal(dataset_open(&d, in_folder("data")), 0);	/* a row is of inputs and as many targets */
+	assert_true(record_parse(&r, text, strlen(text), &arena));
+	assert_int_equal(r.attempt.data_tokens, d.splits[SPLIT_TRAIN].n_tokens / 2);
+	dataset_close(&d);
+	free(text);
 	assert_int_equal(train(all), WORKER_DONE);
 	assert_int_equal(recalls(all, many), 3 + 4 * 2);	/* at 0, 8, 16, 20 */
 	assert_string_equal(once[4], many[10]);

@@ -5,6 +5,7 @@
 #include "worker_process.h"
 
 #include "base/clock.h"
+#include "data/order.h"
 #include "tensor/safetensors.h"
 #include "near.h"
 
@@ -107,6 +108,31 @@ static void test_interrupted_streams(void **state)
 }
 
 #define EVALUATIONS "\"t\":\"eval\",\"kind\":\"val\""
+
+/* Trials of learning rates do not look at what their runs are judged by. */
+static void test_split_evaluated(void **state)
+{
+	static const char *const words[] = {"eval.split=val", "eval.split=tune"};
+	char *path = path_join(folder, "data"), hex[HASH_HEX];
+	struct sequences windows;
+	struct dataset d;
+
+	(void)state;
+	assert_int_equal(dataset_open(&d, path), 0);
+	for (int k = 0; k < 2; k++) {
+		char *dir = run_dir(words[k], KEYS("train.tokens=256", words[k])), *text;
+		long n = sequences_eval(&windows, &d, k ? SPLIT_TUNE : SPLIT_VAL, 64, 1000);
+		assert_int_equal(finish(start(dir)), WORKER_DONE);
+		assert_int_equal(sequences_hash(&windows, n, hex), 0);
+		text = metrics(dir);
+		assert_int_equal(count(text, EVALUATIONS), 2);
+		assert_int_equal(count(text, hex), 3);	/* of one without capacity, too */
+		free(text);
+		free(dir);
+	}
+	dataset_close(&d);
+	free(path);
+}
 
 /* A finished run's records: each step once, evaluations where they are due, both capacity rules. */
 static void test_records(void **state)
@@ -443,7 +469,7 @@ static void test_missing_data_fails(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_interrupted_equals_unbroken), cmocka_unit_test(test_interrupted_streams),
-	cmocka_unit_test(test_records),
+	cmocka_unit_test(test_records), cmocka_unit_test(test_split_evaluated),
 	cmocka_unit_test(test_flops_without_dropped_tokens),
 	cmocka_unit_test(test_slices), cmocka_unit_test(test_parts),
 	cmocka_unit_test(test_damaged_checkpoint_is_passed_over),
