@@ -166,6 +166,28 @@ static void test_no_records(void **state)
 	assert_true(r.step.ce == 2);
 }
 
+/* The views tell of each run how far it is itself: the second is longer, of two attempts, and in a sweep. */
+static void test_views(void **state)
+{
+	(void)state;
+	store("{\"t\":\"step\",\"step\":7,\"tokens\":70,\"seconds\":2}");
+	store("{\"t\":\"eval\",\"kind\":\"val\",\"step\":5,\"loss\":2.5}");
+	assert_int_equal(db_exec(&db, "INSERT INTO run(run_id, identity, dir, label, seed) VALUES (2, 'j', 'e', 'm', 1); "
+		"INSERT INTO sweep(sweep_id, name) VALUES (1, 's'); "
+		"INSERT INTO member(sweep_id, run_id, label, variant, n) VALUES (1, 2, 'm-k=1', 'm', 1); "
+		"INSERT INTO attempt(run_id, n, started, host) VALUES (2, 1, '2025', 'first'), (2, 2, '2026', 'second'); "
+		"INSERT INTO step(run_id, step, tokens, seconds) VALUES (2, 7, 70, 1), (2, 30, 300, 10); "
+		"INSERT INTO eval(run_id, kind, step, loss) VALUES (2, 'val', 7, 4), (2, 'val', 20, 3), "
+		"(2, 'val_dropless', 20, 5), (2, 'val_dropless', 30, 1)"), 0);
+	assert_sql("count(*) = 2 FROM runs");
+	assert_sql("step = 7 AND tokens = 70 AND tokens_per_s = 35 AND loss = 2.5 AND loss_step = 5 AND sweep IS NULL AND "
+		"loss_dropless IS NULL FROM runs WHERE run_id = 1");
+	assert_sql("step = 30 AND tokens = 300 AND tokens_per_s = 30 AND loss = 3 AND loss_step = 20 AND loss_dropless = 1 "
+		"AND sweep = 's' AND label = 'm-k=1' AND attempts = 2 AND host = 'second' FROM runs WHERE run_id = 2");
+	assert_sql("count(*) = 6 AND min(loss) = 1 FROM curve WHERE run_id = 2");
+	assert_sql("count(*) = 2 FROM curve WHERE run_id = 1");
+}
+
 /* Told again: the later record of a step stands; events and attempts are not doubled. */
 static void test_again(void **state)
 {
@@ -229,7 +251,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		TEST(test_step_there_and_back), TEST(test_absent_fields), TEST(test_text),
-		TEST(test_no_records), TEST(test_again),
+		TEST(test_no_records), TEST(test_views), TEST(test_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
