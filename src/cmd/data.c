@@ -43,18 +43,16 @@ static int import(struct import_options *o)
 	return ret ? EXIT_USAGE : EXIT_DONE;
 }
 
-/* A share that was given, or else the default. 0, or -1 after a message. */
-static int read_share(const char *option, const char *text, double *share)
+int data_read_share(const struct cmd *cmd, const char *option, const char *text, double *share)
 {
-	*share = -1;
 	if (text && (!str_to_double(text, share) || !(*share >= 0 && *share < 1)))
-		return error("%s %s: not a share from 0 to below 1", option, text);
+		return error("%s: %s %s: not a share from 0 to below 1", cmd->name, option, text);
 	return 0;
 }
 
 static int run_import(const struct cmd *cmd, int argc, char **argv)
 {
-	struct import_options o = {0};
+	struct import_options o = {.val = -1, .tune = -1};	/* not given */
 	const char *val = NULL, *tune = NULL;
 	const struct option_row rows[] = {
 		{"output", 'o', "DIR", "the dataset to make", .text = &o.output},
@@ -92,7 +90,7 @@ static int run_import(const struct cmd *cmd, int argc, char **argv)
 		error("data import: needs an input, --tokenizer NAME and -o DIR");
 		return EXIT_USAGE;
 	}
-	if (read_share("--val", val, &o.val) || read_share("--tune", tune, &o.tune))
+	if (data_read_share(cmd, "--val", val, &o.val) || data_read_share(cmd, "--tune", tune, &o.tune))
 		return EXIT_USAGE;
 	o.inputs = a.words;
 	o.n_inputs = a.n_words;

@@ -9,4 +9,7 @@ int data_images_run(const struct cmd *cmd, int argc, char **argv);
 int data_series_run(const struct cmd *cmd, int argc, char **argv);
 int data_ask_run(const struct cmd *cmd, int argc, char **argv);
 
+/* The share that an option was given, from 0 to below 1; left as it is where it was not. 0, or -1 after a message. */
+int data_read_share(const struct cmd *cmd, const char *option, const char *text, double *share);
+
 #endif

@@ -15,14 +15,6 @@ static int exit_of(int ret)
 	return ret == IMPORT_UNWRITTEN ? EXIT_ENVIRONMENT : ret ? EXIT_USAGE : EXIT_DONE;
 }
 
-/* Left as it is where nothing was given. */
-static int read_share(const char *command, const char *option, const char *text, double *share)
-{
-	if (text && (!str_to_double(text, share) || !(*share >= 0 && *share < 1)))
-		return error("%s: %s %s: not a share from 0 to below 1", command, option, text);
-	return 0;
-}
-
 int data_images_run(const struct cmd *cmd, int argc, char **argv)
 {
 	struct images_options o = {.val = 0.05, .tune = 0.05};
@@ -42,7 +34,7 @@ int data_images_run(const struct cmd *cmd, int argc, char **argv)
 	if ((a.n_words != 2 && a.n_words != 4) || a.n_overrides || !o.output)
 		return error("data images: needs IMAGES LABELS, or these and TEST_IMAGES TEST_LABELS, and -o DIR"),
 			EXIT_USAGE;
-	if (read_share(cmd->name, "--val", val, &o.val) || read_share(cmd->name, "--tune", tune, &o.tune))
+	if (data_read_share(cmd, "--val", val, &o.val) || data_read_share(cmd, "--tune", tune, &o.tune))
 		return EXIT_USAGE;
 	if (o.val == 0 || o.val + o.tune >= 1)
 		return error("data images: --val %g --tune %g: some images must validate, and some train", o.val,
@@ -119,8 +111,8 @@ int data_series_run(const struct cmd *cmd, int argc, char **argv)
 		return ret;
 	if (a.n_words != 1 || a.n_overrides || !o.output)
 		return error("data series: needs one FILE and -o DIR"), EXIT_USAGE;
-	if (read_share(cmd->name, "--tune", tune, &o.tune) || read_share(cmd->name, "--val", val, &o.val) ||
-		read_share(cmd->name, "--test", test, &o.test) || read_horizons(&o, horizons) ||
+	if (data_read_share(cmd, "--tune", tune, &o.tune) || data_read_share(cmd, "--val", val, &o.val) ||
+		data_read_share(cmd, "--test", test, &o.test) || read_horizons(&o, horizons) ||
 		read_head(&o, head) || check_series(&o))
 		return EXIT_USAGE;
 	o.input = a.words[0];
