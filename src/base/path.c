@@ -1,5 +1,6 @@
 #include "base/path.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
@@ -103,6 +104,25 @@ int path_remove_tree(const char *folder)
 	if (nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
 		return error_errno("cannot remove %s", folder);
 	return 0;
+}
+
+static int is_named(const struct dirent *entry)
+{
+	return strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+}
+
+const char *const *path_list(const char *folder, struct arena *a)
+{
+	struct dirent **entries = NULL;
+	int n = scandir(folder, &entries, is_named, alphasort);
+	const char **names = ARENA_ARRAY(a, const char *, n < 0 ? 1 : n + 1);
+
+	for (int i = 0; i < n; i++) {
+		names[i] = arena_strdup(a, entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
+	return names;
 }
 
 double path_tree_bytes(const char *path)

@@ -15,6 +15,8 @@ bool path_exists(const char *path);
 char *path_follow(const char *path);
 int path_mkdirs(const char *folder);			/* with parents; an existing folder is fine */
 int path_remove_tree(const char *folder);
+/* Names of what is in the folder, sorted, ended by NULL, in a; none where it cannot be read. */
+const char *const *path_list(const char *folder, struct arena *a);
 double path_tree_bytes(const char *path);		/* of all files in it, or of the file; 0: there is none */
 /* Whole file as one terminated block; caller frees. NULL after a message. */
 char *path_read(const char *path, size_t *bytes);

@@ -1,6 +1,5 @@
 #include "cluster/submission.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -120,22 +119,18 @@ static int by_time(const void *a, const void *b)
 void submission_list(const char *root, const char *sweep, struct arena *a, struct submission **list, int *n)
 {
 	char *parent = arena_printf(a, "%s/submit", root);
-	DIR *d = opendir(parent);
 	struct submission s, *all = NULL;
-	struct dirent *entry;
 	int size = 0;
 
 	*n = 0;
-	while (d && (entry = readdir(d))) {
-		const char *folder = arena_printf(a, "%s/%s", parent, entry->d_name);
-		if (entry->d_name[0] == '.' || !path_exists(arena_printf(a, "%s/job.json", folder)) ||
+	for (const char *const *name = path_list(parent, a); *name; name++) {
+		const char *folder = arena_printf(a, "%s/%s", parent, *name);
+		if (**name == '.' || !path_exists(arena_printf(a, "%s/job.json", folder)) ||
 				submission_read(&s, folder, a) || (sweep && strcmp(s.sweep, sweep)))
 			continue;
 		GROW(all, *n + 1, size);
 		all[(*n)++] = s;
 	}
-	if (d)
-		closedir(d);
 	if (*n)
 		qsort(all, (size_t)*n, sizeof *all, by_time);
 	*list = ARENA_ARRAY(a, struct submission, *n);

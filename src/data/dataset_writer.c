@@ -1,6 +1,5 @@
 #include "data/dataset_writer.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -81,18 +80,13 @@ static void remove_left(const char *target)
 {
 	char *partial = partial_of_host(target), *folder = path_folder(target);
 	const char *name = path_name(partial);
-	DIR *d = opendir(folder);
+	struct arena a = {0};
 	int n = 0;
 
-	for (struct dirent *e; d && (e = readdir(d));) {
-		if (!str_starts(e->d_name, name) || !process_is_gone(e->d_name + strlen(name)))
-			continue;
-		char *left = path_join(folder, e->d_name);
-		n += !path_remove_tree(left);
-		free(left);
-	}
-	if (d)
-		closedir(d);
+	for (const char *const *left = path_list(folder, &a); *left; left++)
+		if (str_starts(*left, name) && process_is_gone(*left + strlen(name)))
+			n += !path_remove_tree(arena_printf(&a, "%s/%s", folder, *left));
+	arena_release(&a);
 	if (n)
 		info("%s: removed %d unfinished folder%s (%s.partial-...) of processes that are gone", target, n,
 			n == 1 ? "" : "s", path_name(target));

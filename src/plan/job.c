@@ -1,6 +1,5 @@
 #include "plan/job.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,21 +54,15 @@ struct names {
 /* All run directories; none where there is no folder yet. */
 static struct names list_runs(const char *root, struct arena *a)
 {
-	char *folder = path_join(root, "runs");
-	DIR *d = opendir(folder);
 	struct names names = {0};
-	struct dirent *entry;
 	int size = 0;
 
-	while (d && (entry = readdir(d))) {
-		if (entry->d_name[0] == '.')
+	for (const char *const *name = path_list(arena_printf(a, "%s/runs", root), a); *name; name++) {
+		if (**name == '.')
 			continue;
 		GROW(names.at, names.n + 1, size);
-		names.at[names.n++] = arena_strdup(a, entry->d_name);
+		names.at[names.n++] = *name;
 	}
-	if (d)
-		closedir(d);
-	free(folder);
 	if (names.n)
 		qsort(names.at, (size_t)names.n, sizeof *names.at, by_end);
 	return names;

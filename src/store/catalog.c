@@ -1,6 +1,5 @@
 #include "store/catalog.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,23 +26,20 @@ int catalog_write(const char *root, const json_t *sweep)
 /* Sweeps have names with slashes, so folders in folders. A missing folder holds none. */
 static int each_sweep(const char *folder, int (*take)(void *data, const char *path), void *data)
 {
-	struct dirent **entries;
-	int n = scandir(folder, &entries, NULL, alphasort), ret = 0;
+	struct arena a = {0};
+	int ret = 0;
 
-	for (int i = 0; i < n; i++) {
-		char *path = path_join(folder, entries[i]->d_name);
+	for (const char *const *name = path_list(folder, &a); *name && !ret; name++) {
+		const char *path = arena_printf(&a, "%s/%s", folder, *name);
 		struct stat st;
-		if (ret || entries[i]->d_name[0] == '.')
-			;
-		else if (!stat(path, &st) && S_ISDIR(st.st_mode))
+		if (**name == '.')
+			continue;
+		if (!stat(path, &st) && S_ISDIR(st.st_mode))
 			ret = each_sweep(path, take, data);
 		else if (str_ends(path, ".json"))
 			ret = take(data, path);
-		free(path);
-		free(entries[i]);
 	}
-	if (n >= 0)
-		free(entries);
+	arena_release(&a);
 	return ret;
 }
 

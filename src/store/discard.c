@@ -1,7 +1,6 @@
 #include "store/discard.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <fts.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -113,19 +112,15 @@ static void find_temporaries(struct leftovers *list, const char *folder, bool de
 /* over: the run has ended for good. */
 static void find_claims(struct leftovers *list, const char *dir, bool over)
 {
-	struct dirent **entries;
-	int n = scandir(dir, &entries, NULL, alphasort);
+	struct arena a = {0};
 	struct stat st;
 
-	for (int i = 0; i < n; i++) {
-		char *path = path_join(dir, entries[i]->d_name);
+	for (const char *const *name = path_list(dir, &a); *name; name++) {
+		const char *path = arena_printf(&a, "%s/%s", dir, *name);
 		if (claim_is_left(path, over) && !stat(path, &st) && is_silent(&st))
 			add(list, LEFTOVER_TEMPORARY, path, "of a process that died over a claim");
-		free(path);
-		free(entries[i]);
 	}
-	if (n >= 0)
-		free(entries);
+	arena_release(&a);
 }
 
 /* What checkpoint.keep of its config says; -1: it says nothing, so nothing is known to be too much. */
@@ -240,21 +235,16 @@ static void find_in_runs(struct leftovers *list, const char *root, const json_t 
 	bool all_checkpoints)
 {
 	char *runs = path_join(root, "runs");
-	struct dirent **entries;
-	int n = scandir(runs, &entries, NULL, alphasort);
+	struct arena a = {0};
 
-	for (int i = 0; i < n; i++) {
-		const char *name = entries[i]->d_name;
-		char *dir = xasprintf("%s/%s", runs, name);
-		if (str_starts(name, removed))
+	for (const char *const *name = path_list(runs, &a); *name; name++) {
+		const char *dir = arena_printf(&a, "%s/%s", runs, *name);
+		if (str_starts(*name, removed))
 			add(list, LEFTOVER_TEMPORARY, dir, "of a removal that did not end");
-		else if (name[0] != '.' && is_folder(dir))
-			find_in_run(list, dir, json_object_get(names, name), all_checkpoints);
-		free(dir);
-		free(entries[i]);
+		else if (**name != '.' && is_folder(dir))
+			find_in_run(list, dir, json_object_get(names, *name), all_checkpoints);
 	}
-	if (n >= 0)
-		free(entries);
+	arena_release(&a);
 	free(runs);
 }
 

@@ -1,6 +1,5 @@
 #include "store/foreign.h"
 
-#include <dirent.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -82,14 +81,10 @@ static int check_alone(const char *root, const struct foreign *f, const char *na
 {
 	const char *runs = arena_printf(a, "%s/runs", root), *other = NULL;
 	const char *label_seed = arena_printf(a, "%s-s%ld", f->label, f->seed);
-	DIR *d = opendir(runs);
-	const struct dirent *entry;
 
-	while (d && (entry = readdir(d)))
-		if (is_of(entry->d_name, label_seed) && strcmp(entry->d_name, name))
-			other = arena_strdup(a, entry->d_name);
-	if (d)
-		closedir(d);
+	for (const char *const *at = path_list(runs, a); *at; at++)
+		if (is_of(*at, label_seed) && strcmp(*at, name))
+			other = *at;
 	return other ? error("%s/%s is there already, of the same label and seed: give another "
 		"--label or --seed, or move it away", runs, other) : 0;
 }

@@ -1,6 +1,5 @@
 #include "store/ingest.h"
 
-#include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,28 +149,20 @@ static bool is_foreign(const char *root, const char *name, const char *sweep, st
 	return foreign;
 }
 
-static int visible(const struct dirent *entry)
-{
-	return entry->d_name[0] != '.';
-}
-
 static int ingest_foreign(struct db *db, const char *root, const char *sweep,
 	struct ingest_count *count)
 {
 	char *runs = path_join(root, "runs");
-	struct dirent **entries;
-	int n = scandir(runs, &entries, visible, alphasort), ret = 0;
+	struct arena names = {0};
+	int ret = 0;
 
-	for (int i = 0; i < n; i++) {
+	for (const char *const *name = path_list(runs, &names); *name && !ret; name++) {
 		struct arena a = {0};
-		const char *name = entries[i]->d_name;
-		if (!ret && !is_known(db, root, name, &a) && is_foreign(root, name, sweep, &a))
-			ret = ingest_run(db, root, name, count);
+		if (**name != '.' && !is_known(db, root, *name, &a) && is_foreign(root, *name, sweep, &a))
+			ret = ingest_run(db, root, *name, count);
 		arena_release(&a);
-		free(entries[i]);
 	}
-	if (n >= 0)
-		free(entries);
+	arena_release(&names);
 	free(runs);
 	return ret;
 }

@@ -1,6 +1,5 @@
 #include "store/news.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,23 +106,14 @@ static void look_at(struct news *news, struct db *db, const char *root, const ch
 		add_run(news, &key.run);
 }
 
-static int visible(const struct dirent *entry)
-{
-	return entry->d_name[0] != '.';
-}
-
 static void find_unknown(struct news *news, struct db *db, const char *root, const struct known_runs *list)
 {
 	const char *folder = catalog_dir(db, root, "", &news->arena);
-	struct dirent **entries;
-	int n = scandir(arena_printf(&news->arena, "%s/runs", root), &entries, visible, alphasort);
+	const char *const *name = path_list(arena_printf(&news->arena, "%s/runs", root), &news->arena);
 
-	for (int i = 0; i < n; i++) {
-		look_at(news, db, root, entries[i]->d_name, folder, list);
-		free(entries[i]);
-	}
-	if (n >= 0)
-		free(entries);
+	for (; *name; name++)
+		if (**name != '.')
+			look_at(news, db, root, *name, folder, list);
 }
 
 /* --- sweeps ----------------------------------------------------------------------------------- */

@@ -1,6 +1,5 @@
 #include "store/run_dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -113,22 +112,19 @@ static int newest_first(const void *a, const void *b)
 
 long *run_dir_checkpoints(const char *folder, int *n)
 {
-	DIR *d = opendir(folder);
-	struct dirent *entry;
+	struct arena a = {0};
 	long *steps = NULL, step;
-	int size = 0, end;
+	int size = 0;
 
 	*n = 0;
-	while (d && (entry = readdir(d))) {
-		end = 0;
-		if (sscanf(entry->d_name, "step_%ld.safetensors%n", &step, &end) != 1 ||
-				end != (int)strlen(entry->d_name))
+	for (const char *const *name = path_list(folder, &a); *name; name++) {
+		int end = 0;
+		if (sscanf(*name, "step_%ld.safetensors%n", &step, &end) != 1 || end != (int)strlen(*name))
 			continue;
 		GROW(steps, *n + 1, size);
 		steps[(*n)++] = step;
 	}
-	if (d)
-		closedir(d);
+	arena_release(&a);
 	if (*n)
 		qsort(steps, (size_t)*n, sizeof *steps, newest_first);
 	return steps;

@@ -40,6 +40,36 @@ static void test_names(void **state)
 	assert_string_equal(path_name("b.c"), "b.c");
 }
 
+static void test_list_and_map(void **state)
+{
+	char *list = path_join(folder, "list"), *file = path_join(list, "b"), *hidden = path_join(list, ".a");
+	struct arena a = {0};
+	const char *const *names;
+	const void *map;
+	size_t n;
+
+	(void)state;
+	assert_null(path_list(list, &a)[0]);
+	assert_int_equal(path_mkdirs(list) || path_write(file, "bytes", 5) || path_write(hidden, "", 0), 0);
+	names = path_list(list, &a);
+	assert_string_equal(names[0], ".a");
+	assert_string_equal(names[1], "b");
+	assert_null(names[2]);
+	map = path_map(file, &n);
+	assert_true(map && n == 5 && !memcmp(map, "bytes", n));
+	path_unmap(map, n);
+	map = path_map(hidden, &n);
+	assert_true(map && n == 0);
+	path_unmap(map, n);
+	assert_null(path_map(list, &n));
+	assert_non_null(strstr(message, "cannot read"));
+	assert_int_equal(path_remove_tree(list), 0);
+	arena_release(&a);
+	free(list);
+	free(file);
+	free(hidden);
+}
+
 static void test_temporary(void **state)
 {
 	char made[256], tight[16];
@@ -240,7 +270,8 @@ static void test_hash(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_names), TEST(test_small_files), TEST(test_temporary), TEST(test_write_and_read),
+		TEST(test_names), TEST(test_list_and_map), TEST(test_small_files), TEST(test_temporary),
+		TEST(test_write_and_read),
 		TEST(test_piece_that_is_read), TEST(test_write_into_a_pipe),
 		TEST(test_write_into_a_descriptor),
 		TEST(test_failed_write_leaves_nothing), TEST(test_big_file), TEST(test_hash),
