@@ -16,7 +16,7 @@ extern char **environ;
 
 enum { N_PIPES = 2 };	/* stdout, stderr */
 
-static int spawn(const char *const *argv, int pipes[N_PIPES][2], pid_t *pid)
+int program_start(const char *const *argv, char *const *env, const int *fds, int n, bool apart, pid_t *pid)
 {
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attributes;
@@ -27,16 +27,17 @@ static int spawn(const char *const *argv, int pipes[N_PIPES][2], pid_t *pid)
 	sigfillset(&all);
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	for (int i = 0; i < N_PIPES; i++)
-		posix_spawn_file_actions_adddup2(&files, pipes[i][1], STDOUT_FILENO + i);
+	for (int i = 0; i < n; i++)
+		posix_spawn_file_actions_adddup2(&files, fds[i], STDOUT_FILENO + i);
 	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	posix_spawnattr_setflags(&attributes, (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+		(apart ? POSIX_SPAWN_SETPGROUP : 0)));
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setsigdefault(&attributes, &all);
-	code = posix_spawnp(pid, argv[0], &files, &attributes, (char *const *)argv, environ);
+	code = posix_spawnp(pid, argv[0], &files, &attributes, (char *const *)argv, env);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&files);
-	return code ? -1 : 0;
+	return code;
 }
 
 /* Reads both ends until they are closed; false: the time is over. */
@@ -101,11 +102,12 @@ struct program_answer program_run(const char *const *argv, double limit_s, struc
 		if (pipe2(pipes[i], O_CLOEXEC))
 			die("cannot make a pipe");
 	}
-	int started = spawn(argv, pipes, &pid);
+	const int ends[N_PIPES] = {pipes[0][1], pipes[1][1]};
+	int failed = program_start(argv, environ, ends, N_PIPES, false, &pid);
 
 	for (int i = 0; i < N_PIPES; i++)
 		close(pipes[i][1]);
-	if (!started)
+	if (!failed)
 		answer.code = wait_for(pid, read_all(pipes, until_s, text));
 	for (int i = 0; i < N_PIPES; i++)
 		close(pipes[i][0]);

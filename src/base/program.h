@@ -1,6 +1,9 @@
-/* A program of another package, run to its end or to a time limit, with what it said. */
+/* Programs: started, or run to their end or to a time limit, with what they said. */
 #ifndef BASE_PROGRAM_H
 #define BASE_PROGRAM_H
+
+#include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/arena.h"
 
@@ -12,9 +15,12 @@ struct program_answer {
 };
 
 /*
- * argv: ended by NULL, its first looked up in PATH. The program reads nothing and has all signals as
- * they are by default; after limit_s it is killed. Its children must not outlive it.
+ * argv: ended by NULL, its first looked up in PATH. The program reads nothing, has all signals as they are by
+ * default, and the n descriptors of fds as 1, 2, ...; apart: in a process group of its own, which ^C does not
+ * reach. 0, or what errno would be.
  */
+int program_start(const char *const *argv, char *const *env, const int *fds, int n, bool apart, pid_t *pid);
+/* The same; after limit_s it is killed. Its children must not outlive it. */
 struct program_answer program_run(const char *const *argv, double limit_s, struct arena *a);
 
 #endif
