@@ -398,7 +398,7 @@ static int run(int argc, char **argv)
 	if (ret != GO_ON)
 		return ret;
 	if (a.n_words != 1 || a.n_overrides) {
-		error("eval takes one run: label, LABEL-sSEED, first digits of its identity, or directory");
+		error("eval takes one run: " RUN_WORDS);
 		return EXIT_USAGE;
 	}
 	if (check_questions(&r))

@@ -36,8 +36,7 @@ static int run(int argc, char **argv)
 		return ret;
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	if (!selection.n || undo == (reason != NULL) || (reason && !*reason)) {
-		error("exclude takes one run (label, LABEL-sSEED, first digits of its identity, or "
-			"directory) and either --reason TEXT or --undo");
+		error("exclude takes one run (" RUN_WORDS ") and either --reason TEXT or --undo");
 		ret = EXIT_USAGE;
 	} else {
 		ret = exclude(&lab, &selection, reason);

@@ -26,6 +26,9 @@ int lab_begin(struct lab *lab, const struct cmd *cmd, const struct option_row *r
 	char **argv, struct arguments *a);
 void lab_end(struct lab *lab);
 
+/* How one run is named (store/query.h), for messages. */
+#define RUN_WORDS "label, LABEL-sSEED, first digits of its identity, or directory"
+
 /* Selectors: words and key=value in one list, in the arena. */
 struct selection lab_selection(struct lab *lab, const struct arguments *a, const char *where);
 /* The grid in the form asked for, on stdout; releases it. An exit code. */

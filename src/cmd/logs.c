@@ -93,8 +93,7 @@ static int run(int argc, char **argv)
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	ret = EXIT_USAGE;
 	if (!selection.n)
-		error("logs takes one run: label, LABEL-sSEED, first digits of its "
-			"identity, or directory");
+		error("logs takes one run: " RUN_WORDS);
 	else if (!query_one(&lab.db, &selection, &lab.arena, &run_row))
 		ret = print_log(run_row.dir, lines, follow);
 	lab_end(&lab);

@@ -153,8 +153,7 @@ static int run(int argc, char **argv)
 		return ret;
 	struct selection selection = lab_selection(&lab, &a, where);
 	if (!selection.n && !where) {
-		error("rm takes one run (label, LABEL-sSEED, first digits of its identity, or "
-			"directory), or --where SQL");
+		error("rm takes one run (" RUN_WORDS "), or --where SQL");
 		ret = EXIT_USAGE;
 	} else {
 		ret = rm(&lab, &selection, yes);

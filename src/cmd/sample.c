@@ -124,8 +124,7 @@ static int sample(struct request *r, const char *dir)
 static int check(struct request *r, const struct arguments *a)
 {
 	if (a->n_words != 1 || a->n_overrides)
-		return error("sample takes one run: label, LABEL-sSEED, first digits of its identity, or "
-			"directory");
+		return error("sample takes one run: " RUN_WORDS);
 	if (!r->prompt == !r->file)
 		return error("sample takes --prompt TEXT or --prompt-file FILE, one of them");
 	if (r->tokens < 1)

@@ -186,8 +186,7 @@ static int run(int argc, char **argv)
 		return ret;
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	if (!selection.n) {
-		error("show takes one run: label, LABEL-sSEED, first digits of its "
-			"identity, or directory");
+		error("show takes one run: " RUN_WORDS);
 		ret = EXIT_USAGE;
 	} else {
 		ret = show(&lab, &selection, of_experts ? &experts : NULL);

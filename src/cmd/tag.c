@@ -41,8 +41,7 @@ static int run(int argc, char **argv)
 	of_run.n_words = a.n_words ? 1 : 0;
 	struct selection selection = lab_selection(&lab, &of_run, NULL);
 	if (a.n_words < 2) {
-		error("tag takes one run (label, LABEL-sSEED, first digits of its identity, or "
-			"directory) and names");
+		error("tag takes one run (" RUN_WORDS ") and names");
 		ret = EXIT_USAGE;
 	} else {
 		ret = tag(&lab, &selection, a.words + 1, a.n_words - 1, remove);

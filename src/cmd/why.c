@@ -99,8 +99,7 @@ static int run(int argc, char **argv)
 	struct selection selection = lab_selection(&lab, &a, NULL);
 	ret = EXIT_USAGE;
 	if (!selection.n) {
-		error("why takes one run: label, LABEL-sSEED, first digits of its "
-			"identity, or directory");
+		error("why takes one run: " RUN_WORDS);
 	} else if (!query_one(&lab.db, &selection, &lab.arena, &run_row)) {
 		ret = print_decision(&lab, &run_row) || print_events(&lab, &run_row) ?
 			EXIT_ENVIRONMENT : EXIT_DONE;
