@@ -1,6 +1,5 @@
 /* moelab cancel SWEEP: ends its jobs, those that Slurm still knows. */
 #include <stdio.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "cluster/slurm.h"

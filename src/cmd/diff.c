@@ -1,10 +1,7 @@
 /* moelab diff A B: in what two runs differ. */
 #include "cmd/diff.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 extern const struct cmd cmd_diff;
 

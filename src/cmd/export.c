@@ -1,6 +1,5 @@
 /* moelab export FORM RUN...: what runs measured, for other programs. */
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

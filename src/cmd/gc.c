@@ -1,5 +1,4 @@
 /* moelab gc: files that nothing needs any more, with their sizes; removed with --yes. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/error.h"

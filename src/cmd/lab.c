@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
-#include <string.h>
 
 #include "store/refresh.h"
 

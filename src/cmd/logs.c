@@ -1,7 +1,6 @@
 /* moelab logs RUN: what its workers printed. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "cmd/lab.h"

@@ -1,6 +1,5 @@
 /* moelab ls: the runs in the database. */
 #include <math.h>
-#include <stdio.h>
 
 #include "cmd/lab.h"
 

@@ -1,5 +1,4 @@
 /* moelab run SWEEP: does exactly the missing work. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

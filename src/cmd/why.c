@@ -1,7 +1,6 @@
 /* moelab why RUN: why it is in its state, and what the next `run` would do about it. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/path.h"
 #include "cmd/lab.h"

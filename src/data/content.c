@@ -1,7 +1,6 @@
 #include "data/content.h"
 
 #include <ctype.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "base/error.h"

@@ -1,7 +1,6 @@
 #include "data/import_images.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/rng.h"

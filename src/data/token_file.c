@@ -1,7 +1,6 @@
 #include "data/token_file.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"

@@ -3,7 +3,6 @@
  * when nobody reads that part of the storage later. It then becomes a part of the operand's cell.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "graph/internal.h"

@@ -1,7 +1,6 @@
 #include "measure/rate.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"

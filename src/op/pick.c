@@ -1,7 +1,5 @@
 #include "op/pick.h"
 
-#include <math.h>
-
 #include "base/error.h"
 #include "base/num.h"
 #include "op/document_start.h"

@@ -1,7 +1,5 @@
 #include "op/trapezoid.h"
 
-#include <math.h>
-
 #include "base/error.h"
 #include "op/document_start.h"
 #include "op/kit/gradient.h"

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 /* Of figures without a size of their own, in points. PNG: four thirds of a pixel a point, twice. */
 static const struct usual {

@@ -1,6 +1,5 @@
 #include "spec/sweep_file.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/path.h"

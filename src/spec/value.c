@@ -1,6 +1,4 @@
 /* Nodes as typed values, checked against a row of a field table. */
-#include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,6 @@
 
 #include "base/str.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* `own` is a name of the configuration in the database; of several sweeps, also "SWEEP:own". */

@@ -7,7 +7,6 @@
 #include "store/refresh.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define THESE_SWEEPS "(SELECT value FROM json_each(:sweeps))"

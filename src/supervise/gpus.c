@@ -1,6 +1,5 @@
 #include "supervise/gpus.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,5 @@
 #include "supervise/supervision.h"
 
-#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>

@@ -5,8 +5,6 @@
  * of some width; noise falls on all pixels. All digits are as likely.
  */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "data/task.h"

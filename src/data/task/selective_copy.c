@@ -3,7 +3,6 @@
  * stand at random places among noise, then come as many markers, at which they are asked for in order.
  * LENGTH counts all tokens, the markers too. Ids: 0 noise, vocab - 1 marker, the rest data.
  */
-#include <stdlib.h>
 
 #include "base/error.h"
 #include "data/task.h"

@@ -11,7 +11,6 @@
  * is asked for lies in the first 70 % to train, the next 5 % to tune, 5 % to validate, the last 20 % in tests.
  */
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/error.h"
 #include "base/half.h"

@@ -1,8 +1,6 @@
 /* Loss curves of all variants over steps, tokens, FLOPs or seconds. */
 #include "report/plot.h"
 
-#include <math.h>
-
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
 	struct panel *p = plot_loss_panel(c, s, "loss");
