@@ -12,8 +12,6 @@
 #include "base/error.h"
 #include "base/str.h"
 
-extern char **environ;
-
 enum { N_PIPES = 2 };	/* stdout, stderr */
 
 int program_start(const char *const *argv, char *const *env, const int *fds, int n, bool apart, pid_t *pid)

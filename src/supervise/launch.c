@@ -9,8 +9,6 @@
 #include "base/error.h"
 #include "base/program.h"
 
-extern char **environ;
-
 /* The command as an array for exec; in the arena. */
 static const char *const *arguments(const struct supervisor *s, const struct launch *l, struct arena *a)
 {
