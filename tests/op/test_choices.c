@@ -240,10 +240,23 @@ static void next_best(struct arena *a, const struct device *d)
 	expect_values(&c, c.out[OVERFLOW_LOAD_E], "load", (double[]){10 / 12.0, 1 / 12.0, 1 / 12.0}, 1e-6);
 }
 
+/* Both choices of the third token move on, and not to the same expert, though it has room for two; of equals the lowest
+   is first. */
+static void next_of_both(struct arena *a, const struct device *d)
+{
+	static const struct overflow_attr attr = {3, 2};
+	const double expert[] = {0, 1,  0, 1,  0, 1}, s[] = {1, 0, 0, 0,  1, 0, 0, 0,  0.25, 0.25, 0.25, 0.25};
+	struct call c = call(a, &op_overflow, d, &attr, (struct tensor *[OVERFLOW_N_IN]){ints(a, d, 3, 2, expert),
+		masters(a, d, 3, 4, s)});
+
+	expect_ints(&c, OVERFLOW_TAKEN_BTK, (int[]){0, 1,  0, 1,  2, 3});
+}
+
 static void test_full_experts_pass_choices_on(void **state)
 {
 	(void)state;
 	on_devices(next_best);
+	on_devices(next_of_both);
 }
 
 static void test_greater_scores_have_their_places_first(void **state)
