@@ -3,6 +3,7 @@
  * the answer, on all devices that are there; with one choice a token, against op_route.
  */
 #include "base/cpu.h"
+#include "op/assign.h"
 #include "op/choose.h"
 #include "op/gate.h"
 #include "op/overflow.h"
@@ -124,6 +125,30 @@ static void test_experts_take_the_best(void **state)
 	on_devices(take_best);
 	on_devices(take_what_is_there);
 	on_devices(take_of_as_many_as_are_there);
+}
+
+/* ---- assign --------------------------------------------------------------------------------- */
+
+/* Two of four experts, told apart: each has half of the token, the others nothing. */
+static void halves(struct arena *a, const struct device *d)
+{
+	static const struct assign_attr attr = {2, 4, false, 42};
+	struct call c = call(a, &op_assign, d, &attr, (struct tensor *[ASSIGN_N_IN]){
+		[ASSIGN_TOKEN_BT] = filled(a, d, tensor_of(INDEX, 2, 1L, 3L), (double[]){5, 6, 7})});
+
+	for (long t = 0; t < 3; t++) {
+		double s[4] = {0};
+		for (long k = 0; k < 2; k++)
+			s[(int)get(d, c.out[ASSIGN_EXPERT_BTK], 2 * t + k)] += 0.5;
+		for (long e = 0; e < 4; e++)
+			assert_true(get(d, c.out[ASSIGN_S_BTE], 4 * t + e) == s[e] && s[e] < 1);
+	}
+}
+
+static void test_assigned_experts_share_a_token(void **state)
+{
+	(void)state;
+	on_devices(halves);
 }
 
 /* ---- place ---------------------------------------------------------------------------------- */
@@ -436,6 +461,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_earlier_tokens_have_their_places_first),
 		cmocka_unit_test(test_first_choices_have_their_places_first),
 		cmocka_unit_test(test_greater_scores_have_their_places_first),
+		cmocka_unit_test(test_assigned_experts_share_a_token),
 		cmocka_unit_test(test_full_experts_pass_choices_on),
 		cmocka_unit_test(test_rules_of_weights),
 		cmocka_unit_test(test_one_choice_is_what_route_does),
