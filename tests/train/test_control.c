@@ -151,9 +151,24 @@ static void test_evaluation_has_no_noise(void **state)
 	rig_close(&rig);
 }
 
+/* Nothing moves it, nor does decay. */
+static void test_frozen_router_stays(void **state)
+{
+	float before[EXPERTS * 16];
+	struct rig rig;
+
+	(void)state;
+	open_model(&rig, "frozen: true, weight: one, balance: 0, capacity_factor: 0", NULL, 0);
+	memcpy(before, state_of(&rig, 1, "weight"), sizeof before);
+	go(&rig, 0, 3);
+	assert_memory_equal(state_of(&rig, 1, "weight"), before, sizeof before);
+	rig_close(&rig);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_frozen_router_stays),
 		cmocka_unit_test(test_rule),
 		cmocka_unit_test(test_an_idle_expert_comes_back),
 		cmocka_unit_test(test_micro_batches_count_once),
