@@ -428,6 +428,25 @@ static void test_position_weights(void **state)
 		rig_close(&rig[i]);
 }
 
+/* First weights are as wide as their fan-in says: of 32 channels, a rank of 2, all units of 4 experts of 64. */
+static void test_first_weights(void **state)
+{
+	static const struct {
+		const char *name;
+		double square;
+	} each[] = {{"embedding.weight", 0.1}, {"lm_head.weight", 0.1 / 32}, {"layers.1.moe.w1", 0.1 / 32},
+		{"layers.1.moe.w2", 0.1 / (4 * 64)}, {"layers.0.mixer.dt_proj.weight", 1 / 2.0}};
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, &cases[2], NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(each); i++) {
+		const struct param *p = &rig.setup.params.list[params_find(&rig.setup.params, each[i].name)];
+		assert_near(p->rule.a * p->rule.a, each[i].square, 1e-12);
+	}
+	rig_close(&rig);
+}
+
 static void test_position_behind_the_end(void **state)
 {
 	static const char *const keys[] = {"model.arch=mamba", SMALL, "train.position_from=32"};
@@ -449,7 +468,7 @@ int main(int argc, char **argv)
 	} each[] = {{"first loss", test_first_loss}, {"threads", test_threads_same_bits},
 		{"accumulation", test_accumulation}, {"overfits", test_overfits_one_batch},
 		{"diverged update", test_diverged_update_is_skipped}};
-	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 7];
+	struct CMUnitTest tests[ARRAY_SIZE(cases) * ARRAY_SIZE(each) + 8];
 	struct arena names = {0};
 	size_t n = 0;
 	int failed;
@@ -468,6 +487,7 @@ int main(int argc, char **argv)
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_documents);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_position_weights);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_position_behind_the_end);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_first_weights);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_deep_models_are_planned);
 	failed = _cmocka_run_group_tests("setup", tests, n, NULL, NULL);
 	arena_release(&names);
