@@ -428,14 +428,17 @@ static void test_position_weights(void **state)
 		rig_close(&rig[i]);
 }
 
-/* First weights are as wide as their fan-in says: of 32 channels, a rank of 2, all units of 4 experts of 64. */
+/* First weights are as wide as their fan-in says: of 32 channels or twice as many, 4 taps, a rank of 2, all units of 4 experts
+   of 64. */
 static void test_first_weights(void **state)
 {
 	static const struct {
 		const char *name;
 		double square;
 	} each[] = {{"embedding.weight", 0.1}, {"lm_head.weight", 0.1 / 32}, {"layers.1.moe.w1", 0.1 / 32},
-		{"layers.1.moe.w2", 0.1 / (4 * 64)}, {"layers.0.mixer.dt_proj.weight", 1 / 2.0}};
+		{"layers.1.moe.w2", 0.1 / (4 * 64)}, {"layers.0.mixer.dt_proj.weight", 1 / 2.0},
+		{"layers.0.mixer.in_proj.weight", 1 / 32.0}, {"layers.0.mixer.conv1d.weight", 1 / 4.0},
+		{"layers.0.mixer.out_proj.weight", 1 / 64.0}, {"layers.0.mixer.x_proj.weight", 1 / 64.0}};
 	struct rig rig;
 
 	(void)state;
