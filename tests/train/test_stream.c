@@ -109,11 +109,17 @@ static double step(struct rig *rig, long i)
 	return r.ce;
 }
 
+/* Tokens of context count on from window to window. */
 static double evaluate(struct rig *rig)
 {
+	const struct token_classes *c = &rig->evaluator.classes[SLICE_POSITION];
 	struct evaluation e;
 
 	assert_int_equal(evaluator_run(&rig->evaluator, &rig->setup, GRAPH_EVAL, &e), 0);
+	assert_int_equal(c->high[c->n - 1], e.n_tokens / rig->evaluator.windows.streams);
+	for (int i = 0; i < c->n; i++)
+		assert_true(e.slices[SLICE_POSITION].tokens[i] ==
+			(double)(rig->evaluator.windows.streams * (c->high[i] - c->low[i] + 1)));
 	return e.loss;
 }
 
