@@ -186,9 +186,9 @@ static double mean_ratio(const struct trial *t, double fast, bool baseline_at_en
 static const struct trial trials[] = {
 	{"default", 50, 20, 0.003, 1000}, {"default", 50, 20, 0.01, 1000},
 	{"default", 20, 50, 0.01, 1000}, {"default", 200, 50, 0.01, 500},
-	{"paper", 10000, 1, 0.04, 120}, {"paper", 10000, 1, 0.1, 120}, {"paper", 40000, 1, 0.04, 40},
-	{"paper-scaled", 500, 1, 0.04, 1000}, {"paper-scaled", 1000, 1, 0.04, 1000},
-	{"paper-scaled", 10000, 1, 0.1, 100},
+	{"paper", 10000, 1, 0.04, 60}, {"paper", 10000, 1, 0.1, 60}, {"paper", 40000, 1, 0.04, 20},
+	{"paper-scaled", 500, 1, 0.04, 500}, {"paper-scaled", 1000, 1, 0.04, 500},
+	{"paper-scaled", 10000, 1, 0.1, 50},
 };
 
 static void equal_noisy_curves_give_one_under_every_rule(void **state)

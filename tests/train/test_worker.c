@@ -350,7 +350,7 @@ static void test_stopped_at_a_text(void **state)
 static char *stop_at_evaluation(int try)
 {
 	char *name = xasprintf("evaluation%d", try), *text;
-	char *dir = run_dir(name, KEYS("eval.every=1", "eval.tokens=1000000"));
+	char *dir = run_dir(name, KEYS("eval.every=1", "eval.tokens=5000"));
 	pid_t pid = start(dir);
 	bool within;
 
@@ -371,7 +371,7 @@ static char *stop_at_evaluation(int try)
 /* A run that is stopped at an evaluation does not end it: it makes it when it goes on, and none twice. */
 static void test_stopped_at_an_evaluation(void **state)
 {
-	char *whole = run_dir("whole5", KEYS("eval.every=1", "eval.tokens=1000000")), *dir = NULL, *text;
+	char *whole = run_dir("whole5", KEYS("eval.every=1", "eval.tokens=5000")), *dir = NULL, *text;
 
 	(void)state;
 	assert_int_equal(finish(start(whole)), WORKER_DONE);
