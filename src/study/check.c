@@ -166,9 +166,9 @@ static int check_rows(struct study *s)
 
 	for (const struct arm *v = s->arms; v < s->arms + s->n_arms; v++) {
 		const char *key = arm_key_apart(v, two);
-		if (key && refuse(s, "runs of row %s differ in %s: %s of seed %ld, %s of seed %ld; `moelab exclude` "
-				"those that the sweep no longer means", v->label, key, run_text(two[0], key), two[0]->seed,
-				run_text(two[1], key), two[1]->seed))
+		if (key && refuse(s, "runs of row %s differ in %s: %s of seed %ld, %s of seed %ld; `moelab run` of the sweep "
+				"drops from it those that its file no longer names, `moelab exclude` a run from all sweeps",
+				v->label, key, run_text(two[0], key), two[0]->seed, run_text(two[1], key), two[1]->seed))
 			return -1;
 	}
 	return 0;
