@@ -60,6 +60,8 @@ static int check_plan(const struct plan *p, const struct commands *c)
 
 	if (stat(c->sweep, &st) || !S_ISREG(st.st_mode))
 		return error("%s: commands read the sweep again, so it must be a file", c->sweep);
+	if (!device_is_built(p->device))
+		return error("--device %s: %s", p->device->name, device_missing(p->device));
 	if (p->trials_left)
 		return error("%s: %d trials of its `tune` come first, and what they choose is not known: "
 			"`moelab run` does them", c->sweep, p->trials_left);

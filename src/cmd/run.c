@@ -121,8 +121,7 @@ static int supervise_with(struct db *db, const struct run_options *o, struct pla
 	return ret && code == EXIT_DONE ? EXIT_ENVIRONMENT : code;
 }
 
-static int run_plan(const struct run_options *o, struct plan *p,
-	const struct sweep_options *options)
+static int do_plan(const struct run_options *o, struct plan *p, const struct sweep_options *options)
 {
 	char *path = o->db ? xstrdup(o->db) : path_join(o->root, "lab.db");
 	struct crew crew = choose_crew(o, p);
@@ -141,6 +140,16 @@ static int run_plan(const struct run_options *o, struct plan *p,
 	}
 	free(path);
 	return ret;
+}
+
+/* Where all runs are over, nobody needs their device. */
+static int run_plan(const struct run_options *o, struct plan *p, const struct sweep_options *options)
+{
+	const char *missing = plan_incomplete(p) ? device_missing(p->device) : NULL;
+
+	if (missing)
+		return error("--device %s: %s", p->device->name, missing), EXIT_ENVIRONMENT;
+	return do_plan(o, p, options);
 }
 
 /* The trials of the sweep's `tune`, until none is left: a best at the edge may bring some more. */
@@ -199,10 +208,6 @@ static int run_sweep(struct run_options *o, const struct arguments *a)
 
 	if (!device)
 		return EXIT_USAGE;
-	if (device_missing(device)) {
-		error("--device %s: %s", device->name, device_missing(device));
-		return EXIT_ENVIRONMENT;
-	}
 	ret = open_tuned(o, &options, device, &plan);
 	if (ret)
 		return ret;

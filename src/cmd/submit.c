@@ -78,6 +78,8 @@ static int open_plan(struct submit *m, const struct sweep_options *options)
 	const struct submit_options *o = m->o;
 	const struct device *device = device_find(o->device);
 
+	if (device && !device_is_built(device))
+		return error("--device %s: %s", device->name, device_missing(device));
 	if (!device || plan_open(&m->plan, o->sweep, options, device, o->root))
 		return -1;
 	if (plan_check_data(&m->plan)) {

@@ -12,17 +12,15 @@ static size_t align(const struct graph *g, size_t bytes)
 
 /* ---- planning as a whole -------------------------------------------------------------------- */
 
+/* A program that has no kernels of the device at all may plan what others run; it has no memory there to bind. */
 static int check_kernels(const struct graph *g)
 {
-	const char *why = op_kernel_for(op_constant.forward, g->device->id) ? ""
-		: ": this program was built without CUDA, make CUDA=1 builds it with";
-
-	for (int i = 0; i < g->n_nodes; i++) {
+	for (int i = 0; i < g->n_nodes && device_is_built(g->device); i++) {
 		const struct node *n = g->nodes[i];
 		if (!op_kernel_for(n->op->forward, g->device->id) || (n->shapes.training &&
 			!op_kernel_for(n->op->backward, g->device->id)))
-			return error("operator %s (%s) has no kernel for device %s%s", n->op->name,
-				n->name, g->device->name, why);
+			return error("operator %s (%s) has no kernel for device %s", n->op->name, n->name,
+				g->device->name);
 	}
 	return 0;
 }

@@ -34,6 +34,16 @@ bool device_is_host(const struct device *d)
 	return d->id < CUDA;
 }
 
+bool device_is_built(const struct device *d)
+{
+#ifdef WITH_CUDA
+	(void)d;
+	return true;
+#else
+	return device_is_host(d);
+#endif
+}
+
 const char *device_missing(const struct device *d)
 {
 	return device_is_host(d) ? NULL : queue_missing();

@@ -39,6 +39,7 @@ extern const struct device device_list[N_DEVICES];
 
 const struct device *device_find(const char *name);	/* NULL after a message that lists them */
 bool device_is_host(const struct device *d);	/* its memory can be read and written directly */
+bool device_is_built(const struct device *d);	/* the program has its kernels, whatever this machine has */
 /* NULL, or why this program cannot run on the device: built without CUDA, no GPU, no driver. */
 const char *device_missing(const struct device *d);
 /* The device's one queue, opened at the first call; NULL for host devices. No GPU is fatal. */

@@ -38,6 +38,13 @@ if [ $there = 0 ]; then
 	holds test "$(wc -l <log)" = 1
 	holds test "$(grep -c 'device cuda: .*\(built without CUDA\|driver\|GPU\)' log)" = 1
 	holds test ! -e none
+	# Who plans needs no device, nor who finds that all runs are over; who would start some does.
+	holds $moelab plan spec.yaml --device cuda
+	train done
+	holds train done --device cuda_f32
+	holds grep -q ': 1 runs, 1 done' log
+	train done --device cuda_f32 train.tokens=3072
+	holds test "$?,$(wc -l <log)" = 4,1
 fi
 for device in cuda_f32 cuda; do
 	[ $there = 1 ] || continue
