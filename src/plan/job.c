@@ -337,6 +337,55 @@ static json_t *sweep_json(const struct sweep *s, const struct job *jobs)
 		"published", published_json(s), "runs", runs);
 }
 
+static bool same_value(const json_t *a, const json_t *b, const char *key)
+{
+	return json_equal(json_object_get(a, key), json_object_get(b, key));
+}
+
+/* Its place in the list; -1: none. */
+static long find_place(const json_t *runs, const json_t *run)
+{
+	for (size_t i = 0; i < json_array_size(runs); i++) {
+		const json_t *at = json_array_get(runs, i);
+		if (same_value(at, run, "label") && same_value(at, run, "seed"))
+			return (long)i;
+	}
+	return -1;
+}
+
+static bool names_like(const struct sweep *whole, const json_t *run)
+{
+	const char *variant = json_string_value(json_object_get(run, "variant"));
+	long seed = (long)json_integer_value(json_object_get(run, "seed"));
+
+	for (int i = 0; i < whole->n_runs && variant; i++)
+		if (!strcmp(whole->runs[i].variant, variant) && whole->runs[i].seed == seed)
+			return true;
+	return false;
+}
+
+/* Those that were known, in their order, the runs of the new record in their places, and then all others of it. */
+static int keep_known(json_t *record, const char *root, const struct sweep *whole)
+{
+	json_t *before, *runs = json_object_get(record, "runs"), *all = json_array(), *run;
+	size_t i;
+
+	if (catalog_read(root, whole->name, &before))
+		return -1;
+	json_array_foreach(json_object_get(before, "runs"), i, run) {
+		long place = find_place(runs, run);
+		if (place >= 0) {
+			json_array_append(all, json_array_get(runs, (size_t)place));
+			json_array_remove(runs, (size_t)place);
+		} else if (names_like(whole, run)) {
+			json_array_append(all, run);
+		}
+	}
+	json_array_extend(all, runs);
+	json_decref(before);
+	return json_object_set_new(record, "runs", all);
+}
+
 /* Rows of a run whose directory somebody removed would be taken for those of the new run. */
 static int forget_removed(struct db *db, const struct job *jobs, int n)
 {
@@ -383,14 +432,15 @@ static int record_configs(struct db *db, const struct job *jobs, int n)
 	return ret;
 }
 
-int jobs_record(struct db *db, const char *root, const struct sweep *sweep, const struct job *jobs)
+int jobs_record(struct db *db, const char *root, const struct sweep *sweep, const struct job *jobs,
+	const struct sweep *whole)
 {
 	json_t *json = sweep_json(sweep, jobs);
 	int ret;
 
 	if (!json)
 		return error("%s: a label or value is no UTF-8", sweep->file);
-	ret = catalog_write(root, json);
+	ret = (whole && keep_known(json, root, whole)) || catalog_write(root, json) ? -1 : 0;
 	if (db && !ret)
 		ret = forget_removed(db, jobs, sweep->n_runs) ||
 			catalog_add_sweep(db, root, json) ||

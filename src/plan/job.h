@@ -70,8 +70,11 @@ bool job_is_work(const struct job *job);	/* new, resume, retry; what no other jo
 /*
  * ROOT/sweeps/NAME.json and the sweep's rows, so that reports know what belongs to it; configs of
  * new runs, too. jobs: decided, those of sweep->runs in the same order. A run whose directory is
- * gone is forgotten first. db may be NULL (only the file). 0, or -1 after a message.
+ * gone is forgotten first. db may be NULL (only the file). whole: NULL, or all that the sweep's file
+ * names, where `sweep` is a part of it: runs of its variants and seeds that the file had before and the
+ * part lacks stay. 0, or -1 after a message.
  */
-int jobs_record(struct db *db, const char *root, const struct sweep *sweep, const struct job *jobs);
+int jobs_record(struct db *db, const char *root, const struct sweep *sweep, const struct job *jobs,
+	const struct sweep *whole);
 
 #endif

@@ -239,15 +239,15 @@ int plan_record(struct db *db, const char *root, const struct plan *p, const cha
 	int ret;
 
 	if (!options->n_restrict)
-		return jobs_record(db, root, &p->sweep, p->jobs);
+		return jobs_record(db, root, &p->sweep, p->jobs, NULL);
 	all.n_restrict = 0;
 	all.trials = p->trials.set ? &p->trials : NULL;
 	if (plan_open(&whole, path, &all, p->device, root))
 		return -1;
 	if (whole.trials_left)
-		ret = jobs_record(db, root, &p->sweep, p->jobs);
-	else
-		ret = jobs_record(db, root, &whole.sweep, whole.jobs);
+		ret = jobs_record(db, root, &p->sweep, p->jobs, &whole.sweep);
+	else	/* how far others' trials were extended is not known here */
+		ret = jobs_record(db, root, &whole.sweep, whole.jobs, all.trials ? &whole.sweep : NULL);
 	plan_close(&whole);
 	return ret;
 }

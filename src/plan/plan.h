@@ -39,7 +39,7 @@ void plan_close(struct plan *p);
 
 /*
  * jobs_record() of the sweep as a whole, also when the plan, opened with these path and options, has only
- * --restrict'ed runs; but not before all values are chosen by trials, as the runs are not known before.
+ * --restrict'ed runs. Until all values are chosen by trials the others are not known but by the record there is.
  */
 int plan_record(struct db *db, const char *root, const struct plan *p, const char *path,
 	const struct sweep_options *options);

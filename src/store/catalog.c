@@ -23,6 +23,20 @@ int catalog_write(const char *root, const json_t *sweep)
 	return ret;
 }
 
+int catalog_read(const char *root, const char *name, json_t **sweep)
+{
+	char *path = xasprintf("%s/sweeps/%s.json", root, name);
+	json_error_t problem = {0};
+	bool there = path_exists(path);
+	int ret = 0;
+
+	*sweep = there ? json_load_file(path, 0, &problem) : NULL;
+	if (there && !*sweep)
+		ret = error("%s:%d: %s", path, problem.line, problem.text);
+	free(path);
+	return ret;
+}
+
 /* Sweeps have names with slashes, so folders in folders. A missing folder holds none. */
 static int each_sweep(const char *folder, int (*take)(void *data, const char *path), void *data)
 {
@@ -397,10 +411,8 @@ static struct place *places_of(struct db *db, long long run_id, struct arena *a,
 /* Enters the run anew where the sweep's file names it. A sweep without a file is what its runs made. */
 static int enter_again(struct db *db, const char *root, const struct place *place, const char *identity)
 {
-	char *path = xasprintf("%s/sweeps/%s.json", root, place->sweep);
-	json_error_t problem = {0};
-	json_t *sweep = path_exists(path) ? json_load_file(path, 0, &problem) : json_object(), *run;
-	int ret = sweep ? 0 : error("%s:%d: %s", path, problem.line, problem.text);
+	json_t *sweep, *run;
+	int ret = catalog_read(root, place->sweep, &sweep);
 	size_t i;
 
 	json_array_foreach(json_object_get(sweep, "runs"), i, run) {
@@ -409,7 +421,6 @@ static int enter_again(struct db *db, const char *root, const struct place *plac
 			ret = add_run_of_sweep(db, root, place->sweep_id, run, i + 1);
 	}
 	json_decref(sweep);
-	free(path);
 	return ret;
 }
 

@@ -23,6 +23,9 @@
 /* ROOT/sweeps/NAME.json as a whole. */
 int catalog_write(const char *root, const json_t *sweep);
 
+/* The same again; NULL: it is not there. 0, or -1. The caller calls json_decref(). */
+int catalog_read(const char *root, const char *name, json_t **sweep);
+
 /* take() for the path of each ROOT/sweeps/NAME.json, by name, until one gives not 0; that, or 0. */
 int catalog_each_sweep(const char *root, int (*take)(void *data, const char *path), void *data);
 

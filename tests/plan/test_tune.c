@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "base/error.h"
 #include "base/path.h"
@@ -18,10 +19,12 @@
 #include "store/run_dir.h"
 #include "synthetic.h"
 
-#define SWEEP "set: {model.d_model: 16, train.tokens: 2000, train.batch: 4, train.context: 16, data.path: data}\n" \
-	"seeds: [1, 2]\n" \
-	"variants: {mamba: {set: {model: {arch: mamba, n_blocks: 2}}},\n" \
-	"  mlp: {set: {model: {arch: mamba_mlp, n_blocks: 1}}}}\n"
+#define HEAD "set: {model.d_model: 16, train.tokens: 2000, train.batch: 4, train.context: 16, data.path: data}\n" \
+	"seeds: [1, 2]\n"
+#define MAMBA "mamba: {set: {model: {arch: mamba, n_blocks: 2}}}"
+#define DEEP "deep: {set: {model: {arch: mamba, n_blocks: 3}}}"
+#define MLP "mlp: {set: {model: {arch: mamba_mlp, n_blocks: 1}}}"
+#define SWEEP HEAD "variants: {" MAMBA ",\n  " MLP "}\n"
 
 static char folder[256];
 static char message[2048];
@@ -195,6 +198,100 @@ static void test_all_diverged(void **state)
 	assert_non_null(strstr(message, "no trial of mamba ended with a loss"));
 }
 
+/* --- records ---------------------------------------------------------------------------------- */
+
+static void record(const struct plan *p, const struct sweep_options *o)
+{
+	assert_int_equal(plan_record(NULL, "results", p, "s.yaml", o), 0);
+}
+
+/* What `run` of the whole sweep, or of one variant, leaves. */
+static void record_sweep(const char *restriction)
+{
+	const struct sweep_options o = {.restrict_to = &restriction, .n_restrict = restriction != NULL};
+	struct plan p;
+
+	assert_int_equal(plan_open(&p, "s.yaml", &o, &device_list[CPU], "results"), 0);
+	assert_int_equal(p.trials_left, 0);
+	record(&p, &o);
+	plan_close(&p);
+}
+
+static void record_trials(const char *restriction)
+{
+	const struct sweep_options o = {.restrict_to = &restriction, .n_restrict = restriction != NULL};
+	struct plan p;
+
+	assert_int_equal(tune_open(&p, "s.yaml", &o, &device_list[CPU], "results"), 0);
+	record(&p, &o);
+	plan_close(&p);
+}
+
+/* Asserts which runs a record names, in its order. */
+static void expect_runs(const char *path, const char *labels_and_seeds)
+{
+	json_t *sweep = json_load_file(path, 0, NULL), *run;
+	struct str named;
+	size_t i;
+
+	str_init(&named);
+	json_array_foreach(json_object_get(sweep, "runs"), i, run)
+		str_printf(&named, "%s%s s%lld", i ? ", " : "", json_string_value(json_object_get(run, "label")),
+			(long long)json_integer_value(json_object_get(run, "seed")));
+	assert_string_equal(named.text, labels_and_seeds);
+	str_release(&named);
+	json_decref(sweep);
+}
+
+/* While trials of a new variant are missing, so that the other runs of the file are not known. */
+static void test_record_keeps_runs_it_names(void **state)
+{
+	static const char tune[] = "tune: {over: {train.lr: [0.01, 0.02, 0.04]}, seeds: [8]}\n";
+	static const char path[] = "results/sweeps/s.json", both[] = "mamba s1, mamba s2, mlp s1, mlp s2";
+	char *text = xasprintf("%s%s", SWEEP, tune);
+
+	(void)state;
+	write_file("s.yaml", text);
+	do_trials(0.02, 0.02);
+	record_sweep(NULL);
+	expect_runs(path, both);
+	free(text);
+	text = xasprintf("%s%s", HEAD "variants: {" MAMBA ", " DEEP ", " MLP "}\n", tune);
+	write_file("s.yaml", text);
+	record_sweep("variant=mlp");
+	expect_runs(path, both);
+	do_trials(0.02, 0.02);
+	record_sweep("variant=mlp");
+	expect_runs(path, "mamba s1, mamba s2, deep s1, deep s2, mlp s1, mlp s2");
+	free(text);
+	text = xasprintf("%s%s", HEAD "variants: {other: {set: {model: {arch: mamba_mlp, n_blocks: 2}}}, " MLP "}\n", tune);
+	write_file("s.yaml", text);
+	record_sweep("variant=mlp");
+	expect_runs(path, "mlp s1, mlp s2");
+	free(text);
+}
+
+/* Another value that mlp's edge has brought. */
+static void test_record_keeps_trials_it_names(void **state)
+{
+	static const char tune[] = "tune: {over: {train.lr: [0.02, 0.03, 0.04]}, seeds: [8], extend: true}\n";
+	char *text = xasprintf("%s%s", SWEEP, tune);
+
+	(void)state;
+	write_file("s.yaml", text);
+	do_trials(0.03, 0.05);
+	record_trials(NULL);
+	expect_runs("results/sweeps/s.tune.json", "mamba-lr=0.02 s8, mamba-lr=0.03 s8, mamba-lr=0.04 s8, "
+		"mamba-lr=0.0533333 s8, mlp-lr=0.02 s8, mlp-lr=0.03 s8, mlp-lr=0.04 s8, mlp-lr=0.0533333 s8");
+	free(text);
+	text = xasprintf("%s%s", HEAD "variants: {" MAMBA ", " DEEP "}\n", tune);
+	write_file("s.yaml", text);
+	record_trials("variant=deep");
+	expect_runs("results/sweeps/s.tune.json", "mamba-lr=0.02 s8, mamba-lr=0.03 s8, mamba-lr=0.04 s8, "
+		"mamba-lr=0.0533333 s8, deep-lr=0.02 s8, deep-lr=0.03 s8, deep-lr=0.04 s8");
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +299,8 @@ int main(void)
 		cmocka_unit_test_setup(test_edge_warns, empty),
 		cmocka_unit_test_setup(test_edge_extends, empty),
 		cmocka_unit_test_setup(test_all_diverged, empty),
+		cmocka_unit_test_setup(test_record_keeps_runs_it_names, empty),
+		cmocka_unit_test_setup(test_record_keeps_trials_it_names, empty),
 	};
 
 	return cmocka_run_group_tests(tests, open_folder, remove_folder);
