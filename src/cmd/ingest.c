@@ -9,8 +9,9 @@
 
 extern const struct cmd cmd_ingest;
 
-static void report(const struct ingest_count *c, const char *path)
+static void report(struct db *db, const struct ingest_count *c, const char *root, const char *path)
 {
+	long long apart = db_value(db, "SELECT count(*) FROM place WHERE sweep IS NULL", 0);
 	char records[32];
 
 	info("%s: %d sweeps, %d runs, %s records, %ld benches", path, c->sweeps, c->runs,
@@ -19,6 +20,9 @@ static void report(const struct ingest_count *c, const char *path)
 		info("%ld lines were torn or unknown: skipped", c->skipped_lines);
 	if (c->skipped_runs)
 		info("%d folders hold no run: skipped", c->skipped_runs);
+	if (apart > 0)
+		info("%lld runs are in no sweep, as %s/sweeps does not name them: `moelab ls --where 'sweep IS NULL'` lists "
+			"them, `moelab run` of a sweep takes in those that its file names", apart, root);
 }
 
 static int run(int argc, char **argv)
@@ -44,7 +48,7 @@ static int run(int argc, char **argv)
 	if (!db_open(&db, file, DB_WRITE)) {
 		if (!ingest_all(&db, root, &count))
 			ret = EXIT_DONE;
-		report(&count, file);
+		report(&db, &count, root, file);
 		db_close(&db);
 	}
 	free(file);

@@ -288,11 +288,12 @@ int catalog_join(struct db *db, long long run_id, const struct run_info *info)
 	db_prepare(&s, db, "INSERT INTO member(sweep_id, run_id, label, variant, n) "
 		"SELECT sweep_id, :run_id, :label, coalesce(:variant, :label), "
 		"1 + (SELECT count(*) FROM member m WHERE m.sweep_id = sweep.sweep_id) "
-		"FROM sweep WHERE name = :name ON CONFLICT DO NOTHING");
+		"FROM sweep WHERE name = :name AND (planned IS NULL OR :foreign) ON CONFLICT DO NOTHING");
 	db_bind_int(&s, ":run_id", run_id);
 	db_bind_text(&s, ":label", info->label);
 	db_bind_text(&s, ":variant", info->variant);
 	db_bind_text(&s, ":name", sweep);
+	db_bind_int(&s, ":foreign", info->foreign);
 	db_run(&s);
 	return ret | db_finish(&s);
 }

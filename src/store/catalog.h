@@ -35,11 +35,12 @@ int catalog_each_sweep(const char *root, int (*take)(void *data, const char *pat
  */
 int catalog_add_sweep(struct db *db, const char *root, const json_t *sweep);
 
-/* A run by itself: from run.json. It joins the sweep it names, unless it is there already. */
+/*
+ * A run by itself: from run.json. It joins the sweep it names, unless that has a file: it consists of the runs that
+ * its file names, and of foreign ones. Others may be of an older version of it, under the same labels.
+ */
 int catalog_add_run(struct db *db, const char *root, const char *dir, const struct run_info *info);
-
-/* A known run joins the sweep that its run.json names, unless it is there already. */
-int catalog_join(struct db *db, long long run_id, const struct run_info *info);
+int catalog_join(struct db *db, long long run_id, const struct run_info *info);	/* the same of a known run */
 
 /* config.yaml as text, and the same as a JSON object of dotted keys; replaces earlier ones. */
 int catalog_set_config(struct db *db, long long run_id, const char *yaml, const char *json);

@@ -56,10 +56,10 @@ static int ingest_sweep(struct db *db, const char *root, const char *path, struc
 	return ret;
 }
 
-/* all: with runs that are in a sweep's directories and not, or not any more, in its file. */
-static int take_in(struct db *db, const char *root, bool all, struct ingest_count *count)
+/* joins: known runs join the sweeps that their run.json name, too. */
+static int take_in(struct db *db, const char *root, bool joins, struct ingest_count *count)
 {
-	struct intake in = {.db = db, .count = count, .joins = all};
+	struct intake in = {.db = db, .count = count, .joins = joins};
 	struct news news;
 	int ret = news_find(&news, db, root);
 
@@ -67,7 +67,7 @@ static int take_in(struct db *db, const char *root, bool all, struct ingest_coun
 		ret = ingest_sweep(db, root, news.sweeps[i], count);
 	if (news.n_sweeps && !ret) {	/* runs that were unknown came with them, others left */
 		news_release(&news);
-		ret = (all && db_exec(db, "UPDATE taken SET changed = 0")) || news_find(&news, db, root);
+		ret = news_find(&news, db, root);
 	}
 	for (int i = 0; i < news.n_runs && !ret; i++)
 		ret = intake_run(&in, &news.runs[i]);
@@ -137,16 +137,9 @@ static bool is_foreign(const char *root, const char *name, const char *sweep, st
 {
 	const char *dir = arena_printf(a, "%s/runs/%s", root, name);
 	struct run_info info;
-	json_t *config;
-	bool foreign;
 
-	if (!path_exists(arena_printf(a, "%s/run.json", dir)) || run_info_read(&info, dir, a) ||
-		!info.sweep || strcmp(info.sweep, sweep) || !info.config)
-		return false;
-	config = json_loads(info.config, 0, NULL);
-	foreign = json_object_get(config, "foreign");
-	json_decref(config);
-	return foreign;
+	return path_exists(arena_printf(a, "%s/run.json", dir)) && !run_info_read(&info, dir, a) && info.sweep &&
+		!strcmp(info.sweep, sweep) && info.foreign;
 }
 
 static int ingest_foreign(struct db *db, const char *root, const char *sweep,

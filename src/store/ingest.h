@@ -16,8 +16,7 @@ struct ingest_count {
 
 /* All sweeps, runs and benches below ROOT. 0, or -1 after a message; what was whole before it stays. */
 int ingest_all(struct db *db, const char *root, struct ingest_count *count);
-/* What news_find() finds (store/news.h), for a reader: without benches; and a run that its sweep's file
-   does not name joins that sweep only when it is taken in for the first time. */
+/* The same without benches: what news_find() finds (store/news.h). */
 int ingest_news(struct db *db, const char *root, struct ingest_count *count);
 
 /*

@@ -86,6 +86,7 @@ int run_info_read(struct run_info *info, const char *dir, struct arena *a)
 		.steps = (long)json_integer_value(json_object_get(object, "steps")),
 		.jobs = (int)json_integer_value(json_object_get(object, "jobs")),
 		.config = take_json(object, "config", a),
+		.foreign = json_object_get(json_object_get(object, "config"), "foreign"),
 	};
 	if (!object)
 		ret = error("cannot read %s: %s: is %s a run directory?", path, problem.text, dir);

@@ -159,7 +159,7 @@ static int check_same(struct study *s, const struct sameness *same, bool refuses
 	return 0;
 }
 
-/* As where a sweep's file has changed since and its old runs were ingested: their mean would be of nothing. */
+/* As where a sweep's file has changed and a part of its runs was done since: their mean would be of nothing. */
 static int check_rows(struct study *s)
 {
 	const struct run_data *two[2];

@@ -46,6 +46,23 @@ cp old.db older/lab.db
 holds $run --results older
 holds test "$(states older/lab.db)" = "$both"
 
+# --- a sweep is the runs that its file names, and foreign ones, also in a database made anew
+sed 's/train.lr: 1e-2/train.lr: 2e-2/' sweep.yaml >changed.yaml
+mv changed.yaml sweep.yaml
+holds $run
+members() { $moelab query "SELECT label, sweep FROM runs ORDER BY sweep IS NULL, label" --format csv | tail -n +2; }
+members >live
+holds test "$(cat live)" = 'a,sweep
+b,sweep
+torch,sweep
+b,'
+rm results/lab.db
+$moelab ingest 2>said
+holds grep -q "1 runs are in no sweep" said
+members >anew
+holds cmp live anew
+holds test "$($moelab ls --where 'sweep IS NULL' --format csv | tail -n +2 | cut -d, -f2)" = b
+
 # --- through a link: the same file, and run directories where it is
 mkdir links
 ln -s ../results/lab.db links/alias.db

@@ -213,7 +213,7 @@ static void test_ingest(void **state)
 	assert_int_equal(catalog_write(root, sweep), 0);
 	json_decref(sweep);
 	dir = make_run("mamba", 1, "aaaa0000", 2);
-	make_run("extra", 3, "cccc0000", 4);
+	make_run("mamba", 3, "cccc0000", 4);	/* of an older version of the sweep */
 	assert_int_equal(run_dir_mark(dir, RUN_DONE, "20 steps"), 0);
 	assert_int_equal(path_mkdirs(arena_printf(&arena, "%s/runs/junk", root)), 0);
 	for (int i = 0; i < 3; i++) {	/* told twice, it is the same; and as well, where it was forgotten */
@@ -225,14 +225,15 @@ static void test_ingest(void **state)
 		assert_int_equal(count.skipped_runs, 1);
 		assert_int_equal(count.records, i == 1 ? 0 : 2 * 4);
 		assert_int_equal(count.skipped_lines, 2);
-		assert_sql("group_concat(label) = 'mamba,moe-n_experts=8,extra' FROM "
+		assert_sql("group_concat(label) = 'mamba,moe-n_experts=8' FROM "
 			"(SELECT label FROM runs WHERE sweep = 'micro/a' ORDER BY n)");
+		assert_sql("count(*) = 1 AND max(loss) = 4 FROM runs WHERE sweep IS NULL");
 		assert_sql("count(*) = 4 AND count(ce) = 2 FROM step");
 		assert_sql("state = 'done' AND reason = '20 steps' AND loss = 2 AND attempts = 1 "
 			"AND dir = 'runs/mamba-s1-aaaa0000' AND tokens_per_s = 50 "
-			"FROM runs WHERE label = 'mamba'");
+			"FROM runs WHERE label = 'mamba' AND seed = 1");
 		assert_sql("state = 'queued' AND loss IS NULL FROM runs WHERE variant = 'moe'");
-		assert_sql("config = 'train.lr: 1e-3' || char(10) FROM run WHERE label = 'mamba'");
+		assert_sql("config = 'train.lr: 1e-3' || char(10) FROM run WHERE label = 'mamba' AND seed = 1");
 		assert_sql("count(*) = 10 AND sum(typeof(value) = 'real') = 2 FROM param");
 		assert_sql("value = '[\"mamba\"]' FROM param WHERE key = 'model.pattern'");
 	}
