@@ -256,7 +256,7 @@ static void test_sweeps_hold_the_tables(void **state)
 		{"sweeps/micro-en/norm.yaml", 4}, {"sweeps/micro-en/balance.yaml", 10},
 		{"sweeps/micro-en/granularity.yaml", 9}, {"sweeps/micro-en/routers_long.yaml", 14},
 		{"sweeps/micro-en/routers_one_rate.yaml", 14}, {"sweeps/micro-en/rates.yaml", 12},
-		{"sweeps/micro-en/rates_long.yaml", 30},
+		{"sweeps/micro-en/rates_long.yaml", 40},
 		{"sweeps/micro-en/table4.yaml", 6}, {"sweeps/micro-en/capacity.yaml", 4},
 		{"sweeps/micro/hybrids.yaml", 36}, {"sweeps/recall-micro/controls.yaml", 12},
 		{"sweeps/recall/mixers.yaml", 17},
