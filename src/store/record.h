@@ -79,7 +79,8 @@
 #define RECORD_OF_PROCESS(X)                                                                       \
 	X(TEXT, started) X(TEXT, host) X(INT, pid) X(TEXT, boot_id) X(INT, start_time)             \
 	X(TEXT, device) X(INT, threads) X(INT, jobs) X(TEXT, blas) X(TEXT, blas_core)              \
-	X(TEXT, cpu) X(TEXT, git) X(TEXT, build) X(JSON, argv) X(INT, memory_planned_bytes)
+	X(TEXT, cpu) X(TEXT, git) X(TEXT, build) X(JSON, argv) X(INT, memory_planned_bytes)        \
+	X(TEXT, gpu)
 #define RECORD_ATTEMPT(X)                                                                          \
 	X(TEXT, run) X(TEXT, label) X(INT, seed) X(TEXT, sweep) X(JSON, parts)                     \
 	RECORD_OF_RUN(X) RECORD_OF_PROCESS(X)

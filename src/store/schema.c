@@ -93,5 +93,6 @@ const char *const db_migrations[] = {
 	"ALTER TABLE router ADD COLUMN importance REAL;"
 	"ALTER TABLE router ADD COLUMN load_cv2 REAL;"
 	"ALTER TABLE router ADD COLUMN mean_entropy REAL;",
+	"ALTER TABLE attempt ADD COLUMN gpu TEXT;",
 	NULL,
 };

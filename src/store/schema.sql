@@ -117,6 +117,7 @@ CREATE TABLE attempt (
 	build		TEXT,			-- compiler and flags
 	argv		TEXT,			-- JSON
 	memory_planned_bytes	INTEGER,	-- blobs and arena, as planned before step 1
+	gpu		TEXT,			-- its UUID, or CUDA_VISIBLE_DEVICES as given; NULL: none, or not known
 	PRIMARY KEY (run_id, n),
 	UNIQUE (run_id, pid, boot_id, start_time)
 ) STRICT, WITHOUT ROWID;

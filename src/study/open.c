@@ -1,4 +1,5 @@
 /* Reading a sweep from the database: the queries behind struct study. */
+#include "study/beside.h"
 #include "study/calibration.h"
 #include "study/check.h"
 #include "study/study.h"
@@ -378,7 +379,7 @@ static int check_target(const struct study *s)
 static int study_read(struct study *s, const char *sweeps)
 {
 	if (read_sweeps(s, sweeps) || read_targets(s) || read_published(s) || read_axes(s) ||
-		read_runs(s))
+		read_runs(s) || beside_count(s))
 		return -1;
 	if (s->n_runs == 0 && s->n_excluded)
 		return error("sweep %s: no finished run that counts (%d unfinished, %d excluded by hand)",

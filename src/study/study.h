@@ -46,7 +46,7 @@ struct run_data {
 	const char *data_hash, *tokenizer, *precision;
 	const char *windows;		/* of the validation */
 	const char *host, *device, *cpu, *blas_core, *git, *build;	/* of the last attempt */
-	double threads, jobs;		/* jobs: largest of all attempts */
+	double threads, jobs;		/* jobs: side by side, largest of all attempts; or by beside_count() */
 	/* Last validation. */
 	double bpb, accuracy, loss_bigram, share_bigram, drop, eval_tokens;
 	double eval_choices, unserved;	/* experts of a token, tokens without any */

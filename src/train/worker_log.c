@@ -177,6 +177,7 @@ void worker_log_attempt(struct worker_log *l, long step)
 	r.attempt.threads = omp_get_max_threads();
 	r.attempt.blas = products_library(l->setup->device);
 	r.attempt.blas_core = q ? q->gpu : blas_core();
+	r.attempt.gpu = q ? getenv("CUDA_VISIBLE_DEVICES") : NULL;	/* as supervise/launch.h gives it */
 	r.attempt.cpu = cpu_name(cpu, 128);
 	r.attempt.git = build_commit;
 	r.attempt.build = build_flags;

@@ -249,6 +249,52 @@ static void seconds_beside_other_runs_get_no_ratio(void **state)
 	end(&w);
 }
 
+/* Attempts of six runs, an hour each, one after the other on one machine, but for `change`: is anything of `fast`
+   beside others, and what does table cost give for how many? */
+static void expect_beside(const char *change, const char *others)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1), THREE("fast", 2)};
+	struct shown w;
+	char text[600];
+
+	lab_open(&w.lab, "mamba");
+	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
+	assert_int_equal(db_exec(&w.lab.db, "UPDATE attempt SET boot_id = 'b', started = printf('2026-01-01T%02d:00:00Z',"
+		" run_id), ended = printf('2026-01-01T%02d:00:00Z', run_id + 1)"), 0);
+	assert_int_equal(db_exec(&w.lab.db, change), 0);
+	assert_true(show_with(&w, "cost", "md", &(struct study_options){.rule = NULL}));
+	line(&w, "fast", text, sizeof text);
+	if (!str_ends(text, others) || (strstr(text, " ~100.0 | ") == NULL) != str_ends(text, " 0 |"))
+		fail_msg("%s: %s", change, text);
+	end(&w);
+}
+
+/* Whoever began them: what tells it is that attempts overlap in time. The runs of `fast` are 4, 5 and 6. */
+static void runs_beside_those_of_others(void **state)
+{
+	#define LATE "UPDATE attempt SET ended = '2026-01-01T04:00:01Z' WHERE run_id = 3;"
+	#define ON_GPU "UPDATE attempt SET device = 'cuda', gpu = "
+	#define LOST "UPDATE attempt SET ended = NULL WHERE run_id = 3;" \
+		"INSERT INTO event(run_id, kind, wall) VALUES (3, 'checkpoint', '2026-01-01T"
+
+	(void)state;
+	expect_beside("", " 0 |");
+	expect_beside(LATE, " 1 |");
+	expect_beside(LATE "UPDATE attempt SET boot_id = 'c' WHERE run_id = 3", " 0 |");
+	expect_beside(LATE ON_GPU "'g'", " 1 |");
+	expect_beside(LATE ON_GPU "run_id", " 0 |");
+	expect_beside(LATE ON_GPU "NULL", " 0 |");
+	expect_beside(LATE ON_GPU "'g' WHERE run_id = 3", " 0 |");
+	expect_beside(LOST "03:59:00Z')", " 0 |");
+	expect_beside(LOST "04:01:00Z')", " 1 |");
+	expect_beside(LOST "05:01:00Z'); INSERT INTO attempt(run_id, n, started, boot_id) "
+		"VALUES (3, 2, '2026-01-01T04:00:00Z', 'c')", " 0 |");
+	expect_beside("UPDATE attempt SET ended = NULL WHERE run_id = 3; UPDATE run SET state = 'running' WHERE run_id = 3",
+		" 1 |");
+	expect_beside("UPDATE attempt SET started = '2026-01-01T04:00:00Z', ended = '2026-01-01T07:00:00Z' WHERE run_id > 3",
+		" 2 |");
+}
+
 /* 2e10 FLOPs a step of 4096 tokens, of which 6 x 128 x 257 a token are the head's. */
 static void head_can_be_left_out_of_flops(void **state)
 {
@@ -317,6 +363,7 @@ int main(void)
 		cmocka_unit_test(forecasts_have_no_perplexity_to_reach),
 		cmocka_unit_test(diverged_seeds_count_as_not_reached),
 		cmocka_unit_test(seconds_beside_other_runs_get_no_ratio),
+		cmocka_unit_test(runs_beside_those_of_others),
 		cmocka_unit_test(head_can_be_left_out_of_flops),
 		cmocka_unit_test(head_is_what_was_recorded),
 		cmocka_unit_test(rules_read_the_training_loss),

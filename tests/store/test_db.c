@@ -208,7 +208,7 @@ static void test_refusals(void **state)
 	for (int mode = DB_READ; mode <= DB_WRITE; mode++) {
 		assert_int_equal(db_open(&db, path, (enum db_mode)mode), -1);
 		assert_non_null(
-			strstr(message, "made by a newer moelab (schema 99, this one knows 16)"));
+			strstr(message, "made by a newer moelab (schema 99, this one knows 17)"));
 	}
 	assert_int_equal(
 		path_write(path, "not a database, but long enough to be looked at\n", 48), 0);

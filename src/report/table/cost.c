@@ -58,7 +58,11 @@ static CELL(cell_device)
 
 static CELL(cell_beside)
 {
-	put_value(g, r->v->runs[0]->jobs - 1, 0);
+	double most = r->v->runs[0]->jobs;
+
+	for (int i = 1; i < r->v->n; i++)
+		most = fmax(most, r->v->runs[i]->jobs);
+	put_value(g, most - 1, 0);
 }
 
 static const struct column columns[] = {
