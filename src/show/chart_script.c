@@ -238,22 +238,23 @@ static void plot_series(const struct chart *c, const struct chart_format *f, con
 	free(order);
 }
 
-/* One group of rows in how many has a label, so that labels stand clear of each other; room: for all, in em. */
-static int label_every(const struct panel *p, double room)
+static int n_groups(const struct panel *p)
 {
-	int groups = 0;
+	int n = 0;
 
 	for (int i = 0; i < p->n_rows; i++)
-		groups += p->row_title[i] != NULL;
-	return (int)fmax(1, ceil(groups * 1.1 / fmax(room, 1.1)));
+		n += p->row_title[i] != NULL;
+	return n;
 }
 
-/* A label in the middle of each group of rows, or of each `every`th, a white line between groups. */
-static void heat_rows(const struct panel *p, int every, struct str *out)
+/* A white line between groups of rows, thin where these are low; labels in their middle, of so many that they stand
+   clear of each other. room: of the panel, in em. */
+static void heat_rows(const struct panel *p, double room, struct str *out)
 {
 	const char *between = "";
 	struct str lines;
-	int group = 0;
+	int group = 0, every = (int)fmax(1, ceil(n_groups(p) * 1.1 / fmax(room, 1.1)));
+	double width = fmin(3, fmax(0.2, 2 * room / n_groups(p)));
 
 	str_init(&lines);
 	str_printf(out, "set yrange [%g:-0.5] noextend\nset ytics (", p->n_rows - 0.5);
@@ -267,8 +268,8 @@ static void heat_rows(const struct panel *p, int every, struct str *out)
 		if (end < p->n_rows)
 			str_printf(&lines,
 				"set arrow from graph 0, first %g to graph 1, first %g nohead front"
-				" linecolor rgb 'white' linewidth 3\n",
-				end - 0.5, end - 0.5);
+				" linecolor rgb 'white' linewidth %.2g\n",
+				end - 0.5, end - 0.5, width);
 	}
 	str_printf(out, ")\nunset arrow\n%s", lines.text);
 	str_release(&lines);
@@ -283,7 +284,7 @@ static void plot_heat(const struct chart *c, const struct panel *p, double room,
 
 	for (const struct panel *q = c->panels; q < p; q++)
 		first += (long)q->n_x * q->n_rows;
-	heat_rows(p, label_every(p, room), out);
+	heat_rows(p, room, out);
 	str_printf(out, "set xrange [%.9g:%.9g] noextend\nplot ", p->x[0] - half,
 		p->x[p->n_x - 1] + half);
 	gnuplot_file(out, stem, ".csv");

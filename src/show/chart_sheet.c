@@ -114,7 +114,7 @@ static void place_legend(struct sheet *s, const struct chart *c)
 	int n = most_series(c), columns = (int)ceil(n * line / (sheet_room(s) - between));
 
 	s->right = fmax(16.5, width * (columns > 1 ? columns : 1));
-	if (chart_is_heat(c) && s->width < 60)
+	if (chart_is_heat(c) && (s->width < 60 || s->n_columns > 1))
 		s->right = 11;
 	if (chart_is_heat(c) || s->width - s->left - s->right >= 28)
 		return;

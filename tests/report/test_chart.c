@@ -281,6 +281,45 @@ static void plots_show_what_the_runs_told(void **state)
 	lab_close(&lab);
 }
 
+/* Panels of one colour are names in the subtitle and the caption, unless there are no others. */
+static void even_loads_are_named(void **state)
+{
+	const struct plot_options o = {.x = AXIS_STEPS};
+	struct str script;
+	struct study s;
+	struct lab lab;
+	struct chart c;
+
+	(void)state;
+	lab_open(&lab, "mamba");
+	lab_fill(&lab, runs, ARRAY_SIZE(runs));
+	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	assert_int_equal(db_exec(&lab.db, "UPDATE expert SET load = 0.51 - 0.02 * expert WHERE run_id IN "
+		"(SELECT run_id FROM run WHERE label = 'm-n_experts=2')"), 0);
+	assert_int_equal(plot_make(plot_find("load"), &s, &o, &c), 0);
+	assert_int_equal(c.n_panels, 1);
+	assert_string_equal(c.panels[0].title, "m-n_experts=8, seed 1");
+	assert_true(str_ends(c.subtitle, "; even all the time: m-n_experts=2"));
+	assert_has(c.marks, "not shown: m-n_experts=2");
+	chart_release(&c);
+	assert_int_equal(db_exec(&lab.db, "UPDATE expert SET load = 0.125 WHERE run_id IN "
+		"(SELECT run_id FROM run WHERE label = 'm-n_experts=8')"), 0);
+	assert_int_equal(plot_make(plot_find("load"), &s, &o, &c), 0);
+	assert_int_equal(c.n_panels, 2);
+	assert_null(strstr(c.subtitle, "even all"));
+	str_init(&script);		/* lines between layers are no broader than these allow */
+	chart_script(&c, chart_format_find("svg"), "s", &script);
+	assert_has(script.text, "'white' linewidth 3\n");
+	c.look.height_pt = 150;
+	str_clear(&script);
+	chart_script(&c, chart_format_find("svg"), "s", &script);
+	assert_lacks(script.text, "'white' linewidth 3\n");
+	str_release(&script);
+	chart_release(&c);
+	study_close(&s);
+	lab_close(&lab);
+}
+
 static void loss_is_drawn_by_share_of_mamba(void **state)
 {
 	const struct lab_run mixed[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .expand = 2},
@@ -449,6 +488,7 @@ int main(void)
 		cmocka_unit_test(endless_scripts_are_ended),
 		cmocka_unit_test(losses_are_drawn_by_rate),
 		cmocka_unit_test(plots_show_what_the_runs_told),
+		cmocka_unit_test(even_loads_are_named),
 		cmocka_unit_test(loss_is_drawn_by_share_of_mamba),
 		cmocka_unit_test(foreign_curves_are_called_so),
 		cmocka_unit_test(lines_of_a_figure_differ),

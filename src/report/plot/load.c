@@ -1,6 +1,8 @@
 /* Expert load during the run: a panel for each variant (its first seed), a row for each expert. */
 #include "report/plot.h"
 
+#include "base/str.h"
+
 #include <math.h>
 
 static bool has_load(const struct arm *v)
@@ -80,21 +82,57 @@ static int add_panel(struct study *s, const struct arm *v, struct chart *c)
 	return read_map(s, v->runs[0], c, p, stride);
 }
 
+/* As of one expert, or where experts choose: a panel of one colour, which its name says as well. */
+static int is_even(struct study *s, const struct run_data *r, bool *even)
+{
+	struct db_statement row;
+
+	db_prepare(&row, s->db, "SELECT max(abs(load * n - 1)) < 0.05 FROM (SELECT load, count(*) OVER"
+		" (PARTITION BY step, router) AS n FROM expert WHERE run_id = :run)");
+	db_bind_int(&row, ":run", r->id);
+	*even = db_step(&row) && db_int(&row, 0);
+	return db_finish(&row);
+}
+
+/* Of variants whose load is even all the time, or of the others. */
+static int add_panels(struct study *s, struct chart *c, bool of_even, struct str *others)
+{
+	for (int i = 0; i < s->n_arms; i++) {
+		const struct arm *v = &s->arms[i];
+		bool even = false;
+		if (!has_load(v))
+			continue;
+		if (is_even(s, v->runs[0], &even) || (even == of_even && add_panel(s, v, c)))
+			return -1;
+		if (even != of_even)
+			str_printf(others, "%s%s", others->length ? ", " : "", v->label);
+	}
+	return 0;
+}
+
 static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 {
+	struct str even;
+	int ret;
+
 	(void)o;
+	str_init(&even);
+	ret = add_panels(s, c, false, &even);
+	if (!ret && !c->n_panels) {
+		str_clear(&even);
+		ret = add_panels(s, c, true, &even);
+	}
 	plot_title(c, s, "expert load during training");
-	c->subtitle = "one row an expert, layers below each other; first seed of each variant";
+	c->subtitle = arena_printf(&c->arena, "one row an expert, layers below each other; first seed of each variant%s%s",
+		even.length ? "; even all the time: " : "", even.text);
 	c->ruleless = true;
-	c->marks =
-		"a row an expert, layers below each other, first seed of each variant; colours show an"
-		" expert's share of the choices times the number of experts";
+	c->marks = arena_printf(&c->arena, "a row an expert, layers below each other, first seed of each variant; colours show"
+		" an expert's share of the choices times the number of experts%s%s",
+		even.length ? "; even all the time, and not shown: " : "", even.text);
 	c->x_title = "training steps";
 	c->value_title = "load x experts";
-	for (int i = 0; i < s->n_arms; i++)
-		if (has_load(&s->arms[i]) && add_panel(s, &s->arms[i], c))
-			return -1;
-	return 0;
+	str_release(&even);
+	return ret;
 }
 
 const struct plot plot_load = {
