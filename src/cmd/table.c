@@ -30,7 +30,7 @@ static int put(const struct grid *g, const struct grid_format *f, const char *pa
 	return failed ? EXIT_ENVIRONMENT : EXIT_DONE;
 }
 
-static int show(const struct study_query *q, const struct table *t, const struct grid_format *f,
+static int show(const struct study_query *q, const struct table *t, const char *columns, const struct grid_format *f,
 	const char *path)
 {
 	struct study s;
@@ -40,7 +40,7 @@ static int show(const struct study_query *q, const struct table *t, const struct
 
 	if (code)
 		return code;
-	code = table_make(t, &s, true, &g) ? EXIT_USAGE : put(&g, f, path);
+	code = table_make(t, &s, true, &g) || (columns && grid_choose(&g, columns)) ? EXIT_USAGE : put(&g, f, path);
 	grid_release(&g);
 	study_end(&s, &db);
 	return code;
@@ -49,11 +49,12 @@ static int show(const struct study_query *q, const struct table *t, const struct
 static int run(int argc, char **argv)
 {
 	struct study_query query = {.db = "results/lab.db"};
-	const char *format = "md", *path = NULL;
+	const char *format = "md", *path = NULL, *columns = NULL;
 	bool json = false, calibrated = false;
 	long threads = 0;
 	const struct option_row rows[] = {
 		STUDY_ROWS(query),
+		{"columns", 0, "A,B", "these alone, by name in CSV or by title, in this order", .text = &columns},
 		{"format", 0, "FORM", "md, csv, json, latex or html (default md)", .text = &format},
 		{"json", 0, NULL, "the same as --format json", .flag = &json},
 		{"output", 'o', "FILE", "write there", .text = &path},
@@ -76,12 +77,12 @@ static int run(int argc, char **argv)
 	if (!t || !f)
 		return EXIT_USAGE;
 	ret = calibrated ? calibrate(&query, threads) : EXIT_DONE;
-	return ret ? ret : show(&query, t, f, path);
+	return ret ? ret : show(&query, t, columns, f, path);
 }
 
 const struct cmd cmd_table = {
 	.name = "table",
-	.arguments = "NAME --sweep S [--format md|csv|json|latex|html] [--calibrate]",
+	.arguments = "NAME --sweep S [--columns A,B] [--format md|csv|json|latex|html] [--calibrate]",
 	.help = "print a table of a sweep",
 	.run = run,
 };

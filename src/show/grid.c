@@ -71,6 +71,64 @@ void grid_column(struct grid *g, const char *name, const char *title, enum colum
 	grid_columns(g, &column, 1);
 }
 
+static bool is_called(const struct column *c, const char *name)
+{
+	return (c->name && !strcmp(c->name, name)) || (c->title && !strcmp(c->title, name));
+}
+
+static int no_column(const struct grid *g, const char *name)
+{
+	struct str all;
+
+	str_init(&all);
+	for (int i = 0; i < g->n_columns; i++) {
+		const struct column *c = &g->columns[i];
+		if (!i || !is_called(c - 1, c->name ? c->name : c->title))
+			str_printf(&all, "%s%s", i ? ", " : "", c->name ? c->name : c->title);
+	}
+	error("table %s has no column \"%s\", or it is named twice: there are %s", g->name, name, all.text);
+	str_release(&all);
+	return -1;
+}
+
+/* Moves all columns of the name, as one for people and one for programs, to the places from n on. Gives how many. */
+static int bring_forward(struct grid *g, const char *name, int n)
+{
+	int begin = n;
+
+	for (int i = n; i < g->n_columns; i++) {
+		struct column column = g->columns[i];
+		if (!is_called(&column, name))
+			continue;
+		memmove(g->columns + n + 1, g->columns + n, (size_t)(i - n) * sizeof column);
+		g->columns[n] = column;
+		for (int r = 0; r < g->n_rows; r++) {
+			struct cell cell = g->rows[r][i];
+			memmove(g->rows[r] + n + 1, g->rows[r] + n, (size_t)(i - n) * sizeof cell);
+			g->rows[r][n] = cell;
+		}
+		n++;
+	}
+	if (n == begin + 1 && !g->columns[begin].title)
+		g->columns[begin].title = g->columns[begin].name;
+	return n - begin;
+}
+
+int grid_choose(struct grid *g, const char *names)
+{
+	char *list = arena_strdup(&g->arena, names);
+	int n = 0;
+
+	for (char *name = strsep(&list, ","); name; name = strsep(&list, ",")) {
+		int more = bring_forward(g, name, n);
+		if (!more)
+			return no_column(g, name);
+		n += more;
+	}
+	g->n_columns = n;
+	return 0;
+}
+
 void grid_row(struct grid *g)
 {
 	struct cell *row = ARENA_ARRAY(&g->arena, struct cell, g->n_columns);

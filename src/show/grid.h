@@ -70,6 +70,10 @@ void grid_fill_null(struct grid *g, const struct subject *r);
 void grid_row(struct grid *g);		/* begins a row; cells not set are empty */
 void grid_rule(struct grid *g);		/* a line above the row that grid_row began */
 
+/* Leaves these columns alone, "model,loss", by their names or titles, in this order; once all rows are there. Those for
+   programs only are then for people, too. 0, or -1 after a message. */
+int grid_choose(struct grid *g, const char *names);
+
 /* Set the next cell of the last row. */
 void grid_text(struct grid *g, const char *format, ...) PRINTF_LIKE(2, 3);
 /* NaN gives an empty value, whatever the text. */

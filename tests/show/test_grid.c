@@ -63,6 +63,37 @@ static void csv_has_values_and_comments(void **state)
 		"\xc3\xa9,,,,\n");
 }
 
+static void chosen(const char *names, const char *format, const char *expected)
+{
+	struct grid g;
+	struct str out;
+
+	fill(&g);
+	str_init(&out);
+	assert_int_equal(grid_choose(&g, names), 0);
+	grid_format_find(format)->render(&g, &out);
+	assert_has(out.text, expected);
+	str_release(&out);
+	grid_release(&g);
+}
+
+static void columns_can_be_chosen(void **state)
+{
+	struct grid g;
+
+	(void)state;
+	chosen("raw,model", "csv", "FORCED: rows differ\nraw,model\n3,\"a|b");
+	chosen("shown,loss", "csv", "loss,loss_low,loss_high\n1.5,1,2\n");
+	chosen("raw,shown", "md", "|   raw | shown |\n|------:|------:|\n| three |     3 |\n|       |       |\n");
+	fill(&g);
+	catch_messages();
+	assert_int_equal(grid_choose(&g, "model,rae"), -1);
+	assert_caught("table t has no column \"rae\", or it is named twice: there are model, loss, raw, shown");
+	assert_int_equal(grid_choose(&g, "raw,raw"), -1);	/* nothing stands there twice */
+	error_sink = NULL;
+	grid_release(&g);
+}
+
 static void latex_is_escaped(void **state)
 {
 	(void)state;
@@ -227,6 +258,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(markdown_is_aligned),
 		cmocka_unit_test(csv_has_values_and_comments),
+		cmocka_unit_test(columns_can_be_chosen),
 		cmocka_unit_test(latex_is_escaped),
 		cmocka_unit_test(json_can_be_read),
 		cmocka_unit_test(json_is_valid_whatever_the_cells),
