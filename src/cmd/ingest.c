@@ -21,8 +21,8 @@ static void report(struct db *db, const struct ingest_count *c, const char *root
 	if (c->skipped_runs)
 		info("%d folders hold no run: skipped", c->skipped_runs);
 	if (apart > 0)
-		info("%lld runs are in no sweep, as %s/sweeps does not name them: `moelab ls --where 'sweep IS NULL'` lists "
-			"them, `moelab run` of a sweep takes in those that its file names", apart, root);
+		info("%lld runs are in no sweep, as %s/sweeps does not name them: `moelab ls --where 'sweep IS NULL'` "
+			"lists them, `moelab run` of a sweep takes in those that its file names", apart, root);
 }
 
 static int run(int argc, char **argv)

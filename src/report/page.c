@@ -2,7 +2,7 @@
 #include "report/report.h"
 
 #include "show/grid.h"
-#include "study/check.h"
+#include "study/provenance.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 #include "study/check.h"
 
 #include "base/str.h"
+#include "study/provenance.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -402,38 +403,6 @@ static void warn_all(struct study *s)
 
 /* --- facts ----------------------------------------------------------------------------------- */
 
-const struct provenance provenances[] = {
-	{"host", offsetof(struct run_data, host)},
-	{"device", offsetof(struct run_data, device)},
-	{"processor", offsetof(struct run_data, cpu)},
-	{"BLAS core", offsetof(struct run_data, blas_core)},
-	{"source revision", offsetof(struct run_data, git)},
-	{"build", offsetof(struct run_data, build)},
-	{NULL, 0},
-};
-
-/* All values that there are, in the order of the runs. */
-static void note_provenance(struct study *s, const struct provenance *p)
-{
-	struct str all;
-	int n = 0;
-
-	str_init(&all);
-	for (int i = 0; i < s->n_runs; i++) {
-		const char *value = run_member_text(&s->runs[i], p->member);
-		bool known = !value;
-		for (int k = 0; k < i && !known; k++) {
-			const char *other = run_member_text(&s->runs[k], p->member);
-			known = other && !strcmp(other, value);
-		}
-		if (!known)
-			str_printf(&all, "%s%s", n++ ? "; " : "", value);
-	}
-	if (n > 1)
-		notes_add(&s->notes, NOTE_PLAIN, "rows differ in %s: %s", p->what, all.text);
-	str_release(&all);
-}
-
 /* Of equal configurations under two labels there is one run a seed: two rows are one measurement. */
 static void note_shared_runs(struct study *s)
 {
@@ -471,8 +440,7 @@ static void state_facts(struct study *s)
 		r->steps, r->data_hash ? r->data_hash : "unknown",
 		r->tokenizer ? r->tokenizer : "?", evaluated,
 		r->precision ? r->precision : "precision unknown");
-	for (const struct provenance *p = provenances; p->what; p++)
-		note_provenance(s, p);
+	note_provenances(s);
 	note_shared_runs(s);
 }
 

@@ -20,11 +20,4 @@ int check_study(struct study *s);
 #define SEES_FUTURE "in training a token's future can change its output, so the training loss is not that of a " \
 	"language model, nor the validation loss unless by a cutoff"
 
-/* What a run was computed with; may differ between rows, which is then said. Ended by what NULL. */
-struct provenance {
-	const char *what;
-	size_t member;	/* of struct run_data, a text; NULL there: not known */
-};
-extern const struct provenance provenances[];
-
 #endif

@@ -264,7 +264,8 @@ static void test_record_keeps_runs_it_names(void **state)
 	record_sweep("variant=mlp");
 	expect_runs(path, "mamba s1, mamba s2, deep s1, deep s2, mlp s1, mlp s2");
 	free(text);
-	text = xasprintf("%s%s", HEAD "variants: {other: {set: {model: {arch: mamba_mlp, n_blocks: 2}}}, " MLP "}\n", tune);
+	text = xasprintf("%s%s", HEAD "variants: {other: {set: {model: {arch: mamba_mlp, n_blocks: 2}}}, " MLP "}\n",
+		tune);
 	write_file("s.yaml", text);
 	record_sweep("variant=mlp");
 	expect_runs(path, "mlp s1, mlp s2");

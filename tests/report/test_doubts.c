@@ -136,6 +136,28 @@ static void doubtful_rows_are_warned_about(void **state)
 	warned(ODD(.jobs = 1), "Warning: fewer than 3 seeds: odd");
 }
 
+/* As where folders were others, and one was built with CUDA. */
+static void builds_are_told_by_what_they_differ_in(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), THREE("fast", 2)};
+	static const char of_folders[] = "UPDATE attempt SET build = 'gcc -O3 -Wall -I/tmp/' || run_id || ' -g'",
+		of_processors[] = "UPDATE attempt SET build = 'gcc -O3 -march=native -I/tmp/a' WHERE run_id = 1",
+		of_cuda[] = "UPDATE attempt SET build = 'gcc -O3 -DWITH_CUDA -isystem /cuda' WHERE run_id = 5";
+	struct shown w;
+
+	(void)state;
+	lab_open(&w.lab, "mamba");
+	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
+	assert_int_equal(db_exec(&w.lab.db, of_folders), 0);
+	assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
+	assert_lacks(w.text.text, "differ in build");
+	hide(&w);
+	assert_int_equal(db_exec(&w.lab.db, of_processors) | db_exec(&w.lab.db, of_cuda), 0);
+	assert_true(show_with(&w, "final", "md", &(struct study_options){.rule = NULL}));
+	assert_has(w.text.text, "rows differ in build: -march=native; none of these; -DWITH_CUDA\n");
+	end(&w);
+}
+
 static void all_places_are_named(void **state)
 {
 	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0), *ODD(.host = "there"),
@@ -340,6 +362,7 @@ int main(void)
 		cmocka_unit_test(training_rules_are_refused_beyond_an_epoch),
 		cmocka_unit_test(doubtful_rows_are_warned_about),
 		cmocka_unit_test(all_places_are_named),
+		cmocka_unit_test(builds_are_told_by_what_they_differ_in),
 		cmocka_unit_test(sound_rows_get_no_warning),
 		cmocka_unit_test(learning_rates_at_the_edge_are_warned_about),
 		cmocka_unit_test(rates_are_compared_within_a_configuration),

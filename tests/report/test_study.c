@@ -259,8 +259,8 @@ static void expect_beside(const char *change, const char *others)
 
 	lab_open(&w.lab, "mamba");
 	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
-	assert_int_equal(db_exec(&w.lab.db, "UPDATE attempt SET boot_id = 'b', started = printf('2026-01-01T%02d:00:00Z',"
-		" run_id), ended = printf('2026-01-01T%02d:00:00Z', run_id + 1)"), 0);
+	assert_int_equal(db_exec(&w.lab.db, "UPDATE attempt SET boot_id = 'b', started = printf("
+		"'2026-01-01T%02d:00:00Z', run_id), ended = printf('2026-01-01T%02d:00:00Z', run_id + 1)"), 0);
 	assert_int_equal(db_exec(&w.lab.db, change), 0);
 	assert_true(show_with(&w, "cost", "md", &(struct study_options){.rule = NULL}));
 	line(&w, "fast", text, sizeof text);
@@ -289,10 +289,10 @@ static void runs_beside_those_of_others(void **state)
 	expect_beside(LOST "04:01:00Z')", " 1 |");
 	expect_beside(LOST "05:01:00Z'); INSERT INTO attempt(run_id, n, started, boot_id) "
 		"VALUES (3, 2, '2026-01-01T04:00:00Z', 'c')", " 0 |");
-	expect_beside("UPDATE attempt SET ended = NULL WHERE run_id = 3; UPDATE run SET state = 'running' WHERE run_id = 3",
-		" 1 |");
-	expect_beside("UPDATE attempt SET started = '2026-01-01T04:00:00Z', ended = '2026-01-01T07:00:00Z' WHERE run_id > 3",
-		" 2 |");
+	expect_beside("UPDATE attempt SET ended = NULL WHERE run_id = 3;"
+		"UPDATE run SET state = 'running' WHERE run_id = 3", " 1 |");
+	expect_beside("UPDATE attempt SET started = '2026-01-01T04:00:00Z', ended = '2026-01-01T07:00:00Z' "
+		"WHERE run_id > 3", " 2 |");
 }
 
 /* 2e10 FLOPs a step of 4096 tokens, of which 6 x 128 x 257 a token are the head's. */

@@ -123,11 +123,11 @@ static int fill(struct study *s, const struct plot_options *o, struct chart *c)
 		ret = add_panels(s, c, true, &even);
 	}
 	plot_title(c, s, "expert load during training");
-	c->subtitle = arena_printf(&c->arena, "one row an expert, layers below each other; first seed of each variant%s%s",
-		even.length ? "; even all the time: " : "", even.text);
+	c->subtitle = arena_printf(&c->arena, "one row an expert, layers below each other; first seed of each variant"
+		"%s%s", even.length ? "; even all the time: " : "", even.text);
 	c->ruleless = true;
-	c->marks = arena_printf(&c->arena, "a row an expert, layers below each other, first seed of each variant; colours show"
-		" an expert's share of the choices times the number of experts%s%s",
+	c->marks = arena_printf(&c->arena, "a row an expert, layers below each other, first seed of each variant;"
+		" colours show an expert's share of the choices times the number of experts%s%s",
 		even.length ? "; even all the time, and not shown: " : "", even.text);
 	c->x_title = "training steps";
 	c->value_title = "load x experts";
