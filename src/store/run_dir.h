@@ -29,7 +29,7 @@ struct run_info {
 	const char *variant;	/* NULL: the label */
 	long seed;
 	long steps;		/* when complete; 0: not known */
-	int jobs;		/* workers side by side: above 1 its seconds are no measurement */
+	int jobs;		/* workers side by side, on GPUs for each: above 1 its seconds are no measurement */
 	const char *config;	/* JSON object of dotted keys: config.yaml once more, flat */
 	bool foreign;		/* as read: a curve of another program, as its config tells */
 };

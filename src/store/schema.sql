@@ -109,7 +109,7 @@ CREATE TABLE attempt (
 	start_time	INTEGER,		-- clock ticks from boot to the start of the process
 	device		TEXT,			-- "cpu", "cuda", ...
 	threads		INTEGER,
-	jobs		INTEGER,		-- workers side by side; above 1 seconds are not comparable
+	jobs		INTEGER,		-- workers side by side, on GPUs for each; above 1 seconds do not compare
 	blas		TEXT,			-- library and build
 	blas_core	TEXT,			-- kernel set in use, or the GPU; results differ in bits between these
 	cpu		TEXT,

@@ -17,7 +17,8 @@ int beside_count(struct study *s)
 	struct db_statement row;
 
 	db_prepare(&row, s->db, SPANS ", own AS (SELECT *, sum(high - low) OVER (PARTITION BY run_id) AS all_days"
-		" FROM span WHERE run_id IN (SELECT run_id FROM member WHERE sweep_id IN (SELECT value FROM json_each(:sweeps))))"
+		" FROM span WHERE run_id IN (SELECT run_id FROM member WHERE sweep_id IN"
+		" (SELECT value FROM json_each(:sweeps))))"
 		" SELECT a.run_id, sum(min(a.high, b.high) - max(a.low, b.low)) / all_days FROM own a JOIN span b"
 		" ON b.boot_id = a.boot_id AND b.place = a.place AND b.run_id <> a.run_id AND b.low < a.high"
 		" AND b.high > a.low GROUP BY a.run_id");

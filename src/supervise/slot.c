@@ -59,10 +59,10 @@ static void task_over(struct supervision *v, struct task *t, enum run_state outc
 }
 
 /* An earlier failure is wiped off. */
-static int write_orders(const struct supervision *v, const struct job *job, const char *dir)
+static int write_orders(const struct supervision *v, const struct job *job, const struct slot *slot)
 {
-	return job_write_orders(job, v->s->sweep, v->n_slots, dir) || run_dir_mark(dir, RUN_QUEUED, NULL) ?
-		-1 : 0;
+	return job_write_orders(job, v->s->sweep, slot->workers, slot->dir) ||
+		run_dir_mark(slot->dir, RUN_QUEUED, NULL) ? -1 : 0;
 }
 
 static long long enter(struct supervision *v, const struct job *job)
@@ -86,9 +86,12 @@ static bool take_gpu(struct supervision *v, struct slot *slot)
 	int workers[GPUS_MAX] = {0}, at_work = 0, n, chosen;
 
 	slot->gpu[0] = '\0';
+	slot->workers = v->n_slots;
 	if (!v->s->on_gpus)
 		return true;
 	n = gpus_list(list);
+	if (n)
+		slot->workers = (v->n_slots + n - 1) / n;
 	for (int k = 0; k < v->n_slots; k++)
 		for (int i = 0; v->slots[k].task && i < n; i++)
 			workers[i] += !strcmp(v->slots[k].gpu, list[i].uuid);
@@ -116,7 +119,7 @@ static int start_worker(struct supervision *v, struct slot *slot, struct task *t
 		.gpu = slot->gpu[0] ? slot->gpu : NULL, .claim = t->claim.token};
 	char wall[32];
 
-	if (write_orders(v, job, slot->dir))
+	if (write_orders(v, job, slot))
 		return -1;
 	if (v->pin) {
 		cores_of_worker(&v->cores, (int)(slot - v->slots), &cores);

@@ -36,6 +36,7 @@ struct slot {
 	struct display_row row;
 	bool asked;			/* to stop, or killed */
 	char gpu[64];			/* its GPU's UUID; empty: none */
+	int workers;			/* side by side, or of those one GPU's share */
 };
 
 struct supervision {

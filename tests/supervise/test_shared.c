@@ -224,6 +224,25 @@ static void test_memory_and_visibility(void **state)
 	free(at_work);
 }
 
+/* Seconds of a run that has its GPU to itself compare, however many workers there are. */
+static void test_workers_of_a_gpu(void **state)
+{
+	(void)state;
+	play_nvidia_smi();
+	unsetenv("CUDA_VISIBLE_DEVICES");
+	unsetenv("AT_WORK");
+	for (int n = 1; n <= 3; n++) {
+		struct job jobs[] = {job("fast", 10 * n), job("fast", 10 * n + 1), job("fast", 10 * n + 2)};
+		struct supervisor s = two_workers(NULL);
+		struct run_info info;
+		s.workers = n;
+		s.on_gpus = true;
+		assert_int_equal(supervise_with(s, jobs, 3), EXIT_DONE);
+		assert_int_equal(run_info_read(&info, dir_of(&jobs[0]), &arena), 0);
+		assert_int_equal(info.jobs, n < 3 ? 1 : 2);
+	}
+}
+
 /* A worker on a GPU leaves all cores to other sweeps, one on the CPU does not. */
 static void test_cores_are_left(void **state)
 {
@@ -261,7 +280,7 @@ int main(int argc, char **argv)
 		TEST(test_others_run_is_left), TEST(test_run_of_another_label), TEST(test_taken_over),
 		TEST(test_claim_removed),
 		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_crash_is_tried_again),
-		TEST(test_memory_and_visibility), TEST(test_cores_are_left),
+		TEST(test_memory_and_visibility), TEST(test_workers_of_a_gpu), TEST(test_cores_are_left),
 	};
 
 	if (argc > 2 && !strcmp(argv[1], "worker"))
