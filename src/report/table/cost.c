@@ -98,5 +98,5 @@ const struct table table_cost = {
 	.columns = columns,
 	.n_columns = ARRAY_SIZE(columns),
 	.fill = fill,
-	.notes = {"beside: other runs on the machine at the same time; ~ marks their seconds"},
+	.notes = {"beside: other runs at the same time, on the machine's processors or on the same GPU; ~ marks their seconds"},
 };
