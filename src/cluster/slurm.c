@@ -214,7 +214,7 @@ long slurm_config(const char *key, long otherwise)
 
 	for (const char *line = answer.output; line; line = strchr(line, '\n')) {
 		line += *line == '\n';
-		if (!strncmp(line, key, length) && (line[length] == ' ' || line[length] == '='))
+		if (!strncmp(line, key, length))
 			sscanf(line + length, " = %ld", &value);
 	}
 	arena_release(&a);

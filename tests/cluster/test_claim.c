@@ -131,6 +131,40 @@ static void test_dead_owner(void **state)
 	claims_close(&c);
 }
 
+/* Whatever container it was of: what was before the host's last start has ended. */
+static void test_other_boot(void **state)
+{
+	struct claim_owner o;
+
+	(void)state;
+	leave_dead_claim();
+	assert_true(claim_read(folder, &o, &arena));
+	o.pid_space = "pid:[1]";
+	assert_int_equal(claim_life(&o, NULL), CLAIM_UNKNOWN);
+	o.process.boot_id = "2";
+	assert_int_equal(claim_life(&o, NULL), CLAIM_GONE);
+}
+
+/* Slurm may call a host otherwise than the host does itself. */
+static void test_node_of_another_name(void **state)
+{
+	struct claims c;
+	struct claim claim;
+	struct claim_owner o;
+
+	(void)state;
+	setenv("SLURMD_NODENAME", "n7", 1);
+	setenv("SLURM_JOB_ID", "12", 1);
+	claims_open(&c);
+	assert_int_equal(claim_take(&c, folder, &claim), 0);
+	assert_true(claim_read(folder, &o, &arena));
+	assert_string_equal(o.process.host, "n7");
+	assert_int_equal(claim_life(&o, NULL), CLAIM_ALIVE);
+	unsetenv("SLURM_JOB_ID");
+	unsetenv("SLURMD_NODENAME");
+	claims_close(&c);
+}
+
 static char *claim_file(const char *suffix)
 {
 	return arena_printf(&arena, "%s/CLAIM%s", folder, suffix);
@@ -305,7 +339,7 @@ static void test_slurm_decides(void **state)
 	assert_int_equal(take_when(SAYS("COMPLETING", 1), me, &ready_s), CLAIM_TAKEN);
 	assert_int_equal(take_when(SAYS("RUNNING", 2), me, &ready_s), 0);
 	assert_true(ready_s > CLAIM_WAIT_S - 2 && ready_s <= CLAIM_WAIT_S);
-	assert_int_equal(take_when(SAYS("PENDING", 2), me, &ready_s), 0);
+	assert_int_equal(take_when(SAYS("PENDING", 1), me, &ready_s), 0);
 	assert_int_equal(take_when(SAYS("NODE_FAIL", 1), me, &ready_s), 0);
 	assert_int_equal(take_when("echo Invalid job id specified >&2; exit 1", me, &ready_s), 0);
 	/* Of others' jobs Slurm may keep silent, and a controller that is down says nothing. */
@@ -313,6 +347,28 @@ static void test_slurm_decides(void **state)
 	catch_messages();
 	assert_int_equal(take_when("echo Unable to contact >&2; exit 1", me, &ready_s), CLAIM_TAKEN);
 	error_sink = NULL;
+}
+
+/* A job that was not asked about when others were is not known to be over. */
+static void test_question_of_another_job(void **state)
+{
+	char *before = xstrdup(getenv("PATH")), *path = xasprintf("%s:%s", folder, before);
+	struct claim_owner o = {.process = {.host = "far", .boot_id = "2"}, .machine = "1", .pid_space = "3",
+		.uid = (long)getuid(), .token = "ff",
+		.place = {.cluster = "", .job = 14, .array = 12, .task = 3, .restarts = 1}};
+	struct claims c;
+
+	(void)state;
+	setenv("PATH", path, 1);
+	answer_squeue(SAYS("RUNNING", 1));
+	claims_open(&c);
+	assert_int_equal(claim_life(&o, &c), CLAIM_ALIVE);
+	o.place.array = 15;
+	assert_int_equal(claim_life(&o, &c), CLAIM_UNKNOWN);
+	claims_close(&c);
+	setenv("PATH", before, 1);
+	free(path);
+	free(before);
 }
 
 static void test_other_host(void **state)
@@ -363,6 +419,36 @@ static void test_late_release(void **state)
 	claims_close(&c);
 }
 
+/* Nor one that another is taking over, who has the right to it already. */
+static void test_release_of_what_another_takes(void **state)
+{
+	static const char other[] = FAR "\"uid\": 0}";
+	struct claims c;
+	struct claim claim;
+
+	(void)state;
+	claims_open(&c);
+	assert_int_equal(claim_take(&c, folder, &claim), 0);
+	assert_int_equal(path_write(claim_file(arena_printf(&arena, ".%s", claim.token)), other, strlen(other)), 0);
+	claim_release(&c, folder, &claim);
+	assert_int_equal(n_files(), 2);
+	claims_close(&c);
+}
+
+static void test_no_directory(void **state)
+{
+	struct claims c;
+	struct claim claim;
+
+	(void)state;
+	catch_messages();
+	claims_open(&c);
+	assert_int_equal(claim_take(&c, claim_file("/none"), &claim), CLAIM_FAILED);
+	assert_caught("cannot claim ");
+	error_sink = NULL;
+	claims_close(&c);
+}
+
 /* On a full disk a claim stays, as of one whose owner is gone soon; nothing else does. */
 static void test_release_on_a_full_disk(void **state)
 {
@@ -388,9 +474,10 @@ static void test_release_on_a_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_one_owner), TEST(test_dead_owner), TEST(test_left_rights), TEST(test_race),
-		TEST(test_race_after_dead_taker), TEST(test_slurm_decides), TEST(test_other_host), TEST(test_torn),
-		TEST(test_late_release), TEST(test_release_on_a_full_disk),
+		TEST(test_one_owner), TEST(test_dead_owner), TEST(test_other_boot), TEST(test_node_of_another_name),
+		TEST(test_left_rights), TEST(test_race), TEST(test_race_after_dead_taker), TEST(test_slurm_decides),
+		TEST(test_question_of_another_job), TEST(test_other_host), TEST(test_torn), TEST(test_late_release),
+		TEST(test_release_of_what_another_takes), TEST(test_no_directory), TEST(test_release_on_a_full_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

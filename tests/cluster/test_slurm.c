@@ -1,4 +1,4 @@
-/* Slurm's answers, given by a squeue of the test's own in PATH. */
+/* Slurm's answers, given by a squeue of the test's own in PATH; and the script that it is given. */
 #include "cluster/slurm.h"
 
 #include <math.h>
@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "caught.h"
+#include "cluster/script.h"
 
 static char folder[64] = "/tmp/moelab-slurm-XXXXXX";
 
@@ -119,6 +120,21 @@ static void test_submit(void **state)
 	error_sink = NULL;
 }
 
+/* Of jobs that it has forgotten Slurm complains, though they are over. */
+static void test_cancel(void **state)
+{
+	static const long long ids[] = {7, 12};
+
+	(void)state;
+	write_program("scancel", "[ \"$*\" = '7 12' ] && echo 'Invalid job id 7' >&2; exit 1");
+	assert_int_equal(slurm_cancel(ids, 2), 0);
+	catch_messages();
+	write_program("scancel", "echo 'Unable to contact slurm controller' >&2; exit 1");
+	assert_int_equal(slurm_cancel(ids, 2), -1);
+	assert_caught("scancel: Unable to contact slurm controller");
+	error_sink = NULL;
+}
+
 static void test_config(void **state)
 {
 	(void)state;
@@ -130,10 +146,10 @@ static void test_config(void **state)
 
 static void test_requeue(void **state)
 {
-	struct slurm_place task = {.job = 12, .array = 12, .task = 3}, job = {.job = 7, .array = 7, .task = -1};
+	struct slurm_place task = {.job = 12, .array = 12, .task = 0}, job = {.job = 7, .array = 7, .task = -1};
 
 	(void)state;
-	write_program("scontrol", "[ \"$*\" = 'requeue 12_3' ] || [ \"$*\" = 'requeue 7' ]");
+	write_program("scontrol", "[ \"$*\" = 'requeue 12_0' ] || [ \"$*\" = 'requeue 7' ]");
 	assert_int_equal(slurm_requeue(&task), 0);
 	assert_int_equal(slurm_requeue(&job), 0);
 	catch_messages();
@@ -177,13 +193,43 @@ static void test_place(void **state)
 	assert_int_equal(p.array, 12);
 	assert_int_equal(p.task, 3);
 	assert_int_equal(p.restarts, 2);
-	unsetenv("SLURM_JOB_ID");
 	unsetenv("SLURM_ARRAY_JOB_ID");
 	unsetenv("SLURM_ARRAY_TASK_ID");
+	slurm_place(&p, &a);
+	assert_int_equal(p.array, 15);
+	unsetenv("SLURM_JOB_ID");
 	slurm_place(&p, &a);
 	assert_int_equal(p.job, 0);
 	assert_int_equal(p.task, -1);
 	arena_release(&a);
+}
+
+static void test_script(void **state)
+{
+	static const char *const options[] = {"--exclusive"}, *const setup[] = {"module load x"};
+	struct script s = {.name = "m/a", .folder = "/lab/results/submit/m.a-1", .program = "/lab/it's/moelab",
+		.here = "/lab", .array = "0-3%2", .time = "1:00:00", .lead_s = 60, .cpus = 4, .gpus = 2,
+		.memory_bytes = 1048577, .partition = "p", .account = "", .qos = "", .constraint = "", .gpu_type = "h200",
+		.options = options, .n_options = 1, .setup = setup, .n_setup = 1};
+	struct str text;
+
+	(void)state;
+	str_init(&text);
+	script_text(&s, &text);
+	assert_has(text.text, "#!/bin/bash\n#SBATCH --job-name=m/a\n#SBATCH --array=0-3%2\n#SBATCH --time=1:00:00\n");
+	assert_has(text.text, "#SBATCH --cpus-per-task=4\n#SBATCH --mem=2M\n#SBATCH --gres=gpu:h200:2\n"
+		"#SBATCH --partition=p\n#SBATCH --output=\"/lab/results/submit/m.a-1/log/%A_%a.txt\"\n");
+	assert_has(text.text, "#SBATCH --signal=B:USR1@60\n#SBATCH --exclusive\n\n");
+	assert_has(text.text, "\ncd /lab || exit 4\nmodule load x\nexec '/lab/it'\\''s/moelab' task "
+		"/lab/results/submit/m.a-1\n");
+	str_clear(&text);
+	s.gpu_type = "";
+	script_text(&s, &text);
+	assert_has(text.text, "#SBATCH --gres=gpu:2\n");
+	str_release(&text);
+	assert_int_equal(script_lead(3600, 10), 60);
+	assert_int_equal(script_lead(3600, 100), 230);
+	assert_int_equal(script_lead(600, 100), 150);
 }
 
 int main(void)
@@ -191,7 +237,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_jobs), cmocka_unit_test(test_forgotten), cmocka_unit_test(test_no_answer),
 		cmocka_unit_test(test_submit), cmocka_unit_test(test_config), cmocka_unit_test(test_place),
-		cmocka_unit_test(test_requeue), cmocka_unit_test(test_times),
+		cmocka_unit_test(test_requeue), cmocka_unit_test(test_times), cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_script),
 	};
 
 	return cmocka_run_group_tests(tests, enter, leave);
