@@ -63,6 +63,17 @@ static void test_order_by_siblings(void **state)
 	assert_string_equal(order(1, 8), "04152637");
 }
 
+static void test_cores_of_a_worker(void **state)
+{
+	struct core_claim c = {.file = -1, .threads = 2, .id = {3, 7, 1, 5}};
+	cpu_set_t set;
+
+	(void)state;
+	cores_of_worker(&c, 1, &set);
+	assert_int_equal(CPU_COUNT(&set), 2);
+	assert_true(CPU_ISSET(1, &set) && CPU_ISSET(5, &set));
+}
+
 static void test_workers_are_apart(void **state)
 {
 	struct core_claim c;
@@ -134,8 +145,8 @@ static void test_a_claim_ends_with_its_process(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order_by_siblings), cmocka_unit_test(test_workers_are_apart),
-		cmocka_unit_test(test_supervisors_are_apart),
+		cmocka_unit_test(test_order_by_siblings), cmocka_unit_test(test_cores_of_a_worker),
+		cmocka_unit_test(test_workers_are_apart), cmocka_unit_test(test_supervisors_are_apart),
 		cmocka_unit_test(test_a_claim_ends_with_its_process),
 	};
 

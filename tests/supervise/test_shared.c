@@ -66,14 +66,19 @@ static void test_run_of_another_label(void **state)
 	assert_false(path_exists(dir_of(&jobs[1])));
 }
 
-/* Taken over while it trains: its worker writes no line more, no checkpoint and no marker. */
+/* Taken over while it trains: its worker writes no line more, no checkpoint and no marker. Slurm takes this job for
+   dead, so it draws no other run either. */
 static void test_taken_over(void **state)
 {
-	struct job j = job("slow", 1);
-	pid_t pid = supervise_aside(&j, 1);
+	struct job jobs[] = {job("slow", 1), job("good", 2)}, j = jobs[0];
+	struct supervisor one = two_workers(NULL);
+	pid_t pid = fork();
 	long long size;
 
 	(void)state;
+	one.workers = 1;
+	if (!pid)
+		_exit(supervise_with(one, jobs, 2));
 	wait_for_worker(&j, 6);
 	claim_from_afar(&j);
 	nap(CLAIM_LOOK_S + 0.2);
@@ -83,6 +88,31 @@ static void test_taken_over(void **state)
 	assert_false(path_exists(arena_printf(&arena, "%s/DONE", dir_of(&j))));
 	assert_false(path_exists(arena_printf(&arena, "%s/ckpt/step_20.safetensors", dir_of(&j))));
 	assert_true(path_exists(arena_printf(&arena, "%s/CLAIM", dir_of(&j))));
+	assert_int_equal(size_of(&jobs[1]), -1);
+}
+
+/* What is claimed in place of an owner who may still end a write waits; who stops meanwhile lets it go. */
+static void test_wait_before_work(void **state)
+{
+	static const struct timespec long_ago[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct job j = job("good", 1);
+	const char *claim = arena_printf(&arena, "%s/CLAIM", dir_of(&j));
+	struct stat st;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(path_mkdirs(dir_of(&j)), 0);
+	assert_int_equal(path_write(claim, "", 0), 0);
+	assert_int_equal(utimensat(AT_FDCWD, claim, long_ago, 0), 0);
+	pid = supervise_aside(&j, 1);
+	for (int i = 0; i < 500 && !stat(claim, &st) && !st.st_size; i++)
+		nap(0.01);
+	nap(0.3);
+	assert_int_equal(size_of(&j), -1);
+	kill(pid, SIGUSR1);
+	assert_int_equal(wait_code(pid), EXIT_STOPPED);
+	assert_int_equal(size_of(&j), -1);
+	assert_false(path_exists(claim));
 }
 
 /* Who removes a claim, or the whole directory, of a run at work ends this run and no other. */
@@ -185,8 +215,8 @@ static int noting_worker(char **argv)
 	seen = xasprintf("%s/../seen", at_work);
 	path_write(own, "", 0);
 	FILE *f = fopen(seen, "ae");
-	fprintf(f, "%s %d%s\n", getenv("CUDA_VISIBLE_DEVICES"), n_entries(at_work),
-		cores_free(&whole) < cpu_cores() ? ", cores are taken" : "");
+	fprintf(f, "%s %d%s%s\n", getenv("CUDA_VISIBLE_DEVICES"), n_entries(at_work),
+		cores_free(&whole) < cpu_cores() ? ", cores are taken" : "", getpgrp() == getpid() ? "" : ", hears ^C");
 	fclose(f);
 	ret = fake_worker(argv);
 	unlink(own);
@@ -243,12 +273,15 @@ static void test_workers_of_a_gpu(void **state)
 	}
 }
 
-/* A worker on a GPU leaves all cores to other sweeps, one on the CPU does not. */
+/* A worker on a GPU leaves all cores to other sweeps, one on the CPU does not; after it they are free again. One on
+   the CPU has the environment as it was. */
 static void test_cores_are_left(void **state)
 {
 	char *at_work = path_join(root, "at_work"), *cores = path_join(root, "cores"), *seen = path_join(root, "seen");
+	int whole;
 
 	(void)state;
+	setenv("CUDA_VISIBLE_DEVICES", "1", 1);
 	play_nvidia_smi();
 	assert_int_equal(path_mkdirs(at_work), 0);
 	setenv("AT_WORK", at_work, 1);
@@ -263,6 +296,9 @@ static void test_cores_are_left(void **state)
 		assert_int_equal(supervise_with(s, &j, 1), EXIT_DONE);
 		text = path_read(seen, NULL);
 		assert_true((strstr(text, "taken") == NULL) == on_gpus);
+		assert_true(str_starts(text, on_gpus ? "GPU-bbbb-2 1" : "1 1"));
+		assert_null(strstr(text, "hears"));
+		assert_int_equal(cores_free(&whole), cpu_cores());
 		assert_int_equal(unlink(seen), 0);
 		free(text);
 	}
@@ -278,7 +314,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_others_run_is_left), TEST(test_run_of_another_label), TEST(test_taken_over),
-		TEST(test_claim_removed),
+		TEST(test_wait_before_work), TEST(test_claim_removed),
 		TEST(test_claim_of_the_dead), TEST(test_failure_of_another), TEST(test_crash_is_tried_again),
 		TEST(test_memory_and_visibility), TEST(test_workers_of_a_gpu), TEST(test_cores_are_left),
 	};

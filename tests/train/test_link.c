@@ -26,6 +26,20 @@ static int tear_down(void **state)
 	return path_remove_tree(dir);
 }
 
+static void alone_in_its_directory(void **state)
+{
+	struct worker_link first, second;
+
+	(void)state;
+	assert_int_equal(worker_link_open(&first, dir, -1), 0);
+	catch_messages();
+	assert_int_equal(worker_link_open(&second, dir, -1), -1);
+	assert_caught("another worker is at this run");
+	worker_link_close(&first);
+	assert_int_equal(worker_link_open(&second, dir, -1), 0);
+	worker_link_close(&second);
+}
+
 static void limit_files(rlim_t bytes, struct rlimit *before)
 {
 	struct rlimit limit;
@@ -120,6 +134,7 @@ static void nothing_is_written_to_others_runs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(alone_in_its_directory, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(losses_make_up_the_rest, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(losses_of_a_long_run, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_is_written_to_others_runs, set_up, tear_down),
