@@ -36,6 +36,15 @@ holds grep -q "rm takes one run" said
 echo n | script -qec "$moelab rm a-s1" /dev/null >said 2>&1
 holds grep -q "remove this run for good" said
 holds test -d $first
+echo | script -qec "$moelab rm a-s1" /dev/null >said 2>&1
+holds grep -q "nothing is removed" said
+holds test -d $first
+# What another machine claims is running, whatever this one sees of it.
+echo '{"token": "ff", "host": "far", "machine": "1", "boot_id": "2", "pid": 4}' >$first/CLAIM
+$moelab rm a-s1 --yes >said 2>&1
+holds test $? = 2
+holds test -d $first
+rm $first/CLAIM
 holds sh -c "echo y | script -qec '$moelab rm a-s1' /dev/null"
 holds test ! -e $first
 # The sweep still names it, and nothing it told is left.
@@ -88,6 +97,10 @@ holds test "$(grep -v '^#' said | tail -n +2 | cut -d, -f1 | sort | paste -sd' '
 holds grep -q "^checkpoint,.*a-s1.*/step_1.safetensors,[1-9][0-9]*,the run is done and keeps 2" said
 holds grep -q "6 left over, .*; --yes removes them" said
 holds grep -q "^temporary,.*/CLAIM.0.*,15,of a process that died over a claim$" said
+find results -type f | sort >now
+holds cmp files now
+$moelab gc --yes >/dev/full 2>said	# what nobody could read stays
+holds test $? = 4
 find results -type f | sort >now
 holds cmp files now
 holds $moelab gc --yes

@@ -57,6 +57,16 @@ holds sh -n script
 holds grep -Eq '^#SBATCH --mem=[0-9]+M$' script
 $moelab submit sweep.yaml --dry-run --time 1 >script 2>said
 holds grep -qxF '#SBATCH --signal=B:USR1@15' script
+# Without a word: a task a run, as long as the shortest is; and of two runs at a time as many as they need.
+memory() { sed -n 's/^#SBATCH --mem=\([0-9]*\)M$/\1/p' script; }
+$moelab submit sweep.yaml --dry-run >script 2>said
+holds grep -qxF '#SBATCH --array=0-4' script
+holds grep -qxF '#SBATCH --time=00:10:00' script
+one=$(memory)
+$moelab submit sweep.yaml --dry-run --jobs 2 -T 3 >script 2>said
+holds grep -qxF '#SBATCH --array=0-2' script
+holds grep -qxF '#SBATCH --cpus-per-task=6' script
+holds test "$(memory)" -gt "$one"
 
 # The site's file: its defaults, the command line before it, and its mistakes.
 cat >slurm.yaml <<'END'
@@ -67,11 +77,16 @@ tasks: 2
 setup: [module load x]
 sbatch: [--exclude=n7]
 END
-$moelab submit sweep.yaml --dry-run --account lab8 >script 2>said
+$moelab submit sweep.yaml --dry-run --account lab8 --sbatch --exclusive >script 2>said
 for line in '#SBATCH --partition=long' '#SBATCH --account=lab8' '#SBATCH --time=2-0' '#SBATCH --array=0-1' \
-	'#SBATCH --exclude=n7' 'module load x'; do
+	'#SBATCH --exclude=n7' '#SBATCH --exclusive' 'module load x'; do
 	holds grep -qxF -- "$line" script
 done
+$moelab submit sweep.yaml --dry-run --tasks 4 >script 2>said
+holds grep -qxF '#SBATCH --array=0-3' script
+echo 'time_max: 5' >bad.yaml
+$moelab submit sweep.yaml --dry-run --site bad.yaml >script 2>said
+holds grep -qxF '#SBATCH --time=00:05:00' script
 wrong() {
 	printf '%s\n' "$1" >bad.yaml
 	$moelab submit sweep.yaml --dry-run --site bad.yaml >script 2>said
@@ -81,6 +96,8 @@ wrong() {
 wrong 'partion: x' 'bad.yaml:1:1: .*unknown key "partion" (did you mean "partition"?)'
 wrong 'tasks: many' 'bad.yaml:1:8: '
 wrong 'time: 3h' 'bad.yaml:1:7: time: "3h" is no time'
+wrong 'time_max: 3h' 'bad.yaml:1:11: time_max: "3h" is no time'
+wrong 'setup: ["cd x\ncd y"]' 'bad.yaml:1:9: setup: a line of text must stand here'
 wrong 'setup: module load x' 'bad.yaml:1:8: setup: a list must stand here'
 MOELAB_SLURM=nowhere.yaml $moelab submit sweep.yaml --dry-run >script 2>said
 holds test $? = 2
@@ -88,7 +105,10 @@ $moelab submit sweep.yaml --dry-run --time soon >script 2>said
 holds test $? = 2
 rm slurm.yaml
 
-# What Slurm refuses leaves no submission.
+# What Slurm refuses leaves no submission, nor does what could not run.
+$moelab submit sweep.yaml data.path=nowhere >out 2>said
+holds test "$? $(grep -c "nowhere" said)" = "2 1"
+holds test ! -e results/submit
 touch refuse
 $moelab submit sweep.yaml >out 2>said
 holds test $? = 4
@@ -154,16 +174,21 @@ holds test "$(grep -c '^--- ' results/runs/$dir/log.txt)" = 1
 
 # cancel: what Slurm knows, all tasks of it; what it has forgotten is told.
 row() { printf '%-20s%-20s%-20s%-24s%-12s%-200s%-200s\n' "$@"; }
-{ row 50 42 0 RUNNING 0 n1 None; row 42 42 1 PENDING 0 '' Resources; row 43 43 0 COMPLETED 0 n1 None; } >jobs
+{ row 50 42 0 RUNNING 0 n1 None; row 42 42 1 PENDING 0 '' Resources; row 43 43 0 PENDING 0 '' Resources
+	row 41 41 0 COMPLETED 0 n1 None; } >jobs
 : >calls
 $moelab cancel sweep >said
 holds test $? = 0
 holds grep -q "job 42: cancelled, 1 tasks at work and 1 waiting" said
-holds grep -q "1 jobs cancelled, 3 were over already" said
-holds grep -qx "scancel 42" calls
+holds grep -q "2 jobs cancelled, 2 were over already" said
+holds grep -qx "scancel 42 43" calls
 rm jobs
+: >calls
 $moelab cancel sweep >said
 holds grep -q "0 jobs cancelled" said
+$moelab cancel tuned >said
+holds grep -q "0 jobs cancelled, 2 were over already" said	# that of its trials, too
+holds test ! -s calls
 $moelab cancel other 2>said
 holds test $? = 2
 holds grep -q 'no submission of sweep "other"' said
@@ -171,8 +196,8 @@ holds grep -q 'no submission of sweep "other"' said
 # Orders for data that have moved since, as those of another machine, are written anew.
 holds $moelab submit sweep.yaml train.lr=5e-3 --restrict seed=1 --tasks 1
 mv data moved
-holds $moelab submit sweep.yaml train.lr=5e-3 --restrict seed=1 --tasks 1 data.path=moved
-holds $moelab task results/submit/sweep-5 -q
+holds $moelab submit sweep.yaml train.lr=5e-3 --restrict seed=1 --tasks 1 data.path=moved --threads 999
+holds $moelab task results/submit/sweep-5 -q	# with as many threads as there are cores
 
 $moelab task nowhere 2>said
 holds test $? = 2
