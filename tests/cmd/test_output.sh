@@ -54,6 +54,8 @@ lost $moelab logs a-s1
 lost $moelab diff a-s1 b-s1
 lost $moelab compare a-s1 a-s2
 lost $moelab query "SELECT * FROM runs"
+many="WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 30000) SELECT i FROM n"
+lost $moelab query "$many"	# more than a buffer
 lost $moelab export csv a-s1
 lost $moelab params "$root/experiments/micro/mamba.yaml"
 lost $moelab plan sweep.yaml
@@ -81,6 +83,8 @@ holds cmp plain piped
 
 # A reader who has seen enough is no fault.
 { $moelab help spec; echo $? >code; } 2>said | head -n 1 >/dev/null
+holds test ! -s said
+$moelab query "$many" 2>said | head -n 1 >/dev/null
 holds test ! -s said
 
 # --- ulimit -v; the address sanitizer takes terabytes

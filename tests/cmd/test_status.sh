@@ -44,6 +44,12 @@ holds grep -q '"slurm_job": *7, *"tasks_waiting": *1, *"tasks_active": *2, *"tas
 $moelab status >said
 holds grep -q '^sweep: .scontrol release 7. lets held tasks go, .moelab cancel sweep. ends them$' said
 
+# What waits for other reasons is told apart.
+{ row 8 7 0 PENDING 0 '' Resources; row 7 7 1 PENDING 0 '' JobHeldUser; } >jobs
+$moelab status >said
+holds grep -q 'Z, 1 PENDING (Resources), 1 PENDING (JobHeldUser)$' said
+holds grep -q 'scontrol release 7' said
+
 # Over, all of them, and no run done.
 { row 8 7 0 TIMEOUT 0 n4 TimeLimit; row 9 7 1 NODE_FAIL 1 n2 None; row 7 7 2 OUT_OF_MEMORY 0 n1 None; } >jobs
 $moelab status sweep >said
@@ -76,6 +82,18 @@ holds grep -q '^Slurm: OUT_OF_MEMORY on n2, requeued 2 times: it needed more mem
 rm jobs
 $moelab why "$(basename $run)" >said
 holds grep -q '^Slurm: has forgotten that job' said
+touch down
+$moelab why "$(basename $run)" >said 2>errors
+holds grep -q 'Unable to contact' errors
+holds test "$(grep -c '^Slurm:' said)" = 0
+rm down
+
+# The end of a long log.
+seq 101 112 >$run/log.txt
+$moelab why "$(basename $run)" >said
+holds test "$(grep -x '1[01][0-9]' said | paste -sd' ')" = "$(seq -s' ' 103 112)"
+holds test "$($moelab logs "$(basename $run)" -n 2 | paste -sd' ')" = "111 112"
+holds test "$($moelab logs "$(basename $run)" -n 20 | wc -l)" = 12
 
 # Nobody is asked when all is over, and where Slurm is not installed.
 : >asked

@@ -34,6 +34,11 @@ $moelab ingest >said 2>&1
 $moelab watch sweep >said 2>&1
 holds test $? = 1
 holds grep -q "^sweep: 2 of 3 done, 1 failed" said
+mv "$(ls results/runs/*-s3-*/FAILED)" "$(ls -d results/runs/*-s3-*)"/DIVERGED
+$moelab ingest >said 2>&1
+timeout 60 $moelab watch sweep >said 2>&1
+holds test $? = 1
+holds grep -q "^sweep: 2 of 3 done, 1 diverged" said
 TERM=xterm script -qec "$moelab watch sweep" said >/dev/null
 holds grep -q "| sweep | *3 |" said
 holds grep -q "$(printf '\033')\[J" said
