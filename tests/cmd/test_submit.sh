@@ -62,11 +62,26 @@ memory() { sed -n 's/^#SBATCH --mem=\([0-9]*\)M$/\1/p' script; }
 $moelab submit sweep.yaml --dry-run >script 2>said
 holds grep -qxF '#SBATCH --array=0-4' script
 holds grep -qxF '#SBATCH --time=00:10:00' script
+holds test ! -s said
 one=$(memory)
 $moelab submit sweep.yaml --dry-run --jobs 2 -T 3 >script 2>said
 holds grep -qxF '#SBATCH --array=0-2' script
 holds grep -qxF '#SBATCH --cpus-per-task=6' script
 holds test "$(memory)" -gt "$one"
+# Of one that takes days more threads and time; what a task would lose is told, of a short run nothing.
+big="train.tokens=4000000000 train.batch=4096 model.d_model=256 checkpoint.every=86400"
+$moelab submit sweep.yaml --dry-run $big >script 2>said
+holds grep -qxF '#SBATCH --cpus-per-task=8' script
+holds grep -q '^#SBATCH --time=.*[0-9]:[0-5]0:00$' script
+holds test ! -s said
+$moelab submit sweep.yaml --dry-run train.tokens=400000000000000 >script 2>said
+holds grep -q "the disk of results has .* free, the runs need up to" said
+$moelab submit sweep.yaml --dry-run $big --time 10 >script 2>said
+holds grep -q "checkpoint.every, .*, is longer than a task trains" said
+echo 'grace: 0' >bad.yaml
+$moelab submit sweep.yaml --dry-run checkpoint.every=86400 --site bad.yaml >script 2>said
+holds test "$(wc -l <said)" = 1
+holds grep -q "longer than the 0 s between SIGTERM and SIGKILL" said
 
 # The site's file: its defaults, the command line before it, and its mistakes.
 cat >slurm.yaml <<'END'
