@@ -322,8 +322,8 @@ int check_moe(const struct config *c, const struct moe_spec *moe)
 		check_taking(c, moe) || check_mixed(c, moe) || check_experts(c, moe) || check_taught(c, moe))
 		return -1;
 	if (moe->top_k > moe->n_experts)
-		return refuse(c, "model.moe.top_k %ld is more than model.moe.n_experts %ld", moe->top_k,
-			moe->n_experts);
+		return refuse(c, "model.moe.top_k %ld is more than model.moe.n_experts %ld: set it to %ld at most, or "
+			"n_experts to %ld or more", moe->top_k, moe->n_experts, moe->n_experts, moe->top_k);
 	if (moe->frozen && (strcmp(moe->weight, "one") || moe_has_losses(moe) || (moe->reinforce != 0 && !c->stored)))
 		return refuse(c, "model.moe.frozen needs model.moe.weight one, and balance, z_loss, importance, load, "
 			"mean_entropy, token_entropy and reinforce 0: all else would teach the router");

@@ -54,6 +54,19 @@ static bool is_about(const char *text, const char *key)
 	return names_key(text, key) || (strstr(text, "model.") && !strcmp(key, "model.pattern"));
 }
 
+/* Does a value that the text is about come with this key ("model.moe.router: topk")? */
+static bool brings_some(const struct config *c, const char *text, const char *key)
+{
+	size_t length = strlen(key);
+
+	for (int i = 0; i < c->n; i++) {
+		const char *origin = c->values[i].origin;
+		if (!strncmp(origin, key, length) && origin[length] == ':' && is_about(text, c->values[i].field->key))
+			return true;
+	}
+	return false;
+}
+
 int refuse(const struct config *c, const char *format, ...)
 {
 	char said[2048];
@@ -66,7 +79,7 @@ int refuse(const struct config *c, const char *format, ...)
 	str_init(&where);
 	for (int i = 0; i < c->n; i++) {
 		const struct config_value *v = &c->values[i];
-		if (is_given(v->origin) && is_about(said, v->field->key))
+		if (is_given(v->origin) && (is_about(said, v->field->key) || brings_some(c, said, v->field->key)))
 			str_printf(&where, "%s%s at %s", where.length ? ", " : " (", v->field->key, v->origin);
 	}
 	error("%s: %s%s%s", c->file, said, where.text, where.length ? ")" : "");

@@ -270,12 +270,18 @@ static void test_rules_that_do_not_go_together(void **state)
 static void test_where_refused_keys_were_set(void **state)
 {
 	(void)state;
-	expect_refused(MIXTURE "\ntop_k: 5, z_loss: 0.1}}", "n_experts 4 (model.moe.n_experts at ");
+	expect_refused(MIXTURE "\ntop_k: 5, z_loss: 0.1}}", "n_experts to 5 or more (model.moe.n_experts at ");
 	expect_refused(MIXTURE "\ntop_k: 5, z_loss: 0.1}}", "spec.yaml:1, model.moe.top_k at ");
 	expect_refused(MIXTURE "\ntop_k: 5, z_loss: 0.1}}", "spec.yaml:2)\n");
+	/* a choice more than there are, and a rule that looks ahead, come with the router's name */
+	expect_refused(MIXTURE "\ntop_k: 5}}", "set it to 4 at most");
+	expect_refused("{model: {arch: moe_mamba, d_model: 8, n_blocks: 1, moe: {n_experts: 1,\nrouter: topk}}",
+		"spec.yaml:1, model.moe.router at ");
+	expect_refused(MIXTURE "\nrouter: expert_choice}}", "nonetheless (model.moe.router at ");
+	expect_refused(MIXTURE "\nrouter: expert_choice}}", "spec.yaml:2)\n");
 	expect_refused(MIXTURE "select: hash, \nbias_rate: 0.1}}", "to 0 (model.moe.bias_rate at ");
 	expect_refused("{model: {arch: stack, d_model: 8, n_blocks: 1, pattern: [{moe: {n_experts: 2, top_k: 3}}]}",
-		"n_experts 2 (model.pattern at ");
+		"3 or more (model.pattern at ");
 }
 
 int main(void)
