@@ -179,6 +179,7 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const str
 	m->depends = (const char *[]){"A", "B", "F"}[net->depends];
 	m->rule = net->rule;
 	m->raised = net->raised;
+	m->scarce = net->scarce;
 	if (net->n_routers > NET_ROUTERS_MAX)
 		return refuse(c, "%d mixtures of experts in one model, at most %d are possible: lower model.n_blocks",
 			net->n_routers, NET_ROUTERS_MAX);

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/num.h"
+
 /* A group that does not divide a replay is told by model_record(). misfit: of net; NULL: nothing depends on it. */
 static long checked_group(struct net *net, long group, long *misfit)
 {
@@ -42,5 +44,7 @@ long moe_capacity(struct net *net, const struct moe_spec *s, long group_tokens)
 
 	if (net->env.dropless || s->capacity_factor == 0)
 		return 0;
+	if (!moe_holds_all(s))
+		net->scarce = max_long(net->scarce, group_tokens);
 	return moe_whole(net, s->capacity_factor * choices / (double)s->n_experts);
 }

@@ -155,10 +155,24 @@ int setup_open(struct setup *s, const struct config *c, const struct device *d, 
 	return setup_open_traced(s, c, d, n_vocab, (struct net_trace){0});
 }
 
+/* Capacity is of a whole routing group, however many tokens of it there are. */
+static const char *small_evaluation(struct setup *s)
+{
+	if (run_streams(&s->spec) || s->spec.eval_tokens >= s->scarce)
+		return NULL;
+	return arena_printf(&s->arena, "eval.tokens %ld are less than a routing group of %ld tokens, which capacity is of: "
+		"evaluation drops less than training; set it to %ld or more", s->spec.eval_tokens, s->scarce, s->scarce);
+}
+
 const char *setup_warning(struct setup *s)
 {
-	return s->raised == 0 ? NULL : arena_printf(&s->arena, "model.moe.capacity_factor leaves an expert %.3g of a "
-		"choice in each routing group: it takes 1, %.3g times as many", s->raised, 1 / s->raised);
+	const char *small = small_evaluation(s);
+
+	if (s->raised == 0)
+		return small;
+	return arena_printf(&s->arena, "model.moe.capacity_factor leaves an expert %.3g of a choice in each routing "
+		"group: it takes 1, %.3g times as many%s%s", s->raised, 1 / s->raised, small ? "; " : "",
+		small ? small : "");
 }
 
 void setup_close(struct setup *s)

@@ -77,6 +77,7 @@ struct setup {
 	} routers;
 	const char *depends;		/* of the model in training: struct model */
 	double raised;			/* likewise */
+	long scarce;			/* likewise */
 	struct net_rule rules[GRAPH_EVAL_DROPLESS + 1];	/* of the evaluations */
 	const char *const *shares;	/* metrics of each mix of two paths, the share of the first (of channels
 					   mean and deviation), and of each layer of picked tokens, theirs */

@@ -310,6 +310,7 @@ int setup_record(struct setup *s, const struct purpose *p)
 		return -1;
 	s->depends = s->model.depends;
 	s->raised = s->model.raised;
+	s->scarce = s->model.scarce;
 	name_metrics(s);
 	control_open(&s->control, s);
 	g[GRAPH_EVAL] = record_eval(s, false);

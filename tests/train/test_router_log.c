@@ -215,32 +215,57 @@ static void test_rule_of_an_evaluation(void **state)
 	arena_release(&t.arena);
 }
 
-static int warnings(const struct told *t)
+static int warnings(const struct told *t, const char *word)
 {
 	int n = 0;
 
 	for (int i = 0; i < t->n; i++)
 		n += t->records[i].type == RECORD_IS_EVENT && !strcmp(t->records[i].event.kind, "warning") &&
-			strstr(t->records[i].event.text, "capacity_factor leaves an expert 0.5 of a choice");
+			strstr(t->records[i].event.text, word);
 	return n;
 }
 
 /* Capacities are at least 1, which is said: of four sequences at a position, of eight tokens. */
 static void test_capacity_that_is_raised(void **state)
 {
+	static const char raised[] = "capacity_factor leaves an expert 0.5 of a choice";
 	struct told t;
 
 	(void)state;
 	run(&t, "raised", KEYS("model.moe.router=expert_choice_batch", "model.moe.capacity_factor=0.5",
 		"train.tokens=256"));
-	assert_int_equal(warnings(&t), 1);
+	assert_int_equal(warnings(&t, raised), 1);
 	arena_release(&t.arena);
 	run(&t, "raised-too", KEYS("model.moe.group_tokens=8", "model.moe.capacity_factor=0.25", "train.tokens=256"));
-	assert_int_equal(warnings(&t), 1);
+	assert_int_equal(warnings(&t, raised), 1);
 	arena_release(&t.arena);
 	run(&t, "one", KEYS("model.moe.router=expert_choice_batch", "model.moe.capacity_factor=1",
 		"train.tokens=256"));
-	assert_int_equal(warnings(&t), 0);
+	assert_int_equal(warnings(&t, raised), 0);
+	arena_release(&t.arena);
+}
+
+/* A capacity of more tokens than are evaluated drops less there, which is said where it can drop anything. */
+static void test_evaluation_below_a_group(void **state)
+{
+	static const char small[] = "are less than a routing group of";
+	static const struct {
+		const char *key;
+		int said;
+	} cases[] = {{"model.moe.capacity_factor=1", 1}, {"model.moe.group_tokens=8", 0}, {"model.moe.capacity_factor=100", 0},
+		{"model.moe.capacity_factor=0", 0},
+		{"model.moe.router=expert_choice_batch", 0}, {"data.sampling=stream", 0}};
+	struct told t;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		run(&t, cases[i].key, KEYS(cases[i].key, "eval.tokens=16", "train.tokens=256"));
+		assert_int_equal(warnings(&t, small), cases[i].said);
+		arena_release(&t.arena);
+	}
+	run(&t, "both", KEYS("model.moe.capacity_factor=0.01", "eval.tokens=16", "train.tokens=256"));
+	assert_int_equal(warnings(&t, small), 1);
+	assert_int_equal(warnings(&t, "capacity_factor leaves"), 1);
 	arena_release(&t.arena);
 }
 
@@ -250,6 +275,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_picked_share_of_all_micro_batches),
 	cmocka_unit_test(test_no_token_takes_anything), cmocka_unit_test(test_no_scores_no_entropy),
 	cmocka_unit_test(test_rule_of_an_evaluation), cmocka_unit_test(test_capacity_that_is_raised),
+	cmocka_unit_test(test_evaluation_below_a_group),
 };
 
 WORKER_TESTS_MAIN(tests)
