@@ -250,7 +250,8 @@ static void prepare(const struct op_trial *t)
 
 static const struct place_attr all = {4, 20, 0, 0}, tight = {5, 7, 3, 0},
 	one_expert = {1, 35, 5, 0}, tiled = {6, 150, 60, 0}, any_length = {7, 52, 0, 0},
-	many = {75, 48, 3, 0}, by_choice = {5, 50, 12, PLACE_BY_CHOICE}, by_score = {6, 150, 60, PLACE_BY_SCORE};
+	many = {75, 48, 3, 0}, pairs = {3, 2, 1, 0}, long_group = {3, 2800, 2500, 0}, by_choice = {5, 50, 12, PLACE_BY_CHOICE},
+	by_score = {6, 150, 60, PLACE_BY_SCORE};
 
 static const struct op_example examples[] = {
 	{.name = "dropless", .attr = &all, .prepare = prepare, .in = {{2, 10, 2}}},
@@ -262,6 +263,8 @@ static const struct op_example examples[] = {
 	{.name = "segments of any length", .attr = &any_length, .prepare = prepare,
 		.in = {{3, 104, 2}}},
 	{.name = "many experts", .attr = &many, .prepare = prepare, .in = {{2, 48, 8}}},
+	{.name = "many groups", .attr = &pairs, .prepare = prepare, .in = {{2, 40, 2}}},
+	{.name = "long group", .attr = &long_group, .prepare = prepare, .in = {{1, 2800, 3}}},
 	{.name = "a share of the capacity", .attr = &tiled, .prepare = prepare, .in = {{3, 100, 3}, {1}}},
 	{.name = "firsts first", .attr = &by_choice, .prepare = prepare, .in = {{2, 50, 3}}},
 	{.name = "by score", .attr = &by_score, .prepare = prepare, .in = {{3, 100, 3}, {0}, {3, 100, 6}}},

@@ -309,7 +309,7 @@ static void prepare(const struct op_trial *t)
 
 static const struct route_attr one_group = {20, 0}, groups_of_7 = {7, 2}, groups_of_1 = {1, 0},
 	tight = {70, 5}, tiled = {150, 30}, groups_of_52 = {52, 0}, groups_of_48 = {48, 3},
-	groups_of_260 = {260, 100};
+	groups_of_260 = {260, 100}, groups_of_2 = {2, 1};
 
 static const struct op_example examples[] = {
 	{.name = "dropless", .attr = &one_group, .prepare = prepare,
@@ -327,6 +327,8 @@ static const struct op_example examples[] = {
 			[ROUTE_MASK_BT] = {3, 104}}},
 	{.name = "many experts", .attr = &groups_of_48, .prepare = prepare,
 		.in = {[ROUTE_X_BTD] = {2, 48, 40}, [ROUTE_W_ED] = {75, 40}}},
+	{.name = "many groups", .attr = &groups_of_2, .prepare = prepare,
+		.in = {[ROUTE_X_BTD] = {2, 40, 4}, [ROUTE_W_ED] = {3, 4}}},
 	{.name = "several parts of a gradient", .attr = &groups_of_260, .prepare = prepare,
 		.in = {[ROUTE_X_BTD] = {2, 520, 16}, [ROUTE_W_ED] = {3, 16}}},
 };

@@ -227,7 +227,7 @@ static const struct op_example examples[] = {
 	{.name = "as they are, mask, groups", .attr = &groups_of_7, .prepare = prepare,
 		.in = {{3, 7, 5}, {3, 7, 5}, {3, 7, 3}, {3, 7}}},
 	{.name = "groups without valid tokens", .attr = &groups_of_1, .prepare = prepare,
-		.in = {{2, 6, 3}, {2, 6, 3}, {2, 6, 1}, {2, 6}}},
+		.in = {{2, 150, 3}, {2, 150, 3}, {2, 150, 1}, {2, 150}}},
 	{.name = "several tiles in a group", .attr = &tiled, .prepare = prepare,
 		.in = {{3, 100, 6}, {3, 100, 6}, {3, 100, 2}, {3, 100}}},
 	{.name = "no logits", .attr = &groups_of_7, .prepare = prepare,

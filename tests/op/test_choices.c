@@ -73,19 +73,21 @@ static void test_choices_up_to_a_sum(void **state)
 
 /* ---- take ----------------------------------------------------------------------------------- */
 
-/* Two sequences of two tokens: of equals the earlier is taken, in time and over the batch. */
+/* Two sequences of two tokens: of equals the earlier is taken, in time and over the batch; -0 equals 0. */
 static void take_best(struct arena *a, const struct device *d)
 {
-	static const struct take_attr time = {4, 1, false}, batch = {2, 1, true};
-	const double s[] = {0.5, 0.1,  0.5, 0.4,   0.5, 0.3,  0.2, 0.3};
+	static const struct take_attr time = {4, 1, false}, batch = {2, 1, true}, each = {2, 1, false};
+	const double s[] = {0.5, 0.1,  0.5, 0.4,   0.5, 0.3,  0.2, 0.3}, signs[] = {-0.0, -0.1,  0, 0.2};
 	struct tensor *s_BTE = filled(a, d, tensor_of(MASTER, 3, 2L, 2L, 2L), s);
 	struct call in_time = call(a, &op_take, d, &time, (struct tensor *[TAKE_N_IN]){s_BTE}),
-		over_batch = call(a, &op_take, d, &batch, (struct tensor *[TAKE_N_IN]){s_BTE});
+		over_batch = call(a, &op_take, d, &batch, (struct tensor *[TAKE_N_IN]){s_BTE}),
+		of_zeros = call(a, &op_take, d, &each, (struct tensor *[TAKE_N_IN]){masters(a, d, 2, 2, signs)});
 
 	expect_ints(&in_time, TAKE_EXPERT_BTE, (int[]){0, -1,  0, 1,   -1, 1,  -1, -1});
 	expect_values(&in_time, in_time.out[TAKE_CUTOFF_E], "cutoff", (double[]){0.5, 0.3}, 1e-6);
 	expect_values(&in_time, in_time.out[TAKE_LEFT], "left", (double[]){1, 4}, 0);
 	expect_ints(&over_batch, TAKE_EXPERT_BTE, (int[]){0, -1,  0, 1,   -1, 1,  -1, -1});
+	expect_ints(&of_zeros, TAKE_EXPERT_BTE, (int[]){0, -1,  -1, 1});
 	expect_values(&over_batch, over_batch.out[TAKE_CUTOFF_E], "cutoff", (double[]){0.5, 0.35}, 1e-6);
 }
 
