@@ -70,6 +70,11 @@ losses transformer_moe --mode reset,sliding --length 64,4x --stride 32 --tokens 
 grep -e 'reset,* 256' -e 'sliding 64' all >table
 holds test "$(wc -l <table)" = 2
 holds same table
+# by themselves they are half a length apart; and a nat is 1 / ln 2 bits, of a little more than a byte, as documents end
+$moelab eval transformer --mode sliding --length 32 --tokens 2048 --format csv >said
+holds awk -F, '/^#/ { next } !n++ { for (i = 1; i <= NF; i++) at[$i] = i; next }
+	{ x = $at["bits_per_byte"] * log(2) / $at["loss"]; good += $at["stride"] == 16 && x > 1 && x < 1.1 }
+	END { exit n != 2 || good != 1 }' said
 # and each token behind the first window has more in front where they do
 losses transformer --mode sliding --length 32,128 --stride 8 --tokens 2048 >table
 holds test "$(wc -l <table)" = 2
