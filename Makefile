@@ -57,7 +57,7 @@ ifeq ($(WERROR),1)
 CFLAGS  += -Werror
 endif
 ifeq ($(SAN),1)
-CFLAGS  := $(filter-out -O3,$(CFLAGS)) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+CFLAGS  := $(filter-out -O3 -g,$(CFLAGS)) -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 LDFLAGS += -fsanitize=address,undefined
 endif
@@ -84,8 +84,11 @@ LDFLAGS += $(NVHOME:%=-L%/lib64) $(NVHOME:%=-Wl,-rpath,%/lib64)
 LIBS    += -lcublasLt -lcudart_static -ldl -lrt
 endif
 ifeq ($(EMULATED),1)
-CFLAGS  += -DWITH_CUDA -DEMULATED -Itests/op
+# What takes time here is the emulator, which has flags of its own. Some warnings are right at -O3 alone.
+CFLAGS  := $(filter-out -O3 -g,$(CFLAGS)) -O1 -g1 -Wno-maybe-uninitialized -DWITH_CUDA -DEMULATED -Itests/op
 endif
+# Of test programs: compiled, with all their headers, a third as long; what takes time is what they test.
+TESTFLAGS := $(if $(filter 1,$(SAN)),-Og -Wno-maybe-uninitialized,-O1)
 
 src      = $(wildcard src/$(1)/*.c src/$(1)/*/*.c) $(if $(filter 1,$(CUDA) $(EMULATED)), \
 	$(filter-out $(not_emulated),$(wildcard src/$(1)/*.cu src/$(1)/*/*.cu)))
@@ -126,7 +129,7 @@ $(GEN): force
 # --- compiling ---------------------------------------------------------------------------------
 # The stamp holds the flags: a changed flag rebuilds what it touches. -Werror changes no code.
 $(BUILD)/flags: force
-	@mkdir -p $(@D); echo '$(CC) $(filter-out -Werror,$(CFLAGS)) $(LDFLAGS) $(LIBS)' \
+	@mkdir -p $(@D); echo '$(CC) $(filter-out -Werror,$(CFLAGS)) $(TESTFLAGS) $(LDFLAGS) $(LIBS)' \
 		'$(filter-out -Werror all-warnings,$(NVFLAGS))' >$@.new; \
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
@@ -140,7 +143,8 @@ $(BUILD)/libraries: $(BUILD)/flags
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags | $(BUILD)/libraries $(GEN)
 	@mkdir -p $(@D)
-	$(call say,CC   $<)$(CC) $(CFLAGS) $(CFLAGS_$(*F)) $(if $(filter tests/%,$<),-Itests) -MMD -MP -c $< -o $@
+	$(call say,CC   $<)$(CC) $(CFLAGS) $(if $(filter tests/%,$<),-Itests) \
+		$(if $(filter test_%,$(*F)),$(TESTFLAGS)) $(CFLAGS_$(*F)) -MMD -MP -c $< -o $@
 
 # Files that are taken into an object whole.
 $(BUILD)/src/store/schema.c.o: src/store/schema.sql src/store/bench.sql
@@ -157,7 +161,7 @@ endif
 
 # The CUDA sources as C++ for the emulator of a GPU, tests/op/emulator.h. It watches their accesses to
 # memory through the calls that gcc makes for its thread sanitizer; the sanitizer itself is not there.
-EMUFLAGS := -std=c++17 -O1 -g -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fno-strict-aliasing \
+EMUFLAGS := -std=c++17 -O1 -g1 -march=$(MARCH) -ffp-contract=fast -fno-math-errno -fno-strict-aliasing \
 	-fsanitize=thread,alignment --param tsan-instrument-func-entry-exit=0 -fno-exceptions -fno-rtti \
 	-fno-threadsafe-statics -Itests/op/cuda -Itests/op -Isrc \
 	-Wall -Wextra -Wno-unknown-pragmas $(if $(filter 1,$(WERROR)),-Werror) \
@@ -167,11 +171,12 @@ $(BUILD)/$(if $(filter 1,$(EMULATED)),,emulated/)%.cu.o: %.cu Makefile $(BUILD)/
 	$(call say,CXX  $<)$(CXX) $(EMUFLAGS) -MMD -MP -x c++ -c $< -o $@
 
 # Fibres whose frames are left by longjmp are beyond the address sanitizer.
-CFLAGS_emulator := -fno-sanitize=address
+CFLAGS_emulator := $(if $(filter 1,$(EMULATED)),-O3) -fno-sanitize=address
 CFLAGS_emulator_memory := $(CFLAGS_emulator)
 CFLAGS_emulator_warp := $(CFLAGS_emulator)
 CFLAGS_emulator_watch := $(CFLAGS_emulator)
 CFLAGS_emulator_wgmma := $(CFLAGS_emulator)
+CFLAGS_emulated_gemm := $(if $(filter 1,$(EMULATED)),-O3)
 
 emulator := $(patsubst %,$(BUILD)/tests/op/%.c.o,emulator emulator_memory emulator_watch emulator_warp \
 	emulator_wgmma emulator_queue)

@@ -19,7 +19,7 @@ enum {
 /* Where to go on. The compiler's own jumps keep three registers, for a turn has a few hundred instructions. */
 typedef void *turn[5];
 
-enum fibre_state { READY, AT_BARRIER, IN_COLLECTIVE, ENDED };
+enum fibre_state { READY, AT_BARRIER, IN_COLLECTIVE, ENDED, N_STATES };
 
 struct copy {
 	char *to;
@@ -31,7 +31,6 @@ struct copy {
 
 /* A thread of the block. */
 struct fibre {
-	enum fibre_state state;
 	bool started;		/* has a frame to jump to */
 	struct index index;	/* within the block */
 	turn at;
@@ -45,6 +44,7 @@ struct fibre {
 struct index threadIdx, blockIdx, blockDim, gridDim;
 
 static struct fibre fibres[MAX_THREADS];
+static unsigned lanes_in[MAX_THREADS / WARP][N_STATES];	/* of each warp; one that has its turn is READY */
 static struct copy copies[MAX_THREADS][MAX_COPIES];
 static _Alignas(64) char stacks[MAX_THREADS][STACK_BYTES];
 static _Alignas(64) char gathered[WARP][EMULATOR_GIVEN];	/* what the lanes of a warp gave */
@@ -56,6 +56,7 @@ static struct {
 	turn scheduler;		/* behind a turn */
 	jmp_buf end;		/* of the launch */
 	struct fibre *running;
+	int thread;		/* that is */
 	int threads, ended, vote;	/* of a block; how many gave something to its last barrier */
 	struct {
 		const void *kernel;
@@ -79,19 +80,22 @@ static __attribute__((noinline, noreturn)) void jump(turn to)
 /* Back to the scheduler, until it says to go on. */
 static void park(enum fibre_state state)
 {
-	gpu.running->state = state;
+	unsigned *in = lanes_in[gpu.thread / WARP], lane = 1u << gpu.thread % WARP;
+
+	in[READY] &= ~lane;
+	in[state] |= lane;
 	if (!__builtin_setjmp(gpu.running->at))
 		jump(gpu.scheduler);
 }
 
 int emulator_lane(void)
 {
-	return (int)(gpu.running - fibres) % WARP;
+	return gpu.thread % WARP;
 }
 
 int emulator_thread(void)
 {
-	return (int)(gpu.running - fibres);
+	return gpu.thread;
 }
 
 const char (*emulator_collect(const struct emulator_collective *c, const void *place))[EMULATOR_GIVEN]
@@ -155,6 +159,11 @@ void __pipeline_wait_prior(size_t n)
 
 /* --- scheduling ------------------------------------------------------------------------------ */
 
+static int n_warps(void)
+{
+	return (gpu.threads + WARP - 1) / WARP;
+}
+
 static void set_order(int *list, int n)
 {
 	for (int k = 0; k < n; k++)
@@ -162,7 +171,7 @@ static void set_order(int *list, int n)
 	for (int k = n - 1; gpu.order == RANDOM && k > 0; k--) {
 		int other, kept = list[k];
 		gpu.random = gpu.random * 6364136223846793005u + 1442695040888963407u;
-		other = (int)((gpu.random >> 33) % (unsigned)(k + 1));
+		other = (int)((gpu.random >> 32) * (unsigned)(k + 1) >> 32);
 		list[k] = list[other];
 		list[other] = kept;
 	}
@@ -194,11 +203,12 @@ static void begin(struct fibre *f)
 	setcontext(&start);
 }
 
-static void resume(struct fibre *f)
+static void resume(int thread)
 {
-	int thread = (int)(f - fibres);
+	struct fibre *f = &fibres[thread];
 
 	gpu.running = f;
+	gpu.thread = thread;
 	threadIdx = f->index;
 	memory_turn(thread, (struct range){stacks[thread], STACK_BYTES});
 	if (!__builtin_setjmp(gpu.scheduler)) {
@@ -207,15 +217,6 @@ static void resume(struct fibre *f)
 		jump(f->at);
 	}
 	memory_end_turn();
-}
-
-static unsigned lanes_in(const struct fibre *warp, int n_lanes, enum fibre_state state)
-{
-	unsigned lanes = 0;
-
-	for (int k = 0; k < n_lanes; k++)
-		lanes |= (unsigned)(warp[k].state == state) << k;
-	return lanes;
 }
 
 /* Have all lanes that lane k waits for come, to the same? */
@@ -234,99 +235,112 @@ static bool is_complete(const struct fibre *warp, unsigned waiting, int k)
 	return true;
 }
 
-static void complete(struct fibre *warp, const struct emulator_collective *c, int n_lanes)
+static void complete(int w, const struct emulator_collective *c, unsigned alive)
 {
-	unsigned alive = ~lanes_in(warp, n_lanes, ENDED) & (unsigned)((1ull << n_lanes) - 1);
-
-	for (int l = 0; l < n_lanes; l++)
-		if (c->mask >> l & 1) {
-			memcpy(gathered[l], warp[l].collective->given, c->bytes);
-			warp[l].state = READY;
-		}
+	for (int l = 0; l < WARP; l++)
+		if (c->mask >> l & 1)
+			emulator_copy(gathered[l], fibres[w * WARP + l].collective->given, c->bytes);
+	lanes_in[w][IN_COLLECTIVE] &= ~c->mask;
+	lanes_in[w][READY] |= c->mask;
 	if (c->orders && !(alive & ~c->mask))
-		memory_order_warp((int)(warp - fibres) / WARP);
+		memory_order_warp(w);
 }
 
-/* Completes the collectives that all lanes have come to. false: nobody waits in one. */
-static bool serve(struct fibre *warp, int n_lanes)
+/* Completes the collectives that all lanes of warp w have come to. false: nobody waits in one. */
+static bool serve(int w, unsigned all)
 {
-	unsigned waiting = lanes_in(warp, n_lanes, IN_COLLECTIVE), left = waiting;
+	const struct fibre *warp = &fibres[w * WARP];
+	unsigned waiting = lanes_in[w][IN_COLLECTIVE], left = waiting;
 
-	for (int k = 0; k < n_lanes; k++)
+	for (int k = 0; k < WARP; k++)
 		if (left >> k & 1 && is_complete(warp, left, k)) {
 			left &= ~warp[k].collective->mask;
-			complete(warp, warp[k].collective, n_lanes);
+			complete(w, warp[k].collective, all & ~lanes_in[w][ENDED]);
 		}
 	if (waiting && left == waiting) {
 		const struct fibre *f = &warp[__builtin_ctz(waiting)];
-		memory_fault(f->place, "warp %td: lanes %x wait, lane %td in %s of %x",
-			(warp - fibres) / WARP, waiting, f - warp, f->collective->what,
-			f->collective->mask);
+		memory_fault(f->place, "warp %d: lanes %x wait, lane %td in %s of %x", w, waiting, f - warp,
+			f->collective->what, f->collective->mask);
 	}
 	return waiting;
 }
 
-/* Until every lane waits for other warps, or has ended. */
-static void run_warp(struct fibre *warp, int n_lanes)
+static int n_lanes_of(int w)
 {
-	int order[WARP];
+	return gpu.threads - w * WARP < WARP ? gpu.threads - w * WARP : WARP;
+}
+
+static unsigned lanes_of(int w)
+{
+	return (unsigned)((1ull << n_lanes_of(w)) - 1);
+}
+
+/* Until every lane waits for other warps, or has ended. */
+static void run_warp(int w)
+{
+	int order[WARP], n = n_lanes_of(w);
 
 	do {
-		set_order(order, n_lanes);
-		for (int k = 0; k < n_lanes; k++)
-			if (warp[order[k]].state == READY)
-				resume(&warp[order[k]]);
-	} while (serve(warp, n_lanes));
+		set_order(order, n);
+		for (int k = 0; k < n; k++)
+			if (lanes_in[w][READY] >> order[k] & 1)
+				resume(w * WARP + order[k]);
+	} while (serve(w, lanes_of(w)));
 }
 
 static int n_threads_in(enum fibre_state state)
 {
 	int n = 0;
 
-	for (int k = 0; k < gpu.threads; k++)
-		n += fibres[k].state == state;
+	for (int w = 0; w < n_warps(); w++)
+		n += __builtin_popcount(lanes_in[w][state]);
 	return n;
+}
+
+static void set_ready(void)
+{
+	for (int w = 0; w < n_warps(); w++) {
+		memset(lanes_in[w], 0, sizeof lanes_in[w]);
+		lanes_in[w][READY] = lanes_of(w);
+	}
 }
 
 static void pass_barrier(void)
 {
 	const struct fibre *first = fibres;
 
-	while (first->state != AT_BARRIER)
+	while (!(lanes_in[(first - fibres) / WARP][AT_BARRIER] >> (first - fibres) % WARP & 1))
 		first++;
 	gpu.vote = 0;
-	for (struct fibre *f = fibres; f < fibres + gpu.threads; f++) {
-		if (f->state != AT_BARRIER || (f->barrier != first->barrier && strcmp(f->barrier, first->barrier)))
+	for (int k = 0; k < gpu.threads; k++) {
+		const struct fibre *f = &fibres[k];
+		if (!(lanes_in[k / WARP][AT_BARRIER] >> k % WARP & 1) ||
+			(f->barrier != first->barrier && strcmp(f->barrier, first->barrier)))
 			memory_fault(NULL, "%d of %d threads wait in a barrier, %s()",
 				n_threads_in(AT_BARRIER), gpu.threads, first->barrier);
 		gpu.vote += f->vote;
 	}
-	for (int k = 0; k < gpu.threads; k++)
-		fibres[k].state = READY;
-	memory_pass_barrier((gpu.threads + WARP - 1) / WARP);
+	set_ready();
+	memory_pass_barrier(n_warps());
 	wgmma_pass_barrier();
 }
 
 static void run_block(void)
 {
-	int n = gpu.threads, n_warps = (n + WARP - 1) / WARP;
 	int order[MAX_THREADS / WARP];
 
 	memory_clear_shared(gpu.launch->shared);
-	memory_start_block(n_warps);
-	wgmma_start_block(n);
+	memory_start_block(n_warps());
+	wgmma_start_block(gpu.threads);
 	gpu.ended = 0;
-	for (int k = 0; k < n; k++) {
-		fibres[k].state = READY;
+	set_ready();
+	for (int k = 0; k < gpu.threads; k++)
 		fibres[k].n_copies = fibres[k].batch = 0;
-	}
 	for (;;) {
-		set_order(order, n_warps);
-		for (int k = 0; k < n_warps; k++) {
-			int first = order[k] * WARP;
-			run_warp(&fibres[first], n - first < WARP ? n - first : WARP);
-		}
-		if (gpu.ended == n)
+		set_order(order, n_warps());
+		for (int k = 0; k < n_warps(); k++)
+			run_warp(order[k]);
+		if (gpu.ended == gpu.threads)
 			return;
 		pass_barrier();
 	}

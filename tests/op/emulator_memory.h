@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/error.h"
 
@@ -15,6 +16,7 @@ enum {
 	WARP = 32,
 	MAX_THREADS = 1024,		/* of a block */
 	SHARED_MOST = 227 << 10,	/* bytes a block can have, as on sm_90 */
+	WORD = 4,		/* bytes watched as one, unless reached in halves */
 };
 
 struct index {
@@ -31,7 +33,6 @@ struct range {
 
 /* ---- emulator_memory.c: what there is ------------------------------------------------------- */
 
-enum { WORD = 4 };		/* bytes watched as one, unless reached in halves */
 
 /* Who reached it last, as stamps: numbers of segments and threads (below), twice, plus 1 for an atomic
    access; 0 is never. Two readers without order among them are enough: who is in order with both is in
@@ -70,6 +71,14 @@ void memory_name_kernel(const void *kernel);	/* in which faults are from now on 
 /* In emulator.c: back to the caller of the launch; the thread that runs, of the block. */
 void emulator_stop(void) __attribute__((noreturn));
 int emulator_thread(void);
+/* Most of what is copied has the size of a number. */
+static inline void emulator_copy(void *to, const void *from, size_t bytes)
+{
+	if (bytes == WORD)
+		memcpy(to, from, WORD);
+	else
+		memcpy(to, from, bytes);
+}
 
 /* ---- emulator_watch.c: who reaches it, and when --------------------------------------------- */
 

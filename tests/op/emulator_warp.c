@@ -22,7 +22,7 @@ void emulator_shuffle(unsigned mask, const char *what, void *value, size_t bytes
 		memory_fault(__builtin_return_address(0),
 			"%s: lane %d wants the value of lane %d, which the mask %x lacks", what,
 			emulator_lane(), from, mask);
-	memcpy(value, given[from], bytes);
+	emulator_copy(value, given[from], bytes);
 }
 
 unsigned emulator_ballot(unsigned mask, const char *what, int value)
