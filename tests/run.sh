@@ -7,23 +7,27 @@
 # Sum of the numbers in cmocka's lines "[  PASSED  ] 3 test(s)." of a log.
 count() { sed -n "s/^\[  $1  \] \([0-9][0-9]*\) test.*/\1/p" "$2" | awk '{ n += $1 } END { print n + 0 }'; }
 
+# Seconds of CPU that this shell's children took, of what `times` printed.
+cpu_seconds() { awk -F'[ms ]' 'NR == 2 { printf "%.0f", 60 * ($1 + $4) + $2 + $5 }' "$1"; }
+
 # one PROGRAM: a line of numbers to $COUNTS, passed and failed.
 one() {
 	log=$(mktemp) start=$(date +%s)
 	case $1 in /*) "$1" ;; *) "./$1" ;; esac >"$log" 2>&1
-	status=$?
+	status=$? seconds=$(($(date +%s) - start))
+	times >"$log.times"
 	good=$(count PASSED "$log") bad=$(count FAILED "$log")
 	case $1 in *.sh) [ $status$good$bad = 000 ] && good=1 ;; esac
 	if [ "$bad" -eq 0 ] && { [ $status -ne 0 ] || [ "$good" -eq 0 ]; }; then
 		bad=1
 	fi
 	if [ "$bad" -eq 0 ]; then
-		echo "ok    $1: $good passed, $(($(date +%s) - start)) s"
+		echo "ok    $1: $good passed, $seconds s, $(cpu_seconds "$log.times") s of CPU"
 	else
 		cat "$log"
 		echo "FAIL  $1: $bad failed, exit status $status"
 	fi
-	rm -f "$log"
+	rm -f "$log" "$log.times"
 	echo "$good $bad" >>"$COUNTS"
 }
 
