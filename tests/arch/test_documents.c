@@ -64,12 +64,26 @@ static int first_changed(const double changes[LONG], int from, double limit)
 	return t;
 }
 
+static bool is_known(struct rig_seen *seen, const struct rig_case *c, enum device_id device)
+{
+	struct rig rig;
+	bool known;
+
+	open_documents(&rig, c, device, true, 1);
+	known = rig_is_known(seen, rig.g, device);
+	rig_close(&rig);
+	return known;
+}
+
 /* Borders in and on the tiles of scan and attention; end of text belongs to what it ends. Without documents the
    test must see it; of GPUs the emulator need not show that. */
 static void check_apart(const struct rig_case *c, enum device_id device)
 {
+	static struct rig_seen seen;
 	const int ends[] = {1, 30, 63, 64, 127, 128};
 
+	if (is_known(&seen, c, device))
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i += device_is_host(&device_list[device]) && !UNDER_SANITIZERS ? 1 : 3)
 		for (int reset = rig_spares(device); reset < 2; reset++) {
 			struct rig rig;
@@ -98,8 +112,11 @@ static void test_documents_apart(void **state)
 static void check_alone(const struct rig_case *c, enum device_id device, double limit)
 {
 	static double inside[N_LOGITS], alone[N_LOGITS];
+	static struct rig_seen seen;
 	const int ends[] = {2, 70, 63};
 
+	if (is_known(&seen, c, device))
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i += rig_spares(device) || UNDER_SANITIZERS ? 2 : 1) {
 		struct rig rig;
 		int first = ends[i] + 1;
