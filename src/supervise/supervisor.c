@@ -335,10 +335,16 @@ static void catch_signals(struct supervision *v, struct sigaction *before)
 		sigaction(caught[i], &note, &before[i]);
 }
 
+/* What was asked to stop ends with the code that says so, though a scheduler's next signal comes meanwhile. */
 static void release_signals(struct supervision *v, const struct sigaction *before)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(caught); i++)
-		sigaction(caught[i], &before[i], NULL);
+	static const struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+	for (size_t i = 0; i < ARRAY_SIZE(caught); i++) {
+		bool late = v->stop_signal && caught[i] != SIGINT && caught[i] != SIGCHLD;
+
+		sigaction(caught[i], late ? &ignore : &before[i], NULL);
+	}
 	close(v->signals);
 	close(signals_in);
 }

@@ -205,8 +205,12 @@ static pid_t supervise_aside(struct job *jobs, int n)
 {
 	pid_t pid = fork();
 
-	if (!pid)
-		_exit(supervise(jobs, n));
+	if (!pid) {
+		int code = supervise(jobs, n);
+		if (code == EXIT_STOPPED)
+			raise(SIGTERM);		/* of a scheduler: too late to change what the code says */
+		_exit(code);
+	}
 	return pid;
 }
 
