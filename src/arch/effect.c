@@ -140,12 +140,25 @@ static bool is_unset(const struct field *f, const void *part, const struct moe_s
 	}
 }
 
+/* The key in an entry of a pattern; NULL: it has none. */
+static const struct node *own_key(const struct node *entry, const char *key)
+{
+	return entry ? node_get(entry, strrchr(key, '.') + 1) : NULL;
+}
+
 /* Where the key was set: in an entry of a pattern, or for the model. */
 static const char *origin(const struct config *c, const struct node *entry, const char *key, struct arena *a)
 {
-	const struct node *own = entry ? node_get(entry, strrchr(key, '.') + 1) : NULL;
+	const struct node *own = own_key(entry, key);
 
 	return own && own->line ? arena_printf(a, "%s:%d", own->file, own->line) : config_find(c, key)->origin;
+}
+
+/* What is set for the model is set for every layer of a pattern that has no value of its own. */
+static const char *elsewhere(const struct config *c, const struct node *entry, const char *key)
+{
+	return config_find(c, "model.pattern") && !own_key(entry, key)
+		? ", or set it in the entries of model.pattern that are such" : "";
 }
 
 /* More than there are would be cut to those. */
@@ -166,8 +179,8 @@ int check_effect(const struct config *c, const struct moe_spec *s, const struct 
 	for (size_t i = 0; i < ARRAY_SIZE(readers); i++) {
 		const struct field *f = moe_field(readers[i].key);
 		if (!readers[i].reads(s) && !is_unset(f, s, s, a))
-			return error("%s: %s has no effect here (%s): it is for %s; leave it at %s", c->file, f->key,
-				origin(c, entry, f->key, a), readers[i].who, unset(f, s));
+			return error("%s: %s has no effect here (%s): it is for %s; leave it at %s%s", c->file, f->key,
+				origin(c, entry, f->key, a), readers[i].who, unset(f, s), elsewhere(c, entry, f->key));
 	}
 	return check_most(c, s, entry, a);
 }

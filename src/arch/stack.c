@@ -126,6 +126,26 @@ static const struct word *word_find(const struct node *n, const char *text)
 	return NULL;
 }
 
+static int unknown_entry_key(const struct word *w, const struct node *n, struct arena *a)
+{
+	const char **names, *nearest;
+	int count = 0;
+
+	for (int t = 0; t < 3 && w->prefix[t]; t++)
+		count += w->tables[t].table->n;
+	names = ARENA_ARRAY(a, const char *, count);
+	count = 0;
+	for (int t = 0; t < 3 && w->prefix[t]; t++)
+		for (int i = 0; i < w->tables[t].table->n; i++)
+			if (str_starts(w->tables[t].table->rows[i].key, w->prefix[t]))
+				names[count++] = w->tables[t].table->rows[i].key + strlen(w->prefix[t]);
+	nearest = str_nearest(n->key, names, count);
+	if (nearest)
+		return node_error(n, "layer \"%s\" has no key \"%s\" (did you mean \"%s\"?)", w->name, n->key, nearest);
+	return node_error(n, "layer \"%s\" has no key \"%s\"%s%s%s", w->name, n->key, count ? " (moelab help spec lists "
+		"those of " : "", count ? w->prefix[0] : "", count ? "*)" : "");
+}
+
 /* One key of an entry's map, checked like the same key of the model. */
 static int set_key(const struct word *w, const struct node *n, struct parts *p, struct arena *a)
 {
@@ -143,7 +163,7 @@ static int set_key(const struct word *w, const struct node *n, struct parts *p, 
 			return 0;
 		}
 	}
-	return node_error(n, "layer \"%s\" has no key \"%s\"", w->name, n->key);
+	return unknown_entry_key(w, n, a);
 }
 
 /* The keys that a router's name stands for, where the entry has one; before its other keys. */

@@ -113,8 +113,13 @@ static void test_keys_with_effect_in_a_pattern(void **state)
 	expect_open(spec);
 	snprintf(spec, sizeof spec, stack, "router: topk");
 	expect_refused(spec, "max_k has no effect here (");
+	expect_refused(spec, "leave it at 4, or set it in the entries of model.pattern that are such\n");
 	expect_refused("{model: {arch: stack, d_model: 8, n_blocks: 1, pattern: [mamba,\n{moe: {\nmax_k: 2}}]}",
-		"spec.yaml:3): it is for select threshold");
+		"spec.yaml:3): it is for select threshold (router threshold); leave it at 4\n");
+	expect_refused("{model: {arch: stack, d_model: 8, n_blocks: 1, pattern: [{moe: {topk: 2}}]}",
+		"layer \"moe\" has no key \"topk\" (did you mean \"top_k\"?)");
+	expect_refused("{model: {arch: stack, d_model: 8, n_blocks: 1, pattern: [{moe: {windowed: 2}}]}",
+		"layer \"moe\" has no key \"windowed\" (moelab help spec lists those of model.moe.*)");
 }
 
 /* A convolution that a layer leaves out, named by the model or by the entry; other layers may have one. */
