@@ -147,6 +147,13 @@ printf 'base: [%s/experiments/micro/moe_mamba.yaml]\nmodel: {d_model: 32, n_bloc
   n_experts: 8, d_expert: 16, group_sequences: 2}}\n' "$root" >more.yaml
 refused "experts grow in number where tokens choose them" $moelab grow moe_mamba more.yaml -o grown
 
+# every router by name is told of in the table of routers
+names=$($moelab help spec | sed -n 's/^  model\.moe\.router  *word  *switch  *\([a-z_|]*\) .*/\1/p' | tr '|' ' ')
+holds test "$(echo $names | wc -w)" -gt 15
+for name in $names; do
+	holds grep -q "^  | \`$name\` | " "$root/experiments/README.md"
+done
+
 # the micro-batch that fits: groups that nothing is taken over are not kept whole
 $moelab trace "$root/experiments/micro/moe_mamba.yaml" -o big --random train.batch=65536 \
 	model.moe.router=threshold 2>err
