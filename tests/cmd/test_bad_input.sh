@@ -56,6 +56,8 @@ refuses 2 "cannot read /dev/zero: it has more than" $moelab params bad.yaml
 holds sh -c "sed 's|base: .|&$root/experiments/micro/|' '$moe' | ./moelab params /dev/stdin"
 refuses 2 "no command" $moelab frobnicate
 refuses 2 "whole number" $moelab run "$moe" -j x
+refuses 2 "--restrict: given more than" $moelab run "$moe" $(yes -- --restrict=seed=1 | head -n 500)
+refuses 2 '--jobs takes a whole number, not "-1"' $moelab run "$moe" -j -1
 refuses 2 'train takes one sweep or spec; "train.lr" is neither' $moelab train "$moe" train.lr
 refuses 2 "run takes a sweep or a spec" $moelab run train.lr=1
 holds sh -c './moelab train --help | grep -q "^usage: moelab train SPEC"'

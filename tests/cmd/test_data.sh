@@ -32,6 +32,24 @@ refuses 2 "--val 1: not a share" text --val 1
 refuses 2 "--val x: not a share" text --val x
 refuses 2 "nothing to train on" text --val 0.5 --tune 0.5
 
+# --- what is looked at: the splits of each source, sequences from one on and as numbers, tokens that changed since
+holds $moelab data import text --tokenizer byte -o looked --val 0.2 --tune 0.05 -q
+$moelab data info looked --sources >said
+holds test "$(awk '$1 == "val" { print $2 }' said)" = "$(awk '$NF == "text" { print $5 }' said)"
+holds test "$(awk '$1 == "tune" { print $2 }' said)" = "$(awk '$NF == "text" { print $6 }' said)"
+$moelab data batches looked -n 4 --context 8 | tail -n 1 >last
+$moelab data batches looked --first 3 -n 1 --context 8 >fourth
+holds cmp fourth last
+$moelab data batches looked --sampling stream --batch 1 -n 2 --context 8 --ids >said
+holds test "$(awk 'NR == 1 { print $NF }' said)" = "$(awk 'NR == 2 { print $2 }' said)"
+holds $moelab data info looked --check
+printf Q | dd of=looked/val_000000.bin bs=1 seek=1100 conv=notrunc 2>out
+$moelab data info looked --check >out 2>said
+holds test $? = 2
+(trap "" XFSZ; ulimit -f 8; $moelab data import text --tokenizer byte -o full -q) 2>said	# as on a full disk
+holds test $? = 4
+holds test ! -e full
+
 # --- JSON lines of any name, packed in any way, from standard input, several at once
 awk 'BEGIN { for (i = 0; i < 600; i++)
 	printf "{\"text\": \"word %d of a text\", \"id\": 18446744073709551615, \"url\": \"http://h%d.org/\"}\n",

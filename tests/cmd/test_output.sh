@@ -67,6 +67,20 @@ lost $moelab plot loss --format term
 lost $moelab plot loss -q --caption - -o a.svg
 lost $moelab bench compare
 
+# Losses stand in their own columns.
+$moelab ls a-s1 --format csv | tail -n 1 | cut -d, -f7,8 >losses
+holds test "$(cat losses)" = "$($moelab query "SELECT train_loss, loss FROM runs WHERE label = 'a' AND seed = 1" \
+	--format csv | tail -n 1)"
+
+# The same measures in all forms of export: a step is a whole number, what was not measured is left out.
+$moelab export csv a-s1 >rows
+holds test "$(cut -d, -f1-4 rows | sed -n '1p;$p' | cut -d, -f1,2,4 | paste -sd' ')" = 'label,seed,step "a",1,3'
+$moelab export jsonl a-s1 >rows
+holds test "$(grep -c '"step":[0-9]*,' rows)" = "$(wc -l <rows)"
+holds test "$(head -n 1 rows | grep -c '"val_loss":5[0-9.]*' )" = 1
+holds $moelab export tensorboard a-s1 -o events -q
+holds grep -qra "train/loss" events
+
 # Standard output under its name: the same bytes, behind what was written before; lost ones are told.
 trace="$moelab trace $root/experiments/micro/mamba.yaml --random train.batch=1 train.context=16 model.n_blocks=1"
 holds $trace -o t.st

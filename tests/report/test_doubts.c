@@ -136,6 +136,19 @@ static void doubtful_rows_are_warned_about(void **state)
 	warned(ODD(.jobs = 1), "Warning: fewer than 3 seeds: odd");
 }
 
+static void two_seeds_are_few(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0),
+		{.label = "fast", .variant = "fast", .seed = 1, .fast = 2},
+		{.label = "fast", .variant = "fast", .seed = 2, .fast = 2}};
+	struct shown w;
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "speedup", "md"));
+	assert_has(w.text.text, "Warning: fewer than 3 seeds: fast\n");
+	end(&w);
+}
+
 /* As where folders were others, and one was built with CUDA. */
 static void builds_are_told_by_what_they_differ_in(void **state)
 {
@@ -361,6 +374,7 @@ int main(void)
 		cmocka_unit_test(other_operators_are_no_difference_in_semantics),
 		cmocka_unit_test(training_rules_are_refused_beyond_an_epoch),
 		cmocka_unit_test(doubtful_rows_are_warned_about),
+		cmocka_unit_test(two_seeds_are_few),
 		cmocka_unit_test(all_places_are_named),
 		cmocka_unit_test(builds_are_told_by_what_they_differ_in),
 		cmocka_unit_test(sound_rows_get_no_warning),
