@@ -315,7 +315,7 @@ static const struct op_example examples[] = {
 	{.name = "plain", .attr = &usual, .in = {DELTA_SHAPES(1, 5, 2, 3, 4)}},
 	{.name = "chunks", .attr = &short_chunks, .prepare = prepare, .in = {DELTA_SHAPES(2, 37, 2, 5, 6)}},
 	{.name = "each token a chunk", .attr = &steps, .prepare = prepare_documents,
-		.in = {DELTA_SHAPES(2, 9, 4, 3, 2), [DELTA_START_BT] = {2, 9}}},
+		.in = {DELTA_SHAPES(2, 6, 2, 3, 2), [DELTA_START_BT] = {2, 6}}},
 	{.name = "wide", .attr = &usual, .prepare = prepare, .no_gradient_check = true,
 		.in = {DELTA_SHAPES(1, 70, 2, 72, 136)}},
 	{.name = "documents", .attr = &usual, .prepare = prepare,

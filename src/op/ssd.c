@@ -270,7 +270,7 @@ static const struct op_example examples[] = {
 	{.name = "plain", .attr = &one_group, .in = {SSD_SHAPES(1, 5, 2, 3, 4)}},
 	{.name = "groups", .attr = &short_chunks, .in = {SSD_SHAPES(2, 37, 4, 5, 6)}},
 	{.name = "each token a chunk", .attr = &steps, .prepare = prepare_documents,
-		.in = {SSD_SHAPES(2, 9, 4, 3, 2), [SSD_START_BT] = {2, 9}}},
+		.in = {SSD_SHAPES(2, 6, 4, 3, 2), [SSD_START_BT] = {2, 6}}},
 	{.name = "heads of one channel", .attr = &one_group, .in = {SSD_SHAPES(2, 70, 7, 1, 5)}},
 	{.name = "wide", .attr = &two_groups, .no_gradient_check = true, .in = {SSD_SHAPES(1, 130, 4, 72, 144)}},
 	{.name = "one chunk", .attr = &longest_chunks, .no_gradient_check = true,
