@@ -206,8 +206,13 @@ static pid_t supervise_aside(struct job *jobs, int n)
 	pid_t pid = fork();
 
 	if (!pid) {
-		int code = supervise(jobs, n);
-		if (code == EXIT_STOPPED)
+		struct supervisor_end end = {0};
+		struct supervisor s = two_workers(NULL);
+		int code;
+
+		s.end = &end;
+		code = supervise_with(s, jobs, n);
+		if (end.signal)
 			raise(SIGTERM);		/* of a scheduler: too late to change what the code says */
 		_exit(code);
 	}
