@@ -43,7 +43,9 @@ struct model {
 	/* A capacity of an expert below 1 choice of a routing group, which is taken as 1; 0: none is. As recorded
 	   last. */
 	double raised;
-	long scarce;			/* tokens of the largest routing group in which a capacity can run out; 0: none can */
+	/* Tokens of the largest routing group in which a capacity can run out or tokens are mixed; 0: there is none.
+	   Likewise. */
+	long scarce;
 	long patch;			/* tokens of a position */
 	bool forecasts;			/* values, so that something is said to each token, else to each position */
 };

@@ -205,6 +205,7 @@ static struct tensor *send_tokens(struct net *net, const struct moe_spec *s, con
 /* Of tokens that no sequence beside theirs would complete, model_record() tells. */
 static long group_sequences(struct net *net, const struct moe_spec *s)
 {
+	net->scarce = max_long(net->scarce, s->group_sequences * net->env.context);
 	if (net->env.batch % s->group_sequences == 0)
 		return s->group_sequences;
 	net->alone = s->group_sequences;

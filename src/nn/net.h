@@ -114,8 +114,8 @@ struct net {
 						   0: none */
 	double raised;				/* choices of a group that an expert's capacity would be, which is at
 						   least 1; 0: none is less */
-	long scarce;				/* tokens of the largest routing group in which a capacity can run out;
-						   0: none can */
+	long scarce;				/* tokens of the largest routing group in which a capacity can run out or
+						   tokens are mixed; 0: there is none */
 	long misfit;				/* a routing group that does not divide a replay; 0: none */
 	long split;				/* tokens of a step over which a router takes losses, and of which a
 						   replay has a part; 0: none */

@@ -155,13 +155,14 @@ int setup_open(struct setup *s, const struct config *c, const struct device *d, 
 	return setup_open_traced(s, c, d, n_vocab, (struct net_trace){0});
 }
 
-/* Capacity is of a whole routing group, however many tokens of it there are. */
+/* Capacity is of a whole routing group, however many tokens of it there are; mixtures are of those there are. */
 static const char *small_evaluation(struct setup *s)
 {
 	if (run_streams(&s->spec) || s->spec.eval_tokens >= s->scarce)
 		return NULL;
-	return arena_printf(&s->arena, "eval.tokens %ld are less than a routing group of %ld tokens, which capacity is of: "
-		"evaluation drops less than training; set it to %ld or more", s->spec.eval_tokens, s->scarce, s->scarce);
+	return arena_printf(&s->arena, "eval.tokens %ld are less than a routing group of %ld tokens: with so few "
+		"evaluation drops less than training, or mixes fewer; set it to %ld or more", s->spec.eval_tokens,
+		s->scarce, s->scarce);
 }
 
 const char *setup_warning(struct setup *s)

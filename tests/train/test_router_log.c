@@ -263,6 +263,10 @@ static void test_evaluation_below_a_group(void **state)
 		assert_int_equal(warnings(&t, small), cases[i].said);
 		arena_release(&t.arena);
 	}
+	run(&t, "mixed", KEYS("model.moe.router=tokens", "model.moe.group_sequences=2", "model.moe.capacity_factor=0",
+		"eval.tokens=16", "train.tokens=256"));
+	assert_int_equal(warnings(&t, small), 1);
+	arena_release(&t.arena);
 	run(&t, "both", KEYS("model.moe.capacity_factor=0.01", "eval.tokens=16", "train.tokens=256"));
 	assert_int_equal(warnings(&t, small), 1);
 	assert_int_equal(warnings(&t, "capacity_factor leaves"), 1);
