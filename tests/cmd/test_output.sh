@@ -67,6 +67,12 @@ lost $moelab plot loss --format term
 lost $moelab plot loss -q --caption - -o a.svg
 lost $moelab bench compare
 
+# For programs all that is known of a run; two runs differ, no third; a table that cannot be kept is an error.
+holds test "$($moelab show a-s1 --json | head -c 1)" = "{"
+$moelab diff a-s1 b-s1 a-s2 2>said
+holds test "$? $(wc -l <said)" = "2 1"
+$moelab table final -o /dev/full 2>said
+holds test "$? $(wc -l <said)" = "4 1"
 # Losses stand in their own columns.
 $moelab ls a-s1 --format csv | tail -n 1 | cut -d, -f7,8 >losses
 holds test "$(cat losses)" = "$($moelab query "SELECT train_loss, loss FROM runs WHERE label = 'a' AND seed = 1" \
