@@ -165,6 +165,18 @@ static void tell_rules(const struct worker_log *l)
 			rule_text(l, "val_dropless"));
 }
 
+/* eval.tokens may ask for more than the split has (setup_warning() is of what it asks for). */
+static void tell_small_split(const struct worker_log *l)
+{
+	const struct run_spec *spec = &l->setup->spec;
+	long scarce = l->setup->scarce, evaluated = l->evaluator->n_windows * spec->context;
+
+	if (!run_streams(spec) && spec->eval_tokens >= scarce && evaluated < scarce)
+		worker_link_event(l->link, "warning", 0, "split %s has %ld tokens to evaluate, less than a routing group of %ld "
+			"tokens: with so few evaluation drops less than training, or mixes fewer; import more text, or set "
+			"model.moe.group_tokens or train.batch to less", spec->eval_split, evaluated, scarce);
+}
+
 void worker_log_attempt(struct worker_log *l, long step)
 {
 	struct record r = record_new(RECORD_IS_ATTEMPT), last;
@@ -186,6 +198,8 @@ void worker_log_attempt(struct worker_log *l, long step)
 		tell_other_processor(l, &r.attempt, &last.attempt, step);
 	if (!step && setup_warning(l->setup))
 		worker_link_event(l->link, "warning", step, "%s", setup_warning(l->setup));
+	if (!step)
+		tell_small_split(l);
 	tell_rules(l);
 }
 

@@ -267,6 +267,10 @@ static void test_evaluation_below_a_group(void **state)
 		"eval.tokens=16", "train.tokens=256"));
 	assert_int_equal(warnings(&t, small), 1);
 	arena_release(&t.arena);
+	run(&t, "split", KEYS("train.batch=512", "eval.tokens=65536", "train.tokens=32768"));
+	assert_int_equal(warnings(&t, "24576 tokens to evaluate, less than a routing group of 32768"), 1);
+	assert_int_equal(warnings(&t, small), 0);
+	arena_release(&t.arena);
 	run(&t, "both", KEYS("model.moe.capacity_factor=0.01", "eval.tokens=16", "train.tokens=256"));
 	assert_int_equal(warnings(&t, small), 1);
 	assert_int_equal(warnings(&t, "capacity_factor leaves"), 1);
