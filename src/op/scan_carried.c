@@ -12,6 +12,7 @@ static const struct op_example examples[] = {
 	{.name = "gated", .in = {SHAPES(2, 5, 19, 16), [SCAN_Z_BTI] = {2, 5, 19}}},
 	{.name = "whole", .no_gradient_check = true, .in = {SHAPES(1, 32, 136, 16), [SCAN_Z_BTI] = {1, 32, 136}}},
 	{.name = "states", .no_gradient_check = true, .in = {SHAPES(2, 35, 40, 37), [SCAN_Z_BTI] = {2, 35, 40}}},
+	{.name = "whole, states", .no_gradient_check = true, .in = {SHAPES(1, 32, 3, 20)}},
 	{.name = "documents", .prepare = prepare_carried,
 		.in = {SHAPES(3, 197, 5, 7), [SCAN_Z_BTI] = {3, 197, 5}, [SCAN_START_BT] = {3, 197}}},
 };
