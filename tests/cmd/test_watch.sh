@@ -39,7 +39,7 @@ $moelab ingest >said 2>&1
 timeout 60 $moelab watch sweep >said 2>&1
 holds test $? = 1
 holds grep -q "^sweep: 2 of 3 done, 1 diverged" said
-TERM=xterm script -qec "$moelab watch sweep" said >/dev/null
+TERM=xterm timeout 60 script -qec "$moelab watch sweep" said >/dev/null
 holds grep -q "| sweep | *3 |" said
 holds grep -q "$(printf '\033')\[J" said
 $moelab watch nothing >said 2>&1
