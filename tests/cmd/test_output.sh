@@ -74,9 +74,9 @@ holds test "$? $(wc -l <said)" = "2 1"
 $moelab table final -o /dev/full 2>said
 holds test "$? $(wc -l <said)" = "4 1"
 # Losses stand in their own columns.
-$moelab ls a-s1 --format csv | tail -n 1 | cut -d, -f7,8 >losses
-holds test "$(cat losses)" = "$($moelab query "SELECT train_loss, loss FROM runs WHERE label = 'a' AND seed = 1" \
-	--format csv | tail -n 1)"
+$moelab ls a-s1 | awk -F'|' '/ a /{ gsub(/ /, ""); print $8 ":" $9 }' >losses
+holds test "$(cat losses)" = "$($moelab query "SELECT printf('%.4f:%.4f', train_loss, loss) FROM runs
+	WHERE label = 'a' AND seed = 1" --format csv | tail -n 1)"
 
 # The same measures in all forms of export: a step is a whole number, what was not measured is left out.
 $moelab export csv a-s1 >rows
