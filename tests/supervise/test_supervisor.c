@@ -272,17 +272,18 @@ static void test_time_limit(void **state)
 {
 	struct job j = job("slow", 1);
 	struct supervisor s = two_workers(NULL);
-	struct sigaction now;
+	struct sigaction before, now;
 
 	(void)state;
 	s.limit_s = 0.3;
+	assert_int_equal(sigaction(SIGINT, NULL, &before), 0);
 	catch_messages();
 	assert_int_equal(supervise_with(s, &j, 1), EXIT_STOPPED);
 	error_sink = NULL;
 	assert_int_equal(state_of(&j), RUN_STOPPED);
 	assert_int_equal(count_lines(caught, "time limit: 1 worker writes a checkpoint and stops"), 1);
 	assert_int_equal(sigaction(SIGINT, NULL, &now), 0);
-	assert_true(now.sa_handler == SIG_DFL);
+	assert_true(now.sa_handler == before.sa_handler);
 }
 
 static void test_cores_and_disk(void **state)
