@@ -109,8 +109,9 @@ ifeq ($(MAKELEVEL)$(findstring -j,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
-.PHONY: all
-all: $(BUILD)/moelab	## build ./moelab
+.PHONY: all moelab
+all: moelab	## build ./moelab
+moelab: $(BUILD)/moelab
 	@ln -sfn $(BUILD)/moelab moelab
 
 # --- lists made from folders -------------------------------------------------------------------
