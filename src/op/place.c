@@ -250,8 +250,8 @@ static void prepare(const struct op_trial *t)
 
 static const struct place_attr all = {4, 20, 0, 0}, tight = {5, 7, 3, 0},
 	one_expert = {1, 35, 5, 0}, tiled = {6, 150, 60, 0}, any_length = {7, 52, 0, 0},
-	many = {75, 48, 3, 0}, pairs = {3, 2, 1, 0}, long_group = {3, 2800, 2500, 0}, by_choice = {5, 50, 12, PLACE_BY_CHOICE},
-	by_score = {6, 150, 60, PLACE_BY_SCORE};
+	many = {75, 48, 3, 0}, pairs = {3, 2, 1, 0}, long_group = {3, 2800, 2500, 0},
+	by_choice = {5, 50, 12, PLACE_BY_CHOICE}, by_score = {6, 150, 60, PLACE_BY_SCORE};
 
 static const struct op_example examples[] = {
 	{.name = "dropless", .attr = &all, .prepare = prepare, .in = {{2, 10, 2}}},

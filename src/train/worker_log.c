@@ -172,9 +172,9 @@ static void tell_small_split(const struct worker_log *l)
 	long scarce = l->setup->scarce, evaluated = l->evaluator->n_windows * spec->context;
 
 	if (!run_streams(spec) && spec->eval_tokens >= scarce && evaluated < scarce)
-		worker_link_event(l->link, "warning", 0, "split %s has %ld tokens to evaluate, less than a routing group of %ld "
-			"tokens: with so few evaluation drops less than training, or mixes fewer; import more text, or set "
-			"model.moe.group_tokens or train.batch to less", spec->eval_split, evaluated, scarce);
+		worker_link_event(l->link, "warning", 0, "split %s has %ld tokens to evaluate, less than a routing "
+			"group of %ld tokens: with so few evaluation drops less than training, or mixes fewer; import more "
+			"text, or set model.moe.group_tokens or train.batch to less", spec->eval_split, evaluated, scarce);
 }
 
 void worker_log_attempt(struct worker_log *l, long step)

@@ -3,7 +3,7 @@
  * against the reference, recomputation and accumulation, and causality. The CPU's tests are done on
  * GPUs too, in a program with CUDA where one is. test_arch "moe_*: causal*" tests those alone.
  */
-#include "rig.h"
+#include "rig_seen.h"
 
 #include "base/cpu.h"
 #include "op/add_norm.h"

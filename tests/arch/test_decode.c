@@ -3,7 +3,7 @@
  * logits that one replay of all tokens gives; for every architecture, every n up to twice the taps of the
  * convolution (two of them on the emulator and under the sanitizers), with and without documents.
  */
-#include "rig.h"
+#include "rig_seen.h"
 
 #include "base/cpu.h"
 

@@ -2,7 +2,7 @@
  * Documents kept apart in whole architectures (data.reset_at_eot): what comes before the end of one changes nothing
  * behind it, and a document gives what it gives alone. The CPU's tests are done on GPUs too, as in test_arch.c.
  */
-#include "rig.h"
+#include "rig_seen.h"
 
 #include "base/cpu.h"
 

@@ -4,7 +4,7 @@
  * carries less of than there is gives the same wherever windows are cut; for every architecture, with and without
  * documents.
  */
-#include "rig.h"
+#include "rig_seen.h"
 
 #include "base/cpu.h"
 

@@ -25,6 +25,19 @@ small_data() {
 	holds $moelab data import text --tokenizer byte --split blank:64 --group-by block:4096 -o data -q
 }
 
+# small_sweep TOKENS SEEDS [EVAL]: sweep.yaml, the runs of a model of one block on that data
+small_sweep() {
+	cat >sweep.yaml <<END
+base: [$root/experiments/micro/mamba.yaml]
+set:
+  model: {d_model: 16, n_blocks: 1}
+  train: {batch: 2, context: 16, tokens: $1}
+  data.path: data
+  eval: {tokens: 64${3:+, $3}}
+seeds: [$2]
+END
+}
+
 tests_end() {
 	echo "[  PASSED  ] $passed test(s)."
 	[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"

@@ -4,15 +4,7 @@
 . "$(dirname "$0")/holds.sh"
 
 small_data
-cat >sweep.yaml <<END
-base: [$root/experiments/micro/mamba.yaml]
-set:
-  model: {d_model: 16, n_blocks: 1}
-  train: {batch: 2, context: 16, tokens: 1600}
-  data.path: data
-  eval: {tokens: 64}
-seeds: [1, 2, 3]
-END
+small_sweep 1600 "1, 2, 3"
 mkdir bin
 PATH=$work/bin:$PATH
 printf '#!/bin/sh\necho 7\n' >bin/sbatch

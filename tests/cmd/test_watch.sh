@@ -4,15 +4,7 @@
 . "$(dirname "$0")/holds.sh"
 
 small_data
-cat >sweep.yaml <<END
-base: [$root/experiments/micro/mamba.yaml]
-set:
-  model: {d_model: 16, n_blocks: 1}
-  train: {batch: 2, context: 16, tokens: 160000}
-  data.path: data
-  eval: {every: 2000, tokens: 64}
-seeds: [1, 2, 3]
-END
+small_sweep 160000 "1, 2, 3" "every: 2000"
 
 # The first look comes as soon as the database knows the sweep, the last when all is over.
 $moelab run sweep.yaml -q &

@@ -229,6 +229,13 @@ static void drawn_by_rate(const char *sweep)
 	lab_close(&lab);
 }
 
+static void open_study(struct lab *lab, const struct lab_run *list, int n, struct study *s)
+{
+	lab_open(lab, "mamba");
+	lab_fill(lab, list, n);
+	assert_int_equal(study_open(s, &lab->db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+}
+
 static void losses_are_drawn_by_rate(void **state)
 {
 	(void)state;
@@ -244,9 +251,7 @@ static void plots_show_what_the_runs_told(void **state)
 	struct chart c;
 
 	(void)state;
-	lab_open(&lab, "mamba");
-	lab_fill(&lab, runs, ARRAY_SIZE(runs));
-	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	open_study(&lab, runs, ARRAY_SIZE(runs), &s);
 
 	assert_int_equal(plot_make(plot_find("loss"), &s, &o, &c), 0);
 	const struct series *mamba = series_of(&c, "mamba");
@@ -291,9 +296,7 @@ static void even_loads_are_named(void **state)
 	struct chart c;
 
 	(void)state;
-	lab_open(&lab, "mamba");
-	lab_fill(&lab, runs, ARRAY_SIZE(runs));
-	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	open_study(&lab, runs, ARRAY_SIZE(runs), &s);
 	assert_int_equal(db_exec(&lab.db, "UPDATE expert SET load = 0.51 - 0.02 * expert WHERE run_id IN "
 		"(SELECT run_id FROM run WHERE label = 'm-n_experts=2')"), 0);
 	assert_int_equal(plot_make(plot_find("load"), &s, &o, &c), 0);
@@ -333,9 +336,7 @@ static void loss_is_drawn_by_share_of_mamba(void **state)
 	struct chart c;
 
 	(void)state;
-	lab_open(&lab, "mamba");
-	lab_fill(&lab, mixed, ARRAY_SIZE(mixed));
-	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	open_study(&lab, mixed, ARRAY_SIZE(mixed), &s);
 	assert_int_equal(plot_make(plot_find("ratio"), &s, &o, &c), 0);
 	const struct series *m = series_of(&c, "m");
 	assert_true(m->n == 2 && fabs(m->x[0] - 2.8) < 1e-9 && fabs(m->x[1] - 4.4) < 1e-9);
@@ -362,9 +363,7 @@ static void foreign_curves_are_called_so(void **state)
 	struct chart c;
 
 	(void)state;
-	lab_open(&lab, "mamba");
-	lab_fill(&lab, mixed, ARRAY_SIZE(mixed));
-	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	open_study(&lab, mixed, ARRAY_SIZE(mixed), &s);
 	for (size_t i = 0; i < ARRAY_SIZE(labels); i++) {
 		assert_int_equal(plot_make(plot_find(labels[i][0]), &s, &(struct plot_options){.x = AXIS_STEPS},
 			&c), 0);
@@ -385,9 +384,7 @@ static void page_needs_no_other_file(void **state)
 	struct lab lab;
 
 	(void)state;
-	lab_open(&lab, "mamba");
-	lab_fill(&lab, runs, ARRAY_SIZE(runs));
-	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	open_study(&lab, runs, ARRAY_SIZE(runs), &s);
 	char *place = in_folder("report");
 	assert_int_equal(report_write(&s, place, NULL), 0);
 	char *page_path = path_join(place, "index.html"), *page = path_read(page_path, NULL);
@@ -465,9 +462,7 @@ static void lines_of_a_figure_differ(void **state)
 		many[i] = (struct lab_run){.label = label[i], .variant = i < 8 ? "m" : "k", .seed = 1,
 			.experts = i + 1};
 	}
-	lab_open(&lab, "mamba");
-	lab_fill(&lab, many, ARRAY_SIZE(many));
-	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.rule = NULL}), 0);
+	open_study(&lab, many, ARRAY_SIZE(many), &s);
 	assert_int_equal(plot_make(plot_find("experts"), &s, &(struct plot_options){.x = AXIS_STEPS}, &c), 0);
 	assert_int_equal(series_of(&c, "m")->style, 1);
 	assert_int_equal(series_of(&c, "k")->style, 2);

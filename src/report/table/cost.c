@@ -98,5 +98,6 @@ const struct table table_cost = {
 	.columns = columns,
 	.n_columns = ARRAY_SIZE(columns),
 	.fill = fill,
-	.notes = {"beside: other runs at the same time, on the machine's processors or on the same GPU; ~ marks their seconds"},
+	.notes = {"beside: other runs at the same time, on the machine's processors or on the same GPU; ~ marks their "
+		"seconds"},
 };
