@@ -8,7 +8,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
 
@@ -16,11 +15,11 @@
 #define PLAIN_S 15.0
 enum { WIDEST = 200 };
 
-void display_open(struct display *p)
+void display_open(struct display *p, double now_s)
 {
 	const char *term = getenv("TERM");
 
-	*p = (struct display){.drawn_s = clock_s()};
+	*p = (struct display){.drawn_s = now_s};
 	p->tty = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
 }
 
@@ -73,7 +72,7 @@ void display_line(const struct display_row *row, double now_s, char *line, int w
 				text));
 }
 
-static void total_line(const struct display_total *t, double now_s, char *line, int width)
+static void total_line(const struct display_total *t, char *line, int width)
 {
 	char text[32];
 
@@ -83,7 +82,7 @@ static void total_line(const struct display_total *t, double now_s, char *line, 
 	append(line, width, ", %d running", t->running);
 	if (t->share > 0 && t->share < 1)
 		append(line, width, ", about %s left",
-			str_duration((now_s - t->begun_s) * (1 / t->share - 1), text));
+			str_duration((t->now_s - t->begun_s) * (1 / t->share - 1), text));
 }
 
 void display_clear(struct display *p)
@@ -97,21 +96,20 @@ void display_draw(struct display *p, const struct display_total *total,
 	const struct display_row *rows, int n, bool now)
 {
 	char line[WIDEST];
-	double now_s = clock_s();
 	int width = p->tty ? terminal_width() : WIDEST;
 
-	if (log_level < LOG_NORMAL || (!now && now_s - p->drawn_s < (p->tty ? REDRAW_S : PLAIN_S)))
+	if (log_level < LOG_NORMAL || (!now && total->now_s - p->drawn_s < (p->tty ? REDRAW_S : PLAIN_S)))
 		return;
 	display_clear(p);
 	for (int i = 0; i < n; i++) {
-		display_line(&rows[i], now_s, line, width);
+		display_line(&rows[i], total->now_s, line, width);
 		fprintf(stderr, "%s\n", line);
 	}
 	if (p->tty) {
-		total_line(total, now_s, line, width);
+		total_line(total, line, width);
 		fprintf(stderr, "%s\n", line);
 		p->drawn = n + 1;
 	}
 	fflush(stderr);
-	p->drawn_s = now_s;
+	p->drawn_s = total->now_s;
 }

@@ -17,11 +17,11 @@ struct display_row {		/* a worker */
 	double begun_s;		/* clock_s() */
 };
 
-struct display_total {
+struct display_total {		/* times: clock_s() */
 	const char *sweep;
 	int n, done, failed, running;	/* runs; failed: or diverged */
 	double share;			/* of the missing work that is done */
-	double begun_s;
+	double begun_s, now_s;
 };
 
 struct display {
@@ -30,8 +30,8 @@ struct display {
 	double drawn_s;
 };
 
-void display_open(struct display *p);
-/* Draws if it is time to, or if `now`. */
+void display_open(struct display *p, double now_s);
+/* Draws if total->now_s is late enough behind the last drawing, or if `now`. */
 void display_draw(struct display *p, const struct display_total *total,
 	const struct display_row *rows, int n, bool now);
 void display_clear(struct display *p);	/* before anything else is printed, and at the end */

@@ -24,7 +24,8 @@ enum { BUSY_MS = 2000 };	/* a reader may hold up the writer, as long as pipes ar
 
 static void draw(struct supervision *v, bool now)
 {
-	struct display_total total = {.sweep = v->s->sweep, .n = v->n_tasks, .begun_s = v->begun_s};
+	struct display_total total = {.sweep = v->s->sweep, .n = v->n_tasks, .begun_s = v->begun_s,
+		.now_s = clock_s()};
 	double done = v->steps_done;
 
 	for (int i = 0; i < v->n_tasks; i++) {
@@ -364,7 +365,7 @@ int supervisor_run(const struct supervisor *s, struct job *jobs, int n)
 	claims_open(&v.claims);
 	if (!code) {
 		catch_signals(&v, before);
-		display_open(&v.display);
+		display_open(&v.display, clock_s());
 		loop(&v);
 		summarize(&v);
 		release_signals(&v, before);

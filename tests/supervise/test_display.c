@@ -8,7 +8,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "caught.h"
 
 static int ends[2], before;	/* what stderr is now: its reading and its writing end; and what it was */
@@ -80,24 +79,24 @@ static void test_line(void **state)
 
 static void test_terminal(void **state)
 {
-	double now = clock_s();
 	struct display_total total = {.sweep = "demo", .n = 7, .done = 3, .failed = 1, .running = 2, .share = 0.25,
-		.begun_s = now - 100};
+		.begun_s = 1000, .now_s = 1100};
 	struct display_row rows[] = {row(0), row(300)};
 	const char *first, *second, *cleared, *quiet;
 	struct display p;
 
 	(void)state;
-	rows[1].begun_s = now - 100;
+	rows[1].begun_s = total.begun_s;
 	setenv("TERM", "xterm", 1);
 	begin(true);
-	display_open(&p);
+	display_open(&p, total.begun_s);
 	display_draw(&p, &total, rows, 2, true);
 	first = drawn();
 	total.share = 0;
 	total.failed = 0;
 	display_draw(&p, &total, rows, 1, true);
 	second = drawn();
+	total.now_s += 0.1;
 	display_draw(&p, &total, rows, 1, false);	/* too soon */
 	display_clear(&p);
 	display_clear(&p);
@@ -122,12 +121,17 @@ static void test_file(void **state)
 
 	(void)state;
 	begin(false);
-	display_open(&p);
+	display_open(&p, 0);
 	display_draw(&p, &total, &r, 1, true);
 	display_clear(&p);
+	total.now_s = 14.9;
+	display_draw(&p, &total, &r, 1, false);		/* too soon */
+	r.label = "later";
+	total.now_s = 15;
+	display_draw(&p, &total, &r, 1, false);
 	text = drawn();
 	end();
-	assert_string_equal(text, "moe_mamba-n_experts=8 s1  starting\n");
+	assert_string_equal(text, "moe_mamba-n_experts=8 s1  starting\nlater s1  starting\n");
 }
 
 int main(void)
