@@ -63,6 +63,14 @@ char *path_follow(const char *path)
 	return at;
 }
 
+/* errno stays where something else has the name. */
+static bool is_folder(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 int path_mkdirs(const char *folder)
 {
 	char *copy = xstrdup(folder);
@@ -73,7 +81,7 @@ int path_mkdirs(const char *folder)
 			continue;
 		char end = *p;
 		*p = '\0';
-		if (mkdir(copy, 0777) && errno != EEXIST)
+		if (mkdir(copy, 0777) && (errno != EEXIST || !is_folder(copy)))
 			ret = error_errno("cannot make folder %s", copy);
 		*p = end;
 		if (!end)

@@ -38,7 +38,7 @@ static int import(struct import_options *o)
 	ret = data_import(o);
 	if (ret && stop_signal)
 		return 128 + stop_signal;
-	if (ret == IMPORT_UNWRITTEN)
+	if (ret == DATASET_UNWRITTEN)
 		return EXIT_ENVIRONMENT;
 	return ret ? EXIT_USAGE : EXIT_DONE;
 }

@@ -6,13 +6,13 @@
 #include "base/str.h"
 #include "cmd/data.h"
 #include "cmd/options.h"
-#include "data/import.h"
+#include "data/dataset.h"
 #include "data/import_images.h"
 #include "data/import_series.h"
 
 static int exit_of(int ret)
 {
-	return ret == IMPORT_UNWRITTEN ? EXIT_ENVIRONMENT : ret ? EXIT_USAGE : EXIT_DONE;
+	return ret == DATASET_UNWRITTEN ? EXIT_ENVIRONMENT : ret ? EXIT_USAGE : EXIT_DONE;
 }
 
 int data_images_run(const struct cmd *cmd, int argc, char **argv)

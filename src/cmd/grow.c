@@ -16,6 +16,7 @@ struct request {
 	struct config to;
 };
 
+/* An exit code. */
 static int grow(struct request *r, struct setup *s)
 {
 	enum { TOKENS = 16 };		/* of a replay that never is: what has memory is weights */
@@ -24,17 +25,17 @@ static int grow(struct request *r, struct setup *s)
 	if (model_open(&r->smaller, &r->from.config, &r->from.arena) || run_spec_open(&spec, &r->to) ||
 		setup_open_losses(s, &r->to, &device_list[CPU], r->from.n_vocab, spec.micro_batch,
 			TOKENS * r->smaller.patch, 0))
-		return -1;
+		return EXIT_USAGE;
 	if (setup_allocate(s) ||
 		grow_weights(s, r->from.checkpoint, grow_mixture(&r->smaller), r->noise))
-		return -1;
-	return grow_write(s, r->output, r->from.checkpoint);
+		return EXIT_USAGE;
+	return grow_write(s, r->output, r->from.checkpoint) ? EXIT_ENVIRONMENT : EXIT_DONE;
 }
 
 static int open_and_grow(struct request *r, const char *dir, const struct arguments *words)
 {
 	struct setup s = {0};
-	int ret = -1;
+	int ret = EXIT_USAGE;
 
 	if (trained_open(&r->from, dir, r->step))
 		return EXIT_USAGE;
@@ -46,7 +47,7 @@ static int open_and_grow(struct request *r, const char *dir, const struct argume
 			dir, r->from.step, r->output);
 	setup_close(&s);
 	trained_close(&r->from);
-	return ret ? EXIT_USAGE : EXIT_DONE;
+	return ret;
 }
 
 static int run(int argc, char **argv)

@@ -16,10 +16,10 @@ int choices_open(struct choices *c, int n, int n_inputs, const char *target, boo
 {
 	*c = (struct choices){0};
 	for (int i = 0; i < n; i++) {
-		if (dataset_writer_open(&c->writer[i], target, replace, tokenizer, file_tokens,
-			i)) {
+		int ret = dataset_writer_open(&c->writer[i], target, replace, tokenizer, file_tokens, i);
+		if (ret) {
 			choices_release(c);
-			return -1;
+			return ret;
 		}
 		c->counts[i] = xcalloc((size_t)n_inputs, sizeof *c->counts[i]);
 		c->n = i + 1;

@@ -24,8 +24,7 @@ struct choices {
 					   or none does so yet */
 };
 
-/* n: 1 or GROUP_CHOICES. The rest as for dataset_writer_open(). 0, or -1 after a message and
-   nothing to release. */
+/* n: 1 or GROUP_CHOICES. The rest, and what is returned, as for dataset_writer_open(). */
 int choices_open(struct choices *c, int n, int n_inputs, const char *target, bool replace,
 	const struct tokenizer_type *tokenizer, long file_tokens);
 /* 0, or -1 after a message. */

@@ -22,6 +22,7 @@
 #include "data/token_file.h"
 
 enum split { SPLIT_TRAIN, SPLIT_VAL, SPLIT_TUNE, N_SPLITS };
+enum { DATASET_UNWRITTEN = -2 };	/* what makers of datasets return where the disk does not take one */
 enum { MAX_TESTS = 64, MAX_SPLITS = N_SPLITS + MAX_TESTS };	/* test set i is split N_SPLITS + i */
 
 const char *split_name(enum split s);	/* "train", "val", "tune" */

@@ -98,6 +98,7 @@ int dataset_writer_open(struct dataset_writer *w, const char *target, bool repla
 	const struct tokenizer_type *tokenizer, long file_tokens, int number)
 {
 	char *partial;
+	int ret;
 
 	CHECK(file_tokens > 0 && file_tokens <= INT32_MAX);
 	*w = (struct dataset_writer){.replace = replace};
@@ -117,11 +118,12 @@ int dataset_writer_open(struct dataset_writer *w, const char *target, bool repla
 		w->hash[s] = hash_open();
 	}
 	remove_left(w->target);
-	if (check_target(w->target, replace) || path_mkdirs(w->d.folder)) {
+	ret = check_target(w->target, replace);
+	if (!ret && path_mkdirs(w->d.folder))
+		ret = DATASET_UNWRITTEN;
+	if (ret)
 		dataset_writer_release(w);
-		return -1;
-	}
-	return 0;
+	return ret;
 }
 
 void dataset_writer_rows(struct dataset_writer *w, long row)

@@ -29,7 +29,8 @@ struct dataset_writer {
 /*
  * Refuses a target that exists, unless it is an empty folder, or a dataset and `replace` is given.
  * A symbolic link stands for what it points to. file_tokens: tokens of a full file. number: of this
- * one among the writers of one target. 0, or -1 after a message and nothing to release.
+ * one among the writers of one target. 0; or after a message and with nothing to release -1, and DATASET_UNWRITTEN
+ * where no folder can be made.
  */
 int dataset_writer_open(struct dataset_writer *w, const char *target, bool replace,
 	const struct tokenizer_type *tokenizer, long file_tokens, int number);

@@ -158,7 +158,7 @@ static int write_batch(void *context, const struct portion *portion)
 	struct import *im = context;
 
 	if (choices_add(&im->choices, b))
-		return IMPORT_UNWRITTEN;
+		return DATASET_UNWRITTEN;
 	im->stored_done += b->n_stored;
 	show_progress(im);
 	return 0;
@@ -418,7 +418,7 @@ static int commit(struct import *im)
 	int ret = dataset_writer_commit(&im->choices.writer[choices_taken(&im->choices)], origin);
 
 	json_decref(origin);
-	return ret ? IMPORT_UNWRITTEN : 0;
+	return ret ? DATASET_UNWRITTEN : 0;
 }
 
 static int run(struct import *im)
@@ -427,9 +427,12 @@ static int run(struct import *im)
 	long file_tokens = o->file_tokens ? o->file_tokens : FILE_TOKENS;
 	int ret;
 
-	if (check_options(im) || choices_open(&im->choices, o->group_by ? 1 : GROUP_CHOICES,
-		o->n_inputs, o->output, o->force, im->tokenizers[0].type, file_tokens))
+	if (check_options(im))
 		return -1;
+	ret = choices_open(&im->choices, o->group_by ? 1 : GROUP_CHOICES, o->n_inputs, o->output, o->force,
+		im->tokenizers[0].type, file_tokens);
+	if (ret)
+		return ret;
 	want_splits(im);
 	ret = import_inputs(im);
 	if (!ret)

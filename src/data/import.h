@@ -73,10 +73,8 @@ struct import_options {
 						   may be set by the handler of a signal */
 };
 
-enum { IMPORT_UNWRITTEN = -2 };
-
 /* 0; or after a message (two, where two inputs fail at the same time) and with nothing left behind,
-   -1 for wrong options or inputs and IMPORT_UNWRITTEN if the dataset could not be written. Progress
+   -1 for wrong options or inputs and DATASET_UNWRITTEN if the dataset could not be written. Progress
    goes to stderr. */
 int data_import(const struct import_options *o);
 

@@ -143,17 +143,17 @@ static int write_all(struct dataset_writer *w, const struct images_options *o, c
 	int ret;
 
 	dataset_writer_rows(w, train->images.size);
-	ret = write_pair(w, o, train, SPLIT_TRAIN, false) ? IMPORT_UNWRITTEN : check_splits(w, o, train->images.n);
+	ret = write_pair(w, o, train, SPLIT_TRAIN, false) ? DATASET_UNWRITTEN : check_splits(w, o, train->images.n);
 	if (!ret && o->test_images) {
 		enum split s = dataset_writer_test(w, "test", train->images.dims[1],
 			train->images.n_dims > 2 ? train->images.dims[2] : 0, train->images.size);
 		json_array_append_new(files, file_json(&test->images));
 		json_array_append_new(files, file_json(&test->labels));
-		ret = write_pair(w, o, test, s, true) ? IMPORT_UNWRITTEN : 0;
+		ret = write_pair(w, o, test, s, true) ? DATASET_UNWRITTEN : 0;
 	}
 	origin = json_pack("{s{so sf sf}}", "images", "files", files, "val", o->val, "tune", o->tune);
 	if (!ret && dataset_writer_commit(w, origin))
-		ret = IMPORT_UNWRITTEN;
+		ret = DATASET_UNWRITTEN;
 	json_decref(origin);
 	return ret;
 }

@@ -17,7 +17,7 @@ struct images_options {
 	bool force;				/* replace an existing dataset */
 };
 
-/* 0; or after a message and with nothing left behind, -1 for wrong files and IMPORT_UNWRITTEN (data/import.h). */
+/* 0; or after a message and with nothing left behind, -1 for wrong files and DATASET_UNWRITTEN (data/dataset.h). */
 int import_images(const struct images_options *o);
 
 #endif

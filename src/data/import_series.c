@@ -143,7 +143,7 @@ static int write_part(const struct windows *w, struct dataset_writer *to, enum s
 			add_window(w, &part, t, c, horizon);
 		if (!part.n_documents || (part.tokens.n < CHUNK_TOKENS && t + stride + horizon <= p->end))
 			continue;
-		ret = dataset_writer_add(to, split, &part) ? IMPORT_UNWRITTEN : 0;
+		ret = dataset_writer_add(to, split, &part) ? DATASET_UNWRITTEN : 0;
 		part.tokens.n = 0;
 		part.n_documents = 0;
 	}
@@ -192,14 +192,14 @@ static int write_dataset(struct windows *w)
 	const struct tokenizer_type type = {.name = SERIES, .vocab = HALF_MISSING + 1, .eot = HALF_MISSING};
 	struct dataset_writer to;
 	json_t *origin;
-	int ret;
+	int ret = dataset_writer_open(&to, w->o->output, w->o->force, &type, FILE_TOKENS, 0);
 
-	if (dataset_writer_open(&to, w->o->output, w->o->force, &type, FILE_TOKENS, 0))
-		return -1;
+	if (ret)
+		return ret;
 	origin = provenance(w);
 	ret = write_splits(w, &to);
 	if (!ret && dataset_writer_commit(&to, origin))
-		ret = IMPORT_UNWRITTEN;
+		ret = DATASET_UNWRITTEN;
 	json_decref(origin);
 	if (!ret)
 		info("%s: %d columns of %ld steps, %ld windows to train, %ld to validate, %d test sets", w->o->output,

@@ -33,7 +33,7 @@ struct series_options {
 	bool force;				/* replace an existing dataset */
 };
 
-/* 0; or after a message and with nothing left behind, -1 for a wrong file and IMPORT_UNWRITTEN (data/import.h). */
+/* 0; or after a message and with nothing left behind, -1 for a wrong file and DATASET_UNWRITTEN (data/dataset.h). */
 int import_series(const struct series_options *o);
 
 #endif

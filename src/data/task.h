@@ -72,9 +72,7 @@ struct make_options {
 	bool force;			/* replace an existing dataset (nothing but a dataset) */
 };
 
-enum { MAKE_UNWRITTEN = -2 };
-
-/* 0; or after a message and with nothing left behind, -1 for wrong settings and MAKE_UNWRITTEN if the
+/* 0; or after a message and with nothing left behind, -1 for wrong settings and DATASET_UNWRITTEN if the
    dataset could not be written. */
 int data_make(const struct task *t, const struct make_options *o);
 /* A text of all keys with defaults and help, a line each; caller frees. */

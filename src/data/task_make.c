@@ -213,7 +213,7 @@ static bool make_row(const struct set *s, long i, uint16_t *row)
 	return n > 0;
 }
 
-/* 0; or after a message -1 where the settings allow no example, and MAKE_UNWRITTEN. */
+/* 0; or after a message -1 where the settings allow no example, and DATASET_UNWRITTEN. */
 static int write_set(const struct set *s, struct dataset_writer *w)
 {
 	long most = CHUNK / (2 * s->row) + 1, lacking = 0;
@@ -232,7 +232,7 @@ static int write_set(const struct set *s, struct dataset_writer *w)
 			ret = error("data make %s: of some shapes no example was found: %s", s->m->task->name,
 				s->m->task->unfound);
 		else if (dataset_writer_add(w, s->split, &part))
-			ret = MAKE_UNWRITTEN;
+			ret = DATASET_UNWRITTEN;
 	}
 	free(part.tokens.id);
 	return ret;
@@ -315,7 +315,7 @@ static int commit(const struct making *m, struct dataset_writer *w)
 	if (!ret)
 		ret = write_tests(m, w);
 	if (!ret && dataset_writer_commit(w, origin))
-		ret = MAKE_UNWRITTEN;
+		ret = DATASET_UNWRITTEN;
 	json_decref(origin);
 	return ret;
 }
@@ -331,8 +331,9 @@ int data_make(const struct task *t, const struct make_options *o)
 		return -1;
 	type.vocab = m.eot + 1;
 	type.eot = m.eot;
-	if (dataset_writer_open(&w, o->folder, o->force, &type, FILE_TOKENS, 0))
-		return -1;
+	ret = dataset_writer_open(&w, o->folder, o->force, &type, FILE_TOKENS, 0);
+	if (ret)
+		return ret;
 	ret = commit(&m, &w);
 	if (!ret)
 		report(&m, &w.d, o->folder);

@@ -160,6 +160,7 @@ static void test_write_and_read(void **state)
 	static const struct path_piece pieces[] = {{.bytes = "ab", .n = 2}, {.bytes = "", .n = 0},
 		{.bytes = "c\0d", .n = 3}};
 	char *file = path_join(folder, "deep/er/file"), *parent = path_folder(file), *text;
+	char *below = path_join(file, "more");
 	size_t n;
 
 	(void)state;
@@ -168,6 +169,10 @@ static void test_write_and_read(void **state)
 	assert_int_equal(path_mkdirs(parent), 0);
 	assert_int_equal(path_mkdirs(parent), 0);
 	assert_int_equal(path_write(file, "long old text", 13), 0);
+	assert_int_equal(path_mkdirs(file), -1);
+	assert_non_null(strstr(message, "deep/er/file: File exists"));
+	assert_int_equal(path_mkdirs(below), -1);
+	assert_non_null(strstr(message, "deep/er/file: File exists"));
 	assert_int_equal(path_write_pieces(file, pieces, 3), 0);
 	text = path_read(file, &n);
 	assert_int_equal(n, 5);
@@ -180,6 +185,7 @@ static void test_write_and_read(void **state)
 	assert_null(path_read(file, NULL));
 	assert_true(path_free_bytes(folder) > 0);
 	assert_true(path_free_bytes("/no/such/folder") < 0);
+	free(below);
 	free(parent);
 	free(file);
 }

@@ -49,6 +49,11 @@ holds test $? = 2
 (trap "" XFSZ; ulimit -f 8; $moelab data import text --tokenizer byte -o full -q) 2>said	# as on a full disk
 holds test $? = 4
 holds test ! -e full
+$moelab data import text --tokenizer byte -o text/new 2>said
+holds test "$?,$(wc -l <said)" = 4,1
+holds grep -q 'cannot make folder text:' said
+$moelab data make copy text/new 2>said
+holds test "$?,$(wc -l <said)" = 4,1
 
 # --- JSON lines of any name, packed in any way, from standard input, several at once
 awk 'BEGIN { for (i = 0; i < 600; i++)

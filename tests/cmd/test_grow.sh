@@ -38,6 +38,8 @@ holds refused "takes a run" mamba_mlp
 holds refused "divides it" mamba_mlp grown.yaml $small model.moe.d_expert=20 -o none
 holds refused "to a multiple of" moe_mamba "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=6 -o none
 holds test ! -e none
+$moelab grow mamba_mlp grown.yaml $small $two -o grown.yaml/none 2>text
+holds test "$?,$(wc -l <text)" = 4,1
 holds $moelab train "$root/experiments/micro/moe_mamba.yaml" $small model.moe.n_experts=8 \
 	train.init_from=more.safetensors
 tests_end

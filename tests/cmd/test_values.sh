@@ -41,6 +41,7 @@ refuses 2 'labels: values of type 8 in 1 dimensions' $moelab data images labels 
 refuses 2 '--val 1: not a share' $moelab data images images labels --val 1 -o other
 refuses 2 'pixels: is a dataset already' $moelab data images images labels -o pixels
 refuses 2 'some images must validate' $moelab data images images labels --val 0 -o other
+refuses 4 'cannot make folder labels:' $moelab data images images labels -o labels/new
 head -c 100 images.gz >short.gz
 refuses 2 'short.gz' $moelab data images short.gz labels -o other
 holds test ! -e other
@@ -48,6 +49,7 @@ holds test ! -e other
 # A saw of 4 steps with a date in front.
 awk 'BEGIN { print "date,x"; for (i = 0; i < 400; i++) print "2020-01-" i % 28 + 1 "," i % 4 }' >saw.csv
 holds $moelab data series saw.csv --known 8 --horizon 4,8 --season 4 -o saw -q
+refuses 4 'cannot make folder saw.csv:' $moelab data series saw.csv --known 8 --horizon 4,8 -o saw.csv/new
 said $moelab data info saw
 holds grep -q 'test 8x8 .* 73 ' said
 sed '7s/$/x/' saw.csv >bad.csv

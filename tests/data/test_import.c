@@ -353,7 +353,7 @@ static void test_disk_full(void **state)
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	n_messages = 0;
-	assert_int_equal(data_import(&o), IMPORT_UNWRITTEN);
+	assert_int_equal(data_import(&o), DATASET_UNWRITTEN);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &kept), 0);
 	assert_int_equal(n_messages, 1);
 	SAID("cannot write");
