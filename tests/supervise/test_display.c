@@ -28,7 +28,6 @@ static void begin(bool tty)
 	} else {
 		assert_int_equal(pipe(ends), 0);
 	}
-	fcntl(ends[0], F_SETFL, O_NONBLOCK);
 	before = dup(STDERR_FILENO);
 	dup2(ends[1], STDERR_FILENO);
 }
@@ -41,17 +40,26 @@ static void end(void)
 	close(ends[1]);
 }
 
-/* What has been drawn since; it holds until the next call. */
+/*
+ * What has been drawn since; it holds until the next call. A terminal hands on what was written when the kernel comes
+ * to it: so all until a mark behind it is read.
+ */
 static const char *drawn(void)
 {
 	static char text[4][2048];
 	static int k;
 	char *to = text[k++ % 4];
-	ssize_t n;
+	size_t used = 0;
 
+	fputc('\f', stderr);
 	fflush(stderr);
-	n = read(ends[0], to, sizeof *text - 1);
-	to[n > 0 ? n : 0] = '\0';
+	do {
+		ssize_t n = read(ends[0], to + used, sizeof *text - used);
+		if (n <= 0)
+			abort();
+		used += (size_t)n;
+	} while (used < sizeof *text && to[used - 1] != '\f');
+	to[used - 1] = '\0';
 	return to;
 }
 
