@@ -58,8 +58,9 @@ static double even_weight(const struct moe_spec *m, double n, double k)
 {
 	if (!strcmp(m->weight, "renorm"))
 		return m->weight_scale;
-	if (strcmp(m->weight, "raw"))
+	if (!strcmp(m->weight, "one") || !strcmp(m->weight, "straight_through"))
 		return m->weight_scale * k;
+	CHECK(!strcmp(m->weight, "raw"));
 	return m->weight_scale * k * (strcmp(m->score, "sigmoid") ? 1 / n : 0.5);
 }
 

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "arch/fields.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
@@ -115,6 +116,24 @@ static void test_dense_becomes_experts(void **state)
 	/* Shards of a half and a third, of which all are chosen of each copy. */
 	expect_same_outputs(DENSE, MIXTURE("n_experts: 6, d_expert: 12, top_k: 2, weight: renorm"));
 	expect_same_outputs(DENSE, MIXTURE("n_experts: 2, d_expert: 24, granularity: 3, top_k: 2, weight: renorm"));
+}
+
+/* Where all experts are chosen, scores that add up to 1 are as good as even ones. */
+static void test_every_rule_of_weights(void **state)
+{
+	char rules[256] = "", *left = rules, *rule;
+	int n = 0;
+
+	(void)state;
+	for (int i = 0; i < moe_fields.n; i++)
+		if (!strcmp(moe_fields.rows[i].key, "model.moe.weight"))
+			snprintf(rules, sizeof rules, "%s", moe_fields.rows[i].choices);
+	for (; (rule = strtok_r(left, "|", &left)); n++) {
+		char *to = xasprintf(MIXTURE("n_experts: 3, d_expert: 24, top_k: 3, weight: %s"), rule);
+		expect_same_outputs(DENSE, to);
+		free(to);
+	}
+	assert_true(n >= 4);
 }
 
 static void test_experts_become_more(void **state)
@@ -248,6 +267,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dense_becomes_experts),
+		cmocka_unit_test(test_every_rule_of_weights),
 		cmocka_unit_test(test_experts_become_more),
 		cmocka_unit_test(test_noise_of_copies),
 		cmocka_unit_test(test_what_no_rule_makes),
