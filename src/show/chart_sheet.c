@@ -65,11 +65,11 @@ static void set_columns(struct sheet *s, const struct chart *c, int n)
 	s->n_rows = (c->n_panels + n - 1) / n;
 }
 
+static const double flat = 5, narrow = 8;	/* panels of heat maps, in em */
+
 /* On a page too low for its panels they stand beside each other, as many as are still wide enough, and closer. */
 static void fit_grid(struct sheet *s, const struct chart *c)
 {
-	const double flat = 5, narrow = 8;	/* em */
-
 	if (!chart_is_heat(c))
 		return;
 	while (s->n_columns < c->n_panels && sheet_room(s) < flat) {
@@ -125,18 +125,14 @@ static void place_legend(struct sheet *s, const struct chart *c)
 	s->bottom = 4.6 + 1.4 * ((n + s->legend_columns - 1) / s->legend_columns);
 }
 
-struct sheet sheet_of(const struct chart *c, const struct chart_format *f)
+static struct sheet sheet_in(const struct chart *c, const struct chart_format *f, const struct usual *u, double em_pt)
 {
-	const struct usual *u = usual;
-	struct sheet s = {.format = f->name, .font = *c->look.font ? c->look.font : "sans"};
+	struct sheet s = {.format = f->name, .font = *c->look.font ? c->look.font : "sans", .em_pt = em_pt};
 	double usual_width;
 	int n_headings = (*c->title != '\0') + (*c->title && *c->subtitle);
 
-	while (u < usual + ARRAY_SIZE(usual) - 1 && strcmp(u->format, f->name))
-		u++;
 	set_columns(&s, c, usual_columns(c));
 	usual_width = s.n_columns > 2 ? 4 / 3.0 * u->width : u->width;
-	s.em_pt = c->look.font_pt > 0 ? c->look.font_pt : u->em;
 	s.width_pt = c->look.width_pt > 0 ? c->look.width_pt : usual_width;
 	s.width = s.width_pt / s.em_pt;
 	s.height_pt = c->look.height_pt > 0 ? c->look.height_pt
@@ -150,6 +146,22 @@ struct sheet sheet_of(const struct chart *c, const struct chart_format *f)
 	s.top += chart_is_heat(c) ? 20 / 14.0 : 0;
 	place_legend(&s, c);
 	fit_grid(&s, c);
+	return s;
+}
+
+/* On a page of a size that is asked for, too small for heat maps in the usual font, type is smaller, to a limit. */
+struct sheet sheet_of(const struct chart *c, const struct chart_format *f)
+{
+	const double least = 5, step = 0.5;	/* pt */
+	bool yields = chart_is_heat(c) && c->look.height_pt > 0 && !(c->look.font_pt > 0);
+	const struct usual *u = usual;
+	struct sheet s;
+
+	while (u < usual + ARRAY_SIZE(usual) - 1 && strcmp(u->format, f->name))
+		u++;
+	s = sheet_in(c, f, u, c->look.font_pt > 0 ? c->look.font_pt : u->em);
+	while (yields && (sheet_room(&s) < flat || sheet_across(&s) < narrow) && s.em_pt >= least + step)
+		s = sheet_in(c, f, u, s.em_pt - step);
 	return s;
 }
 

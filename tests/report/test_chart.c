@@ -313,7 +313,7 @@ static void even_loads_are_named(void **state)
 	str_init(&script);		/* lines between layers are no broader than these allow */
 	chart_script(&c, chart_format_find("svg"), "s", &script);
 	assert_has(script.text, "'white' linewidth 3\n");
-	c.look.height_pt = 150;
+	c.look.height_pt = 150, c.look.font_pt = 10.5;
 	str_clear(&script);
 	chart_script(&c, chart_format_find("svg"), "s", &script);
 	assert_lacks(script.text, "'white' linewidth 3\n");

@@ -69,15 +69,15 @@ static void labels_of_layers_stand_clear(void **state)
 	assert_in_range(labels_of(40), 4, 20);
 }
 
-/* The script of n heat maps, on a page of so many points or a usual one. */
-static void script_of_maps(int n, double width_pt, double height_pt, struct str *script)
+/* The script of n heat maps, on a page and in a font of so many points or usual ones. */
+static void script_of_maps(int n, double width_pt, double height_pt, double font_pt, struct str *script)
 {
 	static const char *titles[] = {"layer"};
 	static double x[2] = {1, 2}, value[2] = {0};
 	struct chart c;
 
 	chart_init(&c, "load");
-	c.look.width_pt = width_pt, c.look.height_pt = height_pt;
+	c.look.width_pt = width_pt, c.look.height_pt = height_pt, c.look.font_pt = font_pt;
 	for (int i = 0; i < n; i++) {
 		struct panel *p = chart_panel(&c, "");
 		p->title = "map";
@@ -115,7 +115,7 @@ static void many_heat_maps_stand_in_a_grid(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct str script;
-		script_of_maps(cases[i].n, cases[i].width_pt, cases[i].height_pt, &script);
+		script_of_maps(cases[i].n, cases[i].width_pt, cases[i].height_pt, 0, &script);
 		assert_non_null(strstr(script.text, cases[i].layout));
 		assert_non_null(strstr(script.text, cases[i].size));
 		assert_int_equal(times(script.text, "set xlabel 'steps'"), cases[i].columns);
@@ -124,11 +124,32 @@ static void many_heat_maps_stand_in_a_grid(void **state)
 	}
 }
 
+/* Where neither another grid nor less between them makes maps large enough; SVG counts in pixels. */
+static void small_pages_of_heat_maps_have_small_type(void **state)
+{
+	static const struct {
+		double width_pt, height_pt, font_pt;
+		const char *font;
+	} cases[] = {{0, 0, 0, " font 'sans,14' "}, {454, 227, 0, " font 'sans,14' "}, {241, 150, 0, " font 'sans,8.667' "},
+		{241, 150, 9, " font 'sans,12' "}, {100, 40, 0, " font 'sans,6.667' "}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct str script;
+		script_of_maps(3, cases[i].width_pt, cases[i].height_pt, cases[i].font_pt, &script);
+		*strchr(strstr(script.text, "linewidth"), '\n') = '\0';
+		if (!strstr(script.text, cases[i].font))
+			fail_msg("%s, not %s", script.text, cases[i].font);
+		str_release(&script);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(styles_differ_in_colour_or_dash), cmocka_unit_test(labels_of_layers_stand_clear),
-		cmocka_unit_test(many_heat_maps_stand_in_a_grid)};
+		cmocka_unit_test(many_heat_maps_stand_in_a_grid),
+		cmocka_unit_test(small_pages_of_heat_maps_have_small_type)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
