@@ -279,7 +279,7 @@ longest_first = $(filter $(1),$(longest)) $(filter-out $(longest),$(1))
 
 # Tests that wait for, kill or measure what runs look at the clock; others may run beside each other.
 timed := $(shell grep -lwE \
-	'clock_s|kill|pkill|sleep|timeout|usleep|nanosleep|bench|calibrate|measure|fake_worker|worker_process' \
+	'clock_s|kill|sleep|timeout|usleep|nanosleep|bench|calibrate|measure|fake_worker|worker_process' \
 	$(foreach l,$(LAYERS),$(wildcard tests/$(l)/test_*.sh)) \
 	$(foreach l,data cluster store train supervise measure,$(wildcard tests/$(l)/test_*.c)))
 # The emulator watches the kernels' memory itself; sanitized it takes a minute more for the same.

@@ -99,7 +99,7 @@ hash_of() {
 train() {
 	local root=$1
 	shift
-	$moelab train experiments/micro/moe_mamba.yaml --results "$root" data.path="$work/data" \
+	${as-} $moelab train experiments/micro/moe_mamba.yaml --results "$root" data.path="$work/data" \
 		train.tokens=122880 eval.tokens=4096 "$@"
 }
 
@@ -110,9 +110,11 @@ equal() {
 # Killed every few steps until it is done: the same bits as the run that was not.
 killed() {
 	for i in 1 2 3 4; do
-		train "$work/killed" --device "$1" --retries 0 checkpoint.every=0.2 & pid=$!
+		# In its place, so that the worker is the child of $!.
+		as=exec train "$work/killed" --device "$1" --retries 0 checkpoint.every=0.2 & pid=$!
 		sleep "3.$i"
-		pkill -9 -f "worker.*killed/runs"
+		worker=$(grep -ls "^PPid:[[:space:]]*$pid\$" /proc/[0-9]*/status | cut -d/ -f3)
+		[ -z "$worker" ] || kill -9 $worker
 		wait $pid && break
 	done
 	train "$work/killed" --device "$1" checkpoint.every=0.2

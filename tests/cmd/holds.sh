@@ -38,6 +38,9 @@ seeds: [$2]
 END
 }
 
+# children PID: the numbers of its child processes
+children() { grep -ls "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status | cut -d/ -f3; }
+
 tests_end() {
 	echo "[  PASSED  ] $passed test(s)."
 	[ $failed -eq 0 ] || echo "[  FAILED  ] $failed test(s), listed above"

@@ -22,12 +22,16 @@ train() {
 	$moelab train spec.yaml --results "$folder" "$@" >log 2>&1
 }
 
-# The worker is killed twice on its way.
+# The step of the run's newest checkpoint.
+newest() { ls killed/runs/*/ckpt 2>/dev/null | tr -dc '0-9\n' | sort -n | tail -n 1; }
+
+# The worker, all that the run's supervisor has started, is killed twice on its way.
 killed() {
-	for i in 1 2; do
-		train killed --retries 0 checkpoint.every=0 "$@" &
-		sleep 1.$i
-		pkill -9 -f 'worker.*killed/runs' || true
+	for step in 4 12; do
+		$moelab train spec.yaml --results killed --retries 0 checkpoint.every=0 "$@" >log 2>&1 &
+		for i in $(seq 600); do [ "0$(newest)" -ge $step ] && break; sleep 0.1; done
+		worker=$(children $!)
+		[ -z "$worker" ] || kill -9 $worker
 		wait $!
 	done
 	train killed checkpoint.every=0 "$@"
