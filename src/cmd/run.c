@@ -88,6 +88,16 @@ static int take_in(struct db *db, const char *root, const char *sweep)
 	return ret;
 }
 
+/* Of its trials, too, which may be those of another sweep. */
+static int take_in_all(struct db *db, const char *root, const struct sweep *sweep)
+{
+	char *trials = xasprintf("%s.tune", sweep->name);
+	int ret = take_in(db, root, sweep->name) || (sweep->tune.key && take_in(db, root, trials)) ? -1 : 0;
+
+	free(trials);
+	return ret;
+}
+
 /* The database that is gone, made anew from the run directories. */
 static int rebuild(struct db *db, const char *root)
 {
@@ -111,13 +121,13 @@ static int supervise_with(struct db *db, const struct run_options *o, struct pla
 {
 	int code, ret;
 
-	if (take_in(db, o->root, p->sweep.name))
+	if (take_in_all(db, o->root, &p->sweep))
 		return EXIT_ENVIRONMENT;
 	code = supervise(db, o, p, crew);
 	if (db_is_gone(db))
 		ret = rebuild(db, o->root);
 	else
-		ret = db->broken ? 0 : take_in(db, o->root, p->sweep.name);
+		ret = db->broken ? 0 : take_in_all(db, o->root, &p->sweep);
 	return ret && code == EXIT_DONE ? EXIT_ENVIRONMENT : code;
 }
 

@@ -231,6 +231,25 @@ void plan_close(struct plan *p)
 	*p = (struct plan){0};
 }
 
+/* The trials that chose the values, also if others ran them: tables ask their record who chose. */
+static int record_trials(struct db *db, const char *root, const struct plan *p, const char *path,
+	const struct sweep_options *options)
+{
+	struct sweep_options of_trials = *options;
+	struct plan trials;
+	int ret;
+
+	if (!p->sweep.tune.key || p->trials.set || p->trials_left)
+		return 0;
+	if (open_trials(&trials, path, options, p->device, root))
+		return -1;
+	if (!trials.sweep.n_unselected)
+		of_trials.n_restrict = 0;
+	ret = plan_record(db, root, &trials, path, &of_trials);
+	plan_close(&trials);
+	return ret;
+}
+
 int plan_record(struct db *db, const char *root, const struct plan *p, const char *path,
 	const struct sweep_options *options)
 {
@@ -238,6 +257,8 @@ int plan_record(struct db *db, const char *root, const struct plan *p, const cha
 	struct plan whole;
 	int ret;
 
+	if (record_trials(db, root, p, path, options))
+		return -1;
 	if (!options->n_restrict)
 		return jobs_record(db, root, &p->sweep, p->jobs, NULL);
 	all.n_restrict = 0;

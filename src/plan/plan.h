@@ -40,6 +40,7 @@ void plan_close(struct plan *p);
 /*
  * jobs_record() of the sweep as a whole, also when the plan, opened with these path and options, has only
  * --restrict'ed runs. Until all values are chosen by trials the others are not known but by the record there is.
+ * With a sweep whose values are chosen its trials are recorded, too.
  */
 int plan_record(struct db *db, const char *root, const struct plan *p, const char *path,
 	const struct sweep_options *options);

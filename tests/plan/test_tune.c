@@ -272,6 +272,32 @@ static void test_record_keeps_runs_it_names(void **state)
 	free(text);
 }
 
+/* Trials that others ran, of a sweep of another name or of more values, are the sweep's own. */
+static void test_record_has_trials_of_others(void **state)
+{
+	static const char more[] = "tune: {over: {train.lr: [0.01, 0.02, 0.04]}, seeds: [8]}\n";
+	static const char less[] = "tune: {over: {train.lr: [0.01, 0.02]}, seeds: [8]}\nname: t\n";
+	char *text = xasprintf("%s%s", SWEEP, more);
+
+	(void)state;
+	write_file("s.yaml", text);
+	do_trials(0.02, 0.04);
+	free(text);
+	text = xasprintf("%s%s", SWEEP, less);
+	write_file("s.yaml", text);
+	record_sweep(NULL);
+	expect_runs("results/sweeps/t.json", "mamba s1, mamba s2, mlp s1, mlp s2");
+	expect_runs("results/sweeps/t.tune.json",
+		"mamba-lr=0.01 s8, mamba-lr=0.02 s8, mlp-lr=0.01 s8, mlp-lr=0.02 s8");
+	free(text);
+	text = xasprintf("%s%s", HEAD "variants: {" MAMBA ", " DEEP "}\n", less);
+	write_file("s.yaml", text);
+	record_sweep("variant=mamba");
+	expect_runs("results/sweeps/t.tune.json",
+		"mamba-lr=0.01 s8, mamba-lr=0.02 s8, deep-lr=0.01 s8, deep-lr=0.02 s8");	/* to be done */
+	free(text);
+}
+
 /* Another value that mlp's edge has brought. */
 static void test_record_keeps_trials_it_names(void **state)
 {
@@ -301,6 +327,7 @@ int main(void)
 		cmocka_unit_test_setup(test_edge_extends, empty),
 		cmocka_unit_test_setup(test_all_diverged, empty),
 		cmocka_unit_test_setup(test_record_keeps_runs_it_names, empty),
+		cmocka_unit_test_setup(test_record_has_trials_of_others, empty),
 		cmocka_unit_test_setup(test_record_keeps_trials_it_names, empty),
 	};
 
