@@ -49,6 +49,9 @@ static int read_given(struct sweep_file *f, const struct sweep_options *options)
 		const char *key = f->given.at[i].key;
 		const struct setting *axis = swept(f, key);
 		const struct node *place = axis ? axis->value : strcmp(key, "seed") ? NULL : f->seeds;
+		if (f->tune.key && !strcmp(key, f->tune.key))
+			return error("command line: \"%s\" is chosen by trials (%s:%d): without `tune` it can be given",
+				key, f->tuned.at[0].value->file, f->tuned.at[0].value->key_line);
 		if (place)
 			return error(
 				"command line: \"%s\" is swept (%s:%d): pick from its values with "
@@ -148,6 +151,18 @@ static int add_point_runs(struct sweep_file *f, const struct filter *filter, con
 	return 0;
 }
 
+/* Trials of a few values only would choose one of these, and the run would pass for tuned. */
+static int check_filter(const struct sweep_file *f, const struct filter *filter)
+{
+	const char *key = f->tune.key;
+	const struct node *place = key ? f->tuned.at[0].value : NULL;
+
+	if (!key || !settings_find(&filter->keys, key))
+		return 0;
+	return error("--restrict %s: it is chosen by trials (%s:%d), among all of its values", key, place->file,
+		place->key_line);
+}
+
 static int make_runs(struct sweep_file *f, const struct sweep_options *options,
 	const struct points *points, struct sweep *sweep)
 {
@@ -161,7 +176,7 @@ static int make_runs(struct sweep_file *f, const struct sweep_options *options,
 		if (!of_reported && filter_add(f, &filter, options->restrict_to[i]))
 			return -1;
 	}
-	if (f->seeds && (n_seeds = read_seeds(f, f->seeds, &seeds)) < 0)
+	if (check_filter(f, &filter) || (f->seeds && (n_seeds = read_seeds(f, f->seeds, &seeds)) < 0))
 		return -1;
 	n = (long)points->n * (n_seeds ? n_seeds : 1);
 	if (n > sweep->limits.runs)

@@ -257,6 +257,33 @@ static void test_command_line(void **state)
 	assert_message("moelab: sweeps/micro/s.yaml: no run is as --restrict wants it");
 }
 
+/* A rate that was picked by hand would stand in tables as tuned. */
+static void test_tuned_key_on_command_line(void **state)
+{
+	static const char *const lr[] = {"train.lr=2e-3"}, *const both[] = {"model.d_model=8", "train.lr=2e-3"};
+	static const struct sweep_trials trials = {.set = "eval.split=tune"};
+	static const char by_trials[] = "moelab: --restrict train.lr: it is chosen by trials (" AT ":2), among all of "
+		"its values";
+	struct sweep_options given = {.overrides = lr, .n_overrides = 1};
+	struct sweep_options picked = {.restrict_to = both, .n_restrict = 2};
+	struct sweep s;
+
+	(void)state;
+	write_file(AT, "set: {model.arch: mamba}\ntune: {over: {train.lr: [1e-3, 2e-3]}, seeds: [8]}\nseeds: [1]\n"
+		"grid: {model.d_model: [8, 16]}\n");
+	assert_int_equal(load_with(&s, &given), -1);
+	assert_message("moelab: command line: \"train.lr\" is chosen by trials (" AT ":2): without `tune` it can be "
+		"given");
+	assert_int_equal(load_with(&s, &picked), -1);
+	assert_message(by_trials);
+	picked.trials = &trials;
+	assert_int_equal(load_with(&s, &picked), -1);
+	assert_message(by_trials);
+	picked.n_restrict = 1;
+	assert_int_equal(load_with(&s, &picked), 0);
+	assert_labels(&s, "s-d_model=8-lr=0.001#8 s-d_model=8-lr=0.002#8");
+}
+
 static void test_syntax_refused(void **state)
 {
 	(void)state;
@@ -337,6 +364,7 @@ int main(void)
 		cmocka_unit_test(test_variant_axes),
 		cmocka_unit_test(test_include_exclude),
 		cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_tuned_key_on_command_line),
 		cmocka_unit_test(test_syntax_refused),
 		cmocka_unit_test(test_truncated_files),
 	};
