@@ -34,8 +34,8 @@ static bool same_but(const struct sweep_run *a, const struct sweep_run *b, const
 	return !strcmp(a->variant, b->variant) && same_axes(a, b, key) && same_axes(b, a, key);
 }
 
-/* Of the newest evaluation; NAN: there is none. */
-static double last_loss(const char *text, size_t n)
+/* Of the evaluation behind the last step; NAN: there is none. */
+static double last_loss(const char *text, size_t n, long steps)
 {
 	struct arena a = {0};
 	double loss = NAN;
@@ -45,7 +45,7 @@ static double last_loss(const char *text, size_t n)
 		size_t length = feed ? (size_t)(feed - line) : (size_t)(end - line);
 		struct record r;
 		if (record_parse(&r, line, length, &a) && r.type == RECORD_IS_EVAL &&
-			!strcmp(r.eval.kind, "val"))
+			!strcmp(r.eval.kind, "val") && r.eval.step == steps)
 			loss = r.eval.loss;
 		line += length + 1;
 	}
@@ -64,9 +64,10 @@ static int trial_loss(const char *root, const struct job *job, double *loss)
 	path = xasprintf("%s/runs/%s/metrics.jsonl", root, job->name);
 	text = path_read(path, &n);
 	if (text) {
-		*loss = last_loss(text, n);
+		*loss = last_loss(text, n, job->steps);
 		if (isnan(*loss))
-			error("%s: a trial without an evaluation", path);
+			error("%s: damaged: the evaluation behind step %ld, the last, is not in it: `moelab rm %s` "
+				"takes the trial away, `moelab run` does it anew", path, job->steps, job->name);
 	}
 	free(text);
 	free(path);

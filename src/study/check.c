@@ -389,6 +389,24 @@ static int name_excluded(struct study *s)
 	return db_finish(&row);
 }
 
+/* Each by name: that is what `moelab rm` takes. */
+static int name_cut(struct study *s)
+{
+	struct db_statement row;
+
+	if (!s->n_cut)
+		return 0;
+	db_prepare(&row, s->db, "SELECT w.sweep_id, label, seed FROM json_each(:sweeps) j"
+		" JOIN sweep w ON w.sweep_id = j.value JOIN runs ON runs.sweep = w.name WHERE " RUN_IS_CUT
+		" ORDER BY j.key, n");
+	db_bind_text(&row, ":sweeps", s->sweep_ids);
+	while (db_step(&row))
+		notes_add(&s->notes, NOTE_WARNING, "left out, as its records lack the last evaluation "
+			"(metrics.jsonl was damaged): %s s%lld: `moelab rm` takes it away, `moelab run` does it anew",
+			label_in_sweep(s, db_int(&row, 0), db_text(&row, 1)), db_int(&row, 2));
+	return db_finish(&row);
+}
+
 static void warn_all(struct study *s)
 {
 	if (s->n_unfinished)
@@ -454,7 +472,7 @@ int check_study(struct study *s)
 	state_facts(s);
 	for (int i = 0; i < (int)ARRAY_SIZE(doubted); i++)
 		check_same(s, &doubted[i], false);
-	if (name_excluded(s))
+	if (name_excluded(s) || name_cut(s))
 		return -1;
 	warn_all(s);
 	return 0;

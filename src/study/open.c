@@ -255,7 +255,7 @@ static void prepare_runs(struct study *s, struct db_statement *row, const struct
 		str_printf(&sql, ", %s", run_columns[i].sql);
 	str_add(&sql,
 		" FROM runs WHERE sweep = :sweep AND state IN ('done', 'diverged')"
-		" AND run_id NOT IN (SELECT run_id FROM exclusion) ORDER BY n");
+		" AND run_id NOT IN (SELECT run_id FROM exclusion) AND NOT " RUN_IS_CUT " ORDER BY n");
 	db_prepare(row, s->db, sql.text);
 	str_release(&sql);
 	db_bind_text(row, ":sweep", w->name);
@@ -280,6 +280,18 @@ static int count_runs(struct study *s, int *most)
 	return db_finish(&row);
 }
 
+static int count_cut(struct study *s)
+{
+	struct db_statement row;
+
+	db_prepare(&row, s->db, "SELECT count(DISTINCT run_id) FROM runs"
+		" WHERE sweep IN (SELECT name FROM sweep WHERE sweep_id IN " THESE_SWEEPS ") AND " RUN_IS_CUT);
+	db_bind_text(&row, ":sweeps", s->sweep_ids);
+	if (db_step(&row))
+		s->n_cut = (int)db_int(&row, 0);
+	return db_finish(&row);
+}
+
 static bool in_earlier_sweep(const struct study *s, const struct sweep_row *w, long long run_id)
 {
 	for (int i = 0; i < s->n_runs; i++)
@@ -293,7 +305,7 @@ static int read_runs(struct study *s)
 	struct db_statement row;
 	int most = 0;
 
-	if (count_runs(s, &most))
+	if (count_runs(s, &most) || count_cut(s))
 		return -1;
 	s->runs = ARENA_ARRAY(&s->arena, struct run_data, most);
 	for (const struct sweep_row *w = s->sweeps; w < s->sweeps + s->n_sweeps; w++) {
@@ -384,6 +396,10 @@ static int study_read(struct study *s, const char *sweeps)
 	if (s->n_runs == 0 && s->n_excluded)
 		return error("sweep %s: no finished run that counts (%d unfinished, %d excluded by hand)",
 			s->name, s->n_unfinished, s->n_excluded);
+	if (s->n_runs == 0 && s->n_cut)
+		return error("sweep %s: no finished run whose records are whole (%d lack the last evaluation, %d runs "
+			"are unfinished): `moelab rm` takes those away, `moelab run` does them anew",
+			s->name, s->n_cut, s->n_unfinished);
 	if (s->n_runs == 0)
 		return error(
 			"sweep %s: no finished run yet (%d unfinished); `moelab run` does them",

@@ -3,7 +3,8 @@
  * read from the database once. No sweep file is needed.
  *
  * A run counts if it is done or diverged; a diverged one has reached nothing and has no final
- * loss. Others are left out, and a note says so; so are runs that somebody excluded, each by name.
+ * loss. Others are left out, and a note says so; so are runs that somebody excluded, and done ones whose
+ * records lack the last evaluation, each by name.
  */
 #ifndef STUDY_STUDY_H
 #define STUDY_STUDY_H
@@ -97,9 +98,14 @@ struct study {
 	struct published *published;
 	const char **axes;		/* swept keys */
 	int n_sweeps, n_runs, n_arms, n_targets, n_published, n_axes;
-	int n_unfinished, n_excluded;
+	int n_unfinished, n_excluded, n_cut;	/* left out */
 	struct notes notes;		/* what every table and plot of it has to say */
 };
+
+/* For SQL, of the view `runs`: metrics.jsonl was damaged, and the last loss that is left is no final one. */
+#define RUN_IS_CUT                                                                                 \
+	"(state = 'done' AND steps > coalesce(loss_step, -1) AND excluded IS NULL AND NOT EXISTS"   \
+	" (SELECT 1 FROM param f WHERE f.run_id = runs.run_id AND f.key = 'foreign'))"
 
 struct study_query {
 	const char *db;

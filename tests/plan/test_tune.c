@@ -83,8 +83,8 @@ static void pretend(const struct sweep_run *run, const struct job *job, double m
 		.sweep = "s.tune", .steps = job->steps, .jobs = 1, .config = "{}"};
 	char *dir = xasprintf("results/runs/%s", job->name), *file = path_join(dir, "metrics.jsonl");
 	char *line = xasprintf("{\"t\":\"eval\",\"step\":1,\"kind\":\"val\",\"loss\":9}\n"
-		"{\"t\":\"eval\",\"step\":2,\"kind\":\"val\",\"loss\":%.9g}\n"
-		"{\"t\":\"eval\",\"step\":2,\"kind\":\"val_dropless\",\"loss\":1}\n", loss);
+		"{\"t\":\"eval\",\"step\":%ld,\"kind\":\"val\",\"loss\":%.9g}\n"
+		"{\"t\":\"eval\",\"step\":%ld,\"kind\":\"val_dropless\",\"loss\":1}\n", job->steps, loss, job->steps);
 
 	assert_int_equal(path_mkdirs(dir), 0);
 	assert_int_equal(run_info_write(&info, dir), 0);
@@ -196,6 +196,30 @@ static void test_all_diverged(void **state)
 	do_trials(0, 0);
 	assert_int_equal(plan_open(&p, "s.yaml", NULL, &device_list[CPU], "results"), -1);
 	assert_non_null(strstr(message, "no trial of mamba ended with a loss"));
+}
+
+/* Its loss before the end would choose wrongly. */
+static void test_last_evaluation_is_lost(void **state)
+{
+	struct plan p;
+	char *file, *text, *line;
+	size_t n;
+
+	(void)state;
+	write_file("s.yaml", SWEEP "tune: {over: {train.lr: [0.01, 0.02, 0.04]}, seeds: [8]}\n");
+	do_trials(0.02, 0.02);
+	p = open_trials();
+	file = xasprintf("results/runs/%s/metrics.jsonl", p.jobs[1].name);
+	plan_close(&p);
+	text = path_read(file, &n);
+	line = strstr(strchr(text, '\n'), "eval");
+	memset(line, 0, 4);	/* as after a crash of the machine */
+	assert_int_equal(path_write(file, text, n), 0);
+	assert_int_equal(plan_open(&p, "s.yaml", NULL, &device_list[CPU], "results"), -1);
+	assert_non_null(strstr(message, "/metrics.jsonl: damaged: the evaluation behind step "));
+	assert_non_null(strstr(message, "the last, is not in it: `moelab rm mamba-lr=0.02-s8-"));
+	free(text);
+	free(file);
 }
 
 /* --- records ---------------------------------------------------------------------------------- */
@@ -326,6 +350,7 @@ int main(void)
 		cmocka_unit_test_setup(test_edge_warns, empty),
 		cmocka_unit_test_setup(test_edge_extends, empty),
 		cmocka_unit_test_setup(test_all_diverged, empty),
+		cmocka_unit_test_setup(test_last_evaluation_is_lost, empty),
 		cmocka_unit_test_setup(test_record_keeps_runs_it_names, empty),
 		cmocka_unit_test_setup(test_record_has_trials_of_others, empty),
 		cmocka_unit_test_setup(test_record_keeps_trials_it_names, empty),

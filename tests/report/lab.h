@@ -26,6 +26,7 @@ struct lab_run {
 	double capacity, drop;
 	int jobs;				/* 0: 1 */
 	bool diverged, unfinished, starved;
+	bool cut;				/* done, but its last evaluation is lost */
 	double active;				/* 0: 1e6 */
 	const char *data_hash, *precision, *semantics, *windows, *tokens, *host;	/* NULL: the usual */
 	double lr;				/* 0: 1e-3 */
@@ -298,7 +299,7 @@ static inline void lab_fill(struct lab *lab, const struct lab_run *runs, int n)
 		lab_eval(&rec, id, r, 0, "val");
 		for (int step = 1; step <= last; step++) {
 			lab_step(&rec, id, r, step);
-			if (step % LAB_EVERY == 0)
+			if (step % LAB_EVERY == 0 && !(r->cut && step == last))
 				lab_eval(&rec, id, r, step, "val");
 			if (step % 50 == 0)
 				lab_experts(&rec, id, r, step);

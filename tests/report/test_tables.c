@@ -189,9 +189,34 @@ static void a_sweep_of_excluded_runs_has_no_table(void **state)
 	end(&w);
 }
 
+/* What is left of them says a loss before the end, which no mean may take for the final one. */
+static void runs_without_their_end_are_left_out(void **state)
+{
+	const struct lab_run runs[] = {THREE("mamba", 1, .floor = 0),
+		{.label = "m", .variant = "m", .seed = 1, .fast = 1, .floor = 1.5},
+		{.label = "m", .variant = "m", .seed = 2, .fast = 1, .floor = 9, .cut = true},
+		{.label = "m", .variant = "m", .seed = 3, .fast = 1, .floor = 9, .cut = true, .excluded = "x"},
+		{.label = "t", .variant = "t", .seed = 1, .fast = 1, .floor = 1.5, .cut = true, .foreign = true}};
+	struct shown w;
+	char text[600];
+
+	(void)state;
+	assert_true(show(&w, runs, ARRAY_SIZE(runs), "final", "md"));
+	assert_has(line(&w, "m", text, sizeof text), " 1.900 ");
+	line(&w, "t", text, sizeof text);
+	assert_has(w.text.text, "(metrics.jsonl was damaged): m s2: `moelab rm` takes it away");
+	assert_lacks(w.text.text, "damaged): m s3");
+	assert_lacks(w.text.text, "damaged): t");
+	end(&w);
+	assert_false(show(&w, runs + 4, 1, "final", "md"));
+	assert_caught("no finished run whose records are whole (1 lack the last evaluation, 0 runs are unfinished)");
+	end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(runs_without_their_end_are_left_out),
 		cmocka_unit_test(experts_are_in_order_of_their_number),
 		cmocka_unit_test(shares_follow_from_what_is_recorded),
 		cmocka_unit_test(older_runs_tell_no_shares),
