@@ -4,6 +4,8 @@
  */
 #include "by_hand.h"
 
+#include "report/columns.h"
+
 /* ---- tables --------------------------------------------------------------------------------- */
 
 /* The base ends at 2.0, 2.02 and 1.98; experts are there after 25, 24 and 28 steps: half, 4 and 8
@@ -49,6 +51,7 @@ static void test_speedup_not_reached(void **state)
 	expect(M2, "best_loss", 1.8);
 	expect(M2, "speedup_tokens", NAN);
 	expect(M2, "steps", NAN);
+	expect_text(M2, "seconds", "-");	/* of busy seconds, too */
 	hide();
 }
 
@@ -81,6 +84,21 @@ static void test_speedup_to_a_loss(void **state)
 		base / c * of_base / of_moe);
 	expect("base", "flops", base * of_base);
 	hide();
+}
+
+/* Each target has a null row of its own: to 2.5 the base's seeds take the same steps. */
+static void test_speedup_to_two_targets(void **state)
+{
+	double x = log(39.5), y = log(40), z = log(30 + 380 / 42.0), smallest = exp(unseen(x, y, z));
+
+	(void)state;
+	hand_sql("INSERT INTO target VALUES(1, 1, 'baseline', NULL), (1, 2, 'loss', 2.5)");
+	show("hand", "speedup", (struct study_options){0});
+	near("high", "null", "speedup_tokens", cell("null", 0, "speedup_tokens")->high, smallest);
+	near("high", "null", "speedup_tokens", cell("null", 1, "speedup_tokens")->high, 1);
+	near("value", M4, "target", cell(M4, 1, "target")->value, 2.5);
+	hide();
+	hand_sql("DELETE FROM target");
 }
 
 static void test_final(void **state)
@@ -405,7 +423,25 @@ static void test_gap(void **state)
 	expect_mean(M4, "difference", -0.1125 - 0.075, -0.1 - 0.075, -0.0875 - 0.075);
 	expect(M4, "gap_share", 0.1 / 0.175);
 	expect("base", "gap_share", NAN);
+	assert_has(grid.notes.items[grid.notes.n - 2].text, "at most 26 times in the training split");
 	hide();
+}
+
+/* Three digits, whatever they are rounded to. */
+static void test_short_counts(void **state)
+{
+	static const struct {
+		double n;
+		const char *text;
+	} cases[] = {{0, "0"}, {999.4, "999"}, {999.5, "1.00K"}, {9994, "9.99K"}, {9995, "10.0K"}, {99940, "99.9K"},
+		{99950, "100K"}, {999499, "999K"}, {999500, "1.00M"}, {2.5e9, "2.50B"}, {NAN, "-"}};
+	char buffer[32];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_string_equal(text_count(cases[i].n, buffer), cases[i].text);
+	assert_string_equal(text_flops(2.5e5, buffer), "2.50e5");
+	assert_string_equal(text_flops(1e15, buffer), "1.00e15");
 }
 
 /* Who adds a table, or a column to one, works out here what it should be. */
@@ -429,6 +465,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_speedup), cmocka_unit_test(test_speedup_not_reached),
 		cmocka_unit_test(test_speedup_null), cmocka_unit_test(test_speedup_to_a_loss),
+		cmocka_unit_test(test_speedup_to_two_targets), cmocka_unit_test(test_short_counts),
 		cmocka_unit_test(test_final), cmocka_unit_test(test_experts), cmocka_unit_test(test_load),
 		cmocka_unit_test(test_routers), cmocka_unit_test(test_cost), cmocka_unit_test(test_ratio),
 		cmocka_unit_test(test_inner),

@@ -97,17 +97,17 @@ static void other_operators_are_no_difference_in_semantics(void **state)
 static void training_rules_are_refused_beyond_an_epoch(void **state)
 {
 	const struct lab_run runs[] = {{.label = "mamba", .variant = "mamba", .seed = 1, .fast = 1,
-		.data_tokens = 800000},
+		.data_tokens = 1000000},
 		{.label = "fast", .variant = "fast", .seed = 1, .fast = 2}};
 	struct shown w;
 
 	(void)state;
 	assert_true(show(&w, runs, 2, "speedup", "md"));
-	assert_has(w.text.text, "Warning: runs see their data 5.1 times: more than one epoch");
-	assert_has(w.text.text, "multi-epoch (5.1)");
+	assert_has(w.text.text, "Warning: runs see their data 4.1 times: more than one epoch");
+	assert_has(w.text.text, "multi-epoch (4.1)");
 	hide(&w);
 	assert_false(show_with(&w, "speedup", "md", &(struct study_options){.rule = "paper-scaled"}));
-	assert_caught("runs see their data 5.1 times");
+	assert_caught("runs see their data 4.1 times");
 	end(&w);
 }
 

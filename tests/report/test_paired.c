@@ -104,6 +104,18 @@ static void pairs_are_those_of_common_steps(void **state)
 	assert_true(p.n == 1 && p.n_means == 0 && paired_part(&p) == -1);
 }
 
+/* Windows count while they lie on one side. */
+static void sides_do_not_add_up(void **state)
+{
+	double error[8] = {0}, turns[8] = {1, 1, -1, -1, 1, 1, -1, -1}, stays[8] = {1, -1, -1, -1, -1, -1, -1, -1};
+	struct paired p = {.window = 3, .n_means = 8, .mean = turns, .error = error};
+
+	(void)state;
+	assert_int_equal(paired_part(&p), -1);
+	p.mean = stays;
+	assert_int_equal(paired_part(&p), 1);
+}
+
 /* --- of runs in a database ------------------------------------------------------------------- */
 
 static const struct lab_run runs[] = {
@@ -133,11 +145,13 @@ static void table_says_where_and_warns(void **state)
 	struct chart c;
 	struct grid g;
 	struct str text;
+	struct paired p;
 
 	(void)state;
 	lab_open(&lab, "mamba");
 	lab_fill(&lab, runs, ARRAY_SIZE(runs));
 	find_pair(&lab.db, ab);
+	assert_int_equal(paired_read(&lab.db, ab[0].run_id, ab[1].run_id, "train", &arena, &p), 0);
 	grid_init(&g, "compare");
 	assert_int_equal(paired_table(&lab.db, ab, &g), 0);
 	str_init(&text);
@@ -150,15 +164,59 @@ static void table_says_where_and_warns(void **state)
 	assert_true(g.rows[0][1].value == LAB_STEPS && g.rows[0][2].value == LAB_STEPS);
 	assert_true(isnan(g.rows[0][3].value));
 	assert_true(g.rows[0][4].value > 0 && g.rows[0][4].value < 200);
+	assert_true(g.rows[0][4].value == paired_part(&p) + p.window);	/* pair i is of step i + 1 */
+	assert_true(g.rows[0][9].value == p.error[p.n_means - 1]);
 	assert_true(fabs(g.rows[0][5].value - LAB_TOKENS * g.rows[0][4].value) < 0.5);
 	double last = lab_loss(&runs[2], LAB_STEPS) - lab_loss(&runs[0], LAB_STEPS);
 	assert_true(fabs(g.rows[1][6].value - last) < 1e-9);
 	assert_true(g.rows[1][1].value == LAB_STEPS / LAB_EVERY + 1);
 	assert_int_equal(paired_chart(&lab.db, ab, &c), 0);
 	assert_true(c.n_panels == 2 && c.panels[0].series[0].n > 100);
+	const struct series *s = &c.panels[0].series[0];
+	assert_true(s->x[0] == p.tokens[p.window / 2] && s->y[0] == p.mean[0]);
+	assert_true(fabs(s->high[0] - s->y[0] - 2 * p.error[0]) < 1e-9 && fabs(s->y[0] - s->low[0] - 2 * p.error[0]) < 1e-9);
 	chart_release(&c);
 	str_release(&text);
 	grid_release(&g);
+	lab_close(&lab);
+}
+
+static void expect_difference(struct lab *lab, const struct run_row *ab, const char *says)
+{
+	struct str text;
+	struct grid g;
+
+	grid_init(&g, "compare");
+	assert_int_equal(paired_table(&lab->db, ab, &g), 0);
+	str_init(&text);
+	grid_format_find("md")->render(&g, &text);
+	assert_has(text.text, says);
+	str_release(&text);
+	grid_release(&g);
+}
+
+/* data.seed 0 is a seed; only -1, or none, stands for the run's own. */
+static void what_differs_is_named(void **state)
+{
+	const char *mamba[] = {"label=mamba", "seed=1"}, *moe[] = {"label=moe", "seed=2"};
+	struct run_row ab[2];
+	struct lab lab;
+
+	(void)state;
+	lab_open(&lab, "mamba");
+	lab_fill(&lab, runs, 4);
+	assert_int_equal(query_one(&lab.db, &(struct selection){.selectors = mamba, .n = 2}, &arena, &ab[0]), 0);
+	assert_int_equal(query_one(&lab.db, &(struct selection){.selectors = moe, .n = 2}, &arena, &ab[1]), 0);
+	expect_difference(&lab, ab, "they differ in data.seed, 1 and 2");
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(catalog_set_config(&lab.db, ab[i].run_id, "", "{\"data.seed\": 0}"), 0);
+	struct grid g;
+	grid_init(&g, "compare");
+	assert_int_equal(paired_table(&lab.db, ab, &g), 0);
+	assert_int_equal(notes_count(&g.notes, NOTE_WARNING), 1);	/* windows alone */
+	grid_release(&g);
+	assert_int_equal(catalog_set_config(&lab.db, ab[1].run_id, "", "{\"train.context\": 512}"), 0);
+	expect_difference(&lab, ab, "they differ in train.context, 256 and 512");
 	lab_close(&lab);
 }
 
@@ -239,7 +297,9 @@ int main(void)
 		cmocka_unit_test_teardown(chance_is_no_parting, release),
 		cmocka_unit_test_teardown(equal_runs_stay_equal_until_they_differ, release),
 		cmocka_unit_test_teardown(pairs_are_those_of_common_steps, release),
+		cmocka_unit_test_teardown(sides_do_not_add_up, release),
 		cmocka_unit_test_teardown(table_says_where_and_warns, release),
+		cmocka_unit_test_teardown(what_differs_is_named, release),
 		cmocka_unit_test_teardown(figure_has_variants_over_the_baseline, release),
 		cmocka_unit_test_teardown(foreign_curves_are_marked, release),
 	};

@@ -25,6 +25,22 @@ static void test_routers_of_a_pattern(void **state)
 	expect_text(M4, "to_switch", "-");
 	expect_text(M4, "eval_rule", "rank 2");
 	hide();
+	hand_sql("UPDATE param SET value = '[\"inner\",\"attn\"]' WHERE key = 'model.pattern'");
+	show("hand", "routers", (struct study_options){0});
+	expect_text(M2, "router", "expert_choice");
+	hide();
+}
+
+/* Each by the logarithm of its own number of experts. */
+static void test_routers_of_unlike_mixtures(void **state)
+{
+	double entropy = mean(1, 1.2, 1.1);
+
+	(void)state;
+	hand_sql("DELETE FROM expert WHERE router = 1 AND expert > 1");
+	show("hand", "routers", (struct study_options){0});
+	expect(M4, "entropy", (entropy / log(4) + (entropy + 0.1) / log(2)) / 2);
+	hide();
 }
 
 /* A capacity that moves ends elsewhere with each seed. */
@@ -62,7 +78,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HAND_TEST(test_mixtures_of_tokens), HAND_TEST(test_routers_of_a_pattern),
-		HAND_TEST(test_capacities_that_move), HAND_TEST(test_routers_without_choices),
+		HAND_TEST(test_routers_of_unlike_mixtures), HAND_TEST(test_capacities_that_move),
+		HAND_TEST(test_routers_without_choices),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
