@@ -85,6 +85,11 @@ static void test_later_wins(void **state)
 	assert_int_equal(load_with(&c, "top.yaml", "train.lr=3e-4"), 0);
 	assert_string_equal(value_text(&c, "train.lr"), "0.0003");
 	assert_string_equal(config_find(&c, "train.lr")->origin, "command line");
+	write_file("top.yaml", "base: base/b.yaml\nmodel.arch: moe_mamba\n");
+	c = load("top.yaml");
+	assert_string_equal(c.choice, "moe_mamba");	/* by which the keys are chosen */
+	assert_int_equal(load_with(&c, "top.yaml", "model.arch=stack"), 0);
+	assert_string_equal(c.choice, "stack");
 }
 
 static void test_bases_refused(void **state)

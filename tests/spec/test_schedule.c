@@ -56,6 +56,30 @@ static void test_warmup_scales_with_tokens(void **state)
 	assert_near(run_lr(&s, 29), 2e-3);
 	s.tokens = 64000;
 	assert_int_equal(run_warmup_steps(&s), 50);
+	s = spec_of(110 * 64);
+	assert_int_equal(run_warmup_steps(&s), 6);	/* 5.5, rounded */
+}
+
+/* A fiftieth and a hundredth of the run, unless a number is given; at least each step. */
+static void test_intervals(void **state)
+{
+	struct run_spec s = spec_of(100 * 64);
+
+	(void)state;
+	assert_int_equal(run_eval_every(&s), 2);
+	assert_int_equal(run_log_every(&s), 1);
+	s.tokens = 99 * 64;
+	assert_int_equal(run_eval_every(&s), 1);
+	assert_int_equal(run_log_every(&s), 1);
+	s.tokens = 49 * 64;
+	assert_int_equal(run_eval_every(&s), 1);
+	s.tokens = 1099 * 64;
+	assert_int_equal(run_eval_every(&s), 21);
+	assert_int_equal(run_log_every(&s), 10);
+	s.eval_every = 7;
+	s.log_every = 9;
+	assert_int_equal(run_eval_every(&s), 7);
+	assert_int_equal(run_log_every(&s), 9);
 }
 
 static void test_warmup_ends_with_the_run(void **state)
@@ -76,7 +100,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rates), cmocka_unit_test(test_steps_reach_the_budget),
 		cmocka_unit_test(test_warmup_scales_with_tokens),
-		cmocka_unit_test(test_warmup_ends_with_the_run),
+		cmocka_unit_test(test_warmup_ends_with_the_run), cmocka_unit_test(test_intervals),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@ static void test_plain_spec(void **state)
 	assert_int_equal(s.runs[0].n_axes, 0);
 	assert_null(s.baseline);
 	assert_int_equal(s.limits.runs, 1000);
+	assert_true(s.limits.hours == 0 && s.limits.memory_gib == 0 && s.limits.disk_gib == 0);
 }
 
 /* Names of files are whole, so that those that begin alike are told apart. */
@@ -26,6 +27,17 @@ static void test_long_name(void **state)
 	write_file(path, "model.arch: mamba\n");
 	assert_int_equal(sweep_load(&arena, path, NULL, &schema, &s), 0);
 	assert_labels(&s, "a-model-with-many-experts-and-a-router-that-balances#1");
+}
+
+/* By the last folder that is called so. */
+static void test_name_of_place(void **state)
+{
+	struct sweep s;
+
+	(void)state;
+	write_file("sweeps/old/sweeps/n/s.yaml", "model.arch: mamba\n");
+	assert_int_equal(sweep_load(&arena, "sweeps/old/sweeps/n/s.yaml", NULL, &schema, &s), 0);
+	assert_string_equal(s.name, "n/s");
 }
 
 static void test_variants_and_seeds(void **state)
@@ -81,6 +93,10 @@ static void test_label_text(void **state)
 	s = load("set: {model.arch: mamba}\n"
 		 "grid: {train.tokens: [100], eval.tokens: [8], log.every: [2]}\n");
 	assert_string_equal(s.runs[0].label, "s-train.tokens=100-eval.tokens=8-every=2");
+	s = load("set: {model.arch: mamba}\ngrid: {model.norm: [rmsnorm], model.final_norm: [true]}\n");
+	assert_string_equal(s.runs[0].label, "s-norm=rmsnorm-final_norm=true");	/* parts of keys are whole words */
+	s = load("set: {model.arch: mamba}\ngrid: {eval.tokens: [8]}\ninclude: [{eval.tokens: 9, train.tokens: 7}]\n");
+	assert_labels(&s, "s-eval.tokens=8#1 s-eval.tokens=9-train.tokens=7#1");
 }
 
 static void test_precedence(void **state)
@@ -208,6 +224,9 @@ static void test_include_exclude(void **state)
 	assert_labels(
 		&s, "s-n_experts=4-lr=0.001#1 s-n_experts=8-lr=0.002#1 s-n_experts=64-lr=0.0005#1");
 	assert_summary(&s, "5 combinations, 2 excluded, 3 runs");
+	s = load("grid: {model.arch: [mamba, moe_mamba], model.moe.n_experts: [2, 4]}\n"
+		 "exclude: [{model.moe.n_experts: 4}]\n");
+	assert_labels(&s, "s-arch=mamba#1 s-arch=moe_mamba-n_experts=2#1");	/* what has no such key has not that value */
 	refuses("set: {model.arch: mamba}\ngrid: {train.lr: [1e-3]}\nexclude:\n  - {train.lr: 1}\n",
 		AT ":4:5: exclude: no configuration is like this");
 	refuses("set: {model.arch: mamba}\ngrid: {train.lr: [1e-3]}\nexclude:\n  - {train.lr: 7}\n",
@@ -301,6 +320,8 @@ static void test_syntax_refused(void **state)
 	refuses("grid: {seed: [1, 2]}\n", AT ":1:8: seeds are no axis: give them as \"seeds\"");
 	refuses("zip: {train.lr: [1, 2], train.beta2: [1]}\n",
 		AT ":1:38: zip: train.beta2 has 1 values and train.lr has 2");
+	refuses("zip: {train.lr: [1, 2], train.beta2: [1, 2, 3]}\n",
+		AT ":1:38: zip: train.beta2 has 3 values and train.lr has 2");
 	refuses("set: {model.arch: mamba}\nzip: {train.lr: [1, 1], train.beta2: [1, 1]}\n",
 		AT ":1:1: configuration \"s-lr=1-beta2=1\" stands in the sweep twice");
 	refuses("set: {model.arch: mamba}\ngrid: {question: [a/b, a?b]}\n",
@@ -354,7 +375,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain_spec),
 		cmocka_unit_test(test_variants_and_seeds),
-		cmocka_unit_test(test_long_name), cmocka_unit_test(test_grid_zip_labels),
+		cmocka_unit_test(test_long_name), cmocka_unit_test(test_name_of_place), cmocka_unit_test(test_grid_zip_labels),
 		cmocka_unit_test(test_label_text),
 		cmocka_unit_test(test_precedence),
 		cmocka_unit_test(test_inactive_axes_merge),

@@ -51,9 +51,11 @@ static void test_targets_and_published(void **state)
 
 static void test_limits(void **state)
 {
+	struct sweep s = load("set: {model.arch: mamba}\nseeds: [1, 2, 3]\nlimits: {runs: 3}\n");
 	struct str many;
 
 	(void)state;
+	assert_int_equal(s.n_runs, 3);
 	refuses("set: {model.arch: mamba}\nseeds: [1, 2, 3]\nlimits: {runs: 2}\n",
 		AT ":1:1: 3 runs are more than limits.runs allows (2)");
 	refuses("set: {model.arch: mamba}\nlimits: {runs: 0}\n",
@@ -106,9 +108,25 @@ static void test_trials(void **state)
 	assert_message("moelab: " AT ": has no \"tune\", so there are no trials");
 }
 
+/* Values beyond the ends are as far away as the two there are from each other, by a factor. */
+static void test_trials_beyond_the_ends(void **state)
+{
+	const struct sweep_trials trials = {.set = "log.every=7", .lower = true, .higher = true};
+	const struct sweep_options o = {.trials = &trials};
+	struct sweep s;
+
+	(void)state;
+	write_file(AT, "set: {model.arch: mamba}\nseeds: [1]\n"
+		"tune: {over: {train.lr: [1e-3, 2e-3, 8e-3]}, seeds: [8]}\n");
+	assert_int_equal(load_with(&s, &o), 0);
+	assert_labels(&s, "s-lr=0.0005#8 s-lr=0.001#8 s-lr=0.002#8 s-lr=0.008#8 s-lr=0.032#8");
+}
+
 static void test_tune_refused(void **state)
 {
 	(void)state;
+	refuses(TUNED("tune: {over: {train.lr: [1e-3, 1e-3]}, seeds: [8]}\n"),
+		AT ":4:32: tune: train.lr: numbers above 0 in rising order must stand here");
 	refuses(TUNED("tune: {over: {train.lr: [1e-3, 2e-3]}, seeds: [2]}\n"),
 		AT ":4:48: tune: seed 2 is one of the sweep's own");
 	refuses(TUNED("tune: {over: {train.lr: [2e-3, 1e-3]}, seeds: [8]}\n"),
@@ -132,6 +150,7 @@ int main(void)
 		cmocka_unit_test(test_targets_and_published),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_trials),
+		cmocka_unit_test(test_trials_beyond_the_ends),
 		cmocka_unit_test(test_tune_refused),
 	};
 
