@@ -20,6 +20,9 @@ static void report(struct db *db, const struct ingest_count *c, const char *root
 		info("%ld lines were torn or unknown: skipped", c->skipped_lines);
 	if (c->skipped_runs)
 		info("%d folders hold no run: skipped", c->skipped_runs);
+	if (c->second_runs)
+		info("%d runs below %s, such as %s, have other directories, which %s goes on to follow: "
+			"`moelab show RUN` names them", c->second_runs, root, path_name(c->second), path);
 	if (apart > 0)
 		info("%lld runs are in no sweep, as %s/sweeps does not name them: `moelab ls --where 'sweep IS NULL'` "
 			"lists them, `moelab run` of a sweep takes in those that its file names", apart, root);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "store/catalog.h"
+#include "store/home.h"
 #include "store/run_dir.h"
 
 const char *const job_action_name[N_JOB_ACTIONS] = {
@@ -419,13 +420,16 @@ static int record_config(struct db *db, const struct job *job)
 	return ret;
 }
 
-static int record_configs(struct db *db, const struct job *jobs, int n)
+/* Whoever runs them here means the directories here. */
+static int record_runs(struct db *db, const char *root, const struct job *jobs, int n)
 {
 	int ret = db_begin(db);
 
-	for (int i = 0; i < n && !ret; i++)
-		if (job_is_work(&jobs[i]))
+	for (int i = 0; i < n && !ret; i++) {
+		ret = home_move(db, root, jobs[i].name, jobs[i].identity);
+		if (job_is_work(&jobs[i]) && !ret)
 			ret = record_config(db, &jobs[i]);
+	}
 	if (!ret)
 		return db_commit(db);
 	db_rollback(db);
@@ -444,7 +448,7 @@ int jobs_record(struct db *db, const char *root, const struct sweep *sweep, cons
 	if (db && !ret)
 		ret = forget_removed(db, jobs, sweep->n_runs) ||
 			catalog_add_sweep(db, root, json) ||
-			record_configs(db, jobs, sweep->n_runs) ? -1 : 0;
+			record_runs(db, root, jobs, sweep->n_runs) ? -1 : 0;
 	json_decref(json);
 	return ret;
 }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "store/home.h"
 
 int catalog_write(const char *root, const json_t *sweep)
 {
@@ -161,21 +162,28 @@ static int insert_targets(struct db *db, long long sweep_id, const json_t *sweep
 			sweep_id, json_object_get(sweep, "published"), published) ? -1 : 0;
 }
 
-static int insert_run(struct db *db, const struct run_info *info, const char *dir,
+/* name: of its directory below root. Of a run that is known elsewhere it is a second one, which is not followed. */
+static int insert_run(struct db *db, const struct run_info *info, const char *root, const char *name,
 	long long *run_id)
 {
+	bool second = home_is_elsewhere(db, root, name, info->identity);
+	struct arena a = {0};
 	struct db_statement s;
+	int ret;
 
 	db_prepare(&s, db, "INSERT INTO run(identity, dir, label, seed, steps) "
 		"VALUES (:identity, :dir, :label, :seed, nullif(:steps, 0)) "
-		"ON CONFLICT (identity) DO UPDATE SET dir = excluded.dir, "
+		"ON CONFLICT (identity) DO UPDATE SET dir = CASE WHEN :second THEN dir ELSE excluded.dir END, "
 		"steps = coalesce(excluded.steps, steps) RETURNING run_id");
 	db_bind_text(&s, ":identity", info->identity);
-	db_bind_text(&s, ":dir", dir);
+	db_bind_text(&s, ":dir", catalog_dir(db, root, name, &a));
+	db_bind_int(&s, ":second", second);
 	db_bind_text(&s, ":label", info->label);
 	db_bind_int(&s, ":seed", info->seed);
 	db_bind_int(&s, ":steps", info->steps);
-	return insert_id(&s, run_id);
+	ret = insert_id(&s, run_id);
+	arena_release(&a);
+	return ret;
 }
 
 static int insert_member(struct db *db, long long sweep_id, long long run_id, const json_t *run,
@@ -215,7 +223,6 @@ static int insert_axes(struct db *db, long long sweep_id, long long run_id, cons
 static int add_run_of_sweep(struct db *db, const char *root, long long sweep_id,
 	const json_t *run, size_t n)
 {
-	struct arena a = {0};
 	const char *dir = json_string_value(json_object_get(run, "dir"));
 	struct run_info info = {
 		.identity = json_string_value(json_object_get(run, "run")),
@@ -224,15 +231,11 @@ static int add_run_of_sweep(struct db *db, const char *root, long long sweep_id,
 		.steps = (long)json_integer_value(json_object_get(run, "steps")),
 	};
 	long long run_id;
-	int ret;
 
 	if (!dir || !info.identity || !info.label)
 		return error("run %zu of the sweep lacks \"run\", \"dir\" or \"label\"", n);
-	ret = insert_run(db, &info, catalog_dir(db, root, dir, &a), &run_id) ||
-		insert_member(db, sweep_id, run_id, run, n) ||
+	return insert_run(db, &info, root, dir, &run_id) || insert_member(db, sweep_id, run_id, run, n) ||
 		insert_axes(db, sweep_id, run_id, json_object_get(run, "axes")) ? -1 : 0;
-	arena_release(&a);
-	return ret;
 }
 
 /* Foreign runs stand in no sweep file and stay. */
@@ -300,13 +303,9 @@ int catalog_join(struct db *db, long long run_id, const struct run_info *info)
 
 int catalog_add_run(struct db *db, const char *root, const char *dir, const struct run_info *info)
 {
-	struct arena a = {0};
 	long long run_id;
-	int ret = insert_run(db, info, catalog_dir(db, root, dir, &a), &run_id) ||
-		catalog_join(db, run_id, info) ? -1 : 0;
 
-	arena_release(&a);
-	return ret;
+	return insert_run(db, info, root, dir, &run_id) || catalog_join(db, run_id, info) ? -1 : 0;
 }
 
 /* Numbers as numbers; true, false as text; lists and maps as JSON. */

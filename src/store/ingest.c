@@ -72,6 +72,9 @@ static int take_in(struct db *db, const char *root, bool joins, struct ingest_co
 	for (int i = 0; i < news.n_runs && !ret; i++)
 		ret = intake_run(&in, &news.runs[i]);
 	count->skipped_runs += news.n_others;
+	count->second_runs += news.n_second;
+	if (news.second)
+		snprintf(count->second, sizeof count->second, "%s", news.second);
 	news_release(&news);
 	return intake_end(&in) || ret ? -1 : 0;
 }

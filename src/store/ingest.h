@@ -11,6 +11,8 @@
 struct ingest_count {
 	int sweeps, runs, skipped_runs;		/* with news; skipped: no readable run.json */
 	long records, skipped_lines;		/* torn or unknown lines */
+	int second_runs;			/* directories of runs that are followed elsewhere; left alone */
+	char second[512];			/* one of these */
 	long benches;				/* lines of bench.jsonl (store/bench.h) */
 };
 

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "store/catalog.h"
+#include "store/home.h"
 #include "store/mark.h"
 
 #define TRANSACTION_S 0.5	/* readers may have to wait so long */
@@ -138,6 +139,8 @@ static int take_state(struct intake *in, const struct intake_run *r, long long r
 /* The row of a run that the database may not know yet; -1 after a message. */
 static long long enter(struct intake *in, const struct intake_run *r, const struct run_info *info)
 {
+	if (r->moves && home_move(in->db, r->root, r->name, info->identity))
+		return -1;
 	if (r->run_id >= 0)
 		return in->joins && catalog_join(in->db, r->run_id, info) ? -1 : r->run_id;
 	return catalog_add_run(in->db, r->root, r->name, info) ? -1 : catalog_run_id(in->db, info->identity);

@@ -29,7 +29,8 @@ struct intake {
 struct intake_run {
 	long long run_id;		/* -1: the database does not know it; it is entered from its run.json */
 	const char *dir;		/* as a path from here */
-	const char *root, *name;	/* of a run that is entered: ROOT/runs/NAME */
+	const char *root, *name;	/* of a run that is entered or moves here: ROOT/runs/NAME */
+	bool moves;			/* instead of the directory that the database has followed */
 	const char *state;		/* column run.state; NULL: set it in any case */
 	struct taken had;		/* zeros: its files are read from their beginnings */
 };

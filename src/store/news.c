@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "store/catalog.h"
+#include "store/home.h"
 #include "store/query.h"
 
 struct known {
@@ -75,19 +76,36 @@ static int by_stored(const void *a, const void *b)
 	return strcmp(((const struct known *)a)->stored, ((const struct known *)b)->stored);
 }
 
-/* Has the run another directory, that is there? */
-static bool has_home(struct db *db, const char *dir, struct arena *a)
+static bool is_over(enum run_state state)
 {
+	return state == RUN_DONE || state == RUN_DIVERGED;
+}
+
+/* Sets what the database knows of the run. Is this its only directory, or the one of two where it is over? */
+static bool is_to_follow(struct news *news, struct db *db, struct intake_run *r)
+{
+	struct run_status status;
 	struct db_statement s;
 	struct run_info info;
-	bool has;
+	bool over = false;
 
-	if (run_info_read(&info, dir, a))
+	if (run_info_read(&info, r->dir, &news->arena))
+		return false;
+	if (!home_is_elsewhere(db, r->root, r->name, info.identity))
 		return true;
-	db_prepare(&s, db, "SELECT dir FROM run WHERE identity = :identity");
+	db_prepare(&s, db, "SELECT run_id, state IN ('done', 'diverged') FROM run WHERE identity = :identity");
 	db_bind_text(&s, ":identity", info.identity);
-	has = db_step(&s) && path_exists(query_dir(db, db_text(&s, 0), a));
-	return db_finish(&s) || has;
+	if (db_step(&s)) {
+		r->run_id = db_int(&s, 0);
+		over = db_int(&s, 1);
+	}
+	if (db_finish(&s))
+		return false;
+	run_dir_status(r->dir, &news->arena, &status);
+	r->moves = !over && is_over(status.state);
+	if (!r->moves && !news->n_second++)
+		news->second = r->dir;
+	return r->moves;
 }
 
 static void look_at(struct news *news, struct db *db, const char *root, const char *name,
@@ -102,7 +120,7 @@ static void look_at(struct news *news, struct db *db, const char *root, const ch
 		return;
 	if (!holds_run(key.run.dir, a))
 		news->n_others++;
-	else if (!has_home(db, key.run.dir, a))
+	else if (is_to_follow(news, db, &key.run))
 		add_run(news, &key.run);
 }
 

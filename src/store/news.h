@@ -13,13 +13,16 @@ struct news {
 	const char **sweeps;		/* paths of ROOT/sweeps/NAME.json */
 	int n_runs, n_sweeps;
 	int n_others;			/* folders of ROOT/runs that hold no run */
+	int n_second;			/* that hold one that the database follows elsewhere */
+	const char *second;		/* the first of these */
 	/* private */
 	int size_runs, size_sweeps;
 };
 
 /*
  * Runs that the database knows, wherever their directories are, and with a root also the runs and sweeps
- * below it that it does not know. A second directory of a run that it knows is left alone. Reads only.
+ * below it that it does not know. A second directory of a run that it knows is left alone, unless the run is over
+ * there and not over in the first. Reads only.
  * 0, or -1 after a message.
  */
 int news_find(struct news *news, struct db *db, const char *root);

@@ -63,6 +63,32 @@ members >anew
 holds cmp live anew
 holds test "$($moelab ls --where 'sweep IS NULL' --format csv | tail -n +2 | cut -d, -f2)" = b
 
+# --- results of two machines that both ran `a`, to other bits: one of the two is followed, and not a mixture
+holds $run --results one
+cp -r one two
+rm two/lab.db*
+for dir in two/runs/a-*; do
+	rm -r "$dir/DONE" "$dir/ckpt"
+	awk '/"t":"step","step":3,/ { exit } { sub(/"ce":5/, "\"ce\":7") } { print }' "$dir/metrics.jsonl" >cut
+	cp cut "$dir/metrics.jsonl"
+done
+followed() {
+	$moelab query "SELECT r.dir, r.state, count(*), sum(ce > 6.9) FROM run r JOIN step USING (run_id)
+		WHERE label = 'a'" --db merged.db --format csv | tail -n +2 | sed 's/-s1-[0-9a-f]*//'
+}
+holds $moelab ingest --results two --db merged.db
+holds test "$(followed)" = two/runs/a,lost,2,2
+$moelab ingest --results one --db merged.db 2>said
+holds test "$(followed)" = one/runs/a,done,3,0		# where it is over
+holds grep -q "^1 runs below one, such as b-s1-.*, have other directories, which merged.db goes on to follow" said
+$moelab ingest --results two --db merged.db 2>said
+holds test "$(followed)" = one/runs/a,done,3,0		# the first of two that are
+holds grep -q "^1 runs below two, such as a-s1-" said
+holds $run --results two --db merged.db			# those of the folder that is named
+holds test "$(followed)" = two/runs/a,done,3,0
+holds $run --results one --db merged.db
+holds test "$(followed)" = one/runs/a,done,3,0
+
 # --- through a link: the same file, and run directories where it is
 mkdir links
 ln -s ../results/lab.db links/alias.db
