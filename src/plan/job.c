@@ -368,11 +368,10 @@ static bool names_like(const struct sweep *whole, const json_t *run)
 /* Those that were known, in their order, the runs of the new record in their places, and then all others of it. */
 static int keep_known(json_t *record, const char *root, const struct sweep *whole)
 {
-	json_t *before, *runs = json_object_get(record, "runs"), *all = json_array(), *run;
+	json_t *before = catalog_read(root, whole->name), *runs = json_object_get(record, "runs"), *all = json_array();
+	json_t *run;
 	size_t i;
 
-	if (catalog_read(root, whole->name, &before))
-		return -1;
 	json_array_foreach(json_object_get(before, "runs"), i, run) {
 		long place = find_place(runs, run);
 		if (place >= 0) {

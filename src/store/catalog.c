@@ -24,18 +24,38 @@ int catalog_write(const char *root, const json_t *sweep)
 	return ret;
 }
 
-int catalog_read(const char *root, const char *name, json_t **sweep)
+static bool has_form(const json_t *sweep)
+{
+	json_t *run, *runs = json_object_get(sweep, "runs");
+	bool has = json_is_string(json_object_get(sweep, "name")) && json_is_array(runs);
+	size_t i;
+
+	json_array_foreach(runs, i, run)
+		has &= json_is_string(json_object_get(run, "run")) && json_is_string(json_object_get(run, "dir")) &&
+			json_is_string(json_object_get(run, "label"));
+	return has;
+}
+
+json_t *catalog_load(const char *path)
+{
+	json_error_t problem;
+	json_t *sweep = json_load_file(path, 0, &problem);
+
+	if (sweep && has_form(sweep))
+		return sweep;
+	warning("%s:%d: %s: passed over; `moelab run` of the sweep writes it anew", path,
+		sweep ? 1 : problem.line, sweep ? "no record of a sweep" : problem.text);
+	json_decref(sweep);
+	return NULL;
+}
+
+json_t *catalog_read(const char *root, const char *name)
 {
 	char *path = xasprintf("%s/sweeps/%s.json", root, name);
-	json_error_t problem = {0};
-	bool there = path_exists(path);
-	int ret = 0;
+	json_t *sweep = path_exists(path) ? catalog_load(path) : NULL;
 
-	*sweep = there ? json_load_file(path, 0, &problem) : NULL;
-	if (there && !*sweep)
-		ret = error("%s:%d: %s", path, problem.line, problem.text);
 	free(path);
-	return ret;
+	return sweep;
 }
 
 /* Sweeps have names with slashes, so folders in folders. A missing folder holds none. */
@@ -411,8 +431,8 @@ static struct place *places_of(struct db *db, long long run_id, struct arena *a,
 /* Enters the run anew where the sweep's file names it. A sweep without a file is what its runs made. */
 static int enter_again(struct db *db, const char *root, const struct place *place, const char *identity)
 {
-	json_t *sweep, *run;
-	int ret = catalog_read(root, place->sweep, &sweep);
+	json_t *sweep = catalog_read(root, place->sweep), *run;
+	int ret = 0;
 	size_t i;
 
 	json_array_foreach(json_object_get(sweep, "runs"), i, run) {

@@ -23,8 +23,10 @@
 /* ROOT/sweeps/NAME.json as a whole. */
 int catalog_write(const char *root, const json_t *sweep);
 
-/* The same again; NULL: it is not there. 0, or -1. The caller calls json_decref(). */
-int catalog_read(const char *root, const char *name, json_t **sweep);
+/* The same again, from its path, or by its name. NULL: it is not there, or after a warning. The caller calls
+   json_decref(). */
+json_t *catalog_load(const char *path);
+json_t *catalog_read(const char *root, const char *name);
 
 /* take() for the path of each ROOT/sweeps/NAME.json, by name, until one gives not 0; that, or 0. */
 int catalog_each_sweep(const char *root, int (*take)(void *data, const char *path), void *data);

@@ -38,16 +38,13 @@ int ingest_run(struct db *db, const char *root, const char *name, struct ingest_
 
 static int ingest_sweep(struct db *db, const char *root, const char *path, struct ingest_count *count)
 {
-	json_error_t problem;
 	struct taken now;
 	bool is_there = taken_of_file(path, &now);
-	json_t *sweep = json_load_file(path, 0, &problem);
+	json_t *sweep = catalog_load(path);
 	int ret;
 
-	if (!sweep) {
-		warning("%s:%d: %s: skipped", path, problem.line, problem.text);
+	if (!sweep)
 		return 0;
-	}
 	ret = catalog_add_sweep(db, root, sweep);
 	if (!ret && is_there)
 		ret = taken_keep_sweep(db, json_string_value(json_object_get(sweep, "name")), &now);

@@ -63,6 +63,18 @@ members >anew
 holds cmp live anew
 holds test "$($moelab ls --where 'sweep IS NULL' --format csv | tail -n +2 | cut -d, -f2)" = b
 
+# --- a damaged record of a sweep is named and passed over; runs are taken in all the same
+for text in '{' '[]' '{"name": "sweep"}' '{"name": "sweep", "runs": [{"run": 5}]}'; do
+	echo "$text" >older/sweeps/sweep.json
+	rm older/lab.db
+	$moelab ingest --results older 2>said
+	holds test $? = 0
+	holds grep -q "warning: older/sweeps/sweep.json:[12]: .*: passed over; .moelab run. of the sweep writes" said
+	holds test "$(states older/lab.db)" = "$both"
+done
+holds $run --results older --restrict variant=a
+holds grep -q '"label": "b"' older/sweeps/sweep.json
+
 # --- results of two machines that both ran `a`, to other bits: one of the two is followed, and not a mixture
 holds $run --results one
 cp -r one two
