@@ -1,12 +1,15 @@
 #include "plan/plan.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/path.h"
 #include "data/order.h"
 #include "plan/match.h"
 #include "plan/tune.h"
+#include "store/catalog.h"
 #include "train/samples.h"
 
 /* What is needed of a dataset, once for all runs that read it. */
@@ -231,6 +234,46 @@ void plan_close(struct plan *p)
 	*p = (struct plan){0};
 }
 
+static bool has_run(const struct plan *p, const char *identity)
+{
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		if (!strcmp(p->jobs[i].identity, identity))
+			return true;
+	return false;
+}
+
+/* Of two files that are there; one that was moved is the same to us. */
+static bool is_other_file(const char *before, const char *now)
+{
+	char *a = realpath(before, NULL), *b = realpath(now, NULL);
+	bool other = a && b && strcmp(a, b);
+
+	free(a);
+	free(b);
+	return other;
+}
+
+/* Runs that there are and that leave the sweep, since it has changed, or another file has its name. */
+static void tell_left(const char *root, const struct plan *p)
+{
+	json_t *before = catalog_read(root, p->sweep.name), *run;
+	const char *file = json_string_value(json_object_get(before, "file"));
+	struct arena a = {0};
+	size_t i;
+	int n = 0;
+
+	json_array_foreach(json_object_get(before, "runs"), i, run)
+		n += !has_run(p, json_string_value(json_object_get(run, "run"))) && path_exists(arena_printf(&a,
+			"%s/runs/%s/run.json", root, json_string_value(json_object_get(run, "dir"))));
+	if (n && file && is_other_file(file, p->sweep.file))
+		warning("%s was the sweep of %s, and %d runs of that leave it: `name:` in one of the files tells the "
+			"two apart", p->sweep.name, file, n);
+	else if (n)
+		info("%s: %d runs of an earlier version leave it; they stay in %s/runs", p->sweep.name, n, root);
+	arena_release(&a);
+	json_decref(before);
+}
+
 /* The trials that chose the values, also if others ran them: tables ask their record who chose. */
 static int record_trials(struct db *db, const char *root, const struct plan *p, const char *path,
 	const struct sweep_options *options)
@@ -259,12 +302,17 @@ int plan_record(struct db *db, const char *root, const struct plan *p, const cha
 
 	if (record_trials(db, root, p, path, options))
 		return -1;
-	if (!options->n_restrict)
+	if (!options->n_restrict) {
+		if (!p->trials.set)	/* these come and go with the edges of their values */
+			tell_left(root, p);
 		return jobs_record(db, root, &p->sweep, p->jobs, NULL);
+	}
 	all.n_restrict = 0;
 	all.trials = p->trials.set ? &p->trials : NULL;
 	if (plan_open(&whole, path, &all, p->device, root))
 		return -1;
+	if (!whole.trials_left && !all.trials)
+		tell_left(root, &whole);
 	if (whole.trials_left)
 		ret = jobs_record(db, root, &p->sweep, p->jobs, &whole.sweep);
 	else	/* how far others' trials were extended is not known here */

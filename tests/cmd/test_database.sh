@@ -49,7 +49,11 @@ holds test "$(states older/lab.db)" = "$both"
 # --- a sweep is the runs that its file names, and foreign ones, also in a database made anew
 sed 's/train.lr: 1e-2/train.lr: 2e-2/' sweep.yaml >changed.yaml
 mv changed.yaml sweep.yaml
-holds $run
+$run 2>said
+holds test $? = 0
+holds grep -q "^sweep: 1 runs of an earlier version leave it; they stay in results/runs" said
+$run 2>said
+holds sh -c '! grep -q leave said'
 members() { $moelab query "SELECT label, sweep FROM runs ORDER BY sweep IS NULL, label" --format csv | tail -n +2; }
 members >live
 holds test "$(cat live)" = 'a,sweep
@@ -62,6 +66,14 @@ holds grep -q "1 runs are in no sweep" said
 members >anew
 holds cmp live anew
 holds test "$($moelab ls --where 'sweep IS NULL' --format csv | tail -n +2 | cut -d, -f2)" = b
+
+# --- another file by the same name
+mkdir elsewhere
+sed 's|data.path: data|data.path: ../data|; s/2e-2/3e-2/' sweep.yaml >elsewhere/sweep.yaml
+cp -r results named
+$moelab run elsewhere/sweep.yaml -j 1 --threads 1 --results named 2>said
+holds test $? = 0
+holds grep -q "warning: sweep was the sweep of sweep.yaml, and 1 runs of that leave it" said
 
 # --- a damaged record of a sweep is named and passed over; runs are taken in all the same
 for text in '{' '[]' '{"name": "sweep"}' '{"name": "sweep", "runs": [{"run": 5}]}'; do
