@@ -239,11 +239,38 @@ static void figure_has_variants_over_the_baseline(void **state)
 	double floor = 0.4 * (pow(1.8 * moe->x[at] / LAB_STEPS, -0.3) - pow(moe->x[at] / LAB_STEPS, -0.3));
 	assert_true(fabs(moe->y[at] - floor) < 0.01);
 	assert_true(moe->low[at] < moe->y[at] && moe->y[at] < moe->high[at]);
+	assert_true(moe->x[0] == LAB_STEPS / 50 / 2 + 1);	/* the middle of a window */
 	chart_release(&c);
 	o.x = AXIS_SECONDS;
 	catch_messages();
 	assert_int_equal(plot_make(plot_find("delta"), &s, &o, &c), -1);
 	assert_caught("--x tokens or steps");
+	chart_release(&c);
+	study_close(&s);
+	lab_close(&lab);
+}
+
+/* Without others the window's own scatter is the band. */
+static void band_of_one_seed(void **state)
+{
+	const struct plot_options o = {.x = AXIS_TOKENS};
+	struct run_row ab[2];
+	struct paired p;
+	struct study s;
+	struct lab lab;
+	struct chart c;
+
+	(void)state;
+	lab_open(&lab, "mamba");
+	lab_fill(&lab, runs, 3);
+	find_pair(&lab.db, ab);
+	assert_int_equal(paired_read(&lab.db, ab[0].run_id, ab[1].run_id, "train", &arena, &p), 0);
+	assert_int_equal(study_open(&s, &lab.db, "lab/one", &(struct study_options){.force = true}), 0);
+	assert_int_equal(plot_make(plot_find("delta"), &s, &o, &c), 0);
+	const struct series *moe = &c.panels[0].series[0];
+	assert_true(moe->y[0] == p.mean[0] && moe->x[0] == p.tokens[p.window / 2]);
+	assert_true(fabs(moe->high[0] - p.mean[0] - 2 * p.error[0]) < 1e-12);
+	assert_true(fabs(p.mean[0] - moe->low[0] - 2 * p.error[0]) < 1e-12);
 	chart_release(&c);
 	study_close(&s);
 	lab_close(&lab);
@@ -301,6 +328,7 @@ int main(void)
 		cmocka_unit_test_teardown(table_says_where_and_warns, release),
 		cmocka_unit_test_teardown(what_differs_is_named, release),
 		cmocka_unit_test_teardown(figure_has_variants_over_the_baseline, release),
+		cmocka_unit_test_teardown(band_of_one_seed, release),
 		cmocka_unit_test_teardown(foreign_curves_are_marked, release),
 	};
 
