@@ -148,6 +148,7 @@ static void test_surrogates(void **state)
 		{"\\ude00\\ud83d", LOST LOST}, {"\\ud83d\\ud83d\\ude00", LOST "\xf0\x9f\x98\x80"},
 		{"\\ud83dx", LOST "x"}, {"\\ud83d\\n", LOST "\n"}, {"\\\\ud83d", "\\ud83d"},
 		{"\\ud7ff\\ue000", "\xed\x9f\xbf\xee\x80\x80"},	/* neighbours of surrogates */
+		{"\\ud83d\\ue000", LOST "\xee\x80\x80"},
 		{"\xed\xa0\xbd!", LOST "!"}, {"\xed\xa0\xbd\xed\xb8\x80", LOST LOST},
 		{"\xed\x9f\xbf", "\xed\x9f\xbf"},
 	};

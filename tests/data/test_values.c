@@ -207,6 +207,45 @@ static void test_images(void **state)
 	dataset_close(&d);
 }
 
+/* IDX files of n images of two bytes, with labels below `classes`. */
+static void put_small(const char *images, const char *labels, int n, int classes)
+{
+	unsigned char image[16 + 2 * 3000] = {0, 0, 8, 3, 0, 0, (unsigned char)(n >> 8), (unsigned char)n, 0, 0, 0, 1, 0, 0, 0, 2};
+	unsigned char label[8 + 3000] = {0, 0, 8, 1, 0, 0, (unsigned char)(n >> 8), (unsigned char)n};
+
+	for (int i = 0; i < n; i++) {
+		image[16 + 2 * i] = (unsigned char)(2 * i);
+		label[8 + i] = (unsigned char)(i % classes);
+	}
+	put(images, image, (size_t)(16 + 2 * n));
+	put(labels, label, (size_t)(8 + n));
+}
+
+/* More images than are written at once, each counted once; a class that only the test set has. */
+static void test_many_images(void **state)
+{
+	struct images_options o = images_of();
+	struct dataset d;
+	long n = 0;
+
+	(void)state;
+	put_small("images", "labels", 3000, 3);
+	put_small("test_images", "test_labels", 10, 5);
+	o.test_images = at("test_images");
+	o.test_labels = at("test_labels");
+	assert_int_equal(import_images(&o), 0);
+	assert_int_equal(dataset_open(&d, o.output), 0);
+	assert_int_equal(d.vocab, 256 + 5 + 1);
+	for (int s = 0; s <= N_SPLITS; s++) {
+		assert_int_equal(d.splits[s].n_tokens, 2 * 2 * d.splits[s].n_documents);
+		n += s < N_SPLITS ? d.splits[s].n_documents : 0;
+	}
+	assert_int_equal(n, 3000);
+	assert_in_range(d.splits[SPLIT_VAL].n_documents, 510, 690);	/* 600, deviation 22 */
+	assert_in_range(d.splits[SPLIT_TUNE].n_documents, 235, 365);	/* 300, deviation 16 */
+	dataset_close(&d);
+}
+
 static void images_fail(const char *why)
 {
 	struct images_options o = images_of();
@@ -353,6 +392,34 @@ static void test_csv_stride(void **state)
 	dataset_close(&d);
 }
 
+/* The mean and deviation are those of the values to train that there are: here -1 and 1, -2 and 2 in turn, some of the
+   second missing; later ones may lie far off, to either side. */
+static void test_csv_scale(void **state)
+{
+	struct series_options o = series_of();
+	struct dataset d;
+	struct str s;
+
+	(void)state;
+	str_init(&s);
+	for (int t = 0; t < 40; t++)
+		str_printf(&s, t == 6 || t == 7 ? "%d,\n" : "%d,%d\n", t == 39 ? -100000 : t % 2 ? 1 : -1,
+			t % 2 ? 2 : -2);
+	put_text("x.csv", s.text);
+	str_release(&s);
+	assert_int_equal(import_series(&o), 0);
+	SAID("column \"1\": 1 values lie more than");
+	assert_int_equal(dataset_open(&d, o.output), 0);
+	for (long i = 0; i < d.splits[SPLIT_TRAIN].n_documents; i++) {
+		read_row(&d, SPLIT_TRAIN, i);
+		for (int t = 0; t < 6; t++) {
+			int id = t < 4 ? tokens[t] : targets[t];
+			assert_true(half_is_missing(id) || fabs(half_value(id)) == 1);
+		}
+	}
+	dataset_close(&d);
+}
+
 /* Of a column with two values the windows that ask for one of them. */
 static void test_csv_gaps(void **state)
 {
@@ -453,8 +520,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(test_figures), SCRATCH_TEST(test_series), SCRATCH_TEST(test_series_by_time),
-		SCRATCH_TEST(test_images), SCRATCH_TEST(test_bad_images), SCRATCH_TEST(test_csv),
-		SCRATCH_TEST(test_csv_stride), SCRATCH_TEST(test_csv_gaps), SCRATCH_TEST(test_bad_csv),
+		SCRATCH_TEST(test_images), SCRATCH_TEST(test_many_images), SCRATCH_TEST(test_bad_images), SCRATCH_TEST(test_csv),
+		SCRATCH_TEST(test_csv_stride), SCRATCH_TEST(test_csv_gaps), SCRATCH_TEST(test_csv_scale), SCRATCH_TEST(test_bad_csv),
 		SCRATCH_TEST(test_csv_numbers_for_names),
 	};
 

@@ -82,7 +82,9 @@ static void test_loss(void **state)
 	assert_null(strstr(chart.title, "multi-epoch"));
 	wipe();
 	hand_sql("UPDATE run SET data_tokens = 976");
+	hand_sql("UPDATE eval SET loss = 2.32 WHERE run_id = 2 AND step = 40");
 	draw("hand", "loss", AXIS_FLOPS);
+	assert_near(chart.panels[0].y_level, 2.1, 1e-9);
 	assert_string_equal(chart.x_title, axis_title[AXIS_FLOPS]);
 	assert_has(chart.title, "multi-epoch (4.1)");
 	wipe();
