@@ -120,7 +120,7 @@ static void test_absent_fields(void **state)
 /* Text of any kind survives, or becomes readable; a line is one line. */
 static void test_text(void **state)
 {
-	static const char odd[] = "quote \" slash \\ line\nfeed\ttab \x01 \xc3\xa4";
+	static const char odd[] = "quote \" slash \\ line\nfeed\ttab \x01\x0f\x10\x1b\x1f \xc3\xa4";
 	struct record r = record_new(RECORD_IS_EVENT), back;
 	struct str line;
 
@@ -164,6 +164,10 @@ static void test_no_records(void **state)
 	/* A newer writer's key is skipped. */
 	assert_true(parse(&r, "{\"t\":\"step\",\"step\":1,\"colour\":\"red\",\"ce\":2}"));
 	assert_true(r.step.ce == 2);
+	/* As other writers have it: whole numbers with a point, numbers that are none. */
+	assert_true(parse(&r, "{\"t\":\"expert\",\"step\":1e3,\"router\":2.0,\"load\":[0.5,null]}"));
+	assert_true(r.expert.step == 1000 && r.expert.router == 2);
+	assert_true(r.expert.load.n == 2 && r.expert.load.at[0] == 0.5f && isnan(r.expert.load.at[1]));
 }
 
 /* The views tell of each run how far it is itself: the second is longer, of two attempts, and in a sweep. */
@@ -246,12 +250,28 @@ static void test_again(void **state)
 	assert_sql("arch = 'mamba' AND vocab = 257 AND semantics = '{\"scan\":2}' FROM run");
 }
 
+/* A number of a process comes again: its exit is that of the newest attempt, which also says what the run is made of. */
+static void test_attempts(void **state)
+{
+	for (int i = 1; i <= 2; i++) {
+		char *line = xasprintf("{\"t\":\"attempt\",\"run\":\"i\",\"started\":\"202%d\",\"pid\":9,\"boot_id\":\"b\","
+			"\"start_time\":%d,\"parts\":{\"moe\":{\"params\":%d,\"active\":2,\"flops\":3}}}", i, i, 10 * i);
+		store(line);
+		free(line);
+	}
+	(void)state;
+	store("{\"t\":\"exit\",\"pid\":9,\"ended\":\"2030\",\"exit_code\":0}");
+	assert_sql("count(*) = 1 AND min(n) = 2 FROM attempt WHERE ended IS NOT NULL");
+	assert_sql("count(*) = 1 AND min(params) = 20 FROM part");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 		TEST(test_step_there_and_back), TEST(test_absent_fields), TEST(test_text),
 		TEST(test_no_records), TEST(test_views), TEST(test_again),
+		TEST(test_attempts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
