@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/path.h"
+#include "base/str.h"
 #include "cmd/calibrate.h"
 #include "cmd/study_options.h"
 #include "report/table.h"
@@ -13,6 +14,15 @@ static void print_tables(FILE *f)
 	fprintf(f, "\ntables:\n");
 	for (int i = 0; tables[i]; i++)
 		fprintf(f, "  %-12s %s\n", tables[i]->name, tables[i]->help);
+}
+
+/* By the ending of the file's name; Markdown if that tells nothing. */
+static const char *format_of(const char *path)
+{
+	for (const struct grid_format *f = grid_formats; f->name && path; f++)
+		if (str_ends(path, f->suffix))
+			return f->name;
+	return "md";
 }
 
 static int put(const struct grid *g, const struct grid_format *f, const char *path)
@@ -49,13 +59,14 @@ static int show(const struct study_query *q, const struct table *t, const char *
 static int run(int argc, char **argv)
 {
 	struct study_query query = {.db = "results/lab.db"};
-	const char *format = "md", *path = NULL, *columns = NULL;
+	const char *format = NULL, *path = NULL, *columns = NULL;
 	bool json = false, calibrated = false;
 	long threads = 0;
 	const struct option_row rows[] = {
 		STUDY_ROWS(query),
 		{"columns", 0, "A,B", "these alone, by name in CSV or by title, in this order", .text = &columns},
-		{"format", 0, "FORM", "md, csv, json, latex or html (default md)", .text = &format},
+		{"format", 0, "FORM", "md, csv, json, latex or html (default: by the name after -o, else md)",
+			.text = &format},
 		{"json", 0, NULL, "the same as --format json", .flag = &json},
 		{"output", 'o', "FILE", "write there", .text = &path},
 		{"calibrate", 0, NULL, "first time a step of each configuration, alone and in turn; "
@@ -73,7 +84,7 @@ static int run(int argc, char **argv)
 	if (a.n_words != 1 || a.n_overrides)
 		return error("table takes one name: moelab table speedup --sweep S"), EXIT_USAGE;
 	const struct table *t = table_find(a.words[0]);
-	const struct grid_format *f = grid_format_find(json ? "json" : format);
+	const struct grid_format *f = grid_format_find(json ? "json" : format ? format : format_of(path));
 	if (!t || !f)
 		return EXIT_USAGE;
 	ret = calibrated ? calibrate(&query, threads) : EXIT_DONE;

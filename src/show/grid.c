@@ -76,17 +76,21 @@ static bool is_called(const struct column *c, const char *name)
 	return (c->name && !strcmp(c->name, name)) || (c->title && !strcmp(c->title, name));
 }
 
-static int no_column(const struct grid *g, const char *name)
+/* The first n are chosen already. */
+static int no_column(const struct grid *g, const char *name, int n)
 {
 	struct str all;
 
+	for (int i = 0; i < n; i++)
+		if (is_called(&g->columns[i], name))
+			return error("table %s: column \"%s\" is named twice", g->name, name);
 	str_init(&all);
 	for (int i = 0; i < g->n_columns; i++) {
 		const struct column *c = &g->columns[i];
 		if (!i || !is_called(c - 1, c->name ? c->name : c->title))
 			str_printf(&all, "%s%s", i ? ", " : "", c->name ? c->name : c->title);
 	}
-	error("table %s has no column \"%s\", or it is named twice: there are %s", g->name, name, all.text);
+	error("table %s has no column \"%s\": there are %s", g->name, name, all.text);
 	str_release(&all);
 	return -1;
 }
@@ -122,7 +126,7 @@ int grid_choose(struct grid *g, const char *names)
 	for (char *name = strsep(&list, ","); name; name = strsep(&list, ",")) {
 		int more = bring_forward(g, name, n);
 		if (!more)
-			return no_column(g, name);
+			return no_column(g, name, n);
 		n += more;
 	}
 	g->n_columns = n;

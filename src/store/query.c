@@ -211,20 +211,22 @@ static void bind_condition(struct db_statement *s, const char *selector, int i, 
 static int check_key(struct db *db, const char *selector, struct arena *a)
 {
 	struct db_statement s;
-	const char *key, *glob;
+	const char *key, *glob, *longer;
 	bool known;
 	int ret;
 
 	if (!cut_selector(selector, a, &key, &glob) || selector_column(key, strlen(key)))
 		return 0;
-	db_prepare(&s, db, "SELECT 1 WHERE EXISTS (SELECT 1 FROM param WHERE key = :key) "
-		"OR NOT EXISTS (SELECT 1 FROM param)");
+	db_prepare(&s, db, "SELECT EXISTS (SELECT 1 FROM param WHERE key = :key) OR NOT EXISTS (SELECT 1 FROM param), "
+		"coalesce((SELECT printf(' (did you mean \"%s\"?)', min(key)) FROM param WHERE key LIKE '%.' || :key"
+		" HAVING count(*)), '')");
 	db_bind_text(&s, ":key", key);
-	known = db_step(&s);
+	known = db_step(&s) && db_int(&s, 0);
+	longer = arena_strdup(a, known || !db_text(&s, 1) ? "" : db_text(&s, 1));
 	ret = db_finish(&s);
-	return ret || known ? ret : error("no run in %s has a key \"%s\", or the label \"%s\": keys are "
+	return ret || known ? ret : error("no run in %s has a key \"%s\"%s, or the label \"%s\": keys are "
 		"state, sweep, label, variant, arch, seed, tag and those of a config (`moelab show RUN`)",
-		db->path, key, selector);
+		db->path, key, longer, selector);
 }
 
 int query_select(struct db *db, const struct selection *selection, struct arena *a,

@@ -88,8 +88,11 @@ int run_info_read(struct run_info *info, const char *dir, struct arena *a)
 		.config = take_json(object, "config", a),
 		.foreign = json_object_get(json_object_get(object, "config"), "foreign"),
 	};
-	if (!object)
+	if (!object && problem.line < 0)	/* it is not even opened */
 		ret = error("cannot read %s: %s: is %s a run directory?", path, problem.text, dir);
+	else if (!object)
+		ret = error("%s:%d: damaged: %s: `moelab rm %s` takes the run away, `moelab run` does it anew", path,
+			problem.line, problem.text, dir);
 	else if (!info->identity || !info->label)
 		ret = error("%s names no run: \"run\" and \"label\" are missing", path);
 	json_decref(object);

@@ -201,7 +201,8 @@ sed 's|^seeds.*|grid: {train.lr: [1e-3, 2e-3]}|; /^baseline/d' sweep.yaml >axis.
 holds $moelab run axis.yaml -q
 holds $moelab diff axis-lr=0.001 axis-lr=0.002
 holds $moelab why axis-lr=0.001
-refuses 2 'has a key "sate"' $moelab ls sate=done
+refuses 2 'has a key "sate", or' $moelab ls sate=done
+refuses 2 'has a key "d_model" (did you mean "model.d_model"?), or' $moelab ls d_model=8
 $moelab compare sweep-s1 sweep-s2 --json >said
 holds grep -q '"part_step": null' said
 holds grep -q "they differ in data.seed, 1 and 2" said
@@ -248,5 +249,13 @@ done
 $moelab run sweep.yaml >said 2>&1
 holds test -e "$dir/DONE"
 holds grep -q "is of no use" "$dir/log.txt"
+
+# A damaged run.json: nothing is trained over it, and what is said mends it.
+echo garbage >"$dir/run.json"
+refuses 2 "$dir/run.json:1: damaged: '[' or '{' expected near 'garbage': \`moelab rm $dir\` takes the run away" \
+	$moelab run sweep.yaml
+holds $moelab rm "$dir" --yes
+holds $moelab run sweep.yaml -q
+holds test -e "$dir/DONE"
 
 tests_end

@@ -71,6 +71,14 @@ lost $moelab bench compare
 holds test "$($moelab show a-s1 --json | head -c 1)" = "{"
 $moelab diff a-s1 b-s1 a-s2 2>said
 holds test "$? $(wc -l <said)" = "2 1"
+# A table's form is by the name of its file, unless it is given.
+for form in csv.csv latex.tex json.json html.html md.md md.txt; do
+	holds $moelab table final -o "kept.${form#*.}"
+	$moelab table final --format "${form%.*}" >told
+	holds cmp "kept.${form#*.}" told
+done
+holds $moelab table final --format md -o kept.csv
+holds cmp kept.md kept.csv
 $moelab table final -o /dev/full 2>said
 holds test "$? $(wc -l <said)" = "4 1"
 # Losses stand in their own columns.

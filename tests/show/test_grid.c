@@ -88,8 +88,9 @@ static void columns_can_be_chosen(void **state)
 	fill(&g);
 	catch_messages();
 	assert_int_equal(grid_choose(&g, "model,rae"), -1);
-	assert_caught("table t has no column \"rae\", or it is named twice: there are model, loss, raw, shown");
-	assert_int_equal(grid_choose(&g, "raw,raw"), -1);	/* nothing stands there twice */
+	assert_caught("table t has no column \"rae\": there are model, loss, raw, shown");
+	assert_int_equal(grid_choose(&g, "raw,raw"), -1);
+	assert_caught("table t: column \"raw\" is named twice");
 	error_sink = NULL;
 	grid_release(&g);
 }
