@@ -105,6 +105,9 @@ static void test_zero_is_greatest(void **state)
 	s.temperature = 1;
 	assert_int_equal(sampler_choose(&s, nan_, 2, 0), -1);
 	assert_int_equal(sampler_choose(&s, low, 2, 0), -1);
+	s.top_p = 0.5;	/* of two halves the first is enough */
+	for (uint64_t at = 0; at < 100; at++)
+		assert_int_equal(sampler_choose(&s, (double[]){2, 2}, 2, at), 0);
 }
 
 static void test_seed_and_place(void **state)

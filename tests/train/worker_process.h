@@ -77,10 +77,10 @@ static char *run_dir(const char *name, const char *const *keys, int n_keys)
 	return dir;
 }
 
-/* claim: token that the supervisor would pass; NULL: none. */
-static pid_t start_claimed(const char *dir, const char *claim)
+/* claim: token that the supervisor would pass; NULL: none. word: one more for main() below, or NULL. */
+static pid_t start_with(const char *dir, const char *claim, const char *word)
 {
-	char *argv[] = {"worker", (char *)dir, (char *)claim, NULL};
+	char *argv[] = {"worker", (char *)dir, (char *)claim, (char *)word, NULL};
 	char *log = path_join(dir, "log.txt");
 	posix_spawn_file_actions_t files;
 	pid_t pid;
@@ -93,9 +93,29 @@ static pid_t start_claimed(const char *dir, const char *claim)
 	return pid;
 }
 
-static pid_t start(const char *dir)
+static inline pid_t start_claimed(const char *dir, const char *claim)
 {
-	return start_claimed(dir, NULL);
+	return start_with(dir, claim, NULL);
+}
+
+static inline pid_t start(const char *dir)
+{
+	return start_with(dir, NULL, NULL);
+}
+
+/* A worker whose supervisor has died: it is asked to stop before it begins. */
+static inline pid_t start_left_alone(const char *dir)
+{
+	return start_with(dir, "", "alone");
+}
+
+static inline int pipe_without_reader(void)
+{
+	int ends[2];
+
+	CHECK(!pipe(ends));
+	close(ends[0]);
+	return ends[1];
 }
 
 static int finish(pid_t pid)
@@ -144,8 +164,9 @@ static inline void wait_for_checkpoints(const char *dir, int n)
 	{                                                                                          \
 		blas_start(argv);                                                                  \
 		if (argc > 1)	/* started by start() */                                           \
-			return worker_main(argv[1], &(struct worker_options){.pipe = -1,           \
-				.threads = 1, .claim = argv[2]});                                  \
+			return worker_main(argv[1], &(struct worker_options){                      \
+				.pipe = argc > 3 ? pipe_without_reader() : -1,                     \
+				.threads = 1, .claim = argc > 3 ? NULL : argv[2]});                \
 		return cmocka_run_group_tests(tests_, open_folder, remove_folder);                 \
 	}
 
