@@ -57,6 +57,21 @@ asked q >table
 holds grep -q '^easy 1,* 1' table
 holds grep -q '^ties 0.25 0.25' table
 holds grep -q '^norm 0 1' table
+# of two questions, one right: the error of their mean; the mean of 1/2 and 1/4; the mean of log p; every token counts
+{
+	question pair "line 20" '" of a text"," fo a text"' 0
+	question pair "line 21" '" zz qqqq"," of a text","x","y"' 0
+	question a "line 17" '" of"' 0
+	question b "line 20" '" fo a"' 0
+	question both "line 17" '" of"' 0
+	question both "line 20" '" fo a"' 0
+	question wrong "line 20" '"zof a text"' 0
+} >q
+asked q >table
+holds awk "$same"' { p[$1] = $4; acc[$1] = $2 }
+	END { exit !(same(p["both"] ^ 2, p["a"] * p["b"]) && !same(p["a"], p["b"]) && acc["wrong"] == 0) }' table
+$moelab eval moe_mamba --questions q --format csv 2>said | grep '^pair' >table
+holds grep -q '^pair,2,0.375,0.5,0.5,' table
 
 # questions of the dataset's own text; tests/data/test_ask.c looks at them
 awk 'BEGIN {
