@@ -1,4 +1,4 @@
-/* What a worker leaves of a run: when it is stopped before it begins, and when the run keeps nothing. */
+/* What a worker leaves of a run: when it is stopped before it begins, when the run keeps nothing, and at its end. */
 #include "worker_process.h"
 
 #include "tensor/safetensors.h"
@@ -79,10 +79,32 @@ static void test_diverged_runs_keep_nothing_more(void **state)
 	free(dir);
 }
 
+/* What is logged now and then is logged at the end, too: tables take the last. */
+static void test_last_step_is_logged(void **state)
+{
+	static const int at[] = {7, 14, 21, 28, 30};
+	char *dir = run_dir("logged", KEYS("log.every=7")), *text;
+
+	(void)state;
+	assert_int_equal(finish(start(dir)), WORKER_DONE);
+	text = metrics(dir);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		char *expert = xasprintf("{\"t\":\"expert\",\"step\":%d,", at[i]), *group = xasprintf(
+			"{\"t\":\"group\",\"step\":%d,", at[i]);
+		assert_int_equal(count(text, expert), 2);	/* routers */
+		assert_true(count(text, group) > 0);
+		free(expert);
+		free(group);
+	}
+	assert_int_equal(count(text, "\"t\":\"expert\""), 2 * ARRAY_SIZE(at));
+	free(text);
+	free(dir);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_stopped_runs_keep_what_they_have),
 	cmocka_unit_test(test_first_weights_bring_no_moments),
-	cmocka_unit_test(test_diverged_runs_keep_nothing_more),
+	cmocka_unit_test(test_diverged_runs_keep_nothing_more), cmocka_unit_test(test_last_step_is_logged),
 };
 
 WORKER_TESTS_MAIN(tests)
