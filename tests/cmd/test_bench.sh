@@ -109,6 +109,7 @@ holds sh -c '! "$0" bench steps mamba.yaml 2>said &&
 	grep -q "takes step, op, scale, generate or compare, not steps" said' $moelab
 holds sh -c '! "$0" bench op nowhere 2>said && grep -q "no specs in experiments/nowhere" said' $moelab
 holds sh -c '! "$0" bench op moe.yaml --only scam 2>said && grep -q "no operator" said' $moelab
+holds sh -c '! "$0" bench op mamba.yaml --only experts 2>said && grep -q "mamba.yaml: no model there uses" said' $moelab
 
 holds sh -c '! "$0" bench scale mamba.yaml --only experts 2>said && grep -q "no axis .experts" said' $moelab
 
