@@ -58,14 +58,21 @@ static long encode(const struct asking *a, const struct question *q, int choice,
 	return first < (long)ids->n ? first : (long)ids->n - 1;	/* one token may hold the border */
 }
 
+/* Names it by its first line. */
+static int too_long(const char *choice, long n_tokens, long context)
+{
+	choice += strspn(choice, " \t\r\n");
+	return error("\"%.*s\": %ld tokens, more than the training context of %ld: `moelab data ask --context` makes "
+		"shorter ones", (int)strcspn(choice, "\r\n"), choice, n_tokens, context);
+}
+
 /* Row b becomes the choice, the last T tokens in front of its last one. -1 after a message. */
 static int set_row(struct asking *a, long b, const struct question *q, int choice)
 {
 	int *tokens = a->tokens_BT + b * a->T, *targets = a->targets_BT + b * a->T;
 	struct token_list ids = {0};
 	long first = encode(a, q, choice, &ids), cut = (long)ids.n - 1 > a->T ? (long)ids.n - 1 - a->T : 0;
-	int ret = cut < first ? 0 : error("\"%s\": %ld tokens, more than the training context of %ld: "
-		"`moelab data ask --context` makes shorter ones", q->choices[choice], (long)ids.n - first, a->T);
+	int ret = cut < first ? 0 : too_long(q->choices[choice], (long)ids.n - first, a->T);
 
 	for (long t = 0; t + cut + 1 < (long)ids.n && !ret; t++) {
 		tokens[t] = ids.id[t + cut];

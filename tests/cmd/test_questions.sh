@@ -144,8 +144,8 @@ refused 'holds no questions' $moelab eval moe_mamba --questions q
 question one "" '"line"' 0 >q
 question one "" '"line","eline"' 0 >>q
 refused 'some of its questions have one choice' $moelab eval moe_mamba --questions q
-question one "l" "\"$long\"" 0 >q
-refused 'more than the training context of 64: `moelab data ask --context`' $moelab eval moe_mamba --questions q
+question one "l" "\"\\nfirst\\n$long\"" 0 >q
+refused '^moelab: "first": .* more than the training context of 64: `moelab data ask --context`' $moelab eval moe_mamba --questions q
 for option in '--data data' '--split val' '--mode reset' '--length 1x' '--stride 4' '--tokens 64' --by-position \
 	'--plot p.svg'; do
 	refused "eval --questions .*: ${option%% *} says nothing of them" $moelab eval moe_mamba --questions asked $option
