@@ -152,7 +152,7 @@ static int put_all(struct lab *lab, const struct form *form, const struct select
 static int run(int argc, char **argv)
 {
 	struct lab lab = LAB_NEW;
-	const char *folder = "tensorboard", *where = NULL;
+	const char *folder = NULL, *where = NULL;
 	const struct option_row rows[] = {
 		{"output", 'o', "DIR", "folder for tensorboard (default tensorboard)",
 			.text = &folder},
@@ -169,12 +169,14 @@ static int run(int argc, char **argv)
 	ret = EXIT_USAGE;
 	if (!a.n_words) {
 		error("export takes a form (csv, jsonl, tensorboard) and runs");
-	} else if ((form = form_find(a.words[0]))) {
+	} else if ((form = form_find(a.words[0])) && folder && form->run != put_events) {
+		error("export %s writes to standard output: -o is for tensorboard", form->name);
+	} else if (form) {
 		struct arguments rest = a;
 		rest.words++;
 		rest.n_words--;
 		struct selection selection = lab_selection(&lab, &rest, where);
-		ret = put_all(&lab, form, &selection, folder);
+		ret = put_all(&lab, form, &selection, folder ? folder : "tensorboard");
 	}
 	lab_end(&lab);
 	return ret;

@@ -94,6 +94,8 @@ holds test "$(grep -c '"step":[0-9]*,' rows)" = "$(wc -l <rows)"
 holds test "$(head -n 1 rows | grep -c '"val_loss":5[0-9.]*' )" = 1
 holds $moelab export tensorboard a-s1 -o events -q
 holds grep -qra "train/loss" events
+$moelab export csv a-s1 -o rows.csv >rows 2>said
+holds test "$?,$(cat rows said | wc -l)" = 2,1
 
 # Standard output under its name: the same bytes, behind what was written before; lost ones are told.
 trace="$moelab trace $root/experiments/micro/mamba.yaml --random train.batch=1 train.context=16 model.n_blocks=1"
