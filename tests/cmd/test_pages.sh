@@ -76,7 +76,7 @@ function sweeps(list,	name, i) {
 function commands(code,	part, i) {
 	sub(/(^|[ \t])#.*/, "", code)
 	for (i = split(code, part, /&&|;|[ \t]\|[ \t]|\|\|/); i > 0; i--)
-		if (match(part[i], /(^|[^A-Za-z0-9_-])moelab[ \t]+/))
+		if (match(part[i], /(^|[ \t(])(\.\/)?moelab[ \t]+/))
 			command(substr(part[i], RSTART + RLENGTH))
 }
 
@@ -105,12 +105,13 @@ FNR == 1 {
 	shell = /```$/
 	next
 }
-fenced {
+fenced || (text == "" && /^(    |\t)/) {
 	files($0)
 	line = line $0
-	if (!shell || !sub(/\\$/, "", line)) {
-		if (shell)
-			commands(line)
+	if (fenced && !shell)
+		line = ""
+	else if (!sub(/\\$/, "", line)) {
+		commands(line)
 		line = ""
 	}
 	next
@@ -120,7 +121,7 @@ fenced {
 	sub(/^#+ +/, "")
 	heading($0)
 }
-/^ *$/ { paragraph() }
+/^ *$/ { paragraph(); next }
 { text = text " " $0 }
 END { paragraph() }
 END
@@ -176,6 +177,9 @@ cat >page.md <<'END'
 for s in a b; do ./moelab table final --sweep micro/table1.tune,micro/none \
 	--label a=b --no-label; ./moelab plan sweeps/micro/$s.yaml sweeps/$s/none.yaml; done
 ```
+
+    ./moelab trace SPEC --outputs \
+        --no-outputs
 END
 missing "$work/page.md" | sed "s,$work/,,g" >found
 cat >expected <<'END'
@@ -190,6 +194,7 @@ page.md: link none.svg
 page.md: name plot	none
 page.md: option data import	--none
 page.md: option table	--no-label
+page.md: option trace	--no-outputs
 END
 holds diff expected found
 
