@@ -83,7 +83,7 @@ static int count_points(struct sweep_file *f, long *n)
 {
 	struct axes axes;
 
-	*n = f->n_include;
+	*n = f->n_include * (f->is_trials ? settings_find(&f->wide.grid, f->tune.key)->value->n : 1);
 	for (int i = 0; i < f->n_variants; i++) {
 		if (variant_axes(f, &f->variants[i], &axes))
 			return -1;
@@ -102,6 +102,23 @@ static int add_point(struct sweep_file *f, struct points *points, struct point p
 	return 0;
 }
 
+/* In trials with each value that is tried, as the configurations of the grid are. */
+static int add_included(struct sweep_file *f, const struct included *in, struct points *points)
+{
+	const struct setting *over = f->is_trials ? settings_find(&f->wide.grid, f->tune.key) : NULL;
+
+	for (int i = 0; i < (over ? over->value->n : 1); i++) {
+		struct point p = {.variant = in->variant, .node = in->node};
+		if (over)
+			settings_add(&f->reader, &p.axes, over->key, nth(over->value, i), over->optional);
+		for (const struct setting *s = in->keys.at; s < in->keys.at + in->keys.n; s++)
+			settings_add(&f->reader, &p.axes, s->key, s->value, s->optional);
+		if (add_point(f, points, p))
+			return -1;
+	}
+	return 0;
+}
+
 static int add_variant(struct sweep_file *f, struct block *variant, struct points *points)
 {
 	struct axes axes;
@@ -114,12 +131,9 @@ static int add_variant(struct sweep_file *f, struct block *variant, struct point
 		if (add_point(f, points, p))
 			return -1;
 	}
-	for (int i = 0; i < f->n_include; i++) {
-		const struct included *in = &f->include[i];
-		struct point p = {.variant = variant, .node = in->node, .axes = in->keys};
-		if (in->variant == variant && add_point(f, points, p))
+	for (int i = 0; i < f->n_include; i++)
+		if (f->include[i].variant == variant && add_included(f, &f->include[i], points))
 			return -1;
-	}
 	return 0;
 }
 

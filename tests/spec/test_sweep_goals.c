@@ -108,6 +108,26 @@ static void test_trials(void **state)
 	assert_message("moelab: " AT ": has no \"tune\", so there are no trials");
 }
 
+/* Included configurations are tried as all are, else their own value would be the best of one. */
+static void test_trials_of_included(void **state)
+{
+	const struct sweep_trials trials = {.set = "log.every=7", .higher = true};
+	const struct sweep_options o = {.trials = &trials};
+	struct sweep s = load(TUNED("include: [{model.d_model: 64, train.beta2: 0.9}]\n"
+		"tune: {over: {train.lr: [1e-3, 2e-3]}, seeds: [8, 9]}\n"));
+
+	(void)state;
+	assert_int_equal(s.n_runs, 6);
+	assert_int_equal(load_with(&s, &o), 0);
+	assert_int_equal(s.n_runs, 18);
+	assert_string_equal(s.runs[12].label, "s-lr=0.001-d_model=64-beta2=0.9");
+	assert_string_equal(run_value(&s, 12, "train.lr"), "0.001");
+	assert_string_equal(run_value(&s, 15, "train.lr"), "0.002");
+	assert_string_equal(run_value(&s, 17, "train.lr"), "0.004");
+	assert_string_equal(run_value(&s, 17, "train.beta2"), "0.9");
+	assert_string_equal(run_value(&s, 17, "train.tokens"), "100");
+}
+
 /* Values beyond the ends are as far away as the two there are from each other, by a factor. */
 static void test_trials_beyond_the_ends(void **state)
 {
@@ -150,6 +170,7 @@ int main(void)
 		cmocka_unit_test(test_targets_and_published),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_trials),
+		cmocka_unit_test(test_trials_of_included),
 		cmocka_unit_test(test_trials_beyond_the_ends),
 		cmocka_unit_test(test_tune_refused),
 	};
