@@ -357,7 +357,7 @@ static int add_sweep(struct study *s, const char *name)
 		return 0;
 	}
 	s->name = arena_printf(&s->arena, "%s+%s", s->name, w->name);
-	if (w->question)
+	if (w->question && (!s->question || strcmp(s->question, w->question)))
 		s->question = s->question ? arena_printf(&s->arena, "%s %s", s->question, w->question)
 					  : w->question;
 	s->sweep_ids = arena_printf(&s->arena, "%.*s,%lld]", (int)strlen(s->sweep_ids) - 1,

@@ -47,6 +47,7 @@ static void what_sweeps_share_stands_once(void **state)
 	open_two(&w, second, ARRAY_SIZE(second));
 	assert_true(show_sweeps(&w, "lab/one,sweeps/lab/two.yaml", "final", "md", &plain));
 	assert_string_equal(w.study.name, "lab/one+lab/two");
+	assert_string_equal(w.study.question, "does it tell a factor from nothing?");	/* of both */
 	assert_int_equal(w.study.n_runs, 7);
 	assert_int_equal(w.study.n_arms, 5);
 	assert_int_equal(arm_named(&w.study, "mamba")->n, 3);
