@@ -465,6 +465,9 @@ int catalog_forget_run(struct db *db, const char *root, const char *identity)
 		ret = n < 0 || delete_run(db, identity) ? -1 : 0;
 	for (int i = 0; i < n && !ret; i++)
 		ret = enter_again(db, root, &places[i], identity);
+	if (!ret)	/* one that its runs alone have made, as a misspelled name of a curve's does */
+		ret = db_exec(db, "DELETE FROM sweep WHERE planned IS NULL AND sweep_id NOT IN"
+			" (SELECT sweep_id FROM member)");
 	if (ret)
 		db_rollback(db);
 	else

@@ -50,7 +50,7 @@ int catalog_set_config(struct db *db, long long run_id, const char *yaml, const 
 int catalog_set_state(struct db *db, long long run_id, enum run_state state, const char *reason);
 
 /* Removes the run with all it told. In sweeps whose files name it, it is queued again, as in a database
-   made anew. */
+   made anew; one without a file goes with its last run. */
 int catalog_forget_run(struct db *db, const char *root, const char *identity);
 
 long long catalog_run_id(struct db *db, const char *identity);	/* -1: not known */

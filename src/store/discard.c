@@ -202,9 +202,12 @@ static int add_names_of_sweep(void *data, const char *path)
 	json_t *names = data, *sweep = json_load_file(path, 0, &problem), *run;
 	size_t i;
 
-	if (!sweep)
-		return error("%s:%d: %s: mend or remove it, for it may name any run", path,
-			problem.line, problem.text);
+	if (!json_is_array(json_object_get(sweep, "runs"))) {
+		error("%s:%d: %s: mend or remove it, for it may name any run", path, sweep ? 1 : problem.line,
+			sweep ? "no record of a sweep" : problem.text);
+		json_decref(sweep);
+		return -1;
+	}
 	json_array_foreach(json_object_get(sweep, "runs"), i, run) {
 		const char *name = json_string_value(json_object_get(run, "dir"));
 		if (name)

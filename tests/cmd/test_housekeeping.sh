@@ -71,6 +71,12 @@ holds test "$(ask "SELECT count(*) FROM runs WHERE state = 'done'"),$(ls results
 holds $run
 rm -r $(dir b-s2)
 holds $moelab rm b-s2 --yes	# of one whose directory is gone, the rows
+# a sweep that a curve has made, by a misspelled name, goes with it
+printf 'step,tokens,loss\n0,0,5.5\n3,96,5.25\n' >curve.csv
+holds $moelab import-curve curve.csv --label torch --sweep sweeep
+holds test "$(ask "SELECT count(*) FROM sweep WHERE name = 'sweeep'")" = 1
+holds $moelab rm torch --yes
+holds test "$(ask "SELECT count(*) FROM sweep WHERE name = 'sweeep'")" = 0
 holds test "$(ask "SELECT state FROM runs WHERE label = 'b' AND seed = 2")" = queued
 holds $run
 
@@ -118,10 +124,12 @@ holds test "$(ask "SELECT count(*) FROM runs WHERE state = 'done'")" = 4
 holds $moelab plan sweep.yaml --check
 
 # A sweep's file that cannot be read may name any run.
-echo '{' >results/sweeps/torn.json
-$moelab gc --yes >said 2>&1
-holds test $? = 4
-holds grep -q "torn.json:[12]: .*mend or remove it" said
+for text in '{' '[]' '{"name": "torn"}'; do
+	echo "$text" >results/sweeps/torn.json
+	$moelab gc --yes >said 2>&1
+	holds test $? = 4
+	holds grep -q "torn.json:[12]: .*mend or remove it" said
+done
 rm results/sweeps/torn.json
 $moelab gc extra >said 2>&1
 holds test $? = 2
