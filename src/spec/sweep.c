@@ -197,6 +197,9 @@ static int check_texts(const struct sweep *s)
 
 	if (s->question && !str_is_text(s->question))
 		return error("%s: a control character in the question", s->file);
+	if (str_ends(s->name, ".tune"))
+		return error("%s: the sweep's name, %s, is what the trials of another sweep are called: choose one that "
+			"does not end in .tune", s->file, s->name);
 	return *s->name && *s->name != '/' && !up && str_is_line(s->name) ? 0 :
 		error("%s: the sweep's name becomes that of a file: valid UTF-8, no control "
 			"characters, no \"/\" at its beginning, no \"..\"", s->file);

@@ -152,6 +152,8 @@ sed '$aquestion: "a\\x01"' sweep.yaml >up.yaml
 refuses 2 "up.yaml: a control character in the question" $moelab run up.yaml
 sed 's/^baseline.*/name: ..\/..\/up/' sweep.yaml >up.yaml
 refuses 2 "up.yaml: the sweep's name becomes that of a file" $moelab run up.yaml
+sed 's/^baseline.*/name: sweep.tune/' sweep.yaml >up.yaml
+refuses 2 "up.yaml: the sweep's name, sweep.tune, is what the trials of another sweep are called" $moelab run up.yaml
 for name in noext a.svgz /dev/stdout; do
 	refuses 2 "$name: a figure's name ends in .svg, .png or .pdf" $moelab plot loss --sweep sweep -o $name
 	refuses 2 "$name: a figure's name ends in .svg, .png or .pdf" $moelab compare sweep-s1 sweep-s2 -o $name
