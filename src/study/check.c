@@ -415,6 +415,12 @@ static void warn_all(struct study *s)
 	if (study_epochs(s) > 1)
 		notes_add(&s->notes, NOTE_WARNING,
 			"runs see their data %.1f times: more than one epoch", study_epochs(s));
+	for (int i = 0; i < s->n_targets; i++) {
+		double first = study_begins_below(s, s->targets[i]);
+		if (!isnan(first))
+			notes_add(&s->notes, NOTE_WARNING, "target %g gives no ratio: %s begins below it, at %.3f %s",
+				s->targets[i], s->baseline->label, first, study_loss_unit(s));
+	}
 	for (int i = 0; i < (int)ARRAY_SIZE(suspicions); i++)
 		warn(s, &suspicions[i]);
 }

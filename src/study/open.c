@@ -376,16 +376,13 @@ static int read_sweeps(struct study *s, const char *names)
 	return 0;
 }
 
-/* A perplexity given as a loss, say: all runs begin below it, and there is no ratio. */
+/* A perplexity given as a loss, say. Of a sweep's own targets check_study() says it. */
 static int check_target(const struct study *s)
 {
-	const struct curve *c = s->baseline ? &s->baseline->runs[0]->curve : NULL;
-
-	if (!s->options.target || !c || c->n == 0 || c->x[AXIS_TOKENS][0] > 0 ||
-		!(c->loss[0] <= s->targets[0]))
+	if (!s->options.target || isnan(study_begins_below(s, s->targets[0])))
 		return 0;
-	return error("target %g: %s begins below it, at %.3f %s", s->targets[0], s->baseline->label, c->loss[0],
-		study_loss_unit(s));
+	return error("target %g: %s begins below it, at %.3f %s", s->targets[0], s->baseline->label,
+		study_begins_below(s, s->targets[0]), study_loss_unit(s));
 }
 
 static int study_read(struct study *s, const char *sweeps)

@@ -98,6 +98,13 @@ double arm_loss_unseen(const struct arm *base)
 	return smallest_difference(x, n);
 }
 
+double study_begins_below(const struct study *s, double target)
+{
+	const struct curve *c = s->baseline ? &s->baseline->runs[0]->curve : NULL;
+
+	return c && c->n && c->x[AXIS_TOKENS][0] <= 0 && c->loss[0] <= target ? c->loss[0] : NAN;
+}
+
 double study_epochs(const struct study *s)
 {
 	double most = NAN;

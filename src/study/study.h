@@ -151,6 +151,8 @@ double arm_loss_unseen(const struct arm *base);
 const char *loss_unit(const char *head);
 const char *study_loss_unit(const struct study *s);
 bool run_forecasts(const struct run_data *r);
+/* The baseline's loss before training, if that is below the target, which then gives no ratio; else NaN. */
+double study_begins_below(const struct study *s, double target);
 /* Most passes of any run over its data; NaN: unknown. */
 double study_epochs(const struct study *s);
 bool study_has_axis(const struct study *s, const char *key);

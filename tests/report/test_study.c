@@ -170,8 +170,12 @@ static void targets_of_the_sweep_each_get_rows(void **state)
 		json_pack("{s:s,s:n}", "kind", "baseline", "loss"));
 	json_array_append_new(json_object_get(w.lab.sweep, "targets"),
 		json_pack("{s:s,s:f}", "kind", "loss", "loss", 2.05));
+	json_array_append_new(json_object_get(w.lab.sweep, "targets"),
+		json_pack("{s:s,s:f}", "kind", "loss", "loss", 6.0));
 	lab_fill(&w.lab, runs, ARRAY_SIZE(runs));
 	assert_true(show_with(&w, "speedup", "md", &o));
+	assert_has(w.text.text, "Warning: target 6 gives no ratio: mamba begins below it, at 5.550 nats per token");
+	assert_lacks(w.text.text, "target 2.05 gives no ratio");
 	assert_has(w.text.text, "|   target | model");
 	assert_has(w.text.text, "|    2.050 | mamba (baseline)");
 	assert_has(w.text.text, "not reached (best 2.100) |     0/3 |");	/* mamba */
