@@ -45,12 +45,13 @@ int query_sweep(struct db *db, const char *name, struct arena *a, struct sweep_r
 	struct db_statement s;
 	bool found;
 
-	/* By file: sweeps/micro/table1.yaml ends as the sweep micro/table1 with .yaml does. Trials of
-	   its `tune` have the same file. */
+	/* By file: the last one that was planned from it, which may have been renamed in it; or
+	   sweeps/micro/table1.yaml ends as micro/table1 with .yaml does. Trials have the same file. */
 	db_prepare(&s, db, "SELECT sweep_id, name, file, question, baseline FROM sweep "
 		"WHERE name = :name OR file = :name "
 		"OR ('/' || :name) GLOB ('*/' || name || '.y*ml') "
-		"ORDER BY name = :name DESC, name GLOB '*.tune', length(name) DESC LIMIT 1");
+		"ORDER BY name = :name DESC, name GLOB '*.tune', iif(file = :name, planned, '') DESC, "
+		"length(name) DESC LIMIT 1");
 	db_bind_text(&s, ":name", name);
 	found = db_step(&s);
 	if (found)

@@ -67,6 +67,20 @@ members >anew
 holds cmp live anew
 holds test "$($moelab ls --where 'sweep IS NULL' --format csv | tail -n +2 | cut -d, -f2)" = b
 
+# --- a sweep that was renamed in its file: the file means the last one that was run from it
+cp -r results twice
+{ cat sweep.yaml; echo "name: another"; } >again.yaml
+mv sweep.yaml kept.yaml
+mv again.yaml sweep.yaml
+holds $run --results twice
+for older in another sweep; do
+	sed -i 's/"planned": "[^"]*"/"planned": "2030-01-01T00:00:00Z"/' twice/sweeps/*.json
+	sed -i 's/"planned": "2030/"planned": "2020/' twice/sweeps/$older.json
+	$moelab status sweep.yaml --db twice/lab.db --format csv >said
+	holds test "$(tail -1 said | cut -d, -f1)" != $older
+done
+mv kept.yaml sweep.yaml
+
 # --- another file by the same name
 mkdir elsewhere
 sed 's|data.path: data|data.path: ../data|; s/2e-2/3e-2/' sweep.yaml >elsewhere/sweep.yaml
