@@ -44,19 +44,44 @@ void str_add(struct str *s, const char *text)
 	str_add_bytes(s, text, strlen(text));
 }
 
-void str_printf(struct str *s, const char *format, ...)
+static void add_formatted(struct str *s, const char *format, va_list args)
 {
-	va_list ap, again;
+	va_list again;
 	int n;
 
-	va_start(ap, format);
-	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, format, ap);
+	va_copy(again, args);
+	n = vsnprintf(NULL, 0, format, args);
 	reserve(s, (size_t)n);
 	vsnprintf(s->text + s->length, (size_t)n + 1, format, again);
 	s->length += (size_t)n;
 	va_end(again);
-	va_end(ap);
+}
+
+void str_printf(struct str *s, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	add_formatted(s, format, args);
+	va_end(args);
+}
+
+void str_add_item(struct str *s, const char *format, ...)
+{
+	va_list args;
+
+	str_add(s, s->length ? ", " : "");
+	va_start(args, format);
+	add_formatted(s, format, args);
+	va_end(args);
+}
+
+char *str_keep(struct str *s, struct arena *a)
+{
+	char *kept = arena_strdup(a, s->text);
+
+	str_release(s);
+	return kept;
 }
 
 static bool is_plain(const char *word)

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/arena.h"
+
 struct str {
 	char *text;		/* owned; "" (not NULL) after str_init */
 	size_t length, size;	/* bytes used without the terminator; bytes allocated */
@@ -17,6 +19,9 @@ void str_add(struct str *s, const char *text);
 void str_add_bytes(struct str *s, const void *bytes, size_t n);
 void str_printf(struct str *s, const char *format, ...)	/* appends */
 	__attribute__((format(printf, 2, 3)));
+void str_add_item(struct str *s, const char *format, ...)	/* of a list: ", " in front of all but the first */
+	__attribute__((format(printf, 2, 3)));
+char *str_keep(struct str *s, struct arena *a);			/* the text, in a; releases s */
 
 /* A blank and the word, in quotes where a shell would not take it for this one word. */
 void str_add_word(struct str *s, const char *word);

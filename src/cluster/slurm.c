@@ -115,14 +115,11 @@ static void read_jobs(const char *output, struct arena *a, struct slurm_job **jo
 static const char *list_of(const long long *ids, int n, struct arena *a)
 {
 	struct str list;
-	const char *kept;
 
 	str_init(&list);
 	for (int i = 0; i < n; i++)
 		str_printf(&list, "%s%lld", i ? "," : "", ids[i]);
-	kept = arena_strdup(a, list.text);
-	str_release(&list);
-	return kept;
+	return str_keep(&list, a);
 }
 
 int slurm_jobs(const long long *ids, int n_ids, struct arena *a, struct slurm_job **jobs, int *n)

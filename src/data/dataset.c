@@ -132,7 +132,7 @@ int dataset_find_split(const struct dataset *d, const char *name, enum split *sp
 			return 0;
 	str_init(&names);
 	for (int i = 0; i < d->n_splits; i++)
-		str_printf(&names, "%s%s", i ? ", " : "", d->splits[i].name);
+		str_add_item(&names, "%s", d->splits[i].name);
 	error("%s: no split \"%s\" (there is: %s)", d->folder, name, names.text);
 	str_release(&names);
 	return -1;

@@ -327,7 +327,7 @@ static void describe_grouping(const struct import *im, struct str *out)
 	for (int i = 0; i < im->options->n_inputs && !im->options->group_by; i++) {
 		const char *name = group_choice_name(im->inputs[i].form, taken);
 		if (strcmp(name, last) && !strstr(out->text, name))
-			str_printf(out, "%s%s", out->length ? ", " : "", name);
+			str_add_item(out, "%s", name);
 		last = name;
 	}
 }

@@ -26,7 +26,7 @@ const struct task *task_find(const char *name)
 			return tasks[i];
 	str_init(&names);
 	for (int i = 0; tasks[i]; i++)
-		str_printf(&names, "%s%s", i ? ", " : "", tasks[i]->name);
+		str_add_item(&names, "%s", tasks[i]->name);
 	error("unknown task \"%s\" (there is: %s)", name, names.text);
 	str_release(&names);
 	return NULL;

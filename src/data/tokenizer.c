@@ -40,7 +40,7 @@ static int unknown(const char *name)
 
 	str_init(&names);
 	for (const struct tokenizer_type *const *t = tokenizer_types; *t; t++)
-		str_printf(&names, "%s%s", names.length ? ", " : "", (*t)->name);
+		str_add_item(&names, "%s", (*t)->name);
 	error("unknown tokenizer \"%s\" (there is: %s)", name, names.text);
 	str_release(&names);
 	return -1;

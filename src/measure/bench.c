@@ -61,13 +61,10 @@ bool bench_applies(const struct bench *b, const char *spec, const char *key)
 const char *bench_name(struct bench *b, const char *spec)
 {
 	struct str s;
-	char *copy;
 
 	str_init(&s);
 	str_add(&s, spec);
 	for (int i = 0; i < b->n_overrides; i++)
 		str_printf(&s, " %s", b->overrides[i]);
-	copy = arena_strdup(&b->report.arena, s.text);
-	str_release(&s);
-	return copy;
+	return str_keep(&s, &b->report.arena);
 }

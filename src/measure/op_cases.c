@@ -190,7 +190,6 @@ const char *op_case_shape(const struct op_case *c, bool all, struct arena *a)
 	const struct tensor *large = NULL;
 	char text[64];
 	struct str s;
-	char *copy;
 
 	str_init(&s);
 	for (int i = 1; i < c->op->n_in; i++) {
@@ -203,7 +202,5 @@ const char *op_case_shape(const struct op_case *c, bool all, struct arena *a)
 		if (x && (all || i == 0 || x == large))
 			str_printf(&s, "%s%s", s.length ? " " : "", tensor_shape_text(x, text));
 	}
-	copy = arena_strdup(a, s.text);
-	str_release(&s);
-	return copy;
+	return str_keep(&s, a);
 }

@@ -49,8 +49,7 @@ static int list_rates(struct study *s, const char *choice, struct str *out)
 		if (strcmp(study_rate_choice(s, v), choice))
 			continue;
 		if (n == 0 || !same)
-			str_printf(out, "%s%s%s%.4g", n ? ", " : "", same ? "" : v->label,
-				same ? "" : " ", arm_number(v, rate_key));
+			str_add_item(out, "%s%s%.4g", same ? "" : v->label, same ? "" : " ", arm_number(v, rate_key));
 		n++;
 	}
 	return n;

@@ -24,14 +24,12 @@ const struct plot *plot_find(const char *name)
 {
 	struct str names;
 
-	str_init(&names);
-	for (int i = 0; plots[i]; i++) {
-		if (!strcmp(plots[i]->name, name)) {
-			str_release(&names);
+	for (int i = 0; plots[i]; i++)
+		if (!strcmp(plots[i]->name, name))
 			return plots[i];
-		}
-		str_printf(&names, "%s%s", i ? ", " : "", plots[i]->name);
-	}
+	str_init(&names);
+	for (int i = 0; plots[i]; i++)
+		str_add_item(&names, "%s", plots[i]->name);
 	error("unknown plot \"%s\": plots are %s", name, names.text);
 	str_release(&names);
 	return NULL;
@@ -56,8 +54,7 @@ int plot_make(const struct plot *p, struct study *s, const struct plot_options *
 		return -1;
 	str_init(&caption);
 	caption_of_figure(s, c, &caption);
-	c->caption = arena_printf(&c->arena, "%s", caption.text);
-	str_release(&caption);
+	c->caption = str_keep(&caption, &c->arena);
 	return o->look && c->n_panels ? chart_dress(c, o->look) : 0;
 }
 
@@ -71,7 +68,7 @@ void plot_title(struct chart *c, const struct study *s, const char *format, ...)
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	c->title = arena_printf(&c->arena, "%s%s: %s", c->forced ? "FORCED " : "", s->name, text);
-	c->headline = arena_printf(&c->arena, "%s", text);
+	c->headline = arena_strdup(&c->arena, text);
 	if (epochs > 4)
 		c->title = arena_printf(&c->arena, "%s, multi-epoch (%.1f)", c->title, epochs);
 }

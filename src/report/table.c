@@ -21,14 +21,12 @@ const struct table *table_find(const char *name)
 {
 	struct str names;
 
-	str_init(&names);
-	for (int i = 0; tables[i]; i++) {
-		if (!strcmp(tables[i]->name, name)) {
-			str_release(&names);
+	for (int i = 0; tables[i]; i++)
+		if (!strcmp(tables[i]->name, name))
 			return tables[i];
-		}
-		str_printf(&names, "%s%s", i ? ", " : "", tables[i]->name);
-	}
+	str_init(&names);
+	for (int i = 0; tables[i]; i++)
+		str_add_item(&names, "%s", tables[i]->name);
 	error("unknown table \"%s\": tables are %s", name, names.text);
 	str_release(&names);
 	return NULL;
@@ -72,8 +70,7 @@ int table_make(const struct table *t, struct study *s, bool with_notes, struct g
 		notes_copy(&g->notes, &s->notes);
 		str_init(&facts);
 		caption_facts(s, &facts);
-		g->caption = arena_strdup(&g->arena, facts.text);
-		str_release(&facts);
+		g->caption = str_keep(&facts, &g->arena);
 	}
 	return fill(t, s, g);
 }

@@ -295,13 +295,13 @@ int chart_dress(struct chart *c, const struct look *l)
 	if (l->title && c->forced)
 		c->title = arena_printf(&c->arena, "FORCED%s%s", *l->title ? " " : "", l->title);
 	else if (l->title)
-		c->title = arena_printf(&c->arena, "%s", l->title);
+		c->title = arena_strdup(&c->arena, l->title);
 	if (l->title && !*l->title)
 		c->subtitle = "";
 	if (l->x_title)
-		c->x_title = arena_printf(&c->arena, "%s", l->x_title);
+		c->x_title = arena_strdup(&c->arena, l->x_title);
 	if (l->y_title)
-		c->panels[0].y_title = arena_printf(&c->arena, "%s", l->y_title);
+		c->panels[0].y_title = arena_strdup(&c->arena, l->y_title);
 	if (axes && c->panels[0].n_rows)
 		return error("plot %s: a heat map takes no --xrange, --yrange, --log", c->name);
 	return axes ? dress_axes(c, l) : 0;

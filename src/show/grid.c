@@ -28,7 +28,6 @@ enum { MOST_DIGITS = 15 };
 static const char *shortened(struct grid *g, const char *text)
 {
 	struct str out;
-	const char *copy;
 	char *end;
 
 	str_init(&out);
@@ -40,9 +39,7 @@ static const char *shortened(struct grid *g, const char *text)
 		else
 			str_add_bytes(&out, at, (size_t)(end - at));
 	}
-	copy = arena_strdup(&g->arena, out.text);
-	str_release(&out);
-	return copy;
+	return str_keep(&out, &g->arena);
 }
 
 void grid_title(struct grid *g, const char *format, ...)
@@ -88,7 +85,7 @@ static int no_column(const struct grid *g, const char *name, int n)
 	for (int i = 0; i < g->n_columns; i++) {
 		const struct column *c = &g->columns[i];
 		if (!i || !is_called(c - 1, c->name ? c->name : c->title))
-			str_printf(&all, "%s%s", i ? ", " : "", c->name ? c->name : c->title);
+			str_add_item(&all, "%s", c->name ? c->name : c->title);
 	}
 	error("table %s has no column \"%s\": there are %s", g->name, name, all.text);
 	str_release(&all);

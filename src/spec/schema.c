@@ -131,7 +131,7 @@ int inactive_key(const struct schema *s, const struct schema_choice *choice, con
 	for (int i = 0; i < s->n_choices; i++) {
 		struct field_rows rows = schema_rows(&a, s, &s->choices[i]);
 		if (rows_find(&rows, key))
-			str_printf(&owners, "%s%s", owners.length ? ", " : "", s->choices[i].name);
+			str_add_item(&owners, "%s", s->choices[i].name);
 	}
 	node_key_error(n, "key \"%s\" does not apply to %s \"%s\" (it belongs to %s)", key,
 		s->selector, choice->name, owners.text);

@@ -72,8 +72,10 @@ static const char *point_note(const struct sweep_file *f, const struct point *p)
 	str_init(&keys);
 	for (int l = 0; l < 2; l++)
 		for (int i = 0; i < lists[l]->n; i++)
-			if (is_dropped(p, &lists[l]->at[i]))
-				str_printf(&keys, "%s%s", n++ ? ", " : "", lists[l]->at[i].key);
+			if (is_dropped(p, &lists[l]->at[i])) {
+				str_add_item(&keys, "%s", lists[l]->at[i].key);
+				n++;
+			}
 	if (n)
 		note = arena_printf(f->reader.arena, "%s %s not apply to %s", keys.text,
 			n == 1 ? "does" : "do", p->config.choice);
@@ -237,7 +239,7 @@ int sweep_load(struct arena *a, const char *path, const struct sweep_options *op
 static void add_count(struct str *out, int n, const char *one, const char *more)
 {
 	if (n)
-		str_printf(out, "%s%d %s", out->length ? ", " : "", n, n == 1 ? one : more);
+		str_add_item(out, "%d %s", n, n == 1 ? one : more);
 }
 
 void sweep_summary(const struct sweep *s, struct str *out)

@@ -44,7 +44,8 @@ static int read_baseline(struct sweep_file *f, const struct points *points, cons
 			sweep->baseline = p->label;
 		if (strcmp(p->variant->label, n->text))
 			continue;
-		str_printf(&found, "%s%s", n_found++ ? ", " : "", p->label);
+		str_add_item(&found, "%s", p->label);
+		n_found++;
 		only = p->label;
 	}
 	if (!sweep->baseline && n_found > 1)

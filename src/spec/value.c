@@ -80,7 +80,7 @@ int unknown_word(const struct node *n, const char *what, const char *const *allo
 			n, "unknown %s \"%s\" (did you mean \"%s\"?)", what, n->text, nearest);
 	str_init(&list);
 	for (int i = 0; i < n_allowed; i++)
-		str_printf(&list, "%s%s", i ? ", " : "", allowed[i]);
+		str_add_item(&list, "%s", allowed[i]);
 	node_error(n, "unknown %s \"%s\" (there are %s)", what, n->text, list.text);
 	str_release(&list);
 	return -1;
@@ -187,7 +187,6 @@ static int set_typed(
 
 static const char *canonical(struct arena *a, const struct config_value *v)
 {
-	const char *text;
 	struct str s;
 
 	str_init(&s);
@@ -212,9 +211,7 @@ static const char *canonical(struct arena *a, const struct config_value *v)
 		node_canonical(v->tree, &s);
 		break;
 	}
-	text = arena_strdup(a, s.text);
-	str_release(&s);
-	return text;
+	return str_keep(&s, a);
 }
 
 int value_set(struct arena *a, const struct field *f, const struct node *n, struct config_value *v)

@@ -357,8 +357,10 @@ static void warn(struct study *s, const struct suspicion *suspicion)
 
 	str_init(&list);
 	for (int i = 0; i < s->n_arms; i++)
-		if (suspicion->holds(s, &s->arms[i]))
-			str_printf(&list, "%s%s", n++ ? ", " : "", s->arms[i].label);
+		if (suspicion->holds(s, &s->arms[i])) {
+			str_add_item(&list, "%s", s->arms[i].label);
+			n++;
+		}
 	if (n > 0)
 		notes_add(&s->notes, NOTE_WARNING, "%s: %s", suspicion->text,
 			n == s->n_arms && n > 1 ? "all rows" : list.text);
@@ -436,7 +438,7 @@ static void note_shared_runs(struct study *s)
 	for (int i = 0; i < s->n_arms; i++)
 		for (int k = 0; k < i; k++)
 			if (s->arms[k].runs[0]->id == s->arms[i].runs[0]->id) {
-				str_printf(&list, "%s%s and %s", list.length ? ", " : "", s->arms[i].label, s->arms[k].label);
+				str_add_item(&list, "%s and %s", s->arms[i].label, s->arms[k].label);
 				break;
 			}
 	if (list.length)

@@ -224,7 +224,7 @@ static void pass_over(struct safetensors *f, const char *path)
 		if (f->list[i].dtype)
 			f->list[kept++] = f->list[i];
 		else if (passed++ < NAMED)
-			str_printf(&names, "%s%s", passed > 1 ? ", " : "", f->list[i].name);
+			str_add_item(&names, "%s", f->list[i].name);
 	}
 	if (passed)
 		warning("%s: %d tensor%s passed over, empty or of a type that is not read here: %s%s",

@@ -206,7 +206,6 @@ static bool has_text(const struct explained *e)
 static const char *token_text(struct explained *e, const struct tokenizer *tokenizer, int token)
 {
 	struct str bytes, text;
-	const char *kept;
 	int32_t id = token;
 
 	if (!has_text(e))
@@ -219,10 +218,8 @@ static const char *token_text(struct explained *e, const struct tokenizer *token
 		str_printf(&text, isprint((unsigned char)bytes.text[i]) ? "%c" : "\\x%02x",
 			(unsigned char)bytes.text[i]);
 	str_add(&text, "\"");
-	kept = arena_strdup(&e->arena, text.text);
 	str_release(&bytes);
-	str_release(&text);
-	return kept;
+	return str_keep(&text, &e->arena);
 }
 
 static int print_tokens(struct explained *e)

@@ -13,11 +13,12 @@
 /* "100, 200": the steps there are, in the arena. */
 static const char *steps_text(struct arena *a, const long *steps, int n)
 {
-	const char *text = "";
+	struct str text;
 
+	str_init(&text);
 	for (int i = n - 1; i >= 0; i--)
-		text = arena_printf(a, "%s%s%ld", text, *text ? ", " : "", steps[i]);
-	return text;
+		str_add_item(&text, "%ld", steps[i]);
+	return str_keep(&text, a);
 }
 
 static int find_checkpoint(struct trained *t, const char *run_dir, long step)

@@ -23,6 +23,20 @@ static void test_str_grows(void **state)
 	str_release(&s);
 }
 
+static void test_list_is_kept(void **state)
+{
+	struct arena a = {0};
+	struct str s;
+
+	(void)state;
+	str_init(&s);
+	for (int i = 0; i < 3; i++)
+		str_add_item(&s, "%c%d", 'a' + i, i);
+	assert_string_equal(str_keep(&s, &a), "a0, b1, c2");
+	assert_null(s.text);
+	arena_release(&a);
+}
+
 static void test_shell_words(void **state)
 {
 	struct str s;
@@ -142,8 +156,8 @@ static void test_arena(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_str_grows), TEST(test_shell_words), TEST(test_starts_ends), TEST(test_utf8),
-		TEST(test_nearest), TEST(test_numbers),
+		TEST(test_str_grows), TEST(test_list_is_kept), TEST(test_shell_words), TEST(test_starts_ends),
+		TEST(test_utf8), TEST(test_nearest), TEST(test_numbers),
 		TEST(test_for_people), TEST(test_arena),
 	};
 

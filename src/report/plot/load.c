@@ -105,7 +105,7 @@ static int add_panels(struct study *s, struct chart *c, bool of_even, struct str
 		if (is_even(s, v->runs[0], &even) || (even == of_even && add_panel(s, v, c)))
 			return -1;
 		if (even != of_even)
-			str_printf(others, "%s%s", others->length ? ", " : "", v->label);
+			str_add_item(others, "%s", v->label);
 	}
 	return 0;
 }
