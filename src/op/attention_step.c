@@ -1,163 +1,162 @@
 #include "op/attention_step.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "base/error.h"
+#include "base/num.h"
 #include "op/document_start.h"
-#include "op/kit/rows.h"
-#include "op/kit/vec.h"
+#include "op/kit/attend.h"
 #include "op/rings.h"
 #include "op/trial.h"
 
 enum { KEYS = 64 };	/* of a tile of scores; they begin at the first key seen, so T changes no bit */
 
-struct attend {
-	const struct op_run *run;
-	const struct tensor *q, *k, *v, *keys, *values, *start, *y;
-	long B, T, L, H, dh;
-	long group;	/* heads of queries that share one of keys and values */
+/* Rows of one head, and where they lie. */
+struct heads {
+	const struct tensor *q, *y;
 	struct rings rings;
+	long H, dh;
+	long group;	/* heads of queries that share one of keys and values */
 };
 
-static struct attend attend_of(const struct op_run *r, const struct tensor *const *in, const void *attr)
+static struct heads heads_of(const struct tensor *const *in, const struct tensor *y, const void *attr)
 {
 	const struct attention_attr *a = attr;
-	const struct tensor *q = in[ATTENTION_Q_BTD], *keys = in[ATTENTION_STEP_KEYS_BLC];
+	const struct tensor *q = in[ATTENTION_Q_BTD];
 
-	return (struct attend){r, q, in[ATTENTION_K_BTC], in[ATTENTION_V_BTC], keys,
-		in[ATTENTION_STEP_VALUES_BLC], in[ATTENTION_START_BT], r ? r->out[ATTENTION_Y_BTD] : NULL,
-		q->dims[0], q->dims[1], keys->dims[1], a->n_heads, tensor_width(q) / a->n_heads,
-		attention_group(a), {in[ATTENTION_K_BTC], in[ATTENTION_V_BTC], keys,
-			in[ATTENTION_STEP_VALUES_BLC], in[ATTENTION_START_BT], q->dims[0], q->dims[1],
-			keys->dims[1]}};
+	return (struct heads){q, y, rings_of(in[ATTENTION_K_BTC], in[ATTENTION_V_BTC], in[ATTENTION_STEP_KEYS_BLC],
+		in[ATTENTION_STEP_VALUES_BLC], in[ATTENTION_START_BT]), a->n_heads, tensor_width(q) / a->n_heads,
+		attention_group(a)};
 }
 
 static void attention_step_shape(struct op_shapes *s)
 {
-	struct attend a = attend_of(NULL, s->in, s->attr);
+	struct heads a = heads_of(s->in, NULL, s->attr);
+	const struct rings *r = &a.rings;
 
 	CHECK(a.q->n_dims == 3 && tensor_width(a.q) % a.H == 0);
-	CHECK(tensor_width(a.k) * a.group == tensor_width(a.q) && tensor_same_shape(a.k, a.v));
-	CHECK(a.k->n_dims == 3 && a.k->dims[0] == a.B && a.k->dims[1] == a.T);
-	CHECK(a.keys->n_dims == 3 && a.keys->dims[0] == a.B && tensor_width(a.keys) == tensor_width(a.k));
-	CHECK(tensor_same_shape(a.keys, a.values));
+	CHECK(tensor_width(r->k) * a.group == tensor_width(a.q) && tensor_same_shape(r->k, r->v));
+	CHECK(r->k->n_dims == 3 && r->B == a.q->dims[0] && r->T == a.q->dims[1]);
+	CHECK(r->keys->n_dims == 3 && r->keys->dims[0] == r->B && tensor_width(r->keys) == tensor_width(r->k));
+	CHECK(tensor_same_shape(r->keys, r->values));
 	op_shape_same(s);
 }
 
 /* All rows of the rings count as seen. */
 static void attention_step_cost(const struct op_shapes *s, struct op_cost *c)
 {
-	struct attend a = attend_of(NULL, s->in, s->attr);
-	double pairs = (double)(a.B * a.H * a.T) * (double)(a.L + 1);
+	struct heads a = heads_of(s->in, NULL, s->attr);
+	double pairs = (double)(a.rings.B * a.H * a.rings.T) * (double)(a.rings.L + 1);
 
 	*c = (struct op_cost){.forward_flops = pairs * (4 * (double)a.dh + 1),
 		.forward_bytes = op_io_bytes(&op_attention_step, s)};
 	c->executed_flops = c->forward_flops;
 }
 
-static long least(long a, long b)
+/* A token's query of one head. */
+struct query {
+	const struct heads *a;
+	long b, h, t;
+	long p, first;	/* position in the document, and the first one that it sees */
+};
+
+static struct query query_of(const struct heads *a, long b, long h, long t)
 {
-	return a < b ? a : b;
+	long p = t - first_seen(a->rings.start, b, t);
+
+	return (struct query){a, b, h, t, p, p - min_long(p, a->rings.L)};
 }
 
-/* Position of token t in its document, and the first one that it sees. */
-static long position(const struct attend *a, long b, long t, long *first)
+/* Where position s has its key, or its value. */
+static struct place key_at(const struct query *q, long s)
 {
-	long p = t - first_seen(a->start, b, t);
-
-	*first = p - least(p, a->L);
-	return p;
+	return rings_place(&q->a->rings, q->a->rings.k, q->a->rings.keys, q->b, q->t, q->p, s);
 }
 
-/* Of k (or v) and its ring, where position s is as token t with position p sees it. */
-static struct place place_of(const struct attend *a, const struct tensor *now, const struct tensor *ring, long b,
-	long t, long p, long s)
+static struct place value_at(const struct query *q, long s)
 {
-	return rings_place(&a->rings, now, ring, b, t, p, s);
+	return rings_place(&q->a->rings, q->a->rings.v, q->a->rings.values, q->b, q->t, q->p, s);
+}
+
+/* First column of the head of keys and values. */
+static long column(const struct query *q)
+{
+	return q->h / q->a->group * q->a->dh;
 }
 
 /* ---- reference ------------------------------------------------------------------------------ */
 
-static double score_ref(const struct attend *a, long b, long h, long t, long p, long s)
+static double score_ref(const struct query *q, long s)
 {
-	struct place at = place_of(a, a->k, a->keys, b, t, p, s);
-	const double *q = row_f64(a->q, b * a->T + t) + h * a->dh;
-	const double *k = row_f64(at.x, at.row) + h / a->group * a->dh;
+	struct place k = key_at(q, s);
 
-	return row_dot_f64(q, k, a->dh) / sqrt((double)a->dh);
+	return row_dot_f64(row_f64(q->a->q, q->b * q->a->rings.T + q->t) + q->h * q->a->dh,
+		row_f64(k.x, k.row) + column(q), q->a->dh) / sqrt((double)q->a->dh);
 }
 
-static void token_ref(const struct attend *a, long b, long h, long t)
+static void token_ref(const struct query *q)
 {
-	double *y = row_f64(a->y, b * a->T + t) + h * a->dh, most = -INFINITY, sum = 0;
-	long first, p = position(a, b, t, &first);
+	double *y = row_f64(q->a->y, q->b * q->a->rings.T + q->t) + q->h * q->a->dh, most = -INFINITY, sum = 0;
 
-	for (long s = first; s <= p; s++)
-		most = fmax(most, score_ref(a, b, h, t, p, s));
-	for (long s = first; s <= p; s++)
-		sum += exp(score_ref(a, b, h, t, p, s) - most);
-	for (long i = 0; i < a->dh; i++)
+	for (long s = q->first; s <= q->p; s++)
+		most = fmax(most, score_ref(q, s));
+	for (long s = q->first; s <= q->p; s++)
+		sum += exp(score_ref(q, s) - most);
+	for (long i = 0; i < q->a->dh; i++)
 		y[i] = 0;
-	for (long s = first; s <= p; s++) {	/* none if the row is not there */
-		struct place at = place_of(a, a->v, a->values, b, t, p, s);
-		const double *v = row_f64(at.x, at.row) + h / a->group * a->dh;
-		for (long i = 0; i < a->dh; i++)
-			y[i] += exp(score_ref(a, b, h, t, p, s) - most) / sum * v[i];
+	for (long s = q->first; s <= q->p; s++) {	/* none if the row is not there */
+		struct place v = value_at(q, s);
+		for (long i = 0; i < q->a->dh; i++)
+			y[i] += exp(score_ref(q, s) - most) / sum * row_f64(v.x, v.row)[column(q) + i];
 	}
 }
 
 static void attention_step_forward_ref(const struct op_run *r)
 {
-	struct attend a = attend_of(r, r->in, r->attr);
+	struct heads a = heads_of(r->in, r->out[ATTENTION_Y_BTD], r->attr);
 
-	for (long b = 0; b < a.B; b++)
-		for (long h = 0; h < a.H; h++)
-			for (long t = 0; t < a.T; t++)
-				token_ref(&a, b, h, t);
+	for (long i = 0; i < a.rings.B * a.H * a.rings.T; i++) {
+		struct query q = query_of(&a, i / a.rings.T / a.H, i / a.rings.T % a.H, i % a.rings.T);
+		token_ref(&q);
+	}
 	rings_keep(&a.rings, sizeof(double));
 }
 
 /* ---- cpu ------------------------------------------------------------------------------------ */
 
-/* Running maximum and sum, as in op/attention.c. */
-static void token(const struct attend *a, long b, long h, long t)
+static const float *row_of(const struct query *q, struct place at)
 {
-	const float *q = row_f32(a->q, b * a->T + t) + h * a->dh;
-	float *y = row_f32(a->y, b * a->T + t) + h * a->dh, most = -INFINITY, sum = 0, score[KEYS];
-	long first, p = position(a, b, t, &first), shared = h / a->group * a->dh;
+	return row_f32(at.x, at.row) + column(q);
+}
 
-	memset(y, 0, (size_t)a->dh * sizeof *y);
-	for (long at = first; at <= p; at += KEYS) {
-		long n = least(KEYS, p + 1 - at);
-		float before = most, scale;
-		for (long s = 0; s < n; s++) {
-			struct place k = place_of(a, a->k, a->keys, b, t, p, at + s);
-			score[s] = row_dot(q, row_f32(k.x, k.row) + shared, a->dh) / sqrtf((float)a->dh);
-			most = score[s] > most ? score[s] : most;
-		}
-		scale = vec_exp(before - most);
-		sum *= scale;
-		for (long s = 0; s < n; s++) {
-			struct place v = place_of(a, a->v, a->values, b, t, p, at + s);
-			float weight = vec_exp(score[s] - most);
-			row_add(y, s == 0 ? scale : 1, weight, row_f32(v.x, v.row) + shared, a->dh);
-			sum += weight;
-		}
+static void token(const struct query *q)
+{
+	long dh = q->a->dh, row = q->b * q->a->rings.T + q->t;
+	const float *of_q = row_f32(q->a->q, row) + q->h * dh;
+	struct attend a = attend_begin(row_f32(q->a->y, row) + q->h * dh, dh);
+	float score[KEYS];
+
+	for (long at = q->first; at <= q->p; at += KEYS) {
+		long n = min_long(KEYS, q->p + 1 - at);
+		for (long s = 0; s < n; s++)
+			score[s] = row_dot(of_q, row_of(q, key_at(q, at + s)), dh) / sqrtf((float)dh);
+		attend_scores(&a, score, n);
+		for (long s = 0; s < n; s++)
+			attend_value(&a, score[s], row_of(q, value_at(q, at + s)));
 	}
-	for (long i = 0; i < a->dh && first <= p; i++)	/* else the row is not there */
-		y[i] /= sum;
+	for (long i = 0; i < dh && q->first <= q->p; i++)	/* else the row is not there */
+		a.y[i] /= a.sum;
 }
 
 static void attention_step_forward(const struct op_run *r)
 {
-	struct attend a = attend_of(r, r->in, r->attr);
+	struct heads a = heads_of(r->in, r->out[ATTENTION_Y_BTD], r->attr);
 
-	#pragma omp parallel for collapse(3) schedule(dynamic)
-	for (long b = 0; b < a.B; b++)
-		for (long h = 0; h < a.H; h++)
-			for (long t = 0; t < a.T; t++)
-				token(&a, b, h, t);
+	#pragma omp parallel for schedule(dynamic)
+	for (long i = 0; i < a.rings.B * a.H * a.rings.T; i++) {
+		struct query q = query_of(&a, i / a.rings.T / a.H, i / a.rings.T % a.H, i % a.rings.T);
+		token(&q);
+	}
 	rings_keep(&a.rings, sizeof(float));
 }
 

@@ -1,12 +1,8 @@
 #include "op/moba_step.h"
 
-#include <math.h>
-#include <string.h>
-
 #include "base/error.h"
 #include "base/num.h"
-#include "op/kit/rows.h"
-#include "op/kit/vec.h"
+#include "op/kit/attend.h"
 #include "op/moba_kernels.h"
 #include "op/rings.h"
 #include "op/trial.h"
@@ -19,18 +15,16 @@ struct query {
 	long b, h, t, p;	/* p: position in the document */
 };
 
-static struct rings rings_of(const struct tensor *const *in)
+static struct rings rings_in(const struct tensor *const *in)
 {
-	const struct tensor *k = in[MOBA_K_BTC], *keys = in[MOBA_STEP_KEYS_BLC];
-
-	return (struct rings){k, in[MOBA_V_BTC], keys, in[MOBA_STEP_VALUES_BLC], in[MOBA_START_BT], k->dims[0],
-		k->dims[1], keys->dims[1]};
+	return rings_of(in[MOBA_K_BTC], in[MOBA_V_BTC], in[MOBA_STEP_KEYS_BLC], in[MOBA_STEP_VALUES_BLC],
+		in[MOBA_START_BT]);
 }
 
 static void moba_step_shape(struct op_shapes *s)
 {
 	struct moba_dims d = moba_dims(s->in, s->attr);
-	struct rings r = rings_of(s->in);
+	struct rings r = rings_in(s->in);
 
 	moba_shape(s);
 	CHECK(r.keys->n_dims == 3 && r.keys->dims[0] == d.B && tensor_width(r.keys) == tensor_width(r.k));
@@ -51,7 +45,7 @@ static void moba_step_cost(const struct op_shapes *s, struct op_cost *c)
 
 static struct query query_of(const struct op_run *r, long i)
 {
-	struct query q = {.run = r, .d = moba_dims(r->in, r->attr), .rings = rings_of(r->in)};
+	struct query q = {.run = r, .d = moba_dims(r->in, r->attr), .rings = rings_in(r->in)};
 
 	q.b = i / q.d.T / q.d.H;
 	q.h = i / q.d.T % q.d.H;
@@ -129,7 +123,7 @@ static void token_ref(const struct query *q)
 static void moba_step_forward_ref(const struct op_run *r)
 {
 	struct moba_dims d = moba_dims(r->in, r->attr);
-	struct rings rings = rings_of(r->in);
+	struct rings rings = rings_in(r->in);
 
 	for (long i = 0; i < d.B * d.H * d.T; i++) {
 		struct query q = query_of(r, i);
@@ -164,35 +158,27 @@ static int choose(const struct query *q, const float *of_q, float *mean, int *se
 static void token(const struct query *q)
 {
 	const float *of_q = row_f32(q->run->in[MOBA_Q_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh;
-	float *y = row_f32(q->run->out[MOBA_Y_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh, most = -INFINITY, sum = 0;
-	float score[MOBA_MAX_SEGMENT];
+	float *y = row_f32(q->run->out[MOBA_Y_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh, score[MOBA_MAX_SEGMENT];
 	int segment[MOBA_MAX_CHOSEN], n = choose(q, of_q, y, segment);
+	struct attend a = attend_begin(y, q->d.dh);
 	long from, to;
 
-	memset(y, 0, (size_t)q->d.dh * sizeof *y);
 	for (int i = 0; q->p >= 0 && i <= n; i++) {
-		float before = most, scale;
 		range_of(q, segment, n, i, &from, &to);
-		for (long s = from; s < to; s++) {
+		for (long s = from; s < to; s++)
 			score[s - from] = row_dot(of_q, row_of(q, key_at(q, s)), q->d.dh) / sqrtf((float)q->d.dh);
-			most = score[s - from] > most ? score[s - from] : most;
-		}
-		scale = vec_exp(before - most);
-		sum *= scale;
-		for (long s = from; s < to; s++) {
-			float weight = vec_exp(score[s - from] - most);
-			row_add(y, s == from ? scale : 1, weight, row_of(q, value_at(q, s)), q->d.dh);
-			sum += weight;
-		}
+		attend_scores(&a, score, to - from);
+		for (long s = from; s < to; s++)
+			attend_value(&a, score[s - from], row_of(q, value_at(q, s)));
 	}
 	if (q->p >= 0)
-		row_add(y, 1 / sum, 0, y, q->d.dh);
+		row_add(y, 1 / a.sum, 0, y, q->d.dh);
 }
 
 static void moba_step_forward(const struct op_run *r)
 {
 	struct moba_dims d = moba_dims(r->in, r->attr);
-	struct rings rings = rings_of(r->in);
+	struct rings rings = rings_in(r->in);
 
 	#pragma omp parallel for schedule(dynamic)
 	for (long i = 0; i < d.B * d.H * d.T; i++) {

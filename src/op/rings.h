@@ -15,6 +15,12 @@ struct rings {
 	long B, T, L;		/* L: rows of a ring */
 };
 
+static inline struct rings rings_of(const struct tensor *k, const struct tensor *v, const struct tensor *keys,
+	const struct tensor *values, const struct tensor *start)
+{
+	return (struct rings){k, v, keys, values, start, k->dims[0], k->dims[1], keys->dims[1]};
+}
+
 struct place {
 	const struct tensor *x;
 	long row;

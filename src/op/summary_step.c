@@ -1,12 +1,8 @@
 #include "op/summary_step.h"
 
-#include <math.h>
-#include <string.h>
-
 #include "base/error.h"
 #include "base/num.h"
-#include "op/kit/rows.h"
-#include "op/kit/vec.h"
+#include "op/kit/attend.h"
 #include "op/moba_kernels.h"
 #include "op/rings.h"
 #include "op/trial.h"
@@ -20,18 +16,16 @@ struct query {
 	long n, n_rows;		/* rows that it sees: n summaries, then tokens of its own segment up to itself */
 };
 
-static struct rings rings_of(const struct tensor *const *in)
+static struct rings rings_in(const struct tensor *const *in)
 {
-	const struct tensor *k = in[MOBA_K_BTC], *keys = in[SUMMARY_STEP_RING_K_BSC];
-
-	return (struct rings){k, in[MOBA_V_BTC], keys, in[SUMMARY_STEP_RING_V_BSC], in[MOBA_START_BT], k->dims[0],
-		k->dims[1], keys->dims[1]};
+	return rings_of(in[MOBA_K_BTC], in[MOBA_V_BTC], in[SUMMARY_STEP_RING_K_BSC], in[SUMMARY_STEP_RING_V_BSC],
+		in[MOBA_START_BT]);
 }
 
 static void summary_step_shape(struct op_shapes *s)
 {
 	struct moba_dims d = moba_dims(s->in, s->attr);
-	struct rings r = rings_of(s->in);
+	struct rings r = rings_in(s->in);
 	const struct tensor *keys = s->in[SUMMARY_STEP_KEYS_BNC];
 
 	moba_shape(s);
@@ -57,7 +51,7 @@ static void summary_step_cost(const struct op_shapes *s, struct op_cost *c)
 /* i: of all tokens of all sequences, head by head. */
 static struct query query_of(const struct op_run *r, long i)
 {
-	struct query q = {.run = r, .d = moba_dims(r->in, r->attr), .rings = rings_of(r->in)};
+	struct query q = {.run = r, .d = moba_dims(r->in, r->attr), .rings = rings_in(r->in)};
 
 	q.b = i / q.d.T / q.d.H;
 	q.h = i / q.d.T % q.d.H;
@@ -107,7 +101,7 @@ static bool ends_segment(const struct rings *r, const struct moba_dims *d, long 
 static void keep(const struct op_run *r, size_t real_bytes, size_t master_bytes)
 {
 	struct moba_dims d = moba_dims(r->in, r->attr);
-	struct rings rings = rings_of(r->in);
+	struct rings rings = rings_in(r->in);
 	long p, row, N = r->in[SUMMARY_STEP_KEYS_BNC]->dims[1], n = ceil_div(d.T, d.S);
 
 	for (long b = 0; b < d.B; b++)
@@ -131,7 +125,7 @@ static void keep(const struct op_run *r, size_t real_bytes, size_t master_bytes)
 static void summarise_ref(const struct op_run *r, long b, long t)
 {
 	struct moba_dims d = moba_dims(r->in, r->attr);
-	struct rings x = rings_of(r->in);
+	struct rings x = rings_in(r->in);
 	long p, row = b * ceil_div(d.T, d.S) + t / d.S;
 
 	if (!ends_segment(&x, &d, b, t, &p))
@@ -190,7 +184,7 @@ static void summary_step_forward_ref(const struct op_run *r)
 static void summarise(const struct op_run *r, long b, long t)
 {
 	struct moba_dims d = moba_dims(r->in, r->attr);
-	struct rings x = rings_of(r->in);
+	struct rings x = rings_in(r->in);
 	long p, row = b * ceil_div(d.T, d.S) + t / d.S, n = tensor_width(x.k);
 	float *key = row_f32(r->saved[SUMMARY_STEP_NOW_KEYS_BNC], row);
 	float *value = row_f32(r->saved[SUMMARY_STEP_NOW_VALUES_BNC], row);
@@ -211,34 +205,28 @@ static void summarise(const struct op_run *r, long b, long t)
 
 enum { TILE = 64 };
 
+static const float *row_of(const struct query *q, struct place at)
+{
+	return row_f32(at.x, at.row) + column(q);
+}
+
 /* As in op/cpu/summary.c. */
 static void token(const struct query *q)
 {
 	const float *of_q = row_f32(q->run->in[MOBA_Q_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh;
-	float *y = row_f32(q->run->out[MOBA_Y_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh, most = -INFINITY, sum = 0;
-	float score[TILE];
+	float *y = row_f32(q->run->out[MOBA_Y_BTD], q->b * q->d.T + q->t) + q->h * q->d.dh, score[TILE];
+	struct attend a = attend_begin(y, q->d.dh);
 
-	memset(y, 0, (size_t)q->d.dh * sizeof *y);
 	for (long from = 0; from < q->n_rows; from += TILE) {
 		long to = min_long(from + TILE, q->n_rows);
-		float before = most, scale;
-		for (long j = from; j < to; j++) {
-			struct place k = key_at(q, j);
-			score[j - from] = row_dot(of_q, row_f32(k.x, k.row) + column(q), q->d.dh) /
-				sqrtf((float)q->d.dh);
-			most = score[j - from] > most ? score[j - from] : most;
-		}
-		scale = vec_exp(before - most);
-		sum *= scale;
-		for (long j = from; j < to; j++) {
-			struct place v = value_at(q, j);
-			float weight = vec_exp(score[j - from] - most);
-			row_add(y, j == from ? scale : 1, weight, row_f32(v.x, v.row) + column(q), q->d.dh);
-			sum += weight;
-		}
+		for (long j = from; j < to; j++)
+			score[j - from] = row_dot(of_q, row_of(q, key_at(q, j)), q->d.dh) / sqrtf((float)q->d.dh);
+		attend_scores(&a, score, to - from);
+		for (long j = from; j < to; j++)
+			attend_value(&a, score[j - from], row_of(q, value_at(q, j)));
 	}
 	if (q->n_rows)
-		row_add(y, 1 / sum, 0, y, q->d.dh);
+		row_add(y, 1 / a.sum, 0, y, q->d.dh);
 }
 
 static void summary_step_forward(const struct op_run *r)

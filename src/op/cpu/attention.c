@@ -35,11 +35,6 @@ static float *at(struct head x, long t)
 	return x.at + t * x.ld;
 }
 
-static long least(long a, long b)
-{
-	return a < b ? a : b;
-}
-
 /* What a token sees. */
 struct sight {
 	const struct tensor *start;
@@ -63,7 +58,7 @@ static long first_key(const struct sight *s, long b, long t)
 {
 	long first = first_seen(s->start, b, t);
 
-	return t - s->reach > first ? t - s->reach : first;
+	return max_long(t - s->reach, first);
 }
 
 /* The first tile of keys of which a query from `first` on sees any. */
@@ -77,7 +72,7 @@ static long hidden_keys(const struct sight *s, long b, long t, long key, long n)
 {
 	long hidden = first_key(s, b, t) - key;
 
-	return hidden < 0 ? 0 : least(hidden, n);
+	return hidden < 0 ? 0 : min_long(hidden, n);
 }
 
 /* A row of `seen` scores out of n becomes exp(score - maximum) with zeros behind; maximum and sum
@@ -114,7 +109,7 @@ static void forward_tile(const struct op_run *r, long b, long h, long first)
 {
 	const struct attention_attr *attr = r->attr;
 	const struct tensor *x = r->in[ATTENTION_Q_BTD];
-	long T = x->dims[1], dh = tensor_width(x) / attr->n_heads, rows = least(QUERIES, T - first);
+	long T = x->dims[1], dh = tensor_width(x) / attr->n_heads, rows = min_long(QUERIES, T - first);
 	long shared = h / attention_group(attr);
 	struct head q = head_of(x, b, h, dh), k = head_of(r->in[ATTENTION_K_BTC], b, shared, dh),
 		v = head_of(r->in[ATTENTION_V_BTC], b, shared, dh),
@@ -126,12 +121,12 @@ static void forward_tile(const struct op_run *r, long b, long h, long first)
 	for (long i = 0; i < rows; i++)
 		maximum[i] = -INFINITY;
 	for (long key = begin; key < first + rows; key += KEYS) {
-		long n = least(KEYS, first + rows - key);
+		long n = min_long(KEYS, first + rows - key);
 		gemm(GEMM_N, GEMM_T, rows, n, dh, 1 / sqrtf((float)dh), at(q, first), q.ld,
 			at(k, key), k.ld, 0, score, KEYS);
 		for (long i = 0; i < rows; i++) {
 			long hidden = hidden_keys(&sight, b, first + i, key, n);
-			long seen = least(n, first + i + 1 - key);
+			long seen = min_long(n, first + i + 1 - key);
 			float *row = score + i * KEYS, scale;
 			memset(row, 0, (size_t)hidden * sizeof *row);
 			if (hidden == n)
@@ -193,7 +188,7 @@ static void backward_row(float *p, float *ds, long hidden, long seen, long n, fl
    and writes dk and dv; others add. */
 static void backward_tile(const struct backward *w, long first, long key)
 {
-	long rows = least(QUERIES, w->T - first), n = least(w->tile, first + rows - key);
+	long rows = min_long(QUERIES, w->T - first), n = min_long(w->tile, first + rows - key);
 	long dh = w->dh, ld = BACKWARD_KEYS;
 	float p[QUERIES * BACKWARD_KEYS], ds[QUERIES * BACKWARD_KEYS], scale = 1 / sqrtf((float)dh);
 	long begin = first_tile(&w->sight, w->b, first, w->tile);
@@ -208,7 +203,7 @@ static void backward_tile(const struct backward *w, long first, long key)
 		0, ds, ld);
 	for (long i = 0; i < rows; i++)
 		backward_row(p + i * ld, ds + i * ld, hidden_keys(&w->sight, w->b, first + i, key, n),
-			least(n, first + i + 1 - key), n,
+			min_long(n, first + i + 1 - key), n,
 			w->lse[(first + i) * w->n_heads], w->delta[first + i]);
 	if (w->dv.at)
 		gemm(GEMM_T, GEMM_N, n, dh, rows, 1, p, ld, at(w->dy, first), w->dy.ld,

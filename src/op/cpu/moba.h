@@ -1,12 +1,13 @@
 /*
  * Which segments a query of moba sees, for the reference and the CPU: segments are chosen once, in the forward pass,
- * and kept in the order of their numbers. op/moba.h has the formula.
+ * and kept in the order of their numbers. op/moba.h has the formula. And what a task of moba and summary is on the CPU.
  */
 #ifndef OP_CPU_MOBA_H
 #define OP_CPU_MOBA_H
 
 #include "base/num.h"
 #include "op/document_start.h"
+#include "op/kit/attend.h"
 #include "op/moba_kernels.h"
 
 op_kernel moba_forward_cpu, moba_backward_cpu;
@@ -73,6 +74,66 @@ static inline void put_segments(int *to, long room, const int *segment, int n, l
 {
 	for (long i = 0; i < room; i++)
 		to[i] = i < n ? (int)first + segment[i] : -1;
+}
+
+/* ---- cpu: a task is a sequence and a head of keys and values -------------------------------- */
+
+struct moba_task {
+	const struct op_run *run;
+	struct moba_dims d;
+	long b, kv;
+	float *room;		/* of the workspace, its own part */
+};
+
+/* room: floats of the workspace for each. */
+static inline struct moba_task moba_task(const struct op_run *r, long i, long room)
+{
+	struct moba_task k = {.run = r, .d = moba_dims(r->in, r->attr), .room = (float *)r->workspace + i * room};
+
+	k.b = i / k.d.KV;
+	k.kv = i % k.d.KV;
+	return k;
+}
+
+/* Of a head of token t; NULL where there is no tensor, as of a gradient that nobody wants. */
+static inline float *moba_head(const struct moba_task *k, const struct tensor *x, long t, long h)
+{
+	return x ? row_f32(x, k->b * k->d.T + t) + h * k->d.dh : NULL;
+}
+
+/* Of the segment that ends with token `last`. */
+static inline void moba_mean(const struct moba_task *k, int input, long last, float *mean)
+{
+	memset(mean, 0, (size_t)k->d.dh * sizeof *mean);
+	for (long s = last - k->d.S + 1; s <= last; s++)
+		row_add(mean, 1, 1, moba_head(k, k->run->in[input], s, k->kv), k->d.dh);
+	row_add(mean, 1 / (float)k->d.S, 0, mean, k->d.dh);
+}
+
+static inline void moba_clear(const struct moba_task *k, const struct tensor *x, long t, long first, long n)
+{
+	memset(moba_head(k, x, t, first), 0, (size_t)(n * k->d.dh) * sizeof(float));
+}
+
+/* Gradients of the task's tokens begin at 0, or at what is there. */
+static inline void moba_clear_gradients(const struct moba_task *k)
+{
+	for (int i = MOBA_Q_BTD; i <= MOBA_V_BTC; i++) {
+		long heads = i == MOBA_Q_BTD ? k->d.H / k->d.KV : 1;
+		for (long t = 0; k->run->d_in[i] && !op_adds(k->run, i) && t < k->d.T; t++)
+			moba_clear(k, k->run->d_in[i], t, k->kv * heads, heads);
+	}
+}
+
+/* Of head h of token t; lse: saved. */
+static inline struct attended moba_attended(const struct moba_task *k, const struct tensor *lse, long t, long h)
+{
+	const struct op_run *r = k->run;
+	const float *q = moba_head(k, r->in[MOBA_Q_BTD], t, h), *dy = moba_head(k, r->d_out[MOBA_Y_BTD], t, h);
+
+	return (struct attended){.q = q, .dy = dy, .dq = moba_head(k, r->d_in[MOBA_Q_BTD], t, h), .dh = k->d.dh,
+		.lse = row_f32(lse, k->b * k->d.T + t)[h],
+		.delta = row_dot(dy, moba_head(k, r->out[MOBA_Y_BTD], t, h), k->d.dh)};
 }
 
 #endif

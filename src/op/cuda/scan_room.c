@@ -11,16 +11,11 @@ enum {
 	TILE = 16,	/* of which segments are multiples */
 };
 
-static long smaller(long a, long b)
-{
-	return a < b ? a : b;
-}
-
 struct scan_sizes scan_sizes(struct scan_dims d)
 {
 	struct scan_sizes n = {.B = (int)d.B, .T = (int)d.T, .I = (int)d.I, .N = (int)d.N};
 	long blocks = d.B * ceil_div(d.I, SCAN_CHANNELS);
-	long segments = blocks <= FEW ? smaller(ceil_div(ENOUGH, blocks), d.T / LEAST) : 1;
+	long segments = blocks <= FEW ? min_long(ceil_div(ENOUGH, blocks), d.T / LEAST) : 1;
 
 	n.n_groups = (int)ceil_div(d.N, SCAN_GROUP);
 	n.n_blocks = (int)ceil_div(d.I, SCAN_CHANNELS);

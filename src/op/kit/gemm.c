@@ -1,31 +1,23 @@
 #include "op/kit/gemm.h"
 
+#include "base/num.h"
+
 enum { LARGEST = 512, NARROWEST = 64, ENOUGH_TILES = 4, ROUND = 16 };
-
-static long n_pieces(long length, long piece)
-{
-	return (length + piece - 1) / piece;
-}
-
-static long smaller(long a, long b)
-{
-	return a < b ? a : b;
-}
 
 /* Half of a side, in whole vectors. */
 static long half(long side)
 {
-	return n_pieces(n_pieces(side, 2), ROUND) * ROUND;
+	return ceil_div(ceil_div(side, 2), ROUND) * ROUND;
 }
 
 struct gemm_grid gemm_grid(long m, long n)
 {
-	struct gemm_grid g = {.m = m, .n = n, .tile_m = smaller(m, LARGEST),
-		.tile_n = smaller(n, LARGEST)};
+	struct gemm_grid g = {.m = m, .n = n, .tile_m = min_long(m, LARGEST),
+		.tile_n = min_long(n, LARGEST)};
 
 	for (;;) {
 		long *longer = g.tile_m >= g.tile_n ? &g.tile_m : &g.tile_n;
-		g.n_tiles = n_pieces(m, g.tile_m) * n_pieces(n, g.tile_n);
+		g.n_tiles = ceil_div(m, g.tile_m) * ceil_div(n, g.tile_n);
 		if (g.n_tiles >= ENOUGH_TILES || *longer < 2 * NARROWEST)
 			return g;
 		*longer = half(*longer);
@@ -34,10 +26,10 @@ struct gemm_grid gemm_grid(long m, long n)
 
 struct gemm_tile gemm_grid_tile(const struct gemm_grid *g, long tile)
 {
-	long columns = n_pieces(g->n, g->tile_n);
+	long columns = ceil_div(g->n, g->tile_n);
 	long i = tile / columns * g->tile_m, j = tile % columns * g->tile_n;
 
-	return (struct gemm_tile){i, j, smaller(g->tile_m, g->m - i), smaller(g->tile_n, g->n - j)};
+	return (struct gemm_tile){i, j, min_long(g->tile_m, g->m - i), min_long(g->tile_n, g->n - j)};
 }
 
 void gemm_tiled(enum gemm_op ta, enum gemm_op tb, long m, long n, long k, float alpha,
