@@ -36,11 +36,12 @@ static int import(struct import_options *o)
 	sigaction(SIGTERM, &action, NULL);
 	o->stop = &stop_signal;
 	ret = data_import(o);
-	if (ret && stop_signal)
-		return 128 + stop_signal;
-	if (ret == DATASET_UNWRITTEN)
-		return EXIT_ENVIRONMENT;
-	return ret ? EXIT_USAGE : EXIT_DONE;
+	return ret && stop_signal ? 128 + stop_signal : data_exit(ret);
+}
+
+int data_exit(int ret)
+{
+	return ret == DATASET_UNWRITTEN ? EXIT_ENVIRONMENT : ret ? EXIT_USAGE : EXIT_DONE;
 }
 
 int data_read_share(const struct cmd *cmd, const char *option, const char *text, double *share)
@@ -82,14 +83,10 @@ static int run_import(const struct cmd *cmd, int argc, char **argv)
 
 	if (ret != GO_ON)
 		return ret;
-	if (a.n_overrides) {
-		error("data import: write ./%s if that is an input", a.overrides[0]);
-		return EXIT_USAGE;
-	}
-	if (!a.n_words || !o.output || !o.tokenizer) {
-		error("data import: needs an input, --tokenizer NAME and -o DIR");
-		return EXIT_USAGE;
-	}
+	if (a.n_overrides)
+		return error("data import: write ./%s if that is an input", a.overrides[0]), EXIT_USAGE;
+	if (!a.n_words || !o.output || !o.tokenizer)
+		return error("data import: needs an input, --tokenizer NAME and -o DIR"), EXIT_USAGE;
 	if (data_read_share(cmd, "--val", val, &o.val) || data_read_share(cmd, "--tune", tune, &o.tune))
 		return EXIT_USAGE;
 	o.inputs = a.words;
@@ -310,14 +307,10 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 
 	if (ret != GO_ON)
 		return ret;
-	if (context > 1 << 24) {
-		error("--context %ld: not from 1 to %d", context, 1 << 24);
-		return EXIT_USAGE;
-	}
-	if (streams < 1) {
-		error("--batch %ld: not 1 or more", streams);
-		return EXIT_USAGE;
-	}
+	if (context > 1 << 24)
+		return error("--context %ld: not from 1 to %d", context, 1 << 24), EXIT_USAGE;
+	if (streams < 1)
+		return error("--batch %ld: not 1 or more", streams), EXIT_USAGE;
 	if (sampling_parse(&sampling, sampling_name) || open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
 	ret = dataset_find_split(&d, name, &split);
@@ -365,15 +358,25 @@ static const struct subcommand {
 			"(\\E is the end of a document); of a task ids, each with its target: 7>12"}, run_batches},
 };
 
+static int no_subcommand(const char *word)
+{
+	struct str words;
+
+	str_init(&words);
+	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
+		str_add_item(&words, "%s", subcommands[i].word);
+	error("data: no subcommand \"%s\" (there is: %s)", word, words.text);
+	str_release(&words);
+	return EXIT_USAGE;
+}
+
 static int run(int argc, char **argv)
 {
 	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(subcommands); i++)
 		if (!strcmp(subcommands[i].word, argv[1]))
 			return subcommands[i].run(&subcommands[i].cmd, argc - 1, argv + 1);
-	if (argc > 1 && strcmp(argv[1], "--help") && strcmp(argv[1], "-h")) {
-		error("data: no subcommand \"%s\" (there is: import, make, images, series, ask, info, batches)", argv[1]);
-		return EXIT_USAGE;
-	}
+	if (argc > 1 && strcmp(argv[1], "--help") && strcmp(argv[1], "-h"))
+		return no_subcommand(argv[1]);
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
 		printf("usage: moelab %s %s\n\t%s\n", subcommands[i].cmd.name,
 			subcommands[i].cmd.arguments, subcommands[i].cmd.help);

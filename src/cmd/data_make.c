@@ -44,5 +44,5 @@ int data_make_run(const struct cmd *cmd, int argc, char **argv)
 		return error("data make: needs a task and one folder, not also %s", a.words[2]), EXIT_USAGE;
 	ret = data_make(t, &(struct make_options){.folder = a.words[1], .settings = a.overrides,
 		.n_settings = a.n_overrides, .force = force});
-	return ret == DATASET_UNWRITTEN ? EXIT_ENVIRONMENT : ret ? EXIT_USAGE : EXIT_DONE;
+	return data_exit(ret);
 }

@@ -10,11 +10,6 @@
 #include "data/import_images.h"
 #include "data/import_series.h"
 
-static int exit_of(int ret)
-{
-	return ret == DATASET_UNWRITTEN ? EXIT_ENVIRONMENT : ret ? EXIT_USAGE : EXIT_DONE;
-}
-
 int data_images_run(const struct cmd *cmd, int argc, char **argv)
 {
 	struct images_options o = {.val = 0.05, .tune = 0.05};
@@ -43,7 +38,7 @@ int data_images_run(const struct cmd *cmd, int argc, char **argv)
 	o.labels = a.words[1];
 	o.test_images = a.n_words > 2 ? a.words[2] : NULL;
 	o.test_labels = a.n_words > 2 ? a.words[3] : NULL;
-	return exit_of(import_images(&o));
+	return data_exit(import_images(&o));
 }
 
 static int read_horizons(struct series_options *o, const char *text)
@@ -116,5 +111,5 @@ int data_series_run(const struct cmd *cmd, int argc, char **argv)
 		read_head(&o, head) || check_series(&o))
 		return EXIT_USAGE;
 	o.input = a.words[0];
-	return exit_of(import_series(&o));
+	return data_exit(import_series(&o));
 }

@@ -397,10 +397,8 @@ static int run(int argc, char **argv)
 
 	if (ret != GO_ON)
 		return ret;
-	if (a.n_words != 1 || a.n_overrides) {
-		error("eval takes one run: " RUN_WORDS);
-		return EXIT_USAGE;
-	}
+	if (a.n_words != 1 || a.n_overrides)
+		return error("eval takes one run: " RUN_WORDS), EXIT_USAGE;
 	if (check_questions(&r))
 		return EXIT_USAGE;
 	if (!grid_format_find(r.lab.format) || (r.plot && !chart_format_of(r.plot)))

@@ -74,10 +74,8 @@ int eval_tests(const struct lab *lab, const struct trained *t, const struct devi
 	int ret = EXIT_USAGE;
 	struct grid g;
 
-	if (!of.n_tests) {
-		error("%s: has no test sets: `moelab data make` makes them", data->folder);
-		return EXIT_USAGE;
-	}
+	if (!of.n_tests)
+		return error("%s: has no test sets: `moelab data make` makes them", data->folder), EXIT_USAGE;
 	if (setup_open_tests(&s, &t->config, device, &of))
 		return EXIT_USAGE;
 	grid_init(&g, "tests");

@@ -29,10 +29,10 @@ static int run(int argc, char **argv)
 
 	if (ret != GO_ON)
 		return ret;
-	if (a.n_words != 1 || digits > 17) {
-		error(a.n_words != 1 ? "explain takes one spec, run or trace" : "--digits: at most 17");
-		return EXIT_USAGE;
-	}
+	if (a.n_words != 1)
+		return error("explain takes one spec, run or trace"), EXIT_USAGE;
+	if (digits > 17)
+		return error("--digits: at most 17"), EXIT_USAGE;
 	o.digits = (int)digits;
 	o.trace.overrides = a.overrides;
 	o.trace.n_overrides = a.n_overrides;

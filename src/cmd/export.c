@@ -136,10 +136,8 @@ static int put_all(struct lab *lab, const struct form *form, const struct select
 
 	if (query_select(&lab->db, selection, &lab->arena, &runs, &n))
 		return EXIT_USAGE;
-	if (!n) {
-		error("no run matches; `moelab ls` lists them");
-		return EXIT_USAGE;
-	}
+	if (!n)
+		return error("no run matches; `moelab ls` lists them"), EXIT_USAGE;
 	db_prepare(&s, &lab->db, sql_rows);
 	for (int i = 0; i < n && !ret; i++) {
 		db_bind_int(&s, ":run", runs[i].run_id);

@@ -68,10 +68,9 @@ static int run(int argc, char **argv)
 
 	if (ret != GO_ON)
 		return ret;
-	if (words.n_words != 2 || !r.output || r.noise < 0) {
-		error("grow takes a run, the spec of a larger model, and -o FILE; --noise is not negative");
-		return EXIT_USAGE;
-	}
+	if (words.n_words != 2 || !r.output || r.noise < 0)
+		return error("grow takes a run, the spec of a larger model, and -o FILE; --noise is not negative"),
+			EXIT_USAGE;
 	dir = run_model_dir(words.words[0], r.database, &a);
 	ret = dir ? open_and_grow(&r, dir, &words) : EXIT_USAGE;
 	arena_release(&a);

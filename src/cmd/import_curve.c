@@ -66,10 +66,8 @@ static int run(int argc, char **argv)
 
 	if (ret != GO_ON)
 		return ret;
-	if (a.n_words != 1 || a.n_overrides || !f.label || !f.sweep || (csv && jsonl)) {
-		error("import-curve takes one file, --label and --sweep");
-		return EXIT_USAGE;
-	}
+	if (a.n_words != 1 || a.n_overrides || !f.label || !f.sweep || (csv && jsonl))
+		return error("import-curve takes one file, --label and --sweep"), EXIT_USAGE;
 	if (f.tokens_per_step < 0)
 		return error("--tokens-per-step %g: below 0", f.tokens_per_step), EXIT_USAGE;
 	f.path = a.words[0];

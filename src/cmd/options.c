@@ -155,10 +155,8 @@ int options_parse(const struct cmd *cmd, const struct option_row *rows, int argc
 	optind = 0;	/* glibc: begin anew */
 	while ((code = getopt_long(argc, argv, s.shorts, s.longs, NULL)) != -1) {
 		const struct option_row *row = scan_row(&s, code);
-		if (!row) {
-			error("see \"moelab %s --help\"", cmd->name);
-			return EXIT_USAGE;
-		}
+		if (!row)
+			return error("see \"moelab %s --help\"", cmd->name), EXIT_USAGE;
 		if (set_value(row, optarg))
 			return EXIT_USAGE;
 	}

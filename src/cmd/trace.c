@@ -27,10 +27,9 @@ static int run_compare(int argc, char **argv)
 
 	if (ret != GO_ON)
 		return ret;
-	if (a.n_words != 2 || a.n_overrides) {
-		error("trace compare takes two files: moelab trace compare A.safetensors B.safetensors");
-		return EXIT_USAGE;
-	}
+	if (a.n_words != 2 || a.n_overrides)
+		return error("trace compare takes two files: moelab trace compare A.safetensors B.safetensors"),
+			EXIT_USAGE;
 	ret = trace_compare(a.words[0], a.words[1], tolerance, stdout);
 	flushed = lab_flush();
 	return ret < 0 ? EXIT_USAGE : ret == TRACE_PARTS ? EXIT_RUN_FAILED : flushed;
@@ -83,10 +82,8 @@ static int run(int argc, char **argv)
 	ret = options_parse(&cmd_trace, rows, argc, argv, &a);
 	if (ret != GO_ON)
 		return ret;
-	if (a.n_words != 1 || !output) {
-		error("trace takes one spec, run or trace, and -o FILE");
-		return EXIT_USAGE;
-	}
+	if (a.n_words != 1 || !output)
+		return error("trace takes one spec, run or trace, and -o FILE"), EXIT_USAGE;
 	if (parse_logits(logits, &o.logits))
 		return EXIT_USAGE;
 	o.overrides = a.overrides;

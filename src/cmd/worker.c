@@ -25,10 +25,8 @@ static int run(int argc, char **argv)
 
 	if (ret != GO_ON)
 		return ret;
-	if (a.n_words != 1) {
-		error("worker takes one run directory");
-		return EXIT_USAGE;
-	}
+	if (a.n_words != 1)
+		return error("worker takes one run directory"), EXIT_USAGE;
 	o.device = device;
 	o.claim = claim;
 	o.threads = (int)threads;

@@ -129,6 +129,12 @@ static inline bool in_arena(const struct graph *g, int value)
 	return g->values[value]->place == PLACE_ARENA;
 }
 
+/* In whole units of the device. */
+static inline size_t graph_aligned(const struct graph *g, size_t bytes)
+{
+	return (bytes + g->device->align - 1) / g->device->align * g->device->align;
+}
+
 /* Value at the root of a chain of slices. */
 int graph_slice_root(const struct graph *g, int value);
 /* Cell at the root of a chain of shared storage; *column (may be NULL) is where `cell` begins in it. */

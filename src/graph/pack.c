@@ -14,11 +14,6 @@ struct order {
 	int cell;
 };
 
-static size_t rounded(const struct graph *g, const struct cell *c)
-{
-	return (c->bytes + g->device->align - 1) / g->device->align * g->device->align;
-}
-
 static bool used_root(const struct graph *g, int i)
 {
 	const struct cell *c = &g->cells[i];
@@ -86,7 +81,7 @@ void graph_pack(struct graph *g)
 	qsort(order, (size_t)n, sizeof *order, larger_first);
 	for (int i = 0; i < n; i++) {
 		struct cell *c = &g->cells[order[i].cell];
-		size_t bytes = rounded(g, c), end;
+		size_t bytes = graph_aligned(g, c->bytes), end;
 		c->offset = lowest_gap(list, i, c, bytes);
 		end = c->offset + bytes;
 		insert(list, i, (struct placed){c->offset, end, c->first, c->last});

@@ -5,11 +5,6 @@
 #include "graph/internal.h"
 #include "op/constant.h"
 
-static size_t align(const struct graph *g, size_t bytes)
-{
-	return (bytes + g->device->align - 1) / g->device->align * g->device->align;
-}
-
 /* ---- planning as a whole -------------------------------------------------------------------- */
 
 /* A program that has no kernels of the device at all may plan what others run; it has no memory there to bind. */
@@ -30,7 +25,7 @@ static void place_outside(struct graph *g)
 {
 	for (int i = 0; i < g->n_values; i++) {
 		struct value *v = g->values[i];
-		size_t bytes = align(g, (size_t)tensor_size(&v->t) * g->device->bytes[v->t.kind]);
+		size_t bytes = graph_aligned(g, (size_t)tensor_size(&v->t) * g->device->bytes[v->t.kind]);
 		if (v->place == PLACE_INPUT) {
 			v->offset = g->memory.input_bytes;
 			g->memory.input_bytes += bytes;
