@@ -1,5 +1,6 @@
 #include "base/str.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -84,6 +85,14 @@ char *str_keep(struct str *s, struct arena *a)
 	return kept;
 }
 
+void str_add_printable(struct str *s, const void *bytes, size_t n)
+{
+	const unsigned char *c = bytes;
+
+	for (size_t i = 0; i < n; i++)
+		str_printf(s, isprint(c[i]) ? "%c" : "\\x%02x", c[i]);
+}
+
 static bool is_plain(const char *word)
 {
 	const char *const plain =
@@ -124,6 +133,14 @@ bool str_ends_nocase(const char *s, const char *suffix)
 	size_t n = strlen(s), m = strlen(suffix);
 
 	return n >= m && strcasecmp(s + n - m, suffix) == 0;
+}
+
+int str_index(const char *s, const char *const *list, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!strcmp(s, list[i]))
+			return i;
+	return -1;
 }
 
 long str_next_code(const char **p)

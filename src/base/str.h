@@ -23,6 +23,9 @@ void str_add_item(struct str *s, const char *format, ...)	/* of a list: ", " in 
 	__attribute__((format(printf, 2, 3)));
 char *str_keep(struct str *s, struct arena *a);			/* the text, in a; releases s */
 
+/* Bytes as printable ASCII: others as "\x0a". */
+void str_add_printable(struct str *s, const void *bytes, size_t n);
+
 /* A blank and the word, in quotes where a shell would not take it for this one word. */
 void str_add_word(struct str *s, const char *word);
 
@@ -31,6 +34,7 @@ bool str_ends(const char *s, const char *suffix);
 bool str_ends_nocase(const char *s, const char *suffix);	/* capitals count as small letters */
 /* Code point at *p, which moves on; -1: no valid UTF-8. */
 long str_next_code(const char **p);
+int str_index(const char *s, const char *const *list, int n);	/* its place in the list; -1: it is not there */
 /* Valid UTF-8 without control characters but tab and line feed; a line has neither of these. */
 bool str_is_text(const char *s);
 bool str_is_line(const char *s);

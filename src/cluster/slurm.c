@@ -52,13 +52,9 @@ static enum slurm_phase phase_of(const char *state)
 	static const char *const ended[] = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED",
 		"NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"};
 
-	for (size_t i = 0; i < ARRAY_SIZE(waiting); i++)
-		if (!strcmp(state, waiting[i]))
-			return SLURM_WAITING;
-	for (size_t i = 0; i < ARRAY_SIZE(ended); i++)
-		if (!strcmp(state, ended[i]))
-			return SLURM_ENDED;
-	return SLURM_ACTIVE;
+	if (str_index(state, waiting, ARRAY_SIZE(waiting)) >= 0)
+		return SLURM_WAITING;
+	return str_index(state, ended, ARRAY_SIZE(ended)) >= 0 ? SLURM_ENDED : SLURM_ACTIVE;
 }
 
 /* Field `column` of a line of fixed widths, without the blanks around it; in the arena. */

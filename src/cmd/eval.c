@@ -59,10 +59,8 @@ static int parse_modes(struct request *r)
 	bool any = false;
 
 	while ((word = next_word(&r->lab.arena, &list))) {
-		int i = 0;
-		while (i < N_PROTOCOLS && strcmp(word, protocol_name[i]))
-			i++;
-		if (i == N_PROTOCOLS)
+		int i = str_index(word, protocol_name, N_PROTOCOLS);
+		if (i < 0)
 			return error("--mode %s: not reset, sliding or carried", word);
 		r->mode[i] = true;
 		any = true;

@@ -44,10 +44,7 @@ static bool names_file(const struct option_row *row)
 {
 	static const char *const values[] = {"FILE", "DIR", "FOLDER"};
 
-	for (size_t i = 0; i < ARRAY_SIZE(values); i++)
-		if (!strcmp(row->value, values[i]))
-			return true;
-	return false;
+	return str_index(row->value, values, ARRAY_SIZE(values)) >= 0;
 }
 
 static int set_value(const struct option_row *row, const char *text)

@@ -1,6 +1,5 @@
 #include "cmd/show_experts.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -32,9 +31,7 @@ static const char *token_name(const struct request *r, struct arena *a, int toke
 	str_init(&bytes);
 	str_init(&text);
 	tokenizer_decode(&r->tokenizer, &id, 1, &bytes);
-	for (size_t i = 0; i < bytes.length; i++)
-		str_printf(&text, isprint((unsigned char)bytes.text[i]) ? "%c" : "\\x%02x",
-			(unsigned char)bytes.text[i]);
+	str_add_printable(&text, bytes.text, bytes.length);
 	kept = bytes.length ? arena_printf(a, "\"%s\"", text.text) : arena_printf(a, "#%d", token);
 	str_release(&bytes);
 	str_release(&text);

@@ -18,14 +18,6 @@ void tasks_close(struct tasks *t)
 	*t = (struct tasks){0};
 }
 
-static bool is_in(const char *name, const char *const *names, int n)
-{
-	for (int i = 0; i < n; i++)
-		if (!strcmp(name, names[i]))
-			return true;
-	return false;
-}
-
 void tasks_ask(struct tasks *t, const char *const *sweeps, int n)
 {
 	long long *ids;
@@ -36,7 +28,7 @@ void tasks_ask(struct tasks *t, const char *const *sweeps, int n)
 	ids = ARENA_ARRAY(&t->arena, long long, n_ids);
 	n_ids = 0;
 	for (int i = 0; i < t->n; i++)
-		for (int k = 0; k < t->list[i].n_jobs && is_in(t->list[i].sweep, sweeps, n); k++)
+		for (int k = 0; k < t->list[i].n_jobs && str_index(t->list[i].sweep, sweeps, n) >= 0; k++)
 			ids[n_ids++] = t->list[i].jobs[k];
 	t->answered = !slurm_jobs(ids, n_ids, &t->arena, &t->jobs, &t->n_jobs);
 }

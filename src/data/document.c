@@ -50,13 +50,12 @@ int form_parse(enum form *form, const char *name)
 {
 	static const char *const names[] = {[FORM_TEXT] = "text", [FORM_JSONL] = "jsonl",
 		[FORM_NANOGPT] = "nanogpt", [FORM_LLMC] = "llmc"};
+	int i = str_index(name, names, ARRAY_SIZE(names));
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (!strcmp(names[i], name)) {
-			*form = (enum form)i;
-			return 0;
-		}
-	return error("format \"%s\": not text, jsonl, nanogpt or llmc", name);
+	if (i < 0)
+		return error("format \"%s\": not text, jsonl, nanogpt or llmc", name);
+	*form = (enum form)i;
+	return 0;
 }
 
 void document_reader_init(struct document_reader *r, struct source *source,

@@ -6,7 +6,6 @@
 #include "base/rng.h"
 #include "base/source.h"
 #include "data/dataset_writer.h"
-#include "data/import.h"
 #include "data/manifest.h"
 
 enum { GREYS = 256, MOST_DIMS = 4, CHUNK_ROWS = 1024, FILE_TOKENS = 1 << 30, MOST_BYTES = 1 << 24 };

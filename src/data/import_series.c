@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "data/dataset_writer.h"
-#include "data/import.h"
 #include "data/manifest.h"
 
 enum { CHUNK_TOKENS = 1 << 20, FILE_TOKENS = 1 << 30 };

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/str.h"
 
 enum { ALIGN_ELEMENTS = 16 };	/* on hosts: 64 bytes of float32 */
 
@@ -50,9 +51,8 @@ static void make_place(struct params *p)
 
 static void add_group(struct params *p, const char *group)
 {
-	for (int i = 0; i < p->n_groups; i++)
-		if (!strcmp(p->groups[i], group))
-			return;
+	if (str_index(group, p->groups, p->n_groups) >= 0)
+		return;
 	CHECK(p->n_groups < PARAM_GROUPS_MAX);
 	p->groups[p->n_groups++] = arena_strdup(p->arena, group);
 }
@@ -93,10 +93,11 @@ double param_active(const struct param *p)
 
 static int number_of_group(const struct params *p, const char *group)
 {
-	for (int i = 0; i < p->n_groups; i++)
-		if (!strcmp(p->groups[i], group))
-			return i;
-	BUG("no parameter group \"%s\"", group);
+	int i = str_index(group, p->groups, p->n_groups);
+
+	if (i < 0)
+		BUG("no parameter group \"%s\"", group);
+	return i;
 }
 
 const struct grad_norm_segment *params_segments(const struct params *p, int *n)

@@ -4,16 +4,17 @@
 
 #include "base/error.h"
 #include "base/num.h"
+#include "base/str.h"
 #include "op/kit/gradient.h"
 
 enum act_fn act_fn_find(const char *name)
 {
 	static const char *const names[] = {"relu", "silu", "gelu"};
+	int i = str_index(name, names, ARRAY_SIZE(names));
 
-	for (int i = 0; i < (int)ARRAY_SIZE(names); i++)
-		if (!strcmp(name, names[i]))
-			return (enum act_fn)i;
-	BUG("no activation \"%s\"", name);
+	if (i < 0)
+		BUG("no activation \"%s\"", name);
+	return (enum act_fn)i;
 }
 
 static void act_cost(const struct op_shapes *s, struct op_cost *c)

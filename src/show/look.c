@@ -77,10 +77,8 @@ static int read_log(struct look *look, const char *text)
 {
 	static const char *const names[] = {"none", "x", "y", "xy"};
 
-	for (look->log = 0; look->log < (int)ARRAY_SIZE(names); look->log++)
-		if (!strcmp(text, names[look->log]))
-			return 0;
-	return error("--log takes x, y, xy or none, not \"%s\"", text);
+	look->log = str_index(text, names, ARRAY_SIZE(names));
+	return look->log >= 0 ? 0 : error("--log takes x, y, xy or none, not \"%s\"", text);
 }
 
 static const char *title_of(const char *word)

@@ -7,14 +7,6 @@
 
 #include "spec/node.h"
 
-static bool is_one_of(const char *text, const char *const *words, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!strcmp(text, words[i]))
-			return true;
-	return false;
-}
-
 static const char *skip_digits(const char *p)
 {
 	while (isdigit((unsigned char)*p))
@@ -65,11 +57,11 @@ void node_set_plain(struct node *n, const char *text)
 		n->real = (double)n->integer;
 	else if (n->kind != NODE_TEXT) /* a whole number beyond 64 bits is a real one */
 		n->kind = str_to_double(text, &n->real) ? NODE_REAL : NODE_TEXT;
-	else if (is_one_of(text, nulls, ARRAY_SIZE(nulls)))
+	else if (str_index(text, nulls, ARRAY_SIZE(nulls)) >= 0)
 		n->kind = NODE_NULL;
-	else if (is_one_of(text, trues, ARRAY_SIZE(trues)))
+	else if (str_index(text, trues, ARRAY_SIZE(trues)) >= 0)
 		n->kind = NODE_BOOL, n->boolean = true;
-	else if (is_one_of(text, falses, ARRAY_SIZE(falses)))
+	else if (str_index(text, falses, ARRAY_SIZE(falses)) >= 0)
 		n->kind = NODE_BOOL;
 }
 

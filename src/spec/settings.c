@@ -102,10 +102,7 @@ bool is_sweep_key(const char *key)
 	static const char *const keys[] = {"set", "grid", "zip", "variants", "exclude", "include",
 		"seeds", "baseline", "targets", "tune", "published", "limits"};
 
-	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-		if (!strcmp(keys[i], key))
-			return true;
-	return false;
+	return str_index(key, keys, ARRAY_SIZE(keys)) >= 0;
 }
 
 /* The files being read, innermost first: one that comes again is a cycle. */

@@ -9,10 +9,7 @@ int check_entries(const struct node *map, const char *const *names, int n_names,
 {
 	for (const struct node *n = map->first; n; n = n->next) {
 		const char *nearest;
-		int known = 0;
-		for (int i = 0; i < n_names; i++)
-			known |= !strcmp(names[i], n->key);
-		if (known)
+		if (str_index(n->key, names, n_names) >= 0)
 			continue;
 		if (rows && (rows_find(rows, n->key) || rows_have_group(rows, n->key)))
 			return node_key_error(n,

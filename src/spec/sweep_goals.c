@@ -102,9 +102,8 @@ static int check_published_label(
 	int n_labels;
 	const char **labels = all_labels(f, points, &n_labels);
 
-	for (int i = 0; i < n_labels; i++)
-		if (!strcmp(labels[i], n->key))
-			return 0;
+	if (str_index(n->key, labels, n_labels) >= 0)
+		return 0;
 	label.text = n->key;
 	label.line = n->key_line;
 	label.column = n->key_column;

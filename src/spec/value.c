@@ -104,12 +104,8 @@ static int set_choice(const struct field *f, const struct node *n, struct config
 		CHECK(n_words < MAX_CHOICES);
 		words[n_words++] = w;
 	}
-	for (int i = 0; i < n_words && v->word; i++)
-		if (!strcmp(words[i], n->text))
-			v->word = NULL;
-	if (v->word)
+	if (str_index(n->text, words, n_words) < 0)
 		ret = unknown_word(n, f->key, words, n_words);
-	v->word = n->text;
 	free(copy);
 	return ret;
 }

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/path.h"
-#include "store/run_dir.h"
+#include "base/process.h"
 
 void bench_report_init(struct bench_report *r)
 {

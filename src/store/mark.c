@@ -61,14 +61,6 @@ static char *read_lines(const char *dir, const char *file, const char ***lines, 
 	return text;
 }
 
-static bool is_in(const char *name, const char *const *names, int n)
-{
-	for (int i = 0; i < n; i++)
-		if (!strcmp(name, names[i]))
-			return true;
-	return false;
-}
-
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -83,10 +75,10 @@ int mark_tags(const char *dir, const char *const *names, int n, bool remove)
 
 	all = xcalloc((size_t)(had + n) + 1, sizeof *all);
 	for (int i = 0; i < had; i++)
-		if (!remove || !is_in(old[i], names, n))
+		if (!remove || str_index(old[i], names, n) < 0)
 			all[n_all++] = old[i];
 	for (int i = 0; i < n && !remove; i++)
-		if (!is_in(names[i], all, n_all))
+		if (str_index(names[i], all, n_all) < 0)
 			all[n_all++] = names[i];
 	qsort(all, (size_t)n_all, sizeof *all, by_name);
 	str_init(&out);

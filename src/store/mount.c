@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/str.h"
 
 const char *mount_table = "/proc/self/mountinfo";
 
@@ -13,10 +14,7 @@ static bool type_is_local(const char *type)
 	static const char *const local[] = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs",
 		"tmpfs", "overlay", "bcachefs"};
 
-	for (size_t i = 0; i < ARRAY_SIZE(local); i++)
-		if (!strcmp(type, local[i]))
-			return true;
-	return false;
+	return str_index(type, local, ARRAY_SIZE(local)) >= 0;
 }
 
 static bool is_below(const char *path, const char *folder)

@@ -359,16 +359,22 @@ int query_curve(struct db *db, long long run_id, const char *kind, struct arena 
 	return db_finish(&s);
 }
 
+/* Ends the statement. */
+static bool finds_row(struct db_statement *s)
+{
+	bool found = db_step(s);
+
+	return !db_finish(s) && found;
+}
+
 /* Readers bring no database up to date. */
 static bool has_table(struct db *db, const char *name)
 {
 	struct db_statement s;
-	bool found;
 
 	db_prepare(&s, db, "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = :name");
 	db_bind_text(&s, ":name", name);
-	found = db_step(&s);
-	return !db_finish(&s) && found;
+	return finds_row(&s);
 }
 
 /* --- slices, calibrations --------------------------------------------------------------------- */
@@ -376,15 +382,13 @@ static bool has_table(struct db *db, const char *name)
 bool query_has_slices(struct db *db, long long run_id, const char *by)
 {
 	struct db_statement s;
-	bool found;
 
 	if (!has_table(db, "slice"))
 		return false;
 	db_prepare(&s, db, "SELECT 1 FROM slice WHERE run_id = :run AND kind = 'val' AND \"by\" = :by LIMIT 1");
 	db_bind_int(&s, ":run", run_id);
 	db_bind_text(&s, ":by", by);
-	found = db_step(&s);
-	return !db_finish(&s) && found;
+	return finds_row(&s);
 }
 
 int query_slices(struct db *db, long long run_id, const char *by, struct arena *a,
@@ -423,15 +427,13 @@ static bool has_errors(struct db *db)
 bool query_has_recall(struct db *db, long long run_id, bool forecasts)
 {
 	struct db_statement s;
-	bool found;
 
 	if (!has_table(db, "recall") || (forecasts && !has_errors(db)))
 		return false;
 	db_prepare(&s, db, forecasts ? "SELECT 1 FROM recall WHERE run_id = :run AND mae IS NOT NULL LIMIT 1"
 		: "SELECT 1 FROM recall WHERE run_id = :run AND accuracy IS NOT NULL LIMIT 1");
 	db_bind_int(&s, ":run", run_id);
-	found = db_step(&s);
-	return !db_finish(&s) && found;
+	return finds_row(&s);
 }
 
 static struct recall_row recall_row(const struct db_statement *s, struct arena *a)

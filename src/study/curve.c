@@ -1,6 +1,7 @@
 #include "study/curve.h"
 
 #include "base/error.h"
+#include "base/str.h"
 
 #include <math.h>
 #include <string.h>
@@ -11,10 +12,7 @@ const char *const axis_title[N_AXES] = {
 
 int axis_find(const char *name)
 {
-	for (int i = 0; i < N_AXES; i++)
-		if (!strcmp(name, axis_name[i]))
-			return i;
-	return -1;
+	return str_index(name, axis_name, N_AXES);
 }
 
 struct curve curve_new(struct arena *a, int n)

@@ -33,10 +33,8 @@ static bool makes_a_row(const char *key)
 	static const char *const others[] = {"train.init_from", "train.init_hash", "train.micro_batch", "train.recompute",
 		"model.moe.allow_future"};
 
-	for (int i = 0; i < (int)ARRAY_SIZE(others); i++)
-		if (!strcmp(key, others[i]))
-			return false;
-	return str_starts(key, "model.") || str_starts(key, "train.");
+	return str_index(key, others, ARRAY_SIZE(others)) < 0 &&
+		(str_starts(key, "model.") || str_starts(key, "train."));
 }
 
 const char *arm_key_apart(const struct arm *v, const struct run_data *two[2])

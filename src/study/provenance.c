@@ -72,10 +72,7 @@ static void note_provenance(struct study *s, const struct provenance *p)
 	str_init(&all);
 	for (int i = 0; i < s->n_runs; i++) {
 		const char *value = next_value(s, p, i);
-		bool known = !value;
-		for (int k = 0; k < n && !known; k++)
-			known = !strcmp(values[k], value);
-		if (known)
+		if (!value || str_index(value, values, n) >= 0)
 			continue;
 		str_printf(&all, "%s%s", n ? "; " : "", value);
 		values[n++] = value;

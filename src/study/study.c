@@ -1,26 +1,29 @@
 #include "study/study.h"
 
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-const char *run_text(const struct run_data *r, const char *key)
+static const struct run_param *find_param(const struct run_data *r, const char *key)
 {
 	for (int i = 0; i < r->n_params; i++)
 		if (!strcmp(r->params[i].key, key))
-			return r->params[i].text;
+			return &r->params[i];
 	return NULL;
+}
+
+const char *run_text(const struct run_data *r, const char *key)
+{
+	const struct run_param *p = find_param(r, key);
+
+	return p ? p->text : NULL;
 }
 
 double arm_number(const struct arm *s, const char *key)
 {
-	const struct run_data *r = s->runs[0];
+	const struct run_param *p = find_param(s->runs[0], key);
 
-	for (int i = 0; i < r->n_params; i++)
-		if (!strcmp(r->params[i].key, key))
-			return r->params[i].number;
-	return NAN;
+	return p ? p->number : NAN;
 }
 
 const struct run_data *arm_seed(const struct arm *s, long seed)
@@ -116,10 +119,7 @@ double study_epochs(const struct study *s)
 
 bool study_has_axis(const struct study *s, const char *key)
 {
-	for (int i = 0; i < s->n_axes; i++)
-		if (!strcmp(s->axes[i], key))
-			return true;
-	return false;
+	return str_index(key, s->axes, s->n_axes) >= 0;
 }
 
 const struct published *study_published(

@@ -41,6 +41,11 @@ static void say_over(struct supervision *v, const struct job *job, enum run_stat
 
 /* --- starting --------------------------------------------------------------------------------- */
 
+static void put_off(struct task *t, double seconds)
+{
+	t->not_before_s = clock_s() + seconds;
+}
+
 /* With it all tasks that are its run under other labels. */
 static void task_over(struct supervision *v, struct task *t, enum run_state outcome,
 	const char *reason)
@@ -162,16 +167,11 @@ static bool settled(struct supervision *v, struct task *t, const char *dir)
 	} else if (t->job->action == JOB_RETRY && !t->crashes && failed_lately(v, dir)) {
 		task_over(v, t, RUN_FAILED, t->job->why);
 	} else if (t->job->action == JOB_RUNNING) {
-		t->not_before_s = clock_s() + RETRY_PAUSE_S;
+		put_off(t, RETRY_PAUSE_S);
 	} else {
 		return false;
 	}
 	return true;
-}
-
-static void put_off(struct task *t, double seconds)
-{
-	t->not_before_s = clock_s() + seconds;
 }
 
 /* It is another's: who, and when to look again. */
@@ -369,7 +369,7 @@ static void end_run(struct supervision *v, struct slot *slot, int status)
 	settle_run(v, slot, status, &o);
 	if (o.crash && t->crashes++ < v->s->retries && !v->stopping) {
 		t->state = TASK_WAITING;
-		t->not_before_s = clock_s() + RETRY_PAUSE_S;
+		put_off(t, RETRY_PAUSE_S);
 		say(v, t->job, "crashed, tried again", o.reason);
 	} else {
 		task_over(v, t, o.state, o.reason);

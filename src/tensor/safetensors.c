@@ -352,6 +352,11 @@ double safetensor_at(const struct safetensor *t, long i)
 	return value;
 }
 
+bool safetensor_same_shape(const struct safetensor *a, const struct safetensor *b)
+{
+	return a->n_dims == b->n_dims && !memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
+}
+
 const char *safetensors_metadata(const struct safetensors *f, const char *key)
 {
 	for (int i = 0; i < f->n_meta; i++)

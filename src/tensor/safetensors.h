@@ -5,6 +5,7 @@
 #ifndef TENSOR_SAFETENSORS_H
 #define TENSOR_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/arena.h"
@@ -50,6 +51,7 @@ void safetensors_close(struct safetensors *f);
 const struct safetensor *safetensors_find(const struct safetensors *f, const char *name);	/* NULL */
 long safetensor_size(const struct safetensor *t);	/* elements */
 double safetensor_at(const struct safetensor *t, long i);	/* element i, whatever its type */
+bool safetensor_same_shape(const struct safetensor *a, const struct safetensor *b);
 const char *safetensors_metadata(const struct safetensors *f, const char *key);		/* NULL */
 
 #endif

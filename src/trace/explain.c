@@ -1,6 +1,5 @@
 #include "trace/explain.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,9 +213,7 @@ static const char *token_text(struct explained *e, const struct tokenizer *token
 	str_init(&text);
 	tokenizer_decode(tokenizer, &id, 1, &bytes);
 	str_add(&text, " \"");
-	for (size_t i = 0; i < bytes.length; i++)
-		str_printf(&text, isprint((unsigned char)bytes.text[i]) ? "%c" : "\\x%02x",
-			(unsigned char)bytes.text[i]);
+	str_add_printable(&text, bytes.text, bytes.length);
 	str_add(&text, "\"");
 	str_release(&bytes);
 	return str_keep(&text, &e->arena);

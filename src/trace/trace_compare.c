@@ -76,12 +76,6 @@ static void judge(const struct comparison *c, struct row *r, const struct distan
 	r->parts = !(r->error <= most);
 }
 
-static bool same_shape(const struct safetensor *a, const struct safetensor *b)
-{
-	return a->n_dims == b->n_dims &&
-		!memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
-}
-
 /* What a new parameter was before, if the file has it. */
 static const struct safetensor *old_of(const struct safetensors *f, const struct safetensor *t)
 {
@@ -89,7 +83,7 @@ static const struct safetensor *old_of(const struct safetensors *f, const struct
 	const struct safetensor *found = safetensors_find(f, name);
 
 	free(name);
-	return found && same_shape(found, t) ? found : NULL;
+	return found && safetensor_same_shape(found, t) ? found : NULL;
 }
 
 /* New parameters by their change, where both files tell it: a step moves a weight by little, so the
@@ -101,7 +95,7 @@ static void measure(const struct comparison *c, struct row *r)
 	bool change = old_a && old_b, rounded = r->a->dtype[1] != '6' || r->b->dtype[1] != '6';
 	struct distance s = {0};
 
-	if (!same_shape(r->a, r->b)) {
+	if (!safetensor_same_shape(r->a, r->b)) {
 		r->error = r->largest = INFINITY;
 		r->parts = true;
 		return;
@@ -243,7 +237,7 @@ static int print_verdict(const struct comparison *c, FILE *out)
 		return TRACE_SAME;
 	}
 	fprintf(out, "parts first at %s", first->name);
-	if (first->a && !same_shape(first->a, first->b))
+	if (first->a && !safetensor_same_shape(first->a, first->b))
 		fprintf(out, ": shapes %s and %s", shape_text(first->a, a),
 			shape_text(first->b, b));
 	else if (first->integers)

@@ -135,11 +135,6 @@ void checkpoint_remove(const char *run_dir)
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static bool same_shape(const struct safetensor *a, const struct safetensor *b)
-{
-	return a->n_dims == b->n_dims && !memcmp(a->dims, b->dims, sizeof(long) * (size_t)a->n_dims);
-}
-
 /* A tensor to be read, as the file has it, and as it is to be: its data are the place. */
 struct reading {
 	struct safetensor from, to;
@@ -184,7 +179,7 @@ static int find_tensor(const struct source *from, const char *prefix, const char
 	const struct safetensor *found = safetensors_find(&from->f, whole);
 	int ret = 0;
 
-	if (!found || !same_shape(found, &t))
+	if (!found || !safetensor_same_shape(found, &t))
 		ret = error("%s: no tensor %s of the model's shape: another model's file", from->path, whole);
 	else if (from->exact && strcmp(found->dtype, t.dtype))
 		ret = error("%s: %s is %s, this device goes on with %s: another device's checkpoint", from->path,

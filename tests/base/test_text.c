@@ -37,6 +37,28 @@ static void test_list_is_kept(void **state)
 	arena_release(&a);
 }
 
+static void test_bytes_are_printable(void **state)
+{
+	struct str s;
+
+	(void)state;
+	str_init(&s);
+	str_add_printable(&s, "a \n\xff\0b", 6);
+	assert_string_equal(s.text, "a \\x0a\\xff\\x00b");
+	str_release(&s);
+}
+
+static void test_places_in_lists(void **state)
+{
+	static const char *const list[] = {"a", "bc", "b"};
+
+	(void)state;
+	assert_int_equal(str_index("b", list, 3), 2);
+	assert_int_equal(str_index("a", list, 3), 0);
+	assert_int_equal(str_index("b", list, 2), -1);
+	assert_int_equal(str_index("", list, 3), -1);
+}
+
 static void test_shell_words(void **state)
 {
 	struct str s;
@@ -156,8 +178,9 @@ static void test_arena(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_str_grows), TEST(test_list_is_kept), TEST(test_shell_words), TEST(test_starts_ends),
-		TEST(test_utf8), TEST(test_nearest), TEST(test_numbers),
+		TEST(test_str_grows), TEST(test_list_is_kept), TEST(test_bytes_are_printable),
+		TEST(test_places_in_lists), TEST(test_shell_words),
+		TEST(test_starts_ends), TEST(test_utf8), TEST(test_nearest), TEST(test_numbers),
 		TEST(test_for_people), TEST(test_arena),
 	};
 
