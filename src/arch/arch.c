@@ -163,6 +163,35 @@ static int refuse_alone(const struct net *net, const struct config *c)
 		"larger ones", what);
 }
 
+/* What layers found that does not go together. 0, or -1 after a message. */
+static int check_recorded(const struct net *net, const struct config *c)
+{
+	const struct net_env *env = &net->env;
+
+	if (net->n_routers > NET_ROUTERS_MAX)
+		return refuse(c, "%d mixtures of experts in one model, at most %d are possible: lower model.n_blocks",
+			net->n_routers, NET_ROUTERS_MAX);
+	if (net->untaught)
+		return refuse(c, "model.moe.select sample is taught by the loss of each token, and a forecast has none: set "
+			"model.moe.router to another one");
+	if (net->crowded)
+		return refuse(c, "%ld tokens have more segments of model.attn.segment than a token can choose among, %d: set "
+			"it to %ld or more, or take fewer tokens at once", net->crowded,
+			MOBA_MAX_SEGMENTS, ceil_div(net->crowded, MOBA_MAX_SEGMENTS));
+	if (net->alone)
+		return refuse_alone(net, c);
+	if (net->split)
+		return refuse(c, "model.moe.balance_scope step takes losses of a router over the %ld tokens of a batch, and "
+			"a micro-batch has %ld: set train.micro_batch to 0, or balance_scope to group or sequence",
+			net->split, env->batch * env->context);
+	if (net->misfit)
+		return refuse(c, "a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
+			"set train.batch and train.micro_batch to multiples of %ld sequences, or model.moe.group_tokens "
+			"(of groups across sequences group_sequences) to a divisor of a micro-batch",
+			env->batch * env->context, net->misfit, net->misfit / common_divisor(net->misfit, env->context));
+	return check_carried(net, c);
+}
+
 int model_record(struct model *m, struct graph *g, struct net_env env, const struct config *c)
 {
 	struct net *net = ARENA_NEW(graph_arena(g), struct net);
@@ -180,26 +209,5 @@ int model_record(struct model *m, struct graph *g, struct net_env env, const str
 	m->rule = net->rule;
 	m->raised = net->raised;
 	m->scarce = net->scarce;
-	if (net->n_routers > NET_ROUTERS_MAX)
-		return refuse(c, "%d mixtures of experts in one model, at most %d are possible: lower model.n_blocks",
-			net->n_routers, NET_ROUTERS_MAX);
-	if (net->untaught)
-		return refuse(c, "model.moe.select sample is taught by the loss of each token, and a forecast has none: set "
-			"model.moe.router to another one");
-	if (net->crowded)
-		return refuse(c, "%ld tokens have more segments of model.attn.segment than a token can choose among, %d: set "
-			"it to %ld or more, or take fewer tokens at once", net->crowded,
-			MOBA_MAX_SEGMENTS, ceil_div(net->crowded, MOBA_MAX_SEGMENTS));
-	if (net->alone)
-		return refuse_alone(net, c);
-	if (net->split)
-		return refuse(c, "model.moe.balance_scope step takes losses of a router over the %ld tokens of a batch, and "
-			"a micro-batch has %ld: set train.micro_batch to 0, or balance_scope to group or sequence",
-			net->split, env.batch * env.context);
-	if (net->misfit)
-		return refuse(c, "a micro-batch of %ld tokens does not hold whole routing groups of %ld: "
-			"set train.batch and train.micro_batch to multiples of %ld sequences, or model.moe.group_tokens "
-			"(of groups across sequences group_sequences) to a divisor of a micro-batch",
-			env.batch * env.context, net->misfit, net->misfit / common_divisor(net->misfit, env.context));
-	return check_carried(net, c);
+	return check_recorded(net, c);
 }

@@ -355,37 +355,36 @@ static int read_layer(struct stack *s, const struct node *n, struct layer *out, 
 	struct arena *a)
 {
 	struct parts *p = parts_new(&s->parts, a);
-	bool map = n->kind == NODE_MAP;
+	const struct node *keys = n->kind == NODE_MAP ? n->first : NULL;	/* of the word that is their key */
 	const struct word *w;
 
-	if (map && n->n != 1)
+	if (n->kind == NODE_MAP && n->n != 1)
 		return node_error(n, "a layer is one word or a map of one word to its keys");
-	if (!map && n->kind != NODE_TEXT)
+	if (!keys && n->kind != NODE_TEXT)
 		return node_error(n, "expected the name of a layer, not %s", node_kind_name(n));
-	if (map && !strcmp(n->first->key, word_mix.name))
-		return read_mix(s, n->first, out, c, a);
-	if (map && !strcmp(n->first->key, word_mod.name))
-		return read_mod(s, n->first, out, c, a);
-	w = word_find(n, map ? n->first->key : n->text);
+	if (keys && !strcmp(keys->key, word_mix.name))
+		return read_mix(s, keys, out, c, a);
+	if (keys && !strcmp(keys->key, word_mod.name))
+		return read_mod(s, keys, out, c, a);
+	w = word_find(n, keys ? keys->key : n->text);
 	if (!w)
 		return -1;
-	if (map && n->first->kind != NODE_MAP)
-		return node_error(n->first, "expected a map of keys for \"%s\"", w->name);
+	if (keys && keys->kind != NODE_MAP)
+		return node_error(keys, "expected a map of keys for \"%s\"", w->name);
 	set_reads(s, w);
-	if (check_router(w, map ? n->first : NULL, s, c))
+	if (check_router(w, keys, s, c))
 		return -1;
-	set_router(map ? n->first : NULL, p, a);
-	for (const struct node *k = map ? n->first->first : NULL; k; k = k->next)
+	set_router(keys, p, a);
+	for (const struct node *k = keys ? keys->first : NULL; k; k = k->next)
 		if (set_key(w, k, p, a))
 			return -1;
 	*out = (struct layer){w->fn, (char *)p + w->spec};
 	if (check_layer(w, n, s, p, c, a))
 		return -1;
-	for (const struct arch_part *t = w->tables;
-		t < w->tables + ARRAY_SIZE(w->tables) && t->table; t++)
-		if (check_part_effect(c, t->table, (char *)p + t->offset, map ? n->first : NULL, a))
+	for (const struct arch_part *t = w->tables; t < w->tables + ARRAY_SIZE(w->tables) && t->table; t++)
+		if (check_part_effect(c, t->table, (char *)p + t->offset, keys, a))
 			return -1;
-	return reads(w, &moe_fields) ? check_effect(c, &p->moe, map ? n->first : NULL, a) : 0;
+	return reads(w, &moe_fields) ? check_effect(c, &p->moe, keys, a) : 0;
 }
 
 static int read_entry(struct stack *s, const struct node *n, struct entry *e, const struct config *c,

@@ -46,6 +46,16 @@ static int measure_all(struct bench_command *m, const struct bench_kind *kind, c
 	return ret;
 }
 
+/* 0, or -1 after a message. */
+static int check_figure(const struct bench_command *m, const struct bench_kind *kind)
+{
+	if (m->plot && kind->measure != bench_generate)
+		return error("bench %s has no figure; bench generate has", kind->name);
+	if (m->kept && kind->measure != bench_generate)
+		return error("bench %s: only generate has --kept", kind->name);
+	return m->plot && !chart_format_of(m->plot) ? -1 : 0;
+}
+
 static int measure(struct bench_command *m, const struct arguments *a, bool keep)
 {
 	const struct bench_kind *kind = kind_find(a->n_words ? a->words[0] : NULL);
@@ -56,11 +66,7 @@ static int measure(struct bench_command *m, const struct arguments *a, bool keep
 		return EXIT_USAGE;
 	if (a->n_overrides > BENCH_MAX_OVERRIDES)
 		return error("bench takes at most %d keys", BENCH_MAX_OVERRIDES), EXIT_USAGE;
-	if (m->plot && kind->measure != bench_generate)
-		return error("bench %s has no figure; bench generate has", kind->name), EXIT_USAGE;
-	if (m->kept && kind->measure != bench_generate)
-		return error("bench %s: only generate has --kept", kind->name), EXIT_USAGE;
-	if (m->plot && !chart_format_of(m->plot))
+	if (check_figure(m, kind))
 		return EXIT_USAGE;
 	b->overrides = a->overrides;
 	b->n_overrides = a->n_overrides;
@@ -72,6 +78,16 @@ static int measure(struct bench_command *m, const struct arguments *a, bool keep
 		ret = EXIT_ENVIRONMENT;
 	bench_end(b);
 	return ret;
+}
+
+/* 0, or -1 after a message. */
+static int check_numbers(const struct bench *b)
+{
+	if (b->steps < 1)
+		return error("bench: --steps 0 times nothing");
+	if (b->longest < 1 || b->longest > GENERATE_MOST)
+		return error("bench: --length %ld: not 1 to %d", b->longest, GENERATE_MOST);
+	return 0;
 }
 
 static int run(int argc, char **argv)
@@ -105,12 +121,8 @@ static int run(int argc, char **argv)
 	if (ret != GO_ON)
 		return ret;
 	b->device = device_find(device);
-	if (!b->device || !grid_format_find(m.lab.format))
+	if (!b->device || !grid_format_find(m.lab.format) || check_numbers(b))
 		return EXIT_USAGE;
-	if (b->steps < 1)
-		return error("bench: --steps 0 times nothing"), EXIT_USAGE;
-	if (b->longest < 1 || b->longest > GENERATE_MOST)
-		return error("bench: --length %ld: not 1 to %d", b->longest, GENERATE_MOST), EXIT_USAGE;
 	if (threads < 0)	/* a token's products are too small to share (README.md) */
 		threads = a.n_words && !strcmp(a.words[0], "generate");
 	if (a.n_words == 1 && !strcmp(a.words[0], "compare"))

@@ -281,6 +281,18 @@ static int print_batches(const struct sequences *s, long first, long n, bool as_
 	return ret;
 }
 
+/* context 0: that of the dataset's rows, or 256. 0, or -1 after a message. */
+static int open_sequences(struct sequences *s, const struct dataset *d, const char *name, long context, long seed)
+{
+	enum split split;
+
+	if (dataset_find_split(d, name, &split))
+		return -1;
+	if (!context)
+		context = d->splits[split].row ? d->splits[split].row : 256;
+	return sequences_init(s, d, split, (int)context, (uint64_t)seed);
+}
+
 static int run_batches(const struct cmd *cmd, int argc, char **argv)
 {
 	long seed = 1, context = 0, first = 0, n = 8, streams = 16;
@@ -298,7 +310,6 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 		{"ids", 0, NULL, "the numbers of T tokens and the one after them", .flag = &ids},
 		{0},
 	};
-	enum split split = SPLIT_TRAIN;
 	enum sampling sampling;
 	struct sequences s;
 	struct arguments a;
@@ -313,11 +324,7 @@ static int run_batches(const struct cmd *cmd, int argc, char **argv)
 		return error("--batch %ld: not 1 or more", streams), EXIT_USAGE;
 	if (sampling_parse(&sampling, sampling_name) || open_argument(&d, cmd, &a))
 		return EXIT_USAGE;
-	ret = dataset_find_split(&d, name, &split);
-	if (!ret && !context)
-		context = d.splits[split].row ? d.splits[split].row : 256;
-	if (!ret)
-		ret = sequences_init(&s, &d, split, (int)context, (uint64_t)seed);
+	ret = open_sequences(&s, &d, name, context, seed);
 	if (!ret) {
 		ret = sequences_sample(&s, sampling, streams) || print_batches(&s, first, n, ids);
 		sequences_release(&s);

@@ -221,6 +221,20 @@ static int show_trials(const char *path, const struct sweep_options *options, co
 	return ret;
 }
 
+static int answer(struct plan *p, const struct sweep_options *options, struct plan_options *o, struct commands *c)
+{
+	int ret;
+
+	if (o->commands)
+		return show_commands(p, o, c);
+	if (p->trials_left) {
+		ret = show_trials(c->sweep, options, p, c->root, o);
+		if (ret || !for_people(o))
+			return ret;
+	}
+	return show(p, o);
+}
+
 static int run(int argc, char **argv)
 {
 	struct plan_options o = {.lab = LAB_NEW};
@@ -263,10 +277,7 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	struct commands commands = {.sweep = a.words[0], .device = device, .root = root,
 		.overrides = a.overrides, .n_overrides = a.n_overrides};
-	ret = o.commands ? show_commands(&plan, &o, &commands)
-		: plan.trials_left ? show_trials(a.words[0], &sweep_options, &plan, root, &o) : EXIT_DONE;
-	if (!ret && !o.commands && !(plan.trials_left && !for_people(&o)))
-		ret = show(&plan, &o);
+	ret = answer(&plan, &sweep_options, &o, &commands);
 	plan_close(&plan);
 	return ret;
 }

@@ -172,17 +172,15 @@ static double z_ref(const struct op_run *r, long g, long size)
 	return sum / (double)valid_ref(r->saved[ROUTE_COUNT_GE], g);
 }
 
-static void route_forward_ref(const struct op_run *r)
+/* The expert of each token, how many chose which, the mean entropy; returns how many tokens are there. */
+static double choose_all_ref(const struct op_run *r, long size)
 {
-	const struct tensor *mask = r->in[ROUTE_MASK_BT], *count = r->saved[ROUTE_COUNT_GE],
-		*load = r->out[ROUTE_LOAD_E];
-	long n = tensor_rows(r->in[ROUTE_X_BTD]), E = tensor_width(count);
-	long size = n / tensor_rows(count);
-	double balance = 0, z = 0, entropy = 0, valid = 0;
+	const struct tensor *mask = r->in[ROUTE_MASK_BT], *count = r->saved[ROUTE_COUNT_GE];
+	double entropy = 0, valid = 0;
 
 	for (long i = 0; i < tensor_size(count); i++)
 		row_int(count, 0)[i] = 0;
-	for (long t = 0; t < n; t++) {
+	for (long t = 0; t < tensor_rows(r->in[ROUTE_X_BTD]); t++) {
 		double h = choose_ref(r, t);
 		int *e = int_at(r->out[ROUTE_EXPERT_BT], t);
 		if (mask && *int_at(mask, t) < 0) {
@@ -193,20 +191,30 @@ static void route_forward_ref(const struct op_run *r)
 		entropy += h;
 		valid++;
 	}
+	*row_f64(r->out[ROUTE_ENTROPY], 0) = valid > 0 ? entropy / valid : 0;
+	return valid;
+}
+
+static void route_forward_ref(const struct op_run *r)
+{
+	const struct tensor *count = r->saved[ROUTE_COUNT_GE];
+	long G = tensor_rows(count), size = tensor_rows(r->in[ROUTE_X_BTD]) / G;
+	double balance = 0, z = 0, valid = choose_all_ref(r, size);
 	long dropped = place_ref(r), groups = groups_ref(count);
-	for (long g = 0; g < n / size; g++)
+
+	for (long g = 0; g < G; g++)
 		if (valid_ref(count, g) > 0) {
 			balance += balance_ref(r, g, size) / (double)groups;
 			z += z_ref(r, g, size) / (double)groups;
 		}
-	for (long e = 0; e < E; e++) {
-		row_f64(load, 0)[e] = 0;
-		for (long g = 0; g < n / size && valid > 0; g++)
-			row_f64(load, 0)[e] += row_int(count, g)[e] / valid;
+	for (long e = 0; e < tensor_width(count); e++) {
+		double *load = &row_f64(r->out[ROUTE_LOAD_E], 0)[e];
+		*load = 0;
+		for (long g = 0; g < G && valid > 0; g++)
+			*load += row_int(count, g)[e] / valid;
 	}
 	*row_f64(r->out[ROUTE_BALANCE], 0) = balance;
 	*row_f64(r->out[ROUTE_Z], 0) = z;
-	*row_f64(r->out[ROUTE_ENTROPY], 0) = valid > 0 ? entropy / valid : 0;
 	row_f64(r->out[ROUTE_DROPPED], 0)[0] = (double)dropped;
 	row_f64(r->out[ROUTE_DROPPED], 0)[1] = valid;
 }

@@ -89,12 +89,29 @@ static int name_claimed(const char *run_dir, const char *claim, const char *writ
 	return -1;
 }
 
+/* All that a checkpoint holds, in the arena; gives how many. */
+static int list_tensors(const struct setup *s, struct arena *a, struct safetensor **list)
+{
+	int n = 0;
+
+	*list = ARENA_ARRAY(a, struct safetensor, 3 * s->params.n + s->streamed.n);
+	for (size_t k = 0; k < ARRAY_SIZE(stored); k++)
+		for (int i = 0; i < s->params.n; i++) {
+			const struct param *q = &s->params.list[i];
+			(*list)[n++] = file_tensor(s, q, arena_printf(a, "%s%s", stored[k].prefix, q->name),
+				stored[k].blob);
+		}
+	for (int i = 0; i < s->streamed.n; i++)
+		(*list)[n++] = carried_tensor(s, i, arena_printf(a, "carried.%s", s->streamed.list[i].name));
+	return n;
+}
+
 int checkpoint_write(const struct setup *s, const char *run_dir, const struct progress *p, const char *claim)
 {
 	struct arena a = {0};
 	char *folder = xasprintf("%s/ckpt", run_dir), *path = checkpoint_path(folder, p->step);
 	const char *written = claim ? arena_printf(&a, "%s.tmp%d", path, (int)getpid()) : path;
-	struct safetensor *list = ARENA_ARRAY(&a, struct safetensor, 3 * s->params.n + s->streamed.n);
+	struct safetensor *list;
 	struct safetensors_meta meta[] = {{"format", "moelab checkpoint 1"},
 		{"step", arena_printf(&a, "%ld", p->step)},
 		{"seconds", arena_printf(&a, "%.17g", p->seconds)},
@@ -102,16 +119,8 @@ int checkpoint_write(const struct setup *s, const char *run_dir, const struct pr
 		{"told", p->told ? "1" : "0"},
 		{"seed", arena_printf(&a, "%ld", s->spec.seed)},
 		{"arch", s->model.arch->name}};
-	int n = 0, ret = path_mkdirs(folder);
+	int n = list_tensors(s, &a, &list), ret = path_mkdirs(folder);
 
-	for (size_t k = 0; k < ARRAY_SIZE(stored); k++)
-		for (int i = 0; i < s->params.n; i++) {
-			const struct param *q = &s->params.list[i];
-			list[n++] = file_tensor(s, q, arena_printf(&a, "%s%s", stored[k].prefix, q->name),
-				stored[k].blob);
-		}
-	for (int i = 0; i < s->streamed.n; i++)
-		list[n++] = carried_tensor(s, i, arena_printf(&a, "carried.%s", s->streamed.list[i].name));
 	if (!ret)
 		ret = safetensors_write(written, list, n, meta, ARRAY_SIZE(meta));
 	if (!ret && claim)

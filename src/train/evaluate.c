@@ -204,10 +204,31 @@ static void set_routed(const struct setup *s, const struct sums *sum, struct eva
 	result->unserved = 1 - sum->routed.served / tokens;
 }
 
+static void set_losses(const struct evaluator *e, const struct setup *s, const struct sums *sum,
+	struct evaluation *result)
+{
+	result->loss = sum->nll / sum->tokens;
+	result->bpb = sum->nll / sum->tokens * e->bits_per_nat;
+	result->accuracy = s->model.forecasts ? NAN : sum->correct / sum->tokens;
+	result->loss_bigram = sum->bigrams > 0 ? sum->bigram_nll / sum->bigrams : NAN;
+	result->share_bigram = e->rows ? NAN : sum->bigrams / sum->tokens;
+	result->n_tokens = (long)sum->tokens;
+}
+
+/* n windows, which have been read. */
+static void replay_windows(struct evaluator *e, struct setup *s, struct graph *g, long n)
+{
+	if (e->rows)
+		graph_set_input(g, "present", e->present_BT);
+	setup_replay(g, e->tokens_BT, e->targets_BT);
+	graph_read_all(g, "nll", e->nll_BT);
+	graph_read_all(g, s->model.forecasts ? "error" : "correct", e->correct_BT);
+	setup_keep_asked(s, n, s->spec.context, e->targets_BT);
+}
+
 int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 	struct evaluation *result)
 {
-	struct graph *g = s->graphs[which];
 	struct sums sum = {0};
 	long batch = e->at_once, T = s->spec.context;
 
@@ -221,12 +242,7 @@ int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 			return EVALUATION_STOPPED;
 		if (read_windows(e, s, first, n))
 			return -1;
-		if (e->rows)
-			graph_set_input(g, "present", e->present_BT);
-		setup_replay(g, e->tokens_BT, e->targets_BT);
-		graph_read_all(g, "nll", e->nll_BT);
-		graph_read_all(g, s->model.forecasts ? "error" : "correct", e->correct_BT);
-		setup_keep_asked(s, n, T, e->targets_BT);
+		replay_windows(e, s, s->graphs[which], n);
 		add_replay(e, s, n, &sum);
 		slice_replay(e, s, e->windows.streams ? first / batch * T : 0, n, result->slices);
 		if (e->rows)
@@ -234,12 +250,7 @@ int evaluator_run(struct evaluator *e, struct setup *s, enum setup_graph which,
 				e->correct_BT, n, setup_asked(s, T), s->model.forecasts});
 		add_routers(e, s, which, n, &sum);
 	}
-	result->loss = sum.nll / sum.tokens;
-	result->bpb = sum.nll / sum.tokens * e->bits_per_nat;
-	result->accuracy = s->model.forecasts ? NAN : sum.correct / sum.tokens;
-	result->loss_bigram = sum.bigrams > 0 ? sum.bigram_nll / sum.bigrams : NAN;
-	result->share_bigram = e->rows ? NAN : sum.bigrams / sum.tokens;
+	set_losses(e, s, &sum, result);
 	set_routed(s, &sum, result);
-	result->n_tokens = (long)sum.tokens;
 	return 0;
 }
