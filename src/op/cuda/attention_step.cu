@@ -1,18 +1,16 @@
 /*
- * attention_step: a block has a token and head. Keys come in tiles of THREADS: each thread makes one score,
- * then takes its channels of y through the values of the tile; maximum and sum run on from tile to tile.
- * A second kernel moves keys and values into the rings. Bytes: keys and values seen, once.
+ * attention_step: a block has a token and head, as in attend.cuh. A second kernel moves keys and values into the
+ * rings. Bytes: keys and values seen, once.
  */
 extern "C" {
 #include "op/attention_step.h"
 #include "op/document_start.h"
 }
-#include "op/cuda/kit.cuh"
-#include "op/kit/vec.h"
+#include "op/cuda/attend.cuh"
 
 namespace {
 
-enum { THREADS = 128, WARPS = THREADS / 32 };
+enum { THREADS = ATTEND_THREADS };
 
 template <typename real>
 struct operands {
@@ -30,35 +28,21 @@ struct operands {
 	}
 };
 
-/* Over the block, for all threads; `one` has a number for each warp. */
-__device__ __forceinline__ float block_max(float x, float *one)
-{
-	x = warp_max(x);
-	__syncthreads();
-	if (threadIdx.x % 32 == 0)
-		one[threadIdx.x / 32] = x;
-	__syncthreads();
-	x = one[0];
-	for (int w = 1; w < WARPS; w++)
-		x = fmaxf(x, one[w]);
-	return x;
-}
-
-/* Launched on (tokens, heads, sequences). Shared: one of each warp, a tile of weights, y of the head. */
+/* Launched on (tokens, heads, sequences). */
 template <typename real>
 __global__ void attend_kernel(operands<real> o)
 {
-	float *one = shared_memory<float>(), *weight = one + WARPS, *y = weight + THREADS;
+	attend_memory *m = shared_memory<attend_memory>();
+	float *y = (float *)(m + 1);
 	long t = blockIdx.x, b = blockIdx.z, p = t - o.start[b][t], first = p > o.L ? p - o.L : 0;
 	int channel = (int)blockIdx.y * o.dh, shared = (int)blockIdx.y / o.group * o.dh;
 	const real *q = o.q[b * o.T + t] + channel;
-	float most = -INFINITY, sum = 0;
+	attended a;
 
-	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
-		y[i] = 0;
+	attend_begin(y, o.dh);
 	for (long at = first; at <= p; at += THREADS) {
 		int n = (int)min((long)THREADS, p + 1 - at);
-		float score = -INFINITY, before = most, scale;
+		float score = -INFINITY;
 		if ((int)threadIdx.x < n) {
 			const real *k = o.at(o.k, o.keys, b, t, p, at + threadIdx.x) + shared;
 			score = 0;
@@ -66,22 +50,12 @@ __global__ void attend_kernel(operands<real> o)
 				score += to_float(q[i]) * to_float(k[i]);
 			score /= sqrtf((float)o.dh);
 		}
-		most = fmaxf(most, block_max(score, one));
-		weight[threadIdx.x] = (int)threadIdx.x < n ? vec_exp(score - most) : 0.0f;
-		scale = vec_exp(before - most);
-		sum *= scale;
-		__syncthreads();
-		for (int s = 0; s < n; s++)
-			sum += weight[s];
-		for (int i = (int)threadIdx.x; i < o.dh; i += THREADS) {
-			float of_y = y[i] * scale;
-			for (int s = 0; s < n; s++)
-				of_y += weight[s] * to_float(o.at(o.v, o.values, b, t, p, at + s)[shared + i]);
-			y[i] = of_y;
-		}
+		attend_tile(a, score, n, o.dh, m, y, [&](int s, int i) {
+			return to_float(o.at(o.v, o.values, b, t, p, at + s)[shared + i]);
+		});
 	}
 	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)	/* p < 0: the row is not there */
-		o.y[b * o.T + t][channel + i] = from_float<real>(p < 0 ? 0.0f : y[i] / sum);
+		o.y[b * o.T + t][channel + i] = from_float<real>(p < 0 ? 0.0f : y[i] / a.sum);
 }
 
 /* Launched on (tokens, sequences). */
@@ -117,7 +91,7 @@ extern "C" void attention_step_forward_cuda(const struct op_run *r)
 			rows_of<real>(r->out[ATTENTION_Y_BTD]), q->dims[1], keys->dims[1], attr->n_heads,
 			(int)(tensor_width(q) / attr->n_heads), (int)attention_group(attr)};
 		launch(r, attend_kernel<real>, dim3(T, (unsigned)o.H, B), THREADS,
-			(size_t)(WARPS + THREADS + o.dh) * sizeof(float), o);
+			sizeof(attend_memory) + (size_t)o.dh * sizeof(float), o);
 		launch(r, keep_kernel<real>, dim3(T, B), THREADS, 0, o, (int)tensor_width(k));
 	});
 }

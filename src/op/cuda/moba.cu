@@ -7,7 +7,7 @@
 
 namespace {
 
-enum { THREADS = MOBA_THREADS };
+enum { THREADS = ATTEND_THREADS };
 
 template <typename real>
 struct operands {
@@ -147,12 +147,12 @@ __global__ void query_kernel(operands<real> o, rows<real> dq, bool add)
 			if ((int)threadIdx.x < n) {
 				long s = from + threadIdx.x;
 				float weight = vec_exp(moba_dot(q, at.key(s), o.dh) * root - lse);
-				m->weight[threadIdx.x] = weight * root * (moba_dot(dy, at.value(s), o.dh) - delta);
+				m->tile.weight[threadIdx.x] = weight * root * (moba_dot(dy, at.value(s), o.dh) - delta);
 			}
 			__syncthreads();
 			for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
 				for (int s = 0; s < n; s++)
-					sum[i] += m->weight[s] * to_float(at.key(from + s)[i]);
+					sum[i] += m->tile.weight[s] * to_float(at.key(from + s)[i]);
 		}
 	for (int i = (int)threadIdx.x; i < o.dh; i += THREADS)
 		put(dq, row, h * o.dh + i, add, sum[i]);

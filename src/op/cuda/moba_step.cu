@@ -10,7 +10,7 @@ extern "C" {
 
 namespace {
 
-enum { THREADS = MOBA_THREADS };
+enum { THREADS = ATTEND_THREADS };
 
 template <typename real>
 struct operands {

@@ -10,7 +10,7 @@ extern "C" {
 
 namespace {
 
-enum { THREADS = MOBA_THREADS };
+enum { THREADS = ATTEND_THREADS };
 
 template <typename real>
 struct operands {
@@ -106,7 +106,7 @@ __global__ void summarise_kernel(operands<real> o)
 template <typename real>
 __global__ void attend_kernel(operands<real> o, rows<real> to)
 {
-	summary_memory *m = shared_memory<summary_memory>();
+	attend_memory *m = shared_memory<attend_memory>();
 	float *y = (float *)(m + 1);
 	int t = (int)blockIdx.x, h = (int)blockIdx.y;
 	long b = blockIdx.z, row = b * o.T + t;
@@ -128,7 +128,7 @@ __global__ void attend_kernel(operands<real> o, rows<real> to)
 template <typename real>
 __global__ void query_kernel(operands<real> o, rows<real> dq, bool add)
 {
-	summary_memory *m = shared_memory<summary_memory>();
+	attend_memory *m = shared_memory<attend_memory>();
 	float *sum = (float *)(m + 1), root = 1 / sqrtf((float)o.dh);
 	int t = (int)blockIdx.x, h = (int)blockIdx.y;
 	long b = blockIdx.z, row = b * o.T + t;
@@ -276,7 +276,7 @@ extern "C" void summary_forward_cuda(const struct op_run *r)
 		operands<real> o = operands_of<real>(r, false);
 		launch(r, summarise_kernel<real>, dim3((unsigned)o.T, B), THREADS, 0, o);
 		launch(r, attend_kernel<real>, dim3((unsigned)o.T, (unsigned)o.H, B), THREADS,
-			sizeof(summary_memory) + (size_t)o.dh * sizeof(float), o, rows_of<real>(r->out[MOBA_Y_BTD]));
+			sizeof(attend_memory) + (size_t)o.dh * sizeof(float), o, rows_of<real>(r->out[MOBA_Y_BTD]));
 	});
 }
 
@@ -292,7 +292,7 @@ extern "C" void summary_backward_cuda(const struct op_run *r)
 		dim3 grid((unsigned)o.T, (unsigned)o.KV, B);
 		size_t shared = sizeof(row_memory) + 2 * (size_t)o.dh * sizeof(float);
 		launch(r, query_kernel<real>, dim3((unsigned)o.T, (unsigned)o.H, B), THREADS,
-			sizeof(summary_memory) + (size_t)o.dh * sizeof(float), o, rows_of<real>(r->d_in[MOBA_Q_BTD]),
+			sizeof(attend_memory) + (size_t)o.dh * sizeof(float), o, rows_of<real>(r->d_in[MOBA_Q_BTD]),
 			op_adds(r, MOBA_Q_BTD));
 		launch(r, summary_kernel<real>, grid, THREADS, shared, o);
 		launch(r, token_kernel<real>, grid, THREADS, shared, o, to);

@@ -10,7 +10,7 @@ extern "C" {
 
 namespace {
 
-enum { THREADS = MOBA_THREADS };
+enum { THREADS = ATTEND_THREADS };
 
 template <typename real>
 struct operands {
@@ -81,7 +81,7 @@ __global__ void summarise_kernel(operands<real> o)
 template <typename real>
 __global__ void step_kernel(operands<real> o)
 {
-	summary_memory *m = shared_memory<summary_memory>();
+	attend_memory *m = shared_memory<attend_memory>();
 	float *y = (float *)(m + 1);
 	long t = blockIdx.x, b = blockIdx.z, row = b * o.T + t, p = t - o.start[b][t];
 	int h = (int)blockIdx.y;
@@ -135,7 +135,7 @@ extern "C" void summary_step_forward_cuda(const struct op_run *r)
 			r->in[SUMMARY_STEP_KEYS_BNC]->dims[1], ceil_div(d.T, d.S), (int)d.H, (int)d.KV, (int)d.dh};
 		launch(r, summarise_kernel<real>, dim3(T, B), THREADS, 0, o);
 		launch(r, step_kernel<real>, dim3(T, (unsigned)d.H, B), THREADS,
-			sizeof(summary_memory) + (size_t)d.dh * sizeof(float), o);
+			sizeof(attend_memory) + (size_t)d.dh * sizeof(float), o);
 		launch(r, keep_kernel<real>, dim3(T, B), THREADS, 0, o);
 	});
 }
