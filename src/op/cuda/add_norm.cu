@@ -182,11 +182,6 @@ static bool master_aligned(const struct tensor *t)
 	return !t || (size_t)t->at % (8 * sizeof(float)) == 0;
 }
 
-static const float *master_at(const struct tensor *t)
-{
-	return t ? (const float *)t->at : NULL;
-}
-
 extern "C" void add_norm_forward_cuda(const struct op_run *r)
 {
 	const struct add_norm_attr *attr = (const struct add_norm_attr *)r->attr;
@@ -204,7 +199,7 @@ extern "C" void add_norm_forward_cuda(const struct op_run *r)
 			aligned8(weight ? n : NULL, size) && master_aligned(weight) &&
 			master_aligned(bias);
 		forward_operands<real> o = {rows_of<real>(x), rows_of<real>(b1), rows_of<real>(b2),
-			rows_of<real>(sum), rows_of<real>(n), master_at(weight), master_at(bias),
+			rows_of<real>(sum), rows_of<real>(n), floats_of(weight), floats_of(bias),
 			weight ? (float *)stats->at : NULL, tensor_rows(x), (int)tensor_width(x),
 			(float)attr->eps, attr->rms};
 
@@ -435,7 +430,7 @@ static void backward_all(const struct op_run *r)
 		aligned8(sum, sizeof(real)) && aligned8(dn, sizeof(real)) &&
 		aligned8(dr, sizeof(real)) && master_aligned(weight);
 	backward_operands<real> o = {rows_of<real>(sum), rows_of<real>(dn), rows_of<real>(dr), {},
-		master_at(weight), weight ? (const float *)stats->at : NULL, (float *)r->workspace,
+		floats_of(weight), weight ? (const float *)stats->at : NULL, (float *)r->workspace,
 		tensor_rows(sum), (int)tensor_width(sum), 0, 0,
 		((const struct add_norm_attr *)r->attr)->rms};
 	int input[N_TARGETS];

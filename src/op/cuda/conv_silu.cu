@@ -75,11 +75,6 @@ __device__ __forceinline__ void store(real *to, const floats<wide> &x, bool add)
 	*(some<real, wide> *)to = raw;
 }
 
-__device__ __forceinline__ float sigmoid(float x)
-{
-	return reciprocal_fast(1.0f + exp2_fast(-x * LOG2E));
-}
-
 /* What a thread is about: channels from i, tokens from .. to of sequence b. */
 struct place {
 	int b, chunk, i, from, to;
@@ -222,7 +217,7 @@ __global__ void __launch_bounds__(THREADS, 5)
 				before_silu(own, past, unseen_at(start, at, at.from + t + k));
 			#pragma unroll
 			for (int j = 0; j < wide; j++)
-				s.at[j] *= sigmoid(s.at[j]);
+				s.at[j] *= sigmoid_fast(s.at[j]);
 			store(to + (t + k) * (int)y.ld, s, false);
 			shift(past);
 		}
@@ -256,7 +251,7 @@ __global__ void conv_silu_forward_plain(rows<real> y, rows<const real> x, rows<c
 		return;
 	for (int t = at.from; t < at.to; t++) {
 		float s = before_silu_plain(x, w, bias, start, n, at, t);
-		y[at.row + t][at.i] = from_float<real>(s * sigmoid(s));
+		y[at.row + t][at.i] = from_float<real>(s * sigmoid_fast(s));
 	}
 }
 
@@ -268,7 +263,7 @@ __device__ __forceinline__ float *parts_of(float *parts, const conv_sizes &n, co
 
 __device__ __forceinline__ float silu_slope(float s)
 {
-	float g = sigmoid(s);
+	float g = sigmoid_fast(s);
 
 	return g * (1.0f + s * (1.0f - g));
 }

@@ -40,6 +40,12 @@ rows<element> rows_of(const struct tensor *t)
 	return t ? rows<element>{(element *)t->at, t->ld} : rows<element>{NULL, 0};
 }
 
+/* The numbers of a tensor whose rows have no gaps; NULL where it is absent. */
+inline float *floats_of(const struct tensor *t)
+{
+	return t ? (float *)t->at : NULL;
+}
+
 /* ---- numbers -------------------------------------------------------------------------------- */
 
 __device__ __forceinline__ float to_float(float x)

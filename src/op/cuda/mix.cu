@@ -24,11 +24,6 @@ struct mixing {
 	bool add[2];
 };
 
-const float *input_at(const struct op_run *r, int input)
-{
-	return r->in[input] ? (const float *)r->in[input]->at : NULL;
-}
-
 template <typename real>
 mixing<real> mixing_of(const struct op_run *r)
 {
@@ -37,13 +32,13 @@ mixing<real> mixing_of(const struct op_run *r)
 	mixing<real> m = {};
 
 	for (int path = 0; path < 2; path++) {
-		const float *w = input_at(r, MIX_WA_D + path);
+		const float *w = floats_of(r->in[MIX_WA_D + path]);
 		m.x[path] = rows_of<const real>(r->in[MIX_A_BTD + path]);
 		m.w[path] = of_channels ? (const float *)r->saved[MIX_WEIGHT_2D]->at + path * tensor_width(a) : w;
 		m.d[path] = rows_of<real>(r->d_in[MIX_A_BTD + path]);
 		m.add[path] = op_adds(r, MIX_A_BTD + path);
 	}
-	m.alpha = of_channels ? NULL : input_at(r, MIX_ALPHA);
+	m.alpha = of_channels ? NULL : floats_of(r->in[MIX_ALPHA]);
 	m.scale = (float *)r->saved[MIX_SCALE_BT2]->at;
 	m.parts = (float *)r->workspace;
 	m.n_rows = tensor_rows(a);
@@ -261,9 +256,9 @@ __global__ void mix_channel_parameters(const channels c, const float *sums, grad
 
 channels channels_of(const struct op_run *r)
 {
-	float *share = r->out[MIX_SHARE] ? (float *)r->out[MIX_SHARE]->at : NULL;
+	float *share = floats_of(r->out[MIX_SHARE]);
 
-	return {input_at(r, MIX_ALPHA), {input_at(r, MIX_WA_D), input_at(r, MIX_WB_D)},
+	return {floats_of(r->in[MIX_ALPHA]), {floats_of(r->in[MIX_WA_D]), floats_of(r->in[MIX_WB_D])},
 		(float *)r->saved[MIX_WEIGHT_2D]->at, share, (int)tensor_width(r->in[MIX_A_BTD])};
 }
 
@@ -278,17 +273,12 @@ bool eights(const struct op_run *r)
 		aligned8(r->d_out[MIX_Y_BTD], sizeof(real));
 }
 
-float *gradient_at(const struct op_run *r, int input)
-{
-	return r->d_in[input] ? (float *)r->d_in[input]->at : NULL;
-}
-
 template <typename real>
 void parameters(const struct op_run *r, const mixing<real> &m)
 {
 	long parts = ceil_div(m.n_rows, MIX_PART_ROWS);
 	float *sums = m.parts + parts * 2 * m.D;
-	gradients to = {gradient_at(r, MIX_ALPHA), {gradient_at(r, MIX_WA_D), gradient_at(r, MIX_WB_D)},
+	gradients to = {floats_of(r->d_in[MIX_ALPHA]), {floats_of(r->d_in[MIX_WA_D]), floats_of(r->d_in[MIX_WB_D])},
 		op_adds(r, MIX_ALPHA), {op_adds(r, MIX_WA_D), op_adds(r, MIX_WB_D)}};
 
 	launch(r, mix_columns<real>, dim3((unsigned)parts, (unsigned)ceil_div(m.D, 32)), THREADS,

@@ -221,8 +221,8 @@ load_run run_of(const struct op_run *r)
 	l.load_GE = (double *)r->workspace;
 	l.load_ET = (float *)(l.load_GE + l.groups * (l.E + 1));
 	l.slope_GE = (float *)r->saved[NOISY_LOAD_SLOPE_GE]->at;
-	l.loss = r->out[NOISY_LOAD_LOSS] ? (float *)r->out[NOISY_LOAD_LOSS]->at : NULL;
-	l.dloss = r->d_out[NOISY_LOAD_LOSS] ? (const float *)r->d_out[NOISY_LOAD_LOSS]->at : NULL;
+	l.loss = floats_of(r->out[NOISY_LOAD_LOSS]);
+	l.dloss = floats_of(r->d_out[NOISY_LOAD_LOSS]);
 	l.dlogit = rows_of<float>(r->d_in[NOISY_LOAD_LOGIT_BTE]);
 	l.dnoisy = rows_of<float>(r->d_in[NOISY_LOAD_NOISY_BTE]);
 	l.dwidth = rows_of<float>(r->d_in[NOISY_LOAD_WIDTH_BTE]);

@@ -135,11 +135,6 @@ overflow_forward sizes_of(const struct overflow_attr *attr, const struct tensor 
 	return f;
 }
 
-const float *master_of(const struct tensor *t)
-{
-	return t ? (const float *)t->at : NULL;
-}
-
 }  // namespace
 
 extern "C" void overflow_room_cuda(struct op_shapes *s)
@@ -158,8 +153,8 @@ extern "C" void overflow_forward_cuda(const struct op_run *r)
 	f.expert = by_token_of<const int>(expert);
 	f.taken = by_token_of<int>(r->out[OVERFLOW_TAKEN_BTK]);
 	f.s = rows_of<const float>(s);
-	f.bias = master_of(r->in[OVERFLOW_BIAS_E]);
-	f.share = master_of(r->in[OVERFLOW_SHARE]);
+	f.bias = floats_of(r->in[OVERFLOW_BIAS_E]);
+	f.share = floats_of(r->in[OVERFLOW_SHARE]);
 	f.wanted_GE = (int *)r->workspace;
 	f.wanted = (int *)r->out[OVERFLOW_WANTED_E]->at;
 	f.load = (float *)r->out[OVERFLOW_LOAD_E]->at;

@@ -243,7 +243,7 @@ extern "C" void place_forward_cuda(const struct op_run *r)
 	f.served = (int *)r->out[PLACE_SERVED]->at;
 	f.load = (float *)r->out[PLACE_LOAD_E]->at;
 	f.dropped = (float *)r->out[PLACE_DROPPED]->at;
-	f.share = r->in[PLACE_SHARE] ? (const float *)r->in[PLACE_SHARE]->at : NULL;
+	f.share = floats_of(r->in[PLACE_SHARE]);
 	f.s = rows_of<const float>(r->in[PLACE_S_BTE]);
 	if (f.s.at)
 		sort_tokens(r, &f, f.p.start_EG + f.p.E * f.p.groups);

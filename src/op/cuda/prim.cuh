@@ -60,6 +60,11 @@ __device__ __forceinline__ float reciprocal_fast(float x)
 	return y;
 }
 
+__device__ __forceinline__ float sigmoid_fast(float x)
+{
+	return reciprocal_fast(1.0f + exp2_fast(-x * LOG2E));
+}
+
 /* Two floats rounded to bf16, ties to even, in one register. */
 __device__ __forceinline__ unsigned bf16_pair(float low, float high)
 {

@@ -85,9 +85,9 @@ policy_run run_of(const struct op_run *r)
 	p.mask = by_token_of<const int>(r->in[REINFORCE_MASK_BT]);
 	p.nll = by_token_of<const float>(r->in[REINFORCE_NLL_BT]);
 	p.baseline = (const float *)r->in[REINFORCE_BASELINE]->at;
-	p.dloss = r->d_out[REINFORCE_LOSS] ? (const float *)r->d_out[REINFORCE_LOSS]->at : NULL;
+	p.dloss = floats_of(r->d_out[REINFORCE_LOSS]);
 	p.share = (float *)r->saved[REINFORCE_SHARE]->at;
-	p.loss = r->out[REINFORCE_LOSS] ? (float *)r->out[REINFORCE_LOSS]->at : NULL;
+	p.loss = floats_of(r->out[REINFORCE_LOSS]);
 	p.ds = rows_of<float>(r->d_in[REINFORCE_S_BTE]);
 	p.n = tensor_rows(s);
 	p.parts = ceil_div(p.n, PART_TOKENS);

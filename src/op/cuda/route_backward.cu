@@ -175,8 +175,8 @@ inline route_backward backward_of(const struct op_run *r)
 	b.slot = by_token_of<const int>(r->out[ROUTE_SLOT_BT]);
 	b.expert = by_token_of<const int>(r->out[ROUTE_EXPERT_BT]);
 	b.d_gate = by_token_of<const float>(r->d_out[ROUTE_GATE_BT]);
-	b.d_balance = d_balance ? (const float *)d_balance->at : NULL;
-	b.d_z = d_z ? (const float *)d_z->at : NULL;
+	b.d_balance = floats_of(d_balance);
+	b.d_z = floats_of(d_z);
 	b.p_EN = (const float *)r->saved[ROUTE_P_EBT]->at;
 	b.lse_N = (const float *)r->saved[ROUTE_LSE_BT]->at;
 	b.count_GE = (const int *)r->saved[ROUTE_COUNT_GE]->at;
@@ -186,7 +186,7 @@ inline route_backward backward_of(const struct op_run *r)
 	b.parts = b.dlogit_EN + b.s.E * b.s.n;
 	b.valid_G = b.parts + router_mma_parts(b.s) * b.s.E * b.s.D;
 	b.share_G = b.valid_G + b.s.groups;
-	b.dw = dw ? (float *)dw->at : NULL;
+	b.dw = floats_of(dw);
 	b.dw_ld = dw ? dw->ld : 0;
 	b.add_x = op_adds(r, ROUTE_X_BTD);
 	b.add_w = op_adds(r, ROUTE_W_ED);

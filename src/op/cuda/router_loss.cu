@@ -273,8 +273,8 @@ loss_run run_of(const struct op_run *r)
 	l.p_GE = (float *)r->saved[ROUTER_LOSS_P_GE]->at;
 	l.share_G = (float *)r->saved[ROUTER_LOSS_SHARE_G]->at;
 	for (int i = 0; i < ROUTER_LOSS_N_OUT; i++) {
-		l.out[i] = r->out[i] ? (float *)r->out[i]->at : NULL;
-		l.d_out[i] = r->d_out[i] ? (const float *)r->d_out[i]->at : NULL;
+		l.out[i] = floats_of(r->out[i]);
+		l.d_out[i] = floats_of(r->d_out[i]);
 	}
 	l.ds = rows_of<float>(r->d_in[ROUTER_LOSS_S_BTE]);
 	l.dlogit = rows_of<float>(r->d_in[ROUTER_LOSS_LOGIT_BTE]);

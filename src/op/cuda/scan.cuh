@@ -119,11 +119,6 @@ __device__ __forceinline__ float softplus(float x)
 	return fmaxf(x, 0.0f) + log1p_unit<real>(exp2_fast(-fabsf(x) * LOG2E));
 }
 
-__device__ __forceinline__ float sigmoid(float x)
-{
-	return reciprocal_fast(1.0f + exp2_fast(-x * LOG2E));
-}
-
 /* A log2(e) of a channel's state; beyond the last one 0, which keeps a state at 0. */
 template <typename real>
 __device__ __forceinline__ float decay_rate(const scan<real> &s, int i, int n)

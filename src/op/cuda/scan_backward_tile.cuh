@@ -76,7 +76,7 @@ __device__ __forceinline__ point point_of(real u, real dtraw, float bias, real d
 	p.ds = to_float(dy);
 	p.dz = 0;
 	if (gated) {
-		float y = to_float(z), gate = sigmoid(y), g = p.ds * gate;
+		float y = to_float(z), gate = sigmoid_fast(y), g = p.ds * gate;
 		p.dz = g * (1 + y * (1 - gate)) * to_float(ungated);
 		p.ds = g * y;
 	}

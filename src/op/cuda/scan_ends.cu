@@ -91,7 +91,7 @@ __device__ __forceinline__ void step(const scan<real> &s, const ends_stage<real>
 
 	if (backward && s.z.at) {
 		float z = to_float(f.wide[Z][t][lane]);
-		own_x *= z * sigmoid(z);
+		own_x *= z * sigmoid_fast(z);
 	}
 	if (!backward)
 		own_x *= own_dt;

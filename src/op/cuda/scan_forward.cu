@@ -115,7 +115,7 @@ __device__ __forceinline__ point point_of(const forward_stage<real> &f, int t, i
 	p.u = to_float(f.wide[U][t][lane]);
 	p.dt = softplus<real>(to_float(f.wide[DTRAW][t][lane]) + bias);
 	p.x = p.dt * p.u;
-	p.gate = gated ? z * sigmoid(z) : 1;
+	p.gate = gated ? z * sigmoid_fast(z) : 1;
 	if (begins >> t & 1)
 		p.dt = ENDLESS;
 	if (carries && t >= n_tokens)

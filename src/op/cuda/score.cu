@@ -57,13 +57,6 @@ __global__ void make_dlogits(rows<const float> s, rows<const float> ds, rows<flo
 	}
 }
 
-const float *temperature_of(const struct op_run *r)
-{
-	const struct tensor *t = r->in[SCORE_TEMPERATURE];
-
-	return t ? (const float *)t->at : NULL;
-}
-
 }  // namespace
 
 extern "C" void score_forward_cuda(const struct op_run *r)
@@ -73,7 +66,8 @@ extern "C" void score_forward_cuda(const struct op_run *r)
 
 	launch(r, make_scores, grid_of_rows(tensor_rows(s)), ROW_THREADS, 0,
 		rows_of<const float>(r->in[SCORE_LOGIT_BTE]), rows_of<float>(s), tensor_rows(s),
-		(int)tensor_width(s), (float)(1 / attr->temperature), temperature_of(r), attr->fn == SCORE_SOFTMAX);
+		(int)tensor_width(s), (float)(1 / attr->temperature), floats_of(r->in[SCORE_TEMPERATURE]),
+		attr->fn == SCORE_SOFTMAX);
 }
 
 extern "C" void score_backward_cuda(const struct op_run *r)
@@ -84,6 +78,6 @@ extern "C" void score_backward_cuda(const struct op_run *r)
 	launch(r, make_dlogits, grid_of_rows(tensor_rows(s)), ROW_THREADS, 0,
 		rows_of<const float>(s), rows_of<const float>(r->d_out[SCORE_S_BTE]),
 		rows_of<float>(r->d_in[SCORE_LOGIT_BTE]), tensor_rows(s), (int)tensor_width(s),
-		(float)(1 / attr->temperature), temperature_of(r), attr->fn == SCORE_SOFTMAX,
+		(float)(1 / attr->temperature), floats_of(r->in[SCORE_TEMPERATURE]), attr->fn == SCORE_SOFTMAX,
 		op_adds(r, SCORE_LOGIT_BTE));
 }

@@ -164,7 +164,7 @@ extern "C" void trapezoid_backward_cuda(const struct op_run *r)
 			rows_of<const float>(r->d_out[TRAPEZOID_DT_BTH])};
 		results<real> to = {rows_of<real>(r->d_in[TRAPEZOID_DTRAW_BTH]),
 			rows_of<real>(r->d_in[TRAPEZOID_ARAW_BTH]), rows_of<real>(r->d_in[TRAPEZOID_LRAW_BTH]),
-			d_bias ? (float *)d_bias->at : NULL, op_adds(r, TRAPEZOID_DTRAW_BTH),
+			floats_of(d_bias), op_adds(r, TRAPEZOID_DTRAW_BTH),
 			op_adds(r, TRAPEZOID_ARAW_BTH), op_adds(r, TRAPEZOID_LRAW_BTH),
 			op_adds(r, TRAPEZOID_DTBIAS_H)};
 		launch(r, trapezoid_backward_kernel<real>, dim3((unsigned)o.H), THREADS,
