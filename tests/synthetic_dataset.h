@@ -8,10 +8,10 @@
 #include "data/import.h"
 #include "synthetic.h"
 
-/* FOLDER/data from n bytes, by byte, with these shares held out. 0, or -1 after a message. */
-static inline int synthetic_dataset(const char *folder, size_t n, double val, double tune)
+/* PARENT/data from n bytes, by byte, with these shares held out. 0, or -1 after a message. */
+static inline int synthetic_dataset(const char *parent, size_t n, double val, double tune)
 {
-	char *input = path_join(folder, "text.txt"), *output = path_join(folder, "data");
+	char *input = path_join(parent, "text.txt"), *output = path_join(parent, "data");
 	const char *inputs[] = {input};
 	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs, .output = output,
 		.val = val, .tune = tune};

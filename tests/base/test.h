@@ -14,19 +14,13 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-
-static char message[8192];	/* the last line that was printed */
-
-static inline void catch_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
+#include "message.h"
 
 static inline int catch_messages(void **state)
 {
 	(void)state;
 	message[0] = '\0';
-	error_sink = catch_message;
+	error_sink = keep_message;
 	return 0;
 }
 

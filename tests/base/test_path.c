@@ -5,20 +5,14 @@
 
 #include "base/hash.h"
 #include "base/path.h"
+#include "folder.h"
 #include "test.h"
 
-static char folder[256];
 
 static int make_folder(void **state)
 {
 	(void)state;
 	return path_tmp_folder(folder, sizeof folder, "path");
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return path_remove_tree(folder);
 }
 
 static void assert_frees(char *got, const char *wanted)

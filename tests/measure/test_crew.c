@@ -19,22 +19,15 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/path.h"
-#include "data/import.h"
 #include "measure/crew.h"
 #include "measure/pace.h"
 #include "supervise/cores.h"
-#include "synthetic.h"
+#include "folder.h"
+#include "message.h"
+#include "synthetic_dataset.h"
 
 #define SWEEP "set: {model: {arch: mamba_mlp, d_model: 16, n_blocks: 1}, data.path: data,\n" \
 	"  train: {tokens: 20000, batch: 4, micro_batch: 2, context: 16}}\n"
-
-static char folder[256];
-static char message[4096];
-
-static void keep_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
 
 /* Marks claim to be 1 s apart at one thread, 1 / pace s at more; the first, cold ones ten times that. */
 static int pretend(const char *pace, int fd, int threads)
@@ -64,27 +57,11 @@ static int worker(int argc, char **argv)
 
 static int open_folder(void **state)
 {
-	const char *inputs[] = {"text.txt"};
-	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs,
-		.output = "data", .val = 0.1, .tune = 0.05};
-	struct str text;
-	int ret;
-
 	(void)state;
 	error_sink = keep_message;
 	if (path_tmp_folder(folder, sizeof folder, "crew") || chdir(folder) || setenv("MOELAB_CORES", "cores", 1))
 		return -1;
-	str_init(&text);
-	synthetic_text(&text, 1, 100000);
-	ret = path_write("text.txt", text.text, text.length);
-	str_release(&text);
-	return ret ? ret : data_import(&o);
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return chdir("/") || path_remove_tree(folder);
+	return synthetic_dataset(".", 100000, 0.1, 0.05);
 }
 
 static struct plan open_plan(const char *more)

@@ -17,6 +17,7 @@
 #include "op/attention.h"
 #include "op/document_start.h"
 #include "op/trial.h"
+#include "trials.h"
 
 enum { B = 2, T = 150, H = 4, DH = 8 };
 
@@ -33,13 +34,6 @@ static void open_trial(struct op_trial *t, const struct attention_attr *attr, bo
 		.prepare = prepare_documents};
 
 	op_trial_open(t, &c, &device_list[tested]);
-}
-
-static void run(struct op_trial *t)
-{
-	op_trial_forward(t);
-	op_trial_fill_d_out(t);
-	op_trial_backward(t);
 }
 
 static void expect_same(const struct op_trial *a, const struct op_trial *b, const char *when)

@@ -18,15 +18,6 @@
 
 enum { B = 2, T = 100, H = 2, K = 8, V = 12, NO_QUERY = 12, NO_KEY = 98 };
 
-static const enum device_id *devices(void)
-{
-	static enum device_id list[] = {REF, CPU, CUDA_F32, N_DEVICES};
-
-	if (device_missing(&device_list[CUDA]))
-		list[2] = N_DEVICES;
-	return list;
-}
-
 /* Borders of documents on, in front of and behind those of chunks of 16 and 64. */
 static const int begins[] = {15, 32, 49, 64, T - 1};
 
@@ -191,15 +182,6 @@ static void change(const struct op_trial *t, int from, int to)
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		for (long k = from * tensor_width(all[i]); k < to * tensor_width(all[i]); k++)
 			op_trial_set(t, all[i], k, op_trial_get(t, all[i], k) * 1.25 + 0.5);
-}
-
-static bool same_tokens(const struct op_trial *t, const struct tensor *x, const struct op_trial *u,
-	const struct tensor *y, int from, int to)
-{
-	for (long k = from * tensor_width(x); k < to * tensor_width(x); k++)
-		if (op_trial_get(t, x, k) != op_trial_get(u, y, k))
-			return false;
-	return true;
 }
 
 static bool same_gradients(const struct op_trial *t, const struct op_trial *u, int from, int to)

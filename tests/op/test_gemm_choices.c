@@ -12,13 +12,9 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "op/cuda/gemm_choices.h"
+#include "message.h"
 
-static char folder[256], path[300], message[512];
-
-static void keep_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
+static char folder[256], path[300];
 
 static struct gemm_choices *opened(void)
 {

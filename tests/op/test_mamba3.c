@@ -22,15 +22,6 @@
 
 enum { B = 2, T = 70, H = 2, P = 3, N = 4, I = H * P, M = H * N };
 
-static const enum device_id *devices(void)
-{
-	static enum device_id list[] = {REF, CPU, CUDA_F32, N_DEVICES};
-
-	if (device_missing(&device_list[CUDA]))
-		list[2] = N_DEVICES;
-	return list;
-}
-
 /* Documents begin at these tokens: behind the first, in front of a chunk of 16, on one. */
 static bool is_first(int t)
 {

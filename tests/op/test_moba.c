@@ -23,15 +23,6 @@
 
 enum { B = 2, T = 60, H = 4, KV = 2, DH = 6 };
 
-static const enum device_id *devices(void)
-{
-	static enum device_id list[] = {REF, CPU, CUDA_F32, N_DEVICES};
-
-	if (device_missing(&device_list[CUDA]))
-		list[2] = N_DEVICES;
-	return list;
-}
-
 /* The operators have the same inputs in the same order. */
 static void open_trial(struct op_trial *t, const struct op *op, const void *attr, enum device_id device,
 	bool with_documents)

@@ -21,15 +21,6 @@
 
 enum { B = 2, T = 100, H = 4, P = 6, G = 2, N = 8 };
 
-static const enum device_id *devices(void)
-{
-	static enum device_id list[] = {CPU, CUDA_F32, N_DEVICES};
-
-	if (device_missing(&device_list[CUDA]))
-		list[1] = N_DEVICES;
-	return list;
-}
-
 /* Documents of sequence 0 begin at these tokens: on a border of chunks of 16, in front of one and
    behind, on one of 64, at the last token. Those of sequence 1 begin one token earlier. */
 static const int begins[] = {15, 32, 49, 64, T - 1};
@@ -175,16 +166,6 @@ static void change(const struct op_trial *t, int from, int to)
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		for (long k = from * tensor_width(all[i]); k < to * tensor_width(all[i]); k++)
 			op_trial_set(t, all[i], k, op_trial_get(t, all[i], k) * 1.25 + 0.5);
-}
-
-/* Are tokens [from, to) of sequence 0 the same, to the bit? */
-static bool same_tokens(const struct op_trial *t, const struct tensor *x, const struct op_trial *u,
-	const struct tensor *y, int from, int to)
-{
-	for (long k = from * tensor_width(x); k < to * tensor_width(x); k++)
-		if (op_trial_get(t, x, k) != op_trial_get(u, y, k))
-			return false;
-	return true;
 }
 
 static bool same_gradients(const struct op_trial *t, const struct op_trial *u, int from, int to)

@@ -15,6 +15,7 @@
 #include "base/path.h"
 #include "data/task.h"
 #include "plan/plan.h"
+#include "folder.h"
 #include "near.h"
 
 enum { WIDTH = 16, VOCAB = 21 };
@@ -26,7 +27,6 @@ enum { EVAL_TOKENS = 2 * 64 };
 /* Of the test sets 7 rows of 16 by 4, and 7 of 32 by 2. */
 enum { TEST_TOKENS = 2 * 64 + 4 * 64 };
 
-static char folder[256];
 
 static int open_folder(void **state)
 {
@@ -39,12 +39,6 @@ static int open_folder(void **state)
 		return -1;
 	return data_make(task_find("mqar"), &(struct make_options){.folder = "data", .settings = settings,
 		.n_settings = (int)ARRAY_SIZE(settings)}) || path_write("s.yaml", SPEC, strlen(SPEC));
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return chdir("/") || path_remove_tree(folder);
 }
 
 static struct plan open_plan(const char *arch, const char *more)

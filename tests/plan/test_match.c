@@ -16,36 +16,15 @@
 
 #include "base/error.h"
 #include "base/path.h"
-#include "data/import.h"
 #include "plan/match.h"
 #include "plan/plan.h"
-#include "synthetic.h"
-
-static char folder[256];
-static char message[2048];
-
-static void keep_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
+#include "folder.h"
+#include "message.h"
+#include "synthetic_dataset.h"
 
 static void write_file(const char *name, const char *text)
 {
 	assert_int_equal(path_write(name, text, strlen(text)), 0);
-}
-
-static int make_data(void)
-{
-	const char *const inputs[] = {"text.txt"};
-	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = (const char **)inputs,
-		.output = "data", .val = 0.1, .tune = 0.05};
-	struct str text;
-
-	str_init(&text);
-	synthetic_text(&text, 1, 100000);
-	write_file("text.txt", text.text);
-	str_release(&text);
-	return data_import(&o);
 }
 
 /* mamba.yaml is what the others, in a folder of their own, are to equal. */
@@ -60,13 +39,7 @@ static int open_folder(void **state)
 	write_file("specs/mlp.yaml", "model: {arch: mamba_mlp, d_model: 32, n_blocks: 2}\n"
 		"train: {tokens: 10000, batch: 4, context: 16}\ndata: {path: ../data}\n"
 		"match: {to: ../mamba.yaml, by: active, solve: model.ffn.d_hidden}\n");
-	return make_data();
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return chdir("/") || path_remove_tree(folder);
+	return synthetic_dataset(".", 100000, 0.1, 0.05);
 }
 
 static double cost_with(const char *spec, const char *key, bool flops)

@@ -14,10 +14,10 @@
 
 #include "base/error.h"
 #include "base/path.h"
-#include "data/import.h"
 #include "plan/tune.h"
 #include "store/run_dir.h"
-#include "synthetic.h"
+#include "folder.h"
+#include "synthetic_dataset.h"
 
 #define HEAD "set: {model.d_model: 16, train.tokens: 2000, train.batch: 4, train.context: 16, data.path: data}\n" \
 	"seeds: [1, 2]\n"
@@ -26,7 +26,6 @@
 #define MLP "mlp: {set: {model: {arch: mamba_mlp, n_blocks: 1}}}"
 #define SWEEP HEAD "variants: {" MAMBA ",\n  " MLP "}\n"
 
-static char folder[256];
 static char message[2048];
 
 static void keep_message(const char *line)
@@ -43,26 +42,11 @@ static void write_file(const char *name, const char *text)
 
 static int open_folder(void **state)
 {
-	const char *inputs[] = {"text.txt"};
-	struct import_options o = {.tokenizer = "byte", .n_inputs = 1, .inputs = inputs,
-		.output = "data", .val = 0.1, .tune = 0.05};
-	struct str text;
-
 	(void)state;
 	error_sink = keep_message;
 	if (path_tmp_folder(folder, sizeof folder, "tune") || chdir(folder))
 		return -1;
-	str_init(&text);
-	synthetic_text(&text, 1, 100000);
-	write_file("text.txt", text.text);
-	str_release(&text);
-	return data_import(&o);
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return chdir("/") || path_remove_tree(folder);
+	return synthetic_dataset(".", 100000, 0.1, 0.05);
 }
 
 static int empty(void **state)

@@ -15,13 +15,9 @@
 #include "base/path.h"
 #include "store/bench.h"
 #include "store/ingest.h"
+#include "message.h"
 
-static char root[256], path[384], file[384], message[4096];
-
-static void keep_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
+static char root[256], path[384], file[384];
 
 static int set_up(void **state)
 {

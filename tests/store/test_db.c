@@ -17,13 +17,9 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "store/db.h"
+#include "message.h"
 
-static char folder[256], path[384], message[4096];
-
-static void keep_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
+static char folder[256], path[384];
 
 static int set_up(void **state)
 {

@@ -17,15 +17,11 @@
 #include "store/catalog.h"
 #include "store/foreign.h"
 #include "store/ingest.h"
+#include "message.h"
 
-static char root[256], message[4096];
+static char root[256];
 static struct arena arena;
 static struct db db;
-
-static void keep_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
 
 static int set_up(void **state)
 {

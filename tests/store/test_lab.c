@@ -20,15 +20,11 @@
 #include "store/ingest.h"
 #include "store/query.h"
 #include "store/tfevents.h"
+#include "message.h"
 
-static char root[256], path[384], message[4096];
+static char root[256], path[384];
 static struct arena arena;
 static struct db db;
-
-static void keep_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
 
 static int set_up(void **state)
 {

@@ -19,14 +19,10 @@
 #include "store/ingest.h"
 #include "store/news.h"
 #include "store/refresh.h"
+#include "message.h"
 
-static char root[256], path[384], message[4096];
+static char root[256], path[384];
 static struct arena arena;
-
-static void keep_message(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
 
 static int set_up(void **state)
 {

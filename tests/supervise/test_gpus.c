@@ -13,8 +13,8 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "supervise/gpus.h"
+#include "folder.h"
 
-static char folder[256];
 
 /* The program prints these lines and ends with this code. */
 static void play(const char *lines, int code)
@@ -39,12 +39,6 @@ static int open_folder(void **state)
 	setenv("PATH", path, 1);
 	free(path);
 	return 0;
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return path_remove_tree(folder);
 }
 
 static const char four[] =

@@ -25,6 +25,7 @@
 #include "trace/trace.h"
 #include "train/setup.h"
 #include "train/worker.h"
+#include "folder.h"
 #include "synthetic.h"
 
 enum { N_GOLDEN = 22 };
@@ -36,7 +37,6 @@ static const char golden_documents[] = "tests/oracle/golden/documents.safetensor
 	.overrides = (const char *const[]){__VA_ARGS__},                                           \
 	.n_overrides = (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-static char folder[256];
 
 /* ---- a folder with a dataset and a spec ----------------------------------------------------- */
 
@@ -73,12 +73,6 @@ static int open_folder(void **state)
 	ret |= data_import(&o);
 	str_release(&text);
 	return ret | path_write(in_folder("spec.yaml"), spec, strlen(spec));
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return path_remove_tree(folder);
 }
 
 /* ---- helpers -------------------------------------------------------------------------------- */

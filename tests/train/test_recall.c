@@ -26,6 +26,7 @@
 #include "train/evaluate.h"
 #include "train/feed.h"
 #include "train/worker.h"
+#include "message.h"
 #include "near.h"
 
 enum { T = 16, LONG = 32, B = 4, TEST_ROWS = 7, VAL_ROWS = 6, VOCAB = 21 };
@@ -306,13 +307,6 @@ static void test_repeats(void **state)
 
 /* ---- refused -------------------------------------------------------------------------------- */
 
-static char message[1000];
-
-static void keep(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
-
 static void test_refused(void **state)
 {
 	struct setup_data data = {.n_vocab = VOCAB, .rows = true};
@@ -322,7 +316,7 @@ static void test_refused(void **state)
 	struct feed f;
 
 	(void)state;
-	error_sink = keep;
+	error_sink = keep_message;
 	load(&c, WORDS("model.arch=mamba", "train.micro_batch=2"));
 	assert_int_equal(setup_open_for(&s, &c, &device_list[CPU], &data), -1);
 	assert_non_null(strstr(message, "train.micro_batch=2: the loss is a mean over the answers"));

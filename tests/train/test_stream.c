@@ -18,24 +18,18 @@
 #include "base/error.h"
 #include "base/path.h"
 #include "caught.h"
+#include "folder.h"
 #include "synthetic_dataset.h"
 #include "train/evaluate.h"
 #include "train/feed.h"
 
 enum { BATCH = 3, CONTEXT = 16, N = BATCH * CONTEXT };
 
-static char folder[256];
 
 static int open_folder(void **state)
 {
 	(void)state;
 	return path_tmp_folder(folder, sizeof folder, "stream") || synthetic_dataset(folder, 60000, 0.4, 0) ? -1 : 0;
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return path_remove_tree(folder);
 }
 
 struct rig {

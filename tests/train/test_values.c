@@ -23,6 +23,7 @@
 #include "train/baseline.h"
 #include "train/evaluate.h"
 #include "train/worker.h"
+#include "message.h"
 #include "near.h"
 
 enum { SIDE = 8, PIXELS = SIDE * SIDE, IMAGES = 267, VAL_ROWS = 6, TEST_ROWS = 7 };
@@ -439,13 +440,6 @@ static void test_taken_up_again(void **state)
 
 /* ---- refused -------------------------------------------------------------------------------- */
 
-static char message[1000];
-
-static void keep(const char *line)
-{
-	snprintf(message, sizeof message, "%s", line);
-}
-
 static void refuse(const char *model, const char *rest, const char *why)
 {
 	struct dataset d;
@@ -467,7 +461,7 @@ static void refuse(const char *model, const char *rest, const char *why)
 static void test_refused(void **state)
 {
 	(void)state;
-	error_sink = keep;
+	error_sink = keep_message;
 	refuse(MAMBA ", head: forecast", SERIES_SPEC, "model.head forecast says values of a series: set model.patch");
 	refuse(MAMBA ", patch: 4, head: copy", IMAGE, "model.head copy points at tokens");
 	refuse(MAMBA ", head: copy, pool: mean", IMAGE, "model.pool mean is for what is said of a whole sequence");

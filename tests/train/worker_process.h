@@ -26,6 +26,7 @@
 #include "store/record.h"
 #include "store/run_dir.h"
 #include "train/worker.h"
+#include "folder.h"
 #include "synthetic_dataset.h"
 
 enum { STEPS = 30 };
@@ -34,7 +35,6 @@ enum { STEPS = 30 };
 	(const char *const[]){__VA_ARGS__},                                                        \
 		(int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-static char folder[256];
 extern char **environ;
 
 static int open_folder(void **state)
@@ -43,12 +43,6 @@ static int open_folder(void **state)
 	if (path_tmp_folder(folder, sizeof folder, "worker"))
 		return -1;
 	return synthetic_dataset(folder, 300000, 0.1, 0.05) ? -1 : 0;
-}
-
-static int remove_folder(void **state)
-{
-	(void)state;
-	return path_remove_tree(folder);
 }
 
 /* A run directory for moe_mamba, as the supervisor makes it, with key=value words; caller frees. */
