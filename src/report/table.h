@@ -16,7 +16,7 @@ struct table {
 	const char *axis;	/* in place of both: a key that the sweep must vary; rows rise with it, but for `order` */
 	const char *title;	/* NULL: fill gives it */
 	bool of_losses;		/* behind the title stands their unit */
-	/* Of a configuration each (struct arm_row). NULL: fill adds them. */
+	/* Of a configuration each (struct subject). NULL: fill adds them. */
 	const struct column *columns;
 	int n_columns;
 	/* Rows rise with these values of each configuration; NULL: they stand as in the study. */

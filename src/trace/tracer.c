@@ -129,7 +129,7 @@ static void read_random(const struct tracer *t, long step, long first, int *toke
 	}
 }
 
-/* One of the two integer tensors of the trace that is repeated; checked by check_batch(). */
+/* One of the two integer tensors of the trace that is repeated; checked by check_tokens(). */
 static void read_trace(const struct tracer *t, const char *name, long at, long n, int *out)
 {
 	const struct safetensor *from = safetensors_find(&t->trace, name);
