@@ -309,12 +309,7 @@ const struct op op_conv_silu = {
 	.semantics = 1,
 	.n_in = CONV_SILU_N_IN,
 	.n_out = CONV_SILU_N_OUT,
-	.in = {
-		[CONV_SILU_X_BTI] = {"x_BTI", 0},
-		[CONV_SILU_W_IK] = {"w_IK", IN_MASTER},
-		[CONV_SILU_BIAS_I] = {"bias_I", IN_OPTIONAL | IN_MASTER},
-		[CONV_SILU_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-	},
+	.in = {CONV_SILU_INPUTS},
 	.out = {[CONV_SILU_Y_BTI] = {"y_BTI", REAL, false}},
 	.shape = conv_silu_shape,
 	.room = {[CPU] = room_cpu, [CUDA] = room_cuda},

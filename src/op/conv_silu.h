@@ -26,6 +26,12 @@ enum {
 	CONV_SILU_N_OUT
 };
 
+#define CONV_SILU_INPUTS \
+	[CONV_SILU_X_BTI] = {"x_BTI", 0}, \
+	[CONV_SILU_W_IK] = {"w_IK", IN_MASTER}, \
+	[CONV_SILU_BIAS_I] = {"bias_I", IN_OPTIONAL | IN_MASTER}, \
+	[CONV_SILU_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX}
+
 enum { CONV_SILU_MAX_TAPS = 16 };	/* K may be 1 to 16 */
 
 extern const struct op op_conv_silu;

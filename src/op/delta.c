@@ -300,11 +300,15 @@ void delta_backward_ref(const struct op_run *r)
 	}
 }
 
-/* Memories that live for many tokens, in documents. */
-static void prepare(const struct op_trial *t)
+void delta_prepare_long(const struct op_trial *t)
 {
 	for (long h = 0; h < tensor_size(t->in[DELTA_ALOG_H]); h++)
 		op_trial_set(t, t->in[DELTA_ALOG_H], h, -3 + 0.5 * (double)h);
+}
+
+static void prepare(const struct op_trial *t)
+{
+	delta_prepare_long(t);
 	prepare_documents(t);
 }
 

@@ -5,16 +5,9 @@
 #include "op/document_start.h"
 #include "op/trial.h"
 
-/* Memories that live for many tokens. */
-static void prepare(const struct op_trial *t)
-{
-	for (long h = 0; h < tensor_size(t->in[DELTA_ALOG_H]); h++)
-		op_trial_set(t, t->in[DELTA_ALOG_H], h, -3 + 0.5 * (double)h);
-}
-
 static void documents(const struct op_trial *t)
 {
-	prepare(t);
+	delta_prepare_long(t);
 	prepare_carried(t);
 }
 
@@ -27,7 +20,7 @@ static const struct delta_attr usual = {DELTA_CHUNK}, short_chunks = {16};
 static const struct op_example examples[] = {
 	{.name = "one chunk", .attr = &usual, .prepare = documents, .in = {SHAPES(1, 5, 2, 3, 4)}},
 	{.name = "chunks", .attr = &short_chunks, .prepare = documents, .in = {SHAPES(3, 37, 2, 5, 6)}},
-	{.name = "new sequences", .attr = &short_chunks, .prepare = prepare, .in = {SHAPES(2, 20, 2, 3, 5)}},
+	{.name = "new sequences", .attr = &short_chunks, .prepare = delta_prepare_long, .in = {SHAPES(2, 20, 2, 3, 5)}},
 	{.name = "wide", .attr = &usual, .prepare = documents, .no_gradient_check = true,
 		.in = {SHAPES(1, 70, 2, 72, 130)}},
 	{.name = "whole chunks", .attr = &usual, .prepare = documents, .no_gradient_check = true,

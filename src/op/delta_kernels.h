@@ -34,6 +34,9 @@ void delta_cost(const struct op_shapes *s, struct op_cost *c);
 	[DELTA_Q_BTK] = {B, T, (H) * (K)}, [DELTA_K_BTK] = {B, T, (H) * (K)}, [DELTA_V_BTV] = {B, T, (H) * (V)}, \
 	[DELTA_BRAW_BTH] = {B, T, H}, [DELTA_DTRAW_BTH] = {B, T, H}, [DELTA_ALOG_H] = {H}, [DELTA_DTBIAS_H] = {H}
 
+/* For examples: memories that live for many tokens. */
+void delta_prepare_long(const struct op_trial *t);
+
 /* Set saved and workspace for the kernels of a device. */
 void delta_room_ref(struct op_shapes *s);
 void delta_room_cpu(struct op_shapes *s);

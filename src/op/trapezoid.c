@@ -226,16 +226,13 @@ static void prepare_past(const struct op_trial *t)
 
 static const struct trapezoid_attr whole = {false}, window = {true};
 
-#define SHAPES(B, T, H) [TRAPEZOID_DTRAW_BTH] = {B, T, H}, [TRAPEZOID_ARAW_BTH] = {B, T, H}, \
-	[TRAPEZOID_LRAW_BTH] = {B, T, H}, [TRAPEZOID_DTBIAS_H] = {H}
-
 static const struct op_example examples[] = {
-	{.name = "plain", .attr = &whole, .prepare = prepare_documents, .in = {SHAPES(2, 7, 3)}},
+	{.name = "plain", .attr = &whole, .prepare = prepare_documents, .in = {TRAPEZOID_SHAPES(2, 7, 3)}},
 	{.name = "documents", .attr = &whole, .prepare = prepare_documents,
-		.in = {SHAPES(3, 40, 2), [TRAPEZOID_START_BT] = {3, 40}}},
+		.in = {TRAPEZOID_SHAPES(3, 40, 2), [TRAPEZOID_START_BT] = {3, 40}}},
 	{.name = "a window", .attr = &window, .prepare = prepare_past,
-		.in = {SHAPES(3, 20, 2), [TRAPEZOID_START_BT] = {3, 21}}},
-	{.name = "long", .attr = &whole, .no_gradient_check = true, .in = {SHAPES(3, 600, 5)}},
+		.in = {TRAPEZOID_SHAPES(3, 20, 2), [TRAPEZOID_START_BT] = {3, 21}}},
+	{.name = "long", .attr = &whole, .no_gradient_check = true, .in = {TRAPEZOID_SHAPES(3, 600, 5)}},
 };
 
 const struct op op_trapezoid = {
@@ -245,13 +242,7 @@ const struct op op_trapezoid = {
 	.semantics = 1,
 	.n_in = TRAPEZOID_N_IN,
 	.n_out = TRAPEZOID_N_OUT,
-	.in = {
-		[TRAPEZOID_DTRAW_BTH] = {"dtraw_BTH", 0},
-		[TRAPEZOID_ARAW_BTH] = {"araw_BTH", 0},
-		[TRAPEZOID_LRAW_BTH] = {"lraw_BTH", 0},
-		[TRAPEZOID_DTBIAS_H] = {"dt_bias_H", IN_MASTER},
-		[TRAPEZOID_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
-	},
+	.in = {TRAPEZOID_INPUTS},
 	.out = {
 		[TRAPEZOID_DECAY_BTH] = {"decay_BTH", MASTER, false},
 		[TRAPEZOID_WEIGHT_BTH] = {"weight_BTH", MASTER, false},

@@ -44,6 +44,17 @@ enum {			/* all master */
 
 #define TRAPEZOID_LEAST_RATE 1e-4
 
+#define TRAPEZOID_INPUTS \
+	[TRAPEZOID_DTRAW_BTH] = {"dtraw_BTH", 0}, \
+	[TRAPEZOID_ARAW_BTH] = {"araw_BTH", 0}, \
+	[TRAPEZOID_LRAW_BTH] = {"lraw_BTH", 0}, \
+	[TRAPEZOID_DTBIAS_H] = {"dt_bias_H", IN_MASTER}, \
+	[TRAPEZOID_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX}
+
+/* Of examples, without documents. */
+#define TRAPEZOID_SHAPES(B, T, H) [TRAPEZOID_DTRAW_BTH] = {B, T, H}, [TRAPEZOID_ARAW_BTH] = {B, T, H}, \
+	[TRAPEZOID_LRAW_BTH] = {B, T, H}, [TRAPEZOID_DTBIAS_H] = {H}
+
 extern const struct op op_trapezoid;
 op_kernel trapezoid_forward_cuda, trapezoid_backward_cuda;
 

@@ -161,8 +161,7 @@ static void trapezoid_step_forward(const struct op_run *r)
 	keep(r, sizeof(float));
 }
 
-#define SHAPES(B, T, H, P, N) [TRAPEZOID_DTRAW_BTH] = {B, T, H}, [TRAPEZOID_ARAW_BTH] = {B, T, H}, \
-	[TRAPEZOID_LRAW_BTH] = {B, T, H}, [TRAPEZOID_DTBIAS_H] = {H}, [TRAPEZOID_STEP_X_BTI] = {B, T, (H) * (P)}, \
+#define SHAPES(B, T, H, P, N) TRAPEZOID_SHAPES(B, T, H), [TRAPEZOID_STEP_X_BTI] = {B, T, (H) * (P)}, \
 	[TRAPEZOID_STEP_B_BTM] = {B, T, (H) * (N)}, [TRAPEZOID_STEP_C_BTM] = {B, T, (H) * (N)}, \
 	[TRAPEZOID_STEP_D_H] = {H}, [TRAPEZOID_STEP_H_BIN] = {B, (H) * (P), N}, \
 	[TRAPEZOID_STEP_PASTX_BI] = {B, (H) * (P)}, [TRAPEZOID_STEP_PASTB_BM] = {B, (H) * (N)}
@@ -181,11 +180,7 @@ const struct op op_trapezoid_step = {
 	.n_in = TRAPEZOID_STEP_N_IN,
 	.n_out = TRAPEZOID_STEP_N_OUT,
 	.in = {
-		[TRAPEZOID_DTRAW_BTH] = {"dtraw_BTH", 0},
-		[TRAPEZOID_ARAW_BTH] = {"araw_BTH", 0},
-		[TRAPEZOID_LRAW_BTH] = {"lraw_BTH", 0},
-		[TRAPEZOID_DTBIAS_H] = {"dt_bias_H", IN_MASTER},
-		[TRAPEZOID_START_BT] = {"start_BT", IN_OPTIONAL | IN_INDEX},
+		TRAPEZOID_INPUTS,
 		[TRAPEZOID_STEP_X_BTI] = {"x_BTI", 0},
 		[TRAPEZOID_STEP_B_BTM] = {"B_BTM", 0},
 		[TRAPEZOID_STEP_C_BTM] = {"C_BTM", 0},
