@@ -53,7 +53,7 @@ struct totals {
 static struct totals add_up(struct plan *p, const struct plan_options *o, const struct crew *crew,
 	double *seconds)
 {
-	struct totals t = {0};
+	struct totals t = {.work = plan_work(p), .disk = plan_disk_bytes(p)};
 	double rate = crew->flops_per_s;
 
 	if (!rate)
@@ -61,9 +61,6 @@ static struct totals add_up(struct plan *p, const struct plan_options *o, const 
 	cpu_threads(crew->threads);
 	for (int i = 0; i < p->sweep.n_runs; i++) {
 		seconds[i] = seconds_left(p, i, o->measure, rate);
-		t.work += job_is_work(&p->jobs[i]);
-		if (job_is_work(&p->jobs[i]))
-			t.disk += p->jobs[i].disk_bytes;
 		t.memory = fmax(t.memory, p->costs[i].total_bytes);
 	}
 	t.seconds = isnan(rate) ? NAN : crew_seconds(seconds, p->sweep.n_runs, crew->workers);

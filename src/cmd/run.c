@@ -26,17 +26,9 @@ struct run_options {
 static int check_limits(const struct plan *p, int workers)
 {
 	const struct sweep_limits *limits = &p->sweep.limits;
-	double disk = 0, memory = 0, most = crew_memory(p, false);
+	double disk = plan_disk_bytes(p), memory = plan_bytes(p) * workers, most = crew_memory(p, false);
 	char need[32], have[32];
 
-	for (int i = 0; i < p->sweep.n_runs; i++) {
-		if (!job_is_work(&p->jobs[i]))
-			continue;
-		disk += p->jobs[i].disk_bytes;
-		if (p->costs[i].total_bytes > memory)
-			memory = p->costs[i].total_bytes;
-	}
-	memory *= workers;
 	if (memory > most && device_is_host(p->device))
 		return error("%d workers need %s of memory, %s may be used: lower -j, or "
 			     "train.micro_batch",

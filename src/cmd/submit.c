@@ -95,15 +95,6 @@ static int open_plan(struct submit *m, const struct sweep_options *options)
 	return 0;
 }
 
-static int work_of(const struct plan *p)
-{
-	int n = 0;
-
-	for (int i = 0; i < p->sweep.n_runs; i++)
-		n += job_is_work(&p->jobs[i]);
-	return n;
-}
-
 /* Runs that others are at are in the list, too: should these end, a task goes on. */
 static int write_runs(struct submit *m)
 {
@@ -264,19 +255,16 @@ static int dry_run(struct submit *m)
 
 static int check_disk(const struct submit *m)
 {
-	double need = 0, have = path_free_bytes(path_exists(m->o->root) ? m->o->root : ".");
+	double need = plan_disk_bytes(&m->plan), have = path_free_bytes(path_exists(m->o->root) ? m->o->root : ".");
 	char need_text[32], have_text[32];
 
-	for (int i = 0; i < m->plan.sweep.n_runs; i++)
-		if (job_is_work(&m->plan.jobs[i]))
-			need += m->plan.jobs[i].disk_bytes;
 	return have < 0 || need <= have ? 0 : error("the disk of %s has %s free, the runs need up to %s", m->o->root,
 		str_bytes(have, have_text), str_bytes(need, need_text));
 }
 
 static int submit_plan(struct submit *m, const struct sweep_options *options)
 {
-	int n = work_of(&m->plan), running = plan_incomplete(&m->plan) - n;
+	int n = plan_work(&m->plan), running = plan_incomplete(&m->plan) - n;
 
 	if (running)
 		info("%s: %d runs are at work elsewhere", m->plan.sweep.name, running);

@@ -60,12 +60,8 @@ static long choose_threads(const struct plan *p, double run_flops, double rate)
 static void size_crew(const struct plan *p, const struct site *site, double run_flops, double rate,
 	struct task_size *s)
 {
-	long work = 0;
-
-	for (int i = 0; i < p->sweep.n_runs; i++)
-		work += job_is_work(&p->jobs[i]);
 	s->workers = site->jobs ? site->jobs : site->gpus ? site->gpus : 1;
-	s->tasks = site->tasks ? site->tasks : min_long(TASKS, ceil_div(work, s->workers));
+	s->tasks = site->tasks ? site->tasks : min_long(TASKS, ceil_div(plan_work(p), s->workers));
 	s->threads = site->threads ? site->threads : choose_threads(p, run_flops, rate);
 	s->cpus = s->workers * s->threads;
 	/* A GPU's worker keeps on the host what goes to disk, and CUDA's own. */

@@ -332,6 +332,24 @@ int plan_check_data(const struct plan *p)
 	return -1;
 }
 
+int plan_work(const struct plan *p)
+{
+	int n = 0;
+
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		n += job_is_work(&p->jobs[i]);
+	return n;
+}
+
+double plan_disk_bytes(const struct plan *p)
+{
+	double bytes = 0;
+
+	for (int i = 0; i < p->sweep.n_runs; i++)
+		bytes += job_is_work(&p->jobs[i]) ? p->jobs[i].disk_bytes : 0;
+	return bytes;
+}
+
 int plan_incomplete(const struct plan *p)
 {
 	int n = 0;

@@ -47,7 +47,9 @@ int plan_record(struct db *db, const char *root, const struct plan *p, const cha
 
 /* 0, or -1 after a message: a dataset is not there, so nothing can run. */
 int plan_check_data(const struct plan *p);
+int plan_work(const struct plan *p);			/* runs to do */
 int plan_incomplete(const struct plan *p);		/* runs that are neither done nor diverged */
+double plan_disk_bytes(const struct plan *p);		/* of all runs to do */
 double plan_bytes(const struct plan *p);		/* of memory, of the largest run to do */
 double plan_flops(const struct plan *p, int i);		/* model FLOPs that run i trains with, as a whole */
 double plan_flops_left(const struct plan *p, int i);	/* still to do, evaluations included; 0: it is no work */
