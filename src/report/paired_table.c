@@ -150,20 +150,17 @@ int paired_table(struct db *db, const struct run_row *ab, struct grid *g)
 
 /* --- figure ---------------------------------------------------------------------------------- */
 
-enum { MOST_POINTS = 600 };
-
 static void add_panel(struct chart *c, const char *name, const char *unit, const struct paired *p)
 {
 	struct panel *panel = chart_panel(c, arena_printf(&c->arena, "B - A, %s", unit));
 	const char *label = arena_printf(&c->arena, "mean of %d", p->window);
 	struct series *s = chart_series(c, panel, label, 1, p->n_means);
-	int stride = (p->n_means + MOST_POINTS - 1) / MOST_POINTS;
 
 	panel->title = arena_printf(&c->arena, "%s loss", name);
 	panel->y_level = 0;
 	s->n = 0;
 	for (int i = 0; i < p->n_means; i++) {
-		if (i % stride && i < p->n_means - 1)
+		if (!chart_draws(i, p->n_means))
 			continue;
 		s->x[s->n] = p->tokens[i + p->window / 2];
 		s->y[s->n] = p->mean[i];

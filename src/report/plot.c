@@ -18,8 +18,6 @@ const struct plot *const plots[] = {
 	NULL,
 };
 
-enum { MOST_POINTS = 600 }; /* of a curve in a figure */
-
 const struct plot *plot_find(const char *name)
 {
 	struct str names;
@@ -162,9 +160,8 @@ void plot_curve(struct chart *c, struct panel *p, const struct study *s,
 		n = v->runs[k]->curve.n > n ? v->runs[k]->curve.n : n;
 	series = chart_series(c, p, plot_label(c, v), plot_style(s, v), n);
 	series->n = 0;
-	int stride = (n + MOST_POINTS - 1) / MOST_POINTS;
 	for (int i = 0; i < n; i++)
-		if (i % stride == 0 || i == n - 1)
+		if (chart_draws(i, n))
 			add_point(series, v, axis, i);
 	if (series->n == 0)
 		p->n_series--;

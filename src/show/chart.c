@@ -60,6 +60,19 @@ struct series *chart_series(struct chart *c, struct panel *p, const char *label,
 	return &p->series[p->n_series++];
 }
 
+bool chart_draws(int i, int n)
+{
+	enum { MOST_POINTS = 600 };
+	int stride = (n + MOST_POINTS - 1) / MOST_POINTS;
+
+	return i % stride == 0 || i == n - 1;
+}
+
+bool chart_is_heat(const struct chart *c)
+{
+	return c->n_panels && c->panels[0].n_rows;
+}
+
 static void csv_field(struct str *out, const char *text)
 {
 	str_add(out, "\"");
@@ -106,7 +119,7 @@ static void csv_heat(struct str *out, const struct panel *p)
 
 void chart_csv(const struct chart *c, struct str *out)
 {
-	bool heat = c->n_panels && c->panels[0].n_rows;
+	bool heat = chart_is_heat(c);
 
 	str_add(out, heat ? "panel,x,row,value\n" : "panel,series,x,y,low,high\n");
 	for (int i = 0; i < c->n_panels; i++) {
@@ -197,10 +210,8 @@ static int draw(const struct chart *c, const struct chart_format *f, const char 
 
 static int draw_on_terminal(const struct chart *c, const struct chart_format *f)
 {
-	if (c->n_panels && c->panels[0].n_rows) {
-		error("plot %s: a heat map needs the format svg, png or pdf", c->name);
-		return EXIT_USAGE;
-	}
+	if (chart_is_heat(c))
+		return error("plot %s: a heat map needs the format svg, png or pdf", c->name), EXIT_USAGE;
 	return draw(c, f, NULL);
 }
 
@@ -302,7 +313,7 @@ int chart_dress(struct chart *c, const struct look *l)
 		c->x_title = arena_strdup(&c->arena, l->x_title);
 	if (l->y_title)
 		c->panels[0].y_title = arena_strdup(&c->arena, l->y_title);
-	if (axes && c->panels[0].n_rows)
+	if (axes && chart_is_heat(c))
 		return error("plot %s: a heat map takes no --xrange, --yrange, --log", c->name);
 	return axes ? dress_axes(c, l) : 0;
 }

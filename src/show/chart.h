@@ -61,6 +61,10 @@ struct panel *chart_panel(struct chart *c, const char *y_title);
 /* Room for n points, low and high NaN; n may be lowered afterwards. Valid until the next one. */
 struct series *chart_series(struct chart *c, struct panel *p, const char *label, int style, int n);
 
+/* Is point i of a curve of n drawn? Some hundreds are enough, the last one among them. */
+bool chart_draws(int i, int n);
+bool chart_is_heat(const struct chart *c);
+
 /* The first N_COLOURS styles differ in colour, all in colour or dash. */
 enum { N_COLOURS = 8, N_STYLES = 1 + 3 * (N_COLOURS - 1) };
 

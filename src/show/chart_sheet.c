@@ -33,11 +33,6 @@ void gnuplot_file(struct str *out, const char *stem, const char *suffix)
 	free(file);
 }
 
-bool chart_is_heat(const struct chart *c)
-{
-	return c->n_panels && c->panels[0].n_rows;
-}
-
 bool format_is_terminal(const struct chart_format *f)
 {
 	return !*f->suffix;

@@ -37,7 +37,6 @@ void chart_x_axis(const struct chart *c, const struct sheet *s, bool numbers, st
 void chart_y_axis(const struct chart *c, const struct panel *p, const struct sheet *s,
 	struct str *out);
 
-bool chart_is_heat(const struct chart *c);
 bool format_is_terminal(const struct chart_format *f);
 /* In gnuplot's single quotes, where nothing is expanded. */
 void gnuplot_quoted(struct str *out, const char *text);

@@ -7,8 +7,6 @@
 
 #include <math.h>
 
-enum { MOST_POINTS = 600 };
-
 /* The baseline's run of the same seed; NULL if the two did not end after the same steps. */
 static const struct run_data *partner(const struct study *s, const struct run_data *r)
 {
@@ -75,9 +73,8 @@ static int add_variant(struct study *s, const struct arm *v, struct chart *c, en
 		return 0;
 	series = chart_series(c, &c->panels[0], plot_label(c, v), plot_style(s, v), p->n_means);
 	series->n = 0;
-	int stride = (p->n_means + MOST_POINTS - 1) / MOST_POINTS;
 	for (int i = 0; i < p->n_means; i++)
-		if (i % stride == 0 || i == p->n_means - 1)
+		if (chart_draws(i, p->n_means))
 			add_point(series, p, n, i, x);
 	return 0;
 }
