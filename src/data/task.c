@@ -47,6 +47,11 @@ double draw_uniform(struct draw *d)
 	return rng_uniform(d->block, !d->half);
 }
 
+double draw_between(struct draw *d, double least, double most)
+{
+	return least + (most - least) * draw_uniform(d);
+}
+
 long draw_below(struct draw *d, long n)
 {
 	CHECK(n > 0);

@@ -25,6 +25,7 @@ struct draw {
 
 struct draw draw_begin(struct rng_key key, uint64_t first);
 double draw_uniform(struct draw *d);			/* in (0, 1) */
+double draw_between(struct draw *d, double least, double most);
 long draw_below(struct draw *d, long n);		/* 0 .. n - 1, each as likely but for n 2^-52 */
 /* k different ones of 0 .. n - 1, in any order as likely: the first k of a random permutation. */
 void draw_distinct(struct draw *d, long n, long k, long *out);

@@ -45,6 +45,12 @@ struct experts_attr {
 	struct units units;	/* needs W1 */
 };
 
+/* Is what is saved the activation, and all that backward needs? */
+static inline bool experts_saves_activation(const struct experts_attr *attr)
+{
+	return attr->fn == ACT_RELU && !attr->gated;
+}
+
 /* Channels in and out, of what W1 gives (0 without it) and of what W2 takes; where experts differ, of the widest. */
 struct experts_widths {
 	long D, O, H, F;

@@ -64,7 +64,6 @@ double rule_alpha(const struct rule *r, double steps);	/* at a run of this many 
 /* The curve as the rule sees it. raw: of training or validation, as rule->training says. */
 struct curve rule_smooth(const struct rule *r, const struct curve *raw, struct arena *a);
 
-
 /*
  * One pair (baseline and variant of the same seed) at one target: how many times less of `axis`
  * the variant needs. NaN unless both reach it.

@@ -8,7 +8,6 @@
 #include "folder.h"
 #include "test.h"
 
-
 static int make_folder(void **state)
 {
 	(void)state;

@@ -33,7 +33,6 @@ struct range {
 
 /* ---- emulator_memory.c: what there is ------------------------------------------------------- */
 
-
 /* Who reached it last, as stamps: numbers of segments and threads (below), twice, plus 1 for an atomic
    access; 0 is never. Two readers without order among them are enough: who is in order with both is in
    order with all. Atomic accesses count as reads that are in no order with plain ones. */

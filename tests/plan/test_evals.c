@@ -27,7 +27,6 @@ enum { EVAL_TOKENS = 2 * 64 };
 /* Of the test sets 7 rows of 16 by 4, and 7 of 32 by 2. */
 enum { TEST_TOKENS = 2 * 64 + 4 * 64 };
 
-
 static int open_folder(void **state)
 {
 	static const char *const settings[] = {"train=16x3:64,8x2:64", "tests=16x2:7,32x4:7", "vocab=20",

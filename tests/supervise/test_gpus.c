@@ -15,7 +15,6 @@
 #include "supervise/gpus.h"
 #include "folder.h"
 
-
 /* The program prints these lines and ends with this code. */
 static void play(const char *lines, int code)
 {

@@ -8,7 +8,6 @@
 
 #include <jansson.h>
 
-
 /* ---- tokens by definition ------------------------------------------------------------------- */
 
 static int id_at(const struct safetensors *f, const char *name, long i)

@@ -37,7 +37,6 @@ static const char golden_documents[] = "tests/oracle/golden/documents.safetensor
 	.overrides = (const char *const[]){__VA_ARGS__},                                           \
 	.n_overrides = (int)(sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-
 /* ---- a folder with a dataset and a spec ----------------------------------------------------- */
 
 static const char *in_folder(const char *name)

@@ -25,7 +25,6 @@
 
 enum { BATCH = 3, CONTEXT = 16, N = BATCH * CONTEXT };
 
-
 static int open_folder(void **state)
 {
 	(void)state;

@@ -41,23 +41,19 @@ static long tokens(const double *value, long length, long items)
 	return length >= 8 && length <= 64 ? length * length : 0;
 }
 
-static double between(struct draw *d, double least, double most)
-{
-	return least + (most - least) * draw_uniform(d);
-}
-
 /* Of a digit, `warp` times as far from its pattern as by default. */
 static void draw_line(struct draw *d, struct line *l, const char *pattern, long side, double warp)
 {
-	double turn = warp * between(d, -0.3, 0.3), slant = warp * between(d, -0.25, 0.25);
-	double wide = between(d, 0.5, 0.8) * (double)side / 8, tall = between(d, 0.65, 0.9) * (double)side / 8;
-	double rest = 0.06 * (double)side * warp;
-	struct point middle = {(double)side / 2 + between(d, -rest, rest), (double)side / 2 + between(d, -rest, rest)};
+	double turn = warp * draw_between(d, -0.3, 0.3), slant = warp * draw_between(d, -0.25, 0.25);
+	double wide = draw_between(d, 0.5, 0.8) * (double)side / 8;
+	double tall = draw_between(d, 0.65, 0.9) * (double)side / 8;
+	double rest = 0.06 * (double)side * warp, x0 = (double)side / 2 + draw_between(d, -rest, rest);
+	struct point middle = {x0, (double)side / 2 + draw_between(d, -rest, rest)};
 
 	l->n = 0;
 	for (const char *p = pattern; *p; p += p[2] ? 3 : 2) {
-		double x = wide * (p[0] - '4' + warp * between(d, -0.5, 0.5));
-		double y = tall * (p[1] - '4' + warp * between(d, -0.5, 0.5));
+		double x = wide * (p[0] - '4' + warp * draw_between(d, -0.5, 0.5));
+		double y = tall * (p[1] - '4' + warp * draw_between(d, -0.5, 0.5));
 		CHECK(l->n < MOST_POINTS);
 		x += slant * y;
 		l->up[l->n] = p[2] != ' ';
@@ -88,14 +84,14 @@ static double nearest(const struct line *l, double x, double y)
 static long make(struct example *e)
 {
 	long side = e->length, digit = draw_below(&e->draw, DIGITS);
-	double pen = between(&e->draw, 0.03, 0.06) * (double)side, ink = between(&e->draw, 0.6, 1);
+	double pen = draw_between(&e->draw, 0.03, 0.06) * (double)side, ink = draw_between(&e->draw, 0.6, 1);
 	struct line line;
 
 	draw_line(&e->draw, &line, strokes[digit], side, e->value[WARP]);
 	for (long i = 0; i < side * side; i++) {
 		double x = (double)(i % side) + 0.5, y = (double)(i / side) + 0.5;
 		double grey = ink * fmin(fmax(pen + 0.5 - nearest(&line, x, y), 0), 1);
-		grey += e->value[NOISE] * between(&e->draw, -1, 1);
+		grey += e->value[NOISE] * draw_between(&e->draw, -1, 1);
 		e->tokens[i] = (uint16_t)lround((GREYS - 1) * fmin(fmax(grey, 0), 1));
 	}
 	e->targets[side * side - 1] = (uint16_t)(GREYS + digit);

@@ -53,11 +53,6 @@ static double normal(struct draw *d)
 	return radius * cos(2 * M_PI * draw_uniform(d));
 }
 
-static double between(struct draw *d, double least, double most)
-{
-	return least + (most - least) * draw_uniform(d);
-}
-
 struct regime {			/* of a channel */
 	long end;		/* the first step behind it */
 	double level, size[3], phase[3];
@@ -71,13 +66,13 @@ static struct regime regime_at(const struct example *e, long channel, long t)
 	long number = -1;
 
 	for (; r.end <= t; number++)
-		r.end += (long)ceil(e->value[REGIME] * between(&ends, 0.5, 1.5));
+		r.end += (long)ceil(e->value[REGIME] * draw_between(&ends, 0.5, 1.5));
 	struct draw d = draws_of(e, "series regime", number * (long)e->value[CHANNELS] + channel);
 	r.level = 0.4 * normal(&d);
 	for (int k = 0; k < 3; k++) {
 		const double most[3] = {1, 0.5, 0.8};
-		r.size[k] = most[k] * between(&d, 0.5, 1);
-		r.phase[k] = between(&d, 0, 2 * M_PI);
+		r.size[k] = most[k] * draw_between(&d, 0.5, 1);
+		r.phase[k] = draw_between(&d, 0, 2 * M_PI);
 	}
 	return r;
 }
@@ -94,7 +89,7 @@ static double noise_at(const struct example *e, long channel, long t)
 static void write_values(const struct example *e, long channel, long t, long n, uint16_t *out)
 {
 	struct draw d = draws_of(e, "series channel", channel), common = draws_of(e, "series", 0);
-	double slope = between(&d, -1.5, 1.5), slow = e->value[SEASON] * between(&common, 1.5, 4);
+	double slope = draw_between(&d, -1.5, 1.5), slow = e->value[SEASON] * draw_between(&common, 1.5, 4);
 	double period[3] = {e->value[SEASON], e->value[SEASON] / 2, slow};
 	struct regime r = {.end = 0};
 

@@ -16,17 +16,11 @@ struct rows {
 	long expert, at, n, first;
 };
 
-/* Is what is saved the activation, and all that is needed? */
-static bool saves_activation(const struct experts_attr *attr)
-{
-	return attr->fn == ACT_RELU && !attr->gated;
-}
-
 void experts_room_cpu(struct op_shapes *s)
 {
 	struct experts_widths w = experts_widths(s->attr, s->in);
 	size_t rows = (size_t)tensor_rows(s->in[EXPERTS_XE_SD]) * sizeof(float), H = (size_t)w.H,
-		act = saves_activation(s->attr) ? 0 : (size_t)w.F;
+		act = experts_saves_activation(s->attr) ? 0 : (size_t)w.F;
 
 	if (!w.H)
 		return;
@@ -59,7 +53,7 @@ static long max_items(const struct tensor *xe_SD, const struct tensor *first_E1)
 /* What W2 multiplies, of all rows: saved, or in the workspace. */
 static float *activation(const struct op_run *r)
 {
-	return saves_activation(r->attr) ? r->saved[EXPERTS_H_SH]->at : r->workspace;
+	return experts_saves_activation(r->attr) ? r->saved[EXPERTS_H_SH]->at : r->workspace;
 }
 
 /* An expert's rows of a buffer `most` wide begin where they would if it were so wide, and lie closer. */
@@ -161,7 +155,7 @@ static void hidden_gradient(const struct op_run *r, const struct experts_part *p
 		return;
 	}
 	act_gradient_row_f32(attr->fn, d, h, d, rows.n * p->F);
-	if (!saves_activation(attr))
+	if (!experts_saves_activation(attr))
 		act_row_f32(attr->fn, act, h, rows.n * p->F);
 }
 
@@ -252,7 +246,7 @@ void experts_backward_cpu(const struct op_run *r)
 	const struct tensor *first = r->in[EXPERTS_FIRST_E1], *x = r->in[EXPERTS_XE_SD];
 	long n = max_items(x, first), E = tensor_width(first) - 1;
 	struct experts_widths w = experts_widths(attr, r->in);
-	struct room room = {r->workspace, !w.H ? x->at : saves_activation(attr) ? r->saved[EXPERTS_H_SH]->at
+	struct room room = {r->workspace, !w.H ? x->at : experts_saves_activation(attr) ? r->saved[EXPERTS_H_SH]->at
 		: (float *)r->workspace + tensor_rows(x) * w.H};
 	long units = attr->units.n ? units_first(&attr->units, E) : w.F * E, piece = units / WEIGHT_ITEMS / 16 * 16,
 		n_pieces = 0;

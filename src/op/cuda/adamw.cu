@@ -4,7 +4,6 @@ extern "C" {
 }
 #include "op/cuda/segments.cuh"
 
-
 struct operands {
 	float *w, *m, *v;
 	const float *g, *norm;

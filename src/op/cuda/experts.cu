@@ -49,12 +49,6 @@ size_t hidden_bytes(const struct device *d, long rows, long width)
 	return (bytes + 255) / 256 * 256;
 }
 
-/* Is the activation saved, and is it all that is needed? */
-bool saves_activation(const struct experts_attr *attr)
-{
-	return attr->fn == ACT_RELU && !attr->gated;
-}
-
 /* Do products of strided batches serve? */
 bool is_batch(const void *attr, const struct tensor *x)
 {
@@ -422,7 +416,7 @@ extern "C" void experts_room_cuda(struct op_shapes *s)
 	struct experts_widths w = experts_widths(attr, s->in);
 	bool batch = is_batch(attr, x);
 	size_t products = batch ? GPU_GEMM_WORKSPACE : 0;
-	size_t act = w.H && !saves_activation(attr) ? hidden_bytes(s->device, tensor_rows(x), w.F) : 0;
+	size_t act = w.H && !experts_saves_activation(attr) ? hidden_bytes(s->device, tensor_rows(x), w.F) : 0;
 
 	s->forward_workspace = products + act;
 	s->backward_workspace = products + act + hidden_bytes(s->device, tensor_rows(x), w.H);
@@ -435,7 +429,7 @@ static void *activation_of(const layer &l, void *own)
 {
 	if (!l.H)
 		return l.x->at;
-	return saves_activation((const struct experts_attr *)l.r->attr) ? l.h : own;
+	return experts_saves_activation((const struct experts_attr *)l.r->attr) ? l.h : own;
 }
 
 extern "C" void experts_forward_cuda(const struct op_run *r)
