@@ -101,17 +101,31 @@ static void test_failed_run_is_tried_again(void **state)
 	assert_sql("count(*) = 2 FROM attempt");
 }
 
+static int told[2];
+
+static void tell_of_stop(const char *line)
+{
+	if (strstr(line, "checkpoint and stop") && write(told[1], "s", 1) != 1)
+		_exit(1);
+}
+
 static void test_stop_and_go_on(void **state)
 {
 	struct job jobs[] = {job("slow", 1), job("slow", 2), job("good", 1)};
+	char byte;
 	pid_t pid;
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+		error_sink = tell_of_stop;
 		pid = supervise_aside(jobs, 3);
+		error_sink = NULL;
+		close(told[1]);
 		wait_for_worker(&jobs[0], i ? 13 : 6);
 		kill(pid, i ? SIGINT : SIGUSR1);
-		nap(0.01);
+		assert_int_equal(read(told[0], &byte, 1), 1);	/* signals that wait together come in any order */
+		close(told[0]);
 		kill(pid, SIGTERM);		/* which Slurm sends later: no haste */
 		assert_int_equal(wait_code(pid), EXIT_STOPPED);
 		assert_int_equal(state_of(&jobs[0]), RUN_STOPPED);
