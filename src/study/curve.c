@@ -75,7 +75,7 @@ double curve_best(const struct curve *c)
 	return best;
 }
 
-const struct rule rules[] = {
+static const struct rule rules[] = {
 	{.name = "default", .help = "validation loss, raw"},
 	{.name = "paper",
 		.training = true,
@@ -94,10 +94,16 @@ const struct rule rules[] = {
 
 const struct rule *rule_find(const char *name)
 {
+	struct str names;
+
 	for (const struct rule *r = rules; r->name; r++)
 		if (!strcmp(r->name, name))
 			return r;
-	error("unknown rule \"%s\": rules are default, paper, paper-scaled", name);
+	str_init(&names);
+	for (const struct rule *r = rules; r->name; r++)
+		str_add_item(&names, "%s", r->name);
+	error("unknown rule \"%s\": rules are %s", name, names.text);
+	str_release(&names);
 	return NULL;
 }
 

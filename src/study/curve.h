@@ -57,9 +57,8 @@ struct rule {
 	bool from_first;	/* EMA starts at the first loss; else bias-corrected from zero */
 };
 
-/* `default`, `paper` (arXiv 2401.04081, 4.1 and appendix D), `paper-scaled`; ended by name NULL. */
-extern const struct rule rules[];
-const struct rule *rule_find(const char *name);		/* NULL after a message */
+/* `default`, `paper` (arXiv 2401.04081, 4.1 and appendix D), `paper-scaled`. NULL after a message. */
+const struct rule *rule_find(const char *name);
 double rule_alpha(const struct rule *r, double steps);	/* at a run of this many steps, at most 1 */
 /* The curve as the rule sees it. raw: of training or validation, as rule->training says. */
 struct curve rule_smooth(const struct rule *r, const struct curve *raw, struct arena *a);

@@ -132,7 +132,7 @@ static inline struct attended moba_attended(const struct moba_task *k, const str
 	const float *q = moba_head(k, r->in[MOBA_Q_BTD], t, h), *dy = moba_head(k, r->d_out[MOBA_Y_BTD], t, h);
 
 	return (struct attended){.q = q, .dy = dy, .dq = moba_head(k, r->d_in[MOBA_Q_BTD], t, h), .dh = k->d.dh,
-		.lse = row_f32(lse, k->b * k->d.T + t)[h],
+		.root = 1 / sqrtf((float)k->d.dh), .lse = row_f32(lse, k->b * k->d.T + t)[h],
 		.delta = row_dot(dy, moba_head(k, r->out[MOBA_Y_BTD], t, h), k->d.dh)};
 }
 

@@ -48,14 +48,15 @@ struct attended {
 	const float *q, *dy;
 	float *dq;		/* NULL: nobody wants it */
 	float lse, delta;	/* log-sum-exp of the scores, dy . y */
+	float root;		/* 1 / sqrt(dh), which scales scores */
 	long dh;
 };
 
 /* What a row adds to the gradients of the query, of its key and of its value; dk, dv NULL: nobody wants them. */
 static inline void attended_row(const struct attended *a, const float *key, const float *value, float *dk, float *dv)
 {
-	float root = 1 / sqrtf((float)a->dh), p = vec_exp(row_dot(a->q, key, a->dh) * root - a->lse);
-	float ds = p * root * (row_dot(a->dy, value, a->dh) - a->delta);
+	float p = vec_exp(row_dot(a->q, key, a->dh) * a->root - a->lse);
+	float ds = p * a->root * (row_dot(a->dy, value, a->dh) - a->delta);
 
 	if (dv)
 		row_add(dv, 1, p, a->dy, a->dh);
