@@ -133,6 +133,21 @@ static inline void put(const struct device *d, const struct tensor *t, long i, d
 		device_from_host(d, element(d, t, i), (char *)&f + sizeof f - bytes, bytes);
 }
 
+/* Exact in bf16. */
+static inline double noise(long i)
+{
+	return round(sin(12.9898 * (double)(i + 1)) * 21) / 16;
+}
+
+static inline struct tensor *noisy(struct arena *a, const struct device *d, struct tensor shape, long salt)
+{
+	struct tensor *t = tensor_new(a, d, shape);
+
+	for (long i = 0; i < tensor_size(t); i++)
+		put(d, t, i, noise(salt + i));
+	return t;
+}
+
 static inline double get(const struct device *d, const struct tensor *t, long i)
 {
 	size_t bytes = d->bytes[t->kind];

@@ -37,9 +37,4 @@ static inline struct tensor *one(struct arena *a, const struct device *d, double
 	return filled(a, d, tensor_of(MASTER, 1, 1L), &v);
 }
 
-static inline double noise(long i)
-{
-	return round(sin(12.9898 * (double)(i + 1)) * 21) / 16;
-}
-
 #endif

@@ -353,15 +353,6 @@ struct pieces {
 	struct call router, score, choose, place, gate, loss;
 };
 
-static struct tensor *noisy(struct arena *a, const struct device *d, struct tensor shape, long salt)
-{
-	struct tensor *t = tensor_new(a, d, shape);
-
-	for (long i = 0; i < tensor_size(t); i++)
-		put(d, t, i, noise(salt + i));
-	return t;
-}
-
 static void pieces_forward(struct arena *a, const struct device *d, struct tensor *x, struct tensor *w,
 	struct tensor *mask, const struct route_attr *r, struct pieces *p)
 {

@@ -23,21 +23,6 @@ struct layer {
 	struct call route, dispatch, experts, combine;
 };
 
-/* Exact in bf16. */
-static double noise(long i)
-{
-	return round(sin(12.9898 * (double)(i + 1)) * 21) / 16;
-}
-
-static struct tensor *noisy(struct arena *a, const struct device *d, struct tensor shape, long salt)
-{
-	struct tensor *t = tensor_new(a, d, shape);
-
-	for (long i = 0; i < tensor_size(t); i++)
-		put(d, t, i, noise(salt + i));
-	return t;
-}
-
 static void layer_forward(struct arena *a, const struct device *d, const struct layer_case *c,
 	struct layer *l)
 {
