@@ -425,13 +425,34 @@ static void test_logged_scores(void **state)
 	dataset_close(&d);
 }
 
+/* A trial is scored, and its rule, on the split it chooses by; what capacity drops is part of its score. */
+static void test_trial(void **state)
+{
+	static const char *const settings[] = {"train=12x2:64", "tests=12x2:8", "vocab=6", "val=6", "tune=9"};
+	const char *words[] = {"model.arch=moe_mamba", "model.moe.n_experts=4", "model.moe.d_expert=8",
+		"model.moe.capacity_factor=0.5", arena_printf(&arena, "data.path=%s", in_folder("tuned")),
+		"train.context=12", "data.vocab=7", "train.tokens=960", "eval.tokens=108", "eval.split=tune", NULL};
+	char lines[32][300], *dir;
+	struct record r;
+
+	(void)state;
+	assert_int_equal(data_make(task_find("selective_copy"), &(struct make_options){.folder = in_folder("tuned"),
+		.settings = settings, .n_settings = (int)ARRAY_SIZE(settings)}), 0);
+	dir = run_dir("trial", words);
+	assert_int_equal(train(dir), WORKER_DONE);
+	assert_int_equal(recalls(dir, lines), 3 + 1);	/* none of the evaluation without drops */
+	assert_true(record_parse(&r, lines[0], strlen(lines[0]), &arena));
+	assert_string_equal(r.recall.test, "val");
+	assert_true(r.recall.n_tokens == 9 * 2 && r.recall.majority > 0 && r.recall.majority < 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_by_hand), cmocka_unit_test(test_against_logits),
 		cmocka_unit_test(test_routed), cmocka_unit_test(test_groups), cmocka_unit_test(test_repeats),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_run),
-		cmocka_unit_test(test_logged_scores),
+		cmocka_unit_test(test_logged_scores), cmocka_unit_test(test_trial),
 	};
 
 	return cmocka_run_group_tests(tests, open_folder, close_folder);
