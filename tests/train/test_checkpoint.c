@@ -1,4 +1,4 @@
-/* Files of a run that are not its own, what data.seed and seed decide, and evaluations of token 0. */
+/* What is another's: files of other runs, models and devices, seeds, identities, vocabularies; evaluations of token 0. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -226,6 +226,46 @@ static void test_noise_is_of_the_seed(void **state)
 	assert_true(loss_with_noise_of(2) != loss_with_noise_of(3));
 }
 
+/* ---- identity, vocabulary ------------------------------------------------------------------- */
+
+static void identity_of(const char *keys, char hex[HASH_HEX])
+{
+	struct config c = config_with(keys);
+	struct setup s;
+
+	assert_int_equal(setup_open(&s, &c, &device_list[CPU], 257), 0);
+	setup_identity(&s, "data", hex);
+	setup_close(&s);
+}
+
+/* A run that writes texts while it trains is the same run, whatever operators decode. */
+static void test_texts_make_no_other_run(void **state)
+{
+	char plain[HASH_HEX], with_texts[HASH_HEX], other[HASH_HEX];
+
+	(void)state;
+	identity_of("", plain);
+	identity_of(", samples.every: 5, samples.prompts: [a]", with_texts);
+	identity_of(", train.clip: 1", other);
+	assert_string_equal(plain, with_texts);
+	assert_string_not_equal(plain, other);
+}
+
+static void test_vocabulary_is_the_data_s(void **state)
+{
+	static const long others[] = {100, 256, 258};
+	struct config c = config_with("");
+	struct setup s;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		catch_messages();
+		assert_int_equal(setup_open(&s, &c, &device_list[CPU], others[i]), -1);
+		assert_caught("data.vocab is 257, but the dataset has");
+	}
+	error_sink = NULL;
+}
+
 /* ---- evaluation ----------------------------------------------------------------------------- */
 
 /* Token 0 is one as any other: all of the windows count. */
@@ -255,7 +295,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_of_who_lost_the_claim), cmocka_unit_test(test_of_another_model),
 		cmocka_unit_test(test_of_another_device), cmocka_unit_test(test_data_seed),
-		cmocka_unit_test(test_noise_is_of_the_seed), cmocka_unit_test(test_token_0),
+		cmocka_unit_test(test_noise_is_of_the_seed), cmocka_unit_test(test_texts_make_no_other_run),
+		cmocka_unit_test(test_vocabulary_is_the_data_s), cmocka_unit_test(test_token_0),
 	};
 
 	return cmocka_run_group_tests(tests, open_folder, close_folder);
