@@ -349,6 +349,49 @@ static void test_defaults(void **state)
 	}
 }
 
+/* Runs name their data by its hash: the same settings make the same examples, today and later. */
+static void test_golden(void **state)
+{
+	static const char *const cases[][3] = {
+		{"selective_copy", "train=16x4:50 tests=16x4:9,32x8:9 val=5 tune=5", "20ef86c6"},
+		{"induction", "train=12-20:31,9:19 tests=12:9 val=8 tune=5", "e8a00b51"},
+		{"copy", "train=5-20:50 tests=10:9 val=5 tune=5", "5487d00c"},
+		{"suffix_ngram", "train=8-50:50 tests=20:9 val=5 tune=5 answer=2", "6e82a61b"},
+		{"duplicate_ngram", "train=5-20:50 tests=20:9 val=5 tune=5", "d69843a1"},
+		{"phonebook", "train=3-20:50 tests=10:9 val=5 tune=5", "60a69111"},
+	};
+	struct dataset d;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		assert_int_equal(make(cases[i][0], cases[i][1]), 0);
+		assert_int_equal(dataset_open(&d, at("set")), 0);
+		if (strncmp(d.hash, cases[i][2], 8))
+			fail_msg("%s: %.8s, not %s", cases[i][0], d.hash, cases[i][2]);
+		dataset_close(&d);
+	}
+}
+
+/* Rows beyond what is made at once are others. */
+static void test_many_rows(void **state)
+{
+	enum { ROW = 1 << 18, ROWS = 12 };	/* nine are made at once */
+	int32_t *rows = xmalloc(2 * ROWS * 100 * sizeof *rows);
+	struct dataset d;
+
+	(void)state;
+	assert_int_equal(make("induction", "train=262144:1 tests= val=12 tune=0"), 0);
+	assert_int_equal(dataset_open(&d, at("set")), 0);
+	assert_int_equal(d.splits[SPLIT_VAL].n_documents, ROWS);
+	for (long i = 0; i < ROWS; i++) {
+		assert_int_equal(dataset_read(&d, SPLIT_VAL, 2 * i * ROW, 100, rows + 100 * i), 0);
+		for (long k = 0; k < i; k++)
+			assert_memory_not_equal(rows + 100 * i, rows + 100 * k, 100 * sizeof *rows);
+	}
+	dataset_close(&d);
+	free(rows);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,6 +404,8 @@ int main(void)
 		SCRATCH_TEST(test_duplicate_ngram),
 		SCRATCH_TEST(test_phonebook),
 		SCRATCH_TEST(test_defaults),
+		SCRATCH_TEST(test_golden),
+		SCRATCH_TEST(test_many_rows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,13 +119,44 @@ static void test_runs_that_do_not_tell(void **state)
 	hide();
 }
 
+/* The last of its own, however far others are. */
+static void test_runs_of_unlike_length(void **state)
+{
+	(void)state;
+	hand_sql("UPDATE slice SET step = 35 WHERE run_id = 4 AND step = 40");
+	hand_sql("DELETE FROM recall WHERE run_id = 1 AND test = 'val' AND step = 40");
+	show("hand", "position", (struct study_options){0});
+	expect_mean(M4, "loss_1", 3.9, 4.0, 3.8);
+	hide();
+	show("hand", "recall", (struct study_options){0});
+	expect_mean("base", "tokens_val", 0.4 + 0.1, 0.5, 0.6);
+	expect_mean("base", "tokens_8", 0.2, 0.25, 0.3);
+	hide();
+}
+
+/* Scores of answers and errors of forecasts are told apart. */
+static void test_either_kind(void **state)
+{
+	(void)state;
+	hand_sql("DELETE FROM recall WHERE mae IS NULL");
+	assert_int_equal(study_open(&study, &hand_db, "hand", &(struct study_options){0}), 0);
+	assert_false(table_applies(table_find("recall"), &study));
+	assert_true(table_applies(table_find("forecast"), &study));
+	study_close(&study);
+	hand_sql("UPDATE recall SET mae = NULL, accuracy = 0.5");
+	assert_int_equal(study_open(&study, &hand_db, "hand", &(struct study_options){0}), 0);
+	assert_true(table_applies(table_find("recall"), &study));
+	assert_false(table_applies(table_find("forecast"), &study));
+	study_close(&study);
+}
+
 #define HAND_TEST(test) cmocka_unit_test_setup_teardown(test, open_hand, close_hand)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		HAND_TEST(test_diverged), HAND_TEST(test_pairs_of_one_seed), HAND_TEST(test_intervals_with_zero),
-		HAND_TEST(test_runs_that_do_not_tell),
+		HAND_TEST(test_runs_that_do_not_tell), HAND_TEST(test_runs_of_unlike_length), HAND_TEST(test_either_kind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,37 @@ static void test_replaced_files_are_read_whole(void **state)
 	assert_seen("count(*) = 1 FROM event");
 }
 
+/* Records of a run that was put in another's place are not that one's. */
+static void test_another_run_in_its_place(void **state)
+{
+	struct run_info other = {.identity = "bbbb0000", .label = "b", .sweep = "s", .seed = 1, .config = "{}"};
+
+	(void)state;
+	make_run("a");
+	tell("a", step(1));
+	make_old("a");
+	assert_seen("count(*) = 1 FROM step");
+	assert_int_equal(run_info_write(&other, dir_of("a")), 0);
+	tell("a", step(2));
+	assert_seen("count(*) = 1 FROM step");
+	assert_seen("count(*) = 1 AND min(identity) = 'aaaa0000a' FROM run");
+}
+
+/* What the run is stands in attempt.json, too; numbers of its config have all their digits. */
+static void test_lost_records(void **state)
+{
+	const struct run_info info = {.identity = "aaaa0000a", .label = "a", .sweep = "s", .seed = 1,
+		.config = "{\"train.lr\":0.00123456789012}"};
+
+	(void)state;
+	make_run("a");
+	assert_int_equal(run_info_write(&info, dir_of("a")), 0);
+	put("a", "attempt.json", "{\"t\":\"attempt\",\"run\":\"aaaa0000a\",\"started\":\"2026\",\"host\":\"h\","
+		"\"pid\":1,\"boot_id\":\"b\",\"start_time\":1,\"arch\":\"mamba\"}\n");
+	assert_seen("arch = 'mamba' AND attempts = 1 FROM runs");
+	assert_seen("value = 0.00123456789012 FROM param WHERE key = 'train.lr'");
+}
+
 /* A process that is gone leaves no trace: a look at a run at work asks for it. */
 static void test_lost_without_a_trace(void **state)
 {
@@ -309,6 +340,7 @@ int main(void)
 		TEST(test_older_databases_are_brought_up_to_date),
 		TEST(test_only_news_are_read),
 		TEST(test_replaced_files_are_read_whole),
+		TEST(test_another_run_in_its_place), TEST(test_lost_records),
 		TEST(test_lost_without_a_trace),
 		TEST(test_copies_are_left_alone),
 		TEST(test_one_writer),

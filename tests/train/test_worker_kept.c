@@ -2,6 +2,7 @@
 #include "worker_process.h"
 
 #include "tensor/safetensors.h"
+#include "train/trained.h"
 
 /* The largest |x| of the tensors whose names begin so, in file a; less those of the same name in b, if there is one. */
 static double largest(const struct safetensors *a, const char *prefix, const struct safetensors *b)
@@ -79,11 +80,12 @@ static void test_diverged_runs_keep_nothing_more(void **state)
 	free(dir);
 }
 
-/* What is logged now and then is logged at the end, too: tables take the last. */
+/* What is logged now and then is logged at the end, too, for tables take the last; so do those who read its model. */
 static void test_last_step_is_logged(void **state)
 {
 	static const int at[] = {7, 14, 21, 28, 30};
-	char *dir = run_dir("logged", KEYS("log.every=7")), *text;
+	char *dir = run_dir("logged", KEYS("log.every=7", "checkpoint.keep=3", "checkpoint.every=1e-9")), *text;
+	struct trained t;
 
 	(void)state;
 	assert_int_equal(finish(start(dir)), WORKER_DONE);
@@ -98,6 +100,13 @@ static void test_last_step_is_logged(void **state)
 	}
 	assert_int_equal(count(text, "\"t\":\"expert\""), 2 * ARRAY_SIZE(at));
 	free(text);
+	assert_int_equal(trained_open(&t, dir, -1), 0);
+	assert_int_equal(t.step, 30);	/* the newest of three */
+	trained_close(&t);
+	assert_int_equal(trained_open(&t, dir, 28), 0);
+	assert_int_equal(t.step, 28);
+	trained_close(&t);
+	assert_int_equal(trained_open(&t, dir, 27), -1);
 	free(dir);
 }
 
