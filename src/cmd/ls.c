@@ -61,6 +61,8 @@ static int run(int argc, char **argv)
 		return ret;
 	struct selection selection = lab_selection(&lab, &a, where);
 	ret = query_select(&lab.db, &selection, &lab.arena, &runs, &n) ? EXIT_USAGE : EXIT_DONE;
+	if (!ret && !n && (selection.n || where))
+		info("no run of %s is like this: what is given must hold all at once", lab.db.path);
 	if (!ret) {
 		grid_init(&g, "runs");
 		fill(&g, runs, n);

@@ -35,6 +35,9 @@ holds grep -q "Warning: excluded by hand: b s2: its disk was \"full\", it's said
 holds sh -c '! cmp -s before said'
 holds test "$(ask "SELECT excluded FROM runs WHERE label = 'b' AND seed = 2" | tr -d '"')" = \
 	"its disk was full, it's said"
+$moelab ls label=b seed=2 seed=1 >out 2>said
+holds test $? = 0
+holds grep -q "^no run of results/lab.db is like this: what is given must hold all at once" said
 $moelab ls label=b seed=2 >said
 holds grep -q "| its disk was \"full\", it's said" said
 $moelab show b-s2 >said
