@@ -77,10 +77,12 @@ static void test_forgotten(void **state)
 	(void)state;
 	add(sweep_of("s", "train.lr", "1"));
 	assert_int_equal(catalog_set_state(&db, catalog_run_id(&db, "bbbb"), RUN_DONE, "x"), 0);
+	assert_int_equal(db_exec(&db, "INSERT INTO step (run_id, step) SELECT run_id, 1 FROM run"), 0);
 	assert_int_equal(catalog_forget_run(&db, root, "bbbb"), 0);
 	assert_sql("state = 'queued' AND n = 2 AND label = 'b' FROM runs WHERE identity = 'bbbb'");
 	assert_sql("count(*) = 1 FROM axis");
 	assert_sql("count(*) = 2 FROM member");
+	assert_sql("count(*) = 1 AND min(identity) = 'aaaa' FROM step JOIN run USING (run_id)");
 }
 
 /* Who does not know the steps, or the config, leaves them. */

@@ -285,6 +285,27 @@ static void test_import_is_a_run_that_is_done(void **state)
 	assert_int_equal(foreign_import(&f, root, &arena, &again), 0);
 }
 
+/* Each column to its own; a training loss before the first update is no step. */
+static void test_every_column(void **state)
+{
+	struct foreign f = curve_of("a.csv", "step,tokens,seconds,flops,loss,train_loss\n"
+		"0,0,0,0,5.5,5.75\n2,100,7,9e9,2.5,2.625\n4,250,15,2e10,NA,2.25\n");
+	struct ingest_count count = {0};
+	const char *name;
+
+	(void)state;
+	f.tokens_per_step = 3;	/* only where no tokens are given */
+	assert_int_equal(foreign_import(&f, root, &arena, &name), 0);
+	assert_int_equal(ingest_all(&db, root, &count), 0);
+	assert_sql("group_concat(step || '/' || tokens || '/' || seconds || '/' || (flops / 1e9) || '/' || ce)"
+		" = '2/100/7.0/9.0/2.625,4/250/15.0/20.0/2.25' FROM (SELECT * FROM step ORDER BY step)");
+	assert_sql("group_concat(step || '/' || tokens || '/' || seconds || '/' || (flops / 1e9) || '/' || loss)"
+		" = '0/0/0.0/0.0/5.5,2/100/7.0/9.0/2.5' FROM (SELECT * FROM eval ORDER BY step)");
+	f.sweep = "micro/b";	/* a run belongs to its sweep: this would be another */
+	assert_int_equal(foreign_import(&f, root, &arena, &name), -1);
+	assert_non_null(strstr(message, "is there already, of the same label and seed"));
+}
+
 static void test_names_are_names_of_folders(void **state)
 {
 	static const char *const bad[] = {"", "a/b", "../a", "a*", ".a", "a b"};
@@ -394,6 +415,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_faults_name_file_line_and_column, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_form_and_packing_by_content, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_import_is_a_run_that_is_done, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_every_column, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_training_and_validation_apart, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_not_finite_to_the_end_is_diverged, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_diverged_import_has_no_loss, set_up, tear_down),
