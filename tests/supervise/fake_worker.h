@@ -261,7 +261,7 @@ static pid_t wait_for_worker(const struct job *j, int steps)
 	char *wanted = arena_printf(&arena, "\"step\":%d,", steps), *text;
 	struct record r;
 
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 6000; i++) {
 		nap(0.01);
 		text = path_exists(metrics) && path_exists(attempt) ? path_read(metrics, NULL)
 								    : NULL;

@@ -101,31 +101,46 @@ static void test_failed_run_is_tried_again(void **state)
 	assert_sql("count(*) = 2 FROM attempt");
 }
 
+/* Signals that wait together come in any order, or as one: a second is sent when the first has been taken. */
 static int told[2];
 
 static void tell_of_stop(const char *line)
 {
-	if (strstr(line, "checkpoint and stop") && write(told[1], "s", 1) != 1)
+	if (strstr(line, "a checkpoint and stop") && write(told[1], "s", 1) != 1)
 		_exit(1);
+}
+
+static pid_t supervise_and_tell(struct job *jobs, int n)
+{
+	pid_t pid;
+
+	assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+	error_sink = tell_of_stop;
+	pid = supervise_aside(jobs, n);
+	error_sink = NULL;
+	close(told[1]);
+	return pid;
+}
+
+static void wait_until_it_stops(void)
+{
+	char byte;
+
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	close(told[0]);
 }
 
 static void test_stop_and_go_on(void **state)
 {
 	struct job jobs[] = {job("slow", 1), job("slow", 2), job("good", 1)};
-	char byte;
 	pid_t pid;
 
 	(void)state;
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(pipe2(told, O_CLOEXEC), 0);
-		error_sink = tell_of_stop;
-		pid = supervise_aside(jobs, 3);
-		error_sink = NULL;
-		close(told[1]);
+		pid = supervise_and_tell(jobs, 3);
 		wait_for_worker(&jobs[0], i ? 13 : 6);
 		kill(pid, i ? SIGINT : SIGUSR1);
-		assert_int_equal(read(told[0], &byte, 1), 1);	/* signals that wait together come in any order */
-		close(told[0]);
+		wait_until_it_stops();
 		kill(pid, SIGTERM);		/* which Slurm sends later: no haste */
 		assert_int_equal(wait_code(pid), EXIT_STOPPED);
 		assert_int_equal(state_of(&jobs[0]), RUN_STOPPED);
@@ -190,13 +205,14 @@ static void test_order_of_starts(void **state)
 static void test_second_interrupt_kills(void **state)
 {
 	struct job j = job("slow", 1);
-	pid_t pid = supervise_aside(&j, 1), worker;
+	pid_t pid = supervise_and_tell(&j, 1), worker;
 
 	(void)state;
 	worker = wait_for_worker(&j, 6);
 	kill(worker, SIGSTOP);		/* so that it cannot obey */
 	kill(pid, SIGINT);
-	nap(0.4);
+	wait_until_it_stops();
+	nap(0.4);			/* in which a wrong one would kill it */
 	assert_int_equal(kill(worker, 0), 0);
 	kill(pid, SIGINT);
 	assert_int_equal(wait_code(pid), 130);

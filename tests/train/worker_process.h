@@ -141,7 +141,7 @@ static inline int count(const char *text, const char *what)
 /* Waits until the worker has written so many checkpoints. */
 static inline void wait_for_checkpoints(const char *dir, int n)
 {
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 120000; i++) {
 		char *text = metrics(dir);
 		int have = count(text, "\"kind\":\"checkpoint\"");
 		free(text);
@@ -149,7 +149,7 @@ static inline void wait_for_checkpoints(const char *dir, int n)
 			return;
 		usleep(500);
 	}
-	fail_msg("no %d checkpoints in ten seconds", n);
+	fail_msg("no %d checkpoints in a minute", n);
 }
 
 /* What main() of the test does: the worker itself, or the tests. */
