@@ -1,6 +1,5 @@
 #include "store/home.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -41,22 +40,21 @@ bool home_is_elsewhere(struct db *db, const char *root, const char *name, const 
 	return is;
 }
 
+/* All but its places in sweeps and its config, which are the same wherever it is. */
 static int forget_records(struct db *db, const char *identity)
 {
-	static const char *const tables[] = {"part", "attempt", "step", "eval", "router", "expert", "mix", "state",
-		"param_group", "slice", "recall", "calibration", "event", "taken"};
+	struct arena a = {0};
 	struct db_statement s;
-	char sql[128];
-	int ret = 0;
+	const char *all = "";
+	int ret;
 
-	for (size_t i = 0; i < sizeof tables / sizeof *tables && !ret; i++) {
-		snprintf(sql, sizeof sql, "DELETE FROM %s WHERE run_id = (SELECT run_id FROM run WHERE identity = :identity)",
-			tables[i]);
-		db_prepare(&s, db, sql);
-		db_bind_text(&s, ":identity", identity);
-		db_run(&s);
-		ret = db_finish(&s);
-	}
+	db_prepare(&s, db, "SELECT m.name FROM sqlite_schema m, pragma_foreign_key_list(m.name) f WHERE f.\"table\" = 'run'"
+		" AND m.name NOT IN ('member', 'axis', 'param')");
+	while (db_step(&s))
+		all = arena_printf(&a, "%sDELETE FROM %s WHERE run_id = %lld;", all, db_text(&s, 0),
+			catalog_run_id(db, identity));
+	ret = db_finish(&s) || db_exec(db, all) ? -1 : 0;
+	arena_release(&a);
 	return ret;
 }
 
