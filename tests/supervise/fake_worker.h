@@ -31,7 +31,7 @@
 #include "train/worker.h"
 #include "train/worker_link.h"
 
-enum { STEPS = 20, CHECKPOINT_EVERY = 5, EVAL_EVERY = 10 };
+enum { STEPS = 20, CHECKPOINT_EVERY = 5, EVAL_EVERY = 10, HELD_AT = 15 };
 
 /* --- the worker ------------------------------------------------------------------------------ */
 
@@ -107,6 +107,18 @@ static int misbehave(const struct worker_link *l, long step)
 	return 0;
 }
 
+/* While there is ROOT/hold, a slow run goes on to no step behind HELD_AT: who does something to it is never too late. */
+static void wait_while_held(struct worker_link *l)
+{
+	char *hold = xasprintf("%s/../../hold", l->dir);
+
+	while (path_exists(hold) && !worker_link_stop() && !l->taken) {
+		worker_link_flush(l, false);
+		nap(0.01);
+	}
+	free(hold);
+}
+
 static int pretend(struct worker_link *l)
 {
 	bool slow = str_starts(l->info.label, "slow");
@@ -119,6 +131,8 @@ static int pretend(struct worker_link *l)
 		if (wrong)
 			return wrong;
 		nap(slow ? 0.1 : 0.002);
+		if (slow && step > HELD_AT)
+			wait_while_held(l);
 		send_step(l, step);
 		if (step % CHECKPOINT_EVERY == 0)
 			checkpoint(l, step);
@@ -165,6 +179,14 @@ static int tear_down(void **state)
 	(void)state;
 	arena_release(&arena);
 	return path_remove_tree(root);
+}
+
+static void hold_slow(bool hold)
+{
+	char *path = path_join(root, "hold");
+
+	assert_int_equal(hold ? path_write(path, "", 0) : unlink(path), 0);
+	free(path);
 }
 
 static struct job job(const char *label, long seed)

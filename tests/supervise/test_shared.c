@@ -51,16 +51,19 @@ static void test_run_of_another_label(void **state)
 {
 	struct job jobs[] = {job("slow", 1), job("good", 2)}, other = job("other", 2);
 	struct supervisor one = two_workers(NULL);
-	pid_t pid = fork();
+	pid_t pid;
 
 	(void)state;
+	hold_slow(true);
 	one.workers = 1;
+	pid = fork();
 	if (!pid)
 		_exit(supervise_with(one, jobs, 2));
 	wait_for_worker(&jobs[0], 1);
 	other.identity = jobs[1].identity;
 	assert_int_equal(jobs_decide(root, &other, 1, &arena), 0);
 	assert_int_equal(supervisor_run(&one, &other, 1), EXIT_DONE);
+	hold_slow(false);
 	assert_int_equal(wait_code(pid), EXIT_DONE);
 	assert_int_equal(state_of(&other), RUN_DONE);
 	assert_false(path_exists(dir_of(&jobs[1])));
@@ -72,11 +75,13 @@ static void test_taken_over(void **state)
 {
 	struct job jobs[] = {job("slow", 1), job("good", 2)}, j = jobs[0];
 	struct supervisor one = two_workers(NULL);
-	pid_t pid = fork();
+	pid_t pid;
 	long long size;
 
 	(void)state;
+	hold_slow(true);
 	one.workers = 1;
+	pid = fork();
 	if (!pid)
 		_exit(supervise_with(one, jobs, 2));
 	wait_for_worker(&j, 6);
@@ -119,11 +124,14 @@ static void test_wait_before_work(void **state)
 static void test_claim_removed(void **state)
 {
 	struct job jobs[] = {job("slow", 1), job("slow", 2)};
-	pid_t pid = supervise_aside(jobs, 2);
+	pid_t pid;
 
 	(void)state;
+	hold_slow(true);
+	pid = supervise_aside(jobs, 2);
 	wait_for_worker(&jobs[0], 6);
 	assert_int_equal(unlink(arena_printf(&arena, "%s/CLAIM", dir_of(&jobs[0]))), 0);
+	hold_slow(false);
 	assert_int_equal(wait_code(pid), EXIT_STOPPED);
 	assert_int_equal(state_of(&jobs[0]), RUN_LOST);
 	assert_int_equal(state_of(&jobs[1]), RUN_DONE);
@@ -133,12 +141,15 @@ static void test_claim_removed(void **state)
 static void test_claim_of_the_dead(void **state)
 {
 	struct job j = job("slow", 1);
-	pid_t pid = supervise_aside(&j, 1), worker;
+	pid_t pid, worker;
 
 	(void)state;
+	hold_slow(true);
+	pid = supervise_aside(&j, 1);
 	worker = wait_for_worker(&j, 6);
 	kill(pid, SIGKILL);
 	kill(worker, SIGKILL);
+	hold_slow(false);
 	assert_int_equal(wait_code(pid), -SIGKILL);
 	assert_true(path_exists(arena_printf(&arena, "%s/CLAIM", dir_of(&j))));
 	assert_int_equal(supervise(&j, 1), EXIT_DONE);

@@ -136,9 +136,11 @@ static void test_stop_and_go_on(void **state)
 	pid_t pid;
 
 	(void)state;
+	hold_slow(true);
 	for (int i = 0; i < 2; i++) {
 		pid = supervise_and_tell(jobs, 3);
-		wait_for_worker(&jobs[0], i ? 13 : 6);
+		for (int k = 0; k < 2; k++)
+			wait_for_worker(&jobs[k], i ? 13 : 6);
 		kill(pid, i ? SIGINT : SIGUSR1);
 		wait_until_it_stops();
 		kill(pid, SIGTERM);		/* which Slurm sends later: no haste */
@@ -147,6 +149,7 @@ static void test_stop_and_go_on(void **state)
 		assert_sql("count(*) = 2 FROM runs WHERE state = 'stopped' "
 			"AND reason = 'stopped on request'");
 	}
+	hold_slow(false);
 	assert_int_equal(supervise(jobs, 3), EXIT_DONE);
 	assert_sql("count(*) = 3 FROM runs WHERE state = 'done'");
 	assert_sql("count(*) = 60 AND count(DISTINCT run_id) = 3 FROM step");
@@ -167,6 +170,7 @@ static void test_signals_to_other_threads(void **state)
 	struct job j = job("slow", 1);
 
 	(void)state;
+	hold_slow(true);
 	for (int i = 0; i < 2; i++) {
 		pid_t pid = fork();
 		if (!pid) {
@@ -187,12 +191,15 @@ static void test_order_of_starts(void **state)
 	struct job jobs[] = {job("good", 1), job("good", 2), job("diverge", 1), job("slow", 2)};
 	static const char *const order[] = {"slow s2: done", "good s1: done", "diverge s1: ", "good s2: done", NULL};
 	struct supervisor one = two_workers(NULL);
-	pid_t pid = supervise_aside(&jobs[3], 1);
+	pid_t pid;
 
 	(void)state;
+	hold_slow(true);
+	pid = supervise_aside(&jobs[3], 1);
 	wait_for_worker(&jobs[3], 14);
 	kill(pid, SIGUSR1);
 	assert_int_equal(wait_code(pid), EXIT_STOPPED);
+	hold_slow(false);
 	one.workers = 1;
 	catch_messages();
 	assert_int_equal(supervise_with(one, jobs, 4), EXIT_RUN_FAILED);
@@ -205,9 +212,11 @@ static void test_order_of_starts(void **state)
 static void test_second_interrupt_kills(void **state)
 {
 	struct job j = job("slow", 1);
-	pid_t pid = supervise_and_tell(&j, 1), worker;
+	pid_t pid, worker;
 
 	(void)state;
+	hold_slow(true);
+	pid = supervise_and_tell(&j, 1);
 	worker = wait_for_worker(&j, 6);
 	kill(worker, SIGSTOP);		/* so that it cannot obey */
 	kill(pid, SIGINT);
@@ -217,6 +226,7 @@ static void test_second_interrupt_kills(void **state)
 	kill(pid, SIGINT);
 	assert_int_equal(wait_code(pid), 130);
 	assert_int_equal(state_of(&j), RUN_LOST);
+	hold_slow(false);
 	assert_int_equal(supervise(&j, 1), EXIT_DONE);
 	assert_int_equal(j.step, 5);
 	assert_sql("count(*) = 20 FROM step");
@@ -225,10 +235,13 @@ static void test_second_interrupt_kills(void **state)
 static void test_killed_worker_is_tried_again(void **state)
 {
 	struct job j = job("slow", 1);
-	pid_t pid = supervise_aside(&j, 1);
+	pid_t pid;
 
 	(void)state;
+	hold_slow(true);
+	pid = supervise_aside(&j, 1);
 	kill(wait_for_worker(&j, 6), SIGKILL);
+	hold_slow(false);
 	assert_int_equal(wait_code(pid), EXIT_DONE);
 	assert_sql("count(*) = 20 AND max(step) = 20 FROM step");
 	assert_sql("group_concat(coalesce(exit_signal, 'code ' || exit_code)) = '9,code 0' FROM "
@@ -239,12 +252,16 @@ static void test_killed_worker_is_tried_again(void **state)
 static void test_killed_supervisor(void **state)
 {
 	struct job jobs[] = {job("slow", 1), job("slow", 2)};
-	pid_t pid = supervise_aside(jobs, 2);
+	pid_t pid;
 
 	(void)state;
+	hold_slow(true);
+	pid = supervise_aside(jobs, 2);
 	wait_for_worker(&jobs[0], 6);
+	wait_for_worker(&jobs[1], 1);
 	kill(pid, SIGKILL);
 	assert_int_equal(wait_code(pid), -SIGKILL);
+	hold_slow(false);
 	assert_int_equal(supervise(jobs, 2), EXIT_DONE);
 	assert_true(jobs[0].step >= 6);
 	assert_sql("count(*) = 40 AND count(DISTINCT run_id) = 2 FROM step");
@@ -284,12 +301,14 @@ static void test_fail_fast(void **state)
 
 	(void)state;
 	s.fail_fast = true;
+	hold_slow(true);
 	for (int i = 0; i < 2; i++) {
 		jobs[1] = job(i ? "fail" : "diverge", 1);
 		assert_int_equal(supervise_with(s, jobs, 3), EXIT_RUN_FAILED);
 		assert_int_equal(state_of(&jobs[0]), RUN_STOPPED);
 		assert_int_equal(state_of(&jobs[2]), RUN_QUEUED);
 	}
+	hold_slow(false);
 	s.fail_fast = false;
 	s.max_failures = 1;
 	assert_int_equal(supervise_with(s, jobs, 3), EXIT_RUN_FAILED);
@@ -306,6 +325,7 @@ static void test_time_limit(void **state)
 
 	(void)state;
 	s.limit_s = 0.3;
+	hold_slow(true);
 	assert_int_equal(sigaction(SIGINT, NULL, &before), 0);
 	catch_messages();
 	assert_int_equal(supervise_with(s, &j, 1), EXIT_STOPPED);
