@@ -110,15 +110,8 @@ static int measure(const struct bench_command *m, struct bench *b, struct op_cas
 int bench_op(struct bench_command *m, const char *what)
 {
 	struct op_cases l;
-	const char *only = m->bench.only;
-	int ret = EXIT_USAGE;
+	int ret = op_cases_open(&l, &m->bench, what) ? EXIT_USAGE : measure(m, &m->bench, &l, what);
 
-	if (!op_cases_open(&l, &m->bench, what)) {
-		if (only && !l.n_cases && !l.n_too_large)
-			error("%s: no model there uses the operator %s on %s", what, only, m->bench.device->name);
-		else
-			ret = measure(m, &m->bench, &l, what);
-	}
 	op_cases_close(&l);
 	return ret;
 }

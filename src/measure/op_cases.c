@@ -171,7 +171,10 @@ int op_cases_open(struct op_cases *l, struct bench *b, const char *what)
 	bench_ceilings(b);
 	if (add_specs(b, l, what))
 		return -1;
-	qsort(l->cases, (size_t)l->n_cases, sizeof *l->cases, slower_first);
+	if (b->only && !l->n_cases && !l->n_too_large)
+		return error("%s: no model there uses the operator %s on %s", what, b->only, b->device->name);
+	if (l->n_cases)
+		qsort(l->cases, (size_t)l->n_cases, sizeof *l->cases, slower_first);
 	return 0;
 }
 
