@@ -213,19 +213,17 @@ static int check_key(struct db *db, const char *selector, struct arena *a)
 {
 	struct db_statement s;
 	const char *key, *glob, *longer;
-	bool known;
 	int ret;
 
 	if (!cut_selector(selector, a, &key, &glob) || selector_column(key, strlen(key)))
 		return 0;
-	db_prepare(&s, db, "SELECT EXISTS (SELECT 1 FROM param WHERE key = :key) OR NOT EXISTS (SELECT 1 FROM param), "
-		"coalesce((SELECT printf(' (did you mean \"%s\"?)', min(key)) FROM param WHERE key LIKE '%.' || :key"
-		" HAVING count(*)), '')");
+	db_prepare(&s, db, "SELECT coalesce((SELECT printf(' (did you mean \"%s\"?)', min(key)) FROM param"
+		" WHERE key LIKE '%.' || :key HAVING count(*)), '') WHERE :key NOT IN (SELECT key FROM param)"
+		" AND EXISTS (SELECT 1 FROM param)");
 	db_bind_text(&s, ":key", key);
-	known = db_step(&s) && db_int(&s, 0);
-	longer = arena_strdup(a, known || !db_text(&s, 1) ? "" : db_text(&s, 1));
+	longer = db_step(&s) ? arena_strdup(a, db_text(&s, 0)) : NULL;
 	ret = db_finish(&s);
-	return ret || known ? ret : error("no run in %s has a key \"%s\"%s, or the label \"%s\": keys are "
+	return ret || !longer ? ret : error("no run in %s has a key \"%s\"%s, or the label \"%s\": keys are "
 		"state, sweep, label, variant, arch, seed, tag and those of a config (`moelab show RUN`)",
 		db->path, key, longer, selector);
 }
